@@ -1,0 +1,47 @@
+import type { Query } from "../model/query.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+
+/** What a driver is told about one sweep besides the query. */
+export interface SweepContext {
+  /** Aborted when nobody wants the sweep any more. The driver then stops its work and ends the iteration promptly. */
+  readonly signal: AbortSignal;
+  /** Call it once, as soon as the number of domains is known: it is what progress is measured against. */
+  expect(domains: number): void;
+}
+
+/**
+ * Where domains come from: a hypervisor, a simulated one, another virstream. A driver keeps the promise: each sweep
+ * yields exactly one record for every domain that passes the query's filters (or is named in it), each as soon as it is
+ * there, each within the query's deadline, whatever the other domains do.
+ */
+export interface Driver {
+  /** The URI it was opened with, without secrets. */
+  readonly uri: string;
+  /** What kind of hypervisor answers: `qemu`, `test`, … */
+  readonly hypervisor: string;
+  /** The name of the host whose domains these are. */
+  readonly host: string;
+
+  /**
+   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between
+   * pulls a driver may run ahead only by a bounded amount. What befalls one domain is a record with a status; it throws
+   * (a VirstreamError) only when the sweep as a whole cannot go on.
+   */
+  sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
+
+  /** Releases everything; sweeps under way end with `connection-closed`. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** How to open a driver. */
+export interface OpenOptions {
+  /** Gives up opening. */
+  readonly signal?: AbortSignal;
+  /** How long opening may take, in ms. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+  /** What a virstream server asks for; sent only to ws: and wss: peers. */
+  readonly token?: string;
+}
+
+/** Opens a driver for a URI of its scheme. Rejects with a VirstreamError that says what to do. */
+export type OpenDriver = (uri: string, options: OpenOptions) => Promise<Driver>;

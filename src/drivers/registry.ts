@@ -1,0 +1,36 @@
+import { VirstreamError } from "../model/error.ts";
+import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
+
+const drivers = new Map<string, OpenDriver>();
+
+/**
+ * Makes `connect()` open URIs of a scheme with this driver. A later registration of the same scheme replaces the earlier.
+ *
+ * @param scheme the part before the colon, e.g. `qemu` or `test+unix`; lower case
+ */
+export function registerDriver(scheme: string, open: OpenDriver): void {
+  if (!/^[a-z][a-z0-9+.-]*$/.test(scheme)) {
+    throw new VirstreamError("invalid-argument", `${JSON.stringify(scheme)} is not a URI scheme`);
+  }
+  drivers.set(scheme, open);
+}
+
+/** Opens the driver that is registered for the URI's scheme. */
+export async function openDriver(uri: string, options: OpenOptions = {}): Promise<Driver> {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(uri)?.[1]?.toLowerCase();
+  if (scheme === undefined) {
+    throw new VirstreamError(
+      "invalid-uri",
+      `${JSON.stringify(uri)} is not a URI: try qemu:///system, ws://HOST:PORT or test:///default`,
+    );
+  }
+  const open = drivers.get(scheme);
+  if (open === undefined) {
+    throw new VirstreamError(
+      "unknown-scheme",
+      `no driver for ${scheme}: URIs; there are drivers for ${[...drivers.keys()].sort().join(", ")}`,
+    );
+  }
+  options.signal?.throwIfAborted();
+  return open(uri, options);
+}

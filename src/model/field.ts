@@ -1,0 +1,77 @@
+import { FIELD_TABLE } from "./field-table.ts";
+import type { KnownGroup } from "./group.ts";
+import type { ParamTypeName } from "./params.ts";
+
+type Row = (typeof FIELD_TABLE)[number];
+
+/** `vcpu.<num>.time` as the template literal `vcpu.${number}.time`. */
+type Template<Key extends string> = Key extends `${infer Head}<${infer Part}>${infer Tail}`
+  ? `${Head}${Part extends "name" ? string : number}${Template<Tail>}`
+  : Key;
+
+/** The JavaScript type for a declared type (or two, separated by a bar). */
+type Value<Declared extends string> = Declared extends `${infer One}|${infer Other}`
+  ? Value<One> | Value<Other>
+  : Declared extends "llong" | "ullong"
+    ? bigint
+    : Declared extends "boolean"
+      ? boolean
+      : Declared extends "string"
+        ? string
+        : number;
+
+type ByTemplate = { [R in Row as Template<R[0]>]: Value<R[2]> };
+
+/** Every key of the field table, as string or template literal. */
+export type KnownKey = keyof ByTemplate;
+
+/** The JavaScript type of a known key's value. */
+export type KnownValue<Key extends string> = ByTemplate[Extract<MatchingKey<Key>, KnownKey>];
+
+type MatchingKey<Key extends string> = { [Known in KnownKey]: Key extends Known ? Known : never }[KnownKey];
+
+/** How a field's values behave: a counter only grows (until a reset), a gauge moves, a label is text, a timestamp is a time. */
+export type FieldKind = Row[4];
+
+/** What is known of a field. */
+export interface Field {
+  /** The key with its repeated parts named, e.g. `vcpu.<num>.time`. */
+  readonly pattern: string;
+  readonly group: KnownGroup;
+  /** The types that drivers send for it; nearly always one. */
+  readonly types: readonly ParamTypeName[];
+  /** `ns`, `bytes`, `KiB`, `count`, …; empty when it has none or the hypervisor alone knows. */
+  readonly unit: string;
+  readonly kind: FieldKind;
+  /** The libvirt version that brought it; `~` before it means approximately. */
+  readonly since: string;
+  readonly description: string;
+}
+
+/** Every known field, in libvirt's order. */
+export const FIELDS: readonly Field[] = FIELD_TABLE.map(([pattern, group, type, unit, kind, since, description]) => ({
+  pattern,
+  group,
+  types: type.split("|") as ParamTypeName[],
+  unit,
+  kind,
+  since,
+  description,
+}));
+
+const byShape = new Map<string, Field>();
+const byExpression: [RegExp, Field][] = [];
+for (const field of FIELDS) {
+  if (field.pattern.includes("<name>")) {
+    const source = field.pattern.replaceAll(".", "\\.").replace("<num>", "\\d+").replace("<name>", ".+");
+    byExpression.push([new RegExp(`^${source}$`), field]);
+  } else {
+    byShape.set(field.pattern.replaceAll(/<\w+>/g, "#"), field);
+  }
+}
+
+/** What is known of a concrete key such as `block.0.rd.bytes`; undefined for a key newer than the table. */
+export function fieldOf(key: string): Field | undefined {
+  const exact = byShape.get(key.replaceAll(/(?<=\.)\d+(?=\.|$)/g, "#"));
+  return exact ?? byExpression.find(([expression]) => expression.test(key))?.[1];
+}

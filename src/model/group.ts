@@ -1,0 +1,66 @@
+import { VirstreamError } from "./error.ts";
+
+/** libvirt's statistics groups (virDomainStatsTypes) in the order of their bits: the position is the bit. */
+export const GROUPS = [
+  "state",
+  "cpu-total",
+  "balloon",
+  "vcpu",
+  "interface",
+  "block",
+  "perf",
+  "iothread",
+  "memory",
+  "dirtyrate",
+  "vm",
+] as const;
+
+/** A group that this version knows by name. */
+export type KnownGroup = (typeof GROUPS)[number];
+
+/** A group by name; a bit that has no name yet is `group-<bit>`, so that a newer libvirt's groups pass through. */
+export type Group = KnownGroup | `group-${number}`;
+
+/** The bit mask of every group known by name. */
+export const ALL_GROUPS = 2 ** GROUPS.length - 1;
+
+/**
+ * The groups that libvirt's QEMU driver answers without the domain's job and without its monitor: state, interface,
+ * perf, memory. A frozen guest cannot hold these up.
+ */
+export const MONITOR_FREE_GROUPS = 0x151;
+
+/** The bit of one group. Throws `unknown-group` for a name that is none. */
+export function groupBit(name: string): number {
+  const known = GROUPS.indexOf(name as KnownGroup);
+  if (known >= 0) return 2 ** known;
+  const bit = /^group-(\d{1,2})$/.exec(name);
+  if (bit && Number(bit[1]) < 32) return 2 ** Number(bit[1]);
+  throw new VirstreamError(
+    "unknown-group",
+    `unknown statistics group ${JSON.stringify(name)}: the groups are ${GROUPS.join(", ")}`,
+  );
+}
+
+/** Names or a bit mask to a mask of 32 bits, unsigned. Nothing, an empty list and 0 all mean every supported group: 0. */
+export function groupMask(groups: readonly string[] | number | undefined): number {
+  if (groups === undefined) return 0;
+  if (typeof groups === "number") {
+    if (!Number.isInteger(groups) || groups < 0 || groups > 0xffffffff) {
+      throw new VirstreamError("unknown-group", `groups must be names or a bit mask of 32 bits, not ${groups}`);
+    }
+    return groups;
+  }
+  let mask = 0;
+  for (const name of groups) mask = (mask | groupBit(name)) >>> 0;
+  return mask;
+}
+
+/** A mask to the names of its groups, in the order of their bits. */
+export function groupNames(mask: number): Group[] {
+  const names: Group[] = [];
+  for (let bit = 0; bit < 32; bit++) {
+    if ((mask & (1 << bit)) !== 0) names.push(GROUPS[bit] ?? `group-${bit}`);
+  }
+  return names;
+}

@@ -1,0 +1,159 @@
+import { VirstreamError } from "./error.ts";
+import { type Group, groupMask } from "./group.ts";
+import { Domain } from "./record.ts";
+import { parseUuid } from "./uuid.ts";
+
+/** libvirt's list filters by name. Those of one family add up, the three families narrow each other. */
+export const LIST_FILTERS = {
+  active: 0x1,
+  inactive: 0x2,
+  persistent: 0x4,
+  transient: 0x8,
+  running: 0x10,
+  paused: 0x20,
+  shutoff: 0x40,
+  other: 0x80,
+} as const;
+
+/** A list filter: families are active|inactive, persistent|transient, running|paused|shutoff|other. */
+export type ListFilter = keyof typeof LIST_FILTERS;
+
+/** libvirt's flags of the call beside the filters. */
+export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x80000000 } as const;
+
+/** The filter bits of a query's flags. */
+export const FILTER_MASK = 0xff;
+
+const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
+
+/** How long a domain may take unless a query says otherwise, in ms. */
+export const DEFAULT_DEADLINE_MS = 2_000;
+const MAX_DEADLINE_MS = 600_000;
+const MAX_SELECTED = 1_000_000;
+
+/** What to ask for. Everything may be left out: then it is every supported group of every domain. */
+export interface StatsQuery {
+  /** Groups by name, or libvirt's bit mask; none or 0 is every group that the driver supports. */
+  readonly groups?: readonly (Group | (string & {}))[] | number;
+  /** Only domains that pass these filters. */
+  readonly filter?: readonly ListFilter[];
+  /** libvirt's flags as a number, added to what the named ones say. */
+  readonly flags?: number;
+  /** Fail, rather than leave out, when a group that was asked for is not supported. */
+  readonly enforce?: boolean;
+  /** Count every image of a disk's backing chain in the block group. */
+  readonly backing?: boolean;
+  /** Do not wait for a domain that another job holds: give what needs no job. */
+  readonly nowait?: boolean;
+  /** How long each domain may take, in ms, 1 to 600,000. Default 2,000. A late one yields its record at the deadline. */
+  readonly deadlineMs?: number;
+  /** Only these domains: as given out by the same connection, or by uuid or name. Each is answered once. */
+  readonly domains?: readonly (Domain | string)[];
+}
+
+/** One domain asked for: by uuid, or by name. */
+export type DomainSelector = { readonly uuid: string } | { readonly name: string };
+
+/** A query that has been checked, with every default in it. This is what drivers get, and what travels. */
+export interface Query {
+  /** Group bits; 0 means every group supported. */
+  readonly groups: number;
+  /** libvirt's flags, unsigned. */
+  readonly flags: number;
+  readonly deadlineMs: number;
+  /** Undefined: all that pass the filters. Never empty, no selector twice. */
+  readonly domains: readonly DomainSelector[] | undefined;
+}
+
+const QUERY_KEYS = new Set(["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs", "domains"]);
+
+/**
+ * Checks a query and fills in its defaults.
+ *
+ * @param driver the driver it is for: domains that another one gave out are refused with `foreign-domain`
+ * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
+ */
+export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
+  for (const key of Object.keys(query)) {
+    if (!QUERY_KEYS.has(key)) {
+      throw new VirstreamError(
+        "invalid-argument",
+        `a query has no member ${JSON.stringify(key)}: it has ${[...QUERY_KEYS].join(", ")}`,
+      );
+    }
+  }
+  return {
+    groups: groupMask(query.groups),
+    flags: checkFlags(query),
+    deadlineMs: checkDeadline(query.deadlineMs),
+    domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
+  };
+}
+
+function checkFlags(query: StatsQuery): number {
+  const given = query.flags ?? 0;
+  if (!Number.isInteger(given) || given < 0 || given > 0xffffffff || (given & ~KNOWN_FLAGS) !== 0) {
+    const unknown = Number.isInteger(given) ? `0x${((given & ~KNOWN_FLAGS) >>> 0).toString(16)}` : String(given);
+    throw new VirstreamError("unknown-flag", `unknown flags ${unknown}: known are 0x${KNOWN_FLAGS.toString(16)}`);
+  }
+  let flags = given;
+  for (const name of query.filter ?? []) {
+    if (!Object.hasOwn(LIST_FILTERS, name)) {
+      throw new VirstreamError(
+        "unknown-flag",
+        `unknown filter ${JSON.stringify(name)}: the filters are ${Object.keys(LIST_FILTERS).join(", ")}`,
+      );
+    }
+    flags |= LIST_FILTERS[name];
+  }
+  for (const name of ["nowait", "backing", "enforce"] as const) {
+    const value = query[name];
+    if (value !== undefined && typeof value !== "boolean") {
+      throw new VirstreamError("invalid-argument", `${name} must be true or false, not ${JSON.stringify(value)}`);
+    }
+    if (value === true) flags |= StatsFlag[name];
+  }
+  return flags >>> 0;
+}
+
+function checkDeadline(deadlineMs: number | undefined): number {
+  if (deadlineMs === undefined) return DEFAULT_DEADLINE_MS;
+  if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
+    throw new VirstreamError(
+      "invalid-argument",
+      `deadlineMs must be a whole number from 1 to ${MAX_DEADLINE_MS}, not ${String(deadlineMs)}`,
+    );
+  }
+  return deadlineMs;
+}
+
+function checkDomains(domains: readonly (Domain | string)[], driver: object | undefined): DomainSelector[] {
+  if (!Array.isArray(domains) || domains.length === 0) {
+    throw new VirstreamError(
+      "empty-domain-list",
+      "the list of domains is empty: name at least one, or leave it out to ask for all",
+    );
+  }
+  if (domains.length > MAX_SELECTED) {
+    throw new VirstreamError("invalid-argument", `at most ${MAX_SELECTED} domains can be named in one query`);
+  }
+  const selectors = new Map<string, DomainSelector>();
+  for (const domain of domains) {
+    if (domain instanceof Domain) {
+      if (driver !== undefined && !Domain.belongsTo(domain, driver)) {
+        throw new VirstreamError(
+          "foreign-domain",
+          `domain ${domain.name} (${domain.uuid}) was given out by another connection: ask that one for it`,
+        );
+      }
+      selectors.set(domain.uuid, { uuid: domain.uuid });
+    } else if (typeof domain === "string" && domain !== "") {
+      const uuid = parseUuid(domain);
+      if (uuid === undefined) selectors.set(`name ${domain}`, { name: domain });
+      else selectors.set(uuid, { uuid });
+    } else {
+      throw new VirstreamError("invalid-argument", "a domain is named by a Domain of the connection, a uuid or a name");
+    }
+  }
+  return [...selectors.values()];
+}

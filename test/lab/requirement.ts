@@ -1,0 +1,108 @@
+import { spawnSync } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { describe, it } from "vitest";
+
+/** What a test may need from the machine. */
+export type RequirementName = keyof typeof known;
+
+/** Whether a requirement is met here, and if not, what to do about it. */
+export interface Requirement {
+  readonly name: RequirementName;
+  readonly met: boolean;
+  /** A command or a short advice, for people. */
+  readonly remedy: string;
+}
+
+const known = {
+  libvirtd: { met: () => program("libvirtd"), packages: "libvirt-daemon libvirt-daemon-driver-qemu" },
+  qemu: { met: () => program("qemu-system-x86_64"), packages: "qemu-system-x86 seabios ipxe-qemu" },
+  "qemu-img": { met: () => program("qemu-img"), packages: "qemu-utils" },
+  virsh: { met: () => program("virsh"), packages: "libvirt-clients" },
+  tini: { met: () => program("tini"), packages: "tini" },
+  "python3-libvirt": {
+    met: () => succeeds("/usr/bin/python3", "-c", "import libvirt"),
+    packages: "python3 python3-libvirt",
+  },
+  chromium: { met: () => program("chromium"), packages: "chromium" },
+  ssh: { met: () => program("ssh"), packages: "openssh-client" },
+  sshd: { met: () => program("sshd"), packages: "openssh-server" },
+  openssl: { met: () => program("openssl"), packages: "openssl" },
+  "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
+  prometheus: { met: () => program("prometheus"), packages: "prometheus" },
+  "root with mount namespaces": {
+    met: () => process.getuid?.() === 0 && succeeds("unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"),
+    remedy: "run as root, in a container with --privileged",
+  },
+} satisfies Record<string, { met: () => boolean } & ({ packages: string } | { remedy: string })>;
+
+/** All that `startLibvirtd` and `createGuest` need. */
+export const labRequirements: readonly RequirementName[] = [
+  "root with mount namespaces",
+  "tini",
+  "libvirtd",
+  "qemu",
+  "qemu-img",
+  "virsh",
+];
+
+const answers = new Map<RequirementName, Requirement>();
+
+/** Tells whether the machine has something, and if not, the command that installs it. Asks the machine once. */
+export function requirement(name: RequirementName): Requirement {
+  let answer = answers.get(name);
+  if (answer === undefined) {
+    const entry = known[name];
+    const remedy = "remedy" in entry ? entry.remedy : `apt-get install ${entry.packages}`;
+    answer = { name, met: entry.met(), remedy };
+    answers.set(name, answer);
+  }
+  return answer;
+}
+
+/**
+ * `describe` for tests that need something from the machine.
+ *
+ * Where something is missing the suite is skipped, under a title that says what is missing and how to get it.
+ * With VIRSTREAM_TEST_REQUIRE=all in the environment (for machines that must have everything) it fails instead.
+ */
+export function describeWith(names: readonly RequirementName[], title: string, fn: () => void): void {
+  const missing = names.map(requirement).filter(({ met }) => !met);
+  if (missing.length === 0) {
+    describe(title, fn);
+    return;
+  }
+  const reason = `needs ${missing.map(({ name, remedy }) => `${name} (${remedy})`).join(", ")}`;
+  if (process.env.VIRSTREAM_TEST_REQUIRE === "all") {
+    describe(title, () => {
+      it(`has what it needs from the machine`, () => {
+        throw new Error(`${title}: ${reason}`);
+      });
+    });
+  } else {
+    describe.skip(`${title} [${reason}]`, fn);
+  }
+}
+
+/** The full path of a program, looked for in PATH and in the folders for administrators; undefined when there is none. */
+export function findProgram(name: string): string | undefined {
+  const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+  return folders.map((folder) => join(folder, name)).find(isExecutable);
+}
+
+function program(name: string): boolean {
+  return findProgram(name) !== undefined;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function succeeds(command: string, ...args: string[]): boolean {
+  return spawnSync(command, args, { stdio: "ignore", timeout: 10_000 }).status === 0;
+}
