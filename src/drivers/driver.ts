@@ -1,5 +1,6 @@
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import type { Subprotocol } from "../wire/protocol.ts";
 
 /** What a driver is told about one sweep besides the query. */
 export interface SweepContext {
@@ -39,8 +40,12 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
   /** How long opening may take, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number;
-  /** What a virstream server asks for; sent only to ws: and wss: peers. */
+  /** What a virstream server may ask for; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
+  /** How a virstream server shall encode: `virstream.v1` (msgpack, the default) or `virstream.v1.json`. */
+  readonly subprotocol?: Subprotocol;
+  /** How much a virstream server may send ahead of what was consumed, in bytes, per sweep. Default 1 MiB. */
+  readonly creditBytes?: number;
 }
 
 /** Opens a driver for a URI of its scheme. Rejects with a VirstreamError that says what to do. */

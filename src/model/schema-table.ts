@@ -12,6 +12,8 @@ export class SchemaNode {
   /** The child taken last: records of one shape repeat, so the guess is nearly always right. */
   last: SchemaNode | undefined = undefined;
   schema: Schema | undefined = undefined;
+  /** For decoders: key and type as their wire has them, so that a repeated key is compared and never decoded. */
+  wire: Int32Array | undefined = undefined;
   readonly children = new Map<string, SchemaNode>();
 
   constructor(key: string, type: number, parent: SchemaNode | undefined) {

@@ -1,20 +1,23 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CommandResult, runCommand } from "./command.ts";
-import { findProgram } from "./requirement.ts";
 import { isAlive, listProcesses, type ProcessEntry, processGone } from "./processes.ts";
+import { findProgram } from "./requirement.ts";
 
 /** How a private daemon differs from the usual one. */
 export interface LibvirtdOptions {
   /** More lines of libvirtd.conf, for example `max_client_requests = 2`; they win over the lab's own lines. */
   readonly conf?: readonly string[];
-  /** More arguments of libvirtd, for example `--listen`. */
-  readonly args?: readonly string[];
+  /**
+   * Lets libvirtd listen on TCP or TLS, as lines of `conf` say, on the machine's own network. Default false: then the
+   * daemon has a private network, in which tap devices carry no traffic and their names begin at vnet0.
+   */
+  readonly listen?: boolean;
 }
 
 /**
@@ -25,14 +28,16 @@ export interface LibvirtdOptions {
  * the folder goes. /run is bound last and as a whole, so that no D-Bus, systemd or udev of the host is within reach.
  */
 const supervisor = `
-directory=$1; libvirtd=$2; shift 2
+directory=$1; libvirtd=$2; network=$3; shift 3
 for folder in etc lib cache log; do
   case $folder in etc) target=/etc/libvirt ;; *) target=/var/$folder/libvirt ;; esac
   mkdir -p "$target" && mount --bind "$directory/$folder" "$target" || exit 1
 done
 mount --bind "$directory/run" /run || exit 1
+# Without this, the kernel sends IPv6 packets of its own to every tap device, and counters of a paused guest move.
+[ "$network" = host ] || echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 || true
 while read -r line; do
-  ( "$libvirtd" -p /run/libvirtd.pid "$@" </dev/null >>"$directory/log/libvirtd.out" 2>&1 & )
+  ( "$libvirtd" -p /run/libvirtd.pid "$@" </dev/null & )
 done
 kill -9 -1
 rm -rf "$directory"
@@ -61,8 +66,8 @@ stdio_handler = "file"
 /**
  * Starts a private system libvirtd and resolves when it answers.
  *
- * It has its own configuration, sockets, logs and process namespace; the host's libvirtd, if any, is untouched.
- * Needs root, mount and process namespaces, tini, libvirtd and virsh (see `labRequirements`).
+ * It has its own configuration, sockets, logs, processes and network; the host's libvirtd, if any, is untouched.
+ * Needs root, namespaces, tini, libvirtd and virsh (see `labRequirements`); only root reaches its sockets.
  * Neither it nor its guests nor its folder outlive this process, even one killed by SIGKILL.
  */
 export async function startLibvirtd(options: LibvirtdOptions = {}): Promise<Libvirtd> {
@@ -80,18 +85,22 @@ export async function startLibvirtd(options: LibvirtdOptions = {}): Promise<Libv
   await writeFile(join(directory, "etc/qemu.conf"), qemuConf);
 
   const namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+  if (!options.listen) namespaces.push("--net");
   const program = findProgram("libvirtd") ?? "libvirtd";
-  const first = ["tini", "--", "sh", "-c", supervisor, "sh", directory, program, ...(options.args ?? [])];
+  const args = [directory, program, options.listen ? "host" : "private", ...(options.listen ? ["--listen"] : [])];
+  const first = ["tini", "--", "sh", "-c", supervisor, "sh", ...args];
+  const log = await open(join(directory, "log/libvirtd.out"), "a");
   const child = spawn("unshare", [...namespaces, "--", ...first], {
     cwd: "/",
     env: { ...process.env, LC_ALL: "C.UTF-8" },
-    stdio: ["pipe", "ignore", "ignore"],
+    stdio: ["pipe", log.fd, log.fd],
     // An interrupt typed at the terminal goes to the test runner only; this one ends with its standard input.
     detached: true,
   });
-  await once(child, "spawn");
   const libvirtd = new Libvirtd(directory, child);
   try {
+    await once(child, "spawn");
+    await log.close();
     await libvirtd.restart();
   } catch (error) {
     await libvirtd.stop();
@@ -175,12 +184,16 @@ export class Libvirtd implements AsyncDisposable {
     const pidFile = join(this.directory, "run/libvirtd.pid");
     for (const path of [this.socket, this.readOnlySocket, pidFile]) await rm(path, { force: true });
     this.#supervisor.stdin?.write("start\n");
-    const deadline = Date.now() + 30_000;
+    const started = Date.now();
     while (!((await accepts(this.socket)) && (await accepts(this.readOnlySocket)))) {
-      if (this.#supervisor.exitCode !== null || Date.now() > deadline) throw await this.#failure("does not listen");
+      const waited = Date.now() - started;
+      const runs = waited < 1_000 || (await this.processes()).some(({ name }) => name === "libvirtd");
+      if (!runs || waited > 30_000) throw await this.#failure(runs ? "does not listen" : "ended at once");
       await sleep(15);
     }
-    this.#pid = (await this.outerPid(Number(await readFile(pidFile, "utf8")))) ?? 0;
+    const pid = await this.outerPid(Number(await readFile(pidFile, "utf8")));
+    if (pid === undefined) throw await this.#failure("ended");
+    this.#pid = pid;
     // The sockets are there before the drivers are: only an answer says that it is ready.
     const { code, stderr } = await this.virsh("uri");
     if (code !== 0) throw await this.#failure(`does not answer: ${stderr.trim()}`);
@@ -197,7 +210,7 @@ export class Libvirtd implements AsyncDisposable {
 
   async #stop(): Promise<void> {
     const child = this.#supervisor;
-    if (child.exitCode === null && child.signalCode === null) {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
       child.ref();
       const exit = once(child, "exit");
       child.stdin?.end();

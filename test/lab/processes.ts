@@ -13,9 +13,9 @@ export interface ProcessEntry {
  * Zombies are left out: they run no more.
  */
 export async function listProcesses(parent: number): Promise<ProcessEntry[]> {
-  const all = (await Promise.all((await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(readProcess))).filter(
-    (entry) => entry !== undefined,
-  );
+  const all = (
+    await Promise.all((await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(readProcess))
+  ).filter((entry) => entry !== undefined);
   const first = all.find((entry) => entry.parent === parent && entry.inner === 1);
   if (first === undefined) return [];
   const namespace = await namespaceOf(first.pid);

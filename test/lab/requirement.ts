@@ -31,7 +31,8 @@ const known = {
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
   prometheus: { met: () => program("prometheus"), packages: "prometheus" },
   "root with mount namespaces": {
-    met: () => process.getuid?.() === 0 && succeeds("unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"),
+    met: () =>
+      process.getuid?.() === 0 && succeeds("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"),
     remedy: "run as root, in a container with --privileged",
   },
 } satisfies Record<string, { met: () => boolean } & ({ packages: string } | { remedy: string })>;

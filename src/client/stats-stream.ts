@@ -1,0 +1,65 @@
+import type { Driver } from "../drivers/driver.ts";
+import type { Query } from "../model/query.ts";
+import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
+import { Stream } from "./stream.ts";
+
+/** What happens in a sweep, around and including its records. */
+export type SweepEvent =
+  /** How many records there will be, once the driver knows. */
+  | { readonly type: "expect"; readonly domains: number }
+  /** One domain's record. */
+  | { readonly type: "record"; readonly record: DomainStatsRecord }
+  /** The end of a sweep: every domain has had its record. */
+  | { readonly type: "sync"; readonly summary: SweepSummary };
+
+/**
+ * The records of one sweep, each as soon as its driver has it. Consumed as Observable, async iterable or by callback;
+ * see Stream. Each consumption is a sweep of its own.
+ */
+export class StatsStream extends Stream<DomainStatsRecord> {
+  /** The same sweep with what happens around the records: `expect`, `record`, `sync`. */
+  readonly events: Stream<SweepEvent>;
+
+  constructor(driver: Driver, query: Query, signal?: AbortSignal) {
+    super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal);
+    this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal);
+  }
+}
+
+/** A sweep as events. An `expect` is not held back until the first record: progress wants it at once. */
+async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
+  const tally = new SweepTally(Date.now());
+  const began = performance.now();
+  let expected: number | undefined;
+  let announce: () => void = () => {};
+  const announced = new Promise<"expect">((resolve) => {
+    announce = () => resolve("expect");
+  });
+  const expect = (domains: number): void => {
+    expected = domains;
+    announce();
+  };
+  const records = driver.sweep(query, { signal, expect })[Symbol.asyncIterator]();
+  let told = false;
+  try {
+    for (;;) {
+      const next = records.next();
+      if (!told) {
+        // The consumer may leave at the yield below: then nobody is left to hear how this pull ends.
+        next.catch(() => {});
+        await Promise.race([next, announced]);
+        if (expected !== undefined) {
+          told = true;
+          yield [{ type: "expect", domains: expected }];
+        }
+      }
+      const result = await next;
+      if (result.done) break;
+      tally.add(result.value);
+      yield result.value.map((record) => ({ type: "record", record }));
+    }
+    yield [{ type: "sync", summary: tally.summary(performance.now() - began) }];
+  } finally {
+    await records.return?.();
+  }
+}

@@ -1,0 +1,190 @@
+import type { SchemaTable } from "../../model/schema-table.ts";
+import { type RemoteDomain, readDomain, readDomains } from "./remote-domain.ts";
+import { readStatsReply, type StatsReply } from "./stats-reply.ts";
+import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
+
+/**
+ * Every procedure of libvirt's remote protocol that this driver can send. It is an allow-list: the client refuses any
+ * other, so there is no way from here to a call that changes a domain or a host. Names and numbers are those of
+ * libvirt's src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
+ */
+
+/** What decoders need besides the bytes. */
+export interface DecodeContext {
+  /** Where records of one shape find their shared schema. */
+  readonly schemas: SchemaTable;
+}
+
+/** One procedure: how to ask, how to understand the answer, and why asking does no harm. */
+export interface Procedure<Args, Result> {
+  readonly name: string;
+  readonly number: number;
+  readonly harmless: string;
+  encode(writer: XdrWriter, args: Args): void;
+  decode(reader: XdrReader, context: DecodeContext): Result;
+}
+
+const AUTH_TYPES_MAX = 20;
+
+/** How a daemon wants to be authenticated (remote_auth_type). */
+export const AuthType = { none: 0, sasl: 1, polkit: 2 } as const;
+
+/** VIR_DRV_FEATURE_PROGRAM_KEEPALIVE: asking for it is what starts the daemon's pings. */
+export const FEATURE_KEEPALIVE = 10;
+
+/** VIR_CONNECT_RO. */
+const OPEN_READ_ONLY = 1;
+
+/** The arguments of the statistics call: domains by uuid, group bits and flags as libvirt defines them. */
+export interface StatsArgs {
+  /** None means all. */
+  readonly uuids: readonly string[];
+  readonly groups: number;
+  readonly flags: number;
+}
+
+const noArgs = () => {};
+const noResult = () => {};
+const string = (reader: XdrReader) => reader.string();
+
+/** The procedures, by what they are for. */
+export const PROCEDURES = {
+  authList: {
+    name: "AUTH_LIST",
+    number: 66,
+    harmless: "asks which authentication the daemon wants",
+    encode: noArgs,
+    decode: (reader) => {
+      const types: number[] = [];
+      for (let left = reader.count(AUTH_TYPES_MAX, 4); left > 0; left--) types.push(reader.int());
+      return types;
+    },
+  } satisfies Procedure<undefined, number[]>,
+
+  authPolkit: {
+    name: "AUTH_POLKIT",
+    number: 70,
+    harmless: "lets the daemon ask polkit about this process; it is answered once polkit has decided",
+    encode: noArgs,
+    decode: (reader) => reader.int() !== 0,
+  } satisfies Procedure<undefined, boolean>,
+
+  supportsFeature: {
+    name: "CONNECT_SUPPORTS_FEATURE",
+    number: 60,
+    harmless: "asks what the daemon can do",
+    encode: (writer, feature) => writer.int(feature),
+    decode: (reader) => reader.int() !== 0,
+  } satisfies Procedure<number, boolean>,
+
+  open: {
+    name: "CONNECT_OPEN",
+    number: 1,
+    harmless: "always opens with the read-only flag: the daemon itself then denies what changes anything",
+    encode: (writer, name) => {
+      writer.optionalString(name);
+      writer.uint(OPEN_READ_ONLY);
+    },
+    decode: noResult,
+  } satisfies Procedure<string, void>,
+
+  close: {
+    name: "CONNECT_CLOSE",
+    number: 2,
+    harmless: "ends this connection only",
+    encode: noArgs,
+    decode: noResult,
+  } satisfies Procedure<undefined, void>,
+
+  type: {
+    name: "CONNECT_GET_TYPE",
+    number: 3,
+    harmless: "reads the hypervisor's name",
+    encode: noArgs,
+    decode: string,
+  } satisfies Procedure<undefined, string>,
+
+  version: {
+    name: "CONNECT_GET_VERSION",
+    number: 4,
+    harmless: "reads the hypervisor's version",
+    encode: noArgs,
+    decode: (reader) => Number(reader.uhyper()),
+  } satisfies Procedure<undefined, number>,
+
+  libVersion: {
+    name: "CONNECT_GET_LIB_VERSION",
+    number: 157,
+    harmless: "reads the daemon's version",
+    encode: noArgs,
+    decode: (reader) => Number(reader.uhyper()),
+  } satisfies Procedure<undefined, number>,
+
+  hostname: {
+    name: "CONNECT_GET_HOSTNAME",
+    number: 59,
+    harmless: "reads the host's name",
+    encode: noArgs,
+    decode: string,
+  } satisfies Procedure<undefined, string>,
+
+  listDomains: {
+    name: "CONNECT_LIST_ALL_DOMAINS",
+    number: 273,
+    harmless: "reads which domains there are; it asks no guest",
+    encode: (writer, filter) => {
+      writer.int(1);
+      writer.uint(filter);
+    },
+    decode: (reader) => {
+      const domains = readDomains(reader);
+      const announced = reader.uint();
+      if (announced !== domains.length) {
+        throw malformed(`a list of ${domains.length} domains announced as ${announced}`);
+      }
+      return domains;
+    },
+  } satisfies Procedure<number, RemoteDomain[]>,
+
+  lookupByName: {
+    name: "DOMAIN_LOOKUP_BY_NAME",
+    number: 23,
+    harmless: "reads a domain's identity",
+    encode: (writer, name) => writer.string(name),
+    decode: readDomain,
+  } satisfies Procedure<string, RemoteDomain>,
+
+  lookupByUuid: {
+    name: "DOMAIN_LOOKUP_BY_UUID",
+    number: 24,
+    harmless: "reads a domain's identity",
+    encode: (writer, uuid) => writer.uuid(uuid),
+    decode: readDomain,
+  } satisfies Procedure<string, RemoteDomain>,
+
+  stats: {
+    name: "CONNECT_GET_ALL_DOMAIN_STATS",
+    number: 344,
+    harmless:
+      "reads statistics; it occupies a worker of the daemon and the domain's query job while a guest's monitor answers",
+    encode: (writer, { uuids, groups, flags }) => {
+      writer.uint(uuids.length);
+      for (const uuid of uuids) {
+        // The daemon looks at the uuid only; the reply carries the real name and id.
+        writer.string("");
+        writer.uuid(uuid);
+        writer.int(-1);
+      }
+      writer.uint(groups);
+      writer.uint(flags);
+    },
+    decode: (reader, { schemas }) => readStatsReply(reader, schemas),
+  } satisfies Procedure<StatsArgs, StatsReply>,
+} as const;
+
+const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
+
+/** Whether a procedure is one of the table; a look-alike with another number is not. */
+export function isAllowed(procedure: unknown): boolean {
+  return allowed.has(procedure);
+}

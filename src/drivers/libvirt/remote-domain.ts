@@ -1,0 +1,28 @@
+import type { XdrReader } from "./xdr.ts";
+
+/** A domain as libvirt names it on the wire (remote_nonnull_domain). */
+export interface RemoteDomain {
+  readonly name: string;
+  /** Lower case, with dashes. */
+  readonly uuid: string;
+  /** −1 when it does not run. */
+  readonly id: number;
+}
+
+/** REMOTE_DOMAIN_LIST_MAX: the most domains in one request or reply. */
+export const DOMAIN_LIST_MAX = 16_384;
+
+/** The name's length word, the uuid, the id. */
+export const DOMAIN_BYTES_MIN = 24;
+
+export function readDomain(reader: XdrReader): RemoteDomain {
+  const name = reader.string();
+  const uuid = reader.uuid();
+  return { name, uuid, id: reader.int() };
+}
+
+export function readDomains(reader: XdrReader): RemoteDomain[] {
+  const domains: RemoteDomain[] = [];
+  for (let left = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN); left > 0; left--) domains.push(readDomain(reader));
+  return domains;
+}

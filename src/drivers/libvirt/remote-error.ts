@@ -1,0 +1,34 @@
+import { type ErrorCode, VirstreamError } from "../../model/error.ts";
+import type { XdrReader } from "./xdr.ts";
+
+/** libvirt's error numbers (virErrorNumber) that mean something of their own here; every other is `hypervisor-error`. */
+const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
+  [3, "unsupported"], // no support: the driver lacks the entry
+  [74, "unsupported"], // argument unsupported: a group, with the enforce flag
+  [84, "unsupported"], // operation unsupported
+  [42, "unknown-domain"],
+  [29, "denied"], // operation denied: a read-only connection
+  [88, "denied"], // access denied: by policy
+  [45, "unauthenticated"], // authentication failed
+  [79, "unauthenticated"], // authentication cancelled
+  [94, "unauthenticated"], // authentication unavailable
+  [8, "invalid-argument"],
+]);
+
+/** libvirt's numbers for the errors that a sweep tells apart. */
+export const LibvirtError = { noSupport: 3, invalidArgument: 8, argumentUnsupported: 74 } as const;
+
+/** The error in an ERROR reply (remote_error), with libvirt's own message, code and domain. */
+export function readRemoteError(reader: XdrReader): VirstreamError {
+  const code = reader.int();
+  const domain = reader.int();
+  const message = reader.optional(() => reader.string());
+  // Level, objects and the parts of the message follow. Nothing here needs them.
+  return new VirstreamError(
+    CODES.get(code) ?? "hypervisor-error",
+    message ?? `libvirt error ${code} without a message`,
+    {
+      libvirt: { code, domain },
+    },
+  );
+}

@@ -1,0 +1,225 @@
+import type { Duplex } from "node:stream";
+import { VirstreamError } from "../../model/error.ts";
+import { SchemaTable } from "../../model/schema-table.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  type Header,
+  MessageSplitter,
+  MessageStatus,
+  MessageType,
+  PROGRAM_VERSION,
+  Program,
+} from "./message.ts";
+import { isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
+import { readRemoteError } from "./remote-error.ts";
+import { malformed, type XdrReader } from "./xdr.ts";
+
+const Keepalive = { ping: 1, pong: 2 } as const;
+const PONG = encodeMessage({
+  program: Program.keepalive,
+  version: PROGRAM_VERSION,
+  procedure: Keepalive.pong,
+  type: MessageType.event,
+  serial: 0,
+  status: MessageStatus.ok,
+});
+
+/** How long an orderly close waits for the daemon. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+interface Pending {
+  readonly procedure: Procedure<never, unknown>;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: VirstreamError) => void;
+}
+
+/**
+ * One connection to a daemon: calls go out as they are made, answers come back in any order and are matched by serial.
+ *
+ * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`; so does an
+ * answer to a call that was never made, because every call is kept until it is answered: such an answer means that the
+ * two sides no longer agree on what is in flight, and admission rests on that. Events are told by their type, never by
+ * their serial (libvirtd sends them with serial 1); those nobody asked for are dropped.
+ */
+export class RpcClient {
+  /** Called once, when the connection has ended in any way but by `close`, before the calls in flight are rejected. */
+  onLost: ((error: VirstreamError) => void) | undefined;
+  /** Called with every event of the remote program: where lifecycle events will come in. */
+  onEvent: ((procedure: number, payload: XdrReader) => void) | undefined;
+
+  readonly #transport: Duplex;
+  readonly #schemas = new SchemaTable();
+  readonly #pending = new Map<number, Pending>();
+  readonly #splitter = new MessageSplitter((message) => this.#receive(message));
+  #serial = 0;
+  #corked = false;
+  #ended: VirstreamError | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** @param transport a byte stream to the daemon; it belongs to the client from now on */
+  constructor(transport: Duplex) {
+    this.#transport = transport;
+    transport.on("data", (chunk: Buffer) => this.#read(chunk));
+    transport.on("error", (error) => {
+      this.#end(
+        new VirstreamError("connection-lost", `the connection to libvirt broke: ${error.message}`, { cause: error }),
+      );
+    });
+    transport.on("close", () => {
+      const how = this.#splitter.pending ? "broke off in the middle of a message" : "was closed by the daemon";
+      this.#end(new VirstreamError("connection-lost", `the connection to libvirt ${how}`));
+    });
+  }
+
+  /** Why no call can be made any more; undefined while the connection lives. */
+  get ended(): VirstreamError | undefined {
+    return this.#ended;
+  }
+
+  /** How many calls are unanswered. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /**
+   * Calls a procedure of the allow-list.
+   *
+   * Resolves with its decoded result. Rejects with the daemon's own error, or with `connection-lost`, `connection-closed`
+   * or `protocol-error` when the connection ends first. There is no timeout and no cancelling: libvirt has none, and the
+   * daemon works on until it answers.
+   */
+  call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {
+    if (!isAllowed(procedure)) {
+      return Promise.reject(
+        new VirstreamError(
+          "internal",
+          `${procedure.name} (${procedure.number}) is not among the procedures that may be sent`,
+        ),
+      );
+    }
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    return new Promise((resolve, reject) => {
+      const serial = this.#nextSerial();
+      const message = encodeMessage(
+        {
+          program: Program.remote,
+          version: PROGRAM_VERSION,
+          procedure: procedure.number,
+          type: MessageType.call,
+          serial,
+          status: MessageStatus.ok,
+        },
+        (writer) => procedure.encode(writer, args),
+      );
+      this.#pending.set(serial, { procedure: procedure as Procedure<never, unknown>, resolve, reject });
+      this.#send(message);
+    });
+  }
+
+  /**
+   * Says goodbye (CONNECT_CLOSE) and ends the connection, at the latest after a second: a daemon that is stuck must not
+   * hold up its clients' end. Calls in flight are rejected with `connection-closed`. Safe to call twice.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Ends the connection at once. */
+  destroy(error: VirstreamError): void {
+    this.#end(error);
+  }
+
+  async #close(): Promise<void> {
+    if (this.#ended === undefined) {
+      this.onLost = undefined;
+      const goodbye = this.call(PROCEDURES.close, undefined).catch(() => {});
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise((resolve) => {
+        timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+      });
+      await Promise.race([goodbye, timeout]);
+      clearTimeout(timer);
+      this.#end(new VirstreamError("connection-closed", "the connection was closed"));
+    }
+    if (!this.#transport.closed) {
+      await new Promise<void>((resolve) => this.#transport.once("close", () => resolve()));
+    }
+  }
+
+  #nextSerial(): number {
+    do {
+      this.#serial = (this.#serial + 1) >>> 0;
+    } while (this.#serial === 0 || this.#pending.has(this.#serial));
+    return this.#serial;
+  }
+
+  /**
+   * Calls made in one go leave in one write. It happens in a microtask and not in the next tick, so that calls which an
+   * answer sets off are on their way before whoever gets the answer works on it.
+   */
+  #send(message: Buffer): void {
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#transport.cork();
+      queueMicrotask(() => {
+        this.#corked = false;
+        this.#transport.uncork();
+      });
+    }
+    this.#transport.write(message);
+  }
+
+  #read(chunk: Buffer): void {
+    try {
+      this.#splitter.push(chunk);
+    } catch (error) {
+      this.#end(VirstreamError.from(error));
+    }
+  }
+
+  #receive(message: Buffer): void {
+    if (this.#ended !== undefined) return;
+    const { header, payload } = decodeMessage(message);
+    if (header.program === Program.keepalive) {
+      if (header.procedure === Keepalive.ping) this.#send(PONG);
+    } else if (header.program === Program.remote && header.type === MessageType.reply) {
+      this.#answer(header, payload);
+    } else if (header.type === MessageType.event) {
+      if (header.program === Program.remote) this.onEvent?.(header.procedure, payload);
+    } else {
+      throw malformed(`type ${header.type} of program 0x${header.program.toString(16)}, which was not asked for`);
+    }
+  }
+
+  #answer(header: Header, payload: XdrReader): void {
+    const pending = this.#pending.get(header.serial);
+    if (pending === undefined) throw malformed(`an answer to call ${header.serial}, which was never made`);
+    if (pending.procedure.number !== header.procedure) {
+      throw malformed(`an answer of procedure ${header.procedure} to a call of ${pending.procedure.number}`);
+    }
+    if (header.status !== MessageStatus.ok && header.status !== MessageStatus.error) {
+      throw malformed(`an answer with the status ${header.status}`);
+    }
+    // Decoded before it is taken off the list: if that throws, the call is rejected with all the others.
+    if (header.status === MessageStatus.error) {
+      const error = readRemoteError(payload);
+      this.#pending.delete(header.serial);
+      pending.reject(error);
+    } else {
+      const result = pending.procedure.decode(payload, { schemas: this.#schemas });
+      this.#pending.delete(header.serial);
+      pending.resolve(result as never);
+    }
+  }
+
+  #end(error: VirstreamError): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = error;
+    this.#transport.destroy();
+    this.onLost?.(error);
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+}

@@ -1,0 +1,166 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { homedir, userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import { VirstreamError } from "../../model/error.ts";
+import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
+
+/**
+ * Which of libvirt's unix sockets to talk to, and what to tell a person when none of them will have us.
+ */
+
+/** What the search depends on besides the URI. Handed in by tests. */
+export interface SocketPlace {
+  readonly uid: number;
+  /** The folders of the system daemons' sockets. */
+  readonly systemFolders: readonly string[];
+  /** The folder of the user's own daemons' sockets. */
+  readonly userFolder: string;
+}
+
+/** Where this process looks for sockets. */
+export function socketPlace(): SocketPlace {
+  const runtime = process.env.XDG_RUNTIME_DIR;
+  const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+  return {
+    uid: process.getuid?.() ?? -1,
+    systemFolders: ["/run/libvirt", "/var/run/libvirt"],
+    userFolder: join(runtime || cache, "libvirt"),
+  };
+}
+
+/**
+ * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and on a system daemon
+ * read-only sockets before read-write ones (which are opened with the read-only flag, too). As in libvirt, a user who is
+ * not root reaches a daemon of his own by `/session`, and by the test driver; for root there are only system daemons.
+ */
+export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPlace()): string[] {
+  if (uri.socket !== undefined) return [uri.socket];
+  const daemons = [];
+  // The test driver has no daemon of its own.
+  if (uri.mode !== "legacy" && uri.driver !== "test") daemons.push(`virt${uri.driver}d-sock`);
+  if (uri.mode !== "direct" || uri.driver === "test") daemons.push("libvirt-sock");
+  if (place.uid !== 0 && (uri.path === "/session" || uri.driver === "test")) {
+    return daemons.map((name) => join(place.userFolder, name));
+  }
+  const names = [...daemons.map((name) => `${name}-ro`), ...daemons];
+  return names.flatMap((name) => place.systemFolders.map((folder) => join(folder, name)));
+}
+
+/** The socket of a QEMU daemon on this machine: the system's, else the user's own; undefined when none is there. */
+export function findLocalSocket(place: SocketPlace = socketPlace()): string | undefined {
+  const candidates = ["qemu:///system", "qemu:///session"].flatMap((uri) =>
+    socketCandidates(parseLibvirtUri(uri), place),
+  );
+  return candidates.find((path) => existsSync(path));
+}
+
+/**
+ * Connects to the first socket that accepts. Rejects with `socket-missing`, `socket-denied` or `connection-refused`,
+ * whichever of those that occurred says most, or with the signal's reason.
+ */
+export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
+  const candidates = socketCandidates(uri, place);
+  let denied: string | undefined;
+  let refused: string | undefined;
+  for (const path of candidates) {
+    try {
+      return await connectPath(path, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code === "EACCES" || code === "EPERM") denied ??= path;
+      else if (code === "ECONNREFUSED" || code === "EAGAIN") refused ??= path;
+      else if (code !== "ENOENT" && code !== "ENOTDIR") throw unusable(path, error);
+    }
+  }
+  if (denied !== undefined) throw deniedError(denied);
+  if (refused !== undefined) {
+    throw new VirstreamError(
+      "connection-refused",
+      `${refused}: nobody listens there, the daemon has ended: ${startAdvice(uri, refused)}`,
+    );
+  }
+  throw new VirstreamError(
+    "socket-missing",
+    `no libvirt daemon for ${uri.uri}: there is no ${candidates.join(", no ")}. ${installAdvice(uri, place)}`,
+  );
+}
+
+function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    // Node cuts longer paths short, and would knock at another door.
+    if (Buffer.byteLength(path) > 107)
+      throw Object.assign(new Error("longer than 107 bytes"), { code: "ENAMETOOLONG" });
+    const socket = connect(path);
+    const onAbort = () => socket.destroy(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    socket.once("connect", () => {
+      signal.removeEventListener("abort", onAbort);
+      socket.removeListener("error", onError);
+      resolve(socket);
+    });
+    const onError = (error: Error) => {
+      signal.removeEventListener("abort", onAbort);
+      reject(error);
+    };
+    socket.once("error", onError);
+  });
+}
+
+function unusable(path: string, cause: unknown): VirstreamError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new VirstreamError("invalid-uri", `${path} cannot be used as a socket: ${why}`, { cause });
+}
+
+function deniedError(path: string): VirstreamError {
+  const group = groupOf(path);
+  const advice =
+    group === undefined || group === "root"
+      ? "run as root, or let the daemon's configuration (unix_sock_group) admit a group of yours"
+      : `usermod -aG ${group} ${userName()}, then log in anew`;
+  return new VirstreamError(
+    "socket-denied",
+    `no permission to use ${path}${group === undefined ? "" : `, which is for the group ${group}`}: ${advice}`,
+  );
+}
+
+function groupOf(path: string): string | undefined {
+  // The folder may be what is closed; then the socket's own group cannot be read.
+  for (const place of [path, dirname(path)]) {
+    try {
+      const { gid } = statSync(place);
+      const line = readFileSync("/etc/group", "utf8")
+        .split("\n")
+        .find((entry) => entry.split(":")[2] === String(gid));
+      return line?.split(":")[0] ?? String(gid);
+    } catch {}
+  }
+  return undefined;
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return "USER";
+  }
+}
+
+function startAdvice(uri: LibvirtUri, path: string): string {
+  if (uri.socket !== undefined) return "start the daemon that serves it";
+  const daemon = /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
+  return `systemctl start ${daemon}.socket`;
+}
+
+function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
+  if (uri.socket !== undefined) return "Start the daemon that serves it, or correct socket= in the URI.";
+  if (place.uid !== 0 && uri.path === "/session") {
+    return "virstream does not start a user's daemon: libvirtd --daemon does, or any use of virsh -c qemu:///session.";
+  }
+  return (
+    "Install one (apt-get install libvirt-daemon-system), start it " +
+    `(systemctl start libvirtd.socket, or virt${uri.driver}d.socket), or name its socket: ${uri.driver}:///system?socket=PATH`
+  );
+}

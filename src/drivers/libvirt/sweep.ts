@@ -1,0 +1,432 @@
+import { VirstreamError } from "../../model/error.ts";
+import { ALL_GROUPS, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
+import { TypedParams } from "../../model/params.ts";
+import { FILTER_MASK, type Query } from "../../model/query.ts";
+import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../model/record.ts";
+import type { SweepContext } from "../driver.ts";
+import { RecordQueue } from "../record-queue.ts";
+import type { Admission, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
+import { Patience } from "./patience.ts";
+import { PROCEDURES, type Procedure, type StatsArgs } from "./procedures.ts";
+import type { RemoteDomain } from "./remote-domain.ts";
+import { LibvirtError } from "./remote-error.ts";
+import type { DomainStats, StatsReply } from "./stats-reply.ts";
+import { lateError, NIL_UUID, Task } from "./task.ts";
+
+/** What a sweep needs of its driver. */
+export interface SweepHost {
+  readonly admission: Admission;
+  /** The daemon's host name, for the domains. */
+  readonly host: string;
+  /** Who gives the domains out. */
+  readonly driver: object;
+  call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result>;
+}
+
+/** So many records may wait to be taken before nothing new is asked. */
+const QUEUE_HIGH = 64;
+
+/**
+ * One sweep: the domains, one call each, as many at a time as admission allows, a record each as its answer comes.
+ *
+ * A domain that does not answer in time is late. Its record then comes from the groups that need no monitor, through the
+ * lane that frozen guests cannot block, and says what is missing; if even that stays out, it says that. What comes in
+ * afterwards is only good for releasing the slot. When each has to have its record is Patience's matter.
+ */
+export class Sweep implements Grantee {
+  /** What the consumer pulls. */
+  readonly queue = new RecordQueue();
+  /** Called once, when the sweep holds nothing any more but bookings. */
+  onDone: (() => void) | undefined;
+
+  readonly #host: SweepHost;
+  readonly #query: Query;
+  readonly #context: SweepContext;
+  readonly #line: Line;
+  readonly #patience: Patience;
+  readonly #onAbort = () => this.#finish();
+  /** Whether the query as such needs no monitor. */
+  readonly #kind: CallKind;
+  /** What a domain is asked first, and what a late one is asked to rescue its record; no groups: nothing. */
+  readonly #asked: Omit<StatsArgs, "uuids">;
+  readonly #rescued: Omit<StatsArgs, "uuids">;
+  readonly #missing: ReturnType<typeof groupNames>;
+
+  readonly #tasks: Task[] = [];
+  readonly #flying = new Set<Task>();
+  /** The named domains by uuid, so that none is answered twice. */
+  readonly #named = new Map<string, Task>();
+  readonly #listing = new Task(-1, "list", "free", NIL_UUID, "");
+  /** Names not looked up yet, domains that need no record, domains that have none yet. */
+  #lookups = 0;
+  #dropped = 0;
+  #left = 0;
+  #anyAnswer = false;
+  #failure: VirstreamError | undefined;
+  #done = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+
+  constructor(host: SweepHost, query: Query, context: SweepContext) {
+    this.#host = host;
+    this.#query = query;
+    this.#context = context;
+    const { groups, flags } = query;
+    // A group that is not asked for by bit is asked for with all the others, monitor and all.
+    this.#kind = groups !== 0 && (groups & ~MONITOR_FREE_GROUPS) === 0 ? "free" : "monitor";
+    // A listed domain was chosen already; when it changes its state meanwhile, its record still has to come.
+    const asked = query.domains === undefined ? (flags & ~FILTER_MASK) >>> 0 : flags;
+    const rescued = this.#kind === "free" ? 0 : (groups || ALL_GROUPS) & MONITOR_FREE_GROUPS;
+    this.#asked = { groups, flags: asked };
+    this.#rescued = { groups: rescued, flags: asked & FILTER_MASK };
+    this.#missing = groupNames(((groups || ALL_GROUPS) & ~MONITOR_FREE_GROUPS) >>> 0);
+    this.#line = host.admission.join(this);
+    this.#patience = new Patience(query.deadlineMs, performance.now());
+  }
+
+  /** Begins. What comes of it is in the queue. */
+  start(): void {
+    const { signal } = this.#context;
+    this.queue.onReturn = this.#onAbort;
+    this.queue.onTaken = () => this.#taken();
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal.aborted) this.#finish();
+    else if (this.#query.domains === undefined) this.#wait([this.#listing]);
+    else this.#select();
+  }
+
+  /** The connection is gone: every domain that has no record yet gets one that says so, then the sweep fails. */
+  lose(error: VirstreamError): void {
+    if (this.#done) return;
+    this.#failure = error;
+    for (const task of this.#tasks) if (task.stage !== "done") this.#fail(task, "error", error);
+    this.#finish(error);
+  }
+
+  /** The driver was closed. */
+  close(error: VirstreamError): void {
+    this.#finish(error);
+  }
+
+  // ---- admission's side
+
+  dueAt(ticket: Ticket): number {
+    return this.#patience.callDueAt((ticket as Task).turn, performance.now());
+  }
+
+  granted(ticket: Ticket, booking: Booking): void {
+    const task = ticket as Task;
+    const now = performance.now();
+    this.#patience.left(task.turn);
+    this.#patience.moved(task.turn, now);
+    task.dueAt = booking.dueAt;
+    task.sampledAt = Date.now();
+    task.askedAt = now;
+    switch (task.stage) {
+      case "list":
+        this.#send(task, booking, PROCEDURES.listDomains, this.#query.flags & FILTER_MASK, this.#listed);
+        break;
+      case "lookup":
+        this.#send(task, booking, PROCEDURES.lookupByName, task.name, this.#found);
+        break;
+      case "ask":
+      case "rescue": {
+        const what = task.stage === "ask" ? this.#asked : this.#rescued;
+        this.#send(task, booking, PROCEDURES.stats, { uuids: [task.uuid], ...what }, this.#answered);
+        break;
+      }
+      case "verify":
+        this.#send(task, booking, PROCEDURES.lookupByUuid, task.uuid, this.#verified);
+        break;
+      case "done":
+        booking.release();
+    }
+  }
+
+  #send<Args, Result>(
+    task: Task,
+    booking: Booking,
+    procedure: Procedure<Args, Result>,
+    args: Args,
+    onAnswer: (task: Task, result: Result) => void,
+  ): void {
+    const attempt = ++task.attempt;
+    const { turn } = task;
+    this.#flying.add(task);
+    const settle = (act: () => void) => {
+      // First of all the next call goes out, then the record.
+      booking.release();
+      if (this.#done || task.attempt !== attempt) return;
+      this.#flying.delete(task);
+      this.#patience.moved(turn, performance.now());
+      act();
+      this.#arm();
+    };
+    this.#host.call(procedure, args).then(
+      (result) => settle(() => onAnswer.call(this, task, result)),
+      (error) => settle(() => this.#refused(task, VirstreamError.from(error))),
+    );
+    this.#arm();
+  }
+
+  // ---- which domains
+
+  #listed(_: Task, domains: readonly RemoteDomain[]): void {
+    this.#patience.begin(performance.now(), domains.length);
+    this.#context.expect(domains.length);
+    for (const { uuid, name, id } of domains) {
+      this.#tasks.push(new Task(this.#tasks.length, "ask", this.#kind, uuid, name, id));
+    }
+    this.#left = domains.length;
+    this.#enter(this.#tasks);
+    this.#finishIfDone();
+  }
+
+  #select(): void {
+    const selectors = this.#query.domains ?? [];
+    for (const selector of selectors) {
+      const index = this.#tasks.length;
+      if ("uuid" in selector) {
+        const task = new Task(index, "ask", this.#kind, selector.uuid, "");
+        this.#tasks.push(task);
+        this.#named.set(selector.uuid, task);
+      } else {
+        this.#tasks.push(new Task(index, "lookup", "free", NIL_UUID, selector.name));
+        this.#lookups++;
+      }
+    }
+    this.#left = this.#tasks.length;
+    this.#patience.begin(performance.now(), this.#left);
+    if (this.#lookups === 0) this.#context.expect(this.#left);
+    const lookups = this.#tasks.filter((task) => task.stage === "lookup");
+    this.#enter(this.#tasks.filter((task) => task.stage === "ask"));
+    this.#wait(lookups);
+  }
+
+  #found(task: Task, domain: RemoteDomain): void {
+    if (this.#named.has(domain.uuid)) {
+      this.#drop(task);
+    } else {
+      this.#named.set(domain.uuid, task);
+      task.uuid = domain.uuid;
+      task.id = domain.id;
+      task.stage = "ask";
+      task.kind = this.#kind;
+      this.#enter([task]);
+    }
+    this.#looked();
+  }
+
+  /** A name has been looked up, one way or the other. */
+  #looked(): void {
+    this.#lookups--;
+    if (this.#lookups === 0) this.#context.expect(this.#tasks.length - this.#dropped);
+  }
+
+  // ---- asking
+
+  /** Lets domains into the line; those that have a frozen call out already do not get as far. */
+  #enter(tasks: readonly Task[]): void {
+    const { admission } = this.#host;
+    const quarantined = this.#kind === "monitor" && admission.inFlight("monitor") > 0;
+    const late = quarantined ? tasks.filter((task) => admission.isQuarantined(task.uuid)) : [];
+    for (const task of late) this.#late(task, "quarantined");
+    this.#wait(late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks);
+  }
+
+  #wait(tasks: readonly Task[]): void {
+    if (tasks.length === 0 || this.#done) return;
+    this.#patience.joined(tasks[0]!.turn, tasks.length, performance.now());
+    this.#line.wait(tasks);
+    this.#arm();
+  }
+
+  #answered(task: Task, reply: StatsReply): void {
+    this.#anyAnswer = true;
+    const stats = reply.find(({ domain }) => domain.uuid === task.uuid);
+    if (stats === undefined) {
+      task.stage = "verify";
+      task.kind = "free";
+      this.#wait([task]);
+      return;
+    }
+    this.#record(task, stats);
+  }
+
+  #record(task: Task, { domain, params }: DomainStats): void {
+    task.name = domain.name;
+    task.id = domain.id;
+    if (task.stage === "rescue") {
+      this.#push(task, "partial", { params, reason: task.reason, missing: this.#missing });
+    } else {
+      // The daemon leaves groups out, and does not say so, when the domain's job could not be had. Telling such an answer
+      // by what is missing from it belongs here.
+      this.#push(task, "ok", { params });
+    }
+  }
+
+  /** The daemon answered without this domain: it is gone, or does not pass the filters, or is hidden from us. */
+  #verified(task: Task, domain: RemoteDomain): void {
+    task.name = domain.name;
+    task.id = domain.id;
+    if (this.#query.domains !== undefined && (this.#query.flags & FILTER_MASK) !== 0) {
+      this.#drop(task);
+      this.#finishIfDone();
+    } else {
+      const message = `the daemon has domain ${domain.name} (${domain.uuid}) and hides its statistics: permission domain:read`;
+      this.#fail(task, "denied", new VirstreamError("denied", message));
+    }
+  }
+
+  #refused(task: Task, error: VirstreamError): void {
+    if (error.libvirt === undefined) {
+      this.lose(error);
+    } else if (task.stage === "list" || (task.stage === "ask" && this.#concernsRequest(error))) {
+      this.#finish(error);
+    } else if (error.code === "unknown-domain") {
+      const known = task.stage !== "lookup" && (this.#query.domains === undefined || task.name !== "");
+      this.#push(task, "gone", known ? {} : { reason: "unknown", error });
+    } else {
+      this.#fail(task, error.code === "denied" ? "denied" : "error", error);
+    }
+  }
+
+  /** Whether what the daemon refuses is the request as such, so that it would refuse it for every domain. */
+  #concernsRequest(error: VirstreamError): boolean {
+    switch (error.libvirt?.code) {
+      case LibvirtError.noSupport:
+      case LibvirtError.argumentUnsupported:
+        return true;
+      case LibvirtError.invalidArgument:
+        // Flags that the driver does not know; unless they were fine for another domain a moment ago.
+        return !this.#anyAnswer;
+      default:
+        return false;
+    }
+  }
+
+  // ---- lateness
+
+  #late(task: Task, reason: RecordReason): void {
+    task.reason = reason;
+    task.attempt++;
+    this.#flying.delete(task);
+    if (task.stage === "ask" && this.#rescued.groups !== 0) {
+      task.stage = "rescue";
+      task.kind = "free";
+      this.#wait([task]);
+      return;
+    }
+    const error = lateError(task, this.#query.deadlineMs);
+    if (task === this.#listing) this.#finish(error);
+    else this.#fail(task, task.stage === "ask" ? reason : "timeout", error);
+  }
+
+  #check(): void {
+    this.#timer = undefined;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const now = performance.now();
+    for (const task of [...this.#flying]) {
+      if (task.dueAt > now) continue;
+      this.#late(task, "timeout");
+      if (this.#done) return;
+    }
+    for (const turn of ["slot", "lane", "rescue"] as const) {
+      const exhausted = turn === "slot" && this.#exhaustedAt() <= now;
+      if (this.#patience.dueAt(turn) > now && !exhausted) continue;
+      for (const task of this.#listing.waiting ? [this.#listing] : this.#tasks) {
+        if (!task.waiting || task.turn !== turn) continue;
+        this.#line.cancel(task);
+        this.#patience.left(turn);
+        this.#late(task, this.#host.admission.isBooked(task.uuid, "monitor") ? "quarantined" : "busy");
+        if (this.#done) return;
+      }
+    }
+    this.#arm();
+  }
+
+  /** From when on the domains that wait for a slot wait for frozen guests only. */
+  #exhaustedAt(): number {
+    if (this.#patience.waiting("slot") === 0 || this.#patience.held) return Number.POSITIVE_INFINITY;
+    return this.#host.admission.exhaustedAt;
+  }
+
+  /** One timer for all that may become due; it is set anew only to make it earlier. */
+  #arm(): void {
+    if (this.#done) return;
+    let at = this.#exhaustedAt();
+    for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
+    for (const task of this.#flying) at = Math.min(at, task.dueAt);
+    if (at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#check(), Math.max(0, Math.ceil(at - performance.now())));
+  }
+
+  // ---- records
+
+  #push(
+    task: Task,
+    status: RecordStatus,
+    rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
+  ): void {
+    const now = performance.now();
+    const { host, driver } = this.#host;
+    if (task.stage === "lookup") this.#looked();
+    task.stage = "done";
+    this.queue.push(
+      new DomainStatsRecord({
+        domain: new Domain(task.uuid, task.name, task.id, host, driver),
+        params: rest.params ?? TypedParams.EMPTY,
+        status,
+        sampledAt: task.sampledAt || Date.now(),
+        tookMs: task.askedAt === 0 ? 0 : Math.round((now - task.askedAt) * 1_000) / 1_000,
+        index: task.index,
+        reason: rest.reason,
+        missing: rest.missing,
+        error: rest.error,
+      }),
+    );
+    this.#left--;
+    if (this.queue.length >= QUEUE_HIGH) {
+      this.#line.hold();
+      this.#patience.hold(now);
+    }
+    this.#finishIfDone();
+  }
+
+  #fail(task: Task, reason: RecordReason, error: VirstreamError): void {
+    const missing = groupNames(this.#query.groups || ALL_GROUPS);
+    this.#push(task, "failed", { reason, missing, error });
+  }
+
+  /** Leaves a domain without a record: it does not pass the filters, or was named twice. */
+  #drop(task: Task): void {
+    task.stage = "done";
+    this.#dropped++;
+    this.#left--;
+  }
+
+  #taken(): void {
+    if (this.#done || !this.#patience.held) return;
+    this.#patience.go(performance.now());
+    this.#line.go();
+    this.#arm();
+  }
+
+  #finishIfDone(): void {
+    if (this.#left === 0) this.#finish(this.#failure);
+  }
+
+  #finish(error?: VirstreamError): void {
+    if (this.#done) return;
+    this.#done = true;
+    clearTimeout(this.#timer);
+    this.#line.close();
+    this.#flying.clear();
+    this.#context.signal.removeEventListener("abort", this.#onAbort);
+    if (error === undefined) this.queue.end();
+    else this.queue.fail(error);
+    this.onDone?.();
+  }
+}

@@ -1,0 +1,114 @@
+import { VirstreamError } from "../../model/error.ts";
+
+/**
+ * libvirt's connection URIs (docs/uri.rst, remote_driver.c): `driver[+transport]://[user@][host][:port]/path?parameters`.
+ * The client side consumes the transport, the host and some parameters; what is left is the name that the daemon opens.
+ */
+
+/** The hypervisor drivers that libvirt's daemons have. */
+export const LIBVIRT_DRIVERS = ["qemu", "test", "xen", "lxc", "vz", "bhyve", "ch", "vbox"] as const;
+
+/** Every transport of libvirt's URIs. */
+export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ext"] as const;
+export type Transport = (typeof TRANSPORTS)[number];
+
+/** Which daemon's socket to try: the driver's own, the monolithic libvirtd's, or the one after the other. */
+export const MODES = ["auto", "direct", "legacy"] as const;
+export type Mode = (typeof MODES)[number];
+
+/** A URI taken apart. */
+export interface LibvirtUri {
+  /** As it was given, without a password. */
+  readonly uri: string;
+  readonly driver: string;
+  readonly transport: Transport;
+  /** What CONNECT_OPEN is told, e.g. `qemu:///system`. */
+  readonly name: string;
+  /** The path, e.g. `/system`. */
+  readonly path: string;
+  readonly mode: Mode;
+  /** The socket that `?socket=` names. */
+  readonly socket: string | undefined;
+  readonly user: string | undefined;
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+  /** The other parameters that libvirt's client consumes, for the transports. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+const CONSUMED = new Set([
+  "name",
+  "command",
+  "socket",
+  "auth",
+  "authfile",
+  "sshauth",
+  "netcat",
+  "keyfile",
+  "pkipath",
+  "known_hosts",
+  "known_hosts_verify",
+  "tls_priority",
+  "mode",
+  "proxy",
+  "no_sanity",
+  "no_verify",
+  "no_tty",
+  "argv",
+]);
+
+const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
+const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.%]+\]|[^:@[\]]*)(?::(\d*))?$/i;
+
+/** Takes a URI apart. Throws `invalid-uri` for one that libvirt would not take either. */
+export function parseLibvirtUri(text: string): LibvirtUri {
+  const uri = text.replace(/^([^/]*\/\/[^/?#@]*?):[^/?#]*@/, "$1@");
+  const shape = SHAPE.exec(text);
+  if (shape === null) throw invalid(uri, "it is not of the form driver[+transport]://[user@][host][:port]/path");
+  const driver = shape[1]!.toLowerCase();
+  const path = shape[4]!;
+  const authority = AUTHORITY.exec(shape[3] ?? "");
+  if (authority === null) throw invalid(uri, "what stands between // and the path is not [user@]host[:port]");
+  const user = decode(uri, authority[1]?.split(":", 1)[0] ?? "") || undefined;
+  const host = authority[2]!.replace(/^\[|\]$/g, "") || undefined;
+  const port = authority[3] ? Number(authority[3]) : undefined;
+  if (port !== undefined && (port < 1 || port > 65_535)) throw invalid(uri, `there is no port ${port}`);
+
+  const transport = (shape[2]?.toLowerCase() ?? (host === undefined ? "unix" : "tls")) as Transport;
+  if (!TRANSPORTS.includes(transport)) {
+    throw invalid(uri, `there is no transport ${transport}: the transports are ${TRANSPORTS.join(", ")}`);
+  }
+  if (transport === "unix" && (host ?? port ?? user) !== undefined) {
+    throw invalid(uri, "a unix socket has no user, host or port: use +ssh, +tls or +tcp, or leave them out");
+  }
+
+  const parameters = new Map<string, string>();
+  const passed: string[] = [];
+  for (const piece of (shape[5] ?? "").split(/[&;]/)) {
+    if (piece === "") continue;
+    const [key, ...value] = piece.split("=");
+    const name = decode(uri, key!);
+    if (CONSUMED.has(name)) parameters.set(name, decode(uri, value.join("=")));
+    else passed.push(piece);
+  }
+  const mode = (parameters.get("mode") ?? "auto") as Mode;
+  if (!MODES.includes(mode)) throw invalid(uri, `mode is one of ${MODES.join(", ")}`);
+  const socket = parameters.get("socket");
+  if (socket === "") throw invalid(uri, "socket= names no socket");
+
+  const query = passed.length > 0 ? `?${passed.join("&")}` : "";
+  const name = parameters.get("name") ?? `${driver}://${path}${query}`;
+  return { uri, driver, transport, name, path, mode, socket, user, host, port, parameters };
+}
+
+function decode(uri: string, text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw invalid(uri, `${JSON.stringify(text)} is not properly percent-encoded`);
+  }
+}
+
+function invalid(uri: string, why: string): VirstreamError {
+  return new VirstreamError("invalid-uri", `${JSON.stringify(uri)} is not a libvirt URI: ${why}`);
+}

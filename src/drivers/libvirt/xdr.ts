@@ -1,0 +1,192 @@
+import { VirstreamError } from "../../model/error.ts";
+import { integerCell } from "../../model/params.ts";
+import { formatUuid, writeUuid } from "../../model/uuid.ts";
+
+/**
+ * XDR (RFC 4506) as libvirt's RPC uses it: big-endian, everything padded to four bytes. The reader is given bytes that a
+ * daemon made up, so every length is held against the bytes that are really there before anything is allocated for it.
+ */
+
+/** The longest string in libvirt's protocol, in bytes (REMOTE_STRING_MAX). */
+export const STRING_MAX = 4 * 1024 * 1024;
+
+/** Reads XDR from a buffer. Everything it throws is a VirstreamError `protocol-error`. */
+export class XdrReader {
+  readonly bytes: Buffer;
+  readonly view: DataView;
+  /** Where the next value begins, in `bytes`. */
+  offset: number;
+
+  constructor(bytes: Buffer, offset = 0) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.offset = offset;
+  }
+
+  /** How many bytes are left. */
+  get remaining(): number {
+    return this.bytes.length - this.offset;
+  }
+
+  int(): number {
+    return this.view.getInt32(this.#take(4, "an integer"));
+  }
+
+  uint(): number {
+    return this.view.getUint32(this.#take(4, "an integer"));
+  }
+
+  /** A signed 64-bit integer: a number while that is exact, else a bigint. */
+  hyper(): number | bigint {
+    const at = this.#take(8, "a 64-bit integer");
+    const high = this.view.getInt32(at);
+    // One step inside ±2^53, so that the doubtful border case goes the exact way.
+    if (high >= -0x1fffff && high < 0x200000) return high * 0x100000000 + this.view.getUint32(at + 4);
+    return integerCell(this.view.getBigInt64(at));
+  }
+
+  /** An unsigned 64-bit integer: a number while that is exact, else a bigint. */
+  uhyper(): number | bigint {
+    const at = this.#take(8, "a 64-bit integer");
+    const high = this.view.getUint32(at);
+    return high < 0x200000 ? high * 0x100000000 + this.view.getUint32(at + 4) : this.view.getBigUint64(at);
+  }
+
+  double(): number {
+    return this.view.getFloat64(this.#take(8, "a double"));
+  }
+
+  /** Text; libvirt promises no encoding for names and paths, bytes that are no UTF-8 become U+FFFD. */
+  string(): string {
+    const length = this.uint();
+    if (length > STRING_MAX) throw malformed(`a string of ${length} bytes, at most ${STRING_MAX} are allowed`);
+    const at = this.#take(padded(length), "a string");
+    return this.bytes.toString("utf8", at, at + length);
+  }
+
+  /** A uuid's 16 bytes as text. */
+  uuid(): string {
+    return formatUuid(this.bytes, this.#take(16, "a uuid"));
+  }
+
+  /** A value that may be absent. Any flag but 0 and 1 is refused, as a sign that the reader has lost its place. */
+  optional<T>(read: () => T): T | undefined {
+    const present = this.uint();
+    if (present > 1) throw malformed(`the flag of an optional value is ${present}`);
+    return present === 1 ? read() : undefined;
+  }
+
+  /**
+   * The length of an array.
+   *
+   * @param maximum the protocol's own limit
+   * @param itemBytes how many bytes the smallest item takes; a count that cannot fit into the rest of the message is
+   *   refused here, so that a lying count never sizes an allocation
+   */
+  count(maximum: number, itemBytes: number): number {
+    const count = this.uint();
+    if (count > maximum) throw malformed(`an array of ${count} items, at most ${maximum} are allowed`);
+    if (count * itemBytes > this.remaining) {
+      throw malformed(`an array of ${count} items in the last ${this.remaining} bytes`);
+    }
+    return count;
+  }
+
+  #take(length: number, what: string): number {
+    const at = this.offset;
+    if (length > this.bytes.length - at)
+      throw malformed(`it ends within ${what}, at byte ${at} of ${this.bytes.length}`);
+    this.offset = at + length;
+    return at;
+  }
+}
+
+/** Writes XDR into a buffer that grows. What cannot be written is the caller's mistake: `invalid-argument`. */
+export class XdrWriter {
+  #bytes: Buffer;
+  #length = 0;
+
+  constructor(sizeHint = 128) {
+    this.#bytes = Buffer.allocUnsafe(sizeHint);
+  }
+
+  int(value: number): void {
+    this.#bytes.writeInt32BE(value, this.#grow(4));
+  }
+
+  uint(value: number): void {
+    this.#bytes.writeUInt32BE(value, this.#grow(4));
+  }
+
+  hyper(value: bigint): void {
+    this.#bytes.writeBigInt64BE(value, this.#grow(8));
+  }
+
+  uhyper(value: bigint): void {
+    this.#bytes.writeBigUInt64BE(value, this.#grow(8));
+  }
+
+  double(value: number): void {
+    this.#bytes.writeDoubleBE(value, this.#grow(8));
+  }
+
+  string(text: string): void {
+    const length = Buffer.byteLength(text);
+    if (length > STRING_MAX) {
+      throw new VirstreamError(
+        "invalid-argument",
+        `a text of ${length} bytes is too long, at most ${STRING_MAX} are sent`,
+      );
+    }
+    this.uint(length);
+    const at = this.#grow(padded(length));
+    this.#bytes.write(text, at);
+    this.#bytes.fill(0, at + length, this.#length);
+  }
+
+  uuid(text: string): void {
+    if (!writeUuid(text, this.#bytes, this.#grow(16))) {
+      throw new VirstreamError("invalid-argument", `${JSON.stringify(text)} is not a uuid`);
+    }
+  }
+
+  optionalString(text: string | undefined): void {
+    this.uint(text === undefined ? 0 : 1);
+    if (text !== undefined) this.string(text);
+  }
+
+  /** Writes a number over four bytes that were written before. */
+  patchUint(offset: number, value: number): void {
+    this.#bytes.writeUInt32BE(value, offset);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** What was written. The writer must not be used after that. */
+  take(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #grow(length: number): number {
+    const at = this.#length;
+    this.#length += length;
+    if (this.#length > this.#bytes.length) {
+      const grown = Buffer.allocUnsafe(Math.max(this.#length, 2 * this.#bytes.length));
+      this.#bytes.copy(grown, 0, 0, at);
+      this.#bytes = grown;
+    }
+    return at;
+  }
+}
+
+/** A length rounded up to XDR's unit of four bytes. */
+export function padded(length: number): number {
+  return (length + 3) & ~3;
+}
+
+/** The error for a message that breaks the protocol. */
+export function malformed(what: string): VirstreamError {
+  return new VirstreamError("protocol-error", `malformed message from the libvirt daemon: ${what}`);
+}

@@ -1,0 +1,19 @@
+/**
+ * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, Node gets it from `ws`;
+ * whoever registers the driver says which.
+ */
+export interface Socket {
+  binaryType: string;
+  readonly protocol: string;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onerror: ((event: { message?: string; error?: unknown }) => void) | null;
+  onclose: ((event: { code: number; reason: string }) => void) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+  /** Only in Node: ends the connection without waiting for the other side. */
+  terminate?(): void;
+}
+
+/** Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array. */
+export type OpenSocket = (url: string, subprotocol: string) => Socket;

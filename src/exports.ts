@@ -1,0 +1,34 @@
+/** What virstream is on every platform. */
+
+export { connect } from "./client/connect.ts";
+export { type CallOptions, Connection, type GroupQuery } from "./client/connection.ts";
+export { StatsStream, type SweepEvent } from "./client/stats-stream.ts";
+export { Stream } from "./client/stream.ts";
+export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./drivers/driver.ts";
+export { registerDriver } from "./drivers/registry.ts";
+export {
+  ERROR_CODES,
+  type ErrorCode,
+  type LibvirtErrorInfo,
+  VirstreamError,
+} from "./model/error.ts";
+export { FIELDS, type Field, type FieldKind, fieldOf, type KnownKey, type KnownValue } from "./model/field.ts";
+export { GROUPS, type Group, groupMask, groupNames, type KnownGroup } from "./model/group.ts";
+export {
+  type Param,
+  type ParamTree,
+  type ParamTypeName,
+  type ParamValue,
+  Schema,
+  TypedParams,
+} from "./model/params.ts";
+export { LIST_FILTERS, type ListFilter, StatsFlag, type StatsQuery } from "./model/query.ts";
+export {
+  Domain,
+  type DomainIdentity,
+  DomainStatsRecord,
+  type RecordReason,
+  type RecordStatus,
+  type SweepSummary,
+} from "./model/record.ts";
+export { type StateWords, stateWords } from "./model/state.ts";

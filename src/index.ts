@@ -1,0 +1,5 @@
+/** virstream for Node. */
+
+import "./drivers/builtin.ts";
+
+export * from "./exports.ts";

@@ -1,0 +1,4 @@
+/** The server: a connection, exposed over WebSocket. */
+
+export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
+export { DEFAULT_LISTEN_HOST, DEFAULT_PORT, type ServeOptions, serve, VirstreamServer } from "./server.ts";

@@ -1,0 +1,234 @@
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import type { Connection } from "../client/connection.ts";
+import { VirstreamError } from "../model/error.ts";
+import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
+import { ClientSession, type SessionContext, sameToken } from "./client-session.ts";
+import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
+
+/** Where a server listens unless it is told otherwise: on this machine only. */
+export const DEFAULT_LISTEN_HOST = "127.0.0.1";
+/** The port that clients and servers use unless they are told otherwise. */
+export const DEFAULT_PORT = 16_580;
+
+/** How long clients may take to answer our close when the server closes, in ms. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+/** How to serve. */
+export interface ServeOptions {
+  /** Address to listen on. Default 127.0.0.1. Anything but loopback needs a token, or `allowAnyone`. */
+  readonly host?: string;
+  /** Port; 0 picks a free one. Default 16580. */
+  readonly port?: number;
+  /** What clients must show: `Authorization: Bearer …` with the upgrade, or `token` in the hello. */
+  readonly token?: string;
+  /** Serve beyond loopback without a token: everybody who reaches the port may read every domain's statistics. */
+  readonly allowAnyone?: boolean;
+  /**
+   * Web pages that may connect, as origins (`https://dashboard.example`). Pages of loopback origins always may; browsers
+   * let any page connect anywhere, so others are refused.
+   */
+  readonly origins?: readonly string[];
+  /** Overrides of DEFAULT_SERVER_LIMITS. */
+  readonly limits?: Partial<ServerLimits>;
+}
+
+/** A connection, served over WebSocket. Closing it does not close the connection that it serves. */
+export class VirstreamServer implements AsyncDisposable {
+  readonly #http: Server;
+  readonly #webSockets: WebSocketServer;
+  readonly #sessions = new Set<ClientSession>();
+  readonly #context: SessionContext;
+  readonly #origins: ReadonlySet<string>;
+  #closing: Promise<void> | undefined;
+
+  private constructor(connection: Connection, options: ServeOptions) {
+    this.#context = {
+      driver: connection.driver,
+      welcome: {
+        epoch: randomUUID(),
+        server: "virstream",
+        host: connection.host,
+        hypervisor: connection.hypervisor,
+      },
+      limits: { ...DEFAULT_SERVER_LIMITS, ...options.limits },
+      token: options.token,
+    };
+    this.#origins = new Set(options.origins);
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      maxPayload: LIMITS.request,
+      perMessageDeflate: false,
+      handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
+    });
+    this.#http = createServer((request, response) => this.#answer(request, response));
+    this.#http.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token; `connection-refused` when
+   *   the address cannot be had
+   */
+  static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
+    const host = options.host ?? DEFAULT_LISTEN_HOST;
+    const port = options.port ?? DEFAULT_PORT;
+    if (!isLoopback(host) && options.token === undefined && options.allowAnyone !== true) {
+      throw new VirstreamError(
+        "invalid-argument",
+        `listening on ${host} would show every domain to everybody who reaches it: give a token, or say that anyone may`,
+      );
+    }
+    if (options.token === "") throw new VirstreamError("invalid-argument", "the token is empty");
+    const server = new VirstreamServer(connection, options);
+    await new Promise<void>((resolve, reject) => {
+      server.#http.once("error", (cause: NodeJS.ErrnoException) => {
+        const hint =
+          cause.code === "EADDRINUSE" ? ": another program has that port; choose another, or 0 for a free one" : "";
+        reject(
+          new VirstreamError("connection-refused", `cannot listen on ${host} port ${port} (${cause.code})${hint}`, {
+            cause,
+          }),
+        );
+      });
+      server.#http.listen(port, host, resolve);
+    });
+    return server;
+  }
+
+  /** The URL that clients connect to. */
+  get url(): string {
+    const { address, port } = this.#http.address() as AddressInfo;
+    const host = address === "0.0.0.0" || address === "::" ? "localhost" : address;
+    return `ws://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  }
+
+  /** How many clients are connected. */
+  get clients(): number {
+    return this.#sessions.size;
+  }
+
+  /** How many sweeps are under way, over all clients. */
+  get sweeps(): number {
+    let sweeps = 0;
+    for (const session of this.#sessions) sweeps += session.sweeps;
+    return sweeps;
+  }
+
+  /** Ends sweeps and connections with `server-shutdown`, and frees the port. Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
+    const sessions = [...this.#sessions];
+    for (const session of sessions) session.close("going-away", "the server is shutting down");
+    const timer = setTimeout(() => {
+      for (const session of this.#sessions) session.terminate();
+      this.#http.closeAllConnections();
+    }, CLOSE_TIMEOUT_MS);
+    this.#http.closeIdleConnections();
+    await closed;
+    clearTimeout(timer);
+    await Promise.all(sessions.map((session) => session.idle()));
+    this.#webSockets.close();
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const respond = (status: number, type: string, body: string): void => {
+      response.writeHead(status, { "content-type": `${type}; charset=utf-8`, "cache-control": "no-store" });
+      response.end(request.method === "HEAD" ? undefined : body);
+    };
+    const path = request.url?.split("?")[0];
+    if (request.method !== "GET" && request.method !== "HEAD") respond(405, "text/plain", "only GET and HEAD\n");
+    else if (path === "/healthz") respond(200, "application/json", `${JSON.stringify({ status: "ok" })}\n`);
+    else if (path === "/") {
+      respond(
+        426,
+        "text/plain",
+        `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.\n`,
+      );
+    } else respond(404, "text/plain", "nothing here\n");
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const refuse = (status: string, text: string): void => {
+      socket.on("error", () => {});
+      const body = `${text}\n`;
+      socket.end(
+        `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+          `Connection: close\r\n\r\n${body}`,
+      );
+    };
+    const origin = request.headers.origin;
+    if (origin !== undefined && !this.#originAllowed(origin)) {
+      refuse("403 Forbidden", `pages of ${origin.slice(0, 200)} may not connect: allow that origin on the server`);
+      return;
+    }
+    const { token } = this.#context;
+    const shown = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+    if (token !== undefined && shown !== undefined && !sameToken(shown, token)) {
+      refuse("401 Unauthorized", "the token is not the right one");
+      return;
+    }
+    const offered = request.headers["sec-websocket-protocol"];
+    if (offered !== undefined && !offered.split(",").some((name) => isSubprotocol(name.trim()))) {
+      refuse("400 Bad Request", `the subprotocols here are ${SUBPROTOCOLS.join(" and ")}`);
+      return;
+    }
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const subprotocol = webSocket.protocol;
+      const session = new ClientSession(
+        webSocket,
+        isSubprotocol(subprotocol) ? subprotocol : SUBPROTOCOLS[1],
+        shown !== undefined,
+        this.#context,
+      );
+      this.#sessions.add(session);
+      webSocket.on("close", () => this.#sessions.delete(session));
+      if (!isSubprotocol(subprotocol)) {
+        session.close("wrong-subprotocol", `offer one of the subprotocols ${SUBPROTOCOLS.join(", ")}`);
+      } else if (this.#sessions.size > this.#context.limits.clients) {
+        session.close("overloaded", "too many clients");
+      } else if (this.#closing !== undefined) {
+        session.close("going-away", "the server is shutting down");
+      }
+    });
+  }
+
+  #originAllowed(origin: string): boolean {
+    if (this.#origins.has(origin)) return true;
+    try {
+      return isLoopback(new URL(origin).hostname);
+    } catch {
+      return false;
+    }
+  }
+}
+
+/**
+ * Serves a connection over WebSocket.
+ *
+ * @throws VirstreamError as VirstreamServer.listen
+ */
+export function serve(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
+  return VirstreamServer.listen(connection, options);
+}
+
+function isSubprotocol(name: string): name is Subprotocol {
+  return (SUBPROTOCOLS as readonly string[]).includes(name);
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
+}

@@ -1,0 +1,176 @@
+import { setImmediate as turn } from "node:timers/promises";
+import type { Driver } from "../drivers/driver.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import { SweepTally } from "../model/record.ts";
+import { Coalescer } from "../wire/coalescer.ts";
+import { CreditAccount } from "../wire/credit.ts";
+import type { MessageEncoder, WireMessage } from "../wire/message-encoder.ts";
+import type { RecordsFrame } from "../wire/records-frame.ts";
+import type { ServerLimits } from "./limits.ts";
+import type { Outbound } from "./outbound.ts";
+
+/**
+ * Sends one sweep to one client: pulls the driver, gathers its records into frames, and sends a frame when the coalescer
+ * says so and both bounds allow it: the client's credit and the socket's mark. While they do not, the driver is not
+ * pulled: slowness reaches it, and nothing piles up here.
+ */
+export class SweepSender {
+  readonly #id: number;
+  readonly #query: Query;
+  readonly #driver: Driver;
+  readonly #encoder: MessageEncoder;
+  readonly #outbound: Outbound;
+  readonly #limits: ServerLimits;
+  readonly #credit: CreditAccount;
+  readonly #abort = new AbortController();
+  readonly #tally = new SweepTally(Date.now());
+  readonly #frame: RecordsFrame<WireMessage>;
+  readonly #coalescer = new Coalescer(() => performance.now());
+  #timer: NodeJS.Timeout | undefined;
+  #expected: number | undefined;
+  #begun = false;
+  #wakeOpen: (() => void) | undefined;
+  #error: VirstreamError | undefined;
+
+  constructor(
+    id: number,
+    query: Query,
+    credit: number,
+    driver: Driver,
+    encoder: MessageEncoder,
+    outbound: Outbound,
+    limits: ServerLimits,
+  ) {
+    this.#id = id;
+    this.#query = query;
+    this.#driver = driver;
+    this.#encoder = encoder;
+    this.#outbound = outbound;
+    this.#limits = limits;
+    this.#credit = new CreditAccount(credit);
+    this.#frame = encoder.frame(id, this.#tally.startedAt);
+  }
+
+  /** @throws VirstreamError `protocol-error` for credit beyond the limit */
+  grant(bytes: number): void {
+    this.#credit.grant(bytes);
+    this.#opened();
+  }
+
+  /** Ends the sweep early: for the client if it has an error to hear, else because the client asked. */
+  stop(error?: VirstreamError): void {
+    if (this.#abort.signal.aborted) return;
+    this.#error ??= error;
+    this.#abort.abort();
+    this.#wakeOpen?.();
+  }
+
+  /** Runs the sweep to its END. Never rejects. */
+  async run(): Promise<void> {
+    const began = performance.now();
+    const { signal } = this.#abort;
+    const unlisten = this.#outbound.onWritable(() => this.#opened());
+    try {
+      const expect = (domains: number): void => this.#expect(domains);
+      for await (const records of this.#driver.sweep(this.#query, { signal, expect })) {
+        if (signal.aborted) break;
+        this.#tally.add(records);
+        for (const record of records) {
+          if (!this.#frame.fits(record)) await this.#flushFull();
+          this.#frame.add(record);
+          if (this.#frame.length >= Coalescer.FULL) await this.#flushFull();
+        }
+        if (this.#flushIfDue()) await turn();
+      }
+    } catch (error) {
+      if (!signal.aborted) this.#error = VirstreamError.from(error);
+    }
+    // What was produced is delivered before the end, also before an error's; only a cancel forgets it.
+    if (!signal.aborted && this.#frame.rows > 0) await this.#flushFull();
+    unlisten();
+    clearTimeout(this.#timer);
+    this.#begin();
+    this.#outbound.send(this.#encoder.end(this.#id, this.#tally.summary(performance.now() - began), this.#error));
+  }
+
+  #expect(domains: number): void {
+    this.#expected = domains;
+    if (this.#begun) this.#outbound.send(this.#encoder.sweep(this.#id, this.#tally.startedAt, domains));
+    else this.#begin();
+  }
+
+  /** Tells the client once that the sweep has begun: what times count from, and how many domains if that is known. */
+  #begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.#outbound.send(this.#encoder.sweep(this.#id, this.#tally.startedAt, this.#expected));
+  }
+
+  get #open(): boolean {
+    return this.#credit.open && this.#outbound.writable;
+  }
+
+  #opened(): void {
+    if (!this.#open) return;
+    this.#wakeOpen?.();
+    this.#flushIfDue();
+  }
+
+  /** Sends the frame if its time has come and it may be sent, and says so; else sees to it that it will be. */
+  #flushIfDue(): boolean {
+    if (this.#frame.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
+    const wait = this.#coalescer.wait(this.#frame.length);
+    if (wait <= 0) {
+      this.#flush();
+      return true;
+    }
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#flushIfDue();
+    }, Math.ceil(wait));
+    return false;
+  }
+
+  /**
+   * Sends the frame, however long that takes; or forgets it when the sweep is stopped meanwhile. Then everybody else has
+   * a turn: a driver that never waits must not keep cancels and other sweeps from being heard.
+   */
+  async #flushFull(): Promise<void> {
+    while (!this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
+    if (this.#frame.rows === 0) return;
+    if (this.#abort.signal.aborted) this.#frame.take();
+    else this.#flush();
+    await turn();
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#begin();
+    const { messages, credit } = this.#encoder.records(this.#frame);
+    this.#credit.spend(credit);
+    this.#outbound.send(messages);
+    this.#coalescer.flushed();
+  }
+
+  /** Resolves when there may be credit and room again, or the sweep is stopped; stops it when that takes too long. */
+  #waitOpen(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        const seconds = this.#limits.progressTimeoutMs / 1000;
+        this.stop(
+          new VirstreamError(
+            "slow-consumer",
+            `the reader took nothing for ${seconds} s: read faster, ask for fewer groups, or for fewer domains at once`,
+          ),
+        );
+      }, this.#limits.progressTimeoutMs);
+      this.#wakeOpen = () => {
+        clearTimeout(timer);
+        this.#wakeOpen = undefined;
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,58 @@
+import { VirstreamError } from "../model/error.ts";
+import type { ParamCell } from "../model/params.ts";
+
+/**
+ * The two encodings of the protocol carry the same arrays. What writes and reads messages goes through these two
+ * interfaces, so that there is one description of each message and not two.
+ */
+
+/** What a message is made of. */
+export type WireValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | readonly WireValue[]
+  | { readonly [key: string]: WireValue };
+
+/** Appends to a message. `Message` is what it becomes: bytes for msgpack, text for JSON. */
+export interface WireWriter<Message> {
+  /** How much was written so far, in bytes (of msgpack) or characters (of JSON). */
+  readonly length: number;
+  nil(): void;
+  /** A number: an integer where it is a safe one, else a double. Negative zero becomes zero. */
+  number(value: number): void;
+  string(text: string): void;
+  uuid(text: string): void;
+  /** A parameter's value. */
+  cell(cell: ParamCell): void;
+  /** Any value, for the small messages. */
+  value(value: WireValue | undefined): void;
+  /** An array of `size` items, which follow. */
+  arrayHead(size: number): void;
+  /** An array whose size is told at its end; gives what endArray wants. */
+  beginArray(): number;
+  endArray(mark: number, size: number): void;
+  /** Forgets what was written after `length`. */
+  truncate(length: number): void;
+  /** Gives the message away and begins anew. */
+  take(): Message;
+}
+
+/** Reads a message. What does not fit throws `protocol-error`; nothing of a stranger's size is made before it is checked. */
+export interface WireReader {
+  /** The size of an array, whose items are read next. */
+  arrayHead(): number;
+  uuid(): string;
+  /** A parameter's value, given its declared type; null where there is a nil. */
+  cell(type: number): ParamCell | null;
+  /** Any value, nested at most `depth` deep. */
+  value(depth: number): WireValue;
+}
+
+/** The error for a message that is not what the protocol says. */
+export function malformed(detail: string): VirstreamError {
+  return new VirstreamError("protocol-error", `malformed message: ${detail}`);
+}

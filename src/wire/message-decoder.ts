@@ -1,0 +1,303 @@
+import type { VirstreamError } from "../model/error.ts";
+import { groupNames } from "../model/group.ts";
+import { type ParamCell, ParamType, Schema, TypedParams } from "../model/params.ts";
+import {
+  Domain,
+  DomainStatsRecord,
+  RECORD_REASONS,
+  RECORD_STATUSES,
+  type RecordReason,
+  type RecordStatus,
+  type SweepSummary,
+} from "../model/record.ts";
+import { malformed, type WireReader, type WireValue } from "./encoding.ts";
+import { errorFromWire } from "./error-map.ts";
+import { JsonReader } from "./json.ts";
+import type { Welcome, WireMessage } from "./message-encoder.ts";
+import { MsgpackReader } from "./msgpack.ts";
+import { PieceJoiner } from "./pieces.ts";
+import { FIRST_IGNORABLE_TYPE, LIMITS, MessageType, ROW_HEAD } from "./protocol.ts";
+import { SchemaWindow } from "./schema-window.ts";
+import { utf8Length } from "./text.ts";
+
+/** What a message from the server means to its receiver. */
+export type ServerMessage =
+  | { readonly type: "welcome"; readonly welcome: Welcome }
+  | { readonly type: "sweep"; readonly id: number; readonly domains: number | undefined }
+  /** `bytes` is what the message takes of the credit. */
+  | { readonly type: "records"; readonly id: number; readonly records: DomainStatsRecord[]; readonly bytes: number }
+  | {
+      readonly type: "end";
+      readonly id: number;
+      readonly summary: SweepSummary | undefined;
+      readonly error: VirstreamError | undefined;
+    }
+  /** Understood, and nothing for the receiver to do. */
+  | { readonly type: "none" };
+
+const NONE: ServerMessage = { type: "none" };
+const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
+
+/**
+ * Reads the messages of one connection. It keeps what the server told (schemas, hosts, the times that sweeps count
+ * from), each within its limit. Pure: no socket, no clock.
+ *
+ * Whatever a hostile or broken server sends either decodes to records whose values are of their declared types, or
+ * throws `protocol-error`.
+ */
+export class MessageDecoder {
+  readonly #owner: object;
+  readonly #window = new SchemaWindow();
+  readonly #hosts: string[] = [];
+  readonly #startedAt = new Map<number, number>();
+  readonly #joiner = new PieceJoiner();
+
+  /** @param owner the driver that the domains belong to */
+  constructor(owner: object) {
+    this.#owner = owner;
+  }
+
+  /** @throws VirstreamError `protocol-error` */
+  decode(message: WireMessage): ServerMessage {
+    const size = typeof message === "string" ? message.length : message.length;
+    if (size > LIMITS.message) throw malformed(`it has ${size} bytes; ${LIMITS.message} are allowed`);
+    return this.#decode(message);
+  }
+
+  #decode(message: WireMessage): ServerMessage {
+    const reader: WireReader = typeof message === "string" ? new JsonReader(message) : new MsgpackReader(message);
+    const size = reader.arrayHead();
+    const type = unsigned(reader, 0xffffffff);
+    if (this.#joiner.open && type !== MessageType.piece) throw malformed("the pieces before it are not complete");
+    switch (type) {
+      case MessageType.records: {
+        atLeast(size, 3);
+        const id = unsigned(reader, LIMITS.id);
+        const records = this.#records(reader, id);
+        return {
+          type: "records",
+          id,
+          records,
+          bytes: typeof message === "string" ? utf8Length(message) : message.length,
+        };
+      }
+      case MessageType.schema:
+        atLeast(size, 4);
+        return this.#schema(reader);
+      case MessageType.host:
+        atLeast(size, 3);
+        return this.#host(reader);
+      case MessageType.sweep: {
+        atLeast(size, 4);
+        const id = unsigned(reader, LIMITS.id);
+        this.#startedAt.set(id, unsigned(reader, Number.MAX_SAFE_INTEGER));
+        const domains = reader.cell(ParamType.ullong);
+        return { type: "sweep", id, domains: typeof domains === "number" ? domains : undefined };
+      }
+      case MessageType.end: {
+        atLeast(size, 4);
+        const id = unsigned(reader, LIMITS.id);
+        this.#startedAt.delete(id);
+        const summary = summaryFromWire(reader.value(LIMITS.depth));
+        return { type: "end", id, summary, error: errorFromWire(reader.value(LIMITS.depth)) };
+      }
+      case MessageType.piece: {
+        atLeast(size, 3);
+        const last = reader.value(0);
+        const piece = reader.value(0);
+        if (typeof last !== "boolean") throw malformed("a piece does not say whether it is the last");
+        if (typeof piece !== typeof message || (typeof piece !== "string" && !(piece instanceof Uint8Array))) {
+          throw malformed("a piece is of another kind than its message");
+        }
+        const joined = this.#joiner.add(last, piece);
+        if (joined === undefined) return NONE;
+        return this.#decode(joined);
+      }
+      case MessageType.welcome:
+        atLeast(size, 2);
+        return { type: "welcome", welcome: welcomeFromWire(reader.value(LIMITS.depth)) };
+      case MessageType.beat:
+        return NONE;
+      default:
+        if (type >= FIRST_IGNORABLE_TYPE) return NONE;
+        throw malformed(`there is no message of type ${type}`);
+    }
+  }
+
+  #schema(reader: WireReader): ServerMessage {
+    const number = unsigned(reader, LIMITS.id);
+    if (number === 0) throw malformed("schema 0 cannot be defined");
+    const keys: string[] = [];
+    for (let left = reader.arrayHead(); left > 0; left--) keys.push(text(reader));
+    const types = new Uint8Array(reader.arrayHead());
+    if (types.length !== keys.length) throw malformed(`a schema of ${keys.length} keys has ${types.length} types`);
+    for (let i = 0; i < types.length; i++) {
+      types[i] = unsigned(reader, ParamType.string);
+      if (types[i] === 0) throw malformed("a schema has a type 0");
+    }
+    this.#window.define(number, new Schema(keys, types));
+    return NONE;
+  }
+
+  #host(reader: WireReader): ServerMessage {
+    const number = unsigned(reader, LIMITS.hosts - 1);
+    if (number > this.#hosts.length) throw malformed(`host ${number} is defined before host ${this.#hosts.length}`);
+    this.#hosts[number] = text(reader);
+    return NONE;
+  }
+
+  #records(reader: WireReader, id: number): DomainStatsRecord[] {
+    const startedAt = this.#startedAt.get(id);
+    if (startedAt === undefined) throw malformed(`records of sweep ${id}, which has not begun`);
+    const count = reader.arrayHead();
+    const records: DomainStatsRecord[] = [];
+    const latest = new Map<number, readonly ParamCell[]>();
+    let nextIndex = 0;
+    for (let row = 0; row < count; row++) {
+      const size = reader.arrayHead();
+      const uuid = reader.uuid();
+      const name = text(reader);
+      const domainId = integer(reader);
+      const host = this.#hosts[unsigned(reader, LIMITS.hosts - 1)];
+      if (host === undefined) throw malformed("a row's host was not told");
+      const index = nextIndex + integer(reader);
+      const schemaNumber = unsigned(reader, LIMITS.id);
+      const schema = schemaNumber === 0 ? EMPTY_SCHEMA : this.#window.get(schemaNumber);
+      if (schema === undefined) throw malformed(`schema ${schemaNumber} was not told`);
+      if (size !== ROW_HEAD + schema.keys.length) {
+        throw malformed(`a row of ${size} items refers to a schema of ${schema.keys.length} keys`);
+      }
+      const sampledAt = startedAt + integer(reader);
+      const tookMs = unsigned(reader, Number.MAX_SAFE_INTEGER) / 1000;
+      const status = statusFromWire(reader.value(LIMITS.depth));
+      const cells = readCells(reader, schema, latest.get(schemaNumber));
+      latest.set(schemaNumber, cells);
+      nextIndex = index + 1;
+      records.push(
+        new DomainStatsRecord({
+          domain: new Domain(uuid, name, domainId, host, this.#owner),
+          params: cells.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, cells),
+          index,
+          sampledAt,
+          tookMs,
+          status: status.status,
+          reason: status.reason,
+          missing: status.missing,
+          error: status.error,
+        }),
+      );
+    }
+    return records;
+  }
+}
+
+/** The values of a row; nil is the value of the row before with the same schema. Each must be of its declared type. */
+function readCells(reader: WireReader, schema: Schema, before: readonly ParamCell[] | undefined): ParamCell[] {
+  const { types } = schema;
+  const count = types.length;
+  const cells = new Array<ParamCell>(count);
+  for (let i = 0; i < count; i++) {
+    const type = types[i]!;
+    const cell = reader.cell(type);
+    if (cell === null) {
+      if (before === undefined) throw malformed("a value refers to a row before, and there is none");
+      cells[i] = before[i]!;
+    } else {
+      if (!fits(cell, type)) {
+        throw malformed(`a value of ${schema.keys[i]} is not of its type`);
+      }
+      cells[i] = cell;
+    }
+  }
+  return cells;
+}
+
+function fits(cell: ParamCell, type: number): boolean {
+  if (typeof cell === "number") return type < ParamType.double ? Number.isSafeInteger(cell) : type === ParamType.double;
+  if (typeof cell === "string") return type === ParamType.string;
+  if (typeof cell === "boolean") return type === ParamType.boolean;
+  return type === ParamType.llong || type === ParamType.ullong;
+}
+
+interface RowStatus {
+  readonly status: RecordStatus;
+  readonly reason?: RecordReason | undefined;
+  readonly missing?: ReturnType<typeof groupNames> | undefined;
+  readonly error?: VirstreamError | undefined;
+}
+
+const OK: RowStatus = { status: "ok" };
+
+function statusFromWire(value: WireValue): RowStatus {
+  if (value === 0) return OK;
+  if (!Array.isArray(value) || value.length < 4) throw malformed("a row's status is none");
+  const [number, reason, missing, error] = value as readonly WireValue[];
+  const status = RECORD_STATUSES[number as number];
+  if (status === undefined) throw malformed(`there is no status ${String(number)}`);
+  if (typeof missing !== "number" || !(missing >= 0)) throw malformed("a row's missing groups are no bit mask");
+  return {
+    status,
+    reason: reason === 0 ? undefined : (RECORD_REASONS[(reason as number) - 1] ?? "error"),
+    missing: groupNames(missing >>> 0),
+    error: errorFromWire(error!),
+  };
+}
+
+function welcomeFromWire(value: WireValue): Welcome {
+  const map = mapOf(value);
+  const member = (name: string): string => {
+    const text = map[name];
+    if (typeof text !== "string") throw malformed(`a WELCOME has no ${name}`);
+    return text;
+  };
+  return { epoch: member("epoch"), server: member("server"), host: member("host"), hypervisor: member("hypervisor") };
+}
+
+function summaryFromWire(value: WireValue): SweepSummary | undefined {
+  if (value === null) return undefined;
+  const map = mapOf(value);
+  const member = (name: string): number => {
+    const number = map[name];
+    if (typeof number !== "number") throw malformed(`a summary has no ${name}`);
+    return number;
+  };
+  return {
+    domains: member("domains"),
+    ok: member("ok"),
+    partial: member("partial"),
+    failed: member("failed"),
+    gone: member("gone"),
+    startedAt: member("startedAt"),
+    tookMs: member("tookMs"),
+  };
+}
+
+function mapOf(value: WireValue): { readonly [key: string]: WireValue } {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array) {
+    throw malformed("something else stands where a map belongs");
+  }
+  return value as { readonly [key: string]: WireValue };
+}
+
+function unsigned(reader: WireReader, most: number): number {
+  const value = integer(reader);
+  if (value >= 0 && value <= most) return value;
+  throw malformed(`${value} stands where a whole number from 0 to ${most} belongs`);
+}
+
+function integer(reader: WireReader): number {
+  const value = reader.cell(ParamType.llong);
+  if (Number.isSafeInteger(value)) return value as number;
+  throw malformed(`${String(value)} stands where a whole number belongs`);
+}
+
+function text(reader: WireReader): string {
+  const value = reader.cell(ParamType.string);
+  if (typeof value === "string") return value;
+  throw malformed(`${String(value)} stands where text belongs`);
+}
+
+/** Refuses a message with too few items; items beyond those that are known are left unread. */
+function atLeast(size: number, items: number): void {
+  if (size < items) throw malformed(`it has ${size} items and needs ${items}`);
+}

@@ -1,0 +1,438 @@
+import { VirstreamError } from "../model/error.ts";
+import type { ParamCell } from "../model/params.ts";
+import { formatUuid, writeUuid } from "../model/uuid.ts";
+import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
+import { maxUtf8Length, readUtf8, writeUtf8 } from "./text.ts";
+
+/**
+ * The part of msgpack that the protocol uses: nil, booleans, integers, float64, strings, binary, arrays, and maps with
+ * string keys. No extensions: they let a stranger's bytes build dates, errors and regular expressions in other decoders.
+ * An integer is a number while that is exact and a bigint of 64 bits beyond, in both directions; on the wire it takes
+ * the shortest form, and is never a float.
+ */
+
+const TWO_32 = 4_294_967_296;
+
+/** Appends msgpack to a buffer of its own that grows as needed. */
+export class MsgpackWriter implements WireWriter<Uint8Array> {
+  #bytes: Uint8Array;
+  #view: DataView;
+  readonly #capacity: number;
+  #length = 0;
+
+  /** @param capacity bytes of a fresh buffer */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+    this.#bytes = new Uint8Array(capacity);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  take(): Uint8Array {
+    const written = this.#bytes.subarray(0, this.#length);
+    this.#bytes = new Uint8Array(this.#capacity);
+    this.#view = new DataView(this.#bytes.buffer);
+    this.#length = 0;
+    return written;
+  }
+
+  truncate(length: number): void {
+    this.#length = length;
+  }
+
+  cell(cell: ParamCell): void {
+    if (typeof cell === "number") this.number(cell);
+    else if (typeof cell === "string") this.string(cell);
+    else if (typeof cell === "bigint") this.bigint(cell);
+    else this.boolean(cell);
+  }
+
+  uuid(text: string): void {
+    this.#reserve(18);
+    const bytes = this.#bytes;
+    bytes[this.#length] = 0xc4;
+    bytes[this.#length + 1] = 16;
+    if (!writeUuid(text, bytes, this.#length + 2)) {
+      throw new VirstreamError("invalid-argument", `${JSON.stringify(text)} is not a uuid in lower case with dashes`);
+    }
+    this.#length += 18;
+  }
+
+  beginArray(): number {
+    const mark = this.#length;
+    this.#reserve(5);
+    this.#bytes[mark] = 0xdd;
+    this.#length += 5;
+    return mark;
+  }
+
+  endArray(mark: number, size: number): void {
+    this.#view.setUint32(mark + 1, size);
+  }
+
+  nil(): void {
+    this.#reserve(1);
+    this.#bytes[this.#length++] = 0xc0;
+  }
+
+  boolean(value: boolean): void {
+    this.#reserve(1);
+    this.#bytes[this.#length++] = value ? 0xc3 : 0xc2;
+  }
+
+  /** A number: as an integer where it is a safe one, else as float64. Negative zero becomes zero. */
+  number(value: number): void {
+    this.#reserve(9);
+    const bytes = this.#bytes;
+    const at = this.#length;
+    if (value >>> 0 === value) {
+      if (value < 0x80) {
+        bytes[at] = value;
+        this.#length = at + 1;
+      } else if (value < 0x100) {
+        bytes[at] = 0xcc;
+        bytes[at + 1] = value;
+        this.#length = at + 2;
+      } else if (value < 0x10000) {
+        bytes[at] = 0xcd;
+        bytes[at + 1] = value >> 8;
+        bytes[at + 2] = value;
+        this.#length = at + 3;
+      } else {
+        bytes[at] = 0xce;
+        this.#view.setUint32(at + 1, value);
+        this.#length = at + 5;
+      }
+    } else if (Number.isSafeInteger(value)) {
+      if (value > 0) {
+        bytes[at] = 0xcf;
+        this.#view.setUint32(at + 1, value / TWO_32);
+        this.#view.setUint32(at + 5, value >>> 0);
+        this.#length = at + 9;
+      } else if (value >= -0x20) {
+        bytes[at] = value;
+        this.#length = at + 1;
+      } else if (value >= -0x80) {
+        bytes[at] = 0xd0;
+        bytes[at + 1] = value;
+        this.#length = at + 2;
+      } else if (value >= -0x8000) {
+        bytes[at] = 0xd1;
+        this.#view.setInt16(at + 1, value);
+        this.#length = at + 3;
+      } else if (value >= -0x80000000) {
+        bytes[at] = 0xd2;
+        this.#view.setInt32(at + 1, value);
+        this.#length = at + 5;
+      } else {
+        this.bigint(BigInt(value));
+      }
+    } else {
+      bytes[at] = 0xcb;
+      this.#view.setFloat64(at + 1, value);
+      this.#length = at + 9;
+    }
+  }
+
+  /** An integer of 64 bits, in nine bytes. */
+  bigint(value: bigint): void {
+    if (value < -0x8000000000000000n || value > 0xffffffffffffffffn) {
+      throw new VirstreamError("invalid-argument", `${value} does not fit 64 bits`);
+    }
+    this.#reserve(9);
+    if (value < 0n) {
+      this.#bytes[this.#length] = 0xd3;
+      this.#view.setBigInt64(this.#length + 1, value);
+    } else {
+      this.#bytes[this.#length] = 0xcf;
+      this.#view.setBigUint64(this.#length + 1, value);
+    }
+    this.#length += 9;
+  }
+
+  string(text: string): void {
+    const most = maxUtf8Length(text);
+    this.#reserve(most + 5);
+    const at = this.#length;
+    // The head's size depends on the length in bytes, which is only known once written: guess it, move if it was wrong.
+    const guess = headSize(text.length);
+    const size = writeUtf8(text, this.#bytes, at + guess);
+    const head = headSize(size);
+    if (head !== guess) this.#bytes.copyWithin(at + head, at + guess, at + guess + size);
+    const bytes = this.#bytes;
+    if (head === 1) {
+      bytes[at] = 0xa0 | size;
+    } else if (head === 2) {
+      bytes[at] = 0xd9;
+      bytes[at + 1] = size;
+    } else if (head === 3) {
+      bytes[at] = 0xda;
+      this.#view.setUint16(at + 1, size);
+    } else {
+      bytes[at] = 0xdb;
+      this.#view.setUint32(at + 1, size);
+    }
+    this.#length = at + head + size;
+  }
+
+  binary(value: Uint8Array): void {
+    const size = value.length;
+    this.#reserve(size + 5);
+    const bytes = this.#bytes;
+    let at = this.#length;
+    if (size < 0x100) {
+      bytes[at] = 0xc4;
+      bytes[at + 1] = size;
+      at += 2;
+    } else if (size < 0x10000) {
+      bytes[at] = 0xc5;
+      this.#view.setUint16(at + 1, size);
+      at += 3;
+    } else {
+      bytes[at] = 0xc6;
+      this.#view.setUint32(at + 1, size);
+      at += 5;
+    }
+    bytes.set(value, at);
+    this.#length = at + size;
+  }
+
+  arrayHead(size: number): void {
+    this.#reserve(5);
+    if (size < 16) {
+      this.#bytes[this.#length++] = 0x90 | size;
+    } else if (size < 0x10000) {
+      this.#bytes[this.#length] = 0xdc;
+      this.#view.setUint16(this.#length + 1, size);
+      this.#length += 3;
+    } else {
+      this.#bytes[this.#length] = 0xdd;
+      this.#view.setUint32(this.#length + 1, size);
+      this.#length += 5;
+    }
+  }
+
+  /** Any value of the protocol. */
+  value(value: WireValue | undefined): void {
+    if (value === null || value === undefined) this.nil();
+    else if (typeof value === "number") this.number(value);
+    else if (typeof value === "string") this.string(value);
+    else if (typeof value === "boolean") this.boolean(value);
+    else if (typeof value === "bigint") this.bigint(value);
+    else if (value instanceof Uint8Array) this.binary(value);
+    else if (Array.isArray(value)) {
+      this.arrayHead(value.length);
+      for (const item of value) this.value(item);
+    } else {
+      const entries = Object.entries(value as { [key: string]: WireValue }).filter(([, item]) => item !== undefined);
+      this.#mapHead(entries.length);
+      for (const [key, item] of entries) {
+        this.string(key);
+        this.value(item);
+      }
+    }
+  }
+
+  #mapHead(size: number): void {
+    this.#reserve(3);
+    if (size < 16) {
+      this.#bytes[this.#length++] = 0x80 | size;
+    } else {
+      this.#bytes[this.#length] = 0xde;
+      this.#view.setUint16(this.#length + 1, size);
+      this.#length += 3;
+    }
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#length + size;
+    if (needed <= this.#bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+    grown.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = grown;
+    this.#view = new DataView(grown.buffer);
+  }
+}
+
+function headSize(length: number): number {
+  return length < 32 ? 1 : length < 0x100 ? 2 : length < 0x10000 ? 3 : 5;
+}
+
+/** Reads msgpack from a message. Everything is checked: what does not fit is `protocol-error`, never a wrong value. */
+export class MsgpackReader implements WireReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  cell(): ParamCell | null {
+    const value = this.#item(0);
+    if (value === null || typeof value !== "object") return value;
+    throw malformed("bytes stand where a plain value belongs");
+  }
+
+  uuid(): string {
+    this.#need(18);
+    const at = this.#at;
+    if (this.#bytes[at] !== 0xc4 || this.#bytes[at + 1] !== 16) {
+      throw malformed("something else stands where the 16 bytes of a uuid belong");
+    }
+    this.#at = at + 18;
+    return formatUuid(this.#bytes, at + 2);
+  }
+
+  arrayHead(): number {
+    this.#need(1);
+    const head = this.#bytes[this.#at++]!;
+    if (head >= 0x90 && head < 0xa0) return this.#fits(head & 15);
+    if (head === 0xdc) return this.#fits(this.#uint(2));
+    if (head === 0xdd) return this.#fits(this.#uint(4));
+    throw malformed("something else stands where an array belongs");
+  }
+
+  value(depth: number): WireValue {
+    return this.#item(depth);
+  }
+
+  #item(depth: number): WireValue {
+    this.#need(1);
+    const head = this.#bytes[this.#at++]!;
+    if (head < 0x80) return head;
+    if (head >= 0xe0) return head - 0x100;
+    if (head < 0x90) return this.#map(head & 15, depth);
+    if (head < 0xa0) return this.#array(head & 15, depth);
+    if (head < 0xc0) return this.#text(head & 31);
+    switch (head) {
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+        return this.#bin(this.#uint(1));
+      case 0xc5:
+        return this.#bin(this.#uint(2));
+      case 0xc6:
+        return this.#bin(this.#uint(4));
+      case 0xca:
+        this.#need(4);
+        this.#at += 4;
+        return this.#view.getFloat32(this.#at - 4);
+      case 0xcb:
+        this.#need(8);
+        this.#at += 8;
+        return this.#view.getFloat64(this.#at - 8);
+      case 0xcc:
+        return this.#uint(1);
+      case 0xcd:
+        return this.#uint(2);
+      case 0xce:
+        return this.#uint(4);
+      case 0xcf: {
+        this.#need(8);
+        const at = this.#at;
+        this.#at = at + 8;
+        const high = this.#view.getUint32(at);
+        return high < 0x200000 ? high * TWO_32 + this.#view.getUint32(at + 4) : this.#view.getBigUint64(at);
+      }
+      case 0xd0:
+        this.#need(1);
+        return this.#view.getInt8(this.#at++);
+      case 0xd1:
+        this.#need(2);
+        this.#at += 2;
+        return this.#view.getInt16(this.#at - 2);
+      case 0xd2:
+        this.#need(4);
+        this.#at += 4;
+        return this.#view.getInt32(this.#at - 4);
+      case 0xd3: {
+        this.#need(8);
+        this.#at += 8;
+        const value = this.#view.getBigInt64(this.#at - 8);
+        return value >= -9007199254740991n && value <= 9007199254740991n ? Number(value) : value;
+      }
+      case 0xd9:
+        return this.#text(this.#uint(1));
+      case 0xda:
+        return this.#text(this.#uint(2));
+      case 0xdb:
+        return this.#text(this.#uint(4));
+      case 0xdc:
+        return this.#array(this.#uint(2), depth);
+      case 0xdd:
+        return this.#array(this.#uint(4), depth);
+      case 0xde:
+        return this.#map(this.#uint(2), depth);
+      case 0xdf:
+        return this.#map(this.#uint(4), depth);
+      default:
+        throw malformed(`byte 0x${head.toString(16)} begins nothing that the protocol uses`);
+    }
+  }
+
+  #uint(size: 1 | 2 | 4): number {
+    this.#need(size);
+    const at = this.#at;
+    this.#at = at + size;
+    return size === 1 ? this.#bytes[at]! : size === 2 ? this.#view.getUint16(at) : this.#view.getUint32(at);
+  }
+
+  #text(size: number): string {
+    this.#need(size);
+    const start = this.#at;
+    this.#at = start + size;
+    return readUtf8(this.#bytes, start, start + size);
+  }
+
+  #bin(size: number): Uint8Array {
+    this.#need(size);
+    const start = this.#at;
+    this.#at = start + size;
+    return this.#bytes.subarray(start, start + size);
+  }
+
+  #array(size: number, depth: number): WireValue[] {
+    this.#deeper(depth);
+    const items: WireValue[] = [];
+    for (let left = this.#fits(size); left > 0; left--) items.push(this.#item(depth - 1));
+    return items;
+  }
+
+  #map(size: number, depth: number): { [key: string]: WireValue } {
+    this.#deeper(depth);
+    // Without a prototype, so that no key of a stranger's means anything.
+    const map: { [key: string]: WireValue } = Object.create(null);
+    for (let left = this.#fits(size * 2) / 2; left > 0; left--) {
+      const key = this.#item(0);
+      if (typeof key !== "string") throw malformed("a map's key is not text");
+      map[key] = this.#item(depth - 1);
+    }
+    return map;
+  }
+
+  /** Refuses to nest without end, which would exhaust the stack. */
+  #deeper(depth: number): void {
+    if (depth <= 0) throw malformed("it is nested too deep, or nested where a plain value belongs");
+  }
+
+  /** Refuses a size that the rest of the message cannot hold, before anything is made of that size. */
+  #fits(size: number): number {
+    const left = this.#bytes.length - this.#at;
+    if (size > left) throw malformed(`${size} items cannot be in the ${left} bytes that are left`);
+    return size;
+  }
+
+  #need(size: number): void {
+    if (size > this.#bytes.length - this.#at) throw malformed("it ends in the middle of a value");
+  }
+}

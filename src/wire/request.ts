@@ -1,0 +1,139 @@
+import { type ErrorCode, VirstreamError } from "../model/error.ts";
+import { checkQuery, type Query } from "../model/query.ts";
+import { LIMITS } from "./protocol.ts";
+
+/**
+ * What clients say: small JSON messages. They come from strangers, so each is checked by hand, member by member; unknown
+ * members are ignored, so that newer clients can say more.
+ */
+export type ClientMessage =
+  | { readonly type: "hello"; readonly client: string | undefined; readonly token: string | undefined }
+  | { readonly type: "get"; readonly id: number; readonly query: Query; readonly credit: number }
+  | { readonly type: "credit"; readonly id: number; readonly bytes: number }
+  | { readonly type: "cancel"; readonly id: number };
+
+/** A `get` whose id is in order but whose query is not: the sweep fails, the connection goes on. */
+export class RefusedQuery {
+  readonly type = "refused";
+  readonly id: number;
+  readonly error: VirstreamError;
+
+  constructor(id: number, error: VirstreamError) {
+    this.id = id;
+    this.error = error;
+  }
+}
+
+/** The codes that a query of a stranger's can be refused with; anything else wrong with a message ends the connection. */
+const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
+  "invalid-argument",
+  "unknown-group",
+  "unknown-flag",
+  "empty-domain-list",
+]);
+
+/** @throws VirstreamError `protocol-error` for what is no message at all */
+export function parseClientMessage(text: string): ClientMessage | RefusedQuery {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw refused("it is not JSON");
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw refused("it is no object");
+  const message = json as Record<string, unknown>;
+  switch (message["type"]) {
+    case "hello":
+      return { type: "hello", client: optionalText(message, "client"), token: optionalText(message, "token") };
+    case "get": {
+      const id = idOf(message);
+      const credit = message["credit"];
+      if (!isWhole(credit, 1, LIMITS.credit)) throw refused(`credit must be from 1 to ${LIMITS.credit}`);
+      try {
+        return { type: "get", id, query: queryFromWire(message), credit };
+      } catch (error) {
+        if (error instanceof VirstreamError && QUERY_ERRORS.has(error.code)) return new RefusedQuery(id, error);
+        throw error;
+      }
+    }
+    case "credit": {
+      const bytes = message["bytes"];
+      if (!isWhole(bytes, 1, LIMITS.credit)) throw refused(`bytes must be from 1 to ${LIMITS.credit}`);
+      return { type: "credit", id: idOf(message), bytes };
+    }
+    case "cancel":
+      return { type: "cancel", id: idOf(message) };
+    default:
+      throw refused("its type is none of hello, get, credit, cancel");
+  }
+}
+
+/** The text of a hello. */
+export function helloMessage(client: string, token: string | undefined): string {
+  return JSON.stringify({ type: "hello", client, token });
+}
+
+/** The text of a get. */
+export function getMessage(id: number, query: Query, credit: number): string {
+  const { groups, flags, deadlineMs, domains } = query;
+  return JSON.stringify({ type: "get", id, groups, flags, deadlineMs, domains, credit });
+}
+
+export function creditMessage(id: number, bytes: number): string {
+  return JSON.stringify({ type: "credit", id, bytes });
+}
+
+export function cancelMessage(id: number): string {
+  return JSON.stringify({ type: "cancel", id });
+}
+
+function queryFromWire(message: Record<string, unknown>): Query {
+  const { groups, flags, deadlineMs, domains } = message;
+  if (groups !== undefined && typeof groups !== "number") {
+    throw new VirstreamError("unknown-group", "groups must be a bit mask");
+  }
+  if (flags !== undefined && typeof flags !== "number") {
+    throw new VirstreamError("unknown-flag", "flags must be a number");
+  }
+  if (deadlineMs !== undefined && typeof deadlineMs !== "number") {
+    throw new VirstreamError("invalid-argument", "deadlineMs must be a number");
+  }
+  return checkQuery({
+    ...(groups === undefined ? {} : { groups }),
+    ...(flags === undefined ? {} : { flags }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(domains === undefined ? {} : { domains: selectorsFromWire(domains) }),
+  });
+}
+
+/** Selectors become plain text again, and checkQuery tells uuids and names apart: one place that knows how. */
+function selectorsFromWire(domains: unknown): string[] {
+  if (!Array.isArray(domains)) throw new VirstreamError("invalid-argument", "domains must be a list");
+  return domains.map((selector: Partial<Record<"uuid" | "name", unknown>> | null) => {
+    const text = selector?.uuid ?? selector?.name;
+    if (typeof text !== "string") {
+      throw new VirstreamError("invalid-argument", 'a domain is selected by {"uuid": …} or {"name": …}');
+    }
+    return text;
+  });
+}
+
+function idOf(message: Record<string, unknown>): number {
+  const id = message["id"];
+  if (!isWhole(id, 1, LIMITS.id)) throw refused(`id must be a whole number from 1 to ${LIMITS.id}`);
+  return id;
+}
+
+function optionalText(message: Record<string, unknown>, member: string): string | undefined {
+  const value = message[member];
+  if (value === undefined || typeof value === "string") return value;
+  throw refused(`${member} must be text`);
+}
+
+function isWhole(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
+function refused(detail: string): VirstreamError {
+  return new VirstreamError("protocol-error", `malformed message: ${detail}`);
+}

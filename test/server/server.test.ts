@@ -1,0 +1,444 @@
+import { once } from "node:events";
+import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
+import { afterEach, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
+import { Connection } from "../../src/client/connection.ts";
+import type { OpenOptions } from "../../src/drivers/driver.ts";
+import { remoteDriver } from "../../src/drivers/remote/driver.ts";
+import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
+import { MessageDecoder } from "../../src/wire/message-decoder.ts";
+import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { aborted, ScriptedDriver } from "./scripted-driver.ts";
+
+const open = remoteDriver(openNodeSocket);
+const owned: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const close of owned.splice(0).reverse()) await close();
+});
+
+function own<T extends { close(): unknown }>(resource: T): T {
+  owned.push(() => resource.close());
+  return resource;
+}
+
+async function startServer(driver: ScriptedDriver, options: ServeOptions = {}): Promise<VirstreamServer> {
+  return own(await serve(new Connection(driver), { port: 0, ...options }));
+}
+
+async function connectTo(url: string, options: OpenOptions = {}): Promise<Connection> {
+  return own(new Connection(await open(url, options)));
+}
+
+/** A client that says what a test wants, and hears what comes. */
+async function rawClient(server: VirstreamServer, protocols: string | string[] = SUBPROTOCOLS[0]) {
+  const socket = new WebSocket(server.url, protocols);
+  owned.push(() => socket.terminate());
+  const closed = once(socket, "close") as Promise<[code: number, reason: Buffer]>;
+  await once(socket, "open");
+  return { socket, closed };
+}
+
+async function closeOf(client: { closed: Promise<[number, Buffer]> }): Promise<[code: number, reason: string]> {
+  const [code, reason] = await client.closed;
+  return [code, reason.toString()];
+}
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof VirstreamError) return error.code;
+    throw error;
+  }
+  return "none";
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await turn();
+}
+
+const HELLO = JSON.stringify({ type: "hello" });
+/** A kilobyte that no other record has: what is like the row before costs the wire nothing. */
+const kilobyte = (i: number) => TypedParams.from([["block.0.path", "string", `${i}`.padEnd(1_000, "x")]]);
+
+/** Yields `count` records, one a chunk, as fast as it is pulled. */
+function plenty(count: number): ScriptedDriver {
+  return new ScriptedDriver(async function* (driver, context) {
+    context.expect(count);
+    for (let i = 0; i < count && !context.signal.aborted; i++) yield [driver.record(i, kilobyte(i))];
+  });
+}
+
+/** Yields one record and then nothing until it is stopped. */
+function stuck(): ScriptedDriver {
+  return new ScriptedDriver(async function* (driver, context) {
+    yield [driver.record(0)];
+    await aborted(context.signal);
+  });
+}
+
+describe.each(SUBPROTOCOLS)("a server, spoken to in %s,", (subprotocol) => {
+  it("delivers a record while the driver still waits for the next", async () => {
+    const server = await startServer(stuck());
+    const connection = await connectTo(server.url, { subprotocol });
+    for await (const record of connection.stats()) {
+      expect(record.domain.name).toBe("domain-0");
+      break;
+    }
+  });
+
+  it("ends a sweep at the driver when the client breaks out", async () => {
+    const driver = plenty(1_000_000);
+    const server = await startServer(driver);
+    const connection = await connectTo(server.url, { subprotocol });
+    for await (const _ of connection.stats()) break;
+    await until(() => driver.running === 0);
+    expect(driver.pulled).toBeLessThan(2_000);
+    await until(() => server.sweeps === 0);
+  });
+
+  it("hands an error of the sweep on with its code, after the records before it", async () => {
+    const driver = new ScriptedDriver(async function* (scripted) {
+      yield [scripted.record(0)];
+      throw new VirstreamError("hypervisor-error", "the host is on fire", { libvirt: { code: 1, domain: 10 } });
+    });
+    const connection = await connectTo((await startServer(driver)).url, { subprotocol });
+    const names: string[] = [];
+    const failure = connection.stats().forEach((record) => void names.push(record.domain.name));
+    await expect(failure).rejects.toMatchObject({
+      code: "hypervisor-error",
+      message: "the host is on fire",
+      retryable: true,
+      libvirt: { code: 1, domain: 10 },
+    });
+    expect(names).toEqual(["domain-0"]);
+  });
+
+  it("stops pulling the driver when a reader has used up its credit, and loses nothing", async () => {
+    const driver = plenty(3_000);
+    const server = await startServer(driver);
+    const connection = await connectTo(server.url, { subprotocol, creditBytes: 100_000 });
+    const seen: number[] = [];
+    let pulledAtPause = 0;
+    await connection.stats().forEach(async (record) => {
+      seen.push(record.index);
+      if (seen.length !== 1) return;
+      // The credit is spent, one message may overdraw it, and one frame is being filled: then the driver rests.
+      let before = -1;
+      while (before !== driver.pulled) {
+        before = driver.pulled;
+        for (let i = 0; i < 50; i++) await turn();
+      }
+      pulledAtPause = driver.pulled;
+    });
+    expect(seen).toEqual(Array.from({ length: 3_000 }, (_, i) => i));
+    expect(pulledAtPause).toBeLessThan(400);
+  });
+
+  it("tells the number of domains, and the summary at the end", async () => {
+    const connection = await connectTo((await startServer(plenty(3))).url, { subprotocol });
+    const events = await connection.stats().events.toArray();
+    expect(events.map((event) => event.type)).toEqual(["expect", "record", "record", "record", "sync"]);
+    expect(events[0]).toEqual({ type: "expect", domains: 3 });
+    expect(events.at(-1)).toMatchObject({ summary: { domains: 3, ok: 3, partial: 0, failed: 0, gone: 0 } });
+  });
+});
+
+describe("a server", () => {
+  it("says for each malformed message why it ends the connection", async () => {
+    const server = await startServer(stuck());
+    const cases: [message: string | Buffer, code: number, reason: RegExp][] = [
+      ["", CLOSE_CODES["bad-message"], /not JSON/],
+      ["[1]", CLOSE_CODES["bad-message"], /no object/],
+      ['{"type":"dance"}', CLOSE_CODES["bad-message"], /hello, get, credit, cancel/],
+      ['{"type":"hello"}', CLOSE_CODES["bad-message"], /second hello/],
+      ['{"type":"get","id":0,"credit":1}', CLOSE_CODES["bad-message"], /id must be/],
+      ['{"type":"get","id":1}', CLOSE_CODES["bad-message"], /credit must be/],
+      ['{"type":"get","id":1,"credit":1e99}', CLOSE_CODES["bad-message"], /credit must be/],
+      ['{"type":"credit","id":1,"bytes":-5}', CLOSE_CODES["bad-message"], /bytes must be/],
+      [Buffer.from([0x91, 1]), CLOSE_CODES["bad-message"], /JSON text/],
+      ["x".repeat(LIMITS.request + 1), CLOSE_CODES["too-big"], /^$/],
+    ];
+    for (const [message, code, reason] of cases) {
+      const client = await rawClient(server);
+      client.socket.send(HELLO);
+      client.socket.send(message);
+      const [seenCode, seenReason] = await closeOf(client);
+      expect([String(message).slice(0, 40), seenCode]).toEqual([String(message).slice(0, 40), code]);
+      expect(seenReason).toMatch(reason);
+    }
+    await until(() => server.clients === 0);
+  });
+
+  it("ends a sweep, and not the connection, for a query that is not valid", async () => {
+    const server = await startServer(plenty(1));
+    const client = await rawClient(server);
+    const decoder = new MessageDecoder({});
+    const ends: (string | undefined)[] = [];
+    client.socket.on("message", (data: Buffer) => {
+      const message = decoder.decode(data);
+      if (message.type === "end") ends.push(message.error?.code);
+    });
+    client.socket.send(HELLO);
+    const queries = [{ groups: "all" }, { flags: 0x100 }, { deadlineMs: 0 }, { domains: [] }, { domains: [3] }, {}];
+    for (const [i, query] of queries.entries()) {
+      client.socket.send(JSON.stringify({ type: "get", id: i + 1, credit: 1_000, ...query }));
+    }
+    await until(() => ends.length === queries.length);
+    expect(ends.sort()).toEqual([
+      "empty-domain-list",
+      "invalid-argument",
+      "invalid-argument",
+      "unknown-flag",
+      "unknown-group",
+      undefined,
+    ]);
+  });
+
+  it("wants a hello first, of bounded size, and in time", async () => {
+    const server = await startServer(stuck(), { limits: { helloTimeoutMs: 50 } });
+    const early = await rawClient(server);
+    early.socket.send('{"type":"get","id":1,"credit":1}');
+    expect(await closeOf(early)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/must be a hello/)]);
+    const long = await rawClient(server);
+    long.socket.send(JSON.stringify({ type: "hello", client: "x".repeat(LIMITS.hello) }));
+    expect(await closeOf(long)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/too long for a hello/)]);
+    const silent = await rawClient(server);
+    expect(await closeOf(silent)).toEqual([CLOSE_CODES["hello-timeout"], "no hello in time"]);
+  });
+
+  it("refuses a second sweep of the same id, and more sweeps than its limit", async () => {
+    const server = await startServer(stuck(), { limits: { sweepsPerClient: 2 } });
+    const connection = await connectTo(server.url);
+    const sweeps = [connection.stats(), connection.stats()].map((stream) => stream[Symbol.asyncIterator]());
+    for (const sweep of sweeps) await sweep.next();
+    expect(await codeOf(connection.getAllDomainStats())).toBe("limit-exceeded");
+    for (const sweep of sweeps) await sweep.return?.();
+
+    const client = await rawClient(server);
+    client.socket.send(HELLO);
+    for (let i = 0; i < 2; i++) client.socket.send('{"type":"get","id":7,"credit":1000}');
+    expect(await closeOf(client)).toEqual([CLOSE_CODES["duplicate-id"], "sweep 7 is still under way"]);
+  });
+
+  it("refuses clients beyond its limit", async () => {
+    const server = await startServer(stuck(), { limits: { clients: 1 } });
+    await connectTo(server.url);
+    expect(await codeOf(connectTo(server.url))).toBe("limit-exceeded");
+  });
+
+  it("speaks only its subprotocols", async () => {
+    const server = await startServer(stuck());
+    const other = new WebSocket(server.url, "graphql-ws");
+    const [error] = (await once(other, "error")) as [Error];
+    expect(error.message).toMatch(/400/);
+    const none = await rawClient(server, []);
+    expect(await closeOf(none)).toEqual([CLOSE_CODES["wrong-subprotocol"], expect.stringMatching(/virstream\.v1/)]);
+  });
+
+  it("admits only who shows its token", async () => {
+    const server = await startServer(plenty(1), { token: "a secret" });
+    expect(await codeOf(connectTo(server.url))).toBe("unauthenticated");
+    expect(await codeOf(connectTo(server.url, { token: "a guess" }))).toBe("unauthenticated");
+    const connection = await connectTo(server.url, { token: "a secret" });
+    expect(await connection.getAllDomainStats()).toHaveLength(1);
+
+    const header = (token: string) =>
+      new WebSocket(server.url, SUBPROTOCOLS[0], { headers: { authorization: `Bearer ${token}` } });
+    const bearer = header("a secret");
+    owned.push(() => bearer.terminate());
+    await once(bearer, "open");
+    bearer.send(HELLO);
+    await once(bearer, "message");
+    const [refused] = (await once(header("a guess"), "error")) as [Error];
+    expect(refused.message).toMatch(/401/);
+  });
+
+  it("refuses web pages of origins that it was not told of, whatever the host they came from", async () => {
+    const server = await startServer(stuck(), { origins: ["https://dashboard.example"] });
+    const from = (origin: string) => {
+      const socket = new WebSocket(server.url, SUBPROTOCOLS[0], { origin });
+      owned.push(() => socket.terminate());
+      return socket;
+    };
+    const [refused] = (await once(from("https://evil.example"), "error")) as [Error];
+    expect(refused.message).toMatch(/403/);
+    await once(from("https://dashboard.example"), "open");
+    await once(from("http://localhost:8080"), "open");
+  });
+
+  it("does not listen beyond loopback without a token unless told that anyone may connect", async () => {
+    const connection = new Connection(stuck());
+    expect(await codeOf(serve(connection, { host: "0.0.0.0", port: 0 }))).toBe("invalid-argument");
+    const server = own(await serve(connection, { host: "0.0.0.0", port: 0, allowAnyone: true }));
+    expect(server.url).toMatch(/^ws:\/\/localhost:\d+$/);
+  });
+
+  it("names the port that it cannot have", async () => {
+    const server = await startServer(stuck());
+    const port = Number(new URL(server.url).port);
+    await expect(serve(new Connection(stuck()), { port })).rejects.toMatchObject({
+      code: "connection-refused",
+      message: expect.stringMatching(/EADDRINUSE.*choose another/),
+    });
+  });
+
+  it("ends a sweep whose reader gives no more credit in time, and frees the driver", async () => {
+    const driver = plenty(100_000);
+    const server = await startServer(driver, { limits: { progressTimeoutMs: 50 } });
+    const client = await rawClient(server);
+    const decoder = new MessageDecoder({});
+    let end: string | undefined;
+    client.socket.on("message", (data: Buffer) => {
+      const message = decoder.decode(data);
+      if (message.type === "end") end = message.error?.code;
+    });
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1,"credit":1000}');
+    await until(() => end !== undefined);
+    expect(end).toBe("slow-consumer");
+    await until(() => driver.running === 0);
+  });
+
+  it("holds no more than its mark for a peer that stops reading, and ends the sweep", async () => {
+    const driver = plenty(1_000_000);
+    const server = await startServer(driver, { limits: { progressTimeoutMs: 300, bufferedBytes: 200_000 } });
+    const client = await rawClient(server);
+    client.socket.send(HELLO);
+    client.socket.send(`{"type":"get","id":1,"credit":${LIMITS.credit}}`);
+    await until(() => driver.pulled > 10);
+    client.socket.pause();
+    await until(() => driver.running === 0);
+    // What the kernel's buffers took, and what the mark allows: a small part of the gigabyte that was asked for.
+    expect(driver.pulled).toBeLessThan(20_000);
+  });
+
+  it("ends connections that answer no ping", async () => {
+    const driver = stuck();
+    const server = await startServer(driver, { limits: { beatMs: 20 } });
+    const client = await rawClient(server);
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1,"credit":1000}');
+    await until(() => driver.running === 1);
+    client.socket.pause();
+    await until(() => server.clients === 0 && driver.running === 0);
+  });
+
+  it("ends the sweeps of a client that vanishes", async () => {
+    const driver = stuck();
+    const server = await startServer(driver);
+    const client = await rawClient(server);
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1,"credit":1000}');
+    await until(() => driver.running === 1);
+    client.socket.terminate();
+    await until(() => driver.running === 0 && server.clients === 0);
+  });
+
+  it("tells its clients when it shuts down, and leaves nothing behind", async () => {
+    const driver = stuck();
+    const server = await startServer(driver);
+    const connection = await connectTo(server.url);
+    const sweep = connection.stats()[Symbol.asyncIterator]();
+    await sweep.next();
+    const next = codeOf(sweep.next());
+    await server.close();
+    expect(await next).toBe("server-shutdown");
+    expect(driver.running).toBe(0);
+    expect(await codeOf(connection.getAllDomainStats())).toBe("server-shutdown");
+    expect(driver.closed).toBe(false);
+  });
+
+  it("answers plain HTTP with what it is and whether it is well", async () => {
+    const server = await startServer(stuck());
+    const base = server.url.replace("ws:", "http:");
+    const health = await fetch(`${base}/healthz`);
+    expect([health.status, await health.json()]).toEqual([200, { status: "ok" }]);
+    const root = await fetch(base);
+    expect([root.status, await root.text()]).toEqual([426, expect.stringMatching(/virstream\.v1/)]);
+    expect((await fetch(`${base}/elsewhere`)).status).toBe(404);
+    expect((await fetch(base, { method: "POST" })).status).toBe(405);
+  });
+});
+
+describe("the remote driver", () => {
+  it("says when nothing listens, and what to do", async () => {
+    await expect(open("ws://127.0.0.1:1", {})).rejects.toMatchObject({
+      code: "connection-refused",
+      retryable: true,
+      message: expect.stringMatching(/virstream serve/),
+    });
+  });
+
+  it("says when what listens is no virstream server", async () => {
+    const { port } = await plainServer((socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    expect(await codeOf(open(`ws://127.0.0.1:${port}`, {}))).toBe("connection-refused");
+  });
+
+  it("gives up on a server that never answers", async () => {
+    const { port } = await plainServer(() => {});
+    expect(await codeOf(open(`ws://127.0.0.1:${port}`, { connectTimeoutMs: 50 }))).toBe("connect-timeout");
+  });
+
+  it("gives up connecting when it is aborted, with the reason of the abort", async () => {
+    const { port } = await plainServer(() => {});
+    const reason = new Error("changed my mind");
+    const abort = new AbortController();
+    const opening = open(`ws://127.0.0.1:${port}`, { signal: abort.signal });
+    setImmediate(() => abort.abort(reason));
+    await expect(opening).rejects.toBe(reason);
+  });
+
+  it("ends every sweep with connection-lost when the way to the server breaks", async () => {
+    const server = await startServer(stuck());
+    const { port, sockets } = await proxyTo(Number(new URL(server.url).port));
+    const connection = await connectTo(`ws://127.0.0.1:${port}`);
+    const sweep = connection.stats()[Symbol.asyncIterator]();
+    await sweep.next();
+    const next = sweep.next();
+    for (const socket of sockets) socket.destroy();
+    await expect(next).rejects.toMatchObject({ code: "connection-lost", retryable: true });
+    expect(await codeOf(connection.getAllDomainStats())).toBe("connection-lost");
+  });
+
+  it("ends its sweeps with connection-closed when it is closed", async () => {
+    const connection = await connectTo((await startServer(stuck())).url);
+    const sweep = connection.stats()[Symbol.asyncIterator]();
+    await sweep.next();
+    const next = codeOf(sweep.next());
+    await connection.close();
+    expect(await next).toBe("connection-closed");
+    expect(() => connection.stats()).toThrow(/was closed/);
+  });
+});
+
+/** A TCP server that does with each connection what a test says. */
+async function plainServer(handle: (socket: Socket) => void): Promise<{ port: number; sockets: Set<Socket> }> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    handle(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  owned.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, sockets };
+}
+
+function proxyTo(port: number): Promise<{ port: number; sockets: Set<Socket> }> {
+  return plainServer((socket) => {
+    const upstream = connectSocket(port, "127.0.0.1");
+    upstream.on("error", () => {});
+    socket.pipe(upstream).pipe(socket);
+    socket.on("close", () => upstream.destroy());
+  });
+}
