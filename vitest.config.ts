@@ -3,8 +3,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    testTimeout: 20_000,
+    globalSetup: ["test/build.ts"],
+    reporters: ["default", "./test/closing-line.ts"],
+    testTimeout: 30_000,
     hookTimeout: 120_000,
     pool: "forks",
+    // Tests start daemons and guests: two files at once are what a small machine bears.
+    maxWorkers: 2,
   },
 });

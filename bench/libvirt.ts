@@ -89,7 +89,7 @@ for line in sys.stdin:
 `;
 
 /** A Python process with an open connection, which makes one bulk call per line and says how long it took. */
-class BulkCaller implements AsyncDisposable {
+export class BulkCaller implements AsyncDisposable {
   readonly #child;
   readonly #lines;
 

@@ -28,9 +28,14 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   if (open === undefined) {
     throw new VirstreamError(
       "unknown-scheme",
-      `no driver for ${scheme}: URIs; there are drivers for ${[...drivers.keys()].sort().join(", ")}`,
+      `no driver for ${scheme}: URIs; there are drivers for ${families().join(", ")}`,
     );
   }
   options.signal?.throwIfAborted();
   return open(uri, options);
+}
+
+/** The schemes without their transports: what a person would choose from. */
+function families(): string[] {
+  return [...new Set([...drivers.keys()].map((scheme) => scheme.split("+")[0]!))].sort();
 }

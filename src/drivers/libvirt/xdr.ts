@@ -111,23 +111,28 @@ export class XdrWriter {
   }
 
   int(value: number): void {
-    this.#bytes.writeInt32BE(value, this.#grow(4));
+    const at = this.#grow(4);
+    this.#bytes.writeInt32BE(value, at);
   }
 
   uint(value: number): void {
-    this.#bytes.writeUInt32BE(value, this.#grow(4));
+    const at = this.#grow(4);
+    this.#bytes.writeUInt32BE(value, at);
   }
 
   hyper(value: bigint): void {
-    this.#bytes.writeBigInt64BE(value, this.#grow(8));
+    const at = this.#grow(8);
+    this.#bytes.writeBigInt64BE(value, at);
   }
 
   uhyper(value: bigint): void {
-    this.#bytes.writeBigUInt64BE(value, this.#grow(8));
+    const at = this.#grow(8);
+    this.#bytes.writeBigUInt64BE(value, at);
   }
 
   double(value: number): void {
-    this.#bytes.writeDoubleBE(value, this.#grow(8));
+    const at = this.#grow(8);
+    this.#bytes.writeDoubleBE(value, at);
   }
 
   string(text: string): void {
@@ -145,7 +150,8 @@ export class XdrWriter {
   }
 
   uuid(text: string): void {
-    if (!writeUuid(text, this.#bytes, this.#grow(16))) {
+    const at = this.#grow(16);
+    if (!writeUuid(text, this.#bytes, at)) {
       throw new VirstreamError("invalid-argument", `${JSON.stringify(text)} is not a uuid`);
     }
   }

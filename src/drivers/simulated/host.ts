@@ -15,8 +15,8 @@ import { Reading } from "./reading.ts";
 import { Bit, Layout, type Shape } from "./shape.ts";
 
 /**
- * Guests have been up for one to five weeks at the beginning of a term of 2^32 ms (50 days since 1970, so to say), and
- * all restart with the next term. So counters follow from the time alone, also from one process to the next, and no
+ * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, all guests restart as if they had
+ * been up for one to five weeks. So counters follow from the time alone, go on from one process to the next, and no
  * vCPU's ns ever pass 2^53.
  */
 const TERM_MS = 2 ** 32;

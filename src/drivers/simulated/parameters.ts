@@ -162,8 +162,9 @@ function span(name: string, value: string | undefined, least: number, most: numb
 
 function count(name: string, value: string | undefined, most: number, usual: number): number {
   if (value === undefined) return Math.min(usual, most);
-  const share = /^(\d{1,3})%$/.exec(value);
-  const number = share ? Math.round((Number(share[1]) / 100) * most) : /^\d{1,9}$/.test(value) ? Number(value) : -1;
+  const match = /^(\d{1,9})(%?)$/.exec(value);
+  const amount = Number(match?.[1] ?? -1);
+  const number = match?.[2] !== "%" ? amount : amount <= 100 ? Math.round((amount / 100) * most) : -1;
   return number >= 0 && number <= most ? number : refuse(name, value, `0 to ${most}, or a share such as 10%`);
 }
 

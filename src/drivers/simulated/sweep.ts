@@ -194,7 +194,7 @@ export class Sweep {
       domain,
       askedAt: now,
       dueAt: now + Math.min(tookMs, deadlineMs),
-      answers: tookMs <= deadlineMs,
+      answers: tookMs <= deadlineMs || !monitored,
       slot,
       frozen,
     });

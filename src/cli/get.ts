@@ -1,0 +1,57 @@
+import { once } from "node:events";
+import { groupMask } from "../model/group.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import type { GetArguments } from "./arguments.ts";
+import { createFormat } from "./format.ts";
+import { Progress } from "./progress.ts";
+import { openSource, readToken } from "./source.ts";
+import { ExitCode } from "./usage.ts";
+
+/** `virstream get`: prints one record of every domain as it arrives. Resolves with the exit code. */
+export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
+  const { stdout, stderr } = process;
+  const interactive = stdout.isTTY === true && stderr.isTTY === true;
+  const progress = new Progress(stderr, () => performance.now());
+  const token = await readToken(args.tokenFile, process.env);
+  await using connection = await openSource(args.uri, token, signal, (notice) =>
+    stderr.write(`virstream: ${notice}\n`),
+  );
+
+  const format = createFormat(args.format, groupMask(args.query.groups));
+  const print = async (text: string): Promise<void> => {
+    if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
+  };
+  let took = 0;
+  await print(format.begin());
+  try {
+    for await (const events of connection.stats(args.query, { signal }).events.chunks()) {
+      let text = "";
+      for (const event of events) {
+        if (event.type === "expect") progress.expect(event.domains);
+        else if (event.type === "sync") took = event.summary.tookMs;
+        else {
+          progress.add(event.record);
+          text += format.record(event.record);
+          if (args.format === "virsh") complain(event.record, (line) => stderr.write(line));
+        }
+      }
+      if (interactive) progress.hide();
+      await print(text);
+      if (interactive) progress.show();
+    }
+  } finally {
+    progress.hide();
+    // Also after a failure: what arrived is printed whole, and JSON stays JSON.
+    if (!signal.aborted) await print(format.end());
+  }
+  if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
+  return progress.incomplete ? ExitCode.incomplete : ExitCode.ok;
+}
+
+/** virsh's output has no place for what is missing of a domain: it is told beside it. */
+function complain(record: DomainStatsRecord, write: (line: string) => void): void {
+  if (record.status === "ok") return;
+  const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
+  const why = record.error?.message ?? record.reason ?? "";
+  write(`virstream: domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}\n`);
+}

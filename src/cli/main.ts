@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+import "../drivers/builtin.ts";
+import { VirstreamError } from "../model/error.ts";
+import { parseGet, parseServe } from "./arguments.ts";
+import { get } from "./get.ts";
+import { serve } from "./serve.ts";
+import { type Command, ExitCode, HELP, UsageError } from "./usage.ts";
+
+/** Runs a command; resolves with the exit code. Help goes to stdout, what is wrong to stderr, in one line. */
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...args] = argv;
+  const abort = new AbortController();
+  const interrupt = (): void => abort.abort(INTERRUPTED);
+  process.once("SIGINT", interrupt);
+  process.once("SIGTERM", interrupt);
+  // A reader that has seen enough, such as head, closes the pipe: that ends the work and is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") abort.abort(READER_LEFT);
+    else throw error;
+  });
+  try {
+    if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+      process[name === undefined ? "stderr" : "stdout"].write(HELP[""]);
+      return name === undefined ? ExitCode.usage : ExitCode.ok;
+    }
+    switch (name) {
+      case "get": {
+        const parsed = parseGet(args);
+        return parsed === "help" ? help("get") : await get(parsed, abort.signal);
+      }
+      case "serve": {
+        const parsed = parseServe(args);
+        return parsed === "help" ? help("serve") : await serve(parsed, abort.signal);
+      }
+      default:
+        throw new UsageError(`there is no command ${JSON.stringify(name)}`);
+    }
+  } catch (error) {
+    return failure(error, abort.signal, name);
+  } finally {
+    process.removeListener("SIGINT", interrupt);
+    process.removeListener("SIGTERM", interrupt);
+  }
+}
+
+const INTERRUPTED = new Error("interrupted");
+const READER_LEFT = new Error("the reader left");
+
+function help(command: Command): number {
+  process.stdout.write(HELP[command]);
+  return ExitCode.ok;
+}
+
+function failure(error: unknown, signal: AbortSignal, command: string | undefined): number {
+  if (signal.aborted) return signal.reason === READER_LEFT ? ExitCode.ok : ExitCode.interrupted;
+  if (error instanceof UsageError) {
+    const known = command !== undefined && command !== "" && Object.hasOwn(HELP, command);
+    process.stderr.write(`virstream: ${error.message}\nTry "virstream ${known ? `${command} ` : ""}--help".\n`);
+    return ExitCode.usage;
+  }
+  const { code, message } = VirstreamError.from(error);
+  process.stderr.write(`virstream: ${message} [${code}]\n`);
+  return ExitCode.failed;
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,47 @@
+import { readFile } from "node:fs/promises";
+import { connect } from "../client/connect.ts";
+import type { Connection } from "../client/connection.ts";
+import { findLocalSocket } from "../drivers/libvirt/socket.ts";
+import { VirstreamError } from "../model/error.ts";
+
+const SIMULATED = "test:///default";
+
+/** Where the domains come from when nobody said: the environment, a daemon on this machine, else the simulated host. */
+export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): { uri: string; notice?: string } {
+  const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"];
+  if (named) return { uri: named };
+  const socket = findSocket();
+  if (socket !== undefined) {
+    return { uri: /^(\/var)?\/run\/libvirt\//.test(socket) ? "qemu:///system" : "qemu:///session" };
+  }
+  return {
+    uri: SIMULATED,
+    notice: `no URI was given and no libvirt daemon runs on this machine: these are the domains of the simulated host ${SIMULATED}`,
+  };
+}
+
+/** The token from a file or the environment; undefined where there is neither. */
+export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  if (file === undefined) return env["VIRSTREAM_TOKEN"] || undefined;
+  let token: string;
+  try {
+    token = (await readFile(file, "utf8")).trim();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new VirstreamError("invalid-argument", `the token file ${file} cannot be read (${code})`, { cause });
+  }
+  if (token === "") throw new VirstreamError("invalid-argument", `the token file ${file} is empty`);
+  return token;
+}
+
+/** Connects to a URI, or to the default one; a notice goes to `notify`. */
+export async function openSource(
+  uri: string | undefined,
+  token: string | undefined,
+  signal: AbortSignal,
+  notify: (notice: string) => void,
+): Promise<Connection> {
+  const source = uri === undefined ? defaultUri(process.env) : { uri };
+  if (source.notice !== undefined) notify(source.notice);
+  return connect(source.uri, { signal, ...(token === undefined ? {} : { token }) });
+}

@@ -1,0 +1,77 @@
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
+
+/** What was typed cannot be carried out as it stands; the message says why. Exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Exit codes of the command line. */
+export const ExitCode = { ok: 0, failed: 1, usage: 2, incomplete: 3, interrupted: 130 } as const;
+
+const URIS = `\
+URI picks where the domains come from:
+  qemu:///system             this machine's libvirt daemon (qemu:///session: your own)
+  qemu:///system?socket=PATH a daemon by its socket
+  ws://HOST:PORT             a virstream server
+  test:///default            a simulated host in this process
+Without one: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, a daemon on this machine, else the simulated host.
+`;
+
+/** The help texts, by command; the empty command is the program. */
+export const HELP = {
+  "": `\
+Usage: virstream COMMAND [URI] [OPTION]...
+
+Statistics of virtual machines, one record per domain, each as soon as its hypervisor has it.
+
+Commands:
+  get     one record of every domain, printed as they arrive
+  serve   let others read the domains over WebSocket
+
+${URIS}
+"virstream COMMAND --help" tells the options of a command.
+`,
+  get: `\
+Usage: virstream get [URI] [OPTION]...
+
+Prints one record of every domain, each as it arrives.
+
+Groups (none given: all that the hypervisor supports):
+  --state --cpu-total --balloon --vcpu --interface --block
+  --perf --iothread --memory --dirtyrate --vm
+
+Which domains (filters of one line add up, the lines narrow each other):
+  --list-active --list-inactive
+  --list-persistent --list-transient
+  --list-running --list-paused --list-shutoff --list-other
+  --domain NAME|UUID    only this domain; may be given several times
+
+How:
+  --format FORMAT       table (default), virsh, ndjson or json
+  --deadline TIME       how long a domain may take: 500ms, 2s (default), 1m
+  --enforce             fail when a group asked for is not supported
+  --backing             count every image of a backing chain
+  --nowait              do not wait for a domain that another job holds
+  --raw                 as virsh has it; virsh's output is raw in any case
+  --token-file FILE     the token of a virstream server ($VIRSTREAM_TOKEN otherwise)
+  -h, --help
+
+${URIS}
+Exit code: 0 all well, 1 failed, 2 usage, 3 some domain failed, is partial, or is not there.
+`,
+  serve: `\
+Usage: virstream serve [URI] [OPTION]...
+
+Lets others read the domains of URI over WebSocket, until it is interrupted. Prints its URL.
+
+  --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
+  --token-file FILE     what clients must show ($VIRSTREAM_TOKEN otherwise); needed beyond loopback
+  --allow-anyone        beyond loopback without a token: everybody may read
+  --origin ORIGIN       web pages that may connect, as https://HOST; may be given several times
+  -h, --help
+
+${URIS}`,
+} as const;
+
+/** A command that has a help text. */
+export type Command = Exclude<keyof typeof HELP, "">;
