@@ -3,13 +3,14 @@
  *
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot take a call back:
  * it occupies a worker of the daemon until the guest answers. Of one connection the daemon handles five calls at a time
- * and then stops reading it altogether, including the answers to its own keepalives. So monitor calls get four slots,
- * and calls that need no monitor a lane of their own, which no frozen guest can block. A booking ends when the daemon has
- * really answered, not when its caller has lost patience; and while a domain's call is unanswered, that domain is not
- * asked the same again, however many sweeps come by.
+ * and then stops reading it altogether, including the answers to its own keepalives. So on each connection monitor calls
+ * get four slots, and calls that need no monitor a lane of their own, which no frozen guest can block. A booking ends
+ * when the daemon has really answered, not when its caller has lost patience; and while a domain's call is unanswered,
+ * that domain is not asked the same again, however many sweeps come by.
  *
- * It outlives sweeps: one per driver. The sweeps that run share it by turns, one call each. Several connections, and a
- * budget for the whole host, are a matter of more slots here and of handing out a connection with each booking.
+ * It outlives sweeps: one per driver. The sweeps that run share it by turns, one call each. What all its connections
+ * together can occupy of the daemon's workers is their number times the slots; a budget over several drivers of one host
+ * would be asked before a slot is granted.
  */
 
 /** `monitor`: may hang in a frozen guest. `free`: needs no monitor. */
@@ -28,6 +29,8 @@ export interface Ticket {
 export interface Booking {
   readonly key: string;
   readonly kind: CallKind;
+  /** Which connection it goes out on, by number. */
+  readonly connection: number;
   /** From when on the call counts as overdue, on admission's clock. */
   readonly dueAt: number;
   /** The daemon has answered. To be called once; more often is harmless. */
@@ -43,32 +46,45 @@ export interface Grantee {
 }
 
 export interface AdmissionOptions {
-  /** Monitor calls in flight. Default 4. */
+  /** Monitor calls in flight, per connection. Default 4. */
   readonly slots?: number;
-  /** Calls in flight that need no monitor, beside the slots. Default 1. */
+  /** Calls in flight that need no monitor, beside the slots, per connection. Default 1. */
   readonly lanes?: number;
   /** Milliseconds on any clock that does not jump. */
   readonly now: () => number;
 }
 
+/** Where on a connection a call goes. */
+type Place = "slot" | "lane";
+
 export class Admission {
-  readonly slots: number;
-  readonly lanes: number;
+  readonly #limits: Readonly<Record<Place, number>>;
+  /** What is taken, per connection. */
+  readonly #taken: Record<Place, number>[] = [{ slot: 0, lane: 0 }];
   readonly #now: () => number;
   readonly #lines: Line[] = [];
   readonly #bookings = { monitor: new Map<string, HeldBooking>(), free: new Map<string, HeldBooking>() };
   /** Tickets at whose turn their domain had a call in flight; they go first when it is answered. */
   readonly #parked = { monitor: new Map<string, ParkedTicket[]>(), free: new Map<string, ParkedTicket[]>() };
-  #slotsTaken = 0;
-  #lanesTaken = 0;
   #turn = 0;
   #granting = false;
   #changed = false;
 
   constructor({ slots = 4, lanes = 1, now }: AdmissionOptions) {
-    this.slots = slots;
-    this.lanes = lanes;
+    this.#limits = { slot: slots, lane: lanes };
     this.#now = now;
+  }
+
+  /** There is another connection. Gives its number; the first is 0 and is there from the beginning. */
+  addConnection(): number {
+    this.#taken.push({ slot: 0, lane: 0 });
+    this.pump();
+    return this.#taken.length - 1;
+  }
+
+  /** How many monitor calls can be in flight, over all connections. */
+  get slots(): number {
+    return this.#limits.slot * this.#taken.length;
   }
 
   /** Opens a line for a sweep. */
@@ -99,7 +115,7 @@ export class Admission {
    * Once that time has come, waiting for a slot is waiting for a frozen guest.
    */
   get exhaustedAt(): number {
-    if (this.#slotsTaken < this.slots) return Number.POSITIVE_INFINITY;
+    if (this.#roomiest("slot") !== undefined) return Number.POSITIVE_INFINITY;
     let latest = Number.NEGATIVE_INFINITY;
     for (const bookings of [this.#bookings.monitor, this.#bookings.free]) {
       for (const booking of bookings.values()) if (booking.place === "slot") latest = Math.max(latest, booking.dueAt);
@@ -116,10 +132,10 @@ export class Admission {
     try {
       while (this.#changed) {
         this.#changed = false;
-        while (this.#lanesTaken < this.lanes && this.#grant("free", "lane"));
-        while (this.#slotsTaken < this.slots && this.#grant("monitor", "slot"));
+        while (this.#grant("free", "lane"));
+        while (this.#grant("monitor", "slot"));
         // Slots that no monitor call waits for may as well serve the others.
-        while (this.#slotsTaken < this.slots && this.#grant("free", "slot"));
+        while (this.#grant("free", "slot"));
       }
     } finally {
       this.#granting = false;
@@ -135,23 +151,36 @@ export class Admission {
   }
 
   /** Grants one call to the next line in turn that has one waiting. */
-  #grant(kind: CallKind, place: "slot" | "lane"): boolean {
+  #grant(kind: CallKind, place: Place): boolean {
+    const connection = this.#roomiest(place);
+    if (connection === undefined) return false;
     for (let tried = 0; tried < this.#lines.length; tried++) {
       const at = (this.#turn + tried) % this.#lines.length;
       const line = this.#lines[at]!;
       const ticket = this.#nextOf(line, kind);
       if (ticket === undefined) continue;
       this.#turn = at + 1;
-      const booking = new HeldBooking(ticket.key, kind, place, line.grantee.dueAt(ticket), (held) =>
-        this.#release(held),
-      );
-      if (place === "slot") this.#slotsTaken++;
-      else this.#lanesTaken++;
+      const dueAt = line.grantee.dueAt(ticket);
+      const booking = new HeldBooking(ticket.key, kind, connection, place, dueAt, (held) => this.#release(held));
+      this.#taken[connection]![place]++;
       this.#bookings[kind].set(ticket.key, booking);
       line.grantee.granted(ticket, booking);
       return true;
     }
     return false;
+  }
+
+  /** The connection with the most room, so that the load is spread; undefined when all are full. */
+  #roomiest(place: Place): number | undefined {
+    let best: number | undefined;
+    let least = this.#limits[place];
+    for (let i = 0; i < this.#taken.length; i++) {
+      const taken = this.#taken[i]![place];
+      if (taken >= least) continue;
+      least = taken;
+      best = i;
+    }
+    return best;
   }
 
   #nextOf(line: Line, kind: CallKind): Ticket | undefined {
@@ -170,8 +199,7 @@ export class Admission {
     const { key, kind } = booking;
     if (this.#bookings[kind].get(key) !== booking) return;
     this.#bookings[kind].delete(key);
-    if (booking.place === "slot") this.#slotsTaken--;
-    else this.#lanesTaken--;
+    this.#taken[booking.connection]![booking.place]--;
     const parked = this.#parked[kind].get(key);
     if (parked !== undefined) {
       this.#parked[kind].delete(key);
@@ -242,19 +270,22 @@ interface ParkedTicket {
 class HeldBooking implements Booking {
   readonly key: string;
   readonly kind: CallKind;
-  readonly place: "slot" | "lane";
+  readonly connection: number;
+  readonly place: Place;
   readonly dueAt: number;
   readonly #release: (booking: HeldBooking) => void;
 
   constructor(
     key: string,
     kind: CallKind,
-    place: "slot" | "lane",
+    connection: number,
+    place: Place,
     dueAt: number,
     release: (booking: HeldBooking) => void,
   ) {
     this.key = key;
     this.kind = kind;
+    this.connection = connection;
     this.place = place;
     this.dueAt = dueAt;
     this.#release = release;

@@ -13,6 +13,12 @@ import { LIBVIRT_DRIVERS, type LibvirtUri, parseLibvirtUri, TRANSPORTS } from ".
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
+ * Connections to one QEMU daemon. Each adds four slots. Two let four frozen guests and a healthy sweep live side by side,
+ * and can never hold more than 8 of the 20 workers that the daemon has for everyone.
+ */
+const QEMU_CONNECTIONS = 2;
+
+/**
  * The URI schemes that this driver opens: libvirt's drivers with each of libvirt's transports. Plain `test:` is not
  * among them: libvirt's test driver is reached by `test+unix:///default`.
  */
@@ -34,7 +40,10 @@ export function registerLibvirt(): void {
  */
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);
 
-/** A hypervisor behind a libvirt daemon. One connection; its sweeps share the daemon's patience (see Admission). */
+/**
+ * A hypervisor behind a libvirt daemon. Its sweeps share the daemon's patience (see Admission). It begins with one
+ * connection, and opens the second when there are more domains than slots. When any connection is lost, all are.
+ */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
   readonly host: string;
@@ -42,20 +51,23 @@ export class LibvirtDriver implements Driver {
   /** libvirt's version and the hypervisor's, as libvirt counts them. */
   readonly facts: HypervisorFacts;
 
-  readonly #client: RpcClient;
+  readonly #dial: Dial;
+  /** By admission's numbers. */
+  readonly #clients: RpcClient[] = [];
   readonly #admission = new Admission({ now: () => performance.now() });
   readonly #sweeps = new Set<Sweep>();
+  readonly #end = new AbortController();
+  #growing = false;
+  #lost: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
 
-  private constructor(uri: LibvirtUri, client: RpcClient, facts: HypervisorFacts) {
-    this.uri = uri.uri;
-    this.#client = client;
+  private constructor(uri: string, dial: Dial, client: RpcClient, facts: HypervisorFacts) {
+    this.uri = uri;
+    this.#dial = dial;
     this.facts = facts;
     this.host = facts.host;
     this.hypervisor = facts.hypervisor;
-    client.onLost = (error) => {
-      for (const sweep of this.#sweeps) sweep.lose(error);
-    };
+    this.#adopt(client);
   }
 
   /** @param transports how to reach the daemon; by default, the transports there are */
@@ -66,26 +78,9 @@ export class LibvirtDriver implements Driver {
   ): Promise<LibvirtDriver> {
     const uri = parseLibvirtUri(text);
     const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    const timeout = new AbortController();
-    const timer = setTimeout(() => {
-      timeout.abort(new VirstreamError("connect-timeout", `${uri.uri} did not answer within ${timeoutMs} ms`));
-    }, timeoutMs);
-    const signal = options.signal === undefined ? timeout.signal : AbortSignal.any([options.signal, timeout.signal]);
-    let client: RpcClient | undefined;
-    const onAbort = () => client?.destroy(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      signal.throwIfAborted();
-      client = new RpcClient(await transports(uri, signal));
-      signal.throwIfAborted();
-      return new LibvirtDriver(uri, client, await openHypervisor(client, uri.name));
-    } catch (error) {
-      client?.destroy(VirstreamError.from(error));
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-    }
+    const dial: Dial = (signal) => connect(uri, transports, timeoutMs, signal);
+    const { client, facts } = await dial(options.signal);
+    return new LibvirtDriver(uri.uri, dial, client, facts);
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
@@ -101,10 +96,15 @@ export class LibvirtDriver implements Driver {
     await this.close();
   }
 
-  #close(): Promise<void> {
-    const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
+  async #close(): Promise<void> {
+    const error = this.#closedError();
+    this.#end.abort(error);
     for (const sweep of this.#sweeps) sweep.close(error);
-    return this.#client.close();
+    await Promise.all(this.#clients.map((client) => client.close()));
+  }
+
+  #closedError(): VirstreamError {
+    return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
   }
 
   #start(query: Query, context: SweepContext): Sweep {
@@ -112,16 +112,76 @@ export class LibvirtDriver implements Driver {
       admission: this.#admission,
       host: this.host,
       driver: this,
-      call: (procedure, args) => this.#client.call(procedure, args),
+      call: (procedure, args, connection) => this.#clients[connection]!.call(procedure, args),
+      crowded: () => void this.#grow(),
     };
     const sweep = new Sweep(host, query, context);
     this.#sweeps.add(sweep);
     sweep.onDone = () => this.#sweeps.delete(sweep);
-    const ended = this.#client.ended;
-    if (this.#closed !== undefined)
-      sweep.close(new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`));
-    else if (ended !== undefined) sweep.lose(ended);
+    if (this.#closed !== undefined) sweep.close(this.#closedError());
+    else if (this.#lost !== undefined) sweep.lose(this.#lost);
     else sweep.start();
     return sweep;
+  }
+
+  #adopt(client: RpcClient): void {
+    this.#clients.push(client);
+    client.onLost = (error) => this.#lose(error);
+  }
+
+  #lose(error: VirstreamError): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = error;
+    this.#end.abort(error);
+    for (const sweep of this.#sweeps) sweep.lose(error);
+    for (const client of this.#clients) client.destroy(error);
+  }
+
+  /** Opens one more connection, if that is of use. Failing to is no misfortune: the first one serves. */
+  async #grow(): Promise<void> {
+    // Other drivers' domains cost too little, and each connection to the test driver has domains of its own.
+    if (this.hypervisor !== "qemu" || this.#growing || this.#clients.length >= QEMU_CONNECTIONS) return;
+    this.#growing = true;
+    try {
+      const { client } = await this.#dial(this.#end.signal);
+      if (this.#end.signal.aborted) return client.destroy(this.#end.signal.reason);
+      this.#adopt(client);
+      this.#admission.addConnection();
+    } catch {
+      // The next crowded sweep tries again.
+    } finally {
+      this.#growing = false;
+    }
+  }
+}
+
+type Dial = (signal: AbortSignal | undefined) => Promise<{ client: RpcClient; facts: HypervisorFacts }>;
+
+/** One connection, opened: transport and handshake together within the time. */
+async function connect(
+  uri: LibvirtUri,
+  transports: OpenTransport,
+  timeoutMs: number,
+  given: AbortSignal | undefined,
+): Promise<{ client: RpcClient; facts: HypervisorFacts }> {
+  const timeout = new AbortController();
+  const timer = setTimeout(() => {
+    timeout.abort(new VirstreamError("connect-timeout", `${uri.uri} did not answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+  const signal = given === undefined ? timeout.signal : AbortSignal.any([given, timeout.signal]);
+  let client: RpcClient | undefined;
+  const onAbort = () => client?.destroy(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    client = new RpcClient(await transports(uri, signal));
+    signal.throwIfAborted();
+    return { client, facts: await openHypervisor(client, uri.name) };
+  } catch (error) {
+    client?.destroy(VirstreamError.from(error));
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
   }
 }

@@ -20,8 +20,18 @@ export interface SweepHost {
   readonly host: string;
   /** Who gives the domains out. */
   readonly driver: object;
-  call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result>;
+  /** @param connection by admission's number */
+  call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
+  /** There are more domains than slots: another connection would be of use. */
+  crowded(): void;
 }
+
+/**
+ * With every slot busy from the start, the first record has to share the host's cores with all the others, and comes
+ * half as fast. So a few go ahead, and the others follow at the first answer, or soon, should those few be frozen.
+ */
+const VANGUARD = 2;
+const VANGUARD_MS = 20;
 
 /** So many records may wait to be taken before nothing new is asked. */
 const QUEUE_HIGH = 64;
@@ -54,6 +64,9 @@ export class Sweep implements Grantee {
 
   readonly #tasks: Task[] = [];
   readonly #flying = new Set<Task>();
+  /** Those who let others go ahead, and until when. */
+  #rest: readonly Task[] = [];
+  #restAt = Number.POSITIVE_INFINITY;
   /** The named domains by uuid, so that none is answered twice. */
   readonly #named = new Map<string, Task>();
   readonly #listing = new Task(-1, "list", "free", NIL_UUID, "");
@@ -157,12 +170,13 @@ export class Sweep implements Grantee {
       // First of all the next call goes out, then the record.
       booking.release();
       if (this.#done || task.attempt !== attempt) return;
+      if (this.#rest.length > 0 && task.stage === "ask") this.#follow();
       this.#flying.delete(task);
       this.#patience.moved(turn, performance.now());
       act();
       this.#arm();
     };
-    this.#host.call(procedure, args).then(
+    this.#host.call(procedure, args, booking.connection).then(
       (result) => settle(() => onAnswer.call(this, task, result)),
       (error) => settle(() => this.#refused(task, VirstreamError.from(error))),
     );
@@ -231,7 +245,23 @@ export class Sweep implements Grantee {
     const quarantined = this.#kind === "monitor" && admission.inFlight("monitor") > 0;
     const late = quarantined ? tasks.filter((task) => admission.isQuarantined(task.uuid)) : [];
     for (const task of late) this.#late(task, "quarantined");
-    this.#wait(late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks);
+    const asking = late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks;
+    if (this.#kind === "monitor" && asking.length > admission.slots) this.#host.crowded();
+    if (this.#kind === "monitor" && asking.length > VANGUARD && admission.inFlight("monitor") === 0) {
+      this.#rest = asking.slice(VANGUARD);
+      this.#restAt = performance.now() + VANGUARD_MS;
+      this.#wait(asking.slice(0, VANGUARD));
+    } else {
+      this.#wait(asking);
+    }
+  }
+
+  /** The rest follows those who went ahead. */
+  #follow(): void {
+    const rest = this.#rest;
+    this.#rest = [];
+    this.#restAt = Number.POSITIVE_INFINITY;
+    this.#wait(rest);
   }
 
   #wait(tasks: readonly Task[]): void {
@@ -326,6 +356,7 @@ export class Sweep implements Grantee {
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
     const now = performance.now();
+    if (this.#restAt <= now) this.#follow();
     for (const task of [...this.#flying]) {
       if (task.dueAt > now) continue;
       this.#late(task, "timeout");
@@ -354,7 +385,7 @@ export class Sweep implements Grantee {
   /** One timer for all that may become due; it is set anew only to make it earlier. */
   #arm(): void {
     if (this.#done) return;
-    let at = this.#exhaustedAt();
+    let at = Math.min(this.#restAt, this.#exhaustedAt());
     for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
     for (const task of this.#flying) at = Math.min(at, task.dueAt);
     if (at >= this.#timerAt) return;
