@@ -1,7 +1,7 @@
 import { Packr } from "msgpackr";
+import { Coalescer } from "../src/wire/coalescer.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../src/wire/message-encoder.ts";
-import { Coalescer } from "../src/wire/coalescer.ts";
 import type { Subprotocol } from "../src/wire/protocol.ts";
 import { answerCalls, cpuMicros } from "./process.ts";
 import { plainRecord, simulatedRecords } from "./records.ts";

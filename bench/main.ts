@@ -10,6 +10,7 @@ import { type Benchmark, formatTable } from "./row.ts";
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   codec: async () => (await import("./codec.ts")).benchCodec,
+  wire: async () => (await import("./wire.ts")).benchWire,
 };
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });

@@ -1,6 +1,6 @@
 import { connect } from "../src/client/connect.ts";
-import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { registerDriver } from "../src/drivers/registry.ts";
+import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 
 /** What a domain of the benchmarks has. */

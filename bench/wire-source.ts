@@ -37,9 +37,9 @@ export class PreparedDriver implements Driver {
   readonly host = "prepared";
   /** How many records the next sweeps have. */
   domains = 0;
-  readonly #chunks: readonly (readonly DomainStatsRecord[])[];
+  #chunks: readonly (readonly DomainStatsRecord[])[] = [];
 
-  constructor(records: readonly DomainStatsRecord[]) {
+  prepare(records: readonly DomainStatsRecord[]): void {
     this.#chunks = inChunks(records, CHUNK);
   }
 

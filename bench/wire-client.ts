@@ -1,0 +1,49 @@
+import { connect } from "../src/client/connect.ts";
+import { registerDriver } from "../src/drivers/registry.ts";
+import { remoteDriver } from "../src/drivers/remote/driver.ts";
+import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { answerCalls, cpuMicros } from "./process.ts";
+import { connectGrpc } from "./wire-grpc.ts";
+import { connectJson } from "./wire-json.ts";
+import type { Transport } from "./wire-server.ts";
+
+/** Runs a sweep of so many records and touches one value of each. */
+type RunSweep = (domains: number, touch: (value: number) => void) => Promise<void>;
+
+registerDriver("ws", remoteDriver(openNodeSocket));
+
+let runSweep: RunSweep;
+
+const calls = {
+  async connect({ transport, port }: { transport: Transport; port: number }): Promise<void> {
+    runSweep =
+      transport === "virstream"
+        ? await connectVirstream(port)
+        : transport === "json"
+          ? await connectJson(port)
+          : connectGrpc(port);
+  },
+  /** Runs a sweep, from the request to the last record. */
+  async sweep(domains: number): Promise<{ seconds: number; cpuMicros: number }> {
+    let records = 0;
+    let sum = 0;
+    const cpu = cpuMicros();
+    const start = performance.now();
+    await runSweep(domains, (value) => {
+      records++;
+      sum += value;
+    });
+    const seconds = (performance.now() - start) / 1000;
+    if (records !== domains || !(sum > 0)) throw new Error(`${records} of ${domains} records came`);
+    return { seconds, cpuMicros: cpuMicros() - cpu };
+  },
+};
+export type WireClientCalls = typeof calls;
+
+/** As an application would: by the public API, record by record. */
+async function connectVirstream(port: number): Promise<RunSweep> {
+  const connection = await connect(`ws://127.0.0.1:${port}`);
+  return (_domains, touch) => connection.stats().forEach((record) => touch(record.params.number("cpu.time")!));
+}
+
+answerCalls(calls);

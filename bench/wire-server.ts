@@ -1,0 +1,38 @@
+import { Connection } from "../src/client/connection.ts";
+import { serve } from "../src/server/server.ts";
+import { answerCalls, cpuMicros } from "./process.ts";
+import { serveGrpc } from "./wire-grpc.ts";
+import { serveJson } from "./wire-json.ts";
+import { PreparedDriver, wireRecords } from "./wire-source.ts";
+
+/** Ways to stream records from one process to another. */
+export type Transport = "virstream" | "grpc" | "grpc-single" | "json";
+
+const driver = new PreparedDriver();
+
+const calls = {
+  /** Begins to serve; gives the port. */
+  async listen(transport: Transport): Promise<number> {
+    const records = await wireRecords();
+    switch (transport) {
+      case "virstream": {
+        driver.prepare(records);
+        const server = await serve(new Connection(driver), { port: 0 });
+        return Number(new URL(server.url).port);
+      }
+      case "grpc":
+      case "grpc-single":
+        return serveGrpc(records, transport === "grpc-single");
+      case "json":
+        return serveJson(records);
+    }
+  },
+  /** How many records the next sweeps of virstream have: its query cannot say. */
+  async domains(domains: number): Promise<void> {
+    driver.domains = domains;
+  },
+  cpu: async (): Promise<number> => cpuMicros(),
+};
+export type WireServerCalls = typeof calls;
+
+answerCalls(calls);

@@ -1,0 +1,75 @@
+import { BenchProcess } from "./process.ts";
+import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
+import type { Benchmark, BenchRow } from "./row.ts";
+import type { WireClientCalls } from "./wire-client.ts";
+import type { Transport, WireServerCalls } from "./wire-server.ts";
+
+const TRANSPORTS = ["virstream", "grpc", "json", "grpc-single"] as const satisfies readonly Transport[];
+
+const RECORDS = 200_000;
+/** A first sweep, for compilers and windows. */
+const WARM_UP = 50_000;
+
+/** What one sweep came to, per record. */
+interface WireFigures {
+  readonly micros: number;
+  readonly serverMicros: number;
+  readonly clientMicros: number;
+}
+
+/**
+ * 200,000 full rows of 79 parameters from one process to another over loopback, end to end: encode, send with
+ * back-pressure, receive, decode, and touch a value of each record. The records are prepared beforehand, in the form that
+ * each contender encodes fastest, so that no source and no conversion is measured. Server and client are fresh
+ * processes in each round, and have run a smaller sweep before.
+ *
+ * Ours goes through everything that a real sweep does: coalescing, credit, tally, checks of each value, and records with
+ * their domains at the end. The peers decode to plain objects and check nothing.
+ */
+export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
+  const measured = await pairedRounds("wire", TRANSPORTS, rounds, measure);
+  const rows: BenchRow[] = [];
+  const compare = (peer: Transport, label: string, target?: number): void => {
+    const row = (
+      what: string,
+      figure: (figures: WireFigures) => number,
+      show: (micros: number) => string,
+      most?: number,
+    ): void => {
+      rows.push({
+        what: `${what}, against ${label}`,
+        ours: show(medianOf(measured.virstream, figure)),
+        peer: show(medianOf(measured[peer], figure)),
+        ratio: medianRatio(measured.virstream, measured[peer], figure, figure),
+        ...(most === undefined ? {} : { target: most }),
+      });
+    };
+    const perSecond = (micros: number): string => `${Math.round(1000 / micros)}k/s`;
+    const cpu = (micros: number): string => `${micros.toFixed(1)} µs`;
+    row("time per record", (figures) => figures.micros, perSecond, target);
+    row("server CPU per record", (figures) => figures.serverMicros, cpu);
+    row("client CPU per record", (figures) => figures.clientMicros, cpu);
+  };
+  compare("grpc", "gRPC in chunks of 64 KiB", 1 / 6);
+  compare("grpc-single", "gRPC, a record per message");
+  compare("json", "JSON, a record per message");
+  return rows;
+};
+
+async function measure(transport: Transport): Promise<WireFigures> {
+  await using server = await BenchProcess.start<WireServerCalls>("wire-server.ts");
+  await using client = await BenchProcess.start<WireClientCalls>("wire-client.ts");
+  const port = await server.call("listen", transport);
+  await client.call("connect", { transport, port });
+  await server.call("domains", WARM_UP);
+  await client.call("sweep", WARM_UP);
+  await server.call("domains", RECORDS);
+  const before = await server.call("cpu");
+  const { seconds, cpuMicros } = await client.call("sweep", RECORDS);
+  const serverMicros = (await server.call("cpu")) - before;
+  return {
+    micros: (seconds * 1e6) / RECORDS,
+    serverMicros: serverMicros / RECORDS,
+    clientMicros: cpuMicros / RECORDS,
+  };
+}

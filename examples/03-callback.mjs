@@ -1,0 +1,22 @@
+// The callback per domain that was wished for in 2014. A callback that returns a promise holds the stream back, all the
+// way to the hypervisor; one that has seen enough ends it, all the way, too.
+//
+//   node examples/03-callback.mjs [URI]
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { connect } from "virstream";
+
+const connection = await connect(process.argv[2] ?? "test:///default?domains=1000");
+const abort = new AbortController();
+let seen = 0;
+try {
+  await connection.stats({ groups: ["state"] }, { signal: abort.signal }).forEach(async ({ domain, state }) => {
+    console.log(domain.name, `${state?.state}/${state?.reason}`);
+    await sleep(10); // as slow as a database
+    if (++seen === 5) abort.abort("five are enough");
+  });
+} catch (reason) {
+  console.log(`ended: ${reason}`);
+} finally {
+  await connection.close();
+}

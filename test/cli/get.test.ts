@@ -1,0 +1,214 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findProgram } from "../lab/requirement.ts";
+import { PROGRAM, start, virstream } from "./run.ts";
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "virstream-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** What every complaint is: one line that says what is wrong, with its code; never a stack trace. */
+function expectComplaint(outcome: { stderr: string; stdout: string }, code: string): void {
+  expect(outcome.stderr).toMatch(new RegExp(`^virstream: .*\\[${code}\\]\\n$`));
+  expect(outcome.stderr).not.toMatch(/\n\s+at /);
+}
+
+describe("virstream get", () => {
+  it("prints one JSON object per record as ndjson, with all digits of every integer", async () => {
+    const { stdout, stderr, code } = await virstream([
+      "get",
+      "test:///default?domains=3&extremes=1",
+      "--format",
+      "ndjson",
+    ]);
+    expect([stderr, code]).toEqual(["", 0]);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines).toHaveLength(3);
+    for (const line of lines) {
+      const record = JSON.parse(line);
+      expect(Object.keys(record)).toEqual(["domain", "status", "reason", "missing", "sampledAt", "tookMs", "params"]);
+      expect(Object.keys(record.domain)).toEqual(["uuid", "name", "id", "host"]);
+      expect(record).toMatchObject({ status: "ok", reason: null, missing: [] });
+    }
+    expect(stdout).toContain(":18446744073709551615");
+    expect(stdout).toContain(":-9223372036854775808");
+  });
+
+  it("prints one JSON array as json, also of no domain at all", async () => {
+    const some = await virstream(["get", "test:///default?domains=2", "--format", "json", "--state"]);
+    expect(JSON.parse(some.stdout)).toHaveLength(2);
+    const none = await virstream(["get", "test:///default?domains=0", "--format", "json"]);
+    expect([JSON.parse(none.stdout), none.code]).toEqual([[], 0]);
+  });
+
+  it("prints a table with the columns of the groups that were asked for", async () => {
+    const { stdout } = await virstream(["get", "test:///default?domains=2", "--state", "--vcpu"]);
+    const [head, ...rows] = stdout.trimEnd().split("\n");
+    expect(head!.split(/\s+/)).toEqual(["DOMAIN", "STATE", "VCPUS", "PARAMS", "STATUS"]);
+    expect(rows).toHaveLength(2);
+    expect(rows[0]).toMatch(/^guest-00000 +running +\d+ +\d+ +ok$/);
+  });
+
+  it("exits with 3, and says why in the data, when a domain failed, is partial or is not there", async () => {
+    const faults = "test:///default?domains=6&freeze=1&error=2&vanish=3";
+    const { stdout, code } = await virstream(["get", faults, "--format", "ndjson", "--deadline", "100ms"]);
+    const statuses = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(code).toBe(3);
+    expect(statuses.map((record) => [record.domain.name, record.status, record.reason]).sort()).toEqual([
+      ["guest-00000", "ok", null],
+      ["guest-00001", "partial", "timeout"],
+      ["guest-00002", "failed", "error"],
+      ["guest-00003", "gone", null],
+      ["guest-00004", "ok", null],
+      ["guest-00005", "ok", null],
+    ]);
+    expect(statuses.find((record) => record.status === "failed").error.code).toBe("hypervisor-error");
+    const unknown = await virstream(["get", "test:///default", "--domain", "nobody", "--format", "virsh"]);
+    expect([unknown.stdout, unknown.code]).toEqual(["\n", 3]);
+    expect(unknown.stderr).toMatch(/domain nobody: gone: /);
+  });
+
+  it("takes its URI from the environment when none is given, ours before libvirt's", async () => {
+    const one = { LIBVIRT_DEFAULT_URI: "test:///default?domains=1" };
+    const two = { ...one, VIRSTREAM_URI: "test:///default?domains=2" };
+    expect((await virstream(["get", "--format", "ndjson"], one)).stdout.trimEnd().split("\n")).toHaveLength(1);
+    expect((await virstream(["get", "--format", "ndjson"], two)).stdout.trimEnd().split("\n")).toHaveLength(2);
+  });
+
+  it("complains in one line with a stable code about what cannot be had", async () => {
+    const gone = join(folder, "no-socket");
+    const stale = join(folder, "stale");
+    const listener = createServer().listen(stale);
+    await once(listener, "listening");
+    // A process that dies leaves its socket behind: closing the handle unlinks it, so make the file come back.
+    listener.close();
+    await writeFile(stale, "");
+    const cases: [args: string[], code: string][] = [
+      [["get", "foo:///system"], "unknown-scheme"],
+      [["get", "no uri"], "invalid-uri"],
+      [["get", "test:///default?domains=many"], "invalid-uri"],
+      [["get", `qemu:///system?socket=${gone}`], "socket-missing"],
+      [["get", "ws://127.0.0.1:1"], "connection-refused"],
+      [["get", "test:///default", "--deadline", "0"], "invalid-argument"],
+      [["get", "test:///default", "--token-file", gone], "invalid-argument"],
+    ];
+    for (const [args, code] of cases) {
+      const outcome = await virstream(args);
+      expect([args, outcome.code]).toEqual([args, 1]);
+      expectComplaint(outcome, code);
+    }
+    const missing = await virstream(["get", `qemu:///system?socket=${gone}`]);
+    expect(missing.stderr).toContain(gone);
+  });
+
+  it("explains how it is used, and exits with 2, when it is used in another way", async () => {
+    for (const args of [
+      ["get", "--frobnicate"],
+      ["get", "test:///default", "test:///other"],
+      ["get", "--format", "xml"],
+      ["get", "--deadline", "soon"],
+      ["serve", "--listen", "a:b:c"],
+      ["dance"],
+      [],
+    ]) {
+      const { stdout, stderr, code } = await virstream(args);
+      expect([args, code, stdout]).toEqual([args, 2, ""]);
+      expect(stderr).toMatch(/--help|Usage/);
+      expect(stderr).not.toMatch(/\n\s+at /);
+    }
+    for (const args of [["--help"], ["get", "-h"], ["serve", "--help"]]) {
+      const { stdout, code } = await virstream(args);
+      expect([code, stdout]).toEqual([0, expect.stringMatching(/^Usage: virstream/)]);
+    }
+  });
+
+  it("ends quietly when its reader has seen enough", async () => {
+    const child = start(["get", "test:///default?domains=200000", "--format", "ndjson"]);
+    let stderr = "";
+    child.stderr.on("data", (text) => {
+      stderr += text;
+    });
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    const [code] = await once(child, "close");
+    expect([stderr, code]).toEqual(["", 0]);
+  });
+
+  it("ends with 130 when it is interrupted, whatever it waits for", async () => {
+    const child = start(["get", "test:///default?domains=2&freeze=0", "--deadline", "10m", "--format", "ndjson"]);
+    await once(child.stdout, "data");
+    child.kill("SIGINT");
+    const [code] = await once(child, "close");
+    expect(code).toBe(130);
+  });
+
+  it.runIf(findProgram("script") !== undefined)("shows progress on a terminal, and none elsewhere", async () => {
+    const command = `${process.execPath} ${PROGRAM} get 'test:///default?domains=5&freeze=2' --deadline 300ms`;
+    const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["ignore", "pipe", "pipe"] });
+    let screen = "";
+    child.stdout.on("data", (text) => {
+      screen += text;
+    });
+    await once(child, "close");
+    expect(screen).toMatch(/4 of 5 domains/);
+    expect(screen).toMatch(/5 of 5 domains, 1 partial in \d+\.\d\d s/);
+    const piped = await virstream(["get", "test:///default?domains=5"]);
+    expect(piped.stderr).toBe("");
+  });
+});
+
+describe("virstream serve", () => {
+  async function serve(args: readonly string[]): Promise<{ url: string; end: () => Promise<number | null> }> {
+    const child = start(["serve", ...args, "--listen", "127.0.0.1:0"]);
+    const [line] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+    return {
+      url: line.trim(),
+      end: async () => {
+        child.kill("SIGTERM");
+        const [code] = (await once(child, "close")) as [number | null];
+        return code;
+      },
+    };
+  }
+
+  it("prints its URL, serves there, and ends with 0 when it is terminated", async () => {
+    const { url, end } = await serve(["test:///default?domains=4"]);
+    expect(url).toMatch(/^ws:\/\/127\.0\.0\.1:\d+$/);
+    const local = await virstream(["get", "test:///default?domains=4", "--format", "ndjson", "--state"]);
+    const remote = await virstream(["get", url, "--format", "ndjson", "--state"]);
+    expect(remote.code).toBe(0);
+    const names = (text: string) =>
+      text
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line).domain.uuid);
+    expect(names(remote.stdout)).toEqual(names(local.stdout));
+    expect(await end()).toBe(0);
+  });
+
+  it("serves only those who know its token", async () => {
+    const file = join(folder, "token");
+    await writeFile(file, "open sesame\n");
+    const { url, end } = await serve(["test:///default?domains=1", "--token-file", file]);
+    expectComplaint(await virstream(["get", url]), "unauthenticated");
+    expect((await virstream(["get", url, "--token-file", file])).code).toBe(0);
+    expect((await virstream(["get", url], { VIRSTREAM_TOKEN: "open sesame" })).code).toBe(0);
+    expect(await end()).toBe(0);
+  });
+
+  it("does not open a port to the world by mistake", async () => {
+    const outcome = await virstream(["serve", "test:///default", "--listen", "0.0.0.0:0"]);
+    expectComplaint(outcome, "invalid-argument");
+    expect(outcome.code).toBe(1);
+  });
+});
