@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/build.ts"],
+    setupFiles: ["test/leaks.ts"],
     reporters: ["default", "./test/closing-line.ts"],
     testTimeout: 30_000,
     hookTimeout: 120_000,

@@ -16,12 +16,19 @@ let runSweep: RunSweep;
 
 const calls = {
   async connect({ transport, port }: { transport: Transport; port: number }): Promise<void> {
-    runSweep =
-      transport === "virstream"
-        ? await connectVirstream(port)
-        : transport === "json"
-          ? await connectJson(port)
-          : connectGrpc(port);
+    switch (transport) {
+      case "virstream":
+        runSweep = await connectVirstream(port);
+        break;
+      case "grpc":
+        runSweep = connectGrpc(port, "loader");
+        break;
+      case "grpc-tuned":
+        runSweep = connectGrpc(port, "tuned");
+        break;
+      case "json":
+        runSweep = await connectJson(port);
+    }
   },
   /** Runs a sweep, from the request to the last record. */
   async sweep(domains: number): Promise<{ seconds: number; cpuMicros: number }> {

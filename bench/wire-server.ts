@@ -6,7 +6,7 @@ import { serveJson } from "./wire-json.ts";
 import { PreparedDriver, wireRecords } from "./wire-source.ts";
 
 /** Ways to stream records from one process to another. */
-export type Transport = "virstream" | "grpc" | "grpc-single" | "json";
+export type Transport = "virstream" | "grpc" | "grpc-tuned" | "json";
 
 const driver = new PreparedDriver();
 
@@ -21,8 +21,9 @@ const calls = {
         return Number(new URL(server.url).port);
       }
       case "grpc":
-      case "grpc-single":
-        return serveGrpc(records, transport === "grpc-single");
+        return serveGrpc(records, "loader");
+      case "grpc-tuned":
+        return serveGrpc(records, "tuned");
       case "json":
         return serveJson(records);
     }

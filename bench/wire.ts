@@ -4,7 +4,7 @@ import type { Benchmark, BenchRow } from "./row.ts";
 import type { WireClientCalls } from "./wire-client.ts";
 import type { Transport, WireServerCalls } from "./wire-server.ts";
 
-const TRANSPORTS = ["virstream", "grpc", "json", "grpc-single"] as const satisfies readonly Transport[];
+const TRANSPORTS = ["virstream", "grpc", "grpc-tuned", "json"] as const satisfies readonly Transport[];
 
 const RECORDS = 200_000;
 /** A first sweep, for compilers and windows. */
@@ -51,7 +51,7 @@ export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
     row("client CPU per record", (figures) => figures.clientMicros, cpu);
   };
   compare("grpc", "gRPC in chunks of 64 KiB", 1 / 6);
-  compare("grpc-single", "gRPC, a record per message");
+  compare("grpc-tuned", "gRPC tuned by hand");
   compare("json", "JSON, a record per message");
   return rows;
 };

@@ -92,9 +92,16 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
 
 function checkFlags(query: StatsQuery): number {
   const given = query.flags ?? 0;
-  if (!Number.isInteger(given) || given < 0 || given > 0xffffffff || (given & ~KNOWN_FLAGS) !== 0) {
-    const unknown = Number.isInteger(given) ? `0x${((given & ~KNOWN_FLAGS) >>> 0).toString(16)}` : String(given);
-    throw new VirstreamError("unknown-flag", `unknown flags ${unknown}: known are 0x${KNOWN_FLAGS.toString(16)}`);
+  if (!Number.isInteger(given) || given < 0 || given > 0xffffffff) {
+    // JavaScript's own bit arithmetic makes bit 31, libvirt's enforce, negative.
+    throw new VirstreamError("unknown-flag", `flags must be unsigned (>>> 0 makes them so), not ${String(given)}`);
+  }
+  const unknown = (given & ~KNOWN_FLAGS) >>> 0;
+  if (unknown !== 0) {
+    throw new VirstreamError(
+      "unknown-flag",
+      `unknown flags 0x${unknown.toString(16)}: known are 0x${KNOWN_FLAGS.toString(16)}`,
+    );
   }
   let flags = given;
   for (const name of query.filter ?? []) {

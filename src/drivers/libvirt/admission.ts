@@ -104,9 +104,9 @@ export class Admission {
     return this.#bookings[kind].has(key);
   }
 
-  /** Whether the domain's monitor call is overdue: asking it again would only take another worker. */
-  isQuarantined(key: string): boolean {
-    const booking = this.#bookings.monitor.get(key);
+  /** Whether the domain's call of this kind is overdue: asking it again would only take another worker. */
+  isQuarantined(key: string, kind: CallKind): boolean {
+    const booking = this.#bookings[kind].get(key);
     return booking !== undefined && booking.dueAt <= this.#now();
   }
 

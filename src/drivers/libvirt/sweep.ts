@@ -170,10 +170,10 @@ export class Sweep implements Grantee {
       // First of all the next call goes out, then the record.
       booking.release();
       if (this.#done || task.attempt !== attempt) return;
-      if (this.#rest.length > 0 && task.stage === "ask") this.#follow();
       this.#flying.delete(task);
       this.#patience.moved(turn, performance.now());
       act();
+      if (turn === "slot") this.#follow();
       this.#arm();
     };
     this.#host.call(procedure, args, booking.connection).then(
@@ -229,6 +229,7 @@ export class Sweep implements Grantee {
       this.#enter([task]);
     }
     this.#looked();
+    this.#finishIfDone();
   }
 
   /** A name has been looked up, one way or the other. */
@@ -242,12 +243,12 @@ export class Sweep implements Grantee {
   /** Lets domains into the line; those that have a frozen call out already do not get as far. */
   #enter(tasks: readonly Task[]): void {
     const { admission } = this.#host;
-    const quarantined = this.#kind === "monitor" && admission.inFlight("monitor") > 0;
-    const late = quarantined ? tasks.filter((task) => admission.isQuarantined(task.uuid)) : [];
+    const idle = admission.inFlight(this.#kind) === 0;
+    const late = idle ? [] : tasks.filter((task) => admission.isQuarantined(task.uuid, this.#kind));
     for (const task of late) this.#late(task, "quarantined");
     const asking = late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks;
     if (this.#kind === "monitor" && asking.length > admission.slots) this.#host.crowded();
-    if (this.#kind === "monitor" && asking.length > VANGUARD && admission.inFlight("monitor") === 0) {
+    if (this.#kind === "monitor" && asking.length > VANGUARD && idle) {
       this.#rest = asking.slice(VANGUARD);
       this.#restAt = performance.now() + VANGUARD_MS;
       this.#wait(asking.slice(0, VANGUARD));
@@ -259,6 +260,7 @@ export class Sweep implements Grantee {
   /** The rest follows those who went ahead. */
   #follow(): void {
     const rest = this.#rest;
+    if (rest.length === 0) return;
     this.#rest = [];
     this.#restAt = Number.POSITIVE_INFINITY;
     this.#wait(rest);
@@ -341,7 +343,8 @@ export class Sweep implements Grantee {
     task.reason = reason;
     task.attempt++;
     this.#flying.delete(task);
-    if (task.stage === "ask" && this.#rescued.groups !== 0) {
+    const { admission } = this.#host;
+    if (task.stage === "ask" && this.#rescued.groups !== 0 && !admission.isQuarantined(task.uuid, "free")) {
       task.stage = "rescue";
       task.kind = "free";
       this.#wait([task]);
@@ -369,7 +372,7 @@ export class Sweep implements Grantee {
         if (!task.waiting || task.turn !== turn) continue;
         this.#line.cancel(task);
         this.#patience.left(turn);
-        this.#late(task, this.#host.admission.isBooked(task.uuid, "monitor") ? "quarantined" : "busy");
+        this.#late(task, this.#host.admission.isBooked(task.uuid, task.kind) ? "quarantined" : "busy");
         if (this.#done) return;
       }
     }
@@ -408,14 +411,12 @@ export class Sweep implements Grantee {
     this.queue.push(
       new DomainStatsRecord({
         domain: new Domain(task.uuid, task.name, task.id, host, driver),
-        params: rest.params ?? TypedParams.EMPTY,
+        params: TypedParams.EMPTY,
         status,
         sampledAt: task.sampledAt || Date.now(),
         tookMs: task.askedAt === 0 ? 0 : Math.round((now - task.askedAt) * 1_000) / 1_000,
         index: task.index,
-        reason: rest.reason,
-        missing: rest.missing,
-        error: rest.error,
+        ...rest,
       }),
     );
     this.#left--;

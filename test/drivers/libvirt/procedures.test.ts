@@ -1,0 +1,82 @@
+import { describe, expect, it } from "vitest";
+import { VirstreamError } from "../../../src/model/error.ts";
+import { SchemaTable } from "../../../src/model/schema-table.ts";
+import { isAllowed, PROCEDURES, type Procedure } from "../../../src/drivers/libvirt/procedures.ts";
+import { XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
+
+const UUID = "01234567-89ab-cdef-0123-456789abcdef";
+const UUID_HEX = "0123456789abcdef0123456789abcdef";
+/** The domain "vm1" with id 5. */
+const DOMAIN_HEX = `00000003${"766d3100"}${UUID_HEX}00000005`;
+const DOMAIN = { name: "vm1", uuid: UUID, id: 5 };
+
+/** Every procedure: its number, arguments and their bytes, result and its bytes. Written by hand from remote_protocol.x. */
+const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, unknown]> = {
+  authList: [66, undefined, "", "0000000100000002", [2]],
+  authPolkit: [70, undefined, "", "00000001", true],
+  supportsFeature: [60, 10, "0000000a", "00000001", true],
+  // "qemu:///system" has 14 bytes; the flags are VIR_CONNECT_RO.
+  open: [1, "qemu:///system", `000000010000000e71656d753a2f2f2f73797374656d000000000001`, "", undefined],
+  close: [2, undefined, "", "", undefined],
+  type: [3, undefined, "", "0000000451454d55", "QEMU"],
+  version: [4, undefined, "", "00000000006ad866", 7_002_214],
+  libVersion: [157, undefined, "", "0000000000895440", 9_000_000],
+  hostname: [59, undefined, "", "000000056e6f646531000000", "node1"],
+  listDomains: [273, 0x11, "0000000100000011", `00000001${DOMAIN_HEX}00000001`, [DOMAIN]],
+  lookupByName: [23, "vm1", "00000003766d3100", DOMAIN_HEX, DOMAIN],
+  lookupByUuid: [24, UUID, UUID_HEX, DOMAIN_HEX, DOMAIN],
+  stats: [
+    344,
+    { uuids: [UUID], groups: 0x21, flags: 0x80000000 },
+    `0000000100000000${UUID_HEX}ffffffff0000002180000000`,
+    // One record of one parameter, state.state = 1, an int.
+    `00000001${DOMAIN_HEX}000000010000000b73746174652e7374617465000000000100000001`,
+    undefined,
+  ],
+};
+
+const context = { schemas: new SchemaTable() };
+
+describe("The procedures that may be sent", () => {
+  it.each(Object.entries(golden))("%s has its number and its bytes", (name, [number, args, sent, received, result]) => {
+    const procedure = PROCEDURES[name as keyof typeof PROCEDURES] as Procedure<unknown, unknown>;
+    expect(procedure.number).toBe(number);
+    const writer = new XdrWriter();
+    procedure.encode(writer, args);
+    expect(writer.take().toString("hex")).toBe(sent);
+    const reader = new XdrReader(Buffer.from(received, "hex"));
+    const decoded = procedure.decode(reader, context);
+    if (result !== undefined) expect(decoded).toEqual(result);
+    expect(reader.remaining).toBe(0);
+  });
+
+  it.each(Object.entries(golden))("%s refuses an answer cut short anywhere", (name, [, , , received]) => {
+    const procedure = PROCEDURES[name as keyof typeof PROCEDURES];
+    for (let length = 0; length < received.length / 2; length++) {
+      const reader = new XdrReader(Buffer.from(received, "hex").subarray(0, length));
+      expect(() => procedure.decode(reader, context)).toThrow(VirstreamError);
+    }
+  });
+
+  it("are those that read: 13, each with the reason why it does no harm", () => {
+    const numbers = Object.values(PROCEDURES).map(({ number }) => number);
+    expect(numbers.sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 23, 24, 59, 60, 66, 70, 157, 273, 344]);
+    for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
+  });
+
+  it("are told from look-alikes", () => {
+    expect(isAllowed(PROCEDURES.type)).toBe(true);
+    expect(isAllowed({ ...PROCEDURES.type, number: 9 })).toBe(false);
+  });
+
+  it("cannot be changed", () => {
+    for (const procedure of Object.values(PROCEDURES)) {
+      expect(() => Object.assign(procedure, { number: 12 })).toThrow(TypeError);
+    }
+  });
+
+  it("include a list that says how long it is, twice and the same", () => {
+    const reader = new XdrReader(Buffer.from(`00000001${DOMAIN_HEX}00000002`, "hex"));
+    expect(() => PROCEDURES.listDomains.decode(reader, context)).toThrow(/a list of 1 domains announced as 2/);
+  });
+});
