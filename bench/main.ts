@@ -11,6 +11,8 @@ import { type Benchmark, formatTable } from "./row.ts";
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   codec: async () => (await import("./codec.ts")).benchCodec,
   wire: async () => (await import("./wire.ts")).benchWire,
+  large: async () => (await import("./large.ts")).benchLarge,
+  handoff: async () => (await import("./handoff.ts")).benchHandoff,
 };
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });

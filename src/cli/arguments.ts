@@ -2,7 +2,7 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { GROUPS, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, type StatsQuery } from "../model/query.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
-import { FORMATS, type FormatName } from "./format.ts";
+import { FORMATS, type FormatName } from "./format/formats.ts";
 import { UsageError } from "./usage.ts";
 
 /** What `virstream get` was asked. */

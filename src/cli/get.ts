@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { groupMask } from "../model/group.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { GetArguments } from "./arguments.ts";
-import { createFormat } from "./format.ts";
+import { createFormat } from "./format/formats.ts";
 import { Progress } from "./progress.ts";
 import { openSource, readToken } from "./source.ts";
 import { ExitCode } from "./usage.ts";

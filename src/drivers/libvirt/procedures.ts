@@ -182,7 +182,7 @@ export const PROCEDURES = {
   } satisfies Procedure<StatsArgs, StatsReply>,
 } as const;
 
-const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
+const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES).map((procedure) => Object.freeze(procedure)));
 
 /** Whether a procedure is one of the table; a look-alike with another number is not. */
 export function isAllowed(procedure: unknown): boolean {

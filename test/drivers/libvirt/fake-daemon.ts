@@ -39,7 +39,12 @@ export function remoteError(code: number, from: number, message: string): Buffer
 }
 
 /** A reply, from its parts. */
-export function frame(procedure: number, serial: number, payload: Buffer, { type = 1, status = 0, program = 0x20008086 } = {}) {
+export function frame(
+  procedure: number,
+  serial: number,
+  payload: Buffer,
+  { type = 1, status = 0, program = 0x20008086 } = {},
+) {
   return Buffer.concat([words(28 + payload.length, program, 1, procedure, type, serial, status), payload]);
 }
 

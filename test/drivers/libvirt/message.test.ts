@@ -18,7 +18,15 @@ describe("A message", () => {
       (writer) => writer.string("abc"),
     );
     expect(bytes.toString("hex")).toBe(
-      "00000024" + "20008086" + "00000001" + "00000158" + "00000000" + "00000007" + "00000000" + "00000003" + "61626300",
+      "00000024" +
+        "20008086" +
+        "00000001" +
+        "00000158" +
+        "00000000" +
+        "00000007" +
+        "00000000" +
+        "00000003" +
+        "61626300",
     );
     const { header, payload } = decodeMessage(bytes);
     expect(header).toEqual({ program: 0x20008086, version: 1, procedure: 344, type: 0, serial: 7, status: 0 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { VirstreamError } from "../../../src/model/error.ts";
-import { SchemaTable } from "../../../src/model/schema-table.ts";
 import { isAllowed, PROCEDURES, type Procedure } from "../../../src/drivers/libvirt/procedures.ts";
 import { XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
+import { VirstreamError } from "../../../src/model/error.ts";
+import { SchemaTable } from "../../../src/model/schema-table.ts";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 const UUID_HEX = "0123456789abcdef0123456789abcdef";

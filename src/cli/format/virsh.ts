@@ -1,6 +1,6 @@
-import type { Param } from "../model/params.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
-import type { RecordFormat } from "./format.ts";
+import type { Param } from "../../model/params.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import type { RecordFormat } from "./record-format.ts";
 
 /**
  * What `virsh domstats` prints, byte for byte. It has no word for a domain that failed: those are left out, as virsh

@@ -1,5 +1,5 @@
-import type { DomainStatsRecord } from "../model/record.ts";
-import type { RecordFormat } from "./format.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import type { RecordFormat } from "./record-format.ts";
 
 /** One JSON object per record, one record per line. */
 export class NdjsonFormat implements RecordFormat {

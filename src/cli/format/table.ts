@@ -1,6 +1,6 @@
-import type { TypedParams } from "../model/params.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
-import type { RecordFormat } from "./format.ts";
+import type { TypedParams } from "../../model/params.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import type { RecordFormat } from "./record-format.ts";
 
 interface Column {
   readonly title: string;

@@ -1,0 +1,83 @@
+import { once } from "node:events";
+import { WebSocket } from "ws";
+import { connect } from "../src/client/connect.ts";
+import type { Connection } from "../src/client/connection.ts";
+import { registerDriver } from "../src/drivers/registry.ts";
+import { remoteDriver } from "../src/drivers/remote/driver.ts";
+import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import type { DomainStatsRecord } from "../src/model/record.ts";
+import { MessageDecoder } from "../src/wire/message-decoder.ts";
+import { answerCalls, peakMemory } from "./process.ts";
+import { GROUPS } from "./records.ts";
+
+/** Ways to take a large sweep: two that let go of each record, one that collects, and the peer's single answer. */
+export type Reading = "for-await" | "observable" | "collect" | "batch";
+
+export interface LargeFigures {
+  /** From the request to the first record in the application's hands, in ms. */
+  readonly firstMs: number;
+  readonly totalMs: number;
+  readonly peakMemory: number;
+}
+
+interface ReadRequest {
+  readonly reading: Reading;
+  readonly url: string;
+  readonly domains: number;
+}
+
+registerDriver("ws", remoteDriver(openNodeSocket));
+
+const calls = {
+  async read({ reading, url, domains }: ReadRequest): Promise<LargeFigures> {
+    if (reading === "batch") return readBatch(url, domains);
+    await using connection = await connect(url);
+    const start = performance.now();
+    let first = 0;
+    let records = 0;
+    const touch = ({ params }: DomainStatsRecord): void => {
+      if (records++ === 0) first = performance.now();
+      if (params.number("cpu.time") === undefined) throw new Error("a record has no cpu.time");
+    };
+    await readers[reading](connection, touch);
+    const end = performance.now();
+    if (records !== domains) throw new Error(`${records} of ${domains} records came`);
+    return { firstMs: first - start, totalMs: end - start, peakMemory: peakMemory() };
+  },
+};
+export type LargeClientCalls = typeof calls;
+
+type Reader = (connection: Connection, touch: (record: DomainStatsRecord) => void) => Promise<void>;
+
+const readers: Record<Exclude<Reading, "batch">, Reader> = {
+  async "for-await"(connection, touch) {
+    for await (const record of connection.stats({ groups: GROUPS })) touch(record);
+  },
+  observable: (connection, touch) =>
+    new Promise((complete, error) => connection.stats({ groups: GROUPS }).subscribe({ next: touch, complete, error })),
+  async collect(connection, touch) {
+    for (const record of await connection.getAllDomainStats({ groups: GROUPS })) touch(record);
+  },
+};
+
+/** The peer: nothing can be read before the whole answer is there. */
+async function readBatch(url: string, domains: number): Promise<LargeFigures> {
+  const socket = new WebSocket(url, { perMessageDeflate: false });
+  await once(socket, "open");
+  const decoder = new MessageDecoder({});
+  const start = performance.now();
+  const records = await new Promise<DomainStatsRecord[]>((resolve) => {
+    socket.on("message", (data: Buffer) => {
+      const message = decoder.decode(data);
+      if (message.type === "records") resolve(message.records);
+    });
+    socket.send("all");
+  });
+  const end = performance.now();
+  for (const { params } of records) if (params.number("cpu.time") === undefined) throw new Error("no cpu.time");
+  if (records.length !== domains) throw new Error(`${records.length} of ${domains} records came`);
+  socket.terminate();
+  return { firstMs: end - start, totalMs: end - start, peakMemory: peakMemory() };
+}
+
+answerCalls(calls);

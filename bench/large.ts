@@ -1,0 +1,88 @@
+import type { LargeClientCalls, LargeFigures, Reading } from "./large-client.ts";
+import type { LargeServerCalls } from "./large-server.ts";
+import { BenchProcess } from "./process.ts";
+import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
+import type { Benchmark, BenchRow } from "./row.ts";
+
+const SMALL = 1_000;
+const LARGE = 100_000;
+const HUGE = 1_000_000;
+
+/** What is measured in each round: how a sweep is read, and how many domains it has. */
+const CASES = {
+  "1,000 by for await": ["for-await", SMALL],
+  "100,000 by for await": ["for-await", LARGE],
+  "1,000,000 by for await": ["for-await", HUGE],
+  "1,000 by Observable": ["observable", SMALL],
+  "100,000 by Observable": ["observable", LARGE],
+  "1,000,000 by Observable": ["observable", HUGE],
+  "100,000 collected": ["collect", LARGE],
+  "100,000 in one answer": ["batch", LARGE],
+} as const satisfies Record<string, readonly [Reading, number]>;
+type Case = keyof typeof CASES;
+
+interface Figures extends LargeFigures {
+  readonly serverMemory: number;
+}
+
+/**
+ * Sweeps that are too large for one answer, of an embedded host behind a WebSocket: when the first record arrives, and
+ * what both processes need. The peer answers with everything at once, in our own encoding, so that only the streaming is
+ * compared. Nothing is warmed up: each sweep is the first of two fresh processes, because that is what a short-lived tool
+ * sees, and because a peak of memory includes everything that happened before.
+ *
+ * A stream that keeps nothing needs as much for a million domains as for a thousand: this compares it with itself.
+ */
+export const benchLarge: Benchmark = async ({ rounds = 5 } = {}) => {
+  const measured = await pairedRounds("large", Object.keys(CASES) as Case[], rounds, measure);
+  const ms = (ms: number): string => `${ms < 100 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
+  const mib = (mib: number): string => `${mib.toFixed(0)} MiB`;
+  const row = (
+    what: string,
+    [ours, ourFigure]: readonly [Case, (figures: Figures) => number],
+    [peer, peerFigure]: readonly [Case, (figures: Figures) => number],
+    show: (figure: number) => string,
+    target?: number,
+  ): BenchRow => ({
+    what,
+    ours: show(medianOf(measured[ours], ourFigure)),
+    peer: show(medianOf(measured[peer], peerFigure)),
+    ratio: medianRatio(measured[ours], measured[peer], ourFigure, peerFigure),
+    ...(target === undefined ? {} : { target }),
+  });
+  const first = (figures: Figures): number => figures.firstMs;
+  const total = (figures: Figures): number => figures.totalMs;
+  const server = (figures: Figures): number => figures.serverMemory;
+  const client = (figures: Figures): number => figures.peakMemory;
+
+  const batch = "100,000 in one answer";
+  const collected = "100,000 collected";
+  const rows = [
+    row("100,000 collected from the stream, against one answer", [collected, total], [batch, total], ms, 1),
+    row("… memory of the server", [collected, server], [batch, server], mib, 1),
+    row("… memory of the client", [collected, client], [batch, client], mib, 1),
+  ];
+  for (const style of ["for await", "Observable"] as const) {
+    const small = `1,000 by ${style}` as const;
+    const large = `100,000 by ${style}` as const;
+    const huge = `1,000,000 by ${style}` as const;
+    rows.push(
+      row(`first of ${large}, against one answer`, [large, first], [batch, first], ms, 1 / 50),
+      row(`first of ${large}, against the last`, [large, first], [large, total], ms),
+      row(`server memory, ${large}, against 1,000`, [large, server], [small, server], mib, 1.3),
+      row(`client memory, ${large}, against 1,000`, [large, client], [small, client], mib, 1.3),
+      row(`server memory, ${huge}, against 1,000`, [huge, server], [small, server], mib, 1.3),
+      row(`client memory, ${huge}, against 1,000`, [huge, client], [small, client], mib, 1.3),
+    );
+  }
+  return rows;
+};
+
+async function measure(name: Case): Promise<Figures> {
+  const [reading, domains] = CASES[name];
+  await using server = await BenchProcess.start<LargeServerCalls>("large-server.ts");
+  await using client = await BenchProcess.start<LargeClientCalls>("large-client.ts");
+  const url = await server.call(reading === "batch" ? "batch" : "stream", domains);
+  const figures = await client.call("read", { reading, url, domains });
+  return { ...figures, serverMemory: await server.call("memory") };
+}

@@ -1,0 +1,128 @@
+import { describe, expect, it } from "vitest";
+import { createFormat } from "../../src/cli/format/formats.ts";
+import { Progress } from "../../src/cli/progress.ts";
+import { defaultUri } from "../../src/cli/source.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
+
+function record(index: number, rest: Partial<RecordInit> = {}): DomainStatsRecord {
+  return new DomainStatsRecord({
+    domain: new Domain(`00000000-0000-4000-8000-00000000000${index}`, `guest-${index}`, index, "hv1"),
+    params: TypedParams.from([["state.state", "int", 1]]),
+    status: "ok",
+    sampledAt: 1_700_000_000_000,
+    tookMs: 0.5,
+    index,
+    ...rest,
+  });
+}
+
+describe("the virsh format", () => {
+  it("prints values of every type as virsh does", () => {
+    const format = createFormat("virsh", 0);
+    const params = TypedParams.from([
+      ["a.int", "int", -5],
+      ["a.ullong", "ullong", 2n ** 64n - 1n],
+      ["a.llong", "llong", -(2n ** 63n)],
+      ["a.double", "double", 0.1],
+      ["a.whole", "double", 3],
+      ["a.large", "double", 1e22],
+      ["a.nan", "double", Number.NaN],
+      ["a.inf", "double", Number.NEGATIVE_INFINITY],
+      ["a.yes", "boolean", true],
+      ["a.no", "boolean", false],
+      ["a.text", "string", "/a path/with = and 'quotes'"],
+    ]);
+    expect(format.record(record(0, { params })) + format.end()).toBe(
+      "Domain: 'guest-0'\n  a.int=-5\n  a.ullong=18446744073709551615\n  a.llong=-9223372036854775808\n" +
+        "  a.double=0.100000\n  a.whole=3.000000\n  a.large=10000000000000000000000.000000\n  a.nan=nan\n  a.inf=-inf\n" +
+        "  a.yes=yes\n  a.no=no\n  a.text=/a path/with = and 'quotes'\n\n",
+    );
+  });
+
+  it("prints in the order of the listing, each record as soon as those before it are there", () => {
+    const format = createFormat("virsh", 0);
+    const text = [2, 0, 1, 4].map((index) => format.record(record(index)));
+    const block = (index: number) => `Domain: 'guest-${index}'\n  state.state=1\n`;
+    expect(text).toEqual(["", block(0), `\n${block(1)}\n${block(2)}`, ""]);
+    // A named domain that did not pass the filters leaves a gap: nobody waits for it at the end.
+    expect(format.end()).toBe(`\n${block(4)}\n`);
+  });
+
+  it("leaves out what virsh would leave out", () => {
+    const format = createFormat("virsh", 0);
+    expect(format.record(record(0, { status: "gone" })) + format.record(record(1, { status: "failed" }))).toBe("");
+    expect(format.record(record(2))).toMatch(/^Domain: 'guest-2'/);
+  });
+});
+
+describe("the table", () => {
+  it("shows what is missing as missing, and why", () => {
+    const format = createFormat("table", 0);
+    const line = format.record(record(0, { status: "partial", reason: "timeout", missing: ["block", "vm"] }));
+    expect(line).toMatch(/^guest-0 +running( +-)+ +1 +partial \(timeout\) without block, vm\n$/);
+    const error = new VirstreamError("hypervisor-error", "it said no");
+    expect(format.record(record(0, { status: "failed", reason: "error", error }))).toMatch(
+      /failed \(error\): it said no\n$/,
+    );
+  });
+
+  it("does not let a name from elsewhere move the cursor", () => {
+    const domain = new Domain("00000000-0000-4000-8000-000000000000", "evil\u001b[2J\r\nname", 1, "hv1");
+    expect(createFormat("table", 1).record(record(0, { domain }))).toMatch(/^evil\ufffd\[2J\ufffd\ufffdname /);
+  });
+});
+
+describe("the JSON formats", () => {
+  it("tell the error of a record that has one, and are JSON whatever a double is", () => {
+    const params = TypedParams.from([
+      ["a", "double", Number.POSITIVE_INFINITY],
+      ['k"ey', "string", "\u2028\n"],
+    ]);
+    const error = new VirstreamError("deadline-exceeded", "too late");
+    const text = createFormat("ndjson", 0).record(record(0, { params, status: "failed", reason: "timeout", error }));
+    expect(text.endsWith("}\n") && !text.slice(0, -1).includes("\n")).toBe(true);
+    expect(JSON.parse(text)).toEqual({
+      domain: { uuid: "00000000-0000-4000-8000-000000000000", name: "guest-0", id: 0, host: "hv1" },
+      status: "failed",
+      reason: "timeout",
+      missing: [],
+      error: { code: "deadline-exceeded", message: "too late", retryable: true },
+      sampledAt: 1_700_000_000_000,
+      tookMs: 0.5,
+      params: { a: "Infinity", 'k"ey': "\u2028\n" },
+    });
+  });
+});
+
+describe("progress", () => {
+  it("tells how far it is, redraws ten times a second at most, and erases itself", () => {
+    const written: string[] = [];
+    let now = 0;
+    const progress = new Progress({ write: (text) => written.push(text) }, () => now);
+    progress.show();
+    progress.expect(41);
+    for (let i = 0; i < 17; i++) {
+      progress.add(record(i % 9, { status: i < 2 ? "partial" : "ok" }));
+      now += 10;
+      progress.show();
+    }
+    progress.hide();
+    progress.hide();
+    expect(written).toEqual(["\r\u001b[K0 domains", "\r\u001b[K10 of 41 domains, 2 partial", "\r\u001b[K"]);
+    expect(progress.text).toBe("17 of 41 domains, 2 partial");
+    expect(progress.incomplete).toBe(true);
+  });
+});
+
+describe("without a URI", () => {
+  it("the environment is asked, then this machine, and last the simulated host, which says so", () => {
+    const none = () => undefined;
+    expect(defaultUri({ VIRSTREAM_URI: "a:b", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toEqual({ uri: "a:b" });
+    expect(defaultUri({ VIRSTREAM_URI: "", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toEqual({ uri: "c:d" });
+    expect(defaultUri({}, () => "/run/libvirt/libvirt-sock-ro")).toEqual({ uri: "qemu:///system" });
+    expect(defaultUri({}, () => "/run/user/1000/libvirt/libvirt-sock")).toEqual({ uri: "qemu:///session" });
+    expect(defaultUri({}, none)).toMatchObject({ uri: "test:///default", notice: expect.stringMatching(/simulated/) });
+  });
+});

@@ -1,0 +1,156 @@
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  connectSocket,
+  findLocalSocket,
+  type SocketPlace,
+  socketCandidates,
+} from "../../../src/drivers/libvirt/socket.ts";
+import { parseLibvirtUri } from "../../../src/drivers/libvirt/uri.ts";
+
+const system: SocketPlace = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
+const user: SocketPlace = { ...system, uid: 1_000 };
+
+function candidates(uri: string, place = system) {
+  return socketCandidates(parseLibvirtUri(uri), place);
+}
+
+describe("The sockets of a URI", () => {
+  it("are the driver's own before libvirtd's, and the read-only ones before the others", () => {
+    expect(candidates("qemu:///system")).toEqual([
+      "/run/libvirt/virtqemud-sock-ro",
+      "/run/libvirt/libvirt-sock-ro",
+      "/run/libvirt/virtqemud-sock",
+      "/run/libvirt/libvirt-sock",
+    ]);
+    expect(candidates("lxc:///")[0]).toBe("/run/libvirt/virtlxcd-sock-ro");
+  });
+
+  it("are of one daemon only where the mode says so", () => {
+    expect(candidates("xen:///system?mode=direct")).toEqual([
+      "/run/libvirt/virtxend-sock-ro",
+      "/run/libvirt/virtxend-sock",
+    ]);
+    expect(candidates("xen:///system?mode=legacy")).toEqual([
+      "/run/libvirt/libvirt-sock-ro",
+      "/run/libvirt/libvirt-sock",
+    ]);
+  });
+
+  it("are the user's own for a session and for the test driver, except for root", () => {
+    const own = ["/home/me/run/libvirt/virtqemud-sock", "/home/me/run/libvirt/libvirt-sock"];
+    expect(candidates("qemu:///session", user)).toEqual(own);
+    expect(candidates("test+unix:///default", user)).toEqual(["/home/me/run/libvirt/libvirt-sock"]);
+    expect(candidates("qemu:///session")).toEqual(candidates("qemu:///system"));
+    expect(candidates("test+unix:///default")).toEqual(["/run/libvirt/libvirt-sock-ro", "/run/libvirt/libvirt-sock"]);
+    expect(candidates("qemu:///system", user)).toEqual(candidates("qemu:///system"));
+  });
+
+  it("are the one that the URI names", () => {
+    expect(candidates("qemu:///session?socket=/tmp/s", user)).toEqual(["/tmp/s"]);
+  });
+});
+
+describe("Connecting to a socket", () => {
+  let folder: string;
+  let place: SocketPlace;
+  const never = new AbortController().signal;
+  const connect = (uri: string) => connectSocket(parseLibvirtUri(uri), never, place);
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "vs-sock-"));
+    place = { uid: 0, systemFolders: [join(folder, "run"), join(folder, "var")], userFolder: join(folder, "user") };
+    await mkdir(join(folder, "run"));
+  });
+
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  async function listen(path: string) {
+    const server = createServer((socket) => socket.on("error", () => {}));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    return {
+      close: () => new Promise((resolve) => server.close(resolve)),
+      [Symbol.asyncDispose]: async () => void server.close(),
+    };
+  }
+
+  it("names every path that was tried, and what to install and start, when there is none", async () => {
+    const error = await connect("qemu:///system").catch((error) => error);
+    expect(error).toMatchObject({ code: "socket-missing", retryable: true });
+    for (const path of socketCandidates(parseLibvirtUri("qemu:///system"), place))
+      expect(error.message).toContain(path);
+    expect(error.message).toContain("apt-get install libvirt-daemon-system");
+    expect(error.message).toContain("systemctl start libvirtd.socket");
+    expect(error.message).toContain("virtqemud.socket");
+    await expect(connect(`qemu:///system?socket=${folder}/none`)).rejects.toThrow(`${folder}/none`);
+  });
+
+  it("says of a user's own daemon how that is started", async () => {
+    const own = connectSocket(parseLibvirtUri("qemu:///session"), never, { ...place, uid: 1_000 });
+    await expect(own).rejects.toThrow(/libvirtd --daemon/);
+  });
+
+  it("passes by a socket that nobody listens on, and says so when there is no other", async () => {
+    const stale = join(folder, "run/virtqemud-sock-ro");
+    const killed = await listen(stale);
+    // A daemon that was killed leaves its socket behind; closing removes it, so a second name keeps it.
+    const { link } = await import("node:fs/promises");
+    await link(stale, `${stale}.kept`);
+    await killed.close();
+    await link(`${stale}.kept`, stale);
+    await expect(connect("qemu:///system")).rejects.toMatchObject({
+      code: "connection-refused",
+      message: expect.stringContaining("systemctl start virtqemud.socket"),
+    });
+    await using _ = await listen(join(folder, "run/libvirt-sock"));
+    const socket = await connect("qemu:///system");
+    socket.destroy();
+  });
+
+  it("says of a file that is no socket that it is none", async () => {
+    await writeFile(join(folder, "file"), "");
+    await expect(connect(`qemu:///system?socket=${folder}/file`)).rejects.toMatchObject({ code: "connection-refused" });
+    await expect(connect(`qemu:///system?socket=/${"x".repeat(120)}`)).rejects.toMatchObject({
+      code: "invalid-uri",
+      message: expect.stringContaining("longer than 107 bytes"),
+    });
+  });
+
+  it.runIf(process.getuid?.() === 0)("names the path and its group when permission is missing", async () => {
+    const path = join(folder, "run/libvirt-sock");
+    await using _ = await listen(path);
+    await chmod(path, 0o660);
+    await chown(path, 0, 100);
+    await chmod(folder, 0o755);
+    await chmod(join(folder, "run"), 0o755);
+    process.seteuid!(65_534);
+    try {
+      const error = await connect("qemu:///system").catch((error) => error);
+      expect(error).toMatchObject({ code: "socket-denied", retryable: false });
+      expect(error.message).toContain(path);
+      expect(error.message).toContain("usermod -aG users ");
+    } finally {
+      process.seteuid!(0);
+    }
+  });
+
+  it("is found by the command line if it is there", async () => {
+    expect(findLocalSocket(place)).toBeUndefined();
+    const own = join(folder, "user/libvirt-sock");
+    await mkdir(join(folder, "user"));
+    await writeFile(own, "");
+    expect(findLocalSocket({ ...place, uid: 1_000 })).toBe(own);
+    await writeFile(join(folder, "run/libvirt-sock"), "");
+    expect(findLocalSocket({ ...place, uid: 1_000 })).toBe(join(folder, "run/libvirt-sock"));
+  });
+
+  it("is given up when the signal says so", async () => {
+    const reason = new Error("enough");
+    await expect(connectSocket(parseLibvirtUri("qemu:///system"), AbortSignal.abort(reason), place)).rejects.toBe(
+      reason,
+    );
+  });
+});

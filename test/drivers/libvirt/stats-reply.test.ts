@@ -1,0 +1,169 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { readStatsReply } from "../../../src/drivers/libvirt/stats-reply.ts";
+import { XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
+import { VirstreamError } from "../../../src/model/error.ts";
+import { SchemaTable } from "../../../src/model/schema-table.ts";
+import { domain, RUNNING, statsReply, text, uuidOf, words } from "./fake-daemon.ts";
+
+const VM = domain("vm", uuidOf(1), 5);
+
+function read(bytes: Buffer, schemas = new SchemaTable()) {
+  return readStatsReply(new XdrReader(bytes), schemas);
+}
+
+function param(key: string, type: number, ...value: number[]): Buffer {
+  return Buffer.concat([text(key), words(type, ...value)]);
+}
+
+describe("A statistics reply", () => {
+  it("gives every parameter with its key, its place, the type of the wire, and its value", () => {
+    const bytes = statsReply({
+      domain: VM,
+      params: [
+        param("a.int", 1, -5),
+        param("a.uint", 2, 4_294_967_295),
+        param("a.llong", 3, -1, -7),
+        param("a.ullong", 4, 0x1fffff, 0xffffffff),
+        param("a.large", 4, 0xffffffff, 0xffffffff),
+        param("a.lowest", 3, 0x80000000, 0),
+        param("a.double", 5, 0x3ff80000, 0),
+        param("a.boolean", 6, 1),
+        Buffer.concat([param("a.text", 7), text("größe")]),
+        param("new.key", 4, 0, 7),
+        param("new.key", 2, 8),
+      ],
+    });
+    const [record] = read(bytes);
+    expect(record!.domain).toEqual({ name: "vm", uuid: uuidOf(1), id: 5 });
+    expect([...record!.params.list()]).toEqual([
+      { key: "a.int", type: "int", value: -5 },
+      { key: "a.uint", type: "uint", value: 4_294_967_295 },
+      { key: "a.llong", type: "llong", value: -7n },
+      { key: "a.ullong", type: "ullong", value: 9_007_199_254_740_991n },
+      { key: "a.large", type: "ullong", value: 18_446_744_073_709_551_615n },
+      { key: "a.lowest", type: "llong", value: -9_223_372_036_854_775_808n },
+      { key: "a.double", type: "double", value: 1.5 },
+      { key: "a.boolean", type: "boolean", value: true },
+      { key: "a.text", type: "string", value: "größe" },
+      { key: "new.key", type: "ullong", value: 7n },
+      { key: "new.key", type: "uint", value: 8 },
+    ]);
+    expect(record!.params.cells.slice(3, 5)).toEqual([9_007_199_254_740_991, 18_446_744_073_709_551_615n]);
+  });
+
+  it("gives records of one shape the same schema, and only those", () => {
+    const schemas = new SchemaTable();
+    const shape = (...params: Buffer[]) => read(statsReply({ domain: VM, params }), schemas)[0]!.params;
+    const one = shape(RUNNING, param("cpu.time", 4, 0, 1));
+    expect(shape(RUNNING, param("cpu.time", 4, 0, 2)).schema).toBe(one.schema);
+    expect(shape(RUNNING).schema).not.toBe(one.schema);
+    expect(shape(RUNNING, param("cpu.time", 3, 0, 2)).schema).not.toBe(one.schema);
+    expect(shape(RUNNING, param("cpu.user", 4, 0, 2)).schema.keys).toEqual(["state.state", "cpu.user"]);
+    const again = shape(RUNNING, param("cpu.time", 4, 0, 3));
+    expect(again.schema).toBe(one.schema);
+    expect(again.get("cpu.time")).toBe(3n);
+  });
+
+  it("is read the same whether its keys are new, repeated or nearly those of the record before", () => {
+    const key = fc.constantFrom("a", "ab", "abc", "abcd", "abcde", "abd", "b", "", "abcdefgh", "abcdefgi", "ä");
+    const shape = fc.array(fc.tuple(key, fc.constantFrom(1, 2, 4, 6), fc.nat({ max: 1 })), { maxLength: 6 });
+    fc.assert(
+      fc.property(fc.array(shape, { maxLength: 8 }), (records) => {
+        const schemas = new SchemaTable();
+        for (const params of records) {
+          const bytes = params.map(([key, type, value]) => param(key, type, ...(type === 4 ? [0, value] : [value])));
+          const [record] = read(statsReply({ domain: VM, params: bytes }), schemas);
+          expect(record!.params.schema.keys).toEqual(params.map(([key]) => key));
+          expect([...record!.params.schema.types]).toEqual(params.map(([, type]) => type));
+          expect(record!.params.cells).toEqual(params.map(([, type, value]) => (type === 6 ? value === 1 : value)));
+        }
+      }),
+    );
+  });
+
+  it("does not mind what keys are padded with", () => {
+    const padded = Buffer.from(RUNNING);
+    padded[15] = 0xaa;
+    const schemas = new SchemaTable();
+    const [first] = read(statsReply({ domain: VM, params: [padded] }), schemas);
+    const [second] = read(statsReply({ domain: VM, params: [RUNNING] }), schemas);
+    expect(first!.params.schema).toBe(second!.params.schema);
+    expect(second!.params.get("state.state")).toBe(1);
+  });
+
+  it("keeps a record of more than 4,096 parameters out of the schema table", () => {
+    const schemas = new SchemaTable();
+    const large = statsReply({ domain: VM, params: Array.from({ length: 4_097 }, (_, i) => param(`k.${i}`, 1, i)) });
+    const [one] = read(large, schemas);
+    expect(one!.params.size).toBe(4_097);
+    expect(one!.params.get("k.4096")).toBe(4_096);
+    expect(read(large, schemas)[0]!.params.schema).not.toBe(one!.params.schema);
+    expect(schemas.root.children.size).toBe(0);
+  });
+
+  it("may have no records, and records no parameters", () => {
+    expect(read(words(0))).toEqual([]);
+    expect(read(statsReply({ domain: VM, params: [] }))[0]!.params.size).toBe(0);
+  });
+
+  it("cut short at any byte is refused, with a known shape and with a new one", () => {
+    const whole = statsReply(
+      { domain: VM, params: [RUNNING, Buffer.concat([param("a", 7), text("xyz")])] },
+      { domain: VM, params: [param("b", 4, 0, 1)] },
+    );
+    const schemas = new SchemaTable();
+    for (let round = 0; round < 2; round++) {
+      for (let length = 0; length < whole.length; length++) {
+        expect(() => read(whole.subarray(0, length), schemas)).toThrow(VirstreamError);
+      }
+      expect(read(whole, schemas)).toHaveLength(2);
+    }
+  });
+
+  it("with any byte changed is either read or refused as malformed, in no time", () => {
+    const whole = statsReply({ domain: VM, params: [RUNNING, param("cpu.time", 4, 0, 1)] });
+    const schemas = new SchemaTable();
+    fc.assert(
+      fc.property(fc.nat({ max: whole.length - 1 }), fc.nat({ max: 255 }), (at, byte) => {
+        const bytes = Buffer.from(whole);
+        bytes[at] = byte;
+        try {
+          read(bytes, schemas);
+        } catch (error) {
+          expect(error).toMatchObject({ code: "protocol-error" });
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it("with lying counts is refused before anything is allocated", () => {
+    expect(() => read(words(16_385))).toThrow(/an array of 16385 items/);
+    expect(() => read(words(16_384))).toThrow(/an array of 16384 items in the last 0 bytes/);
+    const lying = (count: number) => Buffer.concat([words(1), VM, words(count)]);
+    expect(() => read(lying(262_145))).toThrow(/an array of 262145 items/);
+    expect(() => read(lying(262_144))).toThrow(/an array of 262144 items in the last 0 bytes/);
+  });
+
+  it("with a type that libvirt does not have is refused", () => {
+    for (const type of [0, 8, -1]) {
+      expect(() => read(statsReply({ domain: VM, params: [param("a", type, 0)] }))).toThrow(/unknown type/);
+    }
+  });
+
+  it("of 262,144 parameters is read", () => {
+    const writer = new XdrWriter();
+    writer.uint(1);
+    writer.string("vm");
+    writer.uuid(uuidOf(1));
+    writer.int(1);
+    writer.uint(262_144);
+    for (let i = 0; i < 262_144; i++) {
+      writer.string("k");
+      writer.int(1);
+      writer.int(i);
+    }
+    expect(read(writer.take())[0]!.params.cells.at(-1)).toBe(262_143);
+  });
+});
