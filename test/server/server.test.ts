@@ -406,6 +406,16 @@ describe("the remote driver", () => {
     expect(await codeOf(connection.getAllDomainStats())).toBe("connection-lost");
   });
 
+  it("refuses a query that is larger than the protocol carries, and lives on", async () => {
+    const connection = await connectTo((await startServer(plenty(1))).url);
+    const many = Array.from({ length: 40_000 }, (_, i) => `a rather long name of a domain, number ${i}`);
+    await expect(connection.domainListGetStats(many)).rejects.toMatchObject({
+      code: "message-too-big",
+      message: expect.stringMatching(/40000 domains.*name fewer/),
+    });
+    expect(await connection.getAllDomainStats()).toHaveLength(1);
+  });
+
   it("ends its sweeps with connection-closed when it is closed", async () => {
     const connection = await connectTo((await startServer(stuck())).url);
     const sweep = connection.stats()[Symbol.asyncIterator]();

@@ -58,7 +58,7 @@ const CONSUMED = new Set([
 ]);
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
-const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.%]+\]|[^:@[\]]*)(?::(\d*))?$/i;
+const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
 
 /** Takes a URI apart. Throws `invalid-uri` for one that libvirt would not take either. */
 export function parseLibvirtUri(text: string): LibvirtUri {

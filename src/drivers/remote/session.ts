@@ -2,8 +2,9 @@ import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/message-encoder.ts";
-import { BEAT_MS, CLOSE_CODES, type Subprotocol } from "../../wire/protocol.ts";
+import { BEAT_MS, CLOSE_CODES, LIMITS, type Subprotocol } from "../../wire/protocol.ts";
 import { cancelMessage, creditMessage, getMessage, helloMessage } from "../../wire/request.ts";
+import { utf8Length } from "../../wire/text.ts";
 import type { OpenOptions, SweepContext } from "../driver.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep } from "./sweep.ts";
@@ -87,11 +88,19 @@ export class RemoteSession {
         if (this.#sweeps.delete(id)) this.#send(cancelMessage(id));
       },
     });
+    const message = getMessage(id, query, this.#credit);
     if (this.#error !== undefined) {
       sweep.end(this.#error);
+    } else if (utf8Length(message) > LIMITS.request) {
+      sweep.end(
+        new VirstreamError(
+          "message-too-big",
+          `${query.domains?.length} domains in one query are more than the protocol carries: name fewer at once`,
+        ),
+      );
     } else {
       this.#sweeps.set(id, sweep);
-      this.#send(getMessage(id, query, this.#credit));
+      this.#send(message);
     }
     return sweep;
   }

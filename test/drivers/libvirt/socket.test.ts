@@ -110,7 +110,7 @@ describe("Connecting to a socket", () => {
     socket.destroy();
   });
 
-  it("says of a file that is no socket that it is none", async () => {
+  it("refuses a file that is no socket, and a path that is too long for one", async () => {
     await writeFile(join(folder, "file"), "");
     await expect(connect(`qemu:///system?socket=${folder}/file`)).rejects.toMatchObject({ code: "connection-refused" });
     await expect(connect(`qemu:///system?socket=/${"x".repeat(120)}`)).rejects.toMatchObject({
