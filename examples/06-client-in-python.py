@@ -221,8 +221,7 @@ class Client:
     def join(pieces):
         if isinstance(pieces[0], bytes):
             return b"".join(pieces)
-        # The halves of a surrogate pair may be in two pieces: put together as UTF-16 they are one character.
-        return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        return "".join(pieces)
 
     def define(self, number, keys, types):
         if len(keys) != len(types) or not all(INT <= code <= STRING for code in types):
@@ -248,12 +247,12 @@ class Client:
             before = latest.get(schema)
             values = row[9:]
             for i, value in enumerate(values):
-                if value is not None:
-                    values[i] = self.typed(value, types[i])
-                elif before is None:
-                    raise Malformed("a value refers to a row before, and there is none")
+                if value is None or isinstance(value, list):
+                    if before is None:
+                        raise Malformed("a value refers to a row before, and there is none")
+                    values[i] = before[i] if value is None else self.continued(before[i], *value)
                 else:
-                    values[i] = before[i]
+                    values[i] = self.typed(value, types[i])
             latest[schema] = values
             next_index += index + 1
             params = {}
@@ -270,6 +269,12 @@ class Client:
                 "status": STATUSES[status if status == 0 else status[0]],
                 "params": params,
             }
+
+    @staticmethod
+    def continued(before, taken, rest):
+        if not isinstance(before, str) or not 0 <= taken <= len(before) or not isinstance(rest, str):
+            raise Malformed("a string goes on from no string")
+        return before[:taken] + rest
 
     @staticmethod
     def typed(value, code):

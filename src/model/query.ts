@@ -29,7 +29,6 @@ const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsF
 /** How long a domain may take unless a query says otherwise, in ms. */
 export const DEFAULT_DEADLINE_MS = 2_000;
 const MAX_DEADLINE_MS = 600_000;
-const MAX_SELECTED = 1_000_000;
 
 /** What to ask for. Everything may be left out: then it is every supported group of every domain. */
 export interface StatsQuery {
@@ -135,32 +134,41 @@ function checkDeadline(deadlineMs: number | undefined): number {
 }
 
 function checkDomains(domains: readonly (Domain | string)[], driver: object | undefined): DomainSelector[] {
-  if (!Array.isArray(domains) || domains.length === 0) {
+  if (!Array.isArray(domains)) throw new VirstreamError("invalid-argument", "domains must be a list");
+  return distinctSelectors(
+    domains.map((domain) => {
+      if (domain instanceof Domain) {
+        if (driver !== undefined && !Domain.belongsTo(domain, driver)) {
+          throw new VirstreamError(
+            "foreign-domain",
+            `domain ${domain.name} (${domain.uuid}) was given out by another connection: ask that one for it`,
+          );
+        }
+        return { uuid: domain.uuid };
+      }
+      if (typeof domain === "string" && domain !== "") {
+        const uuid = parseUuid(domain);
+        return uuid === undefined ? { name: domain } : { uuid };
+      }
+      throw new VirstreamError("invalid-argument", "a domain is named by a Domain of the connection, a uuid or a name");
+    }),
+  );
+}
+
+/**
+ * A list of selectors without repetitions.
+ *
+ * @throws VirstreamError `empty-domain-list`
+ */
+export function distinctSelectors(selectors: readonly DomainSelector[]): DomainSelector[] {
+  if (selectors.length === 0) {
     throw new VirstreamError(
       "empty-domain-list",
       "the list of domains is empty: name at least one, or leave it out to ask for all",
     );
   }
-  if (domains.length > MAX_SELECTED) {
-    throw new VirstreamError("invalid-argument", `at most ${MAX_SELECTED} domains can be named in one query`);
-  }
-  const selectors = new Map<string, DomainSelector>();
-  for (const domain of domains) {
-    if (domain instanceof Domain) {
-      if (driver !== undefined && !Domain.belongsTo(domain, driver)) {
-        throw new VirstreamError(
-          "foreign-domain",
-          `domain ${domain.name} (${domain.uuid}) was given out by another connection: ask that one for it`,
-        );
-      }
-      selectors.set(domain.uuid, { uuid: domain.uuid });
-    } else if (typeof domain === "string" && domain !== "") {
-      const uuid = parseUuid(domain);
-      if (uuid === undefined) selectors.set(`name ${domain}`, { name: domain });
-      else selectors.set(uuid, { uuid });
-    } else {
-      throw new VirstreamError("invalid-argument", "a domain is named by a Domain of the connection, a uuid or a name");
-    }
-  }
-  return [...selectors.values()];
+  const distinct = new Map<string, DomainSelector>();
+  for (const selector of selectors)
+    distinct.set("uuid" in selector ? selector.uuid : `name ${selector.name}`, selector);
+  return [...distinct.values()];
 }

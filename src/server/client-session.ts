@@ -78,11 +78,11 @@ export class ClientSession {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     try {
       if (isBinary) throw new VirstreamError("protocol-error", "malformed message: clients speak JSON text");
-      const text = data.toString();
-      if (!this.#greeted && text.length > LIMITS.hello) {
+      const bytes = data as Buffer;
+      if (!this.#greeted && bytes.length > LIMITS.hello) {
         throw new VirstreamError("protocol-error", "malformed message: the first message is too long for a hello");
       }
-      this.#handle(parseClientMessage(text));
+      this.#handle(parseClientMessage(bytes.toString()));
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       this.close(error.code === "protocol-error" ? "bad-message" : "server-error", error.message);
@@ -101,7 +101,7 @@ export class ClientSession {
         this.#get(message);
         break;
       case "refused":
-        this.#refuse(message.id, message.error);
+        if (this.#isFree(message.id)) this.#refuse(message.id, message.error);
         break;
       // What comes for a sweep that has ended was sent before its sender could know.
       case "credit":
@@ -126,10 +126,7 @@ export class ClientSession {
 
   #get(message: Extract<ClientMessage, { type: "get" }>): void {
     const { id, query, credit } = message;
-    if (this.#sweeps.has(id)) {
-      this.close("duplicate-id", `sweep ${id} is still under way`);
-      return;
-    }
+    if (!this.#isFree(id)) return;
     const { driver, limits } = this.#context;
     if (this.#sweeps.size >= limits.sweepsPerClient) {
       const most = limits.sweepsPerClient;
@@ -143,6 +140,13 @@ export class ClientSession {
       this.#running.delete(run);
     });
     this.#running.add(run);
+  }
+
+  /** Whether no sweep has this id; one that has ends the connection, since what is said of an id must be of one sweep. */
+  #isFree(id: number): boolean {
+    if (!this.#sweeps.has(id)) return true;
+    this.close("duplicate-id", `sweep ${id} is still under way`);
+    return false;
   }
 
   /** Ends a sweep before it began. */

@@ -8,10 +8,11 @@ import { VirstreamError } from "../model/error.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext, sameToken } from "./client-session.ts";
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
+import { VERSION } from "./version.ts";
 
 /** Where a server listens unless it is told otherwise: on this machine only. */
 export const DEFAULT_LISTEN_HOST = "127.0.0.1";
-/** The port that clients and servers use unless they are told otherwise. */
+/** The port that servers listen on unless they are told otherwise. */
 export const DEFAULT_PORT = 16_580;
 
 /** How long clients may take to answer our close when the server closes, in ms. */
@@ -46,15 +47,17 @@ export class VirstreamServer implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   private constructor(connection: Connection, options: ServeOptions) {
+    const limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
     this.#context = {
       driver: connection.driver,
       welcome: {
         epoch: randomUUID(),
-        server: "virstream",
+        server: `virstream/${VERSION}`,
         host: connection.host,
         hypervisor: connection.hypervisor,
+        beatMs: limits.beatMs,
       },
-      limits: { ...DEFAULT_SERVER_LIMITS, ...options.limits },
+      limits,
       token: options.token,
     };
     this.#origins = new Set(options.origins);

@@ -137,7 +137,7 @@ export class SweepSender {
    * a turn: a driver that never waits must not keep cancels and other sweeps from being heard.
    */
   async #flushFull(): Promise<void> {
-    while (!this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
+    while (this.#frame.rows > 0 && !this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
     if (this.#frame.rows === 0) return;
     if (this.#abort.signal.aborted) this.#frame.take();
     else this.#flush();
@@ -148,10 +148,15 @@ export class SweepSender {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
-    const { messages, credit } = this.#encoder.records(this.#frame);
-    this.#credit.spend(credit);
-    this.#outbound.send(messages);
-    this.#coalescer.flushed();
+    try {
+      const { messages, credit } = this.#encoder.records(this.#frame);
+      this.#credit.spend(credit);
+      this.#outbound.send(messages);
+      this.#coalescer.flushed();
+    } catch (error) {
+      // A record beyond the protocol's limits: this sweep cannot keep its promise, and says so.
+      this.stop(VirstreamError.from(error));
+    }
   }
 
   /** Resolves when there may be credit and room again, or the sweep is stopped; stops it when that takes too long. */

@@ -46,8 +46,8 @@ export interface WireReader {
   /** The size of an array, whose items are read next. */
   arrayHead(): number;
   uuid(): string;
-  /** A parameter's value, given its declared type; null where there is a nil. */
-  cell(type: number): ParamCell | null;
+  /** A parameter's value, given its declared type; null where there is a nil, undefined in front of an array. */
+  cell(type: number): ParamCell | null | undefined;
   /** Any value, nested at most `depth` deep. */
   value(depth: number): WireValue;
 }

@@ -136,8 +136,12 @@ export class JsonReader implements WireReader {
     return uuid;
   }
 
-  cell(type: number): ParamCell | null {
+  cell(type: number): ParamCell | null | undefined {
     const value = this.#next();
+    if (Array.isArray(value)) {
+      this.#stack.at(-1)!.at--;
+      return undefined;
+    }
     if (typeof value === "string") {
       if (type === ParamType.llong || type === ParamType.ullong) {
         if (!/^-?\d{1,20}$/.test(value)) throw malformed("text stands where an integer belongs");
@@ -152,7 +156,7 @@ export class JsonReader implements WireReader {
       return value;
     }
     if (value === null || typeof value === "number" || typeof value === "boolean") return value;
-    throw malformed("an array or an object stands where a plain value belongs");
+    throw malformed("an object stands where a plain value belongs");
   }
 
   value(depth: number): WireValue {

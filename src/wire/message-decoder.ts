@@ -18,7 +18,7 @@ import { MsgpackReader } from "./msgpack.ts";
 import { PieceJoiner } from "./pieces.ts";
 import { FIRST_IGNORABLE_TYPE, LIMITS, MessageType, ROW_HEAD } from "./protocol.ts";
 import { SchemaWindow } from "./schema-window.ts";
-import { utf8Length } from "./text.ts";
+import { sizeOf } from "./text.ts";
 
 /** What a message from the server means to its receiver. */
 export type ServerMessage =
@@ -35,7 +35,11 @@ export type ServerMessage =
   /** Understood, and nothing for the receiver to do. */
   | { readonly type: "none" };
 
+/** An hour of silence is no sign of life. */
+const MAX_BEAT_MS = 3_600_000;
 const NONE: ServerMessage = { type: "none" };
+/** A client asks for far fewer at once: a server that begins more, and ends none, is up to something. */
+const MAX_SWEEPS = 65_536;
 const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 
 /**
@@ -59,12 +63,12 @@ export class MessageDecoder {
 
   /** @throws VirstreamError `protocol-error` */
   decode(message: WireMessage): ServerMessage {
-    const size = typeof message === "string" ? message.length : message.length;
+    const size = sizeOf(message);
     if (size > LIMITS.message) throw malformed(`it has ${size} bytes; ${LIMITS.message} are allowed`);
-    return this.#decode(message);
+    return this.#decode(message, size, false);
   }
 
-  #decode(message: WireMessage): ServerMessage {
+  #decode(message: WireMessage, bytes: number, joined: boolean): ServerMessage {
     const reader: WireReader = typeof message === "string" ? new JsonReader(message) : new MsgpackReader(message);
     const size = reader.arrayHead();
     const type = unsigned(reader, 0xffffffff);
@@ -74,12 +78,7 @@ export class MessageDecoder {
         atLeast(size, 3);
         const id = unsigned(reader, LIMITS.id);
         const records = this.#records(reader, id);
-        return {
-          type: "records",
-          id,
-          records,
-          bytes: typeof message === "string" ? utf8Length(message) : message.length,
-        };
+        return { type: "records", id, records, bytes };
       }
       case MessageType.schema:
         atLeast(size, 4);
@@ -91,6 +90,7 @@ export class MessageDecoder {
         atLeast(size, 4);
         const id = unsigned(reader, LIMITS.id);
         this.#startedAt.set(id, unsigned(reader, Number.MAX_SAFE_INTEGER));
+        if (this.#startedAt.size > MAX_SWEEPS) throw malformed(`more than ${MAX_SWEEPS} sweeps began and did not end`);
         const domains = reader.cell(ParamType.ullong);
         return { type: "sweep", id, domains: typeof domains === "number" ? domains : undefined };
       }
@@ -109,9 +109,10 @@ export class MessageDecoder {
         if (typeof piece !== typeof message || (typeof piece !== "string" && !(piece instanceof Uint8Array))) {
           throw malformed("a piece is of another kind than its message");
         }
-        const joined = this.#joiner.add(last, piece);
-        if (joined === undefined) return NONE;
-        return this.#decode(joined);
+        if (joined) throw malformed("a piece is made of pieces");
+        const whole = this.#joiner.add(last, piece);
+        if (whole === undefined) return NONE;
+        return this.#decode(whole, sizeOf(whole), true);
       }
       case MessageType.welcome:
         atLeast(size, 2);
@@ -191,7 +192,10 @@ export class MessageDecoder {
   }
 }
 
-/** The values of a row; nil is the value of the row before with the same schema. Each must be of its declared type. */
+/**
+ * The values of a row, each of its declared type. A nil is the value of the row before with the same schema; an array is
+ * a string that begins like that one.
+ */
 function readCells(reader: WireReader, schema: Schema, before: readonly ParamCell[] | undefined): ParamCell[] {
   const { types } = schema;
   const count = types.length;
@@ -202,21 +206,45 @@ function readCells(reader: WireReader, schema: Schema, before: readonly ParamCel
     if (cell === null) {
       if (before === undefined) throw malformed("a value refers to a row before, and there is none");
       cells[i] = before[i]!;
+    } else if (cell === undefined) {
+      cells[i] = readContinued(reader, before?.[i]);
     } else {
-      if (!fits(cell, type)) {
-        throw malformed(`a value of ${schema.keys[i]} is not of its type`);
-      }
+      if (!fits(cell, type)) throw malformed(`the value of ${schema.keys[i]} is not of its type`);
       cells[i] = cell;
     }
   }
   return cells;
 }
 
+/** A string that begins as the one of the row before: how many characters it shares, and the rest. */
+function readContinued(reader: WireReader, before: ParamCell | undefined): string {
+  if (reader.arrayHead() !== 2 || typeof before !== "string") throw malformed("a value continues no string");
+  const shared = unsigned(reader, before.length);
+  return before.slice(0, shared) + text(reader);
+}
+
+/** Whether a value is one of its declared type. */
 function fits(cell: ParamCell, type: number): boolean {
-  if (typeof cell === "number") return type < ParamType.double ? Number.isSafeInteger(cell) : type === ParamType.double;
-  if (typeof cell === "string") return type === ParamType.string;
-  if (typeof cell === "boolean") return type === ParamType.boolean;
-  return type === ParamType.llong || type === ParamType.ullong;
+  switch (type) {
+    case ParamType.int:
+      return typeof cell === "number" && (cell | 0) === cell;
+    case ParamType.uint:
+      return typeof cell === "number" && cell >>> 0 === cell;
+    case ParamType.llong:
+      return typeof cell === "number" ? Number.isSafeInteger(cell) : isBigint(cell, -(2n ** 63n), 2n ** 63n - 1n);
+    case ParamType.ullong:
+      return typeof cell === "number" ? Number.isSafeInteger(cell) && cell >= 0 : isBigint(cell, 0n, 2n ** 64n - 1n);
+    case ParamType.double:
+      return typeof cell === "number";
+    case ParamType.boolean:
+      return typeof cell === "boolean";
+    default:
+      return typeof cell === "string";
+  }
+}
+
+function isBigint(cell: ParamCell, least: bigint, most: bigint): boolean {
+  return typeof cell === "bigint" && cell >= least && cell <= most;
 }
 
 interface RowStatus {
@@ -232,13 +260,15 @@ function statusFromWire(value: WireValue): RowStatus {
   if (value === 0) return OK;
   if (!Array.isArray(value) || value.length < 4) throw malformed("a row's status is none");
   const [number, reason, missing, error] = value as readonly WireValue[];
-  const status = RECORD_STATUSES[number as number];
-  if (status === undefined) throw malformed(`there is no status ${String(number)}`);
-  if (typeof missing !== "number" || !(missing >= 0)) throw malformed("a row's missing groups are no bit mask");
+  const status = typeof number === "number" ? RECORD_STATUSES[number] : undefined;
+  if (status === undefined) throw malformed("a row's status is none");
+  if (typeof reason !== "number") throw malformed("a row's reason is no number");
+  if (typeof missing !== "number" || missing >>> 0 !== missing)
+    throw malformed("a row's missing groups are no bit mask");
   return {
     status,
-    reason: reason === 0 ? undefined : (RECORD_REASONS[(reason as number) - 1] ?? "error"),
-    missing: groupNames(missing >>> 0),
+    reason: reason === 0 ? undefined : (RECORD_REASONS[reason - 1] ?? "error"),
+    missing: groupNames(missing),
     error: errorFromWire(error!),
   };
 }
@@ -250,7 +280,15 @@ function welcomeFromWire(value: WireValue): Welcome {
     if (typeof text !== "string") throw malformed(`a WELCOME has no ${name}`);
     return text;
   };
-  return { epoch: member("epoch"), server: member("server"), host: member("host"), hypervisor: member("hypervisor") };
+  const { beatMs } = map;
+  if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a WELCOME has no beatMs");
+  return {
+    epoch: member("epoch"),
+    server: member("server"),
+    host: member("host"),
+    hypervisor: member("hypervisor"),
+    beatMs,
+  };
 }
 
 function summaryFromWire(value: WireValue): SweepSummary | undefined {

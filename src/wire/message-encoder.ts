@@ -1,4 +1,4 @@
-import type { VirstreamError } from "../model/error.ts";
+import { VirstreamError } from "../model/error.ts";
 import type { Schema } from "../model/params.ts";
 import type { SweepSummary } from "../model/record.ts";
 import type { WireValue, WireWriter } from "./encoding.ts";
@@ -9,7 +9,7 @@ import { cutBytes, cutText } from "./pieces.ts";
 import { LIMITS, MessageType, type Subprotocol } from "./protocol.ts";
 import { type Numbering, RecordsFrame } from "./records-frame.ts";
 import { SchemaWindow } from "./schema-window.ts";
-import { utf8Length } from "./text.ts";
+import { sizeOf } from "./text.ts";
 
 /** A message as it goes into the socket: binary, or text. */
 export type WireMessage = Uint8Array | string;
@@ -23,6 +23,8 @@ export interface Welcome {
   /** The host whose domains these are. */
   readonly host: string;
   readonly hypervisor: string;
+  /** How often the server says something at least, in ms. */
+  readonly beatMs: number;
 }
 
 /** Schemas have the same numbers on all connections of a process; 0 is the schema without keys. */
@@ -44,20 +46,18 @@ function schemaNumber(schema: Schema): number {
  * front of what needs it. Pure: no socket, no clock; messages are returned in the order in which they must be sent.
  */
 export class MessageEncoder {
-  readonly #writer: () => WireWriter<WireMessage>;
+  readonly #writer: (capacity: number) => WireWriter<WireMessage>;
   readonly #window = new SchemaWindow();
   readonly #hosts = new Map<string, number>();
   #untoldHosts: string[] = [];
 
   constructor(subprotocol: Subprotocol) {
-    this.#writer = subprotocol === "virstream.v1" ? () => new MsgpackWriter(512) : () => new JsonWriter();
-    this.#frameWriter = subprotocol === "virstream.v1" ? () => new MsgpackWriter(FRAME_CAPACITY) : this.#writer;
+    this.#writer = subprotocol === "virstream.v1" ? (capacity) => new MsgpackWriter(capacity) : () => new JsonWriter();
   }
-  readonly #frameWriter: () => WireWriter<WireMessage>;
 
   welcome(welcome: Welcome): WireMessage[] {
-    const { epoch, server, host, hypervisor } = welcome;
-    return this.#message([MessageType.welcome, { epoch, server, host, hypervisor }]);
+    const { epoch, server, host, hypervisor, beatMs } = welcome;
+    return this.#message([MessageType.welcome, { epoch, server, host, hypervisor, beatMs }]);
   }
 
   sweep(id: number, startedAt: number, domains: number | undefined): WireMessage[] {
@@ -81,7 +81,7 @@ export class MessageEncoder {
   /** A frame to gather records of a sweep in; `records` makes messages of it. */
   frame(id: number, startedAt: number): RecordsFrame<WireMessage> {
     const numbering: Numbering = { schema: schemaNumber, host: (host) => this.#hostNumber(host) };
-    return new RecordsFrame(this.#frameWriter(), numbering, id, startedAt);
+    return new RecordsFrame(this.#writer(FRAME_CAPACITY), numbering, id, startedAt);
   }
 
   /**
@@ -129,6 +129,8 @@ export class MessageEncoder {
     let number = this.#hosts.get(host);
     if (number === undefined) {
       number = this.#hosts.size;
+      if (number >= LIMITS.hosts)
+        throw new VirstreamError("limit-exceeded", `more than ${LIMITS.hosts} hosts in one connection`);
       this.#hosts.set(host, number);
       this.#untoldHosts.push(host);
     }
@@ -136,16 +138,23 @@ export class MessageEncoder {
   }
 
   #message(value: WireValue): WireMessage[] {
-    const writer = this.#writer();
+    const writer = this.#writer(MESSAGE_CAPACITY);
     writer.value(value);
     return this.#cut(writer.take());
   }
 
   #cut(message: WireMessage): WireMessage[] {
-    if (sizeOf(message) <= LIMITS.message) return [message];
+    const size = sizeOf(message);
+    if (size <= LIMITS.message) return [message];
+    if (size > LIMITS.joinedMessage) {
+      throw new VirstreamError(
+        "message-too-big",
+        `a record of ${size} bytes is more than the protocol carries; ask for fewer groups`,
+      );
+    }
     const contents = typeof message === "string" ? cutText(message) : cutBytes(message);
     return contents.map((content, i) => {
-      const writer = this.#writer();
+      const writer = this.#writer(MESSAGE_CAPACITY);
       writer.value([MessageType.piece, i === contents.length - 1, content]);
       return writer.take();
     });
@@ -154,7 +163,5 @@ export class MessageEncoder {
 
 /** A frame is sent once it passes 64 KiB, so that this much rarely has to grow. */
 const FRAME_CAPACITY = 72 * 1024;
-
-function sizeOf(message: WireMessage): number {
-  return typeof message === "string" ? utf8Length(message) : message.length;
-}
+/** What most other messages fit. */
+const MESSAGE_CAPACITY = 512;

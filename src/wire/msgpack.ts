@@ -273,7 +273,9 @@ export class MsgpackReader implements WireReader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  cell(): ParamCell | null {
+  cell(): ParamCell | null | undefined {
+    // A value that continues the one of the row before is an array of two.
+    if (this.#bytes[this.#at] === 0x92) return undefined;
     const value = this.#item(0);
     if (value === null || typeof value !== "object") return value;
     throw malformed("bytes stand where a plain value belongs");

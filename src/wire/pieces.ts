@@ -1,5 +1,6 @@
 import { malformed } from "./encoding.ts";
 import { LIMITS } from "./protocol.ts";
+import { sizeOf } from "./text.ts";
 
 /**
  * Cut and join. No WebSocket message is larger than 256 KiB, yet no record is too big: a larger message is cut and
@@ -8,7 +9,7 @@ import { LIMITS } from "./protocol.ts";
 
 /** Bytes of a message in one piece; the rest of the limit is for the piece's own head. */
 const BINARY_PIECE = LIMITS.message - 64;
-/** Characters in one piece: as JSON text inside JSON text each takes three bytes at most, or six of a surrogate pair. */
+/** Characters in one piece: as JSON text inside JSON text each takes three bytes at most. */
 const TEXT_PIECE = 80_000;
 
 /** The contents of the pieces of a binary message, in order. Views, not copies. */
@@ -21,8 +22,19 @@ export function cutBytes(message: Uint8Array): Uint8Array[] {
 /** The contents of the pieces of a text message, in order. */
 export function cutText(message: string): string[] {
   const pieces: string[] = [];
-  for (let at = 0; at < message.length; at += TEXT_PIECE) pieces.push(message.slice(at, at + TEXT_PIECE));
+  let at = 0;
+  while (at < message.length) {
+    let end = at + TEXT_PIECE;
+    // The halves of a surrogate pair stay together: alone, a half is no text to most of the world.
+    if (isHighSurrogate(message.charCodeAt(end - 1))) end--;
+    pieces.push(message.slice(at, end));
+    at = end;
+  }
   return pieces;
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code < 0xdc00;
 }
 
 /** Joins the pieces of one message; refuses one that grows beyond the limit as soon as it does. */
@@ -38,7 +50,7 @@ export class PieceJoiner {
 
   /** Takes a piece; with the last one, gives the whole message. */
   add(last: boolean, piece: Uint8Array | string): Uint8Array | string | undefined {
-    this.#size += piece.length;
+    this.#size += sizeOf(piece);
     if (piece.length === 0) throw malformed("a piece is empty");
     if (this.#size > LIMITS.joinedMessage) throw malformed(`its pieces exceed ${LIMITS.joinedMessage} bytes`);
     if (typeof piece === "string") this.#texts.push(piece);

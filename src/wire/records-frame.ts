@@ -9,6 +9,20 @@ import { MessageType, ROW_HEAD } from "./protocol.ts";
 const MAX_SCHEMAS = 512;
 const MAX_KEYS = 262_144;
 
+/** A shorter beginning is not worth saying that it is shared. */
+const MIN_SHARED = 8;
+
+/** How many ASCII characters two strings begin alike with; of other characters, languages count differently many. */
+function sharedStart(one: string, other: string): number {
+  const most = Math.min(one.length, other.length);
+  let shared = 0;
+  for (; shared < most; shared++) {
+    const code = one.charCodeAt(shared);
+    if (code !== other.charCodeAt(shared) || code > 0x7f) break;
+  }
+  return shared;
+}
+
 /** Gives schemas and hosts their numbers. */
 export interface Numbering {
   schema(schema: Schema): number;
@@ -17,8 +31,8 @@ export interface Numbering {
 
 /**
  * One RECORDS message while it grows. Rows are positional: the keys are in the schema, which is sent once. A value that
- * equals that of the row before with the same schema is nil: hosts run many guests of one make, whose capacities, limits
- * and device names are all the same.
+ * equals that of the row before with the same schema is nil, and a string says only how it goes on from that one: hosts
+ * run many guests of one make, whose capacities, limits and device names are all the same, and whose paths nearly so.
  */
 export class RecordsFrame<Message> {
   readonly #writer: WireWriter<Message>;
@@ -122,6 +136,7 @@ export class RecordsFrame<Message> {
       for (let i = 0; i < cells.length; i++) {
         const cell = cells[i]!;
         if (cell === before[i]) writer.nil();
+        else if (typeof cell === "string") this.#string(cell, before[i]!);
         else writer.cell(cell);
       }
     }
@@ -132,6 +147,18 @@ export class RecordsFrame<Message> {
     }
     this.#lastCells = cells;
     this.#nextIndex = record.index + 1;
+  }
+
+  /** A string, without the beginning that it shares with the one of the row before: paths differ at their ends. */
+  #string(text: string, before: ParamCell): void {
+    const shared = typeof before === "string" ? sharedStart(text, before) : 0;
+    if (shared < MIN_SHARED) {
+      this.#writer.string(text);
+    } else {
+      this.#writer.arrayHead(2);
+      this.#writer.number(shared);
+      this.#writer.string(text.slice(shared));
+    }
   }
 
   /** The status of a record that is not ok: `[status, reason, missing, error]`. */

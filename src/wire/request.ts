@@ -1,5 +1,6 @@
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
-import { checkQuery, type Query } from "../model/query.ts";
+import { checkQuery, type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
+import { parseUuid } from "../model/uuid.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
@@ -98,24 +99,25 @@ function queryFromWire(message: Record<string, unknown>): Query {
   if (deadlineMs !== undefined && typeof deadlineMs !== "number") {
     throw new VirstreamError("invalid-argument", "deadlineMs must be a number");
   }
-  return checkQuery({
+  const query = checkQuery({
     ...(groups === undefined ? {} : { groups }),
     ...(flags === undefined ? {} : { flags }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(domains === undefined ? {} : { domains: selectorsFromWire(domains) }),
   });
+  return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
 }
 
-/** Selectors become plain text again, and checkQuery tells uuids and names apart: one place that knows how. */
-function selectorsFromWire(domains: unknown): string[] {
+function selectorsFromWire(domains: unknown): DomainSelector[] {
   if (!Array.isArray(domains)) throw new VirstreamError("invalid-argument", "domains must be a list");
-  return domains.map((selector: Partial<Record<"uuid" | "name", unknown>> | null) => {
-    const text = selector?.uuid ?? selector?.name;
-    if (typeof text !== "string") {
+  return distinctSelectors(
+    domains.map((selector: Partial<Record<"uuid" | "name", unknown>> | null) => {
+      const { uuid, name } = selector ?? {};
+      const parsed = typeof uuid === "string" ? parseUuid(uuid) : undefined;
+      if (parsed !== undefined) return { uuid: parsed };
+      if (uuid === undefined && typeof name === "string" && name !== "") return { name };
       throw new VirstreamError("invalid-argument", 'a domain is selected by {"uuid": …} or {"name": …}');
-    }
-    return text;
-  });
+    }),
+  );
 }
 
 function idOf(message: Record<string, unknown>): number {

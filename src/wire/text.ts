@@ -49,6 +49,11 @@ export function readUtf8(bytes: Uint8Array, start: number, end: number): string 
   return decoder.decode(bytes.subarray(start, end));
 }
 
+/** How many bytes a message has: its own, or those of its text in UTF-8. */
+export function sizeOf(message: Uint8Array | string): number {
+  return typeof message === "string" ? utf8Length(message) : message.length;
+}
+
 /** How many bytes a text takes in UTF-8. */
 export function utf8Length(text: string): number {
   const buffer = (globalThis as { Buffer?: { byteLength(text: string): number } }).Buffer;

@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Connection, connect, type DomainStatsRecord } from "../../src/index.ts";
 import { serve, type VirstreamServer } from "../../src/server/index.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { findProgram } from "../lab/requirement.ts";
+import { describeWith, findProgram } from "../lab/requirement.ts";
 
 const CLIENT = fileURLToPath(new URL("../../examples/06-client-in-python.py", import.meta.url));
 /** Guests of many shapes; one whose record is larger than a message, one that fails, one with the largest numbers. */
@@ -13,18 +13,6 @@ const URI = "test:///default?domains=300&vcpus=1-4&disks=1-3&nics=2&perf=1&huge=
 const TIMEOUT_MS = 60_000;
 
 const python = findProgram("python3");
-
-/** A suite that needs python3: skipped by name where there is none, failing on machines that must have everything. */
-function describeWithPython(title: string, fn: () => void): void {
-  const reason = "needs python3 (apt-get install python3)";
-  if (python !== undefined) describe(title, fn);
-  else if (process.env.VIRSTREAM_TEST_REQUIRE !== "all") describe.skip(`${title} [${reason}]`, fn);
-  else {
-    it(`${title}: has what it needs from the machine`, () => {
-      throw new Error(reason);
-    });
-  }
-}
 
 function runClient(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   return promisify(execFile)(python!, [CLIENT, ...args], { maxBuffer: 256 * 1024 * 1024, timeout: TIMEOUT_MS });
@@ -35,7 +23,7 @@ function shape({ domain, status, params }: DomainStatsRecord): unknown {
   return { uuid: domain.uuid, name: domain.name, status, keys: params.schema.keys };
 }
 
-describeWithPython("a client in Python, written from PROTOCOL.md alone,", () => {
+describeWith(["python3"], "a client in Python, written from PROTOCOL.md alone,", () => {
   let host: Connection;
   let server: VirstreamServer;
   /** Every record that the server's driver made, by uuid: what it must print, value by value. */

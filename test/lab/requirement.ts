@@ -20,6 +20,7 @@ const known = {
   "qemu-img": { met: () => program("qemu-img"), packages: "qemu-utils" },
   virsh: { met: () => program("virsh"), packages: "libvirt-clients" },
   tini: { met: () => program("tini"), packages: "tini" },
+  python3: { met: () => program("python3"), packages: "python3" },
   "python3-libvirt": {
     met: () => succeeds("/usr/bin/python3", "-c", "import libvirt"),
     packages: "python3 python3-libvirt",

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
-import { WebSocket } from "ws";
+import { WebSocket, WebSocketServer } from "ws";
 import { Connection } from "../../src/client/connection.ts";
 import type { OpenOptions } from "../../src/drivers/driver.ts";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
@@ -140,6 +140,30 @@ describe.each(SUBPROTOCOLS)("a server, spoken to in %s,", (subprotocol) => {
     expect(pulledAtPause).toBeLessThan(400);
   });
 
+  it("ends a sweep without credit once all its records are sent", async () => {
+    const driver = new ScriptedDriver(async function* (scripted) {
+      yield [scripted.record(0)];
+      for (let i = 0; i < 20; i++) await turn();
+      yield [scripted.record(1)];
+    });
+    const server = await startServer(driver, { limits: { progressTimeoutMs: 60_000 } });
+    const client = await rawClient(server, subprotocol);
+    const decoder = new MessageDecoder({});
+    const ends: (string | undefined)[] = [];
+    let granted = false;
+    client.socket.on("message", (data: Buffer, isBinary: boolean) => {
+      const message = decoder.decode(isBinary ? data : data.toString());
+      if (message.type === "end") ends.push(message.error?.code);
+      if (message.type !== "records" || granted) return;
+      granted = true;
+      client.socket.send(JSON.stringify({ type: "credit", id: 1, bytes: message.bytes }));
+    });
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1,"credit":1}');
+    await until(() => ends.length > 0);
+    expect(ends).toEqual([undefined]);
+  });
+
   it("tells the number of domains, and the summary at the end", async () => {
     const connection = await connectTo((await startServer(plenty(3))).url, { subprotocol });
     const events = await connection.stats().events.toArray();
@@ -185,13 +209,24 @@ describe("a server", () => {
       if (message.type === "end") ends.push(message.error?.code);
     });
     client.socket.send(HELLO);
-    const queries = [{ groups: "all" }, { flags: 0x100 }, { deadlineMs: 0 }, { domains: [] }, { domains: [3] }, {}];
+    const queries = [
+      { groups: "all" },
+      { flags: 0x100 },
+      { deadlineMs: 0 },
+      { domains: [] },
+      { domains: [3] },
+      { domains: [{ uuid: "web" }] },
+      { domains: [{ name: "" }] },
+      {},
+    ];
     for (const [i, query] of queries.entries()) {
       client.socket.send(JSON.stringify({ type: "get", id: i + 1, credit: 1_000, ...query }));
     }
     await until(() => ends.length === queries.length);
     expect(ends.sort()).toEqual([
       "empty-domain-list",
+      "invalid-argument",
+      "invalid-argument",
       "invalid-argument",
       "invalid-argument",
       "unknown-flag",
@@ -224,6 +259,12 @@ describe("a server", () => {
     client.socket.send(HELLO);
     for (let i = 0; i < 2; i++) client.socket.send('{"type":"get","id":7,"credit":1000}');
     expect(await closeOf(client)).toEqual([CLOSE_CODES["duplicate-id"], "sweep 7 is still under way"]);
+
+    const other = await rawClient(server);
+    other.socket.send(HELLO);
+    other.socket.send('{"type":"get","id":7,"credit":1000}');
+    other.socket.send('{"type":"get","id":7,"credit":1000,"groups":"all"}');
+    expect(await closeOf(other)).toEqual([CLOSE_CODES["duplicate-id"], "sweep 7 is still under way"]);
   });
 
   it("refuses clients beyond its limit", async () => {
@@ -416,6 +457,29 @@ describe("the remote driver", () => {
     expect(await connection.getAllDomainStats()).toHaveLength(1);
   });
 
+  it("gives a server up that has gone silent, after two and a half of its beats", async () => {
+    const server = await startServer(stuck(), { limits: { beatMs: 40 } });
+    const { port, swallow } = await proxyTo(Number(new URL(server.url).port));
+    const connection = await connectTo(`ws://127.0.0.1:${port}`);
+    const sweep = connection.stats()[Symbol.asyncIterator]();
+    await sweep.next();
+    const next = sweep.next();
+    swallow();
+    await expect(next).rejects.toMatchObject({ code: "connection-lost", message: expect.stringMatching(/silent/) });
+  });
+
+  it("calls a message beyond the limit a violation of the protocol", async () => {
+    const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+    owned.push(() => {
+      for (const client of server.clients) client.terminate();
+      server.close();
+    });
+    await once(server, "listening");
+    server.on("connection", (socket) => socket.on("message", () => socket.send(Buffer.alloc(LIMITS.message + 1))));
+    const { port } = server.address() as AddressInfo;
+    expect(await codeOf(open(`ws://127.0.0.1:${port}`, {}))).toBe("protocol-error");
+  });
+
   it("ends its sweeps with connection-closed when it is closed", async () => {
     const connection = await connectTo((await startServer(stuck())).url);
     const sweep = connection.stats()[Symbol.asyncIterator]();
@@ -444,11 +508,18 @@ async function plainServer(handle: (socket: Socket) => void): Promise<{ port: nu
   return { port: (server.address() as AddressInfo).port, sockets };
 }
 
-function proxyTo(port: number): Promise<{ port: number; sockets: Set<Socket> }> {
-  return plainServer((socket) => {
+/** A way to a port that can break, and that can swallow everything without a word. */
+async function proxyTo(port: number): Promise<{ port: number; sockets: Set<Socket>; swallow: () => void }> {
+  const upstreams = new Set<Socket>();
+  const server = await plainServer((socket) => {
     const upstream = connectSocket(port, "127.0.0.1");
+    upstreams.add(upstream);
     upstream.on("error", () => {});
     socket.pipe(upstream).pipe(socket);
     socket.on("close", () => upstream.destroy());
   });
+  const swallow = (): void => {
+    for (const socket of [...server.sockets, ...upstreams]) socket.unpipe().resume();
+  };
+  return { ...server, swallow };
 }

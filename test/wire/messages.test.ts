@@ -8,7 +8,7 @@ import { Domain, DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES, type Record
 import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { MsgpackReader, MsgpackWriter } from "../../src/wire/msgpack.ts";
-import { LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { LIMITS, MessageType, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { utf8Length } from "../../src/wire/text.ts";
 
 const STARTED = 1_700_000_000_000;
@@ -242,6 +242,100 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
       ),
       { numRuns: 300 },
     );
+  });
+
+  it("sends of a string only how it goes on from the one before, and of an equal value nothing", () => {
+    const schema = new Schema(["block.0.path", "block.0.capacity"], Uint8Array.of(ParamType.string, ParamType.ullong));
+    const paths = [
+      "/var/lib/images/a.qcow2",
+      "/var/lib/images/b.qcow2",
+      "/var/lib/images/",
+      "/var/lib/images/ü",
+      "/var",
+      "x",
+    ];
+    const records = paths.map(
+      (path, i) =>
+        new DomainStatsRecord({
+          domain: new Domain("00000000-0000-4000-8000-000000000001", "web", i, "hv1"),
+          params: new TypedParams(schema, [path, 10]),
+          status: "ok",
+          index: i,
+          sampledAt: STARTED,
+          tookMs: 0,
+        }),
+    );
+    const { messages } = encode(new MessageEncoder(subprotocol), 1, records);
+    expect(recordsOf(decodeAll(new MessageDecoder(owner), messages)).map(plain)).toEqual(records.map(plain));
+    const last = messages.at(-1)!;
+    const rows = (typeof last === "string" ? JSON.parse(last) : new MsgpackReader(last).value(9))[2] as unknown[][];
+    expect(rows.map((row) => row.slice(9))).toEqual([
+      [paths[0], 10],
+      [[16, "b.qcow2"], null],
+      [[16, ""], null],
+      [[16, "ü"], null],
+      ["/var", null],
+      ["x", null],
+    ]);
+  });
+
+  it("refuses values that are not of their declared type, a status that is none, and pieces within pieces", () => {
+    const row = (type: number, cell: unknown, status: unknown = 0): unknown[] => [
+      [MessageType.sweep, 1, STARTED, null],
+      [MessageType.host, 0, "hv1"],
+      [MessageType.schema, 1, ["key"], [type]],
+      [MessageType.records, 1, [[UUID, "web", 1, 0, 0, 1, 0, 0, status, cell]]],
+    ];
+    const UUID = subprotocol === "virstream.v1" ? new Uint8Array(16) : "00000000-0000-0000-0000-000000000000";
+    const write = (message: unknown): WireMessage => {
+      if (subprotocol !== "virstream.v1") return JSON.stringify(message);
+      const writer = new MsgpackWriter(64);
+      writer.value(message as never);
+      return writer.take();
+    };
+    const read = (messages: unknown[]): string =>
+      errorCodeOf(() => decodeAll(new MessageDecoder(owner), messages.map(write)));
+    expect(read(row(ParamType.uint, 1))).toBe("none");
+    for (const [type, cell] of [
+      [ParamType.int, 2 ** 31],
+      [ParamType.uint, -1],
+      [ParamType.llong, 0.5],
+      [ParamType.ullong, -5],
+      [ParamType.boolean, 1],
+      [ParamType.string, 7],
+      [ParamType.double, true],
+      [ParamType.int, null],
+      [ParamType.string, [3, "x"]],
+      [ParamType.string, [0]],
+    ]) {
+      expect([type, cell, read(row(type as number, cell))]).toEqual([type, cell, "protocol-error"]);
+    }
+    if (subprotocol === "virstream.v1.json") {
+      expect(read(row(ParamType.ullong, "99999999999999999999"))).toBe("protocol-error");
+    }
+    for (const status of [
+      4,
+      -1,
+      ["length", 0, 0, null],
+      ["map", 0, 0, null],
+      [1, 0, -1, null],
+      [1, "x", 0, null],
+      [1],
+    ]) {
+      expect([status, read(row(ParamType.uint, 1, status))]).toEqual([status, "protocol-error"]);
+    }
+    const inner = write([MessageType.piece, true, write([64])]);
+    expect(read([[MessageType.piece, true, inner]])).toBe("protocol-error");
+    expect(read([[MessageType.piece, true, write([64])]])).toBe("none");
+  });
+
+  it("refuses a server that begins sweeps without end", () => {
+    const encoder = new MessageEncoder(subprotocol);
+    const decoder = new MessageDecoder(owner);
+    const begin = () => {
+      for (let id = 1; id <= 70_000; id++) decodeAll(decoder, encoder.sweep(id, STARTED, undefined));
+    };
+    expect(errorCodeOf(begin)).toBe("protocol-error");
   });
 
   it("refuses what lies about its size before it makes room for it", () => {

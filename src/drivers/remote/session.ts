@@ -2,7 +2,7 @@ import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/message-encoder.ts";
-import { BEAT_MS, CLOSE_CODES, LIMITS, type Subprotocol } from "../../wire/protocol.ts";
+import { CLOSE_CODES, LIMITS, type Subprotocol } from "../../wire/protocol.ts";
 import { cancelMessage, creditMessage, getMessage, helloMessage } from "../../wire/request.ts";
 import { utf8Length } from "../../wire/text.ts";
 import type { OpenOptions, SweepContext } from "../driver.ts";
@@ -27,6 +27,8 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES.forbidden]: ["denied", "it does not admit us"],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
+  [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "two of our sweeps had one id"],
+  [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
   [CLOSE_CODES["slow-consumer"]]: ["slow-consumer", "we read too slowly for it"],
 };
@@ -40,6 +42,7 @@ export class RemoteSession {
   readonly #sweeps = new Map<number, RemoteSweep>();
   readonly #credit: number;
   #lastId = 0;
+  #opened = false;
   #lastHeard = 0;
   #liveness: ReturnType<typeof setInterval> | undefined;
   #error: VirstreamError | undefined;
@@ -126,13 +129,13 @@ export class RemoteSession {
         );
         return;
       }
-      this.#heard();
-      this.#liveness = setInterval(() => this.#checkLife(), BEAT_MS);
-      (this.#liveness as { unref?: () => void }).unref?.();
+      this.#opened = true;
       socket.send(helloMessage(CLIENT, token));
     };
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onerror = (event) => this.#fail(openingError(this.#url, subprotocol, event));
+    socket.onerror = (event) => {
+      this.#fail(this.#opened ? brokenError(this.#url, event) : openingError(this.#url, subprotocol, event));
+    };
     socket.onclose = (event) => {
       this.#fail(closeError(this.#url, event.code, event.reason));
       this.#resolveClosed();
@@ -149,6 +152,7 @@ export class RemoteSession {
       );
       switch (message.type) {
         case "welcome":
+          this.#watchOver(message.welcome.beatMs);
           this.#resolveWelcome(message.welcome);
           break;
         // What is said of a sweep that was cancelled was under way when it was: nobody waits for it.
@@ -175,17 +179,20 @@ export class RemoteSession {
   }
 
   #heard(): void {
-    this.#lastHeard = Date.now();
+    this.#lastHeard = performance.now();
   }
 
-  /** The server says something every 15 s. After two and a half times that, it or the way to it is gone. */
-  #checkLife(): void {
-    const silentMs = Date.now() - this.#lastHeard;
-    if (silentMs > 2.5 * BEAT_MS) {
+  /** The server says something every so often. After two and a half times that, it or the way to it is gone. */
+  #watchOver(beatMs: number): void {
+    clearInterval(this.#liveness);
+    this.#liveness = setInterval(() => {
+      const silentMs = performance.now() - this.#lastHeard;
+      if (silentMs < 2.5 * beatMs) return;
       this.#fail(
         new VirstreamError("connection-lost", `${this.#url} has been silent for ${Math.round(silentMs / 1000)} s`),
       );
-    }
+    }, beatMs / 2);
+    (this.#liveness as { unref?: () => void }).unref?.();
   }
 
   /** Ends everything because of an error, once; the socket is not waited for. */
@@ -248,6 +255,19 @@ function openingError(url: string, subprotocol: string, event: { message?: strin
     });
   }
   return new VirstreamError("connection-lost", `no connection to ${url}${message && `: ${message}`}`, { cause });
+}
+
+/** Why an open connection broke: what ws finds against the WebSocket protocol or our limits, or the network. */
+function brokenError(url: string, event: { message?: string; error?: unknown }): VirstreamError {
+  const cause = event.error;
+  const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
+  return new VirstreamError(
+    violation ? "protocol-error" : "connection-lost",
+    `${url}: ${event.message ?? "it broke"}`,
+    {
+      cause,
+    },
+  );
 }
 
 function closeError(url: string, code: number, reason: string): VirstreamError {

@@ -54,7 +54,7 @@ describe("The procedures that may be sent", () => {
     const procedure = PROCEDURES[name as keyof typeof PROCEDURES];
     for (let length = 0; length < received.length / 2; length++) {
       const reader = new XdrReader(Buffer.from(received, "hex").subarray(0, length));
-      expect(() => procedure.decode(reader, context)).toThrow(VirstreamError);
+      expect(() => (procedure as Procedure<unknown, unknown>).decode(reader, context)).toThrow(VirstreamError);
     }
   });
 
@@ -77,6 +77,6 @@ describe("The procedures that may be sent", () => {
 
   it("include a list that says how long it is, twice and the same", () => {
     const reader = new XdrReader(Buffer.from(`00000001${DOMAIN_HEX}00000002`, "hex"));
-    expect(() => PROCEDURES.listDomains.decode(reader, context)).toThrow(/a list of 1 domains announced as 2/);
+    expect(() => PROCEDURES.listDomains.decode(reader)).toThrow(/a list of 1 domains announced as 2/);
   });
 });
