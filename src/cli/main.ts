@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
+import { VERSION } from "../server/version.ts";
 import { parseGet, parseServe } from "./arguments.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
@@ -24,6 +25,9 @@ async function main(argv: readonly string[]): Promise<number> {
       return name === undefined ? ExitCode.usage : ExitCode.ok;
     }
     switch (name) {
+      case "--version":
+        process.stdout.write(`${VERSION}\n`);
+        return ExitCode.ok;
       case "get": {
         const parsed = parseGet(args);
         return parsed === "help" ? help("get") : await get(parsed, abort.signal);

@@ -29,7 +29,7 @@ Commands:
   serve   let others read the domains over WebSocket
 
 ${URIS}
-"virstream COMMAND --help" tells the options of a command.
+"virstream COMMAND --help" tells the options of a command, "virstream --version" the version.
 `,
   get: `\
 Usage: virstream get [URI] [OPTION]...

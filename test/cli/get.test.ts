@@ -126,6 +126,7 @@ describe("virstream get", () => {
       expect(stderr).toMatch(/--help|Usage/);
       expect(stderr).not.toMatch(/\n\s+at /);
     }
+    expect((await virstream(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     for (const args of [["--help"], ["get", "-h"], ["serve", "--help"]]) {
       const { stdout, code } = await virstream(args);
       expect([code, stdout]).toEqual([0, expect.stringMatching(/^Usage: virstream/)]);

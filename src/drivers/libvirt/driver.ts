@@ -5,6 +5,7 @@ import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts
 import { registerDriver } from "../registry.ts";
 import { Admission } from "./admission.ts";
 import { type HypervisorFacts, openHypervisor } from "./handshake.ts";
+import { Listings } from "./listings.ts";
 import { RpcClient } from "./rpc-client.ts";
 import { Sweep, type SweepHost } from "./sweep.ts";
 import { type OpenTransport, openTransport } from "./transport.ts";
@@ -55,6 +56,7 @@ export class LibvirtDriver implements Driver {
   /** By admission's numbers. */
   readonly #clients: RpcClient[] = [];
   readonly #admission = new Admission({ now: () => performance.now() });
+  readonly #listings = new Listings(() => performance.now());
   readonly #sweeps = new Set<Sweep>();
   readonly #end = new AbortController();
   #growing = false;
@@ -110,6 +112,7 @@ export class LibvirtDriver implements Driver {
   #start(query: Query, context: SweepContext): Sweep {
     const host: SweepHost = {
       admission: this.#admission,
+      listings: this.#listings,
       host: this.host,
       driver: this,
       call: (procedure, args, connection) => this.#clients[connection]!.call(procedure, args),

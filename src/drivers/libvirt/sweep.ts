@@ -6,6 +6,7 @@ import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from 
 import type { SweepContext } from "../driver.ts";
 import { RecordQueue } from "../record-queue.ts";
 import type { Admission, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
+import type { Listings } from "./listings.ts";
 import { Patience } from "./patience.ts";
 import { PROCEDURES, type Procedure, type StatsArgs } from "./procedures.ts";
 import type { RemoteDomain } from "./remote-domain.ts";
@@ -24,6 +25,8 @@ export interface SweepHost {
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
   /** There are more domains than slots: another connection would be of use. */
   crowded(): void;
+  /** Where listings are kept for the time when libvirt cannot list. */
+  readonly listings: Listings;
 }
 
 /**
@@ -32,6 +35,12 @@ export interface SweepHost {
  */
 const VANGUARD = 2;
 const VANGUARD_MS = 20;
+
+/**
+ * Listing takes the lock of every domain in turn, and a frozen guest that is being destroyed keeps its own for ten
+ * seconds. So when the listing is not there soon (healthy is 1 ms), the one before has to do, if it is recent.
+ */
+const RECALL_MS = 250;
 
 /** So many records may wait to be taken before nothing new is asked. */
 const QUEUE_HIGH = 64;
@@ -70,6 +79,8 @@ export class Sweep implements Grantee {
   /** The named domains by uuid, so that none is answered twice. */
   readonly #named = new Map<string, Task>();
   readonly #listing = new Task(-1, "list", "free", NIL_UUID, "");
+  /** When an earlier listing has to do. */
+  #recallAt = Number.POSITIVE_INFINITY;
   /** Names not looked up yet, domains that need no record, domains that have none yet. */
   #lookups = 0;
   #dropped = 0;
@@ -104,7 +115,7 @@ export class Sweep implements Grantee {
     this.queue.onTaken = () => this.#taken();
     signal.addEventListener("abort", this.#onAbort, { once: true });
     if (signal.aborted) this.#finish();
-    else if (this.#query.domains === undefined) this.#wait([this.#listing]);
+    else if (this.#query.domains === undefined) this.#list();
     else this.#select();
   }
 
@@ -185,7 +196,30 @@ export class Sweep implements Grantee {
 
   // ---- which domains
 
+  #list(): void {
+    this.#recallAt = performance.now() + Math.min(RECALL_MS, this.#query.deadlineMs / 2);
+    this.#wait([this.#listing]);
+  }
+
   #listed(_: Task, domains: readonly RemoteDomain[]): void {
+    this.#host.listings.remember(this.#query.flags & FILTER_MASK, domains);
+    this.#begin(domains);
+  }
+
+  /** Gives up waiting for the listing, if there is an earlier one. */
+  #recall(): void {
+    this.#recallAt = Number.POSITIVE_INFINITY;
+    const domains = this.#host.listings.recall(this.#query.flags & FILTER_MASK);
+    if (domains === undefined) return;
+    if (this.#listing.waiting) this.#patience.left("lane");
+    this.#line.cancel(this.#listing);
+    this.#listing.attempt++;
+    this.#flying.delete(this.#listing);
+    this.#begin(domains);
+  }
+
+  #begin(domains: readonly RemoteDomain[]): void {
+    this.#recallAt = Number.POSITIVE_INFINITY;
     this.#patience.begin(performance.now(), domains.length);
     this.#context.expect(domains.length);
     for (const { uuid, name, id } of domains) {
@@ -359,6 +393,7 @@ export class Sweep implements Grantee {
     this.#timer = undefined;
     this.#timerAt = Number.POSITIVE_INFINITY;
     const now = performance.now();
+    if (this.#recallAt <= now) this.#recall();
     if (this.#restAt <= now) this.#follow();
     for (const task of [...this.#flying]) {
       if (task.dueAt > now) continue;
@@ -388,7 +423,7 @@ export class Sweep implements Grantee {
   /** One timer for all that may become due; it is set anew only to make it earlier. */
   #arm(): void {
     if (this.#done) return;
-    let at = Math.min(this.#restAt, this.#exhaustedAt());
+    let at = Math.min(this.#recallAt, this.#restAt, this.#exhaustedAt());
     for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
     for (const task of this.#flying) at = Math.min(at, task.dueAt);
     if (at >= this.#timerAt) return;

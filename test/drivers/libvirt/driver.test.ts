@@ -357,6 +357,28 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
   });
 });
 
+describeWith(labRequirements, "The libvirt driver, while a frozen guest is being destroyed", () => {
+  it("goes by its last listing, and has the others' records soon: libvirt cannot list for ten seconds", async () => {
+    await using libvirtd = await startLibvirtd();
+    const guest = await createGuest(libvirtd, { name: "frozen", transient: true, paused: true });
+    for (const name of ["one", "two"]) await createGuest(libvirtd, { name, paused: true });
+    await using driver = await LibvirtDriver.open(libvirtd.uri);
+    expect(Object.values(statuses(await collect(driver)))).toEqual(["ok", "ok", "ok"]);
+    guest.freeze();
+    const destroyed = guest.destroy().catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const during = await collect(driver, { deadlineMs: 500 });
+    expect(statuses(during)).toEqual({ frozen: "failed timeout", one: "ok", two: "ok" });
+    expect(during.times.get("one")).toBeLessThan(600);
+    expect(during.times.get("frozen")).toBeLessThan(1_500);
+    const again = await collect(driver, { deadlineMs: 500 });
+    expect(statuses(again)).toEqual({ frozen: "failed quarantined", one: "ok", two: "ok" });
+    await guest.kill();
+    await destroyed;
+    await vi.waitFor(async () => expect(statuses(await collect(driver))).toEqual({ one: "ok", two: "ok" }));
+  });
+});
+
 describeWith(labRequirements, "The libvirt driver, with libvirt's test driver", () => {
   it("reads thousands of domains, each once, on one connection", async () => {
     await using test = await startTestDriver({ domains: 3_000 });

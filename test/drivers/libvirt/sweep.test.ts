@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Admission } from "../../../src/drivers/libvirt/admission.ts";
+import { Listings } from "../../../src/drivers/libvirt/listings.ts";
 import { PROCEDURES, type Procedure, type StatsArgs } from "../../../src/drivers/libvirt/procedures.ts";
 import { Sweep, type SweepHost } from "../../../src/drivers/libvirt/sweep.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
@@ -26,6 +27,7 @@ class SimulatedDaemon implements SweepHost {
   readonly host = "node1";
   readonly driver = this;
   readonly admission = new Admission({ now: () => performance.now() });
+  readonly listings = new Listings(() => performance.now());
   readonly domains: { name: string; uuid: string; id: number; behaviour: Behaviour }[];
   readonly calls: { name: string; args: unknown; at: number }[] = [];
   /** The most calls in flight at a time, per connection. */
@@ -273,6 +275,43 @@ describe("A sweep", () => {
     expect(run.error).toMatchObject({ code: "deadline-exceeded", message: expect.stringContaining("did not list") });
     expect(second.error).toMatchObject({ code: "deadline-exceeded" });
     expect(daemon.calls).toHaveLength(1);
+    daemon.thaw();
+    await advance(0);
+  });
+});
+
+describe("A sweep while libvirt cannot list", () => {
+  it("goes by the listing before, soon, whoever waits for the new one", async () => {
+    const daemon = new SimulatedDaemon(20);
+    new Run(daemon);
+    await advance(200);
+    daemon.listMs = NEVER;
+    const runs = [new Run(daemon), new Run(daemon)];
+    await advance(400);
+    for (const run of runs) {
+      expect(run.count("ok")).toBe(20);
+      expect(run.records[0]!.at).toBeGreaterThanOrEqual(250);
+    }
+    const short = new Run(daemon, { deadlineMs: 100 });
+    await advance(150);
+    expect(short.count("ok")).toBe(20);
+    expect(daemon.calls.filter(({ name }) => name === PROCEDURES.listDomains.name)).toHaveLength(2);
+    daemon.thaw();
+    await advance(0);
+  });
+
+  it("does not go by a listing that is a minute old, or made with other filters", async () => {
+    const daemon = new SimulatedDaemon(20);
+    new Run(daemon);
+    await advance(200);
+    daemon.listMs = NEVER;
+    const other = new Run(daemon, { filter: ["running"] });
+    await advance(2_000);
+    expect(other.error).toMatchObject({ code: "deadline-exceeded" });
+    await advance(58_000);
+    const late = new Run(daemon);
+    await advance(2_000);
+    expect(late.error).toMatchObject({ code: "deadline-exceeded" });
     daemon.thaw();
     await advance(0);
   });
