@@ -1,47 +1,75 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { cpus, totalmem } from "node:os";
+import { cpus, loadavg, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Benchmark, formatTable } from "./row.ts";
+import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
 
 /**
- * `npm run bench -- [--rounds N] [NAME …]`: runs the benchmarks named, or all. The table goes to stdout, progress to
- * stderr, and everything with the machine it ran on to bench/results/.
+ * `npm run bench -- [--rounds N] [NAME …]`: runs the benchmarks named, or all of them, one after the other. The table goes
+ * to stdout, progress to stderr, and everything with the machine that it ran on to bench/results/.
  */
 
+/** Imported only when run: some need more than others. */
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   codec: async () => (await import("./codec.ts")).benchCodec,
   wire: async () => (await import("./wire.ts")).benchWire,
   large: async () => (await import("./large.ts")).benchLarge,
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
+  libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });
-const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
-if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) throw new Error("--rounds must be 1 or more");
-const unknown = positionals.find((name) => !Object.hasOwn(BENCHMARKS, name));
-if (unknown !== undefined) throw new Error(`no benchmark ${unknown}: there are ${Object.keys(BENCHMARKS).join(", ")}`);
-
-const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
-const results = [];
-for (const name of names) {
-  const benchmark = await BENCHMARKS[name]!();
-  const began = performance.now();
-  const rows = await benchmark(rounds === undefined ? {} : { rounds });
-  console.error(`${name}: ${((performance.now() - began) / 1000).toFixed(0)} s`);
-  for (const row of rows) results.push({ benchmark: name, ...row });
+interface Result extends BenchRow {
+  readonly benchmark: string;
 }
-console.log(formatTable(results));
 
-const date = new Date().toISOString();
-const directory = new URL("results/", import.meta.url);
-await mkdir(directory, { recursive: true });
-const report = {
-  date,
-  command: ["npm run bench --", ...process.argv.slice(2)].join(" "),
-  node: process.version,
-  machine: { cpus: cpus().length, model: cpus()[0]?.model, memoryGiB: Math.round(totalmem() / 2 ** 30) },
-  results,
-};
-const file = new URL(`${date.replaceAll(":", "-")}.json`, directory);
-await writeFile(file, `${JSON.stringify(report, undefined, 2)}\n`);
-console.error(`written to ${file.pathname}`);
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) throw new Error("--rounds must be 1 or more");
+  const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+  for (const name of names) {
+    if (!Object.hasOwn(BENCHMARKS, name)) {
+      throw new Error(`there is no benchmark ${name}, only ${Object.keys(BENCHMARKS).join(", ")}`);
+    }
+  }
+  const results: Result[] = [];
+  for (const name of names) {
+    const began = performance.now();
+    const benchmark = await BENCHMARKS[name]!();
+    const rows = await benchmark(rounds === undefined ? {} : { rounds });
+    console.error(`${name}: took ${((performance.now() - began) / 1000).toFixed(0)} s`);
+    for (const row of rows) results.push({ benchmark: name, ...row });
+  }
+  console.log(formatTable(results));
+  console.error(`written to ${await writeReport(results)}`);
+}
+
+/** Keeps the figures with what one must know to compare them with others. */
+async function writeReport(results: readonly Result[]): Promise<string> {
+  const date = new Date().toISOString();
+  const report = {
+    date,
+    command: ["npm run bench --", ...process.argv.slice(2)].join(" "),
+    node: process.version,
+    machine: {
+      processor: cpus()[0]?.model,
+      processors: cpus().length,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      /** Over the last 1, 5 and 15 minutes: what else ran. */
+      load: loadavg(),
+    },
+    results,
+  };
+  const directory = new URL("results/", import.meta.url);
+  await mkdir(directory, { recursive: true });
+  const file = fileURLToPath(new URL(`${date.replaceAll(":", "-")}.json`, directory));
+  await writeFile(file, `${JSON.stringify(report, undefined, 2)}\n`);
+  return file;
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

@@ -38,7 +38,10 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     flags: readonly string[] = [],
   ): Promise<BenchProcess<Offered>> {
     let script = compiled.get(file);
-    if (script === undefined) compiled.set(file, (script = compile(file)));
+    if (script === undefined) {
+      script = compile(file);
+      compiled.set(file, script);
+    }
     const execArgv = [...flags, ...(process.env["BENCH_NODE_FLAGS"]?.split(" ") ?? [])];
     return new BenchProcess<Offered>(fork(await script, { execArgv }));
   }

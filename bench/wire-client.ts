@@ -50,7 +50,10 @@ export type WireClientCalls = typeof calls;
 /** As an application would: by the public API, record by record. */
 async function connectVirstream(port: number): Promise<RunSweep> {
   const connection = await connect(`ws://127.0.0.1:${port}`);
-  return (_domains, touch) => connection.stats().forEach((record) => touch(record.params.number("cpu.time")!));
+  return (_domains, touch) =>
+    connection.stats().forEach(({ params }) => {
+      touch(params.number("cpu.time")!);
+    });
 }
 
 answerCalls(calls);

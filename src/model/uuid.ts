@@ -12,6 +12,10 @@ for (let i = 0; i < 16; i++) {
   NIBBLES["0123456789ABCDEF".charCodeAt(i)] = i;
 }
 
+/** Node makes text of bytes natively; browsers of character codes. */
+const native = (globalThis as { Buffer?: { prototype: { latin1Slice(start: number, end: number): string } } }).Buffer
+  ?.prototype;
+
 const DASH = 0x2d;
 /** Where each byte's first digit stands in the text. */
 const TEXT_OFFSETS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -25,7 +29,9 @@ export function formatUuid(bytes: Uint8Array, offset: number): string {
     scratch[at] = HEX_DIGITS[byte >> 4]!;
     scratch[at + 1] = HEX_DIGITS[byte & 15]!;
   }
-  return String.fromCharCode.apply(null, scratch as unknown as number[]);
+  return native === undefined
+    ? String.fromCharCode.apply(null, scratch as unknown as number[])
+    : native.latin1Slice.call(scratch, 0, 36);
 }
 
 /** Writes the 16 bytes of a uuid in its text form to `offset`; false when the text is not of that form. */

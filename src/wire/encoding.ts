@@ -26,8 +26,8 @@ export interface WireWriter<Message> {
   number(value: number): void;
   string(text: string): void;
   uuid(text: string): void;
-  /** A parameter's value. */
-  cell(cell: ParamCell): void;
+  /** The values of a row, without what the row before it, with the same schema, has said already. */
+  cells(cells: readonly ParamCell[], before: readonly ParamCell[] | undefined): void;
   /** Any value, for the small messages. */
   value(value: WireValue | undefined): void;
   /** An array of `size` items, which follow. */
@@ -46,8 +46,13 @@ export interface WireReader {
   /** The size of an array, whose items are read next. */
   arrayHead(): number;
   uuid(): string;
-  /** A parameter's value, given its declared type; null where there is a nil, undefined in front of an array. */
-  cell(type: number): ParamCell | null | undefined;
+  integer(): number;
+  text(): string;
+  /**
+   * The values of a row, each of its declared type; what they leave out is taken from the row before with the same
+   * schema, if there is one.
+   */
+  cells(types: Uint8Array, before: readonly ParamCell[] | undefined): ParamCell[];
   /** Any value, nested at most `depth` deep. */
   value(depth: number): WireValue;
 }

@@ -2,6 +2,7 @@ import { VirstreamError } from "../model/error.ts";
 import { integerCell, type ParamCell, ParamType } from "../model/params.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
+import { goOn, repeated, sharedStart } from "./repetition.ts";
 
 /**
  * The twin encoding: the same arrays as JSON text, so that any WebSocket tool can read along. What JSON's numbers cannot
@@ -38,10 +39,17 @@ export class JsonWriter implements WireWriter<string> {
     this.#item(`"${text}"`);
   }
 
-  cell(cell: ParamCell): void {
-    if (typeof cell === "number") this.number(cell);
-    else if (typeof cell === "bigint") this.#item(`"${cell}"`);
-    else this.#item(JSON.stringify(cell));
+  cells(cells: readonly ParamCell[], before: readonly ParamCell[] | undefined): void {
+    for (const [i, cell] of cells.entries()) {
+      if (cell === before?.[i]) this.nil();
+      else if (typeof cell === "number") this.number(cell);
+      else if (typeof cell === "bigint") this.#item(`"${cell}"`);
+      else if (typeof cell === "boolean") this.#item(String(cell));
+      else {
+        const shared = sharedStart(cell, before?.[i]);
+        this.#item(JSON.stringify(shared === 0 ? cell : [shared, cell.slice(shared)]));
+      }
+    }
   }
 
   value(value: WireValue | undefined): void {
@@ -136,27 +144,27 @@ export class JsonReader implements WireReader {
     return uuid;
   }
 
-  cell(type: number): ParamCell | null | undefined {
+  integer(): number {
     const value = this.#next();
-    if (Array.isArray(value)) {
-      this.#stack.at(-1)!.at--;
-      return undefined;
+    if (Number.isSafeInteger(value)) return value as number;
+    throw malformed("something else stands where a whole number belongs");
+  }
+
+  text(): string {
+    const value = this.#next();
+    if (typeof value === "string") return value;
+    throw malformed("something else stands where text belongs");
+  }
+
+  cells(types: Uint8Array, before: readonly ParamCell[] | undefined): ParamCell[] {
+    const cells: ParamCell[] = [];
+    for (const [i, type] of types.entries()) {
+      const value = this.#next();
+      if (value === null) cells.push(repeated(before, i));
+      else if (Array.isArray(value) && type === ParamType.string) cells.push(goOn(before?.[i], value[0], value[1]));
+      else cells.push(cellOf(value, type));
     }
-    if (typeof value === "string") {
-      if (type === ParamType.llong || type === ParamType.ullong) {
-        if (!/^-?\d{1,20}$/.test(value)) throw malformed("text stands where an integer belongs");
-        return integerCell(BigInt(value));
-      }
-      if (type === ParamType.double) {
-        if (value !== "NaN" && value !== "Infinity" && value !== "-Infinity") {
-          throw malformed("text stands where a double belongs");
-        }
-        return Number(value);
-      }
-      return value;
-    }
-    if (value === null || typeof value === "number" || typeof value === "boolean") return value;
-    throw malformed("an object stands where a plain value belongs");
+    return cells;
   }
 
   value(depth: number): WireValue {
@@ -175,6 +183,39 @@ export class JsonReader implements WireReader {
     if (top.at >= top.items.length) throw malformed("it ends where another value belongs");
     return top.items[top.at++];
   }
+}
+
+/** A value of a declared type; throws when it is none. */
+function cellOf(value: unknown, type: number): ParamCell {
+  switch (type) {
+    case ParamType.int:
+      if (typeof value === "number" && (value | 0) === value) return value;
+      break;
+    case ParamType.uint:
+      if (typeof value === "number" && value >>> 0 === value) return value;
+      break;
+    case ParamType.llong:
+    case ParamType.ullong: {
+      if (typeof value !== "number" && !(typeof value === "string" && /^-?\d{1,20}$/.test(value))) break;
+      if (typeof value === "number" && !Number.isSafeInteger(value)) break;
+      const integer = BigInt(value);
+      if (type === ParamType.llong ? BigInt.asIntN(64, integer) === integer : BigInt.asUintN(64, integer) === integer) {
+        return integerCell(integer);
+      }
+      break;
+    }
+    case ParamType.double:
+      if (typeof value === "number") return value;
+      if (value === "NaN" || value === "Infinity" || value === "-Infinity") return Number(value);
+      break;
+    case ParamType.boolean:
+      if (typeof value === "boolean") return value;
+      break;
+    case ParamType.string:
+      if (typeof value === "string") return value;
+      break;
+  }
+  throw malformed("a value is not of its declared type");
 }
 
 /** Refuses what is nested deeper than the protocol ever is. */

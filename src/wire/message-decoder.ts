@@ -91,7 +91,7 @@ export class MessageDecoder {
         const id = unsigned(reader, LIMITS.id);
         this.#startedAt.set(id, unsigned(reader, Number.MAX_SAFE_INTEGER));
         if (this.#startedAt.size > MAX_SWEEPS) throw malformed(`more than ${MAX_SWEEPS} sweeps began and did not end`);
-        const domains = reader.cell(ParamType.ullong);
+        const domains = reader.value(0);
         return { type: "sweep", id, domains: typeof domains === "number" ? domains : undefined };
       }
       case MessageType.end: {
@@ -129,7 +129,7 @@ export class MessageDecoder {
     const number = unsigned(reader, LIMITS.id);
     if (number === 0) throw malformed("schema 0 cannot be defined");
     const keys: string[] = [];
-    for (let left = reader.arrayHead(); left > 0; left--) keys.push(text(reader));
+    for (let left = reader.arrayHead(); left > 0; left--) keys.push(reader.text());
     const types = new Uint8Array(reader.arrayHead());
     if (types.length !== keys.length) throw malformed(`a schema of ${keys.length} keys has ${types.length} types`);
     for (let i = 0; i < types.length; i++) {
@@ -143,7 +143,7 @@ export class MessageDecoder {
   #host(reader: WireReader): ServerMessage {
     const number = unsigned(reader, LIMITS.hosts - 1);
     if (number > this.#hosts.length) throw malformed(`host ${number} is defined before host ${this.#hosts.length}`);
-    this.#hosts[number] = text(reader);
+    this.#hosts[number] = reader.text();
     return NONE;
   }
 
@@ -157,21 +157,21 @@ export class MessageDecoder {
     for (let row = 0; row < count; row++) {
       const size = reader.arrayHead();
       const uuid = reader.uuid();
-      const name = text(reader);
-      const domainId = integer(reader);
+      const name = reader.text();
+      const domainId = reader.integer();
       const host = this.#hosts[unsigned(reader, LIMITS.hosts - 1)];
       if (host === undefined) throw malformed("a row's host was not told");
-      const index = nextIndex + integer(reader);
+      const index = nextIndex + reader.integer();
       const schemaNumber = unsigned(reader, LIMITS.id);
       const schema = schemaNumber === 0 ? EMPTY_SCHEMA : this.#window.get(schemaNumber);
       if (schema === undefined) throw malformed(`schema ${schemaNumber} was not told`);
       if (size !== ROW_HEAD + schema.keys.length) {
         throw malformed(`a row of ${size} items refers to a schema of ${schema.keys.length} keys`);
       }
-      const sampledAt = startedAt + integer(reader);
+      const sampledAt = startedAt + reader.integer();
       const tookMs = unsigned(reader, Number.MAX_SAFE_INTEGER) / 1000;
       const status = statusFromWire(reader.value(LIMITS.depth));
-      const cells = readCells(reader, schema, latest.get(schemaNumber));
+      const cells = reader.cells(schema.types, latest.get(schemaNumber));
       latest.set(schemaNumber, cells);
       nextIndex = index + 1;
       records.push(
@@ -190,61 +190,6 @@ export class MessageDecoder {
     }
     return records;
   }
-}
-
-/**
- * The values of a row, each of its declared type. A nil is the value of the row before with the same schema; an array is
- * a string that begins like that one.
- */
-function readCells(reader: WireReader, schema: Schema, before: readonly ParamCell[] | undefined): ParamCell[] {
-  const { types } = schema;
-  const count = types.length;
-  const cells = new Array<ParamCell>(count);
-  for (let i = 0; i < count; i++) {
-    const type = types[i]!;
-    const cell = reader.cell(type);
-    if (cell === null) {
-      if (before === undefined) throw malformed("a value refers to a row before, and there is none");
-      cells[i] = before[i]!;
-    } else if (cell === undefined) {
-      cells[i] = readContinued(reader, before?.[i]);
-    } else {
-      if (!fits(cell, type)) throw malformed(`the value of ${schema.keys[i]} is not of its type`);
-      cells[i] = cell;
-    }
-  }
-  return cells;
-}
-
-/** A string that begins as the one of the row before: how many characters it shares, and the rest. */
-function readContinued(reader: WireReader, before: ParamCell | undefined): string {
-  if (reader.arrayHead() !== 2 || typeof before !== "string") throw malformed("a value continues no string");
-  const shared = unsigned(reader, before.length);
-  return before.slice(0, shared) + text(reader);
-}
-
-/** Whether a value is one of its declared type. */
-function fits(cell: ParamCell, type: number): boolean {
-  switch (type) {
-    case ParamType.int:
-      return typeof cell === "number" && (cell | 0) === cell;
-    case ParamType.uint:
-      return typeof cell === "number" && cell >>> 0 === cell;
-    case ParamType.llong:
-      return typeof cell === "number" ? Number.isSafeInteger(cell) : isBigint(cell, -(2n ** 63n), 2n ** 63n - 1n);
-    case ParamType.ullong:
-      return typeof cell === "number" ? Number.isSafeInteger(cell) && cell >= 0 : isBigint(cell, 0n, 2n ** 64n - 1n);
-    case ParamType.double:
-      return typeof cell === "number";
-    case ParamType.boolean:
-      return typeof cell === "boolean";
-    default:
-      return typeof cell === "string";
-  }
-}
-
-function isBigint(cell: ParamCell, least: bigint, most: bigint): boolean {
-  return typeof cell === "bigint" && cell >= least && cell <= most;
 }
 
 interface RowStatus {
@@ -318,21 +263,9 @@ function mapOf(value: WireValue): { readonly [key: string]: WireValue } {
 }
 
 function unsigned(reader: WireReader, most: number): number {
-  const value = integer(reader);
+  const value = reader.integer();
   if (value >= 0 && value <= most) return value;
   throw malformed(`${value} stands where a whole number from 0 to ${most} belongs`);
-}
-
-function integer(reader: WireReader): number {
-  const value = reader.cell(ParamType.llong);
-  if (Number.isSafeInteger(value)) return value as number;
-  throw malformed(`${String(value)} stands where a whole number belongs`);
-}
-
-function text(reader: WireReader): string {
-  const value = reader.cell(ParamType.string);
-  if (typeof value === "string") return value;
-  throw malformed(`${String(value)} stands where text belongs`);
 }
 
 /** Refuses a message with too few items; items beyond those that are known are left unread. */

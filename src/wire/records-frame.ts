@@ -9,20 +9,6 @@ import { MessageType, ROW_HEAD } from "./protocol.ts";
 const MAX_SCHEMAS = 512;
 const MAX_KEYS = 262_144;
 
-/** A shorter beginning is not worth saying that it is shared. */
-const MIN_SHARED = 8;
-
-/** How many ASCII characters two strings begin alike with; of other characters, languages count differently many. */
-function sharedStart(one: string, other: string): number {
-  const most = Math.min(one.length, other.length);
-  let shared = 0;
-  for (; shared < most; shared++) {
-    const code = one.charCodeAt(shared);
-    if (code !== other.charCodeAt(shared) || code > 0x7f) break;
-  }
-  return shared;
-}
-
 /** Gives schemas and hosts their numbers. */
 export interface Numbering {
   schema(schema: Schema): number;
@@ -129,17 +115,8 @@ export class RecordsFrame<Message> {
     else this.#status(record);
 
     const before = schema === this.#lastSchema ? this.#lastCells : this.#latest.get(schema);
-    if (before === undefined) {
-      for (let i = 0; i < cells.length; i++) writer.cell(cells[i]!);
-      this.#keys += schema.keys.length;
-    } else {
-      for (let i = 0; i < cells.length; i++) {
-        const cell = cells[i]!;
-        if (cell === before[i]) writer.nil();
-        else if (typeof cell === "string") this.#string(cell, before[i]!);
-        else writer.cell(cell);
-      }
-    }
+    writer.cells(cells, before);
+    if (before === undefined) this.#keys += schema.keys.length;
     if (schema !== this.#lastSchema) {
       if (this.#lastSchema !== undefined) this.#latest.set(this.#lastSchema, this.#lastCells);
       this.#latest.set(schema, cells);
@@ -147,18 +124,6 @@ export class RecordsFrame<Message> {
     }
     this.#lastCells = cells;
     this.#nextIndex = record.index + 1;
-  }
-
-  /** A string, without the beginning that it shares with the one of the row before: paths differ at their ends. */
-  #string(text: string, before: ParamCell): void {
-    const shared = typeof before === "string" ? sharedStart(text, before) : 0;
-    if (shared < MIN_SHARED) {
-      this.#writer.string(text);
-    } else {
-      this.#writer.arrayHead(2);
-      this.#writer.number(shared);
-      this.#writer.string(text.slice(shared));
-    }
   }
 
   /** The status of a record that is not ok: `[status, reason, missing, error]`. */

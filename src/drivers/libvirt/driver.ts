@@ -59,7 +59,7 @@ export class LibvirtDriver implements Driver {
   readonly #listings = new Listings(() => performance.now());
   readonly #sweeps = new Set<Sweep>();
   readonly #end = new AbortController();
-  #growing = false;
+  #growing: Promise<void> | undefined;
   #lost: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
 
@@ -102,6 +102,7 @@ export class LibvirtDriver implements Driver {
     const error = this.#closedError();
     this.#end.abort(error);
     for (const sweep of this.#sweeps) sweep.close(error);
+    await this.#growing;
     await Promise.all(this.#clients.map((client) => client.close()));
   }
 
@@ -116,7 +117,7 @@ export class LibvirtDriver implements Driver {
       host: this.host,
       driver: this,
       call: (procedure, args, connection) => this.#clients[connection]!.call(procedure, args),
-      crowded: () => void this.#grow(),
+      crowded: () => this.#crowded(),
     };
     const sweep = new Sweep(host, query, context);
     this.#sweeps.add(sweep);
@@ -140,20 +141,24 @@ export class LibvirtDriver implements Driver {
     for (const client of this.#clients) client.destroy(error);
   }
 
-  /** Opens one more connection, if that is of use. Failing to is no misfortune: the first one serves. */
-  async #grow(): Promise<void> {
+  #crowded(): void {
     // Other drivers' domains cost too little, and each connection to the test driver has domains of its own.
-    if (this.hypervisor !== "qemu" || this.#growing || this.#clients.length >= QEMU_CONNECTIONS) return;
-    this.#growing = true;
-    try {
-      const { client } = await this.#dial(this.#end.signal);
-      if (this.#end.signal.aborted) return client.destroy(this.#end.signal.reason);
-      this.#adopt(client);
+    if (this.hypervisor !== "qemu" || this.#clients.length >= QEMU_CONNECTIONS) return;
+    this.#growing ??= this.#grow().finally(() => {
+      this.#growing = undefined;
+    });
+  }
+
+  /** Opens one more connection. Failing to is no misfortune: the first one serves, and the next crowd tries again. */
+  async #grow(): Promise<void> {
+    const { signal } = this.#end;
+    const opened = await this.#dial(signal).catch(() => undefined);
+    if (opened === undefined) return;
+    if (signal.aborted) {
+      opened.client.destroy(signal.reason);
+    } else {
+      this.#adopt(opened.client);
       this.#admission.addConnection();
-    } catch {
-      // The next crowded sweep tries again.
-    } finally {
-      this.#growing = false;
     }
   }
 }

@@ -1,7 +1,9 @@
+import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt, registerLibvirt } from "../../../src/drivers/libvirt/driver.ts";
 import { PROCEDURES } from "../../../src/drivers/libvirt/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc-client.ts";
+import { openTransport } from "../../../src/drivers/libvirt/transport.ts";
 import { openDriver } from "../../../src/drivers/registry.ts";
 import { ALL_GROUPS, GROUPS } from "../../../src/model/group.ts";
 import { checkQuery, StatsFlag, type StatsQuery } from "../../../src/model/query.ts";
@@ -301,10 +303,13 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
   });
 
   it("ends promptly when it is aborted, and leaves neither timer nor socket behind when it is closed", async () => {
-    const sockets = () => process.getActiveResourcesInfo().filter((name) => name === "PipeWrap").length;
-    const before = sockets();
+    const sockets: Duplex[] = [];
     const timers = vi.spyOn(globalThis, "setTimeout");
-    const own = await LibvirtDriver.open(lab.libvirtd.uri);
+    const own = await LibvirtDriver.open(lab.libvirtd.uri, {}, async (uri, signal) => {
+      const socket = await openTransport(uri, signal);
+      sockets.push(socket);
+      return socket;
+    });
     lab.chained.freeze();
     try {
       const abort = new AbortController();
@@ -319,7 +324,7 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
     } finally {
       lab.chained.thaw();
     }
-    expect(sockets()).toBe(before);
+    expect(sockets.map(({ closed }) => closed)).toEqual([true, true]);
     expect(timers.mock.results.length).toBeGreaterThan(2);
     for (const { value } of timers.mock.results) expect(value).toMatchObject({ _destroyed: true });
     expect((await collect(own)).error).toMatchObject({ code: "connection-closed" });
