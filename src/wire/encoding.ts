@@ -1,5 +1,6 @@
 import { VirstreamError } from "../model/error.ts";
 import type { ParamCell } from "../model/params.ts";
+import type { RowBefore } from "./repetition.ts";
 
 /**
  * The two encodings of the protocol carry the same arrays. What writes and reads messages goes through these two
@@ -27,7 +28,7 @@ export interface WireWriter<Message> {
   string(text: string): void;
   uuid(text: string): void;
   /** The values of a row, without what the row before it, with the same schema, has said already. */
-  cells(cells: readonly ParamCell[], before: readonly ParamCell[] | undefined): void;
+  cells(cells: readonly ParamCell[], before: RowBefore | undefined): void;
   /** Any value, for the small messages. */
   value(value: WireValue | undefined): void;
   /** An array of `size` items, which follow. */

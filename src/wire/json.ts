@@ -2,7 +2,7 @@ import { VirstreamError } from "../model/error.ts";
 import { integerCell, type ParamCell, ParamType } from "../model/params.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
-import { goOn, repeated, sharedStart } from "./repetition.ts";
+import { goOn, type RowBefore, repeated } from "./repetition.ts";
 
 /**
  * The twin encoding: the same arrays as JSON text, so that any WebSocket tool can read along. What JSON's numbers cannot
@@ -39,14 +39,14 @@ export class JsonWriter implements WireWriter<string> {
     this.#item(`"${text}"`);
   }
 
-  cells(cells: readonly ParamCell[], before: readonly ParamCell[] | undefined): void {
+  cells(cells: readonly ParamCell[], before: RowBefore | undefined): void {
     for (const [i, cell] of cells.entries()) {
-      if (cell === before?.[i]) this.nil();
+      if (cell === before?.cells[i]) this.nil();
       else if (typeof cell === "number") this.number(cell);
       else if (typeof cell === "bigint") this.#item(`"${cell}"`);
       else if (typeof cell === "boolean") this.#item(String(cell));
       else {
-        const shared = sharedStart(cell, before?.[i]);
+        const shared = before?.sharedStart(cell, i) ?? 0;
         this.#item(JSON.stringify(shared === 0 ? cell : [shared, cell.slice(shared)]));
       }
     }

@@ -2,7 +2,7 @@ import { VirstreamError } from "../model/error.ts";
 import { type ParamCell, ParamType } from "../model/params.ts";
 import { formatUuid, writeUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
-import { goOn, repeated, sharedStart } from "./repetition.ts";
+import { goOn, type RowBefore, repeated } from "./repetition.ts";
 import { maxUtf8Length, readUtf8, writeUtf8 } from "./text.ts";
 
 /**
@@ -50,45 +50,51 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
    * of numbers, the commonest kinds of value first, and a comparison of its own for each kind: one that sees only numbers
    * is compiled to a machine's comparison, one that sees everything to a call.
    */
-  cells(cells: readonly ParamCell[], before: readonly ParamCell[] | undefined): void {
+  cells(cells: readonly ParamCell[], row: RowBefore | undefined): void {
+    const before = row?.cells;
     const count = cells.length;
     this.#reserve(count * 9);
     let bytes = this.#bytes;
-    let view = this.#view;
     let at = this.#length;
     for (let i = 0; i < count; i++) {
       const cell = cells[i]!;
       if (typeof cell === "number") {
         const last = before === undefined ? undefined : before[i];
+        // As an unsigned integer of 32 bits: what is written byte by byte must not be a float on the way.
+        const low = cell >>> 0;
         if (typeof last === "number" && last === cell) {
           bytes[at++] = 0xc0;
-        } else if (cell >>> 0 === cell) {
-          if (cell < 0x80) {
-            bytes[at++] = cell;
-          } else if (cell < 0x10000) {
-            if (cell < 0x100) {
-              bytes[at] = 0xcc;
-              bytes[at + 1] = cell;
-              at += 2;
-            } else {
-              bytes[at] = 0xcd;
-              bytes[at + 1] = cell >> 8;
-              bytes[at + 2] = cell;
-              at += 3;
-            }
+        } else if (low === cell) {
+          if (low < 0x80) {
+            bytes[at++] = low;
+          } else if (low < 0x100) {
+            bytes[at] = 0xcc;
+            bytes[at + 1] = low;
+            at += 2;
+          } else if (low < 0x10000) {
+            bytes[at] = 0xcd;
+            bytes[at + 1] = low >>> 8;
+            bytes[at + 2] = low;
+            at += 3;
           } else {
             bytes[at] = 0xce;
-            bytes[at + 1] = cell >> 24;
-            bytes[at + 2] = cell >> 16;
-            bytes[at + 3] = cell >> 8;
-            bytes[at + 4] = cell;
+            bytes[at + 1] = low >>> 24;
+            bytes[at + 2] = low >>> 16;
+            bytes[at + 3] = low >>> 8;
+            bytes[at + 4] = low;
             at += 5;
           }
         } else if (cell > 0 && cell <= Number.MAX_SAFE_INTEGER && Math.floor(cell) === cell) {
-          bytes[at] = 0xcf;
           const high = (cell / TWO_32) >>> 0;
-          view.setUint32(at + 1, high);
-          view.setUint32(at + 5, cell - high * TWO_32);
+          bytes[at] = 0xcf;
+          bytes[at + 1] = high >>> 24;
+          bytes[at + 2] = high >>> 16;
+          bytes[at + 3] = high >>> 8;
+          bytes[at + 4] = high;
+          bytes[at + 5] = low >>> 24;
+          bytes[at + 6] = low >>> 16;
+          bytes[at + 7] = low >>> 8;
+          bytes[at + 8] = low;
           at += 9;
         } else {
           this.#length = at;
@@ -97,26 +103,30 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
         }
       } else {
         this.#length = at;
-        if (typeof cell === "string") this.#cellText(cell, before?.[i]);
+        if (typeof cell === "string") this.#cellText(cell, row, i);
         else if (cell === before?.[i]) this.nil();
         else if (typeof cell === "bigint") this.bigint(cell);
         else this.boolean(cell);
         // What may be long makes its own room, and the room for what follows is made anew.
         this.#reserve((count - i) * 9);
         bytes = this.#bytes;
-        view = this.#view;
         at = this.#length;
       }
     }
     this.#length = at;
   }
 
-  #cellText(text: string, before: ParamCell | undefined): void {
+  #cellText(text: string, row: RowBefore | undefined, position: number): void {
+    if (row === undefined) {
+      this.string(text);
+      return;
+    }
+    const before = row.cells[position];
     if (typeof before === "string" && before === text) {
       this.nil();
       return;
     }
-    const shared = before === undefined ? 0 : sharedStart(text, before);
+    const shared = row.sharedStart(text, position);
     if (shared === 0) {
       this.string(text);
     } else {
@@ -389,16 +399,20 @@ export class MsgpackReader implements WireReader {
       } else if (head === 0xce && type === ParamType.ullong && at + 5 <= end) {
         cells[i] = view.getUint32(at + 1);
         this.#at = at + 5;
+      } else if (head === 0x92 && type === ParamType.string) {
+        this.#at = at + 1;
+        const shared = this.#item(0);
+        cells[i] = goOn(before?.[i], shared, this.#item(0));
       } else {
-        cells[i] = this.#cell(type, before?.[i]);
+        cells[i] = this.#cell(type);
       }
     }
     return cells;
   }
 
   /** A value of a declared type; throws when it is none. */
-  #cell(type: number, before: ParamCell | undefined): ParamCell {
-    const value = this.#item(type === ParamType.string ? 1 : 0);
+  #cell(type: number): ParamCell {
+    const value = this.#item(0);
     switch (type) {
       case ParamType.int:
         if (typeof value === "number" && (value | 0) === value) return value;
@@ -424,7 +438,6 @@ export class MsgpackReader implements WireReader {
         break;
       case ParamType.string:
         if (typeof value === "string") return value;
-        if (Array.isArray(value) && value.length === 2) return goOn(before, value[0], value[1]);
         break;
     }
     throw malformed("a value is not of its declared type");

@@ -1,9 +1,10 @@
 import { groupBit } from "../model/group.ts";
-import type { ParamCell, Schema } from "../model/params.ts";
+import type { Schema } from "../model/params.ts";
 import { type DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES } from "../model/record.ts";
 import type { WireWriter } from "./encoding.ts";
 import { errorToWire } from "./error-map.ts";
 import { MessageType, ROW_HEAD } from "./protocol.ts";
+import { RowBefore } from "./repetition.ts";
 
 /** A frame refers to no more schemas, and to no more keys of them, so that its schemas fit the window together. */
 const MAX_SCHEMAS = 512;
@@ -29,10 +30,8 @@ export class RecordsFrame<Message> {
   #rows = 0;
   #nextIndex = 0;
   #keys = 0;
-  #lastSchema: Schema | undefined;
-  #lastCells: readonly ParamCell[] = [];
-  /** The schemas that the rows refer to, each with the cells of its latest row. */
-  #latest = new Map<Schema, readonly ParamCell[]>();
+  /** The schemas that the rows refer to, each with its latest row. */
+  #latest = new Map<Schema, RowBefore>();
 
   /**
    * @param id the sweep
@@ -93,7 +92,6 @@ export class RecordsFrame<Message> {
     this.#rows = 0;
     this.#nextIndex = 0;
     this.#keys = 0;
-    this.#lastSchema = undefined;
     this.#latest = new Map();
     return this.#writer.take();
   }
@@ -114,15 +112,14 @@ export class RecordsFrame<Message> {
     if (status === "ok") writer.number(0);
     else this.#status(record);
 
-    const before = schema === this.#lastSchema ? this.#lastCells : this.#latest.get(schema);
+    const before = this.#latest.get(schema);
     writer.cells(cells, before);
-    if (before === undefined) this.#keys += schema.keys.length;
-    if (schema !== this.#lastSchema) {
-      if (this.#lastSchema !== undefined) this.#latest.set(this.#lastSchema, this.#lastCells);
-      this.#latest.set(schema, cells);
-      this.#lastSchema = schema;
+    if (before === undefined) {
+      this.#latest.set(schema, new RowBefore(cells));
+      this.#keys += schema.keys.length;
+    } else {
+      before.cells = cells;
     }
-    this.#lastCells = cells;
     this.#nextIndex = record.index + 1;
   }
 

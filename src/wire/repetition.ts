@@ -10,17 +10,37 @@ import { malformed } from "./encoding.ts";
 /** A shorter beginning is not worth saying that it is shared. */
 const MIN_SHARED = 8;
 
-/** How many characters of `before` a text takes; 0 where that is not worth it. */
-export function sharedStart(text: string, before: ParamCell | undefined): number {
-  if (typeof before !== "string") return 0;
-  const most = Math.min(text.length, before.length);
-  let shared = 0;
-  for (; shared < most; shared++) {
-    const code = text.charCodeAt(shared);
-    // Of characters beyond ASCII, languages count differently many.
-    if (code !== before.charCodeAt(shared) || code > 0x7f) break;
+/** A row as the rows after it refer to it. */
+export class RowBefore {
+  /** Its values. */
+  cells: readonly ParamCell[];
+  /** With what a string begins, where it shared that with the one before it: the next one mostly shares it, too. */
+  readonly #starts: (string | undefined)[] = [];
+
+  constructor(cells: readonly ParamCell[]) {
+    this.cells = cells;
   }
-  return shared < MIN_SHARED ? 0 : shared;
+
+  /**
+   * How many characters a text takes of the one at this position; 0 where that is not worth it. One comparison with the
+   * beginning that was shared last, then character by character: comparing all of a path so costs twice as much.
+   */
+  sharedStart(text: string, position: number): number {
+    const before = this.cells[position];
+    if (typeof before !== "string") return 0;
+    const start = this.#starts[position];
+    const most = Math.min(text.length, before.length);
+    let shared = 0;
+    if (start !== undefined && text.slice(0, start.length) === start) shared = start.length;
+    for (; shared < most; shared++) {
+      const code = text.charCodeAt(shared);
+      // Of characters beyond ASCII, languages count differently many.
+      if (code !== before.charCodeAt(shared) || code > 0x7f) break;
+    }
+    const worthwhile = shared >= MIN_SHARED;
+    if (shared !== start?.length) this.#starts[position] = worthwhile ? text.slice(0, shared) : undefined;
+    return worthwhile ? shared : 0;
+  }
 }
 
 /** The text that takes so many characters of `before` and goes on with the rest. */

@@ -34,8 +34,15 @@ export function writeUtf8(text: string, bytes: Uint8Array, offset: number): numb
   return encoder.encodeInto(text, bytes.subarray(offset)).written;
 }
 
+/** A text of at most so many bytes is put together from its characters: a native call costs as much as five of them. */
+const SHORT = 12;
+
 /** The text of bytes; what is not UTF-8 becomes U+FFFD. */
 export function readUtf8(bytes: Uint8Array, start: number, end: number): string {
+  if (end - start <= SHORT) {
+    const text = readShortAscii(bytes, start, end);
+    if (text !== undefined) return text;
+  }
   if (native !== undefined) return native.utf8Slice.call(bytes, start, end);
   if (end - start < 32) {
     let text = "";
@@ -47,6 +54,22 @@ export function readUtf8(bytes: Uint8Array, start: number, end: number): string 
     return text;
   }
   return decoder.decode(bytes.subarray(start, end));
+}
+
+/** The text of bytes that are all ASCII; undefined if one is not. Four at a time: each call makes a string. */
+function readShortAscii(bytes: Uint8Array, start: number, end: number): string | undefined {
+  let text = "";
+  let at = start;
+  for (; at + 4 <= end; at += 4) {
+    const [a, b, c, d] = [bytes[at]!, bytes[at + 1]!, bytes[at + 2]!, bytes[at + 3]!];
+    if ((a | b | c | d) > 0x7f) return undefined;
+    text += String.fromCharCode(a, b, c, d);
+  }
+  for (; at < end; at++) {
+    if (bytes[at]! > 0x7f) return undefined;
+    text += String.fromCharCode(bytes[at]!);
+  }
+  return text;
 }
 
 /** How many bytes a message has: its own, or those of its text in UTF-8. */

@@ -15,9 +15,6 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [8, "invalid-argument"],
 ]);
 
-/** libvirt's numbers for the errors that a sweep tells apart. */
-export const LibvirtError = { noSupport: 3, invalidArgument: 8, argumentUnsupported: 74 } as const;
-
 /** The error in an ERROR reply (remote_error), with libvirt's own message, code and domain. */
 export function readRemoteError(reader: XdrReader): VirstreamError {
   const code = reader.int();
@@ -31,4 +28,21 @@ export function readRemoteError(reader: XdrReader): VirstreamError {
       libvirt: { code, domain },
     },
   );
+}
+
+/**
+ * Whether what the daemon refuses is a statistics request as such, so that it would refuse it for every domain.
+ *
+ * @param accepted whether it accepted the same request for another domain
+ */
+export function refusesRequest(error: VirstreamError, accepted: boolean): boolean {
+  switch (error.libvirt?.code) {
+    case 3: // The driver has no statistics call.
+    case 74: // A group that is to be enforced is not supported.
+      return true;
+    case 8: // Flags that the driver does not know; unless they were fine a moment ago.
+      return !accepted;
+    default:
+      return false;
+  }
 }

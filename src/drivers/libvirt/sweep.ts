@@ -1,16 +1,17 @@
 import { VirstreamError } from "../../model/error.ts";
-import { ALL_GROUPS, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import { FILTER_MASK, type Query } from "../../model/query.ts";
+import type { Query } from "../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../model/record.ts";
 import type { SweepContext } from "../driver.ts";
 import { RecordQueue } from "../record-queue.ts";
-import type { Admission, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
+import type { Admission, Booking, Grantee, Line, Ticket } from "./admission.ts";
+import { Alarm } from "./alarm.ts";
 import type { Listings } from "./listings.ts";
 import { Patience } from "./patience.ts";
-import { PROCEDURES, type Procedure, type StatsArgs } from "./procedures.ts";
+import { type Plan, planOf } from "./plan.ts";
+import { PROCEDURES, type Procedure } from "./procedures.ts";
 import type { RemoteDomain } from "./remote-domain.ts";
-import { LibvirtError } from "./remote-error.ts";
+import { refusesRequest } from "./remote-error.ts";
 import type { DomainStats, StatsReply } from "./stats-reply.ts";
 import { lateError, NIL_UUID, Task } from "./task.ts";
 
@@ -64,12 +65,8 @@ export class Sweep implements Grantee {
   readonly #line: Line;
   readonly #patience: Patience;
   readonly #onAbort = () => this.#finish();
-  /** Whether the query as such needs no monitor. */
-  readonly #kind: CallKind;
-  /** What a domain is asked first, and what a late one is asked to rescue its record; no groups: nothing. */
-  readonly #asked: Omit<StatsArgs, "uuids">;
-  readonly #rescued: Omit<StatsArgs, "uuids">;
-  readonly #missing: ReturnType<typeof groupNames>;
+  readonly #plan: Plan;
+  readonly #alarm = new Alarm(() => this.#check());
 
   readonly #tasks: Task[] = [];
   readonly #flying = new Set<Task>();
@@ -88,22 +85,12 @@ export class Sweep implements Grantee {
   #anyAnswer = false;
   #failure: VirstreamError | undefined;
   #done = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
 
   constructor(host: SweepHost, query: Query, context: SweepContext) {
     this.#host = host;
     this.#query = query;
     this.#context = context;
-    const { groups, flags } = query;
-    // A group that is not asked for by bit is asked for with all the others, monitor and all.
-    this.#kind = groups !== 0 && (groups & ~MONITOR_FREE_GROUPS) === 0 ? "free" : "monitor";
-    // A listed domain was chosen already; when it changes its state meanwhile, its record still has to come.
-    const asked = query.domains === undefined ? (flags & ~FILTER_MASK) >>> 0 : flags;
-    const rescued = this.#kind === "free" ? 0 : (groups || ALL_GROUPS) & MONITOR_FREE_GROUPS;
-    this.#asked = { groups, flags: asked };
-    this.#rescued = { groups: rescued, flags: asked & FILTER_MASK };
-    this.#missing = groupNames(((groups || ALL_GROUPS) & ~MONITOR_FREE_GROUPS) >>> 0);
+    this.#plan = planOf(query);
     this.#line = host.admission.join(this);
     this.#patience = new Patience(query.deadlineMs, performance.now());
   }
@@ -148,15 +135,15 @@ export class Sweep implements Grantee {
     task.askedAt = now;
     switch (task.stage) {
       case "list":
-        this.#send(task, booking, PROCEDURES.listDomains, this.#query.flags & FILTER_MASK, this.#listed);
+        this.#send(task, booking, PROCEDURES.listDomains, this.#plan.filter, this.#listed);
         break;
       case "lookup":
         this.#send(task, booking, PROCEDURES.lookupByName, task.name, this.#found);
         break;
       case "ask":
       case "rescue": {
-        const what = task.stage === "ask" ? this.#asked : this.#rescued;
-        this.#send(task, booking, PROCEDURES.stats, { uuids: [task.uuid], ...what }, this.#answered);
+        const ask = (task.stage === "rescue" && this.#plan.rescue) || this.#plan.first;
+        this.#send(task, booking, PROCEDURES.stats, { uuids: [task.uuid], ...ask }, this.#answered);
         break;
       }
       case "verify":
@@ -202,14 +189,14 @@ export class Sweep implements Grantee {
   }
 
   #listed(_: Task, domains: readonly RemoteDomain[]): void {
-    this.#host.listings.remember(this.#query.flags & FILTER_MASK, domains);
+    this.#host.listings.remember(this.#plan.filter, domains);
     this.#begin(domains);
   }
 
   /** Gives up waiting for the listing, if there is an earlier one. */
   #recall(): void {
     this.#recallAt = Number.POSITIVE_INFINITY;
-    const domains = this.#host.listings.recall(this.#query.flags & FILTER_MASK);
+    const domains = this.#host.listings.recall(this.#plan.filter);
     if (domains === undefined) return;
     if (this.#listing.waiting) this.#patience.left("lane");
     this.#line.cancel(this.#listing);
@@ -223,7 +210,7 @@ export class Sweep implements Grantee {
     this.#patience.begin(performance.now(), domains.length);
     this.#context.expect(domains.length);
     for (const { uuid, name, id } of domains) {
-      this.#tasks.push(new Task(this.#tasks.length, "ask", this.#kind, uuid, name, id));
+      this.#tasks.push(new Task(this.#tasks.length, "ask", this.#plan.kind, uuid, name, id));
     }
     this.#left = domains.length;
     this.#enter(this.#tasks);
@@ -235,7 +222,7 @@ export class Sweep implements Grantee {
     for (const selector of selectors) {
       const index = this.#tasks.length;
       if ("uuid" in selector) {
-        const task = new Task(index, "ask", this.#kind, selector.uuid, "");
+        const task = new Task(index, "ask", this.#plan.kind, selector.uuid, "");
         this.#tasks.push(task);
         this.#named.set(selector.uuid, task);
       } else {
@@ -259,7 +246,7 @@ export class Sweep implements Grantee {
       task.uuid = domain.uuid;
       task.id = domain.id;
       task.stage = "ask";
-      task.kind = this.#kind;
+      task.kind = this.#plan.kind;
       this.#enter([task]);
     }
     this.#looked();
@@ -277,12 +264,12 @@ export class Sweep implements Grantee {
   /** Lets domains into the line; those that have a frozen call out already do not get as far. */
   #enter(tasks: readonly Task[]): void {
     const { admission } = this.#host;
-    const idle = admission.inFlight(this.#kind) === 0;
-    const late = idle ? [] : tasks.filter((task) => admission.isQuarantined(task.uuid, this.#kind));
+    const idle = admission.inFlight(this.#plan.kind) === 0;
+    const late = idle ? [] : tasks.filter((task) => admission.isQuarantined(task.uuid, this.#plan.kind));
     for (const task of late) this.#late(task, "quarantined");
     const asking = late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks;
-    if (this.#kind === "monitor" && asking.length > admission.slots) this.#host.crowded();
-    if (this.#kind === "monitor" && asking.length > VANGUARD && idle) {
+    if (this.#plan.kind === "monitor" && asking.length > admission.slots) this.#host.crowded();
+    if (this.#plan.kind === "monitor" && asking.length > VANGUARD && idle) {
       this.#rest = asking.slice(VANGUARD);
       this.#restAt = performance.now() + VANGUARD_MS;
       this.#wait(asking.slice(0, VANGUARD));
@@ -323,7 +310,7 @@ export class Sweep implements Grantee {
     task.name = domain.name;
     task.id = domain.id;
     if (task.stage === "rescue") {
-      this.#push(task, "partial", { params, reason: task.reason, missing: this.#missing });
+      this.#push(task, "partial", { params, reason: task.reason, missing: this.#plan.missing });
     } else {
       // The daemon leaves groups out, and does not say so, when the domain's job could not be had. Telling such an answer
       // by what is missing from it belongs here.
@@ -335,7 +322,7 @@ export class Sweep implements Grantee {
   #verified(task: Task, domain: RemoteDomain): void {
     task.name = domain.name;
     task.id = domain.id;
-    if (this.#query.domains !== undefined && (this.#query.flags & FILTER_MASK) !== 0) {
+    if (this.#query.domains !== undefined && this.#plan.filter !== 0) {
       this.#drop(task);
       this.#finishIfDone();
     } else {
@@ -347,27 +334,13 @@ export class Sweep implements Grantee {
   #refused(task: Task, error: VirstreamError): void {
     if (error.libvirt === undefined) {
       this.lose(error);
-    } else if (task.stage === "list" || (task.stage === "ask" && this.#concernsRequest(error))) {
+    } else if (task.stage === "list" || (task.stage === "ask" && refusesRequest(error, this.#anyAnswer))) {
       this.#finish(error);
     } else if (error.code === "unknown-domain") {
       const known = task.stage !== "lookup" && (this.#query.domains === undefined || task.name !== "");
       this.#push(task, "gone", known ? {} : { reason: "unknown", error });
     } else {
       this.#fail(task, error.code === "denied" ? "denied" : "error", error);
-    }
-  }
-
-  /** Whether what the daemon refuses is the request as such, so that it would refuse it for every domain. */
-  #concernsRequest(error: VirstreamError): boolean {
-    switch (error.libvirt?.code) {
-      case LibvirtError.noSupport:
-      case LibvirtError.argumentUnsupported:
-        return true;
-      case LibvirtError.invalidArgument:
-        // Flags that the driver does not know; unless they were fine for another domain a moment ago.
-        return !this.#anyAnswer;
-      default:
-        return false;
     }
   }
 
@@ -378,7 +351,7 @@ export class Sweep implements Grantee {
     task.attempt++;
     this.#flying.delete(task);
     const { admission } = this.#host;
-    if (task.stage === "ask" && this.#rescued.groups !== 0 && !admission.isQuarantined(task.uuid, "free")) {
+    if (task.stage === "ask" && this.#plan.rescue !== undefined && !admission.isQuarantined(task.uuid, "free")) {
       task.stage = "rescue";
       task.kind = "free";
       this.#wait([task]);
@@ -390,8 +363,6 @@ export class Sweep implements Grantee {
   }
 
   #check(): void {
-    this.#timer = undefined;
-    this.#timerAt = Number.POSITIVE_INFINITY;
     const now = performance.now();
     if (this.#recallAt <= now) this.#recall();
     if (this.#restAt <= now) this.#follow();
@@ -420,16 +391,13 @@ export class Sweep implements Grantee {
     return this.#host.admission.exhaustedAt;
   }
 
-  /** One timer for all that may become due; it is set anew only to make it earlier. */
+  /** Sees to it that whatever becomes due next is noticed. */
   #arm(): void {
     if (this.#done) return;
     let at = Math.min(this.#recallAt, this.#restAt, this.#exhaustedAt());
     for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
     for (const task of this.#flying) at = Math.min(at, task.dueAt);
-    if (at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#check(), Math.max(0, Math.ceil(at - performance.now())));
+    this.#alarm.by(at);
   }
 
   // ---- records
@@ -463,8 +431,7 @@ export class Sweep implements Grantee {
   }
 
   #fail(task: Task, reason: RecordReason, error: VirstreamError): void {
-    const missing = groupNames(this.#query.groups || ALL_GROUPS);
-    this.#push(task, "failed", { reason, missing, error });
+    this.#push(task, "failed", { reason, missing: this.#plan.groups, error });
   }
 
   /** Leaves a domain without a record: it does not pass the filters, or was named twice. */
@@ -488,7 +455,7 @@ export class Sweep implements Grantee {
   #finish(error?: VirstreamError): void {
     if (this.#done) return;
     this.#done = true;
-    clearTimeout(this.#timer);
+    this.#alarm.clear();
     this.#line.close();
     this.#flying.clear();
     this.#context.signal.removeEventListener("abort", this.#onAbort);

@@ -259,7 +259,7 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
     await using own = await LibvirtDriver.open(lab.libvirtd.uri);
     lab.chained.freeze();
     try {
-      const collected = await collect(own, { deadlineMs: 700 });
+      const collected = await collect(own, { deadlineMs: 1_500 });
       expect(statuses(collected)).toEqual({
         rich: "ok",
         chained: "partial timeout",
@@ -268,19 +268,19 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
         "shut-off": "ok",
       });
       const late = collected.times.get("chained")!;
-      expect(late).toBeGreaterThanOrEqual(695);
-      expect(late).toBeLessThan(1_000);
-      for (const [name, at] of collected.times) if (name !== "chained") expect(at, name).toBeLessThan(400);
+      expect(late).toBeGreaterThanOrEqual(1_495);
+      expect(late).toBeLessThan(2_000);
+      for (const [name, at] of collected.times) if (name !== "chained") expect(at, name).toBeLessThan(1_000);
       const partial = collected.records.find(({ domain }) => domain.name === "chained")!;
       expect(partial.state).toEqual({ state: "paused", reason: "user" });
       expect(partial.missing).toContain("block");
       expect(partial.params.has("block.count")).toBe(false);
 
-      const next = await collect(own, { deadlineMs: 700 });
+      const next = await collect(own);
       expect(statuses(next).chained).toBe("partial quarantined");
-      expect(Math.max(...next.times.values())).toBeLessThan(400);
+      expect(Math.max(...next.times.values())).toBeLessThan(1_000);
 
-      const cheap = await collect(own, { groups: ["state"], deadlineMs: 700 });
+      const cheap = await collect(own, { groups: ["state"] });
       expect(Object.values(statuses(cheap))).toEqual(Array(5).fill("ok"));
     } finally {
       lab.chained.thaw();
@@ -296,7 +296,7 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
       const collected = await collect(own, { deadlineMs: 500 });
       expect(collected.records.filter(({ status }) => status === "partial")).toHaveLength(4);
       expect(statuses(collected)["shut-off"]).toMatch(/^ok|^partial busy/);
-      expect(Math.max(...collected.times.values())).toBeLessThan(900);
+      expect(Math.max(...collected.times.values())).toBeLessThan(1_500);
     } finally {
       for (const guest of frozen) guest.thaw();
     }
@@ -318,7 +318,7 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
       const collected = await collect(own, {}, abort.signal);
       expect(collected.error).toBeUndefined();
       expect(collected.records.map(({ domain }) => domain.name)).not.toContain("chained");
-      expect(performance.now() - start).toBeLessThan(400);
+      expect(performance.now() - start).toBeLessThan(1_000);
       await own.close();
       await own.close();
     } finally {
@@ -374,8 +374,8 @@ describeWith(labRequirements, "The libvirt driver, while a frozen guest is being
     await new Promise((resolve) => setTimeout(resolve, 300));
     const during = await collect(driver, { deadlineMs: 500 });
     expect(statuses(during)).toEqual({ frozen: "failed timeout", one: "ok", two: "ok" });
-    expect(during.times.get("one")).toBeLessThan(600);
-    expect(during.times.get("frozen")).toBeLessThan(1_500);
+    expect(during.times.get("one")).toBeLessThan(900);
+    expect(during.times.get("frozen")).toBeLessThan(2_000);
     const again = await collect(driver, { deadlineMs: 500 });
     expect(statuses(again)).toEqual({ frozen: "failed quarantined", one: "ok", two: "ok" });
     await guest.kill();
@@ -450,7 +450,7 @@ describe("Opening the libvirt driver", () => {
       await expect(LibvirtDriver.open(daemon.uri(), { connectTimeoutMs: 100 })).rejects.toMatchObject({
         code: "connect-timeout",
       });
-      expect(performance.now() - start).toBeLessThan(500);
+      expect(performance.now() - start).toBeLessThan(1_000);
       await vi.waitFor(() => expect(daemon.open).toBe(0));
     }
   });
