@@ -47,6 +47,9 @@ export function writeUuid(text: string, bytes: Uint8Array, offset: number): bool
   return true;
 }
 
+/** The uuid of a domain that was asked for by a name that nobody has. */
+export const NIL_UUID = "00000000-0000-0000-0000-000000000000";
+
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 
 /** A uuid in lower case with its dashes, or undefined if the text is none. */

@@ -2,7 +2,6 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
-import { registerDriver } from "../registry.ts";
 import { Admission } from "./admission.ts";
 import { type HypervisorFacts, openHypervisor } from "./handshake.ts";
 import { Listings } from "./listings.ts";
@@ -27,11 +26,6 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
   ...(driver === "test" ? [] : [driver]),
   ...TRANSPORTS.map((transport) => `${driver}+${transport}`),
 ]);
-
-/** Makes `connect()` open libvirt's URIs. */
-export function registerLibvirt(): void {
-  for (const scheme of LIBVIRT_SCHEMES) registerDriver(scheme, openLibvirt);
-}
 
 /**
  * Opens a connection to a libvirt daemon, always read-only.

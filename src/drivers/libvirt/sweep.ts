@@ -2,6 +2,7 @@ import { VirstreamError } from "../../model/error.ts";
 import { TypedParams } from "../../model/params.ts";
 import type { Query } from "../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../model/record.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
 import type { SweepContext } from "../driver.ts";
 import { RecordQueue } from "../record-queue.ts";
 import type { Admission, Booking, Grantee, Line, Ticket } from "./admission.ts";
@@ -13,7 +14,7 @@ import { PROCEDURES, type Procedure } from "./procedures.ts";
 import type { RemoteDomain } from "./remote-domain.ts";
 import { refusesRequest } from "./remote-error.ts";
 import type { DomainStats, StatsReply } from "./stats-reply.ts";
-import { lateError, NIL_UUID, Task } from "./task.ts";
+import { lateError, Task } from "./task.ts";
 
 /** What a sweep needs of its driver. */
 export interface SweepHost {

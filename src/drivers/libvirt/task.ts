@@ -3,9 +3,6 @@ import type { RecordReason } from "../../model/record.ts";
 import type { CallKind, Ticket } from "./admission.ts";
 import type { Turn } from "./patience.ts";
 
-/** The uuid of a domain that was asked for by a name that nobody has. */
-export const NIL_UUID = "00000000-0000-0000-0000-000000000000";
-
 /**
  * Where a domain stands. `list`: (not a domain) the listing is out. `lookup`: its name is being looked up. `ask`: its
  * statistics are wanted. `rescue`: it is late, what needs no monitor is wanted. `verify`: the daemon left it out of an

@@ -1,7 +1,6 @@
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Driver, OpenDriver, SweepContext } from "../driver.ts";
-import { registerDriver } from "../registry.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { SimulatedHost } from "./host.ts";
 import { parseSimulatedUri } from "./parameters.ts";
@@ -79,8 +78,3 @@ export const openSimulated: OpenDriver = async (uri, options) => {
   options.signal?.throwIfAborted();
   return new SimulatedDriver(uri);
 };
-
-/** Makes `connect("test:///default")` open the embedded host. */
-export function registerSimulated(): void {
-  registerDriver("test", openSimulated);
-}

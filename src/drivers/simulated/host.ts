@@ -4,6 +4,7 @@ import { type ParamCell, TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
 import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { Extension } from "./extension.ts";
 import { type Fault, FaultBook, isAbsent } from "./fault.ts";
@@ -95,7 +96,7 @@ export class SimulatedHost {
   unknownDomain(selector: DomainSelector): Domain {
     return "uuid" in selector
       ? new Domain(selector.uuid, "", -1, this.options.host, this.#owner)
-      : new Domain("00000000-0000-0000-0000-000000000000", selector.name, -1, this.options.host, this.#owner);
+      : new Domain(NIL_UUID, selector.name, -1, this.options.host, this.#owner);
   }
 
   /**

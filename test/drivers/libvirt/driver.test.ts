@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt, registerLibvirt } from "../../../src/drivers/libvirt/driver.ts";
+import "../../../src/drivers/builtin.ts";
+import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/drivers/libvirt/driver.ts";
 import { PROCEDURES } from "../../../src/drivers/libvirt/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc-client.ts";
 import { openTransport } from "../../../src/drivers/libvirt/transport.ts";
@@ -490,7 +491,6 @@ describe("Opening the libvirt driver", () => {
       ]),
     );
     expect(LIBVIRT_SCHEMES).not.toContain("test");
-    registerLibvirt();
     await using daemon = await FakeDaemon.start();
     const driver = await openDriver(daemon.uri("qemu+unix:///system"));
     expect(driver.hypervisor).toBe("qemu");

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openDriver } from "../../../src/drivers/registry.ts";
-import { openSimulated, registerSimulated } from "../../../src/drivers/simulated/driver.ts";
+import "../../../src/drivers/builtin.ts";
+import { openSimulated } from "../../../src/drivers/simulated/driver.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 
@@ -87,8 +88,7 @@ describe("the URI of the embedded host", () => {
     expect(error).toMatchObject({ code: "invalid-uri", message: expect.stringMatching(hint) });
   });
 
-  it("is opened by its scheme once the driver is registered", async () => {
-    registerSimulated();
+  it("is opened by its scheme", async () => {
     const driver = await openDriver("test:///default?host=lab-1");
     expect(driver).toMatchObject({ uri: "test:///default?host=lab-1", hypervisor: "test", host: "lab-1" });
     await driver.close();
