@@ -3,7 +3,7 @@ import { Coalescer } from "../src/wire/coalescer.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../src/wire/message-encoder.ts";
 import type { Subprotocol } from "../src/wire/protocol.ts";
-import { answerCalls, cpuMicros } from "./process.ts";
+import { answerCalls, cpuMicros } from "./calls.ts";
 import { plainRecord, simulatedRecords } from "./records.ts";
 
 /** How a record becomes bytes. */

@@ -1,6 +1,6 @@
 import { Stream } from "../src/client/stream.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
-import { answerCalls, cpuMicros } from "./process.ts";
+import { answerCalls, cpuMicros } from "./calls.ts";
 import { simulatedRecords } from "./records.ts";
 import { inChunks } from "./wire-source.ts";
 

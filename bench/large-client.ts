@@ -7,7 +7,7 @@ import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
-import { answerCalls, peakMemory } from "./process.ts";
+import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
 /** Ways to take a large sweep: two that let go of each record, one that collects, and the peer's single answer. */

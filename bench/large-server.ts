@@ -6,7 +6,7 @@ import { registerDriver } from "../src/drivers/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { serve } from "../src/server/server.ts";
 import { MessageEncoder } from "../src/wire/message-encoder.ts";
-import { answerCalls, peakMemory } from "./process.ts";
+import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS, SHAPE } from "./records.ts";
 
 registerDriver("test", openSimulated);

@@ -9,7 +9,7 @@ const LARGE = 100_000;
 const HUGE = 1_000_000;
 
 /**
- * V8 lets the space for young objects grow to 48 MiB as long as anything at all survives in it, whatever there is to
+ * V8 lets the space for young objects grow to 32 MiB as long as anything at all survives in it, whatever there is to
  * store. With this flag a process shows what it needs.
  */
 const SMALL_YOUNG_SPACE = ["--max-semi-space-size=4"];

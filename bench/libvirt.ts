@@ -19,6 +19,8 @@ export interface BenchRow {
 
 const GUESTS = 40;
 const ROUNDS = 15;
+/** Rounds before that, for both: libvirt asks QEMU once for the names of its statistics, Node compiles. */
+const WARM_UP = 15;
 
 /**
  * Measures a sweep of 40 QEMU guests on an open connection against libvirt's own bulk call (by its Python binding, on an
@@ -38,8 +40,7 @@ export async function benchLibvirt(): Promise<BenchRow[]> {
   const first: number[] = [];
   const total: number[] = [];
   const peer: number[] = [];
-  // Two rounds to warm up: libvirt asks QEMU for the names of its statistics once, Node compiles.
-  for (let round = -2; round < ROUNDS; round++) {
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
     const theirs = async () => {
       const took = await bulk.call();
       if (round >= 0) peer.push(took);
@@ -89,7 +90,7 @@ for line in sys.stdin:
 `;
 
 /** A Python process with an open connection, which makes one bulk call per line and says how long it took. */
-export class BulkCaller implements AsyncDisposable {
+class BulkCaller implements AsyncDisposable {
   readonly #child;
   readonly #lines;
 

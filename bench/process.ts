@@ -1,19 +1,16 @@
-import { type ChildProcess, fork } from "node:child_process";
+import { type ChildProcess, execFile, fork } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { basename } from "node:path";
+import { copyFile, mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
-
-/** What a process does for a benchmark, by name; arguments and results travel as JSON. */
-export type Calls = Record<string, (argument: never) => Promise<unknown>>;
+import { promisify } from "node:util";
+import type { Calls } from "./calls.ts";
 
 type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
 
-/** Where the compiled processes go: inside the package, so that they find its dependencies. */
+/** Where the compiled processes go, see tsconfig.build.json: inside the package, so that they find its dependencies. */
 const OUT = new URL("../node_modules/.cache/virstream-bench/", import.meta.url);
 
-const compiled = new Map<string, Promise<string>>();
+let compiled: Promise<void> | undefined;
 
 /**
  * A process that runs one file of this directory and answers calls. Always a fresh one: what a contender compiled,
@@ -37,13 +34,11 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     file: string,
     flags: readonly string[] = [],
   ): Promise<BenchProcess<Offered>> {
-    let script = compiled.get(file);
-    if (script === undefined) {
-      script = compile(file);
-      compiled.set(file, script);
-    }
+    compiled ??= compile();
+    await compiled;
+    const script = fileURLToPath(new URL(`bench/${file.replace(/\.ts$/, ".js")}`, OUT));
     const execArgv = [...flags, ...(process.env["BENCH_NODE_FLAGS"]?.split(" ") ?? [])];
-    return new BenchProcess<Offered>(fork(await script, { execArgv }));
+    return new BenchProcess<Offered>(fork(script, { execArgv }));
   }
 
   /** Makes a call and waits for its result; one at a time. */
@@ -71,46 +66,11 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   }
 }
 
-/** In a process: answers the calls of its parent, until the parent is done with it. */
-export function answerCalls(calls: Calls): void {
-  process.on("message", async ({ name, argument }: { name: string; argument: unknown }) => {
-    try {
-      const result = await calls[name]!(argument as never);
-      process.send!({ result });
-    } catch (error) {
-      process.send!({ error: error instanceof Error ? error.stack : String(error) });
-    }
-  });
-  process.on("disconnect", () => process.exit());
-}
-
-/** CPU time, user and system, of this process so far, in µs. */
-export function cpuMicros(): number {
-  const { user, system } = process.cpuUsage();
-  return user + system;
-}
-
-/**
- * The most memory that this process ever had resident, in MiB. Not `resourceUsage().maxRSS` on Linux: that one begins
- * with what the parent had when it forked.
- */
-export function peakMemory(): number {
-  if (process.platform !== "linux") return process.resourceUsage().maxRSS / 1024;
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]) / 1024;
-}
-
-async function compile(file: string): Promise<string> {
-  const outfile = fileURLToPath(new URL(`${basename(file, ".ts")}.js`, OUT));
-  await build({
-    entryPoints: [fileURLToPath(new URL(file, import.meta.url))],
-    outfile,
-    bundle: true,
-    packages: "external",
-    platform: "node",
-    format: "esm",
-    target: "es2023",
-    sourcemap: true,
-    logLevel: "warning",
-  });
-  return outfile;
+/** By the compiler that makes the package, so that what is measured is what is shipped. */
+async function compile(): Promise<void> {
+  const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+  await mkdir(OUT, { recursive: true });
+  await copyFile(path("../package.json"), new URL("package.json", OUT));
+  const arguments_ = [path("../node_modules/typescript/bin/tsc"), "-p", path("tsconfig.build.json")];
+  await promisify(execFile)(process.execPath, arguments_);
 }

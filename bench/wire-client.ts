@@ -2,7 +2,7 @@ import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/drivers/registry.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
-import { answerCalls, cpuMicros } from "./process.ts";
+import { answerCalls, cpuMicros } from "./calls.ts";
 import { connectGrpc } from "./wire-grpc.ts";
 import { connectJson } from "./wire-json.ts";
 import type { Transport } from "./wire-server.ts";

@@ -15,7 +15,7 @@ import { cycle, inChunks } from "./wire-source.ts";
 
 /**
  * How one sends this with gRPC when one cares: values without their keys, packed. So the peer has the same idea as we
- * have, and what is compared is everything else. (With a key and a oneof in each parameter it is eight times slower.)
+ * have, and what is compared is everything else.
  */
 const PROTO = `
 syntax = "proto3";
@@ -60,7 +60,7 @@ interface Chunk {
 /**
  * `loader`: as gRPC's documentation tells, by @grpc/proto-loader, with the cheapest options that give numbers.
  * `tuned`: the newest protobufjs, called directly, with its support for 64-bit integers beyond 2^53 switched off. That is
- * the fastest that can be had of grpc-js; it is wrong for large counters, and few would do it.
+ * the fastest that can be had of grpc-js; it rounds counters above 2^53, and few would do it.
  */
 export type GrpcCodec = "loader" | "tuned";
 

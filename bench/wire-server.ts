@@ -1,6 +1,6 @@
 import { Connection } from "../src/client/connection.ts";
 import { serve } from "../src/server/server.ts";
-import { answerCalls, cpuMicros } from "./process.ts";
+import { answerCalls, cpuMicros } from "./calls.ts";
 import { serveGrpc } from "./wire-grpc.ts";
 import { serveJson } from "./wire-json.ts";
 import { PreparedDriver, wireRecords } from "./wire-source.ts";

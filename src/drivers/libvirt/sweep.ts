@@ -173,13 +173,12 @@ export class Sweep implements Grantee {
       this.#patience.moved(turn, performance.now());
       act();
       if (turn === "slot") this.#follow();
-      this.#arm();
     };
     this.#host.call(procedure, args, booking.connection).then(
       (result) => settle(() => onAnswer.call(this, task, result)),
       (error) => settle(() => this.#refused(task, VirstreamError.from(error))),
     );
-    this.#arm();
+    this.#alarm.by(task.dueAt);
   }
 
   // ---- which domains
