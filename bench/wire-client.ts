@@ -21,7 +21,10 @@ const calls = {
         runSweep = await connectVirstream(port);
         break;
       case "grpc":
-        runSweep = connectGrpc(port, "loader");
+        runSweep = connectGrpc(port, "exact");
+        break;
+      case "grpc-number":
+        runSweep = connectGrpc(port, "number");
         break;
       case "grpc-tuned":
         runSweep = connectGrpc(port, "tuned");

@@ -6,7 +6,7 @@ import { serveJson } from "./wire-json.ts";
 import { PreparedDriver, wireRecords } from "./wire-source.ts";
 
 /** Ways to stream records from one process to another. */
-export type Transport = "virstream" | "grpc" | "grpc-tuned" | "json";
+export type Transport = "virstream" | "grpc" | "grpc-number" | "grpc-tuned" | "json";
 
 const driver = new PreparedDriver();
 
@@ -21,7 +21,9 @@ const calls = {
         return Number(new URL(server.url).port);
       }
       case "grpc":
-        return serveGrpc(records, "loader");
+        return serveGrpc(records, "exact");
+      case "grpc-number":
+        return serveGrpc(records, "number");
       case "grpc-tuned":
         return serveGrpc(records, "tuned");
       case "json":

@@ -1,10 +1,15 @@
 /**
  * A uuid's two forms: 36 characters of lower-case text, and 16 bytes on libvirt's and on our own wire. Both conversions
- * run once per record of a sweep, so they go through tables and a scratch buffer instead of string building.
+ * run once per record of a sweep, so they go through tables.
  */
 
-const HEX_DIGITS = new Uint8Array(16);
-for (let i = 0; i < 16; i++) HEX_DIGITS[i] = "0123456789abcdef".charCodeAt(i);
+/** The character codes of a byte's two digits. */
+const HIGH = new Uint8Array(256);
+const LOW = new Uint8Array(256);
+for (let byte = 0; byte < 256; byte++) {
+  HIGH[byte] = "0123456789abcdef".charCodeAt(byte >> 4);
+  LOW[byte] = "0123456789abcdef".charCodeAt(byte & 15);
+}
 
 const NIBBLES = new Int8Array(128).fill(-1);
 for (let i = 0; i < 16; i++) {
@@ -12,26 +17,22 @@ for (let i = 0; i < 16; i++) {
   NIBBLES["0123456789ABCDEF".charCodeAt(i)] = i;
 }
 
-/** Node makes text of bytes natively; browsers of character codes. */
-const native = (globalThis as { Buffer?: { prototype: { latin1Slice(start: number, end: number): string } } }).Buffer
-  ?.prototype;
-
 const DASH = 0x2d;
 /** Where each byte's first digit stands in the text. */
 const TEXT_OFFSETS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-const scratch = new Uint8Array(36).fill(DASH);
 
-/** The text of the 16 bytes at `offset`. */
+/** The text of the 16 bytes at `offset`. One call with 36 arguments: it costs a third less than a loop and a native call. */
 export function formatUuid(bytes: Uint8Array, offset: number): string {
-  for (let i = 0; i < 16; i++) {
-    const byte = bytes[offset + i]!;
-    const at = TEXT_OFFSETS[i]!;
-    scratch[at] = HEX_DIGITS[byte >> 4]!;
-    scratch[at + 1] = HEX_DIGITS[byte & 15]!;
-  }
-  return native === undefined
-    ? String.fromCharCode.apply(null, scratch as unknown as number[])
-    : native.latin1Slice.call(scratch, 0, 36);
+  const at = (i: number): number => bytes[offset + i]!;
+  // biome-ignore format: a row for each part between two dashes
+  return String.fromCharCode(
+    HIGH[at(0)]!, LOW[at(0)]!, HIGH[at(1)]!, LOW[at(1)]!, HIGH[at(2)]!, LOW[at(2)]!, HIGH[at(3)]!, LOW[at(3)]!, DASH,
+    HIGH[at(4)]!, LOW[at(4)]!, HIGH[at(5)]!, LOW[at(5)]!, DASH,
+    HIGH[at(6)]!, LOW[at(6)]!, HIGH[at(7)]!, LOW[at(7)]!, DASH,
+    HIGH[at(8)]!, LOW[at(8)]!, HIGH[at(9)]!, LOW[at(9)]!, DASH,
+    HIGH[at(10)]!, LOW[at(10)]!, HIGH[at(11)]!, LOW[at(11)]!, HIGH[at(12)]!, LOW[at(12)]!,
+    HIGH[at(13)]!, LOW[at(13)]!, HIGH[at(14)]!, LOW[at(14)]!, HIGH[at(15)]!, LOW[at(15)]!,
+  );
 }
 
 /** Writes the 16 bytes of a uuid in its text form to `offset`; false when the text is not of that form. */

@@ -40,7 +40,8 @@ export class JsonWriter implements WireWriter<string> {
   }
 
   cells(cells: readonly ParamCell[], before: RowBefore | undefined): void {
-    for (const [i, cell] of cells.entries()) {
+    for (let i = 0; i < cells.length; i++) {
+      const cell = cells[i]!;
       if (cell === before?.cells[i]) this.nil();
       else if (typeof cell === "number") this.number(cell);
       else if (typeof cell === "bigint") this.#item(`"${cell}"`);
@@ -158,7 +159,8 @@ export class JsonReader implements WireReader {
 
   cells(types: Uint8Array, before: readonly ParamCell[] | undefined): ParamCell[] {
     const cells: ParamCell[] = [];
-    for (const [i, type] of types.entries()) {
+    for (let i = 0; i < types.length; i++) {
+      const type = types[i]!;
       const value = this.#next();
       if (value === null) cells.push(repeated(before, i));
       else if (Array.isArray(value) && type === ParamType.string) cells.push(goOn(before?.[i], value[0], value[1]));
@@ -196,8 +198,11 @@ function cellOf(value: unknown, type: number): ParamCell {
       break;
     case ParamType.llong:
     case ParamType.ullong: {
-      if (typeof value !== "number" && !(typeof value === "string" && /^-?\d{1,20}$/.test(value))) break;
-      if (typeof value === "number" && !Number.isSafeInteger(value)) break;
+      if (typeof value === "number") {
+        if (Number.isSafeInteger(value) && (value >= 0 || type === ParamType.llong)) return value;
+        break;
+      }
+      if (typeof value !== "string" || !/^-?\d{1,20}$/.test(value)) break;
       const integer = BigInt(value);
       if (type === ParamType.llong ? BigInt.asIntN(64, integer) === integer : BigInt.asUintN(64, integer) === integer) {
         return integerCell(integer);

@@ -24,8 +24,8 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
   /** @param capacity bytes of a fresh buffer */
   constructor(capacity: number) {
     this.#capacity = capacity;
-    this.#bytes = new Uint8Array(capacity);
-    this.#view = new DataView(this.#bytes.buffer);
+    this.#bytes = allocate(capacity);
+    this.#view = viewOf(this.#bytes);
   }
 
   /** Bytes written so far. */
@@ -35,8 +35,8 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
 
   take(): Uint8Array {
     const written = this.#bytes.subarray(0, this.#length);
-    this.#bytes = new Uint8Array(this.#capacity);
-    this.#view = new DataView(this.#bytes.buffer);
+    this.#bytes = allocate(this.#capacity);
+    this.#view = viewOf(this.#bytes);
     this.#length = 0;
     return written;
   }
@@ -336,11 +336,20 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
   #reserve(size: number): void {
     const needed = this.#length + size;
     if (needed <= this.#bytes.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+    const grown = allocate(Math.max(needed, this.#bytes.length * 2));
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;
-    this.#view = new DataView(grown.buffer);
+    this.#view = viewOf(grown);
   }
+}
+
+/** Bytes to write to. In Node they are not zeroed first; only what was written is ever given away. */
+const allocate: (size: number) => Uint8Array =
+  (globalThis as { Buffer?: { allocUnsafeSlow(size: number): Uint8Array } }).Buffer?.allocUnsafeSlow ??
+  ((size) => new Uint8Array(size));
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function headSize(length: number): number {
@@ -382,31 +391,38 @@ export class MsgpackReader implements WireReader {
     const view = this.#view;
     const end = bytes.length;
     const cells = new Array<ParamCell>(count);
+    let at = this.#at;
     for (let i = 0; i < count; i++) {
-      const at = this.#at;
       const head = at < end ? bytes[at]! : 0xc1;
       const type = types[i]!;
       if (head < 0x80 && type <= ParamType.double) {
         cells[i] = head;
-        this.#at = at + 1;
+        at += 1;
       } else if (head === 0xc0) {
         cells[i] = before === undefined ? repeated(before, i) : before[i]!;
-        this.#at = at + 1;
+        at += 1;
       } else if (head === 0xcf && type === ParamType.ullong && at + 9 <= end) {
         const high = view.getUint32(at + 1);
         cells[i] = high < 0x200000 ? high * TWO_32 + view.getUint32(at + 5) : view.getBigUint64(at + 1);
-        this.#at = at + 9;
+        at += 9;
       } else if (head === 0xce && type === ParamType.ullong && at + 5 <= end) {
         cells[i] = view.getUint32(at + 1);
-        this.#at = at + 5;
+        at += 5;
+      } else if (head === 0xcd && type === ParamType.ullong && at + 3 <= end) {
+        cells[i] = (bytes[at + 1]! << 8) | bytes[at + 2]!;
+        at += 3;
       } else if (head === 0x92 && type === ParamType.string) {
         this.#at = at + 1;
         const shared = this.#item(0);
         cells[i] = goOn(before?.[i], shared, this.#item(0));
+        at = this.#at;
       } else {
+        this.#at = at;
         cells[i] = this.#cell(type);
+        at = this.#at;
       }
     }
+    this.#at = at;
     return cells;
   }
 

@@ -11,7 +11,7 @@ import { PendingQueue } from "./pending.ts";
 import type { Layout } from "./shape.ts";
 
 /** The first record leaves alone, at once; after it so many travel together, ... */
-const CHUNK_RECORDS = 256;
+const CHUNK_RECORDS = 64;
 /** ... or fewer, when they are big. */
 const CHUNK_PARAMETERS = 65_536;
 /** The event loop gets a turn after so many ms of work, our consumer's included. */

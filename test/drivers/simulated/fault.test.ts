@@ -41,7 +41,8 @@ describe("a frozen guest", () => {
     const rest = sweep.next();
     await turn();
     bench.clock.advance(1);
-    expect((await rest).value).toHaveLength(101);
+    const late = [...((await rest).value ?? []), ...((await sweep.next()).value ?? [])];
+    expect(late).toHaveLength(101);
   });
 
   it("takes no slot from those that answer with a delay", async () => {
