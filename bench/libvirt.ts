@@ -1,83 +1,115 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { pathToFileURL } from "node:url";
-import { LibvirtDriver } from "../src/drivers/libvirt/driver.ts";
-import { checkQuery } from "../src/model/query.ts";
+import { fileURLToPath } from "node:url";
+import "../src/drivers/builtin.ts";
+import { connect } from "../src/client/connect.ts";
+import type { Connection } from "../src/client/connection.ts";
 import { createGuests } from "../test/lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../test/lab/libvirtd.ts";
 import { labRequirements, requirement } from "../test/lab/requirement.ts";
-
-/** One line of the result: our figure, the peer's, what the one is of the other, and what it should be at most. */
-export interface BenchRow {
-  readonly what: string;
-  readonly ours: string;
-  readonly peer: string;
-  readonly ratio: number;
-  readonly target: number;
-}
+import { median } from "./rounds.ts";
+import type { Benchmark, BenchRow } from "./row.ts";
 
 const GUESTS = 40;
 const ROUNDS = 15;
-/** Rounds before that, for both: libvirt asks QEMU once for the names of its statistics, Node compiles. */
+/** Rounds before that, for all: libvirt asks QEMU once for the names of its statistics, Node compiles. */
 const WARM_UP = 15;
 
+/** How long a sweep took to its first record and to its last, in ms. */
+interface SweepTimes {
+  readonly first: number;
+  readonly total: number;
+}
+
 /**
- * Measures a sweep of 40 QEMU guests on an open connection against libvirt's own bulk call (by its Python binding, on an
- * open connection to the same daemon): the whole, and the time to the first record. Rounds alternate; medians. Needs the
- * lab; gives no rows where the machine lacks something.
+ * Measures a sweep of 40 QEMU guests on an open connection, in this process and over WebSocket from `virstream serve` in
+ * another, against libvirt's own bulk call (by its Python binding, on an open connection to the same daemon): the whole,
+ * and the time to the first record. Rounds alternate; medians. Needs the lab; gives no rows where the machine lacks
+ * something.
  */
-export async function benchLibvirt(): Promise<BenchRow[]> {
+export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
   const missing = [...labRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
   if (missing.length > 0) {
     console.error(`libvirt: not measured, it needs ${missing.map(({ remedy }) => remedy).join(", ")}`);
     return [];
   }
+  const rows: BenchRow[] = [];
+  for (const paused of [false, true]) rows.push(...(await measureGuests(paused, rounds)));
+  return rows;
+};
+
+/** Running guests take the host's cores from whoever sweeps; paused ones leave them, and stand still to be compared. */
+async function measureGuests(paused: boolean, rounds: number): Promise<BenchRow[]> {
+  const guests = `${GUESTS} ${paused ? "paused" : "running"} guests`;
   await using libvirtd = await startLibvirtd();
-  await createGuests(libvirtd, GUESTS);
-  await using driver = await LibvirtDriver.open(libvirtd.uri);
+  console.error(`libvirt: starting ${guests}`);
+  await createGuests(libvirtd, GUESTS, { paused });
+  await using local = await connect(libvirtd.uri);
+  await using server = await Serve.start(libvirtd);
+  await using remote = await connect(server.url);
   await using bulk = await BulkCaller.start(libvirtd);
-  const first: number[] = [];
-  const total: number[] = [];
-  const peer: number[] = [];
-  for (let round = -WARM_UP; round < ROUNDS; round++) {
-    const theirs = async () => {
-      const took = await bulk.call();
-      if (round >= 0) peer.push(took);
-    };
-    const ours = async () => {
-      const took = await sweep(driver);
-      if (round >= 0) first.push(took.first);
-      if (round >= 0) total.push(took.total);
-    };
+  const times = { bulk: [] as number[], local: [] as SweepTimes[], remote: [] as SweepTimes[] };
+  for (let round = -WARM_UP; round < rounds; round++) {
+    const measures = [
+      async () => times.bulk.push(await bulk.call()),
+      async () => times.local.push(await sweep(local)),
+      async () => times.remote.push(await sweep(remote)),
+    ];
     // Who goes first changes: a box that gets slower must not favour one side.
-    for (const run of round % 2 === 0 ? [theirs, ours] : [ours, theirs]) await run();
+    for (let i = 0; i < measures.length; i++) await measures[(i + round + WARM_UP) % measures.length]!();
+    if (round < 0) for (const list of Object.values(times)) list.length = 0;
   }
-  const of = median(peer);
-  const row = (what: string, times: number[], target: number): BenchRow => ({
+  const row = (what: string, ours: SweepTimes[], figure: keyof SweepTimes, target: number): BenchRow => ({
     what,
-    ours: `${median(times).toFixed(1)} ms`,
-    peer: `${of.toFixed(1)} ms`,
-    ratio: median(times.map((time, round) => time / peer[round]!)),
+    ours: `${median(ours.map((took) => took[figure])).toFixed(1)} ms`,
+    peer: `${median(times.bulk).toFixed(1)} ms`,
+    ratio: median(ours.map((took, i) => took[figure] / times.bulk[i]!)),
     target,
   });
   return [
-    row(`sweep of ${GUESTS} QEMU guests against one bulk call`, total, 0.6),
-    row("first record of that sweep", first, 1 / 20),
+    row(`sweep of ${guests}, against one bulk call`, times.local, "total", 0.6),
+    row("… its first record", times.local, "first", 1 / 20),
+    row("… over WebSocket", times.remote, "total", 0.6),
+    row("… over WebSocket, its first record", times.remote, "first", 1 / 20),
   ];
 }
 
-async function sweep(driver: LibvirtDriver): Promise<{ first: number; total: number }> {
+async function sweep(connection: Connection): Promise<SweepTimes> {
   const start = performance.now();
   let first = 0;
   let records = 0;
-  const context = { signal: new AbortController().signal, expect: () => {} };
-  for await (const chunk of driver.sweep(checkQuery(), context)) {
-    if (records === 0) first = performance.now() - start;
-    for (const record of chunk) if (record.status === "ok") records++;
-  }
+  await connection.stats().forEach((record) => {
+    if (first === 0) first = performance.now() - start;
+    if (record.status === "ok") records++;
+  });
   if (records !== GUESTS) throw new Error(`${records} of ${GUESTS} records are complete`);
   return { first, total: performance.now() - start };
+}
+
+/** `virstream serve`, as it is built, in a process of its own. */
+class Serve implements AsyncDisposable {
+  readonly url: string;
+  readonly #child: ChildProcess;
+
+  private constructor(url: string, child: ChildProcess) {
+    this.url = url;
+    this.#child = child;
+  }
+
+  static async start(libvirtd: Libvirtd): Promise<Serve> {
+    const program = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+    const args = [program, "serve", libvirtd.uri, "--listen", "127.0.0.1:0"];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] });
+    const [url] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+    return new Serve(url.trim(), child);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const exit = once(this.#child, "exit");
+    this.#child.kill("SIGTERM");
+    await exit;
+  }
 }
 
 const SCRIPT = `
@@ -121,17 +153,5 @@ class BulkCaller implements AsyncDisposable {
     const exit = once(this.#child, "exit");
     this.#child.stdin.end();
     await exit;
-  }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  for (const { what, ours, peer, ratio, target } of await benchLibvirt()) {
-    console.log(`${what}: ${ours} / ${peer} = ${ratio.toFixed(3)} (target ${target})`);
   }
 }

@@ -35,7 +35,7 @@ export interface SweepHost {
  * With every slot busy from the start, the first record has to share the host's cores with all the others, and comes
  * half as fast. So a few go ahead, and the others follow at the first answer, or soon, should those few be frozen.
  */
-const VANGUARD = 2;
+const VANGUARD = 1;
 const VANGUARD_MS = 20;
 
 /**
