@@ -40,17 +40,20 @@ export class JsonWriter implements WireWriter<string> {
   }
 
   cells(cells: readonly ParamCell[], before: RowBefore | undefined): void {
+    const values = new Array<unknown>(cells.length);
     for (let i = 0; i < cells.length; i++) {
       const cell = cells[i]!;
-      if (cell === before?.cells[i]) this.nil();
-      else if (typeof cell === "number") this.number(cell);
-      else if (typeof cell === "bigint") this.#item(`"${cell}"`);
-      else if (typeof cell === "boolean") this.#item(String(cell));
-      else {
+      if (before !== undefined && cell === before.cells[i]) {
+        values[i] = null;
+      } else if (typeof cell === "string") {
         const shared = before?.sharedStart(cell, i) ?? 0;
-        this.#item(JSON.stringify(shared === 0 ? cell : [shared, cell.slice(shared)]));
+        values[i] = shared === 0 ? cell : [shared, cell.slice(shared)];
+      } else {
+        values[i] = typeof cell === "bigint" || (typeof cell === "number" && !Number.isFinite(cell)) ? `${cell}` : cell;
       }
     }
+    // One call of the platform's for all of them: it is many times as fast as one for each.
+    if (values.length > 0) this.#item(JSON.stringify(values).slice(1, -1), values.length);
   }
 
   value(value: WireValue | undefined): void {
@@ -96,23 +99,26 @@ export class JsonWriter implements WireWriter<string> {
     if (this.#follows) this.#text += ",";
   }
 
-  #item(text: string): void {
+  /** Appends the text of an item, or of several. */
+  #item(text: string, items = 1): void {
     this.#begin();
     this.#text += text;
-    this.#ended();
+    this.#ended(items);
   }
 
-  /** After an item: closes the arrays that it completed. */
-  #ended(): void {
+  /** After items: closes the arrays that they completed. */
+  #ended(items: number): void {
     this.#follows = true;
     const last = this.#open.length - 1;
-    if (last >= 0 && this.#open[last]! > 0 && --this.#open[last]! === 0) this.#close();
+    if (last < 0 || this.#open[last]! <= 0) return;
+    this.#open[last]! -= items;
+    if (this.#open[last] === 0) this.#close();
   }
 
   #close(): void {
     this.#open.pop();
     this.#text += "]";
-    this.#ended();
+    this.#ended(1);
   }
 }
 
