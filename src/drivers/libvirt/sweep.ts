@@ -33,10 +33,9 @@ export interface SweepHost {
 
 /**
  * With every slot busy from the start, the first record has to share the host's cores with all the others, and comes
- * half as fast. So a few go ahead, and the others follow at the first answer, or soon, should those few be frozen.
+ * half as fast. So one domain goes ahead, and the others follow at its answer, or after so many ms, should it be frozen.
  */
-const VANGUARD = 1;
-const VANGUARD_MS = 20;
+const AHEAD_MS = 20;
 
 /**
  * Listing takes the lock of every domain in turn, and a frozen guest that is being destroyed keeps its own for ten
@@ -269,10 +268,10 @@ export class Sweep implements Grantee {
     for (const task of late) this.#late(task, "quarantined");
     const asking = late.length > 0 ? tasks.filter((task) => task.stage === "ask") : tasks;
     if (this.#plan.kind === "monitor" && asking.length > admission.slots) this.#host.crowded();
-    if (this.#plan.kind === "monitor" && asking.length > VANGUARD && idle) {
-      this.#rest = asking.slice(VANGUARD);
-      this.#restAt = performance.now() + VANGUARD_MS;
-      this.#wait(asking.slice(0, VANGUARD));
+    if (this.#plan.kind === "monitor" && asking.length > 1 && idle) {
+      this.#rest = asking.slice(1);
+      this.#restAt = performance.now() + AHEAD_MS;
+      this.#wait(asking.slice(0, 1));
     } else {
       this.#wait(asking);
     }
