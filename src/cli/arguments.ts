@@ -111,19 +111,20 @@ const UNITS: Record<string, number> = { "": 1, ms: 1, s: 1_000, m: 60_000 };
 export function parseDuration(option: string, duration: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|)$/.exec(duration);
   const ms = match === null ? Number.NaN : Math.round(Number(match[1]) * UNITS[match[2]!]!);
-  if (Number.isNaN(ms)) {
-    throw new UsageError(`${option} takes a time such as 500ms, 2s or 1m, not ${JSON.stringify(duration)}`);
+  if (Number.isNaN(ms) || ms < 1 || ms > 600_000) {
+    throw new UsageError(
+      `${option} takes a time from 1ms to 10m such as 500ms, 2s or 1m, not ${JSON.stringify(duration)}`,
+    );
   }
   return ms;
 }
 
-/** HOST:PORT, :PORT, PORT or HOST; an IPv6 address in brackets. */
+/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. */
 export function parseListen(listen: string): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
-  const bare = /^(\[[0-9a-fA-F:.]+\]|[^:[\]]+)$/.exec(listen);
-  const host = (match?.[1] || (match === null ? bare?.[1] : undefined) || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
+  const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
   const port = match === null ? DEFAULT_PORT : Number(match[2]);
-  if ((listen !== "" && match === null && bare === null) || port > 65_535) {
+  if ((listen !== "" && match === null) || port > 65_535) {
     throw new UsageError(`--listen takes HOST:PORT, not ${JSON.stringify(listen)}`);
   }
   return { host, port };

@@ -5,7 +5,7 @@ import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/formats.ts";
 import { Progress } from "./progress.ts";
 import { openSource, readToken } from "./source.ts";
-import { ExitCode } from "./usage.ts";
+import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** `virstream get`: prints one record of every domain as it arrives. Resolves with the exit code. */
 export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
@@ -41,6 +41,8 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     }
   } finally {
     progress.hide();
+    // What was printed must not look whole when it is not.
+    if (signal.reason === INTERRUPTED) stderr.write(`virstream: interrupted after ${progress.text}\n`);
     // Also after a failure: what arrived is printed whole, and JSON stays JSON.
     if (!signal.aborted) await print(format.end());
   }

@@ -5,7 +5,7 @@ import { VERSION } from "../server/version.ts";
 import { parseGet, parseServe } from "./arguments.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
-import { type Command, ExitCode, HELP, UsageError } from "./usage.ts";
+import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
 
 /** Runs a command; resolves with the exit code. Help goes to stdout, what is wrong to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -17,7 +17,7 @@ async function main(argv: readonly string[]): Promise<number> {
   // A reader that has seen enough, such as head, closes the pipe: that ends the work and is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") abort.abort(READER_LEFT);
-    else throw error;
+    else abort.abort(new VirstreamError("internal", `the output cannot be written (${error.code})`, { cause: error }));
   });
   try {
     if (name === undefined || name === "help" || name === "--help" || name === "-h") {
@@ -47,7 +47,6 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-const INTERRUPTED = new Error("interrupted");
 const READER_LEFT = new Error("the reader left");
 
 function help(command: Command): number {
@@ -56,13 +55,14 @@ function help(command: Command): number {
 }
 
 function failure(error: unknown, signal: AbortSignal, command: string | undefined): number {
-  if (signal.aborted) return signal.reason === READER_LEFT ? ExitCode.ok : ExitCode.interrupted;
+  if (signal.reason === READER_LEFT) return ExitCode.ok;
+  if (signal.reason === INTERRUPTED) return ExitCode.interrupted;
   if (error instanceof UsageError) {
     const known = command !== undefined && command !== "" && Object.hasOwn(HELP, command);
     process.stderr.write(`virstream: ${error.message}\nTry "virstream ${known ? `${command} ` : ""}--help".\n`);
     return ExitCode.usage;
   }
-  const { code, message } = VirstreamError.from(error);
+  const { code, message } = VirstreamError.from(signal.aborted ? signal.reason : error);
   process.stderr.write(`virstream: ${message} [${code}]\n`);
   return ExitCode.failed;
 }

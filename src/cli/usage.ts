@@ -5,6 +5,9 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** Why work was aborted: the user wants no more. */
+export const INTERRUPTED = new Error("interrupted");
+
 /** Exit codes of the command line. */
 export const ExitCode = { ok: 0, failed: 1, usage: 2, incomplete: 3, interrupted: 130 } as const;
 

@@ -1,5 +1,8 @@
 import { VirstreamError } from "../model/error.ts";
+import { checkMembers } from "../model/members.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
+
+const OPEN_MEMBERS = ["signal", "connectTimeoutMs", "token", "subprotocol", "creditBytes"];
 
 const drivers = new Map<string, OpenDriver>();
 
@@ -31,6 +34,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
       `no driver for ${scheme}: URIs; there are drivers for ${families().join(", ")}`,
     );
   }
+  checkMembers(options, OPEN_MEMBERS, "connect's options");
   options.signal?.throwIfAborted();
   return open(uri, options);
 }

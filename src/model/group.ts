@@ -51,6 +51,12 @@ export function groupMask(groups: readonly string[] | number | undefined): numbe
     }
     return groups;
   }
+  if (!Array.isArray(groups)) {
+    throw new VirstreamError(
+      "unknown-group",
+      `groups must be a list of names or a bit mask, not ${JSON.stringify(groups)}`,
+    );
+  }
   let mask = 0;
   for (const name of groups) mask = (mask | groupBit(name)) >>> 0;
   return mask;

@@ -1,5 +1,6 @@
 import { VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
+import { checkMembers } from "./members.ts";
 import { Domain } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
@@ -64,7 +65,7 @@ export interface Query {
   readonly domains: readonly DomainSelector[] | undefined;
 }
 
-const QUERY_KEYS = new Set(["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs", "domains"]);
+const QUERY_MEMBERS = ["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs", "domains"];
 
 /**
  * Checks a query and fills in its defaults.
@@ -73,14 +74,7 @@ const QUERY_KEYS = new Set(["groups", "filter", "flags", "enforce", "backing", "
  * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
  */
 export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
-  for (const key of Object.keys(query)) {
-    if (!QUERY_KEYS.has(key)) {
-      throw new VirstreamError(
-        "invalid-argument",
-        `a query has no member ${JSON.stringify(key)}: it has ${[...QUERY_KEYS].join(", ")}`,
-      );
-    }
-  }
+  checkMembers(query, QUERY_MEMBERS, "a query");
   return {
     groups: groupMask(query.groups),
     flags: checkFlags(query),
@@ -127,7 +121,7 @@ function checkDeadline(deadlineMs: number | undefined): number {
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
     throw new VirstreamError(
       "invalid-argument",
-      `deadlineMs must be a whole number from 1 to ${MAX_DEADLINE_MS}, not ${String(deadlineMs)}`,
+      `deadlineMs must be a whole number from 1 to ${MAX_DEADLINE_MS}, not ${JSON.stringify(deadlineMs)}`,
     );
   }
   return deadlineMs;

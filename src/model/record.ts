@@ -100,6 +100,26 @@ export class DomainStatsRecord {
     const state = this.params.number("state.state");
     return state === undefined ? undefined : stateWords(state, this.params.number("state.reason") ?? 0);
   }
+
+  /** All of it for JSON, the state's words included; see TypedParams.toJSON for what becomes of 64-bit values. */
+  toJSON(): Record<string, unknown> {
+    const { domain, status, reason, missing, sampledAt, tookMs, index, state, params, error } = this;
+    const { uuid, name, id, host } = domain;
+    return {
+      domain: { uuid, name, id, host },
+      status,
+      reason: reason ?? null,
+      missing,
+      ...(error === undefined
+        ? {}
+        : { error: { code: error.code, message: error.message, retryable: error.retryable } }),
+      sampledAt,
+      tookMs,
+      index,
+      state: state ?? null,
+      params: params.toJSON(),
+    };
+  }
 }
 
 /** What a sweep came to: how many records of each status, when it began and how long it took. */

@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import type { Connection } from "../client/connection.ts";
 import { VirstreamError } from "../model/error.ts";
+import { checkMembers } from "../model/members.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext, sameToken } from "./client-session.ts";
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
@@ -17,6 +18,8 @@ export const DEFAULT_PORT = 16_580;
 
 /** How long clients may take to answer our close when the server closes, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
+
+const SERVE_MEMBERS = ["host", "port", "token", "allowAnyone", "origins", "limits"];
 
 /** How to serve. */
 export interface ServeOptions {
@@ -78,12 +81,17 @@ export class VirstreamServer implements AsyncDisposable {
    *   the address cannot be had
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
+    checkMembers(options, SERVE_MEMBERS, "serve's options");
+    checkMembers(options.limits ?? {}, Object.keys(DEFAULT_SERVER_LIMITS), "limits");
     const host = options.host ?? DEFAULT_LISTEN_HOST;
     const port = options.port ?? DEFAULT_PORT;
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+      throw new VirstreamError("invalid-argument", `port must be a whole number from 0 to 65535, not ${String(port)}`);
+    }
     if (!isLoopback(host) && options.token === undefined && options.allowAnyone !== true) {
       throw new VirstreamError(
         "invalid-argument",
-        `listening on ${host} would show every domain to everybody who reaches it: give a token, or say that anyone may`,
+        `listening on ${host} would show every domain to everybody who reaches it: give a token (--token-file), or say that anyone may (--allow-anyone)`,
       );
     }
     if (options.token === "") throw new VirstreamError("invalid-argument", "the token is empty");

@@ -207,6 +207,7 @@ function obligations(open: () => Promise<Subject>): void {
     expect(await codeOf(() => connection.stats({ flags: 0x100 }))).toBe("unknown-flag");
     expect(await codeOf(() => connection.stats({ deadlineMs: 0 }))).toBe("invalid-argument");
     expect(await codeOf(() => connection.stats({ group: [] } as never))).toBe("invalid-argument");
+    expect(await codeOf(() => connect(connection.uri, { tokn: "x" } as never))).toBe("invalid-argument");
   });
 
   it("fails a sweep that enforces a group which is not supported, and only then", async () => {

@@ -50,6 +50,15 @@ describe.each(SUBPROTOCOLS)("over the wire, in %s,", (subprotocol) => {
 });
 
 describe("without a wire", () => {
+  it("a record becomes JSON with its state in words, and without losing a digit", async () => {
+    await using local = await connect("test:///default?domains=1&extremes=0");
+    const [record] = await local.getAllDomainStats();
+    const json = JSON.parse(JSON.stringify(record));
+    expect(json).toMatchObject({ status: "ok", reason: null, missing: [], index: 0, state: { state: "running" } });
+    expect(json.domain.uuid).toBe(record!.domain.uuid);
+    expect(Object.values(json.params)).toContain("18446744073709551615");
+  });
+
   it("the driver computes no chunk more once a reader left the first of 100,000 records", async () => {
     await using local = await connect("test:///default?domains=100000");
     const driver = local.driver as SimulatedDriver;

@@ -41,6 +41,8 @@ describe("a query", () => {
   it.each([
     [{ groups: ["cpu"] }, "unknown-group", /the groups are state, cpu-total/],
     [{ groups: -1 }, "unknown-group", /32 bits/],
+    [{ groups: "state" }, "unknown-group", /a list of names or a bit mask, not "state"/],
+    [{ deadlineMs: "5" }, "invalid-argument", /not "5"/],
     [{ groups: 2 ** 32 }, "unknown-group", /32 bits/],
     [{ flags: 0x100 }, "unknown-flag", /0x100/],
     [{ flags: -1 }, "unknown-flag", /-1/],

@@ -320,6 +320,13 @@ describe("a server", () => {
     expect(server.url).toMatch(/^ws:\/\/localhost:\d+$/);
   });
 
+  it("refuses options that it does not have, and a port that is none", async () => {
+    const connection = new Connection(stuck());
+    expect(await codeOf(serve(connection, { port: 0, tokn: "a secret" } as never))).toBe("invalid-argument");
+    expect(await codeOf(serve(connection, { port: 0, limits: { client: 1 } } as never))).toBe("invalid-argument");
+    expect(await codeOf(serve(connection, { port: 70_000 }))).toBe("invalid-argument");
+  });
+
   it("names the port that it cannot have", async () => {
     const server = await startServer(stuck());
     const port = Number(new URL(server.url).port);

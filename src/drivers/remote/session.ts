@@ -23,7 +23,10 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   1006: ["connection-lost", "the connection broke"],
   [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it; name fewer domains at once"],
   [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us; are both of a version that fits?"],
-  [CLOSE_CODES.unauthenticated]: ["unauthenticated", "it wants a token, or another one"],
+  [CLOSE_CODES.unauthenticated]: [
+    "unauthenticated",
+    "it wants a token (--token-file FILE, $VIRSTREAM_TOKEN, or the option token), and not the one it got, if any",
+  ],
   [CLOSE_CODES.forbidden]: ["denied", "it does not admit us"],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
