@@ -14,7 +14,7 @@ import { malformed, type WireReader, type WireValue } from "./encoding.ts";
 import { errorFromWire } from "./error-map.ts";
 import { JsonReader } from "./json.ts";
 import type { Welcome, WireMessage } from "./message-encoder.ts";
-import { MsgpackReader } from "./msgpack.ts";
+import { MsgpackReader } from "./msgpack-reader.ts";
 import { PieceJoiner } from "./pieces.ts";
 import { FIRST_IGNORABLE_TYPE, LIMITS, MessageType, ROW_HEAD } from "./protocol.ts";
 import { SchemaWindow } from "./schema-window.ts";

@@ -4,7 +4,7 @@ import type { SweepSummary } from "../model/record.ts";
 import type { WireValue, WireWriter } from "./encoding.ts";
 import { errorToWire } from "./error-map.ts";
 import { JsonWriter } from "./json.ts";
-import { MsgpackWriter } from "./msgpack.ts";
+import { MsgpackWriter } from "./msgpack-writer.ts";
 import { cutBytes, cutText } from "./pieces.ts";
 import { LIMITS, MessageType, type Subprotocol } from "./protocol.ts";
 import { type Numbering, RecordsFrame } from "./records-frame.ts";

@@ -7,7 +7,8 @@ import { integerCell, type ParamCell, ParamType, Schema, TypedParams } from "../
 import { Domain, DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES, type RecordInit } from "../../src/model/record.ts";
 import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { MsgpackReader, MsgpackWriter } from "../../src/wire/msgpack.ts";
+import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
+import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import { LIMITS, MessageType, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { utf8Length } from "../../src/wire/text.ts";
 

@@ -15,7 +15,8 @@ import { DEFAULT_PORT, serve } from "../../src/server/server.ts";
 import type { WireValue } from "../../src/wire/encoding.ts";
 import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { MsgpackReader, MsgpackWriter } from "../../src/wire/msgpack.ts";
+import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
+import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import {
   BEAT_MS,
   CLOSE_CODES,

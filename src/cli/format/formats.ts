@@ -5,6 +5,7 @@ import { VirshFormat } from "./virsh.ts";
 
 /** How records can be printed. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
+/** One of them. */
 export type FormatName = (typeof FORMATS)[number];
 
 /** @param groups the groups asked for as a mask; 0: all */

@@ -45,6 +45,7 @@ export interface Grantee {
   dueAt(ticket: Ticket): number;
 }
 
+/** How much it admits. */
 export interface AdmissionOptions {
   /** Monitor calls in flight, per connection. Default 4. */
   readonly slots?: number;
@@ -57,6 +58,7 @@ export interface AdmissionOptions {
 /** Where on a connection a call goes. */
 type Place = "slot" | "lane";
 
+/** Admits calls; see the top of this file for the rules. */
 export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
   /** What is taken, per connection. */

@@ -7,9 +7,12 @@ import { malformed, XdrReader, XdrWriter } from "./xdr.ts";
 
 /** The programs that are spoken here, with their only version. */
 export const Program = { remote: 0x20008086, keepalive: 0x6b656570 } as const;
+/** The version of both programs. */
 export const PROGRAM_VERSION = 1;
 
+/** The types of messages that occur here (virNetMessageType). */
 export const MessageType = { call: 0, reply: 1, event: 2 } as const;
+/** How a call ended (virNetMessageStatus). */
 export const MessageStatus = { ok: 0, error: 1 } as const;
 
 /** Length word and header. No message is shorter. */
@@ -17,6 +20,7 @@ export const HEADER_BYTES = 28;
 /** VIR_NET_MESSAGE_MAX and the length word, which it does not count. */
 export const MESSAGE_MAX = 33_554_436;
 
+/** What stands before every message's payload (virNetMessageHeader). */
 export interface Header {
   readonly program: number;
   readonly version: number;

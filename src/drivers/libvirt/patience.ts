@@ -30,6 +30,7 @@ interface Waiting {
   movedAt: number;
 }
 
+/** Tells when what waits, and what was asked, is to be given up. Pure; the times are handed in. */
 export class Patience {
   readonly #deadlineMs: number;
   readonly #waiting: Readonly<Record<Turn, Waiting>>;

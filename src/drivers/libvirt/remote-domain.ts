@@ -15,12 +15,14 @@ export const DOMAIN_LIST_MAX = 16_384;
 /** The name's length word, the uuid, the id. */
 export const DOMAIN_BYTES_MIN = 24;
 
+/** Reads a remote_nonnull_domain. */
 export function readDomain(reader: XdrReader): RemoteDomain {
   const name = reader.string();
   const uuid = reader.uuid();
   return { name, uuid, id: reader.int() };
 }
 
+/** Reads a list of them, at most DOMAIN_LIST_MAX. */
 export function readDomains(reader: XdrReader): RemoteDomain[] {
   const domains: RemoteDomain[] = [];
   for (let left = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN); left > 0; left--) domains.push(readDomain(reader));

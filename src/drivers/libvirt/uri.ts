@@ -10,6 +10,7 @@ export const LIBVIRT_DRIVERS = ["qemu", "test", "xen", "lxc", "vz", "bhyve", "ch
 
 /** Every transport of libvirt's URIs. */
 export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ext"] as const;
+/** One of them. */
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** Which daemon's socket to try: the driver's own, the monolithic libvirtd's, or the one after the other. */
