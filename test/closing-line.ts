@@ -1,6 +1,9 @@
 import type { Reporter, TestModule } from "vitest/node";
 
-/** Ends the output with one plain line that any program can read: `N passed, N failed, N skipped`. */
+/**
+ * Ends the output with what was skipped, by name and with the command that installs what is missing, and with one plain
+ * line that any program can read: `N passed, N failed, N skipped`.
+ */
 export default class ClosingLine implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     let passed = 0;
@@ -17,6 +20,13 @@ export default class ClosingLine implements Reporter {
         else skipped++;
       }
     }
+    for (const title of skippedSuites(modules)) process.stdout.write(`\nskipped: ${title}`);
     process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   }
+}
+
+/** The suites that say what they need and do not have. */
+function skippedSuites(modules: readonly TestModule[]): Set<string> {
+  const titles = modules.flatMap((module) => [...module.children.allSuites()].map((suite) => suite.name));
+  return new Set(titles.filter((title) => /\[needs .*\]$/.test(title)));
 }

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { findProgram } from "../lab/requirement.ts";
+import { describeWith } from "../lab/requirement.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
 
 let folder: string;
@@ -161,8 +161,10 @@ describe("virstream get", () => {
     const [code] = await once(child, "close");
     expect([code, stderr]).toEqual([130, "virstream: interrupted after 1 of 2 domains\n"]);
   });
+});
 
-  it.runIf(findProgram("script") !== undefined)("shows progress on a terminal, and none elsewhere", async () => {
+describeWith(["script"], "virstream get, on a terminal,", () => {
+  it("shows progress on a terminal, and none elsewhere", async () => {
     const command = `${process.execPath} ${PROGRAM} get 'test:///default?domains=5&freeze=2' --deadline 300ms`;
     const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["ignore", "pipe", "pipe"] });
     let screen = "";

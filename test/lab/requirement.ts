@@ -25,6 +25,7 @@ const known = {
     met: () => succeeds("/usr/bin/python3", "-c", "import libvirt"),
     packages: "python3 python3-libvirt",
   },
+  script: { met: () => program("script"), packages: "bsdutils" },
   chromium: { met: () => program("chromium"), packages: "chromium" },
   ssh: { met: () => program("ssh"), packages: "openssh-client" },
   sshd: { met: () => program("sshd"), packages: "openssh-server" },
