@@ -22,16 +22,23 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
   let took = 0;
-  await print(format.begin());
+  let begun = false;
+  const begin = (): string => {
+    if (begun) return "";
+    begun = true;
+    return format.begin();
+  };
   try {
     for await (const events of connection.stats(args.query, { signal }).events.chunks()) {
       let text = "";
       for (const event of events) {
         if (event.type === "expect") progress.expect(event.domains);
-        else if (event.type === "sync") took = event.summary.tookMs;
-        else {
+        else if (event.type === "sync") {
+          took = event.summary.tookMs;
+          text += begin();
+        } else {
           progress.add(event.record);
-          text += format.record(event.record);
+          text += begin() + format.record(event.record);
           if (args.format === "virsh") complain(event.record, (line) => stderr.write(line));
         }
       }
@@ -43,8 +50,8 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     progress.hide();
     // What was printed must not look whole when it is not.
     if (signal.reason === INTERRUPTED) stderr.write(`virstream: interrupted after ${progress.text}\n`);
-    // Also after a failure: what arrived is printed whole, and JSON stays JSON.
-    if (!signal.aborted) await print(format.end());
+    // Also after a failure: what arrived is printed whole, and JSON that was begun stays JSON.
+    if (begun && !signal.aborted) await print(format.end());
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
   return progress.incomplete ? ExitCode.incomplete : ExitCode.ok;

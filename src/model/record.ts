@@ -42,6 +42,7 @@ export class Domain implements DomainIdentity {
  * be had, `error` says why. `gone`: the domain is no longer there (or never was, when it was asked for by name).
  */
 export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
+/** One of them. */
 export type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /**
@@ -50,6 +51,7 @@ export type RecordStatus = (typeof RECORD_STATUSES)[number];
  * lacks the group. `unknown`: there is no such domain. `error`: see the record's error.
  */
 export const RECORD_REASONS = ["timeout", "busy", "quarantined", "denied", "unsupported", "unknown", "error"] as const;
+/** One of them. */
 export type RecordReason = (typeof RECORD_REASONS)[number];
 
 /** What a driver says when it makes a record. */

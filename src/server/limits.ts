@@ -16,6 +16,7 @@ export interface ServerLimits {
   readonly beatMs: number;
 }
 
+/** What a server allows unless it is told otherwise. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
   sweepsPerClient: LIMITS.sweeps,

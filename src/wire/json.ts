@@ -3,6 +3,7 @@ import { integerCell, type ParamCell, ParamType } from "../model/params.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
 import { goOn, type RowBefore, repeated } from "./repetition.ts";
+import { typedCell } from "./typed-cell.ts";
 
 /**
  * The twin encoding: the same arrays as JSON text, so that any WebSocket tool can read along. What JSON's numbers cannot
@@ -169,8 +170,9 @@ export class JsonReader implements WireReader {
       const type = types[i]!;
       const value = this.#next();
       if (value === null) cells.push(repeated(before, i));
-      else if (Array.isArray(value) && type === ParamType.string) cells.push(goOn(before?.[i], value[0], value[1]));
-      else cells.push(cellOf(value, type));
+      else if (Array.isArray(value) && value.length === 2 && type === ParamType.string) {
+        cells.push(goOn(before?.[i], value[0], value[1]));
+      } else cells.push(typedCell(numberOf(value, type), type));
     }
     return cells;
   }
@@ -193,40 +195,13 @@ export class JsonReader implements WireReader {
   }
 }
 
-/** A value of a declared type; throws when it is none. */
-function cellOf(value: unknown, type: number): ParamCell {
-  switch (type) {
-    case ParamType.int:
-      if (typeof value === "number" && (value | 0) === value) return value;
-      break;
-    case ParamType.uint:
-      if (typeof value === "number" && value >>> 0 === value) return value;
-      break;
-    case ParamType.llong:
-    case ParamType.ullong: {
-      if (typeof value === "number") {
-        if (Number.isSafeInteger(value) && (value >= 0 || type === ParamType.llong)) return value;
-        break;
-      }
-      if (typeof value !== "string" || !/^-?\d{1,20}$/.test(value)) break;
-      const integer = BigInt(value);
-      if (type === ParamType.llong ? BigInt.asIntN(64, integer) === integer : BigInt.asUintN(64, integer) === integer) {
-        return integerCell(integer);
-      }
-      break;
-    }
-    case ParamType.double:
-      if (typeof value === "number") return value;
-      if (value === "NaN" || value === "Infinity" || value === "-Infinity") return Number(value);
-      break;
-    case ParamType.boolean:
-      if (typeof value === "boolean") return value;
-      break;
-    case ParamType.string:
-      if (typeof value === "string") return value;
-      break;
-  }
-  throw malformed("a value is not of its declared type");
+/** What stands as text because JSON has no number for it, as that number; everything else as it is. */
+function numberOf(value: unknown, type: number): unknown {
+  if (typeof value !== "string") return value;
+  const integer = type === ParamType.llong || type === ParamType.ullong;
+  if (integer && /^-?\d{1,20}$/.test(value)) return integerCell(BigInt(value));
+  const double = value === "NaN" || value === "Infinity" || value === "-Infinity";
+  return double && type === ParamType.double ? Number(value) : value;
 }
 
 /** Refuses what is nested deeper than the protocol ever is. */

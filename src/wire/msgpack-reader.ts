@@ -3,6 +3,7 @@ import { formatUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue } from "./encoding.ts";
 import { goOn, repeated } from "./repetition.ts";
 import { readUtf8 } from "./text.ts";
+import { typedCell } from "./typed-cell.ts";
 
 const TWO_32 = 4_294_967_296;
 
@@ -68,45 +69,12 @@ export class MsgpackReader implements WireReader {
         at = this.#at;
       } else {
         this.#at = at;
-        cells[i] = this.#cell(type);
+        cells[i] = typedCell(this.#item(0), type);
         at = this.#at;
       }
     }
     this.#at = at;
     return cells;
-  }
-
-  /** A value of a declared type; throws when it is none. */
-  #cell(type: number): ParamCell {
-    const value = this.#item(0);
-    switch (type) {
-      case ParamType.int:
-        if (typeof value === "number" && (value | 0) === value) return value;
-        break;
-      case ParamType.uint:
-        if (typeof value === "number" && value >>> 0 === value) return value;
-        break;
-      case ParamType.llong:
-        if (typeof value === "bigint" ? BigInt.asIntN(64, value) === value : Number.isSafeInteger(value)) {
-          return value as ParamCell;
-        }
-        break;
-      case ParamType.ullong:
-        if (typeof value === "bigint" ? value >= 0n : Number.isSafeInteger(value) && (value as number) >= 0) {
-          return value as ParamCell;
-        }
-        break;
-      case ParamType.double:
-        if (typeof value === "number") return value;
-        break;
-      case ParamType.boolean:
-        if (typeof value === "boolean") return value;
-        break;
-      case ParamType.string:
-        if (typeof value === "string") return value;
-        break;
-    }
-    throw malformed("a value is not of its declared type");
   }
 
   uuid(): string {

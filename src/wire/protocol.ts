@@ -5,6 +5,7 @@
 
 /** The two subprotocols: the same arrays, as msgpack in binary messages or as JSON in text messages. */
 export const SUBPROTOCOLS = ["virstream.v1", "virstream.v1.json"] as const;
+/** One of them. */
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
 /** The first item of each message from the server. From 64 on, a receiver ignores the types that it does not know. */
@@ -40,6 +41,7 @@ export const CLOSE_CODES = {
   overloaded: 4503,
   "slow-consumer": 4508,
 } as const;
+/** A close code by name. */
 export type CloseReason = keyof typeof CLOSE_CODES;
 
 /** Every limit of the protocol. A message beyond one is refused, never cut silently. */

@@ -80,10 +80,12 @@ export function getMessage(id: number, query: Query, credit: number): string {
   return JSON.stringify({ type: "get", id, groups, flags, deadlineMs, domains, credit });
 }
 
+/** The text of a credit. */
 export function creditMessage(id: number, bytes: number): string {
   return JSON.stringify({ type: "credit", id, bytes });
 }
 
+/** The text of a cancel. */
 export function cancelMessage(id: number): string {
   return JSON.stringify({ type: "cancel", id });
 }

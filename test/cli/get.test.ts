@@ -4,7 +4,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Connection } from "../../src/client/connection.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { serve } from "../../src/server/server.ts";
 import { describeWith } from "../lab/requirement.ts";
+import { ScriptedDriver } from "../server/scripted-driver.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
 
 let folder: string;
@@ -75,6 +79,19 @@ describe("virstream get", () => {
     const unknown = await virstream(["get", "test:///default", "--domain", "nobody", "--format", "virsh"]);
     expect([unknown.stdout, unknown.code]).toEqual(["\n", 3]);
     expect(unknown.stderr).toMatch(/domain nobody: gone: /);
+  });
+
+  it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
+    // biome-ignore lint/correctness/useYield: a sweep that fails before it yields is what this is about
+    const driver = new ScriptedDriver(async function* () {
+      throw new VirstreamError("unsupported", "this host has no statistics");
+    });
+    await using server = await serve(new Connection(driver), { port: 0 });
+    for (const format of ["table", "virsh", "json", "ndjson"]) {
+      const failed = await virstream(["get", server.url, "--format", format]);
+      expect([format, failed.code, failed.stdout]).toEqual([format, 1, ""]);
+      expectComplaint(failed, "unsupported");
+    }
   });
 
   it("takes its URI from the environment when none is given, ours before libvirt's", async () => {
@@ -180,7 +197,7 @@ describeWith(["script"], "virstream get, on a terminal,", () => {
 });
 
 describe("virstream serve", () => {
-  async function serve(args: readonly string[]): Promise<{ url: string; end: () => Promise<number | null> }> {
+  async function startServe(args: readonly string[]): Promise<{ url: string; end: () => Promise<number | null> }> {
     const child = start(["serve", ...args, "--listen", "127.0.0.1:0"]);
     const [line] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
     return {
@@ -194,7 +211,7 @@ describe("virstream serve", () => {
   }
 
   it("prints its URL, serves there, and ends with 0 when it is terminated", async () => {
-    const { url, end } = await serve(["test:///default?domains=4"]);
+    const { url, end } = await startServe(["test:///default?domains=4"]);
     expect(url).toMatch(/^ws:\/\/127\.0\.0\.1:\d+$/);
     const local = await virstream(["get", "test:///default?domains=4", "--format", "ndjson", "--state"]);
     const remote = await virstream(["get", url, "--format", "ndjson", "--state"]);
@@ -211,7 +228,7 @@ describe("virstream serve", () => {
   it("serves only those who know its token", async () => {
     const file = join(folder, "token");
     await writeFile(file, "open sesame\n");
-    const { url, end } = await serve(["test:///default?domains=1", "--token-file", file]);
+    const { url, end } = await startServe(["test:///default?domains=1", "--token-file", file]);
     expectComplaint(await virstream(["get", url]), "unauthenticated");
     expect((await virstream(["get", url, "--token-file", file])).code).toBe(0);
     expect((await virstream(["get", url], { VIRSTREAM_TOKEN: "open sesame" })).code).toBe(0);

@@ -308,6 +308,7 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
       [ParamType.int, null],
       [ParamType.string, [3, "x"]],
       [ParamType.string, [0]],
+      [ParamType.string, [0, "x", "y"]],
     ]) {
       expect([type, cell, read(row(type as number, cell))]).toEqual([type, cell, "protocol-error"]);
     }

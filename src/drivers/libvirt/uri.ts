@@ -15,6 +15,7 @@ export type Transport = (typeof TRANSPORTS)[number];
 
 /** Which daemon's socket to try: the driver's own, the monolithic libvirtd's, or the one after the other. */
 export const MODES = ["auto", "direct", "legacy"] as const;
+/** One of them. */
 export type Mode = (typeof MODES)[number];
 
 /** A URI taken apart. */

@@ -149,6 +149,7 @@ export class Layout {
 
 /** A key with its type's code. */
 export type Key = readonly [key: string, type: number];
+/** Keys in the order of a record. */
 export type Keys = Key[];
 
 const { int, uint, llong, ullong, boolean, string } = ParamType;

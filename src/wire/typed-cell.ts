@@ -1,0 +1,32 @@
+import { type ParamCell, ParamType } from "../model/params.ts";
+import { malformed } from "./encoding.ts";
+
+/** A value as it was read, if it is one of its declared type; throws `protocol-error` if not. */
+export function typedCell(value: unknown, type: number): ParamCell {
+  switch (type) {
+    case ParamType.int:
+      if (typeof value === "number" && (value | 0) === value) return value;
+      break;
+    case ParamType.uint:
+      if (typeof value === "number" && value >>> 0 === value) return value;
+      break;
+    case ParamType.llong:
+      if (typeof value === "number" && Number.isSafeInteger(value)) return value;
+      if (typeof value === "bigint" && BigInt.asIntN(64, value) === value) return value;
+      break;
+    case ParamType.ullong:
+      if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+      if (typeof value === "bigint" && BigInt.asUintN(64, value) === value) return value;
+      break;
+    case ParamType.double:
+      if (typeof value === "number") return value;
+      break;
+    case ParamType.boolean:
+      if (typeof value === "boolean") return value;
+      break;
+    case ParamType.string:
+      if (typeof value === "string") return value;
+      break;
+  }
+  throw malformed("a value is not of its declared type");
+}
