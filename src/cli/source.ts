@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
-import { findLocalSocket } from "../drivers/libvirt/socket.ts";
+import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
 
 const SIMULATED = "test:///default";

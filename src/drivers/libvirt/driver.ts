@@ -2,13 +2,13 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
-import { Admission } from "./admission.ts";
-import { type HypervisorFacts, openHypervisor } from "./handshake.ts";
-import { Listings } from "./listings.ts";
-import { RpcClient } from "./rpc-client.ts";
-import { Sweep, type SweepHost } from "./sweep.ts";
-import { type OpenTransport, openTransport } from "./transport.ts";
-import { LIBVIRT_DRIVERS, type LibvirtUri, parseLibvirtUri, TRANSPORTS } from "./uri.ts";
+import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
+import { RpcClient } from "./rpc/rpc-client.ts";
+import { Admission } from "./sweep/admission.ts";
+import { Listings } from "./sweep/listings.ts";
+import { Sweep, type SweepHost } from "./sweep/sweep.ts";
+import { type OpenTransport, openTransport } from "./transport/transport.ts";
+import { LIBVIRT_DRIVERS, type LibvirtUri, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 

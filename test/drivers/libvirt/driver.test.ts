@@ -2,9 +2,9 @@ import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/drivers/libvirt/driver.ts";
-import { PROCEDURES } from "../../../src/drivers/libvirt/procedures.ts";
-import { RpcClient } from "../../../src/drivers/libvirt/rpc-client.ts";
-import { openTransport } from "../../../src/drivers/libvirt/transport.ts";
+import { PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
+import { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
+import { openTransport } from "../../../src/drivers/libvirt/transport/transport.ts";
 import { openDriver } from "../../../src/drivers/registry.ts";
 import { ALL_GROUPS, GROUPS } from "../../../src/model/group.ts";
 import { checkQuery, StatsFlag, type StatsQuery } from "../../../src/model/query.ts";
@@ -14,7 +14,7 @@ import { type Lab, standardLab } from "../../lab/hypervisor.ts";
 import { startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
 import { startTestDriver } from "../../lab/test-driver.ts";
-import { FakeDaemon, words } from "./fake-daemon.ts";
+import { FakeDaemon, words } from "./rpc/fake-daemon.ts";
 
 interface Collected {
   readonly records: DomainStatsRecord[];
@@ -469,7 +469,7 @@ describe("Opening the libvirt driver", () => {
 
   it("hands on what the daemon says to the opening", async () => {
     await using daemon = await FakeDaemon.start();
-    const { remoteError } = await import("./fake-daemon.ts");
+    const { remoteError } = await import("./rpc/fake-daemon.ts");
     daemon.answer = ({ procedure }) => (procedure === 1 ? { error: remoteError(88, 7, "access denied") } : "default");
     await expect(LibvirtDriver.open(daemon.uri())).rejects.toMatchObject({ code: "denied", message: "access denied" });
   });
@@ -500,7 +500,7 @@ describe("Opening the libvirt driver", () => {
 
 describe("A second connection", () => {
   it("is opened to a QEMU daemon when there are more domains than slots, and its failing does no harm", async () => {
-    const { domain, frame, RUNNING, statsReply, uuidOf } = await import("./fake-daemon.ts");
+    const { domain, frame, RUNNING, statsReply, uuidOf } = await import("./rpc/fake-daemon.ts");
     await using daemon = await FakeDaemon.start();
     let refuse = true;
     daemon.answer = ({ procedure, serial, payload }, socket) => {

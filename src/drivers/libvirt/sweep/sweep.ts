@@ -1,19 +1,19 @@
-import { VirstreamError } from "../../model/error.ts";
-import { TypedParams } from "../../model/params.ts";
-import type { Query } from "../../model/query.ts";
-import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../model/record.ts";
-import { NIL_UUID } from "../../model/uuid.ts";
-import type { SweepContext } from "../driver.ts";
-import { RecordQueue } from "../record-queue.ts";
+import { VirstreamError } from "../../../model/error.ts";
+import { TypedParams } from "../../../model/params.ts";
+import type { Query } from "../../../model/query.ts";
+import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
+import { NIL_UUID } from "../../../model/uuid.ts";
+import type { SweepContext } from "../../driver.ts";
+import { RecordQueue } from "../../record-queue.ts";
+import { PROCEDURES, type Procedure } from "../rpc/procedures.ts";
+import type { RemoteDomain } from "../rpc/remote-domain.ts";
+import { refusesRequest } from "../rpc/remote-error.ts";
+import type { DomainStats, StatsReply } from "../rpc/stats-reply.ts";
 import type { Admission, Booking, Grantee, Line, Ticket } from "./admission.ts";
 import { Alarm } from "./alarm.ts";
 import type { Listings } from "./listings.ts";
 import { Patience } from "./patience.ts";
 import { type Plan, planOf } from "./plan.ts";
-import { PROCEDURES, type Procedure } from "./procedures.ts";
-import type { RemoteDomain } from "./remote-domain.ts";
-import { refusesRequest } from "./remote-error.ts";
-import type { DomainStats, StatsReply } from "./stats-reply.ts";
 import { lateError, Task } from "./task.ts";
 
 /** What a sweep needs of its driver. */

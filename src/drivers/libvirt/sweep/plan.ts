@@ -1,5 +1,5 @@
-import { ALL_GROUPS, type Group, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
-import { FILTER_MASK, type Query } from "../../model/query.ts";
+import { ALL_GROUPS, type Group, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
+import { FILTER_MASK, type Query } from "../../../model/query.ts";
 import type { CallKind } from "./admission.ts";
 
 /** The groups and flags of a statistics call. */

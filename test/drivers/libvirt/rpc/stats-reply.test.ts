@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readStatsReply } from "../../../src/drivers/libvirt/stats-reply.ts";
-import { XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
-import { VirstreamError } from "../../../src/model/error.ts";
-import { SchemaTable } from "../../../src/model/schema-table.ts";
+import { readStatsReply } from "../../../../src/drivers/libvirt/rpc/stats-reply.ts";
+import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
+import { VirstreamError } from "../../../../src/model/error.ts";
+import { SchemaTable } from "../../../../src/model/schema-table.ts";
 import { domain, RUNNING, statsReply, text, uuidOf, words } from "./fake-daemon.ts";
 
 const VM = domain("vm", uuidOf(1), 5);

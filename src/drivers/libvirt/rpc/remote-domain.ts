@@ -1,4 +1,4 @@
-import type { XdrReader } from "./xdr.ts";
+import type { XdrReader, XdrWriter } from "./xdr.ts";
 
 /** A domain as libvirt names it on the wire (remote_nonnull_domain). */
 export interface RemoteDomain {
@@ -20,6 +20,13 @@ export function readDomain(reader: XdrReader): RemoteDomain {
   const name = reader.string();
   const uuid = reader.uuid();
   return { name, uuid, id: reader.int() };
+}
+
+/** Writes a remote_nonnull_domain. */
+export function writeDomain(writer: XdrWriter, { name, uuid, id }: RemoteDomain): void {
+  writer.string(name);
+  writer.uuid(uuid);
+  writer.int(id);
 }
 
 /** Reads a list of them, at most DOMAIN_LIST_MAX. */

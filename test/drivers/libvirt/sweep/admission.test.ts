@@ -6,7 +6,7 @@ import {
   type Grantee,
   type Line,
   type Ticket,
-} from "../../../src/drivers/libvirt/admission.ts";
+} from "../../../../src/drivers/libvirt/sweep/admission.ts";
 
 /** A sweep that only writes down what it is granted. */
 class Caller implements Grantee {

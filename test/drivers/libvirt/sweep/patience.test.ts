@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Patience } from "../../../src/drivers/libvirt/patience.ts";
+import { Patience } from "../../../../src/drivers/libvirt/sweep/patience.ts";
 
 function began(domains: number, deadlineMs = 2_000): Patience {
   const patience = new Patience(deadlineMs, 0);

@@ -1,5 +1,5 @@
-import { type ParamCell, ParamType, Schema, TypedParams } from "../../model/params.ts";
-import type { SchemaNode, SchemaTable } from "../../model/schema-table.ts";
+import { type ParamCell, ParamType, Schema, TypedParams } from "../../../model/params.ts";
+import type { SchemaNode, SchemaTable } from "../../../model/schema-table.ts";
 import { DOMAIN_BYTES_MIN, DOMAIN_LIST_MAX, type RemoteDomain, readDomain } from "./remote-domain.ts";
 import { malformed, type XdrReader } from "./xdr.ts";
 

@@ -1,8 +1,8 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { PROCEDURES } from "../../../src/drivers/libvirt/procedures.ts";
-import { RpcClient } from "../../../src/drivers/libvirt/rpc-client.ts";
+import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { RpcClient } from "../../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { domain, FakeDaemon, frame, type Request, text, uuidOf, words } from "./fake-daemon.ts";
 
 const PING = Buffer.from(

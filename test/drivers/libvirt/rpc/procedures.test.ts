@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { isAllowed, PROCEDURES, type Procedure } from "../../../src/drivers/libvirt/procedures.ts";
-import { XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
-import { VirstreamError } from "../../../src/model/error.ts";
-import { SchemaTable } from "../../../src/model/schema-table.ts";
+import { isAllowed, PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
+import { VirstreamError } from "../../../../src/model/error.ts";
+import { SchemaTable } from "../../../../src/model/schema-table.ts";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 const UUID_HEX = "0123456789abcdef0123456789abcdef";
@@ -23,8 +23,20 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
   libVersion: [157, undefined, "", "0000000000895440", 9_000_000],
   hostname: [59, undefined, "", "000000056e6f646531000000", "node1"],
   listDomains: [273, 0x11, "0000000100000011", `00000001${DOMAIN_HEX}00000001`, [DOMAIN]],
+  countDomains: [273, 0x11, "0000000000000011", "0000000000004e20", 20_000],
+  listIds: [37, undefined, "00004000", "000000020000000100000007", [1, 7]],
+  lookupById: [22, 5, "00000005", DOMAIN_HEX, DOMAIN],
   lookupByName: [23, "vm1", "00000003766d3100", DOMAIN_HEX, DOMAIN],
   lookupByUuid: [24, UUID, UUID_HEX, DOMAIN_HEX, DOMAIN],
+  controlInfo: [
+    229,
+    DOMAIN,
+    `${DOMAIN_HEX}00000000`,
+    "000000020000000000000000000095d3",
+    { state: 2, details: 0, forMs: 38_355 },
+  ],
+  xml: [14, DOMAIN, `${DOMAIN_HEX}00000000`, "000000093c646f6d61696e2f3e000000", "<domain/>"],
+  listen: [316, undefined, "0000000000000000", "00000003", 3],
   stats: [
     344,
     { uuids: [UUID], groups: 0x21, flags: 0x80000000 },
@@ -58,9 +70,11 @@ describe("The procedures that may be sent", () => {
     }
   });
 
-  it("are those that read: 13, each with the reason why it does no harm", () => {
+  it("are those that read: 19, each with the reason why it does no harm", () => {
     const numbers = Object.values(PROCEDURES).map(({ number }) => number);
-    expect(numbers.sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 23, 24, 59, 60, 66, 70, 157, 273, 344]);
+    expect(numbers.sort((a, b) => a - b)).toEqual([
+      1, 2, 3, 4, 14, 22, 23, 24, 37, 59, 60, 66, 70, 157, 229, 273, 273, 316, 344,
+    ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
   });
 

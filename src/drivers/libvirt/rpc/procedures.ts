@@ -1,5 +1,5 @@
-import type { SchemaTable } from "../../model/schema-table.ts";
-import { type RemoteDomain, readDomain, readDomains } from "./remote-domain.ts";
+import type { SchemaTable } from "../../../model/schema-table.ts";
+import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
 import { readStatsReply, type StatsReply } from "./stats-reply.ts";
 import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
 
@@ -32,6 +32,12 @@ export const AuthType = { none: 0, sasl: 1, polkit: 2 } as const;
 /** VIR_DRV_FEATURE_PROGRAM_KEEPALIVE: asking for it is what starts the daemon's pings. */
 export const FEATURE_KEEPALIVE = 10;
 
+/** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: events can be asked for by the callback (libvirt 1.2.4 and later). */
+export const FEATURE_EVENT_CALLBACK = 14;
+
+/** VIR_DOMAIN_EVENT_ID_LIFECYCLE. */
+const EVENT_LIFECYCLE = 0;
+
 /** VIR_CONNECT_RO. */
 const OPEN_READ_ONLY = 1;
 
@@ -41,6 +47,18 @@ export interface StatsArgs {
   readonly uuids: readonly string[];
   readonly groups: number;
   readonly flags: number;
+}
+
+/** How a domain's control channel is (virDomainControlState). */
+export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
+
+/** What is known of a domain's monitor without asking it. */
+export interface ControlInfo {
+  /** One of ControlState. */
+  readonly state: number;
+  readonly details: number;
+  /** Since when it is so, in ms; 0 for `ok` and `error`. */
+  readonly forMs: number;
 }
 
 const noArgs = () => {};
@@ -146,6 +164,40 @@ export const PROCEDURES = {
     },
   } satisfies Procedure<number, RemoteDomain[]>,
 
+  countDomains: {
+    name: "CONNECT_LIST_ALL_DOMAINS",
+    number: 273,
+    harmless: "reads how many domains there are; it asks no guest",
+    encode: (writer, filter) => {
+      writer.int(0);
+      writer.uint(filter);
+    },
+    decode: (reader) => {
+      readDomains(reader);
+      return reader.uint();
+    },
+  } satisfies Procedure<number, number>,
+
+  listIds: {
+    name: "CONNECT_LIST_DOMAINS",
+    number: 37,
+    harmless: "reads the numbers of the running domains; it asks no guest",
+    encode: (writer) => writer.int(DOMAIN_LIST_MAX),
+    decode: (reader) => {
+      const ids: number[] = [];
+      for (let left = reader.count(DOMAIN_LIST_MAX, 4); left > 0; left--) ids.push(reader.int());
+      return ids;
+    },
+  } satisfies Procedure<undefined, number[]>,
+
+  lookupById: {
+    name: "DOMAIN_LOOKUP_BY_ID",
+    number: 22,
+    harmless: "reads a running domain's identity",
+    encode: (writer, id) => writer.int(id),
+    decode: readDomain,
+  } satisfies Procedure<number, RemoteDomain>,
+
   lookupByName: {
     name: "DOMAIN_LOOKUP_BY_NAME",
     number: 23,
@@ -161,6 +213,40 @@ export const PROCEDURES = {
     encode: (writer, uuid) => writer.uuid(uuid),
     decode: readDomain,
   } satisfies Procedure<string, RemoteDomain>,
+
+  controlInfo: {
+    name: "DOMAIN_GET_CONTROL_INFO",
+    number: 229,
+    harmless: "reads whether the domain's monitor is busy; it does not use the monitor",
+    encode: (writer, domain) => {
+      writeDomain(writer, domain);
+      writer.uint(0);
+    },
+    decode: (reader) => ({ state: reader.uint(), details: reader.uint(), forMs: Number(reader.uhyper()) }),
+  } satisfies Procedure<RemoteDomain, ControlInfo>,
+
+  xml: {
+    name: "DOMAIN_GET_XML_DESC",
+    number: 14,
+    harmless: "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
+    encode: (writer, domain) => {
+      writeDomain(writer, domain);
+      writer.uint(0);
+    },
+    decode: string,
+  } satisfies Procedure<RemoteDomain, string>,
+
+  listen: {
+    name: "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
+    number: 316,
+    harmless: "lets the daemon tell this connection when domains come, go, start and stop",
+    encode: (writer) => {
+      writer.int(EVENT_LIFECYCLE);
+      // No domain: every domain.
+      writer.uint(0);
+    },
+    decode: (reader) => reader.int(),
+  } satisfies Procedure<undefined, number>,
 
   stats: {
     name: "CONNECT_GET_ALL_DOMAIN_STATS",

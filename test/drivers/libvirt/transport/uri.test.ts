@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseLibvirtUri } from "../../../src/drivers/libvirt/uri.ts";
+import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 
 describe("A libvirt URI", () => {
   it.each([

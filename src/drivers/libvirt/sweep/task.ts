@@ -1,5 +1,5 @@
-import { VirstreamError } from "../../model/error.ts";
-import type { RecordReason } from "../../model/record.ts";
+import { VirstreamError } from "../../../model/error.ts";
+import type { RecordReason } from "../../../model/record.ts";
 import type { CallKind, Ticket } from "./admission.ts";
 import type { Turn } from "./patience.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { planOf } from "../../../src/drivers/libvirt/plan.ts";
-import { ALL_GROUPS, groupNames } from "../../../src/model/group.ts";
-import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
+import { planOf } from "../../../../src/drivers/libvirt/sweep/plan.ts";
+import { ALL_GROUPS, groupNames } from "../../../../src/model/group.ts";
+import { checkQuery, type StatsQuery } from "../../../../src/model/query.ts";
 
 const plan = (query: StatsQuery) => planOf(checkQuery(query));
 

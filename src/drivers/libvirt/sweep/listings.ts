@@ -1,4 +1,4 @@
-import type { RemoteDomain } from "./remote-domain.ts";
+import type { RemoteDomain } from "../rpc/remote-domain.ts";
 
 /** How old a listing may be to stand in for a new one, in ms. Domains come and go; what is older would pass over some. */
 const RECENT_MS = 60_000;

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { STRING_MAX, XdrReader, XdrWriter } from "../../../src/drivers/libvirt/xdr.ts";
-import { VirstreamError } from "../../../src/model/error.ts";
-import { integerCell } from "../../../src/model/params.ts";
+import { STRING_MAX, XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
+import { VirstreamError } from "../../../../src/model/error.ts";
+import { integerCell } from "../../../../src/model/params.ts";
 
 type Value =
   | { type: "int"; value: number }

@@ -1,6 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeMessage, encodeMessage, MESSAGE_MAX, MessageSplitter } from "../../../src/drivers/libvirt/message.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  MESSAGE_MAX,
+  MessageSplitter,
+} from "../../../../src/drivers/libvirt/rpc/message.ts";
 import { frame } from "./fake-daemon.ts";
 
 function split(chunks: readonly Buffer[]): string[] {

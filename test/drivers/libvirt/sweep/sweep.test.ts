@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Admission } from "../../../src/drivers/libvirt/admission.ts";
-import { Listings } from "../../../src/drivers/libvirt/listings.ts";
-import { PROCEDURES, type Procedure, type StatsArgs } from "../../../src/drivers/libvirt/procedures.ts";
-import { Sweep, type SweepHost } from "../../../src/drivers/libvirt/sweep.ts";
-import { VirstreamError } from "../../../src/model/error.ts";
-import { TypedParams } from "../../../src/model/params.ts";
-import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
-import type { DomainStatsRecord } from "../../../src/model/record.ts";
-import { uuidOf } from "./fake-daemon.ts";
+import { PROCEDURES, type Procedure, type StatsArgs } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { Listings } from "../../../../src/drivers/libvirt/sweep/listings.ts";
+import { Sweep, type SweepHost } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
+import { VirstreamError } from "../../../../src/model/error.ts";
+import { TypedParams } from "../../../../src/model/params.ts";
+import { checkQuery, type StatsQuery } from "../../../../src/model/query.ts";
+import type { DomainStatsRecord } from "../../../../src/model/record.ts";
+import { uuidOf } from "../rpc/fake-daemon.ts";
 
 /** How a made-up domain behaves: how long its monitor takes, how long what needs none takes, or what goes wrong. */
 interface Behaviour {

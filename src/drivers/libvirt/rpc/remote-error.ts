@@ -1,4 +1,4 @@
-import { type ErrorCode, VirstreamError } from "../../model/error.ts";
+import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { XdrReader } from "./xdr.ts";
 
 /** libvirt's error numbers (virErrorNumber) that mean something of their own here; every other is `hypervisor-error`. */

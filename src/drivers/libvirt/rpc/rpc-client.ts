@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
-import { VirstreamError } from "../../model/error.ts";
-import { SchemaTable } from "../../model/schema-table.ts";
+import { VirstreamError } from "../../../model/error.ts";
+import { SchemaTable } from "../../../model/schema-table.ts";
 import {
   decodeMessage,
   encodeMessage,

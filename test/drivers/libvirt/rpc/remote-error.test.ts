@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { readRemoteError } from "../../../src/drivers/libvirt/remote-error.ts";
-import { XdrReader } from "../../../src/drivers/libvirt/xdr.ts";
+import { readRemoteError } from "../../../../src/drivers/libvirt/rpc/remote-error.ts";
+import { XdrReader } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { remoteError, words } from "./fake-daemon.ts";
 
 const read = (bytes: Buffer) => readRemoteError(new XdrReader(bytes));

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
-import { VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../../model/error.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
 /**

@@ -8,8 +8,8 @@ import {
   findLocalSocket,
   type SocketPlace,
   socketCandidates,
-} from "../../../src/drivers/libvirt/socket.ts";
-import { parseLibvirtUri } from "../../../src/drivers/libvirt/uri.ts";
+} from "../../../../src/drivers/libvirt/transport/unix.ts";
+import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 
 const system: SocketPlace = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
 const user: SocketPlace = { ...system, uid: 1_000 };

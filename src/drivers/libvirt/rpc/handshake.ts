@@ -1,5 +1,5 @@
 import { hostname as localHostname } from "node:os";
-import { VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../../model/error.ts";
 import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./procedures.ts";
 import type { RpcClient } from "./rpc-client.ts";
 

@@ -1,4 +1,4 @@
-import { VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../../model/error.ts";
 
 /**
  * libvirt's connection URIs (docs/uri.rst, remote_driver.c): `driver[+transport]://[user@][host][:port]/path?parameters`.

@@ -1,6 +1,6 @@
-import { VirstreamError } from "../../model/error.ts";
-import { integerCell } from "../../model/params.ts";
-import { formatUuid, writeUuid } from "../../model/uuid.ts";
+import { VirstreamError } from "../../../model/error.ts";
+import { integerCell } from "../../../model/params.ts";
+import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 
 /**
  * XDR (RFC 4506) as libvirt's RPC uses it: big-endian, everything padded to four bytes. The reader is given bytes that a

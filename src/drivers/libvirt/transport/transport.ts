@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
-import { VirstreamError } from "../../model/error.ts";
-import { connectSocket } from "./socket.ts";
+import { VirstreamError } from "../../../model/error.ts";
+import { connectSocket } from "./unix.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
