@@ -46,7 +46,8 @@ export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
 export type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /**
- * Why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call could be spared for it in time.
+ * Why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call could be spared for it in time,
+ * or its monitor was busy with a call or a job of somebody else.
  * `quarantined`: an earlier call for it is still unanswered. `denied`: no permission. `unsupported`: the hypervisor
  * lacks the group. `unknown`: there is no such domain. `error`: see the record's error.
  */

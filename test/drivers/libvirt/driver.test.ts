@@ -346,11 +346,12 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
 });
 
 describeWith(labRequirements, "The libvirt driver, when its daemon is killed in the middle of a sweep", () => {
-  it("has a record for every domain, then fails with connection-lost, and says so ever after", async () => {
+  it("has a record for every domain, fails with connection-lost, and connects again when there is a daemon", async () => {
     await using libvirtd = await startLibvirtd();
     const guest = await createGuest(libvirtd, { name: "frozen", paused: true });
     await createGuest(libvirtd, { name: "healthy", paused: true });
     await using driver = await LibvirtDriver.open(libvirtd.uri);
+    const { records } = await collect(driver);
     guest.freeze();
     const sweep = collect(driver);
     setTimeout(() => void libvirtd.kill(), 200);
@@ -358,8 +359,48 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
     expect(statuses(collected)).toEqual({ frozen: "failed error", healthy: "ok" });
     expect(collected.error).toMatchObject({ code: "connection-lost", retryable: true });
     expect(collected.records.find(({ status }) => status === "failed")!.error).toBe(collected.error);
-    const next = await collect(driver);
-    expect([next.records, next.error]).toEqual([[], collected.error]);
+
+    const meanwhile = await collect(driver, { deadlineMs: 100 });
+    expect(meanwhile.records).toEqual([]);
+    expect(meanwhile.error).toMatchObject({
+      code: "connection-lost",
+      retryable: true,
+      message: expect.stringMatching(/cannot be reached.*tried again.*nobody listens there/),
+    });
+
+    guest.thaw();
+    await libvirtd.restart();
+    const after = await vi.waitFor(async () => {
+      const complete = await collect(driver);
+      expect(statuses(complete)).toEqual({ frozen: "ok", healthy: "ok" });
+      return complete;
+    }, 20_000);
+    // A domain that was given out before is still this driver's.
+    const domains = records.map(({ domain }) => domain);
+    expect((await collect(driver, { domains })).records).toHaveLength(2);
+    expect(after.records.map(({ domain }) => domain.uuid).sort()).toEqual(domains.map(({ uuid }) => uuid).sort());
+  });
+
+  it("does not ask the guest whose call the old daemon's end left unanswered until its monitor is free", async () => {
+    await using libvirtd = await startLibvirtd();
+    const guest = await createGuest(libvirtd, { name: "frozen", paused: true });
+    await createGuest(libvirtd, { name: "healthy", paused: true });
+    await using driver = await LibvirtDriver.open(libvirtd.uri);
+    guest.freeze();
+    const sweep = collect(driver);
+    setTimeout(() => void libvirtd.kill(), 200);
+    await sweep;
+    await libvirtd.restart();
+    const during = await vi.waitFor(async () => {
+      const some = await collect(driver, { deadlineMs: 1_000 });
+      expect(statuses(some)).toMatchObject({ healthy: "ok" });
+      return some;
+    }, 20_000);
+    expect(statuses(during)["frozen"]).toMatch(/^(partial|failed) /);
+    guest.thaw();
+    await vi.waitFor(async () => {
+      expect(statuses(await collect(driver))).toEqual({ frozen: "ok", healthy: "ok" });
+    }, 20_000);
   });
 });
 

@@ -25,7 +25,7 @@ export interface HypervisorFacts {
  */
 export async function openHypervisor(client: RpcClient, name: string): Promise<HypervisorFacts> {
   await authenticate(client);
-  await client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE);
+  if (await client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE)) client.keepAlive();
   await client.call(PROCEDURES.open, name);
   const [host, type, hypervisorVersion, libvirtVersion] = await Promise.all([
     client.call(PROCEDURES.hostname, undefined).catch(unlessUnsupported(localHostname())),

@@ -16,14 +16,21 @@ import { readRemoteError } from "./remote-error.ts";
 import { malformed, type XdrReader } from "./xdr.ts";
 
 const Keepalive = { ping: 1, pong: 2 } as const;
-const PONG = encodeMessage({
-  program: Program.keepalive,
-  version: PROGRAM_VERSION,
-  procedure: Keepalive.pong,
-  type: MessageType.event,
-  serial: 0,
-  status: MessageStatus.ok,
-});
+const [PING, PONG] = [Keepalive.ping, Keepalive.pong].map((procedure) =>
+  encodeMessage({
+    program: Program.keepalive,
+    version: PROGRAM_VERSION,
+    procedure,
+    type: MessageType.event,
+    serial: 0,
+    status: MessageStatus.ok,
+  }),
+) as [Buffer, Buffer];
+
+/** When nothing was heard of the daemon for so long, it is asked whether it is there; as the daemon does with us. */
+const KEEPALIVE_INTERVAL_MS = 5_000;
+/** So many pings without a sign of life, and the connection is given up: after 30 s in all. */
+const KEEPALIVE_COUNT = 5;
 
 /** How long an orderly close waits for the daemon. */
 const CLOSE_TIMEOUT_MS = 1_000;
@@ -45,7 +52,7 @@ interface Pending {
 export class RpcClient {
   /** Called once, when the connection has ended in any way but by `close`, before the calls in flight are rejected. */
   onLost: ((error: VirstreamError) => void) | undefined;
-  /** Called with every event of the remote program: where lifecycle events will come in. */
+  /** Called with every event of the remote program. */
   onEvent: ((procedure: number, payload: XdrReader) => void) | undefined;
 
   readonly #transport: Duplex;
@@ -56,6 +63,10 @@ export class RpcClient {
   #corked = false;
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
+  #keepalive: ReturnType<typeof setInterval> | undefined;
+  /** Whether anything was heard since the last look, and how many pings were sent since. */
+  #heard = false;
+  #pings = 0;
 
   /** @param transport a byte stream to the daemon; it belongs to the client from now on */
   constructor(transport: Duplex) {
@@ -75,6 +86,14 @@ export class RpcClient {
   /** Why no call can be made any more; undefined while the connection lives. */
   get ended(): VirstreamError | undefined {
     return this.#ended;
+  }
+
+  /**
+   * From now on asks the daemon every 5 s whether it is there, when nothing else is heard of it, and gives the connection
+   * up with `connection-lost` when it has not said anything for 30 s. Only for daemons that say they can answer.
+   */
+  keepAlive(): void {
+    if (this.#ended === undefined) this.#keepalive ??= setInterval(() => this.#beat(), KEEPALIVE_INTERVAL_MS);
   }
 
   /** How many calls are unanswered. */
@@ -171,7 +190,23 @@ export class RpcClient {
     this.#transport.write(message);
   }
 
+  #beat(): void {
+    if (this.#heard) {
+      this.#heard = false;
+      this.#pings = 0;
+    } else if (this.#pings < KEEPALIVE_COUNT) {
+      this.#pings++;
+      this.#send(PING);
+    } else {
+      const silence = (KEEPALIVE_INTERVAL_MS * (KEEPALIVE_COUNT + 1)) / 1_000;
+      this.#end(
+        new VirstreamError("connection-lost", `libvirt has not answered for ${silence} s: it hangs, or is cut off`),
+      );
+    }
+  }
+
   #read(chunk: Buffer): void {
+    this.#heard = true;
     try {
       this.#splitter.push(chunk);
     } catch (error) {
@@ -217,6 +252,7 @@ export class RpcClient {
   #end(error: VirstreamError): void {
     if (this.#ended !== undefined) return;
     this.#ended = error;
+    clearInterval(this.#keepalive);
     this.#transport.destroy();
     this.onLost?.(error);
     for (const { reject } of this.#pending.values()) reject(error);

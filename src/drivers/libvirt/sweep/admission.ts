@@ -1,16 +1,19 @@
 /**
- * Who may ask the daemon for what, and when. Pure: no sockets, no timers, the clock is handed in.
+ * Who may ask a daemon for what, and when. Pure: no sockets, no timers, the clock is handed in.
  *
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot take a call back:
- * it occupies a worker of the daemon until the guest answers. Of one connection the daemon handles five calls at a time
- * and then stops reading it altogether, including the answers to its own keepalives. So on each connection monitor calls
- * get four slots, and calls that need no monitor a lane of their own, which no frozen guest can block. A booking ends
- * when the daemon has really answered, not when its caller has lost patience; and while a domain's call is unanswered,
- * that domain is not asked the same again, however many sweeps come by.
+ * it occupies a worker of the daemon until the guest answers, and the daemon has 20 for everyone. Of one connection the
+ * daemon handles five calls at a time and then stops reading it altogether, including the answers to its own keepalives.
+ * So on each connection monitor calls get four slots, and calls that need no monitor a lane of their own, which no frozen
+ * guest can block; and over all connections to one host no more than eight monitor calls are unanswered at any time. A
+ * booking ends when the daemon has really answered, not when its caller has lost patience; and while a domain's call is
+ * unanswered, that domain is not asked the same again, however many sweeps come by.
  *
- * It outlives sweeps: one per driver. The sweeps that run share it by turns, one call each. What all its connections
- * together can occupy of the daemon's workers is their number times the slots; a budget over several drivers of one host
- * would be asked before a slot is granted.
+ * When a connection ends, its calls do not: their workers stay where they are. Such a call is an orphan. It counts, and
+ * keeps its domain in quarantine, until somebody has seen that the domain's monitor is free again.
+ *
+ * There is one admission per host and process, so that this holds for all who ask in it. The sweeps that run share it by
+ * turns, one call each; each goes out on connections of its own owner.
  */
 
 /** `monitor`: may hang in a frozen guest. `free`: needs no monitor. */
@@ -33,7 +36,7 @@ export interface Booking {
   readonly connection: number;
   /** From when on the call counts as overdue, on admission's clock. */
   readonly dueAt: number;
-  /** The daemon has answered. To be called once; more often is harmless. */
+  /** The daemon has answered. To be called once; more often is harmless, and so is calling it for an orphan. */
   release(): void;
 }
 
@@ -42,7 +45,7 @@ export interface Grantee {
   /** Its turn has come: the call goes out now. */
   granted(ticket: Ticket, booking: Booking): void;
   /** When a call that goes out now becomes overdue. */
-  dueAt(ticket: Ticket): number;
+  callDueAt(ticket: Ticket): number;
 }
 
 /** How much it admits. */
@@ -51,6 +54,8 @@ export interface AdmissionOptions {
   readonly slots?: number;
   /** Calls in flight that need no monitor, beside the slots, per connection. Default 1. */
   readonly lanes?: number;
+  /** Monitor calls in flight, over all connections. Default 8. */
+  readonly budget?: number;
   /** Milliseconds on any clock that does not jump. */
   readonly now: () => number;
 }
@@ -58,40 +63,102 @@ export interface AdmissionOptions {
 /** Where on a connection a call goes. */
 type Place = "slot" | "lane";
 
+interface Connection {
+  readonly owner: object;
+  readonly taken: Record<Place, number>;
+}
+
+/** So many domains are remembered as trusted; beyond that, all are forgotten and seen to anew. */
+const TRUSTED_MAX = 100_000;
+
 /** Admits calls; see the top of this file for the rules. */
 export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
-  /** What is taken, per connection. */
-  readonly #taken: Record<Place, number>[] = [{ slot: 0, lane: 0 }];
+  readonly #budget: number;
+  readonly #connections = new Map<number, Connection>();
+  #numbers = 0;
   readonly #now: () => number;
   readonly #lines: Line[] = [];
   readonly #bookings = { monitor: new Map<string, HeldBooking>(), free: new Map<string, HeldBooking>() };
   /** Tickets at whose turn their domain had a call in flight; they go first when it is answered. */
   readonly #parked = { monitor: new Map<string, ParkedTicket[]>(), free: new Map<string, ParkedTicket[]>() };
+  readonly #trusted = new Set<string>();
   #turn = 0;
   #granting = false;
   #changed = false;
 
-  constructor({ slots = 4, lanes = 1, now }: AdmissionOptions) {
+  constructor({ slots = 4, lanes = 1, budget = 8, now }: AdmissionOptions) {
     this.#limits = { slot: slots, lane: lanes };
+    this.#budget = budget;
     this.#now = now;
   }
 
-  /** There is another connection. Gives its number; the first is 0 and is there from the beginning. */
-  addConnection(): number {
-    this.#taken.push({ slot: 0, lane: 0 });
+  /**
+   * There is another connection. Gives its number.
+   *
+   * @param owner whose lines it serves
+   * @param ready called with the number before anything is granted on it
+   */
+  addConnection(owner: object, ready?: (number: number) => void): number {
+    const number = this.#numbers++;
+    this.#connections.set(number, { owner, taken: { slot: 0, lane: 0 } });
+    ready?.(number);
     this.pump();
-    return this.#taken.length - 1;
+    return number;
   }
 
-  /** How many monitor calls can be in flight, over all connections. */
-  get slots(): number {
-    return this.#limits.slot * this.#taken.length;
+  /** A connection has ended. Its unanswered monitor calls are orphans from now on; no domain is trusted any more. */
+  removeConnection(number: number): void {
+    if (!this.#connections.delete(number)) return;
+    this.#trusted.clear();
+    for (const booking of [...this.#bookings.monitor.values()])
+      if (booking.connection === number) booking.orphan = true;
+    for (const booking of [...this.#bookings.free.values()]) if (booking.connection === number) this.#release(booking);
   }
 
-  /** Opens a line for a sweep. */
-  join(grantee: Grantee): Line {
-    const line = new Line(this, grantee);
+  /** The domains with orphaned calls. */
+  get orphans(): string[] {
+    return [...this.#bookings.monitor.values()].filter(({ orphan }) => orphan).map(({ key }) => key);
+  }
+
+  /** The domain's monitor was seen to be free: its orphaned call, if it has one, has been answered. */
+  adopt(key: string): void {
+    const booking = this.#bookings.monitor.get(key);
+    if (booking?.orphan) this.#release(booking);
+  }
+
+  /** Whether nobody uses it, and it remembers nothing that matters. */
+  get idle(): boolean {
+    return this.#connections.size === 0 && this.#bookings.monitor.size === 0;
+  }
+
+  /** How many monitor calls an owner can have in flight. */
+  slotsOf(owner: object): number {
+    let slots = 0;
+    for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
+    return Math.min(slots, this.#budget);
+  }
+
+  /**
+   * Whether the domain's monitor has answered before, on a connection that still lives, so that it may well be asked. Of
+   * any other domain it is not known whether its monitor hangs already, in a call of somebody else.
+   */
+  isTrusted(key: string): boolean {
+    return this.#trusted.has(key);
+  }
+
+  /** The domain's monitor may be another one now, or has been seen to be busy. */
+  distrust(key: string): void {
+    this.#trusted.delete(key);
+  }
+
+  /**
+   * Opens a line for a sweep.
+   *
+   * @param owner whose connections its calls go out on
+   */
+  join(grantee: Grantee, owner: object): Line {
+    const line = new Line(this, grantee, owner);
     this.#lines.push(line);
     return line;
   }
@@ -109,18 +176,25 @@ export class Admission {
   /** Whether the domain's call of this kind is overdue: asking it again would only take another worker. */
   isQuarantined(key: string, kind: CallKind): boolean {
     const booking = this.#bookings[kind].get(key);
-    return booking !== undefined && booking.dueAt <= this.#now();
+    return booking !== undefined && (booking.orphan || booking.dueAt <= this.#now());
   }
 
   /**
-   * From when on nothing but overdue calls holds the slots, if none is answered before; Infinity while a slot is free.
-   * Once that time has come, waiting for a slot is waiting for a frozen guest.
+   * From when on nothing but overdue calls keeps this owner's monitor calls waiting, if none is answered before; Infinity
+   * while one could go out. Once that time has come, waiting is waiting for a frozen guest.
    */
-  get exhaustedAt(): number {
-    if (this.#roomiest("slot") !== undefined) return Number.POSITIVE_INFINITY;
+  exhaustedAt(owner: object): number {
+    const spent = this.#spent;
+    if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
     let latest = Number.NEGATIVE_INFINITY;
     for (const bookings of [this.#bookings.monitor, this.#bookings.free]) {
-      for (const booking of bookings.values()) if (booking.place === "slot") latest = Math.max(latest, booking.dueAt);
+      for (const { kind, place, connection, dueAt, orphan } of bookings.values()) {
+        if (orphan) continue;
+        const inTheWay = spent
+          ? kind === "monitor"
+          : place === "slot" && this.#connections.get(connection)?.owner === owner;
+        if (inTheWay) latest = Math.max(latest, dueAt);
+      }
     }
     return latest;
   }
@@ -152,19 +226,26 @@ export class Admission {
     if (at < this.#turn) this.#turn--;
   }
 
-  /** Grants one call to the next line in turn that has one waiting. */
+  get #spent(): boolean {
+    return this.#bookings.monitor.size >= this.#budget;
+  }
+
+  /** Grants one call to the next line in turn that has one waiting and a connection for it. */
   #grant(kind: CallKind, place: Place): boolean {
-    const connection = this.#roomiest(place);
-    if (connection === undefined) return false;
+    if (kind === "monitor" && this.#spent) return false;
     for (let tried = 0; tried < this.#lines.length; tried++) {
       const at = (this.#turn + tried) % this.#lines.length;
       const line = this.#lines[at]!;
+      const connection = this.#roomiest(line.owner, place);
+      if (connection === undefined) continue;
       const ticket = this.#nextOf(line, kind);
       if (ticket === undefined) continue;
       this.#turn = at + 1;
-      const dueAt = line.grantee.dueAt(ticket);
-      const booking = new HeldBooking(ticket.key, kind, connection, place, dueAt, (held) => this.#release(held));
-      this.#taken[connection]![place]++;
+      const dueAt = line.grantee.callDueAt(ticket);
+      const booking = new HeldBooking(ticket.key, kind, connection, place, dueAt, (held) => {
+        if (!held.orphan) this.#release(held);
+      });
+      this.#connections.get(connection)!.taken[place]++;
       this.#bookings[kind].set(ticket.key, booking);
       line.grantee.granted(ticket, booking);
       return true;
@@ -172,15 +253,15 @@ export class Admission {
     return false;
   }
 
-  /** The connection with the most room, so that the load is spread; undefined when all are full. */
-  #roomiest(place: Place): number | undefined {
+  /** The owner's connection with the most room, so that the load is spread; undefined when all are full. */
+  #roomiest(owner: object, place: Place): number | undefined {
     let best: number | undefined;
     let least = this.#limits[place];
-    for (let i = 0; i < this.#taken.length; i++) {
-      const taken = this.#taken[i]![place];
-      if (taken >= least) continue;
+    for (const [number, connection] of this.#connections) {
+      const taken = connection.taken[place];
+      if (connection.owner !== owner || taken >= least) continue;
       least = taken;
-      best = i;
+      best = number;
     }
     return best;
   }
@@ -201,7 +282,12 @@ export class Admission {
     const { key, kind } = booking;
     if (this.#bookings[kind].get(key) !== booking) return;
     this.#bookings[kind].delete(key);
-    this.#taken[booking.connection]![booking.place]--;
+    const connection = this.#connections.get(booking.connection);
+    if (connection !== undefined) connection.taken[booking.place]--;
+    if (kind === "monitor" && !booking.orphan) {
+      if (this.#trusted.size >= TRUSTED_MAX) this.#trusted.clear();
+      this.#trusted.add(key);
+    }
     const parked = this.#parked[kind].get(key);
     if (parked !== undefined) {
       this.#parked[kind].delete(key);
@@ -214,15 +300,17 @@ export class Admission {
 /** One sweep's line: first in, first out, with cancelling. */
 export class Line {
   readonly grantee: Grantee;
+  readonly owner: object;
   readonly #admission: Admission;
   readonly #queues = { monitor: new TicketQueue(), free: new TicketQueue() };
   #held = false;
   #closed = false;
 
   /** Use `Admission.join`. */
-  constructor(admission: Admission, grantee: Grantee) {
+  constructor(admission: Admission, grantee: Grantee, owner: object) {
     this.#admission = admission;
     this.grantee = grantee;
+    this.owner = owner;
   }
 
   /** Puts tickets at the end of the line. */
@@ -275,6 +363,8 @@ class HeldBooking implements Booking {
   readonly connection: number;
   readonly place: Place;
   readonly dueAt: number;
+  /** Its connection has ended, and it has not been answered. */
+  orphan = false;
   readonly #release: (booking: HeldBooking) => void;
 
   constructor(

@@ -20,8 +20,6 @@ export interface Plan {
   readonly rescue: Ask | undefined;
   /** The groups that were asked for; with none named, all that are known. */
   readonly groups: readonly Group[];
-  /** Those of them that a rescued record lacks. */
-  readonly missing: readonly Group[];
 }
 
 /** Plans the calls of a sweep. */
@@ -39,6 +37,5 @@ export function planOf({ groups, flags, domains }: Query): Plan {
     first: { groups, flags: asked },
     rescue: needing === 0 || free === 0 ? undefined : { groups: free, flags: asked & FILTER_MASK },
     groups: groupNames(wanted),
-    missing: groupNames(needing),
   };
 }

@@ -1,41 +1,47 @@
 import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
-import type { CallKind, Ticket } from "./admission.ts";
+import type { RemoteDomain } from "../rpc/remote-domain.ts";
+import type { CallKind } from "./admission.ts";
+import { Inquiry } from "./inquiry.ts";
 import type { Turn } from "./patience.ts";
 
 /**
- * Where a domain stands. `list`: (not a domain) the listing is out. `lookup`: its name is being looked up. `ask`: its
- * statistics are wanted. `rescue`: it is late, what needs no monitor is wanted. `verify`: the daemon left it out of an
- * answer, is it there at all? `done`: it has its record, or needs none.
+ * Where a domain stands. `lookup`: its name is being looked up. `check`: whether its monitor hangs already is being looked
+ * at. `ask`: its statistics are wanted. `rescue`: it is late, or its statistics failed; what needs no monitor is wanted.
+ * `verify`: the daemon left it out of an answer, is it there at all? `done`: it has its record, or needs none.
  */
-export type Stage = "list" | "lookup" | "ask" | "rescue" | "verify" | "done";
+export type Stage = "lookup" | "check" | "ask" | "rescue" | "verify" | "done";
 
 /** One domain of the sweep. */
-export class Task implements Ticket {
+export class Task extends Inquiry implements RemoteDomain {
   readonly index: number;
   uuid: string;
   name: string;
   id: number;
   stage: Stage;
-  kind: CallKind;
-  waiting = false;
-  /** Counts what was asked and given up, so that an answer to an earlier question is known as late. */
-  attempt = 0;
-  /** When the call in flight is overdue. */
-  dueAt = Number.POSITIVE_INFINITY;
-  /** When it was last asked, in ms since 1970 and on the monotonic clock; 0 before. */
-  sampledAt = 0;
-  askedAt = 0;
-  /** Why it is late. */
+  /** Whether its statistics need the monitor. */
+  readonly statsKind: CallKind;
+  /** Why it is late, or has to make do with less. */
   reason: RecordReason = "timeout";
+  /** What its statistics call was refused with. */
+  error: VirstreamError | undefined;
+  /** It was looked at, or is being looked at, and has not been asked. */
+  ahead = false;
+  /** Its monitor is busy with a job: its statistics are asked without waiting for the end of that. */
+  hurried = false;
 
-  constructor(index: number, stage: Stage, kind: CallKind, uuid: string, name: string, id = -1) {
+  constructor(index: number, stage: Stage, statsKind: CallKind, uuid: string, name: string, id = -1) {
+    super();
     this.index = index;
     this.stage = stage;
-    this.kind = kind;
+    this.statsKind = statsKind;
     this.uuid = uuid;
     this.name = name;
     this.id = id;
+  }
+
+  get kind(): CallKind {
+    return this.stage === "ask" ? this.statsKind : "free";
   }
 
   get turn(): Turn {
@@ -44,7 +50,7 @@ export class Task implements Ticket {
   }
 
   get key(): string {
-    return this.stage === "list" || this.stage === "lookup" ? `${this.stage} ${this.name}` : this.uuid;
+    return this.stage === "lookup" ? `lookup ${this.name}` : this.uuid;
   }
 }
 
@@ -53,8 +59,8 @@ export function lateError(task: Task, deadlineMs: number): VirstreamError {
   const within = `within ${deadlineMs} ms`;
   const name = task.name || task.uuid;
   const what = {
-    list: `libvirt did not list its domains ${within}: it waits for one of them`,
     lookup: `libvirt did not look up domain ${name} ${within}`,
+    check: `libvirt did not say ${within} whether domain ${name} can be asked: it may be starting, or being destroyed`,
     ask: `domain ${name} did not answer ${within}`,
     rescue: `domain ${name} did not answer ${within}, nor did libvirt say what needs no monitor`,
     verify: `libvirt did not say ${within} whether there is a domain ${name}`,

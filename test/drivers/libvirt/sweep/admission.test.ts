@@ -8,6 +8,8 @@ import {
   type Ticket,
 } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 
+const OWNER = {};
+
 /** A sweep that only writes down what it is granted. */
 class Caller implements Grantee {
   readonly granted_: Booking[] = [];
@@ -15,7 +17,7 @@ class Caller implements Grantee {
   due = 1_000;
 
   constructor(admission: Admission) {
-    this.line = admission.join(this);
+    this.line = admission.join(this, OWNER);
   }
 
   wait(keys: readonly string[], kind: CallKind = "monitor"): Ticket[] {
@@ -28,7 +30,7 @@ class Caller implements Grantee {
     this.granted_.push(booking);
   }
 
-  dueAt(): number {
+  callDueAt(): number {
     return this.due;
   }
 
@@ -40,6 +42,7 @@ class Caller implements Grantee {
 function setUp({ slots = 4, lanes = 1, callers = 1 } = {}) {
   const clock = { now: 0 };
   const admission = new Admission({ slots, lanes, now: () => clock.now });
+  admission.addConnection(OWNER);
   return { clock, admission, callers: Array.from({ length: callers }, () => new Caller(admission)) };
 }
 
@@ -181,13 +184,13 @@ describe("Admission", () => {
       callers: [caller],
       admission,
     } = setUp({ slots: 2 });
-    expect(admission.exhaustedAt).toBe(Number.POSITIVE_INFINITY);
+    expect(admission.exhaustedAt(OWNER)).toBe(Number.POSITIVE_INFINITY);
     caller!.wait(["a"]);
     caller!.due = 5_000;
     caller!.wait(["b"]);
-    expect(admission.exhaustedAt).toBe(5_000);
+    expect(admission.exhaustedAt(OWNER)).toBe(5_000);
     caller!.granted_[1]!.release();
-    expect(admission.exhaustedAt).toBe(Number.POSITIVE_INFINITY);
+    expect(admission.exhaustedAt(OWNER)).toBe(Number.POSITIVE_INFINITY);
   });
 
   it("has four more slots with each connection, and spreads the calls", () => {
@@ -196,8 +199,8 @@ describe("Admission", () => {
       admission,
     } = setUp();
     caller!.wait([..."abcdefghij"]);
-    expect(admission.addConnection()).toBe(1);
-    expect(admission.slots).toBe(8);
+    expect(admission.addConnection(OWNER)).toBe(1);
+    expect(admission.slotsOf(OWNER)).toBe(8);
     expect(caller!.granted_.map(({ connection }) => connection)).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
     for (const i of [0, 1, 4, 5, 6]) caller!.granted_[i]!.release();
     caller!.wait(["k", "l", "m"]);
@@ -225,7 +228,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
   it.each([1, 2, 3, 4, 5])("never exceeds its slots, never asks twice, and forgets nobody (seed %i)", (seed) => {
     const random = randomFrom(seed);
     const { admission, clock } = setUp();
-    if (seed % 2 === 0) admission.addConnection();
+    if (seed % 2 === 0) admission.addConnection(OWNER);
     /** What is in flight: when it will be answered. Frozen domains are answered late, all at some time. */
     const flying = new Map<Booking, number>();
     const perConnection = [0, 0];
@@ -235,11 +238,11 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     const domains = 3_000;
     class Sweep implements Grantee {
       readonly number: number;
-      readonly line = admission.join(this);
+      readonly line = admission.join(this, OWNER);
       constructor(number: number) {
         this.number = number;
       }
-      dueAt(): number {
+      callDueAt(): number {
         return clock.now + 2_000;
       }
       granted(ticket: Ticket, booking: Booking): void {
@@ -270,7 +273,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     }
     for (let steps = 0; flying.size > 0; steps++) {
       expect(steps).toBeLessThan(sweeps * domains + 1);
-      expect(admission.inFlight("monitor")).toBeLessThanOrEqual(admission.slots);
+      expect(admission.inFlight("monitor")).toBeLessThanOrEqual(admission.slotsOf(OWNER));
       // The next answer.
       const [booking, at] = [...flying].reduce((a, b) => (b[1] < a[1] ? b : a));
       clock.now = at;

@@ -1,0 +1,34 @@
+import { type RemoteDomain, readDomain } from "./remote-domain.ts";
+import type { XdrReader } from "./xdr.ts";
+
+/** DOMAIN_EVENT_CALLBACK_LIFECYCLE: the procedure number of the message. */
+export const LIFECYCLE_EVENT = 318;
+
+/** What can happen to a domain (virDomainEventType). */
+export const LifecycleEventType = {
+  defined: 0,
+  undefined: 1,
+  started: 2,
+  suspended: 3,
+  resumed: 4,
+  stopped: 5,
+  shutdown: 6,
+  pmsuspended: 7,
+  crashed: 8,
+} as const;
+
+/** Something has happened to a domain. */
+export interface LifecycleEvent {
+  readonly domain: RemoteDomain;
+  /** One of LifecycleEventType; newer daemons may know more. */
+  readonly type: number;
+  /** More exactly; its meaning depends on the type. */
+  readonly detail: number;
+}
+
+/** Reads a remote_domain_event_callback_lifecycle_msg. */
+export function readLifecycleEvent(reader: XdrReader): LifecycleEvent {
+  reader.int();
+  const domain = readDomain(reader);
+  return { domain, type: reader.int(), detail: reader.int() };
+}

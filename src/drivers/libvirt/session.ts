@@ -1,0 +1,220 @@
+import { VirstreamError } from "../../model/error.ts";
+import type { Query } from "../../model/query.ts";
+import type { SweepContext } from "../driver.ts";
+import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
+import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
+import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
+import { RpcClient } from "./rpc/rpc-client.ts";
+import type { Admission } from "./sweep/admission.ts";
+import { admissionOf } from "./sweep/admissions.ts";
+import { BatchSize } from "./sweep/batch.ts";
+import { Completeness } from "./sweep/completeness.ts";
+import { Inventory } from "./sweep/inventory.ts";
+import { Sweep, type SweepHost } from "./sweep/sweep.ts";
+import type { OpenTransport } from "./transport/transport.ts";
+import type { LibvirtUri } from "./transport/uri.ts";
+
+/**
+ * Connections to one QEMU daemon. Each adds four slots. Two let four frozen guests and a healthy sweep live side by side,
+ * and more would be of no use: admission lets no more than 8 of the daemon's 20 workers be occupied.
+ */
+const QEMU_CONNECTIONS = 2;
+
+/** How to reach a daemon. */
+export interface Dial {
+  readonly uri: LibvirtUri;
+  readonly transports: OpenTransport;
+  readonly timeoutMs: number;
+}
+
+interface Opened {
+  readonly client: RpcClient;
+  readonly facts: HypervisorFacts;
+}
+
+/**
+ * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
+ * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
+ */
+export class Session {
+  readonly facts: HypervisorFacts;
+  /** Called once, when a connection was lost. */
+  onLost: ((error: VirstreamError) => void) | undefined;
+
+  readonly #dial: Dial;
+  readonly #admission: Admission;
+  readonly #inventory = new Inventory(() => performance.now());
+  readonly #batchSize = new BatchSize();
+  readonly #completeness: Completeness | undefined;
+  /** By admission's numbers. */
+  readonly #clients = new Map<number, RpcClient>();
+  readonly #sweeps = new Set<Sweep>();
+  readonly #end = new AbortController();
+  #growing: Promise<void> | undefined;
+  #looking = false;
+
+  private constructor(dial: Dial, { client, facts }: Opened) {
+    this.#dial = dial;
+    this.facts = facts;
+    this.#completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
+    this.#admission = admissionOf(hostKey(dial.uri, facts));
+    this.#adopt(client);
+    this.#listen(client);
+    this.#lookAfterOrphans();
+  }
+
+  /** Connects. Rejects as `openLibvirt` does, or with the signal's reason. */
+  static async open(dial: Dial, signal: AbortSignal | undefined): Promise<Session> {
+    return new Session(dial, await connect(dial, signal));
+  }
+
+  /** Begins a sweep. */
+  sweep(query: Query, context: SweepContext, driver: object, host: string): Sweep {
+    this.#lookAfterOrphans();
+    const sweep = new Sweep(this.#sweepHost(driver, host), query, context);
+    this.#sweeps.add(sweep);
+    sweep.onDone = () => this.#sweeps.delete(sweep);
+    if (this.#end.signal.aborted) sweep.lose(this.#end.signal.reason);
+    else sweep.start();
+    return sweep;
+  }
+
+  /** Ends the connections in an orderly way, and sweeps under way with this error. */
+  async close(error: VirstreamError): Promise<void> {
+    this.onLost = undefined;
+    for (const sweep of this.#sweeps) sweep.close(error);
+    this.#end.abort(error);
+    await this.#growing;
+    await Promise.all(
+      [...this.#clients].map(async ([number, client]) => {
+        client.onLost = () => this.#admission.removeConnection(number);
+        await client.close();
+        this.#admission.removeConnection(number);
+      }),
+    );
+  }
+
+  #sweepHost(driver: object, host: string): SweepHost {
+    return {
+      admission: this.#admission,
+      owner: this,
+      inventory: this.#inventory,
+      batchSize: this.#batchSize,
+      completeness: this.#completeness,
+      monitors: this.facts.hypervisor !== "test",
+      host,
+      driver,
+      call: (procedure, args, connection) => this.#call(procedure, args, connection),
+      crowded: () => this.#crowded(),
+    };
+  }
+
+  #call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
+    const client = this.#clients.get(connection);
+    return client === undefined ? Promise.reject(this.#end.signal.reason) : client.call(procedure, args);
+  }
+
+  #adopt(client: RpcClient): void {
+    this.#admission.addConnection(this, (number) => this.#clients.set(number, client));
+    client.onLost = (error) => this.#lose(error);
+  }
+
+  #lose(error: VirstreamError): void {
+    if (this.#end.signal.aborted) return;
+    this.#end.abort(error);
+    // Before anything learns of it: what was in flight is still in flight at the daemon.
+    for (const number of this.#clients.keys()) this.#admission.removeConnection(number);
+    for (const sweep of this.#sweeps) sweep.lose(error);
+    for (const client of this.#clients.values()) client.destroy(error);
+    this.onLost?.(error);
+  }
+
+  /** Lets the daemon tell of changes. Where it does not, domains are listed in each sweep. */
+  #listen(client: RpcClient): void {
+    client.onEvent = (procedure, payload) => {
+      if (procedure !== LIFECYCLE_EVENT) return;
+      const event = readLifecycleEvent(payload);
+      this.#inventory.apply(event);
+      // Another process now, or none.
+      if (event.type === LifecycleEventType.started || event.type === LifecycleEventType.stopped) {
+        this.#admission.distrust(event.domain.uuid);
+      }
+    };
+    const ask = async (): Promise<void> => {
+      if (!(await client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK))) return;
+      await client.call(PROCEDURES.listen, undefined);
+      this.#inventory.live = true;
+    };
+    ask().catch(() => {});
+  }
+
+  /**
+   * Calls that a lost connection left behind hold their places of the budget. Whether they still occupy a worker of the
+   * daemon is told by the domain's monitor: it is looked at, not used, and once it is free, so is the place.
+   */
+  async #lookAfterOrphans(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    const [client] = this.#clients.values();
+    for (const uuid of this.#admission.orphans) {
+      try {
+        const { state } = await client!.call(PROCEDURES.controlInfo, { uuid, name: "", id: 0 });
+        if (state !== ControlState.occupied) this.#admission.adopt(uuid);
+      } catch (error) {
+        if (!(error instanceof VirstreamError) || error.libvirt === undefined) break;
+        // It does not run any more, or is no more: nothing hangs in it.
+        this.#admission.adopt(uuid);
+      }
+    }
+    this.#looking = false;
+  }
+
+  #crowded(): void {
+    // Other drivers' domains cost too little, and each connection to the test driver has domains of its own.
+    if (this.facts.hypervisor !== "qemu" || this.#clients.size >= QEMU_CONNECTIONS) return;
+    this.#growing ??= this.#grow().finally(() => {
+      this.#growing = undefined;
+    });
+  }
+
+  /** Opens one more connection. Failing to is no misfortune: the first one serves, and the next crowd tries again. */
+  async #grow(): Promise<void> {
+    const { signal } = this.#end;
+    const opened = await connect(this.#dial, signal).catch(() => undefined);
+    if (opened === undefined) return;
+    if (signal.aborted) opened.client.destroy(signal.reason);
+    else this.#adopt(opened.client);
+  }
+}
+
+/** What tells one daemon from another, however it is reached: the socket that the URI names, else the host's own name. */
+function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: HypervisorFacts): string {
+  if (socket !== undefined) return `${driver} ${path} ${address ?? ""} ${socket.replace(/-ro$/, "")}`;
+  // Many hosts call themselves that.
+  const name = host.startsWith("localhost") ? `${host} ${address ?? ""}` : host;
+  return `${driver} ${path} ${name}`;
+}
+
+/** One connection, opened: transport and handshake together within the time. */
+async function connect({ uri, transports, timeoutMs }: Dial, given: AbortSignal | undefined): Promise<Opened> {
+  const timeout = new AbortController();
+  const timer = setTimeout(() => {
+    timeout.abort(new VirstreamError("connect-timeout", `${uri.uri} did not answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+  const signal = given === undefined ? timeout.signal : AbortSignal.any([given, timeout.signal]);
+  let client: RpcClient | undefined;
+  const onAbort = () => client?.destroy(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal.throwIfAborted();
+    client = new RpcClient(await transports(uri, signal));
+    signal.throwIfAborted();
+    return { client, facts: await openHypervisor(client, uri.name) };
+  } catch (error) {
+    client?.destroy(VirstreamError.from(error));
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
