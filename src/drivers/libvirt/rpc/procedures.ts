@@ -164,19 +164,21 @@ export const PROCEDURES = {
     },
   } satisfies Procedure<number, RemoteDomain[]>,
 
-  countDomains: {
-    name: "CONNECT_LIST_ALL_DOMAINS",
-    number: 273,
-    harmless: "reads how many domains there are; it asks no guest",
-    encode: (writer, filter) => {
-      writer.int(0);
-      writer.uint(filter);
-    },
-    decode: (reader) => {
-      readDomains(reader);
-      return reader.uint();
-    },
-  } satisfies Procedure<number, number>,
+  countRunning: {
+    name: "CONNECT_NUM_OF_DOMAINS",
+    number: 51,
+    harmless: "reads how many domains run; it asks no guest",
+    encode: noArgs,
+    decode: (reader) => reader.int(),
+  } satisfies Procedure<undefined, number>,
+
+  countDefined: {
+    name: "CONNECT_NUM_OF_DEFINED_DOMAINS",
+    number: 25,
+    harmless: "reads how many domains are defined and do not run; it asks no guest",
+    encode: noArgs,
+    decode: (reader) => reader.int(),
+  } satisfies Procedure<undefined, number>,
 
   listIds: {
     name: "CONNECT_LIST_DOMAINS",

@@ -6,8 +6,7 @@ import type { Calls } from "./calls.ts";
 /**
  * Lists more domains than libvirt names in one reply.
  *
- * Above 16,384 domains the listing fails as a whole, and so does every call that is about all of them; only the count is
- * still to be had. But a listing takes filters, and the parts that the filters make are often small enough. Where a part
+ * Above 16,384 domains the listing fails as a whole, and so does every call that is about all of them. But a listing takes filters, and the parts that the filters make are often small enough. Where a part
  * is not (thousands of domains that all run, are persistent, and so on), the daemon gives the numbers of up to 16,384
  * running domains, each of which can be looked up; the rest have numbers in between or above, because libvirt counts
  * upwards, and are found by trying. Looking up by number is a linear search in the daemon, about 0.5 ms each: it takes
@@ -37,13 +36,11 @@ const BEYOND = 4_096;
  * Rejects with `limit-exceeded` where libvirt has no way to name them all; those that were found until then have been
  * handed on.
  *
- * @param count how many pass the filter
  * @param found called with each part, no domain twice
  */
 export async function enumerateDomains(
   calls: Calls,
   filter: number,
-  count: number,
   found: (domains: readonly RemoteDomain[]) => void,
 ): Promise<readonly RemoteDomain[]> {
   const all = new Map<string, RemoteDomain>();
@@ -56,9 +53,8 @@ export async function enumerateDomains(
   const tooMany = await listParts(calls, filter, FAMILIES, take);
   if (tooMany.length > 0) {
     // What a number means says nothing of filters; and what does not run has none.
-    if (filter !== 0 || tooMany.some((part) => (part & INACTIVE) !== 0)) throw unlistable(count, all.size);
-    const running = await calls.ask(PROCEDURES.countDomains, 1, "count");
-    await lookUpNumbers(calls, running, all, take);
+    if (filter !== 0 || tooMany.some((part) => (part & INACTIVE) !== 0)) throw unlistable(all.size);
+    await lookUpNumbers(calls, all, take);
   }
   return [...all.values()];
 }
@@ -77,23 +73,25 @@ async function listParts(
   const tooMany: number[] = [];
   for (const bit of options) {
     const part = (filter & ~mask) | bit;
-    const count = await calls.ask(PROCEDURES.countDomains, part, "count");
-    if (count > DOMAIN_LIST_MAX) tooMany.push(...(await listParts(calls, part, rest, take)));
-    else if (count > 0) take(await calls.ask(PROCEDURES.listDomains, part, "list"));
+    try {
+      take(await calls.ask(PROCEDURES.listDomains, part, "list"));
+    } catch (error) {
+      if (!(error instanceof VirstreamError) || error.libvirt === undefined) throw error;
+      tooMany.push(...(await listParts(calls, part, rest, take)));
+    }
   }
   return tooMany;
 }
 
 async function lookUpNumbers(
   calls: Calls,
-  running: number,
   all: ReadonlyMap<string, RemoteDomain>,
   take: (domains: readonly RemoteDomain[]) => void,
 ): Promise<void> {
   const known = new Set<number>();
   for (const { id } of all.values()) known.add(id);
   known.delete(-1);
-  let left = running - known.size;
+  let left = (await calls.ask(PROCEDURES.countRunning, undefined, "count running")) - known.size;
   const numbers = numbersToTry(await calls.ask(PROCEDURES.listIds, undefined, "ids"), known);
   const work = async (): Promise<void> => {
     while (left > 0) {
@@ -108,7 +106,7 @@ async function lookUpNumbers(
     }
   };
   await Promise.all(Array.from({ length: LOOKUPS }, work));
-  if (left > 0) throw unlistable(running, running - left);
+  if (left > 0) throw unlistable(all.size);
 }
 
 /** First those that the daemon named, then those in between, then those above. */
@@ -124,10 +122,10 @@ function* numbersToTry(named: readonly number[], known: ReadonlySet<number>): Ge
   for (let number = 1; number <= highest + BEYOND; number++) if (!tried.has(number)) yield number;
 }
 
-function unlistable(count: number, found: number): VirstreamError {
+function unlistable(found: number): VirstreamError {
   return new VirstreamError(
     "limit-exceeded",
-    `libvirt has ${count} domains and names no more than ${DOMAIN_LIST_MAX} at a time; ${found} could be found: ` +
+    `libvirt names no more than ${DOMAIN_LIST_MAX} domains at a time, and there are more than the ${found} that were found: ` +
       "ask for domains by name or uuid, or with a filter that fewer pass",
     { retryable: false },
   );

@@ -21,8 +21,8 @@ export async function listDomains(
   found: FoundDomains,
 ): Promise<void> {
   const known = filter === 0 ? inventory.current() : undefined;
-  if (known !== undefined && (await calls.ask(PROCEDURES.countDomains, filter, "count")) === known.length) {
-    // A domain may have come or gone while that was under way; then the next sweep counts otherwise.
+  // A domain may come or go while that is under way; then the next sweep counts otherwise.
+  if (known !== undefined && (await countDomains(calls)) === known.length) {
     found(known, known.length);
     return;
   }
@@ -32,9 +32,24 @@ export async function listDomains(
     found(domains, domains.length);
   } catch (error) {
     if (!(error instanceof VirstreamError) || error.libvirt === undefined) throw error;
-    const count = await calls.ask(PROCEDURES.countDomains, filter, "count");
-    if (count <= DOMAIN_LIST_MAX) throw error;
-    domains = await enumerateDomains(calls, filter, count, (part) => found(part, count));
+    const total = await countDomains(calls);
+    if (total <= DOMAIN_LIST_MAX) throw error;
+    if (filter === 0) {
+      domains = await enumerateDomains(calls, filter, (part) => found(part, total));
+    } else {
+      // How many pass the filter is known only in the end.
+      domains = await enumerateDomains(calls, filter, () => {});
+      found(domains, domains.length);
+    }
   }
   inventory.remember(filter, domains);
+}
+
+/** How many domains there are. The count that comes with a listing fails where the listing does. */
+async function countDomains(calls: Calls): Promise<number> {
+  const [running, defined] = await Promise.all([
+    calls.ask(PROCEDURES.countRunning, undefined, "count running"),
+    calls.ask(PROCEDURES.countDefined, undefined, "count defined"),
+  ]);
+  return running + defined;
 }
