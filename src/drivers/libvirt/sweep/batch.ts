@@ -11,8 +11,10 @@ import type { Task } from "./task.ts";
 
 /** How long a batch should take. Long enough that the call itself does not matter, and no record waits long for others. */
 const TARGET_MS = 4;
-/** No batch is larger. With it, a reply comes near the 32 MiB of a message only where a domain has 128 KiB. */
+/** No batch is larger. */
 const DOMAINS_MAX = 256;
+/** Nor has it more parameters, as far as can be told: some 40 bytes each, the reply stays far below the 32 MiB of a message. */
+const PARAMETERS_MAX = 50_000;
 /** The first batch, when nothing is known. */
 const DOMAINS_FIRST = 8;
 /** A batch is taken apart after so many times what it should have taken, and so many ms at least. */
@@ -22,12 +24,15 @@ const SLOW_MS = 100;
 /** How many domains to ask for at a time, by what they took. */
 export class BatchSize {
   #domainMs: number | undefined;
+  /** The most parameters that a domain was seen to have. */
+  #parameters = 1;
   #largest = DOMAINS_FIRST;
 
   /** How many to ask for next. */
   get domains(): number {
     if (this.#domainMs === undefined) return DOMAINS_FIRST;
-    return Math.max(1, Math.min(this.#largest, Math.floor(TARGET_MS / this.#domainMs)));
+    const limit = Math.min(TARGET_MS / this.#domainMs, PARAMETERS_MAX / this.#parameters);
+    return Math.max(1, Math.min(this.#largest, Math.floor(limit)));
   }
 
   /** How long a batch of so many may take before it is taken apart, in ms. */
@@ -35,9 +40,14 @@ export class BatchSize {
     return Math.max(SLOW_MS, SLOW_FACTOR * (this.#domainMs ?? 0) * domains);
   }
 
-  /** A call for so many domains took so long. */
-  measured(domains: number, ms: number): void {
+  /**
+   * A call for so many domains took so long.
+   *
+   * @param parameters how many the largest of them has
+   */
+  measured(domains: number, ms: number, parameters = 1): void {
     if (domains === 0) return;
+    this.#parameters = Math.max(this.#parameters, parameters);
     const domainMs = ms / domains;
     this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
     // It grows step by step: what a few domains took says little about hundreds.
