@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { isAllowed, PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
@@ -77,6 +78,13 @@ describe("The procedures that may be sent", () => {
       1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 229, 273, 316, 344,
     ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
+  });
+
+  it("are the ones that docs/harmless.md lists", () => {
+    const page = readFileSync(new URL("../../../../docs/harmless.md", import.meta.url), "utf8");
+    const listed = [...page.matchAll(/^\| ([A-Z_]+) \| (\d+) \| (.+) \|$/gm)].map(([, ...cells]) => cells);
+    const table = Object.values(PROCEDURES).map(({ name, number, harmless }) => [name, String(number), harmless]);
+    expect(listed).toEqual(table);
   });
 
   it("are told from look-alikes", () => {

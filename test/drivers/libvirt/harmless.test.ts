@@ -1,0 +1,131 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import "../../../src/drivers/builtin.ts";
+import { connect } from "../../../src/client/connect.ts";
+import { PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
+import { virstream } from "../../cli/run.ts";
+import { createGuests, type Guest } from "../../lab/guest.ts";
+import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
+import { describeWith, labRequirements } from "../../lab/requirement.ts";
+import { RpcProxy } from "../../lab/rpc-proxy.ts";
+
+const STATS = PROCEDURES.stats.number;
+/** The program of libvirt's remote protocol, and that of its keepalives. */
+const PROGRAMS = [0x20008086, 0x6b656570];
+
+describeWith(labRequirements, "What a daemon is asked, seen from outside", () => {
+  let libvirtd: Libvirtd;
+  let guests: Guest[];
+
+  beforeAll(async () => {
+    libvirtd = await startLibvirtd();
+    guests = await createGuests(libvirtd, 12, { paused: true, disks: 1, nics: 1 });
+  });
+
+  afterAll(async () => {
+    await libvirtd?.stop();
+  });
+
+  it("is nothing but the procedures of the allow-list, and read-only, whatever virstream is used for", async () => {
+    await using proxy = await RpcProxy.start(libvirtd.socket);
+    for (const args of [
+      ["get", proxy.uri],
+      ["get", proxy.uri, "--state", "--list-active", "--format", "ndjson"],
+      ["get", proxy.uri, "--domain", guests[0]!.name, "--backing", "--nowait"],
+      ["doctor", proxy.uri],
+    ]) {
+      const { stdout, stderr } = await virstream(args);
+      expect(stdout, stderr).not.toBe("");
+    }
+    const allowed = new Set(Object.values(PROCEDURES).map(({ number }) => number));
+    expect(proxy.calls.length).toBeGreaterThan(50);
+    for (const { program, procedure } of proxy.calls) {
+      expect(PROGRAMS).toContain(program);
+      expect(allowed).toContain(procedure);
+    }
+    const opens = proxy.calls.filter(({ procedure }) => procedure === PROCEDURES.open.number);
+    expect(opens.length).toBeGreaterThanOrEqual(4);
+    // The last word of CONNECT_OPEN is its flags: VIR_CONNECT_RO.
+    for (const { payload } of opens) expect(payload.readUInt32BE(payload.length - 4)).toBe(1);
+  });
+
+  it("is at most 8 calls that hang, 4 on a connection, for all connections and sweeps of a process", async () => {
+    await using proxy = await RpcProxy.start(libvirtd.readOnlySocket);
+    await using one = await connect(proxy.uri);
+    await using two = await connect(proxy.uri);
+    await one.getAllDomainStats();
+    for (const guest of guests) guest.freeze();
+    try {
+      const sweeps = [one, one, two, two].map((connection) => connection.getAllDomainStats({ deadlineMs: 1_500 }));
+      for (const records of await Promise.all(sweeps)) {
+        expect(records.map(({ status }) => status)).toEqual(Array(12).fill("partial"));
+        for (const { params } of records) {
+          expect(params.get("state.state")).toBe(3);
+          expect(params.get("net.count")).toBe(1);
+        }
+      }
+      const connections = new Set(proxy.calls.map(({ connection }) => connection));
+      expect(proxy.unanswered(STATS)).toBe(8);
+      for (const connection of connections) expect(proxy.unanswered(STATS, connection)).toBeLessThanOrEqual(4);
+      await one.getAllDomainStats({ deadlineMs: 1_000 });
+      expect(proxy.unanswered(STATS)).toBe(8);
+    } finally {
+      for (const guest of guests) guest.thaw();
+    }
+    await vi.waitFor(() => expect(proxy.unanswered(STATS)).toBe(0), 10_000);
+    for (const { status } of await two.getAllDomainStats()) expect(status).toBe("ok");
+  });
+
+  it("is no second call into a guest that a call of another process hangs in, however often it is run", async () => {
+    const [frozen] = guests;
+    await using proxy = await RpcProxy.start(libvirtd.readOnlySocket);
+    frozen!.freeze();
+    try {
+      const first = await virstream(["get", libvirtd.uri, "--deadline", "1s", "--format", "ndjson"]);
+      expect(first.stdout).toContain('"timeout"');
+      // That call's process is gone, the call is not. It hangs for more than a second now.
+      await sleep(1_000);
+      for (let run = 0; run < 3; run++) {
+        const { stdout, stderr } = await virstream(["get", proxy.uri, "--deadline", "5s", "--format", "ndjson"]);
+        expect(stderr).toBe("");
+        const records = stdout
+          .trim()
+          .split("\n")
+          .map((line) => JSON.parse(line));
+        expect(records.filter(({ status }) => status === "ok")).toHaveLength(11);
+        expect(records.find(({ status }) => status !== "ok")).toMatchObject({ status: "partial", reason: "busy" });
+      }
+      const intoFrozen = proxy.calls.filter(
+        ({ procedure, payload }) => procedure === STATS && payload.includes(frozen!.uuid.replaceAll("-", ""), 0, "hex"),
+      );
+      // What needs no monitor: 0x151, the last but one word.
+      const groups = intoFrozen.map(({ payload }) => payload.readUInt32BE(payload.length - 8));
+      expect(groups).toEqual([0x151, 0x151, 0x151]);
+    } finally {
+      frozen!.thaw();
+    }
+  });
+
+  it("goes on holding the places of calls whose connection was cut, until their guests' monitors are free", async () => {
+    await using proxy = await RpcProxy.start(libvirtd.readOnlySocket);
+    await using connection = await connect(proxy.uri);
+    await connection.getAllDomainStats();
+    for (const guest of guests) guest.freeze();
+    try {
+      await connection.getAllDomainStats({ deadlineMs: 1_000 });
+      expect(proxy.unanswered(STATS)).toBe(8);
+      const before = proxy.calls.length;
+      await sleep(1_000);
+      proxy.cut();
+      const again = await vi.waitFor(() => connection.getAllDomainStats({ deadlineMs: 1_000 }), 20_000);
+      expect(again.map(({ status }) => status)).toEqual(Array(12).fill("partial"));
+      const asked = proxy.calls.slice(before).filter(({ procedure }) => procedure === STATS);
+      for (const { payload } of asked) expect(payload.readUInt32BE(payload.length - 8)).toBe(0x151);
+    } finally {
+      for (const guest of guests) guest.thaw();
+    }
+    await vi.waitFor(async () => {
+      for (const { status } of await connection.getAllDomainStats()) expect(status).toBe("ok");
+    }, 20_000);
+  });
+});
