@@ -23,6 +23,13 @@ export interface ServeArguments {
   readonly origins: readonly string[];
 }
 
+/** What `virstream doctor` was asked. */
+export interface DoctorArguments {
+  readonly uri: string | undefined;
+  readonly format: "text" | "json";
+  readonly all: boolean;
+}
+
 const flag = { type: "boolean" } as const;
 const text = { type: "string" } as const;
 const texts = { type: "string", multiple: true } as const;
@@ -79,6 +86,17 @@ export function parseServe(args: readonly string[]): ServeArguments | "help" {
     allowAnyone: values["allow-anyone"] === true,
     origins: (values["origin"] as string[] | undefined) ?? [],
   };
+}
+
+/** @throws UsageError */
+export function parseDoctor(args: readonly string[]): DoctorArguments | "help" {
+  const { values, uri } = parse(args, { format: text, all: flag });
+  if (values["help"]) return "help";
+  const format = values["format"] ?? "text";
+  if (format !== "text" && format !== "json") {
+    throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of text, json`);
+  }
+  return { uri, format, all: values["all"] === true };
 }
 
 type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;

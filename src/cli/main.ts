@@ -2,7 +2,8 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../server/version.ts";
-import { parseGet, parseServe } from "./arguments.ts";
+import { parseDoctor, parseGet, parseServe } from "./arguments.ts";
+import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
@@ -35,6 +36,10 @@ async function main(argv: readonly string[]): Promise<number> {
       case "serve": {
         const parsed = parseServe(args);
         return parsed === "help" ? help("serve") : await serve(parsed, abort.signal);
+      }
+      case "doctor": {
+        const parsed = parseDoctor(args);
+        return parsed === "help" ? help("doctor") : await doctor(parsed, abort.signal);
       }
       default:
         throw new UsageError(`there is no command ${JSON.stringify(name)}`);

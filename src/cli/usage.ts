@@ -30,6 +30,7 @@ Statistics of virtual machines, one record per domain, each as soon as its hyper
 Commands:
   get     one record of every domain, printed as they arrive
   serve   let others read the domains over WebSocket
+  doctor  tell what keeps a libvirt host from being read well, and how to mend it
 
 ${URIS}
 "virstream COMMAND --help" tells the options of a command, "virstream --version" the version.
@@ -74,6 +75,18 @@ Lets others read the domains of URI over WebSocket, until it is interrupted. Pri
   -h, --help
 
 ${URIS}`,
+  doctor: `\
+Usage: virstream doctor [URI] [OPTION]...
+
+Tells what virstream will meet on a libvirt host, and the commands that mend what is amiss. It changes nothing, asks no
+guest's QEMU, and ends within ten seconds. Without a URI: the QEMU daemons of this machine, the system's and your own.
+
+  --format FORMAT       text (default) or json
+  --all                 name every guest, not only the first few
+  -h, --help
+
+Exit code: 0 nothing to mend, 1 something to mend, or failed, 2 usage.
+`,
 } as const;
 
 /** A command that has a help text. */

@@ -144,7 +144,7 @@ function bytes(value: number | undefined, unit = 1): string {
 }
 
 /** Names and messages come from elsewhere: what would move the cursor or change the screen is shown, not obeyed. */
-function printable(text: string): string {
+export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "\u{fffd}");
 }

@@ -4,8 +4,9 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { Backoff } from "../backoff.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
+import type { Dial } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
-import { type Dial, Session } from "./session.ts";
+import { Session } from "./session.ts";
 import { type OpenTransport, openTransport } from "./transport/transport.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 

@@ -1,17 +1,17 @@
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { SweepContext } from "../driver.ts";
-import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
+import { type Dial, dialDaemon, type Opened } from "./dial.ts";
+import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
-import { RpcClient } from "./rpc/rpc-client.ts";
+import type { RpcClient } from "./rpc/rpc-client.ts";
 import type { Admission } from "./sweep/admission.ts";
 import { admissionOf } from "./sweep/admissions.ts";
 import { BatchSize } from "./sweep/batch.ts";
 import { Completeness } from "./sweep/completeness.ts";
 import { Inventory } from "./sweep/inventory.ts";
 import { Sweep, type SweepHost } from "./sweep/sweep.ts";
-import type { OpenTransport } from "./transport/transport.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
@@ -19,18 +19,6 @@ import type { LibvirtUri } from "./transport/uri.ts";
  * and more would be of no use: admission lets no more than 8 of the daemon's 20 workers be occupied.
  */
 const QEMU_CONNECTIONS = 2;
-
-/** How to reach a daemon. */
-export interface Dial {
-  readonly uri: LibvirtUri;
-  readonly transports: OpenTransport;
-  readonly timeoutMs: number;
-}
-
-interface Opened {
-  readonly client: RpcClient;
-  readonly facts: HypervisorFacts;
-}
 
 /**
  * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
@@ -65,7 +53,7 @@ export class Session {
 
   /** Connects. Rejects as `openLibvirt` does, or with the signal's reason. */
   static async open(dial: Dial, signal: AbortSignal | undefined): Promise<Session> {
-    return new Session(dial, await connect(dial, signal));
+    return new Session(dial, await dialDaemon(dial, signal));
   }
 
   /** Begins a sweep. */
@@ -180,7 +168,7 @@ export class Session {
   /** Opens one more connection. Failing to is no misfortune: the first one serves, and the next crowd tries again. */
   async #grow(): Promise<void> {
     const { signal } = this.#end;
-    const opened = await connect(this.#dial, signal).catch(() => undefined);
+    const opened = await dialDaemon(this.#dial, signal).catch(() => undefined);
     if (opened === undefined) return;
     if (signal.aborted) opened.client.destroy(signal.reason);
     else this.#adopt(opened.client);
@@ -193,28 +181,4 @@ function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: 
   // Many hosts call themselves that.
   const name = host.startsWith("localhost") ? `${host} ${address ?? ""}` : host;
   return `${driver} ${path} ${name}`;
-}
-
-/** One connection, opened: transport and handshake together within the time. */
-async function connect({ uri, transports, timeoutMs }: Dial, given: AbortSignal | undefined): Promise<Opened> {
-  const timeout = new AbortController();
-  const timer = setTimeout(() => {
-    timeout.abort(new VirstreamError("connect-timeout", `${uri.uri} did not answer within ${timeoutMs} ms`));
-  }, timeoutMs);
-  const signal = given === undefined ? timeout.signal : AbortSignal.any([given, timeout.signal]);
-  let client: RpcClient | undefined;
-  const onAbort = () => client?.destroy(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    signal.throwIfAborted();
-    client = new RpcClient(await transports(uri, signal));
-    signal.throwIfAborted();
-    return { client, facts: await openHypervisor(client, uri.name) };
-  } catch (error) {
-    client?.destroy(VirstreamError.from(error));
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
 }

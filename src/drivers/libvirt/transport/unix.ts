@@ -87,7 +87,8 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
   );
 }
 
-function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
+/** Connects to one socket. Rejects with the system's own error, or with the signal's reason. */
+export function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     // Node cuts longer paths short, and would knock at another door.
@@ -116,17 +117,21 @@ function unusable(path: string, cause: unknown): VirstreamError {
 
 function deniedError(path: string): VirstreamError {
   const group = groupOf(path);
-  const advice =
-    group === undefined || group === "root"
-      ? "run as root, or let the daemon's configuration (unix_sock_group) admit a group of yours"
-      : `usermod -aG ${group} ${userName()}, then log in anew`;
   return new VirstreamError(
     "socket-denied",
-    `no permission to use ${path}${group === undefined ? "" : `, which is for the group ${group}`}: ${advice}`,
+    `no permission to use ${path}${group === undefined ? "" : `, which is for the group ${group}`}: ${groupAdvice(group)}`,
   );
 }
 
-function groupOf(path: string): string | undefined {
+/** How to be let in to a socket that is for this group. */
+export function groupAdvice(group: string | undefined): string {
+  return group === undefined || group === "root"
+    ? "run as root, or let the daemon's configuration (unix_sock_group) admit a group of yours"
+    : `usermod -aG ${group} ${userName()}, then log in anew`;
+}
+
+/** The group that a socket is for, by name if it has one; undefined where neither it nor its folder can be seen. */
+export function groupOf(path: string): string | undefined {
   // The folder may be what is closed; then the socket's own group cannot be read.
   for (const place of [path, dirname(path)]) {
     try {
@@ -148,13 +153,19 @@ function userName(): string {
   }
 }
 
-function startAdvice(uri: LibvirtUri, path: string): string {
+/** How to start the daemon whose socket this is. */
+export function startAdvice(uri: LibvirtUri, path: string): string {
   if (uri.socket !== undefined) return "start the daemon that serves it";
-  const daemon = /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
-  return `systemctl start ${daemon}.socket`;
+  return `systemctl start ${daemonOf(path)}.socket`;
 }
 
-function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
+/** The daemon that makes the socket of this name: the one of a driver, as `virtqemud`, else `libvirtd`. */
+export function daemonOf(path: string): string {
+  return /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
+}
+
+/** How to get a daemon for a URI where there is none. */
+export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   if (uri.socket !== undefined) return "Start the daemon that serves it, or correct socket= in the URI.";
   if (place.uid !== 0 && uri.path === "/session") {
     return "virstream does not start a user's daemon: libvirtd --daemon does, or any use of virsh -c qemu:///session.";
