@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import "../../../src/drivers/builtin.ts";
+import { connect } from "../../../src/client/connect.ts";
+import type { Connection } from "../../../src/client/connection.ts";
+import { PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
+import { runCommand } from "../../lab/command.ts";
+import { describeWith, labRequirements } from "../../lab/requirement.ts";
+import { RpcProxy } from "../../lab/rpc-proxy.ts";
+import { startTestDriver, type TestDriver } from "../../lab/test-driver.ts";
+
+const DOMAINS = 20_000;
+
+describeWith(labRequirements, "A host with more domains than libvirt names in one reply", () => {
+  let host: TestDriver;
+  let proxy: RpcProxy;
+  let connection: Connection;
+
+  beforeAll(async () => {
+    host = await startTestDriver({ domains: DOMAINS });
+    proxy = await RpcProxy.start(host.libvirtd.readOnlySocket);
+    connection = await connect(host.uri.replace(/socket=.*/, `socket=${proxy.socket}`), { connectTimeoutMs: 60_000 });
+  }, 120_000);
+
+  afterAll(async () => {
+    await connection?.close();
+    await proxy?.[Symbol.asyncDispose]();
+    await host?.stop();
+  });
+
+  async function sweep() {
+    const from = proxy.calls.length;
+    const uuids = new Set<string>();
+    let records = 0;
+    await connection.stats().forEach(({ domain, status, params }) => {
+      records++;
+      if (status === "ok" && params.get("state.state") === 1) uuids.add(domain.uuid);
+    });
+    const calls = proxy.calls.slice(from);
+    const count = ({ number }: { number: number }) => calls.filter(({ procedure }) => procedure === number).length;
+    return { records, uuids, count };
+  }
+
+  it("cannot be listed, nor its statistics be had, by libvirt's own client", async () => {
+    for (const command of ["list", "domstats"]) {
+      const { code, stderr } = await runCommand("virsh", ["-c", host.uri, command]);
+      expect(code).not.toBe(0);
+      expect(stderr).toMatch(/20000.*(limit|max)/);
+    }
+  }, 60_000);
+
+  it("is swept whole: one record for each, and by the inventory from the second sweep on", async () => {
+    const first = await sweep();
+    expect([first.records, first.uuids.size]).toEqual([DOMAINS, DOMAINS]);
+    expect(first.count(PROCEDURES.lookupById)).toBeGreaterThanOrEqual(DOMAINS);
+
+    const second = await sweep();
+    expect([second.records, second.uuids.size]).toEqual([DOMAINS, DOMAINS]);
+    expect(second.count(PROCEDURES.lookupById)).toBe(0);
+    expect(second.count(PROCEDURES.listDomains)).toBe(0);
+    // Several domains in a call, none of them so many that its reply could be too large.
+    expect(second.count(PROCEDURES.stats)).toBeLessThan(DOMAINS / 20);
+    expect(second.count(PROCEDURES.stats)).toBeGreaterThanOrEqual(DOMAINS / 256);
+  }, 120_000);
+
+  it("gives its first records while it is still being listed, and stops listing when nobody wants more", async () => {
+    const other = await connect(host.uri.replace(/socket=.*/, `socket=${proxy.socket}`), { connectTimeoutMs: 60_000 });
+    const from = proxy.calls.length;
+    for await (const { status } of other.stats()) {
+      expect(status).toBe("ok");
+      break;
+    }
+    await other.close();
+    const lookups = proxy.calls.slice(from).filter(({ procedure }) => procedure === PROCEDURES.lookupById.number);
+    expect(lookups.length).toBeLessThan(DOMAINS / 10);
+  }, 60_000);
+});
