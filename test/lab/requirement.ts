@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { describe, it } from "vitest";
 
@@ -13,6 +13,9 @@ export interface Requirement {
   /** A command or a short advice, for people. */
   readonly remedy: string;
 }
+
+/** Where Debian keeps polkit's daemon. */
+export const POLKITD = "/usr/lib/polkit-1/polkitd";
 
 const known = {
   libvirtd: { met: () => program("libvirtd"), packages: "libvirt-daemon libvirt-daemon-driver-qemu" },
@@ -29,6 +32,12 @@ const known = {
   chromium: { met: () => program("chromium"), packages: "chromium" },
   ssh: { met: () => program("ssh"), packages: "openssh-client" },
   sshd: { met: () => program("sshd"), packages: "openssh-server" },
+  nc: { met: () => program("nc"), packages: "netcat-openbsd" },
+  "virt-ssh-helper": { met: () => program("virt-ssh-helper"), packages: "libvirt-daemon" },
+  polkitd: {
+    met: () => program("dbus-daemon") && program("dbus-send") && existsSync(POLKITD),
+    packages: "polkitd dbus",
+  },
   openssl: { met: () => program("openssl"), packages: "openssl" },
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
   prometheus: { met: () => program("prometheus"), packages: "prometheus" },

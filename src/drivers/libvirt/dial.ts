@@ -35,7 +35,7 @@ export async function dialDaemon(
     signal.throwIfAborted();
     client = new RpcClient(await transports(uri, signal));
     signal.throwIfAborted();
-    return { client, facts: await openHypervisor(client, uri.name) };
+    return { client, facts: await openHypervisor(client, uri.name, uri.transport) };
   } catch (error) {
     client?.destroy(VirstreamError.from(error));
     throw error;

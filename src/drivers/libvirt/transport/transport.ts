@@ -1,24 +1,37 @@
 import type { Duplex } from "node:stream";
-import { VirstreamError } from "../../../model/error.ts";
+import { checkParameters, unsupported } from "./parameters.ts";
+import { openSsh } from "./ssh.ts";
+import { openTcp } from "./tcp.ts";
+import { openTls } from "./tls.ts";
 import { connectSocket } from "./unix.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
  * Opens a byte stream to the daemon that a URI means: the seam at which transports are added. The stream carries
  * messages only; a transport does its own handshake (TLS with libvirt's leading byte, ssh with its helper) before it
- * resolves. Rejects with a VirstreamError, or with the signal's reason.
+ * resolves. Rejects with a VirstreamError, or with the signal's reason; then nothing is left behind.
  */
 export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
 
-/** The transports there are: unix sockets. */
-export const openTransport: OpenTransport = (uri, signal) => {
-  if (uri.transport === "unix") return connectSocket(uri, signal);
-  const where = uri.host ?? "the remote host";
-  return Promise.reject(
-    new VirstreamError(
-      "unsupported",
-      `${uri.uri}: the transport ${uri.transport} is not supported yet. Run virstream on ${where} with ` +
-        `${uri.driver}://${uri.path}, and connect to it by ws:`,
-    ),
-  );
+/** The transports there are: unix sockets, TCP, TLS and ssh. */
+export const openTransport: OpenTransport = async (uri, signal) => {
+  signal.throwIfAborted();
+  if (uri.transport === "ext") {
+    throw unsupported(
+      uri,
+      "the transport ext runs any command that the URI names, which a service should not. Use +ssh; or start the " +
+        `command beside a socket (socat UNIX-LISTEN:PATH,fork EXEC:COMMAND), and use ${uri.driver}:///system?socket=PATH`,
+    );
+  }
+  checkParameters(uri);
+  switch (uri.transport) {
+    case "unix":
+      return connectSocket(uri, signal);
+    case "tcp":
+      return openTcp(uri, signal);
+    case "tls":
+      return openTls(uri, signal);
+    default:
+      return openSsh(uri, signal);
+  }
 };

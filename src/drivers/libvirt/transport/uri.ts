@@ -38,7 +38,8 @@ export interface LibvirtUri {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-const CONSUMED = new Set([
+/** The parameters that libvirt's client consumes; every other goes to the daemon with the name. */
+export const CONSUMED: ReadonlySet<string> = new Set([
   "name",
   "command",
   "socket",
@@ -61,6 +62,8 @@ const CONSUMED = new Set([
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
+/** A host goes into certificates' names and into programs' arguments: nothing in it may mean anything there. */
+const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
 /** Takes a URI apart. Throws `invalid-uri` for one that libvirt would not take either. */
 export function parseLibvirtUri(text: string): LibvirtUri {
@@ -72,7 +75,11 @@ export function parseLibvirtUri(text: string): LibvirtUri {
   const authority = AUTHORITY.exec(shape[3] ?? "");
   if (authority === null) throw invalid(uri, "what stands between // and the path is not [user@]host[:port]");
   const user = decode(uri, authority[1]?.split(":", 1)[0] ?? "") || undefined;
-  const host = authority[2]!.replace(/^\[|\]$/g, "") || undefined;
+  const bracketed = authority[2]!.startsWith("[");
+  if (!bracketed && !HOST.test(authority[2]!)) {
+    throw invalid(uri, `${JSON.stringify(authority[2])} is no name and no address of a host`);
+  }
+  const host = authority[2]!.replace(/^\[|\]$/g, "").replace("%25", "%") || undefined;
   const port = authority[3] ? Number(authority[3]) : undefined;
   if (port !== undefined && (port < 1 || port > 65_535)) throw invalid(uri, `there is no port ${port}`);
 
@@ -90,8 +97,12 @@ export function parseLibvirtUri(text: string): LibvirtUri {
     if (piece === "") continue;
     const [key, ...value] = piece.split("=");
     const name = decode(uri, key!);
-    if (CONSUMED.has(name)) parameters.set(name, decode(uri, value.join("=")));
-    else passed.push(piece);
+    if (CONSUMED.has(name)) {
+      parameters.set(name, decode(uri, value.join("=")));
+    } else {
+      checkTyping(uri, name);
+      passed.push(piece);
+    }
   }
   const mode = (parameters.get("mode") ?? "auto") as Mode;
   if (!MODES.includes(mode)) throw invalid(uri, `mode is one of ${MODES.join(", ")}`);
@@ -101,6 +112,41 @@ export function parseLibvirtUri(text: string): LibvirtUri {
   const query = passed.length > 0 ? `?${passed.join("&")}` : "";
   const name = parameters.get("name") ?? `${driver}://${path}${query}`;
   return { uri, driver, transport, name, path, mode, socket, user, host, port, parameters };
+}
+
+/**
+ * Refuses a parameter that is all but one of libvirt's. libvirt hands it to the daemon, whose drivers drop it: a mistyped
+ * `socket=` would lead to another daemon, and nobody would know.
+ */
+function checkTyping(uri: string, name: string): void {
+  const plain = plainly(name);
+  for (const known of CONSUMED) {
+    const slips = known.length < 6 ? 1 : 2;
+    if (distance(plain, plainly(known), slips) <= slips && known.length > slips + 2) {
+      throw invalid(
+        uri,
+        `there is no parameter ${name}=; ${known}= is meant? (name= takes a name with any parameters)`,
+      );
+    }
+  }
+}
+
+function plainly(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, "");
+}
+
+/** How many letters must be put in, left out or exchanged to make one word of the other; exact up to `limit` only. */
+function distance(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) > limit) return limit + 1;
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min(row[j]! + (a[i] === b[j] ? 0 : 1), row[j + 1]! + 1, next[j]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }
 
 function decode(uri: string, text: string): string {

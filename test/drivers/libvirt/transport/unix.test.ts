@@ -10,6 +10,9 @@ import {
   socketCandidates,
 } from "../../../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
+import { runCommand } from "../../../lab/command.ts";
+import { describeWith, labRequirements } from "../../../lab/requirement.ts";
+import { SESSION_UID, startSessionLibvirtd } from "../../../lab/session-libvirtd.ts";
 
 const system: SocketPlace = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
 const user: SocketPlace = { ...system, uid: 1_000 };
@@ -152,5 +155,39 @@ describe("Connecting to a socket", () => {
     await expect(connectSocket(parseLibvirtUri("qemu:///system"), AbortSignal.abort(reason), place)).rejects.toBe(
       reason,
     );
+  });
+});
+
+/** Opens the built driver as the daemon's user, sweeps, and prints what was found. */
+const SWEEP_AS = `
+const { connect } = await import(process.argv[1]);
+process.setgroups([]);
+process.setgid(Number(process.argv[3]));
+process.setuid(Number(process.argv[3]));
+const connection = await connect(process.argv[2]);
+const records = await connection.getAllDomainStats();
+await connection.close();
+console.log(JSON.stringify(records.map(({ domain, status }) => [domain.name, status])));
+`;
+
+describeWith([...labRequirements], "A user's own daemon", () => {
+  it("is reached by that user's qemu:///session, where XDG_RUNTIME_DIR says", async () => {
+    await using daemon = await startSessionLibvirtd();
+    const xml = join(daemon.folder, "mine.xml");
+    await writeFile(
+      xml,
+      '<domain type="qemu"><name>mine</name><memory>65536</memory><os><type arch="x86_64">hvm</type></os></domain>',
+    );
+    expect(await daemon.virsh("define", xml)).toMatchObject({ code: 0 });
+    const built = join(import.meta.dirname, "../../../../dist/index.js");
+    const sweep = (uri: string, env = daemon.environment) => {
+      const words = ["--input-type=module", "-e", SWEEP_AS, built, uri, String(SESSION_UID)];
+      return runCommand(process.execPath, words, { env, timeout: 20_000 });
+    };
+    expect(JSON.parse((await sweep("qemu:///session")).stdout)).toEqual([["mine", "ok"]]);
+    expect(JSON.parse((await sweep("qemu:///session?mode=legacy")).stdout)).toEqual([["mine", "ok"]]);
+    expect((await sweep("qemu:///session?mode=direct")).stderr).toContain("socket-missing");
+    const elsewhere = { ...daemon.environment, XDG_RUNTIME_DIR: join(daemon.folder, "other") };
+    expect((await sweep("qemu:///session", elsewhere)).stderr).toContain("libvirtd --daemon does");
   });
 });

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { addressOf } from "../../../../src/drivers/libvirt/transport/tcp.ts";
+import { socketCandidates } from "../../../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 
 describe("A libvirt URI", () => {
@@ -52,6 +54,8 @@ describe("A libvirt URI", () => {
     ["qemu+unix://host/system", "no user, host or port"],
     ["qemu+unix://:22/system", "no user, host or port"],
     ["qemu+ssh://a b:x/system", "[user@]host[:port]"],
+    ["qemu+ssh://-oProxyCommand/system", "no name and no address"],
+    ["qemu+tcp://a;b/system", "no name and no address"],
     ["qemu://host:99999/system", "no port 99999"],
     ["qemu://host:0/system", "no port 0"],
     ["qemu:///system?mode=sideways", "mode is one of auto, direct, legacy"],
@@ -67,5 +71,88 @@ describe("A libvirt URI", () => {
     expect(uri.uri).toBe("qemu+tcp://me@host/system");
     expect(uri.user).toBe("me");
     expect(() => parseLibvirtUri("qemu+pigeon://me:secret@host/system")).toThrow(/^(?!.*secret)/);
+  });
+});
+
+describe("The examples of libvirt's own documentation", () => {
+  const place = { uid: 1_000, systemFolders: ["/run/libvirt"], userFolder: "/run/user/1000/libvirt" };
+  const port = { unix: 0, tcp: 16_509, tls: 16_514, ssh: 22, libssh: 22, libssh2: 22, ext: 0 };
+
+  it.each([
+    ["xen+ssh://rjones@towada/system", "ssh", "rjones", "towada:22", "xen:///system"],
+    ["xen://towada/system", "tls", undefined, "towada:16514", "xen:///system"],
+    ["xen://towada/system?no_verify=1", "tls", undefined, "towada:16514", "xen:///system"],
+    ["test+tcp://localhost:5000/default", "tcp", undefined, "localhost:5000", "test:///default"],
+    [
+      "qemu+libssh2://user@host/system?known_hosts=/home/user/.ssh/known_hosts",
+      "libssh2",
+      "user",
+      "host:22",
+      "qemu:///system",
+    ],
+    [
+      "qemu+libssh://user@host/system?known_hosts=/home/user/.ssh/known_hosts",
+      "libssh",
+      "user",
+      "host:22",
+      "qemu:///system",
+    ],
+    ["qemu://compute1.libvirt.org/system", "tls", undefined, "compute1.libvirt.org:16514", "qemu:///system"],
+    ["qemu+ssh://root@hail.cloud.example.com/system", "ssh", "root", "hail.cloud.example.com:22", "qemu:///system"],
+    ["qemu+tls://host/system?name=qemu:///system", "tls", undefined, "host:16514", "qemu:///system"],
+    ["qemu+tcp:///system", "tcp", undefined, "localhost:16509", "qemu:///system"],
+    ["qemu+tcp://[2001:db8::1]/system", "tcp", undefined, "[2001:db8::1]:16509", "qemu:///system"],
+    [
+      "qemu+ssh://host/system?keyfile=/root/.ssh/example_key&netcat=/opt/netcat/bin/nc",
+      "ssh",
+      undefined,
+      "host:22",
+      "qemu:///system",
+    ],
+  ] as const)("%s: by %s, as %s, to %s, for %s", (text, transport, user, address, name) => {
+    const uri = parseLibvirtUri(text);
+    expect(uri).toMatchObject({ transport, user, name });
+    expect(addressOf(uri, port[uri.transport]).text).toBe(address);
+  });
+
+  it.each([
+    ["qemu:///system", "qemu:///system", "/run/libvirt/virtqemud-sock-ro"],
+    ["qemu:///session", "qemu:///session", "/run/user/1000/libvirt/virtqemud-sock"],
+    ["xen:///system", "xen:///system", "/run/libvirt/virtxend-sock-ro"],
+    ["qemu:///system?mode=legacy", "qemu:///system", "/run/libvirt/libvirt-sock-ro"],
+    ["qemu:///system?mode=direct", "qemu:///system", "/run/libvirt/virtqemud-sock-ro"],
+    [
+      "qemu+unix:///system?socket=/opt/libvirt/run/libvirt/libvirt-sock",
+      "qemu:///system",
+      "/opt/libvirt/run/libvirt/libvirt-sock",
+    ],
+  ])("%s: opened as %s, first at %s", (text, name, socket) => {
+    const uri = parseLibvirtUri(text);
+    expect(uri).toMatchObject({ transport: "unix", name });
+    expect(socketCandidates(uri, place)[0]).toBe(socket);
+  });
+});
+
+describe("A parameter that libvirt does not know", () => {
+  it.each(["root=/some/dir", "x=y", "transport=http", "vcenter=host", "auto_answer=1"])("is passed on: %s", (query) => {
+    expect(parseLibvirtUri(`qemu+tcp://host/embed?${query}`).name).toBe(`qemu:///embed?${query}`);
+  });
+
+  it.each([
+    ["no_verfy", "no_verify"],
+    ["noverify", "no_verify"],
+    ["no-verify", "no_verify"],
+    ["keyFile", "keyfile"],
+    ["key_file", "keyfile"],
+    ["pki_path", "pkipath"],
+    ["sockets", "socket"],
+    ["scoket", "socket"],
+    ["known_host", "known_hosts"],
+    ["Mode", "mode"],
+    ["comand", "command"],
+  ])("and is all but one that it knows is refused, as nobody would miss it: %s for %s", (typed, meant) => {
+    expect(() => parseLibvirtUri(`qemu+ssh://host/system?${typed}=1`)).toThrow(
+      expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`${meant}= is meant?`) }),
+    );
   });
 });

@@ -1,0 +1,185 @@
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { VirstreamError } from "../../../model/error.ts";
+import { flag } from "./parameters.ts";
+import type { LibvirtUri } from "./uri.ts";
+
+/**
+ * Which files prove who is who over TLS, by libvirt's rules: those in `pkipath`, else the user's own, else the system's.
+ */
+
+/** What the search depends on besides the URI. Handed in by tests. */
+export interface PkiPlace {
+  /** A user's own files, looked for first; undefined for root, who has the system's. */
+  readonly userFolder: string | undefined;
+  /** Where the system's files are, normally /etc/pki. */
+  readonly systemFolder: string;
+}
+
+/** Where this process looks for certificates. */
+export function pkiPlace(): PkiPlace {
+  const userFolder = process.getuid?.() === 0 ? undefined : join(homedir(), ".pki/libvirt");
+  return { userFolder, systemFolder: "/etc/pki" };
+}
+
+/** What a TLS connection is opened with. */
+export interface Credentials {
+  /** Undefined where the URI says that the server is not to be verified and there is none. */
+  readonly ca: Buffer | undefined;
+  /** Revoked certificates. */
+  readonly crl: Buffer | undefined;
+  /** Absent where the default places have none: there are daemons that want none. */
+  readonly client: ClientCertificate | undefined;
+  /** Where a client certificate was looked for. */
+  readonly places: readonly string[];
+}
+
+/** This side's certificate with its key. */
+export interface ClientCertificate {
+  readonly certificate: Buffer;
+  readonly key: Buffer;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+}
+
+interface Paths {
+  readonly ca: string;
+  readonly crl: string;
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/**
+ * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are looked for each on their own in
+ * the user's folder and then in the system's; of `pkipath` all three must be there. Rejects with `unauthenticated`, which
+ * names what is missing, unreadable or unusable.
+ */
+export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlace()): Promise<Credentials> {
+  const folder = uri.parameters.get("pkipath");
+  const places = folder === undefined ? defaultPlaces(place) : [flat(folder)];
+  const verify = !flag(uri, "no_verify");
+
+  const ca = await first(places.map((paths) => paths.ca));
+  if (ca === undefined && (verify || folder !== undefined)) {
+    throw missing(
+      places.map((paths) => paths.ca),
+      "the CA's certificate, which tells the right server from a wrong one",
+    );
+  }
+  let client: ClientCertificate | undefined;
+  for (const paths of places) {
+    const [certificate, key] = [await read(paths.certificate), await read(paths.key)];
+    if (certificate !== undefined && key !== undefined) {
+      checkKey(paths.key, key);
+      client = { certificate, key, certificatePath: paths.certificate, keyPath: paths.key };
+      break;
+    }
+    if (certificate !== undefined) throw missing([paths.key], `the private key of ${paths.certificate}`);
+    if (key !== undefined) throw missing([paths.certificate], `the certificate to ${paths.key}`);
+  }
+  if (client === undefined && folder !== undefined) {
+    throw missing([places[0]!.certificate, places[0]!.key], "the client's certificate and its key");
+  }
+  return {
+    ca,
+    crl: await first(places.map((paths) => paths.crl)),
+    client,
+    places: places.map((paths) => paths.certificate),
+  };
+}
+
+function flat(folder: string): Paths {
+  return {
+    ca: join(folder, "cacert.pem"),
+    crl: join(folder, "cacrl.pem"),
+    certificate: join(folder, "clientcert.pem"),
+    key: join(folder, "clientkey.pem"),
+  };
+}
+
+function defaultPlaces({ userFolder, systemFolder }: PkiPlace): Paths[] {
+  const system = {
+    ca: join(systemFolder, "CA/cacert.pem"),
+    crl: join(systemFolder, "CA/cacrl.pem"),
+    certificate: join(systemFolder, "libvirt/clientcert.pem"),
+    key: join(systemFolder, "libvirt/private/clientkey.pem"),
+  };
+  return userFolder === undefined ? [system] : [flat(userFolder), system];
+}
+
+async function first(paths: readonly string[]): Promise<Buffer | undefined> {
+  for (const path of paths) {
+    const bytes = await read(path);
+    if (bytes !== undefined) return bytes;
+  }
+  return undefined;
+}
+
+/** A file's bytes; undefined when there is none. */
+async function read(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    const advice =
+      code === "EACCES"
+        ? "let the user that virstream runs as read it, or give that user files of its own (pkipath=)"
+        : message;
+    throw new VirstreamError("unauthenticated", `${path} cannot be read: ${advice}`, { cause });
+  }
+}
+
+/** Stops a prompt that nobody would see: OpenSSL's own message for an encrypted key speaks of an interrupted read. */
+function checkKey(path: string, key: Buffer): void {
+  if (!/^(-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED)/m.test(key.toString("latin1"))) return;
+  throw new VirstreamError(
+    "unauthenticated",
+    `${path} is encrypted with a passphrase, and nobody is there to type it. Store it without one, readable by its ` +
+      `user only: openssl pkey -in ${path} -out NEW`,
+  );
+}
+
+function missing(paths: readonly string[], what: string): VirstreamError {
+  return new VirstreamError(
+    "unauthenticated",
+    `TLS needs ${what}: there is no ${paths.join(", no ")}. Put it there, or name the folder that has cacert.pem, ` +
+      "clientcert.pem and clientkey.pem by pkipath=FOLDER; without certificates, use +ssh",
+  );
+}
+
+/**
+ * What can be seen from here that would make a server refuse this side's certificate; else what to look for there. One
+ * sentence.
+ */
+export function doubtsAbout({ ca, client, places }: Credentials, now = Date.now()): string {
+  if (client === undefined) {
+    return `No client certificate was shown, as there is no ${places.join(", no ")}: put one there, or name its folder by pkipath=`;
+  }
+  const path = client.certificatePath;
+  const certificate = parse(client.certificate);
+  if (certificate === undefined) return `See whether ${path} is a certificate`;
+  const subject = certificate.subject.split("\n").join(",");
+  if (Date.parse(certificate.validTo) < now) return `${path} (${subject}) expired on ${certificate.validTo}: renew it`;
+  if (Date.parse(certificate.validFrom) > now)
+    return `${path} (${subject}) is not valid before ${certificate.validFrom}`;
+  const issuer = ca && parse(ca);
+  if (issuer !== undefined && !certificate.checkIssued(issuer)) {
+    const by = certificate.issuer.split("\n").join(",");
+    return `${path} (${subject}) was issued by ${by}, not by the CA that issued the server's (${issuer.subject.split("\n").join(",")})`;
+  }
+  return (
+    `${path} has the name ${subject}: see whether the server's tls_allowed_dn_list has it (virt-pki-query-dn ${path} prints it ` +
+    "as it must stand there), whether its ca_file issued it, and libvirtd's log"
+  );
+}
+
+function parse(bytes: Buffer): X509Certificate | undefined {
+  try {
+    return new X509Certificate(bytes);
+  } catch {
+    return undefined;
+  }
+}

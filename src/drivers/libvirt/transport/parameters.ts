@@ -1,0 +1,91 @@
+import { VirstreamError } from "../../../model/error.ts";
+import type { LibvirtUri, Transport } from "./uri.ts";
+
+/**
+ * What becomes of the parameters that libvirt's client consumes. Each is honoured, or the URI is refused and the
+ * parameter named: one that is dropped in silence may have been somebody's safety.
+ */
+
+const SSH = [
+  "mode",
+  "proxy",
+  "command",
+  "socket",
+  "netcat",
+  "keyfile",
+  "no_verify",
+  "known_hosts",
+  "known_hosts_verify",
+  "sshauth",
+];
+
+const HONOURED: Readonly<Record<Transport, readonly string[]>> = {
+  unix: ["mode", "socket"],
+  tcp: [],
+  tls: ["pkipath", "no_verify"],
+  ssh: SSH,
+  libssh: SSH,
+  libssh2: SSH,
+  ext: [],
+};
+
+/**
+ * What every transport takes: the name, and what holds without asking. Nobody is ever prompted (`no_tty`), libvirt's
+ * checks of one's own certificate are not made (`no_sanity`), and `authfile` has passwords for SASL, which is refused
+ * when a daemon wants it.
+ */
+const EVERYWHERE = ["name", "no_tty", "no_sanity", "auth", "authfile"];
+
+/**
+ * Refuses what the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where it means nothing
+ * to this transport or has no meaning at all.
+ */
+export function checkParameters(uri: LibvirtUri): void {
+  for (const name of ["no_verify", "no_tty", "no_sanity"]) flag(uri, name);
+  for (const [name, value] of uri.parameters) {
+    if (name === "auth") checkAuth(uri, value);
+    else if (name === "tls_priority" && uri.transport === "tls") {
+      throw unsupported(
+        uri,
+        "tls_priority= is in GnuTLS's language, which is not spoken here: leave it out; TLS 1.2 and 1.3 are used",
+      );
+    } else if (!EVERYWHERE.includes(name) && !HONOURED[uri.transport].includes(name)) {
+      const others = (Object.keys(HONOURED) as Transport[]).filter((other) => HONOURED[other].includes(name));
+      const whose = others.length > 0 ? ` (it is for ${others.join(", ")})` : "";
+      throw invalidParameter(uri, `the transport ${uri.transport} has no use for ${name}=${whose}: leave it out`);
+    }
+  }
+}
+
+function checkAuth(uri: LibvirtUri, value: string): void {
+  if (value === "polkit" || value === "none") return;
+  if (value === "sasl" || value.startsWith("sasl.")) {
+    throw unsupported(uri, `auth=${value}: SASL is not supported. Use +ssh, or certificates with +tls`);
+  }
+  throw invalidParameter(uri, `auth is sasl, sasl.MECHANISM or polkit, not ${JSON.stringify(value)}`);
+}
+
+/** Whether a parameter of libvirt's that is a number is given and not zero. */
+export function flag(uri: LibvirtUri, name: string): boolean {
+  const value = uri.parameters.get(name);
+  if (value === undefined) return false;
+  if (!/^-?\d+$/.test(value)) throw invalidParameter(uri, `${name} is a number, 0 or 1`);
+  return Number(value) !== 0;
+}
+
+/** A parameter that is one of a few words, or its default. */
+export function choice<Word extends string>(uri: LibvirtUri, name: string, words: readonly [Word, ...Word[]]): Word {
+  const value = uri.parameters.get(name) ?? words[0];
+  if (words.includes(value as Word)) return value as Word;
+  throw invalidParameter(uri, `${name} is one of ${words.join(", ")}`);
+}
+
+/** The error for a URI whose parameters make no sense. */
+export function invalidParameter(uri: LibvirtUri, why: string): VirstreamError {
+  return new VirstreamError("invalid-uri", `${uri.uri}: ${why}`);
+}
+
+/** The error for a URI that asks for what libvirt can and virstream cannot. */
+export function unsupported(uri: LibvirtUri, why: string): VirstreamError {
+  return new VirstreamError("unsupported", `${uri.uri}: ${why}`);
+}

@@ -1,0 +1,175 @@
+import { accessSync, constants } from "node:fs";
+import { homedir } from "node:os";
+import { VirstreamError } from "../../../model/error.ts";
+import { choice, flag, invalidParameter, unsupported } from "./parameters.ts";
+import { socketCandidates } from "./unix.ts";
+import type { LibvirtUri } from "./uri.ts";
+
+/**
+ * The ssh program's arguments, and the command that it runs on the far side.
+ *
+ * A URI's words pass two parsers on their way: ssh's own, of its options, and that of the far user's login shell, which
+ * may be any shell. So each word is either passed in a form that means the same to all of them, or refused.
+ */
+
+/** A program with its arguments. */
+export interface SshCommand {
+  readonly program: string;
+  readonly args: readonly string[];
+}
+
+/** What the far side prints when all that comes after it is the daemon's. */
+export const READY = "virstream: connected\n";
+/** How the far side's words begin when it finds no way to the daemon. */
+export const TROUBLE = "virstream: trouble: ";
+
+/**
+ * Runs on the far side by its `sh`, with $1 auto, native or netcat, $2 the URI for virt-ssh-helper, $3 netcat, and then
+ * the sockets to try. It has no quote, exclamation mark, backslash or newline, so that any login shell can hand it to sh
+ * between single quotes. `-q0`, where this netcat has it, ends it with our end of the line.
+ */
+const FAR_SIDE = [
+  `trouble() { echo "${TROUBLE}$*" >&2; exit 64; }`,
+  "proxy=$1",
+  "uri=$2",
+  "nc=$3",
+  "shift 3",
+  "if test $proxy = auto || test $proxy = native; then " +
+    "if command -v virt-ssh-helper >/dev/null 2>&1; then " +
+    `echo "${READY.trim()}"; exec virt-ssh-helper -r "$uri"; fi; ` +
+    "if test $proxy = native; then trouble no helper; fi; fi",
+  `command -v "$nc" >/dev/null 2>&1 || trouble no netcat`,
+  "closed=",
+  'for socket do if test -S "$socket"; then if test -w "$socket"; then option=; ' +
+    '"$nc" -q </dev/null 2>&1 | grep "requires an argument" >/dev/null && option=-q0; ' +
+    `echo "${READY.trim()}"; exec "$nc" $option -U "$socket"; fi; closed=$socket; fi; done`,
+  'if test -n "$closed"; then trouble closed "$closed"; fi',
+  "trouble no socket",
+].join("; ");
+
+/**
+ * The command for a URI. Throws `invalid-uri` for what contradicts itself or cannot be passed safely, `unsupported` for
+ * what libvirt could do by its own ssh libraries, `unauthenticated` for a key file that is not there.
+ */
+export function sshCommand(uri: LibvirtUri): SshCommand {
+  const args: string[] = [];
+  if (uri.port !== undefined) args.push("-p", String(uri.port));
+  if (uri.user !== undefined) args.push("-l", checkUser(uri, uri.user));
+  const keyfile = uri.parameters.get("keyfile");
+  if (keyfile !== undefined) args.push("-i", checkKeyfile(uri, keyfile));
+  args.push("-T", "-e", "none");
+  // Nobody is there to be asked. As a master for others it would live on after us. A dead line is noticed in 30 s.
+  for (const option of [
+    "BatchMode=yes",
+    "ControlMaster=no",
+    "LogLevel=INFO",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+    ...hostKeyOptions(uri),
+    ...authenticationOptions(uri),
+  ]) {
+    args.push("-o", option);
+  }
+  args.push("--", uri.host ?? "localhost", farCommand(uri));
+  return { program: uri.parameters.get("command") || "ssh", args };
+}
+
+/** What the far side's login shell is given. */
+function farCommand(uri: LibvirtUri): string {
+  const proxy = choice(uri, "proxy", ["auto", "netcat", "native"]);
+  const netcat = uri.parameters.get("netcat");
+  const session = uri.path === "/session";
+  // The helper finds its socket itself. Only netcat can be sent to a certain one.
+  const sent = ["socket", "netcat", "mode"].find(
+    (name) => uri.parameters.has(name) && uri.parameters.get(name) !== "auto",
+  );
+  if (proxy === "native" && sent !== undefined) {
+    throw invalidParameter(uri, `${sent}= is for netcat, and proxy=native is not: leave one of them out`);
+  }
+  const way = session && sent === undefined && proxy === "auto" ? "native" : sent === undefined ? proxy : "netcat";
+  if (session && way === "netcat" && uri.socket === undefined) {
+    throw invalidParameter(
+      uri,
+      "where a user's own socket is can only be told by virt-ssh-helper there, not by netcat: add socket=PATH",
+    );
+  }
+  if (netcat?.startsWith("-")) throw invalidParameter(uri, "netcat= begins with a dash");
+  const place = { uid: 0, systemFolders: ["/run/libvirt", "/var/run/libvirt"], userFolder: "" };
+  const words = [way, `${uri.driver}://${uri.path}`, netcat || "nc", ...socketCandidates(uri, place)];
+  return ["sh", "-c", `'${FAR_SIDE}'`, "sh", ...words.map((word) => quote(uri, word))].join(" ");
+}
+
+/** One word for any login shell. Where shells differ even between single quotes, the word is refused. */
+function quote(uri: LibvirtUri, word: string): string {
+  if (/[\p{Cc}\\!]/u.test(word)) {
+    throw invalidParameter(
+      uri,
+      `${JSON.stringify(word)} cannot be passed through every shell: it has a backslash, an exclamation mark or a control character`,
+    );
+  }
+  return `'${word.replaceAll("'", `'"'"'`)}'`;
+}
+
+function checkUser(uri: LibvirtUri, user: string): string {
+  // ssh hands it to ProxyCommand and Match exec, and those to a shell.
+  if (/^-|[\p{Cc}\s'"`$;&<>|(){}]|\\$/u.test(user)) {
+    throw invalidParameter(uri, `${JSON.stringify(user)} cannot be passed to ssh as a user's name`);
+  }
+  return user;
+}
+
+function checkKeyfile(uri: LibvirtUri, path: string): string {
+  checkPath(uri, "keyfile", path);
+  try {
+    accessSync(path.replace(/^~(?=\/)/, homedir()), constants.R_OK);
+  } catch (cause) {
+    // ssh itself would go on with whatever other keys it has.
+    throw new VirstreamError(
+      "unauthenticated",
+      `${uri.uri}: the key file ${path} cannot be read by the user that virstream runs as: correct keyfile=, or the file's permissions`,
+      { cause },
+    );
+  }
+  return path;
+}
+
+/** ssh expands % and $ in paths, and splits them at spaces unless they are quoted: what it would read otherwise is refused. */
+function checkPath(uri: LibvirtUri, name: string, path: string): void {
+  if (path === "" || /^-|[\p{Cc}"\\%$]/u.test(path)) {
+    throw invalidParameter(uri, `${name}=${path}: ssh cannot be given this path; move the file to one without "\\%$`);
+  }
+}
+
+function hostKeyOptions(uri: LibvirtUri): string[] {
+  const options: string[] = [];
+  const verify = choice(uri, "known_hosts_verify", ["normal", "auto", "ignore"]);
+  if (verify === "ignore") return ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"];
+  const knownHosts = uri.parameters.get("known_hosts");
+  if (knownHosts !== undefined) {
+    checkPath(uri, "known_hosts", knownHosts);
+    options.push(`UserKnownHostsFile="${knownHosts}"`);
+  }
+  // As libvirt documents it, no_verify takes new keys and still refuses changed ones.
+  if (verify === "auto" || flag(uri, "no_verify")) options.push("StrictHostKeyChecking=accept-new");
+  else if (uri.parameters.has("known_hosts_verify")) options.push("StrictHostKeyChecking=yes");
+  return options;
+}
+
+const METHODS = ["agent", "privkey", "password", "keyboard-interactive"];
+
+function authenticationOptions(uri: LibvirtUri): string[] {
+  const given = uri.parameters.get("sshauth");
+  if (given === undefined) return [];
+  const methods = given.split(",").map((method) => method.trim());
+  const strange = methods.find((method) => !METHODS.includes(method));
+  if (strange !== undefined) throw invalidParameter(uri, `sshauth is a list of ${METHODS.join(", ")}, not ${strange}`);
+  const [agent, privkey] = [methods.includes("agent"), methods.includes("privkey")];
+  if (!agent && !privkey) {
+    throw unsupported(uri, `sshauth=${given}: nobody is there to type a password. Use a key: agent or privkey`);
+  }
+  return [
+    "PreferredAuthentications=publickey",
+    ...(agent ? [] : ["IdentityAgent=none"]),
+    ...(privkey ? [] : ["IdentityFile=none"]),
+  ];
+}

@@ -1,0 +1,181 @@
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { Duplex } from "node:stream";
+import { VirstreamError } from "../../../model/error.ts";
+import { encodeMessage, MessageStatus, MessageType, PROGRAM_VERSION, Program } from "../rpc/message.ts";
+import { awaitGreeting } from "./greeting.ts";
+import { READY, type SshCommand, sshCommand } from "./ssh-command.ts";
+import { type SshEnd, sshFailure } from "./ssh-failure.ts";
+import type { LibvirtUri } from "./uri.ts";
+
+/** How much of what the other side says to people is kept. */
+const WORDS_MAX = 8_192;
+/** How long ssh has to end by itself before it is killed. */
+const END_MS = 2_000;
+/** How long its last words may take after it has ended: another process may hold the pipe open. */
+const LAST_WORDS_MS = 500;
+
+const PING = keepalive(1);
+const PONG = keepalive(2);
+
+function keepalive(procedure: number): Buffer {
+  return encodeMessage({
+    program: Program.keepalive,
+    version: PROGRAM_VERSION,
+    procedure,
+    type: MessageType.event,
+    serial: 0,
+    status: MessageStatus.ok,
+  });
+}
+
+/**
+ * Connects by the ssh program.
+ *
+ * That ssh runs says nothing of whether it will get through, and a proxy that runs on the far side says nothing of whether
+ * it has found the daemon; each tells only by ending. So the daemon is asked for a sign of life, as libvirt's keepalive
+ * has it, which any daemon answers at once, before authentication: what is resolved with has been heard of.
+ *
+ * Rejects with what `sshFailure` makes of ssh's end, what `sshCommand` throws, `unsupported` when there is no ssh,
+ * `protocol-error` when what answers is no daemon, or the signal's reason.
+ */
+export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
+  const command = sshCommand(uri);
+  signal.throwIfAborted();
+  let opened = false;
+  let noise = "";
+  const stream = new ProcessStream(command, (end) => {
+    return sshFailure(uri, { ...end, words: noise + end.words }, opened);
+  });
+  try {
+    const ready = await awaitGreeting(
+      stream,
+      (bytes) => {
+        // A login shell may have had something to say first.
+        const at = bytes.indexOf(READY);
+        noise = bytes.subarray(0, at < 0 ? bytes.length : at).toString("utf8");
+        if (noise.length > WORDS_MAX) throw noDaemon(uri, noise);
+        return at < 0 ? undefined : at + READY.length;
+      },
+      signal,
+    );
+    if (ready) stream.write(PING);
+    const alive =
+      ready &&
+      (await awaitGreeting(
+        stream,
+        (bytes) => {
+          if (!PONG.subarray(0, bytes.length).equals(bytes.subarray(0, PONG.length))) {
+            throw noDaemon(uri, bytes.toString("latin1"));
+          }
+          return bytes.length < PONG.length ? undefined : PONG.length;
+        },
+        signal,
+      ));
+    if (!alive) throw new VirstreamError("connection-lost", `${uri.uri}: ssh ended, and did not say why`);
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
+  opened = true;
+  return stream;
+}
+
+function noDaemon(uri: LibvirtUri, said: string): VirstreamError {
+  return new VirstreamError(
+    "protocol-error",
+    `${uri.uri}: what answers by ssh is no libvirt daemon: ${JSON.stringify(said.slice(0, 80))}. See what the login there ` +
+      "runs, and whether netcat= and socket= lead to a daemon",
+  );
+}
+
+/**
+ * A process's standard input and output as one stream. When the process ends by itself the stream fails with what
+ * `explain` makes of it; when the stream is destroyed the process is ended, and the stream is closed when it is gone.
+ */
+class ProcessStream extends Duplex {
+  readonly #child: ChildProcessWithoutNullStreams;
+  #words = "";
+  #ended: SshEnd | undefined;
+  #lastWords: ReturnType<typeof setTimeout> | undefined;
+
+  constructor({ program, args }: SshCommand, explain: (end: SshEnd) => VirstreamError) {
+    super();
+    const child = spawn(program, args, {
+      stdio: "pipe",
+      // Its words are read by a program; and there is no desktop on which to ask for a passphrase.
+      env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
+      // In a session of its own it has no terminal to ask on, and what is typed at ours does not end it before us.
+      detached: true,
+    });
+    this.#child = child;
+    // Whoever waits listens for itself; this one stops an error between two waits from ending the process.
+    this.on("error", () => {});
+    child.stdin.on("error", () => {});
+    child.stdout.on("error", () => {});
+    child.stdout.on("data", (chunk: Buffer) => {
+      if (!this.push(chunk)) child.stdout.pause();
+    });
+    child.stderr.on("error", () => {});
+    child.stderr.on("data", (chunk: Buffer) => {
+      this.#words = (this.#words + chunk.toString("utf8")).slice(-WORDS_MAX);
+    });
+    const fail = () => {
+      if (!this.destroyed && this.#ended !== undefined) this.destroy(explain({ ...this.#ended, words: this.#words }));
+    };
+    child.on("error", (error) => {
+      if (child.pid !== undefined) return;
+      this.#ended = { code: null, signal: null, words: "" };
+      this.destroy(notStarted(program, error));
+    });
+    child.on("exit", (code, signal) => {
+      this.#ended = { code, signal, words: "" };
+      this.#lastWords = setTimeout(fail, LAST_WORDS_MS);
+      this.emit("exited");
+    });
+    child.on("close", fail);
+  }
+
+  override _read(): void {
+    this.#child.stdout.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#child.stdin.write(chunk, () => done());
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#child.stdin.write(Buffer.concat(chunks.map(({ chunk }) => chunk)), () => done());
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#child.stdin.end(() => done());
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    const child = this.#child;
+    const finish = () => {
+      clearTimeout(this.#lastWords);
+      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+      done(error);
+    };
+    if (this.#ended !== undefined) {
+      finish();
+      return;
+    }
+    const overdue = setTimeout(() => child.kill("SIGKILL"), END_MS);
+    this.once("exited", () => {
+      clearTimeout(overdue);
+      finish();
+    });
+    child.kill("SIGTERM");
+  }
+}
+
+function notStarted(program: string, cause: Error): VirstreamError {
+  const { code } = cause as NodeJS.ErrnoException;
+  const advice =
+    code === "ENOENT" && program === "ssh"
+      ? "install it (apt-get install openssh-client), or name it by command=PATH"
+      : `correct command= (${cause.message})`;
+  return new VirstreamError("unsupported", `the program ${program} cannot be started: ${advice}`, { cause });
+}
