@@ -329,9 +329,11 @@ export class Sweep implements CallsOwner, SelectionOwner {
       else this.#lineup.drain(reason);
       return;
     }
+    // Who waited in vain to be asked tells that nobody is any more in this sweep, least of all who is not in line yet. Who
+    // waited to be rescued tells nothing of that.
+    const nobodyIs = reason !== "timeout" && inquiry.turn !== "rescue";
     this.#giveUp(inquiry as Task, reason);
-    // Who waited in vain tells that nobody is asked any more in this sweep, least of all who is not in line yet.
-    if (reason !== "timeout") this.#lineup.drain("busy");
+    if (nobodyIs) this.#lineup.drain("busy");
   }
 
   #giveUp(task: Task, reason: RecordReason): void {
