@@ -35,7 +35,10 @@ export async function dialDaemon(
     signal.throwIfAborted();
     client = new RpcClient(await transports(uri, signal));
     signal.throwIfAborted();
-    return { client, facts: await openHypervisor(client, uri.name, uri.transport) };
+    const facts = await openHypervisor(client, uri.name, uri.transport);
+    // It may have ended with the last answer, and would never tell of that again.
+    if (client.ended !== undefined) throw client.ended;
+    return { client, facts };
   } catch (error) {
     client?.destroy(VirstreamError.from(error));
     throw error;

@@ -20,6 +20,9 @@ import type { LibvirtUri } from "./transport/uri.ts";
  */
 const QEMU_CONNECTIONS = 2;
 
+/** How long a sweep waits until orphaned calls were looked at. Healthy is 1 ms for each; a locked domain takes seconds. */
+const LOOK_MS = 250;
+
 /**
  * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
  * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
@@ -39,7 +42,7 @@ export class Session {
   readonly #sweeps = new Set<Sweep>();
   readonly #end = new AbortController();
   #growing: Promise<void> | undefined;
-  #looking = false;
+  #looking: Promise<void> | undefined;
 
   private constructor(dial: Dial, { client, facts }: Opened) {
     this.#dial = dial;
@@ -58,12 +61,11 @@ export class Session {
 
   /** Begins a sweep. */
   sweep(query: Query, context: SweepContext, driver: object, host: string): Sweep {
-    this.#lookAfterOrphans();
     const sweep = new Sweep(this.#sweepHost(driver, host), query, context);
     this.#sweeps.add(sweep);
     sweep.onDone = () => this.#sweeps.delete(sweep);
     if (this.#end.signal.aborted) sweep.lose(this.#end.signal.reason);
-    else sweep.start();
+    else sweep.start(this.#lookAfterOrphans());
     return sweep;
   }
 
@@ -75,9 +77,9 @@ export class Session {
     await this.#growing;
     await Promise.all(
       [...this.#clients].map(async ([number, client]) => {
-        client.onLost = () => this.#admission.removeConnection(number);
+        // Before its calls are rejected: the daemon works on, whether or not anybody listens.
+        client.onEnded = () => this.#admission.removeConnection(number);
         await client.close();
-        this.#admission.removeConnection(number);
       }),
     );
   }
@@ -104,7 +106,7 @@ export class Session {
 
   #adopt(client: RpcClient): void {
     this.#admission.addConnection(this, (number) => this.#clients.set(number, client));
-    client.onLost = (error) => this.#lose(error);
+    client.onEnded = (error) => this.#lose(error);
   }
 
   #lose(error: VirstreamError): void {
@@ -137,24 +139,31 @@ export class Session {
   }
 
   /**
-   * Calls that a lost connection left behind hold their places of the budget. Whether they still occupy a worker of the
-   * daemon is told by the domain's monitor: it is looked at, not used, and once it is free, so is the place.
+   * Calls that an ended connection left behind hold their places of the budget, and keep their domains in quarantine.
+   * Whether they still occupy a worker of the daemon is told by the domain's monitor: it is looked at, not used, and once
+   * it is free, so is the place. Sweeps begin when that is known, or after LOOK_MS. Undefined where there are none.
    */
-  async #lookAfterOrphans(): Promise<void> {
-    if (this.#looking) return;
-    this.#looking = true;
+  #lookAfterOrphans(): Promise<void> | undefined {
+    if (this.#looking === undefined && this.#admission.orphans.length > 0) {
+      this.#looking = this.#lookAtOrphans().finally(() => {
+        this.#looking = undefined;
+      });
+    }
+    return this.#looking === undefined ? undefined : within(LOOK_MS, this.#looking);
+  }
+
+  async #lookAtOrphans(): Promise<void> {
     const [client] = this.#clients.values();
     for (const uuid of this.#admission.orphans) {
       try {
         const { state } = await client!.call(PROCEDURES.controlInfo, { uuid, name: "", id: 0 });
         if (state !== ControlState.occupied) this.#admission.adopt(uuid);
       } catch (error) {
-        if (!(error instanceof VirstreamError) || error.libvirt === undefined) break;
+        if (!(error instanceof VirstreamError) || error.libvirt === undefined) return;
         // It does not run any more, or is no more: nothing hangs in it.
         this.#admission.adopt(uuid);
       }
     }
-    this.#looking = false;
   }
 
   #crowded(): void {
@@ -173,6 +182,16 @@ export class Session {
     if (signal.aborted) opened.client.destroy(signal.reason);
     else this.#adopt(opened.client);
   }
+}
+
+/** Resolves when the promise does, or after so many ms. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
 }
 
 /** What tells one daemon from another, however it is reached: the socket that the URI names, else the host's own name. */

@@ -50,8 +50,8 @@ interface Pending {
  * their serial (libvirtd sends them with serial 1); those nobody asked for are dropped.
  */
 export class RpcClient {
-  /** Called once, when the connection has ended in any way but by `close`, before the calls in flight are rejected. */
-  onLost: ((error: VirstreamError) => void) | undefined;
+  /** Called once, when the connection has ended in any way, before the calls in flight are rejected. */
+  onEnded: ((error: VirstreamError) => void) | undefined;
   /** Called with every event of the remote program. */
   onEvent: ((procedure: number, payload: XdrReader) => void) | undefined;
 
@@ -152,7 +152,6 @@ export class RpcClient {
 
   async #close(): Promise<void> {
     if (this.#ended === undefined) {
-      this.onLost = undefined;
       const goodbye = this.call(PROCEDURES.close, undefined).catch(() => {});
       let timer: ReturnType<typeof setTimeout> | undefined;
       const timeout = new Promise((resolve) => {
@@ -254,7 +253,7 @@ export class RpcClient {
     this.#ended = error;
     clearInterval(this.#keepalive);
     this.#transport.destroy();
-    this.onLost?.(error);
+    this.onEnded?.(error);
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }

@@ -6,11 +6,12 @@ import type { Calls } from "./calls.ts";
 /**
  * Lists more domains than libvirt names in one reply.
  *
- * Above 16,384 domains the listing fails as a whole, and so does every call that is about all of them. But a listing takes filters, and the parts that the filters make are often small enough. Where a part
- * is not (thousands of domains that all run, are persistent, and so on), the daemon gives the numbers of up to 16,384
- * running domains, each of which can be looked up; the rest have numbers in between or above, because libvirt counts
- * upwards, and are found by trying. Looking up by number is a linear search in the daemon, about 0.5 ms each: it takes
- * seconds, streams what it finds, and is done once: later sweeps go by the inventory.
+ * Above 16,384 domains the listing fails as a whole, and so does every call that is about all of them. But a listing
+ * takes filters, and the parts that the filters make are often small enough. Where a part is not (thousands of domains
+ * that all run, are persistent, and so on), the daemon gives the numbers of up to 16,384 running domains, each of which
+ * can be looked up; the rest have numbers in between or above, because libvirt counts upwards, and are found by trying.
+ * Looking up by number is a linear search in the daemon, about 0.5 ms each: it takes seconds, streams what it finds, and
+ * is done once: later sweeps go by the inventory.
  */
 
 /** virConnectListAllDomainsFlags: in each family one of the flags applies to a domain. */
@@ -106,13 +107,17 @@ async function lookUpNumbers(
     }
   };
   await Promise.all(Array.from({ length: LOOKUPS }, work));
-  if (left > 0) throw unlistable(all.size);
+  if (left <= 0) return;
+  // Some may have stopped since they were counted.
+  const running = [...all.values()].filter(({ id }) => id !== -1).length;
+  if ((await calls.ask(PROCEDURES.countRunning, undefined, "count running")) > running) throw unlistable(all.size);
 }
 
 /** First those that the daemon named, then those in between, then those above. */
 function* numbersToTry(named: readonly number[], known: ReadonlySet<number>): Generator<number, void> {
   const tried = new Set(known);
   let highest = 0;
+  for (const number of known) highest = Math.max(highest, number);
   for (const number of named) {
     highest = Math.max(highest, number);
     if (tried.has(number)) continue;

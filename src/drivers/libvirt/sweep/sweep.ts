@@ -88,19 +88,26 @@ export class Sweep implements CallsOwner, SelectionOwner {
     this.#lineup = new Lineup(host, this.#calls, statsKind, (task, reason) => this.#giveUp(task, reason));
   }
 
-  /** Begins. What comes of it is in the queue. */
-  start(): void {
+  /**
+   * Begins. What comes of it is in the queue.
+   *
+   * @param ready what to wait for before anything is asked; it must not reject
+   */
+  start(ready?: Promise<void>): void {
     const { signal } = this.#context;
     this.queue.onReturn = this.#onAbort;
     this.queue.onTaken = () => this.#taken();
     signal.addEventListener("abort", this.#onAbort, { once: true });
-    if (signal.aborted) {
-      this.#finish();
-    } else {
-      this.#patience.begin(performance.now(), this.#query.domains?.length ?? 0);
-      this.#selection.start();
-      this.#arm();
-    }
+    if (signal.aborted) this.#finish();
+    else if (ready === undefined) this.#begin();
+    else ready.then(() => this.#begin());
+  }
+
+  #begin(): void {
+    if (this.#done) return;
+    this.#patience.begin(performance.now(), this.#query.domains?.length ?? 0);
+    this.#selection.start();
+    this.#arm();
   }
 
   /** The connection is gone: every domain that has no record yet gets one that says so, then the sweep fails. */

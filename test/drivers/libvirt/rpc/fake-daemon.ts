@@ -54,6 +54,9 @@ export function statsReply(...records: { domain: Buffer; params: Buffer[] }[]): 
   return Buffer.concat([words(records.length), ...parts]);
 }
 
+/** The program of pings and pongs, which every daemon answers at once. */
+const KEEPALIVE = 0x6b656570;
+
 /** state.state = 1 */
 export const RUNNING = Buffer.concat([text("state.state"), words(1, 1)]);
 
@@ -122,6 +125,10 @@ export class FakeDaemon implements AsyncDisposable {
           bytes,
         };
         this.requests.push(request);
+        if (bytes.readUInt32BE(4) === KEEPALIVE) {
+          if (request.procedure === 1) socket.write(frame(2, 0, Buffer.alloc(0), { type: 2, program: KEEPALIVE }));
+          continue;
+        }
         this.reply(socket, request, this.answer(request, socket));
       }
     });

@@ -170,7 +170,7 @@ describe("A hostile or broken daemon", () => {
   it.each(attacks)("that %s ends the connection with protocol-error, and nothing hangs", async (_, hex, message) => {
     daemon.answer = () => ({ raw: Buffer.from(hex, "hex") });
     const lost: string[] = [];
-    client.onLost = ({ code }) => lost.push(code);
+    client.onEnded = ({ code }) => lost.push(code);
     const calls = await Promise.allSettled([1, 2].map(() => client.call(PROCEDURES.hostname, undefined)));
     for (const call of calls) {
       expect(call).toMatchObject({ status: "rejected", reason: { code: "protocol-error" } });

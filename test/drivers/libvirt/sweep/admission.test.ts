@@ -9,6 +9,7 @@ import {
 } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 
 const OWNER = {};
+const OTHER = {};
 
 /** A sweep that only writes down what it is granted. */
 class Caller implements Grantee {
@@ -16,8 +17,8 @@ class Caller implements Grantee {
   readonly line: Line;
   due = 1_000;
 
-  constructor(admission: Admission) {
-    this.line = admission.join(this, OWNER);
+  constructor(admission: Admission, owner: object = OWNER) {
+    this.line = admission.join(this, owner);
   }
 
   wait(keys: readonly string[], kind: CallKind = "monitor"): Ticket[] {
@@ -36,6 +37,11 @@ class Caller implements Grantee {
 
   get keys(): string {
     return this.granted_.map(({ key }) => key).join("");
+  }
+
+  /** The one booking of a domain. */
+  booking(key: string): Booking {
+    return this.granted_.find((booking) => booking.key === key)!;
   }
 }
 
@@ -213,6 +219,244 @@ describe("Admission", () => {
   });
 });
 
+/** Two owners with two connections each, and a sweep of each. */
+function setUpTwo() {
+  const clock = { now: 0 };
+  const admission = new Admission({ now: () => clock.now });
+  const connections = [OWNER, OWNER, OTHER, OTHER].map((owner) => admission.addConnection(owner));
+  return { clock, admission, connections, one: new Caller(admission), two: new Caller(admission, OTHER) };
+}
+
+describe("Admission to a host that several ask", () => {
+  it("lets no more than eight monitor calls go at a time, over all owners and connections, by turns", () => {
+    const { admission, one, two } = setUpTwo();
+    one.wait([..."abcdefghij"]);
+    two.wait([..."mnopqrstuv"]);
+    expect([one.keys, two.keys]).toEqual(["abcdefgh", ""]);
+    expect(admission.inFlight("monitor")).toBe(8);
+    for (const booking of [...one.granted_]) booking.release();
+    expect([one.keys, two.keys]).toEqual(["abcdefghij", "mnopqr"]);
+    expect(admission.inFlight("monitor")).toBe(8);
+  });
+
+  it("sends each owner's calls on that owner's connections only", () => {
+    const { connections, one, two } = setUpTwo();
+    one.wait([..."abc"]);
+    two.wait([..."mno"]);
+    one.wait([..."wx"], "free");
+    two.wait([..."yz"], "free");
+    const used = (caller: Caller) => [...new Set(caller.granted_.map(({ connection }) => connection))].sort();
+    expect(used(one)).toEqual(connections.slice(0, 2));
+    expect(used(two)).toEqual(connections.slice(2));
+  });
+
+  it("keeps an owner without a connection waiting, and nobody else, until it has one", () => {
+    const admission = new Admission({ now: () => 0 });
+    const [one, two] = [new Caller(admission), new Caller(admission, OTHER)];
+    one.wait(["a"]);
+    one.wait(["b"], "free");
+    two.wait(["c"]);
+    admission.addConnection(OTHER);
+    expect([one.keys, two.keys]).toEqual(["", "c"]);
+    admission.addConnection(OWNER);
+    expect(one.keys).toBe("ba");
+  });
+
+  it("tells who adds a connection its number before anything goes out on it", () => {
+    const admission = new Admission({ now: () => 0 });
+    const caller = new Caller(admission);
+    caller.wait(["a"]);
+    const before: string[] = [];
+    const number = admission.addConnection(OWNER, (ready) => before.push(`${ready}: ${caller.keys}`));
+    expect(before).toEqual([`${number}: `]);
+    expect(caller.keys).toBe("a");
+  });
+
+  it("leaves the lanes open to all while the budget is spent", () => {
+    const { one, two } = setUpTwo();
+    one.wait([..."abcdefgh"]);
+    two.wait([..."mn"]);
+    two.wait([..."xyz"], "free");
+    // Its lanes, and its slots that nobody may use for a monitor call now.
+    expect(two.keys).toBe("xyz");
+  });
+
+  it("asks no domain twice at a time, whoever asks and on whichever connection", () => {
+    const { one, two } = setUpTwo();
+    one.wait(["a"]);
+    two.wait(["a", "b"]);
+    expect(two.keys).toBe("b");
+    one.booking("a").release();
+    expect(two.keys).toBe("ba");
+  });
+
+  it("gives an owner as many slots as its connections have, and no more than the budget", () => {
+    const { admission } = setUpTwo();
+    expect(admission.slotsOf(OWNER)).toBe(8);
+    admission.addConnection(OWNER);
+    expect(admission.slotsOf(OWNER)).toBe(8);
+    expect(admission.slotsOf({})).toBe(0);
+  });
+
+  it("knows when nothing but overdue calls spends the budget, whoever made them", () => {
+    const { admission, one, two } = setUpTwo();
+    one.due = 1_000;
+    one.wait([..."abcd"]);
+    two.due = 3_000;
+    two.wait([..."mno"]);
+    expect(admission.exhaustedAt(OWNER)).toBe(Number.POSITIVE_INFINITY);
+    two.wait(["p"]);
+    expect(admission.exhaustedAt(OWNER)).toBe(3_000);
+    expect(admission.exhaustedAt(OTHER)).toBe(3_000);
+    two.booking("p").release();
+    expect(admission.exhaustedAt(OWNER)).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it("counts against an owner whose slots are full only what is in its slots", () => {
+    const { admission, connections, one, two } = setUpTwo();
+    admission.removeConnection(connections[1]!);
+    two.due = 9_000;
+    two.wait(["m"]);
+    one.wait([..."abcd"]);
+    expect(admission.exhaustedAt(OWNER)).toBe(1_000);
+    expect(admission.exhaustedAt(OTHER)).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe("Admission, when a connection ends", () => {
+  it("goes on counting its unanswered monitor calls, and quarantines their domains at once", () => {
+    const { admission, connections, one, two } = setUpTwo();
+    one.wait([..."abcdefgh"]);
+    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    expect(admission.orphans.sort()).toEqual([..."abcdefgh"]);
+    expect(admission.inFlight("monitor")).toBe(8);
+    expect(admission.isQuarantined("a", "monitor")).toBe(true);
+    expect(admission.isBooked("a", "monitor")).toBe(true);
+    two.wait(["m", "a"]);
+    expect(two.keys).toBe("");
+  });
+
+  it("takes no late answer for the end of such a call: nobody can have heard it", () => {
+    const { admission, one } = setUpTwo();
+    one.wait(["a"]);
+    admission.removeConnection(one.booking("a").connection);
+    one.booking("a").release();
+    expect(admission.orphans).toEqual(["a"]);
+    expect(admission.isQuarantined("a", "monitor")).toBe(true);
+    expect(admission.isTrusted("a")).toBe(false);
+  });
+
+  it("frees the place of a domain whose monitor was seen to be free, and whoever waits for it goes", () => {
+    const { admission, connections, one, two } = setUpTwo();
+    one.wait([..."abcdefgh"]);
+    two.wait([..."amn"]);
+    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    admission.adopt("b");
+    expect(two.keys).toBe("m");
+    expect(admission.isQuarantined("b", "monitor")).toBe(false);
+    // It was seen to be free, but it has not answered.
+    expect(admission.isTrusted("b")).toBe(false);
+    admission.adopt("b");
+    admission.adopt("nobody");
+    expect(two.keys).toBe("m");
+    // At its turn it stepped aside for the domain's call, so it goes first.
+    admission.adopt("a");
+    expect(two.keys).toBe("ma");
+    one.booking("a").release();
+    expect(admission.isBooked("a", "monitor")).toBe(true);
+    expect(admission.inFlight("monitor")).toBe(8);
+  });
+
+  it("adopts no call whose connection lives: only its answer ends it", () => {
+    const { admission, one } = setUpTwo();
+    one.wait(["a"]);
+    admission.adopt("a");
+    expect(admission.isBooked("a", "monitor")).toBe(true);
+    expect(admission.orphans).toEqual([]);
+  });
+
+  it("lets its calls that need no monitor end with it, and others of the same kind go", () => {
+    const { admission, connections, one, two } = setUpTwo();
+    one.wait([..."vwxyzrstuv"], "free");
+    two.wait(["v"], "free");
+    expect(two.keys).toBe("");
+    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    expect(two.keys).toBe("v");
+    expect(admission.inFlight("free")).toBe(1);
+    // The late answer is that of another booking.
+    for (const booking of one.granted_) booking.release();
+    expect(admission.inFlight("free")).toBe(1);
+    expect(admission.orphans).toEqual([]);
+  });
+
+  it("leaves the calls on the owner's other connections as they are", () => {
+    const { admission, connections, one } = setUpTwo();
+    one.wait([..."abcdefgh"]);
+    admission.removeConnection(connections[0]!);
+    admission.removeConnection(connections[0]!);
+    expect(admission.orphans).toHaveLength(4);
+    const living = one.granted_.filter(({ connection }) => connection === connections[1]);
+    for (const booking of living) booking.release();
+    expect(admission.inFlight("monitor")).toBe(4);
+    expect(admission.slotsOf(OWNER)).toBe(4);
+  });
+
+  it("says to those who wait for a budget that orphans alone have spent that waiting is of no use", () => {
+    const { admission, connections, one } = setUpTwo();
+    one.wait([..."abcdefgh"]);
+    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    expect(admission.exhaustedAt(OTHER)).toBe(Number.NEGATIVE_INFINITY);
+    admission.adopt("a");
+    expect(admission.exhaustedAt(OTHER)).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it("is idle only when there is no connection any more, and no orphan", () => {
+    const { admission, connections, one } = setUpTwo();
+    one.wait(["a"]);
+    one.wait(["x"], "free");
+    for (const connection of connections) {
+      expect(admission.idle).toBe(false);
+      admission.removeConnection(connection);
+    }
+    expect(admission.idle).toBe(false);
+    admission.adopt("a");
+    expect(admission.idle).toBe(true);
+  });
+});
+
+describe("Trust in a domain's monitor", () => {
+  it("comes with its first answer, is the same for all owners, and does not come from what needs no monitor", () => {
+    const { admission, one } = setUpTwo();
+    one.wait(["a"]);
+    one.wait(["b"], "free");
+    expect(admission.isTrusted("a")).toBe(false);
+    one.booking("a").release();
+    one.booking("b").release();
+    expect([admission.isTrusted("a"), admission.isTrusted("b")]).toEqual([true, false]);
+  });
+
+  it("ends when somebody distrusts it, and comes back with the next answer", () => {
+    const { admission, one } = setUpTwo();
+    one.wait(["a"]);
+    one.booking("a").release();
+    admission.distrust("a");
+    expect(admission.isTrusted("a")).toBe(false);
+    one.wait(["a"]);
+    one.granted_[1]!.release();
+    expect(admission.isTrusted("a")).toBe(true);
+  });
+
+  it("is forgotten for every domain when any connection ends: what the daemon does now, nobody knows", () => {
+    const { admission, connections, one, two } = setUpTwo();
+    one.wait(["a"]);
+    two.wait(["m"]);
+    one.booking("a").release();
+    two.booking("m").release();
+    admission.removeConnection(connections[0]!);
+    expect([admission.isTrusted("a"), admission.isTrusted("m")]).toEqual([false, false]);
+  });
+});
+
 describe("Admission, with thousands of domains that freeze at random", () => {
   /** A random generator that gives the same run for the same seed (mulberry32). */
   function randomFrom(seed: number): () => number {
@@ -225,70 +469,139 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     };
   }
 
-  it.each([1, 2, 3, 4, 5])("never exceeds its slots, never asks twice, and forgets nobody (seed %i)", (seed) => {
+  /** A call that the daemon works on, whether or not anybody still hears the answer. */
+  interface Working {
+    readonly booking: Booking;
+    readonly at: number;
+  }
+
+  interface World {
+    readonly owners: number;
+    /** How many connections each owner has, as a rule. */
+    readonly connections: number;
+    /** How likely a connection is to end, at each answer. */
+    readonly ending: number;
+  }
+
+  const DOMAINS = 1_500;
+  const SWEEPS = 4;
+
+  /** The daemon's view of it all: it knows what it works on, and checks each call that comes in. */
+  function run(seed: number, { owners: count, connections: usual, ending }: World): void {
     const random = randomFrom(seed);
-    const { admission, clock } = setUp();
-    if (seed % 2 === 0) admission.addConnection(OWNER);
-    /** What is in flight: when it will be answered. Frozen domains are answered late, all at some time. */
-    const flying = new Map<Booking, number>();
-    const perConnection = [0, 0];
-    const busy = new Set<string>();
-    const answered: number[] = [];
-    const sweeps = 4;
-    const domains = 3_000;
+    const clock = { now: 0 };
+    const admission = new Admission({ now: () => clock.now });
+    const owners = Array.from({ length: count }, () => ({ connections: new Set<number>() }));
+    const working = new Set<Working>();
+    /** What else happens, and when: connections are made anew, freed monitors are noticed. */
+    const later: { at: number; act: () => void }[] = [];
+    const ended = { connections: 0, orphans: 0 };
+    let granted = 0;
+
+    const connect = (owner: (typeof owners)[number]): void => {
+      admission.addConnection(owner, (number) => owner.connections.add(number));
+    };
+    const disconnect = (owner: (typeof owners)[number]): void => {
+      const [number] = owner.connections;
+      if (number === undefined) return;
+      owner.connections.delete(number);
+      const before = admission.orphans.length;
+      admission.removeConnection(number);
+      ended.connections++;
+      ended.orphans += admission.orphans.length - before;
+      later.push({ at: clock.now + random() * 500, act: () => connect(owner) });
+    };
+
     class Sweep implements Grantee {
-      readonly number: number;
-      readonly line = admission.join(this, OWNER);
-      constructor(number: number) {
-        this.number = number;
-      }
+      readonly owner = owners[Math.floor(random() * count)]!;
+      readonly line = admission.join(this, this.owner);
       callDueAt(): number {
         return clock.now + 2_000;
       }
       granted(ticket: Ticket, booking: Booking): void {
-        const name = `${ticket.kind} ${ticket.key}`;
-        expect(busy.has(name), `${name} is asked twice`).toBe(false);
-        busy.add(name);
-        perConnection[booking.connection]!++;
-        expect(perConnection[booking.connection]).toBeLessThanOrEqual(5);
+        granted++;
+        expect(this.owner.connections.has(booking.connection), "goes out on a connection of its owner").toBe(true);
+        const unanswered = [...working].map((call) => call.booking);
+        const same = unanswered.filter(({ key, kind }) => key === ticket.key && kind === ticket.kind);
+        // What needs no monitor may be asked again when the connection of the first call has ended.
+        const twice = same.filter(({ kind, connection }) => kind === "monitor" || isLiving(connection));
+        expect(twice, `${ticket.kind} ${ticket.key} is asked twice`).toEqual([]);
         const frozen = ticket.kind === "monitor" && random() < 0.01;
-        flying.set(booking, clock.now + (frozen ? 2_000 + random() * 20_000 : 2 + random() * 8));
-        answered[this.number] = (answered[this.number] ?? 0) + 1;
+        working.add({ booking, at: clock.now + (frozen ? 2_000 + random() * 20_000 : 2 + random() * 8) });
+        unanswered.push(booking);
+        expect(unanswered.filter(({ kind }) => kind === "monitor").length).toBeLessThanOrEqual(8);
+        const here = unanswered.filter(({ connection }) => connection === booking.connection);
+        expect(here.filter(({ kind }) => kind === "monitor").length).toBeLessThanOrEqual(4);
+        expect(here.length).toBeLessThanOrEqual(4 + 1);
       }
     }
-    const all = Array.from({ length: sweeps }, (_, number) => new Sweep(number));
+    const isLiving = (number: number) => owners.some(({ connections }) => connections.has(number));
+
+    for (const owner of owners) for (let i = 0; i < usual; i++) connect(owner);
     let cancelled = 0;
-    for (const sweep of all) {
-      const tickets = Array.from({ length: domains }, (_, i) => ({
+    const sweeps = Array.from({ length: SWEEPS }, () => new Sweep());
+    for (const { line } of sweeps) {
+      const tickets = Array.from({ length: DOMAINS }, (_, i) => ({
         key: String(i),
         kind: (i % 10 === 0 ? "free" : "monitor") as CallKind,
         waiting: false,
       }));
-      sweep.line.wait(tickets);
+      line.wait(tickets);
       for (const ticket of tickets) {
         if (!ticket.waiting || random() > 0.02) continue;
-        sweep.line.cancel(ticket);
+        line.cancel(ticket);
         cancelled++;
       }
     }
-    for (let steps = 0; flying.size > 0; steps++) {
-      expect(steps).toBeLessThan(sweeps * domains + 1);
-      expect(admission.inFlight("monitor")).toBeLessThanOrEqual(admission.slotsOf(OWNER));
-      // The next answer.
-      const [booking, at] = [...flying].reduce((a, b) => (b[1] < a[1] ? b : a));
-      clock.now = at;
-      flying.delete(booking);
-      busy.delete(`${booking.kind} ${booking.key}`);
-      perConnection[booking.connection]!--;
-      booking.release();
-      if (random() < 0.01) {
-        const sweep = all[Math.floor(random() * sweeps)]!;
-        sweep.line.hold();
-        sweep.line.go();
+
+    for (let steps = 0; working.size + later.length > 0; steps++) {
+      expect(steps, "it comes to an end").toBeLessThan(3 * SWEEPS * DOMAINS);
+      const answer = [...working].reduce<Working | undefined>((a, b) => (a && a.at <= b.at ? a : b), undefined);
+      const event = later.reduce<(typeof later)[number] | undefined>((a, b) => (a && a.at <= b.at ? a : b), undefined);
+      if (event !== undefined && (answer === undefined || event.at <= answer.at)) {
+        clock.now = event.at;
+        later.splice(later.indexOf(event), 1);
+        event.act();
+        continue;
       }
+      const { booking, at } = answer!;
+      clock.now = at;
+      working.delete(answer!);
+      const orphan = booking.kind === "monitor" && !isLiving(booking.connection);
+      booking.release();
+      if (orphan) {
+        expect(admission.isQuarantined(booking.key, "monitor"), "an orphan is not released by its answer").toBe(true);
+        later.push({ at: at + random() * 5_000, act: () => admission.adopt(booking.key) });
+      }
+      if (random() < 0.01) {
+        const { line } = sweeps[Math.floor(random() * SWEEPS)]!;
+        line.hold();
+        line.go();
+      }
+      if (random() < ending) disconnect(owners[Math.floor(random() * count)]!);
     }
-    expect(answered.reduce((a, b) => a + b)).toBe(sweeps * domains - cancelled);
+
+    expect(granted, "nobody is forgotten").toBe(SWEEPS * DOMAINS - cancelled);
     expect([admission.inFlight("monitor"), admission.inFlight("free")]).toEqual([0, 0]);
-    expect(perConnection).toEqual([0, 0]);
+    expect(admission.orphans).toEqual([]);
+    // The run was as eventful as it was meant to be.
+    if (ending > 0) {
+      expect(ended.connections).toBeGreaterThan(5);
+      expect(ended.orphans).toBeGreaterThan(5);
+    }
+    for (const owner of owners) for (const number of owner.connections) admission.removeConnection(number);
+    expect(admission.idle).toBe(true);
+  }
+
+  it.each([1, 2, 3])("keeps to its limits, asks nobody twice, and forgets nobody (one connection, seed %i)", (seed) => {
+    run(seed, { owners: 1, connections: 1, ending: 0 });
+  });
+
+  it.each([4, 5, 6])("does so over several owners and their connections, too (seed %i)", (seed) => {
+    run(seed, { owners: 3, connections: 2, ending: 0 });
+  });
+
+  it.each([7, 8, 9, 10, 11, 12])("does so while connections come and go, and leave orphans (seed %i)", (seed) => {
+    run(seed, { owners: 1 + (seed % 3), connections: 2, ending: 0.005 });
   });
 });

@@ -1,201 +1,15 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import {
-  type ControlInfo,
-  ControlState,
-  PROCEDURES,
-  type Procedure,
-  type StatsArgs,
-} from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
-import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch.ts";
-import { Inventory } from "../../../../src/drivers/libvirt/sweep/inventory.ts";
-import { Sweep, type SweepHost } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
+import { describe, expect, it, vi } from "vitest";
+import { LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
+import { PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { DOMAIN_LIST_MAX } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import { Sweep } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
-import { TypedParams } from "../../../../src/model/params.ts";
-import { checkQuery, type StatsQuery } from "../../../../src/model/query.ts";
-import type { DomainStatsRecord } from "../../../../src/model/record.ts";
+import { checkQuery } from "../../../../src/model/query.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
+import { advance, Run, turnTheClock } from "./run.ts";
+import { FREE, libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";
 
-/** How a made-up domain behaves: how long its monitor takes, how long what needs none takes, or what goes wrong. */
-interface Behaviour {
-  monitorMs?: number;
-  freeMs?: number;
-  error?: VirstreamError;
-  gone?: boolean;
-  hidden?: boolean;
-  active?: boolean;
-  control?: ControlInfo;
-  checkMs?: number;
-}
-
-const NEVER = Number.POSITIVE_INFINITY;
-const FREE = 0x151;
-
-/** A daemon on the test's clock. It watches that no more is asked of it than five calls at a time per connection. */
-class SimulatedDaemon implements SweepHost {
-  readonly host = "node1";
-  readonly driver = this;
-  readonly admission = new Admission({ now: () => performance.now() });
-  readonly inventory = new Inventory(() => performance.now());
-  readonly batchSize = new BatchSize();
-  readonly owner = this;
-  readonly completeness = undefined;
-  monitors = true;
-  readonly domains: { name: string; uuid: string; id: number; behaviour: Behaviour }[];
-  readonly calls: { name: string; args: unknown; at: number }[] = [];
-  /** The most calls in flight at a time, per connection. */
-  most = [0, 0];
-  crowds = 0;
-  listMs = 1;
-  readonly #flying = [0, 0];
-  readonly #thaw: (() => void)[] = [];
-
-  constructor(count: number, behaviour: (index: number) => Behaviour = () => ({})) {
-    this.admission.addConnection(this);
-    this.domains = Array.from({ length: count }, (_, i) => ({
-      name: `vm${i}`,
-      uuid: uuidOf(i),
-      id: i + 1,
-      behaviour: behaviour(i),
-    }));
-  }
-
-  crowded(): void {
-    this.crowds++;
-  }
-
-  /** Every frozen call is answered now. */
-  thaw(): void {
-    for (const answer of this.#thaw.splice(0)) answer();
-  }
-
-  /** How often a domain's monitor was asked. */
-  monitorCalls(index: number): number {
-    return this.statsCalls.filter(
-      ({ uuids, groups }) => uuids[0] === uuidOf(index) && (groups === 0 || (groups & ~FREE) !== 0),
-    ).length;
-  }
-
-  get statsCalls(): StatsArgs[] {
-    return this.calls.filter(({ name }) => name === PROCEDURES.stats.name).map(({ args }) => args as StatsArgs);
-  }
-
-  async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
-    this.calls.push({ name: procedure.name, args, at: performance.now() });
-    this.#flying[connection]!++;
-    this.most[connection] = Math.max(this.most[connection]!, this.#flying[connection]!);
-    try {
-      return (await this.#answer(procedure as Procedure<never, unknown>, args)) as Result;
-    } finally {
-      this.#flying[connection]!--;
-    }
-  }
-
-  async #answer(procedure: Procedure<never, unknown>, args: unknown): Promise<unknown> {
-    if (procedure === PROCEDURES.listDomains) {
-      await this.#wait(this.listMs);
-      return this.domains;
-    }
-    if (procedure === PROCEDURES.stats) return this.#stats(args as StatsArgs);
-    if (procedure === PROCEDURES.controlInfo) return this.#control(args as RemoteDomain);
-    const domain = this.domains.find(({ name, uuid }) => name === args || uuid === args);
-    await this.#wait(domain?.behaviour.freeMs ?? 0.2);
-    if (domain === undefined || domain.behaviour.gone) throw libvirtError(42, "unknown-domain");
-    return domain;
-  }
-
-  async #control({ uuid }: RemoteDomain): Promise<ControlInfo> {
-    const behaviour = this.domains.find((domain) => domain.uuid === uuid)?.behaviour;
-    await this.#wait(behaviour?.checkMs ?? 0.1);
-    if (behaviour === undefined || behaviour.gone) throw libvirtError(42, "unknown-domain");
-    return behaviour.control ?? { state: ControlState.ok, details: 0, forMs: 0 };
-  }
-
-  async #stats({ uuids, groups, flags }: StatsArgs): Promise<unknown> {
-    const monitor = groups === 0 || (groups & ~FREE) !== 0;
-    const answers: unknown[] = [];
-    // The daemon takes one after the other, and one error fails the call.
-    for (const uuid of uuids) {
-      const domain = this.domains.find((known) => known.uuid === uuid);
-      if (domain === undefined) continue;
-      const { monitorMs = 8, freeMs = 0.2, error, gone, hidden, active = true } = domain.behaviour;
-      await this.#wait(monitor && this.monitors ? monitorMs : freeMs);
-      if (error !== undefined) throw error;
-      if (gone || hidden || ((flags & 1) !== 0 && !active) || ((flags & 2) !== 0 && active)) continue;
-      answers.push({ domain, params: TypedParams.from([["state.state", "int", 1]]) });
-    }
-    return answers;
-  }
-
-  #wait(ms: number): Promise<void> {
-    if (ms === NEVER) return new Promise((resolve) => this.#thaw.push(resolve));
-    return new Promise((resolve) => setTimeout(resolve, ms));
-  }
-}
-
-function libvirtError(code: number, ours: VirstreamError["code"]): VirstreamError {
-  return new VirstreamError(ours, `libvirt ${code}`, { libvirt: { code, domain: 10 } });
-}
-
-/** A sweep under way, and what came of it so far. */
-class Run {
-  readonly records: { record: DomainStatsRecord; at: number }[] = [];
-  readonly abort = new AbortController();
-  readonly sweep: Sweep;
-  expected: number | undefined;
-  endedAt: number | undefined;
-  error: unknown;
-  readonly done: Promise<void>;
-
-  constructor(daemon: SimulatedDaemon, query: StatsQuery = {}, pace?: (run: Run) => Promise<void>) {
-    const context = {
-      signal: this.abort.signal,
-      expect: (domains: number) => {
-        expect(this.expected).toBeUndefined();
-        this.expected = domains;
-      },
-    };
-    this.sweep = new Sweep(daemon, checkQuery(query), context);
-    const start = performance.now();
-    this.sweep.start();
-    this.done = this.#consume(start, pace);
-  }
-
-  async #consume(start: number, pace?: (run: Run) => Promise<void>): Promise<void> {
-    try {
-      for await (const chunk of this.sweep.queue) {
-        for (const record of chunk) this.records.push({ record, at: performance.now() - start });
-        await pace?.(this);
-      }
-    } catch (error) {
-      this.error = error;
-    }
-    this.endedAt = performance.now() - start;
-  }
-
-  /** `name:status/reason` of each record, in the order of the listing. */
-  get summary(): string[] {
-    return [...this.records]
-      .sort((a, b) => a.record.index - b.record.index)
-      .map(({ record: { domain, status, reason } }) => `${domain.name}:${status}${reason ? `/${reason}` : ""}`);
-  }
-
-  count(status: string, reason?: string): number {
-    return this.records.filter(({ record }) => record.status === status && record.reason === reason).length;
-  }
-}
-
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"] });
-});
-
-afterEach(() => {
-  expect(vi.getTimerCount()).toBe(0);
-  vi.useRealTimers();
-});
-
-const advance = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+turnTheClock();
 
 describe("A sweep", () => {
   it("yields one record for every domain, with its place in the listing, and says how many to expect", async () => {
@@ -343,6 +157,125 @@ describe("A sweep while libvirt cannot list", () => {
     expect(late.error).toMatchObject({ code: "deadline-exceeded" });
     daemon.thaw();
     await advance(0);
+  });
+});
+
+describe("A sweep while libvirt cannot count, and events keep the inventory", () => {
+  /** A daemon that has listed its domains once, tells of changes, and then waits for one of them. */
+  async function setUp() {
+    const daemon = new SimulatedDaemon(20);
+    daemon.inventory.live = true;
+    new Run(daemon);
+    await advance(200);
+    daemon.listMs = NEVER;
+    return daemon;
+  }
+
+  it("goes by the inventory, soon, however old its listing is", async () => {
+    const daemon = await setUp();
+    await advance(3_600_000);
+    const run = new Run(daemon);
+    await advance(400);
+    expect(run.count("ok")).toBe(20);
+    expect(run.expected).toBe(20);
+    expect(run.records[0]!.at).toBeGreaterThanOrEqual(250);
+    expect(daemon.count(PROCEDURES.listDomains)).toBe(1);
+    daemon.thaw();
+    await advance(0);
+  });
+
+  it("has a record for a domain that has started meanwhile, and none for one that was undefined", async () => {
+    const daemon = await setUp();
+    daemon.domains.push({ name: "vm20", uuid: uuidOf(20), id: 77, behaviour: {} });
+    daemon.inventory.apply({ type: LifecycleEventType.started, detail: 0, domain: daemon.domains[20]! });
+    const stopped = { ...daemon.domains[3]!, id: -1 };
+    daemon.inventory.apply({ type: LifecycleEventType.stopped, detail: 0, domain: stopped });
+    daemon.inventory.apply({ type: LifecycleEventType.undefined, detail: 0, domain: stopped });
+    const run = new Run(daemon);
+    await advance(500);
+    expect(run.records.map(({ record }) => record.domain.name)).toContain("vm20");
+    expect(run.records.map(({ record }) => record.domain.name)).not.toContain("vm3");
+    expect(run.records).toHaveLength(20);
+    daemon.thaw();
+    await advance(0);
+  });
+
+  it("takes no notice when the count comes in after all: nobody has two records", async () => {
+    const daemon = await setUp();
+    const run = new Run(daemon, { deadlineMs: 10_000 });
+    for (const domain of daemon.domains) domain.behaviour.monitorMs = 500;
+    await advance(300);
+    daemon.listMs = 1;
+    daemon.thaw();
+    await advance(9_000);
+    expect(run.records).toHaveLength(20);
+    expect(run.count("ok")).toBe(20);
+  });
+});
+
+describe("A sweep of more domains than libvirt lists in one reply", () => {
+  const COUNT = DOMAIN_LIST_MAX + 616;
+
+  /** Every second domain runs. A listing of all fails; one of a part takes its time. */
+  class LargeDaemon extends SimulatedDaemon {
+    constructor() {
+      super(COUNT, () => ({ freeMs: 1 / 64 }));
+      for (let i = 1; i < COUNT; i += 2) this.domains[i]!.id = -1;
+    }
+
+    override async call<Args, Result>(
+      procedure: Procedure<Args, Result>,
+      args: Args,
+      connection: number,
+    ): Promise<Result> {
+      const all = await super.call(procedure, args, connection);
+      if (procedure !== (PROCEDURES.listDomains as unknown)) return all;
+      if (args === 0) throw libvirtError(39, "hypervisor-error");
+      await new Promise((resolve) => setTimeout(resolve, args === 1 ? 20 : 1_500));
+      return this.domains.filter(({ id }) => (id === -1) === (args === 2)) as Result;
+    }
+  }
+
+  it("has the first records while the other parts are still being listed, and says how many there will be", async () => {
+    const daemon = new LargeDaemon();
+    const run = new Run(daemon, { groups: ["state"] });
+    await advance(1_000);
+    expect(run.expected).toBe(COUNT);
+    expect(run.count("ok")).toBe(COUNT / 2);
+    expect(run.records[0]!.at).toBeLessThan(50);
+    expect(run.endedAt).toBeUndefined();
+    await advance(3_000);
+    expect(run.count("ok")).toBe(COUNT);
+    expect(new Set(run.records.map(({ record }) => record.index)).size).toBe(COUNT);
+    expect(run.endedAt).toBeDefined();
+    expect(run.error).toBeUndefined();
+  });
+
+  it("that cannot be listed to the end has a record for each domain that was found, and then fails", async () => {
+    const daemon = new LargeDaemon();
+    const { call } = daemon;
+    const refused = libvirtError(39, "hypervisor-error");
+    daemon.call = (procedure, args, connection) => {
+      const inactive = procedure === (PROCEDURES.listDomains as unknown) && ((args as number) & 2) !== 0;
+      return inactive
+        ? Promise.reject(refused)
+        : (call.call(daemon, procedure as never, args as never, connection) as never);
+    };
+    const run = new Run(daemon, { groups: ["state"] });
+    await advance(5_000);
+    expect(run.count("ok")).toBe(COUNT / 2);
+    expect(run.error).toMatchObject({ code: "limit-exceeded" });
+  });
+
+  it("ends at once when it is aborted while it is being listed", async () => {
+    const daemon = new LargeDaemon();
+    const run = new Run(daemon, { groups: ["state"] });
+    await advance(500);
+    run.abort.abort();
+    await advance(0);
+    expect(run.endedAt).toBe(500);
+    await advance(2_000);
+    expect(run.records).toHaveLength(COUNT / 2);
   });
 });
 

@@ -1,0 +1,122 @@
+import { describe, expect, it } from "vitest";
+import { type LifecycleEvent, LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
+import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import { Inventory } from "../../../../src/drivers/libvirt/sweep/inventory.ts";
+import { uuidOf } from "../rpc/fake-daemon.ts";
+
+const domain = (number: number, id = number): RemoteDomain => ({ name: `vm${number}`, uuid: uuidOf(number), id });
+const event = (type: keyof typeof LifecycleEventType, of: RemoteDomain): LifecycleEvent => ({
+  type: LifecycleEventType[type],
+  domain: of,
+  detail: 0,
+});
+
+/** An inventory of the domains 1 and 2, which run, and 3, which does not. */
+function setUp({ live = true } = {}) {
+  const clock = { now: 0 };
+  const inventory = new Inventory(() => clock.now);
+  inventory.live = live;
+  inventory.remember(0, [domain(1), domain(2), domain(3, -1)]);
+  const ids = () => Object.fromEntries(inventory.current()!.map(({ name, id }) => [name, id]));
+  return { clock, inventory, ids };
+}
+
+describe("The inventory", () => {
+  it("is current only where the daemon tells of changes, and once it was listed", () => {
+    const { inventory } = setUp({ live: false });
+    expect(inventory.current()).toBeUndefined();
+    inventory.live = true;
+    expect(inventory.current()).toHaveLength(3);
+    const unlisted = new Inventory(() => 0);
+    unlisted.live = true;
+    expect(unlisted.current()).toBeUndefined();
+    unlisted.apply(event("started", domain(1)));
+    expect(unlisted.current()).toBeUndefined();
+  });
+
+  it("takes in domains that are defined and that start, with their numbers", () => {
+    const { inventory, ids } = setUp();
+    inventory.apply(event("defined", domain(4, -1)));
+    inventory.apply(event("started", domain(5)));
+    inventory.apply(event("started", domain(3, 9)));
+    expect(ids()).toEqual({ vm1: 1, vm2: 2, vm3: 9, vm4: -1, vm5: 5 });
+  });
+
+  it("keeps a domain that stops, without a number: it may be persistent, and the daemon's count tells", () => {
+    const { inventory, ids } = setUp();
+    inventory.apply(event("shutdown", domain(1)));
+    inventory.apply(event("stopped", domain(1)));
+    expect(ids()).toEqual({ vm1: -1, vm2: 2, vm3: -1 });
+    inventory.apply(event("stopped", domain(7)));
+    expect(ids()).not.toHaveProperty("vm7");
+  });
+
+  it("lets go of a domain that is undefined, and of one that runs only when it has stopped", () => {
+    const { inventory, ids } = setUp();
+    inventory.apply(event("undefined", domain(3, -1)));
+    inventory.apply(event("undefined", domain(1)));
+    expect(ids()).toEqual({ vm1: 1, vm2: 2 });
+    inventory.apply(event("stopped", domain(1)));
+    inventory.apply(event("undefined", domain(1, -1)));
+    expect(ids()).toEqual({ vm2: 2 });
+  });
+
+  it("takes in a new name, and what a newer daemon tells of", () => {
+    const { inventory } = setUp();
+    inventory.apply(event("defined", { ...domain(3, -1), name: "renamed" }));
+    inventory.apply({ type: 99, detail: 7, domain: { ...domain(2), id: 12 } });
+    expect(
+      inventory
+        .current()!
+        .map(({ name, id }) => `${name} ${id}`)
+        .sort(),
+    ).toEqual(["renamed -1", "vm1 1", "vm2 12"]);
+  });
+
+  it("is what the last full listing says, whatever events said before", () => {
+    const { inventory, ids } = setUp();
+    inventory.apply(event("started", domain(5)));
+    inventory.remember(0, [domain(6)]);
+    expect(ids()).toEqual({ vm6: 6 });
+    inventory.remember(1, [domain(7)]);
+    expect(ids()).toEqual({ vm6: 6 });
+  });
+});
+
+describe("What stands in for a listing that cannot be had", () => {
+  it("is the inventory where events keep it current, however old the listing is", () => {
+    const { inventory, clock } = setUp();
+    inventory.apply(event("started", domain(5)));
+    clock.now = 3_600_000;
+    expect(inventory.recall(0)!.map(({ name }) => name)).toEqual(["vm1", "vm2", "vm3", "vm5"]);
+  });
+
+  it("is elsewhere the last listing of the same filter, for a minute", () => {
+    const { inventory, clock } = setUp({ live: false });
+    inventory.remember(1, [domain(1)]);
+    clock.now = 60_000;
+    expect(inventory.recall(0)).toHaveLength(3);
+    expect(inventory.recall(1)).toHaveLength(1);
+    clock.now = 60_001;
+    expect([inventory.recall(0), inventory.recall(1), inventory.recall(2)]).toEqual([undefined, undefined, undefined]);
+  });
+
+  it("goes by no events where a filter is: they do not say who passes it", () => {
+    const { inventory, clock } = setUp();
+    inventory.remember(1, [domain(1), domain(2)]);
+    inventory.apply(event("stopped", domain(1)));
+    expect(inventory.recall(1)).toEqual([domain(1), domain(2)]);
+    clock.now = 60_001;
+    expect(inventory.recall(1)).toBeUndefined();
+  });
+
+  it("is kept for the four filters used last only: filters come from strangers", () => {
+    const { inventory } = setUp({ live: false });
+    for (const filter of [1, 2, 4]) inventory.remember(filter, [domain(filter)]);
+    inventory.remember(0, [domain(1)]);
+    inventory.remember(8, [domain(8)]);
+    expect([0, 1, 2, 4, 8].map((filter) => inventory.recall(filter)?.length)).toEqual([1, undefined, 1, 1, 1]);
+    for (let filter = 16; filter < 16_384; filter *= 2) inventory.remember(filter, []);
+    expect(inventory.recall(0)).toBeUndefined();
+  });
+});
