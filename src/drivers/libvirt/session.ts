@@ -1,12 +1,14 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
 import type { SweepContext } from "../driver.ts";
 import { type Dial, dialDaemon, type Opened } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
-import type { Admission } from "./sweep/admission.ts";
+import type { Admission, AdmissionOwner, Proof } from "./sweep/admission.ts";
 import { admissionOf } from "./sweep/admissions.ts";
 import { BatchSize } from "./sweep/batch.ts";
 import { Completeness } from "./sweep/completeness.ts";
@@ -20,6 +22,9 @@ import type { LibvirtUri } from "./transport/uri.ts";
  */
 const QEMU_CONNECTIONS = 2;
 
+/** Until a call that was sent has been taken up by a worker, and until a worker that has answered is free again. */
+const SETTLE_MS = 5;
+
 /** How long a sweep waits until orphaned calls were looked at. Healthy is 1 ms for each; a locked domain takes seconds. */
 const LOOK_MS = 250;
 
@@ -27,7 +32,7 @@ const LOOK_MS = 250;
  * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
  * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
  */
-export class Session {
+export class Session implements AdmissionOwner {
   readonly facts: HypervisorFacts;
   /** Called once, when a connection was lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
@@ -163,6 +168,31 @@ export class Session {
         // It does not run any more, or is no more: nothing hangs in it.
         this.#admission.adopt(uuid);
       }
+    }
+  }
+
+  /**
+   * Statistics of a domain that cannot exist: such a call goes the way of all statistics calls, touches no domain, and
+   * cannot hang. See Admission for what it proves.
+   *
+   * @internal
+   */
+  async prove(proof: Proof): Promise<void> {
+    const { signal } = this.#end;
+    try {
+      await sleep(SETTLE_MS, undefined, { signal });
+      const [client] = [...this.#clients.values()].sort((a, b) => a.inFlight - b.inFlight);
+      await client!
+        .call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 })
+        .catch((error: VirstreamError) => {
+          // Also to refuse it takes a worker.
+          if (error.libvirt === undefined) throw error;
+        });
+      await sleep(SETTLE_MS, undefined, { signal });
+      proof.settle();
+    } catch {
+      // When the session ends, admission gives it up itself.
+      if (!signal.aborted) proof.giveUp();
     }
   }
 

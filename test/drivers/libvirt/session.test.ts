@@ -70,7 +70,7 @@ describe("Two drivers of one process, to the same daemon", () => {
     }
     await until(() => guests.unanswered === BUDGET);
     expect(guests.most.all).toBe(BUDGET);
-    expect(guests.most.connection).toBe(4);
+    expect(guests.most.connection).toBeLessThanOrEqual(4);
     expect(new Set(guests.asked).size).toBe(guests.asked.length);
   });
 

@@ -9,6 +9,12 @@
  * booking ends when the daemon has really answered, not when its caller has lost patience; and while a domain's call is
  * unanswered, that domain is not asked the same again, however many sweeps come by.
  *
+ * Those eight are not sent at once either. The daemon's pool begins with five workers and adds one when a call finds none
+ * free; but it counts in such a way that it adds none while a call is queued. Should a burst of calls find the last free
+ * workers, and all of them hang, then whatever is queued behind them waits for ever, of every client. So beyond four
+ * unanswered calls the width grows one by one, each time after a call that cannot hang was answered behind all the others:
+ * that proves a free worker. What is proven once holds as long as the daemon lives, because its pool does not shrink.
+ *
  * When a connection ends, its calls do not: their workers stay where they are. Such a call is an orphan. It counts, and
  * keeps its domain in quarantine, until somebody has seen that the domain's monitor is free again.
  *
@@ -56,6 +62,8 @@ export interface AdmissionOptions {
   readonly lanes?: number;
   /** Monitor calls in flight, over all connections. Default 8. */
   readonly budget?: number;
+  /** How many of them need no proof that the daemon has the workers. Default 4: it begins with five. */
+  readonly width?: number;
   /** Milliseconds on any clock that does not jump. */
   readonly now: () => number;
 }
@@ -63,8 +71,17 @@ export interface AdmissionOptions {
 /** Where on a connection a call goes. */
 type Place = "slot" | "lane";
 
+/** Whose connections they are, and whose lines. */
+export interface AdmissionOwner {
+  /**
+   * Asked to prove that the daemon has a free worker behind all calls that are unanswered now: by a call that cannot hang,
+   * sent when those before it have been taken up. It settles the proof when that is answered, or gives it up.
+   */
+  prove(proof: Proof): void;
+}
+
 interface Connection {
-  readonly owner: object;
+  readonly owner: AdmissionOwner;
   readonly taken: Record<Place, number>;
 }
 
@@ -75,6 +92,11 @@ const TRUSTED_MAX = 100_000;
 export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
   readonly #budget: number;
+  readonly #safeWidth: number;
+  /** How many monitor calls may be in flight, and with how many a free worker was proven. */
+  #width: number;
+  #proven = 0;
+  #proof: Proof | undefined;
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
@@ -87,9 +109,11 @@ export class Admission {
   #granting = false;
   #changed = false;
 
-  constructor({ slots = 4, lanes = 1, budget = 8, now }: AdmissionOptions) {
+  constructor({ slots = 4, lanes = 1, budget = 8, width = 4, now }: AdmissionOptions) {
     this.#limits = { slot: slots, lane: lanes };
     this.#budget = budget;
+    this.#safeWidth = Math.min(width, budget);
+    this.#width = this.#safeWidth;
     this.#now = now;
   }
 
@@ -99,7 +123,7 @@ export class Admission {
    * @param owner whose lines it serves
    * @param ready called with the number before anything is granted on it
    */
-  addConnection(owner: object, ready?: (number: number) => void): number {
+  addConnection(owner: AdmissionOwner, ready?: (number: number) => void): number {
     const number = this.#numbers++;
     this.#connections.set(number, { owner, taken: { slot: 0, lane: 0 } });
     ready?.(number);
@@ -111,9 +135,12 @@ export class Admission {
   removeConnection(number: number): void {
     if (!this.#connections.delete(number)) return;
     this.#trusted.clear();
-    for (const booking of [...this.#bookings.monitor.values()])
-      if (booking.connection === number) booking.orphan = true;
+    // It may be another daemon from now on, with a pool that is small again.
+    this.#width = this.#safeWidth;
+    this.#proven = 0;
+    for (const booking of this.#bookings.monitor.values()) if (booking.connection === number) booking.orphan = true;
     for (const booking of [...this.#bookings.free.values()]) if (booking.connection === number) this.#release(booking);
+    this.#proof?.giveUp();
   }
 
   /** The domains with orphaned calls. */
@@ -133,7 +160,7 @@ export class Admission {
   }
 
   /** How many monitor calls an owner can have in flight. */
-  slotsOf(owner: object): number {
+  slotsOf(owner: AdmissionOwner): number {
     let slots = 0;
     for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
     return Math.min(slots, this.#budget);
@@ -157,7 +184,7 @@ export class Admission {
    *
    * @param owner whose connections its calls go out on
    */
-  join(grantee: Grantee, owner: object): Line {
+  join(grantee: Grantee, owner: AdmissionOwner): Line {
     const line = new Line(this, grantee, owner);
     this.#lines.push(line);
     return line;
@@ -183,8 +210,9 @@ export class Admission {
    * From when on nothing but overdue calls keeps this owner's monitor calls waiting, if none is answered before; Infinity
    * while one could go out. Once that time has come, waiting is waiting for a frozen guest.
    */
-  exhaustedAt(owner: object): number {
+  exhaustedAt(owner: AdmissionOwner): number {
     const spent = this.#spent;
+    if (this.#proof !== undefined) return Number.POSITIVE_INFINITY;
     if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
     let latest = Number.NEGATIVE_INFINITY;
     for (const bookings of [this.#bookings.monitor, this.#bookings.free]) {
@@ -212,6 +240,7 @@ export class Admission {
         while (this.#grant("monitor", "slot"));
         // Slots that no monitor call waits for may as well serve the others.
         while (this.#grant("free", "slot"));
+        this.#seekProof();
       }
     } finally {
       this.#granting = false;
@@ -227,7 +256,29 @@ export class Admission {
   }
 
   get #spent(): boolean {
-    return this.#bookings.monitor.size >= this.#budget;
+    return this.#bookings.monitor.size >= this.#width;
+  }
+
+  /** Whoever has the latest connection proves that there is a free worker, if all that may be in flight is. */
+  #seekProof(): void {
+    const inFlight = this.#bookings.monitor.size;
+    if (this.#proof !== undefined || inFlight < this.#width || inFlight <= this.#proven) return;
+    const owner = [...this.#connections.values()].at(-1)?.owner;
+    if (owner?.prove === undefined) return;
+    const before = [...this.#bookings.monitor.values()];
+    const proof = new Proof((answered) => {
+      if (this.#proof !== proof) return;
+      this.#proof = undefined;
+      if (answered) {
+        // Those that were answered meanwhile have left their workers, and prove nothing.
+        const held = before.filter((booking) => this.#bookings.monitor.get(booking.key) === booking).length;
+        this.#proven = Math.max(this.#proven, held);
+        this.#width = Math.max(this.#width, Math.min(this.#budget, this.#proven + 1));
+      }
+      this.pump();
+    });
+    this.#proof = proof;
+    owner.prove(proof);
   }
 
   /** Grants one call to the next line in turn that has one waiting and a connection for it. */
@@ -254,7 +305,7 @@ export class Admission {
   }
 
   /** The owner's connection with the most room, so that the load is spread; undefined when all are full. */
-  #roomiest(owner: object, place: Place): number | undefined {
+  #roomiest(owner: AdmissionOwner, place: Place): number | undefined {
     let best: number | undefined;
     let least = this.#limits[place];
     for (const [number, connection] of this.#connections) {
@@ -300,14 +351,14 @@ export class Admission {
 /** One sweep's line: first in, first out, with cancelling. */
 export class Line {
   readonly grantee: Grantee;
-  readonly owner: object;
+  readonly owner: AdmissionOwner;
   readonly #admission: Admission;
   readonly #queues = { monitor: new TicketQueue(), free: new TicketQueue() };
   #held = false;
   #closed = false;
 
   /** Use `Admission.join`. */
-  constructor(admission: Admission, grantee: Grantee, owner: object) {
+  constructor(admission: Admission, grantee: Grantee, owner: AdmissionOwner) {
     this.#admission = admission;
     this.grantee = grantee;
     this.owner = owner;
@@ -355,6 +406,26 @@ export class Line {
 interface ParkedTicket {
   readonly line: Line;
   readonly ticket: Ticket;
+}
+
+/** A proof of a free worker, asked for by admission. */
+export class Proof {
+  readonly #end: (answered: boolean) => void;
+
+  /** @internal */
+  constructor(end: (answered: boolean) => void) {
+    this.#end = end;
+  }
+
+  /** The call that cannot hang was answered. */
+  settle(): void {
+    this.#end(true);
+  }
+
+  /** It could not be sent, or its connection has ended. */
+  giveUp(): void {
+    this.#end(false);
+  }
 }
 
 class HeldBooking implements Booking {

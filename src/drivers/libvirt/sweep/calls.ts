@@ -1,7 +1,7 @@
 import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { Procedure } from "../rpc/procedures.ts";
-import type { Admission, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
+import type { Admission, AdmissionOwner, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
 import { Inquiry } from "./inquiry.ts";
 import type { Patience, Turn } from "./patience.ts";
 
@@ -9,7 +9,7 @@ import type { Patience, Turn } from "./patience.ts";
 export interface CallsHost {
   readonly admission: Admission;
   /** Whose connections they go out on. */
-  readonly owner: object;
+  readonly owner: AdmissionOwner;
   /** @param connection by admission's number */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
 }

@@ -1,15 +1,19 @@
 import { describe, expect, it } from "vitest";
 import {
   Admission,
+  type AdmissionOwner,
   type Booking,
   type CallKind,
   type Grantee,
   type Line,
+  type Proof,
   type Ticket,
 } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 
-const OWNER = {};
-const OTHER = {};
+/** At once shows that the daemon has a free worker. */
+const prove = (proof: Proof): void => proof.settle();
+const OWNER: AdmissionOwner = { prove };
+const OTHER: AdmissionOwner = { prove };
 
 /** A sweep that only writes down what it is granted. */
 class Caller implements Grantee {
@@ -17,7 +21,7 @@ class Caller implements Grantee {
   readonly line: Line;
   due = 1_000;
 
-  constructor(admission: Admission, owner: object = OWNER) {
+  constructor(admission: Admission, owner: AdmissionOwner = OWNER) {
     this.line = admission.join(this, owner);
   }
 
@@ -295,7 +299,7 @@ describe("Admission to a host that several ask", () => {
     expect(admission.slotsOf(OWNER)).toBe(8);
     admission.addConnection(OWNER);
     expect(admission.slotsOf(OWNER)).toBe(8);
-    expect(admission.slotsOf({})).toBe(0);
+    expect(admission.slotsOf({ prove })).toBe(0);
   });
 
   it("knows when nothing but overdue calls spends the budget, whoever made them", () => {
@@ -457,6 +461,81 @@ describe("Trust in a domain's monitor", () => {
   });
 });
 
+describe("The width of admission, while the daemon's pool of workers may be small", () => {
+  function narrow() {
+    const proofs: Proof[] = [];
+    const owner: AdmissionOwner = { prove: (proof) => void proofs.push(proof) };
+    const admission = new Admission({ now: () => 0 });
+    const connections = [admission.addConnection(owner), admission.addConnection(owner)];
+    return { proofs, owner, admission, connections, caller: new Caller(admission, owner) };
+  }
+
+  it("is four until a free worker was proven behind four unanswered calls, then grows by one for each proof", () => {
+    const { proofs, caller } = narrow();
+    caller.wait([..."abcdefghijkl"]);
+    for (const keys of ["abcd", "abcde", "abcdef", "abcdefg", "abcdefgh"]) {
+      expect(caller.keys).toBe(keys);
+      expect(proofs).toHaveLength(keys.length - 3);
+      proofs.at(-1)!.settle();
+    }
+    // The last proof has shown that there is one for everybody else.
+    expect(caller.keys).toBe("abcdefgh");
+    expect(proofs).toHaveLength(5);
+  });
+
+  it("does not grow by a proof behind calls that were answered meanwhile, and asks for the next when it is full again", () => {
+    const { proofs, caller } = narrow();
+    caller.wait([..."abcdefgh"]);
+    caller.granted_[0]!.release();
+    expect(caller.keys).toBe("abcde");
+    proofs[0]!.settle();
+    expect(caller.keys).toBe("abcde");
+    expect(proofs).toHaveLength(2);
+    proofs[1]!.settle();
+    expect(caller.keys).toBe("abcdef");
+  });
+
+  it("needs one proof at a time, and none for fewer calls than are safe, or than were proven", () => {
+    const { proofs, caller } = narrow();
+    caller.wait([..."abc"]);
+    expect(proofs).toHaveLength(0);
+    caller.wait([..."defgh"]);
+    expect(proofs).toHaveLength(1);
+    proofs[0]!.settle();
+    for (const booking of caller.granted_.splice(0)) booking.release();
+    proofs[1]!.settle();
+    expect(caller.keys).toBe("fgh");
+    const before = proofs.length;
+    caller.wait(["m"]);
+    expect(caller.keys).toBe("fghm");
+    expect(proofs).toHaveLength(before);
+  });
+
+  it("is four again when a connection has ended: it may be another daemon", () => {
+    const { proofs, caller, admission, owner, connections } = narrow();
+    caller.wait([..."abcdefghijkl"]);
+    for (let i = 0; i < 5; i++) proofs[i]!.settle();
+    for (const number of connections) admission.removeConnection(number);
+    for (const uuid of admission.orphans) admission.adopt(uuid);
+    admission.addConnection(owner);
+    admission.addConnection(owner);
+    expect(caller.keys).toBe("abcdefghijkl");
+    expect(admission.inFlight("monitor")).toBe(4);
+    expect(proofs).toHaveLength(6);
+  });
+
+  it("is no reason to give up waiting while a proof is under way", () => {
+    const { proofs, caller, admission, owner } = narrow();
+    caller.due = -1;
+    caller.wait([..."abcde"]);
+    expect(admission.exhaustedAt(owner)).toBe(Number.POSITIVE_INFINITY);
+    proofs[0]!.giveUp();
+    expect(proofs).toHaveLength(2);
+    proofs[1]!.settle();
+    expect(caller.keys).toBe("abcde");
+  });
+});
+
 describe("Admission, with thousands of domains that freeze at random", () => {
   /** A random generator that gives the same run for the same seed (mulberry32). */
   function randomFrom(seed: number): () => number {
@@ -491,7 +570,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     const random = randomFrom(seed);
     const clock = { now: 0 };
     const admission = new Admission({ now: () => clock.now });
-    const owners = Array.from({ length: count }, () => ({ connections: new Set<number>() }));
+    const owners = Array.from({ length: count }, () => ({ connections: new Set<number>(), prove }));
     const working = new Set<Working>();
     /** What else happens, and when: connections are made anew, freed monitors are noticed. */
     const later: { at: number; act: () => void }[] = [];

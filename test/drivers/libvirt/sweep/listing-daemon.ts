@@ -1,6 +1,6 @@
 import { PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { Admission, type Proof } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import { Calls, type CallsHost } from "../../../../src/drivers/libvirt/sweep/calls.ts";
 import { Patience } from "../../../../src/drivers/libvirt/sweep/patience.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
@@ -84,6 +84,10 @@ export class ListingDaemon implements CallsHost {
   /** How often it was asked this. */
   count(procedure: Procedure<never, unknown>): number {
     return this.asked.filter(({ name }) => name === procedure.name).length;
+  }
+
+  prove(proof: Proof): void {
+    proof.settle();
   }
 
   async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {

@@ -6,7 +6,7 @@ import {
   type StatsArgs,
 } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { Admission, type Proof } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch.ts";
 import type { Completeness } from "../../../../src/drivers/libvirt/sweep/completeness.ts";
 import { Inventory } from "../../../../src/drivers/libvirt/sweep/inventory.ts";
@@ -98,6 +98,10 @@ export class SimulatedDaemon implements SweepHost {
 
   get statsCalls(): StatsArgs[] {
     return this.calls.filter(({ name }) => name === PROCEDURES.stats.name).map(({ args }) => args as StatsArgs);
+  }
+
+  prove(proof: Proof): void {
+    proof.settle();
   }
 
   async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
