@@ -155,6 +155,11 @@ export class Guest {
     this.#pid = undefined;
   }
 
+  /** Defines it again, as it was, after `undefine`. */
+  async define(): Promise<void> {
+    await this.virsh(`define ${join(this.#libvirtd.directory, "disks", `${this.uuid}.xml`)}`);
+  }
+
   /** Removes its definition. A guest that runs goes on and becomes transient. */
   async undefine(): Promise<void> {
     await this.virsh(`undefine ${this.uuid}`);

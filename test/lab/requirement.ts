@@ -22,6 +22,7 @@ const known = {
   qemu: { met: () => program("qemu-system-x86_64"), packages: "qemu-system-x86 seabios ipxe-qemu" },
   "qemu-img": { met: () => program("qemu-img"), packages: "qemu-utils" },
   virsh: { met: () => program("virsh"), packages: "libvirt-clients" },
+  "virt-admin": { met: () => program("virt-admin"), packages: "libvirt-clients" },
   tini: { met: () => program("tini"), packages: "tini" },
   python3: { met: () => program("python3"), packages: "python3" },
   "python3-libvirt": {

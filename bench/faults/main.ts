@@ -1,0 +1,46 @@
+import { parseArgs } from "node:util";
+import "../../src/drivers/builtin.ts";
+import { FaultLab, faultRequirements } from "../../test/lab/fault-lab.ts";
+import { requirement } from "../../test/lab/requirement.ts";
+import type { FaultBench, FaultRow } from "./fault.ts";
+import { formatFaults } from "./table.ts";
+
+/**
+ * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail and measures what becomes of a sweep,
+ * beside what people use today. The table goes to stdout as Markdown, progress to stderr. Needs the lab and python3-libvirt.
+ */
+
+const FAULTS: Record<string, () => Promise<FaultBench>> = {
+  frozen: async () => (await import("./frozen.ts")).benchFrozen,
+  "all-frozen": async () => (await import("./all-frozen.ts")).benchAllFrozen,
+  changing: async () => (await import("./changing.ts")).benchChanging,
+  daemon: async () => (await import("./daemon.ts")).benchDaemon,
+  random: async () => (await import("./random.ts")).benchRandom,
+};
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { quick: { type: "boolean" }, only: { type: "string" } } });
+  if (values.only !== undefined && !Object.hasOwn(FAULTS, values.only)) {
+    throw new Error(`there is no fault ${values.only}, only ${Object.keys(FAULTS).join(", ")}`);
+  }
+  const missing = [...faultRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
+  if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
+  const quick = values.quick ?? false;
+  const rows: FaultRow[] = [];
+  for (const name of values.only === undefined ? Object.keys(FAULTS) : [values.only]) {
+    const bench = await FAULTS[name]!();
+    const began = performance.now();
+    console.error(`faults: ${name}: starting the guests`);
+    await using lab = await FaultLab.start();
+    rows.push(...(await bench(lab, { quick, peerLimitMs: quick ? 5_000 : 35_000 })));
+    console.error(`faults: ${name}: took ${((performance.now() - began) / 1000).toFixed(0)} s`);
+  }
+  console.log(formatFaults(rows));
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
