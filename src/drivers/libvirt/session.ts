@@ -24,6 +24,7 @@ const QEMU_CONNECTIONS = 2;
 
 /** Until a call that was sent has been taken up by a worker, and until a worker that has answered is free again. */
 const SETTLE_MS = 5;
+const BURST_SETTLE_MS = 2;
 
 /** How long a sweep waits until orphaned calls were looked at. Healthy is 1 ms for each; a locked domain takes seconds. */
 const LOOK_MS = 250;
@@ -180,20 +181,24 @@ export class Session implements AdmissionOwner {
   async prove(proof: Proof): Promise<void> {
     const { signal } = this.#end;
     try {
-      await sleep(SETTLE_MS, undefined, { signal });
-      const [client] = [...this.#clients.values()].sort((a, b) => a.inFlight - b.inFlight);
-      await client!
-        .call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 })
-        .catch((error: VirstreamError) => {
-          // Also to refuse it takes a worker.
-          if (error.libvirt === undefined) throw error;
-        });
-      await sleep(SETTLE_MS, undefined, { signal });
-      proof.settle();
+      // A burst into an idle pool finds its workers waiting. A single call may need one that is only being started.
+      await sleep(proof.fresh ? BURST_SETTLE_MS : SETTLE_MS, undefined, { signal });
+      if (proof.stands) {
+        const [client] = [...this.#clients.values()].sort((a, b) => a.inFlight - b.inFlight);
+        await client!
+          .call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 })
+          .catch((error: VirstreamError) => {
+            // Also to refuse it takes a worker.
+            if (error.libvirt === undefined) throw error;
+          });
+        proof.answered();
+        await sleep(SETTLE_MS, undefined, { signal });
+      }
     } catch {
-      // When the session ends, admission gives it up itself.
-      if (!signal.aborted) proof.giveUp();
+      // When the session ends, admission ends it itself.
+      if (signal.aborted) return;
     }
+    proof.end();
   }
 
   #crowded(): void {

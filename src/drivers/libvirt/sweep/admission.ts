@@ -75,7 +75,7 @@ type Place = "slot" | "lane";
 export interface AdmissionOwner {
   /**
    * Asked to prove that the daemon has a free worker behind all calls that are unanswered now: by a call that cannot hang,
-   * sent when those before it have been taken up. It settles the proof when that is answered, or gives it up.
+   * sent when those before it have been taken up. In any case it ends the proof.
    */
   prove(proof: Proof): void;
 }
@@ -84,6 +84,9 @@ interface Connection {
   readonly owner: AdmissionOwner;
   readonly taken: Record<Place, number>;
 }
+
+/** Calls that were granted within so many ms went out together. */
+const BURST_MS = 1;
 
 /** So many domains are remembered as trusted; beyond that, all are forgotten and seen to anew. */
 const TRUSTED_MAX = 100_000;
@@ -140,7 +143,7 @@ export class Admission {
     this.#proven = 0;
     for (const booking of this.#bookings.monitor.values()) if (booking.connection === number) booking.orphan = true;
     for (const booking of [...this.#bookings.free.values()]) if (booking.connection === number) this.#release(booking);
-    this.#proof?.giveUp();
+    this.#proof?.end();
   }
 
   /** The domains with orphaned calls. */
@@ -266,15 +269,14 @@ export class Admission {
     const owner = [...this.#connections.values()].at(-1)?.owner;
     if (owner?.prove === undefined) return;
     const before = [...this.#bookings.monitor.values()];
-    const proof = new Proof((answered) => {
+    // Those that are answered meanwhile leave their workers, and prove nothing.
+    const held = (): number => before.filter((booking) => this.#bookings.monitor.get(booking.key) === booking).length;
+    const fresh = before.every(({ grantedAt }) => grantedAt >= this.#now() - BURST_MS);
+    const proof = new Proof(fresh, held, (proven) => {
       if (this.#proof !== proof) return;
       this.#proof = undefined;
-      if (answered) {
-        // Those that were answered meanwhile have left their workers, and prove nothing.
-        const held = before.filter((booking) => this.#bookings.monitor.get(booking.key) === booking).length;
-        this.#proven = Math.max(this.#proven, held);
-        this.#width = Math.max(this.#width, Math.min(this.#budget, this.#proven + 1));
-      }
+      this.#proven = Math.max(this.#proven, proven);
+      this.#width = Math.max(this.#width, Math.min(this.#budget, this.#proven + 1));
       this.pump();
     });
     this.#proof = proof;
@@ -293,7 +295,7 @@ export class Admission {
       if (ticket === undefined) continue;
       this.#turn = at + 1;
       const dueAt = line.grantee.callDueAt(ticket);
-      const booking = new HeldBooking(ticket.key, kind, connection, place, dueAt, (held) => {
+      const booking = new HeldBooking(ticket.key, kind, connection, place, this.#now(), dueAt, (held) => {
         if (!held.orphan) this.#release(held);
       });
       this.#connections.get(connection)!.taken[place]++;
@@ -410,21 +412,34 @@ interface ParkedTicket {
 
 /** A proof of a free worker, asked for by admission. */
 export class Proof {
-  readonly #end: (answered: boolean) => void;
+  /** Whether the calls that it is about went out together just now, to a daemon that had nothing else of ours to do. */
+  readonly fresh: boolean;
+  readonly #held: () => number;
+  readonly #calls: number;
+  readonly #end: (proven: number) => void;
+  #answered = 0;
 
   /** @internal */
-  constructor(end: (answered: boolean) => void) {
+  constructor(fresh: boolean, held: () => number, end: (proven: number) => void) {
+    this.fresh = fresh;
+    this.#held = held;
+    this.#calls = held();
     this.#end = end;
   }
 
-  /** The call that cannot hang was answered. */
-  settle(): void {
-    this.#end(true);
+  /** Whether all the calls that it is about are still unanswered: only then it is worth a call. */
+  get stands(): boolean {
+    return this.#held() === this.#calls;
   }
 
-  /** It could not be sent, or its connection has ended. */
-  giveUp(): void {
-    this.#end(false);
+  /** The call that cannot hang was answered: as many workers as there are calls unanswered now were busy, and one was not. */
+  answered(): void {
+    this.#answered = this.#held();
+  }
+
+  /** It is over. What was proven, if anything, holds from now on. */
+  end(): void {
+    this.#end(this.#answered);
   }
 }
 
@@ -433,6 +448,7 @@ class HeldBooking implements Booking {
   readonly kind: CallKind;
   readonly connection: number;
   readonly place: Place;
+  readonly grantedAt: number;
   readonly dueAt: number;
   /** Its connection has ended, and it has not been answered. */
   orphan = false;
@@ -443,6 +459,7 @@ class HeldBooking implements Booking {
     kind: CallKind,
     connection: number,
     place: Place,
+    grantedAt: number,
     dueAt: number,
     release: (booking: HeldBooking) => void,
   ) {
@@ -450,6 +467,7 @@ class HeldBooking implements Booking {
     this.kind = kind;
     this.connection = connection;
     this.place = place;
+    this.grantedAt = grantedAt;
     this.dueAt = dueAt;
     this.#release = release;
   }

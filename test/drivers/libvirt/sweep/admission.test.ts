@@ -11,7 +11,10 @@ import {
 } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 
 /** At once shows that the daemon has a free worker. */
-const prove = (proof: Proof): void => proof.settle();
+const prove = (proof: Proof): void => {
+  proof.answered();
+  proof.end();
+};
 const OWNER: AdmissionOwner = { prove };
 const OTHER: AdmissionOwner = { prove };
 
@@ -476,7 +479,7 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     for (const keys of ["abcd", "abcde", "abcdef", "abcdefg", "abcdefgh"]) {
       expect(caller.keys).toBe(keys);
       expect(proofs).toHaveLength(keys.length - 3);
-      proofs.at(-1)!.settle();
+      prove(proofs.at(-1)!);
     }
     // The last proof has shown that there is one for everybody else.
     expect(caller.keys).toBe("abcdefgh");
@@ -488,10 +491,10 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     caller.wait([..."abcdefgh"]);
     caller.granted_[0]!.release();
     expect(caller.keys).toBe("abcde");
-    proofs[0]!.settle();
+    prove(proofs[0]!);
     expect(caller.keys).toBe("abcde");
     expect(proofs).toHaveLength(2);
-    proofs[1]!.settle();
+    prove(proofs[1]!);
     expect(caller.keys).toBe("abcdef");
   });
 
@@ -501,9 +504,9 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     expect(proofs).toHaveLength(0);
     caller.wait([..."defgh"]);
     expect(proofs).toHaveLength(1);
-    proofs[0]!.settle();
+    prove(proofs[0]!);
     for (const booking of caller.granted_.splice(0)) booking.release();
-    proofs[1]!.settle();
+    prove(proofs[1]!);
     expect(caller.keys).toBe("fgh");
     const before = proofs.length;
     caller.wait(["m"]);
@@ -514,7 +517,7 @@ describe("The width of admission, while the daemon's pool of workers may be smal
   it("is four again when a connection has ended: it may be another daemon", () => {
     const { proofs, caller, admission, owner, connections } = narrow();
     caller.wait([..."abcdefghijkl"]);
-    for (let i = 0; i < 5; i++) proofs[i]!.settle();
+    for (let i = 0; i < 5; i++) prove(proofs[i]!);
     for (const number of connections) admission.removeConnection(number);
     for (const uuid of admission.orphans) admission.adopt(uuid);
     admission.addConnection(owner);
@@ -529,9 +532,9 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     caller.due = -1;
     caller.wait([..."abcde"]);
     expect(admission.exhaustedAt(owner)).toBe(Number.POSITIVE_INFINITY);
-    proofs[0]!.giveUp();
+    proofs[0]!.end();
     expect(proofs).toHaveLength(2);
-    proofs[1]!.settle();
+    prove(proofs[1]!);
     expect(caller.keys).toBe("abcde");
   });
 });

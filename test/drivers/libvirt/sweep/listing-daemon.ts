@@ -87,7 +87,8 @@ export class ListingDaemon implements CallsHost {
   }
 
   prove(proof: Proof): void {
-    proof.settle();
+    proof.answered();
+    proof.end();
   }
 
   async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {

@@ -101,7 +101,8 @@ export class SimulatedDaemon implements SweepHost {
   }
 
   prove(proof: Proof): void {
-    proof.settle();
+    proof.answered();
+    proof.end();
   }
 
   async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
