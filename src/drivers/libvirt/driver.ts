@@ -7,6 +7,7 @@ import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts
 import type { Dial } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { Session } from "./session.ts";
+import { Inventory } from "./sweep/inventory.ts";
 import { type OpenTransport, openTransport } from "./transport/transport.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 
@@ -40,6 +41,8 @@ export class LibvirtDriver implements Driver {
   readonly hypervisor: string;
 
   readonly #dial: Dial;
+  /** It outlives connections: libvirt may not be able to list when it is back. */
+  readonly #inventory: Inventory;
   readonly #backoff = new Backoff({ now: () => performance.now() });
   readonly #end = new AbortController();
   #session: Session | undefined;
@@ -49,9 +52,10 @@ export class LibvirtDriver implements Driver {
   #reconnecting: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
-  private constructor(dial: Dial, session: Session) {
+  private constructor(dial: Dial, inventory: Inventory, session: Session) {
     this.uri = dial.uri.uri;
     this.#dial = dial;
+    this.#inventory = inventory;
     this.#facts = session.facts;
     this.host = session.facts.host;
     this.hypervisor = session.facts.hypervisor;
@@ -66,7 +70,8 @@ export class LibvirtDriver implements Driver {
   ): Promise<LibvirtDriver> {
     const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
     const dial: Dial = { uri: parseLibvirtUri(text), transports, timeoutMs };
-    return new LibvirtDriver(dial, await Session.open(dial, options.signal));
+    const inventory = new Inventory(() => performance.now());
+    return new LibvirtDriver(dial, inventory, await Session.open(dial, inventory, options.signal));
   }
 
   /** libvirt's version and the hypervisor's, as libvirt counts them; those of the last connection. */
@@ -123,7 +128,7 @@ export class LibvirtDriver implements Driver {
     while (this.#session === undefined) {
       try {
         await sleep(this.#backoff.next(), undefined, { signal });
-        const session = await Session.open(this.#dial, signal);
+        const session = await Session.open(this.#dial, this.#inventory, signal);
         if (signal.aborted) await session.close(this.#closedError());
         else this.#adopt(session);
       } catch (error) {

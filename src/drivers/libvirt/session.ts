@@ -8,12 +8,13 @@ import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
-import type { Admission, AdmissionOwner, Proof } from "./sweep/admission.ts";
+import type { Admission } from "./sweep/admission.ts";
 import { admissionOf } from "./sweep/admissions.ts";
 import { BatchSize } from "./sweep/batch.ts";
 import { Completeness } from "./sweep/completeness.ts";
-import { Inventory } from "./sweep/inventory.ts";
+import type { Inventory } from "./sweep/inventory.ts";
 import { Sweep, type SweepHost } from "./sweep/sweep.ts";
+import type { Proof, Prover } from "./sweep/width.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
@@ -33,14 +34,14 @@ const LOOK_MS = 250;
  * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
  * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
  */
-export class Session implements AdmissionOwner {
+export class Session implements Prover {
   readonly facts: HypervisorFacts;
   /** Called once, when a connection was lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
 
   readonly #dial: Dial;
   readonly #admission: Admission;
-  readonly #inventory = new Inventory(() => performance.now());
+  readonly #inventory: Inventory;
   readonly #batchSize = new BatchSize();
   readonly #completeness: Completeness | undefined;
   /** By admission's numbers. */
@@ -50,8 +51,9 @@ export class Session implements AdmissionOwner {
   #growing: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
 
-  private constructor(dial: Dial, { client, facts }: Opened) {
+  private constructor(dial: Dial, { client, facts }: Opened, inventory: Inventory) {
     this.#dial = dial;
+    this.#inventory = inventory;
     this.facts = facts;
     this.#completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.#admission = admissionOf(hostKey(dial.uri, facts));
@@ -60,9 +62,13 @@ export class Session implements AdmissionOwner {
     this.#lookAfterOrphans();
   }
 
-  /** Connects. Rejects as `openLibvirt` does, or with the signal's reason. */
-  static async open(dial: Dial, signal: AbortSignal | undefined): Promise<Session> {
-    return new Session(dial, await dialDaemon(dial, signal));
+  /**
+   * Connects. Rejects as `openLibvirt` does, or with the signal's reason.
+   *
+   * @param inventory what is known of earlier sessions
+   */
+  static async open(dial: Dial, inventory: Inventory, signal: AbortSignal | undefined): Promise<Session> {
+    return new Session(dial, await dialDaemon(dial, signal), inventory);
   }
 
   /** Begins a sweep. */
@@ -118,6 +124,7 @@ export class Session implements AdmissionOwner {
   #lose(error: VirstreamError): void {
     if (this.#end.signal.aborted) return;
     this.#end.abort(error);
+    this.#inventory.disconnected();
     // Before anything learns of it: what was in flight is still in flight at the daemon.
     for (const number of this.#clients.keys()) this.#admission.removeConnection(number);
     for (const sweep of this.#sweeps) sweep.lose(error);
@@ -139,7 +146,7 @@ export class Session implements AdmissionOwner {
     const ask = async (): Promise<void> => {
       if (!(await client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK))) return;
       await client.call(PROCEDURES.listen, undefined);
-      this.#inventory.live = true;
+      if (!this.#end.signal.aborted) this.#inventory.live = true;
     };
     ask().catch(() => {});
   }

@@ -1,3 +1,6 @@
+import { type Booking, type CallKind, type Grantee, Line, type LineKeeper, type Ticket } from "./line.ts";
+import { type Prover, Width } from "./width.ts";
+
 /**
  * Who may ask a daemon for what, and when. Pure: no sockets, no timers, the clock is handed in.
  *
@@ -9,11 +12,7 @@
  * booking ends when the daemon has really answered, not when its caller has lost patience; and while a domain's call is
  * unanswered, that domain is not asked the same again, however many sweeps come by.
  *
- * Those eight are not sent at once either. The daemon's pool begins with five workers and adds one when a call finds none
- * free; but it counts in such a way that it adds none while a call is queued. Should a burst of calls find the last free
- * workers, and all of them hang, then whatever is queued behind them waits for ever, of every client. So beyond four
- * unanswered calls the width grows one by one, each time after a call that cannot hang was answered behind all the others:
- * that proves a free worker. What is proven once holds as long as the daemon lives, because its pool does not shrink.
+ * Those eight are not sent at once either, see Width.
  *
  * When a connection ends, its calls do not: their workers stay where they are. Such a call is an orphan. It counts, and
  * keeps its domain in quarantine, until somebody has seen that the domain's monitor is free again.
@@ -21,38 +20,6 @@
  * There is one admission per host and process, so that this holds for all who ask in it. The sweeps that run share it by
  * turns, one call each; each goes out on connections of its own owner.
  */
-
-/** `monitor`: may hang in a frozen guest. `free`: needs no monitor. */
-export type CallKind = "monitor" | "free";
-
-/** A domain's place in a sweep's line. Made by the sweep; the rest is admission's. */
-export interface Ticket {
-  /** What must not be asked twice at a time: the domain's uuid. */
-  readonly key: string;
-  readonly kind: CallKind;
-  /** Cleared when it is granted or cancelled. */
-  waiting: boolean;
-}
-
-/** Leave for one call. */
-export interface Booking {
-  readonly key: string;
-  readonly kind: CallKind;
-  /** Which connection it goes out on, by number. */
-  readonly connection: number;
-  /** From when on the call counts as overdue, on admission's clock. */
-  readonly dueAt: number;
-  /** The daemon has answered. To be called once; more often is harmless, and so is calling it for an orphan. */
-  release(): void;
-}
-
-/** The sweep's side of its line. */
-export interface Grantee {
-  /** Its turn has come: the call goes out now. */
-  granted(ticket: Ticket, booking: Booking): void;
-  /** When a call that goes out now becomes overdue. */
-  callDueAt(ticket: Ticket): number;
-}
 
 /** How much it admits. */
 export interface AdmissionOptions {
@@ -71,35 +38,19 @@ export interface AdmissionOptions {
 /** Where on a connection a call goes. */
 type Place = "slot" | "lane";
 
-/** Whose connections they are, and whose lines. */
-export interface AdmissionOwner {
-  /**
-   * Asked to prove that the daemon has a free worker behind all calls that are unanswered now: by a call that cannot hang,
-   * sent when those before it have been taken up. In any case it ends the proof.
-   */
-  prove(proof: Proof): void;
-}
-
 interface Connection {
-  readonly owner: AdmissionOwner;
+  readonly owner: Prover;
   readonly taken: Record<Place, number>;
 }
-
-/** Calls that were granted within so many ms went out together. */
-const BURST_MS = 1;
 
 /** So many domains are remembered as trusted; beyond that, all are forgotten and seen to anew. */
 const TRUSTED_MAX = 100_000;
 
 /** Admits calls; see the top of this file for the rules. */
-export class Admission {
+export class Admission implements LineKeeper {
   readonly #limits: Readonly<Record<Place, number>>;
   readonly #budget: number;
-  readonly #safeWidth: number;
-  /** How many monitor calls may be in flight, and with how many a free worker was proven. */
-  #width: number;
-  #proven = 0;
-  #proof: Proof | undefined;
+  readonly #width: Width;
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
@@ -115,8 +66,7 @@ export class Admission {
   constructor({ slots = 4, lanes = 1, budget = 8, width = 4, now }: AdmissionOptions) {
     this.#limits = { slot: slots, lane: lanes };
     this.#budget = budget;
-    this.#safeWidth = Math.min(width, budget);
-    this.#width = this.#safeWidth;
+    this.#width = new Width(width, budget, () => this.pump());
     this.#now = now;
   }
 
@@ -126,7 +76,7 @@ export class Admission {
    * @param owner whose lines it serves
    * @param ready called with the number before anything is granted on it
    */
-  addConnection(owner: AdmissionOwner, ready?: (number: number) => void): number {
+  addConnection(owner: Prover, ready?: (number: number) => void): number {
     const number = this.#numbers++;
     this.#connections.set(number, { owner, taken: { slot: 0, lane: 0 } });
     ready?.(number);
@@ -138,12 +88,10 @@ export class Admission {
   removeConnection(number: number): void {
     if (!this.#connections.delete(number)) return;
     this.#trusted.clear();
-    // It may be another daemon from now on, with a pool that is small again.
-    this.#width = this.#safeWidth;
-    this.#proven = 0;
     for (const booking of this.#bookings.monitor.values()) if (booking.connection === number) booking.orphan = true;
     for (const booking of [...this.#bookings.free.values()]) if (booking.connection === number) this.#release(booking);
-    this.#proof?.end();
+    // While another connection lives, so does the daemon.
+    if (this.#connections.size === 0) this.#width.reset();
   }
 
   /** The domains with orphaned calls. */
@@ -163,7 +111,7 @@ export class Admission {
   }
 
   /** How many monitor calls an owner can have in flight. */
-  slotsOf(owner: AdmissionOwner): number {
+  slotsOf(owner: Prover): number {
     let slots = 0;
     for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
     return Math.min(slots, this.#budget);
@@ -187,7 +135,7 @@ export class Admission {
    *
    * @param owner whose connections its calls go out on
    */
-  join(grantee: Grantee, owner: AdmissionOwner): Line {
+  join(grantee: Grantee, owner: Prover): Line {
     const line = new Line(this, grantee, owner);
     this.#lines.push(line);
     return line;
@@ -203,6 +151,12 @@ export class Admission {
     return this.#bookings[kind].has(key);
   }
 
+  /** For how long a call of this kind has been unanswered, in ms; 0 where there is none. */
+  unansweredFor(key: string, kind: CallKind): number {
+    const booking = this.#bookings[kind].get(key);
+    return booking === undefined ? 0 : this.#now() - booking.grantedAt;
+  }
+
   /** Whether the domain's call of this kind is overdue: asking it again would only take another worker. */
   isQuarantined(key: string, kind: CallKind): boolean {
     const booking = this.#bookings[kind].get(key);
@@ -213,9 +167,9 @@ export class Admission {
    * From when on nothing but overdue calls keeps this owner's monitor calls waiting, if none is answered before; Infinity
    * while one could go out. Once that time has come, waiting is waiting for a frozen guest.
    */
-  exhaustedAt(owner: AdmissionOwner): number {
+  exhaustedAt(owner: Prover): number {
     const spent = this.#spent;
-    if (this.#proof !== undefined) return Number.POSITIVE_INFINITY;
+    if (this.#width.proving) return Number.POSITIVE_INFINITY;
     if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
     let latest = Number.NEGATIVE_INFINITY;
     for (const bookings of [this.#bookings.monitor, this.#bookings.free]) {
@@ -259,28 +213,16 @@ export class Admission {
   }
 
   get #spent(): boolean {
-    return this.#bookings.monitor.size >= this.#width;
+    return this.#bookings.monitor.size >= this.#width.calls;
   }
 
-  /** Whoever has the latest connection proves that there is a free worker, if all that may be in flight is. */
+  /** Whoever has the latest connection proves that there is a free worker. Orphans may have died with their daemon. */
   #seekProof(): void {
-    const inFlight = this.#bookings.monitor.size;
-    if (this.#proof !== undefined || inFlight < this.#width || inFlight <= this.#proven) return;
-    const owner = [...this.#connections.values()].at(-1)?.owner;
-    if (owner?.prove === undefined) return;
-    const before = [...this.#bookings.monitor.values()];
-    // Those that are answered meanwhile leave their workers, and prove nothing.
-    const held = (): number => before.filter((booking) => this.#bookings.monitor.get(booking.key) === booking).length;
-    const fresh = before.every(({ grantedAt }) => grantedAt >= this.#now() - BURST_MS);
-    const proof = new Proof(fresh, held, (proven) => {
-      if (this.#proof !== proof) return;
-      this.#proof = undefined;
-      this.#proven = Math.max(this.#proven, proven);
-      this.#width = Math.max(this.#width, Math.min(this.#budget, this.#proven + 1));
-      this.pump();
-    });
-    this.#proof = proof;
-    owner.prove(proof);
+    const { monitor } = this.#bookings;
+    if (monitor.size < this.#width.calls) return;
+    const unanswered = [...monitor.values()].filter(({ orphan }) => !orphan);
+    const prover = [...this.#connections.values()].at(-1)?.owner;
+    this.#width.seek(unanswered, (booking) => monitor.get(booking.key) === booking, this.#now(), prover);
   }
 
   /** Grants one call to the next line in turn that has one waiting and a connection for it. */
@@ -307,7 +249,7 @@ export class Admission {
   }
 
   /** The owner's connection with the most room, so that the load is spread; undefined when all are full. */
-  #roomiest(owner: AdmissionOwner, place: Place): number | undefined {
+  #roomiest(owner: Prover, place: Place): number | undefined {
     let best: number | undefined;
     let least = this.#limits[place];
     for (const [number, connection] of this.#connections) {
@@ -350,97 +292,9 @@ export class Admission {
   }
 }
 
-/** One sweep's line: first in, first out, with cancelling. */
-export class Line {
-  readonly grantee: Grantee;
-  readonly owner: AdmissionOwner;
-  readonly #admission: Admission;
-  readonly #queues = { monitor: new TicketQueue(), free: new TicketQueue() };
-  #held = false;
-  #closed = false;
-
-  /** Use `Admission.join`. */
-  constructor(admission: Admission, grantee: Grantee, owner: AdmissionOwner) {
-    this.#admission = admission;
-    this.grantee = grantee;
-    this.owner = owner;
-  }
-
-  /** Puts tickets at the end of the line. */
-  wait(tickets: readonly Ticket[]): void {
-    if (this.#closed) return;
-    for (const ticket of tickets) this.#queues[ticket.kind].push(ticket);
-    this.#admission.pump();
-  }
-
-  /** Takes a ticket out of the line, wherever it is. */
-  cancel(ticket: Ticket): void {
-    ticket.waiting = false;
-  }
-
-  /** Grants nothing until `go`: the consumer is behind. */
-  hold(): void {
-    this.#held = true;
-  }
-
-  go(): void {
-    this.#held = false;
-    this.#admission.pump();
-  }
-
-  /** Forgets all who wait. Bookings stay until they are released. */
-  close(): void {
-    this.#closed = true;
-    this.#admission.leave(this);
-  }
-
-  /** @internal The next ticket, taken out; undefined when none may go. */
-  take(kind: CallKind): Ticket | undefined {
-    return this.#held || this.#closed ? undefined : this.#queues[kind].shift();
-  }
-
-  /** @internal Puts a ticket to the front. */
-  putBack(ticket: Ticket): void {
-    if (!this.#closed) this.#queues[ticket.kind].unshift(ticket);
-  }
-}
-
 interface ParkedTicket {
   readonly line: Line;
   readonly ticket: Ticket;
-}
-
-/** A proof of a free worker, asked for by admission. */
-export class Proof {
-  /** Whether the calls that it is about went out together just now, to a daemon that had nothing else of ours to do. */
-  readonly fresh: boolean;
-  readonly #held: () => number;
-  readonly #calls: number;
-  readonly #end: (proven: number) => void;
-  #answered = 0;
-
-  /** @internal */
-  constructor(fresh: boolean, held: () => number, end: (proven: number) => void) {
-    this.fresh = fresh;
-    this.#held = held;
-    this.#calls = held();
-    this.#end = end;
-  }
-
-  /** Whether all the calls that it is about are still unanswered: only then it is worth a call. */
-  get stands(): boolean {
-    return this.#held() === this.#calls;
-  }
-
-  /** The call that cannot hang was answered: as many workers as there are calls unanswered now were busy, and one was not. */
-  answered(): void {
-    this.#answered = this.#held();
-  }
-
-  /** It is over. What was proven, if anything, holds from now on. */
-  end(): void {
-    this.#end(this.#answered);
-  }
 }
 
 class HeldBooking implements Booking {
@@ -474,42 +328,5 @@ class HeldBooking implements Booking {
 
   release(): void {
     this.#release(this);
-  }
-}
-
-/** A queue with an index in place of shift(), so that thousands of tickets cost what one costs. */
-class TicketQueue {
-  readonly #tickets: Ticket[] = [];
-  #head = 0;
-  readonly #front: Ticket[] = [];
-
-  push(ticket: Ticket): void {
-    ticket.waiting = true;
-    this.#tickets.push(ticket);
-  }
-
-  unshift(ticket: Ticket): void {
-    this.#front.push(ticket);
-  }
-
-  shift(): Ticket | undefined {
-    for (let ticket = this.#next(); ticket !== undefined; ticket = this.#next()) {
-      if (!ticket.waiting) continue;
-      ticket.waiting = false;
-      return ticket;
-    }
-    return undefined;
-  }
-
-  #next(): Ticket | undefined {
-    if (this.#front.length > 0) return this.#front.pop();
-    const ticket = this.#tickets[this.#head];
-    if (ticket === undefined) return undefined;
-    this.#head++;
-    if (this.#head >= 1_024 || this.#head === this.#tickets.length) {
-      this.#tickets.splice(0, this.#head);
-      this.#head = 0;
-    }
-    return ticket;
   }
 }

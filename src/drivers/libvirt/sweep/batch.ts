@@ -1,5 +1,5 @@
-import type { CallKind } from "./admission.ts";
 import { Inquiry } from "./inquiry.ts";
+import type { CallKind } from "./line.ts";
 import type { Turn } from "./patience.ts";
 import type { Task } from "./task.ts";
 

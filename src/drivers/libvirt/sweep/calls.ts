@@ -1,15 +1,17 @@
 import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { Procedure } from "../rpc/procedures.ts";
-import type { Admission, AdmissionOwner, Booking, CallKind, Grantee, Line, Ticket } from "./admission.ts";
+import type { Admission } from "./admission.ts";
 import { Inquiry } from "./inquiry.ts";
+import type { Booking, CallKind, Grantee, Line, Ticket } from "./line.ts";
 import type { Patience, Turn } from "./patience.ts";
+import type { Prover } from "./width.ts";
 
 /** Who carries out calls. */
 export interface CallsHost {
   readonly admission: Admission;
   /** Whose connections they go out on. */
-  readonly owner: AdmissionOwner;
+  readonly owner: Prover;
   /** @param connection by admission's number */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
 }

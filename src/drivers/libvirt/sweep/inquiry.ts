@@ -1,4 +1,4 @@
-import type { CallKind, Ticket } from "./admission.ts";
+import type { CallKind, Ticket } from "./line.ts";
 import type { Turn } from "./patience.ts";
 
 /** One question to the daemon, from its place in line to its answer: about a domain, about several, or which there are. */

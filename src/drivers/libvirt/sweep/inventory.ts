@@ -35,6 +35,12 @@ export class Inventory {
     if (this.#kept.size > KEPT && !oldest.done) this.#kept.delete(oldest.value);
   }
 
+  /** The connection has ended: what happens from now on is not known. */
+  disconnected(): void {
+    this.live = false;
+    this.#all = undefined;
+  }
+
   /** All domains, kept current by events; undefined where it is not known. */
   current(): readonly RemoteDomain[] | undefined {
     return this.live && this.#all !== undefined ? [...this.#all.values()] : undefined;

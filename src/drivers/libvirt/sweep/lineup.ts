@@ -1,7 +1,7 @@
 import type { RecordReason } from "../../../model/record.ts";
-import type { CallKind } from "./admission.ts";
 import { Batch, type BatchSize } from "./batch.ts";
 import type { Calls, CallsHost } from "./calls.ts";
+import type { CallKind } from "./line.ts";
 import type { Task } from "./task.ts";
 
 /**

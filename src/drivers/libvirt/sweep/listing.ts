@@ -5,6 +5,9 @@ import type { Calls } from "./calls.ts";
 import { enumerateDomains } from "./enumeration.ts";
 import type { Inventory } from "./inventory.ts";
 
+/** What is asked once at a time, whoever lists. */
+export const LISTING_KEYS = ["list", "count running", "count defined"] as const;
+
 /** Called with the domains as they become known, and with how many there will be in all. */
 export type FoundDomains = (domains: readonly RemoteDomain[], total: number) => void;
 

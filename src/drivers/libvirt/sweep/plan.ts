@@ -1,6 +1,6 @@
 import { ALL_GROUPS, type Group, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
 import { FILTER_MASK, type Query } from "../../../model/query.ts";
-import type { CallKind } from "./admission.ts";
+import type { CallKind } from "./line.ts";
 
 /** The groups and flags of a statistics call. */
 export interface Ask {

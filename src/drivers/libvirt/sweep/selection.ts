@@ -3,10 +3,11 @@ import type { Query } from "../../../model/query.ts";
 import { NIL_UUID } from "../../../model/uuid.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
-import type { CallKind } from "./admission.ts";
+import type { Admission } from "./admission.ts";
 import { type Calls, Late } from "./calls.ts";
 import type { Inventory } from "./inventory.ts";
-import { listDomains } from "./listing.ts";
+import type { CallKind } from "./line.ts";
+import { LISTING_KEYS, listDomains } from "./listing.ts";
 import type { Plan } from "./plan.ts";
 import { Task } from "./task.ts";
 
@@ -15,6 +16,13 @@ import { Task } from "./task.ts";
  * seconds. So when the listing is not there soon (healthy is 1 ms), what is known of before has to do.
  */
 const RECALL_MS = 250;
+
+/** What a selection needs of its session. */
+export interface SelectionHost {
+  readonly admission: Admission;
+  /** Which domains there are, as far as is known. */
+  readonly inventory: Inventory;
+}
 
 /** What the sweep does about the domains that it is about. */
 export interface SelectionOwner {
@@ -36,6 +44,7 @@ export interface SelectionOwner {
 
 /** Which domains a sweep is about: all that pass the filter, or those that are named. */
 export class Selection {
+  readonly #admission: Admission;
   readonly #calls: Calls;
   readonly #inventory: Inventory;
   readonly #query: Query;
@@ -54,13 +63,14 @@ export class Selection {
 
   /** @param statsKind how the domains will be asked */
   constructor(
+    { admission, inventory }: SelectionHost,
     calls: Calls,
-    inventory: Inventory,
     query: Query,
     plan: Plan,
     statsKind: CallKind,
     owner: SelectionOwner,
   ) {
+    this.#admission = admission;
     this.#calls = calls;
     this.#inventory = inventory;
     this.#query = query;
@@ -97,7 +107,9 @@ export class Selection {
   }
 
   #list(): void {
-    this.#recallAt = performance.now() + Math.min(RECALL_MS, this.#query.deadlineMs / 2);
+    // A listing of another sweep that hangs will be answered when its lock is free, and this one not before it.
+    const hangs = LISTING_KEYS.some((key) => this.#admission.unansweredFor(key, "free") >= RECALL_MS);
+    this.#recallAt = performance.now() + (hangs ? 0 : Math.min(RECALL_MS, this.#query.deadlineMs / 2));
     const found = (domains: readonly RemoteDomain[], total: number): void => this.#found(domains, total);
     listDomains(this.#calls, this.#inventory, this.#plan.filter, found).then(
       () => {

@@ -14,23 +14,20 @@ import { Batch } from "./batch.ts";
 import { type Call, Calls, type CallsOwner, callOf } from "./calls.ts";
 import type { Completeness } from "./completeness.ts";
 import type { Inquiry } from "./inquiry.ts";
-import type { Inventory } from "./inventory.ts";
 import { Lineup, type LineupHost } from "./lineup.ts";
 import { Patience } from "./patience.ts";
 import { type Ask, type Plan, planOf } from "./plan.ts";
-import { Selection, type SelectionOwner } from "./selection.ts";
+import { Selection, type SelectionHost, type SelectionOwner } from "./selection.ts";
 import { lateError, type Task } from "./task.ts";
 
 /** What a sweep needs of its session. */
-export interface SweepHost extends LineupHost {
+export interface SweepHost extends LineupHost, SelectionHost {
   /** The daemon's host name, for the domains. */
   readonly host: string;
   /** Who gives the domains out. */
   readonly driver: object;
   /** Whether its domains have monitors that can hang, QEMU's. Without, all domains are asked in batches. */
   readonly monitors: boolean;
-  /** Which domains there are, as far as is known. */
-  readonly inventory: Inventory;
   /** Tells answers that lack what the monitor says; undefined where there are no monitors. */
   readonly completeness: Completeness | undefined;
 }
@@ -84,7 +81,7 @@ export class Sweep implements CallsOwner, SelectionOwner {
     this.#patience = new Patience(query.deadlineMs, performance.now());
     this.#calls = new Calls(host, this.#patience, this);
     const statsKind = host.monitors ? this.#plan.kind : "free";
-    this.#selection = new Selection(this.#calls, host.inventory, query, this.#plan, statsKind, this);
+    this.#selection = new Selection(host, this.#calls, query, this.#plan, statsKind, this);
     this.#lineup = new Lineup(host, this.#calls, statsKind, (task, reason) => this.#giveUp(task, reason));
   }
 

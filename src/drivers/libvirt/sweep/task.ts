@@ -1,8 +1,8 @@
 import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
-import type { CallKind } from "./admission.ts";
 import { Inquiry } from "./inquiry.ts";
+import type { CallKind } from "./line.ts";
 import type { Turn } from "./patience.ts";
 
 /**

@@ -119,4 +119,16 @@ describe("What stands in for a listing that cannot be had", () => {
     for (let filter = 16; filter < 16_384; filter *= 2) inventory.remember(filter, []);
     expect(inventory.recall(0)).toBeUndefined();
   });
+
+  it("is not current any more when the connection has ended, and stands in for a listing for a minute", () => {
+    const { clock, inventory } = setUp();
+    inventory.disconnected();
+    inventory.live = true;
+    expect(inventory.current()).toBeUndefined();
+    expect(inventory.recall(0)).toHaveLength(3);
+    inventory.apply(event("defined", domain(4)));
+    expect(inventory.current()).toBeUndefined();
+    clock.now = 60_001;
+    expect(inventory.recall(0)).toBeUndefined();
+  });
 });

@@ -1,8 +1,9 @@
 import { PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission, type Proof } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import { Calls, type CallsHost } from "../../../../src/drivers/libvirt/sweep/calls.ts";
 import { Patience } from "../../../../src/drivers/libvirt/sweep/patience.ts";
+import type { Proof } from "../../../../src/drivers/libvirt/sweep/width.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 

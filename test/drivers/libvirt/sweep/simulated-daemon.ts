@@ -6,11 +6,12 @@ import {
   type StatsArgs,
 } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission, type Proof } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch.ts";
 import type { Completeness } from "../../../../src/drivers/libvirt/sweep/completeness.ts";
 import { Inventory } from "../../../../src/drivers/libvirt/sweep/inventory.ts";
 import type { SweepHost } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
+import type { Proof } from "../../../../src/drivers/libvirt/sweep/width.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { TypedParams } from "../../../../src/model/params.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";

@@ -143,6 +143,27 @@ describe("A sweep while libvirt cannot list", () => {
     await advance(0);
   });
 
+  it("does not wait for a listing that is known to hang: the sweeps after it go by the one before at once", async () => {
+    const daemon = new SimulatedDaemon(20);
+    new Run(daemon);
+    await advance(200);
+    daemon.listMs = NEVER;
+    const waiting = new Run(daemon);
+    await advance(400);
+    expect(waiting.records[0]!.at).toBeGreaterThanOrEqual(250);
+    const next = new Run(daemon);
+    await advance(100);
+    expect(next.count("ok")).toBe(20);
+    expect(next.records[0]!.at).toBeLessThan(50);
+    daemon.listMs = 1;
+    daemon.thaw();
+    await advance(10);
+    const after = new Run(daemon);
+    await advance(100);
+    expect(after.count("ok")).toBe(20);
+    expect(daemon.calls.filter(({ name }) => name === PROCEDURES.listDomains.name)).toHaveLength(3);
+  });
+
   it("does not go by a listing that is a minute old, or made with other filters", async () => {
     const daemon = new SimulatedDaemon(20);
     new Run(daemon);
