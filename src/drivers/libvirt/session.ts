@@ -86,14 +86,11 @@ export class Session implements Prover {
     this.onLost = undefined;
     for (const sweep of this.#sweeps) sweep.close(error);
     this.#end.abort(error);
-    await this.#growing;
-    await Promise.all(
-      [...this.#clients].map(async ([number, client]) => {
-        // Before its calls are rejected: the daemon works on, whether or not anybody listens.
-        client.onEnded = () => this.#admission.removeConnection(number);
-        await client.close();
-      }),
-    );
+    for (const [number, client] of this.#clients) {
+      // Before its calls are rejected: the daemon works on, whether or not anybody listens.
+      client.onEnded = () => this.#admission.removeConnection(number);
+    }
+    await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
   }
 
   #sweepHost(driver: object, host: string): SweepHost {

@@ -13,9 +13,9 @@ import { daemonFindings, restartAdvice } from "./daemon-findings.ts";
 import { type Finding, finding } from "./finding.ts";
 import { guestFindings } from "./guest-findings.ts";
 import { examineGuests, findShutOff, type GuestFacts, listRunning, supportedGroups } from "./guests.ts";
-import { isSilence, Patience } from "./patience.ts";
 import { measureRequestLimit, type RequestLimit } from "./request-limit.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
+import { isSilence, TimeLimit } from "./time-limit.ts";
 
 /** What the doctor found out about one URI. What it could not find out is undefined, and a finding says why. */
 export interface Examination {
@@ -69,8 +69,8 @@ const LANES = 2;
 export async function examine(text: string, options: ExamineOptions = {}): Promise<Examination> {
   const uri = parseLibvirtUri(text);
   const place = options.place ?? socketPlace();
-  const patience = new Patience(options.patienceMs ?? PATIENCE_MS, options.signal ?? new AbortController().signal);
-  const sockets = uri.transport === "unix" ? await examineSockets(uri, place, patience) : [];
+  const timeLimit = new TimeLimit(options.patienceMs ?? PATIENCE_MS, options.signal ?? new AbortController().signal);
+  const sockets = uri.transport === "unix" ? await examineSockets(uri, place, timeLimit) : [];
   const findings = uri.transport === "unix" ? socketFindings(sockets, uri, place) : [];
   const unknown: Examination = {
     uri: uri.uri,
@@ -95,17 +95,17 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
   const transports = options.transports ?? openTransport;
   const clients: RpcClient[] = [];
   const dial: Dial = async () => {
-    const opened = await dialDaemon({ uri, transports, timeoutMs: patience.atMost(CONNECT_MS) }, options.signal);
+    const opened = await dialDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
     clients.push(opened.client);
     return opened;
   };
   try {
-    const daemon = await examineDaemon(uri, used, dial, patience);
+    const daemon = await examineDaemon(uri, used, dial, timeLimit);
     if ("failed" in daemon) return { ...unknown, configuration, findings: [...findings, daemon.failed] };
     const { client, ...facts } = daemon;
     findings.push(...daemonFindings({ ...facts, configuration, uri, socket: used }));
     if (facts.statistics === false) return { ...unknown, ...facts, configuration, findings };
-    const found = await examineDomains(uri, facts, client, dial, patience);
+    const found = await examineDomains(uri, facts, client, dial, timeLimit);
     return { ...unknown, ...facts, configuration, ...found, findings: [...findings, ...found.findings] };
   } finally {
     await Promise.all(clients.map((client) => client.close()));
@@ -121,30 +121,30 @@ async function examineDaemon(
   uri: LibvirtUri,
   socket: string | undefined,
   dial: Dial,
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<(DaemonFacts & { client: RpcClient }) | { failed: Finding }> {
   try {
     const { client, facts } = await dial();
     const features = Promise.all(
       [FEATURE_KEEPALIVE, FEATURE_EVENT_CALLBACK].map((feature) => client.call(PROCEDURES.supportsFeature, feature)),
     );
-    const [keepalive, events] = await patience.wait(features, ANSWER_MS);
+    const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
     // A connection of its own, where a call that is not answered is in nobody's way.
     const probe = (await dial().catch(() => undefined))?.client ?? client;
-    const statistics = await hasStatistics(probe, patience);
-    const requests = statistics ? await measureRequestLimit(probe, patience) : undefined;
+    const statistics = await hasStatistics(probe, timeLimit);
+    const requests = statistics ? await measureRequestLimit(probe, timeLimit) : undefined;
     return { client, hypervisor: facts, keepalive, events, statistics, requests };
   } catch (error) {
-    patience.signal.throwIfAborted();
+    timeLimit.signal.throwIfAborted();
     return { failed: connectionFinding(uri, socket, VirstreamError.from(error)) };
   }
 }
 
 /** Asks for the statistics of a domain that does not exist; undefined when that is not answered. */
-async function hasStatistics(client: RpcClient, patience: Patience): Promise<boolean | undefined> {
+async function hasStatistics(client: RpcClient, timeLimit: TimeLimit): Promise<boolean | undefined> {
   const asked = client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });
   try {
-    await patience.wait(asked, ANSWER_MS);
+    await timeLimit.wait(asked, ANSWER_MS);
     return true;
   } catch (error) {
     if (VirstreamError.from(error).code === "unsupported") return false;
@@ -172,13 +172,13 @@ async function examineDomains(
   { hypervisor: { hypervisor }, statistics }: DaemonFacts,
   client: RpcClient,
   dial: Dial,
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<Pick<Examination, "groups" | "guests" | "findings">> {
   let running: GuestFacts[];
   try {
-    running = await listRunning(client, patience);
+    running = await listRunning(client, timeLimit);
   } catch (error) {
-    patience.signal.throwIfAborted();
+    timeLimit.signal.throwIfAborted();
     return { groups: undefined, guests: undefined, findings: [listingFinding(VirstreamError.from(error))] };
   }
   // Other drivers have no monitors and no balloons; what their statistics call would do with a guest is not known.
@@ -186,7 +186,7 @@ async function examineDomains(
     return { groups: undefined, guests: { running: running.length, examined: 0 }, findings: [] };
   }
   if (running.length === 0 && statistics)
-    return { ...(await examineWithoutGuests(client, patience)), guests: NO_GUESTS };
+    return { ...(await examineWithoutGuests(client, timeLimit)), guests: NO_GUESTS };
 
   const lanes = [client];
   while (lanes.length < Math.min(LANES, running.length)) {
@@ -194,7 +194,7 @@ async function examineDomains(
     if (opened === undefined) break;
     lanes.push(opened.client);
   }
-  const guests = await examineGuests(lanes, running, statistics ? "everything" : "monitors", patience);
+  const guests = await examineGuests(lanes, running, statistics ? "everything" : "monitors", timeLimit);
   const masks = guests.flatMap(({ groups }) => groups ?? []);
   return {
     groups: masks.length === 0 ? undefined : groupNames(masks.reduce((all, mask) => (all & mask) >>> 0)),
@@ -220,12 +220,12 @@ function listingFinding(error: VirstreamError): Finding {
 /** Where no guest runs, one that is shut off tells which groups libvirt itself has. */
 async function examineWithoutGuests(
   client: RpcClient,
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<Pick<Examination, "groups" | "findings">> {
-  const mask = await findShutOff(client, patience)
-    .then((domain) => (domain === undefined ? undefined : supportedGroups(client, domain.uuid, patience)))
+  const mask = await findShutOff(client, timeLimit)
+    .then((domain) => (domain === undefined ? undefined : supportedGroups(client, domain.uuid, timeLimit)))
     .catch(() => undefined);
-  patience.signal.throwIfAborted();
+  timeLimit.signal.throwIfAborted();
   const what =
     mask === undefined
       ? "No guest runs, so it cannot be known which groups are supported: that is decided for each guest."

@@ -3,7 +3,7 @@ import { ControlState } from "../rpc/procedures.ts";
 import type { LibvirtUri } from "../transport/uri.ts";
 import { type AffectedGuest, type Finding, type FindingId, finding } from "./finding.ts";
 import { BUSY_MS, type GuestFacts, isBusy } from "./guests.ts";
-import { isSilence } from "./patience.ts";
+import { isSilence } from "./time-limit.ts";
 
 /** A guest's memory is reported as often as this, in seconds, when the advice is followed. */
 const PERIOD_S = 10;

@@ -4,7 +4,7 @@ import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import type { RpcClient } from "../rpc/rpc-client.ts";
 import { type Balloon, readBalloon } from "./balloon.ts";
-import { isSilence, type Patience } from "./patience.ts";
+import { isSilence, type TimeLimit } from "./time-limit.ts";
 
 /** What was found out about one running guest, without asking its monitor. */
 export interface GuestFacts {
@@ -28,20 +28,20 @@ const LISTING_MS = 2_500;
 const ANSWER_MS = 2_000;
 
 /** The running guests, in libvirt's order, those that are transient marked. */
-export async function listRunning(client: RpcClient, patience: Patience): Promise<GuestFacts[]> {
+export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Promise<GuestFacts[]> {
   const { active, transient } = LIST_FILTERS;
   const listing = Promise.all([
     client.call(PROCEDURES.listDomains, active),
     client.call(PROCEDURES.listDomains, active | transient),
   ]);
-  const [all, passing] = await patience.wait(listing, LISTING_MS);
+  const [all, passing] = await timeLimit.wait(listing, LISTING_MS);
   const uuids = new Set(passing.map(({ uuid }) => uuid));
   return all.map(({ name, uuid }) => ({ name, uuid, transient: uuids.has(uuid) }));
 }
 
 /** A domain that does not run; undefined when there is none. */
-export async function findShutOff(client: RpcClient, patience: Patience): Promise<RemoteDomain | undefined> {
-  const domains = await patience.wait(client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive), LISTING_MS);
+export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
+  const domains = await timeLimit.wait(client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive), LISTING_MS);
   return domains[0];
 }
 
@@ -58,13 +58,13 @@ export async function examineGuests(
   clients: readonly RpcClient[],
   guests: readonly GuestFacts[],
   what: "everything" | "monitors",
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<GuestFacts[]> {
   const facts = [...guests];
   let next = 0;
   const lane = async (client: RpcClient): Promise<void> => {
-    for (let index = next++; index < facts.length && patience.atMost(1) > 0; index = next++) {
-      const found = await examineGuest(client, facts[index]!, what, patience);
+    for (let index = next++; index < facts.length && timeLimit.atMost(1) > 0; index = next++) {
+      const found = await examineGuest(client, facts[index]!, what, timeLimit);
       facts[index] = found;
       if (client.ended !== undefined || (found.error !== undefined && isSilence(found.error))) return;
     }
@@ -77,22 +77,22 @@ async function examineGuest(
   client: RpcClient,
   guest: GuestFacts,
   what: "everything" | "monitors",
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<GuestFacts> {
   const domain = { name: guest.name, uuid: guest.uuid, id: -1 };
   let facts = guest;
   try {
-    const control = await patience.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+    const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
     facts = { ...facts, control };
     if (what === "monitors") return facts;
-    const groups = await supportedGroups(client, guest.uuid, patience);
+    const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
     // Where another waits for the monitor already, nothing is asked that an old libvirt might ask the monitor for.
     if (isBusy(control)) return facts;
-    const balloon = readBalloon(await patience.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
+    const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
     return balloon === undefined ? facts : { ...facts, balloon };
   } catch (error) {
-    patience.signal.throwIfAborted();
+    timeLimit.signal.throwIfAborted();
     return { ...facts, error: VirstreamError.from(error) };
   }
 }
@@ -115,11 +115,11 @@ const EVERY_BIT = 0xffffffff;
 export async function supportedGroups(
   client: RpcClient,
   uuid: string,
-  patience: Patience,
+  timeLimit: TimeLimit,
 ): Promise<number | undefined> {
   const asked = client.call(PROCEDURES.stats, { uuids: [uuid], groups: EVERY_BIT, flags: StatsFlag.enforce });
   try {
-    await patience.wait(asked, ANSWER_MS);
+    await timeLimit.wait(asked, ANSWER_MS);
     return undefined;
   } catch (error) {
     const { libvirt, message } = VirstreamError.from(error);

@@ -1,7 +1,7 @@
 import { NIL_UUID } from "../../../model/uuid.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import type { RpcClient } from "../rpc/rpc-client.ts";
-import type { Patience } from "./patience.ts";
+import type { TimeLimit } from "./time-limit.ts";
 
 /** How many requests of one connection a daemon works on at a time (max_client_requests), as far as it could be seen. */
 export interface RequestLimit {
@@ -39,18 +39,18 @@ const BURST_MS = 2_000;
  * @param client a connection on which nothing else is asked
  * @returns undefined when the daemon did not answer, or not as it should
  */
-export async function measureRequestLimit(client: RpcClient, patience: Patience): Promise<RequestLimit | undefined> {
+export async function measureRequestLimit(client: RpcClient, timeLimit: TimeLimit): Promise<RequestLimit | undefined> {
   const seen: number[] = [];
   try {
     while (seen.length < BURSTS && !agreed(seen)) {
-      const { before, rest } = await burst(client, patience);
+      const { before, rest } = await burst(client, timeLimit);
       // A proof needs no more: where the workers are busy, the slow calls may take their time.
       if (before === 0) return { atLeast: REQUESTS_NEEDED, sure: true };
       seen.push(REQUESTS_NEEDED - before);
-      await patience.wait(rest, BURST_MS);
+      await timeLimit.wait(rest, BURST_MS);
     }
   } catch {
-    patience.signal.throwIfAborted();
+    timeLimit.signal.throwIfAborted();
     return undefined;
   }
   return { atLeast: Math.max(...seen), sure: agreed(seen) };
@@ -63,7 +63,7 @@ function agreed(seen: readonly number[]): boolean {
 }
 
 /** How many slow calls were answered before the quick one, and the end of the others. */
-async function burst(client: RpcClient, patience: Patience): Promise<{ before: number; rest: Promise<unknown> }> {
+async function burst(client: RpcClient, timeLimit: TimeLimit): Promise<{ before: number; rest: Promise<unknown> }> {
   let answered = 0;
   const slow = SLOW.map(async (domains) => {
     const uuids = new Array<string>(domains).fill(NIL_UUID);
@@ -73,7 +73,7 @@ async function burst(client: RpcClient, patience: Patience): Promise<{ before: n
   const quick = client.call(PROCEDURES.libVersion, undefined).then(() => answered);
   const rest = Promise.all(slow);
   rest.catch(() => {});
-  const before = await patience.wait(Promise.race([quick, failure(rest)]), BURST_MS);
+  const before = await timeLimit.wait(Promise.race([quick, failure(rest)]), BURST_MS);
   return { before, rest };
 }
 

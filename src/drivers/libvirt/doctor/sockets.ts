@@ -11,7 +11,7 @@ import {
 } from "../transport/unix.ts";
 import type { LibvirtUri } from "../transport/uri.ts";
 import { type Finding, finding } from "./finding.ts";
-import type { Patience } from "./patience.ts";
+import type { TimeLimit } from "./time-limit.ts";
 
 /** How a socket is: open to this process, not there, closed to this user, with nobody behind it, or none at all. */
 export type SocketState = "open" | "missing" | "denied" | "dead" | "unusable";
@@ -42,10 +42,10 @@ const STATES: Readonly<Record<string, SocketState>> = {
  * Knocks at every socket that a URI may mean, in virstream's order. As with any client, a daemon that systemd starts on
  * demand is started by that.
  */
-export async function examineSockets(uri: LibvirtUri, place: SocketPlace, patience: Patience): Promise<SocketFact[]> {
+export async function examineSockets(uri: LibvirtUri, place: SocketPlace, timeLimit: TimeLimit): Promise<SocketFact[]> {
   const facts: SocketFact[] = [];
   for (const path of distinct(socketCandidates(uri, place))) {
-    const error = await knock(path, patience);
+    const error = await knock(path, timeLimit);
     const used = error === undefined && !facts.some((fact) => fact.used);
     if (error === undefined) facts.push({ path, state: "open", used });
     else facts.push({ path, state: STATES[error] ?? "unusable", used, error });
@@ -88,15 +88,15 @@ export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, pl
   return findings;
 }
 
-async function knock(path: string, patience: Patience): Promise<string | undefined> {
+async function knock(path: string, timeLimit: TimeLimit): Promise<string | undefined> {
   const abort = new AbortController();
   try {
-    const socket = await patience.wait(connectPath(path, abort.signal), CONNECT_MS);
+    const socket = await timeLimit.wait(connectPath(path, abort.signal), CONNECT_MS);
     socket.destroy();
     return undefined;
   } catch (error) {
     abort.abort(error);
-    patience.signal.throwIfAborted();
+    timeLimit.signal.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
     return code ?? String(error);
   }

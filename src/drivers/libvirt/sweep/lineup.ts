@@ -87,7 +87,7 @@ export class Lineup {
       this.#rest = tasks.slice(1);
       this.#calls.wait(tasks.slice(0, 1));
     } else if (this.#restAt !== undefined && this.#restAt !== Number.POSITIVE_INFINITY) {
-      this.#rest.push(...tasks);
+      for (const task of tasks) this.#rest.push(task);
     } else {
       this.#restAt = Number.POSITIVE_INFINITY;
       this.#calls.wait(tasks);

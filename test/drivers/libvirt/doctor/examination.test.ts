@@ -6,7 +6,7 @@ import { dialDaemon } from "../../../../src/drivers/libvirt/dial.ts";
 import { type Examination, type ExamineOptions, examine } from "../../../../src/drivers/libvirt/doctor/examination.ts";
 import { needsMending } from "../../../../src/drivers/libvirt/doctor/finding.ts";
 import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../../../src/drivers/libvirt/doctor/guests.ts";
-import { Patience } from "../../../../src/drivers/libvirt/doctor/patience.ts";
+import { TimeLimit } from "../../../../src/drivers/libvirt/doctor/time-limit.ts";
 import type { StatsArgs } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { type OpenTransport, openTransport } from "../../../../src/drivers/libvirt/transport/transport.ts";
@@ -182,25 +182,25 @@ describeWith(labRequirements, "The examination of a host", () => {
   });
 
   it("ends in time, and says so, when a guest does not let go of its lock", { timeout: 60_000 }, async () => {
-    const patience = new Patience(BOUND_MS, new AbortController().signal);
+    const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
     const dial = () =>
       dialDaemon({ uri: parseLibvirtUri(lab.libvirtd.uri), transports: openTransport, timeoutMs: BOUND_MS }, undefined);
     const clients = (await Promise.all([dial(), dial()])).map(({ client }) => client);
-    const running = await listRunning(clients[0]!, patience);
+    const running = await listRunning(clients[0]!, timeLimit);
     lab.rich.freeze();
     const destroyed = lab.libvirtd.virsh("destroy", "rich");
     try {
       await vi.waitFor(async () => {
         const { client } = await dial();
         try {
-          await expect(listRunning(client, new Patience(300, patience.signal))).rejects.toThrow("no answer");
+          await expect(listRunning(client, new TimeLimit(300, timeLimit.signal))).rejects.toThrow("no answer");
         } finally {
           client.destroy(new VirstreamError("connection-closed", "enough"));
         }
       }, BOUND_MS);
       const start = performance.now();
       const [guests, whole] = await Promise.all([
-        examineGuests(clients, running, "everything", patience),
+        examineGuests(clients, running, "everything", timeLimit),
         examine(lab.libvirtd.uri),
       ]);
       expect(performance.now() - start).toBeLessThan(BOUND_MS);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { dialDaemon } from "../../../../src/drivers/libvirt/dial.ts";
-import { Patience } from "../../../../src/drivers/libvirt/doctor/patience.ts";
 import { measureRequestLimit } from "../../../../src/drivers/libvirt/doctor/request-limit.ts";
+import { TimeLimit } from "../../../../src/drivers/libvirt/doctor/time-limit.ts";
 import { openTransport } from "../../../../src/drivers/libvirt/transport/transport.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 import { startLibvirtd } from "../../../lab/libvirtd.ts";
@@ -10,13 +10,13 @@ import { FakeDaemon, remoteError, statsReply, words } from "../rpc/fake-daemon.t
 
 const never = new AbortController().signal;
 
-async function measure(uri: string, patience = new Patience(10_000, never)) {
+async function measure(uri: string, timeLimit = new TimeLimit(10_000, never)) {
   const { client } = await dialDaemon(
     { uri: parseLibvirtUri(uri), transports: openTransport, timeoutMs: 10_000 },
     undefined,
   );
   try {
-    return await measureRequestLimit(client, patience);
+    return await measureRequestLimit(client, timeLimit);
   } finally {
     await client.close();
   }
@@ -108,7 +108,7 @@ describe("The requests of one connection that a daemon works on at a time", () =
       asked ||= procedure === 344;
       return asked && procedure !== 2 ? undefined : "default";
     };
-    expect(await measure(daemon.uri(), new Patience(300, never))).toBeUndefined();
+    expect(await measure(daemon.uri(), new TimeLimit(300, never))).toBeUndefined();
     daemon.answer = ({ procedure }) => (procedure === 344 ? { error: remoteError(38, 10, "no") } : "default");
     expect(await measure(daemon.uri())).toBeUndefined();
   });

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { examineLocal } from "../../../../src/drivers/libvirt/doctor/local.ts";
-import { Patience } from "../../../../src/drivers/libvirt/doctor/patience.ts";
 import { examineSockets, socketFindings } from "../../../../src/drivers/libvirt/doctor/sockets.ts";
+import { TimeLimit } from "../../../../src/drivers/libvirt/doctor/time-limit.ts";
 import type { SocketPlace } from "../../../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 
@@ -24,7 +24,7 @@ describe("The sockets", () => {
 
   async function examine(text = "qemu:///system") {
     const uri = parseLibvirtUri(text);
-    const facts = await examineSockets(uri, place, new Patience(10_000, never));
+    const facts = await examineSockets(uri, place, new TimeLimit(10_000, never));
     const short = facts.map(
       ({ path, state, used }) => `${path.slice(folder.length + 1)} ${state}${used ? " used" : ""}`,
     );

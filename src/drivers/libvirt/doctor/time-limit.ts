@@ -4,7 +4,7 @@ import { VirstreamError } from "../../../model/error.ts";
  * How long the doctor waits: for each answer, and in all. libvirt's calls have no timeout, and a daemon or a guest that
  * does not answer is just what is looked for.
  */
-export class Patience {
+export class TimeLimit {
   readonly signal: AbortSignal;
   readonly #until: number;
 
