@@ -142,28 +142,35 @@ export class LibvirtDriver implements Driver {
   async *#sweepLater(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { signal } = context;
     const closed = this.#end.signal;
-    const waiting = AbortSignal.any([signal, closed, AbortSignal.timeout(query.deadlineMs)]);
-    await Promise.race([this.#reconnecting, aborted(waiting)]);
+    const began = performance.now();
+    await this.#reconnected(query.deadlineMs, signal);
     if (closed.aborted) throw this.#closedError();
     if (signal.aborted) return;
     const session = this.#session;
     if (session === undefined) {
       const why = this.#lost?.message ?? "the connection was lost";
-      throw new VirstreamError(
-        "connection-lost",
-        `${this.uri} cannot be reached, which is tried again by and by: ${why}`,
-        {
-          cause: this.#lost,
-        },
-      );
+      const message = `${this.uri} cannot be reached, which is tried again by and by: ${why}`;
+      throw new VirstreamError("connection-lost", message, { cause: this.#lost });
     }
-    yield* session.sweep(query, context, this, this.host).queue;
+    const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
+    yield* session.sweep({ ...query, deadlineMs }, context, this, this.host).queue;
   }
-}
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  /** Resolves when there is a connection again, the time is over, the driver is closed, or the signal is aborted. */
+  async #reconnected(withinMs: number, signal: AbortSignal): Promise<void> {
+    const closed = this.#end.signal;
+    let end = (): void => {};
+    const over = new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      const stop = (): void => resolve();
+      for (const each of [signal, closed]) each.addEventListener("abort", stop);
+      end = () => {
+        clearTimeout(timer);
+        for (const each of [signal, closed]) each.removeEventListener("abort", stop);
+      };
+      if (signal.aborted || closed.aborted) resolve();
+    });
+    await Promise.race([this.#reconnecting, over]);
+    end();
+  }
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
+import { Backoff } from "../backoff.ts";
 import type { SweepContext } from "../driver.ts";
 import { type Dial, dialDaemon, type Opened } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
@@ -27,6 +28,9 @@ const QEMU_CONNECTIONS = 2;
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
+/** How many calls of a connection a daemon works on at a time (max_client_requests). */
+const REQUESTS_MAX = 5;
+
 /** How long a sweep waits until orphaned calls were looked at. Healthy is 1 ms for each; a locked domain takes seconds. */
 const LOOK_MS = 250;
 
@@ -49,6 +53,8 @@ export class Session implements Prover {
   readonly #sweeps = new Set<Sweep>();
   readonly #end = new AbortController();
   #growing: Promise<void> | undefined;
+  readonly #growth = new Backoff({ now: () => performance.now() });
+  #growAfter = 0;
   #looking: Promise<void> | undefined;
 
   private constructor(dial: Dial, { client, facts }: Opened, inventory: Inventory) {
@@ -88,7 +94,7 @@ export class Session implements Prover {
     this.#end.abort(error);
     for (const [number, client] of this.#clients) {
       // Before its calls are rejected: the daemon works on, whether or not anybody listens.
-      client.onEnded = () => this.#admission.removeConnection(number);
+      client.onEnded = () => this.#admission.removeConnections([number]);
     }
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
   }
@@ -123,7 +129,7 @@ export class Session implements Prover {
     this.#end.abort(error);
     this.#inventory.disconnected();
     // Before anything learns of it: what was in flight is still in flight at the daemon.
-    for (const number of this.#clients.keys()) this.#admission.removeConnection(number);
+    this.#admission.removeConnections([...this.#clients.keys()]);
     for (const sweep of this.#sweeps) sweep.lose(error);
     for (const client of this.#clients.values()) client.destroy(error);
     this.onLost?.(error);
@@ -183,44 +189,45 @@ export class Session implements Prover {
    * @internal
    */
   async prove(proof: Proof): Promise<void> {
-    const { signal } = this.#end;
     try {
       // A burst into an idle pool finds its workers waiting. A single call may need one that is only being started.
-      await sleep(proof.fresh ? BURST_SETTLE_MS : SETTLE_MS, undefined, { signal });
-      if (proof.stands) {
-        const [client] = [...this.#clients.values()].sort((a, b) => a.inFlight - b.inFlight);
-        await client!
-          .call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 })
-          .catch((error: VirstreamError) => {
-            // Also to refuse it takes a worker.
-            if (error.libvirt === undefined) throw error;
-          });
+      await sleep(proof.fresh ? BURST_SETTLE_MS : SETTLE_MS);
+      // The daemon reads no sixth call of a connection.
+      const client = [...this.#clients.values()].find(({ inFlight }) => inFlight < REQUESTS_MAX);
+      if (client !== undefined && proof.stands) {
+        await client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 }).catch(refusedAtMost);
         proof.answered();
-        await sleep(SETTLE_MS, undefined, { signal });
+        await sleep(SETTLE_MS);
       }
     } catch {
-      // When the session ends, admission ends it itself.
-      if (signal.aborted) return;
+      // The connection has ended, and nothing was proven.
+    } finally {
+      proof.end();
     }
-    proof.end();
   }
 
   #crowded(): void {
     // Other drivers' domains cost too little, and each connection to the test driver has domains of its own.
     if (this.facts.hypervisor !== "qemu" || this.#clients.size >= QEMU_CONNECTIONS) return;
+    if (performance.now() < this.#growAfter) return;
     this.#growing ??= this.#grow().finally(() => {
       this.#growing = undefined;
     });
   }
 
-  /** Opens one more connection. Failing to is no misfortune: the first one serves, and the next crowd tries again. */
+  /** Opens one more connection. Failing to is no misfortune: the first one serves, and after a while a crowd tries again. */
   async #grow(): Promise<void> {
     const { signal } = this.#end;
     const opened = await dialDaemon(this.#dial, signal).catch(() => undefined);
-    if (opened === undefined) return;
-    if (signal.aborted) opened.client.destroy(signal.reason);
+    if (opened === undefined) this.#growAfter = performance.now() + this.#growth.next();
+    else if (signal.aborted) opened.client.destroy(signal.reason);
     else this.#adopt(opened.client);
   }
+}
+
+/** Passes over what the daemon itself says: also to refuse a call takes a worker. */
+function refusedAtMost(error: VirstreamError): void {
+  if (error.libvirt === undefined) throw error;
 }
 
 /** Resolves when the promise does, or after so many ms. */
@@ -233,10 +240,8 @@ async function within(ms: number, promise: Promise<void>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** What tells one daemon from another, however it is reached: the socket that the URI names, else the host's own name. */
+/** What tells one daemon from another: the socket that the URI names, else the host's own name and how it is reached. */
 function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: HypervisorFacts): string {
-  if (socket !== undefined) return `${driver} ${path} ${address ?? ""} ${socket.replace(/-ro$/, "")}`;
-  // Many hosts call themselves that.
-  const name = host.startsWith("localhost") ? `${host} ${address ?? ""}` : host;
-  return `${driver} ${path} ${name}`;
+  // Cloned machines have one name, and must not stand in each other's way.
+  return [driver, path, address ?? "", socket?.replace(/-ro$/, "") ?? host].join(" ");
 }

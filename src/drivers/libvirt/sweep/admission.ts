@@ -84,14 +84,15 @@ export class Admission implements LineKeeper {
     return number;
   }
 
-  /** A connection has ended. Its unanswered monitor calls are orphans from now on; no domain is trusted any more. */
-  removeConnection(number: number): void {
-    if (!this.#connections.delete(number)) return;
+  /** Connections have ended. Their unanswered monitor calls are orphans from now on; no domain is trusted any more. */
+  removeConnections(numbers: readonly number[]): void {
+    const ended = new Set(numbers.filter((number) => this.#connections.delete(number)));
+    if (ended.size === 0) return;
     this.#trusted.clear();
-    for (const booking of this.#bookings.monitor.values()) if (booking.connection === number) booking.orphan = true;
-    for (const booking of [...this.#bookings.free.values()]) if (booking.connection === number) this.#release(booking);
     // While another connection lives, so does the daemon.
     if (this.#connections.size === 0) this.#width.reset();
+    for (const booking of this.#bookings.monitor.values()) if (ended.has(booking.connection)) booking.orphan = true;
+    for (const booking of [...this.#bookings.free.values()]) if (ended.has(booking.connection)) this.#release(booking);
   }
 
   /** The domains with orphaned calls. */
@@ -102,7 +103,10 @@ export class Admission implements LineKeeper {
   /** The domain's monitor was seen to be free: its orphaned call, if it has one, has been answered. */
   adopt(key: string): void {
     const booking = this.#bookings.monitor.get(key);
-    if (booking?.orphan) this.#release(booking);
+    if (!booking?.orphan) return;
+    // What was proven behind an orphan may not hold without it: the daemon may be another one, with a small pool.
+    this.#width.reset();
+    this.#release(booking);
   }
 
   /** Whether nobody uses it, and it remembers nothing that matters. */
@@ -216,13 +220,12 @@ export class Admission implements LineKeeper {
     return this.#bookings.monitor.size >= this.#width.calls;
   }
 
-  /** Whoever has the latest connection proves that there is a free worker. Orphans may have died with their daemon. */
+  /** Whoever has the latest connection proves that there is a free worker. */
   #seekProof(): void {
     const { monitor } = this.#bookings;
     if (monitor.size < this.#width.calls) return;
-    const unanswered = [...monitor.values()].filter(({ orphan }) => !orphan);
     const prover = [...this.#connections.values()].at(-1)?.owner;
-    this.#width.seek(unanswered, (booking) => monitor.get(booking.key) === booking, this.#now(), prover);
+    this.#width.seek([...monitor.values()], (booking) => monitor.get(booking.key) === booking, this.#now(), prover);
   }
 
   /** Grants one call to the next line in turn that has one waiting and a connection for it. */
@@ -266,9 +269,12 @@ export class Admission implements LineKeeper {
       if (!this.#bookings[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
       ticket.waiting = true;
-      const parked = this.#parked[kind].get(ticket.key);
-      if (parked === undefined) this.#parked[kind].set(ticket.key, [{ line, ticket }]);
-      else parked.push({ line, ticket });
+      // Those who have given up meanwhile are forgotten here: a call that hangs for hours must not keep their sweeps.
+      const parked = (this.#parked[kind].get(ticket.key) ?? []).filter(
+        (other) => other.ticket.waiting && !other.line.closed,
+      );
+      parked.push({ line, ticket });
+      this.#parked[kind].set(ticket.key, parked);
     }
     return undefined;
   }

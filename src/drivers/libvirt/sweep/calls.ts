@@ -44,6 +44,9 @@ export interface CallsOwner {
   late(inquiry: Inquiry, reason: RecordReason): void;
 }
 
+/** How often those who wait for a slot look whether waiting is of use. */
+const LOOK_AGAIN_MS = 500;
+
 /** Rejects what was asked by `ask` and became late. */
 export class Late extends Error {}
 
@@ -130,6 +133,10 @@ export class Calls implements Grantee {
   /** When `check` has to be called next. */
   get dueAt(): number {
     let at = this.#exhaustedAt();
+    // Others may come to hold all slots, and nobody tells.
+    if (at === Number.POSITIVE_INFINITY && this.#patience.waiting("slot") > 0 && !this.#patience.held) {
+      at = performance.now() + LOOK_AGAIN_MS;
+    }
     for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
     for (const inquiry of this.#flying) at = Math.min(at, inquiry.dueAt);
     return at;

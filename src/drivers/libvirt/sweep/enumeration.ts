@@ -28,6 +28,8 @@ const INACTIVE = 1 << 1;
 
 /** So many numbers are looked up at a time. */
 const LOOKUPS = 4;
+/** After so many numbers that nobody has, the search is given up: the host has counted too far. */
+const FRUITLESS_MAX = 100_000;
 /** So many numbers beyond the last known one are tried before the search is given up. */
 const BEYOND = 4_096;
 
@@ -94,6 +96,7 @@ async function lookUpNumbers(
   known.delete(-1);
   let left = (await calls.ask(PROCEDURES.countRunning, undefined, "count running")) - known.size;
   const numbers = numbersToTry(await calls.ask(PROCEDURES.listIds, undefined, "ids"), known);
+  let tries = FRUITLESS_MAX;
   const work = async (): Promise<void> => {
     while (left > 0) {
       const next = numbers.next();
@@ -102,7 +105,11 @@ async function lookUpNumbers(
         take([await calls.ask(PROCEDURES.lookupById, next.value, `number ${next.value}`)]);
         left--;
       } catch (error) {
-        if (!(error instanceof VirstreamError && error.code === "unknown-domain")) throw error;
+        if (!(error instanceof VirstreamError && error.code === "unknown-domain")) {
+          left = 0;
+          throw error;
+        }
+        if (--tries <= 0) return;
       }
     }
   };

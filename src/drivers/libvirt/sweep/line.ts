@@ -45,7 +45,7 @@ export class Line {
   readonly grantee: Grantee;
   readonly owner: Prover;
   readonly #admission: LineKeeper;
-  readonly #queues = { monitor: new TicketQueue(), free: new TicketQueue() };
+  readonly #queues = { monitor: new TicketQueue("monitor"), free: new TicketQueue("free") };
   #held = false;
   #closed = false;
 
@@ -78,6 +78,11 @@ export class Line {
     this.#admission.pump();
   }
 
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Forgets all who wait. Bookings stay until they are released. */
   close(): void {
     this.#closed = true;
@@ -97,9 +102,14 @@ export class Line {
 
 /** A queue with an index in place of shift(), so that thousands of tickets cost what one costs. */
 class TicketQueue {
+  readonly #kind: CallKind;
   readonly #tickets: Ticket[] = [];
   #head = 0;
   readonly #front: Ticket[] = [];
+
+  constructor(kind: CallKind) {
+    this.#kind = kind;
+  }
 
   push(ticket: Ticket): void {
     ticket.waiting = true;
@@ -112,7 +122,8 @@ class TicketQueue {
 
   shift(): Ticket | undefined {
     for (let ticket = this.#next(); ticket !== undefined; ticket = this.#next()) {
-      if (!ticket.waiting) continue;
+      // A ticket that was cancelled may wait again as another kind, in the other queue.
+      if (!ticket.waiting || ticket.kind !== this.#kind) continue;
       ticket.waiting = false;
       return ticket;
     }

@@ -131,6 +131,12 @@ export class Lineup {
     this.next();
   }
 
+  /** A batch waited in vain: neither it nor any other will be asked. */
+  forgo(reason: RecordReason): void {
+    this.#batches--;
+    this.drain(reason);
+  }
+
   /** Nobody is asked any more: gives up all who are not in line yet. */
   drain(reason: RecordReason): void {
     const rest = [...this.#unknown.slice(this.#lookedAt), ...this.#pool.slice(this.#pooled)];

@@ -330,7 +330,7 @@ export class Sweep implements CallsOwner, SelectionOwner {
   late(inquiry: Inquiry, reason: RecordReason): void {
     if (inquiry instanceof Batch) {
       if (inquiry.tasks.length > 0) this.#lineup.takeApart(inquiry);
-      else this.#lineup.drain(reason);
+      else this.#lineup.forgo(reason);
       return;
     }
     // Who waited in vain to be asked tells that nobody is any more in this sweep, least of all who is not in line yet. Who

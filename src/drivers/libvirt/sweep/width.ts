@@ -62,7 +62,8 @@ export class Width {
   reset(): void {
     this.#calls = this.#safe;
     this.#proven = 0;
-    this.#proof?.end();
+    // What it has shown is of the daemon that was.
+    this.#proof = undefined;
   }
 
   /**

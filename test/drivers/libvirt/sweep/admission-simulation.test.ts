@@ -52,7 +52,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
       if (number === undefined) return;
       owner.connections.delete(number);
       const before = admission.orphans.length;
-      admission.removeConnection(number);
+      admission.removeConnections([number]);
       ended.connections++;
       ended.orphans += admission.orphans.length - before;
       later.push({ at: clock.now + random() * 500, act: () => connect(owner) });
@@ -135,7 +135,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
       expect(ended.connections).toBeGreaterThan(5);
       expect(ended.orphans).toBeGreaterThan(5);
     }
-    for (const owner of owners) for (const number of owner.connections) admission.removeConnection(number);
+    for (const owner of owners) for (const number of owner.connections) admission.removeConnections([number]);
     expect(admission.idle).toBe(true);
   }
 

@@ -264,7 +264,7 @@ describe("Admission to a host that several ask", () => {
 
   it("counts against an owner whose slots are full only what is in its slots", () => {
     const { admission, connections, one, two } = setUpTwo();
-    admission.removeConnection(connections[1]!);
+    admission.removeConnections([connections[1]!]);
     two.due = 9_000;
     two.wait(["m"]);
     one.wait([..."abcd"]);
@@ -277,7 +277,7 @@ describe("Admission, when a connection ends", () => {
   it("goes on counting its unanswered monitor calls, and quarantines their domains at once", () => {
     const { admission, connections, one, two } = setUpTwo();
     one.wait([..."abcdefgh"]);
-    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     expect(admission.orphans.sort()).toEqual([..."abcdefgh"]);
     expect(admission.inFlight("monitor")).toBe(8);
     expect(admission.isQuarantined("a", "monitor")).toBe(true);
@@ -289,7 +289,7 @@ describe("Admission, when a connection ends", () => {
   it("takes no late answer for the end of such a call: nobody can have heard it", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
-    admission.removeConnection(one.booking("a").connection);
+    admission.removeConnections([one.booking("a").connection]);
     one.booking("a").release();
     expect(admission.orphans).toEqual(["a"]);
     expect(admission.isQuarantined("a", "monitor")).toBe(true);
@@ -300,7 +300,7 @@ describe("Admission, when a connection ends", () => {
     const { admission, connections, one, two } = setUpTwo();
     one.wait([..."abcdefgh"]);
     two.wait([..."amn"]);
-    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     admission.adopt("b");
     expect(two.keys).toBe("m");
     expect(admission.isQuarantined("b", "monitor")).toBe(false);
@@ -330,7 +330,7 @@ describe("Admission, when a connection ends", () => {
     one.wait([..."vwxyzrstuv"], "free");
     two.wait(["v"], "free");
     expect(two.keys).toBe("");
-    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     expect(two.keys).toBe("v");
     expect(admission.inFlight("free")).toBe(1);
     // The late answer is that of another booking.
@@ -342,8 +342,8 @@ describe("Admission, when a connection ends", () => {
   it("leaves the calls on the owner's other connections as they are", () => {
     const { admission, connections, one } = setUpTwo();
     one.wait([..."abcdefgh"]);
-    admission.removeConnection(connections[0]!);
-    admission.removeConnection(connections[0]!);
+    admission.removeConnections([connections[0]!]);
+    admission.removeConnections([connections[0]!]);
     expect(admission.orphans).toHaveLength(4);
     const living = one.granted_.filter(({ connection }) => connection === connections[1]);
     for (const booking of living) booking.release();
@@ -354,7 +354,7 @@ describe("Admission, when a connection ends", () => {
   it("says to those who wait for a budget that orphans alone have spent that waiting is of no use", () => {
     const { admission, connections, one } = setUpTwo();
     one.wait([..."abcdefgh"]);
-    for (const connection of connections.slice(0, 2)) admission.removeConnection(connection);
+    for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     expect(admission.exhaustedAt(OTHER)).toBe(Number.NEGATIVE_INFINITY);
     admission.adopt("a");
     expect(admission.exhaustedAt(OTHER)).toBe(Number.POSITIVE_INFINITY);
@@ -366,7 +366,7 @@ describe("Admission, when a connection ends", () => {
     one.wait(["x"], "free");
     for (const connection of connections) {
       expect(admission.idle).toBe(false);
-      admission.removeConnection(connection);
+      admission.removeConnections([connection]);
     }
     expect(admission.idle).toBe(false);
     admission.adopt("a");
@@ -402,7 +402,7 @@ describe("Trust in a domain's monitor", () => {
     two.wait(["m"]);
     one.booking("a").release();
     two.booking("m").release();
-    admission.removeConnection(connections[0]!);
+    admission.removeConnections([connections[0]!]);
     expect([admission.isTrusted("a"), admission.isTrusted("m")]).toEqual([false, false]);
   });
 });

@@ -57,7 +57,7 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     const { proofs, caller, admission, owner, connections } = narrow();
     caller.wait([..."abcdefghijkl"]);
     for (let i = 0; i < 5; i++) prove(proofs[i]!);
-    for (const number of connections) admission.removeConnection(number);
+    admission.removeConnections(connections);
     for (const uuid of admission.orphans) admission.adopt(uuid);
     admission.addConnection(owner);
     admission.addConnection(owner);
@@ -77,14 +77,34 @@ describe("The width of admission, while the daemon's pool of workers may be smal
     expect(caller.keys).toBe("abcde");
   });
 
-  it("is not proven by orphans: their workers may have died with their daemon", () => {
+  it("grows behind orphans, too, so that they cost the others no more than they must, until one of them is adopted", () => {
     const { proofs, caller, admission, owner, connections } = narrow();
-    caller.wait([..."abcdefghijkl"]);
-    for (let i = 0; i < 5; i++) prove(proofs[i]!);
-    for (const number of connections) admission.removeConnection(number);
+    caller.wait([..."abcd"]);
+    admission.removeConnections(connections);
     admission.addConnection(owner);
     admission.addConnection(owner);
-    expect(admission.inFlight("monitor")).toBe(8);
-    expect(proofs).toHaveLength(5);
+    caller.wait([..."ijklmnop"]);
+    expect(caller.keys).toBe("abcd");
+    for (let i = 1; i < 4; i++) prove(proofs[i]!);
+    expect(caller.keys).toBe("abcdijk");
+    // Without it, what was proven may not hold: its daemon may be gone, and the new one have fewer workers.
+    admission.adopt("a");
+    expect(caller.keys).toBe("abcdijk");
+    expect(admission.inFlight("monitor")).toBe(6);
+    prove(proofs.at(-1)!);
+    expect(caller.keys).toBe("abcdijkl");
+  });
+
+  it("takes nothing from a proof that is under way when the last connection ends", () => {
+    const { proofs, caller, admission, owner, connections } = narrow();
+    caller.wait([..."abcd"]);
+    proofs[0]!.answered();
+    admission.removeConnections(connections);
+    for (const uuid of admission.orphans) admission.adopt(uuid);
+    proofs[0]!.end();
+    admission.addConnection(owner);
+    admission.addConnection(owner);
+    caller.wait([..."ijklmnop"]);
+    expect(admission.inFlight("monitor")).toBe(4);
   });
 });
