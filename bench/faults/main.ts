@@ -2,8 +2,8 @@ import { parseArgs } from "node:util";
 import "../../src/drivers/builtin.ts";
 import { FaultLab, faultRequirements } from "../../test/lab/fault-lab.ts";
 import { requirement } from "../../test/lab/requirement.ts";
-import type { FaultBench, FaultRow } from "./fault.ts";
-import { formatFaults } from "./table.ts";
+import type { FaultBench } from "./fault.ts";
+import { faultLine, faultsHead } from "./table.ts";
 
 /**
  * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail and measures what becomes of a sweep,
@@ -26,16 +26,16 @@ async function main(): Promise<void> {
   const missing = [...faultRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
   if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
   const quick = values.quick ?? false;
-  const rows: FaultRow[] = [];
+  console.log(faultsHead());
   for (const name of values.only === undefined ? Object.keys(FAULTS) : [values.only]) {
     const bench = await FAULTS[name]!();
     const began = performance.now();
     console.error(`faults: ${name}: starting the guests`);
     await using lab = await FaultLab.start();
-    rows.push(...(await bench(lab, { quick, peerLimitMs: quick ? 5_000 : 35_000 })));
+    // Row by row: what was measured is not lost when a later fault cannot be brought about.
+    for (const row of await bench(lab, { quick, peerLimitMs: quick ? 5_000 : 35_000 })) console.log(faultLine(row));
     console.error(`faults: ${name}: took ${((performance.now() - began) / 1000).toFixed(0)} s`);
   }
-  console.log(formatFaults(rows));
 }
 
 try {

@@ -1,18 +1,18 @@
 import { PEERS } from "../../test/lab/peer.ts";
 import type { FaultRow } from "./fault.ts";
 
-/** Rows as a Markdown table. */
-export function formatFaults(rows: readonly FaultRow[]): string {
-  const lines = [
-    ["fault", "virstream", "promised", "kept", ...PEERS.map((peer) => `\`${peer}\``)],
-    ["---", "---", "---", "---", ...PEERS.map(() => "---")],
-    ...rows.map(({ fault, ours, must = "", met, peers = {} }) => [
-      fault,
-      ours,
-      must,
-      met === undefined ? "" : met ? "yes" : "**NO**",
-      ...PEERS.map((peer) => peers[peer] ?? ""),
-    ]),
-  ];
-  return lines.map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`).join("\n");
+/** The head of the table, as Markdown. */
+export function faultsHead(): string {
+  const head = ["fault", "virstream", "promised", "kept", ...PEERS.map((peer) => `\`${peer}\``)];
+  return `${line(head)}\n${line(head.map(() => "---"))}`;
+}
+
+/** One of its rows. */
+export function faultLine({ fault, ours, must = "", met, peers = {} }: FaultRow): string {
+  const kept = met === undefined ? "" : met ? "yes" : "**NO**";
+  return line([fault, ours, must, kept, ...PEERS.map((peer) => peers[peer] ?? "")]);
+}
+
+function line(cells: readonly string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }

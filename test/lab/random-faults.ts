@@ -79,7 +79,10 @@ export class RandomFaults {
     for (const fate of this.#fates) {
       if (fate.condition === "frozen") await this.#apply(fate, "thaw");
       if (fate.condition === "undefined") await this.#apply(fate, "define");
-      if (fate.condition === "off") await this.#apply(fate, "start");
+      for (let tries = 0; fate.condition === "off"; tries++) {
+        if (tries === 10) throw new Error(`${fate.guest.name} does not start`);
+        await this.#apply(fate, "start");
+      }
     }
   }
 
@@ -132,8 +135,8 @@ export class RandomFaults {
           fate.condition = "off";
           break;
         case "start":
-          await guest.start();
-          fate.condition = "running";
+          // One that was killed a moment ago may leave something behind that keeps it from starting at once.
+          fate.condition = (await starts(guest)) ? "running" : "off";
           break;
         case "undefine":
           fate.leavingAt = performance.now();
@@ -163,4 +166,11 @@ export class RandomFaults {
     this.#random = (Math.imul(this.#random, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((this.#random / 2 ** 32) * limit);
   }
+}
+
+function starts(guest: Guest): Promise<boolean> {
+  return guest.start().then(
+    () => true,
+    () => false,
+  );
 }
