@@ -60,7 +60,7 @@ async function measureMany(rounds: number): Promise<BenchRow[]> {
   const what = `sweep of ${MANY.toLocaleString("en")} domains of libvirt's test driver, against one bulk call`;
   return [
     compare(what, times.local, times.bulk, "total", 1),
-    compare("… its first record", times.local, times.bulk, "first", 1 / 10),
+    compare("… its first record", times.local, times.bulk, "first"),
   ];
 }
 
@@ -98,14 +98,14 @@ function compare(
   ours: readonly SweepTimes[],
   bulk: readonly number[],
   figure: keyof SweepTimes,
-  target: number,
+  target?: number,
 ): BenchRow {
   return {
     what,
     ours: `${median(ours.map((took) => took[figure])).toFixed(1)} ms`,
     peer: `${median([...bulk]).toFixed(1)} ms`,
     ratio: median(ours.map((took, i) => took[figure] / bulk[i]!)),
-    target,
+    ...(target !== undefined && { target }),
   };
 }
 
