@@ -8,7 +8,10 @@ import { serve } from "virstream/server";
 
 const uri = process.argv[2] ?? "test:///default?latency=40";
 
-const host = await connect(uri);
+const host = await connect(uri).catch(({ message, code }) => {
+  console.error(`${message} [${code}]`);
+  process.exit(1);
+});
 const server = await serve(host, { port: 0 });
 console.log(`serving ${host.uri} at ${server.url}\n`);
 

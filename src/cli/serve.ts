@@ -11,6 +11,10 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   await using connection = await openSource(args.uri, undefined, signal, (notice) =>
     stderr.write(`virstream: ${notice}\n`),
   );
+  connection.driver.onConnection = (lost) => {
+    const what = lost === undefined ? "connected again" : `connection lost, connecting again: ${lost.message}`;
+    stderr.write(`virstream: ${connection.uri}: ${what}\n`);
+  };
   await using server = await startServer(connection, {
     host: args.host,
     port: args.port,

@@ -15,6 +15,7 @@ const URIS = `\
 URI picks where the domains come from:
   qemu:///system             this machine's libvirt daemon (qemu:///session: your own)
   qemu:///system?socket=PATH a daemon by its socket
+  qemu+ssh://USER@HOST/system another machine's, by ssh; by TLS and TCP, too: docs/libvirt.md
   ws://HOST:PORT             a virstream server
   test:///default            a simulated host in this process
 Without one: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, a daemon on this machine, else the simulated host.
@@ -66,7 +67,8 @@ Exit code: 0 all well, 1 failed, 2 usage, 3 some domain failed, is partial, or i
   serve: `\
 Usage: virstream serve [URI] [OPTION]...
 
-Lets others read the domains of URI over WebSocket, until it is interrupted. Prints its URL.
+Lets others read the domains of URI over WebSocket, until it is interrupted. Prints its URL. Ends when the hypervisor is
+not there at the start (start it after libvirtd); when it is lost later, it is connected to again by itself.
 
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
   --token-file FILE     what clients must show ($VIRSTREAM_TOKEN otherwise); needed beyond loopback
@@ -79,7 +81,8 @@ ${URIS}`,
 Usage: virstream doctor [URI] [OPTION]...
 
 Tells what virstream will meet on a libvirt host, and the commands that mend what is amiss. It changes nothing, asks no
-guest's QEMU, and ends within ten seconds. Without a URI: the QEMU daemons of this machine, the system's and your own.
+guest's QEMU, and ends within ten seconds. URI is qemu:///system, qemu+ssh://USER@HOST/system or any other of libvirt's;
+without one, the QEMU daemons of this machine, the system's and your own.
 
   --format FORMAT       text (default) or json
   --all                 name every guest, not only the first few

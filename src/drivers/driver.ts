@@ -1,3 +1,4 @@
+import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Subprotocol } from "../wire/protocol.ts";
@@ -22,6 +23,11 @@ export interface Driver {
   readonly hypervisor: string;
   /** The name of the host whose domains these are. */
   readonly host: string;
+  /**
+   * Called with the reason when the connection to the hypervisor is lost, and with undefined when there is one again. A
+   * driver that does not connect again by itself never calls it.
+   */
+  onConnection?: ((lost: VirstreamError | undefined) => void) | undefined;
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between

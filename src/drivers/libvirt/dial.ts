@@ -25,7 +25,12 @@ export async function dialDaemon(
 ): Promise<Opened> {
   const timeout = new AbortController();
   const timer = setTimeout(() => {
-    timeout.abort(new VirstreamError("connect-timeout", `${uri.uri} did not answer within ${timeoutMs} ms`));
+    timeout.abort(
+      new VirstreamError(
+        "connect-timeout",
+        `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
+      ),
+    );
   }, timeoutMs);
   const signal = given === undefined ? timeout.signal : AbortSignal.any([given, timeout.signal]);
   let client: RpcClient | undefined;

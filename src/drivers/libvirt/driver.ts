@@ -39,6 +39,7 @@ export class LibvirtDriver implements Driver {
   readonly uri: string;
   readonly host: string;
   readonly hypervisor: string;
+  onConnection: ((lost: VirstreamError | undefined) => void) | undefined;
 
   readonly #dial: Dial;
   /** It outlives connections: libvirt may not be able to list when it is back. */
@@ -120,6 +121,7 @@ export class LibvirtDriver implements Driver {
       this.#session = undefined;
       this.#lost = error;
       this.#reconnecting = this.#reconnect();
+      this.onConnection?.(error);
     };
   }
 
@@ -131,6 +133,7 @@ export class LibvirtDriver implements Driver {
         const session = await Session.open(this.#dial, this.#inventory, signal);
         if (signal.aborted) await session.close(this.#closedError());
         else this.#adopt(session);
+        if (!signal.aborted) this.onConnection?.(undefined);
       } catch (error) {
         if (signal.aborted) return;
         this.#lost = VirstreamError.from(error);

@@ -364,6 +364,8 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
     const guest = await createGuest(libvirtd, { name: "frozen", paused: true });
     await createGuest(libvirtd, { name: "healthy", paused: true });
     await using driver = await LibvirtDriver.open(libvirtd.uri);
+    const told: (string | undefined)[] = [];
+    driver.onConnection = (lost) => void told.push(lost?.code);
     const { records } = await collect(driver);
     guest.freeze();
     const sweep = collect(driver);
@@ -388,6 +390,7 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
       expect(statuses(complete)).toEqual({ frozen: "ok", healthy: "ok" });
       return complete;
     }, 20_000);
+    expect(told).toEqual(["connection-lost", undefined]);
     // A domain that was given out before is still this driver's.
     const domains = records.map(({ domain }) => domain);
     expect((await collect(driver, { domains })).records).toHaveLength(2);
