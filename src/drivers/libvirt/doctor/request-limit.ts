@@ -20,9 +20,9 @@ const SLOW = [16_384, 7_168, 4_096, 1_536] as const;
 export const REQUESTS_NEEDED = SLOW.length + 1;
 
 /** How often it is tried while there seems to be no room for all of them. */
-const BURSTS = 8;
+const BURSTS = 10;
 /** When so many of the bursts agree on a limit that is too low, it is believed. */
-const AGREEMENT = 3;
+const AGREEMENT = 5;
 const BURST_MS = 2_000;
 
 /**
