@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { VirstreamError } from "../../model/error.ts";
+import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { Backoff } from "../backoff.ts";
@@ -8,6 +8,7 @@ import { type Dial, dialDaemon, type Opened } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
+import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
 import type { Admission } from "./sweep/admission.ts";
 import { admissionOf } from "./sweep/admissions.ts";
@@ -175,7 +176,7 @@ export class Session implements Prover {
         const { state } = await client!.call(PROCEDURES.controlInfo, { uuid, name: "", id: 0 });
         if (state !== ControlState.occupied) this.#admission.adopt(uuid);
       } catch (error) {
-        if (!(error instanceof VirstreamError) || error.libvirt === undefined) return;
+        if (!isRemoteError(error)) return;
         // It does not run any more, or is no more: nothing hangs in it.
         this.#admission.adopt(uuid);
       }
@@ -226,8 +227,8 @@ export class Session implements Prover {
 }
 
 /** Passes over what the daemon itself says: also to refuse a call takes a worker. */
-function refusedAtMost(error: VirstreamError): void {
-  if (error.libvirt === undefined) throw error;
+function refusedAtMost(error: unknown): void {
+  if (!isRemoteError(error)) throw error;
 }
 
 /** Resolves when the promise does, or after so many ms. */

@@ -2,6 +2,7 @@ import { hostname as localHostname } from "node:os";
 import { VirstreamError } from "../../../model/error.ts";
 import type { Transport } from "../transport/uri.ts";
 import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./procedures.ts";
+import { isRemoteError } from "./remote-error.ts";
 import type { RpcClient } from "./rpc-client.ts";
 
 /** What an opened connection knows of the other side. */
@@ -72,20 +73,20 @@ function authAdvice(transport: Transport): string {
 }
 
 function explainPolkit(error: unknown): never {
-  if (!(error instanceof VirstreamError) || error.libvirt === undefined) throw error;
+  if (!isRemoteError(error)) throw error;
   throw new VirstreamError(
     "unauthenticated",
     `polkit does not let this user read from libvirt (${error.message}): allow the action org.libvirt.unix.monitor (on the ` +
       "read-write socket, org.libvirt.unix.manage) by a rule in /etc/polkit-1/rules.d, or add the user to the group " +
       'libvirt, or let libvirtd.conf say auth_unix_ro = "none"',
-    { cause: error, libvirt: error.libvirt },
+    { cause: error, ...(error.libvirt && { libvirt: error.libvirt }) },
   );
 }
 
 function unlessUnsupported<T>(instead: T): (error: unknown) => T {
   return (error) => {
     // Versions and names are no reason to fail; a lost connection is.
-    if (error instanceof VirstreamError && error.libvirt !== undefined) return instead;
+    if (isRemoteError(error)) return instead;
     throw error;
   };
 }

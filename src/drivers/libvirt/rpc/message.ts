@@ -45,6 +45,24 @@ export function encodeMessage(header: Header, writePayload?: (writer: XdrWriter)
   return writer.take();
 }
 
+/** The procedures of the keepalive program. */
+export const Keepalive = { ping: 1, pong: 2 } as const;
+/** Asks the other side whether it is there. */
+export const PING = keepalive(Keepalive.ping);
+/** The answer to that. */
+export const PONG = keepalive(Keepalive.pong);
+
+function keepalive(procedure: number): Buffer {
+  return encodeMessage({
+    program: Program.keepalive,
+    version: PROGRAM_VERSION,
+    procedure,
+    type: MessageType.event,
+    serial: 0,
+    status: MessageStatus.ok,
+  });
+}
+
 /** A message's header, and a reader that stands at its payload. */
 export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrReader } {
   const payload = new XdrReader(bytes);

@@ -30,6 +30,11 @@ export function readRemoteError(reader: XdrReader): VirstreamError {
   );
 }
 
+/** Whether this is the daemon's own word, and so an answer; anything else means that the connection is of no more use. */
+export function isRemoteError(error: unknown): error is VirstreamError {
+  return error instanceof VirstreamError && error.libvirt !== undefined;
+}
+
 /**
  * Whether what the daemon refuses is a statistics request as such, so that it would refuse it for every domain.
  *

@@ -5,27 +5,18 @@ import {
   decodeMessage,
   encodeMessage,
   type Header,
+  Keepalive,
   MessageSplitter,
   MessageStatus,
   MessageType,
+  PING,
+  PONG,
   PROGRAM_VERSION,
   Program,
 } from "./message.ts";
 import { isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
 import { readRemoteError } from "./remote-error.ts";
 import { malformed, type XdrReader } from "./xdr.ts";
-
-const Keepalive = { ping: 1, pong: 2 } as const;
-const [PING, PONG] = [Keepalive.ping, Keepalive.pong].map((procedure) =>
-  encodeMessage({
-    program: Program.keepalive,
-    version: PROGRAM_VERSION,
-    procedure,
-    type: MessageType.event,
-    serial: 0,
-    status: MessageStatus.ok,
-  }),
-) as [Buffer, Buffer];
 
 /** When nothing was heard of the daemon for so long, it is asked whether it is there; as the daemon does with us. */
 const KEEPALIVE_INTERVAL_MS = 5_000;

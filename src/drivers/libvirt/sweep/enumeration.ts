@@ -1,6 +1,7 @@
 import { VirstreamError } from "../../../model/error.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../rpc/remote-domain.ts";
+import { isRemoteError } from "../rpc/remote-error.ts";
 import type { Calls } from "./calls.ts";
 
 /**
@@ -79,7 +80,7 @@ async function listParts(
     try {
       take(await calls.ask(PROCEDURES.listDomains, part, "list"));
     } catch (error) {
-      if (!(error instanceof VirstreamError) || error.libvirt === undefined) throw error;
+      if (!isRemoteError(error)) throw error;
       tooMany.push(...(await listParts(calls, part, rest, take)));
     }
   }

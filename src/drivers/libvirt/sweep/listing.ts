@@ -1,6 +1,6 @@
-import { VirstreamError } from "../../../model/error.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../rpc/remote-domain.ts";
+import { isRemoteError } from "../rpc/remote-error.ts";
 import type { Calls } from "./calls.ts";
 import { enumerateDomains } from "./enumeration.ts";
 import type { Inventory } from "./inventory.ts";
@@ -34,7 +34,7 @@ export async function listDomains(
     domains = await calls.ask(PROCEDURES.listDomains, filter, "list");
     found(domains, domains.length);
   } catch (error) {
-    if (!(error instanceof VirstreamError) || error.libvirt === undefined) throw error;
+    if (!isRemoteError(error)) throw error;
     const total = await countDomains(calls);
     if (total <= DOMAIN_LIST_MAX) throw error;
     if (filter === 0) {

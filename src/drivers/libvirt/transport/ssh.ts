@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { Duplex } from "node:stream";
 import { VirstreamError } from "../../../model/error.ts";
-import { encodeMessage, MessageStatus, MessageType, PROGRAM_VERSION, Program } from "../rpc/message.ts";
+import { PING, PONG } from "../rpc/message.ts";
 import { awaitGreeting } from "./greeting.ts";
 import { READY, type SshCommand, sshCommand } from "./ssh-command.ts";
 import { type SshEnd, sshFailure } from "./ssh-failure.ts";
@@ -13,20 +13,6 @@ const WORDS_MAX = 8_192;
 const END_MS = 2_000;
 /** How long its last words may take after it has ended: another process may hold the pipe open. */
 const LAST_WORDS_MS = 500;
-
-const PING = keepalive(1);
-const PONG = keepalive(2);
-
-function keepalive(procedure: number): Buffer {
-  return encodeMessage({
-    program: Program.keepalive,
-    version: PROGRAM_VERSION,
-    procedure,
-    type: MessageType.event,
-    serial: 0,
-    status: MessageStatus.ok,
-  });
-}
 
 /**
  * Connects by the ssh program.

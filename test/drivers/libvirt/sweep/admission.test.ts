@@ -123,6 +123,22 @@ describe("Admission", () => {
     expect(waiting!.waiting).toBe(false);
   });
 
+  it("does not grant as a monitor call what was cancelled as one and waits again as one that needs none", () => {
+    const { admission, callers } = setUp({ lanes: 0 });
+    const [caller] = callers;
+    caller!.wait([..."abcd"]);
+    const late = { key: "e", kind: "monitor" as "monitor" | "free", waiting: false };
+    caller!.line.wait([late]);
+    caller!.line.cancel(late);
+    late.kind = "free";
+    caller!.line.wait([late]);
+    caller!.granted_[0]!.release();
+    expect(caller!.keys).toBe("abcde");
+    expect(caller!.booking("e").kind).toBe("free");
+    caller!.booking("e").release();
+    expect(admission.isTrusted("e")).toBe(false);
+  });
+
   it("grants nothing to a line that is held, and catches up when it goes on", () => {
     const {
       callers: [one, two],
