@@ -13,6 +13,10 @@ import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   codec: async () => (await import("./codec.ts")).benchCodec,
   wire: async () => (await import("./wire.ts")).benchWire,
+  deltas: async () => (await import("./deltas.ts")).benchDeltas,
+  fanout: async () => (await import("./fanout.ts")).benchFanout,
+  slow: async () => (await import("./slow.ts")).benchSlow,
+  long: async () => (await import("./long.ts")).benchLong,
   large: async () => (await import("./large.ts")).benchLarge,
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,

@@ -58,6 +58,11 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     });
   }
 
+  /** Sends the process a signal, as SIGSTOP and SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exit = once(this.#child, "exit");

@@ -11,7 +11,7 @@ const RECORDS = 200_000;
 const WARM_UP_MS = 3_000;
 
 /** What one sweep came to, per record. */
-interface WireFigures {
+export interface WireFigures {
   readonly micros: number;
   readonly serverMicros: number;
   readonly clientMicros: number;
@@ -31,7 +31,7 @@ interface WireFigures {
  * others give up what the first keeps, and show how much of the difference that is.
  */
 export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
-  const measured = await pairedRounds("wire", TRANSPORTS, rounds, measure);
+  const measured = await pairedRounds("wire", TRANSPORTS, rounds, measureWire);
   const rows: BenchRow[] = [];
   const compare = (peer: Transport, label: string, target?: number): void => {
     const row = (
@@ -61,7 +61,8 @@ export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
   return rows;
 };
 
-async function measure(transport: Transport): Promise<WireFigures> {
+/** One sweep by this transport, in fresh processes. */
+export async function measureWire(transport: Transport): Promise<WireFigures> {
   await using server = await BenchProcess.start<WireServerCalls>("wire-server.ts");
   await using client = await BenchProcess.start<WireClientCalls>("wire-client.ts");
   const port = await server.call("listen", transport);

@@ -1,9 +1,21 @@
 /** What virstream is on every platform. */
 
+export { connectAll } from "./client/aggregate.ts";
 export { connect } from "./client/connect.ts";
 export { type CallOptions, Connection, type GroupQuery } from "./client/connection.ts";
+export {
+  type CpuRates,
+  type DiskRates,
+  type DomainRates,
+  type InterfaceRates,
+  type MemoryRates,
+  RateMeter,
+  rates,
+  type VcpuRates,
+} from "./client/rates.ts";
 export { StatsStream, type SweepEvent } from "./client/stats-stream.ts";
 export { Stream } from "./client/stream.ts";
+export { WatchStream } from "./client/watch-stream.ts";
 export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./drivers/driver.ts";
 export { registerDriver } from "./drivers/registry.ts";
 export {
@@ -32,3 +44,16 @@ export {
   type SweepSummary,
 } from "./model/record.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
+export type {
+  Cadence,
+  GapEvent,
+  GapReason,
+  StatusEvent,
+  SyncEvent,
+  WatchEvent,
+  WatchMode,
+  WatchOptions,
+  WatchState,
+} from "./model/watch.ts";
+export type { SweepFigures } from "./sampling/metrics.ts";
+export type { Sampling, SamplingFigures } from "./sampling/sampling.ts";

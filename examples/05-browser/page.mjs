@@ -1,35 +1,53 @@
-// What runs in the browser: a row per domain, when its record arrives.
+// What runs in the browser: a row per domain, which changes whenever its record arrives.
 
-import { connect } from "virstream/browser";
+import { connect, RateMeter } from "virstream/browser";
 
 const progress = document.getElementById("progress");
 const table = document.getElementById("domains");
 
 const connection = await connect(new URLSearchParams(location.search).get("server"));
-let expected = 0;
-let seen = 0;
-connection.stats({ deadlineMs: 1_000 }).events.subscribe({
+const meter = new RateMeter();
+const rows = new Map();
+connection.watch({ deadlineMs: 500 }).events.subscribe({
   next(event) {
-    if (event.type === "expect") expected = event.domains;
-    if (event.type === "record") add(event.record);
-    if (event.type === "sync") progress.dataset.done = "true";
-    progress.textContent = `${seen} of ${expected} domains of ${connection.host}`;
+    if (event.type === "record") show(meter.take(event.record));
+    if (event.type === "gone") forget(event.domain);
+    if (event.type === "gap") meter.gap(event.host);
+    if (event.type === "status") progress.textContent = `${event.state}: ${event.error?.message ?? connection.host}`;
+    if (event.type === "sync") {
+      const { domains, ok } = event.summary;
+      progress.textContent = `sweep ${event.tick}: ${ok} of ${domains} domains of ${event.host} are whole`;
+      progress.dataset.sweeps = event.tick;
+    }
   },
   error(error) {
     progress.textContent = `${error.message} [${error.code}]`;
   },
 });
 
-function add({ domain, state, params, status, reason }) {
-  seen++;
-  const row = table.insertRow();
-  row.className = status;
-  row.insertCell().textContent = domain.name;
-  row.insertCell().textContent = state?.state ?? "-";
-  const memory = row.insertCell();
-  memory.className = "number";
+function show({ record, cpu }) {
+  const { domain, state, params, status, reason } = record;
+  const row = rows.get(domain.uuid) ?? table.insertRow();
+  rows.set(domain.uuid, row);
   const kib = params.number("balloon.current");
-  memory.textContent = kib === undefined ? "-" : Math.round(kib / 1024);
-  row.insertCell().textContent = params.size;
-  row.insertCell().textContent = reason ? `${status} (${reason})` : status;
+  row.className = status;
+  row.replaceChildren();
+  cell(row, domain.name);
+  cell(row, state?.state ?? "-");
+  cell(row, cpu.percent?.toFixed(1) ?? "-", "number");
+  cell(row, kib === undefined ? "-" : Math.round(kib / 1024), "number");
+  cell(row, params.size, "number");
+  cell(row, reason ? `${status} (${reason})` : status);
+}
+
+function cell(row, content, className = "") {
+  const cell = row.insertCell();
+  cell.className = className;
+  cell.textContent = content;
+}
+
+function forget(domain) {
+  meter.forget(domain);
+  rows.get(domain.uuid)?.remove();
+  rows.delete(domain.uuid);
 }

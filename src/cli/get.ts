@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { groupMask } from "../model/group.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/formats.ts";
+import { complaint } from "./format/notice.ts";
 import { Progress } from "./progress.ts";
 import { openSource, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -39,7 +39,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         } else {
           progress.add(event.record);
           text += begin() + format.record(event.record);
-          if (args.format === "virsh") complain(event.record, (line) => stderr.write(line));
+          // virsh's output has no place for what is missing of a domain: it is told beside it.
+          const complained = args.format === "virsh" ? complaint(event.record) : undefined;
+          if (complained !== undefined) stderr.write(`virstream: ${complained}\n`);
         }
       }
       if (interactive) progress.hide();
@@ -55,12 +57,4 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
   return progress.incomplete ? ExitCode.incomplete : ExitCode.ok;
-}
-
-/** virsh's output has no place for what is missing of a domain: it is told beside it. */
-function complain(record: DomainStatsRecord, write: (line: string) => void): void {
-  if (record.status === "ok") return;
-  const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
-  const why = record.error?.message ?? record.reason ?? "";
-  write(`virstream: domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}\n`);
 }

@@ -2,11 +2,12 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../server/version.ts";
-import { parseDoctor, parseGet, parseServe } from "./arguments.ts";
+import { parseDoctor, parseGet, parseServe, parseWatch } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
+import { watch } from "./watch.ts";
 
 /** Runs a command; resolves with the exit code. Help goes to stdout, what is wrong to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -32,6 +33,10 @@ async function main(argv: readonly string[]): Promise<number> {
       case "get": {
         const parsed = parseGet(args);
         return parsed === "help" ? help("get") : await get(parsed, abort.signal);
+      }
+      case "watch": {
+        const parsed = parseWatch(args);
+        return parsed === "help" ? help("watch") : await watch(parsed, abort.signal);
       }
       case "serve": {
         const parsed = parseServe(args);

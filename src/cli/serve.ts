@@ -1,5 +1,9 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { connectAll } from "../client/aggregate.ts";
+import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";
+import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { openSource, readToken } from "./source.ts";
 import { ExitCode } from "./usage.ts";
@@ -7,10 +11,17 @@ import { ExitCode } from "./usage.ts";
 /** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process;
+  const [uri, ...others] = args.uris;
   const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSource(args.uri, undefined, signal, (notice) =>
-    stderr.write(`virstream: ${notice}\n`),
-  );
+  const viewers = args.viewersFile === undefined ? undefined : await readViewers(args.viewersFile);
+  const sourceToken = await readToken(args.sourceTokenFile, {});
+  const notify = (notice: string): void => {
+    stderr.write(`virstream: ${notice}\n`);
+  };
+  await using connection =
+    others.length === 0
+      ? await openSource(uri, sourceToken, signal, notify)
+      : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
   connection.driver.onConnection = (lost) => {
     const what = lost === undefined ? "connected again" : `connection lost, connecting again: ${lost.message}`;
     stderr.write(`virstream: ${connection.uri}: ${what}\n`);
@@ -21,9 +32,28 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     allowAnyone: args.allowAnyone,
     origins: args.origins,
     ...(token === undefined ? {} : { token }),
+    ...(viewers === undefined ? {} : { viewers }),
+    ...(args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } }),
   });
   stderr.write(`virstream: serving ${connection.uri} of host ${connection.host}; interrupt to end\n`);
   stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
   return ExitCode.ok;
+}
+
+/** The viewers of a file: a JSON array. Whether they are valid is the server's to say. */
+async function readViewers(file: string): Promise<Viewer[]> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new VirstreamError("invalid-argument", `the file of viewers ${file} cannot be read (${code})`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    // What the parser says quotes the file, and there are tokens in it.
+    throw new VirstreamError("invalid-argument", `the file of viewers ${file} is not JSON: see docs/serving.md`);
+  }
 }

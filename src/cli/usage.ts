@@ -21,6 +21,27 @@ URI picks where the domains come from:
 Without one: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, a daemon on this machine, else the simulated host.
 `;
 
+const QUERY = `\
+Groups (none given: all that the hypervisor supports):
+  --state --cpu-total --balloon --vcpu --interface --block
+  --perf --iothread --memory --dirtyrate --vm
+
+Which domains (filters of one line add up, the lines narrow each other):
+  --list-active --list-inactive
+  --list-persistent --list-transient
+  --list-running --list-paused --list-shutoff --list-other
+  --domain NAME|UUID    only this domain; may be given several times
+`;
+
+const HOW = `\
+  --deadline TIME       how long a domain may take: 500ms, 2s (default), 1m
+  --enforce             fail when a group asked for is not supported
+  --backing             count every image of a backing chain
+  --nowait              do not wait for a domain that another job holds
+  --raw                 as virsh has it; virsh's output is raw in any case
+  --token-file FILE     the token of a virstream server ($VIRSTREAM_TOKEN otherwise)
+`;
+
 /** The help texts, by command; the empty command is the program. */
 export const HELP = {
   "": `\
@@ -30,6 +51,7 @@ Statistics of virtual machines, one record per domain, each as soon as its hyper
 
 Commands:
   get     one record of every domain, printed as they arrive
+  watch   the same again and again: a screen as top's, or lines
   serve   let others read the domains over WebSocket
   doctor  tell what keeps a libvirt host from being read well, and how to mend it
 
@@ -41,38 +63,55 @@ Usage: virstream get [URI] [OPTION]...
 
 Prints one record of every domain, each as it arrives.
 
-Groups (none given: all that the hypervisor supports):
-  --state --cpu-total --balloon --vcpu --interface --block
-  --perf --iothread --memory --dirtyrate --vm
-
-Which domains (filters of one line add up, the lines narrow each other):
-  --list-active --list-inactive
-  --list-persistent --list-transient
-  --list-running --list-paused --list-shutoff --list-other
-  --domain NAME|UUID    only this domain; may be given several times
-
+${QUERY}
 How:
   --format FORMAT       table (default), virsh, ndjson or json
-  --deadline TIME       how long a domain may take: 500ms, 2s (default), 1m
-  --enforce             fail when a group asked for is not supported
-  --backing             count every image of a backing chain
-  --nowait              do not wait for a domain that another job holds
-  --raw                 as virsh has it; virsh's output is raw in any case
-  --token-file FILE     the token of a virstream server ($VIRSTREAM_TOKEN otherwise)
-  -h, --help
+${HOW}  -h, --help
 
 ${URIS}
 Exit code: 0 all well, 1 failed, 2 usage, 3 some domain failed, is partial, or is not there.
 `,
-  serve: `\
-Usage: virstream serve [URI] [OPTION]...
+  watch: `\
+Usage: virstream watch [URI] [OPTION]...
 
-Lets others read the domains of URI over WebSocket, until it is interrupted. Prints its URL. Ends when the hypervisor is
-not there at the start (start it after libvirtd); when it is lost later, it is connected to again by itself.
+Prints the records of every domain again and again, until it is interrupted. On a terminal the table is a screen as top's;
+in a pipe or file each sweep is a paragraph of lines that ends with a comment, "# sweep 3: ...".
+
+How often, and what:
+  --interval TIME       from the beginning of a sweep to that of the next: 500ms, 1s (default), 5m; sweeps never overlap
+  --count N             end after N sweeps of every host
+  --on-change           only records that changed, and each at least once per heartbeat
+  --heartbeat TIME      with --on-change; default 30s
+  --rates               what was used per second in the place of totals; on a screen the busiest first
+
+${QUERY}
+How:
+  --format FORMAT       table (default), virsh (each sweep at its end) or ndjson
+${HOW}  -h, --help
+
+ndjson has a line per event. Records are as get prints them (with "rates", if wanted); all other lines have a member
+"event", which is sync (the end of a sweep), gone, gap or status, and no "params":
+  virstream watch --format ndjson | jq 'select(.params)'
+The other formats tell what is no record in a line each on stderr. A reader that is too slow gets the newest state, and is
+told how many sweeps it missed.
+
+${URIS}
+Exit code: 0 all well, or interrupted without --count; 1 failed, 2 usage, 3 in some host's last sweep some domain failed,
+is partial, or is not there, or a host cannot be reached; 130 interrupted before --count was reached.
+`,
+  serve: `\
+Usage: virstream serve [URI]... [OPTION]...
+
+Lets others read the domains of URI over WebSocket, until it is interrupted; of several URIs together. Prints its URL.
+Ends when no hypervisor is there at the start (start it after libvirtd); one that is lost later, or is not there yet
+beside others, is connected to by and by.
 
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
   --token-file FILE     what clients must show ($VIRSTREAM_TOKEN otherwise); needed beyond loopback
+  --viewers FILE        who may see some domains only, and by which token: docs/serving.md
+  --source-token-file FILE  what virstream servers (ws://) among the URIs want to be shown
   --allow-anyone        beyond loopback without a token: everybody may read
+  --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; may be given several times
   -h, --help
 

@@ -1,8 +1,12 @@
+import { type Clock, STEADY_CLOCK } from "../drivers/clock.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import { checkCadence, type WatchOptions } from "../model/watch.ts";
+import { Sampling } from "../sampling/sampling.ts";
 import { StatsStream } from "./stats-stream.ts";
+import { WatchStream } from "./watch-stream.ts";
 
 /** What every call takes besides its query. */
 export interface CallOptions {
@@ -20,10 +24,14 @@ export type GroupQuery = Omit<StatsQuery, "domains">;
 export class Connection implements AsyncDisposable {
   /** The driver that serves it. */
   readonly driver: Driver;
+  /** What watches it, and how that goes: `sampling.snapshot()` has the figures. */
+  readonly sampling: Sampling;
   #closed = false;
 
-  constructor(driver: Driver) {
+  /** @param clock by which its watches keep their intervals; a steady one */
+  constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.driver = driver;
+    this.sampling = new Sampling(driver, clock);
   }
 
   get uri(): string {
@@ -47,6 +55,18 @@ export class Connection implements AsyncDisposable {
    */
   stats(query: StatsQuery = {}, options: CallOptions = {}): StatsStream {
     return new StatsStream(this.driver, this.#check(query), options.signal);
+  }
+
+  /**
+   * The same sweep over and over, once per interval, for as long as somebody listens: a stream of records, whose `events`
+   * also tell the end of each sweep, which domains left, what was skipped, and how the source is doing. A connection that
+   * is lost is made again, and the watch goes on.
+   *
+   * @throws VirstreamError at once for a query or an interval that is not valid; see checkQuery and checkCadence
+   */
+  watch(query: StatsQuery = {}, options: WatchOptions & CallOptions = {}): WatchStream {
+    const { signal, ...cadence } = options;
+    return new WatchStream(this.sampling, this.#check(query), checkCadence(cadence), signal);
   }
 
   /**
@@ -98,6 +118,7 @@ export class Connection implements AsyncDisposable {
   /** Ends every sweep and releases everything. Safe to call twice. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.sampling.close(this.#closedError());
     await this.driver.close();
   }
 
@@ -106,9 +127,11 @@ export class Connection implements AsyncDisposable {
   }
 
   #check(query: StatsQuery): Query {
-    if (this.#closed) {
-      throw new VirstreamError("connection-closed", `the connection to ${this.uri} was closed: connect() again`);
-    }
+    if (this.#closed) throw this.#closedError();
     return checkQuery(query, this.driver);
+  }
+
+  #closedError(): VirstreamError {
+    return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed: connect() again`);
   }
 }

@@ -1,6 +1,7 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, WatchEvent } from "../model/watch.ts";
 import type { Subprotocol } from "../wire/protocol.ts";
 
 /** What a driver is told about one sweep besides the query. */
@@ -35,6 +36,17 @@ export interface Driver {
    * (a VirstreamError) only when the sweep as a whole cannot go on.
    */
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
+
+  /**
+   * Watches by itself. Only for a driver whose source is a stream already, such as another virstream: all others are
+   * swept, once per interval, by the sampler. Events come in chunks, and their order is as DomainWatch promises it; ticks
+   * may be anything. What can be mended by waiting is a `status`, and not an error. It is pulled continuously.
+   */
+  watch?(
+    query: Query,
+    cadence: Cadence,
+    context: { readonly signal: AbortSignal },
+  ): AsyncIterable<readonly WatchEvent[]>;
 
   /** Releases everything; sweeps under way end with `connection-closed`. Safe to call twice. */
   close(): Promise<void>;

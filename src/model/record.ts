@@ -151,8 +151,11 @@ export class SweepTally {
     for (const record of records) this.#counts[record.status]++;
   }
 
+  /** @param tookMs is rounded to the µs */
   summary(tookMs: number): SweepSummary {
     const { ok, partial, failed, gone } = this.#counts;
-    return { domains: ok + partial + failed + gone, ok, partial, failed, gone, startedAt: this.startedAt, tookMs };
+    const domains = ok + partial + failed + gone;
+    const rounded = Math.round(tookMs * 1000) / 1000;
+    return { domains, ok, partial, failed, gone, startedAt: this.startedAt, tookMs: rounded };
   }
 }

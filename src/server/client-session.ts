@@ -1,63 +1,84 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { RawData, WebSocket } from "ws";
-import type { Driver } from "../drivers/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { MessageEncoder, type Welcome } from "../wire/message-encoder.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
+import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
-import { Outbound } from "./outbound.ts";
+import { Outbound, type TrafficMetrics } from "./outbound.ts";
 import { SweepSender } from "./sweep-sender.ts";
+import type { View, Views } from "./viewer.ts";
+import { WatchSender } from "./watch-sender.ts";
 
 /** A close frame's reason may have at most so many bytes (RFC 6455, 5.5). */
 const MAX_CLOSE_REASON = 123;
 /** How many pings may go unanswered. */
-const MISSED_PONGS = 2;
+const MISSED_PONGS = 6;
+/** The client closed without giving a code, which is a goodbye, too (RFC 6455, 7.1.5). */
+const NO_CODE = 1005;
+/** The client said goodbye (1000), or its page was left (1001): it does not come back for what it watched. */
+const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
 /** What all sessions of a server share. */
 export interface SessionContext {
-  readonly driver: Driver;
-  readonly welcome: Welcome;
+  /** Who may see what. */
+  readonly views: Views;
+  readonly traffic: TrafficMetrics;
+  readonly welcome: Omit<Welcome, "epoch">;
   readonly limits: ServerLimits;
-  /** The token that a client must show; undefined: none. */
-  readonly token: string | undefined;
 }
 
-/** One client's WebSocket: its hello, its sweeps, its end. */
+/** What an id of a client's stands for: a sweep, or a watch. */
+interface Sender {
+  grant(bytes: number): void;
+  stop(error?: VirstreamError): void;
+  cut(): void;
+}
+
+/** One client's WebSocket: its hello, its sweeps and watches, its end. */
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
-  readonly #encoder: MessageEncoder;
+  /** Set by the hello, as what the client may see. */
+  #encoder!: MessageEncoder;
   readonly #outbound: Outbound;
-  readonly #sweeps = new Map<number, SweepSender>();
+  readonly #subprotocol: Subprotocol;
+  readonly #senders = new Map<number, Sender>();
+  readonly #watched = new Set<Channel>();
   readonly #helloTimer: NodeJS.Timeout;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
   #greeted = false;
-  /** Whether the token was shown with the upgrade request. */
-  readonly #authorized: boolean;
+  /** What the client may see; undefined until it has shown that. */
+  #view: View | undefined;
   #unanswered = 0;
 
-  constructor(socket: WebSocket, subprotocol: Subprotocol, authorized: boolean, context: SessionContext) {
+  /** @param view what the token that was shown with the upgrade request opens; undefined when none was shown */
+  constructor(socket: WebSocket, subprotocol: Subprotocol, view: View | undefined, context: SessionContext) {
     this.#socket = socket;
     this.#context = context;
-    this.#authorized = authorized;
-    this.#encoder = new MessageEncoder(subprotocol);
-    this.#outbound = new Outbound(socket, context.limits.bufferedBytes);
+    this.#view = view;
+    this.#subprotocol = subprotocol;
+    this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
       this.#unanswered = 0;
     });
     // What ws finds wrong with a frame it answers with a close of its own; there is nothing to add.
     socket.on("error", () => {});
-    socket.on("close", () => this.#ended());
+    socket.on("close", (code) => this.#ended(code));
     this.#helloTimer = setTimeout(() => this.close("hello-timeout", "no hello in time"), context.limits.helloTimeoutMs);
     this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
   }
 
   /** How many sweeps are under way. */
   get sweeps(): number {
-    return this.#sweeps.size;
+    return this.#senders.size - this.#watched.size;
+  }
+
+  /** How many watches. */
+  get watches(): number {
+    return this.#watched.size;
   }
 
   /** Resolves when no sweep of this client's is left at work. */
@@ -76,13 +97,18 @@ export class ClientSession {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#outbound.flooded) {
+      // A close would wait behind all that is not read.
+      this.terminate();
+      return;
+    }
     try {
       if (isBinary) throw new VirstreamError("protocol-error", "malformed message: clients speak JSON text");
       const bytes = data as Buffer;
       if (!this.#greeted && bytes.length > LIMITS.hello) {
         throw new VirstreamError("protocol-error", "malformed message: the first message is too long for a hello");
       }
-      this.#handle(parseClientMessage(bytes.toString()));
+      this.#handle(parseClientMessage(bytes.toString(), this.#context.limits.minIntervalMs));
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       this.close(error.code === "protocol-error" ? "bad-message" : "server-error", error.message);
@@ -100,56 +126,103 @@ export class ClientSession {
       case "get":
         this.#get(message);
         break;
+      case "watch":
+        this.#watch(message);
+        break;
       case "refused":
         if (this.#isFree(message.id)) this.#refuse(message.id, message.error);
         break;
       // What comes for a sweep that has ended was sent before its sender could know.
       case "credit":
-        this.#sweeps.get(message.id)?.grant(message.bytes);
+        this.#senders.get(message.id)?.grant(message.bytes);
         break;
       case "cancel":
-        this.#sweeps.get(message.id)?.stop();
+        this.#senders.get(message.id)?.stop();
         break;
     }
   }
 
   #greet(token: string | undefined): void {
     if (this.#greeted) throw new VirstreamError("protocol-error", "malformed message: a second hello");
-    if (this.#context.token !== undefined && !this.#authorized && !sameToken(token ?? "", this.#context.token)) {
+    const view = this.#view ?? this.#context.views.admit(token);
+    if (view === undefined) {
       this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is not the right one");
       return;
     }
     clearTimeout(this.#helloTimer);
     this.#greeted = true;
-    this.#outbound.send(this.#encoder.welcome(this.#context.welcome));
+    this.#view = view;
+    this.#encoder = new MessageEncoder(this.#subprotocol, view.hosts);
+    this.#outbound.send(this.#encoder.welcome({ ...this.#context.welcome, epoch: view.epoch }));
   }
 
   #get(message: Extract<ClientMessage, { type: "get" }>): void {
     const { id, query, credit } = message;
-    if (!this.#isFree(id)) return;
-    const { driver, limits } = this.#context;
-    if (this.#sweeps.size >= limits.sweepsPerClient) {
-      const most = limits.sweepsPerClient;
-      this.#refuse(id, new VirstreamError("limit-exceeded", `at most ${most} sweeps at once on one connection`));
-      return;
-    }
-    const sweep = new SweepSender(id, query, credit, driver, this.#encoder, this.#outbound, limits);
-    this.#sweeps.set(id, sweep);
+    if (!this.#hasRoom(id)) return;
+    const { limits } = this.#context;
+    const { driver, sampling } = this.#view!;
+    const sweep = new SweepSender(id, query, credit, driver, sampling.metrics, this.#encoder, this.#outbound, limits);
+    this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
-      this.#sweeps.delete(id);
+      this.#senders.delete(id);
       this.#running.delete(run);
     });
     this.#running.add(run);
   }
 
-  /** Whether no sweep has this id; one that has ends the connection, since what is said of an id must be of one sweep. */
-  #isFree(id: number): boolean {
-    if (!this.#sweeps.has(id)) return true;
-    this.close("duplicate-id", `sweep ${id} is still under way`);
+  #watch(message: Extract<ClientMessage, { type: "watch" }>): void {
+    const { id, query, cadence, credit, since } = message;
+    if (!this.#hasRoom(id)) return;
+    const { limits } = this.#context;
+    const { sampling, channels, epoch } = this.#view!;
+    const known = since?.epoch === epoch ? since : undefined;
+    const taken = (channel: Channel): boolean => this.#watched.has(channel);
+    let channel: Channel;
+    try {
+      channel = channels.open(sampling, query, cadence, this.#subprotocol, taken, known?.channel);
+    } catch (thrown) {
+      this.#refuse(id, VirstreamError.from(thrown));
+      return;
+    }
+    const watch = new WatchSender({
+      id,
+      credit,
+      channel,
+      sampling,
+      encoder: this.#encoder,
+      outbound: this.#outbound,
+      progressTimeoutMs: limits.progressTimeoutMs,
+      since: known?.channel === channel.number ? known.sequence : undefined,
+      done: () => {
+        this.#senders.delete(id);
+        this.#watched.delete(channel);
+      },
+    });
+    this.#watched.add(channel);
+    this.#senders.set(id, watch);
+    watch.start();
+  }
+
+  /** Whether a sweep or watch of this id may begin; if not, says so to the client. */
+  #hasRoom(id: number): boolean {
+    if (!this.#isFree(id)) return false;
+    const most = this.#context.limits.sweepsPerClient;
+    if (this.#senders.size < most) return true;
+    this.#refuse(
+      id,
+      new VirstreamError("limit-exceeded", `at most ${most} sweeps and watches at once on one connection`),
+    );
     return false;
   }
 
-  /** Ends a sweep before it began. */
+  /** Whether neither a sweep nor a watch has this id; one that has ends the connection, since what is said of an id must be of one sweep. */
+  #isFree(id: number): boolean {
+    if (!this.#senders.has(id)) return true;
+    this.close("duplicate-id", `sweep or watch ${id} is still under way`);
+    return false;
+  }
+
+  /** Ends a sweep or a watch before it began. */
   #refuse(id: number, error: VirstreamError): void {
     const nothing = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: Date.now(), tookMs: 0 };
     this.#outbound.send(this.#encoder.end(id, nothing, error));
@@ -166,17 +239,14 @@ export class ClientSession {
     if (this.#greeted) this.#outbound.send(this.#encoder.beat(Date.now()));
   }
 
-  #ended(): void {
+  #ended(code: number): void {
     clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
-    for (const sweep of this.#sweeps.values()) sweep.stop();
+    for (const sender of [...this.#senders.values()]) {
+      if (GOODBYES.includes(code)) sender.stop();
+      else sender.cut();
+    }
   }
-}
-
-/** Compares in a time that tells nothing about the token. */
-export function sameToken(shown: string, expected: string): boolean {
-  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(shown), digest(expected));
 }
 
 /** A reason cut to what a close frame holds, at the end of a character. */

@@ -2,3 +2,5 @@
 
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT, type ServeOptions, serve, VirstreamServer } from "./server.ts";
+export type { ServerFigures, ServerHealth } from "./server-metrics.ts";
+export type { Viewer } from "./viewer.ts";

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -7,9 +6,11 @@ import type { Connection } from "../client/connection.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkMembers } from "../model/members.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
-import { ClientSession, type SessionContext, sameToken } from "./client-session.ts";
-import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
+import { ClientSession, type SessionContext } from "./client-session.ts";
+import { checkLimits, type ServerLimits } from "./limits.ts";
+import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { VERSION } from "./version.ts";
+import { type Viewer, Views } from "./viewer.ts";
 
 /** Where a server listens unless it is told otherwise: on this machine only. */
 export const DEFAULT_LISTEN_HOST = "127.0.0.1";
@@ -19,7 +20,7 @@ export const DEFAULT_PORT = 16_580;
 /** How long clients may take to answer our close when the server closes, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-const SERVE_MEMBERS = ["host", "port", "token", "allowAnyone", "origins", "limits"];
+const SERVE_MEMBERS = ["host", "port", "token", "viewers", "allowAnyone", "origins", "limits"];
 
 /** How to serve. */
 export interface ServeOptions {
@@ -27,8 +28,13 @@ export interface ServeOptions {
   readonly host?: string;
   /** Port; 0 picks a free one. Default 16580. */
   readonly port?: number;
-  /** What clients must show: `Authorization: Bearer …` with the upgrade, or `token` in the hello. */
+  /** What clients must show to see everything: `Authorization: Bearer …` with the upgrade, or `token` in the hello. */
   readonly token?: string;
+  /**
+   * Who may see some domains only, each by a token of its own. With viewers a token is needed in any case: without `token`,
+   * nobody sees everything.
+   */
+  readonly viewers?: readonly Viewer[];
   /** Serve beyond loopback without a token: everybody who reaches the port may read every domain's statistics. */
   readonly allowAnyone?: boolean;
   /**
@@ -46,22 +52,24 @@ export class VirstreamServer implements AsyncDisposable {
   readonly #webSockets: WebSocketServer;
   readonly #sessions = new Set<ClientSession>();
   readonly #context: SessionContext;
+  readonly #startedAt = performance.now();
+  readonly #delay = new EventLoopDelay();
+  #accepted = 0;
   readonly #origins: ReadonlySet<string>;
   #closing: Promise<void> | undefined;
 
-  private constructor(connection: Connection, options: ServeOptions) {
-    const limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
+  private constructor(connection: Connection, views: Views, options: ServeOptions, limits: ServerLimits) {
     this.#context = {
-      driver: connection.driver,
+      views,
+      traffic: { messages: 0, bytes: 0 },
       welcome: {
-        epoch: randomUUID(),
         server: `virstream/${VERSION}`,
         host: connection.host,
         hypervisor: connection.hypervisor,
         beatMs: limits.beatMs,
+        minIntervalMs: limits.minIntervalMs,
       },
       limits,
-      token: options.token,
     };
     this.#origins = new Set(options.origins);
     this.#webSockets = new WebSocketServer({
@@ -77,27 +85,29 @@ export class VirstreamServer implements AsyncDisposable {
   /**
    * Begins to listen.
    *
-   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token; `connection-refused` when
-   *   the address cannot be had
+   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for tokens, viewers
+   *   or limits that are not valid; `connection-refused` when the address cannot be had
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
     checkMembers(options, SERVE_MEMBERS, "serve's options");
-    checkMembers(options.limits ?? {}, Object.keys(DEFAULT_SERVER_LIMITS), "limits");
+    const limits = checkLimits(options.limits);
     const host = options.host ?? DEFAULT_LISTEN_HOST;
     const port = options.port ?? DEFAULT_PORT;
     if (!Number.isInteger(port) || port < 0 || port > 65_535) {
       throw new VirstreamError("invalid-argument", `port must be a whole number from 0 to 65535, not ${String(port)}`);
     }
-    if (!isLoopback(host) && options.token === undefined && options.allowAnyone !== true) {
+    const guarded = options.token !== undefined || options.viewers !== undefined;
+    if (!isLoopback(host) && !guarded && options.allowAnyone !== true) {
       throw new VirstreamError(
         "invalid-argument",
         `listening on ${host} would show every domain to everybody who reaches it: give a token (--token-file), or say that anyone may (--allow-anyone)`,
       );
     }
-    if (options.token === "") throw new VirstreamError("invalid-argument", "the token is empty");
-    const server = new VirstreamServer(connection, options);
+    const views = new Views(connection, options.token, options.viewers);
+    const server = new VirstreamServer(connection, views, options, limits);
     await new Promise<void>((resolve, reject) => {
       server.#http.once("error", (cause: NodeJS.ErrnoException) => {
+        server.#delay.close();
         const hint =
           cause.code === "EADDRINUSE" ? ": another program has that port; choose another, or 0 for a free one" : "";
         reject(
@@ -130,6 +140,49 @@ export class VirstreamServer implements AsyncDisposable {
     return sweeps;
   }
 
+  /** How many watches there are, over all clients. */
+  get watches(): number {
+    let watches = 0;
+    for (const session of this.#sessions) watches += session.watches;
+    return watches;
+  }
+
+  /** Whether the server and what it watches are well; also at `/healthz`, without a token, and so without names. */
+  health(): ServerHealth {
+    const absent = Math.max(...[...this.#context.views].map(({ sampling }) => sampling.absent));
+    return {
+      status: absent === 0 ? "ok" : "degraded",
+      clients: this.clients,
+      watches: this.watches,
+      sourcesAbsent: absent,
+    };
+  }
+
+  /** How the server is doing; also at `/stats.json`. */
+  stats(): ServerFigures {
+    const { welcome, views, traffic } = this.#context;
+    const { epoch, sampling } = views.whole;
+    const { rss, heapUsed } = process.memoryUsage();
+    return {
+      server: welcome.server,
+      host: welcome.host,
+      hypervisor: welcome.hypervisor,
+      epoch,
+      uptimeSeconds: (performance.now() - this.#startedAt) / 1000,
+      clients: this.clients,
+      clientsAccepted: this.#accepted,
+      sweepsServed: this.sweeps,
+      watches: this.watches,
+      channels: [...views].reduce((sum, { channels }) => sum + channels.size, 0),
+      sampling: sampling.snapshot(),
+      viewers: views.narrow.map((view) => ({ name: view.viewer!, sampling: view.sampling.snapshot() })),
+      messagesSent: traffic.messages,
+      bytesSent: traffic.bytes,
+      eventLoopDelayMs: this.#delay.figures,
+      memoryBytes: { rss, heapUsed },
+    };
+  }
+
   /** Ends sweeps and connections with `server-shutdown`, and frees the port. Safe to call twice. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -152,6 +205,8 @@ export class VirstreamServer implements AsyncDisposable {
     await closed;
     clearTimeout(timer);
     await Promise.all(sessions.map((session) => session.idle()));
+    this.#context.views.close();
+    this.#delay.close();
     this.#webSockets.close();
   }
 
@@ -162,8 +217,13 @@ export class VirstreamServer implements AsyncDisposable {
     };
     const path = request.url?.split("?")[0];
     if (request.method !== "GET" && request.method !== "HEAD") respond(405, "text/plain", "only GET and HEAD\n");
-    else if (path === "/healthz") respond(200, "application/json", `${JSON.stringify({ status: "ok" })}\n`);
-    else if (path === "/") {
+    else if (path === "/healthz") respond(200, "application/json", `${JSON.stringify(this.health())}\n`);
+    else if (path === "/stats.json") {
+      const { views } = this.#context;
+      if (views.admit(bearerToken(request)) === views.whole) {
+        respond(200, "application/json", `${JSON.stringify(this.stats())}\n`);
+      } else respond(401, "text/plain", "the token that opens everything is needed: Authorization: Bearer TOKEN\n");
+    } else if (path === "/") {
       respond(
         426,
         "text/plain",
@@ -186,9 +246,9 @@ export class VirstreamServer implements AsyncDisposable {
       refuse("403 Forbidden", `pages of ${origin.slice(0, 200)} may not connect: allow that origin on the server`);
       return;
     }
-    const { token } = this.#context;
-    const shown = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
-    if (token !== undefined && shown !== undefined && !sameToken(shown, token)) {
+    const shown = bearerToken(request);
+    const view = shown === undefined ? undefined : this.#context.views.admit(shown);
+    if (shown !== undefined && view === undefined) {
       refuse("401 Unauthorized", "the token is not the right one");
       return;
     }
@@ -202,10 +262,11 @@ export class VirstreamServer implements AsyncDisposable {
       const session = new ClientSession(
         webSocket,
         isSubprotocol(subprotocol) ? subprotocol : SUBPROTOCOLS[1],
-        shown !== undefined,
+        view,
         this.#context,
       );
       this.#sessions.add(session);
+      this.#accepted++;
       webSocket.on("close", () => this.#sessions.delete(session));
       if (!isSubprotocol(subprotocol)) {
         session.close("wrong-subprotocol", `offer one of the subprotocols ${SUBPROTOCOLS.join(", ")}`);
@@ -234,6 +295,11 @@ export class VirstreamServer implements AsyncDisposable {
  */
 export function serve(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
   return VirstreamServer.listen(connection, options);
+}
+
+/** The token that a request shows, if it does. */
+function bearerToken(request: IncomingMessage): string | undefined {
+  return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
 }
 
 function isSubprotocol(name: string): name is Subprotocol {

@@ -3,6 +3,7 @@ import type { Driver } from "../drivers/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import { SweepTally } from "../model/record.ts";
+import type { SweepMetrics } from "../sampling/metrics.ts";
 import { Coalescer } from "../wire/coalescer.ts";
 import { CreditAccount } from "../wire/credit.ts";
 import type { MessageEncoder, WireMessage } from "../wire/message-encoder.ts";
@@ -19,6 +20,7 @@ export class SweepSender {
   readonly #id: number;
   readonly #query: Query;
   readonly #driver: Driver;
+  readonly #metrics: SweepMetrics;
   readonly #encoder: MessageEncoder;
   readonly #outbound: Outbound;
   readonly #limits: ServerLimits;
@@ -38,6 +40,7 @@ export class SweepSender {
     query: Query,
     credit: number,
     driver: Driver,
+    metrics: SweepMetrics,
     encoder: MessageEncoder,
     outbound: Outbound,
     limits: ServerLimits,
@@ -45,6 +48,7 @@ export class SweepSender {
     this.#id = id;
     this.#query = query;
     this.#driver = driver;
+    this.#metrics = metrics;
     this.#encoder = encoder;
     this.#outbound = outbound;
     this.#limits = limits;
@@ -66,16 +70,23 @@ export class SweepSender {
     this.#wakeOpen?.();
   }
 
+  /** The connection is lost. */
+  cut(): void {
+    this.stop();
+  }
+
   /** Runs the sweep to its END. Never rejects. */
   async run(): Promise<void> {
     const began = performance.now();
     const { signal } = this.#abort;
+    const done = this.#metrics.began();
     const unlisten = this.#outbound.onWritable(() => this.#opened());
     try {
       const expect = (domains: number): void => this.#expect(domains);
       for await (const records of this.#driver.sweep(this.#query, { signal, expect })) {
         if (signal.aborted) break;
         this.#tally.add(records);
+        this.#metrics.records(records);
         for (const record of records) {
           if (!this.#frame.fits(record)) await this.#flushFull();
           this.#frame.add(record);
@@ -86,6 +97,7 @@ export class SweepSender {
     } catch (error) {
       if (!signal.aborted) this.#error = VirstreamError.from(error);
     }
+    done(signal.aborted ? "stopped" : this.#error === undefined ? "whole" : "failed");
     // What was produced is delivered before the end, also before an error's; only a cancel forgets it.
     if (!signal.aborted && this.#frame.rows > 0) await this.#flushFull();
     unlisten();

@@ -1,9 +1,10 @@
 import { VirstreamError } from "../model/error.ts";
 import { integerCell, type ParamCell, ParamType } from "../model/params.ts";
 import { parseUuid } from "../model/uuid.ts";
-import { malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
+import { type ChangesHead, malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
+import { CHANGES_HEAD } from "./protocol.ts";
 import { goOn, type RowBefore, repeated } from "./repetition.ts";
-import { typedCell } from "./typed-cell.ts";
+import { changedCell, typedCell } from "./typed-cell.ts";
 
 /**
  * The twin encoding: the same arrays as JSON text, so that any WebSocket tool can read along. What JSON's numbers cannot
@@ -55,6 +56,27 @@ export class JsonWriter implements WireWriter<string> {
     }
     // One call of the platform's for all of them: it is many times as fast as one for each.
     if (values.length > 0) this.#item(JSON.stringify(values).slice(1, -1), values.length);
+  }
+
+  changes(head: ChangesHead, types: Uint8Array, cells: readonly ParamCell[], before: readonly ParamCell[]): boolean {
+    const row: unknown[] = [head.number, head.index, head.sampledAt, head.took, ""];
+    const mask = new Uint8Array((cells.length + 7) >> 3);
+    for (let i = 0; i < cells.length; i++) {
+      const cell = cells[i]!;
+      const last = before[i]!;
+      if (cell === last || (Number.isNaN(cell) && Number.isNaN(last))) continue;
+      mask[i >> 3]! |= 1 << (i & 7);
+      if (types[i]! > ParamType.ullong) {
+        row.push(typeof cell === "number" && !Number.isFinite(cell) ? `${cell}` : cell);
+      } else {
+        const difference = typeof cell === "number" && typeof last === "number" ? cell - last : Number.NaN;
+        row.push(Number.isSafeInteger(difference) ? difference : [typeof cell === "bigint" ? `${cell}` : cell]);
+      }
+    }
+    if (row.length === CHANGES_HEAD + 1) row.pop();
+    else row[CHANGES_HEAD] = hexOf(mask);
+    this.#item(JSON.stringify(row));
+    return true;
   }
 
   value(value: WireValue | undefined): void {
@@ -145,6 +167,33 @@ export class JsonReader implements WireReader {
     return items.length;
   }
 
+  changes(types: Uint8Array, before: readonly ParamCell[], items: number): ParamCell[] {
+    const mask = this.#next();
+    if (typeof mask !== "string" || mask.length !== ((types.length + 7) >> 3) * 2 || !HEX.test(mask)) {
+      throw malformed("the mask of a row of changes does not fit its schema");
+    }
+    const cells = before.slice();
+    let left = items;
+    for (let at = 0; at < mask.length; at += 2) {
+      for (let bits = Number.parseInt(mask.slice(at, at + 2), 16); bits !== 0; bits &= bits - 1) {
+        const i = at * 4 + 31 - Math.clz32(bits & -bits);
+        const type = types[i];
+        if (--left < 0 || type === undefined) throw malformed("a mask does not fit its row");
+        const item = this.#next();
+        // Text within an array may stand for an integer; text that is no array never does, as differences are small.
+        const value = Array.isArray(item) ? item.map((it) => numberOf(it, type)) : item;
+        cells[i] = changedCell(before[i]!, type === ParamType.double ? numberOf(value, type) : value, type);
+      }
+    }
+    if (left !== 0) throw malformed("a mask does not fit its row");
+    return cells;
+  }
+
+  uuidIsNext(): boolean {
+    const { items, at } = this.#stack.at(-1)!;
+    return typeof items[at] === "string";
+  }
+
   uuid(): string {
     const text = this.#next();
     const uuid = typeof text === "string" ? parseUuid(text) : undefined;
@@ -193,6 +242,14 @@ export class JsonReader implements WireReader {
     if (top.at >= top.items.length) throw malformed("it ends where another value belongs");
     return top.items[top.at++];
   }
+}
+
+const HEX = /^[0-9a-f]*$/;
+
+function hexOf(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += (byte < 16 ? "0" : "") + byte.toString(16);
+  return text;
 }
 
 /** What stands as text because JSON has no number for it, as that number; everything else as it is. */

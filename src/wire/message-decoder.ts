@@ -1,24 +1,20 @@
 import type { VirstreamError } from "../model/error.ts";
-import { groupNames } from "../model/group.ts";
 import { type ParamCell, ParamType, Schema, TypedParams } from "../model/params.ts";
-import {
-  Domain,
-  DomainStatsRecord,
-  RECORD_REASONS,
-  RECORD_STATUSES,
-  type RecordReason,
-  type RecordStatus,
-  type SweepSummary,
-} from "../model/record.ts";
-import { malformed, type WireReader, type WireValue } from "./encoding.ts";
+import { Domain, DomainStatsRecord, type SweepSummary } from "../model/record.ts";
+import { MIN_INTERVAL_MS, type WatchEvent } from "../model/watch.ts";
+import type { ChannelState, Told } from "./channel-state.ts";
+import { atLeast, malformed, mapOf, unsigned, type WireMessage, type WireReader, type WireValue } from "./encoding.ts";
 import { errorFromWire } from "./error-map.ts";
 import { JsonReader } from "./json.ts";
-import type { Welcome, WireMessage } from "./message-encoder.ts";
+import type { Welcome } from "./message-encoder.ts";
 import { MsgpackReader } from "./msgpack-reader.ts";
 import { PieceJoiner } from "./pieces.ts";
 import { FIRST_IGNORABLE_TYPE, LIMITS, MessageType, ROW_HEAD } from "./protocol.ts";
+import { statusFromWire } from "./row-status.ts";
 import { SchemaWindow } from "./schema-window.ts";
+import { summaryFromWire } from "./summary-map.ts";
 import { sizeOf } from "./text.ts";
+import { type AdoptedWatch, WatchTable } from "./watch-table.ts";
 
 /** What a message from the server means to its receiver. */
 export type ServerMessage =
@@ -32,6 +28,8 @@ export type ServerMessage =
       readonly summary: SweepSummary | undefined;
       readonly error: VirstreamError | undefined;
     }
+  /** What a message of a watch, or of its channel, came to. `bytes` is what it takes of the credit: mostly 0. */
+  | { readonly type: "events"; readonly id: number; readonly events: WatchEvent[]; readonly bytes: number }
   /** Understood, and nothing for the receiver to do. */
   | { readonly type: "none" };
 
@@ -41,6 +39,17 @@ const NONE: ServerMessage = { type: "none" };
 /** A client asks for far fewer at once: a server that begins more, and ends none, is up to something. */
 const MAX_SWEEPS = 65_536;
 const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
+/** How many items the messages of watches and channels have at least. */
+const WATCH_ITEMS: ReadonlyMap<number, number> = new Map([
+  [MessageType.position, 6],
+  [MessageType.state, 5],
+  [MessageType.current, 9],
+  [MessageType.changes, 5],
+  [MessageType.gone, 4],
+  [MessageType.sync, 8],
+  [MessageType.status, 6],
+  [MessageType.gap, 6],
+]);
 
 /**
  * Reads the messages of one connection. It keeps what the server told (schemas, hosts, the times that sweeps count
@@ -55,10 +64,22 @@ export class MessageDecoder {
   readonly #hosts: string[] = [];
   readonly #startedAt = new Map<number, number>();
   readonly #joiner = new PieceJoiner();
+  readonly #watches = new WatchTable();
+  readonly #told: Told = { schema: (number) => this.#schemaOf(number), host: (number) => this.#hostOf(number) };
 
   /** @param owner the driver that the domains belong to */
   constructor(owner: object) {
     this.#owner = owner;
+  }
+
+  /** Lets a state have the messages of a watch, from before the watch is sent until its END. */
+  adopt(id: number, state: ChannelState): void {
+    this.#watches.adopt(id, state);
+  }
+
+  /** The client has cancelled a watch: what still comes of it, until its END, means nothing. */
+  release(id: number): void {
+    this.#watches.release(id);
   }
 
   /** @throws VirstreamError `protocol-error` */
@@ -98,6 +119,7 @@ export class MessageDecoder {
         atLeast(size, 4);
         const id = unsigned(reader, LIMITS.id);
         this.#startedAt.delete(id);
+        this.#watches.end(id);
         const summary = summaryFromWire(reader.value(LIMITS.depth));
         return { type: "end", id, summary, error: errorFromWire(reader.value(LIMITS.depth)) };
       }
@@ -119,10 +141,71 @@ export class MessageDecoder {
         return { type: "welcome", welcome: welcomeFromWire(reader.value(LIMITS.depth)) };
       case MessageType.beat:
         return NONE;
+      case MessageType.position: {
+        atLeast(size, 6);
+        const id = unsigned(reader, LIMITS.id);
+        const watch = this.#watches.place(id, unsigned(reader, LIMITS.id));
+        return this.#events(type, watch, reader, 0);
+      }
+      case MessageType.state:
+      case MessageType.current:
+        atLeast(size, WATCH_ITEMS.get(type)!);
+        return this.#events(type, this.#watches.ofId(unsigned(reader, LIMITS.id)), reader, bytes);
+      case MessageType.changes:
+      case MessageType.gone:
+      case MessageType.sync:
+      case MessageType.status:
+      case MessageType.gap:
+        atLeast(size, WATCH_ITEMS.get(type)!);
+        return this.#events(type, this.#watches.ofChannel(unsigned(reader, LIMITS.id)), reader, bytes);
       default:
         if (type >= FIRST_IGNORABLE_TYPE) return NONE;
         throw malformed(`there is no message of type ${type}`);
     }
+  }
+
+  #events(type: number, watch: AdoptedWatch, reader: WireReader, bytes: number): ServerMessage {
+    if (watch.released) return NONE;
+    const { id, state } = watch;
+    const events: WatchEvent[] = [];
+    switch (type) {
+      case MessageType.position:
+        state.position(watch.channel!, reader, events);
+        break;
+      case MessageType.state:
+        state.state(reader, this.#told, events);
+        return { type: "events", id, events, bytes };
+      case MessageType.current:
+        state.current(reader, events);
+        break;
+      case MessageType.changes:
+        state.changes(reader, this.#told, events);
+        return { type: "events", id, events, bytes };
+      case MessageType.gone:
+        state.gone(reader, events);
+        break;
+      case MessageType.sync:
+        state.sync(reader, events);
+        break;
+      case MessageType.status:
+        state.status(reader, events);
+        break;
+      default:
+        state.gap(reader, events);
+    }
+    return { type: "events", id, events, bytes: 0 };
+  }
+
+  #schemaOf(number: number): Schema {
+    const schema = number === 0 ? EMPTY_SCHEMA : this.#window.get(number);
+    if (schema === undefined) throw malformed(`schema ${number} was not told`);
+    return schema;
+  }
+
+  #hostOf(number: number): string {
+    const host = this.#hosts[number];
+    if (host === undefined) throw malformed("a row's host was not told");
+    return host;
   }
 
   #schema(reader: WireReader): ServerMessage {
@@ -159,12 +242,10 @@ export class MessageDecoder {
       const uuid = reader.uuid();
       const name = reader.text();
       const domainId = reader.integer();
-      const host = this.#hosts[unsigned(reader, LIMITS.hosts - 1)];
-      if (host === undefined) throw malformed("a row's host was not told");
+      const host = this.#hostOf(unsigned(reader, LIMITS.hosts - 1));
       const index = nextIndex + reader.integer();
       const schemaNumber = unsigned(reader, LIMITS.id);
-      const schema = schemaNumber === 0 ? EMPTY_SCHEMA : this.#window.get(schemaNumber);
-      if (schema === undefined) throw malformed(`schema ${schemaNumber} was not told`);
+      const schema = this.#schemaOf(schemaNumber);
       if (size !== ROW_HEAD + schema.keys.length) {
         throw malformed(`a row of ${size} items refers to a schema of ${schema.keys.length} keys`);
       }
@@ -192,32 +273,6 @@ export class MessageDecoder {
   }
 }
 
-interface RowStatus {
-  readonly status: RecordStatus;
-  readonly reason?: RecordReason | undefined;
-  readonly missing?: ReturnType<typeof groupNames> | undefined;
-  readonly error?: VirstreamError | undefined;
-}
-
-const OK: RowStatus = { status: "ok" };
-
-function statusFromWire(value: WireValue): RowStatus {
-  if (value === 0) return OK;
-  if (!Array.isArray(value) || value.length < 4) throw malformed("a row's status is none");
-  const [number, reason, missing, error] = value as readonly WireValue[];
-  const status = typeof number === "number" ? RECORD_STATUSES[number] : undefined;
-  if (status === undefined) throw malformed("a row's status is none");
-  if (typeof reason !== "number") throw malformed("a row's reason is no number");
-  if (typeof missing !== "number" || missing >>> 0 !== missing)
-    throw malformed("a row's missing groups are no bit mask");
-  return {
-    status,
-    reason: reason === 0 ? undefined : (RECORD_REASONS[reason - 1] ?? "error"),
-    missing: groupNames(missing),
-    error: errorFromWire(error!),
-  };
-}
-
 function welcomeFromWire(value: WireValue): Welcome {
   const map = mapOf(value);
   const member = (name: string): string => {
@@ -225,7 +280,8 @@ function welcomeFromWire(value: WireValue): Welcome {
     if (typeof text !== "string") throw malformed(`a WELCOME has no ${name}`);
     return text;
   };
-  const { beatMs } = map;
+  const { beatMs, minIntervalMs = MIN_INTERVAL_MS } = map;
+  if (typeof minIntervalMs !== "number") throw malformed("a WELCOME's minIntervalMs is no number");
   if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a WELCOME has no beatMs");
   return {
     epoch: member("epoch"),
@@ -233,42 +289,6 @@ function welcomeFromWire(value: WireValue): Welcome {
     host: member("host"),
     hypervisor: member("hypervisor"),
     beatMs,
+    minIntervalMs,
   };
-}
-
-function summaryFromWire(value: WireValue): SweepSummary | undefined {
-  if (value === null) return undefined;
-  const map = mapOf(value);
-  const member = (name: string): number => {
-    const number = map[name];
-    if (typeof number !== "number") throw malformed(`a summary has no ${name}`);
-    return number;
-  };
-  return {
-    domains: member("domains"),
-    ok: member("ok"),
-    partial: member("partial"),
-    failed: member("failed"),
-    gone: member("gone"),
-    startedAt: member("startedAt"),
-    tookMs: member("tookMs"),
-  };
-}
-
-function mapOf(value: WireValue): { readonly [key: string]: WireValue } {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array) {
-    throw malformed("something else stands where a map belongs");
-  }
-  return value as { readonly [key: string]: WireValue };
-}
-
-function unsigned(reader: WireReader, most: number): number {
-  const value = reader.integer();
-  if (value >= 0 && value <= most) return value;
-  throw malformed(`${value} stands where a whole number from 0 to ${most} belongs`);
-}
-
-/** Refuses a message with too few items; items beyond those that are known are left unread. */
-function atLeast(size: number, items: number): void {
-  if (size < items) throw malformed(`it has ${size} items and needs ${items}`);
 }

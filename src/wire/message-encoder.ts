@@ -1,18 +1,23 @@
-import { VirstreamError } from "../model/error.ts";
+import type { VirstreamError } from "../model/error.ts";
 import type { Schema } from "../model/params.ts";
 import type { SweepSummary } from "../model/record.ts";
-import type { WireValue, WireWriter } from "./encoding.ts";
+import type { StatusEvent } from "../model/watch.ts";
+import { ChangesFrame } from "./changes-frame.ts";
+import type { ChannelMessage } from "./channel-encoder.ts";
+import type { WireMessage } from "./encoding.ts";
 import { errorToWire } from "./error-map.ts";
-import { JsonWriter } from "./json.ts";
-import { MsgpackWriter } from "./msgpack-writer.ts";
-import { cutBytes, cutText } from "./pieces.ts";
-import { LIMITS, MessageType, type Subprotocol } from "./protocol.ts";
-import { type Numbering, RecordsFrame } from "./records-frame.ts";
+import type { Numbering } from "./frame-schemas.ts";
+import { HostTable } from "./host-table.ts";
+import { MessageBuilder } from "./message-builder.ts";
+import { MessageType, type Subprotocol } from "./protocol.ts";
+import { RecordsFrame } from "./records-frame.ts";
+import { schemaNumber } from "./schema-numbers.ts";
 import { SchemaWindow } from "./schema-window.ts";
+import { statusEventToWire } from "./source-events.ts";
+import { summaryToWire } from "./summary-map.ts";
 import { sizeOf } from "./text.ts";
 
-/** A message as it goes into the socket: binary, or text. */
-export type WireMessage = Uint8Array | string;
+export type { WireMessage } from "./encoding.ts";
 
 /** What a server says of itself when it welcomes a client. */
 export interface Welcome {
@@ -25,20 +30,25 @@ export interface Welcome {
   readonly hypervisor: string;
   /** How often the server says something at least, in ms. */
   readonly beatMs: number;
+  /** The shortest interval that a watch may ask for, in ms. */
+  readonly minIntervalMs: number;
 }
 
-/** Schemas have the same numbers on all connections of a process; 0 is the schema without keys. */
-const schemaNumbers = new WeakMap<Schema, number>();
-let lastSchemaNumber = 0;
-
-function schemaNumber(schema: Schema): number {
-  if (schema.keys.length === 0) return 0;
-  let number = schemaNumbers.get(schema);
-  if (number === undefined) {
-    number = ++lastSchemaNumber;
-    schemaNumbers.set(schema, number);
-  }
-  return number;
+/** What the end of a snapshot says. */
+export interface Current {
+  /** The channel's sequence by now. */
+  readonly through: number;
+  /** The channel's last tick by now; 0: none yet. */
+  readonly tick: number;
+  /** The host that was swept in it; empty when there was none. */
+  readonly host: string;
+  readonly overrun: number;
+  /** Undefined when there was no tick. */
+  readonly summary: SweepSummary | undefined;
+  /** Of each source that is not connected. */
+  readonly statuses: readonly StatusEvent[];
+  /** Whether every domain has been told, of all hosts that are there: who is not among them is gone. */
+  readonly complete: boolean;
 }
 
 /**
@@ -46,42 +56,40 @@ function schemaNumber(schema: Schema): number {
  * front of what needs it. Pure: no socket, no clock; messages are returned in the order in which they must be sent.
  */
 export class MessageEncoder {
-  readonly #writer: (capacity: number) => WireWriter<WireMessage>;
+  readonly #builder: MessageBuilder;
   readonly #window = new SchemaWindow();
-  readonly #hosts = new Map<string, number>();
-  #untoldHosts: string[] = [];
+  readonly #hosts: HostTable;
+  readonly #numbering: Numbering;
+  #toldHosts = 0;
 
-  constructor(subprotocol: Subprotocol) {
-    this.#writer = subprotocol === "virstream.v1" ? (capacity) => new MsgpackWriter(capacity) : () => new JsonWriter();
+  /** @param hosts the numbers of the hosts; shared with the encoders of channels, whose messages have the same numbers */
+  constructor(subprotocol: Subprotocol, hosts = new HostTable()) {
+    this.#builder = new MessageBuilder(subprotocol);
+    this.#hosts = hosts;
+    this.#numbering = { schema: schemaNumber, host: (host) => hosts.number(host) };
   }
 
   welcome(welcome: Welcome): WireMessage[] {
-    const { epoch, server, host, hypervisor, beatMs } = welcome;
-    return this.#message([MessageType.welcome, { epoch, server, host, hypervisor, beatMs }]);
+    const { epoch, server, host, hypervisor, beatMs, minIntervalMs } = welcome;
+    return this.#builder.message([MessageType.welcome, { epoch, server, host, hypervisor, beatMs, minIntervalMs }]);
   }
 
   sweep(id: number, startedAt: number, domains: number | undefined): WireMessage[] {
-    return this.#message([MessageType.sweep, id, startedAt, domains ?? null]);
+    return this.#builder.message([MessageType.sweep, id, startedAt, domains ?? null]);
   }
 
   beat(now: number): WireMessage[] {
-    return this.#message([MessageType.beat, now]);
+    return this.#builder.message([MessageType.beat, now]);
   }
 
-  end(id: number, summary: SweepSummary, error: VirstreamError | undefined): WireMessage[] {
-    const { domains, ok, partial, failed, gone, startedAt, tookMs } = summary;
-    return this.#message([
-      MessageType.end,
-      id,
-      { domains, ok, partial, failed, gone, startedAt, tookMs },
-      errorToWire(error),
-    ]);
+  /** @param summary of a sweep; a watch has none */
+  end(id: number, summary: SweepSummary | undefined, error: VirstreamError | undefined): WireMessage[] {
+    return this.#builder.message([MessageType.end, id, summaryToWire(summary), errorToWire(error)]);
   }
 
   /** A frame to gather records of a sweep in; `records` makes messages of it. */
   frame(id: number, startedAt: number): RecordsFrame<WireMessage> {
-    const numbering: Numbering = { schema: schemaNumber, host: (host) => this.#hostNumber(host) };
-    return new RecordsFrame(this.#writer(FRAME_CAPACITY), numbering, id, startedAt);
+    return new RecordsFrame(this.#builder.frameWriter(), this.#numbering, id, startedAt);
   }
 
   /**
@@ -91,19 +99,68 @@ export class MessageEncoder {
    * @returns the messages, and how much credit they take: the size of the RECORDS message
    */
   records(frame: RecordsFrame<WireMessage>): { messages: WireMessage[]; credit: number } {
+    return this.#rows(frame);
+  }
+
+  /** Where a watch stands; see PROTOCOL.md, POSITION. */
+  position(id: number, channel: number, sequence: number, tick: number, resumed: boolean): WireMessage[] {
+    return this.#builder.message([MessageType.position, id, channel, sequence, tick, resumed]);
+  }
+
+  /**
+   * A frame to gather records of a watch's snapshot in; `state` makes messages of it. Its records are added without ones
+   * before them.
+   *
+   * @param asOf the sequence of the channel as of which they are
+   */
+  stateFrame(id: number, asOf: number): ChangesFrame<WireMessage> {
+    return new ChangesFrame(this.#builder.frameWriter(), this.#numbering, MessageType.state, id, asOf);
+  }
+
+  /** The messages for a frame's rows, as `records` makes them. */
+  state(frame: ChangesFrame<WireMessage>): { messages: WireMessage[]; credit: number } {
+    return this.#rows(frame);
+  }
+
+  /** The end of a watch's snapshot. */
+  current(id: number, { through, tick, host, overrun, summary, statuses, complete }: Current): WireMessage[] {
+    return this.#builder.message([
+      MessageType.current,
+      id,
+      through,
+      tick,
+      host,
+      overrun,
+      summaryToWire(summary),
+      statuses.map(statusEventToWire),
+      complete,
+    ]);
+  }
+
+  /** What must be sent before a channel's message: the schemas and hosts that the other end does not have. */
+  tell(message: ChannelMessage): WireMessage[] {
+    return this.#tell(message.schemas, message.hosts);
+  }
+
+  #rows(frame: RecordsFrame<WireMessage> | ChangesFrame<WireMessage>): { messages: WireMessage[]; credit: number } {
+    const messages = this.#tell(frame.schemas, frame.hosts);
+    const rows = frame.take();
+    messages.push(...this.#builder.cut(rows));
+    return { messages, credit: sizeOf(rows) };
+  }
+
+  #tell(schemas: Iterable<Schema>, hosts: number): WireMessage[] {
     const messages: WireMessage[] = [];
-    for (const host of this.#untoldHosts) {
-      messages.push(...this.#message([MessageType.host, this.#hosts.get(host)!, host]));
+    for (; this.#toldHosts < hosts; this.#toldHosts++) {
+      const host = this.#hosts.name(this.#toldHosts);
+      messages.push(...this.#builder.message([MessageType.host, this.#toldHosts, host]));
     }
-    this.#untoldHosts = [];
-    for (const schema of this.#schemasToTell(frame.schemas)) {
+    for (const schema of this.#schemasToTell(schemas)) {
       const number = schemaNumber(schema);
-      messages.push(...this.#message([MessageType.schema, number, schema.keys, [...schema.types]]));
+      messages.push(...this.#builder.message([MessageType.schema, number, schema.keys, [...schema.types]]));
       this.#window.define(number, schema);
     }
-    const records = frame.take();
-    messages.push(...this.#cut(records));
-    return { messages, credit: sizeOf(records) };
+    return messages;
   }
 
   /**
@@ -124,44 +181,4 @@ export class MessageEncoder {
     }
     return missing.length > 0 && this.#window.evictsFor(missing.length, keys) ? all : missing;
   }
-
-  #hostNumber(host: string): number {
-    let number = this.#hosts.get(host);
-    if (number === undefined) {
-      number = this.#hosts.size;
-      if (number >= LIMITS.hosts)
-        throw new VirstreamError("limit-exceeded", `more than ${LIMITS.hosts} hosts in one connection`);
-      this.#hosts.set(host, number);
-      this.#untoldHosts.push(host);
-    }
-    return number;
-  }
-
-  #message(value: WireValue): WireMessage[] {
-    const writer = this.#writer(MESSAGE_CAPACITY);
-    writer.value(value);
-    return this.#cut(writer.take());
-  }
-
-  #cut(message: WireMessage): WireMessage[] {
-    const size = sizeOf(message);
-    if (size <= LIMITS.message) return [message];
-    if (size > LIMITS.joinedMessage) {
-      throw new VirstreamError(
-        "message-too-big",
-        `a record of ${size} bytes is more than the protocol carries; ask for fewer groups`,
-      );
-    }
-    const contents = typeof message === "string" ? cutText(message) : cutBytes(message);
-    return contents.map((content, i) => {
-      const writer = this.#writer(MESSAGE_CAPACITY);
-      writer.value([MessageType.piece, i === contents.length - 1, content]);
-      return writer.take();
-    });
-  }
 }
-
-/** A frame is sent once it passes 64 KiB, so that this much rarely has to grow. */
-const FRAME_CAPACITY = 72 * 1024;
-/** What most other messages fit. */
-const MESSAGE_CAPACITY = 512;

@@ -3,9 +3,11 @@ import { formatUuid } from "../model/uuid.ts";
 import { malformed, type WireReader, type WireValue } from "./encoding.ts";
 import { goOn, repeated } from "./repetition.ts";
 import { readUtf8 } from "./text.ts";
-import { typedCell } from "./typed-cell.ts";
+import { changedCell, typedCell } from "./typed-cell.ts";
 
 const TWO_32 = 4_294_967_296;
+/** The most that a value of an integer's type may come to by a difference. */
+const MOST: readonly number[] = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
 
 /** Reads the part of msgpack that MsgpackWriter writes. Everything is checked: what does not fit is `protocol-error`, never a wrong value. */
 export class MsgpackReader implements WireReader {
@@ -75,6 +77,74 @@ export class MsgpackReader implements WireReader {
     }
     this.#at = at;
     return cells;
+  }
+
+  /** The other hot path, in the same manner: the mask leads to what has changed. */
+  changes(types: Uint8Array, before: readonly ParamCell[], items: number): ParamCell[] {
+    const bytes = this.#bytes;
+    const view = this.#view;
+    const end = bytes.length;
+    const maskEnd = this.#maskEnd((types.length + 7) >> 3);
+    const cells = before.slice();
+    let left = items;
+    let at = maskEnd;
+    let first = 0;
+    for (let mask = this.#at; mask < maskEnd; mask++, first += 8) {
+      for (let bits = bytes[mask]!; bits !== 0; bits &= bits - 1) {
+        const i = first + 31 - Math.clz32(bits & -bits);
+        const type = types[i]!;
+        const last = before[i];
+        left--;
+        if (typeof last === "number" && type <= ParamType.ullong) {
+          const head = at < end ? bytes[at]! : 0xc1;
+          let difference = head;
+          if (head < 0x80) {
+            at += 1;
+          } else if (head === 0xce && at + 5 <= end) {
+            difference = view.getUint32(at + 1);
+            at += 5;
+          } else if (head === 0xcd && at + 3 <= end) {
+            difference = (bytes[at + 1]! << 8) | bytes[at + 2]!;
+            at += 3;
+          } else if (head === 0xcc && at + 2 <= end) {
+            difference = bytes[at + 1]!;
+            at += 2;
+          } else {
+            this.#at = at;
+            cells[i] = changedCell(last, this.#item(1), type);
+            at = this.#at;
+            continue;
+          }
+          const sum = last + difference;
+          // What is added is not negative: of the four types each has only its upper end to pass.
+          if (sum > MOST[type]!) throw malformed("a value comes to more than its type holds");
+          cells[i] = sum;
+        } else {
+          if (i >= types.length) throw malformed("a mask does not fit its schema");
+          this.#at = at;
+          cells[i] = changedCell(last!, this.#item(1), type);
+          at = this.#at;
+        }
+      }
+    }
+    if (left !== 0) throw malformed("a mask does not fit its row");
+    this.#at = at;
+    return cells;
+  }
+
+  /** Goes past the head of a mask of so many bytes; gives where it ends. */
+  #maskEnd(size: number): number {
+    this.#need(1);
+    const head = this.#bytes[this.#at++]!;
+    const length = head === 0xc4 ? this.#uint(1) : head === 0xc5 ? this.#uint(2) : head === 0xc6 ? this.#uint(4) : -1;
+    if (length !== size) throw malformed("the mask of a row of changes does not fit its schema");
+    this.#need(size);
+    return this.#at + size;
+  }
+
+  uuidIsNext(): boolean {
+    const head = this.#bytes[this.#at];
+    return head === 0xc4 || head === 0xc5 || head === 0xc6;
   }
 
   uuid(): string {

@@ -1,7 +1,8 @@
 import { VirstreamError } from "../model/error.ts";
-import type { ParamCell } from "../model/params.ts";
+import { type ParamCell, ParamType } from "../model/params.ts";
 import { writeUuid } from "../model/uuid.ts";
-import type { WireValue, WireWriter } from "./encoding.ts";
+import type { ChangesHead, WireValue, WireWriter } from "./encoding.ts";
+import { CHANGES_HEAD } from "./protocol.ts";
 import type { RowBefore } from "./repetition.ts";
 import { maxUtf8Length, writeUtf8 } from "./text.ts";
 
@@ -13,6 +14,9 @@ import { maxUtf8Length, writeUtf8 } from "./text.ts";
  */
 
 const TWO_32 = 4_294_967_296;
+const EMPTY = new Uint8Array(0);
+/** So many values may change in a row of changes at most, so that the row's head has 16 bits. */
+const MAX_CHANGES = 0xffff - CHANGES_HEAD - 1;
 
 /** Appends msgpack to a buffer of its own that grows as needed. */
 export class MsgpackWriter implements WireWriter<Uint8Array> {
@@ -21,11 +25,11 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
   readonly #capacity: number;
   #length = 0;
 
-  /** @param capacity bytes of a fresh buffer */
+  /** @param capacity bytes of a fresh buffer, which is made once something is written */
   constructor(capacity: number) {
     this.#capacity = capacity;
-    this.#bytes = allocate(capacity);
-    this.#view = viewOf(this.#bytes);
+    this.#bytes = EMPTY;
+    this.#view = viewOf(EMPTY);
   }
 
   /** Bytes written so far. */
@@ -33,11 +37,17 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
     return this.#length;
   }
 
+  /** Messages are kept for those who resume: a small one gets bytes of its own rather than a large buffer to itself. */
   take(): Uint8Array {
     const written = this.#bytes.subarray(0, this.#length);
-    this.#bytes = allocate(this.#capacity);
-    this.#view = viewOf(this.#bytes);
     this.#length = 0;
+    if (written.length * 2 < this.#bytes.length) {
+      const copy = allocate(written.length);
+      copy.set(written);
+      return copy;
+    }
+    this.#bytes = EMPTY;
+    this.#view = viewOf(EMPTY);
     return written;
   }
 
@@ -114,6 +124,110 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
       }
     }
     this.#length = at;
+  }
+
+  /**
+   * The other hot path, in the same manner: one pass over both rows fills the mask and writes what differs. How many items
+   * that makes is known at its end, so the row's head has a fixed size.
+   */
+  changes(head: ChangesHead, types: Uint8Array, cells: readonly ParamCell[], before: readonly ParamCell[]): boolean {
+    const count = cells.length;
+    if (count > MAX_CHANGES) return false;
+    const maskSize = (count + 7) >> 3;
+    const maskHead = maskSize < 0x100 ? 2 : 3;
+    this.#reserve(3 + CHANGES_HEAD * 9 + maskHead + maskSize + count * 10);
+    const start = this.#length;
+    this.#length = start + 3;
+    this.number(head.number);
+    this.number(head.index);
+    this.number(head.sampledAt);
+    this.number(head.took);
+    const mask = this.#length;
+    let maskAt = mask + maskHead;
+    let at = maskAt + maskSize;
+    let bytes = this.#bytes;
+    let view = this.#view;
+    let bits = 0;
+    let changed = 0;
+    for (let i = 0; i < count; i++) {
+      const cell = cells[i]!;
+      const last = before[i]!;
+      if (typeof cell === "number" && typeof last === "number") {
+        if (cell !== last) {
+          const difference = cell - last;
+          const low = difference >>> 0;
+          bits |= 1 << (i & 7);
+          changed++;
+          if (types[i] === ParamType.double) {
+            if (!Number.isNaN(cell) || !Number.isNaN(last)) {
+              this.#length = at;
+              this.number(cell);
+              at = this.#length;
+            } else {
+              // Not a number, as before: which is never equal to itself.
+              bits &= ~(1 << (i & 7));
+              changed--;
+            }
+          } else if (low === difference) {
+            if (low < 0x80) {
+              bytes[at++] = low;
+            } else if (low < 0x100) {
+              bytes[at] = 0xcc;
+              bytes[at + 1] = low;
+              at += 2;
+            } else if (low < 0x10000) {
+              bytes[at] = 0xcd;
+              view.setUint16(at + 1, low);
+              at += 3;
+            } else {
+              bytes[at] = 0xce;
+              view.setUint32(at + 1, low);
+              at += 5;
+            }
+          } else {
+            // A difference that is not exact is none: the value itself goes.
+            const exact = Number.isSafeInteger(difference) && Number.isSafeInteger(cell) && Number.isSafeInteger(last);
+            if (!exact) bytes[at++] = 0x91;
+            this.#length = at;
+            this.number(exact ? difference : cell);
+            at = this.#length;
+          }
+        }
+      } else if (cell !== last) {
+        bits |= 1 << (i & 7);
+        changed++;
+        this.#length = at;
+        if (typeof cell === "string") this.string(cell);
+        else if (typeof cell === "boolean") this.boolean(cell);
+        else {
+          this.arrayHead(1);
+          if (typeof cell === "bigint") this.bigint(cell);
+          else this.number(cell);
+        }
+        this.#reserve((count - i) * 10);
+        bytes = this.#bytes;
+        view = this.#view;
+        at = this.#length;
+      }
+      if ((i & 7) === 7) {
+        bytes[maskAt++] = bits;
+        bits = 0;
+      }
+    }
+    if ((count & 7) !== 0) bytes[maskAt] = bits;
+    if (changed === 0) {
+      this.#length = mask;
+    } else {
+      bytes[mask] = maskHead === 2 ? 0xc4 : 0xc5;
+      if (maskHead === 3) bytes[mask + 1] = maskSize >> 8;
+      bytes[mask + maskHead - 1] = maskSize;
+      this.#length = at;
+    }
+    const items = changed === 0 ? CHANGES_HEAD : CHANGES_HEAD + 1 + changed;
+    bytes[start] = 0xdc;
+    bytes[start + 1] = items >> 8;
+    bytes[start + 2] = items;
+    return true;
   }
 
   #cellText(text: string, row: RowBefore | undefined, position: number): void {
@@ -336,7 +450,7 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
   #reserve(size: number): void {
     const needed = this.#length + size;
     if (needed <= this.#bytes.length) return;
-    const grown = allocate(Math.max(needed, this.#bytes.length * 2));
+    const grown = allocate(Math.max(needed, this.#bytes.length * 2, this.#capacity));
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;
     this.#view = viewOf(grown);

@@ -18,6 +18,14 @@ export const MessageType = {
   end: 6,
   piece: 7,
   beat: 8,
+  position: 9,
+  state: 10,
+  current: 11,
+  changes: 12,
+  gone: 13,
+  sync: 14,
+  status: 15,
+  gap: 16,
 } as const;
 
 /** Types from here on may be ignored by those who do not know them. */
@@ -25,6 +33,10 @@ export const FIRST_IGNORABLE_TYPE = 64;
 
 /** Items of a record's row before its values. */
 export const ROW_HEAD = 9;
+/** Items of a full row of a watch before its values. */
+export const WATCH_ROW_HEAD = 10;
+/** Items of a row of changes before its mask. */
+export const CHANGES_HEAD = 4;
 
 /** The codes that close a connection. */
 export const CLOSE_CODES = {
@@ -62,7 +74,9 @@ export const LIMITS = {
   schemaKeys: 1_048_576,
   /** Hosts that can be numbered on a connection. */
   hosts: 65_536,
-  /** Sweeps under way on one connection. */
+  /** Numbers of domains in a channel. */
+  domains: 4_194_304,
+  /** Sweeps and watches under way on one connection. */
   sweeps: 32,
   /** Initial credit that a client may give, and the most that may be outstanding, in bytes. */
   credit: 1_073_741_824,
@@ -77,7 +91,7 @@ export const DEFAULT_CREDIT = 1_048_576;
 export const HELLO_TIMEOUT_MS = 5_000;
 
 /** The server sends something at least this often, in ms; a client gives up after two and a half times as long. */
-export const BEAT_MS = 15_000;
+export const BEAT_MS = 5_000;
 
 /** How long a sweep waits for credit, or for the socket to take more, in ms. */
 export const PROGRESS_TIMEOUT_MS = 30_000;

@@ -1,20 +1,9 @@
-import { groupBit } from "../model/group.ts";
 import type { Schema } from "../model/params.ts";
-import { type DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES } from "../model/record.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
 import type { WireWriter } from "./encoding.ts";
-import { errorToWire } from "./error-map.ts";
+import { FrameSchemas, type Numbering } from "./frame-schemas.ts";
 import { MessageType, ROW_HEAD } from "./protocol.ts";
-import { RowBefore } from "./repetition.ts";
-
-/** A frame refers to no more schemas, and to no more keys of them, so that its schemas fit the window together. */
-const MAX_SCHEMAS = 512;
-const MAX_KEYS = 262_144;
-
-/** Gives schemas and hosts their numbers. */
-export interface Numbering {
-  schema(schema: Schema): number;
-  host(host: string): number;
-}
+import { statusToWire } from "./row-status.ts";
 
 /**
  * One RECORDS message while it grows. Rows are positional: the keys are in the schema, which is sent once. A value that
@@ -29,9 +18,8 @@ export class RecordsFrame<Message> {
   #mark = 0;
   #rows = 0;
   #nextIndex = 0;
-  #keys = 0;
-  /** The schemas that the rows refer to, each with its latest row. */
-  #latest = new Map<Schema, RowBefore>();
+  #hosts = 0;
+  readonly #schemas = new FrameSchemas();
 
   /**
    * @param id the sweep
@@ -56,14 +44,17 @@ export class RecordsFrame<Message> {
 
   /** The schemas that its rows refer to. */
   get schemas(): Iterable<Schema> {
-    return this.#latest.keys();
+    return this.#schemas.all;
+  }
+
+  /** One more than the greatest number of a host that its rows refer to. */
+  get hosts(): number {
+    return this.#hosts;
   }
 
   /** Whether a record's schema still has room beside those of the rows before. */
   fits(record: DomainStatsRecord): boolean {
-    const schema = record.params.schema;
-    if (this.#rows === 0 || this.#latest.has(schema)) return true;
-    return this.#latest.size < MAX_SCHEMAS && this.#keys + schema.keys.length <= MAX_KEYS;
+    return this.#schemas.fits(record.params.schema);
   }
 
   /** Adds a row. If the record cannot be encoded it throws, and the frame is as before. */
@@ -91,8 +82,8 @@ export class RecordsFrame<Message> {
     this.#writer.endArray(this.#mark, this.#rows);
     this.#rows = 0;
     this.#nextIndex = 0;
-    this.#keys = 0;
-    this.#latest = new Map();
+    this.#hosts = 0;
+    this.#schemas.clear();
     return this.#writer.take();
   }
 
@@ -104,33 +95,19 @@ export class RecordsFrame<Message> {
     writer.uuid(domain.uuid);
     writer.string(domain.name);
     writer.number(domain.id);
-    writer.number(this.#numbering.host(domain.host));
+    const host = this.#numbering.host(domain.host);
+    writer.number(host);
     writer.number(record.index - this.#nextIndex);
     writer.number(this.#numbering.schema(schema));
     writer.number(Math.round(record.sampledAt) - this.#startedAt);
     writer.number(Math.round(record.tookMs * 1000));
     if (status === "ok") writer.number(0);
-    else this.#status(record);
+    else writer.value(statusToWire(record));
 
-    const before = this.#latest.get(schema);
+    const before = this.#schemas.before(schema);
     writer.cells(cells, before);
-    if (before === undefined) {
-      this.#latest.set(schema, new RowBefore(cells));
-      this.#keys += schema.keys.length;
-    } else {
-      before.cells = cells;
-    }
+    this.#schemas.wrote(schema, cells, before);
+    if (host >= this.#hosts) this.#hosts = host + 1;
     this.#nextIndex = record.index + 1;
-  }
-
-  /** The status of a record that is not ok: `[status, reason, missing, error]`. */
-  #status(record: DomainStatsRecord): void {
-    let missing = 0;
-    for (const group of record.missing) missing = (missing | groupBit(group)) >>> 0;
-    this.#writer.arrayHead(4);
-    this.#writer.number(RECORD_STATUSES.indexOf(record.status));
-    this.#writer.number(record.reason === undefined ? 0 : RECORD_REASONS.indexOf(record.reason) + 1);
-    this.#writer.number(missing);
-    this.#writer.value(errorToWire(record.error));
   }
 }

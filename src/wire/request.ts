@@ -1,7 +1,15 @@
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { checkQuery, type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
 import { parseUuid } from "../model/uuid.ts";
+import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../model/watch.ts";
 import { LIMITS } from "./protocol.ts";
+
+/** Where a watch stopped on another connection: the server's epoch, the channel, and its last message that was read. */
+export interface Since {
+  readonly epoch: string;
+  readonly channel: number;
+  readonly sequence: number;
+}
 
 /**
  * What clients say: small JSON messages. They come from strangers, so each is checked by hand, member by member; unknown
@@ -10,10 +18,18 @@ import { LIMITS } from "./protocol.ts";
 export type ClientMessage =
   | { readonly type: "hello"; readonly client: string | undefined; readonly token: string | undefined }
   | { readonly type: "get"; readonly id: number; readonly query: Query; readonly credit: number }
+  | {
+      readonly type: "watch";
+      readonly id: number;
+      readonly query: Query;
+      readonly cadence: Cadence;
+      readonly credit: number;
+      readonly since: Since | undefined;
+    }
   | { readonly type: "credit"; readonly id: number; readonly bytes: number }
   | { readonly type: "cancel"; readonly id: number };
 
-/** A `get` whose id is in order but whose query is not: the sweep fails, the connection goes on. */
+/** A `get` or `watch` whose id is in order but whose query is not: the sweep or watch fails, the connection goes on. */
 export class RefusedQuery {
   readonly type = "refused";
   readonly id: number;
@@ -33,8 +49,13 @@ const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
   "empty-domain-list",
 ]);
 
-/** @throws VirstreamError `protocol-error` for what is no message at all */
-export function parseClientMessage(text: string): ClientMessage | RefusedQuery {
+/**
+ * Reads a message of a client's.
+ *
+ * @param minIntervalMs the shortest interval that a watch may ask for; a shorter one is a refused query
+ * @throws VirstreamError `protocol-error` for what is no message at all
+ */
+export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS): ClientMessage | RefusedQuery {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -48,24 +69,24 @@ export function parseClientMessage(text: string): ClientMessage | RefusedQuery {
       return { type: "hello", client: optionalText(message, "client"), token: optionalText(message, "token") };
     case "get": {
       const id = idOf(message);
-      const credit = message["credit"];
-      if (!isWhole(credit, 1, LIMITS.credit)) throw refused(`credit must be from 1 to ${LIMITS.credit}`);
-      try {
-        return { type: "get", id, query: queryFromWire(message), credit };
-      } catch (error) {
-        if (error instanceof VirstreamError && QUERY_ERRORS.has(error.code)) return new RefusedQuery(id, error);
-        throw error;
-      }
+      const credit = creditOf(message, "credit");
+      return orRefused(id, () => ({ type: "get", id, query: queryFromWire(message), credit }));
     }
-    case "credit": {
-      const bytes = message["bytes"];
-      if (!isWhole(bytes, 1, LIMITS.credit)) throw refused(`bytes must be from 1 to ${LIMITS.credit}`);
-      return { type: "credit", id: idOf(message), bytes };
+    case "watch": {
+      const id = idOf(message);
+      const credit = creditOf(message, "credit");
+      const since = sinceFromWire(message["since"]);
+      return orRefused(id, () => {
+        const query = queryFromWire(message);
+        return { type: "watch", id, query, cadence: cadenceFromWire(message, minIntervalMs), credit, since };
+      });
     }
+    case "credit":
+      return { type: "credit", id: idOf(message), bytes: creditOf(message, "bytes") };
     case "cancel":
       return { type: "cancel", id: idOf(message) };
     default:
-      throw refused("its type is none of hello, get, credit, cancel");
+      throw refused("its type is none of hello, get, watch, credit, cancel");
   }
 }
 
@@ -80,6 +101,21 @@ export function getMessage(id: number, query: Query, credit: number): string {
   return JSON.stringify({ type: "get", id, groups, flags, deadlineMs, domains, credit });
 }
 
+/** The text of a watch. */
+export function watchMessage(
+  id: number,
+  query: Query,
+  cadence: Cadence,
+  credit: number,
+  since: Since | undefined,
+): string {
+  const { groups, flags, deadlineMs, domains } = query;
+  const { intervalMs, mode } = cadence;
+  const heartbeatMs = mode === "sample" ? undefined : cadence.heartbeatMs;
+  const asked = { groups, flags, deadlineMs, domains, intervalMs, mode, heartbeatMs };
+  return JSON.stringify({ type: "watch", id, ...asked, credit, since });
+}
+
 /** The text of a credit. */
 export function creditMessage(id: number, bytes: number): string {
   return JSON.stringify({ type: "credit", id, bytes });
@@ -88,6 +124,16 @@ export function creditMessage(id: number, bytes: number): string {
 /** The text of a cancel. */
 export function cancelMessage(id: number): string {
   return JSON.stringify({ type: "cancel", id });
+}
+
+/** What `read` gives, or the refusal where it throws for a query that is not valid. */
+function orRefused(id: number, read: () => ClientMessage): ClientMessage | RefusedQuery {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof VirstreamError && QUERY_ERRORS.has(error.code)) return new RefusedQuery(id, error);
+    throw error;
+  }
 }
 
 function queryFromWire(message: Record<string, unknown>): Query {
@@ -120,6 +166,29 @@ function selectorsFromWire(domains: unknown): DomainSelector[] {
       throw new VirstreamError("invalid-argument", 'a domain is selected by {"uuid": …} or {"name": …}');
     }),
   );
+}
+
+function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number): Cadence {
+  const { intervalMs, mode, heartbeatMs } = message;
+  if (intervalMs === undefined) throw new VirstreamError("invalid-argument", "intervalMs is missing");
+  // Of any kind at all: they are checked there.
+  const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
+  return checkCadence(options, minIntervalMs);
+}
+
+function sinceFromWire(since: unknown): Since | undefined {
+  if (since === undefined) return undefined;
+  const { epoch, channel, sequence } = (since ?? {}) as Partial<Record<keyof Since, unknown>>;
+  if (typeof epoch !== "string") throw refused("since must have an epoch, which is text");
+  if (!isWhole(channel, 1, LIMITS.id)) throw refused(`since must have a channel from 1 to ${LIMITS.id}`);
+  if (!isWhole(sequence, 0, Number.MAX_SAFE_INTEGER)) throw refused("since must have a sequence from 0");
+  return { epoch, channel, sequence };
+}
+
+function creditOf(message: Record<string, unknown>, member: string): number {
+  const bytes = message[member];
+  if (!isWhole(bytes, 1, LIMITS.credit)) throw refused(`${member} must be from 1 to ${LIMITS.credit}`);
+  return bytes;
 }
 
 function idOf(message: Record<string, unknown>): number {

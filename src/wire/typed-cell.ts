@@ -30,3 +30,18 @@ export function typedCell(value: unknown, type: number): ParamCell {
   }
   throw malformed("a value is not of its declared type");
 }
+
+/**
+ * A value by an item of a row of changes: of an integer its difference to the one before, or an array with itself; of
+ * other types itself. The caller has made text of JSON, within the array too, what its type says.
+ */
+export function changedCell(last: ParamCell, item: unknown, type: number): ParamCell {
+  if (type > ParamType.ullong) return typedCell(item, type);
+  if (Array.isArray(item)) {
+    if (item.length !== 1) throw malformed("a changed value is an array, and not of one");
+    return typedCell(item[0], type);
+  }
+  if (typeof item !== "number" || !Number.isSafeInteger(item)) throw malformed("a difference is no whole number");
+  if (typeof last !== "number") throw malformed("a difference to a value beyond 2^53");
+  return typedCell(last + item, type);
+}

@@ -12,6 +12,8 @@ import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 
+const WATCH = { intervalMs: 200 };
+
 /** A host to hold the obligations against, and what a test must know of it. */
 interface Subject {
   readonly connection: Connection;
@@ -65,7 +67,7 @@ async function libvirt(): Promise<Subject> {
 /** The same host, seen through a server. */
 async function remote(local: () => Promise<Subject>, subprotocol: Subprotocol): Promise<Subject> {
   const subject = await local();
-  const server = await serve(subject.connection, { port: 0 });
+  const server = await serve(subject.connection, { port: 0, limits: { minIntervalMs: WATCH.intervalMs } });
   const connection = await connect(server.url, { subprotocol });
   return {
     ...subject,
@@ -266,6 +268,62 @@ function obligations(open: () => Promise<Subject>): void {
       Array.from({ length: 5 }, () => connection.getAllDomainStats({ ...quick, deadlineMs: 2_000 })),
     );
     for (const records of sweeps) expect(namesOf(records)).toEqual([...subject.names].sort());
+  });
+
+  it("watches: each sweep has every domain once, and a sync that counts them", async () => {
+    const ticks: number[] = [];
+    let names: string[] = [];
+    for await (const event of connection.watch({ ...quick, deadlineMs: 1_000 }, WATCH).events) {
+      if (event.type === "record") names.push(event.record.domain.name);
+      if (event.type !== "sync") continue;
+      expect(names.sort()).toEqual([...subject.names].sort());
+      expect(event.summary.domains).toBe(subject.names.length);
+      expect(event.host).toBe(connection.host);
+      names = [];
+      ticks.push(event.tick);
+      if (ticks.length === 3) break;
+    }
+    expect(ticks).toEqual([1, 2, 3]);
+    expect(connection.sampling.snapshot().subscribers).toBe(0);
+  });
+
+  it("watches: in every sweep a frozen domain's record comes, and holds back no other", async () => {
+    const { name, thaw } = subject.freeze();
+    try {
+      const query = { groups: ["state", "balloon"], filter: ["active"] as const, deadlineMs: 300 };
+      let syncs = 0;
+      let records: DomainStatsRecord[] = [];
+      for await (const event of connection.watch(query, WATCH).events) {
+        if (event.type === "record") records.push(event.record);
+        if (event.type !== "sync") continue;
+        expect(namesOf(records)).toEqual([...subject.running].sort());
+        expect(records.filter(({ status }) => status === "partial").map(({ domain }) => domain.name)).toEqual([name]);
+        records = [];
+        if (++syncs === 3) break;
+      }
+    } finally {
+      thaw();
+    }
+  });
+
+  it("watches on change: sweeps go on, and say nothing of what stays as it is", async () => {
+    const options = { ...WATCH, mode: "on-change" } as const;
+    const query = { groups: ["state"], domains: subject.shutOff };
+    const seen: string[] = [];
+    for await (const event of connection.watch(query, options).events) {
+      seen.push(event.type);
+      if (seen.filter((type) => type === "sync").length === 3) break;
+    }
+    expect(seen).toEqual([...subject.shutOff.map(() => "record"), "sync", "sync", "sync"]);
+  });
+
+  it("refuses to watch as it cannot be watched", async () => {
+    const watch = (options: object) => codeOf(() => connection.watch(quick, options).toArray());
+    expect(await watch({ intervalMs: 9 })).toBe("invalid-argument");
+    expect(await watch({ heartbeatMs: 1_000 })).toBe("invalid-argument");
+    expect(await watch({ mode: "polling" })).toBe("invalid-argument");
+    const enforced = { groups: subject.unsupported + 1, enforce: true };
+    expect(await codeOf(() => connection.watch(enforced, WATCH).toArray())).toBe("unsupported");
   });
 
   it("tells how many domains there are before their records, and sums up after them", async () => {

@@ -47,6 +47,12 @@ const known = {
       process.getuid?.() === 0 && succeeds("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"),
     remedy: "run as root, in a container with --privileged",
   },
+  "root with network namespaces": {
+    met: () =>
+      process.getuid?.() === 0 &&
+      succeeds("sh", "-c", "ip netns add virstream-probe-$$ && ip netns delete virstream-probe-$$"),
+    remedy: "apt-get install iproute2, and run as root, in a container with --privileged",
+  },
 } satisfies Record<string, { met: () => boolean } & ({ packages: string } | { remedy: string })>;
 
 /** All that `startLibvirtd` and `createGuest` need. */

@@ -11,14 +11,21 @@ import { ParamType, TypedParams } from "../../src/model/params.ts";
 import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
 import { DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
 import { SchemaTable } from "../../src/model/schema-table.ts";
+import { GAP_REASONS, WATCH_STATES, type WatchEvent } from "../../src/model/watch.ts";
 import { DEFAULT_PORT, serve } from "../../src/server/server.ts";
+import { ChangesFrame } from "../../src/wire/changes-frame.ts";
+import type { ChannelMessage } from "../../src/wire/channel-encoder.ts";
+import { ChannelState } from "../../src/wire/channel-state.ts";
 import type { WireValue } from "../../src/wire/encoding.ts";
+import { HostTable } from "../../src/wire/host-table.ts";
+import { JsonWriter } from "../../src/wire/json.ts";
 import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
 import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import {
   BEAT_MS,
+  CHANGES_HEAD,
   CLOSE_CODES,
   DEFAULT_CREDIT,
   FIRST_IGNORABLE_TYPE,
@@ -28,8 +35,10 @@ import {
   PROGRESS_TIMEOUT_MS,
   ROW_HEAD,
   SUBPROTOCOLS,
+  WATCH_ROW_HEAD,
 } from "../../src/wire/protocol.ts";
 import { parseClientMessage } from "../../src/wire/request.ts";
+import { schemaNumber } from "../../src/wire/schema-numbers.ts";
 import { aborted, ScriptedDriver } from "../server/scripted-driver.ts";
 
 const page = readFileSync(new URL("../../PROTOCOL.md", import.meta.url), "utf8");
@@ -110,6 +119,17 @@ function transcripts(kind: string): Line[][] {
   });
 }
 
+/** Lets a decoder read what answers a watch; one that is resumed goes on with the state of the watch before. */
+function adopt(decoder: MessageDecoder, text: string, before: ChannelState | undefined): ChannelState | undefined {
+  const message = parseClientMessage(text);
+  if (message.type !== "watch") return before;
+  const resumed = message.since !== undefined && before !== undefined;
+  const state = resumed ? before : new ChannelState({});
+  if (resumed) state.reconnect(true);
+  decoder.adopt(message.id, state);
+  return state;
+}
+
 /** A message of msgpack as JSON has it: uuids and integers beyond 2^53 as text. */
 function asJson(value: WireValue): unknown {
   if (value instanceof Uint8Array) {
@@ -124,7 +144,17 @@ function asJson(value: WireValue): unknown {
 
 function plain(message: ServerMessage): unknown {
   if (message.type === "records") return { ...message, bytes: 0, records: message.records.map(plainRecord) };
+  if (message.type === "events") {
+    const events = message.events.map((event) =>
+      event.type === "record" ? plainRecord(event.record) : event.type === "gone" ? event.domain.uuid : event,
+    );
+    return { ...message, bytes: 0, events };
+  }
   return message.type === "end" ? { ...message, error: plainError(message.error) } : message;
+}
+
+function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
+  return events.flatMap((event) => (event.type === "record" ? [event.record] : []));
 }
 
 function plainRecord(record: DomainStatsRecord): unknown {
@@ -189,6 +219,25 @@ describe("PROTOCOL.md has the same values as the code in its table of", () => {
     expect(prose).toContain(`A row is an array: ${ROW_HEAD} items of head`);
   });
 
+  it("items of the heads of a watch's rows", () => {
+    const [full, changes] = tables("## Rows of a watch") as [string[][], string[][]];
+    expect(full.map(([item]) => Number(item))).toEqual(Array.from({ length: WATCH_ROW_HEAD }, (_, i) => i));
+    expect(prose).toContain(`A full row has ${WATCH_ROW_HEAD} items of head`);
+    expect(changes.map(([item]) => item)).toEqual([
+      ...Array.from({ length: CHANGES_HEAD }, (_, i) => `${i}`),
+      `${CHANGES_HEAD}`,
+      `${CHANGES_HEAD + 1} …`,
+    ]);
+    expect(prose).toContain(`numbers, from 0 to ${(LIMITS.domains - 1).toLocaleString("en")}`);
+  });
+
+  it("the states of sources, and the reasons of gaps", () => {
+    const states = table("### 15 STATUS").find(([field]) => field === "state")![2]!;
+    for (const [number, state] of WATCH_STATES.entries()) expect(states).toContain(`${number} ${state}`);
+    const reasons = table("### 16 GAP").find(([field]) => field === "reason")![2]!;
+    expect(reasons.match(/\d: /g)).toEqual(GAP_REASONS.map((_, i) => `${i + 1}: `));
+  });
+
   it("error codes", () => {
     const known = Object.entries(ERROR_CODES).map(([code, { retryable }]) => [code, retryable ? "yes" : "no"]);
     expect(table("## Errors", 1)).toEqual(known);
@@ -239,7 +288,7 @@ describe("each transcript of PROTOCOL.md", () => {
   const blocks = transcripts("transcript(?: json)?");
 
   it("is found by this test", () => {
-    expect(blocks.length).toBeGreaterThanOrEqual(7);
+    expect(blocks.length).toBeGreaterThanOrEqual(10);
     const bytes = blocks.flat().filter((line) => line.bytes !== undefined);
     expect(bytes.length).toBeGreaterThanOrEqual(25);
     expect(bytes.filter((line) => line.text !== undefined).length).toBeGreaterThanOrEqual(20);
@@ -259,11 +308,15 @@ describe("each transcript of PROTOCOL.md", () => {
   });
 
   it("is read alike in msgpack and in JSON, each message in its turn", () => {
+    let states: (ChannelState | undefined)[] = [];
     for (const block of blocks) {
       const ofBytes = new MessageDecoder({});
       const ofText = new MessageDecoder({});
       for (const { from, bytes, text } of block) {
-        if (from !== "server") continue;
+        if (from === "client") {
+          states = [ofBytes, ofText].map((decoder, i) => adopt(decoder, text!, states[i]));
+          continue;
+        }
         const read = bytes && plain(ofBytes.decode(bytes));
         const twin = text === undefined ? undefined : plain(ofText.decode(text));
         if (read !== undefined && twin !== undefined) expect(twin).toEqual(read);
@@ -282,13 +335,23 @@ describe("each transcript of PROTOCOL.md", () => {
         params: new TypedParams(schemas.schemaOf(keys, types), params.cells),
       });
     };
+    let state: ChannelState | undefined;
+    /** The records that were told of a channel's domains, by number. */
+    let told = new Map<number, DomainStatsRecord>();
+    let withSkipped = 0;
     for (const block of blocks) {
       const decoder = new MessageDecoder({});
-      const encoders = SUBPROTOCOLS.map((subprotocol) => new MessageEncoder(subprotocol));
+      const tables = SUBPROTOCOLS.map(() => new HostTable());
+      const encoders = SUBPROTOCOLS.map((subprotocol, i) => new MessageEncoder(subprotocol, tables[i]));
       const startedAt = new Map<number, number>();
       /** HOST and SCHEMA messages, which come before the RECORDS that need them. */
       let before: Line[] = [];
       for (const line of block) {
+        if (line.from === "client") {
+          const adopted = adopt(decoder, line.text!, state);
+          if (adopted !== state) told = new Map();
+          state = adopted;
+        }
         if (line.bytes === undefined || line.text === undefined) continue;
         const message = decoder.decode(line.bytes);
         const array = JSON.parse(line.text);
@@ -304,6 +367,30 @@ describe("each transcript of PROTOCOL.md", () => {
             const said = lines.map(({ bytes, text }) => hex(i === 0 ? bytes! : text!));
             expect(encoder.records(frame).messages.map(hex)).toEqual(said);
           }
+        } else if (array[0] === MessageType.state || array[0] === MessageType.changes) {
+          const records = message.type === "events" ? recordsOf(message.events).map(shared) : [];
+          const rows = array[4] as readonly (readonly unknown[])[];
+          const lines = [...before.splice(0), line];
+          if (records.length < rows.length) {
+            // A row that the snapshot knew has no event to make it from.
+            withSkipped++;
+            continue;
+          }
+          for (const [i, encoder] of encoders.entries()) {
+            const numbering = { schema: schemaNumber, host: (host: string) => tables[i]!.number(host) };
+            const writer = i === 0 ? new MsgpackWriter(64) : new JsonWriter();
+            const frame = new ChangesFrame<WireMessage>(writer, numbering, array[0], array[1], array[2]);
+            let number = -1;
+            for (const [place, row] of rows.entries()) {
+              number += 1 + (row[0] as number);
+              frame.add(number, records[place]!, typeof row[1] === "string" ? undefined : told.get(number));
+              if (i === 1) told.set(number, records[place]!);
+            }
+            const { hosts } = frame;
+            const lacking = encoder.tell({ schemas: [...frame.schemas], hosts } as unknown as ChannelMessage);
+            const said = lines.map(({ bytes, text }) => hex(i === 0 ? bytes! : text!));
+            expect([...lacking, frame.take()].map(hex)).toEqual(said);
+          }
         } else {
           expect(hex(encodeValue(array))).toBe(hex(line.bytes));
           expect(JSON.stringify(array)).toBe(line.text);
@@ -311,6 +398,7 @@ describe("each transcript of PROTOCOL.md", () => {
       }
       expect(before).toEqual([]);
     }
+    expect(withSkipped).toBe(1);
   });
 
   it("counts the credit as the text beside it does", () => {
@@ -344,8 +432,8 @@ describe("each transcript of PROTOCOL.md that is not acceptable", () => {
   const ofServers = blocks.filter((block) => block.at(-1)!.from === "client");
 
   it("is found by this test", () => {
-    expect(ofClients.length).toBeGreaterThanOrEqual(4);
-    expect(ofServers.length).toBeGreaterThanOrEqual(6);
+    expect(ofClients.length).toBeGreaterThanOrEqual(5);
+    expect(ofServers.length).toBeGreaterThanOrEqual(9);
     for (const block of blocks) expect(block.at(-1)!.close).toBeTypeOf("number");
   });
 
@@ -371,11 +459,13 @@ describe("each transcript of PROTOCOL.md that is not acceptable", () => {
     "makes a client close with 4400 at its last message, %s",
     (_, block) => {
       const decoder = new MessageDecoder({});
-      const messages = block.slice(0, -1).map(({ bytes }) => bytes!);
-      for (const message of messages.slice(0, -1)) decoder.decode(message);
+      for (const { from, bytes, text } of block.slice(0, -2)) {
+        if (from === "client") adopt(decoder, text!, undefined);
+        else decoder.decode(bytes!);
+      }
       let code: string | undefined;
       try {
-        decoder.decode(messages.at(-1)!);
+        decoder.decode(block.at(-2)!.bytes!);
       } catch (error) {
         code = VirstreamError.from(error).code;
       }

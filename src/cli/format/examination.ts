@@ -2,7 +2,7 @@ import { SETTINGS } from "../../drivers/libvirt/doctor/configuration.ts";
 import type { Examination } from "../../drivers/libvirt/doctor/examination.ts";
 import { type AffectedGuest, type Finding, needsMending } from "../../drivers/libvirt/doctor/finding.ts";
 import { REQUESTS_NEEDED } from "../../drivers/libvirt/doctor/request-limit.ts";
-import { printable } from "./table.ts";
+import { printable } from "./quantity.ts";
 
 /** How many guests of a finding are named unless all are wanted. */
 const NAMED = 3;

@@ -1,12 +1,16 @@
-import { JsonFormat, NdjsonFormat } from "./json.ts";
+import { JsonFormat, NdjsonFormat, NdjsonWatchFormat } from "./json.ts";
 import type { RecordFormat } from "./record-format.ts";
-import { TableFormat } from "./table.ts";
-import { VirshFormat } from "./virsh.ts";
+import { TableFormat, TableWatchFormat } from "./table.ts";
+import { VirshFormat, VirshWatchFormat } from "./virsh.ts";
+import type { WatchFormat } from "./watch-format.ts";
 
 /** How records can be printed. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 /** One of them. */
 export type FormatName = (typeof FORMATS)[number];
+
+/** Those of a watch, which has no end: an array that is never closed is no JSON. */
+export type WatchFormatName = Exclude<FormatName, "json">;
 
 /** @param groups the groups asked for as a mask; 0: all */
 export function createFormat(name: FormatName, groups: number): RecordFormat {
@@ -19,5 +23,20 @@ export function createFormat(name: FormatName, groups: number): RecordFormat {
       return new NdjsonFormat();
     case "json":
       return new JsonFormat();
+  }
+}
+
+/**
+ * @param groups the groups asked for as a mask; 0: all
+ * @param rates show rates, where the format has a place for them
+ */
+export function createWatchFormat(name: WatchFormatName, groups: number, rates: boolean): WatchFormat {
+  switch (name) {
+    case "table":
+      return new TableWatchFormat(groups, rates);
+    case "virsh":
+      return new VirshWatchFormat();
+    case "ndjson":
+      return new NdjsonWatchFormat();
   }
 }

@@ -1,7 +1,7 @@
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Driver, OpenDriver, SweepContext } from "../driver.ts";
-import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { SimulatedHost } from "./host.ts";
 import { parseSimulatedUri } from "./parameters.ts";
 import { Sweep, type SweepOwner } from "./sweep.ts";

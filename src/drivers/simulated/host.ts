@@ -5,7 +5,7 @@ import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../m
 import { Domain } from "../../model/record.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
-import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { Extension } from "./extension.ts";
 import { type Fault, FaultBook, isAbsent } from "./fault.ts";
 import { Identities, mix, scramble, textKey } from "./identity.ts";

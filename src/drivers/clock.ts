@@ -1,18 +1,21 @@
-/** What the simulated host knows of time. Tests hand in their own, so that nothing has to sleep. */
+/** What knows of time. Tests hand in their own, so that nothing has to sleep. */
 export interface Clock {
-  /** The time in ms since 1970; a test's clock may begin anywhere. */
+  /** The time in ms. A test's clock may begin anywhere. */
   now(): number;
   /** Calls back once after so many ms; gives what `clearTimeout` takes. */
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
 }
 
-/** The machine's own time. */
+/** The machine's own time, in ms since 1970. */
 export const SYSTEM_CLOCK: Clock = {
   now: () => Date.now(),
   setTimeout: (callback, ms) => setTimeout(callback, ms),
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
+
+/** A time that does not jump when somebody sets the machine's clock; it counts from no moment in particular. */
+export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
 /**
  * Gives the event loop one turn: timers, sockets and painting get their chance. Browsers have no setImmediate and delay

@@ -1,0 +1,91 @@
+import { NetworkNamespace } from "../../test/lab/network-namespace.ts";
+import { ServedProcess } from "../../test/lab/served-process.ts";
+import { TcpProxy } from "../../test/lab/tcp-proxy.ts";
+
+const SERVED = "test:///default?domains=200";
+
+/** A server that can be lost, and got back. */
+export interface Outage extends AsyncDisposable {
+  readonly url: string;
+  /** Whether the server went on meanwhile: then its sweeps can be counted by the clock. */
+  readonly serving: boolean;
+  begin(): void | Promise<void>;
+  /** Resolves when the server can be reached again. */
+  end(): void | Promise<void>;
+}
+
+/** The ways to lose a server. */
+export const OUTAGES: Record<string, () => Promise<Outage>> = {
+  "server killed, and started again": async () => {
+    const server = await ServedProcess.start({ uri: SERVED });
+    return outage(
+      server.url,
+      false,
+      [server],
+      () => server.kill(),
+      () => server.restart(),
+    );
+  },
+  "server stopped (SIGSTOP)": async () => {
+    const server = await ServedProcess.start({ uri: SERVED });
+    return outage(
+      server.url,
+      false,
+      [server],
+      () => server.freeze(),
+      () => server.thaw(),
+    );
+  },
+  "connections reset, and refused meanwhile": async () => {
+    const server = await ServedProcess.start({ uri: SERVED });
+    const proxy = await TcpProxy.start(server.port);
+    return outage(
+      proxy.url,
+      true,
+      [proxy, server],
+      () => proxy.cut(),
+      () => proxy.mend(),
+    );
+  },
+  "every byte swallowed": async () => {
+    const server = await ServedProcess.start({ uri: SERVED });
+    const proxy = await TcpProxy.start(server.port);
+    return outage(
+      proxy.url,
+      true,
+      [proxy, server],
+      () => proxy.swallow(),
+      () => proxy.mend(),
+    );
+  },
+  "link down": async () => {
+    const network = await NetworkNamespace.create();
+    const { address: host, runBy } = network;
+    const server = await ServedProcess.start({ uri: SERVED, host, runBy });
+    return outage(
+      server.url,
+      true,
+      [server, network],
+      () => network.down(),
+      () => network.up(),
+    );
+  },
+};
+
+function outage(
+  url: string,
+  serving: boolean,
+  owned: readonly AsyncDisposable[],
+  begin: Outage["begin"],
+  end: Outage["end"],
+): Outage {
+  return {
+    url,
+    serving,
+    begin,
+    end,
+    async [Symbol.asyncDispose]() {
+      for (const part of owned) await part[Symbol.asyncDispose]();
+    },
+  };
+}

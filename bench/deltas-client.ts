@@ -1,0 +1,62 @@
+import { connect as connectSocket, type Socket } from "node:net";
+import { connect } from "../src/client/connect.ts";
+import { registerDriver } from "../src/drivers/registry.ts";
+import { remoteDriver } from "../src/drivers/remote/driver.ts";
+import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { answerCalls, cpuMicros } from "./calls.ts";
+
+registerDriver("ws", remoteDriver(openNodeSocket));
+
+let confirmations: Socket;
+let records = 0;
+let sum = 0;
+/** Ticks are confirmed by so many. */
+const CONFIRMED_TOGETHER = 4;
+/** Ticks to come in this run; what comes when there is none waits for the next. */
+let left = 0;
+let unconfirmed = 0;
+let done: () => void = () => {};
+
+function confirm(): void {
+  if (unconfirmed > 0) confirmations.write("+".repeat(unconfirmed));
+  unconfirmed = 0;
+}
+
+const calls = {
+  /** Begins to watch, as an application would: by the public API, event by event. */
+  async watch({ port, confirmPort }: { port: number; confirmPort: number }): Promise<void> {
+    confirmations = connectSocket(confirmPort, "127.0.0.1");
+    confirmations.setNoDelay();
+    // As much as all ticks that may be under way: a watch that waits for credit skips ticks, and is no measure.
+    const connection = await connect(`ws://127.0.0.1:${port}`, { creditBytes: 4_194_304 });
+    connection.watch().events.subscribe((event) => {
+      if (event.type === "record") {
+        records++;
+        sum += event.record.params.number("cpu.time")!;
+      } else if (event.type === "sync") {
+        unconfirmed++;
+        if (left > 0) {
+          if (unconfirmed >= CONFIRMED_TOGETHER) confirm();
+          if (--left === 0) done();
+        }
+      } else if (event.type === "gap") {
+        throw new Error("a tick was skipped: this is no measure");
+      }
+    });
+  },
+  /** Takes so many ticks. */
+  async ticks(count: number): Promise<{ seconds: number; cpuMicros: number; records: number }> {
+    const cpu = cpuMicros();
+    const start = performance.now();
+    records = 0;
+    const finished = new Promise<void>((resolve) => (done = resolve));
+    left = count;
+    confirm();
+    await finished;
+    if (!(sum > 0)) throw new Error("nothing came");
+    return { seconds: (performance.now() - start) / 1000, cpuMicros: cpuMicros() - cpu, records };
+  },
+};
+export type DeltasClientCalls = typeof calls;
+
+answerCalls(calls);

@@ -1,0 +1,66 @@
+import { once } from "node:events";
+import { WebSocket } from "ws";
+import { groupMask } from "../src/model/group.ts";
+import { LIMITS, MessageType } from "../src/wire/protocol.ts";
+import { helloMessage, watchMessage } from "../src/wire/request.ts";
+import { answerCalls } from "./calls.ts";
+import { GROUPS } from "./records.ts";
+
+const query = { groups: groupMask(GROUPS), flags: 0, deadlineMs: 2_000, domains: undefined };
+
+let sockets: WebSocket[] = [];
+/** Ends of sweeps that arrived, of each subscriber. */
+let syncs: number[] = [];
+let awaited: { readonly syncs: number; readonly resolve: () => void } | undefined;
+
+const calls = {
+  /**
+   * So many subscribers of one watch, a connection each. They read, give credit without end, and look at no more than a
+   * message's type: what is measured is the server, and its readers share the machine with it.
+   */
+  async subscribe({
+    port,
+    subscribers,
+    intervalMs,
+  }: {
+    port: number;
+    subscribers: number;
+    intervalMs: number;
+  }): Promise<void> {
+    const cadence = { intervalMs, mode: "sample", heartbeatMs: 0 } as const;
+    syncs = new Array<number>(subscribers).fill(0);
+    for (let i = 0; i < subscribers; i++) {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}`, "virstream.v1", { perMessageDeflate: false });
+      await once(socket, "open");
+      socket.on("message", (data: Buffer) => {
+        // The head of a short array, and the type: both are a byte.
+        if (data[1] !== MessageType.sync) return;
+        syncs[i]!++;
+        if (awaited !== undefined && syncs.every((count) => count >= awaited!.syncs)) awaited.resolve();
+      });
+      sockets.push(socket);
+      socket.send(helloMessage("bench", undefined));
+      socket.send(watchMessage(1, query, cadence, LIMITS.credit, undefined));
+    }
+  },
+  /** Waits until every subscriber has had so many more ends of sweeps. */
+  async ticks(count: number): Promise<void> {
+    const syncsBefore = Math.max(...syncs);
+    await new Promise<void>((resolve) => {
+      awaited = { syncs: syncsBefore + count, resolve };
+    });
+  },
+  /** Ends of sweeps so far: those of the furthest, and of all together. */
+  async arrived(): Promise<{ ticks: number; together: number }> {
+    return { ticks: Math.max(...syncs), together: syncs.reduce((sum, count) => sum + count, 0) };
+  },
+  /** All leave. */
+  async leave(): Promise<void> {
+    for (const socket of sockets) socket.close(1000);
+    await Promise.all(sockets.map((socket) => once(socket, "close")));
+    sockets = [];
+  },
+};
+export type FanoutClientCalls = typeof calls;
+
+answerCalls(calls);

@@ -1,0 +1,28 @@
+import { connect } from "../src/client/connect.ts";
+import { registerDriver } from "../src/drivers/registry.ts";
+import { remoteDriver } from "../src/drivers/remote/driver.ts";
+import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { answerCalls } from "./calls.ts";
+
+registerDriver("ws", remoteDriver(openNodeSocket));
+
+let ticks = 0;
+let records = 0;
+
+const calls = {
+  /** Watches, pulling one chunk after the other, and counts. */
+  async watch(port: number): Promise<void> {
+    const connection = await connect(`ws://127.0.0.1:${port}`);
+    void connection.watch().events.forEach((event) => {
+      if (event.type === "sync") ticks++;
+      else if (event.type === "record") records++;
+    });
+  },
+  async figures(): Promise<{ ticks: number; records: number; heap: number }> {
+    globalThis.gc!();
+    return { ticks, records, heap: process.memoryUsage().heapUsed / 2 ** 20 };
+  },
+};
+export type LongClientCalls = typeof calls;
+
+answerCalls(calls);

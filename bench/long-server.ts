@@ -1,0 +1,43 @@
+import { Connection } from "../src/client/connection.ts";
+import type { Clock } from "../src/drivers/clock.ts";
+import { SimulatedDriver } from "../src/drivers/simulated/driver.ts";
+import { serve, type VirstreamServer } from "../src/server/server.ts";
+import { answerCalls } from "./calls.ts";
+
+const DOMAINS = 100;
+/** A tick takes so many ms of the machine's time, however many it takes of the host's. */
+const REAL_MS = 1;
+
+/** A clock by which a second passes in a millisecond: the sampler's, the driver's and the server's own pace, hurried. */
+const hurried: Clock = {
+  now: () => performance.now() * (1_000 / REAL_MS),
+  setTimeout: (callback, ms) => setTimeout(callback, (ms * REAL_MS) / 1_000),
+  clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+};
+
+let server: VirstreamServer;
+let driver: SimulatedDriver;
+
+const calls = {
+  /** Serves 100 domains, watched a thousand times as fast as they would be; some leave and return all the time. */
+  async listen(): Promise<number> {
+    driver = new SimulatedDriver(`test:///default?domains=${DOMAINS}&vcpus=2&disks=2&nics=2`);
+    server = await serve(new Connection(driver, hurried), { port: 0 });
+    let turn = 0;
+    setInterval(() => {
+      turn++;
+      driver.simulation.vanish(turn % DOMAINS);
+      driver.simulation.appear((turn + DOMAINS / 2) % DOMAINS);
+      driver.simulation.reset((turn + DOMAINS / 4) % DOMAINS);
+    }, 5);
+    return Number(new URL(server.url).port);
+  },
+  async figures(): Promise<{ heap: number; conflated: number }> {
+    globalThis.gc!();
+    const { memoryBytes, sampling } = server.stats();
+    return { heap: memoryBytes.heapUsed / 2 ** 20, conflated: sampling.ticksConflated };
+  },
+};
+export type LongServerCalls = typeof calls;
+
+answerCalls(calls);

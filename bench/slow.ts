@@ -1,0 +1,82 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FanoutServerCalls } from "./fanout-server.ts";
+import { BenchProcess } from "./process.ts";
+import { median } from "./rounds.ts";
+import type { Benchmark, BenchRow } from "./row.ts";
+import type { SlowClientCalls } from "./slow-client.ts";
+
+const DOMAINS = 10_000;
+const WARM_UP_MS = 15_000;
+const CALM_MS = 20_000;
+const ASLEEP_MS = 60_000;
+const AWAKE_MS = 8_000;
+
+/**
+ * Two subscribers of a watch of 10,000 domains, once a second. One stops reading for 60 s: once by not pulling its stream,
+ * once as a process that is stopped (SIGSTOP), socket and all. What becomes of the server's memory, of the other's
+ * latency, and of the one that wakes.
+ */
+export const benchSlow: Benchmark = async () => [...(await measure("not pulling")), ...(await measure("stopped"))];
+
+async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
+  await using server = await BenchProcess.start<FanoutServerCalls>("fanout-server.ts");
+  await using other = await BenchProcess.start<SlowClientCalls>("slow-client.ts");
+  await using sleeper = await BenchProcess.start<SlowClientCalls>("slow-client.ts");
+  const port = await server.call("listen", DOMAINS);
+  await other.call("watch", { port });
+  await sleeper.call("watch", { port });
+  console.error(`slow: ${how}: warming up`);
+  await sleep(WARM_UP_MS);
+  const peakOf = async (ms: number): Promise<number> => {
+    let peak = 0;
+    for (const until = performance.now() + ms; performance.now() < until; await sleep(500)) {
+      peak = Math.max(peak, (await server.call("spent")).rss);
+    }
+    return peak;
+  };
+  await other.call("figures");
+  const calmPeak = await peakOf(CALM_MS);
+  const calm = await other.call("figures");
+  const before = await sleeper.call("figures");
+  console.error(`slow: ${how}: one sleeps for ${ASLEEP_MS / 1000} s`);
+  if (how === "stopped") sleeper.signal("SIGSTOP");
+  else await sleeper.call("sleep");
+  const sleepPeak = await peakOf(ASLEEP_MS);
+  const during = await other.call("figures");
+  if (how === "stopped") sleeper.signal("SIGCONT");
+  else await sleeper.call("wake");
+  await sleep(AWAKE_MS);
+  const woken = await sleeper.call("figures");
+  if (during.gaps > 0) throw new Error("the other one was told of a gap");
+  // Of the sweeps that the other one had, those that lie between two that the sleeper had.
+  const last = before.began.at(-1)!;
+  const first = woken.began.find((_, i) => woken.gaps > 0 && woken.began[i]! - (woken.began[i - 1] ?? last) > 1_500)!;
+  const lastBefore = woken.began.filter((time) => time < first).at(-1) ?? last;
+  const all = [...during.began, ...(await other.call("figures")).began];
+  const really = all.filter((time) => time > lastBefore && time < first).length;
+  const told = woken.skipped;
+  console.error(`slow: ${how}: oldest record after the gap ${Math.round(woken.oldestMs)} ms, ${woken.gaps} gaps`);
+  return [
+    {
+      what: `server's memory while one of two is ${how} for 60 s, growth in MiB against the target`,
+      ours: `${sleepPeak.toFixed(0)} MiB`,
+      peer: `${calmPeak.toFixed(0)} MiB`,
+      ratio: (sleepPeak - calmPeak) / 20,
+      target: 1,
+    },
+    {
+      what: `the other's latency meanwhile, from the end of a sweep to its sync (${how})`,
+      ours: `${median(during.lateness).toFixed(1)} ms`,
+      peer: `${median(calm.lateness).toFixed(1)} ms`,
+      ratio: median(during.lateness) / median(calm.lateness),
+      target: 1.3,
+    },
+    {
+      what: `ticks that it was told it had skipped, against those it did (${how})`,
+      ours: String(told),
+      peer: String(really),
+      ratio: told / really,
+      target: 1,
+    },
+  ];
+}

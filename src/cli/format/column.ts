@@ -1,0 +1,137 @@
+import type { TypedParams } from "../../model/params.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import { bytes, count, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
+import type { RateFigures } from "./rate-figures.ts";
+
+/** What a line of a table is made of. */
+export interface Row {
+  readonly record: DomainStatsRecord;
+  /** Undefined where no rates are wanted, or none can be told yet. */
+  readonly rates?: RateFigures | undefined;
+}
+
+/** One column of a table. */
+export interface Column {
+  readonly title: string;
+  /** In characters; of the last one the least that is of use: it takes what is left of the line. */
+  readonly width: number;
+  /** The groups without which it would be empty, as a mask; 0: always there. */
+  readonly groups: number;
+  /** Where there is no room for all, the columns of the highest rank go first. */
+  readonly rank: number;
+  readonly align?: "right";
+  readonly text: (row: Row) => string;
+}
+
+const STATE = 0x1;
+const CPU_TOTAL = 0x2;
+const BALLOON = 0x4;
+const VCPU = 0x8;
+const INTERFACE = 0x10;
+const BLOCK = 0x20;
+
+const NAME: Column = { title: "DOMAIN", width: 24, groups: 0, rank: 0, text: ({ record }) => record.domain.name };
+const STATUS: Column = { title: "STATUS", width: 7, groups: 0, rank: 0, text: ({ record }) => status(record) };
+
+/** The host's column, which a table of several hosts has behind the first one. */
+export const HOST_COLUMN: Column = {
+  title: "HOST",
+  width: 12,
+  groups: 0,
+  rank: 1,
+  text: ({ record }) => record.domain.host,
+};
+
+const TOTAL_COLUMNS: readonly Column[] = [
+  NAME,
+  { title: "STATE", width: 10, groups: STATE, rank: 2, text: ({ record }) => record.state?.state ?? "-" },
+  right("VCPUS", 5, VCPU, 5, ({ params }) => count(params.number("vcpu.current"))),
+  right("CPU TIME", 10, CPU_TOTAL, 3, ({ params }) => seconds(params.number("cpu.time"))),
+  right("MEMORY", 9, BALLOON, 4, ({ params }) => bytes(params.number("balloon.current"), 1024)),
+  right("RSS", 9, BALLOON, 8, ({ params }) => bytes(params.number("balloon.rss"), 1024)),
+  right("RX", 9, INTERFACE, 6, ({ params }) => bytes(total(params, "net", "rx.bytes"))),
+  right("TX", 9, INTERFACE, 6, ({ params }) => bytes(total(params, "net", "tx.bytes"))),
+  right("READ", 9, BLOCK, 7, ({ params }) => bytes(total(params, "block", "rd.bytes"))),
+  right("WRITTEN", 9, BLOCK, 7, ({ params }) => bytes(total(params, "block", "wr.bytes"))),
+  right("PARAMS", 6, 0, 9, ({ params }) => String(params.size)),
+  STATUS,
+];
+
+const RATE_COLUMNS: readonly Column[] = [
+  { ...NAME, width: 18 },
+  { title: "STATE", width: 8, groups: STATE, rank: 5, text: ({ record }) => record.state?.state ?? "-" },
+  rate("CPU %", CPU_TOTAL, 1, ({ cpuPercent }) => percent(cpuPercent)),
+  rate("STEAL%", VCPU, 6, ({ stealPercent }) => percent(stealPercent)),
+  rate("MEM", BALLOON, 2, ({ usedBytes }) => narrowBytes(usedBytes)),
+  rate("RX/s", INTERFACE, 3, ({ receivedBytes }) => narrowBytes(receivedBytes)),
+  rate("TX/s", INTERFACE, 3, ({ transmittedBytes }) => narrowBytes(transmittedBytes)),
+  rate("RD/s", BLOCK, 4, ({ readBytes }) => narrowBytes(readBytes)),
+  rate("WR/s", BLOCK, 4, ({ writtenBytes }) => narrowBytes(writtenBytes)),
+  rate("RDOP/s", BLOCK, 8, ({ reads }) => narrowCount(reads)),
+  rate("WROP/s", BLOCK, 8, ({ writes }) => narrowCount(writes)),
+  { ...rate("LATENCY", BLOCK, 7, ({ latencyMs }) => milliseconds(latencyMs)), width: 8 },
+  STATUS,
+];
+
+/**
+ * The columns of a table: the name first and the status last, and between them those that the groups can fill.
+ *
+ * @param groups the groups asked for as a mask; 0: all
+ * @param rates rates in the place of totals
+ */
+export function columnsOf(groups: number, rates: boolean): readonly Column[] {
+  return (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
+    (column) => column.groups === 0 || groups === 0 || (groups & column.groups) !== 0,
+  );
+}
+
+/** The text of one line, without its end. The last column is as long as it is. */
+export function lineOf(columns: readonly Column[], cell: (column: Column) => string): string {
+  const last = columns.length - 1;
+  const cells = columns.map((column, i) => {
+    const text = printable(cell(column));
+    if (i === last) return text;
+    return column.align === "right" ? text.padStart(column.width) : text.padEnd(column.width);
+  });
+  return cells.join("  ").trimEnd();
+}
+
+function right(
+  title: string,
+  width: number,
+  groups: number,
+  rank: number,
+  text: (record: DomainStatsRecord) => string,
+): Column {
+  return { title, width, groups, rank, align: "right", text: ({ record }) => text(record) };
+}
+
+function rate(title: string, groups: number, rank: number, text: (rates: RateFigures) => string): Column {
+  return {
+    title,
+    width: 6,
+    groups,
+    rank,
+    align: "right",
+    text: ({ rates }) => (rates === undefined ? "-" : text(rates)),
+  };
+}
+
+function status(record: DomainStatsRecord): string {
+  const why = record.reason === undefined ? "" : ` (${record.reason})`;
+  const missing =
+    record.status === "partial" && record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
+  const error = record.error === undefined ? "" : `: ${record.error.message}`;
+  return `${record.status}${why}${missing}${error}`;
+}
+
+/** The sum over a domain's devices; undefined where no device has the number. */
+function total(params: TypedParams, device: "net" | "block", field: string): number | undefined {
+  const devices = params.number(`${device}.count`) ?? 0;
+  let sum: number | undefined;
+  for (let i = 0; i < devices; i++) {
+    const value = params.number(`${device}.${i}.${field}`);
+    if (value !== undefined) sum = (sum ?? 0) + value;
+  }
+  return sum;
+}

@@ -1,0 +1,123 @@
+import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
+import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
+import { printable } from "./quantity.ts";
+
+const GAP_WORDS: Record<GapReason, string> = {
+  "slow-consumer": "they were not read fast enough",
+  reconnected: "the connection was lost for too long",
+  source: "the hypervisor could not be reached, or swept",
+};
+
+const STATE_WORDS: Record<WatchState, string> = {
+  connected: "connected again",
+  reconnecting: "reconnecting",
+  degraded: "absent",
+};
+
+/**
+ * What happens beside the records of a watch, in one line each, for formats that have no place for it. That a source is
+ * connected is told only after it was not.
+ */
+export class Notices {
+  readonly #source: string;
+  readonly #records: boolean;
+  readonly #troubled = new Set<string | undefined>();
+  /** The hosts whose last sweep outlasted the interval. */
+  readonly #late = new Set<string>();
+  /** What was told of domains that are not well. */
+  readonly #complaints = new Map<string, string>();
+
+  /**
+   * @param source what the way to all hosts is called, such as the URI
+   * @param records whether to tell of records that are not `ok`, too: once, not in every sweep
+   */
+  constructor(source: string, records = false) {
+    this.#source = source;
+    this.#records = records;
+  }
+
+  /** The line without its end, or undefined when there is nothing to tell. */
+  of(event: WatchEvent): string | undefined {
+    const text = this.#text(event);
+    return text === undefined ? undefined : printable(text);
+  }
+
+  #text(event: WatchEvent): string | undefined {
+    switch (event.type) {
+      case "record":
+        return this.#records ? this.#complaint(event.record) : undefined;
+      case "gone":
+        return this.#gone(event.domain);
+      case "gap":
+        return gapText(event);
+      case "sync":
+        return this.#overrun(event);
+      case "status":
+        return this.#status(event);
+    }
+  }
+
+  /** A guest that hangs makes every sweep outlast its interval: that is told once. */
+  #overrun({ host, overrun, summary }: SyncEvent): string | undefined {
+    if (overrun === 0) {
+      this.#late.delete(host);
+      return undefined;
+    }
+    if (this.#late.has(host)) return undefined;
+    this.#late.add(host);
+    const took = `${(summary.tookMs / 1_000).toFixed(2)} s`;
+    return `a sweep of ${host} took ${took}, longer than the interval: those that were due meanwhile are left out`;
+  }
+
+  #gone(domain: DomainIdentity): string | undefined {
+    const key = keyOf(domain);
+    const told = this.#complaints.get(key);
+    this.#complaints.delete(key);
+    // Its last record has said so already.
+    if (told?.startsWith(`domain ${domain.name}: gone`)) return undefined;
+    return `domain ${domain.name} of ${domain.host} is gone`;
+  }
+
+  #complaint(record: DomainStatsRecord): string | undefined {
+    const key = keyOf(record.domain);
+    const text = complaint(record);
+    if (text === this.#complaints.get(key)) return undefined;
+    if (text === undefined) this.#complaints.delete(key);
+    else this.#complaints.set(key, text);
+    return text ?? `domain ${record.domain.name}: ok again`;
+  }
+
+  #status(event: StatusEvent): string | undefined {
+    const { state, host } = event;
+    if (state !== "connected") this.#troubled.add(host);
+    else if (!this.#troubled.delete(host)) return undefined;
+    return `${host ?? this.#source}: ${statusText(event)}`;
+  }
+}
+
+/** A state in words, with the reason. */
+export function statusText({ state, error }: StatusEvent): string {
+  return `${STATE_WORDS[state]}${error === undefined ? "" : `: ${error.message}`}`;
+}
+
+/** What is amiss with a record, in one line; undefined when it is `ok`. */
+export function complaint(record: DomainStatsRecord): string | undefined {
+  if (record.status === "ok") return undefined;
+  const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
+  const why = record.error?.message ?? record.reason ?? "";
+  return printable(`domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}`);
+}
+
+function keyOf({ host, uuid, name }: DomainIdentity): string {
+  return `${host} ${uuid} ${name}`;
+}
+
+/** A gap in words, e.g. `3 sweeps of hv1 skipped: they were not read fast enough`. */
+export function gapText({ reason, skipped, host }: GapEvent): string {
+  return `${sweeps(skipped, host)} skipped: ${GAP_WORDS[reason]}`;
+}
+
+function sweeps(number: number | undefined, host: string | undefined): string {
+  const of = host === undefined ? "" : ` of ${host}`;
+  return number === undefined ? `sweeps${of}` : `${number} sweep${number === 1 ? "" : "s"}${of}`;
+}

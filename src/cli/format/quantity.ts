@@ -1,0 +1,84 @@
+/**
+ * Quantities as people read them. What is not there is a dash: missing is never zero. The wide forms stand in tables of
+ * totals; the narrow ones, of six characters at most, in tables of rates, as top's do.
+ */
+
+const MISSING = "-";
+
+/** A whole number. */
+export function count(value: number | undefined): string {
+  return value === undefined ? MISSING : String(value);
+}
+
+/** A time in ns, in seconds, hours or days, e.g. `12.50 s`. */
+export function seconds(nanoseconds: number | undefined): string {
+  if (nanoseconds === undefined) return MISSING;
+  const value = nanoseconds / 1e9;
+  if (value < 100) return `${value.toFixed(2)} s`;
+  if (value < 36_000) return `${Math.round(value)} s`;
+  if (value < 360_000) return `${(value / 3_600).toFixed(1)} h`;
+  return `${(value / 86_400).toFixed(1)} d`;
+}
+
+const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/**
+ * Bytes with their unit, e.g. `1.5 GiB`.
+ *
+ * @param unit what the value counts, in bytes
+ */
+export function bytes(value: number | undefined, unit = 1): string {
+  if (value === undefined) return MISSING;
+  let amount = value * unit;
+  let step = 0;
+  while (amount >= 1_000 && step < BYTE_UNITS.length - 1) {
+    amount /= 1_024;
+    step++;
+  }
+  return `${step === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${BYTE_UNITS[step]}`;
+}
+
+/** Bytes, narrow, by powers of 1,024: `512`, `1.5K`, `200M`. */
+export function narrowBytes(value: number | undefined): string {
+  return narrow(value, 1_024, "KMGTPE");
+}
+
+/** How many, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 with one decimal: rates are often small. */
+export function narrowCount(value: number | undefined): string {
+  if (value !== undefined && value > 0 && value < 99.95) return value.toFixed(1);
+  return narrow(value, 1_000, "kMGTPE");
+}
+
+/** A percentage without its sign: `0.5`, `99.9`, `800`. */
+export function percent(value: number | undefined): string {
+  if (value === undefined) return MISSING;
+  return value < 999.95 ? value.toFixed(1) : String(Math.round(value));
+}
+
+/** A time in ms: `0.25 ms`, `12.5 ms`, `1.5 s`. */
+export function milliseconds(value: number | undefined): string {
+  if (value === undefined) return MISSING;
+  if (value < 9.995) return `${value.toFixed(2)} ms`;
+  if (value < 99.95) return `${value.toFixed(1)} ms`;
+  if (value < 999.5) return `${Math.round(value)} ms`;
+  return `${(value / 1_000).toFixed(1)} s`;
+}
+
+function narrow(value: number | undefined, base: number, units: string): string {
+  if (value === undefined) return MISSING;
+  let amount = value;
+  let step = 0;
+  while (amount >= 999.5 && step < units.length) {
+    amount /= base;
+    step++;
+  }
+  return step === 0
+    ? String(Math.round(amount))
+    : `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
+}
+
+/** Names and messages come from elsewhere: what would move the cursor or change the screen is shown, not obeyed. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "\u{fffd}");
+}

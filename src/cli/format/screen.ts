@@ -1,0 +1,225 @@
+import type { DomainRates } from "../../client/rates.ts";
+import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
+import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
+import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row } from "./column.ts";
+import { gapText, statusText } from "./notice.ts";
+import { printable } from "./quantity.ts";
+import { rateFigures } from "./rate-figures.ts";
+import { sweepText } from "./table.ts";
+
+/** How large a terminal is, in characters. */
+export interface ScreenSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** What a terminal shows: lines, none wider than it, and together no more than it has rows. */
+export interface Frame {
+  /** How the hosts are doing. */
+  readonly head: readonly string[];
+  /** The titles of the columns. */
+  readonly title: string;
+  /** A line per domain, as far as there is room. */
+  readonly rows: readonly string[];
+}
+
+/** What is known of a host. */
+interface HostLine {
+  sync?: SyncEvent;
+  status?: StatusEvent;
+}
+
+/** A line that stays where it is while its record is replaced. */
+interface Line {
+  record: DomainStatsRecord;
+  rates: DomainRates | undefined;
+}
+
+const GAP = 2;
+const MIN_NAME_WIDTH = 12;
+const MAX_NAME_WIDTH = 40;
+/** At most so many hosts have a line of their own. */
+const MAX_HOST_LINES = 4;
+/** For how many sweeps a notice stays. */
+const NOTICE_SYNCS = 5;
+
+/**
+ * The newest state of a watch, laid out for a terminal of any size as top(1) does: how the hosts are doing, and as many
+ * domains as there is room for: first those whose record is not whole, then the others, with rates the busiest first,
+ * otherwise by host and name. Columns that find no room are left out, the least important first. Pure: it is told what
+ * happens and how large the terminal is.
+ */
+export class Screen {
+  readonly #source: string;
+  readonly #columns: readonly Column[];
+  readonly #rates: boolean;
+  readonly #hosts = new Map<string, HostLine>();
+  readonly #lines = new Map<string, Line>();
+  /** The lines in order; undefined when that is to be found anew. */
+  #sorted: Line[] | undefined;
+  #way: StatusEvent | undefined;
+  #notice: { readonly text: string; syncs: number } | undefined;
+  #longestName = 0;
+  #synced = false;
+
+  /**
+   * @param source what the way to all hosts is called, such as the URI
+   * @param groups the groups asked for as a mask; 0: all
+   * @param rates show rates, and the busiest domains first
+   */
+  constructor(source: string, groups: number, rates: boolean) {
+    this.#source = printable(source);
+    this.#columns = columnsOf(groups, rates);
+    this.#rates = rates;
+  }
+
+  /** Takes what happened; says whether it is time to show it: at the end of a sweep, or when something else happened. */
+  take(event: WatchEvent, rates?: DomainRates): boolean {
+    switch (event.type) {
+      case "record":
+        this.#put(event.record, rates);
+        // The first sweep may last: what is there of it is better than nothing.
+        return !this.#synced;
+      case "gone":
+        if (this.#lines.delete(keyOf(event.domain))) this.#sorted = undefined;
+        return true;
+      case "sync":
+        this.#synced = true;
+        this.#host(event.host).sync = event;
+        if (this.#rates) this.#sorted = undefined;
+        if (this.#notice !== undefined && ++this.#notice.syncs > NOTICE_SYNCS) this.#notice = undefined;
+        return true;
+      case "status":
+        if (event.host === undefined) this.#way = event.state === "connected" ? undefined : event;
+        else this.#host(event.host).status = event;
+        return true;
+      case "gap":
+        this.#notice = { text: printable(gapText(event)), syncs: 0 };
+        return true;
+    }
+  }
+
+  /** What to show on a terminal of this size. */
+  frame(size: ScreenSize): Frame {
+    const head = this.#head(size.rows).map((line) => cut(line, size.columns));
+    const columns = this.#fit(size.columns);
+    const line = (cell: (column: Column) => string): string => cut(lineOf(columns, cell), size.columns);
+    const sorted = this.#sort();
+    const room = Math.max(0, size.rows - head.length - 1);
+    const shown = sorted.length <= room ? sorted : sorted.slice(0, Math.max(0, room - 1));
+    const rows = shown.map(({ record, rates }) => {
+      const row: Row = { record, rates: rates && rateFigures(rates) };
+      return line((column) => shorten(column.text(row), column));
+    });
+    if (shown.length < sorted.length && room > 0)
+      rows.push(cut(`and ${sorted.length - shown.length} more`, size.columns));
+    return { head, title: line((column) => column.title), rows };
+  }
+
+  #put(record: DomainStatsRecord, rates: DomainRates | undefined): void {
+    const key = keyOf(record.domain);
+    const { host, name } = record.domain;
+    this.#longestName = Math.max(this.#longestName, name.length);
+    this.#host(host);
+    const line = this.#lines.get(key);
+    if (line === undefined) this.#lines.set(key, { record, rates });
+    if (line === undefined || line.record.domain.name !== name) this.#sorted = undefined;
+    if (line !== undefined) {
+      line.record = record;
+      line.rates = rates;
+    }
+  }
+
+  #host(name: string): HostLine {
+    let host = this.#hosts.get(name);
+    if (host === undefined) {
+      host = {};
+      this.#hosts.set(name, host);
+    }
+    return host;
+  }
+
+  #head(rows: number): string[] {
+    const lines: string[] = [];
+    if (this.#way !== undefined) lines.push(`${this.#source}: ${printable(statusText(this.#way))}`);
+    const hosts = [...this.#hosts].sort(([one, a], [other, b]) => trouble(b) - trouble(a) || order(one, other));
+    if (hosts.length === 0) lines.push(`${this.#source}: waiting for the first sweep`);
+    // At most a third of the screen: the domains are what it is for.
+    const most = Math.max(1, Math.min(MAX_HOST_LINES, Math.floor(rows / 3)));
+    const own = hosts.length <= most ? hosts : hosts.slice(0, Math.max(1, most - 1));
+    for (const [name, host] of own) lines.push(hostText(name, host));
+    if (own.length < hosts.length)
+      lines.push(`and ${hosts.length - own.length} more hosts: ${this.#lines.size} domains in all`);
+    if (this.#notice !== undefined) lines.push(this.#notice.text);
+    return lines.slice(0, Math.max(1, rows - 2));
+  }
+
+  #sort(): readonly Line[] {
+    if (this.#sorted === undefined) {
+      this.#sorted = [...this.#lines.values()].sort(this.#rates ? busiest : byName);
+    }
+    // What is not well has no rates to be sorted by, and would never be seen at the end.
+    const amiss = this.#sorted.filter(({ record }) => record.status !== "ok");
+    return amiss.length === 0
+      ? this.#sorted
+      : [...amiss, ...this.#sorted.filter(({ record }) => record.status === "ok")];
+  }
+
+  /** The columns that fit into a width, the first one as wide as its names and the rest of the line allow. */
+  #fit(width: number): Column[] {
+    const name = Math.min(MAX_NAME_WIDTH, Math.max(this.#columns[0]!.title.length, this.#longestName));
+    const narrow = Math.min(MIN_NAME_WIDTH, name);
+    const columns = [...this.#columns];
+    if (this.#hosts.size > 1) columns.splice(1, 0, HOST_COLUMN);
+    const needed = (): number => columns.reduce((sum, column, i) => sum + (i === 0 ? narrow : column.width + GAP), 0);
+    while (needed() > width) {
+      const rank = Math.max(...columns.map((column) => column.rank));
+      if (rank === 0) break;
+      columns.splice(
+        columns.findLastIndex((column) => column.rank === rank),
+        1,
+      );
+    }
+    columns[0] = { ...columns[0]!, width: Math.max(narrow, Math.min(name, narrow + width - needed())) };
+    return columns;
+  }
+}
+
+/** The uuid tells domains apart; names that nobody has share one. */
+function keyOf({ host, uuid, name }: DomainIdentity): string {
+  return uuid === NIL_UUID ? `${host} ${name}` : `${host} ${uuid}`;
+}
+
+function trouble({ status }: HostLine): number {
+  return status === undefined || status.state === "connected" ? 0 : 1;
+}
+
+function hostText(name: string, { sync, status }: HostLine): string {
+  const swept = sync === undefined ? `${printable(name)}: waiting for its first sweep` : sweepText(sync);
+  const state = status === undefined || status.state === "connected" ? "" : `; ${printable(statusText(status))}`;
+  return `${swept}${state}`;
+}
+
+function busiest(one: Line, other: Line): number {
+  return (other.rates?.cpu.percent ?? -1) - (one.rates?.cpu.percent ?? -1) || byName(one, other);
+}
+
+function byName({ record: { domain: one } }: Line, { record: { domain: other } }: Line): number {
+  return order(one.host, other.host) || order(one.name, other.name);
+}
+
+function order(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/** A text that fits its column. The middle goes: names that belong together differ at their ends. */
+function shorten(text: string, { width, title }: Column): string {
+  if (text.length <= width || title === "STATUS") return text;
+  const head = Math.ceil((width - 1) / 2);
+  return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
+}
+
+function cut(line: string, width: number): string {
+  return line.length <= width ? line : `${line.slice(0, Math.max(0, width - 1))}…`;
+}

@@ -1,0 +1,76 @@
+import { type ErrorCode, VirstreamError } from "../../model/error.ts";
+import { CLOSE_CODES } from "../../wire/protocol.ts";
+
+/** How each close code of the server's is told to the user. */
+const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
+  [CLOSE_CODES.normal]: ["connection-lost", "it ended the connection"],
+  [CLOSE_CODES["going-away"]]: ["server-shutdown", "it is shutting down"],
+  1006: ["connection-lost", "the connection broke"],
+  [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it; name fewer domains at once"],
+  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us; are both of a version that fits?"],
+  [CLOSE_CODES.unauthenticated]: [
+    "unauthenticated",
+    "it wants a token (--token-file FILE, $VIRSTREAM_TOKEN, or the option token), and not the one it got, if any",
+  ],
+  [CLOSE_CODES.forbidden]: ["denied", "it does not admit us"],
+  [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
+  [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
+  [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "two of our sweeps had one id"],
+  [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
+  [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
+  [CLOSE_CODES["slow-consumer"]]: ["slow-consumer", "we read too slowly for it"],
+};
+
+/** Why a socket could not be opened, as far as the platform says: Node does, browsers keep it to themselves. */
+export function openingError(
+  url: string,
+  subprotocol: string,
+  event: { message?: string; error?: unknown },
+): VirstreamError {
+  const cause = event.error;
+  const system = (cause as { code?: string } | undefined)?.code;
+  const message = event.message ?? "";
+  if (system === "ECONNREFUSED") {
+    return new VirstreamError(
+      "connection-refused",
+      `nothing listens at ${url}: start a server there with "virstream serve --listen HOST:PORT"`,
+      { cause },
+    );
+  }
+  if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
+    return new VirstreamError("connection-refused", `the name in ${url} leads to no host`, { cause });
+  }
+  if (/subprotocol|server response: 400/i.test(message)) {
+    return new VirstreamError("wrong-subprotocol", `${url} does not speak ${subprotocol}: is it a virstream server?`, {
+      cause,
+    });
+  }
+  const status = /server response: (\d+)/i.exec(message)?.[1];
+  if (status === "401") return new VirstreamError("unauthenticated", `${url} wants a token`, { cause });
+  if (status === "403") return new VirstreamError("denied", `${url} does not admit this origin`, { cause });
+  if (status !== undefined) {
+    return new VirstreamError("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket`, {
+      cause,
+    });
+  }
+  return new VirstreamError("connection-lost", `no connection to ${url}${message && `: ${message}`}`, { cause });
+}
+
+/** Why an open connection broke: what ws finds against the WebSocket protocol or our limits, or the network. */
+export function brokenError(url: string, event: { message?: string; error?: unknown }): VirstreamError {
+  const cause = event.error;
+  const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
+  return new VirstreamError(
+    violation ? "protocol-error" : "connection-lost",
+    `${url}: ${event.message ?? "it broke"}`,
+    {
+      cause,
+    },
+  );
+}
+
+/** What a close says, by its code. A code that nobody knows is a connection that was lost. */
+export function closeError(url: string, code: number, reason: string): VirstreamError {
+  const [error, meaning] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
+  return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}`);
+}

@@ -1,0 +1,52 @@
+import type { DomainIdentity } from "../model/record.ts";
+import { NIL_UUID } from "../model/uuid.ts";
+
+/**
+ * Something for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two hosts have
+ * it. One that was asked for by a name that nobody has is known by that name. Two levels rather than one joined text: no
+ * text is made, and none hashed, where one host's domains follow each other.
+ */
+export class DomainMap<Value> {
+  readonly #hosts = new Map<string, Map<string, Value>>();
+  #host: string | undefined;
+  #ofHost: Map<string, Value> = new Map();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get(domain: DomainIdentity): Value | undefined {
+    return this.#of(domain.host).get(nameOf(domain));
+  }
+
+  set(domain: DomainIdentity, value: Value): void {
+    const values = this.#of(domain.host);
+    const before = values.size;
+    values.set(nameOf(domain), value);
+    this.#size += values.size - before;
+    if (before === 0) this.#hosts.set(domain.host, values);
+  }
+
+  delete(domain: DomainIdentity): void {
+    const values = this.#of(domain.host);
+    if (values.delete(nameOf(domain))) this.#size--;
+    if (values.size === 0) this.#hosts.delete(domain.host);
+  }
+
+  *[Symbol.iterator](): Generator<Value> {
+    for (const values of this.#hosts.values()) yield* values.values();
+  }
+
+  #of(host: string): Map<string, Value> {
+    if (host !== this.#host) {
+      this.#host = host;
+      this.#ofHost = this.#hosts.get(host) ?? new Map();
+    }
+    return this.#ofHost;
+  }
+}
+
+function nameOf({ uuid, name }: DomainIdentity): string {
+  return uuid === NIL_UUID ? `name ${name}` : uuid;
+}

@@ -1,0 +1,116 @@
+import { type Clock, eventLoopTurn } from "../drivers/clock.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import { SweepTally } from "../model/record.ts";
+import type { Feed } from "./feed.ts";
+import type { SweepMetrics } from "./metrics.ts";
+import { Schedule } from "./schedule.ts";
+
+/** Others get a turn after so many records: a driver that never waits must not keep sockets from being heard. */
+const RECORDS_PER_TURN = 2_048;
+
+/**
+ * Sweeps one driver with one query for all who watch that, whatever their cadences: one sweep at a time, no more often
+ * than the fastest asks for. It begins when the first feed comes, and stops, to the sweep that is under way, when the last
+ * one leaves.
+ */
+export class Sampler {
+  readonly #driver: Driver;
+  readonly #query: Query;
+  readonly #clock: Clock;
+  readonly #metrics: SweepMetrics;
+  readonly #schedule = new Schedule<Feed>();
+  #timer: unknown;
+  #sweeping: AbortController | undefined;
+
+  /** @param clock a steady one */
+  constructor(driver: Driver, query: Query, clock: Clock, metrics: SweepMetrics) {
+    this.#driver = driver;
+    this.#query = query;
+    this.#clock = clock;
+    this.#metrics = metrics;
+  }
+
+  /** Whether it has nobody to sweep for. */
+  get idle(): boolean {
+    return this.#schedule.size === 0;
+  }
+
+  add(feed: Feed): void {
+    this.#schedule.add(feed, feed.cadence.intervalMs, this.#clock.now());
+    this.#arm();
+  }
+
+  remove(feed: Feed): void {
+    this.#schedule.remove(feed);
+    if (this.idle) this.#sweeping?.abort();
+    this.#arm();
+  }
+
+  #arm(): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const next = this.#schedule.next();
+    if (next === undefined || this.#sweeping !== undefined) return;
+    this.#timer = this.#clock.setTimeout(() => void this.#sweep(), Math.max(0, next - this.#clock.now()));
+  }
+
+  /** One sweep, for those feeds whose time it is. Never rejects. */
+  async #sweep(): Promise<void> {
+    const abort = new AbortController();
+    this.#sweeping = abort;
+    const feeds = this.#schedule.begin(this.#clock.now());
+    const began = this.#clock.now();
+    const tally = new SweepTally(Date.now());
+    const done = this.#metrics.began();
+    for (const feed of feeds) feed.begin();
+    try {
+      let sinceTurn = 0;
+      const context = { signal: abort.signal, expect: () => {} };
+      for await (const records of this.#driver.sweep(this.#query, context)) {
+        if (abort.signal.aborted) break;
+        tally.add(records);
+        this.#metrics.records(records);
+        for (const feed of feeds) feed.take(records);
+        sinceTurn += records.length;
+        if (sinceTurn >= RECORDS_PER_TURN) {
+          sinceTurn = 0;
+          await eventLoopTurn();
+        }
+      }
+      if (!abort.signal.aborted) {
+        const now = this.#clock.now();
+        const summary = tally.summary(now - began);
+        for (const [feed, overrun] of this.#end(feeds, now)) feed.end(summary, overrun);
+      }
+      done(abort.signal.aborted ? "stopped" : "whole");
+    } catch (thrown) {
+      done(abort.signal.aborted ? "stopped" : "failed");
+      if (!abort.signal.aborted) this.#failed(feeds, VirstreamError.from(thrown));
+    }
+    this.#sweeping = undefined;
+    this.#arm();
+  }
+
+  #failed(feeds: readonly Feed[], error: VirstreamError): void {
+    for (const [feed, overrun] of this.#end(feeds, this.#clock.now())) {
+      if (error.retryable) feed.fail(error, overrun);
+      else feed.close(error);
+    }
+  }
+
+  /** How many times of each feed were left out; those of the fastest are sweeps that the hypervisor was spared. */
+  #end(feeds: readonly Feed[], now: number): [Feed, number][] {
+    const ends = feeds.map((feed): [Feed, number] => [feed, this.#schedule.end(feed, now)]);
+    let fastest = Number.POSITIVE_INFINITY;
+    let spared = 0;
+    for (const [{ cadence }, overrun] of ends) {
+      if (cadence.intervalMs >= fastest) continue;
+      fastest = cadence.intervalMs;
+      spared = overrun;
+    }
+    this.#metrics.overrun(spared);
+    return ends;
+  }
+}

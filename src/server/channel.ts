@@ -1,0 +1,190 @@
+import { VirstreamError } from "../model/error.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import type { GapEvent, StatusEvent, SyncEvent, WatchEvent } from "../model/watch.ts";
+import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
+import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
+import { Coalescer } from "../wire/coalescer.ts";
+import { ChannelRing } from "./channel-ring.ts";
+
+/** How long a channel outlives a reader that was cut off, in ms. */
+const LINGER_MS = 30_000;
+
+/** Who reads a channel. */
+export interface ChannelReader {
+  /** A message was made. The feed may be in the middle of telling something: its state is not to be read now. */
+  offer(message: ChannelMessage): void;
+  /** For now that was all. What the feed knows is in messages, or will be with the next flush. */
+  settled(): void;
+  /** The channel has ended. */
+  ended(error: VirstreamError): void;
+}
+
+/**
+ * One feed, put into messages once for all who watch it in one encoding. They get the same bytes, so that what a reader
+ * costs is sending them. It keeps the last messages, and goes on for a while when its last reader was cut off: who comes
+ * back in time misses nothing.
+ */
+export class Channel implements FeedListener {
+  readonly feed: Feed;
+  readonly #encoder: ChannelEncoder;
+  readonly #over: () => void;
+  readonly #ring = new ChannelRing();
+  readonly #readers = new Set<ChannelReader>();
+  readonly #coalescer = new Coalescer(() => performance.now());
+  #timer: NodeJS.Timeout | undefined;
+  #linger: NodeJS.Timeout | undefined;
+  /** Where the last reader that was cut off stands. */
+  #resumeAt: number | undefined;
+  #gone: number[] = [];
+  #ended = false;
+
+  /** @param over called once, when it has ended */
+  constructor(feed: Feed, encoder: ChannelEncoder, over: () => void) {
+    this.feed = feed;
+    this.#encoder = encoder;
+    this.#over = over;
+    feed.listen(this);
+  }
+
+  get number(): number {
+    return this.#encoder.channel;
+  }
+
+  /** The sequence of the last message. */
+  get sequence(): number {
+    return this.#encoder.sequence;
+  }
+
+  /** The last tick; 0: none yet. */
+  get tick(): number {
+    return this.feed.sync?.tick ?? 0;
+  }
+
+  /** The last messages. */
+  get ring(): ChannelRing {
+    return this.#ring;
+  }
+
+  has(reader: ChannelReader): boolean {
+    return this.#readers.has(reader);
+  }
+
+  join(reader: ChannelReader): void {
+    clearTimeout(this.#linger);
+    this.#readers.add(reader);
+  }
+
+  /** @param resumeAt where the reader stands, if it was cut off and may come back */
+  leave(reader: ChannelReader, resumeAt?: number): void {
+    if (!this.#readers.delete(reader) || this.#readers.size > 0 || this.#ended) return;
+    this.#resumeAt = resumeAt;
+    if (this.#resumable) this.#linger = setTimeout(() => this.end(), LINGER_MS);
+    else this.end();
+  }
+
+  /** Whether who stands at a sequence can go on from there. */
+  covers(sequence: number): boolean {
+    return sequence === this.sequence || this.#ring.get(sequence + 1) !== undefined;
+  }
+
+  /** Puts everything that was gathered into messages: they then tell all that the feed knows. Not while it is telling something. */
+  flush(): void {
+    this.#flushGone();
+    this.#flushChanges();
+  }
+
+  /** Ends it; its readers must have left, or are told why. */
+  end(error?: VirstreamError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#linger);
+    this.feed.leave(this);
+    const why = error ?? new VirstreamError("server-shutdown", "the watch ended");
+    for (const reader of [...this.#readers]) reader.ended(why);
+    this.#readers.clear();
+    this.#over();
+  }
+
+  record(entry: FeedEntry, event: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined): void {
+    if (this.#gone.length > 0) this.#flushGone();
+    const { record } = event;
+    try {
+      if (!this.#encoder.fits(record)) this.#flushChanges();
+      this.#encoder.add(entry.number, record, before);
+      if (this.#encoder.length >= Coalescer.FULL) this.#flushChanges();
+    } catch (thrown) {
+      // A record that cannot be told: this watch cannot keep its promise, and says so.
+      this.end(VirstreamError.from(thrown));
+    }
+  }
+
+  gone(entry: FeedEntry): void {
+    this.#flushChanges();
+    this.#gone.push(entry.number);
+  }
+
+  told(event: SyncEvent | GapEvent | StatusEvent): void {
+    this.flush();
+    if (this.#ended) return;
+    if (event.type === "sync") this.#made(this.#encoder.sync(event.tick, event, this.feed.complete));
+    else if (event.type === "status") this.#made(this.#encoder.status(event));
+    else this.#made(this.#encoder.gap(event));
+  }
+
+  pause(): void {
+    this.#flushGone();
+    if (this.#encoder.rows > 0) {
+      const wait = this.#coalescer.wait(this.#encoder.length);
+      if (wait <= 0) this.#flushChanges();
+      else this.#timer ??= setTimeout(() => this.#due(), Math.ceil(wait));
+    }
+    this.#settled();
+  }
+
+  ended(error: VirstreamError): void {
+    this.end(error);
+  }
+
+  get #resumable(): boolean {
+    return this.#resumeAt !== undefined && this.covers(this.#resumeAt);
+  }
+
+  #due(): void {
+    this.#flushChanges();
+    this.#settled();
+  }
+
+  #settled(): void {
+    for (const reader of this.#readers) reader.settled();
+  }
+
+  #flushGone(): void {
+    if (this.#gone.length === 0) return;
+    const numbers = this.#gone;
+    this.#gone = [];
+    this.#made(this.#encoder.gone(numbers));
+  }
+
+  #flushChanges(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#ended) return;
+    let message: ChannelMessage | undefined;
+    try {
+      message = this.#encoder.changes();
+    } catch (thrown) {
+      this.end(VirstreamError.from(thrown));
+      return;
+    }
+    if (message === undefined) return;
+    this.#coalescer.flushed();
+    this.#made(message);
+  }
+
+  #made(message: ChannelMessage): void {
+    this.#ring.push(message);
+    for (const reader of this.#readers) reader.offer(message);
+    if (this.#readers.size === 0 && !this.#resumable) this.end();
+  }
+}

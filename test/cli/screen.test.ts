@@ -1,0 +1,346 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { createWatchFormat } from "../../src/cli/format/formats.ts";
+import { Notices } from "../../src/cli/format/notice.ts";
+import { printable } from "../../src/cli/format/quantity.ts";
+import { type Frame, Screen } from "../../src/cli/format/screen.ts";
+import { SweepCount } from "../../src/cli/sweep-count.ts";
+import { RateMeter } from "../../src/client/rates.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { type ParamTypeName, type ParamValue, TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
+import type { WatchEvent, WatchState } from "../../src/model/watch.ts";
+
+type Params = readonly (readonly [key: string, type: ParamTypeName, value: ParamValue])[];
+
+function domain(index: number, host = "hv1", name = `guest-${index}`): Domain {
+  return new Domain(`00000000-0000-4000-8000-${String(index).padStart(12, "0")}`, name, index + 1, host);
+}
+
+function record(index: number, rest: Partial<RecordInit> = {}, params: Params = []): WatchEvent & { type: "record" } {
+  return {
+    type: "record",
+    record: new DomainStatsRecord({
+      domain: domain(index),
+      params: TypedParams.from([["state.state", "int", 1], ["state.reason", "int", 1], ...params]),
+      status: "ok",
+      sampledAt: 1_700_000_000_000,
+      tookMs: 0.5,
+      index,
+      ...rest,
+    }),
+  };
+}
+
+function sync(tick: number, host = "hv1", counts: { ok?: number; partial?: number } = {}, overrun = 0): WatchEvent {
+  const { ok = 2, partial = 0 } = counts;
+  const summary = { domains: ok + partial, ok, partial, failed: 0, gone: 0, startedAt: 1, tookMs: 120 };
+  return { type: "sync", tick, host, summary, overrun };
+}
+
+function status(state: WatchState, host?: string): WatchEvent {
+  const error = state === "connected" ? undefined : new VirstreamError("connection-lost", "it hung up");
+  return { type: "status", state, host, error };
+}
+
+const LARGE = { columns: 200, rows: 50 };
+
+function linesOf({ head, title, rows }: Frame): string[] {
+  return [...head, title, ...rows];
+}
+
+/** The first word of each row. */
+function names({ rows }: Frame): string[] {
+  return rows.map((row) => row.split(" ")[0]!);
+}
+
+describe("the screen", () => {
+  it("shows every domain's newest record by name, and forgets a domain that is gone", () => {
+    const screen = new Screen("test:///", 0, false);
+    expect(screen.frame(LARGE).head).toEqual(["test:///: waiting for the first sweep"]);
+    for (const index of [2, 0, 1]) screen.take(record(index));
+    screen.take(sync(1));
+    screen.take(record(1, {}, [["vcpu.current", "uint", 8]]));
+    screen.take({ type: "gone", domain: domain(0) });
+    const frame = screen.frame(LARGE);
+    expect(names(frame)).toEqual(["guest-1", "guest-2"]);
+    expect(frame.rows[0]).toMatch(/^guest-1 +running +8 .* ok$/);
+    expect(frame.head).toEqual(["sweep 1: 2 domains of hv1 in 0.12 s"]);
+  });
+
+  it("asks to be shown as the first sweep goes on, and then at the end of each", () => {
+    const screen = new Screen("test:///", 0, false);
+    expect([record(0), sync(1), record(0), record(1), sync(2)].map((event) => screen.take(event))).toEqual([
+      true,
+      true,
+      false,
+      false,
+      true,
+    ]);
+    expect(screen.take({ type: "gone", domain: domain(1) })).toBe(true);
+    expect(screen.take(status("reconnecting"))).toBe(true);
+  });
+
+  it("puts the busiest domains first with rates, before them those whose record is not whole, and says how many more there are", () => {
+    const screen = new Screen("test:///", 0, true);
+    const meter = new RateMeter();
+    for (const second of [0, 1]) {
+      for (let i = 0; i < 20; i++) {
+        const time = BigInt(second) * BigInt(i % 7) * 100_000_000n;
+        const event = record(i, { sampledAt: 1_700_000_000_000 + second * 1_000 }, [["cpu.time", "ullong", time]]);
+        screen.take(event, meter.take(event.record));
+      }
+      const late = record(20, { status: "partial", reason: "timeout", missing: ["cpu-total"] });
+      screen.take(late, meter.take(late.record));
+      screen.take(sync(second + 1));
+    }
+    const frame = screen.frame({ columns: 120, rows: 8 });
+    expect(names(frame)).toEqual(["guest-20", "guest-13", "guest-6", "guest-12", "guest-19", "and"]);
+    expect(frame.rows[0]).toMatch(/^guest-20 .*partial \(timeout\)…$/);
+    // 0.6 s of processor time in a second.
+    expect(frame.rows[1]).toMatch(/^guest-13 +running +60\.0 /);
+    expect(frame.rows.at(-1)).toBe("and 16 more");
+    expect(linesOf(frame)).toHaveLength(8);
+  });
+
+  it("is never larger than the terminal, whatever its size, and whatever the names are", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 250 }),
+        fc.integer({ min: 3, max: 60 }),
+        fc.array(fc.string({ maxLength: 80 }), { maxLength: 30 }),
+        fc.array(fc.string({ maxLength: 80 }), { maxLength: 30 }),
+        fc.boolean(),
+        (columns, rows, guests, hosts, rates) => {
+          const screen = new Screen("test:///", 0, rates);
+          for (const [i, name] of guests.entries()) screen.take(record(i, { domain: domain(i, "hv1", name) }));
+          for (const [i, host] of hosts.entries()) screen.take(sync(i + 1, host));
+          screen.take(status("reconnecting"));
+          screen.take({ type: "gap", reason: "slow-consumer", skipped: 3, host: undefined });
+          const lines = linesOf(screen.frame({ columns, rows }));
+          expect(lines.length).toBeLessThanOrEqual(rows);
+          for (const line of lines) expect([line, line.length <= columns]).toEqual([printable(line), true]);
+        },
+      ),
+    );
+  });
+
+  it("leaves out the columns that matter least when it is narrow, never the name and the status", () => {
+    const screen = new Screen("test:///", 0, true);
+    screen.take(record(0));
+    const titles = (columns: number): string[] => screen.frame({ columns, rows: 10 }).title.split(/\s+/);
+    expect(screen.frame({ columns: 120, rows: 10 }).title.length).toBeLessThanOrEqual(120);
+    expect(screen.frame({ columns: 120, rows: 10 }).title).toMatch(
+      /^DOMAIN +STATE +CPU % +STEAL% +MEM +RX\/s +TX\/s +RD\/s +WR\/s +RDOP\/s +WROP\/s +LATENCY +STATUS$/,
+    );
+    expect(titles(80)).toEqual(["DOMAIN", "STATE", "CPU", "%", "MEM", "RX/s", "TX/s", "RD/s", "WR/s", "STATUS"]);
+    expect(titles(30)).toEqual(["DOMAIN", "CPU", "%", "STATUS"]);
+    expect(titles(15)).toEqual(["DOMAIN", "STATUS"]);
+  });
+
+  it("shortens a long name in its middle, and cuts what does not fit the line", () => {
+    const screen = new Screen("test:///", 1, false);
+    const name = "production-database-of-the-accounting-department-07";
+    screen.take(
+      record(0, {
+        domain: domain(0, "hv1", name),
+        status: "failed",
+        reason: "error",
+        error: new VirstreamError("internal", "x".repeat(90)),
+      }),
+    );
+    const [row] = screen.frame({ columns: 70, rows: 10 }).rows;
+    expect(row).toMatch(/^production-database-…nting-department-07 +running +2 +failed …$/);
+    expect(row).toHaveLength(70);
+  });
+
+  it("gives each host a line, the troubled ones first, and a column of hosts", () => {
+    const screen = new Screen("ws://all", 0, false);
+    for (let i = 1; i <= 6; i++) {
+      screen.take(record(i, { domain: domain(i, `hv${i}`) }));
+      screen.take(sync(i, `hv${i}`, { ok: 1 }));
+    }
+    screen.take(status("degraded", "hv5"));
+    const frame = screen.frame(LARGE);
+    expect(frame.head).toEqual([
+      "sweep 5: 1 domain of hv5 in 0.12 s; absent: it hung up",
+      "sweep 1: 1 domain of hv1 in 0.12 s",
+      "sweep 2: 1 domain of hv2 in 0.12 s",
+      "and 3 more hosts: 6 domains in all",
+    ]);
+    expect(frame.title).toMatch(/^DOMAIN +HOST /);
+    expect(frame.rows[4]).toMatch(/^guest-5 +hv5 /);
+    screen.take(status("connected", "hv5"));
+    expect(screen.frame(LARGE).head[0]).toMatch(/of hv1 /);
+  });
+
+  it("says that the connection is lost while it is, and of a gap for some sweeps", () => {
+    const screen = new Screen("ws://all", 0, false);
+    screen.take(sync(1));
+    screen.take(status("reconnecting"));
+    expect(screen.frame(LARGE).head[0]).toBe("ws://all: reconnecting: it hung up");
+    screen.take(status("connected"));
+    screen.take({ type: "gap", reason: "reconnected", skipped: undefined, host: undefined });
+    screen.take(sync(2, "hv1", {}, 3));
+    expect(screen.frame(LARGE).head).toEqual([
+      "sweep 2: 2 domains of hv1 in 0.12 s; 3 left out: it outlasted the interval",
+      "sweeps skipped: the connection was lost for too long",
+    ]);
+    for (let tick = 3; tick < 8; tick++) screen.take(sync(tick));
+    expect(screen.frame(LARGE).head).toHaveLength(1);
+  });
+});
+
+describe("counting sweeps", () => {
+  function count(limit: number, ...events: WatchEvent[]): SweepCount {
+    const counted = new SweepCount(limit);
+    for (const event of events) counted.take(event);
+    return counted;
+  }
+
+  it("is done when every host that is known and there has had its sweeps", () => {
+    const other = record(1, { domain: domain(1, "hv2") });
+    expect(count(1).done).toBe(false);
+    expect(count(1, record(0)).done).toBe(false);
+    expect(count(1, record(0), sync(1)).done).toBe(true);
+    expect(count(2, sync(1)).done).toBe(false);
+    expect(count(1, record(0), other, sync(1)).done).toBe(false);
+    expect(count(1, record(0), other, sync(1), sync(2, "hv2")).done).toBe(true);
+    expect(count(Number.POSITIVE_INFINITY, sync(1), sync(2)).done).toBe(false);
+  });
+
+  it("does not wait for a host that is absent, but for the way to all hosts, and for the only one", () => {
+    const absent = count(1, status("degraded", "hv2"), sync(1));
+    expect([absent.done, absent.incomplete]).toEqual([true, true]);
+    expect(count(1, sync(1), status("reconnecting", "hv1")).done).toBe(false);
+    expect(count(1, sync(1), status("reconnecting")).done).toBe(false);
+    expect(count(2, sync(1), status("reconnecting"), status("connected"), sync(2)).done).toBe(true);
+    const back = count(2, sync(1), status("degraded", "hv1"), sync(2));
+    expect([back.done, back.incomplete]).toEqual([true, false]);
+  });
+
+  it("judges a host by its last sweep alone", () => {
+    const worse = { ok: 1, partial: 1 };
+    expect(count(2, sync(1), sync(2, "hv1", worse)).incomplete).toBe(true);
+    expect(count(2, sync(1, "hv1", worse), sync(2)).incomplete).toBe(false);
+  });
+});
+
+describe("the formats of a watch", () => {
+  it("ndjson has an object per event: records as they are, all others with the member event", () => {
+    const format = createWatchFormat("ndjson", 0, true);
+    const parse = (event: WatchEvent): unknown => JSON.parse(format.event(event));
+    expect(format.event(record(0)).endsWith("}\n")).toBe(true);
+    expect(parse(record(0))).toMatchObject({ domain: { name: "guest-0" }, params: { "state.state": 1 } });
+    expect(parse(record(0))).not.toHaveProperty("event");
+    expect(parse(sync(3, "hv1", {}, 1))).toEqual({
+      event: "sync",
+      tick: 3,
+      host: "hv1",
+      overrun: 1,
+      summary: { domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: 1, tookMs: 120 },
+    });
+    expect(parse({ type: "gap", reason: "source", skipped: undefined, host: undefined })).toEqual({
+      event: "gap",
+      reason: "source",
+      skipped: null,
+      host: null,
+    });
+    expect(parse({ type: "gone", domain: domain(0) })).toEqual({
+      event: "gone",
+      domain: { uuid: "00000000-0000-4000-8000-000000000000", name: "guest-0", id: 1, host: "hv1" },
+    });
+    expect(parse(status("reconnecting"))).toEqual({
+      event: "status",
+      state: "reconnecting",
+      host: null,
+      error: { code: "connection-lost", message: "it hung up", retryable: true },
+    });
+    expect(parse(status("connected", "hv1"))).toEqual({ event: "status", state: "connected", host: "hv1" });
+  });
+
+  it("ndjson adds rates to a record, without the record in them", () => {
+    const format = createWatchFormat("ndjson", 0, true);
+    const meter = new RateMeter();
+    const text = [0, 1].map((second) => {
+      const at = { sampledAt: 1_700_000_000_000 + second * 2_000 };
+      const event = record(0, at, [["cpu.time", "ullong", BigInt(second) * 1_000_000_000n]]);
+      return format.event(event, meter.take(event.record));
+    });
+    const [first, second] = text.map((line) => JSON.parse(line));
+    expect(first.rates.cpu).toEqual({});
+    expect(second).toMatchObject({ domain: { name: "guest-0" }, rates: { intervalMs: 2_000, cpu: { percent: 50 } } });
+    expect(second.rates).not.toHaveProperty("record");
+  });
+
+  it("virsh prints each sweep at its end, in the order of its host's listing, each domain once, the newest", () => {
+    const format = createWatchFormat("virsh", 0, false);
+    const other = record(0, { domain: domain(9, "hv2") });
+    const events = [
+      record(1),
+      other,
+      record(0),
+      record(1, {}, [["cpu.time", "ullong", 7n]]),
+      record(2, { status: "failed" }),
+    ];
+    expect(events.map((event) => format.event(event)).join("")).toBe("");
+    const state = "  state.state=1\n  state.reason=1\n";
+    expect(format.event(sync(1))).toBe(`Domain: 'guest-0'\n${state}\nDomain: 'guest-1'\n${state}  cpu.time=7\n\n`);
+    expect(format.event(sync(2, "hv2"))).toBe(`Domain: 'guest-9'\n${state}\n`);
+    expect(format.event(sync(3))).toBe("\n");
+  });
+
+  it("the table is one paragraph per sweep, under one head", () => {
+    const format = createWatchFormat("table", 1, false);
+    const events = [record(1), sync(1, "hv1", { ok: 1, partial: 1 }), record(1), sync(2)];
+    expect(
+      events
+        .map((event) => format.event(event))
+        .join("")
+        .replaceAll(/ +/g, " "),
+    ).toBe(
+      "DOMAIN STATE PARAMS STATUS\nguest-1 running 2 ok\n# sweep 1: 2 domains of hv1 in 0.12 s, 1 partial\n\n" +
+        "guest-1 running 2 ok\n# sweep 2: 2 domains of hv1 in 0.12 s\n\n",
+    );
+  });
+});
+
+describe("notices", () => {
+  it("tell of gaps, of domains that left, and of the way to the hosts: that it is there only after it was not", () => {
+    const notices = new Notices("ws://all");
+    const events: WatchEvent[] = [
+      status("connected"),
+      sync(1),
+      { type: "gap", reason: "slow-consumer", skipped: 1, host: "hv1" },
+      { type: "gap", reason: "reconnected", skipped: undefined, host: undefined },
+      { type: "gone", domain: domain(3, "hv1", "evil\u001b[2J") },
+      status("reconnecting"),
+      status("connected"),
+      status("degraded", "hv2"),
+      status("connected", "hv2"),
+    ];
+    expect(events.map((event) => notices.of(event)).filter((line) => line !== undefined)).toEqual([
+      "1 sweep of hv1 skipped: they were not read fast enough",
+      "sweeps skipped: the connection was lost for too long",
+      "domain evil\ufffd[2J of hv1 is gone",
+      "ws://all: reconnecting: it hung up",
+      "ws://all: connected again",
+      "hv2: absent: it hung up",
+      "hv2: connected again",
+    ]);
+  });
+
+  it("tell once what is so in every sweep: a domain that hangs, sweeps that outlast the interval", () => {
+    const notices = new Notices("ws://all", true);
+    const late = record(0, { status: "partial", reason: "timeout", missing: ["block"] });
+    const vanished = record(1, { status: "gone" });
+    const events = [late, sync(1, "hv1", {}, 1), late, sync(2, "hv1", {}, 1), record(0), vanished];
+    expect(events.map((event) => notices.of(event)).filter((line) => line !== undefined)).toEqual([
+      "domain guest-0: partial without block: timeout",
+      "a sweep of hv1 took 0.12 s, longer than the interval: those that were due meanwhile are left out",
+      "domain guest-0: ok again",
+      "domain guest-1: gone",
+    ]);
+    expect(notices.of({ type: "gone", domain: domain(1) })).toBeUndefined();
+  });
+});

@@ -1,0 +1,387 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import type { Readable } from "node:stream";
+import { describe, expect, it } from "vitest";
+import type { Display } from "../../src/cli/display.ts";
+import { SweepCount } from "../../src/cli/sweep-count.ts";
+import { follow } from "../../src/cli/watch.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import type { WatchEvent } from "../../src/model/watch.ts";
+import { describeWith } from "../lab/requirement.ts";
+import { PROGRAM, start, virstream } from "./run.ts";
+
+/** What the tests look at of a line of ndjson. */
+interface Line {
+  readonly event?: string;
+  readonly domain: { readonly name: string };
+  readonly params?: object;
+  readonly tick: number;
+  readonly host: string;
+  readonly summary: object;
+  readonly rates: { readonly intervalMs: number; readonly cpu: { readonly percent: number } };
+}
+
+function objects(ndjson: string): Line[] {
+  return ndjson
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+}
+
+/** Collects what a stream gives, and waits for what is looked for in it. */
+class Transcript {
+  text = "";
+  readonly #stream: Readable;
+
+  constructor(stream: Readable) {
+    this.#stream = stream;
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      this.text += text;
+    });
+  }
+
+  /** Resolves with the first match in what came after the position. */
+  async find(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.text.slice(from));
+      if (match !== null) return match;
+      await once(this.#stream, "data");
+    }
+  }
+}
+
+async function codeOf(child: ChildProcess): Promise<number | null> {
+  const [code] = (await once(child, "close")) as [number | null];
+  return code;
+}
+
+describe("virstream watch", () => {
+  it("prints sweep after sweep as ndjson: records as get prints them, and a sync at the end of each", async () => {
+    const uri = "test:///default?domains=3";
+    const { stdout, stderr, code } = await virstream([
+      "watch",
+      uri,
+      "--count",
+      "3",
+      "--interval",
+      "250ms",
+      "--format",
+      "ndjson",
+    ]);
+    expect([stderr, code]).toEqual(["", 0]);
+    const lines = objects(stdout);
+    expect(lines.map((line) => line.event ?? line.domain.name)).toEqual(
+      [1, 2, 3].flatMap(() => ["guest-00000", "guest-00001", "guest-00002", "sync"]),
+    );
+    const syncs = lines.filter((line) => line.event === "sync");
+    expect(syncs.map(({ tick, host }) => [tick, host])).toEqual([1, 2, 3].map((tick) => [tick, "simulated"]));
+    expect(syncs[0]!.summary).toMatchObject({ domains: 3, ok: 3, partial: 0 });
+    const [of] = objects((await virstream(["get", uri, "--format", "ndjson"])).stdout);
+    for (const line of lines.filter((line) => line.params)) expect(Object.keys(line)).toEqual(Object.keys(of!));
+  });
+
+  it("prints a paragraph per sweep as a table in a pipe", async () => {
+    const uri = "test:///default?domains=2";
+    const { stdout, stderr, code } = await virstream(["watch", uri, "--count", "2", "--interval", "250ms", "--state"]);
+    expect([stderr, code]).toEqual(["", 0]);
+    const table = (await virstream(["get", uri, "--state"])).stdout;
+    const [head, ...rows] = table.trimEnd().split("\n");
+    const [first, second, rest] = stdout.split("\n\n");
+    expect(first!.split("\n")).toEqual([
+      head,
+      ...rows,
+      expect.stringMatching(/^# sweep 1: 2 domains of simulated in \d+\.\d\d s$/),
+    ]);
+    expect(second!.split("\n").slice(0, -1)).toEqual(rows);
+    expect(rest).toBe("");
+  });
+
+  it("prints what virsh would, once per sweep", async () => {
+    const uri = "test:///default?domains=2";
+    const watched = await virstream([
+      "watch",
+      uri,
+      "--count",
+      "2",
+      "--interval",
+      "250ms",
+      "--state",
+      "--format",
+      "virsh",
+    ]);
+    const once = (await virstream(["get", uri, "--state", "--format", "virsh"])).stdout;
+    expect([watched.stdout, watched.stderr, watched.code]).toEqual([once + once, "", 0]);
+  });
+
+  it("computes rates, from the second sweep on", async () => {
+    const { stdout } = await virstream([
+      "watch",
+      "test:///default?domains=1",
+      "--count",
+      "2",
+      "--interval",
+      "250ms",
+      "--format",
+      "ndjson",
+      "--rates",
+    ]);
+    const [first, , second] = objects(stdout);
+    expect(first!.rates).not.toHaveProperty("intervalMs");
+    expect(second!.rates.intervalMs).toBeGreaterThan(0);
+    expect(second!.rates.cpu.percent).toBeGreaterThan(0);
+    expect(second!.rates).not.toHaveProperty("record");
+    const table = await virstream([
+      "watch",
+      "test:///default?domains=1",
+      "--count",
+      "2",
+      "--interval",
+      "250ms",
+      "--rates",
+    ]);
+    expect(table.stdout).toMatch(/^DOMAIN .* CPU % .* RX\/s /);
+    expect(table.stdout.split("\n\n")[1]).toMatch(/^guest-00000 +running +\d+\.\d /);
+  });
+
+  it("leaves out what did not change, on change", async () => {
+    // The values of guests that are paused stand still.
+    const { stdout } = await virstream([
+      "watch",
+      "test:///default?domains=3&paused=3",
+      "--count",
+      "3",
+      "--interval",
+      "250ms",
+      "--format",
+      "ndjson",
+      "--on-change",
+    ]);
+    const events = objects(stdout).map((line) => line.event ?? "record");
+    expect(events).toEqual(["record", "record", "record", "sync", "sync", "sync"]);
+  });
+
+  it("says that a domain is gone: in ndjson among the lines, otherwise beside them", async () => {
+    const args = ["watch", "test:///default?domains=2&vanish=1", "--count", "2", "--interval", "250ms", "--state"];
+    const ndjson = objects((await virstream([...args, "--format", "ndjson"])).stdout);
+    expect(ndjson.filter((line) => line.event === "gone")).toMatchObject([{ domain: { name: "guest-00001" } }]);
+    const table = await virstream(args);
+    expect(table.stderr).toBe("virstream: domain guest-00001 of simulated is gone\n");
+    expect(table.code).toBe(0);
+  });
+
+  it("exits with 3 when the last sweep had a record that is not whole, and tells of it once beside virsh's output", async () => {
+    const { stderr, code } = await virstream([
+      "watch",
+      "test:///default?domains=2&error=1",
+      "--count",
+      "3",
+      "--interval",
+      "250ms",
+      "--format",
+      "virsh",
+    ]);
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/^virstream: domain guest-00001: failed.*\n$/);
+  });
+
+  it("ends with 0 when it is interrupted, and with 130 when that was before its count was reached", async () => {
+    for (const [args, expected] of [
+      [[], 0],
+      [["--count", "1000000"], 130],
+    ] as const) {
+      for (const format of ["table", "ndjson", "virsh"]) {
+        const child = start(["watch", "test:///default", "--format", format, ...args]);
+        const stderr = new Transcript(child.stderr);
+        await new Transcript(child.stdout).find(/\n/);
+        child.kill("SIGINT");
+        expect([format, await codeOf(child), stderr.text]).toEqual([format, expected, ""]);
+      }
+    }
+  });
+
+  it("ends quietly when its reader has seen enough", async () => {
+    const child = start(["watch", "test:///default?domains=1000", "--format", "ndjson", "--interval", "10ms"]);
+    const stderr = new Transcript(child.stderr);
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    expect([await codeOf(child), stderr.text]).toEqual([0, ""]);
+  });
+
+  it("says that its output cannot be written, without a stack trace", async () => {
+    const command = `"${process.execPath}" "${PROGRAM}" watch test:///default --interval 10ms > /dev/full`;
+    const child = spawn("bash", ["-c", command], { stdio: ["ignore", "ignore", "pipe"] });
+    const stderr = new Transcript(child.stderr);
+    expect(await codeOf(child)).toBe(1);
+    expect(stderr.text).toBe("virstream: the output cannot be written (ENOSPC) [internal]\n");
+  });
+
+  it("skips to the newest records for a reader that is slow, and says how many sweeps it left out", async () => {
+    const child = start(["watch", "test:///default?domains=500", "--format", "ndjson", "--interval", "10ms"]);
+    const output = new Transcript(child.stdout);
+    const slow = setInterval(() => {
+      child.stdout.pause();
+      setTimeout(() => child.stdout.resume(), 40);
+    }, 50);
+    const [line] = await output.find(/\{"event":"gap".*\n/);
+    clearInterval(slow);
+    expect(JSON.parse(line)).toMatchObject({ reason: "slow-consumer" });
+    expect(JSON.parse(line).skipped).toBeGreaterThan(0);
+    child.stdout.resume();
+    child.kill("SIGINT");
+    expect(await codeOf(child)).toBe(0);
+    for (const text of output.text.trimEnd().split("\n")) JSON.parse(text);
+  });
+
+  it("explains how it is used, and exits with 2, when it is used in another way", async () => {
+    for (const args of [
+      ["test:///default", "test:///other"],
+      ["--format", "json"],
+      ["--format", "virsh", "--rates"],
+      ["--on-change", "--rates"],
+      ["--interval", "9ms"],
+      ["--interval", "2h"],
+      ["--heartbeat", "1m"],
+      ["--on-change", "--heartbeat", "500ms"],
+      ["--count", "0"],
+      ["--count", "1.5"],
+      ["--frobnicate"],
+    ]) {
+      const { stdout, stderr, code } = await virstream(["watch", ...args]);
+      expect([args, code, stdout]).toEqual([args, 2, ""]);
+      expect(stderr).toMatch(/^virstream: .*\nTry "virstream watch --help".\n$/);
+    }
+    expect((await virstream(["watch", "--format", "json"])).stderr).toMatch(/ndjson/);
+    expect((await virstream(["watch", "--help"])).stdout).toMatch(/^Usage: virstream watch [\s\S]*--interval/);
+  });
+
+  it("complains in one line about what cannot be had", async () => {
+    const { stdout, stderr, code } = await virstream(["watch", "ws://127.0.0.1:1"]);
+    expect([stdout, code]).toEqual(["", 1]);
+    expect(stderr).toMatch(/^virstream: .*\[connection-refused\]\n$/);
+  });
+});
+
+describe("virstream watch, of a server,", () => {
+  it("watches at the server's pace or slower, and tells that it reconnects when the server is away", async () => {
+    const server = start(["serve", "test:///default?domains=2", "--listen", "127.0.0.1:0", "--min-interval", "100ms"]);
+    try {
+      const [, url] = await new Transcript(server.stdout).find(/^(ws:\S+)\n/);
+      const hasty = await virstream(["watch", url!, "--interval", "99ms"]);
+      expect([hasty.stdout, hasty.code]).toEqual(["", 1]);
+      expect(hasty.stderr).toMatch(/^virstream: .*100 ms.*\[invalid-argument\]\n$/);
+
+      const child = start(["watch", url!, "--interval", "100ms", "--state"]);
+      const [output, notices] = [new Transcript(child.stdout), new Transcript(child.stderr)];
+      await output.find(/^# sweep 2: 2 domains of simulated/m);
+      server.kill("SIGTERM");
+      await notices.find(/^virstream: ws:.*: reconnecting: .*\n/m);
+      child.kill("SIGINT");
+      expect(await codeOf(child)).toBe(0);
+    } finally {
+      server.kill("SIGKILL");
+    }
+  });
+});
+
+describe("following a watch", () => {
+  const event = (type: "record" | "sync"): WatchEvent =>
+    type === "sync"
+      ? {
+          type,
+          tick: 1,
+          host: "hv1",
+          overrun: 0,
+          summary: { domains: 1, ok: 1, partial: 0, failed: 0, gone: 0, startedAt: 1, tookMs: 1 },
+        }
+      : {
+          type,
+          record: new DomainStatsRecord({
+            domain: new Domain("00000000-0000-4000-8000-000000000001", "guest", 1, "hv1"),
+            params: TypedParams.EMPTY,
+            status: "ok",
+            sampledAt: 1,
+            tookMs: 1,
+            index: 0,
+          }),
+        };
+
+  it("pulls nothing more while there is no room, and ends with the sweep that was the last one wanted", async () => {
+    const seen: string[] = [];
+    let left = false;
+    async function* chunks(): AsyncGenerator<readonly WatchEvent[]> {
+      try {
+        for (let chunk = 1; ; chunk++) {
+          seen.push(`chunk ${chunk}`);
+          yield [event("record"), event("sync"), event("record")];
+        }
+      } finally {
+        left = true;
+      }
+    }
+    const display: Display = {
+      take: ({ type }) => void seen.push(type),
+      room: async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        seen.push("room");
+      },
+      end: () => {},
+    };
+    await follow(chunks(), new SweepCount(2), display, undefined, new AbortController().signal);
+    expect(seen).toEqual(["chunk 1", "record", "sync", "record", "room", "chunk 2", "record", "sync"]);
+    expect(left).toBe(true);
+  });
+});
+
+/** What moves the cursor, and carriage returns. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it takes out
+const CONTROL = /\u001b\[[?\d]*[a-zA-Z]|\r/g;
+const SECOND_SCREEN = "\u001b[?1049h";
+const FIRST_SCREEN = "\u001b[?7h\u001b[?25h\u001b[?1049l";
+
+describeWith(["script"], "virstream watch, on a terminal,", () => {
+  /** Runs it on a terminal of 10 lines of 100 characters. */
+  function onTerminal(args: string): { child: ChildProcess; screen: Transcript } {
+    const command = `stty rows 10 cols 100; tty; exec "${process.execPath}" "${PROGRAM}" watch ${args}`;
+    const child = spawn("script", ["-qec", command, "/dev/null"], {
+      stdio: ["pipe", "pipe", "inherit"],
+      env: { ...process.env, TERM: "xterm", SHELL: "/bin/sh" },
+    });
+    return { child, screen: new Transcript(child.stdout!) };
+  }
+
+  /** The lines of a screen, without what moves the cursor. */
+  function plain(text: string): string[] {
+    return text.replaceAll(CONTROL, "").trimEnd().split("\n");
+  }
+
+  it("draws each sweep on a screen of its own, and leaves the last table and a visible cursor", async () => {
+    const { child, screen } = onTerminal("'test:///default?domains=30' --count 3 --interval 250ms --rates");
+    expect(await codeOf(child)).toBe(0);
+    const [before, drawn] = screen.text.split(SECOND_SCREEN);
+    expect(plain(before!)).toHaveLength(1);
+    const [frames, left] = drawn!.split(FIRST_SCREEN);
+    expect(frames!.split("\u001b[H").length).toBeGreaterThan(2);
+    const lines = plain(left!);
+    expect(lines).toHaveLength(9);
+    expect(lines[0]).toMatch(/^sweep 3: 30 domains of simulated in \d+\.\d\d s$/);
+    expect(lines[1]).toMatch(/^DOMAIN +STATE +CPU % /);
+    expect(lines[8]).toBe("and 24 more");
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(100);
+    const busy = lines.slice(2, 8).map((line) => Number(line.split(/ +/)[2]));
+    expect(busy).toEqual([...busy].sort((one, other) => other - one));
+  });
+
+  it("fits a terminal whose size changes, and ends with 0 when it is interrupted there", async () => {
+    const { child, screen } = onTerminal("'test:///default?domains=30' --interval 10m");
+    const [, terminal] = await screen.find(/(\/dev\/\S+)/);
+    await screen.find(/and 23 more/);
+    const resizedAt = screen.text.length;
+    expect(spawnSync("stty", ["-F", terminal!, "rows", "6", "cols", "40"]).status).toBe(0);
+    // Rows and columns change one after the other, and a frame may come between.
+    await screen.find(/DOMAIN +STATE +STATUS[^A-Z][\s\S]*and 27 more/, resizedAt);
+    child.stdin!.write("\u0003");
+    expect(await codeOf(child)).toBe(0);
+    expect(screen.text).toContain(FIRST_SCREEN);
+  });
+});

@@ -1,0 +1,461 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type ErrorCode, VirstreamError } from "../../../src/model/error.ts";
+import { checkQuery } from "../../../src/model/query.ts";
+import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
+import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
+import { ScriptedChannel } from "./scripted-channel.ts";
+import { ScriptedNetwork, type ScriptedSocket } from "./scripted-socket.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(1);
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** What an event is, in a word or two. */
+function word(event: WatchEvent): string {
+  switch (event.type) {
+    case "record":
+      return `${event.record.domain.name}=${event.record.params.get("cpu.time")}`;
+    case "gone":
+      return `${event.domain.name} gone`;
+    case "sync":
+      return `tick ${event.tick}`;
+    case "gap":
+      return `gap ${event.reason} ${event.skipped}`;
+    case "status":
+      return event.error === undefined ? event.state : `${event.state} ${event.error.code}`;
+  }
+}
+
+/** A watch, and what a test does to its consumer and has seen of it. */
+class Watching {
+  readonly words: string[] = [];
+  readonly events: WatchEvent[] = [];
+  readonly abort = new AbortController();
+  readonly iterator: AsyncIterator<readonly WatchEvent[]>;
+  /** What it ended with; undefined: it has not. */
+  end: string | undefined;
+  #pulling = false;
+
+  constructor({ driver }: ScriptedNetwork) {
+    const events = driver.watch(checkQuery(), checkCadence({ intervalMs: 100 }), { signal: this.abort.signal });
+    this.iterator = events[Symbol.asyncIterator]();
+  }
+
+  /** Pulls until nothing more comes just now. */
+  async pull(): Promise<void> {
+    if (!this.#pulling) void this.#pull();
+    await vi.advanceTimersByTimeAsync(0);
+  }
+
+  /** Pulls so many chunks. */
+  async pullOnce(): Promise<void> {
+    const { value, done } = await this.iterator.next();
+    if (done !== true) this.#saw(value);
+  }
+
+  /** The words since the last look. */
+  take(): string[] {
+    return this.words.splice(0);
+  }
+
+  async #pull(): Promise<void> {
+    this.#pulling = true;
+    try {
+      for (;;) {
+        const { value, done } = await this.iterator.next();
+        if (done === true) break;
+        this.#saw(value);
+      }
+      this.end = "done";
+    } catch (error) {
+      this.end = VirstreamError.from(error).code;
+    }
+  }
+
+  #saw(chunk: readonly WatchEvent[]): void {
+    this.events.push(...chunk);
+    this.words.push(...chunk.map(word));
+  }
+}
+
+/** A watch that has had its first tick over its first connection. */
+async function watching(options: { creditBytes?: number } = {}) {
+  const network = await ScriptedNetwork.connected(options);
+  const channel = new ScriptedChannel();
+  channel.sweep();
+  const watch = new Watching(network);
+  await watch.pull();
+  channel.snapshot(network.last, 1);
+  await watch.pull();
+  expect([watch.end, ...watch.take()]).toEqual([undefined, "domain-0=1", "tick 1"]);
+  return { network, channel, watch };
+}
+
+/** Loses the connection, and makes the next one. */
+async function reconnect(network: ScriptedNetwork, about?: { epoch: string }): Promise<ScriptedSocket> {
+  const { length } = network.sockets;
+  network.last.lose();
+  while (network.sockets.length === length) await vi.advanceTimersByTimeAsync(250);
+  network.last.welcome(about);
+  await vi.advanceTimersByTimeAsync(0);
+  return network.last;
+}
+
+function end(socket: ScriptedSocket, id: number, code?: ErrorCode): void {
+  socket.say(socket.encoder.end(id, undefined, code === undefined ? undefined : new VirstreamError(code, "scripted")));
+}
+
+describe("A watch at a server", () => {
+  it("asks for what it was given, and nothing before it is pulled", async () => {
+    const network = await ScriptedNetwork.connected({ creditBytes: 5_000 });
+    const signal = new AbortController().signal;
+    const cadence = checkCadence({ intervalMs: 250, mode: "on-change", heartbeatMs: 1_000 });
+    const watch = network.driver.watch(checkQuery({ groups: ["vcpu"] }), cadence, { signal });
+    const iterator = watch[Symbol.asyncIterator]();
+    expect(network.last.ofType("watch")).toEqual([]);
+    void iterator.next();
+    expect(network.last.ofType("watch")).toEqual([
+      {
+        ...{ type: "watch", id: 1, credit: 5_000, groups: 8, flags: 0, deadlineMs: 2_000 },
+        ...{ intervalMs: 250, mode: "on-change", heartbeatMs: 1_000 },
+      },
+    ]);
+    await iterator.return?.();
+    await network.driver.close();
+  });
+
+  it("delivers the state, and then each tick, of domains that are the driver's", async () => {
+    const { network, channel, watch } = await watching();
+    channel.sweepTo(network.last);
+    channel.sweepTo(network.last, 2);
+    await watch.pull();
+    expect(watch.take()).toEqual(["domain-0=2", "tick 2", "domain-0=3", "domain-1=3", "tick 3"]);
+    const records = watch.events.flatMap((event) => (event.type === "record" ? [event.record] : []));
+    expect(checkQuery({ domains: records.map(({ domain }) => domain) }, network.driver).domains).toHaveLength(2);
+    await network.driver.close();
+  });
+
+  it("goes on after a loss where it stood, told by since, and delivers every tick once", async () => {
+    const { network, channel, watch } = await watching();
+    const sequence = channel.sequence;
+    channel.sweep();
+    channel.sweep();
+    const socket = await reconnect(network);
+    expect(socket.ofType("watch")).toMatchObject([{ id: 1, since: { epoch: "e1", channel: 5, sequence } }]);
+    channel.resume(socket, 1, sequence);
+    channel.sweepTo(socket);
+    await watch.pull();
+    expect(watch.take()).toEqual([
+      ...["reconnecting connection-lost", "connected"],
+      ...["domain-0=2", "tick 2", "domain-0=3", "tick 3", "domain-0=4", "tick 4"],
+    ]);
+    await network.driver.close();
+  });
+
+  it("tells how many ticks were skipped where the server remembers too little", async () => {
+    const { network, channel, watch } = await watching();
+    for (let i = 0; i < 4; i++) channel.sweep();
+    channel.snapshot(await reconnect(network), 1);
+    await watch.pull();
+    expect(watch.take()).toEqual([
+      ...["reconnecting connection-lost", "connected", "gap reconnected 3", "domain-0=5", "tick 5"],
+    ]);
+    await network.driver.close();
+  });
+
+  it("leaves since out for a server that began anew, and nobody knows how many ticks were skipped", async () => {
+    const { network, watch } = await watching();
+    const socket = await reconnect(network, { epoch: "e2" });
+    expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
+    const channel = new ScriptedChannel();
+    channel.sweep(2);
+    channel.snapshot(socket, 1);
+    await watch.pull();
+    expect(watch.take()).toEqual([
+      ...["reconnecting connection-lost", "connected", "gap reconnected undefined"],
+      // The first domain's record is the one that was told: the scripted times are those of the tick.
+      ...["domain-1=1", "tick 1"],
+    ]);
+    await network.driver.close();
+  });
+
+  it("does not take up the ticks of an epoch again that it has given up", async () => {
+    const { network, channel, watch } = await watching();
+    await reconnect(network, { epoch: "e2" });
+    const socket = await reconnect(network, { epoch: "e1" });
+    expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
+    channel.sweep();
+    channel.snapshot(socket, 1);
+    await watch.pull();
+    expect(watch.take()).toEqual([
+      ...["reconnecting connection-lost", "connected", "gap reconnected undefined", "domain-0=2", "tick 2"],
+    ]);
+    await network.driver.close();
+  });
+
+  it("leaves since out when it was cut off in the middle of a snapshot", async () => {
+    const network = await ScriptedNetwork.connected();
+    const watch = new Watching(network);
+    await watch.pull();
+    network.last.say(network.last.encoder.position(1, 5, 0, 0, false));
+    const socket = await reconnect(network);
+    expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
+    await network.driver.close();
+  });
+
+  it("tells of an outage once, however often the connection comes and goes, until the server answers", async () => {
+    const { network, channel, watch } = await watching();
+    const { sequence } = channel;
+    for (let i = 0; i < 20; i++) await reconnect(network);
+    await watch.pull();
+    expect(watch.take()).toEqual(["reconnecting connection-lost"]);
+    channel.resume(network.last, 1, sequence);
+    await watch.pull();
+    expect(watch.take()).toEqual(["connected"]);
+    await network.driver.close();
+  });
+
+  it("tells that there is no connection when it begins without one", async () => {
+    const network = await ScriptedNetwork.connected();
+    network.last.lose();
+    const watch = new Watching(network);
+    await watch.pull();
+    expect(watch.take()).toEqual(["reconnecting connection-lost"]);
+    await vi.advanceTimersByTimeAsync(250);
+    network.last.welcome();
+    await vi.advanceTimersByTimeAsync(0);
+    const channel = new ScriptedChannel();
+    channel.sweep();
+    channel.snapshot(network.last, 1);
+    await watch.pull();
+    expect(watch.take()).toEqual(["connected", "domain-0=1", "tick 1"]);
+    await network.driver.close();
+  });
+});
+
+describe("The credit of a watch", () => {
+  it("goes back as its consumer asks for more, and not before", async () => {
+    const network = await ScriptedNetwork.connected({ creditBytes: 100 });
+    const channel = new ScriptedChannel();
+    const watch = new Watching(network);
+    const first = watch.pullOnce();
+    channel.snapshot(network.last, 1);
+    for (let i = 0; i < 10; i++) channel.sweepTo(network.last, 3);
+    await first;
+    const given = () => network.last.ofType("credit").reduce((sum, { bytes }) => sum + (bytes as number), 0);
+    const taken = channel.messages.reduce((sum, { bytes }) => sum + bytes, 0);
+    expect(given()).toBe(0);
+    await watch.pull();
+    expect(given()).toBeGreaterThan(taken - 50);
+    expect(given()).toBeLessThanOrEqual(taken);
+    expect(network.last.ofType("credit").every(({ id }) => id === 1)).toBe(true);
+    await network.driver.close();
+  });
+
+  it("of one connection is not given back over the next", async () => {
+    const { network, channel, watch } = await watching({ creditBytes: 10 });
+    const { sequence } = channel;
+    const socket = await reconnect(network);
+    await watch.pull();
+    expect(socket.ofType("credit")).toEqual([]);
+    channel.resume(socket, 1, sequence);
+    await watch.pull();
+    expect(socket.ofType("credit")).toEqual([]);
+    await network.driver.close();
+  });
+
+  it("is not all that bounds the queue: it waits with the watch until what is queued was pulled", async () => {
+    const network = await ScriptedNetwork.connected();
+    const channel = new ScriptedChannel();
+    const watch = new Watching(network);
+    const first = watch.pullOnce();
+    channel.snapshot(network.last, 1);
+    channel.sweepTo(network.last);
+    await first;
+    for (let i = 0; i < 3; i++) {
+      const socket = await reconnect(network);
+      expect(socket.ofType("watch")).toEqual([]);
+    }
+    await watch.pull();
+    expect(watch.take()).toEqual(["domain-0=1", "tick 1", "reconnecting connection-lost"]);
+    expect(network.last.ofType("watch")).toMatchObject([{ since: { sequence: channel.sequence } }]);
+    await network.driver.close();
+  });
+
+  it("does not bound ticks without records: when too many wait, the watch is cancelled, and resumed later", async () => {
+    const network = await ScriptedNetwork.connected();
+    const channel = new ScriptedChannel();
+    const watch = new Watching(network);
+    const first = watch.pullOnce();
+    channel.snapshot(network.last, 1);
+    for (let i = 0; i < 6_000; i++) channel.sweepTo(network.last, 0);
+    await first;
+    expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
+    await watch.pull();
+    expect(network.last.ofType("watch")).toHaveLength(1);
+    end(network.last, 1);
+    await watch.pull();
+    const [, again] = network.last.ofType("watch");
+    expect(again).toMatchObject({ id: 2, since: { epoch: "e1", channel: 5 } });
+    channel.resume(network.last, 2, (again!["since"] as { sequence: number }).sequence);
+    await watch.pull();
+    // Still too many for one who does not pull in between: it takes one more round.
+    expect(watch.take()).toEqual(Array.from({ length: 6_000 }, (_, i) => `tick ${i + 1}`));
+    await network.driver.close();
+  });
+});
+
+describe("The end of a watch", () => {
+  it.each(["invalid-argument", "unsupported", "denied", "internal"] as const)(
+    "by %s is the iteration's",
+    async (code) => {
+      const { network, watch } = await watching();
+      end(network.last, 1, code);
+      await watch.pull();
+      expect([watch.end, watch.words]).toEqual([code, []]);
+      expect(vi.getTimerCount()).toBe(1);
+      await network.driver.close();
+      expect(vi.getTimerCount()).toBe(0);
+    },
+  );
+
+  it.each(["server-shutdown", "limit-exceeded", "hypervisor-error", undefined] as const)(
+    "by %s is mended by waiting, longer each time, and told once",
+    async (code) => {
+      const { network, channel, watch } = await watching();
+      const { sequence } = channel;
+      for (const [attempt, wait] of [250, 500, 1_000].entries()) {
+        end(network.last, attempt + 1, code);
+        await vi.advanceTimersByTimeAsync(wait - 1);
+        expect(network.last.ofType("watch")).toHaveLength(attempt + 1);
+        await vi.advanceTimersByTimeAsync(1);
+        expect(network.last.ofType("watch")).toHaveLength(attempt + 2);
+      }
+      expect(network.last.ofType("watch").at(-1)).toMatchObject({ id: 4, since: { sequence } });
+      channel.sweep();
+      channel.resume(network.last, 4, sequence);
+      await watch.pull();
+      expect(watch.take()).toEqual([`reconnecting ${code ?? "server-shutdown"}`, "connected", "domain-0=2", "tick 2"]);
+      await network.driver.close();
+    },
+  );
+
+  it("by slow-consumer is mended as soon as everything was pulled, without a word but the gap", async () => {
+    const { network, channel, watch } = await watching();
+    end(network.last, 1, "slow-consumer");
+    await watch.pull();
+    const [, again] = network.last.ofType("watch");
+    expect(again).toMatchObject({ id: 2, since: { sequence: channel.sequence } });
+    for (let i = 0; i < 3; i++) channel.sweep();
+    channel.snapshot(network.last, 2);
+    await watch.pull();
+    expect(watch.take()).toEqual(["gap slow-consumer 2", "domain-0=4", "tick 4"]);
+    await network.driver.close();
+  });
+
+  it("by slow-consumer, again and again without anything between, is not answered in a loop", async () => {
+    const { network, watch } = await watching();
+    end(network.last, 1, "slow-consumer");
+    await watch.pull();
+    end(network.last, 2, "slow-consumer");
+    await watch.pull();
+    expect(network.last.ofType("watch")).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(250);
+    expect(network.last.ofType("watch")).toHaveLength(3);
+    await network.driver.close();
+  });
+
+  it("comes after what was queued", async () => {
+    const network = await ScriptedNetwork.connected();
+    const channel = new ScriptedChannel();
+    const watch = new Watching(network);
+    const first = watch.pullOnce();
+    channel.snapshot(network.last, 1);
+    channel.sweepTo(network.last);
+    network.last.lose(CLOSE_CODES.unauthenticated);
+    await first;
+    expect(watch.end).toBeUndefined();
+    await watch.pull();
+    expect([watch.end, watch.words]).toEqual(["unauthenticated", ["domain-0=1", "tick 1"]]);
+    await network.driver.close();
+  });
+
+  it("by the driver's close is connection-closed", async () => {
+    const { network, watch } = await watching();
+    await network.driver.close();
+    await watch.pull();
+    expect(watch.end).toBe("connection-closed");
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("by a signal cancels it once, and what is still under way means nothing", async () => {
+    const { network, channel, watch } = await watching();
+    watch.abort.abort();
+    watch.abort.abort();
+    await watch.iterator.return?.();
+    await watch.pull();
+    expect(watch.end).toBe("done");
+    channel.sweepTo(network.last);
+    end(network.last, 1);
+    expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
+    expect(await watch.iterator.next()).toEqual({ done: true, value: undefined });
+    expect([watch.words, network.last.ended]).toEqual([[], false]);
+    await network.driver.close();
+  });
+
+  it("by return() cancels it, and drops what was queued", async () => {
+    const network = await ScriptedNetwork.connected();
+    const channel = new ScriptedChannel();
+    const watch = new Watching(network);
+    const first = watch.pullOnce();
+    channel.snapshot(network.last, 1);
+    channel.sweepTo(network.last);
+    await first;
+    await watch.iterator.return?.();
+    expect(await watch.iterator.next()).toEqual({ done: true, value: undefined });
+    expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
+    await network.driver.close();
+  });
+
+  it.each([
+    ["during an outage", async (network: ScriptedNetwork) => network.last.lose()],
+    ["during a wait of its own", async (network: ScriptedNetwork) => end(network.last, 1, "limit-exceeded")],
+  ])("by a signal %s leaves nothing behind, and is sent nowhere", async (_, outage) => {
+    const { network, watch } = await watching();
+    await outage(network);
+    await watch.pull();
+    watch.abort.abort();
+    await watch.pull();
+    expect(watch.end).toBe("done");
+    await vi.advanceTimersByTimeAsync(250);
+    if (network.sockets.length > 1) network.last.welcome();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(network.sockets.flatMap((socket) => socket.ofType("watch"))).toHaveLength(1);
+    await network.driver.close();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("comes at once for one that was aborted before its first pull", async () => {
+    const network = await ScriptedNetwork.connected();
+    const watch = new Watching(network);
+    watch.abort.abort();
+    await watch.pull();
+    expect([watch.end, network.last.ofType("watch")]).toEqual(["done", []]);
+    await network.driver.close();
+  });
+
+  it("is message-too-big for a query that is larger than the protocol carries", async () => {
+    const network = await ScriptedNetwork.connected();
+    const domains = Array.from({ length: 10_000 }, (_, i) => `${i}`.padEnd(LIMITS.request / 10_000, "x"));
+    const { signal } = new AbortController();
+    const watch = network.driver.watch(checkQuery({ domains }), checkCadence(), { signal });
+    await expect(watch[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "message-too-big" });
+    await network.driver.close();
+  });
+});

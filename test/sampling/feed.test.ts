@@ -1,0 +1,301 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { VirstreamError } from "../../src/model/error.ts";
+import { type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
+import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";
+import { sample, uuidOf } from "./sample.ts";
+
+/** Writes down what it is told, in short. */
+class Notes implements FeedListener {
+  readonly lines: string[] = [];
+  readonly numbers: number[] = [];
+  readonly befores: (DomainStatsRecord | undefined)[] = [];
+  pauses = 0;
+
+  record({ number }: FeedEntry, { record }: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined) {
+    this.lines.push(`${record.domain.name} ${record.status === "ok" ? record.params.cells.join() : record.status}`);
+    this.numbers.push(number);
+    this.befores.push(before);
+  }
+
+  gone({ number }: FeedEntry, { domain }: WatchEvent & { type: "gone" }) {
+    this.lines.push(`gone ${domain.name}`);
+    this.numbers.push(number);
+  }
+
+  told(event: WatchEvent) {
+    if (event.type === "sync")
+      this.lines.push(`sync ${event.tick}${event.overrun > 0 ? ` after ${event.overrun}` : ""}`);
+    else if (event.type === "status") this.lines.push(`${event.host ?? "all"} ${event.state}`);
+    else if (event.type === "gap") this.lines.push(`gap ${event.reason} ${event.skipped}`);
+  }
+
+  pause() {
+    this.pauses++;
+  }
+
+  ended(error: VirstreamError) {
+    this.lines.push(`ended ${error.code}`);
+  }
+
+  /** What was told since the last call. */
+  take(): string[] {
+    return this.lines.splice(0);
+  }
+}
+
+/** A feed with one listener, and a clock that is told the time. */
+class Bench {
+  readonly notes = new Notes();
+  readonly feed: Feed;
+  now = 0;
+  over = 0;
+
+  constructor(cadence: Cadence = checkCadence(), named = false) {
+    const over = () => {
+      this.over++;
+    };
+    this.feed = new Feed({ cadence, host: "hv1", named, now: () => this.now, over });
+    this.feed.listen(this.notes);
+  }
+
+  /** A sweep from beginning to end; gives what was told. */
+  sweep(...records: DomainStatsRecord[]): string[] {
+    this.feed.begin();
+    if (records.length > 0) this.feed.take(records);
+    const tally = new SweepTally(0);
+    tally.add(records);
+    this.feed.end(tally.summary(1), 0);
+    return this.notes.take();
+  }
+
+  get known(): string[] {
+    return this.feed.numbers.flatMap((entry) => (entry === undefined ? [] : [entry.record.domain.name]));
+  }
+}
+
+const lost = new VirstreamError("connection-lost", "the cable");
+const a = (cell = 1) => sample({ uuid: 1, name: "a", cells: [cell] });
+const b = (cell = 1) => sample({ uuid: 2, name: "b", cells: [cell] });
+
+describe("a feed", () => {
+  it("tells every record of every sweep, and its end with a tick one higher", () => {
+    const bench = new Bench();
+    expect(bench.sweep(a(1), b(1))).toEqual(["a 1", "b 1", "sync 1"]);
+    expect(bench.sweep(b(1), a(2))).toEqual(["b 1", "a 2", "sync 2"]);
+    expect(bench.feed.sync).toMatchObject({ tick: 2, host: "hv1", summary: { domains: 2, ok: 2 } });
+    expect(bench.sweep()).toEqual(["gone a", "gone b", "sync 3"]);
+  });
+
+  it("hands on what was told of a domain before", () => {
+    const bench = new Bench();
+    const [first, second] = [a(1), a(2)];
+    bench.sweep(first);
+    bench.sweep(second);
+    bench.sweep();
+    bench.sweep(a(3));
+    expect(bench.notes.befores).toEqual([undefined, first, undefined]);
+  });
+
+  it("announces a domain that left once, at the end of the first sweep without it, and one that returns as new", () => {
+    const bench = new Bench();
+    bench.sweep(a(), b());
+    expect(bench.sweep(a())).toEqual(["a 1", "gone b", "sync 2"]);
+    expect(bench.sweep(a())).toEqual(["a 1", "sync 3"]);
+    expect(bench.sweep(a(), b(7))).toEqual(["a 1", "b 7", "sync 4"]);
+    expect(bench.known).toEqual(["a", "b"]);
+  });
+
+  it("announces a domain that vanished while it was asked at once, and not again", () => {
+    const bench = new Bench();
+    bench.sweep(a(), b());
+    const gone = sample({ uuid: 2, name: "b", status: "gone" });
+    expect(bench.sweep(gone, a())).toEqual(["b gone", "gone b", "a 1", "sync 2"]);
+    expect(bench.sweep(a())).toEqual(["a 1", "sync 3"]);
+    expect(bench.known).toEqual(["a"]);
+  });
+
+  it("has a record in each sweep for a domain that was named and is not there, and never a gone", () => {
+    const bench = new Bench(checkCadence(), true);
+    const gone = sample({ uuid: 2, name: "b", status: "gone" });
+    for (let tick = 1; tick <= 3; tick++) expect(bench.sweep(a(), gone)).toEqual(["a 1", "b gone", `sync ${tick}`]);
+    expect(bench.sweep(a(), b())).toEqual(["a 1", "b 1", "sync 4"]);
+    expect(bench.sweep(a(), gone)).toEqual(["a 1", "b gone", "sync 5"]);
+  });
+
+  it("replaces a name that nobody had by the domain that has it now", () => {
+    const bench = new Bench(checkCadence(), true);
+    const unknown = sample({ uuid: 0, name: "web", status: "gone" });
+    expect(bench.sweep(unknown)).toEqual(["web gone", "sync 1"]);
+    expect(bench.sweep(unknown)).toEqual(["web gone", "sync 2"]);
+    expect(bench.sweep(sample({ uuid: 9, name: "web" }))).toEqual(["web 1", "gone web", "sync 3"]);
+    expect(bench.feed.size).toBe(1);
+  });
+
+  it("gives each domain a number of its own, and the number of one that left to the next that comes", () => {
+    const bench = new Bench();
+    bench.sweep(a(), b());
+    bench.sweep(b());
+    bench.sweep(b(), sample({ uuid: 3 }), sample({ uuid: 4 }));
+    const numbers = bench.feed.numbers.map((entry) => entry?.record.domain.name);
+    expect(numbers).toEqual(["domain-3", "b", "domain-4"]);
+    expect(bench.feed.numbers.map((entry) => entry?.number)).toEqual([0, 1, 2]);
+  });
+
+  it("keeps apart what has one uuid on two hosts, as while a domain migrates", () => {
+    const bench = new Bench();
+    const on = (host: string, cell: number) => sample({ uuid: 1, name: `a@${host}`, host, cells: [cell] });
+    bench.feed.relay([
+      { type: "record", record: on("hv1", 1) },
+      { type: "record", record: on("hv2", 2) },
+      { type: "gone", domain: on("hv1", 0).domain },
+      { type: "gone", domain: on("hv1", 0).domain },
+      { type: "record", record: on("hv2", 3) },
+    ]);
+    expect(bench.notes.take()).toEqual(["a@hv1 1", "a@hv2 2", "gone a@hv1", "a@hv2 3"]);
+    expect(bench.known).toEqual(["a@hv2"]);
+  });
+
+  it("relays what a driver tells that watches by itself, with ticks of its own, and remembers the state it comes to", () => {
+    const bench = new Bench();
+    const sync = { type: "sync", tick: 700, host: "hv2", summary: new SweepTally(0).summary(1), overrun: 2 } as const;
+    bench.feed.relay([
+      { type: "status", state: "degraded", host: "hv2", error: lost },
+      { type: "status", state: "reconnecting", host: undefined, error: lost },
+      { type: "gap", reason: "reconnected", skipped: undefined, host: undefined },
+      sync,
+      { ...sync, tick: 3 },
+    ]);
+    const states = () => [...bench.feed.statuses].map(({ host, state }) => [host, state]);
+    expect(states()).toEqual([
+      ["hv2", "degraded"],
+      [undefined, "reconnecting"],
+    ]);
+    bench.feed.relay([{ type: "status", state: "connected", host: "hv2", error: undefined }]);
+    expect(states()).toEqual([[undefined, "reconnecting"]]);
+    expect(bench.notes.take()).toEqual([
+      "hv2 degraded",
+      "all reconnecting",
+      "gap reconnected undefined",
+      "sync 1 after 2",
+      "sync 2 after 2",
+      "hv2 connected",
+    ]);
+  });
+
+  it("says once that its source cannot be swept, and when it can be again how many sweeps that cost", () => {
+    const bench = new Bench();
+    bench.sweep(a());
+    for (const overrun of [0, 3, 0]) {
+      bench.feed.begin();
+      bench.feed.fail(lost, overrun);
+    }
+    expect(bench.notes.take()).toEqual(["hv1 reconnecting"]);
+    expect([...bench.feed.statuses]).toEqual([{ type: "status", state: "reconnecting", host: "hv1", error: lost }]);
+    expect(bench.sweep(a(2))).toEqual(["hv1 connected", "gap source 6", "a 2", "sync 2"]);
+    expect([...bench.feed.statuses]).toEqual([]);
+    expect(bench.sweep(a(2))).toEqual(["a 2", "sync 3"]);
+  });
+
+  it("announces nobody as gone for a sweep that failed in its middle", () => {
+    const bench = new Bench();
+    bench.sweep(a(), b());
+    bench.feed.begin();
+    bench.feed.take([a(2)]);
+    bench.feed.fail(lost, 0);
+    expect(bench.notes.take()).toEqual(["a 2", "hv1 reconnecting"]);
+    expect(bench.sweep(b(3))).toEqual(["hv1 connected", "gap source 1", "b 3", "gone a", "sync 2"]);
+  });
+
+  it("is over once: when the last listener leaves, or when it ends, which it tells all", () => {
+    const bench = new Bench();
+    const other = new Notes();
+    bench.feed.listen(other);
+    expect(bench.feed.listeners).toBe(2);
+    bench.feed.leave(bench.notes);
+    bench.feed.leave(bench.notes);
+    expect(bench.over).toBe(0);
+    bench.feed.leave(other);
+    bench.feed.close(lost);
+    expect([bench.over, bench.notes.take(), other.take()]).toEqual([1, [], []]);
+
+    const ended = new Bench();
+    ended.feed.close(lost);
+    ended.feed.close(lost);
+    ended.feed.leave(ended.notes);
+    expect([ended.over, ended.notes.take(), ended.feed.error]).toEqual([1, ["ended connection-lost"], lost]);
+  });
+});
+
+describe("a feed in the mode on-change", () => {
+  const onChange = (heartbeatMs: number) => checkCadence({ mode: "on-change", heartbeatMs });
+
+  it("tells a record that changed, and the end of every sweep, and nothing of those that did not change", () => {
+    const bench = new Bench(onChange(60_000));
+    expect(bench.sweep(a(1), b(1))).toEqual(["a 1", "b 1", "sync 1"]);
+    expect(bench.sweep(a(1), b(2))).toEqual(["b 2", "sync 2"]);
+    expect(bench.sweep(a(1), b(2))).toEqual(["sync 3"]);
+    expect(bench.sweep(a(1))).toEqual(["gone b", "sync 4"]);
+    expect(bench.sweep(sample({ uuid: 1, name: "renamed" }))).toEqual(["renamed 1", "sync 5"]);
+  });
+
+  it("compares with what was told last, so that what goes to and fro between sweeps is told each time", () => {
+    const bench = new Bench(onChange(60_000));
+    expect([1, 2, 1, 1].map((cell) => bench.sweep(a(cell))[0])).toEqual(["a 1", "a 2", "a 1", "sync 4"]);
+  });
+
+  it("tells a named domain that is not there once per heartbeat", () => {
+    const bench = new Bench(onChange(2_000), true);
+    const gone = sample({ uuid: 2, name: "b", status: "gone" });
+    const told = [0, 1_000, 2_000, 3_000, 4_000].map((now) => {
+      bench.now = now;
+      return bench.sweep(gone).length - 1;
+    });
+    expect(told).toEqual([1, 0, 1, 0, 1]);
+  });
+
+  it("never leaves a domain silent for longer than its heartbeat while sweeps keep time, nor tells it more often", () => {
+    const values = fc.array(fc.boolean(), { minLength: 40, maxLength: 80 });
+    fc.assert(
+      fc.property(fc.integer({ min: 1_000, max: 9_999 }), values, (heartbeatMs, changes) => {
+        const bench = new Bench(onChange(heartbeatMs));
+        let value = 0;
+        let toldAt = 0;
+        changes.forEach((changed, i) => {
+          bench.now = i * 1_000;
+          if (changed) value++;
+          const told = bench.sweep(a(value)).length === 2;
+          const silentMs = bench.now - toldAt;
+          expect(silentMs).toBeLessThanOrEqual(heartbeatMs);
+          if (told && !changed && i > 0) expect(silentMs + 1_000).toBeGreaterThan(heartbeatMs);
+          if (changed || i === 0) expect(told).toBe(true);
+          if (told) toldAt = bench.now;
+        });
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe("the state of a feed", () => {
+  it("has every domain of the last sweep, each under the number that was told, and nobody else", () => {
+    const sweeps = fc.array(fc.uniqueArray(fc.integer({ min: 1, max: 8 }), { maxLength: 8 }), { maxLength: 12 });
+    fc.assert(
+      fc.property(sweeps, fc.constantFrom("sample" as const, "on-change" as const), (rounds, mode) => {
+        const bench = new Bench(checkCadence({ mode }));
+        for (const round of rounds) {
+          bench.sweep(...round.map((uuid) => sample({ uuid })));
+          const entries = bench.feed.numbers.filter((entry) => entry !== undefined);
+          expect(entries.map(({ record }) => record.domain.uuid).sort()).toEqual(round.map(uuidOf).sort());
+          for (const entry of entries) expect(bench.feed.numbers[entry.number]).toBe(entry);
+          expect(bench.feed.size).toBe(round.length);
+          for (const entry of entries) expect(bench.feed.has(entry.record.domain)).toBe(true);
+          // Numbers stay as few as there ever were domains at once, those of the sweep before included.
+          expect(bench.feed.numbers.length).toBeLessThanOrEqual(8);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

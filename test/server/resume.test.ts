@@ -1,0 +1,187 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { afterEach, describe, expect, it } from "vitest";
+import type { VirstreamServer } from "../../src/server/server.ts";
+import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { known, TickingHost, until } from "./ticking-host.ts";
+import { type ClientWatch, WatchClient } from "./watch-client.ts";
+
+const owned: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const close of owned.splice(0).reverse()) await close();
+});
+
+async function clientOf(server: VirstreamServer, subprotocol: Subprotocol = SUBPROTOCOLS[0]): Promise<WatchClient> {
+  const client = await WatchClient.connect(server, { subprotocol });
+  owned.push(() => client.socket.terminate());
+  return client;
+}
+
+/** A server with a watcher that has had three ticks. */
+async function watched({
+  subprotocol = SUBPROTOCOLS[0],
+  payload = 10,
+}: {
+  subprotocol?: Subprotocol;
+  payload?: number;
+} = {}) {
+  const host = new TickingHost(3, payload);
+  owned.push(() => host.close());
+  const server = await host.serve();
+  const client = await clientOf(server, subprotocol);
+  const watch = client.watch(1);
+  await client.settled();
+  await host.tick(3);
+  await until(() => watch.ticks.length === 3);
+  return { host, server, client, watch };
+}
+
+/** Loses the connection, so that the server knows. */
+async function lose(client: WatchClient, server: VirstreamServer): Promise<void> {
+  const { clients } = server;
+  await client.vanish();
+  await until(() => server.clients < clients);
+}
+
+/** What a watch was told of the state of its host: nothing that it knew already. */
+function told({ events }: ClientWatch): string[] {
+  return events.map(({ type }) => type);
+}
+
+describe.each(SUBPROTOCOLS)("a client of %s that lost its connection", (subprotocol) => {
+  it("misses nothing when it comes back in time, without a snapshot", async () => {
+    const { host, server, client, watch } = await watched({ subprotocol });
+    await lose(client, server);
+    expect(server.stats()).toMatchObject({ watches: 0, channels: 1 });
+    await host.tick(2);
+    const back = await clientOf(server, subprotocol);
+    const again = back.resume(1, watch);
+    await until(() => again.ticks.length === 2);
+    await host.tick();
+    await until(() => again.ticks.length === 3);
+    expect([again.ticks, again.gaps]).toEqual([[4, 5, 6], []]);
+    expect(again.events.filter(({ type }) => type === "record")).toHaveLength(9);
+    expect(known(again.state.records())).toEqual(known(host.records));
+    expect(server.stats().sampling.ticksConflated).toBe(0);
+  });
+
+  it("is told nothing when it comes back before anything has happened", async () => {
+    const { server, client, watch } = await watched({ subprotocol });
+    await lose(client, server);
+    const back = await clientOf(server, subprotocol);
+    const again = back.resume(1, watch);
+    await back.settled();
+    expect(told(again)).toEqual([]);
+    expect(server.stats()).toMatchObject({ watches: 1, channels: 1 });
+  });
+});
+
+describe("a client that lost its connection", () => {
+  it("is sent all that it missed, however much, as long as the server remembers it", async () => {
+    const { host, server, client, watch } = await watched({ payload: 200_000 });
+    await lose(client, server);
+    await host.tick(5);
+    const back = await clientOf(server);
+    const again = back.resume(1, watch, { credit: 1 });
+    await until(() => again.ticks.length === 5);
+    expect([again.ticks, again.gaps]).toEqual([[4, 5, 6, 7, 8], []]);
+  });
+
+  it("is told how much it missed, and the newest state, when the server remembers no more", async () => {
+    const { host, server, client, watch } = await watched();
+    const other = await clientOf(server);
+    const stays = other.watch(1);
+    await until(() => stays.ticks.length === 1);
+    await lose(client, server);
+    await host.tick(12);
+    const back = await clientOf(server);
+    const again = back.resume(1, watch);
+    await until(() => again.ticks.length === 1);
+    expect([again.gaps, again.ticks]).toEqual([[["reconnected", 11]], [15]]);
+    expect(known(again.state.records())).toEqual(known(host.records));
+  });
+
+  it("gets a snapshot, and cannot be told how much it missed, from a server that began anew", async () => {
+    const { host, server, client, watch } = await watched();
+    await server.close();
+    const next = await host.serve();
+    const back = await clientOf(next);
+    expect(back.epoch).not.toBe(client.epoch);
+    watch.state.reconnect(false);
+    const again = back.watch(1, { state: watch.state, since: { epoch: client.epoch, channel: 1, sequence: 2 } });
+    await back.settled();
+    await host.tick();
+    await until(() => again.ticks.length === 1);
+    expect([again.gaps, again.ticks]).toEqual([[["reconnected", undefined]], [1]]);
+    expect(known(again.state.records())).toEqual(known(host.records));
+  });
+
+  it("gets a snapshot for a sequence that was not made yet, and for the channel of another query", async () => {
+    const { host, server, client, watch } = await watched();
+    const back = await clientOf(server);
+    const { channel, sequence } = watch.state.since!;
+    const early = back.watch(1, { since: { epoch: client.epoch, channel, sequence: sequence + 1 } });
+    const foreign = back.watch(2, { groups: 1, since: { epoch: client.epoch, channel, sequence } });
+    await back.settled();
+    await host.tick();
+    await until(() => early.ticks.length === 2 && foreign.ticks.length === 1);
+    expect(told(early).slice(0, 4)).toEqual(["record", "record", "record", "sync"]);
+    expect(known(foreign.state.records())).toEqual(known(host.records));
+    expect(server.stats().channels).toBe(2);
+  });
+
+  it("finds its own channel again among several of the same", async () => {
+    const { host, server, client, watch } = await watched();
+    const second = client.watch(2);
+    await until(() => second.ticks.length === 1);
+    const channels = [watch, second].map(({ state }) => state.since?.channel);
+    await lose(client, server);
+    await host.tick();
+    const back = await clientOf(server);
+    const again = [back.resume(2, second), back.resume(1, watch)];
+    await until(() => again.every(({ ticks }) => ticks.length === 1));
+    expect(again.map(({ state }) => state.since?.channel)).toEqual(channels.reverse());
+    expect(again.flatMap(({ gaps }) => gaps)).toEqual([]);
+  });
+
+  it("is waited for only as long as it could go on from where it stands", async () => {
+    const { host, server, client, watch } = await watched();
+    await lose(client, server);
+    await host.tick(8);
+    expect(server.stats()).toMatchObject({ channels: 1, sampling: { feeds: 1 } });
+    // With the ninth tick that it misses the first one is forgotten.
+    await host.tick();
+    expect(server.stats()).toMatchObject({ channels: 0, sampling: { feeds: 0, samplers: 0 } });
+    const sweeps = host.driver.queries.length;
+    host.clock.advance(10_000);
+    await turn();
+    expect([host.driver.queries.length, host.driver.running]).toEqual([sweeps, 0]);
+    const back = await clientOf(server);
+    const again = back.resume(1, watch);
+    await back.settled();
+    await host.tick();
+    await until(() => again.ticks.length === 1);
+    expect(again.gaps).toEqual([["reconnected", undefined]]);
+  });
+});
+
+describe("a client that leaves", () => {
+  it("is not waited for when it says goodbye, or cancels: the sweep under way is stopped at once", async () => {
+    for (const leave of ["cancel", "close", "page left"]) {
+      const { host, server, client, watch } = await watched();
+      let stopped = false;
+      host.stall = (signal) => signal.addEventListener("abort", () => (stopped = true));
+      host.clock.advance(1_000);
+      await until(() => host.driver.running === 1);
+      if (leave === "cancel") client.send({ type: "cancel", id: 1 });
+      else await client.close(leave === "close" ? 1000 : 1001);
+      await until(() => host.driver.running === 0);
+      expect([stopped, host.driver.queries.length]).toEqual([true, 4]);
+      if (leave === "cancel") {
+        await client.settled();
+        expect([watch.ended, watch.error]).toEqual([true, undefined]);
+      }
+      expect(server.stats()).toMatchObject({ watches: 0, channels: 0, sampling: { samplers: 0, sweepsStopped: 1 } });
+    }
+  });
+});
