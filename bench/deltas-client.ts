@@ -29,7 +29,7 @@ const calls = {
     confirmations.setNoDelay();
     // As much as all ticks that may be under way: a watch that waits for credit skips ticks, and is no measure.
     const connection = await connect(`ws://127.0.0.1:${port}`, { creditBytes: 4_194_304 });
-    connection.watch().events.subscribe((event) => {
+    void connection.watch().events.forEach((event) => {
       if (event.type === "record") {
         records++;
         sum += event.record.params.number("cpu.time")!;

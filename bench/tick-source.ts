@@ -14,7 +14,7 @@ export const TICK_DOMAINS = 512;
  */
 const PREPARED_TICKS = 16;
 /** So many ticks may be under way. */
-const AHEAD = 12;
+const AHEAD = 8;
 const TICK_MS = 1_000;
 /** Of the 79 parameters, so many change from tick to tick: a third. */
 export const CHANGING = 26;

@@ -1,6 +1,6 @@
 import type { VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
-import type { TypedParams } from "./params.ts";
+import { TypedParams } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
 
 /** What tells a domain from all others. The uuid is the key: names are reused and changed. */
@@ -98,6 +98,25 @@ export class DomainStatsRecord {
     this.error = init.error;
   }
 
+  /**
+   * The record of the same domain that is ok, with other parameters. For what makes a million of them a second: it makes
+   * nothing but the record.
+   */
+  static following(
+    { domain }: DomainStatsRecord,
+    params: TypedParams,
+    index: number,
+    sampledAt: number,
+    tookMs: number,
+  ): DomainStatsRecord {
+    NEXT.domain = domain;
+    NEXT.params = params;
+    NEXT.index = index;
+    NEXT.sampledAt = sampledAt;
+    NEXT.tookMs = tookMs;
+    return new DomainStatsRecord(NEXT);
+  }
+
   /** The domain's state in words, beside the numbers in `params`; undefined when the state group was not delivered. */
   get state(): StateWords | undefined {
     const state = this.params.number("state.state");
@@ -124,6 +143,19 @@ export class DomainStatsRecord {
     };
   }
 }
+
+/** What `following` says of a record: the constructor takes it apart and keeps nothing of it. */
+const NEXT: { -readonly [Member in keyof RecordInit]: RecordInit[Member] } = {
+  domain: new Domain("", "", -1, ""),
+  params: TypedParams.EMPTY,
+  status: "ok",
+  sampledAt: 0.5,
+  tookMs: 0.5,
+  index: 0,
+  reason: undefined,
+  missing: undefined,
+  error: undefined,
+};
 
 /** What a sweep came to: how many records of each status, when it began and how long it took. */
 export interface SweepSummary {

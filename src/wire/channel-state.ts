@@ -346,14 +346,7 @@ export class ChannelState {
         const { schema } = params;
         params = new TypedParams(schema, reader.changes(schema.types, params.cells, size - CHANGES_HEAD - 1));
       }
-      const record = new DomainStatsRecord({
-        domain: before.domain,
-        params,
-        status: "ok",
-        sampledAt,
-        tookMs,
-        index: before.index + index,
-      });
+      const record = DomainStatsRecord.following(before, params, before.index + index, sampledAt, tookMs);
       known.record = record;
       if (!this.#outdated(number, record.domain)) events.push({ type: "record", record });
     }

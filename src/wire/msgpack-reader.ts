@@ -21,6 +21,11 @@ export class MsgpackReader implements WireReader {
   }
 
   integer(): number {
+    const head = this.#bytes[this.#at]!;
+    if (head < 0x80) {
+      this.#at++;
+      return head;
+    }
     const value = this.#item(0);
     if (Number.isSafeInteger(value)) return value as number;
     throw malformed("something else stands where a whole number belongs");
