@@ -9,10 +9,10 @@ import { simulatedHost } from "./records.ts";
 /** Domains of the watch. */
 export const TICK_DOMAINS = 512;
 /**
- * So many ticks are prepared; the watch goes round them. Few, so that they stay in the processor's cache: a hypervisor's
- * records are fresh when they are encoded. And many, because all counters go down at once when it begins again.
+ * So many ticks are prepared; the watch goes round them. With the domains they are as many records as the peers go round:
+ * all have the same use of the processor's caches. Each time that it begins again, all counters go down.
  */
-const PREPARED_TICKS = 16;
+const PREPARED_TICKS = 4;
 /** So many ticks may be under way. */
 const AHEAD = 8;
 const TICK_MS = 1_000;

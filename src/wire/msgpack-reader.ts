@@ -6,7 +6,8 @@ import { readUtf8 } from "./text.ts";
 import { changedCell, typedCell } from "./typed-cell.ts";
 
 const TWO_32 = 4_294_967_296;
-/** The most that a value of an integer's type may come to by a difference. */
+/** The least and the most that a value of an integer's type may come to by a difference. */
+const LEAST: readonly number[] = [0, -0x80000000, 0, -Number.MAX_SAFE_INTEGER, 0];
 const MOST: readonly number[] = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
 
 /** Reads the part of msgpack that MsgpackWriter writes. Everything is checked: what does not fit is `protocol-error`, never a wrong value. */
@@ -114,6 +115,12 @@ export class MsgpackReader implements WireReader {
           } else if (head === 0xcc && at + 2 <= end) {
             difference = bytes[at + 1]!;
             at += 2;
+          } else if (head === 0xd2 && at + 5 <= end) {
+            difference = view.getInt32(at + 1);
+            at += 5;
+          } else if (head === 0xd1 && at + 3 <= end) {
+            difference = view.getInt16(at + 1);
+            at += 3;
           } else {
             this.#at = at;
             cells[i] = changedCell(last, this.#item(1), type);
@@ -121,8 +128,7 @@ export class MsgpackReader implements WireReader {
             continue;
           }
           const sum = last + difference;
-          // What is added is not negative: of the four types each has only its upper end to pass.
-          if (sum > MOST[type]!) throw malformed("a value comes to more than its type holds");
+          if (sum > MOST[type]! || sum < LEAST[type]!) throw malformed("a value comes to more than its type holds");
           cells[i] = sum;
         } else {
           if (i >= types.length) throw malformed("a mask does not fit its schema");

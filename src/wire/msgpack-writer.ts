@@ -184,6 +184,23 @@ export class MsgpackWriter implements WireWriter<Uint8Array> {
               view.setUint32(at + 1, low);
               at += 5;
             }
+          } else if ((difference | 0) === difference) {
+            // Below zero: a gauge that fell, a counter that began anew.
+            if (difference >= -0x20) {
+              bytes[at++] = difference;
+            } else if (difference >= -0x80) {
+              bytes[at] = 0xd0;
+              bytes[at + 1] = difference;
+              at += 2;
+            } else if (difference >= -0x8000) {
+              bytes[at] = 0xd1;
+              view.setInt16(at + 1, difference);
+              at += 3;
+            } else {
+              bytes[at] = 0xd2;
+              view.setInt32(at + 1, difference);
+              at += 5;
+            }
           } else {
             // A difference that is not exact is none: the value itself goes.
             const exact = Number.isSafeInteger(difference) && Number.isSafeInteger(cell) && Number.isSafeInteger(last);
