@@ -17,7 +17,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     stderr.write(`virstream: ${notice}\n`),
   );
 
-  const format = createFormat(args.format, groupMask(args.query.groups));
+  const format = createFormat(args.format, groupMask(args.query.groups), connection.host.includes(","));
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };

@@ -22,10 +22,13 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     others.length === 0
       ? await openSource(uri, sourceToken, signal, notify)
       : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
-  connection.driver.onConnection = (lost) => {
+  connection.driver.onConnection = (lost, host) => {
     const what = lost === undefined ? "connected again" : `connection lost, connecting again: ${lost.message}`;
-    stderr.write(`virstream: ${connection.uri}: ${what}\n`);
+    stderr.write(`virstream: ${host ?? connection.uri}: ${what}\n`);
   };
+  for (const { host, error } of connection.driver.absent ?? []) {
+    stderr.write(`virstream: ${host}: not there yet: ${error.message}\n`);
+  }
   await using server = await startServer(connection, {
     host: args.host,
     port: args.port,

@@ -20,7 +20,7 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
   await using connection = await openSource(args.uri, token, signal, (notice) => tell(notice));
   const stream = connection.watch(args.query, { ...args.options, signal });
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
-  const display = openDisplay(args, connection.uri);
+  const display = openDisplay(args, connection.uri, connection.host.includes(","));
   try {
     await follow(stream.events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
   } catch (error) {
@@ -63,13 +63,13 @@ function measure(meter: RateMeter, event: WatchEvent): ReturnType<RateMeter["tak
   return undefined;
 }
 
-function openDisplay(args: WatchArguments, source: string): Display {
+function openDisplay(args: WatchArguments, source: string, hosts: boolean): Display {
   const { stdout, env } = process;
   const groups = groupMask(args.query.groups);
   if (args.format === "table" && stdout.isTTY && env["TERM"] !== "dumb") {
     return new TerminalDisplay(new Screen(source, groups, args.rates), stdout);
   }
-  const format = createWatchFormat(args.format, groups, args.rates);
+  const format = createWatchFormat(args.format, groups, args.rates, hosts);
   // virsh's output has no place for what is missing of a domain.
   return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"), tell);
 }

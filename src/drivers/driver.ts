@@ -12,6 +12,12 @@ export interface SweepContext {
   expect(domains: number): void;
 }
 
+/** A host that cannot be reached at present. */
+export interface Absent {
+  readonly host: string;
+  readonly error: VirstreamError;
+}
+
 /**
  * Where domains come from: a hypervisor, a simulated one, another virstream. A driver keeps the promise: each sweep
  * yields exactly one record for every domain that passes the query's filters (or is named in it), each as soon as it is
@@ -25,10 +31,12 @@ export interface Driver {
   /** The name of the host whose domains these are. */
   readonly host: string;
   /**
-   * Called with the reason when the connection to the hypervisor is lost, and with undefined when there is one again. A
-   * driver that does not connect again by itself never calls it.
+   * Called with the reason when the connection to the hypervisor is lost, and with undefined when there is one again; by a
+   * driver of several hosts with the host's name as well. A driver that does not connect again by itself never calls it.
    */
-  onConnection?: ((lost: VirstreamError | undefined) => void) | undefined;
+  onConnection?: ((lost: VirstreamError | undefined, host?: string) => void) | undefined;
+  /** What cannot be reached at present, for a driver that knows without asking: the hosts by name, and why. */
+  readonly absent?: readonly Absent[];
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between

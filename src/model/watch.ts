@@ -127,7 +127,9 @@ export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INT
     );
   }
   if (intervalMs < minIntervalMs) {
-    throw invalid(`the interval of ${intervalMs} ms is too short: ${minIntervalMs} ms is the shortest allowed here`);
+    throw invalid(
+      `the interval of ${intervalMs} ms is too short for this server: ask for ${minIntervalMs} ms or more (its --min-interval says what it allows)`,
+    );
   }
   if (!WATCH_MODES.includes(mode)) {
     throw invalid(`unknown mode ${JSON.stringify(mode)}: the modes are ${WATCH_MODES.join(" and ")}`);

@@ -149,7 +149,9 @@ export class VirstreamServer implements AsyncDisposable {
 
   /** Whether the server and what it watches are well; also at `/healthz`, without a token, and so without names. */
   health(): ServerHealth {
-    const absent = Math.max(...[...this.#context.views].map(({ sampling }) => sampling.absent));
+    const { views } = this.#context;
+    const known = views.whole.driver.absent?.length ?? 0;
+    const absent = Math.max(known, ...[...views].map(({ sampling }) => sampling.absent));
     return {
       status: absent === 0 ? "ok" : "degraded",
       clients: this.clients,

@@ -59,6 +59,9 @@ describe("the virsh format", () => {
 
 describe("the table", () => {
   it("shows what is missing as missing, and why", () => {
+    const several = createFormat("table", 0x1, true);
+    expect(several.begin()).toMatch(/^DOMAIN +HOST +STATE +/);
+    expect(several.record(record(0, {}))).toContain(` ${record(0, {}).domain.host} `);
     const format = createFormat("table", 0);
     const line = format.record(record(0, { status: "partial", reason: "timeout", missing: ["block", "vm"] }));
     expect(line).toMatch(/^guest-0 +running( +-)+ +1 +partial \(timeout\) without block, vm\n$/);

@@ -25,7 +25,7 @@ describe("how to watch", () => {
     [{ intervalMs: 100.5 }, "a whole number"],
     [{ intervalMs: "1s" }, 'not "1s"'],
     [{ intervalMs: Number.NaN }, "intervalMs must be a whole number"],
-    [{ intervalMs: 249 }, "250 ms is the shortest allowed here", 250],
+    [{ intervalMs: 249 }, "ask for 250 ms or more", 250],
     [{ mode: "once" }, 'unknown mode "once": the modes are sample and on-change'],
     [{ heartbeatMs: 5_000 }, "goes with the mode on-change"],
     [{ mode: "on-change", heartbeatMs: 999 }, "from the interval, 1000, to 86400000, not 999"],

@@ -12,11 +12,14 @@ export type FormatName = (typeof FORMATS)[number];
 /** Those of a watch, which has no end: an array that is never closed is no JSON. */
 export type WatchFormatName = Exclude<FormatName, "json">;
 
-/** @param groups the groups asked for as a mask; 0: all */
-export function createFormat(name: FormatName, groups: number): RecordFormat {
+/**
+ * @param groups the groups asked for as a mask; 0: all
+ * @param hosts whether domains of several hosts come
+ */
+export function createFormat(name: FormatName, groups: number, hosts = false): RecordFormat {
   switch (name) {
     case "table":
-      return new TableFormat(groups);
+      return new TableFormat(groups, false, hosts);
     case "virsh":
       return new VirshFormat();
     case "ndjson":
@@ -29,11 +32,12 @@ export function createFormat(name: FormatName, groups: number): RecordFormat {
 /**
  * @param groups the groups asked for as a mask; 0: all
  * @param rates show rates, where the format has a place for them
+ * @param hosts whether domains of several hosts come
  */
-export function createWatchFormat(name: WatchFormatName, groups: number, rates: boolean): WatchFormat {
+export function createWatchFormat(name: WatchFormatName, groups: number, rates: boolean, hosts = false): WatchFormat {
   switch (name) {
     case "table":
-      return new TableWatchFormat(groups, rates);
+      return new TableWatchFormat(groups, rates, hosts);
     case "virsh":
       return new VirshWatchFormat();
     case "ndjson":

@@ -4,7 +4,7 @@ import { printable } from "./quantity.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
-  reconnected: "the connection was lost for too long",
+  reconnected: "the connection was lost, or the server began anew",
   source: "the hypervisor could not be reached, or swept",
 };
 
@@ -119,5 +119,5 @@ export function gapText({ reason, skipped, host }: GapEvent): string {
 
 function sweeps(number: number | undefined, host: string | undefined): string {
   const of = host === undefined ? "" : ` of ${host}`;
-  return number === undefined ? `sweeps${of}` : `${number} sweep${number === 1 ? "" : "s"}${of}`;
+  return number === undefined ? `an unknown number of sweeps${of}` : `${number} sweep${number === 1 ? "" : "s"}${of}`;
 }

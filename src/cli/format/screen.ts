@@ -39,6 +39,8 @@ interface Line {
 const GAP = 2;
 const MIN_NAME_WIDTH = 12;
 const MAX_NAME_WIDTH = 40;
+/** What is told of the records of a host that is not there. */
+const STALE_WORDS = { reconnecting: "reconnecting", degraded: "host absent" } as const;
 /** At most so many hosts have a line of their own. */
 const MAX_HOST_LINES = 4;
 /** For how many sweeps a notice stays. */
@@ -109,8 +111,10 @@ export class Screen {
     const room = Math.max(0, size.rows - head.length - 1);
     const shown = sorted.length <= room ? sorted : sorted.slice(0, Math.max(0, room - 1));
     const rows = shown.map(({ record, rates }) => {
-      const row: Row = { record, rates: rates && rateFigures(rates) };
-      return line((column) => shorten(column.text(row), column));
+      const stale = this.#stale(record);
+      // What was a rate when the host was last heard of is none now.
+      const row: Row = { record, rates: stale === undefined && rates ? rateFigures(rates) : undefined };
+      return line((column) => (column.title === "STATUS" && stale) || shorten(column.text(row), column));
     });
     if (shown.length < sorted.length && room > 0)
       rows.push(cut(`and ${sorted.length - shown.length} more`, size.columns));
@@ -129,6 +133,12 @@ export class Screen {
       line.record = record;
       line.rates = rates;
     }
+  }
+
+  /** Why a record may be old: its host is not there; undefined: it is not. */
+  #stale({ domain }: DomainStatsRecord): string | undefined {
+    const status = this.#way ?? this.#hosts.get(domain.host)?.status;
+    return status === undefined || status.state === "connected" ? undefined : `stale: ${STALE_WORDS[status.state]}`;
   }
 
   #host(name: string): HostLine {
@@ -161,9 +171,11 @@ export class Screen {
     }
     // What is not well has no rates to be sorted by, and would never be seen at the end.
     const amiss = this.#sorted.filter(({ record }) => record.status !== "ok");
-    return amiss.length === 0
-      ? this.#sorted
-      : [...amiss, ...this.#sorted.filter(({ record }) => record.status === "ok")];
+    const whole = this.#sorted.filter(({ record }) => record.status === "ok");
+    const sorted = amiss.length === 0 ? this.#sorted : [...amiss, ...whole];
+    // And what is old is of less use than what is not.
+    const old = sorted.filter(({ record }) => this.#stale(record) !== undefined);
+    return old.length === 0 ? sorted : [...sorted.filter((line) => this.#stale(line.record) === undefined), ...old];
   }
 
   /** The columns that fit into a width, the first one as wide as its names and the rest of the line allow. */

@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { SyncEvent, WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf } from "./column.ts";
+import { type Column, columnsOf, HOST_COLUMN, lineOf } from "./column.ts";
 import { printable } from "./quantity.ts";
 import { type RateFigures, rateFigures } from "./rate-figures.ts";
 import type { RecordFormat } from "./record-format.ts";
@@ -14,9 +14,11 @@ export class TableFormat implements RecordFormat {
   /**
    * @param groups the groups asked for as a mask; 0: all
    * @param rates rates in the place of totals
+   * @param hosts whether domains of several hosts come: then each line says whose it is
    */
-  constructor(groups: number, rates = false) {
-    this.#columns = columnsOf(groups, rates);
+  constructor(groups: number, rates = false, hosts = false) {
+    const [name, ...rest] = columnsOf(groups, rates);
+    this.#columns = hosts ? [name!, HOST_COLUMN, ...rest] : [name!, ...rest];
   }
 
   begin(): string {
@@ -33,8 +35,8 @@ export class TableFormat implements RecordFormat {
 }
 
 /**
- * The same lines, sweep after sweep, for pipes and files: each sweep ends with a comment and an empty line, so that it is
- * one paragraph to whatever reads paragraphs.
+ * The same lines, sweep after sweep, for pipes and files: each sweep ends with a comment and an empty line. With one
+ * host that makes it a paragraph; the sweeps of several hosts run side by side, and so do their lines.
  */
 export class TableWatchFormat implements WatchFormat {
   readonly tellsAll = false;
@@ -42,8 +44,8 @@ export class TableWatchFormat implements WatchFormat {
   #begun = false;
 
   /** As TableFormat's. */
-  constructor(groups: number, rates: boolean) {
-    this.#table = new TableFormat(groups, rates);
+  constructor(groups: number, rates: boolean, hosts: boolean) {
+    this.#table = new TableFormat(groups, rates, hosts);
   }
 
   event(event: WatchEvent, rates?: DomainRates): string {

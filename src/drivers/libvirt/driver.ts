@@ -3,7 +3,7 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { Backoff } from "../backoff.ts";
-import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
+import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
 import type { Dial } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { Session } from "./session.ts";
@@ -78,6 +78,10 @@ export class LibvirtDriver implements Driver {
   /** libvirt's version and the hypervisor's, as libvirt counts them; those of the last connection. */
   get facts(): HypervisorFacts {
     return this.#facts;
+  }
+
+  get absent(): Absent[] {
+    return this.#lost === undefined ? [] : [{ host: this.host, error: this.#lost }];
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {

@@ -3,7 +3,7 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Cadence, WatchEvent } from "../../model/watch.ts";
 import { DEFAULT_CREDIT, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
-import type { Driver, OpenOptions, SweepContext } from "../driver.ts";
+import type { Absent, Driver, OpenOptions, SweepContext } from "../driver.ts";
 import { Link } from "./link.ts";
 import type { OpenSocket } from "./socket.ts";
 import { RemoteWatch } from "./watch.ts";
@@ -62,6 +62,11 @@ export class RemoteDriver implements Driver {
   /** Which start of the server it is; another one after a reconnection means that the server began anew. */
   get epoch(): string {
     return this.#link.welcome?.epoch ?? "";
+  }
+
+  get absent(): Absent[] {
+    const error = this.#link.absence;
+    return error === undefined ? [] : [{ host: this.host, error }];
   }
 
   get onConnection(): ((lost: VirstreamError | undefined) => void) | undefined {

@@ -33,7 +33,7 @@ export function openingError(
   if (system === "ECONNREFUSED") {
     return new VirstreamError(
       "connection-refused",
-      `nothing listens at ${url}: start a server there with "virstream serve --listen HOST:PORT"`,
+      `nothing listens at ${url}${portHint(url)}: start a server there with "virstream serve --listen HOST:PORT"`,
       { cause },
     );
   }
@@ -73,4 +73,10 @@ export function brokenError(url: string, event: { message?: string; error?: unkn
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
   return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}`);
+}
+
+/** Where a URL names no port, the one that it stands for is seldom meant. */
+function portHint(url: string): string {
+  const { port, protocol } = new URL(url);
+  return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 unless told otherwise)` : "";
 }

@@ -38,6 +38,11 @@ export class Link {
     return this.#welcome;
   }
 
+  /** Why there is no connection at present; undefined: there is one. */
+  get absence(): VirstreamError | undefined {
+    return this.#lost;
+  }
+
   /** Why there is no session, as far as the last attempt tells. */
   get lost(): VirstreamError {
     const why = this.#lost?.message ?? "the connection was lost";

@@ -1,5 +1,5 @@
 import { type Clock, STEADY_CLOCK } from "../../drivers/clock.ts";
-import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../../drivers/driver.ts";
+import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../../drivers/driver.ts";
 import { openDriver } from "../../drivers/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
@@ -28,8 +28,8 @@ export interface AggregateDependencies {
  * for in the background, until it is there again. See docs/aggregation.md for what that means to a reader.
  */
 export class AggregateDriver implements Driver {
-  /** Called with the reason whenever a host becomes absent, and with undefined when none is any more. */
-  onConnection: ((lost: VirstreamError | undefined) => void) | undefined;
+  /** Called with the reason and its name whenever a host becomes absent, and without the reason when it is back. */
+  onConnection: ((lost: VirstreamError | undefined, host?: string) => void) | undefined;
   readonly #members: readonly Member[];
   readonly #adoption: Adoption;
   readonly #clock: Clock;
@@ -166,13 +166,16 @@ export class AggregateDriver implements Driver {
       over();
     }
     if (this.#members.every(({ driver }) => driver === undefined)) throw this.#nobody();
-    for (const member of this.#members) member.onPresence = (absence) => this.#presence(absence);
+    for (const member of this.#members) {
+      member.onPresence = (absence) => this.onConnection?.(absence, member.name);
+    }
   }
 
-  #presence(absence: VirstreamError | undefined): void {
-    if (absence !== undefined || this.#members.every((member) => member.absence === undefined)) {
-      this.onConnection?.(absence);
-    }
+  /** The hosts that are not there now. */
+  get absent(): Absent[] {
+    return this.#members.flatMap(({ name, absence }) =>
+      absence === undefined ? [] : [{ host: name, error: absence }],
+    );
   }
 
   #nobody(): VirstreamError {

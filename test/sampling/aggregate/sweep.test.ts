@@ -122,14 +122,16 @@ describe("A sweep of several hosts", () => {
     await using all = await Hosts.opened(new Host("hv1"), host);
     await all.recordsAtOnce();
     const told: (string | undefined)[] = [];
-    all.driver.onConnection = (error) => told.push(error?.message);
+    all.driver.onConnection = (error, name) => told.push(`${name}: ${error?.message ?? "there"}`);
     host.frozenAfter = 0;
     host.onConnection?.(lost());
     expect(inOrder(await all.recordsAtOnce())).toEqual(HV2_ABSENT);
+    expect(all.driver.absent).toEqual([{ host: "hv2", error: expect.objectContaining({ code: "connection-lost" }) }]);
     host.frozenAfter = undefined;
     host.onConnection?.(undefined);
     expect(inOrder(await all.recordsAtOnce())).toEqual(ALL);
-    expect(told).toEqual([expect.stringMatching(/^hv2 .*the daemon went away/), undefined]);
+    expect(told).toEqual([expect.stringMatching(/^hv2: hv2 .*the daemon went away/), "hv2: there"]);
+    expect(all.driver.absent).toEqual([]);
   });
 
   it("answers for the domains of an absent host only where they may pass the filter", async () => {
