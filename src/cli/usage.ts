@@ -75,11 +75,12 @@ Exit code: 0 all well, 1 failed, 2 usage, 3 some domain failed, is partial, or i
 Usage: virstream watch [URI] [OPTION]...
 
 Prints the records of every domain again and again, until it is interrupted. On a terminal the table is a screen as top's;
-in a pipe or file each sweep is a paragraph of lines that ends with a comment, "# sweep 3: ...".
+in a pipe or file each sweep ends with a comment, "# sweep 3: ...". Fails when URI cannot be reached at the start; what is
+lost later is connected to by and by.
 
 How often, and what:
   --interval TIME       from the beginning of a sweep to that of the next: 500ms, 1s (default), 5m; sweeps never overlap
-  --count N             end after N sweeps of every host
+  --count N             end after N sweeps of every host; waits for as long as no host can be reached
   --on-change           only records that changed, and each at least once per heartbeat
   --heartbeat TIME      with --on-change; default 30s
   --rates               what was used per second in the place of totals; on a screen the busiest first
@@ -109,7 +110,8 @@ beside others, is connected to by and by.
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
   --token-file FILE     what clients must show ($VIRSTREAM_TOKEN otherwise); needed beyond loopback
   --viewers FILE        who may see some domains only, and by which token: docs/serving.md
-  --source-token-file FILE  what virstream servers (ws://) among the URIs want to be shown
+  --source-token-file FILE
+                        what virstream servers (ws://) among the URIs want to be shown
   --allow-anyone        beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; may be given several times
