@@ -72,9 +72,12 @@ export class RemoteSession {
    * Opens the socket.
    *
    * @param signal gives up opening, with its reason
+   * @throws VirstreamError `denied` where the platform does not even try
    */
   constructor(dial: Dial, signal: AbortSignal | undefined) {
     this.#dial = dial;
+    // Before anything that would have to be taken back: a browser may refuse at once, as it does ws: to a page of https:.
+    this.#socket = socketOf(dial);
     this.#decoder = new MessageDecoder(dial.owner);
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
@@ -92,7 +95,7 @@ export class RemoteSession {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
     });
-    this.#socket = this.#open();
+    this.#listen(this.#socket);
   }
 
   /** Why it is no more; undefined while it is. */
@@ -157,9 +160,8 @@ export class RemoteSession {
     clearTimeout(timer);
   }
 
-  #open(): Socket {
-    const { url, subprotocol, openSocket, token } = this.#dial;
-    const socket = openSocket(url, subprotocol);
+  #listen(socket: Socket): void {
+    const { url, subprotocol, token } = this.#dial;
     socket.onopen = () => {
       if (socket.protocol !== subprotocol) {
         this.#fail(
@@ -178,7 +180,6 @@ export class RemoteSession {
       this.#fail(closeError(url, event.code, event.reason));
       this.#resolveClosed();
     };
-    return socket;
   }
 
   /** Sends what begins a sweep or a watch, or says why not. */
@@ -283,5 +284,14 @@ export class RemoteSession {
     if (this.#socket.terminate === undefined) this.#socket.close();
     else this.#socket.terminate();
     this.#resolveClosed();
+  }
+}
+
+function socketOf({ url, subprotocol, openSocket }: Dial): Socket {
+  try {
+    return openSocket(url, subprotocol);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new VirstreamError("denied", `${url} may not be opened from here: ${why}`, { cause });
   }
 }

@@ -276,3 +276,17 @@ describe.each(SUBPROTOCOLS)("A watch over a way that breaks, in %s,", (subprotoc
     expect(server.sweeps).toBe(0);
   });
 });
+
+describe("a platform that does not let a socket be opened", () => {
+  it("fails the connection at once, with what it said, and leaves nothing behind", async () => {
+    const refusing = remoteDriver(() => {
+      throw new Error("an insecure connection may not be initiated from a secure page");
+    });
+    const opened = refusing("ws://127.0.0.1:1", {});
+    await expect(opened).rejects.toMatchObject({
+      code: "denied",
+      retryable: false,
+      message: expect.stringMatching(/secure page$/),
+    });
+  });
+});
