@@ -2,6 +2,7 @@ import type { VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
 import { TypedParams } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
+import { NIL_UUID } from "./uuid.ts";
 
 /** What tells a domain from all others. The uuid is the key: names are reused and changed. */
 export interface DomainIdentity {
@@ -12,6 +13,14 @@ export interface DomainIdentity {
   readonly id: number;
   /** The host it was seen on. */
   readonly host: string;
+}
+
+/**
+ * What tells a domain from all others, over all hosts: while it migrates, two hosts have it. One that was asked for by a
+ * name that nobody has is known by that name.
+ */
+export function domainKey({ host, uuid, name }: DomainIdentity): string {
+  return `${host}\n${uuid === NIL_UUID ? name : uuid}`;
 }
 
 /** A domain as a connection gave it out. It belongs to that connection and can be asked for again through it alone. */

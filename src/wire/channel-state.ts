@@ -1,6 +1,5 @@
 import { type ParamCell, type Schema, TypedParams } from "../model/params.ts";
-import { Domain, DomainStatsRecord } from "../model/record.ts";
-import { NIL_UUID } from "../model/uuid.ts";
+import { Domain, DomainStatsRecord, domainKey } from "../model/record.ts";
 import type { GapReason, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
 import { malformed, unsigned, type WireReader, type WireValue } from "./encoding.ts";
 import { CHANGES_HEAD, LIMITS, WATCH_ROW_HEAD } from "./protocol.ts";
@@ -245,7 +244,7 @@ export class ChannelState {
 
   /** Makes all numbers void; what was known stays known by key until the snapshot's end. */
   #forget(): void {
-    for (const record of this.records()) this.#previous.set(keyOf(record.domain), record);
+    for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
     // One snapshot after another, none of them ever complete, must not gather domains without end.
     if (this.#previous.size > LIMITS.domains) throw malformed(`snapshots of more than ${LIMITS.domains} domains`);
     this.#known = [];
@@ -388,7 +387,7 @@ export class ChannelState {
 
   /** A row of a snapshot: no event if it says what was told before. */
   #tell(number: number, record: DomainStatsRecord, asOf: number, events: WatchEvent[]): void {
-    const key = keyOf(record.domain);
+    const key = domainKey(record.domain);
     const before = this.#previous.get(key);
     this.#previous.delete(key);
     if (asOf > this.#sequence) {
@@ -401,10 +400,10 @@ export class ChannelState {
 
   /** A full row; the domain that had its number, if it was another, is gone. */
   #put(number: number, record: DomainStatsRecord, events: WatchEvent[], version = 0): void {
-    if (this.#previous.size > 0) this.#previous.delete(keyOf(record.domain));
+    if (this.#previous.size > 0) this.#previous.delete(domainKey(record.domain));
     const before = this.#known[number]?.record.domain;
     this.#set(number, record, version);
-    if (before !== undefined && keyOf(before) !== keyOf(record.domain) && !this.#outdated(number, before)) {
+    if (before !== undefined && domainKey(before) !== domainKey(record.domain) && !this.#outdated(number, before)) {
       events.push({ type: "gone", domain: before });
     }
     if (!this.#outdated(number, record.domain)) events.push({ type: "record", record });
@@ -413,7 +412,7 @@ export class ChannelState {
   /** Whether what the message that is being read says of a number's domain is older than its row in the snapshot. */
   #outdated(number: number, domain: Domain): boolean {
     if (this.#shown.size === 0 || this.#phase !== "live") return false;
-    const shown = this.#shown.get(keyOf(domain));
+    const shown = this.#shown.get(domainKey(domain));
     return shown !== undefined && shown.number !== number && shown.version >= this.#sequence;
   }
 
@@ -421,9 +420,4 @@ export class ChannelState {
     if (this.#known[number] === undefined) this.#count++;
     this.#known[number] = { record, version };
   }
-}
-
-/** What tells domains apart: the host and the uuid, or the name of one whose uuid nobody knows. */
-function keyOf({ host, uuid, name }: Domain): string {
-  return uuid === NIL_UUID ? `${host}\n${name}` : `${host}\n${uuid}`;
 }

@@ -1,4 +1,4 @@
-import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
+import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
 import { printable } from "./quantity.ts";
 
@@ -70,7 +70,7 @@ export class Notices {
   }
 
   #gone(domain: DomainIdentity): string | undefined {
-    const key = keyOf(domain);
+    const key = domainKey(domain);
     const told = this.#complaints.get(key);
     this.#complaints.delete(key);
     // Its last record has said so already.
@@ -79,7 +79,7 @@ export class Notices {
   }
 
   #complaint(record: DomainStatsRecord): string | undefined {
-    const key = keyOf(record.domain);
+    const key = domainKey(record.domain);
     const text = complaint(record);
     if (text === this.#complaints.get(key)) return undefined;
     if (text === undefined) this.#complaints.delete(key);
@@ -106,10 +106,6 @@ export function complaint(record: DomainStatsRecord): string | undefined {
   const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
   const why = record.error?.message ?? record.reason ?? "";
   return printable(`domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}`);
-}
-
-function keyOf({ host, uuid, name }: DomainIdentity): string {
-  return `${host} ${uuid} ${name}`;
 }
 
 /** A gap in words, e.g. `3 sweeps of hv1 skipped: they were not read fast enough`. */

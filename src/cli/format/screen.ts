@@ -1,6 +1,5 @@
 import type { DomainRates } from "../../client/rates.ts";
-import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
-import { NIL_UUID } from "../../model/uuid.ts";
+import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row } from "./column.ts";
 import { gapText, statusText } from "./notice.ts";
@@ -84,7 +83,7 @@ export class Screen {
         // The first sweep may last: what is there of it is better than nothing.
         return !this.#synced;
       case "gone":
-        if (this.#lines.delete(keyOf(event.domain))) this.#sorted = undefined;
+        if (this.#lines.delete(domainKey(event.domain))) this.#sorted = undefined;
         return true;
       case "sync":
         this.#synced = true;
@@ -122,7 +121,7 @@ export class Screen {
   }
 
   #put(record: DomainStatsRecord, rates: DomainRates | undefined): void {
-    const key = keyOf(record.domain);
+    const key = domainKey(record.domain);
     const { host, name } = record.domain;
     this.#longestName = Math.max(this.#longestName, name.length);
     this.#host(host);
@@ -196,11 +195,6 @@ export class Screen {
     columns[0] = { ...columns[0]!, width: Math.max(narrow, Math.min(name, narrow + width - needed())) };
     return columns;
   }
-}
-
-/** The uuid tells domains apart; names that nobody has share one. */
-function keyOf({ host, uuid, name }: DomainIdentity): string {
-  return uuid === NIL_UUID ? `${host} ${name}` : `${host} ${uuid}`;
 }
 
 function trouble({ status }: HostLine): number {
