@@ -36,28 +36,8 @@ export const OUTAGES: Record<string, () => Promise<Outage>> = {
       () => server.thaw(),
     );
   },
-  "connections reset, and refused meanwhile": async () => {
-    const server = await ServedProcess.start({ uri: SERVED });
-    const proxy = await TcpProxy.start(server.port);
-    return outage(
-      proxy.url,
-      true,
-      [proxy, server],
-      () => proxy.cut(),
-      () => proxy.mend(),
-    );
-  },
-  "every byte swallowed": async () => {
-    const server = await ServedProcess.start({ uri: SERVED });
-    const proxy = await TcpProxy.start(server.port);
-    return outage(
-      proxy.url,
-      true,
-      [proxy, server],
-      () => proxy.swallow(),
-      () => proxy.mend(),
-    );
-  },
+  "connections reset, and refused meanwhile": () => proxied((proxy) => proxy.cut()),
+  "every byte swallowed": () => proxied((proxy) => proxy.swallow()),
   "link down": async () => {
     const network = await NetworkNamespace.create();
     const { address: host, runBy } = network;
@@ -71,6 +51,19 @@ export const OUTAGES: Record<string, () => Promise<Outage>> = {
     );
   },
 };
+
+/** A server behind a proxy, which takes the way to it and gives it back. */
+async function proxied(begin: (proxy: TcpProxy) => void | Promise<void>): Promise<Outage> {
+  const server = await ServedProcess.start({ uri: SERVED });
+  const proxy = await TcpProxy.start(server.port);
+  return outage(
+    proxy.url,
+    true,
+    [proxy, server],
+    () => begin(proxy),
+    () => proxy.mend(),
+  );
+}
 
 function outage(
   url: string,
