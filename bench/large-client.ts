@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { WebSocket } from "ws";
 import { connect } from "../src/client/connect.ts";
 import type { Connection } from "../src/client/connection.ts";
-import { registerDriver } from "../src/drivers/registry.ts";
+import { registerDriver } from "../src/driver/registry.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";

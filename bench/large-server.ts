@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer } from "ws";
 import { connect } from "../src/client/connect.ts";
-import { registerDriver } from "../src/drivers/registry.ts";
+import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { serve } from "../src/server/server.ts";
 import { MessageEncoder } from "../src/wire/message-encoder.ts";

@@ -1,5 +1,5 @@
 import { Connection } from "../src/client/connection.ts";
-import type { Clock } from "../src/drivers/clock.ts";
+import type { Clock } from "../src/driver/clock.ts";
 import { SimulatedDriver } from "../src/drivers/simulated/driver.ts";
 import { serve, type VirstreamServer } from "../src/server/server.ts";
 import { answerCalls } from "./calls.ts";

@@ -1,5 +1,5 @@
 import { connect } from "../src/client/connect.ts";
-import { registerDriver } from "../src/drivers/registry.ts";
+import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { SimulatedHost } from "../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../src/drivers/simulated/parameters.ts";

@@ -1,5 +1,5 @@
 import { connect } from "../src/client/connect.ts";
-import { registerDriver } from "../src/drivers/registry.ts";
+import { registerDriver } from "../src/driver/registry.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import { answerCalls } from "./calls.ts";

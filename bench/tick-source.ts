@@ -1,4 +1,4 @@
-import type { Driver } from "../src/drivers/driver.ts";
+import type { Driver } from "../src/driver/driver.ts";
 import type { ParamCell } from "../src/model/params.ts";
 import { ParamType, TypedParams } from "../src/model/params.ts";
 import type { Query } from "../src/model/query.ts";

@@ -1,4 +1,4 @@
-import type { Driver, SweepContext } from "../src/drivers/driver.ts";
+import type { Driver, SweepContext } from "../src/driver/driver.ts";
 import type { Query } from "../src/model/query.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { simulatedRecords } from "./records.ts";

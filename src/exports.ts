@@ -16,8 +16,8 @@ export {
 export { StatsStream, type SweepEvent } from "./client/stats-stream.ts";
 export { Stream } from "./client/stream.ts";
 export { WatchStream } from "./client/watch-stream.ts";
-export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./drivers/driver.ts";
-export { registerDriver } from "./drivers/registry.ts";
+export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
+export { registerDriver } from "./driver/registry.ts";
 export {
   ERROR_CODES,
   type ErrorCode,

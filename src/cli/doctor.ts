@@ -1,6 +1,6 @@
-import { type Examination, examine } from "../drivers/libvirt/doctor/examination.ts";
-import { needsMending } from "../drivers/libvirt/doctor/finding.ts";
-import { examineLocal } from "../drivers/libvirt/doctor/local.ts";
+import { type Examination, examine } from "../doctor/examination.ts";
+import { needsMending } from "../doctor/finding.ts";
+import { examineLocal } from "../doctor/local.ts";
 import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";

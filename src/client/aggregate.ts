@@ -1,5 +1,5 @@
-import type { OpenOptions } from "../drivers/driver.ts";
-import { AggregateDriver } from "../sampling/aggregate/aggregate-driver.ts";
+import { AggregateDriver } from "../aggregate/aggregate-driver.ts";
+import type { OpenOptions } from "../driver/driver.ts";
 import { Connection } from "./connection.ts";
 
 /**

@@ -1,5 +1,5 @@
-import type { OpenOptions } from "../drivers/driver.ts";
-import { openDriver } from "../drivers/registry.ts";
+import type { OpenOptions } from "../driver/driver.ts";
+import { openDriver } from "../driver/registry.ts";
 import { Connection } from "./connection.ts";
 
 /**

@@ -1,5 +1,5 @@
-import { type Clock, STEADY_CLOCK } from "../drivers/clock.ts";
-import type { Driver } from "../drivers/driver.ts";
+import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
+import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";

@@ -1,4 +1,4 @@
-import type { Driver } from "../drivers/driver.ts";
+import type { Driver } from "../driver/driver.ts";
 import type { Query } from "../model/query.ts";
 import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
 import { Stream } from "./stream.ts";

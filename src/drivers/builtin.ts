@@ -1,7 +1,7 @@
 /** Registers the drivers that come with virstream in Node. Imported for that effect. */
 
+import { registerDriver } from "../driver/registry.ts";
 import { LIBVIRT_SCHEMES, openLibvirt } from "./libvirt/driver.ts";
-import { registerDriver } from "./registry.ts";
 import { REMOTE_SCHEMES, remoteDriver } from "./remote/driver.ts";
 import { openNodeSocket } from "./remote/node-socket.ts";
 import { openSimulated } from "./simulated/driver.ts";

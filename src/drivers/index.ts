@@ -1,11 +1,11 @@
 /** What a driver of one's own is made of: the interface, its registration, and the parts of a record. */
 
+export type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+export { RecordQueue } from "../driver/record-queue.ts";
+export { openDriver, registerDriver } from "../driver/registry.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { ParamType, type ParamTypeCode, Schema, TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
 export { Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
 export { SchemaTable } from "../model/schema-table.ts";
 export { STATE_NUMBERS } from "../model/state.ts";
-export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./driver.ts";
-export { RecordQueue } from "./record-queue.ts";
-export { openDriver, registerDriver } from "./registry.ts";

@@ -1,5 +1,5 @@
-import { type Clock, eventLoopTurn, STEADY_CLOCK } from "../drivers/clock.ts";
-import type { Driver } from "../drivers/driver.ts";
+import { type Clock, eventLoopTurn, STEADY_CLOCK } from "../driver/clock.ts";
+import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Cadence, WatchEvent } from "../model/watch.ts";

@@ -1,6 +1,6 @@
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import type { Connection } from "../client/connection.ts";
-import type { Driver } from "../drivers/driver.ts";
+import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkMembers } from "../model/members.ts";
 import { checkQuery, type DomainSelector } from "../model/query.ts";

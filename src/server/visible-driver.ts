@@ -1,4 +1,4 @@
-import type { Driver, SweepContext } from "../drivers/driver.ts";
+import type { Driver, SweepContext } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../model/group.ts";
 import { TypedParams } from "../model/params.ts";

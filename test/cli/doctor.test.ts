@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { examinationText } from "../../src/cli/format/examination.ts";
-import { FINDINGS, finding } from "../../src/drivers/libvirt/doctor/finding.ts";
+import { FINDINGS, finding } from "../../src/doctor/finding.ts";
 import { createGuests } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { SweepContext } from "../../src/drivers/driver.ts";
+import type { SweepContext } from "../../src/driver/driver.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../src/drivers/clock.ts";
+import type { Clock } from "../../src/driver/clock.ts";
 
 /** A clock that stands still until a test lets time pass. */
 export class ManualClock implements Clock {

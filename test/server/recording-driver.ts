@@ -1,4 +1,4 @@
-import type { SweepContext } from "../../src/drivers/driver.ts";
+import type { SweepContext } from "../../src/driver/driver.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import type { DomainSelector, Query } from "../../src/model/query.ts";
 

@@ -1,4 +1,4 @@
-import type { Driver, SweepContext } from "../../src/drivers/driver.ts";
+import type { Driver, SweepContext } from "../../src/driver/driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import type { Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";

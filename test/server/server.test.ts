@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { Connection } from "../../src/client/connection.ts";
-import type { OpenOptions } from "../../src/drivers/driver.ts";
+import type { OpenOptions } from "../../src/driver/driver.ts";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
 import { VirstreamError } from "../../src/model/error.ts";

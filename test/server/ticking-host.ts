@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { Connection } from "../../src/client/connection.ts";
-import type { Driver } from "../../src/drivers/driver.ts";
+import type { Driver } from "../../src/driver/driver.ts";
 import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";

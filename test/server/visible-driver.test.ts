@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
-import type { Driver, SweepContext } from "../../src/drivers/driver.ts";
+import type { Driver, SweepContext } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { checkQuery, type Query } from "../../src/model/query.ts";

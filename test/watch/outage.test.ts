@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
-import { openDriver } from "../../src/drivers/registry.ts";
+import { openDriver } from "../../src/driver/registry.ts";
 import { checkQuery } from "../../src/model/query.ts";
 import { checkCadence, type WatchEvent, type WatchOptions } from "../../src/model/watch.ts";
 import { AccountedWatch } from "../lab/accounted-watch.ts";

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { Connection } from "../../src/client/connection.ts";
-import type { OpenOptions } from "../../src/drivers/driver.ts";
+import type { OpenOptions } from "../../src/driver/driver.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";
 import { checkCadence, type WatchOptions } from "../../src/model/watch.ts";
 import { VirstreamServer } from "../../src/server/server.ts";

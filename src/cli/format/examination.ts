@@ -1,7 +1,7 @@
-import { SETTINGS } from "../../drivers/libvirt/doctor/configuration.ts";
-import type { Examination } from "../../drivers/libvirt/doctor/examination.ts";
-import { type AffectedGuest, type Finding, needsMending } from "../../drivers/libvirt/doctor/finding.ts";
-import { REQUESTS_NEEDED } from "../../drivers/libvirt/doctor/request-limit.ts";
+import { SETTINGS } from "../../doctor/configuration.ts";
+import type { Examination } from "../../doctor/examination.ts";
+import { type AffectedGuest, type Finding, needsMending } from "../../doctor/finding.ts";
+import { REQUESTS_NEEDED } from "../../doctor/request-limit.ts";
 import { printable } from "./quantity.ts";
 
 /** How many guests of a finding are named unless all are wanted. */

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { Backoff } from "../../driver/backoff.ts";
+import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { Backoff } from "../backoff.ts";
-import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver.ts";
 import type { Dial } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { Session } from "./session.ts";

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { Backoff } from "../../driver/backoff.ts";
+import type { SweepContext } from "../../driver/driver.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
-import { Backoff } from "../backoff.ts";
-import type { SweepContext } from "../driver.ts";
 import { type Dial, dialDaemon, type Opened } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";

@@ -1,9 +1,9 @@
+import type { Absent, Driver, OpenOptions, SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Cadence, WatchEvent } from "../../model/watch.ts";
 import { DEFAULT_CREDIT, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
-import type { Absent, Driver, OpenOptions, SweepContext } from "../driver.ts";
 import { Link } from "./link.ts";
 import type { OpenSocket } from "./socket.ts";
 import { RemoteWatch } from "./watch.ts";

@@ -1,6 +1,6 @@
+import { Backoff } from "../../driver/backoff.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Welcome } from "../../wire/message-encoder.ts";
-import { Backoff } from "../backoff.ts";
 import { type Dial, RemoteSession } from "./session.ts";
 
 /**

@@ -1,3 +1,4 @@
+import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchEvent } from "../../model/watch.ts";
@@ -7,7 +8,6 @@ import type { Welcome } from "../../wire/message-encoder.ts";
 import { CLOSE_CODES, LIMITS, type Subprotocol } from "../../wire/protocol.ts";
 import { cancelMessage, creditMessage, getMessage, helloMessage, watchMessage } from "../../wire/request.ts";
 import { utf8Length } from "../../wire/text.ts";
-import type { SweepContext } from "../driver.ts";
 import { brokenError, closeError, openingError } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";

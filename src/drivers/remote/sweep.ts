@@ -1,5 +1,5 @@
+import type { SweepContext } from "../../driver/driver.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { SweepContext } from "../driver.ts";
 import { ChunkQueue, CreditReturn } from "./chunk-queue.ts";
 
 /** What a sweep or a watch says to its server. */

@@ -1,8 +1,8 @@
+import { Backoff } from "../../driver/backoff.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchEvent } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
-import { Backoff } from "../backoff.ts";
 import { ChunkQueue, CreditReturn } from "./chunk-queue.ts";
 import type { Link } from "./link.ts";
 import type { RemoteSession, Since, WatchReceiver } from "./session.ts";

@@ -1,7 +1,7 @@
+import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
+import type { Driver, OpenDriver, SweepContext } from "../../driver/driver.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
-import type { Driver, OpenDriver, SweepContext } from "../driver.ts";
 import { SimulatedHost } from "./host.ts";
 import { parseSimulatedUri } from "./parameters.ts";
 import { Sweep, type SweepOwner } from "./sweep.ts";

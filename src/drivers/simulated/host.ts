@@ -1,3 +1,4 @@
+import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS, groupNames } from "../../model/group.ts";
 import { type ParamCell, TypedParams } from "../../model/params.ts";
@@ -5,7 +6,6 @@ import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../m
 import { Domain } from "../../model/record.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
-import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { Extension } from "./extension.ts";
 import { type Fault, FaultBook, isAbsent } from "./fault.ts";
 import { Identities, mix, scramble, textKey } from "./identity.ts";

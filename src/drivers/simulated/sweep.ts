@@ -1,10 +1,10 @@
+import { type Clock, eventLoopTurn } from "../../driver/clock.ts";
+import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type Group, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import { type Query, StatsFlag } from "../../model/query.ts";
 import { type Domain, DomainStatsRecord } from "../../model/record.ts";
-import { type Clock, eventLoopTurn } from "../clock.ts";
-import type { SweepContext } from "../driver.ts";
 import type { SimulatedHost } from "./host.ts";
 import { Listed, type Listing } from "./listing.ts";
 import { PendingQueue } from "./pending.ts";

@@ -1,11 +1,11 @@
 import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
+import { openDriver } from "../../../src/driver/registry.ts";
 import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/drivers/libvirt/driver.ts";
 import { PROCEDURES, type StatsArgs } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { openTransport } from "../../../src/drivers/libvirt/transport/transport.ts";
-import { openDriver } from "../../../src/drivers/registry.ts";
 import { ALL_GROUPS, GROUPS } from "../../../src/model/group.ts";
 import { checkQuery, StatsFlag, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";

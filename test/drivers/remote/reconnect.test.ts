@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
-import type { OpenOptions } from "../../../src/drivers/driver.ts";
+import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { type RemoteDriver, remoteDriver } from "../../../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../../../src/drivers/remote/node-socket.ts";
 import { SimulatedDriver } from "../../../src/drivers/simulated/driver.ts";

@@ -1,4 +1,4 @@
-import type { OpenOptions } from "../../../src/drivers/driver.ts";
+import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { RemoteDriver } from "../../../src/drivers/remote/driver.ts";
 import type { OpenSocket, Socket } from "../../../src/drivers/remote/socket.ts";
 import { HostTable } from "../../../src/wire/host-table.ts";

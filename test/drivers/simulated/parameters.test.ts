@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { openDriver } from "../../../src/drivers/registry.ts";
+import { openDriver } from "../../../src/driver/registry.ts";
 import "../../../src/drivers/builtin.ts";
 import { openSimulated } from "../../../src/drivers/simulated/driver.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";

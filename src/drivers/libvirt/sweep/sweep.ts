@@ -1,10 +1,10 @@
+import type { SweepContext } from "../../../driver/driver.ts";
+import { RecordQueue } from "../../../driver/record-queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
 import { type Group, groupMask, groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
 import { type Query, StatsFlag } from "../../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
-import type { SweepContext } from "../../driver.ts";
-import { RecordQueue } from "../../record-queue.ts";
 import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";

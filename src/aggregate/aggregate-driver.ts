@@ -1,0 +1,202 @@
+import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
+import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import { openDriver } from "../driver/registry.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, WatchEvent } from "../model/watch.ts";
+import { Adoption } from "./adoption.ts";
+import { aggregateWatch } from "./aggregate-watch.ts";
+import { Member } from "./member.ts";
+import type { Merge } from "./merge.ts";
+import { NamedSweep } from "./named-sweep.ts";
+import { WholeSweep } from "./whole-sweep.ts";
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+
+/** What an aggregate depends on besides its hosts. */
+export interface AggregateDependencies {
+  /** How to open one host. Default: by the scheme of its URI. */
+  readonly open?: OpenDriver;
+  /** A steady one; for tests. */
+  readonly clock?: Clock;
+}
+
+/**
+ * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. A host
+ * that is absent is waited for once, for the query's deadline and a second more; from then on it is left out, and looked
+ * for in the background, until it is there again. See docs/aggregation.md for what that means to a reader.
+ */
+export class AggregateDriver implements Driver {
+  /** Called with the reason and its name whenever a host becomes absent, and without the reason when it is back. */
+  onConnection: ((lost: VirstreamError | undefined, host?: string) => void) | undefined;
+  readonly #members: readonly Member[];
+  readonly #adoption: Adoption;
+  readonly #clock: Clock;
+  readonly #end = new AbortController();
+  #closed: Promise<void> | undefined;
+
+  private constructor(uris: readonly string[], options: OpenOptions, { open, clock }: AggregateDependencies) {
+    this.#clock = clock ?? STEADY_CLOCK;
+    this.#adoption = new Adoption(this, uris.length);
+    this.#members = uris.map(
+      (uri, number) =>
+        new Member({
+          uri,
+          number,
+          open: open ?? openDriver,
+          openOptions: options,
+          clock: this.#clock,
+          check: (driver) => this.#check(driver),
+        }),
+    );
+  }
+
+  /**
+   * Opens all at once. Resolves when each has answered, or failed, once: those that have failed are tried again by and by.
+   *
+   * @throws VirstreamError `invalid-argument` for no URI, one that is named twice, or two for one host; what a host's driver
+   *   raises and waiting cannot mend (`invalid-uri`, `unauthenticated`, …); and when no host at all could be reached, why
+   */
+  static async open(
+    uris: readonly string[],
+    options: OpenOptions = {},
+    dependencies: AggregateDependencies = {},
+  ): Promise<AggregateDriver> {
+    if (uris.length === 0) throw new VirstreamError("invalid-argument", "there is no URI: name at least one host");
+    const twice = uris.find((uri, i) => uris.indexOf(uri) !== i);
+    if (twice !== undefined)
+      throw new VirstreamError("invalid-argument", `${twice} is named twice: name each host once`);
+    options.signal?.throwIfAborted();
+    const driver = new AggregateDriver(uris, options, dependencies);
+    try {
+      await driver.#opened(options);
+    } catch (error) {
+      await driver.close();
+      throw error;
+    }
+    return driver;
+  }
+
+  /** The hosts' URIs without secrets, with spaces between them. */
+  get uri(): string {
+    return this.#members.map((member) => member.uri).join(" ");
+  }
+
+  /** What answers on the hosts that have been there, each once, with commas between them. */
+  get hypervisor(): string {
+    return [...new Set(this.#members.flatMap(({ driver }) => driver?.hypervisor.split(",") ?? []))].join(",");
+  }
+
+  /** The hosts' names with commas between them; a host's URI while it has not been there. */
+  get host(): string {
+    return this.#members.map((member) => member.name).join(",");
+  }
+
+  sweep(query: Query, { signal, expect }: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
+    const Sweep = query.domains === undefined ? WholeSweep : NamedSweep;
+    return this.#merged(signal, (ended) =>
+      new Sweep(this.#members, query, { signal: ended, expect }, this.#adoption).records(),
+    );
+  }
+
+  watch(
+    query: Query,
+    cadence: Cadence,
+    { signal }: { readonly signal: AbortSignal },
+  ): AsyncIterable<readonly WatchEvent[]> {
+    const [members, adoption, clock] = [this.#members, this.#adoption, this.#clock];
+    return this.#merged(signal, (ended) => aggregateWatch({ members, query, cadence, signal: ended, adoption, clock }));
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
+    this.#end.abort(error);
+    await Promise.all(this.#members.map((member) => member.close(error)));
+  }
+
+  /** A merge whose sources are told of its end, and which ends with its reader's signal and with this driver. */
+  #merged<T>(signal: AbortSignal, make: (ended: AbortSignal) => Merge<T>): AsyncIterable<T> {
+    return {
+      [Symbol.asyncIterator]: () => {
+        const abort = new AbortController();
+        const merge = make(abort.signal);
+        const closed = this.#end.signal;
+        const close = (): void => merge.fail(closed.reason);
+        const leave = (): void => void merge.return();
+        merge.onEnd = () => {
+          abort.abort();
+          closed.removeEventListener("abort", close);
+          signal.removeEventListener("abort", leave);
+        };
+        closed.addEventListener("abort", close);
+        signal.addEventListener("abort", leave);
+        if (closed.aborted) close();
+        else if (signal.aborted) leave();
+        return merge;
+      },
+    };
+  }
+
+  async #opened({ signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS }: OpenOptions): Promise<void> {
+    const first = this.#members.map(async (member) => {
+      const error = await member.start();
+      if (error !== undefined && !error.retryable) {
+        throw new VirstreamError(error.code, `${member.name}: ${error.message}`, { cause: error });
+      }
+    });
+    let over = (): void => {};
+    const bounds = new Promise<void>((resolve, reject) => {
+      const timer = this.#clock.setTimeout(resolve, connectTimeoutMs);
+      const abort = (): void => reject(signal?.reason);
+      signal?.addEventListener("abort", abort);
+      over = () => {
+        this.#clock.clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+      };
+    });
+    try {
+      await Promise.race([Promise.all(first), bounds]);
+    } finally {
+      over();
+    }
+    if (this.#members.every(({ driver }) => driver === undefined)) throw this.#nobody();
+    for (const member of this.#members) {
+      member.onPresence = (absence) => this.onConnection?.(absence, member.name);
+    }
+  }
+
+  /** The hosts that are not there now. */
+  get absent(): Absent[] {
+    return this.#members.flatMap(({ name, absence }) =>
+      absence === undefined ? [] : [{ host: name, error: absence }],
+    );
+  }
+
+  #nobody(): VirstreamError {
+    const causes = this.#members.map(({ absence }) => absence?.cause as VirstreamError);
+    const [first] = causes;
+    const code = causes.every((cause) => cause.code === first?.code) ? first!.code : "connection-lost";
+    const said = causes.map(({ message }, i) => `${this.#members[i]!.name}: ${message}`);
+    return new VirstreamError(code, said.length === 1 ? said[0]! : `no host can be reached: ${said.join("; ")}`);
+  }
+
+  /** Two ways to one host would give each of its domains twice. */
+  #check(driver: Driver): void {
+    const hosts = driver.host.split(",");
+    for (const member of this.#members) {
+      const same = member.driver?.host.split(",").find((host) => hosts.includes(host));
+      if (same !== undefined) {
+        throw new VirstreamError(
+          "invalid-argument",
+          `${driver.uri} and ${member.driver!.uri} are both the host ${same}: name each host once`,
+        );
+      }
+    }
+  }
+}

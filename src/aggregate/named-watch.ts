@@ -1,0 +1,116 @@
+import type { DomainSelector, Query } from "../model/query.ts";
+import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import type { WatchEvent } from "../model/watch.ts";
+import { goneEvent } from "../sampling/feed.ts";
+import { absentRecord } from "./absence.ts";
+import type { Adoption } from "./adoption.ts";
+import type { Member } from "./member.ts";
+import { namedBy, Selection } from "./selection.ts";
+
+/** What is known of one name. */
+interface Watched {
+  readonly selector: DomainSelector;
+  readonly ordinal: number;
+  /** The hosts that have it, and as which domain. */
+  readonly holders: Map<Member, Domain>;
+  /** The hosts whose last word is that they do not have it. */
+  readonly denying: Set<Member>;
+  /** Those that have said so since it was last told that nobody has it. */
+  readonly fresh: Set<Member>;
+  /** The domain of the record that tells so; undefined while somebody has it. */
+  missing: Domain | undefined;
+}
+
+/**
+ * A watch of named domains, whichever hosts have them. Each host tells all the time which of the names it does not know;
+ * of that, only what holds for all hosts is of interest: that nobody has a domain, or that a host has it no more.
+ */
+export class NamedWatch {
+  readonly #members: readonly Member[];
+  readonly #adoption: Adoption;
+  readonly #selection: Selection<Watched>;
+
+  constructor(members: readonly Member[], query: Query, adoption: Adoption) {
+    this.#members = members;
+    this.#adoption = adoption;
+    this.#selection = new Selection(query, (selector, ordinal) => ({
+      selector,
+      ordinal,
+      holders: new Map(),
+      denying: new Set(),
+      fresh: new Set(),
+      missing: undefined,
+    }));
+  }
+
+  /** What of a host's events concerns all. */
+  filter(member: Member, events: readonly WatchEvent[]): WatchEvent[] {
+    return events.flatMap((event) => {
+      if (event.type === "record") {
+        return event.record.status === "gone" ? this.#denied(member, event.record) : this.#had(member, event.record);
+      }
+      return event.type === "gone" ? this.#left(member, event.domain) : [event];
+    });
+  }
+
+  #had(member: Member, record: DomainStatsRecord): WatchEvent[] {
+    const told: WatchEvent[] = [];
+    for (const watched of this.#selection.of(record.domain)) {
+      watched.denying.delete(member);
+      watched.fresh.delete(member);
+      watched.holders.set(member, record.domain);
+      if (watched.missing !== undefined) told.push(goneEvent(watched.missing));
+      watched.missing = undefined;
+    }
+    return [...told, { type: "record", record }];
+  }
+
+  #denied(member: Member, record: DomainStatsRecord): WatchEvent[] {
+    const told = new Map<string, WatchEvent>();
+    const missing: WatchEvent[] = [];
+    for (const watched of this.#selection.of(record.domain)) {
+      const held = watched.holders.get(member);
+      // Known by two names, it is told once.
+      if (held !== undefined) told.set(held.uuid, goneEvent(held));
+      watched.holders.delete(member);
+      watched.denying.add(member);
+      watched.fresh.add(member);
+      if (this.#nobodyHas(watched)) missing.push(this.#missing(watched, record));
+    }
+    return [...told.values(), ...missing];
+  }
+
+  #left(member: Member, domain: Domain): WatchEvent[] {
+    let held = false;
+    for (const watched of this.#selection.of(domain)) {
+      if (!same(watched.holders.get(member), domain)) continue;
+      watched.holders.delete(member);
+      held = true;
+    }
+    return held ? [goneEvent(domain)] : [];
+  }
+
+  /** Whether all who are there say so, and have said so once more if it was told already. */
+  #nobodyHas({ holders, denying, fresh, missing }: Watched): boolean {
+    if (holders.size > 0) return false;
+    const said = missing === undefined ? denying : fresh;
+    return this.#members.every((member) => member.absence !== undefined || said.has(member));
+  }
+
+  #missing(watched: Watched, record: DomainStatsRecord): WatchEvent {
+    watched.fresh.clear();
+    const absence = this.#members.find((member) => member.absence !== undefined)?.absence;
+    const { selector, ordinal } = watched;
+    const domain = watched.missing ?? this.#adoption.nobodys(namedBy(selector));
+    watched.missing = domain;
+    const told =
+      absence === undefined
+        ? this.#adoption.nobodysRecord(record, domain, ordinal)
+        : absentRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
+    return { type: "record", record: told };
+  }
+}
+
+function same(one: Domain | undefined, other: Domain): boolean {
+  return one !== undefined && one.uuid === other.uuid && one.host === other.host;
+}

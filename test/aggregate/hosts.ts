@@ -1,0 +1,196 @@
+import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
+import { Connection } from "../../src/client/connection.ts";
+import type { Driver, SweepContext } from "../../src/driver/driver.ts";
+import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { checkQuery, type Query, type StatsQuery } from "../../src/model/query.ts";
+import type { DomainStatsRecord } from "../../src/model/record.ts";
+import { checkCadence, type WatchEvent, type WatchOptions } from "../../src/model/watch.ts";
+import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
+import { aborted } from "../server/scripted-driver.ts";
+
+/** A simulated host that can be taken away in every way that hosts go. */
+export class Host implements Driver {
+  readonly uri: string;
+  readonly host: string;
+  readonly hypervisor = "test";
+  onConnection: ((lost: VirstreamError | undefined) => void) | undefined;
+  /** Cannot be opened. */
+  down = false;
+  /** Why sweeps fail. */
+  failure: VirstreamError | undefined;
+  /** What is said of a record before it is given out. */
+  edit: ((record: DomainStatsRecord) => DomainStatsRecord | undefined) | undefined;
+  /** After so many chunks a sweep says nothing more; undefined: it is not frozen. */
+  frozenAfter: number | undefined;
+  /** How often it was opened, and closed. */
+  opened = 0;
+  closed = 0;
+  /** What was asked of it, in order. */
+  readonly queries: Query[] = [];
+  readonly #inner: SimulatedDriver;
+
+  constructor(name: string, parameters = "domains=3") {
+    this.host = name;
+    this.uri = `host:///${name}`;
+    this.#inner = new SimulatedDriver(`test:///default?host=${name}&${parameters}`);
+  }
+
+  get simulation() {
+    return this.#inner.simulation;
+  }
+
+  async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+    this.queries.push(query);
+    let chunks = 0;
+    if (this.frozenAfter === 0) return this.#hang(context);
+    if (this.failure !== undefined) throw this.failure;
+    for await (const records of this.#inner.sweep(query, context)) {
+      yield this.edit === undefined ? records : records.flatMap((record) => this.edit?.(record) ?? []);
+      if (++chunks === this.frozenAfter) return this.#hang(context);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed++;
+  }
+
+  async #hang({ signal }: SweepContext): Promise<void> {
+    await aborted(signal);
+  }
+}
+
+/** Several hosts behind one driver, on a clock that stands still. */
+export class Hosts implements AsyncDisposable {
+  readonly clock = new ManualClock();
+  readonly hosts: readonly Host[];
+  driver!: AggregateDriver;
+  connection!: Connection;
+
+  constructor(...hosts: Host[]) {
+    this.hosts = hosts;
+  }
+
+  /** Opens them, with as much time as it takes. */
+  static async opened(...hosts: Host[]): Promise<Hosts> {
+    const all = new Hosts(...hosts);
+    await all.open();
+    return all;
+  }
+
+  async open(): Promise<void> {
+    this.driver = await AggregateDriver.open(
+      this.hosts.map(({ uri }) => uri),
+      {},
+      { clock: this.clock, open: async (uri) => this.#open(uri) },
+    );
+    this.connection = new Connection(this.driver);
+  }
+
+  /** A sweep, with as much time as it takes. */
+  async records(query: StatsQuery = {}): Promise<DomainStatsRecord[]> {
+    return this.settle(this.connection.stats(query).toArray());
+  }
+
+  /** A sweep in which no time passes: whoever has to be waited for fails the test by its time limit. */
+  async recordsAtOnce(query: StatsQuery = {}): Promise<DomainStatsRecord[]> {
+    return this.connection.stats(query).toArray();
+  }
+
+  watch(query: StatsQuery = {}, options: WatchOptions = {}): Watched {
+    const abort = new AbortController();
+    const events = this.driver.watch(checkQuery(query, this.driver), checkCadence(options), { signal: abort.signal });
+    return new Watched(events, abort);
+  }
+
+  /** Settles a promise by letting time pass, as far as it takes: a little, whenever nothing else happens. */
+  async settle<T>(promise: Promise<T>): Promise<T> {
+    let settled = false;
+    const done = () => {
+      settled = true;
+    };
+    promise.then(done, done);
+    while (!settled) {
+      for (let i = 0; i < 20 && !settled; i++) await turn();
+      if (!settled) this.clock.advance(100);
+    }
+    return promise;
+  }
+
+  /** Lets time pass, and everything happen that comes of it. */
+  async pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= 50) {
+      this.clock.advance(Math.min(left, 50));
+      for (let i = 0; i < 5; i++) await turn();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.connection?.close();
+  }
+
+  #open(uri: string): Host {
+    const host = this.hosts.find((each) => each.uri === uri)!;
+    host.opened++;
+    if (host.down) throw new VirstreamError("connection-refused", `nobody listens at ${uri}`);
+    return host;
+  }
+}
+
+/** A watch whose events are gathered. */
+export class Watched {
+  readonly events: WatchEvent[] = [];
+  error: VirstreamError | undefined;
+  ended = false;
+  readonly #abort: AbortController;
+
+  constructor(chunks: AsyncIterable<readonly WatchEvent[]>, abort: AbortController) {
+    this.#abort = abort;
+    void this.#gather(chunks);
+  }
+
+  /** What has happened since the last call, in short. */
+  take(): string[] {
+    return this.events.splice(0).map(briefly);
+  }
+
+  /** The syncs, statuses, gaps and ends since the last call, in short. */
+  takeSigns(): string[] {
+    return this.take().filter((sign) => !sign.startsWith("record"));
+  }
+
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  async #gather(chunks: AsyncIterable<readonly WatchEvent[]>): Promise<void> {
+    try {
+      for await (const events of chunks) this.events.push(...events);
+    } catch (error) {
+      this.error = VirstreamError.from(error);
+    }
+    this.ended = true;
+  }
+}
+
+function briefly(event: WatchEvent): string {
+  switch (event.type) {
+    case "record":
+      return `record ${event.record.domain.host}/${event.record.domain.name} ${event.record.status}`;
+    case "gone":
+      return `gone ${event.domain.host}/${event.domain.name}`;
+    case "sync":
+      return `sync ${event.host} ${event.summary.domains}`;
+    case "gap":
+      return `gap ${event.host} ${event.reason} ${event.skipped}`;
+    case "status":
+      return `status ${event.host} ${event.state}`;
+  }
+}
+
+/** Records in short, sorted by place. */
+export function inOrder(records: readonly DomainStatsRecord[]): string[] {
+  return [...records]
+    .sort((one, other) => one.index - other.index)
+    .map(({ domain, status }) => `${domain.host}/${domain.name} ${status}`);
+}

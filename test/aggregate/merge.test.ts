@@ -1,0 +1,127 @@
+import { describe, expect, it } from "vitest";
+import { Merge } from "../../src/aggregate/merge.ts";
+import { turn } from "../drivers/simulated/manual-clock.ts";
+
+/** A source that is fed by hand, and counts its pulls. */
+class Source implements AsyncIterableIterator<string> {
+  pulls = 0;
+  returned = 0;
+  #waiting: { resolve(result: IteratorResult<string>): void; reject(error: unknown): void } | undefined;
+
+  next(): Promise<IteratorResult<string>> {
+    this.pulls++;
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  give(value: string): void {
+    this.#waiting!.resolve({ done: false, value });
+  }
+
+  end(): void {
+    this.#waiting!.resolve({ done: true, value: undefined });
+  }
+
+  fail(error: unknown): void {
+    this.#waiting!.reject(error);
+  }
+
+  async return(): Promise<IteratorResult<string>> {
+    this.returned++;
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+function merged(count: number) {
+  const sources = Array.from({ length: count }, () => new Source());
+  return { sources, merge: new Merge<string>(sources) };
+}
+
+describe("A merge", () => {
+  it("pulls nothing before it is pulled itself, and then all sources", async () => {
+    const { sources, merge } = merged(3);
+    await turn();
+    expect(sources.map(({ pulls }) => pulls)).toEqual([0, 0, 0]);
+    const next = merge.next();
+    expect(sources.map(({ pulls }) => pulls)).toEqual([1, 1, 1]);
+    sources[2]!.give("c");
+    expect((await next).value).toBe("c");
+    await merge.return();
+  });
+
+  it("hands out what is ready while other sources are silent", async () => {
+    const { sources, merge } = merged(2);
+    for (const item of ["1", "2", "3"]) {
+      const next = merge.next();
+      await turn();
+      sources[1]!.give(item);
+      expect((await next).value).toBe(item);
+    }
+    expect(sources[0]!.pulls).toBe(1);
+    await merge.return();
+  });
+
+  it("lets each source be one item ahead of its consumer, and no more", async () => {
+    const { sources, merge } = merged(2);
+    const first = merge.next();
+    sources[0]!.give("a");
+    sources[1]!.give("x");
+    await first;
+    await turn();
+    // One is pulled again because its item was taken; the other's still waits.
+    expect(sources.map(({ pulls }) => pulls)).toEqual([2, 1]);
+    expect((await merge.next()).value).toBe("x");
+    expect(sources.map(({ pulls }) => pulls)).toEqual([2, 2]);
+    await merge.return();
+  });
+
+  it("ends when its last source has ended", async () => {
+    const { sources, merge } = merged(2);
+    let ends = 0;
+    merge.onEnd = () => ends++;
+    const next = merge.next();
+    sources[0]!.end();
+    await turn();
+    sources[1]!.end();
+    expect(await next).toEqual({ done: true, value: undefined });
+    expect(await merge.next()).toEqual({ done: true, value: undefined });
+    expect(ends).toBe(1);
+  });
+
+  it("hands out what is ready before the error of a source, and lets the other sources go", async () => {
+    const { sources, merge } = merged(3);
+    let ends = 0;
+    merge.onEnd = () => ends++;
+    const first = merge.next();
+    sources[0]!.give("a");
+    sources[1]!.give("b");
+    sources[2]!.fail(new Error("broken"));
+    expect((await first).value).toBe("a");
+    expect((await merge.next()).value).toBe("b");
+    await expect(merge.next()).rejects.toThrow("broken");
+    expect(await merge.next()).toEqual({ done: true, value: undefined });
+    expect([ends, ...sources.map(({ returned }) => returned)]).toEqual([1, 1, 1, 0]);
+  });
+
+  it("lets its sources go once when its consumer leaves, also while it waits for them", async () => {
+    const { sources, merge } = merged(2);
+    const next = merge.next();
+    await merge.return();
+    await merge.return();
+    expect(await next).toEqual({ done: true, value: undefined });
+    expect(sources.map(({ returned }) => returned)).toEqual([1, 1]);
+  });
+
+  it("is failed from outside while it waits", async () => {
+    const { sources, merge } = merged(1);
+    const next = merge.next();
+    merge.fail(new Error("closed"));
+    await expect(next).rejects.toThrow("closed");
+    expect(sources[0]!.returned).toBe(1);
+  });
+});

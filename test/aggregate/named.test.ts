@@ -1,0 +1,189 @@
+import { describe, expect, it } from "vitest";
+import { VirstreamError } from "../../src/model/error.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import { turn } from "../drivers/simulated/manual-clock.ts";
+import { Host, Hosts, inOrder } from "./hosts.ts";
+
+const UUID = "11111111-2222-4333-8444-555555555555";
+
+/** Makes the host's only domain one that another host has as well, as in a migration. */
+function asMigrating(host: Host, { id, state }: { id: number; state?: "paused" }): Host {
+  host.edit = (record) => {
+    if (record.status === "gone") return record;
+    const { params: all, status, sampledAt, tookMs, index } = record;
+    const domain = new Domain(UUID, "guest-00000", id, host.host, host);
+    const params = state === undefined ? all : TypedParams.EMPTY;
+    return new DomainStatsRecord({ domain, params, status, sampledAt, tookMs, index });
+  };
+  return host;
+}
+
+/** Sends records for any uuid: the simulated hosts know their own only. */
+const MIGRATING = { domains: ["guest-00000"] };
+
+describe("Domains that are named, of several hosts", () => {
+  it("have one record each, whichever host has them", async () => {
+    await using all = await Hosts.opened(new Host("hv1", "domains=3"), new Host("hv2", "domains=6"));
+    const [, five] = [0, await all.connection.lookupDomain("guest-00005")];
+    expect(five.host).toBe("hv2");
+    const domains = ["guest-00004", five, (await all.connection.listDomains())[0]!];
+    const records = await all.connection.domainListGetStats(domains);
+    expect(inOrder(records)).toEqual(["hv1/guest-00000 ok", "hv2/guest-00004 ok", "hv2/guest-00005 ok"]);
+  });
+
+  it("have one record when a name and a uuid are of the same domain", async () => {
+    await using all = await Hosts.opened(new Host("hv1", "domains=3"), new Host("hv2", "domains=6"));
+    const { uuid, name } = await all.connection.lookupDomain("guest-00005");
+    expect(inOrder(await all.recordsAtOnce({ domains: [uuid, name] }))).toEqual(["hv2/guest-00005 ok"]);
+  });
+
+  it("are unknown when every host says so, in nobody's name", async () => {
+    await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
+    const records = await all.recordsAtOnce({ domains: ["nobody", UUID, "guest-00000"] });
+    expect(
+      records.map(({ domain, status, reason }) => [domain.host, domain.name || domain.uuid, status, reason]),
+    ).toEqual(
+      expect.arrayContaining([
+        ["", "nobody", "gone", "unknown"],
+        ["", UUID, "gone", "unknown"],
+      ]),
+    );
+    expect(records).toHaveLength(3);
+    expect(new Set(records.map(({ index }) => index)).size).toBe(3);
+    await expect(all.connection.lookupDomain("nobody")).rejects.toMatchObject({ code: "unknown-domain" });
+  });
+
+  it("are not called unknown while a host is absent that may have them", async () => {
+    const host = new Host("hv2", "domains=6");
+    await using all = await Hosts.opened(new Host("hv1", "domains=3"), host);
+    await all.recordsAtOnce();
+    host.failure = new VirstreamError("connection-lost", "the daemon went away");
+    const records = await all.recordsAtOnce({ domains: ["guest-00005", "nobody", "guest-00001"] });
+    expect(inOrder(records)).toEqual(["hv1/guest-00001 ok", "hv2/guest-00005 failed", "/nobody failed"]);
+    expect(records.map(({ error }) => error?.code).sort()).toEqual(["connection-lost", "connection-lost", undefined]);
+  });
+
+  it("that run are handed on at once, though another host is silent", async () => {
+    const frozen = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), frozen);
+    frozen.frozenAfter = 0;
+    expect(inOrder(await all.recordsAtOnce({ domains: ["guest-00002"] }))).toEqual(["hv1/guest-00002 ok"]);
+    await turn();
+    expect(all.clock.timers).toBe(0);
+  });
+
+  it("are those of the host on which they run, when two hosts have one", async () => {
+    for (const order of [0, 1]) {
+      const left = asMigrating(new Host("source", "domains=1"), { id: -1 });
+      const runs = asMigrating(new Host("destination", "domains=1"), { id: 7 });
+      await using all = await Hosts.opened(...(order === 0 ? [left, runs] : [runs, left]));
+      expect(inOrder(await all.recordsAtOnce(MIGRATING))).toEqual(["destination/guest-00000 ok"]);
+      // Without names, what each host has is told.
+      expect(inOrder(await all.recordsAtOnce()).sort()).toEqual([
+        "destination/guest-00000 ok",
+        "source/guest-00000 ok",
+      ]);
+    }
+  });
+
+  it("are those of a host that is shut off, when no other has them and all have been heard", async () => {
+    const off = asMigrating(new Host("hv1", "domains=1"), { id: -1 });
+    await using all = await Hosts.opened(off, new Host("hv2", "domains=0"));
+    expect(inOrder(await all.recordsAtOnce(MIGRATING))).toEqual(["hv1/guest-00000 ok"]);
+  });
+
+  it("are told how many from the beginning", async () => {
+    await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
+    const events = await all.connection.stats({ domains: ["guest-00000", "nobody"] }).events.toArray();
+    expect(events[0]).toEqual({ type: "expect", domains: 2 });
+    expect(events.at(-1)).toMatchObject({ summary: { domains: 2, ok: 1, gone: 1 } });
+  });
+});
+
+describe("A watch of named domains of several hosts", () => {
+  it("tells of a domain by the host that has it, and nothing of those that do not", async () => {
+    await using all = await Hosts.opened(new Host("hv1", "domains=2"), new Host("hv2", "domains=4"));
+    const watch = all.watch({ domains: ["guest-00003"] });
+    await all.pass(1_100);
+    expect(watch.take().filter((sign) => !sign.startsWith("sync"))).toEqual([
+      "record hv2/guest-00003 ok",
+      "record hv2/guest-00003 ok",
+    ]);
+    watch.stop();
+  });
+
+  it("tells once per sweep that nobody has a domain, and of its end when somebody has it", async () => {
+    const late = new Host("hv2", "domains=4");
+    late.edit = (record) => (record.domain.name === "guest-00003" && record.status === "ok" ? undefined : record);
+    await using all = await Hosts.opened(new Host("hv1", "domains=2"), late);
+    const watch = all.watch({ domains: ["guest-00003", "nobody"] });
+    await all.pass(1_100);
+    const nobody = (sign: string) => sign === "record /nobody gone";
+    expect(watch.take().filter(nobody)).toHaveLength(2);
+    late.edit = undefined;
+    await all.pass(1_000);
+    const signs = watch.take();
+    expect(signs).toContain("record hv2/guest-00003 ok");
+    expect(signs.filter(nobody)).toHaveLength(1);
+    watch.stop();
+  });
+
+  it("tells of a domain's end on one host when another has it", async () => {
+    const source = new Host("hv1", "domains=4");
+    const destination = new Host("hv2", "domains=4");
+    const hidden = (host: Host) => {
+      host.edit = (record) =>
+        record.domain.name === "guest-00003"
+          ? new DomainStatsRecord({
+              domain: new Domain("00000000-0000-0000-0000-000000000000", "guest-00003", -1, host.host, host),
+              params: TypedParams.EMPTY,
+              status: "gone",
+              reason: "unknown",
+              sampledAt: 0,
+              tookMs: 0,
+              index: 0,
+            })
+          : record;
+    };
+    hidden(destination);
+    await using all = await Hosts.opened(source, destination);
+    const watch = all.watch({ domains: ["guest-00003"] }, { mode: "on-change" });
+    await all.pass(100);
+    expect(watch.take().filter((sign) => !sign.startsWith("sync"))).toEqual(["record hv1/guest-00003 ok"]);
+    destination.edit = undefined;
+    hidden(source);
+    await all.pass(1_000);
+    const signs = watch.take().filter((sign) => !sign.startsWith("sync"));
+    expect([...new Set(signs)].sort()).toContain("gone hv1/guest-00003");
+    expect(signs).toContain("record hv2/guest-00003 ok");
+    expect(signs).not.toContain("gone hv2/guest-00003");
+    watch.stop();
+    // And when the last one has it no more, that is told in nobody's name.
+    const other = all.watch({ domains: ["guest-00003"] }, { mode: "on-change" });
+    await all.pass(100);
+    other.take();
+    hidden(destination);
+    await all.pass(1_000);
+    expect(other.take().filter((sign) => !sign.startsWith("sync"))).toEqual([
+      "gone hv2/guest-00003",
+      "record /guest-00003 gone",
+    ]);
+    other.stop();
+  });
+
+  it("says that nobody can know of a domain while a host is absent", async () => {
+    const host = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    host.frozenAfter = 0;
+    host.onConnection?.(new VirstreamError("connection-lost", "the daemon went away"));
+    const watch = all.watch({ domains: ["nobody"] });
+    await all.pass(100);
+    expect(watch.take()).toEqual(["status hv2 degraded", "record /nobody failed", "sync hv1 1"]);
+    host.frozenAfter = undefined;
+    host.onConnection?.(undefined);
+    await all.pass(2_000);
+    expect(watch.take()).toContain("record /nobody gone");
+    watch.stop();
+  });
+});

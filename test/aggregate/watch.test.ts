@@ -1,0 +1,238 @@
+import { describe, expect, it } from "vitest";
+import type { Driver } from "../../src/driver/driver.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { checkQuery } from "../../src/model/query.ts";
+import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
+import { turn } from "../drivers/simulated/manual-clock.ts";
+import { aborted } from "../server/scripted-driver.ts";
+import { Host, Hosts, inOrder } from "./hosts.ts";
+
+function lost(): VirstreamError {
+  return new VirstreamError("connection-lost", "the daemon went away");
+}
+
+const syncs = (signs: string[], host: string): number => signs.filter((sign) => sign.startsWith(`sync ${host}`)).length;
+
+describe("A watch of several hosts", () => {
+  it("has every host's records before that host's sync, tick after tick", async () => {
+    await using all = await Hosts.opened(new Host("hv1", "domains=2"), new Host("hv2", "domains=1"));
+    const watch = all.watch();
+    await all.pass(1_100);
+    const signs = watch.take();
+    for (const [host, domains] of [
+      ["hv1", 2],
+      ["hv2", 1],
+    ] as const) {
+      const records = Array.from({ length: domains }, (_, i) => `record ${host}/guest-0000${i} ok`);
+      const tick = [...records, `sync ${host} ${domains}`];
+      expect(signs.filter((sign) => sign.includes(host))).toEqual([...tick, ...tick]);
+    }
+    watch.stop();
+  });
+
+  it("gives records that belong to the aggregate, in the places of its sweeps", async () => {
+    await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
+    const watch = all.watch();
+    await all.pass(100);
+    const records = watch.events.flatMap((event) => (event.type === "record" ? [event.record] : []));
+    expect(inOrder(records)).toEqual(inOrder(await all.recordsAtOnce()));
+    const again = await all.recordsAtOnce({ domains: records.map(({ domain }) => domain) });
+    expect(again).toHaveLength(6);
+    watch.stop();
+  });
+
+  it("goes on at the others' pace while one host is silent, which is degraded until it is there again", async () => {
+    const frozen = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), frozen);
+    const watch = all.watch();
+    await all.pass(100);
+    watch.take();
+    frozen.frozenAfter = 0;
+    await all.pass(10_000);
+    const signs = watch.takeSigns();
+    expect(syncs(signs, "hv1")).toBe(10);
+    expect(signs.filter((sign) => !sign.startsWith("sync"))).toEqual(["status hv2 degraded"]);
+    frozen.frozenAfter = undefined;
+    await all.pass(40_000);
+    const back = watch.takeSigns();
+    expect(syncs(back, "hv1")).toBe(40);
+    expect(back.filter((sign) => !sign.startsWith("sync"))).toEqual([
+      "status hv2 connected",
+      expect.stringMatching(/^gap hv2 source \d+$/),
+    ]);
+    expect(syncs(back, "hv2")).toBeGreaterThan(0);
+    watch.stop();
+  });
+
+  it("begins with a host that is not there as degraded by its URI, and has it when it comes", async () => {
+    const late = new Host("hv2");
+    late.down = true;
+    await using all = await Hosts.opened(new Host("hv1"), late);
+    const watch = all.watch();
+    await all.pass(100);
+    expect(watch.takeSigns()).toEqual(["status host:///hv2 degraded", "sync hv1 3"]);
+    late.down = false;
+    await all.pass(31_000);
+    const signs = watch.takeSigns();
+    expect(signs).toContain("status host:///hv2 connected");
+    expect(syncs(signs, "hv2")).toBeGreaterThan(0);
+    watch.stop();
+  });
+
+  it("tells a newcomer which hosts are degraded", async () => {
+    const host = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    host.failure = lost();
+    await all.recordsAtOnce();
+    const watch = all.watch();
+    await all.pass(100);
+    expect(watch.takeSigns()).toContain("status hv2 degraded");
+    watch.stop();
+  });
+
+  it("joins a host whose driver was over and was opened anew, and tells who has left it meanwhile", async () => {
+    const host = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    const watch = all.watch({}, { mode: "on-change" });
+    await all.pass(100);
+    watch.take();
+    host.failure = new VirstreamError("unauthenticated", "the token is another one now");
+    await all.pass(2_000);
+    expect(watch.takeSigns().filter((sign) => sign.includes("hv2"))).toEqual(["status hv2 degraded"]);
+    host.edit = (record) => (record.domain.name === "guest-00001" ? undefined : record);
+    host.failure = undefined;
+    await all.pass(31_000);
+    const signs = watch.takeSigns().filter((sign) => sign.includes("hv2"));
+    expect(signs.slice(0, 4)).toEqual([
+      "status hv2 connected",
+      "gap hv2 source undefined",
+      "gone hv2/guest-00001",
+      "sync hv2 2",
+    ]);
+    watch.stop();
+  });
+
+  it("fails when every host refuses what is asked", async () => {
+    await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
+    const watch = all.watch({ groups: 2 ** 20, enforce: true });
+    await all.pass(100);
+    expect(watch.error?.code).toBe("unsupported");
+  });
+
+  it("goes on with the others when one host refuses what is asked", async () => {
+    const picky = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), picky);
+    picky.failure = new VirstreamError("invalid-argument", "500 ms is the shortest interval here");
+    const watch = all.watch();
+    await all.pass(3_000);
+    const signs = watch.takeSigns();
+    expect(watch.error).toBeUndefined();
+    expect(syncs(signs, "hv1")).toBe(4);
+    expect(signs.filter((sign) => sign.startsWith("status"))).toEqual(["status hv2 degraded"]);
+    watch.stop();
+  });
+
+  it("passes on what a source that is several hosts says of each", async () => {
+    const inner: Driver = Object.assign(new Host("hvA"), {
+      host: "hvA,hvB",
+      async *watch(): AsyncGenerator<readonly WatchEvent[]> {
+        yield [{ type: "status", state: "degraded", host: "hvB", error: lost() }];
+        yield [{ type: "status", state: "connected", host: "hvB", error: undefined }];
+        yield [{ type: "status", state: "reconnecting", host: undefined, error: lost() }];
+        yield [{ type: "status", state: "connected", host: undefined, error: undefined }];
+        yield [{ type: "gap", reason: "reconnected", skipped: 2, host: undefined }];
+        yield [{ type: "gap", reason: "source", skipped: 1, host: "hvA" }];
+        await new Promise(() => {});
+      },
+    });
+    await using all = await Hosts.opened(inner as Host);
+    const watch = all.watch();
+    await turn();
+    await turn();
+    expect(watch.take()).toEqual([
+      "status hvB degraded",
+      "status hvB connected",
+      "status hvA,hvB degraded",
+      "status hvA,hvB connected",
+      "gap hvA,hvB reconnected 2",
+      "gap hvA source 1",
+    ]);
+    watch.stop();
+  });
+
+  it("finds a host silent whose driver watches by itself, once it gives no sign of life, and hears it again", async () => {
+    let speak = (): void => {};
+    const silent: Host = Object.assign(new Host("hv2"), {
+      async *watch(): AsyncGenerator<readonly WatchEvent[]> {
+        const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
+        for (;;) {
+          yield [{ type: "sync", tick: 1, host: "hv2", overrun: 0, summary }];
+          await new Promise<void>((resolve) => {
+            speak = resolve;
+          });
+        }
+      },
+    });
+    await using all = await Hosts.opened(new Host("hv1"), silent);
+    const watch = all.watch();
+    await all.pass(60_000);
+    const ofHv2 = (): string[] => watch.takeSigns().filter((sign) => sign.includes("hv2"));
+    // It says nothing, but when it is asked it answers: it is not absent.
+    expect(ofHv2()).toEqual(["sync hv2 0"]);
+    silent.frozenAfter = 0;
+    await all.pass(15_000);
+    expect(ofHv2()).toEqual(["status hv2 degraded"]);
+    silent.frozenAfter = undefined;
+    speak();
+    await all.pass(100);
+    expect(ofHv2()).toEqual(["status hv2 connected", "sync hv2 0"]);
+    watch.stop();
+  });
+
+  it("is shared: however many watch the same, each host is swept once per interval", async () => {
+    const hosts = [new Host("hv1"), new Host("hv2")];
+    await using all = await Hosts.opened(...hosts);
+    const abort = new AbortController();
+    const query = checkQuery({}, all.driver);
+    const readers = Array.from({ length: 3 }, () =>
+      all.connection.sampling.watch(query, checkCadence(), abort.signal).next(),
+    );
+    await all.pass(100);
+    for (const { value } of await Promise.all(readers)) expect(value).not.toHaveLength(0);
+    expect(hosts.map(({ queries }) => queries.length)).toEqual([1, 1]);
+    abort.abort();
+  });
+
+  it("costs nothing once nobody watches any more", async () => {
+    const late = new Host("hv3");
+    late.down = true;
+    const frozen = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), frozen, late);
+    const quiet = all.clock.timers;
+    const watch = all.watch();
+    frozen.frozenAfter = 0;
+    await all.pass(100);
+    watch.stop();
+    await turn();
+    await turn();
+    expect(all.clock.timers).toBe(quiet);
+    expect(watch.ended).toBe(true);
+    expect(watch.error).toBeUndefined();
+  });
+
+  it("ends with connection-closed when the connection is closed, and leaves no timer", async () => {
+    const hosts = [new Host("hv1"), new Host("hv2"), new Host("hv3")];
+    hosts[2]!.down = true;
+    const all = await Hosts.opened(...hosts);
+    const watch = all.watch();
+    await all.pass(1_000);
+    hosts[1]!.frozenAfter = 0;
+    await all.pass(5_000);
+    await all.connection.close();
+    await aborted(AbortSignal.abort());
+    await turn();
+    expect([watch.ended, watch.error?.code]).toEqual([true, "connection-closed"]);
+    expect(all.clock.timers).toBe(0);
+    expect(hosts.map(({ closed }) => closed)).toEqual([1, 1, 0]);
+  });
+});

@@ -1,0 +1,341 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { type Examination, type ExamineOptions, examine } from "../../src/doctor/examination.ts";
+import { needsMending } from "../../src/doctor/finding.ts";
+import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
+import { TimeLimit } from "../../src/doctor/time-limit.ts";
+import { dialDaemon } from "../../src/drivers/libvirt/dial.ts";
+import type { StatsArgs } from "../../src/drivers/libvirt/rpc/procedures.ts";
+import { RpcClient } from "../../src/drivers/libvirt/rpc/rpc-client.ts";
+import { type OpenTransport, openTransport } from "../../src/drivers/libvirt/transport/transport.ts";
+import { connectSocket } from "../../src/drivers/libvirt/transport/unix.ts";
+import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
+import { VirstreamError } from "../../src/model/error.ts";
+import { GROUPS } from "../../src/model/group.ts";
+import { StatsFlag } from "../../src/model/query.ts";
+import { NIL_UUID } from "../../src/model/uuid.ts";
+import { FakeDaemon, remoteError } from "../drivers/libvirt/rpc/fake-daemon.ts";
+import { mustRun } from "../lab/command.ts";
+import { createGuest, createGuests } from "../lab/guest.ts";
+import { type Lab, standardLab } from "../lab/hypervisor.ts";
+import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
+import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { startTestDriver } from "../lab/test-driver.ts";
+
+/** Well below the 30 s that libvirt's own calls hang for. */
+const BOUND_MS = 15_000;
+
+function ids({ findings }: Examination): string[] {
+  return findings.map(({ id }) => id).sort();
+}
+
+function find({ findings }: Examination, id: string) {
+  return findings.find((finding) => finding.id === id);
+}
+
+/** Examines a private daemon as if it were the machine's own: by the usual names in its own folders. */
+function asLocal(libvirtd: Libvirtd): ExamineOptions {
+  const place = { uid: 0, systemFolders: [join(libvirtd.directory, "run/libvirt")], userFolder: "/nowhere" };
+  return {
+    place,
+    configuration: { systemFolder: join(libvirtd.directory, "etc"), userFolder: "/nowhere" },
+    transports: (uri, signal) => connectSocket(uri, signal, place),
+  };
+}
+
+describeWith(labRequirements, "The examination of a host", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await standardLab();
+  });
+  afterAll(() => lab?.stop());
+  afterEach(() => vi.restoreAllMocks());
+
+  it("tells who is there, and that nothing is amiss", async () => {
+    const local = await examine("qemu:///system", asLocal(lab.libvirtd));
+    const version = expect.any(Number);
+    expect(local).toMatchObject({
+      uri: "qemu:///system",
+      hypervisor: { hypervisor: "qemu", host: expect.any(String), hypervisorVersion: version, libvirtVersion: version },
+      keepalive: true,
+      events: true,
+      statistics: true,
+      requests: { atLeast: 5, sure: true },
+      configuration: { path: join(lab.libvirtd.directory, "etc/libvirtd.conf"), settings: {} },
+      guests: { running: 4, examined: 4 },
+    });
+    expect(local.sockets.map(({ state, used }) => [state, used])).toEqual([
+      ["missing", false],
+      ["open", true],
+      ["missing", false],
+      ["open", false],
+    ]);
+    expect(local.groups).toEqual(expect.arrayContaining(GROUPS.slice(0, 9)));
+    expect(ids(local).filter((id) => id !== "groups-missing")).toEqual([]);
+    expect(needsMending(local.findings)).toBe(false);
+    expect((await examine(lab.libvirtd.uri)).configuration).toBeUndefined();
+  });
+
+  it("supports a group that it says is supported, and no other", async () => {
+    const { groups } = await examine(lab.libvirtd.uri);
+    for (const group of GROUPS) {
+      const { code } = await lab.libvirtd.virsh("domstats", "minimal", "--enforce", `--${group}`);
+      expect([group, code === 0]).toEqual([group, groups!.includes(group)]);
+    }
+  });
+
+  it("asks for no statistics but those of nobody, and those that libvirt refuses for everybody", async () => {
+    const call = vi.spyOn(RpcClient.prototype, "call");
+    await examine(lab.libvirtd.uri);
+    const names = new Set(call.mock.calls.map(([{ name }]) => name));
+    expect([...names].filter((name) => /DOMAIN_/.test(name)).sort()).toEqual([
+      "CONNECT_GET_ALL_DOMAIN_STATS",
+      "DOMAIN_GET_CONTROL_INFO",
+      "DOMAIN_GET_XML_DESC",
+    ]);
+    for (const [{ name }, args] of call.mock.calls) {
+      if (name !== "CONNECT_GET_ALL_DOMAIN_STATS") continue;
+      const { uuids, groups, flags } = args as unknown as StatsArgs;
+      if (groups === 0xffffffff) expect(flags).toBe(StatsFlag.enforce);
+      else expect([groups, uuids.length > 0 && uuids.every((uuid) => uuid === NIL_UUID)]).toEqual([1, true]);
+    }
+  });
+
+  it("asks no guest: of guests that are all frozen it tells the same, and leaves no one waiting for them", async () => {
+    const guests = [lab.rich, lab.chained, lab.minimal, lab.running];
+    const before = await examine(lab.libvirtd.uri);
+    for (const guest of guests) guest.freeze();
+    try {
+      expect(await examine(lab.libvirtd.uri)).toEqual(before);
+      for (const guest of guests) expect(await guest.virsh(`domcontrol ${guest.name}`)).toBe("ok\n\n");
+    } finally {
+      for (const guest of guests) guest.thaw();
+    }
+  });
+
+  it("finds guests that do not report their memory, with commands that mend it", async () => {
+    await lab.rich.virsh("dommemstat rich --period 0 --live");
+    const xml = await lab.shutOff.virsh("dumpxml shut-off");
+    const file = join(lab.libvirtd.directory, "disks/transient.xml");
+    const other = xml
+      .replace(/<name>.*<\/name>/, "<name>it&apos;s &amp; transient</name>")
+      .replace(/<uuid>.*<\/uuid>/, "")
+      .replace(/<disk [\s\S]*<\/disk>/, "")
+      .replace(/<stats period='5'\/>/, "");
+    await writeFile(file, other);
+    await lab.rich.virsh(`create ${file} --paused`);
+    await writeFile(
+      file,
+      other.replace(/transient</, "bare<").replace(/<memballoon[\s\S]*<\/memballoon>/, "<memballoon model='none'/>"),
+    );
+    await lab.rich.virsh(`create ${file} --paused`);
+    try {
+      const examination = await examine(lab.libvirtd.uri);
+      expect(find(examination, "balloon-none")).toMatchObject({ guests: [{ name: "it's & bare" }] });
+      const { guests, what } = find(examination, "balloon-period-off")!;
+      expect(what).toContain("2 of 6 running guests");
+      expect(guests.map(({ name }) => name).sort()).toEqual(["it's & transient", "rich"]);
+      for (const { mend } of guests) await mustRun("sh", ["-c", mend.join("\n")]);
+      expect(ids(await examine(lab.libvirtd.uri))).not.toContain("balloon-period-off");
+      expect(await lab.rich.virsh("dumpxml rich --inactive")).toContain("<stats period='10'/>");
+    } finally {
+      for (const name of ["transient", "bare"]) await lab.libvirtd.virsh("destroy", `it's & ${name}`);
+    }
+  });
+
+  it("examines only the daemon where the hypervisor is another", async () => {
+    await using other = await startTestDriver({ libvirtd: lab.libvirtd, domains: 3 });
+    const examination = await examine(other.uri);
+    expect(examination).toMatchObject({ hypervisor: { hypervisor: "test" }, guests: { running: 3, examined: 0 } });
+    expect(ids(examination)).toEqual([]);
+  });
+
+  it.runIf(process.getuid?.() === 0)("finds that the sockets are closed to the user", async () => {
+    process.seteuid!(65_534);
+    try {
+      expect(await examine(lab.libvirtd.uri)).toMatchObject({
+        sockets: [{ state: "denied" }],
+        hypervisor: undefined,
+        findings: [{ id: "socket-denied", mend: [expect.stringContaining("run as root")] }],
+      });
+    } finally {
+      process.seteuid!(0);
+    }
+  });
+
+  it("finds guests whose monitor is busy, and since when", async () => {
+    lab.chained.freeze();
+    const stuck = lab.libvirtd.virsh("domstats", "chained");
+    try {
+      while (!/^occupied \([1-9]/.test(await lab.chained.virsh("domcontrol chained"))) await sleep(100);
+      const examination = await examine(lab.libvirtd.uri);
+      const { guests } = find(examination, "monitor-busy")!;
+      expect(guests).toMatchObject([{ name: "chained", forMs: expect.any(Number) }]);
+      expect(guests[0]!.forMs).toBeGreaterThanOrEqual(1_000);
+      expect(examination.guests).toEqual({ running: 4, examined: 4 });
+    } finally {
+      lab.chained.thaw();
+      await stuck;
+    }
+  });
+
+  it("ends in time, and says so, when a guest does not let go of its lock", { timeout: 60_000 }, async () => {
+    const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
+    const dial = () =>
+      dialDaemon({ uri: parseLibvirtUri(lab.libvirtd.uri), transports: openTransport, timeoutMs: BOUND_MS }, undefined);
+    const clients = (await Promise.all([dial(), dial()])).map(({ client }) => client);
+    const running = await listRunning(clients[0]!, timeLimit);
+    lab.rich.freeze();
+    const destroyed = lab.libvirtd.virsh("destroy", "rich");
+    try {
+      await vi.waitFor(async () => {
+        const { client } = await dial();
+        try {
+          await expect(listRunning(client, new TimeLimit(300, timeLimit.signal))).rejects.toThrow("no answer");
+        } finally {
+          client.destroy(new VirstreamError("connection-closed", "enough"));
+        }
+      }, BOUND_MS);
+      const start = performance.now();
+      const [guests, whole] = await Promise.all([
+        examineGuests(clients, running, "everything", timeLimit),
+        examine(lab.libvirtd.uri),
+      ]);
+      expect(performance.now() - start).toBeLessThan(BOUND_MS);
+      const silent = (guest: GuestFacts) => guest.error?.code === "deadline-exceeded";
+      expect(guests.filter(silent).map(({ name }) => name)).toEqual(["rich"]);
+      expect(guests.filter(({ balloon }) => balloon !== undefined)).toHaveLength(3);
+      expect(ids(whole)).toEqual(["listing-silent"]);
+      expect(whole.requests).toEqual({ atLeast: 5, sure: true });
+    } finally {
+      for (const client of clients) client.destroy(new VirstreamError("connection-closed", "the test is over"));
+      lab.rich.thaw();
+      await destroyed;
+    }
+  });
+
+  it("ends in time, and says so, when the daemon hangs", async () => {
+    await lab.libvirtd.kill("SIGSTOP");
+    try {
+      const start = performance.now();
+      const examination = await examine(lab.libvirtd.uri, { patienceMs: 1_500 });
+      expect(performance.now() - start).toBeLessThan(BOUND_MS);
+      expect(ids(examination)).toEqual(["daemon-silent"]);
+      expect(find(examination, "daemon-silent")!.mend.join()).toContain("systemctl restart libvirtd");
+    } finally {
+      await lab.libvirtd.kill("SIGCONT");
+    }
+  });
+
+  it("finds that the daemon has died", async () => {
+    await lab.libvirtd.kill("SIGKILL");
+    expect(await examine("qemu:///system", asLocal(lab.libvirtd))).toMatchObject({
+      findings: [{ id: "socket-dead", severity: "problem", mend: ["systemctl start libvirtd.socket"] }],
+    });
+  });
+});
+
+describeWith(labRequirements, "The examination of a host with few workers", () => {
+  let libvirtd: Libvirtd;
+  beforeAll(async () => {
+    libvirtd = await startLibvirtd({ conf: ["max_client_requests = 2", "min_workers = 2", "max_workers = 2"] });
+  });
+  afterAll(() => libvirtd?.stop());
+
+  it("tells what can be known where no guest runs, and what cannot", async () => {
+    const empty = await examine(libvirtd.uri);
+    expect(empty).toMatchObject({ groups: undefined, guests: { running: 0, examined: 0 } });
+    expect(ids(empty)).toContain("groups-unknown");
+    await createGuest(libvirtd, { name: "off", shutOff: true, disks: 0 });
+    const off = await examine(libvirtd.uri);
+    expect(off.groups).toEqual(expect.arrayContaining(["state", "cpu-total", "balloon", "vcpu", "interface", "block"]));
+    expect(find(off, "groups-unknown")).toMatchObject({ severity: "note", what: expect.stringContaining("vm") });
+  });
+
+  it("finds that the daemon's workers are all busy, and the guests that keep them so", async () => {
+    const [stuck] = await createGuests(libvirtd, 2, { disks: 0, paused: true });
+    stuck!.freeze();
+    const asking = [1, 2].map(() => libvirtd.virsh("domstats", stuck!.name));
+    try {
+      await vi.waitFor(
+        async () => expect(await stuck!.virsh(`domcontrol ${stuck!.name}`)).toMatch(/^occupied/),
+        BOUND_MS,
+      );
+      await sleep(BUSY_MS);
+      const examination = await examine(libvirtd.uri);
+      expect(ids(examination)).toEqual(["monitor-busy", "workers-busy"]);
+      expect(find(examination, "monitor-busy")!.guests.map(({ name }) => name)).toEqual([stuck!.name]);
+      expect(examination).toMatchObject({ guests: { running: 2, examined: 0 } });
+    } finally {
+      stuck!.thaw();
+      await Promise.all(asking);
+    }
+  });
+
+  it("finds settings of the daemon that are too low, with commands that mend them", async () => {
+    const options = asLocal(libvirtd);
+    const examination = await examine("qemu:///system", options);
+    expect(examination.configuration?.settings).toEqual({ max_client_requests: 2, max_workers: 2 });
+    expect(examination.requests!.atLeast).toBeLessThanOrEqual(2);
+    expect(ids(examination)).toContain("workers-few");
+    // On a very busy machine it may not be sure of the requests.
+    for (const id of ["workers-few", "requests-few"]) {
+      const mend = find(examination, id)?.mend;
+      if (mend === undefined) continue;
+      expect(mend[1]).toMatch(/^systemctl restart libvirtd /);
+      await mustRun("sh", ["-c", mend[0]!]);
+    }
+    await libvirtd.restart();
+    const mended = await examine("qemu:///system", options);
+    expect(ids(mended)).not.toContain("workers-few");
+    expect(mended.configuration?.settings).toMatchObject({ max_workers: 20 });
+    if (find(examination, "requests-few") !== undefined) expect(mended.requests).toEqual({ atLeast: 5, sure: true });
+    expect(await readFile(join(libvirtd.directory, "etc/libvirtd.conf"), "utf8")).toContain('auth_unix_ro = "none"');
+  });
+});
+
+describe("The examination of a host", () => {
+  it("refuses what is no libvirt URI", async () => {
+    await expect(examine("qemu+carrier-pigeon:///system")).rejects.toMatchObject({ code: "invalid-uri" });
+  });
+
+  it("is given up when the signal says so", async () => {
+    await using daemon = await FakeDaemon.start();
+    const abort = new AbortController();
+    daemon.answer = ({ procedure }) => {
+      if (procedure !== 344) return "default";
+      setImmediate(() => abort.abort(new Error("enough")));
+      return undefined;
+    };
+    await expect(examine(daemon.uri(), { signal: abort.signal })).rejects.toThrow("enough");
+  });
+
+  it("finds that the hypervisor has no statistics call", async () => {
+    await using daemon = await FakeDaemon.start();
+    daemon.answer = ({ procedure }) => (procedure === 344 ? { error: remoteError(3, 6, "no support") } : "default");
+    const examination = await examine(daemon.uri("xen:///system"));
+    expect(examination).toMatchObject({ statistics: false, findings: [{ id: "stats-unsupported" }] });
+  });
+
+  it("finds that the daemon refuses, by any transport, in the words of the refusal", async () => {
+    await using daemon = await FakeDaemon.start();
+    daemon.auth = [1];
+    expect(await examine(daemon.uri())).toMatchObject({
+      findings: [{ id: "connection-failed", what: expect.stringContaining("SASL") }],
+    });
+    const error = new VirstreamError("connection-refused", "nobody is at home");
+    expect(await examine("qemu+tcp://far/system", { transports: () => Promise.reject(error) })).toMatchObject({
+      sockets: [],
+      findings: [{ id: "connection-failed", what: expect.stringContaining("nobody is at home [connection-refused]") }],
+    });
+  });
+
+  it("finds that another host does not answer", async () => {
+    const transports: OpenTransport = (_, signal) =>
+      new Promise((__, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    const examination = await examine("qemu+tcp://far/system", { transports, patienceMs: 200 });
+    expect(examination.findings).toMatchObject([{ id: "daemon-silent", severity: "problem" }]);
+  });
+});
