@@ -99,7 +99,12 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
       this.#closed = true;
     } else {
       signal?.addEventListener("abort", this.#onAbort, { once: true });
-      this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
+      try {
+        this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
+      } catch (error) {
+        this.#close();
+        throw error;
+      }
     }
   }
 

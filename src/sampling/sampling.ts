@@ -54,10 +54,7 @@ export class Sampling {
 
   /** Watches: the events of a feed for one consumer, in chunks. It ends when the signal is aborted. */
   watch(query: Query, cadence: Cadence, signal: AbortSignal): AsyncIterableIterator<readonly WatchEvent[]> {
-    const subscription = new Subscription(this.feed(query, cadence), (ticks) => this.conflated(ticks));
-    if (signal.aborted) void subscription.return();
-    else signal.addEventListener("abort", () => void subscription.return(), { once: true });
-    return subscription;
+    return new Subscription(this.feed(query, cadence), (ticks) => this.conflated(ticks), signal);
   }
 
   /** A reader has skipped so many sweeps. */

@@ -16,6 +16,7 @@ const SLACK = 64;
 export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]>, FeedListener {
   readonly #feed: Feed;
   readonly #conflated: (ticks: number) => void;
+  readonly #signal: AbortSignal | undefined;
   #events: WatchEvent[] = [];
   #wake: (() => void) | undefined;
   #ended = false;
@@ -35,12 +36,18 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
   /** Sweeps that the source skipped, of which the consumer was not told; undefined: nobody knows how many. */
   #skipped: number | undefined = 0;
 
-  /** @param conflated told how many sweeps were skipped, each time that it falls behind */
-  constructor(feed: Feed, conflated: (ticks: number) => void) {
+  /**
+   * @param conflated told how many sweeps were skipped, each time that it falls behind
+   * @param signal ends the subscription, which holds no listener on it after its end
+   */
+  constructor(feed: Feed, conflated: (ticks: number) => void, signal?: AbortSignal) {
     this.#feed = feed;
     this.#conflated = conflated;
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#leave);
     if (feed.error !== undefined) this.ended(feed.error);
     else feed.listen(this);
+    if (signal?.aborted) this.#leave();
   }
 
   async next(): Promise<IteratorResult<readonly WatchEvent[]>> {
@@ -110,8 +117,11 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
     this.#end();
   }
 
+  readonly #leave = (): void => void this.return();
+
   #end(): void {
     this.#ended = true;
+    this.#signal?.removeEventListener("abort", this.#leave);
     this.#wake?.();
     this.#wake = undefined;
   }

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Stream } from "../../src/client/stream.ts";
@@ -109,6 +110,25 @@ describe("a stream", () => {
     await until(() => failed.length > 0);
     expect(failed).toEqual([reason]);
     expect(seen).toMatchObject({ opened: 1, signals: 1, returned: 1 });
+  });
+
+  it("leaves nothing on a signal that outlives it, however it ends, also where its source cannot be opened", async () => {
+    const { signal } = new AbortController();
+    await numbers([[1]])
+      .stream(signal)
+      .toArray();
+    await numbers([[1]], "fail")
+      .stream(signal)
+      .toArray()
+      .catch(() => {});
+    for await (const _ of numbers([[1], [2]]).stream(signal)) break;
+    const closed = new Stream<number>(() => {
+      throw new Error("closed");
+    }, signal);
+    await expect(closed.toArray()).rejects.toThrow("closed");
+    await expect(closed.forEach(() => {})).rejects.toThrow("closed");
+    closed.subscribe({ error: () => {} });
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
 
   it("hands an error of its source to every kind of consumer, after the items before it", async () => {

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import type { SweepContext } from "../../src/driver/driver.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
@@ -289,4 +290,28 @@ describe("a driver that watches by itself", () => {
       expect(bench.sampling.snapshot()).toMatchObject({ feeds: 0, subscribers: 0 });
     }
   });
+
+  it("keeps nothing of watches that failed on a signal that outlives them, however often they are tried again", async () => {
+    const bench = relayed(async function* () {
+      yield [{ type: "record", record: bench.driver.record(0) }];
+      throw failure("connection-lost");
+    });
+    const { signal } = new AbortController();
+    for (let i = 0; i < 20; i++) {
+      const watch = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
+      expect(getEventListeners(signal, "abort")).toHaveLength(1);
+      await expect(drain(watch)).rejects.toMatchObject({ code: "connection-lost" });
+      expect(getEventListeners(signal, "abort")).toHaveLength(0);
+    }
+    const left = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
+    await left.return?.();
+    const closed = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
+    bench.sampling.close(failure("connection-closed"));
+    await expect(drain(closed)).rejects.toMatchObject({ code: "connection-closed" });
+    expect(getEventListeners(signal, "abort")).toHaveLength(0);
+  });
+
+  async function drain(watch: AsyncIterable<unknown>): Promise<void> {
+    for await (const _events of watch);
+  }
 });
