@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -105,19 +106,18 @@ export class VirstreamServer implements AsyncDisposable {
     }
     const views = new Views(connection, options.token, options.viewers);
     const server = new VirstreamServer(connection, views, options, limits);
-    await new Promise<void>((resolve, reject) => {
-      server.#http.once("error", (cause: NodeJS.ErrnoException) => {
-        server.#delay.close();
-        const hint =
-          cause.code === "EADDRINUSE" ? ": another program has that port; choose another, or 0 for a free one" : "";
-        reject(
-          new VirstreamError("connection-refused", `cannot listen on ${host} port ${port} (${cause.code})${hint}`, {
-            cause,
-          }),
-        );
-      });
-      server.#http.listen(port, host, resolve);
-    });
+    try {
+      await once(server.#http.listen(port, host), "listening");
+    } catch (thrown) {
+      server.#delay.close();
+      const cause = thrown as NodeJS.ErrnoException;
+      const hint =
+        cause.code === "EADDRINUSE" ? ": another program has that port; choose another, or 0 for a free one" : "";
+      const message = `cannot listen on ${host} port ${port} (${cause.code})${hint}`;
+      throw new VirstreamError("connection-refused", message, { cause });
+    }
+    // A connection that the system fails to accept is an error of the listening socket, which goes on listening.
+    server.#http.on("error", () => {});
     return server;
   }
 

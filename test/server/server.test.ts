@@ -1,4 +1,6 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
+import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
@@ -56,6 +58,18 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
     throw error;
   }
   return "none";
+}
+
+/** What listens below a server: Node says it with each request. */
+async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
+  let http: HttpServer | undefined;
+  const onRequest = (message: unknown): void => {
+    http = (message as { server: HttpServer }).server;
+  };
+  subscribe("http.server.request.start", onRequest);
+  await fetch(`${server.url.replace("ws:", "http:")}/healthz`);
+  unsubscribe("http.server.request.start", onRequest);
+  return http!;
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -347,6 +361,15 @@ describe("a server", () => {
       code: "connection-refused",
       message: expect.stringMatching(/EADDRINUSE.*choose another/),
     });
+  });
+
+  it("goes on listening and measuring, however often the system fails to accept a connection", async () => {
+    const server = await startServer(stuck());
+    const http = await httpServerOf(server);
+    for (let i = 0; i < 3; i++) http.emit("error", Object.assign(new Error("accept EMFILE"), { code: "EMFILE" }));
+    const before = server.stats().eventLoopDelayMs;
+    await connectTo(server.url);
+    while (server.stats().eventLoopDelayMs.mean === before.mean) await turn();
   });
 
   it("ends a sweep whose reader gives no more credit in time, and frees the driver", async () => {
