@@ -25,7 +25,7 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
 /**
  * Opens a connection to a libvirt daemon, always read-only.
  *
- * Rejects with `invalid-uri`, `unsupported` (the transport ext; a parameter that cannot be honoured), `socket-missing`,
+ * Rejects with `invalid-uri`, `unsupported` (the transport ext, `command=`; a parameter that cannot be honoured), `socket-missing`,
  * `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or what the daemon says to the opening.
  */
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);

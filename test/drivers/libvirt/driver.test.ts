@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
@@ -465,11 +468,19 @@ describe("Opening the libvirt driver", () => {
     });
   });
 
-  it("by a command that the URI names is refused, with what to do instead", async () => {
-    await expect(openLibvirt("qemu+ext:///system?command=/bin/true", {})).rejects.toMatchObject({
+  it.each([
+    ["qemu+ext:///system?command=", "Use +ssh"],
+    ["qemu+ssh://localhost/system?command=", "Leave it out"],
+  ])("by a program that the URI names is refused, and it is not run: %s", async (uri, instead) => {
+    const folder = await mkdtemp(join(tmpdir(), "vs-command-"));
+    const program = join(folder, "program");
+    await writeFile(program, `#!/bin/sh\ntouch ${folder}/ran\n`, { mode: 0o755 });
+    await expect(openLibvirt(`${uri}${program}`, {})).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringContaining("+ssh"),
+      message: expect.stringContaining(`runs any program that the URI names, which a service should not. ${instead}`),
     });
+    expect(await readdir(folder)).toEqual(["program"]);
+    await rm(folder, { recursive: true });
   });
 
   it("follows libvirt's sequence, read-only, and takes the names that the daemon gives", async () => {

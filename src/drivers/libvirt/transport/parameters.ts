@@ -9,7 +9,6 @@ import type { LibvirtUri, Transport } from "./uri.ts";
 const SSH = [
   "mode",
   "proxy",
-  "command",
   "socket",
   "netcat",
   "keyfile",
@@ -41,6 +40,7 @@ const EVERYWHERE = ["name", "no_tty", "no_sanity", "auth", "authfile"];
  * to this transport or has no meaning at all.
  */
 export function checkParameters(uri: LibvirtUri): void {
+  refusePrograms(uri);
   for (const name of ["no_verify", "no_tty", "no_sanity"]) flag(uri, name);
   for (const [name, value] of uri.parameters) {
     if (name === "auth") checkAuth(uri, value);
@@ -54,6 +54,25 @@ export function checkParameters(uri: LibvirtUri): void {
       const whose = others.length > 0 ? ` (it is for ${others.join(", ")})` : "";
       throw invalidParameter(uri, `the transport ${uri.transport} has no use for ${name}=${whose}: leave it out`);
     }
+  }
+}
+
+/** A URI often comes from a configuration or a request. It may name a host, but no program to run on this one. */
+function refusePrograms(uri: LibvirtUri): void {
+  const refusal = (what: string, instead: string) =>
+    unsupported(uri, `${what} runs any program that the URI names, which a service should not. ${instead}`);
+  if (uri.transport === "ext") {
+    throw refusal(
+      "the transport ext",
+      "Use +ssh; or start the program beside a socket (socat UNIX-LISTEN:PATH,fork EXEC:PROGRAM), and use " +
+        `${uri.driver}:///system?socket=PATH`,
+    );
+  }
+  if (uri.parameters.has("command")) {
+    throw refusal(
+      "command=",
+      "Leave it out: the program ssh is run, as PATH finds it. What it should do otherwise, say in ~/.ssh/config",
+    );
   }
 }
 

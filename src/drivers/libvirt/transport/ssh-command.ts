@@ -12,12 +12,6 @@ import type { LibvirtUri } from "./uri.ts";
  * may be any shell. So each word is either passed in a form that means the same to all of them, or refused.
  */
 
-/** A program with its arguments. */
-export interface SshCommand {
-  readonly program: string;
-  readonly args: readonly string[];
-}
-
 /** What the far side prints when all that comes after it is the daemon's. */
 export const READY = "virstream: connected\n";
 /** How the far side's words begin when it finds no way to the daemon. */
@@ -48,10 +42,10 @@ const FAR_SIDE = [
 ].join("; ");
 
 /**
- * The command for a URI. Throws `invalid-uri` for what contradicts itself or cannot be passed safely, `unsupported` for
+ * The arguments of ssh for a URI. Throws `invalid-uri` for what contradicts itself or cannot be passed safely, `unsupported` for
  * what libvirt could do by its own ssh libraries, `unauthenticated` for a key file that is not there.
  */
-export function sshCommand(uri: LibvirtUri): SshCommand {
+export function sshArguments(uri: LibvirtUri): string[] {
   const args: string[] = [];
   if (uri.port !== undefined) args.push("-p", String(uri.port));
   if (uri.user !== undefined) args.push("-l", checkUser(uri, uri.user));
@@ -71,7 +65,7 @@ export function sshCommand(uri: LibvirtUri): SshCommand {
     args.push("-o", option);
   }
   args.push("--", uri.host ?? "localhost", farCommand(uri));
-  return { program: uri.parameters.get("command") || "ssh", args };
+  return args;
 }
 
 /** What the far side's login shell is given. */

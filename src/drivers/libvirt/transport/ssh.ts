@@ -3,7 +3,7 @@ import { Duplex } from "node:stream";
 import { VirstreamError } from "../../../model/error.ts";
 import { PING, PONG } from "../rpc/message.ts";
 import { awaitGreeting } from "./greeting.ts";
-import { READY, type SshCommand, sshCommand } from "./ssh-command.ts";
+import { READY, sshArguments } from "./ssh-command.ts";
 import { type SshEnd, sshFailure } from "./ssh-failure.ts";
 import type { LibvirtUri } from "./uri.ts";
 
@@ -21,15 +21,15 @@ const LAST_WORDS_MS = 500;
  * it has found the daemon; each tells only by ending. So the daemon is asked for a sign of life, as libvirt's keepalive
  * has it, which any daemon answers at once, before authentication: what is resolved with has been heard of.
  *
- * Rejects with what `sshFailure` makes of ssh's end, what `sshCommand` throws, `unsupported` when there is no ssh,
+ * Rejects with what `sshFailure` makes of ssh's end, what `sshArguments` throws, `unsupported` when there is no ssh,
  * `protocol-error` when what answers is no daemon, or the signal's reason.
  */
 export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
-  const command = sshCommand(uri);
+  const args = sshArguments(uri);
   signal.throwIfAborted();
   let opened = false;
   let noise = "";
-  const stream = new ProcessStream(command, (end) => {
+  const stream = new ProcessStream("ssh", args, (end) => {
     return sshFailure(uri, { ...end, words: noise + end.words }, opened);
   });
   try {
@@ -84,7 +84,7 @@ class ProcessStream extends Duplex {
   #ended: SshEnd | undefined;
   #lastWords: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ program, args }: SshCommand, explain: (end: SshEnd) => VirstreamError) {
+  constructor(program: string, args: readonly string[], explain: (end: SshEnd) => VirstreamError) {
     super();
     const child = spawn(program, args, {
       stdio: "pipe",
@@ -159,9 +159,6 @@ class ProcessStream extends Duplex {
 
 function notStarted(program: string, cause: Error): VirstreamError {
   const { code } = cause as NodeJS.ErrnoException;
-  const advice =
-    code === "ENOENT" && program === "ssh"
-      ? "install it (apt-get install openssh-client), or name it by command=PATH"
-      : `correct command= (${cause.message})`;
+  const advice = code === "ENOENT" ? "install it (apt-get install openssh-client)" : cause.message;
   return new VirstreamError("unsupported", `the program ${program} cannot be started: ${advice}`, { cause });
 }

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { checkParameters, unsupported } from "./parameters.ts";
+import { checkParameters } from "./parameters.ts";
 import { openSsh } from "./ssh.ts";
 import { openTcp } from "./tcp.ts";
 import { openTls } from "./tls.ts";
@@ -16,13 +16,6 @@ export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Du
 /** The transports there are: unix sockets, TCP, TLS and ssh. */
 export const openTransport: OpenTransport = async (uri, signal) => {
   signal.throwIfAborted();
-  if (uri.transport === "ext") {
-    throw unsupported(
-      uri,
-      "the transport ext runs any command that the URI names, which a service should not. Use +ssh; or start the " +
-        `command beside a socket (socat UNIX-LISTEN:PATH,fork EXEC:COMMAND), and use ${uri.driver}:///system?socket=PATH`,
-    );
-  }
   checkParameters(uri);
   switch (uri.transport) {
     case "unix":

@@ -3,23 +3,22 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { READY, sshCommand } from "../../../../src/drivers/libvirt/transport/ssh-command.ts";
+import { READY, sshArguments } from "../../../../src/drivers/libvirt/transport/ssh-command.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 import { runCommand } from "../../../lab/command.ts";
 import { findProgram } from "../../../lab/requirement.ts";
 
-const command = (uri: string) => sshCommand(parseLibvirtUri(uri));
-const options = (uri: string) => command(uri).args.filter((_, index, all) => all[index - 1] === "-o");
+const argumentsOf = (uri: string) => sshArguments(parseLibvirtUri(uri));
+const options = (uri: string) => argumentsOf(uri).filter((_, index, all) => all[index - 1] === "-o");
 
 describe("The arguments of ssh", () => {
   it("are those of libvirt, and never let ssh ask anybody", () => {
-    const { program, args } = command("qemu+ssh://me@host:2222/system?keyfile=/dev/null&command=/opt/ssh");
-    expect(program).toBe("/opt/ssh");
+    const args = argumentsOf("qemu+ssh://me@host:2222/system?keyfile=/dev/null");
     expect(args.slice(0, 9)).toEqual(["-p", "2222", "-l", "me", "-i", "/dev/null", "-T", "-e", "none"]);
     expect(args.slice(-3, -1)).toEqual(["--", "host"]);
     expect(options("qemu+ssh:///system")).toContain("BatchMode=yes");
-    expect(command("qemu+ssh:///system").args.at(-2)).toBe("localhost");
-    expect(command("qemu+ssh://[fe80::1%25eth0]/system").args.at(-2)).toBe("fe80::1%eth0");
+    expect(argumentsOf("qemu+ssh:///system").at(-2)).toBe("localhost");
+    expect(argumentsOf("qemu+ssh://[fe80::1%25eth0]/system").at(-2)).toBe("fe80::1%eth0");
   });
 
   it.each([
@@ -68,8 +67,8 @@ describe("The arguments of ssh", () => {
     ["qemu+ssh://host/system?sshauth=password", "unsupported", "nobody is there to type a password"],
     ["qemu+ssh://host/system?keyfile=/nowhere/key", "unauthenticated", "/nowhere/key cannot be read"],
   ])("are not made of %s", (uri, code, why) => {
-    expect(() => command(uri)).toThrow(expect.objectContaining({ code }));
-    expect(() => command(uri)).toThrow(why);
+    expect(() => argumentsOf(uri)).toThrow(expect.objectContaining({ code }));
+    expect(() => argumentsOf(uri)).toThrow(why);
   });
 });
 
@@ -97,7 +96,7 @@ describe("The command on the far side", () => {
   /** Runs it as sshd does: the login shell is given the words. */
   async function run(shell: string, uri: string, place: string) {
     const env = { PATH: `${join(folder, place)}:/usr/bin:/bin`, HOME: folder };
-    const words = command(uri).args.at(-1)!;
+    const words = argumentsOf(uri).at(-1)!;
     // What is installed on this machine is not to be found.
     const own = place === "netcat" ? words.replaceAll("virt-ssh-helper", "no-such-helper") : words;
     return runCommand("env", ["-C", folder, findProgram(shell)!, "-c", own], { env });

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { LibvirtDriver } from "../../../../src/drivers/libvirt/driver.ts";
 import { createGuest, type Guest } from "../../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../../lab/libvirtd.ts";
@@ -17,7 +17,7 @@ import { SilentListener } from "./silent-listener.ts";
 async function sshProcesses(): Promise<string[]> {
   const pids = (await readFile(`/proc/${process.pid}/task/${process.pid}/children`, "utf8")).trim().split(" ");
   const names = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")));
-  return names.map((name) => name.trim()).filter((name) => name === "ssh" || name === "stubborn");
+  return names.map((name) => name.trim()).filter((name) => name === "ssh");
 }
 
 const requirements = [...labRequirements, "ssh", "sshd", "nc", "virt-ssh-helper"] as const;
@@ -220,29 +220,33 @@ describeWith(["ssh"], "Connecting by ssh", () => {
 });
 
 describe("The ssh program", () => {
+  afterEach(() => vi.unstubAllEnvs());
+
   it("is asked for, with the command that installs it, where there is none", async () => {
-    const path = process.env.PATH;
-    process.env.PATH = "/nowhere";
-    try {
-      await expect(LibvirtDriver.open("qemu+ssh://host/system")).rejects.toMatchObject({
-        code: "unsupported",
-        message: expect.stringContaining("apt-get install openssh-client"),
-      });
-    } finally {
-      process.env.PATH = path;
-    }
-    await expect(LibvirtDriver.open("qemu+ssh://host/system?command=/nowhere/ssh")).rejects.toMatchObject({
+    vi.stubEnv("PATH", "/nowhere");
+    await expect(LibvirtDriver.open("qemu+ssh://host/system")).rejects.toMatchObject({
       code: "unsupported",
-      message: expect.stringContaining("/nowhere/ssh cannot be started: correct command="),
+      message: expect.stringContaining("apt-get install openssh-client"),
     });
+  });
+
+  it("that may not be run is named, with the system's own words", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "vs-ssh-"));
+    await writeFile(join(folder, "ssh"), "", { mode: 0o644 });
+    vi.stubEnv("PATH", folder);
+    await expect(LibvirtDriver.open("qemu+ssh://host/system")).rejects.toMatchObject({
+      code: "unsupported",
+      message: expect.stringContaining("ssh cannot be started: spawn ssh EACCES"),
+    });
+    await rm(folder, { recursive: true });
   });
 
   it("that does not end when it is told to is killed", async () => {
     // A program in ssh's place that hears no SIGTERM and never answers.
     const folder = await mkdtemp(join(tmpdir(), "vs-ssh-"));
-    const stubborn = join(folder, "stubborn");
-    await writeFile(stubborn, '#!/bin/sh\ntrap "" TERM\nwhile :; do sleep 0.1; done\n', { mode: 0o755 });
-    const opening = LibvirtDriver.open(`qemu+ssh://host/system?command=${stubborn}`, { connectTimeoutMs: 300 });
+    await writeFile(join(folder, "ssh"), '#!/bin/sh\ntrap "" TERM\nwhile :; do sleep 0.1; done\n', { mode: 0o755 });
+    vi.stubEnv("PATH", `${folder}:${process.env.PATH}`);
+    const opening = LibvirtDriver.open("qemu+ssh://host/system", { connectTimeoutMs: 300 });
     await expect(opening).rejects.toMatchObject({ code: "connect-timeout" });
     expect(await sshProcesses()).toHaveLength(1);
     await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), { timeout: 10_000 });
