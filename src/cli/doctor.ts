@@ -1,22 +1,21 @@
-import { type Examination, examine } from "../doctor/examination.ts";
-import { needsMending } from "../doctor/finding.ts";
-import { examineLocal } from "../doctor/local.ts";
+import { type Examination, examine, examineLocal } from "../doctor/examination.ts";
+import { needsFix } from "../doctor/finding.ts";
 import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
 import { examinationText } from "./format/examination.ts";
 import { ExitCode, UsageError } from "./usage.ts";
 
-/** `virstream doctor`: tells what virstream will meet on a libvirt host. Resolves with the exit code. */
+/** `virstream doctor`: examines a libvirt host. Resolves with the exit code. */
 export async function doctor(args: DoctorArguments, signal: AbortSignal): Promise<number> {
   const examinations = await examineAll(args.uri, signal);
-  const mend = examinations.some(({ findings }) => needsMending(findings));
+  const broken = examinations.some(({ findings }) => needsFix(findings));
   process.stdout.write(
     args.format === "json"
       ? `${JSON.stringify({ examinations }, undefined, 2)}\n`
       : examinations.map((examination) => examinationText(examination, args.all)).join("\n"),
   );
-  return mend ? ExitCode.failed : ExitCode.ok;
+  return broken ? ExitCode.failed : ExitCode.ok;
 }
 
 async function examineAll(uri: string | undefined, signal: AbortSignal): Promise<Examination[]> {

@@ -53,7 +53,7 @@ Commands:
   get     one record of every domain, printed as they arrive
   watch   the same again and again: a screen as top's, or lines
   serve   let others read the domains over WebSocket
-  doctor  tell what keeps a libvirt host from being read well, and how to mend it
+  doctor  find what hinders virstream on a libvirt host, and show the commands that fix it
 
 ${URIS}
 "virstream COMMAND --help" tells the options of a command, "virstream --version" the version.
@@ -121,15 +121,15 @@ ${URIS}`,
   doctor: `\
 Usage: virstream doctor [URI] [OPTION]...
 
-Tells what virstream will meet on a libvirt host, and the commands that mend what is amiss. It changes nothing, asks no
-guest's QEMU, and ends within ten seconds. URI is qemu:///system, qemu+ssh://USER@HOST/system or any other of libvirt's;
-without one, the QEMU daemons of this machine, the system's and your own.
+Finds what hinders virstream on a libvirt host, and shows the commands that fix it. It changes nothing, asks no guest's
+QEMU, and ends within ten seconds. URI is qemu:///system, qemu+ssh://USER@HOST/system or any other libvirt URI. Without
+a URI it examines the QEMU daemons of this machine: the system's and your own.
 
   --format FORMAT       text (default) or json
   --all                 name every guest, not only the first few
   -h, --help
 
-Exit code: 0 nothing to mend, 1 something to mend, or failed, 2 usage.
+Exit code: 0 nothing to fix, 1 something to fix, or failed, 2 usage.
 `,
 } as const;
 

@@ -3,42 +3,40 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { daemonOf, type SocketPlace } from "../drivers/libvirt/transport/unix.ts";
 
-/** The settings that matter here, as a daemon's configuration file has them; the daemon read it when it started. */
-export interface Configuration {
-  /** The file. */
-  readonly path: string;
-  /** Those that it sets; undefined where it may not be read. */
-  readonly settings: Partial<Record<Setting, number>> | undefined;
-}
-
-/** The settings that bear on virstream. */
-export const SETTINGS = ["max_client_requests", "max_workers", "max_clients", "keepalive_interval"] as const;
-/** One of them. */
-export type Setting = (typeof SETTINGS)[number];
-
-/** libvirt's defaults of the settings. */
-export const DEFAULTS: Readonly<Record<Setting, number>> = {
+/** The settings that affect virstream, with libvirt's defaults, the same for every daemon. */
+export const DEFAULTS = {
   max_client_requests: 5,
   max_workers: 20,
   max_clients: 5_000,
   keepalive_interval: 5,
-};
+} as const;
+/** The name of a setting. */
+export type Setting = keyof typeof DEFAULTS;
+/** The value of each setting. */
+export type Settings = Readonly<Record<Setting, number>>;
 
-/** Where the configuration of the daemons lies. */
+/** A daemon's configuration file. The daemon reads it only when it starts. */
+export interface Configuration {
+  readonly path: string;
+  /** What the file sets, and libvirt's defaults for the rest; undefined when this user cannot read the file. */
+  readonly settings: Settings | undefined;
+}
+
+/** The folders that hold the configuration files. */
 export interface ConfigurationPlace {
   readonly systemFolder: string;
   readonly userFolder: string;
 }
 
-/** Where libvirt's own daemons look for it. */
+/** The folders that libvirt's daemons use by default. */
 export function configurationPlace(): ConfigurationPlace {
   const own = process.env["XDG_CONFIG_HOME"] || join(homedir(), ".config");
   return { systemFolder: "/etc/libvirt", userFolder: join(own, "libvirt") };
 }
 
 /**
- * The configuration of the daemon behind a socket, if it is known where that is: a socket somewhere else belongs to a
- * daemon that was told where, and so was its configuration.
+ * Reads the configuration of the daemon behind a socket. The result is undefined when the socket is in none of libvirt's
+ * default folders: then the daemon has non-default options, and its configuration file may be anywhere.
  */
 export async function readConfiguration(
   socket: string,
@@ -52,17 +50,17 @@ export async function readConfiguration(
   try {
     return { path, settings: parseConfiguration(await readFile(path, "utf8")) };
   } catch (error) {
-    // A daemon without a file has the defaults.
+    // A daemon without a configuration file uses the defaults.
     const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-    return { path, settings: missing ? {} : undefined };
+    return { path, settings: missing ? DEFAULTS : undefined };
   }
 }
 
-/** The settings that a configuration file sets, in libvirt's format: `name = value`, one a line. */
-export function parseConfiguration(text: string): Partial<Record<Setting, number>> {
-  const settings: Partial<Record<Setting, number>> = {};
+/** Parses libvirt's format: one `name = value` per line. A setting that is commented out has its default. */
+export function parseConfiguration(text: string): Settings {
+  const settings: Record<Setting, number> = { ...DEFAULTS };
   for (const [, name, value] of text.matchAll(/^[ \t]*(\w+)[ \t]*=[ \t]*(-?\d+)/gm)) {
-    if ((SETTINGS as readonly string[]).includes(name!)) settings[name as Setting] = Number(value);
+    if (Object.hasOwn(DEFAULTS, name!)) settings[name as Setting] = Number(value);
   }
   return settings;
 }

@@ -1,67 +1,53 @@
 import { dialDaemon } from "../drivers/libvirt/dial.ts";
-import type { HypervisorFacts } from "../drivers/libvirt/rpc/handshake.ts";
-import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import { type OpenTransport, openTransport } from "../drivers/libvirt/transport/transport.ts";
-import { daemonOf, type SocketPlace, socketPlace } from "../drivers/libvirt/transport/unix.ts";
+import { type SocketPlace, socketPlace } from "../drivers/libvirt/transport/unix.ts";
 import { type LibvirtUri, parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import { type Group, groupNames } from "../model/group.ts";
-import { NIL_UUID } from "../model/uuid.ts";
 import { type Configuration, type ConfigurationPlace, configurationPlace, readConfiguration } from "./configuration.ts";
-import { daemonFindings, restartAdvice } from "./daemon-findings.ts";
+import { connectionFinding, type DaemonFacts, daemonFindings, examineDaemon, type OpenConnection } from "./daemon.ts";
 import { type Finding, finding } from "./finding.ts";
 import { guestFindings } from "./guest-findings.ts";
 import { examineGuests, findShutOff, type GuestFacts, listRunning, supportedGroups } from "./guests.ts";
-import { measureRequestLimit, type RequestLimit } from "./request-limit.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
-/** What the doctor found out about one URI. What it could not find out is undefined, and a finding says why. */
-export interface Examination {
+/** What the doctor learned about one URI. A member that it could not learn is left out, and a finding says why. */
+export interface Examination extends Partial<DaemonFacts> {
   readonly uri: string;
   /** Every socket that virstream would try, in its order; none for other transports. */
   readonly sockets: readonly SocketFact[];
-  /** Who answers there. */
-  readonly hypervisor: HypervisorFacts | undefined;
-  /** Whether the daemon notices that a connection is dead, and tells that it lives. */
-  readonly keepalive: boolean | undefined;
-  /** Whether the daemon tells when domains start and stop. */
-  readonly events: boolean | undefined;
-  /** Whether the hypervisor's driver has the statistics call; undefined when all workers for slow calls were busy. */
-  readonly statistics: boolean | undefined;
-  readonly requests: RequestLimit | undefined;
-  readonly configuration: Configuration | undefined;
-  /** The groups that are supported for every running guest; where none runs, those that need nothing of QEMU. */
-  readonly groups: readonly Group[] | undefined;
-  /** How many guests run, and of how many everything was found out. */
-  readonly guests: { readonly running: number; readonly examined: number } | undefined;
+  readonly configuration?: Configuration | undefined;
+  /** The groups that every running guest supports; where none runs, the groups that depend only on libvirt. */
+  readonly groups?: readonly Group[] | undefined;
+  /** How many guests run, and how many of them were examined completely. */
+  readonly guests?: { readonly running: number; readonly examined: number };
   readonly findings: readonly Finding[];
 }
 
 /** How to examine; everything has a default. */
 export interface ExamineOptions {
-  /** Ends it early, with the signal's reason. */
+  /** Ends the examination early, with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** What all of it may take, in ms. Default 8,000. */
-  readonly patienceMs?: number;
-  /** Where sockets are looked for. */
+  /** The longest time that the whole examination may take, in ms. Default 8,000. */
+  readonly timeoutMs?: number;
+  /** The folders to look for sockets in. */
   readonly place?: SocketPlace;
-  /** Where the daemon's configuration is looked for. */
+  /** The folders to look for the daemon's configuration in. */
   readonly configuration?: ConfigurationPlace;
-  /** How to reach the daemon. */
+  /** How to connect to the daemon. */
   readonly transports?: OpenTransport;
 }
 
-const PATIENCE_MS = 8_000;
+const TIMEOUT_MS = 8_000;
 const CONNECT_MS = 3_000;
-const ANSWER_MS = 2_000;
-/** Connections for the guests. As many calls at most are left behind in a daemon that does not answer them. */
+/** Connections for the guests. Each can leave at most one unanswered call behind in the daemon. */
 const LANES = 2;
 
 /**
- * Examines a libvirt host: its sockets, its daemon, its running guests. It changes nothing, asks no guest's monitor, and
- * ends in time whatever does not answer; that is a finding, and no error.
+ * Examines a libvirt host: its sockets, its daemon and its running guests. It changes nothing and asks no guest's
+ * monitor. When something does not answer, the examination still ends in time, with a finding instead of an error.
  *
  * @param text a libvirt URI
  * @throws VirstreamError `invalid-uri`, or the signal's reason
@@ -69,166 +55,113 @@ const LANES = 2;
 export async function examine(text: string, options: ExamineOptions = {}): Promise<Examination> {
   const uri = parseLibvirtUri(text);
   const place = options.place ?? socketPlace();
-  const timeLimit = new TimeLimit(options.patienceMs ?? PATIENCE_MS, options.signal ?? new AbortController().signal);
+  const timeLimit = new TimeLimit(options.timeoutMs ?? TIMEOUT_MS, options.signal ?? new AbortController().signal);
   const sockets = uri.transport === "unix" ? await examineSockets(uri, place, timeLimit) : [];
   const findings = uri.transport === "unix" ? socketFindings(sockets, uri, place) : [];
-  const unknown: Examination = {
-    uri: uri.uri,
-    sockets,
-    hypervisor: undefined,
-    keepalive: undefined,
-    events: undefined,
-    statistics: undefined,
-    requests: undefined,
-    configuration: undefined,
-    groups: undefined,
-    guests: undefined,
-    findings,
-  };
-  const used = sockets.find((socket) => socket.used)?.path;
-  if (uri.transport === "unix" && used === undefined) return unknown;
+  const socket = sockets.find(({ used }) => used)?.path;
+  if (uri.transport === "unix" && socket === undefined) return { uri: uri.uri, sockets, findings };
   const configuration =
-    used === undefined
+    socket === undefined
       ? undefined
-      : await readConfiguration(used, place, options.configuration ?? configurationPlace());
+      : await readConfiguration(socket, place, options.configuration ?? configurationPlace());
+  const seen = { uri: uri.uri, sockets, configuration };
+  const address = { uri, socket, configuration };
 
-  const transports = options.transports ?? openTransport;
   const clients: RpcClient[] = [];
-  const dial: Dial = async () => {
+  const open: OpenConnection = async () => {
+    const transports = options.transports ?? openTransport;
     const opened = await dialDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
     clients.push(opened.client);
     return opened;
   };
   try {
-    const daemon = await examineDaemon(uri, used, dial, timeLimit);
-    if ("failed" in daemon) return { ...unknown, configuration, findings: [...findings, daemon.failed] };
-    const { client, ...facts } = daemon;
-    findings.push(...daemonFindings({ ...facts, configuration, uri, socket: used }));
-    if (facts.statistics === false) return { ...unknown, ...facts, configuration, findings };
-    const found = await examineDomains(uri, facts, client, dial, timeLimit);
-    return { ...unknown, ...facts, configuration, ...found, findings: [...findings, ...found.findings] };
+    const answer = await examineDaemon(open, timeLimit).catch((error) => {
+      timeLimit.signal.throwIfAborted();
+      return connectionFinding(address, VirstreamError.from(error));
+    });
+    if (!("daemon" in answer)) return { ...seen, findings: [...findings, answer] };
+    const { client, daemon } = answer;
+    findings.push(...daemonFindings(address, daemon));
+    if (daemon.statistics === false) return { ...seen, ...daemon, findings };
+    const domains = await examineDomains(uri, daemon, client, open, timeLimit);
+    return { ...seen, ...daemon, ...domains, findings: [...findings, ...domains.findings] };
   } finally {
     await Promise.all(clients.map((client) => client.close()));
   }
 }
 
-type Dial = () => Promise<{ client: RpcClient; facts: HypervisorFacts }>;
-type DaemonFacts = Pick<Examination, "keepalive" | "events" | "requests" | "statistics"> & {
-  readonly hypervisor: HypervisorFacts;
-};
-
-async function examineDaemon(
-  uri: LibvirtUri,
-  socket: string | undefined,
-  dial: Dial,
-  timeLimit: TimeLimit,
-): Promise<(DaemonFacts & { client: RpcClient }) | { failed: Finding }> {
-  try {
-    const { client, facts } = await dial();
-    const features = Promise.all(
-      [FEATURE_KEEPALIVE, FEATURE_EVENT_CALLBACK].map((feature) => client.call(PROCEDURES.supportsFeature, feature)),
-    );
-    const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
-    // A connection of its own, where a call that is not answered is in nobody's way.
-    const probe = (await dial().catch(() => undefined))?.client ?? client;
-    const statistics = await hasStatistics(probe, timeLimit);
-    const requests = statistics ? await measureRequestLimit(probe, timeLimit) : undefined;
-    return { client, hypervisor: facts, keepalive, events, statistics, requests };
-  } catch (error) {
-    timeLimit.signal.throwIfAborted();
-    return { failed: connectionFinding(uri, socket, VirstreamError.from(error)) };
-  }
+/**
+ * Examines the QEMU daemons of this machine: the system's and, for a user who is not root, the user's own. One of them is
+ * enough: if one exists, a missing other one is only a note.
+ */
+export async function examineLocal(options: ExamineOptions = {}): Promise<Examination[]> {
+  const { uid } = options.place ?? socketPlace();
+  const uris = uid === 0 ? ["qemu:///system"] : ["qemu:///system", "qemu:///session"];
+  const examinations = await Promise.all(uris.map((uri) => examine(uri, options)));
+  const isMissing = ({ id }: Finding) => id === "socket-missing";
+  if (examinations.every(({ findings }) => findings.some(isMissing))) return examinations;
+  const downgrade = (it: Finding): Finding => (isMissing(it) ? { ...it, severity: "note" } : it);
+  return examinations.map((examination) => ({ ...examination, findings: examination.findings.map(downgrade) }));
 }
 
-/** Asks for the statistics of a domain that does not exist; undefined when that is not answered. */
-async function hasStatistics(client: RpcClient, timeLimit: TimeLimit): Promise<boolean | undefined> {
-  const asked = client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });
-  try {
-    await timeLimit.wait(asked, ANSWER_MS);
-    return true;
-  } catch (error) {
-    if (VirstreamError.from(error).code === "unsupported") return false;
-    if (isSilence(error)) return undefined;
-    throw error;
-  }
-}
-
-function connectionFinding(uri: LibvirtUri, socket: string | undefined, error: VirstreamError): Finding {
-  const silent = isSilence(error) || error.code === "connect-timeout";
-  if (!silent) return finding("connection-failed", `${uri.uri} cannot be opened: ${error.message} [${error.code}]`);
-  if (socket === undefined) {
-    return finding("daemon-silent", `${uri.uri} does not answer.`, {
-      mend: ["make sure that the host is up, that its daemon runs, and that no firewall stands between"],
-    });
-  }
-  const daemon = daemonOf(socket);
-  return finding("daemon-silent", `${socket} is open, and the daemon behind it does not answer.`, {
-    mend: [`ps -o pid,stat,wchan:20,args -C ${daemon}  # T: kill -CONT PID`, restartAdvice(uri, socket)],
-  });
-}
+type DomainFacts = Pick<Examination, "groups" | "guests" | "findings">;
 
 async function examineDomains(
   uri: LibvirtUri,
   { hypervisor: { hypervisor }, statistics }: DaemonFacts,
   client: RpcClient,
-  dial: Dial,
+  open: OpenConnection,
   timeLimit: TimeLimit,
-): Promise<Pick<Examination, "groups" | "guests" | "findings">> {
+): Promise<DomainFacts> {
   let running: GuestFacts[];
   try {
     running = await listRunning(client, timeLimit);
   } catch (error) {
     timeLimit.signal.throwIfAborted();
-    return { groups: undefined, guests: undefined, findings: [listingFinding(VirstreamError.from(error))] };
+    return { findings: [listingFinding(VirstreamError.from(error))] };
   }
-  // Other drivers have no monitors and no balloons; what their statistics call would do with a guest is not known.
-  if (hypervisor !== "qemu") {
-    return { groups: undefined, guests: { running: running.length, examined: 0 }, findings: [] };
-  }
-  if (running.length === 0 && statistics)
-    return { ...(await examineWithoutGuests(client, timeLimit)), guests: NO_GUESTS };
+  // Other drivers have no monitors and no balloons, and their statistics call may block on a guest.
+  if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
+  if (running.length === 0 && statistics) return examineWithoutGuests(client, timeLimit);
 
   const lanes = [client];
   while (lanes.length < Math.min(LANES, running.length)) {
-    const opened = await dial().catch(() => undefined);
+    const opened = await open().catch(() => undefined);
     if (opened === undefined) break;
     lanes.push(opened.client);
   }
   const guests = await examineGuests(lanes, running, statistics ? "everything" : "monitors", timeLimit);
   const masks = guests.flatMap(({ groups }) => groups ?? []);
+  const examined = guests.filter(({ control, error }) => control !== undefined && error === undefined);
   return {
     groups: masks.length === 0 ? undefined : groupNames(masks.reduce((all, mask) => (all & mask) >>> 0)),
-    guests: { running: running.length, examined: statistics ? guests.filter(isExamined).length : 0 },
+    guests: { running: running.length, examined: statistics ? examined.length : 0 },
     findings: guestFindings(guests, uri),
   };
 }
 
-const NO_GUESTS = { running: 0, examined: 0 };
-
-function isExamined({ control, error }: GuestFacts): boolean {
-  return control !== undefined && error === undefined;
-}
-
 function listingFinding(error: VirstreamError): Finding {
-  if (!isSilence(error)) return finding("connection-failed", `The daemon does not list its domains: ${error.message}`);
+  if (!isSilence(error)) return finding("connection-failed", `The daemon cannot list its domains: ${error.message}`);
   const what =
-    "The daemon answers, and does not list its domains: a guest holds its own lock. Most likely it is being destroyed " +
-    "and does not die. Sweeps wait for the listing, too, or use the one before.";
-  return finding("listing-silent", what, { mend: ["ps -eo pid,stat,args | grep '[q]emu.*guest='  # D or T"] });
+    "The daemon answers, but does not list its domains, because one guest is locked. Most likely that guest is being " +
+    "destroyed and its process does not exit. Sweeps wait for the list as well, or use the previous one.";
+  return finding("listing-silent", what, { fix: ["ps -eo pid,stat,args | grep '[q]emu.*guest='  # D or T"] });
 }
 
-/** Where no guest runs, one that is shut off tells which groups libvirt itself has. */
-async function examineWithoutGuests(
-  client: RpcClient,
-  timeLimit: TimeLimit,
-): Promise<Pick<Examination, "groups" | "findings">> {
+/** Where no guest runs, a shut-off domain shows which groups libvirt itself supports. */
+async function examineWithoutGuests(client: RpcClient, timeLimit: TimeLimit): Promise<DomainFacts> {
   const mask = await findShutOff(client, timeLimit)
     .then((domain) => (domain === undefined ? undefined : supportedGroups(client, domain.uuid, timeLimit)))
     .catch(() => undefined);
   timeLimit.signal.throwIfAborted();
   const what =
     mask === undefined
-      ? "No guest runs, so it cannot be known which groups are supported: that is decided for each guest."
-      : "No guest runs. iothread, dirtyrate and vm depend on the QEMU of a running guest, and cannot be known.";
-  return { groups: mask === undefined ? undefined : groupNames(mask), findings: [finding("groups-unknown", what)] };
+      ? "No guest runs. The supported groups are not known, because they depend on the guest."
+      : "No guest runs. Whether iothread, dirtyrate and vm are supported is not known, because that depends on the QEMU " +
+        "of a running guest.";
+  return {
+    groups: mask === undefined ? undefined : groupNames(mask),
+    guests: { running: 0, examined: 0 },
+    findings: [finding("groups-unknown", what)],
+  };
 }

@@ -1,9 +1,6 @@
-/**
- * What the doctor can find. The names are stable: docs/doctor.md has a heading for each, and a test holds the two
- * against each other.
- */
+/** What the doctor can find. The ids are stable; docs/doctor.md explains each. */
 
-/** How bad it is: a problem keeps virstream from working, a warning from working fully, a note from nothing. */
+/** How bad it is. virstream does not work with a `problem`, loses something with a `warning`, and works with a `note`. */
 export type Severity = "problem" | "warning" | "note";
 
 /** Every finding, with its usual severity. */
@@ -16,7 +13,7 @@ export const FINDINGS = {
   "workers-busy": "problem",
   "stats-unsupported": "problem",
   "requests-few": "warning",
-  "requests-unclear": "note",
+  "requests-unknown": "note",
   "workers-few": "warning",
   "keepalive-missing": "note",
   "events-missing": "note",
@@ -32,37 +29,37 @@ export const FINDINGS = {
   "guest-unexamined": "warning",
 } as const satisfies Record<string, Severity>;
 
-/** The name of a finding. */
+/** The id of a finding. */
 export type FindingId = keyof typeof FINDINGS;
 
-/** A guest that a finding is about. */
+/** A guest that has what was found. */
 export interface AffectedGuest {
   readonly name: string;
   readonly uuid: string;
-  /** Since when it is so, in ms, where that is known. */
+  /** For how long already, in ms, if known. */
   readonly forMs?: number;
-  /** The commands that mend it for this guest. */
-  readonly mend: readonly string[];
+  /** The commands that fix it for this guest. */
+  readonly fix: readonly string[];
 }
 
 /** One thing that was found. */
 export interface Finding {
   readonly id: FindingId;
   readonly severity: Severity;
-  /** What it is and what it means for virstream, in a sentence or two. */
+  /** What it is and what it means for virstream, in a few sentences. */
   readonly what: string;
-  /** The commands that mend it, or what to do where no command does; none where nothing is to be done. */
-  readonly mend: readonly string[];
-  /** The guests that it is about, all of them. */
+  /** The commands that fix it or tell more; advice where no command helps; empty when there is nothing to do. */
+  readonly fix: readonly string[];
+  /** All guests that it affects. */
   readonly guests: readonly AffectedGuest[];
 }
 
-/** A finding of its usual severity. */
+/** A finding with its usual severity. */
 export function finding(id: FindingId, what: string, details: Partial<Omit<Finding, "id" | "what">> = {}): Finding {
-  return { id, severity: FINDINGS[id], what, mend: [], guests: [], ...details };
+  return { id, severity: FINDINGS[id], what, fix: [], guests: [], ...details };
 }
 
-/** Whether there is anything to mend: a note is no reason to do something. */
-export function needsMending(findings: readonly Finding[]): boolean {
+/** Whether there is anything to fix. A note needs no action. */
+export function needsFix(findings: readonly Finding[]): boolean {
   return findings.some(({ severity }) => severity !== "note");
 }

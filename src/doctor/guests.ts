@@ -3,56 +3,63 @@ import type { RemoteDomain } from "../drivers/libvirt/rpc/remote-domain.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import { VirstreamError } from "../model/error.ts";
 import { LIST_FILTERS, StatsFlag } from "../model/query.ts";
-import { type Balloon, readBalloon } from "./balloon.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
 
-/** What was found out about one running guest, without asking its monitor. */
+/** The memory balloon in a guest's definition. */
+export interface Balloon {
+  /** Usually `virtio`; `none` when the guest has no balloon. */
+  readonly model: string;
+  /** How often the guest reports its memory, in seconds; 0 when it never does. */
+  readonly periodS: number;
+}
+
+/** What the doctor learned about one running guest, without asking its monitor. */
 export interface GuestFacts {
   readonly name: string;
   readonly uuid: string;
-  /** Whether it vanishes when it stops: then it has no configuration to change. */
+  /** Whether libvirt forgets it when it stops: then it has no persistent definition to change. */
   readonly transient: boolean;
   readonly control?: ControlInfo;
   /** The groups that libvirt and its QEMU support, as bits. */
   readonly groups?: number;
-  /** Its balloon; left out for a guest whose monitor is busy. */
+  /** Its balloon; left out when its monitor is busy. */
   readonly balloon?: Balloon;
-  /** Why there is no more: libvirt did not answer in time, or refused. */
+  /** Why the rest is missing: libvirt did not answer in time, or refused. */
   readonly error?: VirstreamError;
 }
 
-/** How long a monitor may be busy before it is worth a word: any client's question makes it so for some ms. */
+/** A monitor is a finding when it has been busy for this long. Every normal query makes it busy for some ms. */
 export const BUSY_MS = 1_000;
 
 const LISTING_MS = 2_500;
 const ANSWER_MS = 2_000;
 
-/** The running guests, in libvirt's order, those that are transient marked. */
+/** Lists the running guests, in libvirt's order. */
 export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Promise<GuestFacts[]> {
   const { active, transient } = LIST_FILTERS;
   const listing = Promise.all([
     client.call(PROCEDURES.listDomains, active),
     client.call(PROCEDURES.listDomains, active | transient),
   ]);
-  const [all, passing] = await timeLimit.wait(listing, LISTING_MS);
-  const uuids = new Set(passing.map(({ uuid }) => uuid));
+  const [all, some] = await timeLimit.wait(listing, LISTING_MS);
+  const uuids = new Set(some.map(({ uuid }) => uuid));
   return all.map(({ name, uuid }) => ({ name, uuid, transient: uuids.has(uuid) }));
 }
 
-/** A domain that does not run; undefined when there is none. */
+/** Finds a domain that does not run; undefined when there is none. */
 export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
   const domains = await timeLimit.wait(client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive), LISTING_MS);
   return domains[0];
 }
 
 /**
- * Examines guests. What is asked needs no monitor, but it needs the guest's lock, which a guest that is being destroyed
- * may hold for many seconds. So each connection has one call in flight, and is done with when that is not answered:
- * nothing waits behind it, and the daemon never has more than one worker waiting for each connection.
+ * Examines guests. The calls need no monitor, but they need the guest's lock, which libvirt holds for many seconds while
+ * it destroys a guest. So each connection has one call in flight, and is not used again when that call gets no answer:
+ * at most one worker of the daemon waits for each connection.
  *
- * @param clients connections on which nothing else is asked
- * @param what `monitors` keeps to what a daemon answers whose workers for slow calls are all busy
- * @returns the guests in their order; those that were not reached, with nothing but their names
+ * @param clients connections for the calls, used for nothing else meanwhile
+ * @param what with `monitors`, makes only quick calls: a daemon answers those even when its normal workers are all busy
+ * @returns the guests in the same order; a guest that was not reached is unchanged
  */
 export async function examineGuests(
   clients: readonly RpcClient[],
@@ -87,7 +94,7 @@ async function examineGuest(
     if (what === "monitors") return facts;
     const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
-    // Where another waits for the monitor already, nothing is asked that an old libvirt might ask the monitor for.
+    // An old libvirt may ask the monitor before it answers the next call, so skip it when the monitor is busy.
     if (isBusy(control)) return facts;
     const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
     return balloon === undefined ? facts : { ...facts, balloon };
@@ -97,18 +104,18 @@ async function examineGuest(
   }
 }
 
-/** Whether a monitor has been busy for long. */
+/** Whether a monitor has been busy for too long. */
 export function isBusy({ state, forMs }: ControlInfo): boolean {
   return (state === ControlState.occupied || state === ControlState.job) && forMs >= BUSY_MS;
 }
 
-/** Every bit of the mask: more than any libvirt has groups, so that enforcing them is always refused. */
+/** All bits of the mask. No libvirt has that many groups, so it always refuses to enforce them. */
 const EVERY_BIT = 0xffffffff;
 
 /**
- * Which groups libvirt and the domain's QEMU support, as bits. All 32 are asked for, and enforced: libvirt then refuses
- * before it does anything, and says which bits are to blame. The others are supported. undefined when it says something
- * else.
+ * Returns the groups that libvirt and the domain's QEMU support, as bits. The call asks for all 32 groups with the
+ * ENFORCE flag: libvirt refuses before it does anything, and its error names the unsupported bits. The result is undefined
+ * when the error has another form.
  *
  * @throws VirstreamError `unsupported` without bits, when the hypervisor's driver has no statistics call
  */
@@ -131,3 +138,16 @@ export async function supportedGroups(
 
 /** VIR_ERR_ARGUMENT_UNSUPPORTED. */
 const ARGUMENT_UNSUPPORTED = 74;
+
+/**
+ * Reads the balloon from a domain's XML; undefined when there is none. The search is limited to the devices, because users
+ * can write anything into the title and the metadata. Regular expressions are enough: libvirt always generates its XML
+ * itself, in one form.
+ */
+export function readBalloon(xml: string): Balloon | undefined {
+  const devices = /^ {2}<devices>$([\s\S]*?)^ {2}<\/devices>$/m.exec(xml)?.[1] ?? "";
+  const element = /^ {4}<memballoon model='([\w-]+)'[^>]*?(?:\/>|>([\s\S]*?)^ {4}<\/memballoon>)$/m.exec(devices);
+  if (element === null) return undefined;
+  const period = /^ {6}<stats period='(\d+)'\/>$/m.exec(element[2] ?? "")?.[1];
+  return { model: element[1]!, periodS: Number(period ?? 0) };
+}

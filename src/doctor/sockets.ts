@@ -13,16 +13,19 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { type Finding, finding } from "./finding.ts";
 import type { TimeLimit } from "./time-limit.ts";
 
-/** How a socket is: open to this process, not there, closed to this user, with nobody behind it, or none at all. */
+/**
+ * The state of a socket. `denied`: this user has no permission. `dead`: the file exists, but no daemon accepts
+ * connections. `unusable`: any other error.
+ */
 export type SocketState = "open" | "missing" | "denied" | "dead" | "unusable";
 
 /** One socket that virstream would try. */
 export interface SocketFact {
   readonly path: string;
   readonly state: SocketState;
-  /** Whether it is the one that virstream uses: the first that is open. */
+  /** Whether virstream uses it: it is the first open one. */
   readonly used: boolean;
-  /** The system's own word for why it is not open, e.g. `EACCES`. */
+  /** The system's error code, if it is not open: e.g. `EACCES`. */
   readonly error?: string;
 }
 
@@ -34,18 +37,18 @@ const STATES: Readonly<Record<string, SocketState>> = {
   EACCES: "denied",
   EPERM: "denied",
   ECONNREFUSED: "dead",
-  // The queue of a daemon that takes no connections any more is full.
+  // The daemon no longer accepts connections, and its backlog is full.
   EAGAIN: "dead",
 };
 
 /**
- * Knocks at every socket that a URI may mean, in virstream's order. As with any client, a daemon that systemd starts on
- * demand is started by that.
+ * Tries to connect to every socket that a URI can mean, in virstream's order. systemd may start a daemon because of that,
+ * as it does for any client.
  */
 export async function examineSockets(uri: LibvirtUri, place: SocketPlace, timeLimit: TimeLimit): Promise<SocketFact[]> {
   const facts: SocketFact[] = [];
   for (const path of distinct(socketCandidates(uri, place))) {
-    const error = await knock(path, timeLimit);
+    const error = await probeSocket(path, timeLimit);
     const used = error === undefined && !facts.some((fact) => fact.used);
     if (error === undefined) facts.push({ path, state: "open", used });
     else facts.push({ path, state: STATES[error] ?? "unusable", used, error });
@@ -53,42 +56,42 @@ export async function examineSockets(uri: LibvirtUri, place: SocketPlace, timeLi
   return facts;
 }
 
-/** What is wrong with the sockets. Those behind the one that is used are not needed, and may be as they like. */
+/** What is wrong with the sockets before the one that is used. The state of later ones does not matter. */
 export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, place: SocketPlace): Finding[] {
   const used = facts.findIndex((fact) => fact.used);
   const needed = used < 0 ? facts : facts.slice(0, used);
   const findings: Finding[] = [];
-  const passed = used < 0 ? {} : ({ severity: "note" } as const satisfies Partial<Finding>);
+  const severity = used < 0 ? {} : ({ severity: "note" } as const satisfies Partial<Finding>);
   const instead = used < 0 ? "" : ` virstream uses ${facts[used]!.path} instead.`;
 
   const denied = needed.find(({ state }) => state === "denied");
   if (denied !== undefined) {
     const group = groupOf(denied.path);
-    const whose = group === undefined ? "" : `, which is for the group ${group}`;
-    const what = `There is no permission to use ${denied.path}${whose}.${instead}`;
-    findings.push(finding("socket-denied", what, { mend: [groupAdvice(group)], ...passed }));
+    const whose = group === undefined ? "" : `, which belongs to the group ${group}`;
+    const what = `This user has no permission to use ${denied.path}${whose}.${instead}`;
+    findings.push(finding("socket-denied", what, { fix: [groupAdvice(group)], ...severity }));
   }
   const dead = needed.find(({ state }) => state === "dead");
   if (dead !== undefined) {
-    const why = dead.error === "EAGAIN" ? "the daemon takes no connections" : "nobody listens there";
-    const what = `${dead.path} is there, and ${why}.${instead}`;
+    const why = dead.error === "EAGAIN" ? "the daemon accepts no connections" : "no daemon listens on it";
+    const what = `${dead.path} exists, but ${why}.${instead}`;
     const own = dirname(dead.path) === place.userFolder;
     const start = own ? installAdvice(uri, place) : startAdvice(uri, dead.path);
-    findings.push(finding("socket-dead", what, { mend: [start], ...passed }));
+    findings.push(finding("socket-dead", what, { fix: [start], ...severity }));
   }
   const unusable = needed.find(({ state }) => state === "unusable");
   if (unusable !== undefined) {
     const what = `${unusable.path} cannot be used as a socket (${unusable.error}).${instead}`;
-    findings.push(finding("connection-failed", what, { mend: ["correct socket= in the URI"], ...passed }));
+    findings.push(finding("connection-failed", what, { fix: ["correct socket= in the URI"], ...severity }));
   }
   if (used < 0 && findings.length === 0) {
-    const what = `There is no libvirt daemon for ${uri.uri}: none of its sockets is there.`;
-    findings.push(finding("socket-missing", what, { mend: [installAdvice(uri, place)] }));
+    const what = `There is no libvirt daemon for ${uri.uri}: none of its sockets exists.`;
+    findings.push(finding("socket-missing", what, { fix: [installAdvice(uri, place)] }));
   }
   return findings;
 }
 
-async function knock(path: string, timeLimit: TimeLimit): Promise<string | undefined> {
+async function probeSocket(path: string, timeLimit: TimeLimit): Promise<string | undefined> {
   const abort = new AbortController();
   try {
     const socket = await timeLimit.wait(connectPath(path, abort.signal), CONNECT_MS);
@@ -102,7 +105,7 @@ async function knock(path: string, timeLimit: TimeLimit): Promise<string | undef
   }
 }
 
-/** /var/run is /run on most machines: each socket once, by the first of its names. */
+/** Removes duplicates: on most machines /var/run is a link to /run. */
 function distinct(paths: readonly string[]): string[] {
   const seen = new Map<string, string>();
   for (const path of paths) {

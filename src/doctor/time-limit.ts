@@ -1,30 +1,27 @@
 import { VirstreamError } from "../model/error.ts";
 
-/**
- * How long the doctor waits: for each answer, and in all. libvirt's calls have no timeout, and a daemon or a guest that
- * does not answer is just what is looked for.
- */
+/** Limits how long the doctor waits: for each answer, and in total. libvirt's calls have no timeout of their own. */
 export class TimeLimit {
   readonly signal: AbortSignal;
   readonly #until: number;
 
   /**
-   * @param totalMs what all waiting together may take
-   * @param signal ends it early, with the signal's reason
+   * @param totalMs the limit for everything together, from now
+   * @param signal ends every wait early, with the signal's reason
    */
   constructor(totalMs: number, signal: AbortSignal) {
     this.#until = performance.now() + totalMs;
     this.signal = signal;
   }
 
-  /** So many ms, or what is left if that is less. */
+  /** The given time in ms, or the remaining time if that is less. */
   atMost(ms: number): number {
     return Math.max(0, Math.min(ms, this.#until - performance.now()));
   }
 
-  /** Waits for an answer. Rejects as the answer does, with `deadline-exceeded`, or with the signal's reason. */
+  /** Waits for an answer. Rejects like the answer, with `deadline-exceeded`, or with the signal's reason. */
   async wait<T>(answer: Promise<T>, ms: number): Promise<T> {
-    // Nobody may be there any more when it rejects after all.
+    // A rejection after the limit is of no interest, and must not count as unhandled.
     answer.catch(() => {});
     this.signal.throwIfAborted();
     let end = () => {};
@@ -47,7 +44,7 @@ export class TimeLimit {
   }
 }
 
-/** Whether this is what `wait` rejects with when the time is over. */
+/** Whether `wait` rejected with this because the time was up. */
 export function isSilence(error: unknown): boolean {
   return error instanceof VirstreamError && error.code === "deadline-exceeded";
 }

@@ -18,7 +18,7 @@ describeWith(labRequirements, "virstream doctor, on a host with libvirt", () => 
   const period = (seconds: number) =>
     libvirtd.virsh([0, 1, 2, 3].map((i) => `dommemstat web-00${i} --period ${seconds} --live`).join("; "));
 
-  it("says that there is nothing to mend, and ends with 0", async () => {
+  it("says that there is nothing to fix, and ends with 0", async () => {
     const { stdout, stderr, code } = await virstream(["doctor", libvirtd.uri]);
     expect([stderr, code]).toEqual(["", 0]);
     const lines = stdout.split("\n");
@@ -26,28 +26,28 @@ describeWith(labRequirements, "virstream doctor, on a host with libvirt", () => 
     expect(lines).toContain(`  sockets      ${libvirtd.readOnlySocket}  open, used`);
     expect(stdout).toMatch(/^ {2}libvirt {6}\d+\.\d+\.\d+$/m);
     expect(stdout).toMatch(/^ {2}hypervisor {3}qemu \d+\.\d+\.\d+$/m);
-    expect(stdout).toMatch(/^ {2}requests {5}at least 5 of one connection at a time, which is enough$/m);
+    expect(stdout).toMatch(/^ {4}grep -sw max_client_requests .*means 5$/m);
     expect(stdout).toMatch(/^ {2}groups {7}state, cpu-total, balloon, /m);
     expect(stdout).toMatch(/^ {2}guests {7}4 running, 4 examined$/m);
-    expect(lines.at(-2)).toBe("Nothing to mend.");
+    expect(lines.at(-2)).toBe("Nothing to fix.");
   });
 
-  it("tells what to mend, of the first few guests or of all of them, and ends with 1", async () => {
+  it("shows what to fix, for the first few guests or for all of them, and ends with 1", async () => {
     await period(0);
     const some = await virstream(["doctor", libvirtd.uri]);
     expect(some.code).toBe(1);
     expect(some.stdout).toMatch(
-      /^warning: Memory is not reported by 4 of 4 running guests: .* \[balloon-period-off\]$/m,
+      /^warning: The balloon of 4 of 4 running guests has no statistics period: .* \[balloon-period-off\]$/m,
     );
     expect(some.stdout).toMatch(/^ {2}web-\d+, web-\d+, web-\d+ and 1 more \(--all names them\)$/m);
     expect(some.stdout.match(/^ {4}virsh -c \S+ dommemstat web-00\d --period 10 --live --config$/gm)).toHaveLength(3);
-    expect(some.stdout).toMatch(/\n1 warning(, \d notes?)?\. docs\/doctor\.md says what each means\.\n$/);
+    expect(some.stdout).toMatch(/\n1 warning(, \d notes?)?\. docs\/doctor\.md explains each\.\n$/);
     const all = await virstream(["doctor", libvirtd.uri, "--all"]);
     expect(all.stdout.match(/^ {4}virsh -c /gm)).toHaveLength(4);
     await period(5);
   });
 
-  it("tells programs the same as JSON, with every guest", async () => {
+  it("gives the same as JSON, with every guest", async () => {
     await period(0);
     const { stdout, code } = await virstream(["doctor", "--format", "json", libvirtd.uri]);
     expect(code).toBe(1);
@@ -59,19 +59,18 @@ describeWith(labRequirements, "virstream doctor, on a host with libvirt", () => 
         hypervisor: { hypervisor: "qemu" },
         keepalive: true,
         events: true,
-        requests: { atLeast: 5, sure: true },
         guests: { running: 4, examined: 4 },
       },
     ]);
     const [{ guests }] = examinations[0].findings.filter(({ id }: { id: string }) => id === "balloon-period-off");
     expect(guests).toHaveLength(4);
-    expect(guests[0]).toMatchObject({ name: expect.any(String), uuid: expect.any(String), mend: [expect.any(String)] });
+    expect(guests[0]).toMatchObject({ name: expect.any(String), uuid: expect.any(String), fix: [expect.any(String)] });
     await period(5);
   });
 });
 
 describe("virstream doctor", () => {
-  it("says of a host that is not there how to get it, and ends with 1", async () => {
+  it("says how to get a daemon where there is none, and ends with 1", async () => {
     const { stdout, stderr, code } = await virstream(["doctor", "qemu:///system?socket=/nowhere/sock"]);
     expect([stderr, code]).toEqual(["", 1]);
     expect(stdout).toContain("  sockets      /nowhere/sock  missing\n");
@@ -97,14 +96,12 @@ describe("virstream doctor", () => {
     expect(stderr).toContain('Try "virstream doctor --help"');
   });
 
-  it("shows what would change the screen, and does not obey it", () => {
-    const guest = { name: "\u001b[2Jevil\n", uuid: "", mend: ["virsh edit '\u001b[2Jevil\n'"] };
+  it("shows control characters instead of sending them to the terminal", () => {
+    const guest = { name: "\u001b[2Jevil\n", uuid: "", fix: ["virsh edit '\u001b[2Jevil\n'"] };
     const findings = [finding("balloon-none", "none", { guests: [guest] })];
-    const nothing = { hypervisor: undefined, keepalive: undefined, events: undefined, statistics: undefined };
-    const unseen = { requests: undefined, configuration: undefined, groups: undefined, guests: undefined };
-    const text = examinationText({ uri: "qemu:///system", sockets: [], findings, ...nothing, ...unseen }, false);
+    const text = examinationText({ uri: "qemu:///system", sockets: [], findings }, false);
     expect(text).toBe(
-      "qemu:///system\n\nnote: none [balloon-none]\n  \ufffd[2Jevil\ufffd\n    virsh edit '\ufffd[2Jevil\ufffd'\n\nNothing to mend.\n",
+      "qemu:///system\n\nnote: none [balloon-none]\n  \ufffd[2Jevil\ufffd\n    virsh edit '\ufffd[2Jevil\ufffd'\n\nNothing to fix.\n",
     );
   });
 
@@ -126,7 +123,7 @@ describe("docs/doctor.md", () => {
     expect(sections.map((section) => section.split("\n")[0])).toEqual(Object.keys(FINDINGS));
   });
 
-  it("says of each finding how bad it is, and what to do", () => {
+  it("gives each finding's severity, and what to do", () => {
     for (const section of sections) {
       const [heading, , first] = section.split("\n");
       const severity = FINDINGS[heading as keyof typeof FINDINGS];

@@ -1,9 +1,10 @@
-import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { DEFAULTS } from "../../src/doctor/configuration.ts";
 import { type Examination, type ExamineOptions, examine } from "../../src/doctor/examination.ts";
-import { needsMending } from "../../src/doctor/finding.ts";
+import { needsFix } from "../../src/doctor/finding.ts";
 import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
 import { dialDaemon } from "../../src/drivers/libvirt/dial.ts";
@@ -16,7 +17,7 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
 import { StatsFlag } from "../../src/model/query.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
-import { FakeDaemon, remoteError } from "../drivers/libvirt/rpc/fake-daemon.ts";
+import { FakeDaemon, remoteError, statsReply } from "../drivers/libvirt/rpc/fake-daemon.ts";
 import { mustRun } from "../lab/command.ts";
 import { createGuest, createGuests } from "../lab/guest.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
@@ -53,7 +54,7 @@ describeWith(labRequirements, "The examination of a host", () => {
   afterAll(() => lab?.stop());
   afterEach(() => vi.restoreAllMocks());
 
-  it("tells who is there, and that nothing is amiss", async () => {
+  it("names the host, its versions and settings, and finds nothing to fix", async () => {
     const local = await examine("qemu:///system", asLocal(lab.libvirtd));
     const version = expect.any(Number);
     expect(local).toMatchObject({
@@ -62,8 +63,7 @@ describeWith(labRequirements, "The examination of a host", () => {
       keepalive: true,
       events: true,
       statistics: true,
-      requests: { atLeast: 5, sure: true },
-      configuration: { path: join(lab.libvirtd.directory, "etc/libvirtd.conf"), settings: {} },
+      configuration: { path: join(lab.libvirtd.directory, "etc/libvirtd.conf"), settings: DEFAULTS },
       guests: { running: 4, examined: 4 },
     });
     expect(local.sockets.map(({ state, used }) => [state, used])).toEqual([
@@ -74,8 +74,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     ]);
     expect(local.groups).toEqual(expect.arrayContaining(GROUPS.slice(0, 9)));
     expect(ids(local).filter((id) => id !== "groups-missing")).toEqual([]);
-    expect(needsMending(local.findings)).toBe(false);
-    expect((await examine(lab.libvirtd.uri)).configuration).toBeUndefined();
+    expect(needsFix(local.findings)).toBe(false);
   });
 
   it("supports a group that it says is supported, and no other", async () => {
@@ -86,7 +85,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("asks for no statistics but those of nobody, and those that libvirt refuses for everybody", async () => {
+  it("makes one statistics call for a domain that does not exist, and else only calls that libvirt refuses", async () => {
     const call = vi.spyOn(RpcClient.prototype, "call");
     await examine(lab.libvirtd.uri);
     const names = new Set(call.mock.calls.map(([{ name }]) => name));
@@ -95,15 +94,15 @@ describeWith(labRequirements, "The examination of a host", () => {
       "DOMAIN_GET_CONTROL_INFO",
       "DOMAIN_GET_XML_DESC",
     ]);
-    for (const [{ name }, args] of call.mock.calls) {
-      if (name !== "CONNECT_GET_ALL_DOMAIN_STATS") continue;
-      const { uuids, groups, flags } = args as unknown as StatsArgs;
-      if (groups === 0xffffffff) expect(flags).toBe(StatsFlag.enforce);
-      else expect([groups, uuids.length > 0 && uuids.every((uuid) => uuid === NIL_UUID)]).toEqual([1, true]);
-    }
+    const asked = call.mock.calls
+      .filter(([{ name }]) => name === "CONNECT_GET_ALL_DOMAIN_STATS")
+      .map(([, args]) => args as unknown as StatsArgs);
+    const refused = asked.filter(({ groups, flags }) => groups === 0xffffffff && flags === StatsFlag.enforce);
+    expect(refused).toHaveLength(4);
+    expect(asked.filter((args) => !refused.includes(args))).toEqual([{ uuids: [NIL_UUID], groups: 1, flags: 0 }]);
   });
 
-  it("asks no guest: of guests that are all frozen it tells the same, and leaves no one waiting for them", async () => {
+  it("asks no guest: frozen guests change nothing in the result, and their monitors stay idle", async () => {
     const guests = [lab.rich, lab.chained, lab.minimal, lab.running];
     const before = await examine(lab.libvirtd.uri);
     for (const guest of guests) guest.freeze();
@@ -115,7 +114,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("finds guests that do not report their memory, with commands that mend it", async () => {
+  it("finds guests that do not report their memory, with commands that fix it", async () => {
     await lab.rich.virsh("dommemstat rich --period 0 --live");
     const xml = await lab.shutOff.virsh("dumpxml shut-off");
     const file = join(lab.libvirtd.directory, "disks/transient.xml");
@@ -137,7 +136,7 @@ describeWith(labRequirements, "The examination of a host", () => {
       const { guests, what } = find(examination, "balloon-period-off")!;
       expect(what).toContain("2 of 6 running guests");
       expect(guests.map(({ name }) => name).sort()).toEqual(["it's & transient", "rich"]);
-      for (const { mend } of guests) await mustRun("sh", ["-c", mend.join("\n")]);
+      for (const { fix } of guests) await mustRun("sh", ["-c", fix.join("\n")]);
       expect(ids(await examine(lab.libvirtd.uri))).not.toContain("balloon-period-off");
       expect(await lab.rich.virsh("dumpxml rich --inactive")).toContain("<stats period='10'/>");
     } finally {
@@ -149,23 +148,22 @@ describeWith(labRequirements, "The examination of a host", () => {
     await using other = await startTestDriver({ libvirtd: lab.libvirtd, domains: 3 });
     const examination = await examine(other.uri);
     expect(examination).toMatchObject({ hypervisor: { hypervisor: "test" }, guests: { running: 3, examined: 0 } });
-    expect(ids(examination)).toEqual([]);
+    expect(ids(examination)).toEqual(["requests-unknown"]);
   });
 
-  it.runIf(process.getuid?.() === 0)("finds that the sockets are closed to the user", async () => {
+  it.runIf(process.getuid?.() === 0)("finds that the user has no permission for the sockets", async () => {
     process.seteuid!(65_534);
     try {
       expect(await examine(lab.libvirtd.uri)).toMatchObject({
         sockets: [{ state: "denied" }],
-        hypervisor: undefined,
-        findings: [{ id: "socket-denied", mend: [expect.stringContaining("run as root")] }],
+        findings: [{ id: "socket-denied", fix: [expect.stringContaining("run as root")] }],
       });
     } finally {
       process.seteuid!(0);
     }
   });
 
-  it("finds guests whose monitor is busy, and since when", async () => {
+  it("finds guests whose monitor is busy, and for how long", async () => {
     lab.chained.freeze();
     const stuck = lab.libvirtd.virsh("domstats", "chained");
     try {
@@ -181,7 +179,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("ends in time, and says so, when a guest does not let go of its lock", { timeout: 60_000 }, async () => {
+  it("ends in time, with a finding, when a guest stays locked", { timeout: 60_000 }, async () => {
     const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
     const dial = () =>
       dialDaemon({ uri: parseLibvirtUri(lab.libvirtd.uri), transports: openTransport, timeoutMs: BOUND_MS }, undefined);
@@ -207,8 +205,7 @@ describeWith(labRequirements, "The examination of a host", () => {
       const silent = (guest: GuestFacts) => guest.error?.code === "deadline-exceeded";
       expect(guests.filter(silent).map(({ name }) => name)).toEqual(["rich"]);
       expect(guests.filter(({ balloon }) => balloon !== undefined)).toHaveLength(3);
-      expect(ids(whole)).toEqual(["listing-silent"]);
-      expect(whole.requests).toEqual({ atLeast: 5, sure: true });
+      expect(ids(whole)).toEqual(["listing-silent", "requests-unknown"]);
     } finally {
       for (const client of clients) client.destroy(new VirstreamError("connection-closed", "the test is over"));
       lab.rich.thaw();
@@ -216,14 +213,14 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("ends in time, and says so, when the daemon hangs", async () => {
+  it("ends in time, with a finding, when the daemon hangs", async () => {
     await lab.libvirtd.kill("SIGSTOP");
     try {
       const start = performance.now();
-      const examination = await examine(lab.libvirtd.uri, { patienceMs: 1_500 });
+      const examination = await examine(lab.libvirtd.uri, { timeoutMs: 1_500 });
       expect(performance.now() - start).toBeLessThan(BOUND_MS);
       expect(ids(examination)).toEqual(["daemon-silent"]);
-      expect(find(examination, "daemon-silent")!.mend.join()).toContain("systemctl restart libvirtd");
+      expect(find(examination, "daemon-silent")!.fix.join()).toContain("systemctl restart libvirtd");
     } finally {
       await lab.libvirtd.kill("SIGCONT");
     }
@@ -232,7 +229,7 @@ describeWith(labRequirements, "The examination of a host", () => {
   it("finds that the daemon has died", async () => {
     await lab.libvirtd.kill("SIGKILL");
     expect(await examine("qemu:///system", asLocal(lab.libvirtd))).toMatchObject({
-      findings: [{ id: "socket-dead", severity: "problem", mend: ["systemctl start libvirtd.socket"] }],
+      findings: [{ id: "socket-dead", severity: "problem", fix: ["systemctl start libvirtd.socket"] }],
     });
   });
 });
@@ -244,7 +241,7 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
   });
   afterAll(() => libvirtd?.stop());
 
-  it("tells what can be known where no guest runs, and what cannot", async () => {
+  it("says what can be known where no guest runs, and what cannot", async () => {
     const empty = await examine(libvirtd.uri);
     expect(empty).toMatchObject({ groups: undefined, guests: { running: 0, examined: 0 } });
     expect(ids(empty)).toContain("groups-unknown");
@@ -254,7 +251,7 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
     expect(find(off, "groups-unknown")).toMatchObject({ severity: "note", what: expect.stringContaining("vm") });
   });
 
-  it("finds that the daemon's workers are all busy, and the guests that keep them so", async () => {
+  it("finds that the daemon's workers are all busy, and the guests that keep them busy", async () => {
     const [stuck] = await createGuests(libvirtd, 2, { disks: 0, paused: true });
     stuck!.freeze();
     const asking = [1, 2].map(() => libvirtd.virsh("domstats", stuck!.name));
@@ -265,7 +262,7 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
       );
       await sleep(BUSY_MS);
       const examination = await examine(libvirtd.uri);
-      expect(ids(examination)).toEqual(["monitor-busy", "workers-busy"]);
+      expect(ids(examination)).toEqual(["monitor-busy", "requests-unknown", "workers-busy"]);
       expect(find(examination, "monitor-busy")!.guests.map(({ name }) => name)).toEqual([stuck!.name]);
       expect(examination).toMatchObject({ guests: { running: 2, examined: 0 } });
     } finally {
@@ -274,24 +271,20 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
     }
   });
 
-  it("finds settings of the daemon that are too low, with commands that mend them", async () => {
+  it("finds settings of the daemon that are too low, with commands that fix them", async () => {
     const options = asLocal(libvirtd);
     const examination = await examine("qemu:///system", options);
-    expect(examination.configuration?.settings).toEqual({ max_client_requests: 2, max_workers: 2 });
-    expect(examination.requests!.atLeast).toBeLessThanOrEqual(2);
-    expect(ids(examination)).toContain("workers-few");
-    // On a very busy machine it may not be sure of the requests.
+    expect(examination.configuration?.settings).toEqual({ ...DEFAULTS, max_client_requests: 2, max_workers: 2 });
+    expect(find(examination, "requests-few")!.what).toContain("sets max_client_requests = 2, but virstream needs 5");
     for (const id of ["workers-few", "requests-few"]) {
-      const mend = find(examination, id)?.mend;
-      if (mend === undefined) continue;
-      expect(mend[1]).toMatch(/^systemctl restart libvirtd /);
-      await mustRun("sh", ["-c", mend[0]!]);
+      const { severity, fix } = find(examination, id)!;
+      expect([severity, fix[1]]).toEqual(["warning", expect.stringMatching(/^systemctl restart libvirtd /)]);
+      await mustRun("sh", ["-c", fix[0]!]);
     }
     await libvirtd.restart();
-    const mended = await examine("qemu:///system", options);
-    expect(ids(mended)).not.toContain("workers-few");
-    expect(mended.configuration?.settings).toMatchObject({ max_workers: 20 });
-    if (find(examination, "requests-few") !== undefined) expect(mended.requests).toEqual({ atLeast: 5, sure: true });
+    const fixed = await examine("qemu:///system", options);
+    expect(needsFix(fixed.findings)).toBe(false);
+    expect(fixed.configuration?.settings).toEqual(DEFAULTS);
     expect(await readFile(join(libvirtd.directory, "etc/libvirtd.conf"), "utf8")).toContain('auth_unix_ro = "none"');
   });
 });
@@ -301,7 +294,7 @@ describe("The examination of a host", () => {
     await expect(examine("qemu+carrier-pigeon:///system")).rejects.toMatchObject({ code: "invalid-uri" });
   });
 
-  it("is given up when the signal says so", async () => {
+  it("ends with the signal's reason", async () => {
     await using daemon = await FakeDaemon.start();
     const abort = new AbortController();
     daemon.answer = ({ procedure }) => {
@@ -312,6 +305,31 @@ describe("The examination of a host", () => {
     await expect(examine(daemon.uri(), { signal: abort.signal })).rejects.toThrow("enough");
   });
 
+  it("does not know max_client_requests without the daemon's file, and gives the command that shows it", async () => {
+    await using daemon = await FakeDaemon.start();
+    daemon.answer = ({ procedure }) => (procedure === 344 ? { ok: statsReply() } : "default");
+    const unknown = async (uri: string, options?: ExamineOptions) => {
+      const { what, fix, severity } = find(await examine(uri, options), "requests-unknown")!;
+      expect(severity).toBe("note");
+      return `${what} ${fix.join()}`;
+    };
+    expect(await unknown(daemon.uri())).toMatch(
+      /configuration file is not known.* grep -sw max_client_requests \/etc\/libvirt\/\*\.conf /,
+    );
+    const transports: OpenTransport = (_, signal) => openTransport(parseLibvirtUri(daemon.uri()), signal);
+    expect(await unknown("qemu+tcp://far/system", { transports })).toMatch(/another host.* grep .* on far; /);
+    // Not even root can read a folder as a file.
+    const folder = dirname(parseLibvirtUri(daemon.uri()).socket!);
+    await mkdir(join(folder, "libvirtd.conf"));
+    const options = {
+      place: { uid: 0, systemFolders: [folder], userFolder: "/nowhere" },
+      configuration: { systemFolder: folder, userFolder: "/nowhere" },
+    };
+    expect(await unknown(daemon.uri(), options)).toContain(
+      `sudo grep -sw max_client_requests ${folder}/libvirtd.conf `,
+    );
+  });
+
   it("finds that the hypervisor has no statistics call", async () => {
     await using daemon = await FakeDaemon.start();
     daemon.answer = ({ procedure }) => (procedure === 344 ? { error: remoteError(3, 6, "no support") } : "default");
@@ -319,7 +337,7 @@ describe("The examination of a host", () => {
     expect(examination).toMatchObject({ statistics: false, findings: [{ id: "stats-unsupported" }] });
   });
 
-  it("finds that the daemon refuses, by any transport, in the words of the refusal", async () => {
+  it("finds that the daemon refuses, over any transport, with the error's message", async () => {
     await using daemon = await FakeDaemon.start();
     daemon.auth = [1];
     expect(await examine(daemon.uri())).toMatchObject({
@@ -335,7 +353,7 @@ describe("The examination of a host", () => {
   it("finds that another host does not answer", async () => {
     const transports: OpenTransport = (_, signal) =>
       new Promise((__, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-    const examination = await examine("qemu+tcp://far/system", { transports, patienceMs: 200 });
+    const examination = await examine("qemu+tcp://far/system", { transports, timeoutMs: 200 });
     expect(examination.findings).toMatchObject([{ id: "daemon-silent", severity: "problem" }]);
   });
 });

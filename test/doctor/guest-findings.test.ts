@@ -9,7 +9,7 @@ import { uuidOf } from "../drivers/libvirt/rpc/fake-daemon.ts";
 const ok = { state: ControlState.ok, details: 0, forMs: 0 };
 let number = 0;
 
-/** A guest that lacks nothing, but for what is said. */
+/** A guest without findings, apart from the given facts. */
 function guest(name: string, facts: Partial<GuestFacts> = {}): GuestFacts {
   const balloon = { model: "virtio", periodS: 5 };
   return { name, uuid: uuidOf(++number), transient: false, control: ok, groups: 0x7ff, balloon, ...facts };
@@ -20,53 +20,53 @@ function find(guests: readonly GuestFacts[], uri = "qemu:///system") {
 }
 
 describe("What is wrong with guests", () => {
-  it("is nothing when they lack nothing, or when there are none", () => {
+  it("is nothing when all is well, or when there are no guests", () => {
     expect(find([])).toEqual([]);
     expect(find([guest("a"), guest("b")])).toEqual([]);
   });
 
-  it("is a monitor that has been busy for more than a second, with since when and what to look at", () => {
+  it("is a monitor that has been busy for more than a second, with how long and what to look at", () => {
     const occupied = (forMs: number) => ({ control: { state: ControlState.occupied, details: 0, forMs } });
     const [finding, ...others] = find([guest("quick", occupied(40)), guest("slow", occupied(38_355)), guest("c")]);
     expect(others).toEqual([]);
     expect(finding).toMatchObject({ id: "monitor-busy", severity: "warning" });
     expect(finding!.what).toMatch(/^The monitor of 1 of 3 running guests has been busy /);
     expect(finding!.guests).toMatchObject([{ name: "slow", forMs: 38_355 }]);
-    expect(finding!.guests[0]!.mend).toEqual([
+    expect(finding!.guests[0]!.fix).toEqual([
       "virsh -c qemu:///system domcontrol slow",
       expect.stringContaining("grep '[g]uest=slow'"),
     ]);
   });
 
-  it("is only worth a note when it is a job that somebody wants", () => {
+  it("is only a note when a job keeps the monitor busy", () => {
     expect(find([guest("a", { control: { state: ControlState.job, details: 0, forMs: 9_000 } })])).toMatchObject([
-      { id: "monitor-job", severity: "note", guests: [{ mend: ["virsh -c qemu:///system domjobinfo a"] }] },
+      { id: "monitor-job", severity: "note", guests: [{ fix: ["virsh -c qemu:///system domjobinfo a"] }] },
     ]);
   });
 
-  it("is a monitor that broke", () => {
+  it("is a monitor connection that libvirt has lost", () => {
     expect(find([guest("a", { control: { ...ok, state: ControlState.error } })])).toMatchObject([
       { id: "monitor-error", severity: "warning", guests: [{ name: "a" }] },
     ]);
   });
 
-  it("is a balloon that reports nothing, and is mended for ever where there is a definition to mend", () => {
+  it("is a balloon that reports nothing; the fix is permanent for a guest with a persistent definition", () => {
     const balloon = { model: "virtio", periodS: 0 };
     const [finding] = find([guest("a", { balloon }), guest("b", { balloon, transient: true })]);
     expect(finding).toMatchObject({ id: "balloon-period-off", severity: "warning" });
-    expect(finding!.guests.map(({ mend }) => mend)).toEqual([
+    expect(finding!.guests.map(({ fix }) => fix)).toEqual([
       ["virsh -c qemu:///system dommemstat a --period 10 --live --config"],
       ["virsh -c qemu:///system dommemstat b --period 10 --live"],
     ]);
   });
 
-  it("is a balloon that is not there, as a note", () => {
+  it("is a missing balloon, as a note", () => {
     expect(find([guest("a", { balloon: { model: "none", periodS: 0 } })])).toMatchObject([
       { id: "balloon-none", severity: "note" },
     ]);
   });
 
-  it("is a group that some guest's QEMU does not have", () => {
+  it("is a group that some guests do not support", () => {
     const findings = find([guest("a"), guest("old", { groups: 0x1ff }), guest("older", { groups: 0x1ff })]);
     expect(findings).toMatchObject([
       { id: "groups-missing", severity: "note", guests: [{ name: "old" }, { name: "older" }] },
@@ -74,12 +74,12 @@ describe("What is wrong with guests", () => {
     expect(findings[0]!.what).toMatch(/^dirtyrate and vm are not supported for 2 of 3 running guests/);
   });
 
-  it("is not told of a guest that ended in the meantime", () => {
+  it("is nothing for a guest that has stopped since it was listed", () => {
     const gone = new VirstreamError("unknown-domain", "Domain not found", { libvirt: { code: 42, domain: 10 } });
     expect(find([{ name: "a", uuid: uuidOf(1), transient: true, error: gone }])).toEqual([]);
   });
 
-  it("is told apart for those that do not answer, that may not be asked, and that were not reached", () => {
+  it("differs for guests that do not answer, that libvirt refuses to examine, and that were not reached", () => {
     const bare = (name: string, error?: VirstreamError): GuestFacts => ({
       name,
       uuid: uuidOf(2),
@@ -96,24 +96,24 @@ describe("What is wrong with guests", () => {
         guests: [{ name: "denied" }, { name: "late" }],
       },
     ]);
-    expect(find([bare("late")])).toMatchObject([{ what: expect.stringContaining("no more time") }]);
+    expect(find([bare("late")])).toMatchObject([{ what: expect.stringContaining("the time was up") }]);
   });
 });
 
 describe("The commands", () => {
-  it("go to the socket that may change something, and to the host that was named", () => {
+  it("use the read-write socket, and the host of the URI", () => {
     const balloon = { model: "virtio", periodS: 0 };
-    const command = (uri: string) => find([guest("a", { balloon })], uri)[0]!.guests[0]!.mend[0];
+    const command = (uri: string) => find([guest("a", { balloon })], uri)[0]!.guests[0]!.fix[0];
     expect(command("qemu:///system?socket=/tmp/x/libvirt-sock-ro")).toMatch(
       /^virsh -c 'qemu:\/\/\/system\?socket=\/tmp\/x\/libvirt-sock' /,
     );
     expect(command("qemu+ssh://me@host/system")).toMatch(/^virsh -c qemu\+ssh:\/\/me@host\/system /);
   });
 
-  it("hold any name as one word", () => {
+  it("quote every name as one word", () => {
     expect(shellWord("web-01.example")).toBe("web-01.example");
     expect(shellWord("it's; rm -rf $HOME")).toBe("'it'\\''s; rm -rf $HOME'");
     const odd = guest("--help", { balloon: { model: "virtio", periodS: 0 } });
-    expect(find([odd])[0]!.guests[0]!.mend[0]).toContain(`dommemstat ${odd.uuid} `);
+    expect(find([odd])[0]!.guests[0]!.fix[0]).toContain(`dommemstat ${odd.uuid} `);
   });
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { examineLocal } from "../../src/doctor/local.ts";
+import { examineLocal } from "../../src/doctor/examination.ts";
 import { examineSockets, socketFindings } from "../../src/doctor/sockets.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
 import type { SocketPlace } from "../../src/drivers/libvirt/transport/unix.ts";
@@ -47,7 +47,7 @@ describe("The sockets", () => {
     await link(join(folder, `${name}.kept`), join(folder, name));
   }
 
-  it("are all told, in the order in which they are tried, with the one that is used", async () => {
+  it("are all listed, in the order in which virstream tries them, with the one that is used", async () => {
     await using _first = await listen("run/libvirt-sock-ro");
     await using _second = await listen("run/libvirt-sock");
     expect(await examine()).toEqual({
@@ -61,7 +61,7 @@ describe("The sockets", () => {
     });
   });
 
-  it("are told once where two folders are the same", async () => {
+  it("are listed once when two folders are the same", async () => {
     await mkdir(join(folder, "var"));
     await symlink(join(folder, "run"), join(folder, "var/run"));
     place = { ...place, systemFolders: [join(folder, "run"), join(folder, "var/run")] };
@@ -72,27 +72,27 @@ describe("The sockets", () => {
     const { facts, findings } = await examine();
     expect(facts.every((fact) => fact.endsWith(" missing"))).toBe(true);
     expect(findings).toMatchObject([
-      { id: "socket-missing", severity: "problem", mend: [expect.stringContaining("apt-get install")] },
+      { id: "socket-missing", severity: "problem", fix: [expect.stringContaining("apt-get install")] },
     ]);
   });
 
-  it("are a problem when nobody listens, with how to start the daemon", async () => {
+  it("are a problem when no daemon listens, with how to start it", async () => {
     await leave("run/virtqemud-sock-ro");
     expect((await examine()).findings).toMatchObject([
-      { id: "socket-dead", severity: "problem", mend: ["systemctl start virtqemud.socket"] },
+      { id: "socket-dead", severity: "problem", fix: ["systemctl start virtqemud.socket"] },
     ]);
   });
 
-  it("of the user's own daemon are not for systemd to start", async () => {
+  it("of the user's own daemon are not started by systemd", async () => {
     place = { ...place, uid: 1_000 };
     await mkdir(join(folder, "user"));
     await leave("user/libvirt-sock");
     expect((await examine("qemu:///session")).findings).toMatchObject([
-      { id: "socket-dead", mend: [expect.stringContaining("libvirtd --daemon")] },
+      { id: "socket-dead", fix: [expect.stringContaining("libvirtd --daemon")] },
     ]);
   });
 
-  it("are worth a note when a dead one is passed by, and none when it is not needed", async () => {
+  it("are a note when a dead one is skipped, and no finding when a dead one is not needed", async () => {
     await leave("run/virtqemud-sock-ro");
     await using _ = await listen("run/libvirt-sock-ro");
     await leave("run/libvirt-sock");
@@ -102,7 +102,7 @@ describe("The sockets", () => {
   });
 
   it.runIf(process.getuid?.() === 0)(
-    "are a problem when they are closed to the user, with the group to join",
+    "are a problem when the user has no permission, with the group to join",
     async () => {
       await using server = await listen("run/libvirt-sock");
       await chmod(server.path, 0o660);
@@ -112,7 +112,7 @@ describe("The sockets", () => {
         const { facts, findings } = await examine();
         expect(facts.at(-1)).toBe("run/libvirt-sock denied");
         expect(findings).toMatchObject([
-          { id: "socket-denied", severity: "problem", mend: [expect.stringMatching(/^usermod -aG users /)] },
+          { id: "socket-denied", severity: "problem", fix: [expect.stringMatching(/^usermod -aG users /)] },
         ]);
       } finally {
         process.seteuid!(0);
@@ -120,7 +120,7 @@ describe("The sockets", () => {
     },
   );
 
-  it("are a problem when they are no sockets", async () => {
+  it("are a problem when they are not sockets", async () => {
     await writeFile(join(folder, "file"), "");
     expect((await examine(`qemu:///system?socket=${folder}/file`)).findings).toMatchObject([{ id: "socket-dead" }]);
     expect((await examine(`qemu:///system?socket=/${"x".repeat(120)}`)).findings).toMatchObject([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readBalloon } from "../../src/doctor/balloon.ts";
+import { readBalloon } from "../../src/doctor/guests.ts";
 
 /** As libvirt writes it, indentation and all. */
 function domain(balloon: string, metadata = ""): string {
@@ -40,7 +40,7 @@ describe("The balloon in a domain's definition", () => {
     expect(readBalloon("")).toBeUndefined();
   });
 
-  it("is not taken from what somebody wrote into the metadata", () => {
+  it("is not taken from the metadata, where users can write anything", () => {
     const decoy = `  <metadata>
     <memballoon model='virtio'>
       <stats period='10'/>

@@ -1,0 +1,178 @@
+import type { Opened } from "../drivers/libvirt/dial.ts";
+import type { HypervisorFacts } from "../drivers/libvirt/rpc/handshake.ts";
+import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
+import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
+import { daemonOf } from "../drivers/libvirt/transport/unix.ts";
+import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
+import { VirstreamError } from "../model/error.ts";
+import { NIL_UUID } from "../model/uuid.ts";
+import { type Configuration, DEFAULTS, type Setting } from "./configuration.ts";
+import { type Finding, finding } from "./finding.ts";
+import { isSilence, type TimeLimit } from "./time-limit.ts";
+
+/** What a daemon says about itself. */
+export interface DaemonFacts {
+  readonly hypervisor: HypervisorFacts;
+  /** Whether both ends of a connection notice when the other end has died. */
+  readonly keepalive: boolean;
+  /** Whether the daemon sends an event when a domain starts or stops. */
+  readonly events: boolean;
+  /** Whether the hypervisor's driver has the statistics call; undefined when all workers for slow calls were busy. */
+  readonly statistics: boolean | undefined;
+}
+
+/** A daemon, as seen from outside. */
+export interface DaemonAddress {
+  readonly uri: LibvirtUri;
+  /** The unix socket that the doctor connected to. */
+  readonly socket: string | undefined;
+  readonly configuration: Configuration | undefined;
+}
+
+/** Opens one more connection to the daemon. */
+export type OpenConnection = () => Promise<Opened>;
+
+const ANSWER_MS = 2_000;
+/** virstream keeps up to four slow calls and one quick call on a connection. */
+const REQUESTS_NEEDED = 5;
+/** Frozen guests may hold 8 workers of one virstream process; as many should remain for other clients. */
+const WORKERS_NEEDED = 16;
+
+/**
+ * Asks the daemon about itself. Rejects when the daemon cannot be opened or does not answer.
+ *
+ * @returns its answers, and the connection that gave them
+ */
+export async function examineDaemon(
+  open: OpenConnection,
+  timeLimit: TimeLimit,
+): Promise<{ client: RpcClient; daemon: DaemonFacts }> {
+  const { client, facts: hypervisor } = await open();
+  const features = Promise.all([
+    client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),
+    client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK),
+  ]);
+  const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
+  // On a connection of its own, a statistics call without an answer blocks no other call.
+  const other = (await open().catch(() => undefined))?.client ?? client;
+  const statistics = await hasStatistics(other, timeLimit);
+  return { client, daemon: { hypervisor, keepalive, events, statistics } };
+}
+
+/** Asks for the statistics of a domain that does not exist; undefined when no answer comes. */
+async function hasStatistics(client: RpcClient, timeLimit: TimeLimit): Promise<boolean | undefined> {
+  const asked = client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });
+  try {
+    await timeLimit.wait(asked, ANSWER_MS);
+    return true;
+  } catch (error) {
+    if (VirstreamError.from(error).code === "unsupported") return false;
+    if (isSilence(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The finding for a daemon that could not be asked. */
+export function connectionFinding({ uri, socket }: DaemonAddress, error: VirstreamError): Finding {
+  const silent = isSilence(error) || error.code === "connect-timeout";
+  if (!silent) return finding("connection-failed", `Cannot open ${uri.uri}: ${error.message} [${error.code}]`);
+  if (socket === undefined) {
+    return finding("daemon-silent", `${uri.uri} does not answer.`, {
+      fix: ["check that the host is up, that its daemon runs, and that no firewall blocks the connection"],
+    });
+  }
+  return finding("daemon-silent", `The daemon accepts connections on ${socket}, but does not answer.`, {
+    fix: [`ps -o pid,stat,wchan:20,args -C ${daemonOf(socket)}  # T: kill -CONT PID`, restartCommand(uri, socket)],
+  });
+}
+
+/** What is wrong with a daemon. */
+export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Finding[] {
+  const { uri, socket, configuration } = address;
+  if (daemon.statistics === false) {
+    const what =
+      `libvirt's ${uri.driver} driver has no statistics call (virConnectGetAllDomainStats), so virstream cannot read ` +
+      "this host.";
+    return [finding("stats-unsupported", what)];
+  }
+  const findings: Finding[] = [];
+  if (daemon.statistics === undefined) {
+    const what =
+      "The daemon answers quick calls, but no slow calls: all of its workers are busy, most likely with guests that " +
+      "hang. Every record waits until a worker is free. The doctor could examine only the monitors of the guests.";
+    const server = daemonOf(socket ?? "");
+    const fix = [
+      `virt-admin srv-threadpool-set ${server} --max-workers ${2 * DEFAULTS.max_workers}  # until the daemon restarts`,
+    ];
+    findings.push(finding("workers-busy", what, { fix }));
+  }
+  const settings = configuration?.settings;
+  if (settings === undefined) findings.push(unknownRequests(address));
+  else {
+    const { max_client_requests: requests, max_workers: workers } = settings;
+    if (requests < REQUESTS_NEEDED) {
+      const what =
+        `${configuration!.path} sets max_client_requests = ${requests}, but virstream needs ${REQUESTS_NEEDED}: while ` +
+        "guests hang, sweeps are late, and the daemon may close the connection.";
+      findings.push(finding("requests-few", what, { fix: restoreDefault(address, "max_client_requests") }));
+    }
+    if (workers < WORKERS_NEEDED) {
+      const what =
+        `${configuration!.path} sets max_workers = ${workers}, but virstream needs ${WORKERS_NEEDED}: frozen guests can ` +
+        "block 8 workers, and other clients need workers, too.";
+      findings.push(finding("workers-few", what, { fix: restoreDefault(address, "max_workers") }));
+    }
+  }
+  if (!daemon.keepalive) {
+    findings.push(
+      finding("keepalive-missing", "The daemon sends no keepalive messages: virstream notices a dead connection late."),
+    );
+  }
+  if (!daemon.events) {
+    const what = "The daemon sends no events when domains start and stop (libvirt before 1.2.4).";
+    findings.push(finding("events-missing", what));
+  }
+  return findings;
+}
+
+/** libvirt reports max_client_requests to no client, not even over its admin interface: only the file has it. */
+function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
+  const [why, files, where] =
+    configuration !== undefined
+      ? [`this user cannot read ${configuration.path}`, configuration.path, ""]
+      : uri.transport === "unix"
+        ? [
+            "the daemon's configuration file is not known",
+            "/etc/libvirt/*.conf",
+            "in the daemon's --config file, if any; ",
+          ]
+        : [
+            "the configuration of another host cannot be read",
+            "/etc/libvirt/*.conf",
+            `on ${uri.host ?? "that host"}; `,
+          ];
+  const what = `max_client_requests is not known: ${why}. virstream needs ${REQUESTS_NEEDED}, which is the default.`;
+  const sudo = configuration === undefined ? "" : "sudo ";
+  return finding("requests-unknown", what, {
+    fix: [`${sudo}grep -sw max_client_requests ${files}  # ${where}commented out or missing means ${REQUESTS_NEEDED}`],
+  });
+}
+
+/** The command that restarts the daemon behind a socket. */
+function restartCommand(uri: LibvirtUri, socket: string): string {
+  const daemon = daemonOf(socket);
+  // For root, /session is the system's daemon.
+  const own = uri.path === "/session" && !/^(\/var)?\/run\/libvirt\//.test(socket);
+  return own
+    ? `kill $(pgrep -xu $USER ${daemon})  # the next virsh -c ${uri.name} starts it again; guests keep running`
+    : `systemctl restart ${daemon}  # guests keep running`;
+}
+
+/** The commands that give a setting libvirt's default. */
+function restoreDefault({ configuration, uri, socket }: DaemonAddress, name: Setting): string[] {
+  const { path } = configuration!;
+  return [
+    `sed -i '/^ *${name} *=/d' ${path}; echo '${name} = ${DEFAULTS[name]}' >>${path}`,
+    restartCommand(uri, socket!),
+  ];
+}
