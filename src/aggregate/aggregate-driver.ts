@@ -1,4 +1,4 @@
-import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
+import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { openDriver } from "../driver/registry.ts";
 import { VirstreamError } from "../model/error.ts";
@@ -150,21 +150,7 @@ export class AggregateDriver implements Driver {
         throw new VirstreamError(error.code, `${member.name}: ${error.message}`, { cause: error });
       }
     });
-    let over = (): void => {};
-    const bounds = new Promise<void>((resolve, reject) => {
-      const timer = this.#clock.setTimeout(resolve, connectTimeoutMs);
-      const abort = (): void => reject(signal?.reason);
-      signal?.addEventListener("abort", abort);
-      over = () => {
-        this.#clock.clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-      };
-    });
-    try {
-      await Promise.race([Promise.all(first), bounds]);
-    } finally {
-      over();
-    }
+    await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
     if (this.#members.every(({ driver }) => driver === undefined)) throw this.#nobody();
     for (const member of this.#members) {
       member.onPresence = (absence) => this.onConnection?.(absence, member.name);

@@ -1,3 +1,4 @@
+import { withTimeout } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 
 /** Limits how long the doctor waits: for each answer, and in total. libvirt's calls have no timeout of their own. */
@@ -20,27 +21,12 @@ export class TimeLimit {
   }
 
   /** Waits for an answer. Rejects like the answer, with `deadline-exceeded`, or with the signal's reason. */
-  async wait<T>(answer: Promise<T>, ms: number): Promise<T> {
-    // A rejection after the limit is of no interest, and must not count as unhandled.
-    answer.catch(() => {});
-    this.signal.throwIfAborted();
-    let end = () => {};
-    const over = new Promise<never>((_, reject) => {
-      const limit = this.atMost(ms);
-      const late = () => reject(new VirstreamError("deadline-exceeded", `no answer within ${Math.round(limit)} ms`));
-      const timer = setTimeout(late, limit);
-      const onAbort = () => reject(this.signal.reason);
-      this.signal.addEventListener("abort", onAbort, { once: true });
-      end = () => {
-        clearTimeout(timer);
-        this.signal.removeEventListener("abort", onAbort);
-      };
-    });
-    try {
-      return await Promise.race([answer, over]);
-    } finally {
-      end();
-    }
+  wait<T>(answer: Promise<T>, ms: number): Promise<T> {
+    const limit = this.atMost(ms);
+    const late = (): never => {
+      throw new VirstreamError("deadline-exceeded", `no answer within ${Math.round(limit)} ms`);
+    };
+    return withTimeout(answer, limit, late, { signal: this.signal });
   }
 }
 

@@ -17,6 +17,65 @@ export const SYSTEM_CLOCK: Clock = {
 /** A time that does not jump when somebody sets the machine's clock; it counts from no moment in particular. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
+/** What a wait may depend on besides its length. */
+export interface WaitOptions {
+  /** Ends the wait early: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Default STEADY_CLOCK. */
+  readonly clock?: Clock;
+}
+
+/** Resolves after this many ms. Rejects with the signal's reason as soon as it is aborted. */
+export function sleep(ms: number, options?: WaitOptions): Promise<void> {
+  return withTimeout<void>(new Promise(() => {}), ms, () => {}, options);
+}
+
+/**
+ * Waits for work, but no longer than this many ms: when they are over, the outcome is what `late` returns or throws.
+ * However it ends, it leaves no timer and no listener behind, and what the work does afterwards is ignored.
+ *
+ * Work that is given as a function gets a signal, which is aborted when nobody waits for the work any more: at the end of
+ * the time with what `late` threw, or with the reason of the caller's signal. It is not started when that one is aborted
+ * already.
+ */
+export function withTimeout<T>(
+  work: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),
+  ms: number,
+  late: () => T,
+  { signal, clock = STEADY_CLOCK }: WaitOptions = {},
+): Promise<T> {
+  const abort = new AbortController();
+  let timer: unknown;
+  let onAbort = (): void => {};
+  const outcome = new Promise<T>((resolve, reject) => {
+    onAbort = () => {
+      abort.abort(signal?.reason);
+      reject(signal?.reason);
+    };
+    if (signal?.aborted) {
+      // A promise may reject later; without a handler that would be an unhandled rejection.
+      if (typeof work !== "function") work.then(undefined, () => {});
+      onAbort();
+      return;
+    }
+    signal?.addEventListener("abort", onAbort);
+    timer = clock.setTimeout(() => {
+      try {
+        resolve(late());
+        abort.abort();
+      } catch (error) {
+        reject(error);
+        abort.abort(error);
+      }
+    }, ms);
+    (typeof work === "function" ? work(abort.signal) : work).then(resolve, reject);
+  });
+  return outcome.finally(() => {
+    clock.clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  });
+}
+
 /**
  * Gives the event loop one turn: timers, sockets and painting get their chance. Browsers have no setImmediate and delay
  * nested timeouts by 4 ms, a message to oneself is the quick way there.

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import type { Connection } from "../client/connection.ts";
+import { withTimeout } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkMembers } from "../model/members.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
@@ -199,13 +200,12 @@ export class VirstreamServer implements AsyncDisposable {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
-    const timer = setTimeout(() => {
+    this.#http.closeIdleConnections();
+    await withTimeout(closed, CLOSE_TIMEOUT_MS, () => {
       for (const session of this.#sessions) session.terminate();
       this.#http.closeAllConnections();
-    }, CLOSE_TIMEOUT_MS);
-    this.#http.closeIdleConnections();
+    });
     await closed;
-    clearTimeout(timer);
     await Promise.all(sessions.map((session) => session.idle()));
     this.#context.views.close();
     this.#delay.close();

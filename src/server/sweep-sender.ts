@@ -1,4 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
+import { withTimeout } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -173,21 +174,17 @@ export class SweepSender {
 
   /** Resolves when there may be credit and room again, or the sweep is stopped; stops it when that takes too long. */
   #waitOpen(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        const seconds = this.#limits.progressTimeoutMs / 1000;
-        this.stop(
-          new VirstreamError(
-            "slow-consumer",
-            `the reader took nothing for ${seconds} s: read faster, ask for fewer groups, or for fewer domains at once`,
-          ),
-        );
-      }, this.#limits.progressTimeoutMs);
-      this.#wakeOpen = () => {
-        clearTimeout(timer);
-        this.#wakeOpen = undefined;
-        resolve();
-      };
+    const open = new Promise<void>((resolve) => {
+      this.#wakeOpen = resolve;
+    });
+    const ms = this.#limits.progressTimeoutMs;
+    return withTimeout(open, ms, () => {
+      this.stop(
+        new VirstreamError(
+          "slow-consumer",
+          `the reader took nothing for ${ms / 1000} s: read faster, ask for fewer groups, or for fewer domains at once`,
+        ),
+      );
     });
   }
 }

@@ -1,3 +1,4 @@
+import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
 import { RpcClient } from "./rpc/rpc-client.ts";
@@ -18,37 +19,31 @@ export interface Opened {
   readonly facts: HypervisorFacts;
 }
 
-/** One connection, opened: transport and handshake together within the time, else `connect-timeout`. */
-export async function dialDaemon(
-  { uri, transports, timeoutMs }: Dial,
-  given: AbortSignal | undefined,
-): Promise<Opened> {
-  const timeout = new AbortController();
-  const timer = setTimeout(() => {
-    timeout.abort(
-      new VirstreamError(
-        "connect-timeout",
-        `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
-      ),
+/** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
+export function dialDaemon({ uri, transports, timeoutMs }: Dial, signal: AbortSignal | undefined): Promise<Opened> {
+  const late = (): never => {
+    throw new VirstreamError(
+      "connect-timeout",
+      `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
     );
-  }, timeoutMs);
-  const signal = given === undefined ? timeout.signal : AbortSignal.any([given, timeout.signal]);
-  let client: RpcClient | undefined;
-  const onAbort = () => client?.destroy(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
+  };
+  return withTimeout((ended) => connect(uri, transports, ended), timeoutMs, late, { signal });
+}
+
+async function connect(uri: LibvirtUri, transports: OpenTransport, signal: AbortSignal): Promise<Opened> {
+  const client = new RpcClient(await transports(uri, signal));
+  const onAbort = () => client.destroy(signal.reason);
+  signal.addEventListener("abort", onAbort);
   try {
-    signal.throwIfAborted();
-    client = new RpcClient(await transports(uri, signal));
-    signal.throwIfAborted();
+    if (signal.aborted) onAbort();
     const facts = await openHypervisor(client, uri.name, uri.transport);
-    // It may have ended with the last answer, and would never tell of that again.
+    // A client that ended with the last answer would not report its end again.
     if (client.ended !== undefined) throw client.ended;
     return { client, facts };
   } catch (error) {
-    client?.destroy(VirstreamError.from(error));
+    client.destroy(VirstreamError.from(error));
     throw error;
   } finally {
-    clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
   }
 }

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { Backoff } from "../../driver/backoff.ts";
+import { sleep, withTimeout } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
@@ -166,7 +166,7 @@ export class Session implements Prover {
         this.#looking = undefined;
       });
     }
-    return this.#looking === undefined ? undefined : within(LOOK_MS, this.#looking);
+    return this.#looking === undefined ? undefined : withTimeout(this.#looking, LOOK_MS, () => {});
   }
 
   async #lookAtOrphans(): Promise<void> {
@@ -229,16 +229,6 @@ export class Session implements Prover {
 /** Passes over what the daemon itself says: also to refuse a call takes a worker. */
 function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
-}
-
-/** Resolves when the promise does, or after so many ms. */
-async function within(ms: number, promise: Promise<void>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise, timeout]);
-  clearTimeout(timer);
 }
 
 /** What tells one daemon from another: the socket that the URI names, else the host's own name and how it is reached. */

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { withTimeout } from "../../../driver/clock.ts";
 import { VirstreamError } from "../../../model/error.ts";
 import { SchemaTable } from "../../../model/schema-table.ts";
 import {
@@ -144,12 +145,7 @@ export class RpcClient {
   async #close(): Promise<void> {
     if (this.#ended === undefined) {
       const goodbye = this.call(PROCEDURES.close, undefined).catch(() => {});
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const timeout = new Promise((resolve) => {
-        timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
-      });
-      await Promise.race([goodbye, timeout]);
-      clearTimeout(timer);
+      await withTimeout(goodbye, CLOSE_TIMEOUT_MS, () => {});
       this.#end(new VirstreamError("connection-closed", "the connection was closed"));
     }
     if (!this.#transport.closed) {
