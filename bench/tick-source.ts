@@ -1,5 +1,4 @@
 import type { Driver } from "../src/driver/driver.ts";
-import type { ParamCell } from "../src/model/params.ts";
 import { ParamType, TypedParams } from "../src/model/params.ts";
 import type { Query } from "../src/model/query.ts";
 import { DomainStatsRecord, SweepTally } from "../src/model/record.ts";
@@ -53,21 +52,21 @@ export function preparedTicks(): DomainStatsRecord[][] {
 /** A record of which exactly a third has changed. */
 function changing(before: TypedParams, sampled: TypedParams): TypedParams {
   const { schema } = before;
-  const cells: ParamCell[] = [...before.cells];
+  const doubles = before.doubles.slice();
   let changed = 0;
-  for (let i = 0; i < cells.length && changed < CHANGING; i++) {
-    const cell = sampled.cells[i]!;
-    if (cell === cells[i]) continue;
-    cells[i] = cell;
+  for (let i = 0; i < doubles.length && changed < CHANGING; i++) {
+    const double = sampled.doubles[i]!;
+    if (double === doubles[i]) continue;
+    doubles[i] = double;
     changed++;
   }
-  for (let i = cells.length - 1; i >= 0 && changed < CHANGING; i--) {
-    if (schema.types[i] !== ParamType.ullong || cells[i] !== before.cells[i]) continue;
-    cells[i] = (cells[i] as number) + 4_096;
+  for (let i = doubles.length - 1; i >= 0 && changed < CHANGING; i--) {
+    if (schema.types[i] !== ParamType.ullong || doubles[i] !== before.doubles[i]) continue;
+    doubles[i] = doubles[i]! + 4_096;
     changed++;
   }
   if (changed !== CHANGING) throw new Error(`${changed} parameters change`);
-  return new TypedParams(schema, cells);
+  return new TypedParams(schema, doubles, before.texts, before.bigs);
 }
 
 /**

@@ -10,6 +10,7 @@ import {
 } from "@grpc/grpc-js";
 import { fromJSON } from "@grpc/proto-loader";
 import protobuf from "protobufjs";
+import { ParamType } from "../src/model/params.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { cycle, inChunks } from "./wire-source.ts";
 
@@ -154,12 +155,9 @@ const CPU_TIME = 2;
 
 /** Values and strings apart, as the message wants them. */
 function protoRecord({ domain, sampledAt, tookMs, params }: DomainStatsRecord): ProtoRecord {
-  const values: number[] = [];
-  const strings: string[] = [];
-  for (const cell of params.cells) {
-    if (typeof cell === "string") strings.push(cell);
-    else values.push(Number(cell));
-  }
+  const { types } = params.schema;
+  const values = params.doubles.filter((_, i) => types[i] !== ParamType.string);
+  const strings = [...params.texts];
   return {
     uuid: Buffer.from(domain.uuid.replaceAll("-", ""), "hex"),
     name: domain.name,

@@ -38,16 +38,16 @@ class DomainHistory {
   }
 
   /** What a record's part is to be compared with, and how long before that was. */
-  pair(before: Counters, { layout, cells, at }: MemorySample): Pair {
+  pair(before: Counters, { layout, params, at }: MemorySample): Pair {
     const intervalMs = at - before.at;
     const longest = before.turn === this.#turn ? Number.MAX_VALUE : LONGEST_SKIP_MS;
     const fit = intervalMs > 0 && intervalMs <= longest;
-    return { before: fit ? before : undefined, layout, cells, intervalMs };
+    return { before: fit ? before : undefined, layout, params, intervalMs };
   }
 
   /** Whether the domain was restarted since, although its id does not say so: its processor time then began anew. */
-  restartedBefore({ layout, cells }: MemorySample): boolean {
-    return layout.hasCpu && this.cpu.turn >= 0 && this.cpu.fell(layout.cpu[0], cells);
+  restartedBefore({ layout, params }: MemorySample): boolean {
+    return layout.hasCpu && this.cpu.turn >= 0 && this.cpu.fell(layout.cpu[0], params);
   }
 
   /**
@@ -67,13 +67,13 @@ class DomainHistory {
     return this.#report;
   }
 
-  keep({ layout, cells, at }: MemorySample): void {
+  keep({ layout, params, at }: MemorySample): void {
     const turn = ++this.#turn;
     this.heardAt = at;
-    if (layout.hasCpu) this.cpu.keep(layout.cpu, cells, at, turn);
-    if (layout.hasVcpus) this.vcpus.keep(layout.vcpus, cells, at, turn);
-    if (layout.hasDisks) this.disks.keep(layout.disks, cells, at, turn);
-    if (layout.hasInterfaces) this.interfaces.keep(layout.interfaces, cells, at, turn);
+    if (layout.hasCpu) this.cpu.keep(layout.cpu, params, at, turn);
+    if (layout.hasVcpus) this.vcpus.keep(layout.vcpus, params, at, turn);
+    if (layout.hasDisks) this.disks.keep(layout.disks, params, at, turn);
+    if (layout.hasInterfaces) this.interfaces.keep(layout.interfaces, params, at, turn);
   }
 
   /** A record that has failed: the next one does not come right after those that are kept. */
@@ -137,7 +137,7 @@ export class RateMeter {
       history.skip(record.sampledAt);
       return noRates(record);
     }
-    const sample = { layout: RateLayout.of(record.params.schema), cells: record.params.cells, at: record.sampledAt };
+    const sample = { layout: RateLayout.of(record.params.schema), params: record.params, at: record.sampledAt };
     if (!isActive(domain, sample)) {
       this.forget(domain);
       return ratesOf(record, new DomainHistory(domain.id), sample);
@@ -197,8 +197,8 @@ export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, Domain
 }
 
 /** libvirtd that runs as a user gives its own processor time for a domain that is shut off. */
-function isActive(domain: DomainIdentity, { layout, cells }: MemorySample): boolean {
-  return domain.id >= 0 && cellAt(cells, layout.state) !== STATE_NUMBERS.shutoff;
+function isActive(domain: DomainIdentity, { layout, params }: MemorySample): boolean {
+  return domain.id >= 0 && cellAt(params, layout.state) !== STATE_NUMBERS.shutoff;
 }
 
 function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: MemorySample): DomainRates {

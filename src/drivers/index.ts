@@ -7,5 +7,5 @@ export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model
 export { ParamType, type ParamTypeCode, Schema, TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
 export { Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
-export { SchemaTable } from "../model/schema-table.ts";
+export { SchemaTable } from "../model/schema.ts";
 export { STATE_NUMBERS } from "../model/state.ts";

@@ -1,54 +1,11 @@
 import { VirstreamError } from "./error.ts";
 import type { KnownKey, KnownValue } from "./field.ts";
+import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "./schema.ts";
 
-/** libvirt's seven types of a typed parameter; a type's code on the wire is its position plus one. */
-export const PARAM_TYPES = ["int", "uint", "llong", "ullong", "double", "boolean", "string"] as const;
-
-/** A typed parameter's type by name. */
-export type ParamTypeName = (typeof PARAM_TYPES)[number];
-
-/** The codes of the types (virTypedParameterType). */
-export const ParamType = { int: 1, uint: 2, llong: 3, ullong: 4, double: 5, boolean: 6, string: 7 } as const;
-
-/** A type's code. */
-export type ParamTypeCode = (typeof ParamType)[ParamTypeName];
+export { PARAM_TYPES, ParamType, type ParamTypeCode, type ParamTypeName, Schema } from "./schema.ts";
 
 /** A value as its reader sees it: llong and ullong are bigint, int, uint and double are number. */
 export type ParamValue = number | bigint | boolean | string;
-
-/**
- * A value as it is kept and carried: an integer is a number while it is within ±(2^53 − 1), whatever its type, and a
- * bigint beyond. Numbers are several times cheaper to hold, compare and encode, and nothing is lost.
- */
-export type ParamCell = number | bigint | boolean | string;
-
-/**
- * The ordered keys of a record with their types. Records of the same shape share one schema, by identity, so that a
- * record is only its values; see SchemaTable for where the sharing comes from.
- */
-export class Schema {
-  readonly keys: readonly string[];
-  /** The type code of each key. */
-  readonly types: Uint8Array;
-  #positions: Map<string, number> | undefined;
-
-  constructor(keys: readonly string[], types: Uint8Array) {
-    if (keys.length !== types.length) {
-      throw new VirstreamError("protocol-error", `a schema of ${keys.length} keys has ${types.length} types`);
-    }
-    this.keys = keys;
-    this.types = types;
-  }
-
-  /** The position of a key, or −1. Of a key that occurs twice, the first. */
-  position(key: string): number {
-    if (this.#positions === undefined) {
-      this.#positions = new Map();
-      for (let i = this.keys.length - 1; i >= 0; i--) this.#positions.set(this.keys[i]!, i);
-    }
-    return this.#positions.get(key) ?? -1;
-  }
-}
 
 /** A hierarchy of parameters: `tree.block[0].rd.bytes`. Objects have no prototype; values are as `get` gives them. */
 export interface ParamTree {
@@ -62,38 +19,100 @@ export interface Param {
   readonly value: ParamValue;
 }
 
+const NO_TEXTS: readonly string[] = Object.freeze([]);
+
 /**
  * The typed parameters of one record: ordered, exact, and lazy. The type of a value follows the type that was declared
  * for it, never its size: llong and ullong are always bigint, also when they are small.
+ *
+ * The values are kept as one packed array of doubles, since nearly all of them are numbers: 8 bytes for each, one object
+ * for the garbage collector, and comparisons without type checks. The few values that are no double are kept beside it.
  */
 export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
+  /** Schemas of parameters that were made from a list. */
+  static readonly #schemas = new SchemaTable();
   /** A record without parameters. */
-  static readonly EMPTY = new TypedParams(new Schema([], new Uint8Array(0)), []);
+  static readonly EMPTY = TypedParams.of(new Schema([], new Uint8Array(0)), []);
 
   readonly schema: Schema;
-  /** The values in the schema's order, as they are carried. For encoders; readers use `get` and iteration. */
-  readonly cells: readonly ParamCell[];
+  /**
+   * One double for each parameter, begun as `schema.row()`: an integer or a double as it is (an integer beyond 2^53
+   * rounded, a zero never negative), a boolean as 0 or 1, a text as its position in `texts`. For encoders and
+   * comparisons; readers use `get` and iteration.
+   */
+  readonly doubles: readonly number[];
+  /** The texts in the order of `schema.textPositions`. Records with equal texts may share the array. */
+  readonly texts: readonly string[];
+  /** The exact values of integers beyond ±(2^53 − 1) by position; undefined when there are none. */
+  readonly bigs: ReadonlyMap<number, bigint> | undefined;
 
-  constructor(schema: Schema, cells: readonly ParamCell[]) {
+  constructor(
+    schema: Schema,
+    doubles: readonly number[],
+    texts: readonly string[] = NO_TEXTS,
+    bigs?: ReadonlyMap<number, bigint>,
+  ) {
     this.schema = schema;
-    this.cells = cells;
+    this.doubles = doubles;
+    this.texts = texts;
+    this.bigs = bigs;
   }
 
-  /** Parameters from a plain list, for drivers that make up their own. */
+  /**
+   * Parameters from the values of a schema's keys, in its order. An integer may be a number or a bigint, whatever its
+   * size.
+   *
+   * @throws VirstreamError `invalid-argument` when a value is none of its declared type
+   */
+  static of(schema: Schema, values: readonly ParamValue[]): TypedParams {
+    if (values.length !== schema.keys.length) {
+      throw new VirstreamError("invalid-argument", `${values.length} values for ${schema.keys.length} keys`);
+    }
+    const doubles = schema.row();
+    const texts: string[] = [];
+    let bigs: Map<number, bigint> | undefined;
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]!;
+      const type = schema.types[i]!;
+      if (!isOfType(value, type)) {
+        const name = PARAM_TYPES[type - 1];
+        throw new VirstreamError(
+          "invalid-argument",
+          `${schema.keys[i]} is ${typeof value} ${value}, which is no ${name}`,
+        );
+      }
+      if (typeof value === "string") {
+        texts.push(value);
+        continue;
+      }
+      const double = Number(value);
+      // Adding 0 makes a negative zero a plain one: integers have no other.
+      doubles[i] = type === ParamType.double ? double : double + 0;
+      if (type <= ParamType.ullong && !Number.isSafeInteger(double)) {
+        bigs ??= new Map();
+        bigs.set(i, BigInt(value));
+      }
+    }
+    return new TypedParams(schema, doubles, texts.length === 0 ? NO_TEXTS : texts, bigs);
+  }
+
+  /**
+   * Parameters from a plain list, for drivers that make up their own. Lists of the same keys and types share a schema.
+   */
   static from(list: Iterable<readonly [key: string, type: ParamTypeName, value: ParamValue]>): TypedParams {
     const keys: string[] = [];
     const types: number[] = [];
-    const cells: ParamCell[] = [];
+    const values: ParamValue[] = [];
     for (const [key, type, value] of list) {
       keys.push(key);
       types.push(ParamType[type]);
-      cells.push(typeof value === "bigint" ? integerCell(value) : value);
+      values.push(value);
     }
-    return new TypedParams(new Schema(keys, Uint8Array.from(types)), cells);
+    return TypedParams.of(TypedParams.#schemas.schemaOf(keys, Uint8Array.from(types)), values);
   }
 
   get size(): number {
-    return this.cells.length;
+    return this.doubles.length;
   }
 
   has(key: string): boolean {
@@ -111,9 +130,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** A numeric value as a float for arithmetic (a 64-bit one rounds above 2^53); undefined for a missing key or text. */
   number(key: KnownKey | (string & {})): number | undefined {
     const position = this.schema.position(key);
-    if (position < 0) return undefined;
-    const cell = this.cells[position]!;
-    return typeof cell === "string" ? undefined : Number(cell);
+    if (position < 0 || this.schema.types[position] === ParamType.string) return undefined;
+    return this.doubles[position];
   }
 
   /** The declared type of a key. */
@@ -124,18 +142,28 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
 
   /** The value at a position, in its declared type. */
   at(position: number): ParamValue | undefined {
-    const cell = this.cells[position];
-    const type = this.schema.types[position];
-    return typeof cell === "number" && (type === ParamType.llong || type === ParamType.ullong) ? BigInt(cell) : cell;
+    const double = this.doubles[position];
+    if (double === undefined) return undefined;
+    switch (this.schema.types[position]) {
+      case ParamType.string:
+        return this.texts[double];
+      case ParamType.boolean:
+        return double !== 0;
+      case ParamType.llong:
+      case ParamType.ullong:
+        return this.bigs?.get(position) ?? BigInt(double);
+      default:
+        return double;
+    }
   }
 
   *[Symbol.iterator](): Generator<[key: string, value: ParamValue]> {
-    for (let i = 0; i < this.cells.length; i++) yield [this.schema.keys[i]!, this.at(i)!];
+    for (let i = 0; i < this.doubles.length; i++) yield [this.schema.keys[i]!, this.at(i)!];
   }
 
   /** Every parameter with its type, in order. */
   *list(): Generator<Param> {
-    for (let i = 0; i < this.cells.length; i++) {
+    for (let i = 0; i < this.doubles.length; i++) {
       yield { key: this.schema.keys[i]!, type: PARAM_TYPES[this.schema.types[i]! - 1]!, value: this.at(i)! };
     }
   }
@@ -171,15 +199,19 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. */
   toJSON(): Record<string, number | boolean | string> {
     const object: Record<string, number | boolean | string> = Object.create(null);
-    for (let i = 0; i < this.cells.length; i++) {
-      const cell = this.cells[i]!;
-      object[this.schema.keys[i]!] = typeof cell === "bigint" ? cell.toString() : cell;
+    for (let i = 0; i < this.doubles.length; i++) {
+      const value = this.at(i)!;
+      object[this.schema.keys[i]!] =
+        typeof value !== "bigint" ? value : this.bigs?.has(i) ? value.toString() : this.doubles[i]!;
     }
     return object;
   }
 }
 
-/** An integer of 64 bits as it is carried: a number while that is exact. */
-export function integerCell(value: bigint): number | bigint {
-  return value >= -9007199254740991n && value <= 9007199254740991n ? Number(value) : value;
+/** Whether a value is one of a type; the size of an integer is not looked at. */
+function isOfType(value: ParamValue, type: number): boolean {
+  if (type === ParamType.string) return typeof value === "string";
+  if (type === ParamType.boolean) return typeof value === "boolean";
+  if (type === ParamType.double) return typeof value === "number";
+  return typeof value === "bigint" || Number.isInteger(value);
 }

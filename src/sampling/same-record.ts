@@ -1,4 +1,6 @@
+import type { TypedParams } from "../model/params.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import type { Schema } from "../model/schema.ts";
 
 /**
  * Whether nothing of a domain has changed but the times: who it is, its place, what came of asking, every parameter. A
@@ -14,15 +16,29 @@ export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): bo
 }
 
 function sameParameters({ params: one }: DomainStatsRecord, { params: other }: DomainStatsRecord): boolean {
-  if (one.cells.length !== other.cells.length) return false;
-  for (let i = 0; i < one.cells.length; i++) {
-    const cell = one.cells[i]!;
-    const same = other.cells[i]!;
-    if (cell !== same && !(Number.isNaN(cell) && Number.isNaN(same))) return false;
+  const { doubles, texts } = one;
+  if (doubles.length !== other.doubles.length || texts.length !== other.texts.length) return false;
+  for (let i = 0; i < doubles.length; i++) {
+    const double = doubles[i]!;
+    const same = other.doubles[i]!;
+    if (double !== same && !(Number.isNaN(double) && Number.isNaN(same))) return false;
   }
-  // Shapes share a schema by identity, mostly.
-  if (one.schema === other.schema) return true;
-  return one.schema.keys.every(
-    (key, i) => key === other.schema.keys[i] && one.schema.types[i] === other.schema.types[i],
-  );
+  if (texts !== other.texts) {
+    for (let i = 0; i < texts.length; i++) if (texts[i] !== other.texts[i]) return false;
+  }
+  return sameBigs(one.bigs, other.bigs) && sameSchema(one.schema, other.schema);
+}
+
+/** Beyond 2^53 different integers have equal doubles. */
+function sameBigs(one: TypedParams["bigs"], other: TypedParams["bigs"]): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  if (one.size !== other.size) return false;
+  for (const [position, value] of one) if (other.get(position) !== value) return false;
+  return true;
+}
+
+/** Records of one shape mostly share their schema, but a driver need not see to it. */
+function sameSchema(one: Schema, other: Schema): boolean {
+  if (one === other) return true;
+  return one.keys.every((key, i) => key === other.keys[i] && one.types[i] === other.types[i]);
 }

@@ -1,5 +1,6 @@
 import type { Schema } from "../model/params.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import { cellsOf } from "./cells.ts";
 import type { ChangesHead, WireWriter } from "./encoding.ts";
 import { FrameSchemas, type Numbering } from "./frame-schemas.ts";
 import { WATCH_ROW_HEAD } from "./protocol.ts";
@@ -121,13 +122,14 @@ export class ChangesFrame<Message> {
     head.index = record.index - before.index;
     head.sampledAt = sampledAt - this.#sampledAt;
     head.took = Math.round(record.tookMs * 1000);
-    return this.#writer.changes(head, params.schema.types, params.cells, before.params.cells);
+    return this.#writer.changes(head, params.schema.types, cellsOf(params), cellsOf(before.params));
   }
 
   #full(number: number, record: DomainStatsRecord, sampledAt: number): void {
     const writer = this.#writer;
     const { domain, params, status } = record;
-    const { schema, cells } = params;
+    const { schema } = params;
+    const cells = cellsOf(params);
     const host = this.#numbering.host(domain.host);
     writer.arrayHead(WATCH_ROW_HEAD + cells.length);
     writer.number(number - this.#nextNumber);

@@ -1,6 +1,7 @@
-import { type ParamCell, type Schema, TypedParams } from "../model/params.ts";
+import { type Schema, TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord, domainKey } from "../model/record.ts";
 import type { GapReason, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
+import { cellsOf, type ParamCell } from "./cells.ts";
 import { malformed, unsigned, type WireReader, type WireValue } from "./encoding.ts";
 import { CHANGES_HEAD, LIMITS, WATCH_ROW_HEAD } from "./protocol.ts";
 import { statusFromWire } from "./row-status.ts";
@@ -343,7 +344,7 @@ export class ChannelState {
       let params = before.params;
       if (size > CHANGES_HEAD) {
         const { schema } = params;
-        params = new TypedParams(schema, reader.changes(schema.types, params.cells, size - CHANGES_HEAD - 1));
+        params = TypedParams.of(schema, reader.changes(schema.types, cellsOf(params), size - CHANGES_HEAD - 1));
       }
       const record = DomainStatsRecord.following(before, params, before.index + index, sampledAt, tookMs);
       known.record = record;
@@ -374,7 +375,7 @@ export class ChannelState {
     latest.set(schema, cells);
     return new DomainStatsRecord({
       domain: new Domain(uuid, name, domainId, host, this.#owner),
-      params: cells.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, cells),
+      params: cells.length === 0 ? TypedParams.EMPTY : TypedParams.of(schema, cells),
       index,
       sampledAt,
       tookMs,

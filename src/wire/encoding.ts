@@ -1,5 +1,5 @@
 import { VirstreamError } from "../model/error.ts";
-import type { ParamCell } from "../model/params.ts";
+import type { ParamCell } from "./cells.ts";
 import type { RowBefore } from "./repetition.ts";
 
 /**

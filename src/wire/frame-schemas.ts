@@ -1,4 +1,5 @@
-import type { ParamCell, Schema } from "../model/params.ts";
+import type { Schema } from "../model/params.ts";
+import type { ParamCell } from "./cells.ts";
 import { RowBefore } from "./repetition.ts";
 
 /** A frame refers to no more schemas, and to no more keys of them, so that its schemas fit the window together. */

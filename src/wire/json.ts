@@ -1,6 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
-import { integerCell, type ParamCell, ParamType } from "../model/params.ts";
+import { ParamType } from "../model/params.ts";
 import { parseUuid } from "../model/uuid.ts";
+import { integerCell, type ParamCell } from "./cells.ts";
 import { type ChangesHead, malformed, type WireReader, type WireValue, type WireWriter } from "./encoding.ts";
 import { CHANGES_HEAD } from "./protocol.ts";
 import { goOn, type RowBefore, repeated } from "./repetition.ts";

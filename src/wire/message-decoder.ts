@@ -1,7 +1,8 @@
 import type { VirstreamError } from "../model/error.ts";
-import { type ParamCell, ParamType, Schema, TypedParams } from "../model/params.ts";
+import { ParamType, Schema, TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../model/record.ts";
 import { MIN_INTERVAL_MS, type WatchEvent } from "../model/watch.ts";
+import type { ParamCell } from "./cells.ts";
 import type { ChannelState, Told } from "./channel-state.ts";
 import { atLeast, malformed, mapOf, unsigned, type WireMessage, type WireReader, type WireValue } from "./encoding.ts";
 import { errorFromWire } from "./error-map.ts";
@@ -258,7 +259,7 @@ export class MessageDecoder {
       records.push(
         new DomainStatsRecord({
           domain: new Domain(uuid, name, domainId, host, this.#owner),
-          params: cells.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, cells),
+          params: cells.length === 0 ? TypedParams.EMPTY : TypedParams.of(schema, cells),
           index,
           sampledAt,
           tookMs,

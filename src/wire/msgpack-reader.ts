@@ -1,5 +1,6 @@
-import { type ParamCell, ParamType } from "../model/params.ts";
+import { ParamType } from "../model/params.ts";
 import { formatUuid } from "../model/uuid.ts";
+import type { ParamCell } from "./cells.ts";
 import { malformed, type WireReader, type WireValue } from "./encoding.ts";
 import { goOn, repeated } from "./repetition.ts";
 import { readUtf8 } from "./text.ts";

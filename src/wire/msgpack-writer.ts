@@ -1,6 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
-import { type ParamCell, ParamType } from "../model/params.ts";
+import { ParamType } from "../model/params.ts";
 import { writeUuid } from "../model/uuid.ts";
+import type { ParamCell } from "./cells.ts";
 import type { ChangesHead, WireValue, WireWriter } from "./encoding.ts";
 import { CHANGES_HEAD } from "./protocol.ts";
 import type { RowBefore } from "./repetition.ts";

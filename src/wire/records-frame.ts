@@ -1,5 +1,6 @@
 import type { Schema } from "../model/params.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import { cellsOf } from "./cells.ts";
 import type { WireWriter } from "./encoding.ts";
 import { FrameSchemas, type Numbering } from "./frame-schemas.ts";
 import { MessageType, ROW_HEAD } from "./protocol.ts";
@@ -90,7 +91,8 @@ export class RecordsFrame<Message> {
   #row(record: DomainStatsRecord): void {
     const writer = this.#writer;
     const { domain, params, status } = record;
-    const { schema, cells } = params;
+    const { schema } = params;
+    const cells = cellsOf(params);
     writer.arrayHead(ROW_HEAD + cells.length);
     writer.uuid(domain.uuid);
     writer.string(domain.name);

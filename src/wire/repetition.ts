@@ -1,4 +1,4 @@
-import type { ParamCell } from "../model/params.ts";
+import type { ParamCell } from "./cells.ts";
 import { malformed } from "./encoding.ts";
 
 /**

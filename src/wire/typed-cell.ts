@@ -1,4 +1,5 @@
-import { type ParamCell, ParamType } from "../model/params.ts";
+import { ParamType } from "../model/params.ts";
+import type { ParamCell } from "./cells.ts";
 import { malformed } from "./encoding.ts";
 
 /** A value as it was read, if it is one of its declared type; throws `protocol-error` if not. */

@@ -1,5 +1,6 @@
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { GapEvent, SyncEvent, WatchEvent, WatchState } from "../../src/model/watch.ts";
+import { cellsOf } from "../model/cells.ts";
 import type { ServedTick, ServedTicks } from "./served-ticks.ts";
 
 /** So many broken promises are told; one is enough to fail, and a thousand of a kind say no more. */
@@ -180,11 +181,12 @@ export class TickLedger {
 }
 
 function sameValues(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
-  const { cells } = other.params;
+  const cells = cellsOf(other.params);
+  const known = cellsOf(one.params);
   return (
     one.index === other.index &&
     one.domain.name === other.domain.name &&
-    one.params.cells.length === cells.length &&
-    cells.every((cell, i) => cell === one.params.cells[i])
+    known.length === cells.length &&
+    cells.every((cell, i) => cell === known[i])
   );
 }

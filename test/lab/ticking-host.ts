@@ -1,5 +1,5 @@
 import type { Driver, SweepContext } from "../../src/driver/driver.ts";
-import { type ParamCell, ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import type { Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { Dice } from "./dice.ts";
@@ -59,8 +59,8 @@ export class TickingHost implements Driver {
 
   #record(guest: Guest, sampledAt: number): DomainStatsRecord {
     if (this.#dice.below(CHANGES_ONE_IN) === 0) guest.changes += 1 + this.#dice.below(1_000_000);
-    const cells: ParamCell[] = [1, guest.changes, `/images/${guest.domain.name}.qcow2`];
-    const params = new TypedParams(SCHEMA, cells);
+    const cells: ParamValue[] = [1, guest.changes, `/images/${guest.domain.name}.qcow2`];
+    const params = TypedParams.of(SCHEMA, cells);
     return new DomainStatsRecord({
       domain: guest.domain,
       params,

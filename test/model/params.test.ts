@@ -2,8 +2,15 @@ import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { FIELDS, fieldOf } from "../../src/model/field.ts";
 import { GROUPS } from "../../src/model/group.ts";
-import { integerCell, PARAM_TYPES, ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
-import { SchemaTable } from "../../src/model/schema-table.ts";
+import {
+  PARAM_TYPES,
+  ParamType,
+  type ParamTypeName,
+  type ParamValue,
+  Schema,
+  TypedParams,
+} from "../../src/model/params.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
 
 const params = TypedParams.from([
   ["state.state", "int", 1],
@@ -70,15 +77,65 @@ describe("typed parameters", () => {
     expect(json["block.0.rd.bytes"]).toBe("9007199254740992");
   });
 
-  it("keep every integer of 64 bits exactly", () => {
+  it("keep every integer of 64 bits exactly, and their numbers as doubles", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), (value) => {
-        expect(TypedParams.from([["a", value < 0n ? "llong" : "ullong", value]]).get("a")).toBe(value);
-        expect(typeof integerCell(value)).toBe(
-          value >= -(2n ** 53n) && value <= 2n ** 53n && Number.isSafeInteger(Number(value)) ? "number" : "bigint",
-        );
+        const one = TypedParams.from([["a", value < 0n ? "llong" : "ullong", value]]);
+        expect(one.get("a")).toBe(value);
+        expect(one.number("a")).toBe(Number(value));
+        expect(one.doubles).toEqual([Number(value)]);
+        expect(one.bigs === undefined).toBe(Number.isSafeInteger(Number(value)));
+        expect(Object.values(one.toJSON())).toEqual([one.bigs === undefined ? Number(value) : String(value)]);
       }),
     );
+  });
+
+  it("keep every double as it is, and no negative zero among integers", () => {
+    for (const double of [Number.NaN, Number.NEGATIVE_INFINITY, -0, 5e-324, 2 ** 60]) {
+      expect(TypedParams.from([["a", "double", double]]).get("a")).toBe(double);
+    }
+    expect(TypedParams.from([["a", "int", -0]]).get("a")).toBe(0);
+    expect(TypedParams.from([["a", "llong", -0]]).doubles).toEqual([0]);
+  });
+
+  it("keep numbers and texts apart: a double for each parameter, and the texts beside them", () => {
+    expect(params.doubles).toEqual([1, 5, 2 ** 64, 1, 1, 0, 2 ** 53, 7, 0.5, -(2 ** 63)]);
+    expect(params.texts).toEqual(["vda"]);
+    expect([...params.bigs!]).toEqual([
+      [2, 2n ** 64n - 1n],
+      [6, 2n ** 53n],
+      [9, -(2n ** 63n)],
+    ]);
+    const texts = TypedParams.from([
+      ["a", "string", "one"],
+      ["b", "int", 3],
+      ["c", "string", ""],
+    ]);
+    expect(texts.schema.textPositions).toEqual([0, 2]);
+    expect(texts.doubles).toEqual([0, 3, 1]);
+    expect([...texts].map(([, value]) => value)).toEqual(["one", 3, ""]);
+  });
+
+  it("of the same keys and types share a schema, whatever was made in between", () => {
+    const made = (key: string, type: "int" | "ullong") => TypedParams.from([[key, type, 1]]).schema;
+    const schema = made("some.key", "int");
+    expect(made("other.key", "int")).not.toBe(schema);
+    expect(made("some.key", "ullong")).not.toBe(schema);
+    expect(made("some.key", "int")).toBe(schema);
+  });
+
+  it("are refused when a value is none of its type, or there are not as many values as keys", () => {
+    const wrong: [ParamTypeName, ParamValue][] = [
+      ["int", "1"],
+      ["ullong", 0.5],
+      ["double", 1n],
+      ["boolean", 1],
+      ["string", 1],
+    ];
+    for (const [type, value] of wrong) {
+      expect(() => TypedParams.from([["a", type, value]]), type).toThrow(/^a is .* which is no /);
+    }
+    expect(() => TypedParams.of(params.schema, [1])).toThrow("1 values for 10 keys");
   });
 });
 

@@ -4,6 +4,7 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
 import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";
+import { cellsOf } from "../model/cells.ts";
 import { sample, uuidOf } from "./sample.ts";
 
 /** Writes down what it is told, in short. */
@@ -14,7 +15,7 @@ class Notes implements FeedListener {
   pauses = 0;
 
   record({ number }: FeedEntry, { record }: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined) {
-    this.lines.push(`${record.domain.name} ${record.status === "ok" ? record.params.cells.join() : record.status}`);
+    this.lines.push(`${record.domain.name} ${record.status === "ok" ? cellsOf(record.params).join() : record.status}`);
     this.numbers.push(number);
     this.befores.push(before);
   }

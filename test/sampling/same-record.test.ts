@@ -12,6 +12,11 @@ const CHANGES: Record<string, [Sample, Sample]> = {
     { cells: [1], types: [5] },
     { cells: [Number.NaN], types: [5] },
   ],
+  "a text": [
+    { cells: [1, "vda"], types: [4, 7] },
+    { cells: [1, "vdb"], types: [4, 7] },
+  ],
+  "a value that is no longer beyond 2^53": [{ cells: [2n ** 60n] }, { cells: [1] }],
   "a parameter more": [{ cells: [1] }, { cells: [1, 1] }],
   "a type": [
     { cells: [1], types: [3] },

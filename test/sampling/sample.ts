@@ -1,4 +1,4 @@
-import { type ParamCell, Schema, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 
@@ -10,7 +10,7 @@ export interface Sample extends Partial<Omit<RecordInit, "domain" | "params">> {
   readonly id?: number;
   readonly host?: string;
   /** Its values, of parameters named by letters. */
-  readonly cells?: readonly ParamCell[];
+  readonly cells?: readonly ParamValue[];
   readonly types?: readonly number[];
 }
 
@@ -25,7 +25,7 @@ export function sample(init: Sample = {}): DomainStatsRecord {
   const keys = cells.map((_, i) => String.fromCharCode(97 + i));
   return new DomainStatsRecord({
     domain: new Domain(uuid === 0 ? NIL_UUID : uuidOf(uuid), name, id, host),
-    params: new TypedParams(new Schema(keys, Uint8Array.from(types ?? cells.map(() => 4))), cells),
+    params: TypedParams.of(new Schema(keys, Uint8Array.from(types ?? cells.map(() => 4))), cells),
     status: "ok",
     index: uuid,
     sampledAt: 1_790_000_000_000,

@@ -5,6 +5,7 @@ import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
+import { cellsOf } from "../model/cells.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
@@ -20,7 +21,7 @@ export async function until(condition: () => boolean): Promise<void> {
 export function known(records: Iterable<DomainStatsRecord>): string[] {
   return [...records]
     .map(({ domain, params, status, index, sampledAt }) =>
-      JSON.stringify([domain.uuid, domain.name, status, index, sampledAt, params.cells]),
+      JSON.stringify([domain.uuid, domain.name, status, index, sampledAt, cellsOf(params)]),
     )
     .sort();
 }
@@ -102,10 +103,7 @@ export class TickingHost {
     }
     const version = ++this.#version;
     this.records = Array.from({ length: this.domains }, (_, i) =>
-      this.driver.record(
-        i,
-        new TypedParams(SHAPE, [version * 1_000 + i, `${version}-${i}-`.padEnd(this.payload, "x")]),
-      ),
+      this.driver.record(i, TypedParams.of(SHAPE, [version * 1_000 + i, `${version}-${i}-`.padEnd(this.payload, "x")])),
     );
     for (let at = 0; at < this.records.length; at += CHUNK) yield this.records.slice(at, at + CHUNK);
   }

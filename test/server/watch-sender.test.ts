@@ -17,6 +17,7 @@ import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { cellsOf } from "../model/cells.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
@@ -154,7 +155,7 @@ function record(number: number, version: number, shape: number, size: number): D
   const numbers = schema.keys.slice(2).map((_, i) => version * (i + 3));
   return new DomainStatsRecord({
     domain: new Domain(`00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`, `web-${number}`, 1, HOST),
-    params: new TypedParams(schema, [version * 1_000, `${version}`.padEnd(size, "x"), ...numbers]),
+    params: TypedParams.of(schema, [version * 1_000, `${version}`.padEnd(size, "x"), ...numbers]),
     status: "ok",
     index: number,
     sampledAt: 1_700_000_000_000 + version,
@@ -166,7 +167,7 @@ function record(number: number, version: number, shape: number, size: number): D
 function known(records: Iterable<DomainStatsRecord>): string[] {
   return [...records]
     .map(({ domain, params, status, index, sampledAt }) =>
-      JSON.stringify([domain.uuid, domain.name, domain.id, status, index, sampledAt, params.cells]),
+      JSON.stringify([domain.uuid, domain.name, domain.id, status, index, sampledAt, cellsOf(params)]),
     )
     .sort();
 }

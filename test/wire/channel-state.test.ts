@@ -7,6 +7,7 @@ import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { cellsOf } from "../model/cells.ts";
 import { keyOf, WatchServer } from "./watch-server.ts";
 
 const STARTED = 1_700_000_000_000;
@@ -18,7 +19,7 @@ function plain(record: DomainStatsRecord): unknown {
     head: { status, reason, missing: [...missing], sampledAt, tookMs, index, error: error?.code },
     keys: params.schema.keys,
     types: [...params.schema.types],
-    cells: [...params.cells],
+    cells: cellsOf(params),
   };
 }
 

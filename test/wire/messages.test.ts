@@ -3,14 +3,16 @@ import { pack, unpack } from "msgpackr";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import type { Group } from "../../src/model/group.ts";
-import { integerCell, type ParamCell, ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES, type RecordInit } from "../../src/model/record.ts";
+import { integerCell, type ParamCell } from "../../src/wire/cells.ts";
 import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
 import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import { LIMITS, MessageType, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { utf8Length } from "../../src/wire/text.ts";
+import { cellsOf } from "../model/cells.ts";
 
 const STARTED = 1_700_000_000_000;
 const owner = {};
@@ -74,7 +76,7 @@ const sweep = fc
       const bad = row.status !== "ok";
       const init: RecordInit = {
         domain: new Domain(row.uuid, row.name, row.id, row.host),
-        params: new TypedParams(row.schema, row.cells),
+        params: TypedParams.of(row.schema, row.cells),
         status: row.status,
         index: row.index,
         sampledAt: row.sampledAt,
@@ -98,7 +100,7 @@ function plain(record: DomainStatsRecord): unknown {
     head: { status, reason, missing: [...missing], sampledAt, tookMs, index },
     keys: params.schema.keys,
     types: [...params.schema.types],
-    cells: params.cells,
+    cells: cellsOf(params),
     error: error && { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt },
   };
 }
@@ -159,7 +161,7 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
 
   it("cuts a record larger than a message and joins it again, whatever makes it large", () => {
     const keys = Array.from({ length: 60_000 }, (_, i) => `vm.counter-${i}.sum`);
-    const many = new TypedParams(
+    const many = TypedParams.of(
       new Schema(keys, new Uint8Array(keys.length).fill(ParamType.ullong)),
       keys.map((_, i) => i * 1_000_003),
     );
@@ -191,7 +193,7 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
       const shapeNumber = i % 3 === 0 ? i % 50 : i % 2_500;
       return new DomainStatsRecord({
         domain: new Domain("00000000-0000-4000-8000-000000000001", `d${i}`, i, "hv1"),
-        params: new TypedParams(shapes[shapeNumber]!, [i]),
+        params: TypedParams.of(shapes[shapeNumber]!, [i]),
         status: "ok",
         index: i,
         sampledAt: STARTED,
@@ -259,7 +261,7 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
       (path, i) =>
         new DomainStatsRecord({
           domain: new Domain("00000000-0000-4000-8000-000000000001", "web", i, "hv1"),
-          params: new TypedParams(schema, [path, 10]),
+          params: TypedParams.of(schema, [path, 10]),
           status: "ok",
           index: i,
           sampledAt: STARTED,

@@ -10,7 +10,7 @@ import { GROUPS } from "../../src/model/group.ts";
 import { ParamType, TypedParams } from "../../src/model/params.ts";
 import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
 import { DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
-import { SchemaTable } from "../../src/model/schema-table.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
 import { GAP_REASONS, WATCH_STATES, type WatchEvent } from "../../src/model/watch.ts";
 import { DEFAULT_PORT, serve } from "../../src/server/server.ts";
 import { ChangesFrame } from "../../src/wire/changes-frame.ts";
@@ -332,7 +332,7 @@ describe("each transcript of PROTOCOL.md", () => {
       return new DomainStatsRecord({
         ...head,
         domain,
-        params: new TypedParams(schemas.schemaOf(keys, types), params.cells),
+        params: new TypedParams(schemas.schemaOf(keys, types), params.doubles, params.texts, params.bigs),
       });
     };
     let state: ChannelState | undefined;

@@ -1,12 +1,14 @@
 import { VirstreamError } from "../../src/model/error.ts";
-import { type ParamCell, ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { GAP_REASONS, type StatusEvent, type SyncEvent, WATCH_STATES } from "../../src/model/watch.ts";
+import type { ParamCell } from "../../src/wire/cells.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
 import type { HostTable } from "../../src/wire/host-table.ts";
 import type { MessageEncoder, WireMessage } from "../../src/wire/message-encoder.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
+import { cellsOf } from "../model/cells.ts";
 
 /** Shapes of one make: keys that appear, and one whose type changes. */
 const SHAPES = [
@@ -197,14 +199,14 @@ function sampled(
     : before !== undefined && dice(5) > 0
       ? before.params.schema
       : SHAPES[dice(SHAPES.length)]!;
-  const comparable = before?.params.schema === schema ? before.params.cells : undefined;
+  const comparable = before?.params.schema === schema ? cellsOf(before.params) : undefined;
   const cells = [...schema.types].map((type, i) => {
     const pool = POOLS[type]!;
     return comparable !== undefined && dice(2) === 0 ? comparable[i]! : pool[dice(pool.length)]!;
   });
   return new DomainStatsRecord({
     domain,
-    params: cells.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, cells),
+    params: cells.length === 0 ? TypedParams.EMPTY : TypedParams.of(schema, cells),
     status: failed ? "failed" : dice(9) === 0 ? "partial" : "ok",
     reason: failed ? "timeout" : undefined,
     error: failed ? new VirstreamError("deadline-exceeded", "no answer") : undefined,

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type ParamCell, ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
+import type { ParamCell } from "../../src/wire/cells.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
 import { ChannelState } from "../../src/wire/channel-state.ts";
 import { HostTable } from "../../src/wire/host-table.ts";
@@ -12,6 +13,7 @@ import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder
 import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import { MessageType, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { parseClientMessage, watchMessage } from "../../src/wire/request.ts";
+import { cellsOf } from "../model/cells.ts";
 
 const STARTED = 1_700_000_000_000;
 const CHANNEL = 3;
@@ -28,7 +30,7 @@ const uuidOf = (number: number): string => `00000000-0000-4000-8000-${number.toS
 function record(number: number, tick: number, cells: readonly ParamCell[], schema = SHAPE): DomainStatsRecord {
   return new DomainStatsRecord({
     domain: new Domain(uuidOf(number), `web-${number}`, number, "hv1"),
-    params: new TypedParams(schema, cells),
+    params: TypedParams.of(schema, cells),
     status: "ok",
     index: number,
     sampledAt: STARTED + tick * 1_000 + number,
@@ -116,7 +118,7 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
       link.channel.add(4, next, before);
       before = next;
       const events = link.send(link.channel.changes()!);
-      expect(recordsOf(events).map(({ params }) => params.cells)).toEqual([cells]);
+      expect(recordsOf(events).map(({ params }) => cellsOf(params))).toEqual([cells]);
       expect(recordsOf(events)[0]).toMatchObject({ sampledAt: next.sampledAt, tookMs: 0.25, index: 4, status: "ok" });
     }
     expect(link.state.domains).toBe(1);

@@ -90,14 +90,15 @@ export function recordToJson(record: DomainStatsRecord): string {
     tookMs,
   });
   const { keys } = params.schema;
-  const members = params.cells.map((cell, i) => {
-    const value =
-      typeof cell === "bigint"
-        ? cell
-        : typeof cell === "number" && !Number.isFinite(cell)
-          ? `"${cell}"`
-          : JSON.stringify(cell);
-    return `${JSON.stringify(keys[i])}:${value}`;
+  const members = keys.map((key, i) => {
+    const value = params.at(i)!;
+    const text =
+      typeof value === "bigint"
+        ? value
+        : typeof value === "number" && !Number.isFinite(value)
+          ? `"${value}"`
+          : JSON.stringify(value);
+    return `${JSON.stringify(key)}:${text}`;
   });
   return `${head.slice(0, -1)},"params":{${members.join(",")}}}`;
 }

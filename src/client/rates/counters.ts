@@ -1,4 +1,4 @@
-import type { ParamCell } from "../../model/params.ts";
+import type { ParamValue, TypedParams } from "../../model/params.ts";
 import { cellAt, difference } from "./difference.ts";
 import type { DeviceKeys } from "./layout.ts";
 
@@ -17,11 +17,11 @@ export class Counters {
   #rows: readonly DeviceKeys[] = [];
   /** Row by row. NaN is missing, or beyond 2^53 and then in `#wide`. */
   readonly #values: number[] = [];
-  readonly #labels: (ParamCell | undefined)[] = [];
+  readonly #labels: (ParamValue | undefined)[] = [];
   #wide: Map<number, bigint> | undefined;
   // Once a device is missing all others may have moved: tables, lest a long list is searched for each of a long list.
   #numbered: Map<number, number> | undefined;
-  #named: Map<ParamCell, number> | undefined;
+  #named: Map<ParamValue, number> | undefined;
 
   /**
    * The place of the row with the same number; −1 when there is none.
@@ -41,11 +41,11 @@ export class Counters {
    *
    * @param guess its place when nothing was plugged
    */
-  labelled(row: DeviceKeys, cells: readonly ParamCell[], guess: number): number {
-    if (guess < this.#rows.length && this.#same(guess, row, cells)) return guess;
+  labelled(row: DeviceKeys, params: TypedParams, guess: number): number {
+    if (guess < this.#rows.length && this.#same(guess, row, params)) return guess;
     this.#named ??= this.#places();
-    const place = this.#named.get(cellAt(cells, row.labels[0]!) ?? "") ?? -1;
-    return place >= 0 && this.#same(place, row, cells) ? place : -1;
+    const place = this.#named.get(cellAt(params, row.labels[0]!) ?? "") ?? -1;
+    return place >= 0 && this.#same(place, row, params) ? place : -1;
   }
 
   /**
@@ -54,7 +54,7 @@ export class Counters {
    * @returns false when there is nothing to compare with, or when one went down: the part was then reset, and nothing
    * of the pair can be trusted
    */
-  compare(steps: Float64Array, place: number, row: DeviceKeys, cells: readonly ParamCell[]): boolean {
+  compare(steps: Float64Array, place: number, row: DeviceKeys, params: TypedParams): boolean {
     if (place < 0 || !row.counts || !this.#rows[place]!.counts) return false;
     const { counters } = row;
     const values = this.#values;
@@ -62,7 +62,7 @@ export class Counters {
     const first = place * counters.length;
     for (let i = 0; i < counters.length; i++) {
       const before = wide?.get(first + i) ?? values[first + i];
-      const step = difference(before, cellAt(cells, counters[i]!));
+      const step = difference(before, cellAt(params, counters[i]!));
       if (step < 0) return false;
       steps[i] = step;
     }
@@ -70,12 +70,12 @@ export class Counters {
   }
 
   /** Whether the first counter of the first row has gone down. */
-  fell(row: DeviceKeys, cells: readonly ParamCell[]): boolean {
-    return difference(this.#wide?.get(0) ?? this.#values[0], cellAt(cells, row.counters[0]!)) < 0;
+  fell(row: DeviceKeys, params: TypedParams): boolean {
+    return difference(this.#wide?.get(0) ?? this.#values[0], cellAt(params, row.counters[0]!)) < 0;
   }
 
   /** Keeps the counters of a record instead of those before. */
-  keep(rows: readonly DeviceKeys[], cells: readonly ParamCell[], at: number, turn: number): void {
+  keep(rows: readonly DeviceKeys[], params: TypedParams, at: number, turn: number): void {
     this.at = at;
     this.turn = turn;
     this.#numbered = undefined;
@@ -88,12 +88,12 @@ export class Counters {
     for (let i = 0; i < rows.length; i++) {
       const { counters, labels } = rows[i]!;
       for (let j = 0; j < counters.length; j++) {
-        const cell = cellAt(cells, counters[j]!);
+        const cell = cellAt(params, counters[j]!);
         if (typeof cell === "bigint") this.#keepWide(value, cell);
         values[value++] = typeof cell === "number" ? cell : Number.NaN;
       }
       for (let j = 0; j < labels.length; j++) {
-        const cell = cellAt(cells, labels[j]!);
+        const cell = cellAt(params, labels[j]!);
         // The text that is kept is the first that said so, and not one from each record.
         if (texts[text] !== cell) texts[text] = cell;
         text++;
@@ -111,17 +111,17 @@ export class Counters {
     this.#wide.set(at, cell);
   }
 
-  #same(place: number, row: DeviceKeys, cells: readonly ParamCell[]): boolean {
+  #same(place: number, row: DeviceKeys, params: TypedParams): boolean {
     const { labels } = row;
     const first = place * labels.length;
     for (let i = 0; i < labels.length; i++) {
-      if (this.#labels[first + i] !== cellAt(cells, labels[i]!)) return false;
+      if (this.#labels[first + i] !== cellAt(params, labels[i]!)) return false;
     }
     return true;
   }
 
-  #places(): Map<ParamCell, number> {
-    const places = new Map<ParamCell, number>();
+  #places(): Map<ParamValue, number> {
+    const places = new Map<ParamValue, number>();
     for (const [place, { counts, labels }] of this.#rows.entries()) {
       const name = this.#labels[place * labels.length];
       // The members of a disk's backing chain have its name, and no counters.

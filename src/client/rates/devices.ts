@@ -1,4 +1,4 @@
-import type { ParamCell } from "../../model/params.ts";
+import type { ParamValue, TypedParams } from "../../model/params.ts";
 import type { Counters } from "./counters.ts";
 import { cellAt, finite, meanMs, percentOf, perSecond } from "./difference.ts";
 import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-rates.ts";
@@ -9,7 +9,7 @@ export interface Pair {
   /** Undefined when there is nothing to compare with. */
   readonly before: Counters | undefined;
   readonly layout: RateLayout;
-  readonly cells: readonly ParamCell[];
+  readonly params: TypedParams;
   /** Above 0 where there is something to compare with. */
   readonly intervalMs: number;
 }
@@ -27,11 +27,11 @@ export const NO_CPU: CpuRates = Object.freeze({
 });
 
 /** The processor's rates. */
-export function cpuRates({ before, layout, cells, intervalMs }: Pair): CpuRates {
-  if (before?.compare(steps, 0, layout.cpu[0], cells) !== true) return NO_CPU;
+export function cpuRates({ before, layout, params, intervalMs }: Pair): CpuRates {
+  if (before?.compare(steps, 0, layout.cpu[0], params) !== true) return NO_CPU;
   const percent = percentOf(steps[0]!, intervalMs);
   if (percent === undefined) return NO_CPU;
-  const vcpus = Number(cellAt(cells, layout.vcpuCurrent));
+  const vcpus = Number(cellAt(params, layout.vcpuCurrent));
   return {
     intervalMs,
     percent,
@@ -42,12 +42,12 @@ export function cpuRates({ before, layout, cells, intervalMs }: Pair): CpuRates 
 }
 
 /** The rates of each vCPU that is online. They are matched by their numbers. */
-export function vcpuRates({ before, layout, cells, intervalMs }: Pair): VcpuRates[] {
+export function vcpuRates({ before, layout, params, intervalMs }: Pair): VcpuRates[] {
   const rates: VcpuRates[] = [];
   const { vcpus } = layout;
   for (let i = 0; i < vcpus.length; i++) {
     const row = vcpus[i]!;
-    const told = before?.compare(steps, before.numbered(row, i), row, cells) === true;
+    const told = before?.compare(steps, before.numbered(row, i), row, params) === true;
     rates.push({
       number: row.number,
       intervalMs: told ? intervalMs : undefined,
@@ -60,21 +60,21 @@ export function vcpuRates({ before, layout, cells, intervalMs }: Pair): VcpuRate
 }
 
 /** The rates of each disk. Rows of a backing chain are not disks and are left out. */
-export function diskRates({ before, layout, cells, intervalMs }: Pair): DiskRates[] {
+export function diskRates({ before, layout, params, intervalMs }: Pair): DiskRates[] {
   const { disks, hasChains } = layout;
-  const chained = hasChains ? namesThatCount(layout, cells) : undefined;
+  const chained = hasChains ? namesThatCount(layout, params) : undefined;
   const rates: DiskRates[] = [];
   for (let i = 0; i < disks.length; i++) {
     const row = disks[i]!;
-    const name = cellAt(cells, row.labels[0]!);
+    const name = cellAt(params, row.labels[0]!);
     // A device without a name cannot be found again.
     if (typeof name !== "string") continue;
     if (chained !== undefined && !row.counts) {
       if (chained.has(name)) continue;
       chained.add(name);
     }
-    const path = cellAt(cells, row.labels[1]!);
-    const told = before?.compare(steps, before.labelled(row, cells, i), row, cells) === true;
+    const path = cellAt(params, row.labels[1]!);
+    const told = before?.compare(steps, before.labelled(row, params, i), row, params) === true;
     rates.push({
       index: row.number,
       name,
@@ -94,14 +94,14 @@ export function diskRates({ before, layout, cells, intervalMs }: Pair): DiskRate
 }
 
 /** The rates of each network interface. */
-export function interfaceRates({ before, layout, cells, intervalMs }: Pair): InterfaceRates[] {
+export function interfaceRates({ before, layout, params, intervalMs }: Pair): InterfaceRates[] {
   const rates: InterfaceRates[] = [];
   const { interfaces } = layout;
   for (let i = 0; i < interfaces.length; i++) {
     const row = interfaces[i]!;
-    const name = cellAt(cells, row.labels[0]!);
+    const name = cellAt(params, row.labels[0]!);
     if (typeof name !== "string") continue;
-    const told = before?.compare(steps, before.labelled(row, cells, i), row, cells) === true;
+    const told = before?.compare(steps, before.labelled(row, params, i), row, params) === true;
     rates.push({
       index: row.number,
       name,
@@ -119,8 +119,8 @@ export function interfaceRates({ before, layout, cells, intervalMs }: Pair): Int
   return rates;
 }
 
-function namesThatCount(layout: RateLayout, cells: readonly ParamCell[]): Set<ParamCell | undefined> {
-  const names = new Set<ParamCell | undefined>();
-  for (const row of layout.disks) if (row.counts) names.add(cellAt(cells, row.labels[0]!));
+function namesThatCount(layout: RateLayout, params: TypedParams): Set<ParamValue | undefined> {
+  const names = new Set<ParamValue | undefined>();
+  for (const row of layout.disks) if (row.counts) names.add(cellAt(params, row.labels[0]!));
   return names;
 }

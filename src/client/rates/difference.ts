@@ -1,10 +1,11 @@
-import type { ParamCell } from "../../model/params.ts";
+import type { ParamValue, TypedParams } from "../../model/params.ts";
+import { ParamType } from "../../model/schema.ts";
 
 /**
  * How far a counter went, exact before it becomes a float: two counters above 2^53 differ by what they really do.
  * Negative where it was reset; NaN where it is missing on either side, or is no number.
  */
-export function difference(before: ParamCell | undefined, after: ParamCell | undefined): number {
+export function difference(before: ParamValue | undefined, after: ParamValue | undefined): number {
   // Cells that are numbers are within ±(2^53 − 1), so that their difference as counters is exact.
   if (typeof before === "number" && typeof after === "number") return after - before;
   const from = integer(before);
@@ -13,14 +14,19 @@ export function difference(before: ParamCell | undefined, after: ParamCell | und
 }
 
 /** A cell as a bigint; undefined for what is none, among it a float where the type of a key has changed. */
-function integer(cell: ParamCell | undefined): bigint | undefined {
+function integer(cell: ParamValue | undefined): bigint | undefined {
   if (typeof cell === "bigint") return cell;
   return typeof cell === "number" && Number.isInteger(cell) ? BigInt(cell) : undefined;
 }
 
-/** The cell at a position; undefined at −1, which is how layouts say that a key is missing. */
-export function cellAt(cells: readonly ParamCell[], position: number): ParamCell | undefined {
-  return position < 0 ? undefined : cells[position];
+/**
+ * The value at a position, an integer as a number while that is exact; undefined at −1, which is how layouts say that a
+ * key is missing.
+ */
+export function cellAt(params: TypedParams, position: number): ParamValue | undefined {
+  if (position < 0) return undefined;
+  if (params.schema.types[position]! >= ParamType.boolean) return params.at(position);
+  return params.bigs?.get(position) ?? params.doubles[position];
 }
 
 /** A count per second; undefined for NaN, and for what a tiny interval would make infinite. */

@@ -1,4 +1,4 @@
-import type { ParamCell } from "../../model/params.ts";
+import type { ParamValue, TypedParams } from "../../model/params.ts";
 import { cellAt, difference, finite, perSecond } from "./difference.ts";
 import type { MemoryRates } from "./domain-rates.ts";
 import type { RateLayout } from "./layout.ts";
@@ -22,7 +22,7 @@ export const NO_MEMORY: MemoryRates = Object.freeze({
 /** The values of a record, where they are, and when it was sampled, in ms since 1970. */
 export interface MemorySample {
   readonly layout: RateLayout;
-  readonly cells: readonly ParamCell[];
+  readonly params: TypedParams;
   readonly at: number;
 }
 
@@ -35,7 +35,7 @@ export class GuestReport {
   /** The number of that record, counted for the domain. */
   readonly turn: number;
   /** Swapped in and out, major and minor faults. */
-  readonly counters: readonly (ParamCell | undefined)[];
+  readonly counters: readonly (ParamValue | undefined)[];
   /** The time since the report before, in ms; undefined where there is none to compare with. */
   readonly intervalMs: number | undefined;
   readonly swapInBytesPerSecond: number | undefined;
@@ -44,11 +44,11 @@ export class GuestReport {
   readonly minorFaultsPerSecond: number | undefined;
 
   /** @param before the report to compare with; undefined when there is none that is fit for it */
-  constructor({ layout, cells, at }: MemorySample, updatedAt: number, turn: number, before: GuestReport | undefined) {
+  constructor({ layout, params, at }: MemorySample, updatedAt: number, turn: number, before: GuestReport | undefined) {
     this.updatedAt = updatedAt;
     this.seenAt = at;
     this.turn = turn;
-    const counters = Array.from(layout.guest, (position) => cellAt(cells, position));
+    const counters = Array.from(layout.guest, (position) => cellAt(params, position));
     this.counters = counters;
     const intervalMs = before === undefined ? 0 : updatedAt - before.updatedAt;
     const steps = counters.map((counter, i) => difference(before?.counters[i], counter));
@@ -69,9 +69,9 @@ export class GuestReport {
  * When the guest's numbers were refreshed, in ms since 1970: by the host's word, or with the record where the host does
  * not say; undefined when there are none, or the host says that it never was.
  */
-export function reportedAt({ layout, cells, at }: MemorySample): number | undefined {
+export function reportedAt({ layout, params, at }: MemorySample): number | undefined {
   if (layout.lastUpdate >= 0) {
-    const seconds = size(cells, layout.lastUpdate);
+    const seconds = size(params, layout.lastUpdate);
     return seconds === undefined || seconds === 0 ? undefined : finite(seconds * 1_000);
   }
   return layout.available >= 0 || layout.guest.some((position) => position >= 0) ? at : undefined;
@@ -83,14 +83,14 @@ export function reportedAt({ layout, cells, at }: MemorySample): number | undefi
  * @param report what the rates come from; undefined when there is none, or it is too old
  */
 export function memoryRates(sample: MemorySample, report: GuestReport | undefined): MemoryRates {
-  const { layout, cells, at } = sample;
+  const { layout, params, at } = sample;
   const updatedAt = reportedAt(sample);
   const dated = updatedAt !== undefined && layout.lastUpdate >= 0;
-  const total = updatedAt === undefined ? undefined : size(cells, layout.available);
+  const total = updatedAt === undefined ? undefined : size(params, layout.available);
   const used = total === undefined || total === 0 ? undefined : notNegative(unavailable(sample));
   return {
-    assignedBytes: bytes(size(cells, layout.current)),
-    rssBytes: bytes(size(cells, layout.rss)),
+    assignedBytes: bytes(size(params, layout.current)),
+    rssBytes: bytes(size(params, layout.rss)),
     totalBytes: total === 0 ? undefined : bytes(total),
     usedBytes: bytes(used),
     usedPercent: used === undefined ? undefined : (used / total!) * 100,
@@ -107,14 +107,14 @@ export function memoryRates(sample: MemorySample, report: GuestReport | undefine
 /**
  * What of its memory a guest cannot give up, in KiB: negative for a moment when the balloon moves, NaN when unknown.
  */
-function unavailable({ layout, cells }: MemorySample): number {
-  if (size(cells, layout.usable) === undefined) return Number.NaN;
-  return difference(cellAt(cells, layout.usable), cellAt(cells, layout.available));
+function unavailable({ layout, params }: MemorySample): number {
+  if (size(params, layout.usable) === undefined) return Number.NaN;
+  return difference(cellAt(params, layout.usable), cellAt(params, layout.available));
 }
 
 /** A size or a time as a float; undefined where it is missing, no number, or negative. */
-function size(cells: readonly ParamCell[], position: number): number | undefined {
-  const cell = cellAt(cells, position);
+function size(params: TypedParams, position: number): number | undefined {
+  const cell = cellAt(params, position);
   return typeof cell === "number" || typeof cell === "bigint" ? notNegative(Number(cell)) : undefined;
 }
 

@@ -1,4 +1,4 @@
-import { integerCell, type ParamCell, ParamType, type ParamTypeName } from "../../model/params.ts";
+import { ParamType, type ParamTypeName, type ParamValue } from "../../model/params.ts";
 import type { Fault } from "./fault.ts";
 import type { Key } from "./shape.ts";
 
@@ -6,7 +6,7 @@ import type { Key } from "./shape.ts";
  * What faults add to the end of a record: with `extremes` every type at its limits, under keys that no field table
  * knows, as a newer libvirt would send; with `huge` a latency histogram with as many bins as it takes. Both come with the block group.
  */
-const EXTREMES: readonly (readonly [name: string, type: ParamTypeName, value: number | bigint | boolean | string])[] = [
+const EXTREMES: readonly (readonly [name: string, type: ParamTypeName, value: ParamValue])[] = [
   ["int.min", "int", -2_147_483_648],
   ["int.max", "int", 2_147_483_647],
   ["uint.min", "uint", 0],
@@ -74,17 +74,15 @@ export class Extension {
     return keys;
   }
 
-  /** Writes the values from a position on. */
-  write(cells: ParamCell[], at: number, upSeconds: number): void {
-    if (this.#extremes) {
-      for (const [, , value] of EXTREMES) cells[at++] = typeof value === "bigint" ? integerCell(value) : value;
-    }
-    if (this.#bins < 0) return;
-    cells[at++] = this.#bins;
+  /** The values of its parameters. */
+  values(upSeconds: number): ParamValue[] {
+    const values = this.#extremes ? EXTREMES.map(([, , value]) => value) : [];
+    if (this.#bins < 0) return values;
+    values.push(this.#bins);
     for (let bin = 0; bin < this.#bins; bin++) {
-      cells[at++] = bin * 1_000;
-      cells[at++] = Math.floor(upSeconds / (1 + (bin % 100)));
+      values.push(bin * 1_000, Math.floor(upSeconds / (1 + (bin % 100))));
     }
-    if (this.#padded) cells[at] = 0;
+    if (this.#padded) values.push(0);
+    return values;
   }
 }

@@ -1,7 +1,7 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS, groupNames } from "../../model/group.ts";
-import { type ParamCell, TypedParams } from "../../model/params.ts";
+import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
@@ -161,12 +161,17 @@ export class SimulatedHost {
       upSeconds,
     );
 
-    const extension = fault === undefined ? undefined : this.#extension(fault, chosen, shape);
-    if (extension !== undefined) return this.#extended(extension, chosen, shape, upSeconds);
     const schema = chosen.schema(shape);
-    const cells = new Array<ParamCell>(schema.keys.length);
-    this.#reading.write(cells, chosen, shape);
-    return new TypedParams(schema, cells);
+    const doubles = schema.row();
+    const texts: string[] = [];
+    this.#reading.write(doubles, texts, chosen, shape);
+    const params = new TypedParams(schema, doubles, texts, bigsOf(doubles));
+    const extension = fault === undefined ? undefined : this.#extension(fault, chosen, shape);
+    if (extension === undefined) return params;
+    return TypedParams.of(
+      chosen.extended(shape, extension.name, () => extension.keys()),
+      [...Array.from(params, ([, value]) => value), ...extension.values(upSeconds)],
+    );
   }
 
   /** What is wrong with a guest; undefined when nothing is. */
@@ -257,17 +262,17 @@ export class SimulatedHost {
     if (!(layout.groups & Bit.block) || (!fault.extremes && fault.parameters === 0)) return undefined;
     return Extension.of(fault, layout.schema(shape).keys.length);
   }
+}
 
-  #extended(extension: Extension, layout: Layout, shape: Shape, upSeconds: number): TypedParams {
-    const own = layout.schema(shape).keys.length;
-    const cells = new Array<ParamCell>(own + extension.size);
-    this.#reading.write(cells, layout, shape);
-    extension.write(cells, own, upSeconds);
-    return new TypedParams(
-      layout.extended(shape, extension.name, () => extension.keys()),
-      cells,
-    );
+/** The exact values of the counters beyond 2^53; undefined when there are none. A guest has no other such values. */
+function bigsOf(doubles: readonly number[]): Map<number, bigint> | undefined {
+  let bigs: Map<number, bigint> | undefined;
+  for (let i = 0; i < doubles.length; i++) {
+    if (doubles[i]! <= Number.MAX_SAFE_INTEGER) continue;
+    bigs ??= new Map();
+    bigs.set(i, BigInt(doubles[i]!));
   }
+  return bigs;
 }
 
 /** One of a span's numbers, by a guest's random bits. */

@@ -1,4 +1,3 @@
-import type { ParamCell } from "../../model/params.ts";
 import { decimal, mix } from "./identity.ts";
 import type { SimulatedOptions } from "./parameters.ts";
 import { Bit, type Layout, MEMORY_NODES, PERF_EVENTS, type Shape, VCPU_COUNTS, VM_COUNTS } from "./shape.ts";
@@ -53,6 +52,7 @@ export class Reading {
   #reason = 0;
   #wallMs = 0;
   #work = 0;
+  #texts: string[] = [];
 
   constructor(options: SimulatedOptions) {
     this.#options = options;
@@ -87,50 +87,51 @@ export class Reading {
     this.#work = upSeconds + 4 * cycle * swell * swell;
   }
 
-  /** Writes the values of a layout's groups in the order of its schema. */
-  write(cells: ParamCell[], layout: Layout, shape: Shape): void {
+  /** Writes the values of a layout's groups in the order of its schema: numbers into a row of it, texts into a list. */
+  write(doubles: number[], texts: string[], layout: Layout, shape: Shape): void {
+    this.#texts = texts;
     const { groups } = layout;
     const options = this.#options;
     let at = 0;
     if (groups & Bit.state) {
-      cells[at++] = this.#state;
-      cells[at++] = this.#reason;
+      doubles[at++] = this.#state;
+      doubles[at++] = this.#reason;
     }
-    if (groups & Bit.cpuTotal) at = this.#cpuTotal(cells, at, shape);
-    if (groups & Bit.balloon) at = this.#balloon(cells, at, shape);
-    if (groups & Bit.vcpu) at = this.#vcpus(cells, at, shape);
-    if (groups & Bit.interface && shape.active) at = this.#interfaces(cells, at, shape);
-    if (groups & Bit.block) at = this.#blocks(cells, at, shape, layout.backing);
+    if (groups & Bit.cpuTotal) at = this.#cpuTotal(doubles, at, shape);
+    if (groups & Bit.balloon) at = this.#balloon(doubles, at, shape);
+    if (groups & Bit.vcpu) at = this.#vcpus(doubles, at, shape);
+    if (groups & Bit.interface && shape.active) at = this.#interfaces(doubles, at, shape);
+    if (groups & Bit.block) at = this.#blocks(doubles, at, shape, layout.backing);
     if (!shape.active || groups < Bit.perf) return;
-    if (groups & Bit.perf && options.perf) at = this.#perf(cells, at);
-    if (groups & Bit.iothread && options.iothreads > 0) at = this.#iothreads(cells, at);
-    if (groups & Bit.memory && options.bandwidth > 0) at = this.#memory(cells, at, shape);
-    if (groups & Bit.dirtyrate) at = this.#dirtyrate(cells, at);
-    if (groups & Bit.vm && options.kvm) this.#vm(cells, at);
+    if (groups & Bit.perf && options.perf) at = this.#perf(doubles, at);
+    if (groups & Bit.iothread && options.iothreads > 0) at = this.#iothreads(doubles, at);
+    if (groups & Bit.memory && options.bandwidth > 0) at = this.#memory(doubles, at, shape);
+    if (groups & Bit.dirtyrate) at = this.#dirtyrate(doubles, at);
+    if (groups & Bit.vm && options.kvm) this.#vm(doubles, at);
   }
 
-  #cpuTotal(cells: ParamCell[], at: number, shape: Shape): number {
+  #cpuTotal(doubles: number[], at: number, shape: Shape): number {
     if (!shape.active) {
-      cells[at] = cells[at + 1] = cells[at + 2] = 0;
+      doubles[at] = doubles[at + 1] = doubles[at + 2] = 0;
       return at + 3;
     }
     const draw = this.#draw;
     // A little above the sum of the vCPUs: QEMU's own threads.
     const time = this.#work * shape.vcpus * LOAD[draw >>> 24]! * 1.05e9;
-    cells[at] = counter(time);
-    cells[at + 1] = counter(time * (0.5 + (draw & 255) / 1024));
-    cells[at + 2] = counter(time * 0.2);
-    cells[at + 3] = counter(time * 0.011);
-    cells[at + 4] = counter(time * 0.004);
+    doubles[at] = Math.floor(time);
+    doubles[at + 1] = Math.floor(time * (0.5 + (draw & 255) / 1024));
+    doubles[at + 2] = Math.floor(time * 0.2);
+    doubles[at + 3] = Math.floor(time * 0.011);
+    doubles[at + 4] = Math.floor(time * 0.004);
     return at + 5;
   }
 
-  #balloon(cells: ParamCell[], at: number, shape: Shape): number {
+  #balloon(doubles: number[], at: number, shape: Shape): number {
     const draw = mix(this.#draw, 1);
     const maximum = MEMORY_KIB[draw & 7]!;
     const current = (draw & 0x38) === 0 ? maximum * 0.75 : maximum;
-    cells[at] = current;
-    cells[at + 1] = maximum;
+    doubles[at] = current;
+    doubles[at + 1] = maximum;
     if (!shape.active) return at + 2;
     const refresh = Math.floor(this.#wallMs / BALLOON_PERIOD_MS);
     const noise = mix(draw, refresh & 0xffff) & 1023;
@@ -140,142 +141,140 @@ export class Reading {
     const unused = Math.floor(usable * (0.2 + ((draw >>> 16) & 255) / 512));
     const work = inBursts(this.#work, 10);
     const swapped = (draw & 0x1c0) === 0 ? work : 0;
-    cells[at + 2] = Math.floor(swapped * 1.5);
-    cells[at + 3] = Math.floor(swapped * 2.25);
-    cells[at + 4] = Math.floor(work * 0.02);
-    cells[at + 5] = Math.floor(work * (50 + (draw >>> 24)));
-    cells[at + 6] = unused;
-    cells[at + 7] = available;
-    cells[at + 8] = usable;
-    cells[at + 9] = refresh * (BALLOON_PERIOD_MS / 1000);
-    cells[at + 10] = Math.floor((usable - unused) * 0.9);
-    cells[at + 11] = 0;
-    cells[at + 12] = 0;
-    cells[at + 13] = Math.floor(current * (0.6 + ((draw >>> 12) & 255) / 640)) + 61_440 + noise * 4;
+    doubles[at + 2] = Math.floor(swapped * 1.5);
+    doubles[at + 3] = Math.floor(swapped * 2.25);
+    doubles[at + 4] = Math.floor(work * 0.02);
+    doubles[at + 5] = Math.floor(work * (50 + (draw >>> 24)));
+    doubles[at + 6] = unused;
+    doubles[at + 7] = available;
+    doubles[at + 8] = usable;
+    doubles[at + 9] = refresh * (BALLOON_PERIOD_MS / 1000);
+    doubles[at + 10] = Math.floor((usable - unused) * 0.9);
+    doubles[at + 11] = 0;
+    doubles[at + 12] = 0;
+    doubles[at + 13] = Math.floor(current * (0.6 + ((draw >>> 12) & 255) / 640)) + 61_440 + noise * 4;
     return at + 14;
   }
 
-  #vcpus(cells: ParamCell[], at: number, shape: Shape): number {
-    cells[at++] = shape.vcpus;
-    cells[at++] = shape.vcpus;
+  #vcpus(doubles: number[], at: number, shape: Shape): number {
+    doubles[at++] = shape.vcpus;
+    doubles[at++] = shape.vcpus;
     if (!shape.active) return at;
     const busy = this.#work * LOAD[this.#draw >>> 24]! * 1e9;
     const { kvm } = this.#options;
     for (let i = 0; i < shape.vcpus; i++) {
       const time = busy * (1 - (((this.#draw >>> (i & 15)) + i) & 15) / 80);
-      cells[at] = 1;
-      cells[at + 1] = Math.floor(time);
-      cells[at + 2] = Math.floor(time * 0.031);
-      cells[at + 3] = Math.floor(time * 0.0305);
+      doubles[at] = 1;
+      doubles[at + 1] = Math.floor(time);
+      doubles[at + 2] = Math.floor(time * 0.031);
+      doubles[at + 3] = Math.floor(time * 0.0305);
       at += 4;
-      if (kvm) at = vcpuCounts(cells, at, time);
+      if (kvm) at = vcpuCounts(doubles, at, time);
     }
     return at;
   }
 
-  #interfaces(cells: ParamCell[], at: number, shape: Shape): number {
-    cells[at++] = shape.nics;
+  #interfaces(doubles: number[], at: number, shape: Shape): number {
+    doubles[at++] = shape.nics;
     const first = this.#index * this.#options.nics.high;
     for (let i = 0; i < shape.nics; i++) {
       const draw = mix(this.#draw, 0x1000 + i);
       const work = inBursts(this.#work, (i === 0 ? FIRST_BURST : OTHER_BURST)[draw & 7]!);
       const received = Math.floor((work * NET_BYTES[draw >>> 24]!) / PACKET_BYTES[(draw >>> 3) & 7]!);
       const sent = Math.floor((work * NET_BYTES[(draw >>> 16) & 255]!) / PACKET_BYTES[(draw >>> 6) & 7]!);
-      cells[at] = `vnet${decimal(first + i)}`;
-      cells[at + 1] = received * PACKET_BYTES[(draw >>> 3) & 7]!;
-      cells[at + 2] = received;
-      cells[at + 3] = 0;
-      cells[at + 4] = (draw & 0xe00) === 0 ? Math.floor(received / 20_000) : 0;
-      cells[at + 5] = sent * PACKET_BYTES[(draw >>> 6) & 7]!;
-      cells[at + 6] = sent;
-      cells[at + 7] = 0;
-      cells[at + 8] = 0;
+      this.#texts.push(`vnet${decimal(first + i)}`);
+      doubles[at + 1] = received * PACKET_BYTES[(draw >>> 3) & 7]!;
+      doubles[at + 2] = received;
+      doubles[at + 3] = 0;
+      doubles[at + 4] = (draw & 0xe00) === 0 ? Math.floor(received / 20_000) : 0;
+      doubles[at + 5] = sent * PACKET_BYTES[(draw >>> 6) & 7]!;
+      doubles[at + 6] = sent;
+      doubles[at + 7] = 0;
+      doubles[at + 8] = 0;
       at += 9;
     }
     return at;
   }
 
-  #blocks(cells: ParamCell[], at: number, shape: Shape, backing: boolean): number {
+  #blocks(doubles: number[], at: number, shape: Shape, backing: boolean): number {
     const chain = backing && shape.active ? 2 : 1;
-    cells[at++] = shape.disks * chain;
+    doubles[at++] = shape.disks * chain;
     const images = IMAGES + this.#name;
     for (let i = 0; i < shape.disks; i++) {
       const draw = mix(this.#draw, 0x2000 + i);
       const capacity = CAPACITY[draw & 7]!;
       // Whole clusters of 64 KiB, as qcow2 allocates them.
       const allocation = Math.floor((capacity / 65_536) * (0.05 + ((draw >>> 3) & 255) / 300)) * 65_536;
-      cells[at++] = TARGETS[i]!;
-      cells[at++] = images + IMAGE_ENDS[i]!;
+      this.#texts.push(TARGETS[i]!, images + IMAGE_ENDS[i]!);
+      at += 2;
       if (shape.active) {
-        cells[at++] = i * chain + 1;
-        at = this.#requests(cells, at, i, draw);
+        doubles[at++] = i * chain + 1;
+        at = this.#requests(doubles, at, i, draw);
       }
-      cells[at] = allocation;
-      cells[at + 1] = capacity;
-      cells[at + 2] = allocation + 327_680;
+      doubles[at] = allocation;
+      doubles[at + 1] = capacity;
+      doubles[at + 2] = allocation + 327_680;
       at += 3;
       if (chain === 2) {
-        cells[at] = TARGETS[i]!;
-        cells[at + 1] = BASE_IMAGES[draw & 3]!;
-        cells[at + 2] = i * chain + 2;
-        cells[at + 3] = 0;
-        cells[at + 4] = capacity;
-        cells[at + 5] = 2_361_393_152;
+        this.#texts.push(TARGETS[i]!, BASE_IMAGES[draw & 3]!);
+        doubles[at + 2] = i * chain + 2;
+        doubles[at + 3] = 0;
+        doubles[at + 4] = capacity;
+        doubles[at + 5] = 2_361_393_152;
         at += 6;
       }
     }
     return at;
   }
 
-  #requests(cells: ParamCell[], at: number, disk: number, draw: number): number {
+  #requests(doubles: number[], at: number, disk: number, draw: number): number {
     const work = inBursts(this.#work, (disk === 0 ? FIRST_BURST : OTHER_BURST)[(draw >>> 11) & 7]!);
     const reads = Math.floor(inBursts(work, READ_BURST[(draw >>> 14) & 7]!) * READS[draw >>> 24]!);
     const writes = Math.floor(work * WRITES[(draw >>> 16) & 255]!);
     const flushes = Math.floor(writes * 0.07);
-    cells[at] = reads;
-    cells[at + 1] = reads * REQUEST_BYTES[(draw >>> 5) & 7]!;
-    cells[at + 2] = Math.floor(reads * REQUEST_NS[(draw >>> 8) & 255]!);
-    cells[at + 3] = writes;
-    cells[at + 4] = writes * REQUEST_BYTES[(draw >>> 20) & 7]!;
-    cells[at + 5] = Math.floor(writes * REQUEST_NS[(draw >>> 12) & 255]!);
-    cells[at + 6] = flushes;
-    cells[at + 7] = flushes * 1_800_000;
+    doubles[at] = reads;
+    doubles[at + 1] = reads * REQUEST_BYTES[(draw >>> 5) & 7]!;
+    doubles[at + 2] = Math.floor(reads * REQUEST_NS[(draw >>> 8) & 255]!);
+    doubles[at + 3] = writes;
+    doubles[at + 4] = writes * REQUEST_BYTES[(draw >>> 20) & 7]!;
+    doubles[at + 5] = Math.floor(writes * REQUEST_NS[(draw >>> 12) & 255]!);
+    doubles[at + 6] = flushes;
+    doubles[at + 7] = flushes * 1_800_000;
     return at + 8;
   }
 
-  #perf(cells: ParamCell[], at: number): number {
+  #perf(doubles: number[], at: number): number {
     const cycles = this.#work * LOAD[this.#draw >>> 24]! * 2.4e9;
-    cells[at] = counter(cycles * 0.0008);
-    cells[at + 1] = counter(cycles * 0.011);
-    cells[at + 2] = counter(cycles * 1.3);
-    cells[at + 3] = counter(cycles);
+    doubles[at] = Math.floor(cycles * 0.0008);
+    doubles[at + 1] = Math.floor(cycles * 0.011);
+    doubles[at + 2] = Math.floor(cycles * 1.3);
+    doubles[at + 3] = Math.floor(cycles);
     return at + PERF_EVENTS.length;
   }
 
-  #iothreads(cells: ParamCell[], at: number): number {
-    cells[at++] = this.#options.iothreads;
+  #iothreads(doubles: number[], at: number): number {
+    doubles[at++] = this.#options.iothreads;
     for (let i = 0; i < this.#options.iothreads; i++) {
-      cells[at] = 32_768;
-      cells[at + 1] = 0;
-      cells[at + 2] = 0;
+      doubles[at] = 32_768;
+      doubles[at + 1] = 0;
+      doubles[at + 2] = 0;
       at += 3;
     }
     return at;
   }
 
-  #memory(cells: ParamCell[], at: number, shape: Shape): number {
+  #memory(doubles: number[], at: number, shape: Shape): number {
     const { bandwidth } = this.#options;
-    cells[at++] = bandwidth;
+    doubles[at++] = bandwidth;
     for (let i = 0; i < bandwidth; i++) {
       const total = this.#work * LOAD[this.#draw >>> 24]! * (1.5e8 / (i + 1));
-      cells[at] = `bandwidth${i}`;
-      cells[at + 1] = shape.vcpus === 1 ? "0" : `0-${shape.vcpus - 1}`;
-      cells[at + 2] = MEMORY_NODES;
+      this.#texts.push(`bandwidth${i}`, shape.vcpus === 1 ? "0" : `0-${shape.vcpus - 1}`);
+      doubles[at + 2] = MEMORY_NODES;
       at += 3;
       for (let node = 0; node < MEMORY_NODES; node++) {
-        cells[at] = node;
-        cells[at + 1] = counter((total / (node + 1)) * 0.8);
-        cells[at + 2] = counter(total / (node + 1));
+        doubles[at] = node;
+        doubles[at + 1] = Math.floor((total / (node + 1)) * 0.8);
+        doubles[at + 2] = Math.floor(total / (node + 1));
         at += 3;
       }
     }
@@ -283,49 +282,43 @@ export class Reading {
   }
 
   /** Either never measured, or measured for one second at the beginning of each minute. */
-  #dirtyrate(cells: ParamCell[], at: number): number {
+  #dirtyrate(doubles: number[], at: number): number {
     const measured = this.#options.dirtyrate;
     const minute = Math.floor(this.#wallMs / 60_000);
-    cells[at] = measured ? 2 : 0;
-    cells[at + 1] = measured ? minute * 60 : 0;
-    cells[at + 2] = measured ? 1 : 0;
-    cells[at + 3] = "page-sampling";
+    doubles[at] = measured ? 2 : 0;
+    doubles[at + 1] = measured ? minute * 60 : 0;
+    doubles[at + 2] = measured ? 1 : 0;
+    this.#texts.push("page-sampling");
     if (!measured) return at + 4;
-    cells[at + 4] = mix(this.#draw, minute) & 255;
+    doubles[at + 4] = mix(this.#draw, minute) & 255;
     return at + 5;
   }
 
-  #vm(cells: ParamCell[], at: number): number {
+  #vm(doubles: number[], at: number): number {
     const draw = mix(this.#draw, 2);
-    cells[at] = Math.floor(this.#work * (2 + (draw & 63)));
-    cells[at + 1] = Math.floor(this.#work * 0.1);
-    cells[at + 2] = 20_000 + (draw & 0xffff);
-    cells[at + 3] = 200 + ((draw >>> 16) & 1023);
-    cells[at + 4] = 0;
-    cells[at + 5] = draw & 7;
+    doubles[at] = Math.floor(this.#work * (2 + (draw & 63)));
+    doubles[at + 1] = Math.floor(this.#work * 0.1);
+    doubles[at + 2] = 20_000 + (draw & 0xffff);
+    doubles[at + 3] = 200 + ((draw >>> 16) & 1023);
+    doubles[at + 4] = 0;
+    doubles[at + 5] = draw & 7;
     return at + VM_COUNTS.length;
   }
 }
 
 /** The KVM counters of a vCPU that has run for so many ns. */
-function vcpuCounts(cells: ParamCell[], at: number, time: number): number {
+function vcpuCounts(doubles: number[], at: number, time: number): number {
   const exits = Math.floor(time / 90_000);
-  cells[at] = exits;
-  cells[at + 1] = Math.floor(exits * 0.4);
-  cells[at + 2] = Math.floor(exits * 0.08);
-  cells[at + 3] = Math.floor(exits * 0.01);
-  cells[at + 4] = Math.floor(exits * 0.2);
-  cells[at + 5] = exits % 2 === 1;
+  doubles[at] = exits;
+  doubles[at + 1] = Math.floor(exits * 0.4);
+  doubles[at + 2] = Math.floor(exits * 0.08);
+  doubles[at + 3] = Math.floor(exits * 0.01);
+  doubles[at + 4] = Math.floor(exits * 0.2);
+  doubles[at + 5] = exits % 2;
   return at + VCPU_COUNTS.length;
 }
 
 /** Work that is done in one go every so many seconds. */
 function inBursts(work: number, seconds: number): number {
   return seconds === 0 ? work : Math.floor(work / seconds) * seconds;
-}
-
-/** A counter that may pass 2^53, as many vCPUs together do. */
-function counter(value: number): number | bigint {
-  const floor = Math.floor(value);
-  return floor <= Number.MAX_SAFE_INTEGER ? floor : BigInt(floor);
 }

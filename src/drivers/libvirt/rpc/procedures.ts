@@ -1,6 +1,5 @@
-import type { SchemaTable } from "../../../model/schema-table.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
-import { readStatsReply, type StatsReply } from "./stats-reply.ts";
+import type { StatsReader, StatsReply } from "./stats-reply.ts";
 import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /**
@@ -11,8 +10,8 @@ import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /** What decoders need besides the bytes. */
 export interface DecodeContext {
-  /** Where records of one shape find their shared schema. */
-  readonly schemas: SchemaTable;
+  /** Reads statistics replies, and remembers their keys. */
+  readonly stats: StatsReader;
 }
 
 /** One procedure: how to ask, how to understand the answer, and why asking does no harm. */
@@ -266,7 +265,7 @@ export const PROCEDURES = {
       writer.uint(groups);
       writer.uint(flags);
     },
-    decode: (reader, { schemas }) => readStatsReply(reader, schemas),
+    decode: (reader, { stats }) => stats.read(reader),
   } satisfies Procedure<StatsArgs, StatsReply>,
 } as const;
 

@@ -1,7 +1,6 @@
 import type { Duplex } from "node:stream";
 import { withTimeout } from "../../../driver/clock.ts";
 import { VirstreamError } from "../../../model/error.ts";
-import { SchemaTable } from "../../../model/schema-table.ts";
 import {
   decodeMessage,
   encodeMessage,
@@ -15,8 +14,9 @@ import {
   PROGRAM_VERSION,
   Program,
 } from "./message.ts";
-import { isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
+import { type DecodeContext, isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
 import { readRemoteError } from "./remote-error.ts";
+import { StatsReader } from "./stats-reply.ts";
 import { malformed, type XdrReader } from "./xdr.ts";
 
 /** When nothing was heard of the daemon for so long, it is asked whether it is there; as the daemon does with us. */
@@ -48,7 +48,7 @@ export class RpcClient {
   onEvent: ((procedure: number, payload: XdrReader) => void) | undefined;
 
   readonly #transport: Duplex;
-  readonly #schemas = new SchemaTable();
+  readonly #context: DecodeContext;
   readonly #pending = new Map<number, Pending>();
   readonly #splitter = new MessageSplitter((message) => this.#receive(message));
   #serial = 0;
@@ -60,8 +60,13 @@ export class RpcClient {
   #heard = false;
   #pings = 0;
 
-  /** @param transport a byte stream to the daemon; it belongs to the client from now on */
-  constructor(transport: Duplex) {
+  /**
+   * @param transport a byte stream to the daemon; it belongs to the client from now on
+   * @param stats give all connections to a daemon the same: records of one shape then have one schema, whichever
+   *   connection they came over
+   */
+  constructor(transport: Duplex, stats = new StatsReader()) {
+    this.#context = { stats };
     this.#transport = transport;
     transport.on("data", (chunk: Buffer) => this.#read(chunk));
     transport.on("error", (error) => {
@@ -229,7 +234,7 @@ export class RpcClient {
       this.#pending.delete(header.serial);
       pending.reject(error);
     } else {
-      const result = pending.procedure.decode(payload, { schemas: this.#schemas });
+      const result = pending.procedure.decode(payload, this.#context);
       this.#pending.delete(header.serial);
       pending.resolve(result as never);
     }

@@ -1,7 +1,7 @@
-import { type ParamCell, ParamType, Schema, TypedParams } from "../../../model/params.ts";
-import type { SchemaNode, SchemaTable } from "../../../model/schema-table.ts";
+import { type ParamValue, TypedParams } from "../../../model/params.ts";
+import { ParamType, type Schema, SchemaTable } from "../../../model/schema.ts";
 import { DOMAIN_BYTES_MIN, DOMAIN_LIST_MAX, type RemoteDomain, readDomain } from "./remote-domain.ts";
-import { malformed, type XdrReader } from "./xdr.ts";
+import { malformed, padded, STRING_MAX, type XdrReader } from "./xdr.ts";
 
 /** One domain's part of a statistics reply (remote_domain_stats_record). */
 export interface DomainStats {
@@ -16,75 +16,161 @@ export type StatsReply = readonly DomainStats[];
 const PARAMS_MAX = 262_144;
 /** An empty key's length word, the type, and the smallest value. */
 const PARAM_BYTES_MIN = 12;
-/** Records larger than this are one of a kind: they get a schema of their own and leave the table alone. */
-const SHARED_PARAMS_MAX = 4_096;
+/** So many key lists of equal length are kept: hosts have guests of several shapes, and these come in any order. */
+const LISTS_PER_SIZE = 4;
+/** The most 32-bit words that all key lists have together; beyond, they are all forgotten. */
+const MAX_WORDS = 2_000_000;
 
-/** Reads retStats: domains with their typed parameters, in the daemon's order. */
-export function readStatsReply(reader: XdrReader, schemas: SchemaTable): StatsReply {
-  const count = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN + 4);
-  const reply: DomainStats[] = [];
-  for (let i = 0; i < count; i++) {
-    const domain = readDomain(reader);
-    const size = reader.count(PARAMS_MAX, PARAM_BYTES_MIN);
-    const params = size > SHARED_PARAMS_MAX ? readLarge(reader, size) : readShared(reader, size, schemas);
-    reply.push({ domain, params });
-  }
-  return reply;
+/** A list of keys and types as a reply has it, without the values between them. */
+interface KeyList {
+  readonly schema: Schema;
+  /** Each key and its type as 32-bit words, which XDR's alignment allows. */
+  readonly words: Int32Array;
+  /** Where each parameter's words end among them. */
+  readonly ends: Int32Array;
 }
 
 /**
- * Most records have the keys of the record before, and turning keys into strings only to compare them was most of the
- * work of decoding. So each node of the schema table remembers the wire form of its key and type, as 32-bit words, which
- * XDR's alignment allows. While the words are those of the guess, the parameter costs a few integer comparisons and its
- * value; the first difference goes the long way, and teaches the table.
+ * Reads statistics replies. One of these serves all connections of a driver, so that a domain's records have the same
+ * schema whichever connection they came over.
+ *
+ * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the work
+ * of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a list,
+ * a parameter costs a few integer comparisons and its value. At the first difference, or anything else that is unusual,
+ * the record is read again from its beginning, key by key.
  */
-function readShared(reader: XdrReader, size: number, schemas: SchemaTable): TypedParams {
-  const cells = new Array<ParamCell>(size);
-  let node = schemas.root;
-  for (let i = 0; i < size; i++) {
-    const guess = node.last;
-    if (guess?.wire !== undefined && startsWith(reader, guess.wire)) {
-      node = guess;
-      reader.offset += 4 * guess.wire.length;
-    } else {
-      node = readStep(reader, node, schemas);
+export class StatsReader {
+  readonly #schemas = new SchemaTable();
+  /** The lists by their number of parameters, the last used first. */
+  readonly #lists = new Map<number, KeyList[]>();
+  #words = 0;
+
+  /** Reads retStats: domains with their typed parameters, in the daemon's order. */
+  read(reader: XdrReader): StatsReply {
+    const count = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN + 4);
+    const reply: DomainStats[] = [];
+    for (let i = 0; i < count; i++) {
+      const domain = readDomain(reader);
+      const size = reader.count(PARAMS_MAX, PARAM_BYTES_MIN);
+      reply.push({ domain, params: this.#params(reader, size) });
     }
-    cells[i] = readValue(reader, node.type);
+    return reply;
   }
-  return new TypedParams(schemas.schemaAt(node), cells);
+
+  #params(reader: XdrReader, size: number): TypedParams {
+    const lists = this.#lists.get(size);
+    if (lists !== undefined) {
+      for (let i = 0; i < lists.length; i++) {
+        const list = lists[i]!;
+        const params = readLike(reader, list);
+        if (params === undefined) continue;
+        if (i > 0) {
+          lists.splice(i, 1);
+          lists.unshift(list);
+        }
+        return params;
+      }
+    }
+    const { params, list } = readByKeys(reader, size, this.#schemas);
+    this.#keep(list);
+    return params;
+  }
+
+  #keep(list: KeyList): void {
+    this.#words += list.words.length;
+    if (this.#words > MAX_WORDS) {
+      this.#lists.clear();
+      this.#words = list.words.length;
+    }
+    const size = list.ends.length;
+    const lists = this.#lists.get(size);
+    if (lists === undefined) {
+      this.#lists.set(size, [list]);
+      return;
+    }
+    lists.unshift(list);
+    if (lists.length > LISTS_PER_SIZE) this.#words -= lists.pop()!.words.length;
+  }
 }
 
-function startsWith(reader: XdrReader, words: Int32Array): boolean {
-  const { view, offset } = reader;
-  const count = words.length;
-  if (4 * count > reader.remaining) return false;
-  for (let i = 0; i < count; i++) {
-    if (view.getInt32(offset + 4 * i) !== words[i]) return false;
+/**
+ * Reads a record whose keys are those of a list; undefined, and the reader where it was, when they are not, or when
+ * something is wrong: the other way of reading says what.
+ */
+function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedParams | undefined {
+  const { view, bytes } = reader;
+  const { types } = schema;
+  const end = bytes.length;
+  const doubles = schema.row();
+  const texts: string[] = [];
+  let bigs: Map<number, bigint> | undefined;
+  let at = reader.offset;
+  let word = 0;
+  for (let i = 0; i < ends.length; i++) {
+    const stop = ends[i]!;
+    // The smallest value is 4 bytes.
+    if (at + 4 * (stop - word) + 4 > end) return undefined;
+    for (; word < stop; word++) {
+      if (view.getInt32(at) !== words[word]) return undefined;
+      at += 4;
+    }
+    const type = types[i]!;
+    if (type === ParamType.string) {
+      const length = view.getUint32(at);
+      at += 4;
+      if (length > STRING_MAX || at + padded(length) > end) return undefined;
+      texts.push(bytes.toString("utf8", at, at + length));
+      at += padded(length);
+      continue;
+    }
+    const high = view.getInt32(at);
+    if (type === ParamType.int) {
+      doubles[i] = high;
+      at += 4;
+    } else if (type === ParamType.uint) {
+      doubles[i] = high >>> 0;
+      at += 4;
+    } else if (type === ParamType.boolean) {
+      doubles[i] = high === 0 ? 0 : 1;
+      at += 4;
+    } else {
+      if (at + 8 > end) return undefined;
+      if (type === ParamType.double) {
+        doubles[i] = view.getFloat64(at);
+      } else if (high >= 0 && high < 0x200000) {
+        doubles[i] = high * 0x100000000 + view.getUint32(at + 4);
+      } else {
+        const value = type === ParamType.llong ? view.getBigInt64(at) : view.getBigUint64(at);
+        const double = Number(value);
+        doubles[i] = double;
+        if (!Number.isSafeInteger(double)) {
+          bigs ??= new Map();
+          bigs.set(i, value);
+        }
+      }
+      at += 8;
+    }
   }
-  return true;
+  reader.offset = at;
+  return new TypedParams(schema, doubles, texts.length === 0 ? undefined : texts, bigs);
 }
 
-function readStep(reader: XdrReader, node: SchemaNode, schemas: SchemaTable): SchemaNode {
-  const start = reader.offset;
-  const key = reader.string();
-  const next = schemas.step(node, key, readType(reader));
-  if (next.wire === undefined) {
-    next.wire = new Int32Array((reader.offset - start) / 4);
-    for (let i = 0; i < next.wire.length; i++) next.wire[i] = reader.view.getInt32(start + 4 * i);
-  }
-  return next;
-}
-
-function readLarge(reader: XdrReader, size: number): TypedParams {
+function readByKeys(reader: XdrReader, size: number, schemas: SchemaTable): { params: TypedParams; list: KeyList } {
   const keys: string[] = [];
   const types = new Uint8Array(size);
-  const cells: ParamCell[] = [];
+  const values: ParamValue[] = [];
+  const words: number[] = [];
+  const ends = new Int32Array(size);
   for (let i = 0; i < size; i++) {
+    let at = reader.offset;
     keys.push(reader.string());
     types[i] = readType(reader);
-    cells.push(readValue(reader, types[i]!));
+    for (; at < reader.offset; at += 4) words.push(reader.view.getInt32(at));
+    ends[i] = words.length;
+    values.push(readValue(reader, types[i]!));
   }
-  return new TypedParams(new Schema(keys, types), cells);
+  const schema = schemas.schemaOf(keys, types);
+  return { params: TypedParams.of(schema, values), list: { schema, words: Int32Array.from(words), ends } };
 }
 
 function readType(reader: XdrReader): number {
@@ -93,7 +179,7 @@ function readType(reader: XdrReader): number {
   return type;
 }
 
-function readValue(reader: XdrReader, type: number): ParamCell {
+function readValue(reader: XdrReader, type: number): ParamValue {
   switch (type) {
     case ParamType.int:
       return reader.int();

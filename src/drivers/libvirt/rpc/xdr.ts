@@ -1,5 +1,4 @@
 import { VirstreamError } from "../../../model/error.ts";
-import { integerCell } from "../../../model/params.ts";
 import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 
 /**
@@ -38,18 +37,12 @@ export class XdrReader {
 
   /** A signed 64-bit integer: a number while that is exact, else a bigint. */
   hyper(): number | bigint {
-    const at = this.#take(8, "a 64-bit integer");
-    const high = this.view.getInt32(at);
-    // One step inside ±2^53, so that the doubtful border case goes the exact way.
-    if (high >= -0x1fffff && high < 0x200000) return high * 0x100000000 + this.view.getUint32(at + 4);
-    return integerCell(this.view.getBigInt64(at));
+    return numberIfExact(this.view.getBigInt64(this.#take(8, "a 64-bit integer")));
   }
 
-  /** An unsigned 64-bit integer: a number while that is exact, else a bigint. */
+  /** An unsigned 64-bit integer, likewise. */
   uhyper(): number | bigint {
-    const at = this.#take(8, "a 64-bit integer");
-    const high = this.view.getUint32(at);
-    return high < 0x200000 ? high * 0x100000000 + this.view.getUint32(at + 4) : this.view.getBigUint64(at);
+    return numberIfExact(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
   }
 
   double(): number {
@@ -185,6 +178,11 @@ export class XdrWriter {
     }
     return at;
   }
+}
+
+function numberIfExact(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
 }
 
 /** A length rounded up to XDR's unit of four bytes. */

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { isAllowed, PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { StatsReader } from "../../../../src/drivers/libvirt/rpc/stats-reply.ts";
 import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
-import { SchemaTable } from "../../../../src/model/schema-table.ts";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 const UUID_HEX = "0123456789abcdef0123456789abcdef";
@@ -49,7 +49,7 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
   ],
 };
 
-const context = { schemas: new SchemaTable() };
+const context = { stats: new StatsReader() };
 
 describe("The procedures that may be sent", () => {
   it.each(Object.entries(golden))("%s has its number and its bytes", (name, [number, args, sent, received, result]) => {

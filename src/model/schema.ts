@@ -1,0 +1,107 @@
+import { VirstreamError } from "./error.ts";
+
+/** libvirt's seven types of a typed parameter; a type's code on the wire is its position plus one. */
+export const PARAM_TYPES = ["int", "uint", "llong", "ullong", "double", "boolean", "string"] as const;
+
+/** A typed parameter's type by name. */
+export type ParamTypeName = (typeof PARAM_TYPES)[number];
+
+/** The codes of the types (virTypedParameterType). */
+export const ParamType = { int: 1, uint: 2, llong: 3, ullong: 4, double: 5, boolean: 6, string: 7 } as const;
+
+/** A type's code. */
+export type ParamTypeCode = (typeof ParamType)[ParamTypeName];
+
+/**
+ * The ordered keys of a record with their types. Records of the same shape share one schema, by identity, so a record
+ * holds only its values; a SchemaTable makes the sharing.
+ */
+export class Schema {
+  readonly keys: readonly string[];
+  /** The type code of each key. */
+  readonly types: Uint8Array;
+  /** The positions of the keys whose values are texts, in order: the text at `texts[i]` belongs to `textPositions[i]`. */
+  readonly textPositions: readonly number[];
+  readonly #row: readonly number[];
+  #positions: Map<string, number> | undefined;
+
+  constructor(keys: readonly string[], types: Uint8Array) {
+    if (keys.length !== types.length) {
+      throw new VirstreamError("protocol-error", `a schema of ${keys.length} keys has ${types.length} types`);
+    }
+    this.keys = keys;
+    this.types = types;
+    const textPositions: number[] = [];
+    // Beginning with a fraction makes V8 keep the array as plain doubles, 8 bytes each, for good. An array that begins
+    // with small integers holds pointers, and a heap object of 16 bytes for every number beyond 2^31.
+    const row = [0.5];
+    row.pop();
+    for (let i = 0; i < types.length; i++) {
+      row.push(types[i] === ParamType.string ? textPositions.push(i) - 1 : 0);
+    }
+    this.textPositions = textPositions;
+    this.#row = row;
+  }
+
+  /** How many keys have texts as values. */
+  get textCount(): number {
+    return this.textPositions.length;
+  }
+
+  /**
+   * A new row for `TypedParams.doubles`: the text positions are filled in already, all else is 0. Put nothing but numbers
+   * into it, and do not change its length: V8 then keeps it as plain doubles.
+   */
+  row(): number[] {
+    return this.#row.slice();
+  }
+
+  /** The position of a key, or −1. Of a key that occurs twice, the first. */
+  position(key: string): number {
+    if (this.#positions === undefined) {
+      this.#positions = new Map();
+      for (let i = this.keys.length - 1; i >= 0; i--) this.#positions.set(this.keys[i]!, i);
+    }
+    return this.#positions.get(key) ?? -1;
+  }
+}
+
+/** The most keys that the schemas of one table have together: keys that a daemon invents cannot fill the memory. */
+const MAX_KEYS = 500_000;
+
+/**
+ * Gives records of the same shape the same Schema object, so that a comparison of two schemas is one of identity. When
+ * its schemas have too many keys together it starts again, empty; schemas in use stay as they are.
+ */
+export class SchemaTable {
+  readonly #schemas = new Map<string, Schema>();
+  #keys = 0;
+  #last: Schema | undefined;
+
+  /** The schema of a list of keys and their types' codes. */
+  schemaOf(keys: readonly string[], types: Uint8Array): Schema {
+    const last = this.#last;
+    if (last !== undefined && hasShape(last, keys, types)) return last;
+    const shape = `${types.join("")} ${JSON.stringify(keys)}`;
+    let schema = this.#schemas.get(shape);
+    if (schema === undefined) {
+      schema = new Schema(keys, types);
+      this.#keys += keys.length;
+      if (this.#keys > MAX_KEYS) {
+        this.#schemas.clear();
+        this.#keys = keys.length;
+      }
+      this.#schemas.set(shape, schema);
+    }
+    this.#last = schema;
+    return schema;
+  }
+}
+
+function hasShape(schema: Schema, keys: readonly string[], types: Uint8Array): boolean {
+  if (schema.keys.length !== keys.length) return false;
+  for (let i = 0; i < keys.length; i++) {
+    if (schema.keys[i] !== keys[i] || schema.types[i] !== types[i]) return false;
+  }
+  return true;
+}
