@@ -127,6 +127,23 @@ describe("a sampler", () => {
     watcher.stop();
   });
 
+  it("lets timers and sockets have their turn during a sweep of a driver that never waits", async () => {
+    let turned = false;
+    let turnedInTime = false;
+    const bench = new Bench(async function* (driver) {
+      setImmediate(() => {
+        turned = true;
+      });
+      for (let i = 0; i < 10_000; i += 100) yield Array.from({ length: 100 }, (_, j) => driver.record(i + j));
+      turnedInTime = turned;
+    });
+    const watcher = bench.watch();
+    await bench.pass(100);
+    expect(typesOf(watcher.events).at(-1)).toBe("sync");
+    expect(turnedInTime).toBe(true);
+    watcher.stop();
+  });
+
   it("never overlaps sweeps, and tells how many it left out", async () => {
     let most = 0;
     const bench = new Bench(async function* (driver) {
