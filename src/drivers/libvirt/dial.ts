@@ -2,6 +2,7 @@ import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
 import { RpcClient } from "./rpc/rpc-client.ts";
+import type { StatsReader } from "./rpc/stats-reply.ts";
 import type { OpenTransport } from "./transport/transport.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
@@ -11,6 +12,8 @@ export interface Dial {
   readonly transports: OpenTransport;
   /** How long it may take, in ms. */
   readonly timeoutMs: number;
+  /** Reads the statistics replies of all connections; by default each has a reader of its own. */
+  readonly stats?: StatsReader;
 }
 
 /** A connection to a daemon, and what the daemon says of itself. */
@@ -20,18 +23,19 @@ export interface Opened {
 }
 
 /** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
-export function dialDaemon({ uri, transports, timeoutMs }: Dial, signal: AbortSignal | undefined): Promise<Opened> {
+export function dialDaemon(dial: Dial, signal: AbortSignal | undefined): Promise<Opened> {
+  const { uri, timeoutMs } = dial;
   const late = (): never => {
     throw new VirstreamError(
       "connect-timeout",
       `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
     );
   };
-  return withTimeout((ended) => connect(uri, transports, ended), timeoutMs, late, { signal });
+  return withTimeout((ended) => connect(dial, ended), timeoutMs, late, { signal });
 }
 
-async function connect(uri: LibvirtUri, transports: OpenTransport, signal: AbortSignal): Promise<Opened> {
-  const client = new RpcClient(await transports(uri, signal));
+async function connect({ uri, transports, stats }: Dial, signal: AbortSignal): Promise<Opened> {
+  const client = new RpcClient(await transports(uri, signal), stats);
   const onAbort = () => client.destroy(signal.reason);
   signal.addEventListener("abort", onAbort);
   try {

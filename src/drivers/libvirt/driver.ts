@@ -6,6 +6,7 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Dial } from "./dial.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
+import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { Inventory } from "./sweep/inventory.ts";
 import { type OpenTransport, openTransport } from "./transport/transport.ts";
@@ -70,7 +71,7 @@ export class LibvirtDriver implements Driver {
     transports: OpenTransport = openTransport,
   ): Promise<LibvirtDriver> {
     const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    const dial: Dial = { uri: parseLibvirtUri(text), transports, timeoutMs };
+    const dial: Dial = { uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() };
     const inventory = new Inventory(() => performance.now());
     return new LibvirtDriver(dial, inventory, await Session.open(dial, inventory, options.signal));
   }

@@ -12,8 +12,9 @@ import { openTransport } from "../../../src/drivers/libvirt/transport/transport.
 import { ALL_GROUPS, GROUPS } from "../../../src/model/group.ts";
 import { checkQuery, StatsFlag, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
+import type { Schema } from "../../../src/model/schema.ts";
 import { NIL_UUID } from "../../../src/model/uuid.ts";
-import { createGuest } from "../../lab/guest.ts";
+import { createGuest, createGuests } from "../../lab/guest.ts";
 import { type Lab, standardLab } from "../../lab/hypervisor.ts";
 import { startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
@@ -360,6 +361,29 @@ describeWith([...labRequirements, "python3-libvirt"], "The libvirt driver, with 
     } finally {
       lab.chained.thaw();
     }
+  });
+});
+
+describeWith(labRequirements, "The libvirt driver, with more guests than one connection can ask at a time", () => {
+  it("gives each guest's records one schema, whichever connection they came over", async () => {
+    await using libvirtd = await startLibvirtd();
+    await createGuests(libvirtd, 12, { nics: 1, paused: true });
+    await using driver = await LibvirtDriver.open(libvirtd.uri);
+    const asked = new Map<RpcClient, number>();
+    const { call } = RpcClient.prototype;
+    vi.spyOn(RpcClient.prototype, "call").mockImplementation(function (this: RpcClient, procedure, args) {
+      if ((procedure as unknown) === PROCEDURES.stats) asked.set(this, (asked.get(this) ?? 0) + 1);
+      return call.call(this, procedure, args);
+    } as typeof call);
+    const schemas = new Set<Schema>();
+    for (let sweep = 0; sweep < 7; sweep++) {
+      const { records } = await collect(driver);
+      expect(records.map(({ status }) => status)).toEqual(Array(12).fill("ok"));
+      for (const { params } of records) schemas.add(params.schema);
+    }
+    expect(asked.size).toBe(2);
+    for (const calls of asked.values()) expect(calls).toBeGreaterThan(6);
+    expect(schemas.size).toBe(1);
   });
 });
 
