@@ -1,4 +1,8 @@
-/** virstream for browsers: remote servers and the simulated host. */
+/**
+ * virstream for browsers: remote servers and the simulated host.
+ *
+ * @module virstream/browser
+ */
 
 import "./drivers/builtin-browser.ts";
 

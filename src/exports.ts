@@ -16,13 +16,14 @@ export {
 export { StatsStream, type SweepEvent } from "./client/stats-stream.ts";
 export { Stream } from "./client/stream.ts";
 export { WatchStream } from "./client/watch-stream.ts";
-export type { Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
+export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
 export {
   ERROR_CODES,
   type ErrorCode,
   type LibvirtErrorInfo,
   VirstreamError,
+  type VirstreamErrorDetails,
 } from "./model/error.ts";
 export { FIELDS, type Field, type FieldKind, fieldOf, type KnownKey, type KnownValue } from "./model/field.ts";
 export { GROUPS, type Group, groupMask, groupNames, type KnownGroup } from "./model/group.ts";

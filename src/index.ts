@@ -1,4 +1,8 @@
-/** virstream for Node. */
+/**
+ * virstream for Node.
+ *
+ * @module virstream
+ */
 
 import "./drivers/builtin.ts";
 

@@ -28,12 +28,16 @@ export class Connection implements AsyncDisposable {
   readonly sampling: Sampling;
   #closed = false;
 
-  /** @param clock by which its watches keep their intervals; a steady one */
+  /**
+   * @internal
+   * @param clock by which its watches keep their intervals; a steady one
+   */
   constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.driver = driver;
     this.sampling = new Sampling(driver, clock);
   }
 
+  /** The URI that it was opened with. */
   get uri(): string {
     return this.driver.uri;
   }
@@ -122,6 +126,7 @@ export class Connection implements AsyncDisposable {
     await this.driver.close();
   }
 
+  /** Closes the connection at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -18,6 +18,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   readonly #open: ChunkSource<T>;
   readonly #signal: AbortSignal | undefined;
 
+  /** @internal */
   constructor(open: ChunkSource<T>, signal?: AbortSignal) {
     super((subscriber) => {
       const chunks = new ChunkReader(open, signal);
@@ -28,6 +29,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     this.#signal = signal;
   }
 
+  /** Starts to consume the stream, for `for await`. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     return new ItemIterator(new ChunkReader(this.#open, this.#signal));
   }

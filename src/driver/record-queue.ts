@@ -25,6 +25,7 @@ export class RecordQueue implements AsyncIterableIterator<readonly DomainStatsRe
     return this.#ended;
   }
 
+  /** Adds a record, unless the queue has ended. */
   push(record: DomainStatsRecord): void {
     if (this.#ended) return;
     this.#records.push(record);
@@ -44,6 +45,7 @@ export class RecordQueue implements AsyncIterableIterator<readonly DomainStatsRe
     this.end();
   }
 
+  /** Takes all waiting records, or waits for the next one. */
   next(): Promise<IteratorResult<readonly DomainStatsRecord[]>> {
     if (this.#records.length > 0) return Promise.resolve({ done: false, value: this.#take() });
     if (this.#error !== undefined) {
@@ -56,6 +58,7 @@ export class RecordQueue implements AsyncIterableIterator<readonly DomainStatsRe
     return this.#waiting.promise;
   }
 
+  /** Drops the waiting records and ends the queue: the consumer has left. */
   return(): Promise<IteratorResult<readonly DomainStatsRecord[]>> {
     const left = !this.#ended;
     this.#records = [];
@@ -65,6 +68,7 @@ export class RecordQueue implements AsyncIterableIterator<readonly DomainStatsRe
     return Promise.resolve({ done: true, value: undefined });
   }
 
+  /** Returns the queue itself. */
   [Symbol.asyncIterator](): this {
     return this;
   }

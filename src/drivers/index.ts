@@ -1,6 +1,10 @@
-/** What a driver of one's own is made of: the interface, its registration, and the parts of a record. */
+/**
+ * For your own drivers: the interface, its registration, and the parts of a record.
+ *
+ * @module virstream/drivers
+ */
 
-export type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 export { RecordQueue } from "../driver/record-queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";

@@ -111,10 +111,12 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     return TypedParams.of(TypedParams.#schemas.schemaOf(keys, Uint8Array.from(types)), values);
   }
 
+  /** The number of parameters. */
   get size(): number {
     return this.doubles.length;
   }
 
+  /** Whether the record has this key. */
   has(key: string): boolean {
     return this.schema.position(key) >= 0;
   }
@@ -157,6 +159,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     }
   }
 
+  /** Iterates over keys and values, in the record's order. */
   *[Symbol.iterator](): Generator<[key: string, value: ParamValue]> {
     for (let i = 0; i < this.doubles.length; i++) yield [this.schema.keys[i]!, this.at(i)!];
   }

@@ -32,7 +32,11 @@ export class Sampling {
   readonly #feeds = new Map<string, Feed>();
   #conflated = 0;
   #closed = false;
-  /** Counts sweeps; also those that are not repeated, of whoever counts them here. */
+  /**
+   * Counts sweeps, including single ones that a server counts here.
+   *
+   * @internal
+   */
   readonly metrics: SweepMetrics;
 
   /** @param clock a steady one; for tests */
@@ -45,6 +49,8 @@ export class Sampling {
   /**
    * The feed of a query and a cadence, which goes on for as long as somebody listens to it. It must be listened to before
    * anything else happens.
+   *
+   * @internal
    */
   feed(query: Query, cadence: Cadence): Feed {
     if (this.#closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");

@@ -1,4 +1,8 @@
-/** The server: a connection, exposed over WebSocket. */
+/**
+ * The server: exposes a connection over WebSocket.
+ *
+ * @module virstream/server
+ */
 
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT, type ServeOptions, serve, VirstreamServer } from "./server.ts";

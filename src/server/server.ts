@@ -192,6 +192,7 @@ export class VirstreamServer implements AsyncDisposable {
     return this.#closing;
   }
 
+  /** Closes the server at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
