@@ -2,7 +2,7 @@ import type { Driver } from "../src/driver/driver.ts";
 import { ParamType, TypedParams } from "../src/model/params.ts";
 import type { Query } from "../src/model/query.ts";
 import { DomainStatsRecord, SweepTally } from "../src/model/record.ts";
-import type { Cadence, WatchEvent } from "../src/model/watch.ts";
+import type { Cadence, WatchSink } from "../src/model/watch.ts";
 import { simulatedHost } from "./records.ts";
 
 /** Domains of the watch. */
@@ -88,20 +88,12 @@ export class TickingDriver implements Driver {
     this.#wake?.();
   }
 
-  async *watch(_query: Query, _cadence: Cadence, { signal }: { signal: AbortSignal }): AsyncGenerator<WatchEvent[]> {
-    for (let tick = 0; !signal.aborted; tick++) {
-      while (this.#allowed === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#allowed--;
-      const records = this.#ticks[tick % PREPARED_TICKS]!;
-      const tally = new SweepTally(records[0]!.sampledAt);
-      for (let at = 0; at < records.length; at += CHUNK) {
-        const chunk = records.slice(at, at + CHUNK);
-        tally.add(chunk);
-        yield chunk.map((record) => ({ type: "record", record }));
-        await new Promise<void>((resolve) => setImmediate(resolve));
-      }
-      yield [{ type: "sync", tick: tick + 1, host: this.host, summary: tally.summary(1), overrun: 0 }];
-    }
+  watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+    let stopped = false;
+    void this.#push(sink, () => stopped);
+    return () => {
+      stopped = true;
+    };
   }
 
   sweep(): never {
@@ -109,4 +101,23 @@ export class TickingDriver implements Driver {
   }
 
   async close(): Promise<void> {}
+
+  async #push(sink: WatchSink, stopped: () => boolean): Promise<void> {
+    for (let tick = 0; !stopped(); tick++) {
+      while (this.#allowed === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+      this.#allowed--;
+      const records = this.#ticks[tick % PREPARED_TICKS]!;
+      const tally = new SweepTally(records[0]!.sampledAt);
+      for (let at = 0; at < records.length; at += CHUNK) {
+        const chunk = records.slice(at, at + CHUNK);
+        tally.add(chunk);
+        for (const record of chunk) sink.record(record);
+        sink.flush();
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        if (stopped()) return;
+      }
+      sink.event({ type: "sync", tick: tick + 1, host: this.host, summary: tally.summary(1), overrun: 0 });
+      sink.flush();
+    }
+  }
 }

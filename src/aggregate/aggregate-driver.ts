@@ -4,9 +4,9 @@ import { openDriver } from "../driver/registry.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Adoption } from "./adoption.ts";
-import { aggregateWatch } from "./aggregate-watch.ts";
+import { AggregateWatch } from "./aggregate-watch.ts";
 import { Member } from "./member.ts";
 import type { Merge } from "./merge.ts";
 import { NamedSweep } from "./named-sweep.ts";
@@ -34,6 +34,7 @@ export class AggregateDriver implements Driver {
   readonly #adoption: Adoption;
   readonly #clock: Clock;
   readonly #end = new AbortController();
+  readonly #watches = new Set<AggregateWatch>();
   #closed: Promise<void> | undefined;
 
   private constructor(uris: readonly string[], options: OpenOptions, { open, clock }: AggregateDependencies) {
@@ -100,13 +101,14 @@ export class AggregateDriver implements Driver {
     );
   }
 
-  watch(
-    query: Query,
-    cadence: Cadence,
-    { signal }: { readonly signal: AbortSignal },
-  ): AsyncIterable<readonly WatchEvent[]> {
+  watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const [members, adoption, clock] = [this.#members, this.#adoption, this.#clock];
-    return this.#merged(signal, (ended) => aggregateWatch({ members, query, cadence, signal: ended, adoption, clock }));
+    const over = (): void => void this.#watches.delete(watch);
+    const watch = new AggregateWatch({ members, query, cadence, adoption, clock, sink, over });
+    this.#watches.add(watch);
+    if (this.#end.signal.aborted) watch.end(this.#end.signal.reason);
+    else watch.start();
+    return () => watch.stop();
   }
 
   close(): Promise<void> {
@@ -117,6 +119,7 @@ export class AggregateDriver implements Driver {
   async #close(): Promise<void> {
     const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
     this.#end.abort(error);
+    for (const watch of [...this.#watches]) watch.end(error);
     await Promise.all(this.#members.map((member) => member.close(error)));
   }
 

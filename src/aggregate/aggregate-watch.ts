@@ -1,10 +1,10 @@
 import type { Clock } from "../driver/clock.ts";
+import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { Adoption } from "./adoption.ts";
 import { HostWatch } from "./host-watch.ts";
 import type { Member } from "./member.ts";
-import { Merge } from "./merge.ts";
 import { NamedWatch } from "./named-watch.ts";
 
 /** What a watch of all hosts depends on. */
@@ -12,49 +12,60 @@ export interface AggregateWatchOptions {
   readonly members: readonly Member[];
   readonly query: Query;
   readonly cadence: Cadence;
-  /** Aborted at its end. */
-  readonly signal: AbortSignal;
   readonly adoption: Adoption;
   readonly clock: Clock;
+  readonly sink: WatchSink;
+  /** Called once at its end. */
+  readonly over: () => void;
 }
 
 /**
  * The watches of all hosts as one: events as they come, in each host's own order, with a sync for each host. It fails only
- * when every host that is there refuses what is asked.
+ * when every host that is there refuses the query.
  */
-export function aggregateWatch({
-  members,
-  query,
-  adoption,
-  ...rest
-}: AggregateWatchOptions): Merge<readonly WatchEvent[]> {
-  const refused = new Set<Member>();
-  const named = query.domains === undefined ? undefined : new NamedWatch(members, query, adoption);
-  const merge: Merge<readonly WatchEvent[]> = new Merge(
-    members.map((member) => {
-      const watch = new HostWatch({
-        ...rest,
-        member,
-        query,
-        adoption,
-        refused: (error) => {
-          refused.add(member);
-          if (members.every((each) => each.driver === undefined || refused.has(each))) merge.fail(error);
-        },
-      });
-      return named === undefined ? watch.events() : filtered(named, member, watch.events());
-    }),
-  );
-  return merge;
-}
+export class AggregateWatch {
+  readonly #abort = new AbortController();
+  readonly #options: AggregateWatchOptions;
+  readonly #watches: readonly HostWatch[];
+  readonly #refused = new Set<Member>();
 
-async function* filtered(
-  named: NamedWatch,
-  member: Member,
-  chunks: AsyncIterable<readonly WatchEvent[]>,
-): AsyncGenerator<readonly WatchEvent[], void, void> {
-  for await (const events of chunks) {
-    const left = named.filter(member, events);
-    if (left.length > 0) yield left;
+  constructor(options: AggregateWatchOptions) {
+    const { members, query, cadence, adoption, clock, sink } = options;
+    this.#options = options;
+    const named = query.domains === undefined ? undefined : new NamedWatch(members, query, adoption, sink);
+    this.#watches = members.map(
+      (member) =>
+        new HostWatch({
+          ...{ member, query, cadence, adoption, clock },
+          signal: this.#abort.signal,
+          sink: named?.sinkOf(member) ?? sink,
+          refused: (error) => this.#refuse(member, error),
+        }),
+    );
+  }
+
+  start(): void {
+    for (const watch of this.#watches) void watch.run();
+  }
+
+  /** Ends it without a word. Safe to call twice. */
+  stop(): void {
+    if (this.#abort.signal.aborted) return;
+    this.#abort.abort();
+    for (const watch of this.#watches) watch.stop();
+    this.#options.over();
+  }
+
+  /** Ends it with an error. */
+  end(error: VirstreamError): void {
+    if (this.#abort.signal.aborted) return;
+    this.stop();
+    this.#options.sink.end(error);
+  }
+
+  #refuse(member: Member, error: VirstreamError): void {
+    this.#refused.add(member);
+    const { members } = this.#options;
+    if (members.every((each) => each.driver === undefined || this.#refused.has(each))) this.end(error);
   }
 }

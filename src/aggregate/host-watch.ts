@@ -1,156 +1,245 @@
 import { Backoff } from "../driver/backoff.ts";
 import type { Clock } from "../driver/clock.ts";
-import { VirstreamError } from "../model/error.ts";
+import type { Driver } from "../driver/driver.ts";
+import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Domain } from "../model/record.ts";
-import type { Cadence, StatusEvent, WatchEvent } from "../model/watch.ts";
+import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import { goneEvent } from "../sampling/feed.ts";
 import { isFaultOfQuery } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
-import { isSignOfLife } from "./guarded-watch.ts";
-import type { Member } from "./member.ts";
+import { GRACE_MS } from "./guarded-sweep.ts";
+import { isWhole, type Member } from "./member.ts";
 
 /** What a host's watch depends on. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;
   readonly cadence: Cadence;
+  /** Aborted at its end, before stop() is called. */
   readonly signal: AbortSignal;
   readonly adoption: Adoption;
   readonly clock: Clock;
-  /** Called when the host has refused what is asked before it has told anything. */
+  /** Gets the host's events, as the aggregate's; its `end` is not called. */
+  readonly sink: WatchSink;
+  /** Called when the host has refused the query before it sent anything. */
   readonly refused: (error: VirstreamError) => void;
 }
 
 /**
- * One host's part of a watch of several. It never fails: while the host is absent, it is `degraded`, and nothing more is
- * told of it; when it is there again, the watch goes on. Each `degraded` is followed by a `connected` of the same host.
+ * One host's part of a watch of several: a sink that makes the host's events the aggregate's and passes them on. It never
+ * ends by itself: while the host cannot be reached it is `degraded` and has no other events; when it is there again, the
+ * watch goes on. Each `degraded` is followed by a `connected` of the same host.
+ *
+ * A driver that watches by itself may be silent because its host hangs: the connection to such a machine stays open for
+ * long, and a watch has no deadline. But each sweep that ends is an event. When none comes, the host is probed, and if it
+ * does not answer, it counts as unreachable until the watch has events again.
  */
-export class HostWatch {
+export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
-  /** Hosts that were told to be degraded: this one, or those behind it. */
-  readonly #degraded = new Set<string>();
-  /** Those of which the watch that is under way says so. */
-  readonly #saysDegraded = new Set<string>();
-  /** The domains that were told, as their driver gave them out. */
-  readonly #told = new DomainMap<Domain>();
-  /** Those that were told by a watch that has ended, and not yet by the one after it. */
+  /** Hosts that are reported as degraded, and whether they are behind this one: a source may be several hosts. */
+  readonly #degraded = new Map<string, boolean>();
+  /** Those that the watch that is under way has reported itself. */
+  readonly #reported = new Set<string>();
+  /** The domains that the host's events have added up to, as their driver gave them out. */
+  readonly #known = new DomainMap<Domain>();
+  /** Those that were known when a watch ended, and that the one after it has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
+  readonly #whole: boolean;
+  /** Whether it has ever had a sign of life; whether the watch that is under way has had one, and a sync. */
   #heard = false;
+  #joined = false;
+  #settled = false;
+  #silent = false;
+  #heardAt = 0;
+  #timer: unknown;
+  #driver: Driver | undefined;
+  #stop: (() => void) | undefined;
+  #ended: ((error: VirstreamError | undefined) => void) | undefined;
 
   constructor(options: HostWatchOptions) {
     this.#options = options;
     this.#backoff = new Backoff({ now: () => options.clock.now() });
+    this.#whole = isWhole(options.query);
   }
 
-  async *events(): AsyncGenerator<readonly WatchEvent[], void, void> {
-    const { member, query, cadence, signal } = this.#options;
+  /** Watches until its signal is aborted, over and over. */
+  async run(): Promise<void> {
+    const { member, signal, refused } = this.#options;
     while (!signal.aborted) {
-      if (member.driver === undefined) {
-        yield* this.#degrade(member.name, member.absence);
+      const { driver } = member;
+      if (driver === undefined) {
+        this.#degrade(member.name, member.absence, false);
         await member.opened(signal);
         continue;
       }
-      try {
-        this.#saysDegraded.clear();
-        let joined = false;
-        for await (const events of member.watch(query, cadence, signal)) {
-          const told: WatchEvent[] = [];
-          if (!joined && events.some(isSignOfLife)) {
-            joined = true;
-            this.#join(events, told);
-          }
-          for (const event of events) this.#translate(event, told);
-          if (told.length > 0) yield told;
-        }
-        if (signal.aborted) return;
-      } catch (thrown) {
-        if (signal.aborted) return;
-        const error = VirstreamError.from(thrown);
-        if (isFaultOfQuery(error) && !this.#heard) this.#options.refused(error);
-        yield* this.#degrade(member.name, error);
-      }
-      for (const domain of this.#told) this.#doubtful.set(domain, domain);
+      const error = await this.#watch(driver);
+      if (error === undefined) return;
+      const faultOfQuery = isFaultOfQuery(error);
+      if (faultOfQuery && !this.#heard) refused(error);
+      if (signal.aborted) return;
+      this.#degrade(member.name, faultOfQuery ? error : member.lost(error, driver), false);
+      for (const domain of this.#known) this.#doubtful.set(domain, domain);
       await this.#pause(this.#backoff.next());
     }
   }
 
-  *#degrade(host: string, error: VirstreamError | undefined): Generator<readonly WatchEvent[]> {
-    if (this.#degraded.has(host)) return;
-    this.#degraded.add(host);
-    yield [{ type: "status", state: "degraded", host, error }];
+  /** Stops the watch that is under way. */
+  stop(): void {
+    this.#stop?.();
+    this.#ended?.(undefined);
   }
 
-  /** The host shows that it is there. What was degraded is so no more, unless this watch of it says otherwise. */
-  #join(events: readonly WatchEvent[], told: WatchEvent[]): void {
-    const { member } = this.#options;
+  record(record: DomainStatsRecord): void {
+    this.#signOfLife();
+    const { member, adoption, sink } = this.#options;
+    const { domain } = record;
+    if (this.#known.get(domain) !== domain) this.#known.set(domain, domain);
+    if (this.#doubtful.size > 0) this.#doubtful.delete(domain);
+    if (this.#whole) member.known.add(record);
+    sink.record(adoption.record(record, member.number));
+  }
+
+  gone(domain: Domain): void {
+    this.#signOfLife();
+    if (this.#whole) this.#options.member.known.delete(domain);
+    this.#gone(domain);
+  }
+
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    const { member, sink } = this.#options;
+    if (event.type === "status") {
+      if (event.state === "connected") this.#signOfLife();
+      const { host } = event;
+      this.#status(event, host !== undefined && host !== member.name);
+      return;
+    }
+    this.#signOfLife();
+    if (event.type === "gap") {
+      sink.event({ ...event, host: event.host ?? member.name });
+      return;
+    }
+    this.#settle();
+    this.#left(event.host);
+    sink.event(event);
+  }
+
+  flush(): void {
+    this.#heardAt = this.#options.clock.now();
+    this.#options.sink.flush();
+  }
+
+  end(error: VirstreamError): void {
+    this.#ended?.(error);
+  }
+
+  /** One watch of the host. Resolves with why it ended; undefined when it was stopped. */
+  #watch(driver: Driver): Promise<VirstreamError | undefined> {
+    const { member, query, cadence, clock, signal } = this.#options;
+    this.#reported.clear();
+    this.#joined = false;
+    this.#settled = false;
+    this.#silent = false;
+    this.#heardAt = clock.now();
+    return new Promise((resolve) => {
+      this.#ended = (error) => {
+        this.#ended = undefined;
+        clock.clearTimeout(this.#timer);
+        resolve(error);
+      };
+      // The sampler's sweeps have a timeout each.
+      if (driver.watch !== undefined) this.#listen(driver);
+      this.#driver = driver;
+      this.#stop = member.watch(query, cadence, this);
+      if (signal.aborted) this.stop();
+    });
+  }
+
+  /** Probes the host when it has been silent for as long as a host that is well never is. */
+  #listen(driver: Driver): void {
+    const { member, query, cadence, clock, sink } = this.#options;
+    const silenceMs = cadence.intervalMs + query.deadlineMs + GRACE_MS;
+    const ended = this.#ended;
+    const look = async (): Promise<void> => {
+      const heardAt = this.#heardAt;
+      if (clock.now() - heardAt >= silenceMs) {
+        const error = await member.probe(driver);
+        if (ended !== this.#ended) return;
+        if (heardAt === this.#heardAt && error !== undefined) {
+          this.#silent = true;
+          this.#status({ type: "status", state: "reconnecting", host: undefined, error }, false);
+          sink.flush();
+          return;
+        }
+        if (heardAt === this.#heardAt) this.#heardAt = clock.now();
+      }
+      this.#listen(driver);
+    };
+    this.#timer = clock.setTimeout(() => void look(), Math.max(0, this.#heardAt + silenceMs - clock.now()));
+  }
+
+  /** The host shows that it is there: it is no longer degraded, unless this watch of it says otherwise. */
+  #signOfLife(): void {
+    if (this.#silent) {
+      this.#silent = false;
+      this.#status({ type: "status", state: "connected", host: undefined, error: undefined }, false);
+      this.#listen(this.#driver!);
+    }
+    if (this.#joined) return;
+    this.#joined = true;
+    const { member, sink } = this.#options;
     this.#backoff.connected();
-    const still = new Set(this.#saysDegraded);
-    for (const event of events) {
-      if (event.type === "status" && event.state !== "connected") still.add(event.host ?? member.name);
-    }
-    for (const host of this.#degraded) {
-      if (still.has(host)) continue;
-      this.#degraded.delete(host);
-      told.push({ type: "status", state: "connected", host, error: undefined });
-    }
-    if (this.#heard) told.push({ type: "gap", reason: "source", skipped: undefined, host: member.name });
+    this.#recovered(false);
+    if (this.#heard) sink.event({ type: "gap", reason: "source", skipped: undefined, host: member.name });
     this.#heard = true;
   }
 
-  #translate(event: WatchEvent, told: WatchEvent[]): void {
-    const { member, adoption } = this.#options;
-    switch (event.type) {
-      case "record": {
-        const { domain } = event.record;
-        if (this.#told.get(domain) !== domain) this.#told.set(domain, domain);
-        if (this.#doubtful.size > 0) this.#doubtful.delete(domain);
-        told.push({ type: "record", record: adoption.record(event.record, member.number) });
-        break;
-      }
-      case "gone":
-        this.#told.delete(event.domain);
-        this.#doubtful.delete(event.domain);
-        told.push(goneEvent(adoption.domain(event.domain)));
-        break;
-      case "sync":
-        this.#left(event.host, told);
-        told.push(event);
-        break;
-      case "gap":
-        told.push({ ...event, host: event.host ?? member.name });
-        break;
-      case "status":
-        this.#status(event, told);
-        break;
+  /** By its first sync, a watch has said which of the hosts behind its host are degraded. */
+  #settle(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#recovered(true);
+  }
+
+  #recovered(behind: boolean): void {
+    for (const [host, isBehind] of this.#degraded) {
+      if (isBehind !== behind || this.#reported.has(host)) continue;
+      this.#degraded.delete(host);
+      this.#options.sink.event({ type: "status", state: "connected", host, error: undefined });
     }
   }
 
-  /** Each change is told once: that a source that is degraded is so for another reason now is none. */
-  #status(event: StatusEvent, told: WatchEvent[]): void {
-    const host = event.host ?? this.#options.member.name;
-    if (event.state === "connected") {
-      this.#saysDegraded.delete(host);
-      if (this.#degraded.delete(host)) told.push({ ...event, host });
+  /** A change is one event: no second one where only the reason is another. */
+  #status({ state, host = this.#options.member.name, error }: StatusEvent, behind: boolean): void {
+    if (state === "connected") {
+      this.#reported.delete(host);
+      if (this.#degraded.delete(host)) this.#options.sink.event({ type: "status", state, host, error });
       return;
     }
-    this.#saysDegraded.add(host);
-    if (this.#degraded.has(host)) return;
-    this.#degraded.add(host);
-    told.push({ type: "status", state: "degraded", host, error: event.error });
+    this.#reported.add(host);
+    this.#degrade(host, error, behind);
   }
 
-  /** Who left a host while it was not watched: known since its first whole sweep after that. */
-  #left(host: string, told: WatchEvent[]): void {
+  #degrade(host: string, error: VirstreamError | undefined, behind: boolean): void {
+    if (this.#degraded.has(host)) return;
+    this.#degraded.set(host, behind);
+    const { sink } = this.#options;
+    sink.event({ type: "status", state: "degraded", host, error });
+    sink.flush();
+  }
+
+  /** The first whole sweep of a host shows which domains left it while it was not watched. */
+  #left(host: string): void {
     if (this.#doubtful.size === 0) return;
-    const left = [...this.#doubtful].filter((domain) => domain.host === host);
-    for (const domain of left) {
-      this.#doubtful.delete(domain);
-      this.#told.delete(domain);
-      told.push(goneEvent(this.#options.adoption.domain(domain)));
-    }
+    for (const domain of [...this.#doubtful]) if (domain.host === host) this.#gone(domain);
+  }
+
+  #gone(domain: Domain): void {
+    this.#known.delete(domain);
+    this.#doubtful.delete(domain);
+    const { adoption, sink } = this.#options;
+    sink.gone(adoption.domain(domain));
   }
 
   #pause(ms: number): Promise<void> {

@@ -5,11 +5,10 @@ import { VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { absenceError, isFaultOfQuery } from "./absence.ts";
-import { GRACE_MS, GuardedSweep } from "./guarded-sweep.ts";
-import { guardedWatch } from "./guarded-watch.ts";
+import { GuardedSweep } from "./guarded-sweep.ts";
 import { KnownDomains } from "./known-domains.ts";
 
 /** What shows that a host is there: the first record of this is enough. */
@@ -110,23 +109,12 @@ export class Member {
     }
   }
 
-  /** Watches it. Fails where the watch ends for ever; what can be mended by waiting is a status. */
-  async *watch(query: Query, cadence: Cadence, signal: AbortSignal): AsyncGenerator<readonly WatchEvent[], void, void> {
+  /** Pushes a watch of it into a sink: by its driver, or by the sampler. It must have a driver. Returns what stops it. */
+  watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const driver = this.#driver;
-    if (driver === undefined || this.#sampling === undefined) throw this.#absence;
-    const whole = isWhole(query);
-    try {
-      const watch = this.#sampling.watch(query, cadence, signal);
-      for await (const events of driver.watch === undefined ? watch : this.#guard(driver, watch, query, cadence)) {
-        if (whole) this.#learn(events);
-        yield events;
-      }
-    } catch (thrown) {
-      const error = VirstreamError.from(thrown);
-      if (isFaultOfQuery(error)) throw error;
-      throw this.lost(error, driver);
-    }
-    if (!signal.aborted) throw absenceError(this.name, new VirstreamError("connection-lost", "its watch ended"));
+    return driver?.watch === undefined
+      ? this.#sampling!.push(query, cadence, sink)
+      : driver.watch(query, cadence, sink);
   }
 
   /** Resolves once it has a driver, or when the signal is aborted. */
@@ -155,6 +143,12 @@ export class Member {
       this.onPresence?.(this.#absence);
     }
     return this.#absence;
+  }
+
+  /** Resolves with why it is absent, or undefined; asks it if that is not known. */
+  probe(driver: Driver): Promise<VirstreamError | undefined> {
+    this.#inquiry ??= this.#inquire(driver);
+    return this.#inquiry;
   }
 
   async close(error: VirstreamError): Promise<void> {
@@ -211,7 +205,6 @@ export class Member {
       hypervisor: driver.hypervisor,
       host: driver.host,
       sweep: (query, context) => this.sweep(query, context),
-      ...(driver.watch === undefined ? {} : { watch: driver.watch.bind(driver) }),
       close: () => driver.close(),
     };
     this.#sampling = new Sampling(source, this.#options.clock);
@@ -287,38 +280,16 @@ export class Member {
     });
   }
 
-  /** What is swept here is guarded sweep by sweep. */
-  #guard(
-    driver: Driver,
-    watch: AsyncIterableIterator<readonly WatchEvent[]>,
-    query: Query,
-    cadence: Cadence,
-  ): AsyncIterable<readonly WatchEvent[]> {
-    return guardedWatch(watch, {
-      silenceMs: cadence.intervalMs + query.deadlineMs + GRACE_MS,
-      clock: this.#options.clock,
-      ask: () => (this.#inquiry ??= this.#inquire(driver)),
-    });
-  }
-
-  /** Whether it is absent; asks it if that is not known. */
   async #inquire(driver: Driver): Promise<VirstreamError | undefined> {
     const error = this.#absence === undefined ? await this.#probe(driver) : undefined;
     this.#inquiry = undefined;
     if (error !== undefined && !isFaultOfQuery(error)) return this.lost(error, driver);
     return this.#absence;
   }
-
-  #learn(events: readonly WatchEvent[]): void {
-    for (const event of events) {
-      if (event.type === "record") this.known.add(event.record);
-      else if (event.type === "gone") this.known.delete(event.domain);
-    }
-  }
 }
 
 /** Whether a query is about all domains there are. */
-function isWhole({ domains, flags }: Query): boolean {
+export function isWhole({ domains, flags }: Query): boolean {
   return domains === undefined && (flags & FILTER_MASK) === 0;
 }
 

@@ -1,7 +1,6 @@
 import type { DomainSelector, Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
-import type { WatchEvent } from "../model/watch.ts";
-import { goneEvent } from "../sampling/feed.ts";
+import type { WatchSink } from "../model/watch.ts";
 import { absentRecord } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
 import type { Member } from "./member.ts";
@@ -28,11 +27,13 @@ interface Watched {
 export class NamedWatch {
   readonly #members: readonly Member[];
   readonly #adoption: Adoption;
+  readonly #sink: WatchSink;
   readonly #selection: Selection<Watched>;
 
-  constructor(members: readonly Member[], query: Query, adoption: Adoption) {
+  constructor(members: readonly Member[], query: Query, adoption: Adoption, sink: WatchSink) {
     this.#members = members;
     this.#adoption = adoption;
+    this.#sink = sink;
     this.#selection = new Selection(query, (selector, ordinal) => ({
       selector,
       ordinal,
@@ -43,51 +44,52 @@ export class NamedWatch {
     }));
   }
 
-  /** What of a host's events concerns all. */
-  filter(member: Member, events: readonly WatchEvent[]): WatchEvent[] {
-    return events.flatMap((event) => {
-      if (event.type === "record") {
-        return event.record.status === "gone" ? this.#denied(member, event.record) : this.#had(member, event.record);
-      }
-      return event.type === "gone" ? this.#left(member, event.domain) : [event];
-    });
+  /** Takes a host's events, and passes on what of them concerns all. */
+  sinkOf(member: Member): WatchSink {
+    const sink = this.#sink;
+    return {
+      record: (record) => (record.status === "gone" ? this.#denied(member, record) : this.#had(member, record)),
+      gone: (domain) => this.#left(member, domain),
+      event: (event) => sink.event(event),
+      flush: () => sink.flush(),
+      end: (error) => sink.end(error),
+    };
   }
 
-  #had(member: Member, record: DomainStatsRecord): WatchEvent[] {
-    const told: WatchEvent[] = [];
+  #had(member: Member, record: DomainStatsRecord): void {
     for (const watched of this.#selection.of(record.domain)) {
       watched.denying.delete(member);
       watched.fresh.delete(member);
       watched.holders.set(member, record.domain);
-      if (watched.missing !== undefined) told.push(goneEvent(watched.missing));
+      if (watched.missing !== undefined) this.#sink.gone(watched.missing);
       watched.missing = undefined;
     }
-    return [...told, { type: "record", record }];
+    this.#sink.record(record);
   }
 
-  #denied(member: Member, record: DomainStatsRecord): WatchEvent[] {
-    const told = new Map<string, WatchEvent>();
-    const missing: WatchEvent[] = [];
-    for (const watched of this.#selection.of(record.domain)) {
+  #denied(member: Member, record: DomainStatsRecord): void {
+    const matching = [...this.#selection.of(record.domain)];
+    let gone: Domain | undefined;
+    for (const watched of matching) {
       const held = watched.holders.get(member);
-      // Known by two names, it is told once.
-      if (held !== undefined) told.set(held.uuid, goneEvent(held));
+      // Known by two names, it leaves once.
+      if (held !== undefined && held.uuid !== gone?.uuid) this.#sink.gone(held);
+      gone ??= held;
       watched.holders.delete(member);
       watched.denying.add(member);
       watched.fresh.add(member);
-      if (this.#nobodyHas(watched)) missing.push(this.#missing(watched, record));
     }
-    return [...told.values(), ...missing];
+    for (const watched of matching) if (this.#nobodyHas(watched)) this.#sink.record(this.#missing(watched, record));
   }
 
-  #left(member: Member, domain: Domain): WatchEvent[] {
+  #left(member: Member, domain: Domain): void {
     let held = false;
     for (const watched of this.#selection.of(domain)) {
       if (!same(watched.holders.get(member), domain)) continue;
       watched.holders.delete(member);
       held = true;
     }
-    return held ? [goneEvent(domain)] : [];
+    if (held) this.#sink.gone(domain);
   }
 
   /** Whether all who are there say so, and have said so once more if it was told already. */
@@ -97,17 +99,15 @@ export class NamedWatch {
     return this.#members.every((member) => member.absence !== undefined || said.has(member));
   }
 
-  #missing(watched: Watched, record: DomainStatsRecord): WatchEvent {
+  #missing(watched: Watched, record: DomainStatsRecord): DomainStatsRecord {
     watched.fresh.clear();
     const absence = this.#members.find((member) => member.absence !== undefined)?.absence;
     const { selector, ordinal } = watched;
     const domain = watched.missing ?? this.#adoption.nobodys(namedBy(selector));
     watched.missing = domain;
-    const told =
-      absence === undefined
-        ? this.#adoption.nobodysRecord(record, domain, ordinal)
-        : absentRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
-    return { type: "record", record: told };
+    return absence === undefined
+      ? this.#adoption.nobodysRecord(record, domain, ordinal)
+      : absentRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
   }
 }
 

@@ -1,8 +1,10 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { Subprotocol } from "../wire/protocol.ts";
+
+export type { WatchSink } from "../model/watch.ts";
 
 /** What a driver is told about one sweep besides the query. */
 export interface SweepContext {
@@ -46,15 +48,14 @@ export interface Driver {
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 
   /**
-   * Watches by itself. Only for a driver whose source is a stream already, such as another virstream: all others are
-   * swept, once per interval, by the sampler. Events come in chunks, and their order is as DomainWatch promises it; ticks
-   * may be anything. What can be mended by waiting is a `status`, and not an error. It is pulled continuously.
+   * Pushes a watch into a sink: the state as it is, then each change. All records of a sweep come before its sync; ticks may
+   * be any numbers. Only for a driver whose source is a stream already, such as another virstream: the sampler sweeps all
+   * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for errors that waiting
+   * does not cure; it may come before this returns.
+   *
+   * @returns what stops the watch; nothing is called after that
    */
-  watch?(
-    query: Query,
-    cadence: Cadence,
-    context: { readonly signal: AbortSignal },
-  ): AsyncIterable<readonly WatchEvent[]>;
+  watch?(query: Query, cadence: Cadence, sink: WatchSink): () => void;
 
   /** Releases everything; sweeps under way end with `connection-closed`. Safe to call twice. */
   close(): Promise<void>;

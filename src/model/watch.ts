@@ -110,6 +110,21 @@ export type WatchEvent =
   | GapEvent
   | StatusEvent;
 
+/**
+ * Receives what happens in a watch. The source calls it synchronously, in order; it must not throw, and it may stop the
+ * watch from within a call.
+ */
+export interface WatchSink {
+  record(record: DomainStatsRecord): void;
+  gone(domain: Domain): void;
+  /** All other events. */
+  event(event: SyncEvent | GapEvent | StatusEvent): void;
+  /** There is nothing more for now: what was gathered may go out. */
+  flush(): void;
+  /** The watch has ended for good; nothing is called after this. */
+  end(error: VirstreamError): void;
+}
+
 const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
 
 /**

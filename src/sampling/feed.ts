@@ -1,32 +1,31 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchEvent } from "../model/watch.ts";
+import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { DomainMap } from "./domain-map.ts";
+import type { SweepMetrics } from "./metrics.ts";
 import { sameRecord } from "./same-record.ts";
 
 /** A domain as a feed knows it. */
 export interface FeedEntry {
   /** Its number in this feed: small, and free for another domain once this one is gone. */
   readonly number: number;
-  /** Its record that was told last. */
+  /** Its newest record that listeners were given. */
   record: DomainStatsRecord;
-  /** When that was told, on the feed's clock. */
-  toldAt: number;
+  /** When they were given it, on the feed's clock. */
+  reportedAt: number;
   /** The last sweep that had it. */
   sweep: number;
 }
 
-/** Who listens to a feed. Called at once, in order; what it is given it must not change. */
-export interface FeedListener {
-  /** @param before the record of this domain that was told before; undefined when there was none */
-  record(entry: FeedEntry, event: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined): void;
+/**
+ * Listens to a feed: a sink that is also given what the feed knows of the domain. Each WatchSink is one. It must not throw,
+ * nor change what it is given.
+ */
+export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end"> {
+  /** @param before the domain's record before this one; undefined when there was none */
+  record(record: DomainStatsRecord, entry: FeedEntry, before: DomainStatsRecord | undefined): void;
   /** The domain is no longer there; its number is free after this. */
-  gone(entry: FeedEntry, event: WatchEvent & { type: "gone" }): void;
-  told(event: SyncEvent | GapEvent | StatusEvent): void;
-  /** For now there is nothing more: what was gathered may go out. */
-  pause(): void;
-  /** The feed has ended for ever. */
-  ended(error: VirstreamError): void;
+  gone(domain: Domain, entry: FeedEntry): void;
 }
 
 /** What a feed depends on. */
@@ -37,20 +36,22 @@ export interface FeedOptions {
   /** Whether the query names its domains: then one that is not there has a record in every sweep, which says so. */
   readonly named: boolean;
   readonly now: () => number;
+  /** Counts what a driver pushes; the sampler counts its sweeps itself. */
+  readonly metrics?: SweepMetrics;
   /** Called once: when the last listener has left, or it has ended. */
   readonly over: () => void;
 }
 
 /**
- * What all watches of one query and one cadence are told, and the state that it comes to: the newest record of each
- * domain. It is fed by a sampler, sweep by sweep, or by a driver that watches by itself; and it knows, for those who
- * join or fall behind, what they would know had they listened all the time.
+ * Sends the events of one query and cadence to all its listeners, and keeps the state that they come to: the newest record
+ * of each domain. A sampler feeds it sweep by sweep, or a driver pushes into it. From the state, a listener that joins or
+ * falls behind gets what it would know had it listened all the time.
  */
-export class Feed {
+export class Feed implements WatchSink {
   readonly cadence: Cadence;
   readonly host: string;
   readonly #options: FeedOptions;
-  /** Made anew when somebody comes or leaves, which may happen while they are called. */
+  /** Replaced when a listener joins or leaves, which may happen while they are called. */
   #listeners: readonly FeedListener[] = [];
   readonly #entries = new DomainMap<FeedEntry>();
   readonly #numbers: (FeedEntry | undefined)[] = [];
@@ -72,9 +73,14 @@ export class Feed {
     this.host = options.host;
   }
 
-  /** The domains by their numbers, with holes. */
+  /** The domains by their numbers, with holes. It changes with the feed; so do its entries. */
   get numbers(): readonly (FeedEntry | undefined)[] {
     return this.#numbers;
+  }
+
+  /** The newest record of each domain by its number, with holes: a copy, consistent where it is taken at a flush. */
+  records(): (DomainStatsRecord | undefined)[] {
+    return this.#numbers.map((entry) => entry?.record);
   }
 
   /** How many domains it knows. */
@@ -102,93 +108,102 @@ export class Feed {
     return this.#statuses.values();
   }
 
-  /** How many listen. */
+  /** How many listeners it has. */
   get listeners(): number {
     return this.#listeners.length;
   }
 
-  /** Whether it has ended, and why. */
+  /** Why it has ended; undefined while it goes on. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
 
+  /** From now on the listener is given every event. */
   listen(listener: FeedListener): void {
     this.#listeners = [...this.#listeners, listener];
   }
 
+  /** The sink is given the state first, and from then on every event. */
+  push(sink: WatchSink): void {
+    for (const status of this.#statuses.values()) sink.event(status);
+    for (const entry of this.#numbers) if (entry !== undefined) sink.record(entry.record);
+    if (this.#sync !== undefined) sink.event(this.#sync);
+    sink.flush();
+    this.listen(sink);
+  }
+
+  /** Without listeners it ends. */
   leave(listener: FeedListener): void {
     const others = this.#listeners.filter((other) => other !== listener);
     const left = others.length < this.#listeners.length;
     this.#listeners = others;
-    if (left && others.length === 0 && this.#error === undefined) {
-      this.close(new VirstreamError("connection-closed", "nobody listened any more"));
-    }
+    if (left && others.length === 0) this.end(new VirstreamError("connection-closed", "the last listener has left"));
   }
 
   /** A sweep begins in which this feed takes part. */
-  begin(): void {
+  beginSweep(): void {
     this.#sweep++;
   }
 
   /** Records of the sweep that is under way. */
-  take(records: readonly DomainStatsRecord[]): void {
+  takeSwept(records: readonly DomainStatsRecord[]): void {
     this.#recovered();
     for (const record of records) this.#sampled(record);
-    this.#pause();
+    this.flush();
   }
 
-  /** The sweep is whole: who was not in it is gone. */
-  end(summary: SweepSummary, overrun: number): void {
+  /** The sweep is whole: domains that were not in it are gone. */
+  endSweep(summary: SweepSummary, overrun: number): void {
     this.#recovered();
     for (const entry of this.#numbers) {
       if (entry !== undefined && entry.sweep !== this.#sweep) this.#gone(entry);
     }
     this.#synchronized({ type: "sync", tick: 0, host: this.host, summary, overrun });
-    this.#pause();
+    this.flush();
   }
 
-  /** The sweep failed, after so many that were left out, and another one will be tried. */
-  fail(error: VirstreamError, overrun: number): void {
+  /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
+  failSweep(error: VirstreamError, overrun: number): void {
     this.#failed += 1 + overrun;
     if (!this.#statuses.has(this.host)) {
       this.#status({ type: "status", state: "reconnecting", host: this.host, error });
     }
-    this.#pause();
+    this.flush();
   }
 
-  /** What a driver that watches by itself has to tell. */
-  relay(events: readonly WatchEvent[]): void {
-    for (const event of events) {
-      switch (event.type) {
-        case "record":
-          this.#record(event, this.#entryOf(event.record.domain));
-          break;
-        case "gone": {
-          const entry = this.#entries.get(event.domain);
-          if (entry !== undefined) this.#gone(entry);
-          break;
-        }
-        case "sync":
-          this.#synchronized(event);
-          break;
-        case "gap":
-          for (const listener of this.#listeners) listener.told(event);
-          break;
-        case "status":
-          this.#status(event);
-          break;
-      }
+  /** A record that the driver pushes. */
+  record(record: DomainStatsRecord): void {
+    this.#options.metrics?.record(record);
+    this.#record(record, this.#entryOf(record.domain));
+  }
+
+  /** A domain left, as the driver says; nothing where the feed did not know it. */
+  gone(domain: Domain): void {
+    const entry = this.#entries.get(domain);
+    if (entry !== undefined) this.#gone(entry);
+  }
+
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (event.type === "sync") {
+      this.#options.metrics?.sync(event);
+      this.#synchronized(event);
+    } else if (event.type === "status") {
+      this.#status(event);
+    } else {
+      for (const listener of this.#listeners) listener.event(event);
     }
-    this.#pause();
   }
 
-  /** It ends for ever. */
-  close(error: VirstreamError): void {
+  flush(): void {
+    for (const listener of this.#listeners) listener.flush();
+  }
+
+  end(error: VirstreamError): void {
     if (this.#error !== undefined) return;
     this.#error = error;
     const listeners = this.#listeners;
     this.#listeners = [];
-    for (const listener of listeners) listener.ended(error);
+    for (const listener of listeners) listener.end(error);
     this.#options.over();
   }
 
@@ -201,33 +216,32 @@ export class Feed {
   }
 
   #sampled(record: DomainStatsRecord): void {
-    const entry = this.#entries.get(record.domain);
-    if (entry !== undefined) {
-      entry.sweep = this.#sweep;
-      if (this.cadence.mode === "on-change" && sameRecord(entry.record, record) && !this.#heartbeatDue(entry)) return;
+    const known = this.#entries.get(record.domain);
+    if (known !== undefined) {
+      known.sweep = this.#sweep;
+      if (this.cadence.mode === "on-change" && sameRecord(known.record, record) && !this.#heartbeatDue(known)) return;
     }
-    const told = this.#record({ type: "record", record }, entry);
-    if (record.status === "gone" && !this.#options.named) this.#gone(told);
+    const entry = this.#record(record, known);
+    if (record.status === "gone" && !this.#options.named) this.#gone(entry);
   }
 
   /** Whether the domain would have been silent for longer than the heartbeat by the next sweep. */
   #heartbeatDue(entry: FeedEntry): boolean {
-    return this.#options.now() + this.cadence.intervalMs - entry.toldAt > this.cadence.heartbeatMs;
+    return this.#options.now() + this.cadence.intervalMs - entry.reportedAt > this.cadence.heartbeatMs;
   }
 
-  #record(event: WatchEvent & { type: "record" }, known: FeedEntry | undefined): FeedEntry {
-    const { record } = event;
+  #record(record: DomainStatsRecord, known: FeedEntry | undefined): FeedEntry {
     const before = known?.record;
     let entry = known;
     if (entry === undefined) {
       const number = this.#free.pop() ?? this.#numbers.length;
-      entry = { number, record, toldAt: 0, sweep: this.#sweep };
+      entry = { number, record, reportedAt: 0, sweep: this.#sweep };
       this.#numbers[number] = entry;
       this.#entries.set(record.domain, entry);
     }
     entry.record = record;
-    if (this.cadence.heartbeatMs > 0) entry.toldAt = this.#options.now();
-    for (const listener of this.#listeners) listener.record(entry, event, before);
+    if (this.cadence.heartbeatMs > 0) entry.reportedAt = this.#options.now();
+    for (const listener of this.#listeners) listener.record(record, entry, before);
     return entry;
   }
 
@@ -236,15 +250,14 @@ export class Feed {
     this.#entries.delete(domain);
     this.#numbers[entry.number] = undefined;
     this.#free.push(entry.number);
-    const event = goneEvent(domain);
-    for (const listener of this.#listeners) listener.gone(entry, event);
+    for (const listener of this.#listeners) listener.gone(domain, entry);
   }
 
   #synchronized(event: SyncEvent): void {
     this.#swept.add(event.host);
     this.#awaited.delete(event.host);
     this.#sync = { ...event, tick: ++this.#tick };
-    for (const listener of this.#listeners) listener.told(this.#sync);
+    for (const listener of this.#listeners) listener.event(this.#sync);
   }
 
   #status(event: StatusEvent): void {
@@ -255,25 +268,15 @@ export class Feed {
       if (state === "connected" && !this.#swept.has(host)) this.#awaited.add(host);
       else this.#awaited.delete(host);
     }
-    for (const listener of this.#listeners) listener.told(event);
+    for (const listener of this.#listeners) listener.event(event);
   }
 
-  /** Tells that the source is there again, once it has shown that it is, and how many sweeps it has missed. */
+  /** After failed sweeps, the first records show that the source is there again; the gap counts the sweeps it missed. */
   #recovered(): void {
     if (this.#failed === 0) return;
     const skipped = this.#failed;
     this.#failed = 0;
     this.#status({ type: "status", state: "connected", host: this.host, error: undefined });
-    const gap: GapEvent = { type: "gap", reason: "source", skipped, host: this.host };
-    for (const listener of this.#listeners) listener.told(gap);
+    this.event({ type: "gap", reason: "source", skipped, host: this.host });
   }
-
-  #pause(): void {
-    for (const listener of this.#listeners) listener.pause();
-  }
-}
-
-/** The event of a domain that left. */
-export function goneEvent(domain: Domain): WatchEvent & { type: "gone" } {
-  return { type: "gone", domain };
 }

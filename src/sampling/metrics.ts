@@ -1,5 +1,5 @@
 import { type DomainStatsRecord, RECORD_STATUSES, type RecordStatus } from "../model/record.ts";
-import type { WatchEvent } from "../model/watch.ts";
+import type { SyncEvent } from "../model/watch.ts";
 
 /** What sweeps have come to since the beginning. Counters unless said otherwise. */
 export interface SweepFigures {
@@ -58,25 +58,21 @@ export class SweepMetrics {
   }
 
   records(records: readonly DomainStatsRecord[]): void {
-    for (const { status, reason } of records) {
-      this.#records[status]++;
-      if (reason === "quarantined") this.#quarantined++;
-    }
+    for (const record of records) this.record(record);
   }
 
-  /** What a driver that watches by itself has told. */
-  events(events: readonly WatchEvent[]): void {
-    for (const event of events) {
-      if (event.type === "record") {
-        this.#records[event.record.status]++;
-        if (event.record.reason === "quarantined") this.#quarantined++;
-      } else if (event.type === "sync") {
-        this.#whole++;
-        this.#overrun += event.overrun;
-        this.#lastMs = event.summary.tookMs;
-        this.#ms += event.summary.tookMs;
-      }
-    }
+  /** A record that a driver pushed. */
+  record({ status, reason }: DomainStatsRecord): void {
+    this.#records[status]++;
+    if (reason === "quarantined") this.#quarantined++;
+  }
+
+  /** The end of a sweep that a driver pushed. */
+  sync({ overrun, summary }: SyncEvent): void {
+    this.#whole++;
+    this.#overrun += overrun;
+    this.#lastMs = summary.tookMs;
+    this.#ms += summary.tookMs;
   }
 
   overrun(sweeps: number): void {

@@ -64,7 +64,7 @@ export class Sampler {
     const began = this.#clock.now();
     const tally = new SweepTally(Date.now());
     const done = this.#metrics.began();
-    for (const feed of feeds) feed.begin();
+    for (const feed of feeds) feed.beginSweep();
     try {
       let sinceTurn = 0;
       const context = { signal: abort.signal, expect: () => {} };
@@ -72,7 +72,7 @@ export class Sampler {
         if (abort.signal.aborted) break;
         tally.add(records);
         this.#metrics.records(records);
-        for (const feed of feeds) feed.take(records);
+        for (const feed of feeds) feed.takeSwept(records);
         sinceTurn += records.length;
         if (sinceTurn >= RECORDS_PER_TURN) {
           sinceTurn = 0;
@@ -82,7 +82,7 @@ export class Sampler {
       if (!abort.signal.aborted) {
         const now = this.#clock.now();
         const summary = tally.summary(now - began);
-        for (const [feed, overrun] of this.#end(feeds, now)) feed.end(summary, overrun);
+        for (const [feed, overrun] of this.#end(feeds, now)) feed.endSweep(summary, overrun);
       }
       done(abort.signal.aborted ? "stopped" : "whole");
     } catch (thrown) {
@@ -95,8 +95,8 @@ export class Sampler {
 
   #failed(feeds: readonly Feed[], error: VirstreamError): void {
     for (const [feed, overrun] of this.#end(feeds, this.#clock.now())) {
-      if (error.retryable) feed.fail(error, overrun);
-      else feed.close(error);
+      if (error.retryable) feed.failSweep(error, overrun);
+      else feed.end(error);
     }
   }
 

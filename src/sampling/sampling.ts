@@ -1,8 +1,9 @@
-import { type Clock, eventLoopTurn, STEADY_CLOCK } from "../driver/clock.ts";
+import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, WatchEvent, WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
 import { Sampler } from "./sampler.ts";
@@ -58,9 +59,22 @@ export class Sampling {
     return this.#feeds.get(key) ?? this.#open(key, query, cadence);
   }
 
-  /** Watches: the events of a feed for one consumer, in chunks. It ends when the signal is aborted. */
-  watch(query: Query, cadence: Cadence, signal: AbortSignal): AsyncIterableIterator<readonly WatchEvent[]> {
-    return new Subscription(this.feed(query, cadence), (ticks) => this.conflated(ticks), signal);
+  /** Watches for one consumer, which pulls the events of a feed in chunks, until it returns. */
+  watch(query: Query, cadence: Cadence): Subscription<WatchEvent> {
+    return this.#subscribe(query, cadence, (events) => events);
+  }
+
+  /** The same with the records alone. */
+  watchRecords(query: Query, cadence: Cadence): Subscription<DomainStatsRecord> {
+    return this.#subscribe(query, cadence, recordsOf);
+  }
+
+  /** Pushes a watch into a sink: what its feed knows already first. Returns what stops it. */
+  push(query: Query, cadence: Cadence, sink: WatchSink): () => void {
+    const feed = this.feed(query, cadence);
+    if (feed.error === undefined) feed.push(sink);
+    else sink.end(feed.error);
+    return () => feed.leave(sink);
   }
 
   /** A reader has skipped so many sweeps. */
@@ -91,75 +105,57 @@ export class Sampling {
   /** Ends all watches with this error. */
   close(error: VirstreamError): void {
     this.#closed = true;
-    for (const feed of [...this.#feeds.values()]) feed.close(error);
+    for (const feed of [...this.#feeds.values()]) feed.end(error);
+  }
+
+  #subscribe<T>(query: Query, cadence: Cadence, select: (events: WatchEvent[]) => T[]): Subscription<T> {
+    return new Subscription(this.feed(query, cadence), select, (ticks) => this.conflated(ticks));
   }
 
   #open(key: string, query: Query, cadence: Cadence): Feed {
-    const end = this.#driver.watch === undefined ? this.#sample(query) : this.#relay(query, cadence);
+    let stop = (): void => {};
     const feed: Feed = new Feed({
       cadence,
       host: this.#driver.host,
       named: query.domains !== undefined,
       now: () => this.#clock.now(),
+      metrics: this.metrics,
       over: () => {
         if (this.#feeds.get(key) === feed) this.#feeds.delete(key);
-        end.stop(feed);
+        stop();
       },
     });
     this.#feeds.set(key, feed);
-    end.start(feed);
+    if (this.#driver.watch === undefined) {
+      stop = this.#sample(query, feed);
+    } else {
+      try {
+        stop = this.#driver.watch(query, cadence, feed);
+      } catch (thrown) {
+        feed.end(VirstreamError.from(thrown));
+      }
+    }
     return feed;
   }
 
-  /** How a feed is sampled: by the sampler of its query. */
-  #sample(query: Query): Source {
+  /** Feeds it by the sampler of its query. Returns what stops that. */
+  #sample(query: Query, feed: Feed): () => void {
     const key = JSON.stringify(query);
     let sampler = this.#samplers.get(key);
     if (sampler === undefined) {
       sampler = new Sampler(this.#driver, query, this.#clock, this.metrics);
       this.#samplers.set(key, sampler);
     }
-    return {
-      start: (feed) => sampler.add(feed),
-      stop: (feed) => {
-        sampler.remove(feed);
-        if (sampler.idle && this.#samplers.get(key) === sampler) this.#samplers.delete(key);
-      },
-    };
-  }
-
-  /** How a feed gets what a driver that watches by itself has to tell. */
-  #relay(query: Query, cadence: Cadence): Source {
-    const abort = new AbortController();
-    return {
-      start: async (feed) => {
-        try {
-          let sinceTurn = 0;
-          for await (const events of this.#driver.watch!(query, cadence, { signal: abort.signal })) {
-            if (abort.signal.aborted) return;
-            this.metrics.events(events);
-            feed.relay(events);
-            // What a server sends at once after a loss is more than waits for a consumer: let it take what there is.
-            sinceTurn += events.length;
-            if (sinceTurn < Math.max(feed.size, EVENTS_PER_TURN)) continue;
-            sinceTurn = 0;
-            await eventLoopTurn();
-          }
-          feed.close(new VirstreamError("connection-lost", `the watch of ${this.#driver.uri} ended`));
-        } catch (thrown) {
-          feed.close(VirstreamError.from(thrown));
-        }
-      },
-      stop: () => abort.abort(),
+    sampler.add(feed);
+    return () => {
+      sampler.remove(feed);
+      if (sampler.idle && this.#samplers.get(key) === sampler) this.#samplers.delete(key);
     };
   }
 }
 
-/** Others need no turn before so many events, however small the feed: a consumer has room for them. */
-const EVENTS_PER_TURN = 64;
-
-/** Where a feed's records come from, for as long as somebody listens to it. */
-interface Source {
-  start(feed: Feed): void;
-  stop(feed: Feed): void;
+function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
+  const records: DomainStatsRecord[] = [];
+  for (const event of events) if (event.type === "record") records.push(event.record);
+  return records;
 }

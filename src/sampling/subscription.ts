@@ -3,62 +3,60 @@ import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
 import { DomainMap } from "./domain-map.ts";
 import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
-import { goneEvent } from "./feed.ts";
 
-/** So many events may wait for a consumer beside two for each domain. */
+/** The queue's high-water mark: two events for each domain, and this many more. */
 const SLACK = 64;
 
 /**
- * One consumer of a feed in this process. It is pulled; what happens between two pulls waits, up to about two sweeps of
- * it. Beyond that nothing waits any more: the next pull is given a `gap`, and then the newest state. So a consumer that is
- * slow, or has stopped, costs a bounded amount, and never sees an old value after a new one.
+ * One consumer of a feed in this process, where push becomes pull: what happens between two pulls is queued, up to about
+ * two sweeps of it. A slow consumer that is behind by more finds the queue dropped: its next pull gives a `gap`, and then
+ * the newest state from the feed. So it costs a bounded amount, and never sees an old value after a newer one.
  */
-export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]>, FeedListener {
+export class Subscription<T = WatchEvent> implements AsyncIterableIterator<readonly T[]>, FeedListener {
   readonly #feed: Feed;
+  readonly #select: (events: WatchEvent[]) => readonly T[];
   readonly #conflated: (ticks: number) => void;
-  readonly #signal: AbortSignal | undefined;
   #events: WatchEvent[] = [];
   #wake: (() => void) | undefined;
   #ended = false;
   #error: VirstreamError | undefined;
-  /** Whether the next pull is given the state rather than what waits. Everybody begins so. */
+  /** Whether the next pull gives the feed's state rather than the queue, as the first one does. */
   #behind = true;
-  /** What the consumer knew when it fell behind: a state cannot say who left since. Undefined unless it fell behind. */
+  /** What the consumer knew when it fell behind: the state cannot say which domains left since. */
   #knew: DomainMap<Known> | undefined;
-  /** Whether the consumer knew a domain before what waits: those that came or left meanwhile; all others it did. */
+  /** Whether the consumer knew a domain before the events in the queue: for those that came or left in them. */
   #knewBefore = new DomainMap<boolean>();
-  /** How many domains the feed has had since the last pull, at most. */
+  /** The most domains that the feed has had since the last pull. */
   #domains = 0;
-  /** What the consumer has been told of each source; undefined: that was dropped, whatever it was. */
+  /** The state of each source that the consumer was given last; undefined: it was dropped. */
   readonly #statuses = new Map<string | undefined, WatchState | undefined>();
-  /** The last sweep whose end was put in. */
+  /** The last sweep whose end was queued. */
   #tick = 0;
-  /** Sweeps that the source skipped, of which the consumer was not told; undefined: nobody knows how many. */
+  /** Sweeps that the source skipped in gaps that were dropped; undefined: an unknown number. */
   #skipped: number | undefined = 0;
 
   /**
-   * @param conflated told how many sweeps were skipped, each time that it falls behind
-   * @param signal ends the subscription, which holds no listener on it after its end
+   * @param select what of the events the consumer pulls
+   * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
    */
-  constructor(feed: Feed, conflated: (ticks: number) => void, signal?: AbortSignal) {
+  constructor(feed: Feed, select: (events: WatchEvent[]) => readonly T[], conflated: (ticks: number) => void) {
     this.#feed = feed;
+    this.#select = select;
     this.#conflated = conflated;
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#leave);
-    if (feed.error !== undefined) this.ended(feed.error);
+    if (feed.error !== undefined) this.end(feed.error);
     else feed.listen(this);
-    if (signal?.aborted) this.#leave();
   }
 
-  async next(): Promise<IteratorResult<readonly WatchEvent[]>> {
+  async next(): Promise<IteratorResult<readonly T[]>> {
     for (;;) {
       if (this.#behind && !this.#ended) this.#catchUp();
       if (this.#events.length > 0) {
-        const events = this.#events;
+        const value = this.#select(this.#events);
         this.#events = [];
         this.#domains = 0;
         if (this.#knewBefore.size > 0) this.#knewBefore = new DomainMap();
-        return { done: false, value: events };
+        if (value.length === 0) continue;
+        return { done: false, value };
       }
       if (this.#ended) {
         const error = this.#error;
@@ -73,7 +71,7 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
   }
 
   /** The consumer leaves. */
-  return(): Promise<IteratorResult<readonly WatchEvent[]>> {
+  return(): Promise<IteratorResult<readonly T[]>> {
     this.#end();
     this.#error = undefined;
     this.#events = [];
@@ -85,63 +83,59 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
     return this;
   }
 
-  record({ record }: FeedEntry, event: WatchEvent, before: DomainStatsRecord | undefined): void {
-    if (before === undefined) this.#knows(record.domain, false);
-    this.#put(event);
+  record(record: DomainStatsRecord, _entry: FeedEntry, before: DomainStatsRecord | undefined): void {
+    if (this.#behind) return;
+    if (before === undefined) this.#came(record.domain);
+    this.#put({ type: "record", record });
   }
 
-  gone({ record }: FeedEntry, event: WatchEvent): void {
-    this.#knows(record.domain, true);
-    this.#put(event);
+  gone(domain: Domain): void {
+    if (this.#behind) return;
+    if (this.#knewBefore.get(domain) === undefined) this.#knewBefore.set(domain, true);
+    this.#put({ type: "gone", domain });
   }
 
-  told(event: SyncEvent | GapEvent | StatusEvent): void {
-    if (!this.#behind) {
-      if (event.type === "sync") this.#tick = event.tick;
-      else if (event.type === "status") this.#statuses.set(event.host, event.state);
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (this.#behind) {
+      if (this.#knew !== undefined) this.#drop(event);
+      return;
     }
+    if (event.type === "sync") this.#tick = event.tick;
+    else if (event.type === "status") this.#statuses.set(event.host, event.state);
     this.#put(event);
   }
 
-  pause(): void {
+  flush(): void {
     if (this.#events.length === 0 && !this.#behind) return;
     this.#wake?.();
     this.#wake = undefined;
   }
 
-  ended(error: VirstreamError): void {
+  end(error: VirstreamError): void {
     if (this.#ended) return;
-    // What it was not given yet it is given before the end.
+    // The consumer still gets what it was not given yet.
     if (this.#behind) this.#catchUp();
     this.#error = error;
     this.#end();
   }
 
-  readonly #leave = (): void => void this.return();
-
   #end(): void {
     this.#ended = true;
-    this.#signal?.removeEventListener("abort", this.#leave);
     this.#wake?.();
     this.#wake = undefined;
   }
 
-  #knows(domain: Domain, before: boolean): void {
-    if (!this.#behind && this.#knewBefore.get(domain) === undefined) this.#knewBefore.set(domain, before);
+  #came(domain: Domain): void {
+    if (this.#knewBefore.get(domain) === undefined) this.#knewBefore.set(domain, false);
   }
 
-  /** Lets an event wait, if there is still room. */
   #put(event: WatchEvent): void {
-    if (this.#behind) {
-      if (this.#knew !== undefined) this.#drop(event);
-      return;
-    }
     this.#events.push(event);
     this.#domains = Math.max(this.#domains, this.#feed.size);
     if (this.#events.length > 2 * this.#domains + SLACK) this.#fallBehind();
   }
 
-  /** Drops what waits; from now on, only the feed's own state counts. */
+  /** Drops the queue; from now on, only the feed's own state counts. */
   #fallBehind(): void {
     const dropped = this.#events;
     this.#events = [];
@@ -153,8 +147,10 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
       if (this.#knewBefore.get(record.domain) !== false) knew.set(record.domain, { domain: record.domain, record });
     }
     for (const event of dropped) {
-      if (event.type === "gone" && this.#knewBefore.get(event.domain) === true) {
-        knew.set(event.domain, { domain: event.domain, record: undefined });
+      if (event.type === "gone") {
+        if (this.#knewBefore.get(event.domain) === true) {
+          knew.set(event.domain, { domain: event.domain, record: undefined });
+        }
       } else if (event.type === "record") {
         // The consumer has an older one.
         const known = knew.get(event.record.domain);
@@ -167,14 +163,14 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
     this.#knewBefore = new DomainMap();
   }
 
-  /** What the state cannot tell of an event that its consumer does not get. */
-  #drop(event: WatchEvent): void {
+  /** Remembers of a dropped event what the feed's state will not say. */
+  #drop(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "sync") this.#tick = Math.min(this.#tick, event.tick - 1);
     else if (event.type === "status") this.#statuses.set(event.host, undefined);
-    else if (event.type === "gap") this.#skipped = sum(this.#skipped, event.skipped);
+    else this.#skipped = sum(this.#skipped, event.skipped);
   }
 
-  /** Puts in what tells the consumer the state as it is now. */
+  /** Queues what brings the consumer to the feed's state as it is now. */
   #catchUp(): void {
     this.#behind = false;
     const { sync } = this.#feed;
@@ -186,11 +182,11 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
         this.#events.push({ type: "gap", reason: "slow-consumer", skipped, host: undefined });
         this.#conflated(skipped ?? 1);
       }
-      for (const { domain } of knew) if (!this.#feed.has(domain)) this.#events.push(goneEvent(domain));
+      for (const { domain } of knew) if (!this.#feed.has(domain)) this.#events.push({ type: "gone", domain });
       this.#skipped = 0;
       this.#knew = undefined;
     }
-    this.#tellStatuses();
+    this.#catchUpStatuses();
     for (const entry of this.#feed.numbers) {
       if (entry === undefined || knew?.get(entry.record.domain)?.record === entry.record) continue;
       this.#events.push({ type: "record", record: entry.record });
@@ -201,10 +197,10 @@ export class Subscription implements AsyncIterableIterator<readonly WatchEvent[]
     }
   }
 
-  #tellStatuses(): void {
+  #catchUpStatuses(): void {
     const now = new Map([...this.#feed.statuses].map((status) => [status.host, status]));
-    for (const [host, told] of this.#statuses) {
-      if (told !== "connected" && !now.has(host)) {
+    for (const [host, given] of this.#statuses) {
+      if (given !== "connected" && !now.has(host)) {
         now.set(host, { type: "status", state: "connected", host, error: undefined });
       }
     }

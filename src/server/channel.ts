@@ -1,6 +1,6 @@
 import { VirstreamError } from "../model/error.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
-import type { GapEvent, StatusEvent, SyncEvent, WatchEvent } from "../model/watch.ts";
+import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/coalescer.ts";
@@ -13,7 +13,7 @@ const LINGER_MS = 30_000;
 export interface ChannelReader {
   /** A message was made. The feed may be in the middle of telling something: its state is not to be read now. */
   offer(message: ChannelMessage): void;
-  /** For now that was all. What the feed knows is in messages, or will be with the next flush. */
+  /** For now that was all. What the feed knows is in messages, or will be with the next encode(). */
   settled(): void;
   /** The channel has ended. */
   ended(error: VirstreamError): void;
@@ -88,7 +88,7 @@ export class Channel implements FeedListener {
   }
 
   /** Puts everything that was gathered into messages: they then tell all that the feed knows. Not while it is telling something. */
-  flush(): void {
+  encode(): void {
     this.#flushGone();
     this.#flushChanges();
   }
@@ -106,9 +106,8 @@ export class Channel implements FeedListener {
     this.#over();
   }
 
-  record(entry: FeedEntry, event: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined): void {
+  record(record: DomainStatsRecord, entry: FeedEntry, before: DomainStatsRecord | undefined): void {
     if (this.#gone.length > 0) this.#flushGone();
-    const { record } = event;
     try {
       if (!this.#encoder.fits(record)) this.#flushChanges();
       this.#encoder.add(entry.number, record, before);
@@ -119,20 +118,20 @@ export class Channel implements FeedListener {
     }
   }
 
-  gone(entry: FeedEntry): void {
+  gone(_domain: Domain, entry: FeedEntry): void {
     this.#flushChanges();
     this.#gone.push(entry.number);
   }
 
-  told(event: SyncEvent | GapEvent | StatusEvent): void {
-    this.flush();
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    this.encode();
     if (this.#ended) return;
     if (event.type === "sync") this.#made(this.#encoder.sync(event.tick, event, this.feed.complete));
     else if (event.type === "status") this.#made(this.#encoder.status(event));
     else this.#made(this.#encoder.gap(event));
   }
 
-  pause(): void {
+  flush(): void {
     this.#flushGone();
     if (this.#encoder.rows > 0) {
       const wait = this.#coalescer.wait(this.#encoder.length);
@@ -140,10 +139,6 @@ export class Channel implements FeedListener {
       else this.#timer ??= setTimeout(() => this.#due(), Math.ceil(wait));
     }
     this.#settled();
-  }
-
-  ended(error: VirstreamError): void {
-    this.end(error);
   }
 
   get #resumable(): boolean {

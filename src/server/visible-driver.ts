@@ -5,7 +5,7 @@ import { TypedParams } from "../model/params.ts";
 import { type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 
 /** What the selectors of a query come to for somebody who may see some domains only. */
@@ -42,7 +42,7 @@ export class VisibleDriver implements Driver {
     this.#list = list;
     this.#uuids = new Set(list.flatMap((selector) => ("uuid" in selector ? [selector.uuid] : [])));
     this.#names = new Set(list.flatMap((selector) => ("name" in selector ? [selector.name] : [])));
-    if (inner.watch !== undefined) this.watch = (query, cadence, { signal }) => this.#watch(query, cadence, signal);
+    if (inner.watch !== undefined) this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
   }
 
   get uri(): string {
@@ -106,17 +106,17 @@ export class VisibleDriver implements Driver {
    * A watch by a driver that watches by itself. It is asked for the domains of the list by their selectors, and tells in
    * every sweep which of them it does not have; who asks for all domains is told only of those that leave.
    */
-  #watch(query: Query, cadence: Cadence, signal: AbortSignal): AsyncIterable<readonly WatchEvent[]> {
+  #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
     if (query.domains === undefined) {
-      return narrowed(inner.watch!({ ...query, domains: this.#list }, cadence, { signal }));
+      return inner.watch!({ ...query, domains: this.#list }, cadence, new UnnamedSink(sink));
     }
-    if (query.domains.every((selector) => this.#lists(selector))) return inner.watch!(query, cadence, { signal });
+    if (query.domains.every((selector) => this.#lists(selector))) return inner.watch!(query, cadence, sink);
     // Who is meant by names that the list does not have may change from sweep to sweep: it is swept.
     const { uri, hypervisor, host } = this;
     const sweep = this.sweep.bind(this);
     const close = this.close.bind(this);
-    return new Sampling({ uri, hypervisor, host, sweep, close }).watch(query, cadence, signal);
+    return new Sampling({ uri, hypervisor, host, sweep, close }).push(query, cadence, sink);
   }
 
   /** Whether a selector is one of the list's own. */
@@ -186,15 +186,38 @@ export class VisibleDriver implements Driver {
   }
 }
 
-/** The events of a watch that names its domains, as those of one that does not: nothing is said of what is not there. */
-async function* narrowed(watch: AsyncIterable<readonly WatchEvent[]>): AsyncGenerator<readonly WatchEvent[]> {
-  for await (const events of watch) yield events.map(unnamed);
-}
+/** Takes a watch that names its domains for one that does not: nothing is said of domains that are not there. */
+class UnnamedSink implements WatchSink {
+  readonly #sink: WatchSink;
 
-function unnamed(event: WatchEvent): WatchEvent {
-  // A feed takes no notice where it did not know the domain.
-  if (event.type === "record" && event.record.status === "gone") return { type: "gone", domain: event.record.domain };
-  if (event.type !== "sync" || event.summary.gone === 0) return event;
-  const { domains, gone } = event.summary;
-  return { ...event, summary: { ...event.summary, domains: domains - gone, gone: 0 } };
+  constructor(sink: WatchSink) {
+    this.#sink = sink;
+  }
+
+  record(record: DomainStatsRecord): void {
+    // A feed ignores it where it did not know the domain.
+    if (record.status === "gone") this.#sink.gone(record.domain);
+    else this.#sink.record(record);
+  }
+
+  gone(domain: Domain): void {
+    this.#sink.gone(domain);
+  }
+
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (event.type !== "sync" || event.summary.gone === 0) {
+      this.#sink.event(event);
+      return;
+    }
+    const { domains, gone } = event.summary;
+    this.#sink.event({ ...event, summary: { ...event.summary, domains: domains - gone, gone: 0 } });
+  }
+
+  flush(): void {
+    this.#sink.flush();
+  }
+
+  end(error: VirstreamError): void {
+    this.#sink.end(error);
+  }
 }

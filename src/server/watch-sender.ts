@@ -61,7 +61,7 @@ export class WatchSender implements ChannelReader {
   start(): void {
     const { channel, outbound, since } = this.#options;
     this.#unlisten = outbound.onWritable(() => this.#advance());
-    channel.flush();
+    channel.encode();
     if (this.#stopped) return;
     if (since !== undefined && channel.covers(since)) {
       this.#position = since;
@@ -175,7 +175,7 @@ export class WatchSender implements ChannelReader {
   /** Begins to send the state as it is now, and passes over what was missed. */
   #snapshot(): void {
     const { channel } = this;
-    channel.flush();
+    channel.encode();
     if (this.#stopped) return;
     this.#position = channel.sequence;
     this.#cursor = 0;
@@ -206,7 +206,7 @@ export class WatchSender implements ChannelReader {
     while (cursor < numbers.length && numbers[cursor] === undefined) cursor++;
     if (cursor < numbers.length && !this.#credit.open) return false;
     // What the feed knows must be in messages, or these rows would be newer than they say.
-    channel.flush();
+    channel.encode();
     if (this.#stopped) return true;
     if (cursor === numbers.length) {
       this.#sendCurrent();

@@ -1,6 +1,6 @@
 import { type Schema, TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord, domainKey } from "../model/record.ts";
-import type { GapReason, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
+import type { GapReason, SyncEvent, WatchSink, WatchState } from "../model/watch.ts";
 import { cellsOf, type ParamCell } from "./cells.ts";
 import { malformed, unsigned, type WireReader, type WireValue } from "./encoding.ts";
 import { CHANGES_HEAD, LIMITS, WATCH_ROW_HEAD } from "./protocol.ts";
@@ -21,6 +21,8 @@ interface Known {
   readonly version: number;
 }
 
+const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, flush: () => {}, end: () => {} };
+
 /**
  * The client's side of one watch. It outlives connections: a resumed watch goes on where it stopped, and one that gets a
  * snapshot instead still tells exactly what was skipped and which domains left meanwhile. Pure: no socket, no clock.
@@ -30,11 +32,13 @@ interface Known {
  * told apart by its version. The snapshot's tick is complete only when these messages have been read: its `sync` waits
  * for the last of them.
  *
- * Each method that reads a message appends the events that it makes; what does not fit throws `protocol-error`, after
- * which the state is of no more use.
+ * Each method that reads a message calls the sink with what it says; what does not fit throws `protocol-error`, after which
+ * the state is of no more use.
  */
 export class ChannelState {
   readonly #owner: object;
+  readonly #answered: () => void;
+  #sink: WatchSink;
   #phase: "new" | "snapshot" | "live" = "new";
   #channel = 0;
   /** Whether what the channel counts is the same as before: the channel is, and its server did not start anew. */
@@ -68,9 +72,20 @@ export class ChannelState {
   /** The sync event of the snapshot's tick, which waits for the message `through`. */
   #pending: SyncEvent | undefined;
 
-  /** @param owner the driver that the domains belong to */
-  constructor(owner: object) {
+  /**
+   * @param owner the driver that the domains belong to
+   * @param sink its `record`, `gone` and `event` are called; flushing it, and its end, are the caller's
+   * @param answered called when the server answers the watch, before anything of the answer is in the sink
+   */
+  constructor(owner: object, sink: WatchSink, answered: () => void = () => {}) {
     this.#owner = owner;
+    this.#sink = sink;
+    this.#answered = answered;
+  }
+
+  /** The sink is not called any more, not even by the message that is being read. */
+  close(): void {
+    this.#sink = CLOSED;
   }
 
   /** What to resume by: the channel, and the last of its messages that was read; undefined where there is no resuming. */
@@ -106,7 +121,7 @@ export class ChannelState {
   }
 
   /** POSITION, after id and channel. */
-  position(channel: number, reader: WireReader, events: WatchEvent[]): void {
+  position(channel: number, reader: WireReader): void {
     const sequence = unsigned(reader, Number.MAX_SAFE_INTEGER);
     const tick = unsigned(reader, Number.MAX_SAFE_INTEGER);
     const resumed = reader.value(0);
@@ -116,17 +131,19 @@ export class ChannelState {
       if (since?.channel !== channel || since.sequence !== sequence) {
         throw malformed("a watch is resumed from where it did not stop");
       }
+      this.#answered();
       this.#reconnected = false;
       return;
     }
+    this.#answered();
     this.#reason = this.#reconnected ? "reconnected" : "slow-consumer";
     this.#reconnected = false;
     this.#forget();
     if (channel === this.#channel && this.#sameEpoch) {
-      if (this.#tick > 0 || this.#previous.size > 0) this.#cover(tick - 1, events);
+      if (this.#tick > 0 || this.#previous.size > 0) this.#cover(tick - 1);
     } else {
       if (this.#tick > 0 || this.#previous.size > 0) {
-        events.push({ type: "gap", reason: this.#reason, skipped: undefined, host: undefined });
+        this.#sink.event({ type: "gap", reason: this.#reason, skipped: undefined, host: undefined });
       }
       this.#tick = 0;
       this.#covered = Math.max(tick - 1, 0);
@@ -140,16 +157,16 @@ export class ChannelState {
   }
 
   /** STATE, after id. */
-  state(reader: WireReader, told: Told, events: WatchEvent[]): void {
+  state(reader: WireReader, told: Told): void {
     if (this.#phase !== "snapshot") throw malformed("rows of a snapshot, and there is none");
     const asOf = unsigned(reader, Number.MAX_SAFE_INTEGER);
     if (asOf < this.#sequence) throw malformed("rows of a snapshot are as of before it began");
     this.#through = Math.max(this.#through, asOf);
-    this.#rows(reader, told, asOf, events);
+    this.#rows(reader, told, asOf);
   }
 
   /** CURRENT, after id. */
-  current(reader: WireReader, events: WatchEvent[]): void {
+  current(reader: WireReader): void {
     if (this.#phase !== "snapshot") throw malformed("the end of a snapshot, and there is none");
     const through = unsigned(reader, Number.MAX_SAFE_INTEGER);
     const tick = unsigned(reader, Number.MAX_SAFE_INTEGER);
@@ -162,22 +179,22 @@ export class ChannelState {
     this.#phase = "live";
     this.#through = through;
     this.#heard = tick;
-    this.#goneSince(complete, events);
-    this.#statuses(statuses, events);
-    this.#cover(tick - 1, events);
+    this.#goneSince(complete);
+    this.#statuses(statuses);
+    this.#cover(tick - 1);
     if (tick > this.#covered && summary !== undefined) this.#pending = { type: "sync", tick, host, summary, overrun };
-    this.#settle(events);
+    this.#settle();
   }
 
   /** CHANGES, after channel. */
-  changes(reader: WireReader, told: Told, events: WatchEvent[]): void {
+  changes(reader: WireReader, told: Told): void {
     this.#next(reader);
-    this.#rows(reader, told, 0, events);
-    this.#settle(events);
+    this.#rows(reader, told, 0);
+    this.#settle();
   }
 
   /** GONE, after channel. */
-  gone(reader: WireReader, events: WatchEvent[]): void {
+  gone(reader: WireReader): void {
     this.#next(reader);
     for (let left = reader.arrayHead(); left > 0; left--) {
       const number = unsigned(reader, LIMITS.domains - 1);
@@ -188,21 +205,21 @@ export class ChannelState {
         this.#known[number] = undefined;
         this.#count--;
         const { domain } = known.record;
-        if (!this.#outdated(number, domain)) events.push({ type: "gone", domain });
+        if (!this.#outdated(number, domain)) this.#sink.gone(domain);
       }
     }
-    this.#settle(events);
+    this.#settle();
   }
 
   /** SYNC, after channel. */
-  sync(reader: WireReader, events: WatchEvent[]): void {
+  sync(reader: WireReader): void {
     this.#next(reader);
     const tick = unsigned(reader, Number.MAX_SAFE_INTEGER);
     const host = reader.text();
     const overrun = unsigned(reader, Number.MAX_SAFE_INTEGER);
     const summary = summaryFromWire(reader.value(LIMITS.depth));
     if (summary === undefined) throw malformed("a SYNC has no summary");
-    this.#goneSince(reader.value(0), events);
+    this.#goneSince(reader.value(0));
     if (tick > this.#heard) {
       if (tick !== this.#heard + 1) throw malformed(`tick ${tick} follows tick ${this.#heard}`);
       if (this.#sequence <= this.#through) throw malformed("a snapshot did not tell the last tick");
@@ -210,29 +227,29 @@ export class ChannelState {
       if (tick > this.#covered) {
         this.#covered = tick;
         this.#tick = tick;
-        events.push({ type: "sync", tick, host, summary, overrun });
+        this.#sink.event({ type: "sync", tick, host, summary, overrun });
       }
     }
-    this.#settle(events);
+    this.#settle();
   }
 
   /** STATUS, after channel. */
-  status(reader: WireReader, events: WatchEvent[]): void {
+  status(reader: WireReader): void {
     this.#next(reader);
     const event = statusEventFromWire(reader.value(0), reader.value(0), reader.value(LIMITS.depth));
     // The snapshot's end said how its sources were by then.
     if (this.#sequence > this.#through) {
       this.#source(event.host, event.state);
-      events.push(event);
+      this.#sink.event(event);
     }
-    this.#settle(events);
+    this.#settle();
   }
 
   /** GAP, after channel. */
-  gap(reader: WireReader, events: WatchEvent[]): void {
+  gap(reader: WireReader): void {
     this.#next(reader);
-    events.push(gapEventFromWire(reader.value(0), reader.value(0), reader.value(0)));
-    this.#settle(events);
+    this.#sink.event(gapEventFromWire(reader.value(0), reader.value(0), reader.value(0)));
+    this.#settle();
   }
 
   /** The sequence of a channel's message: the one after the last. */
@@ -254,23 +271,23 @@ export class ChannelState {
   }
 
   /** Tells who left before the snapshot: once it is complete, for a channel that has just begun knows nobody yet. */
-  #goneSince(complete: WireValue, events: WatchEvent[]): void {
+  #goneSince(complete: WireValue): void {
     if (typeof complete !== "boolean") throw malformed("a tick does not say whether the channel is complete");
     if (!complete) return;
-    for (const { domain } of this.#previous.values()) events.push({ type: "gone", domain });
+    for (const { domain } of this.#previous.values()) this.#sink.gone(domain);
     this.#previous.clear();
   }
 
   /** Covers the ticks up to one by a gap, if any of them was not told. */
-  #cover(tick: number, events: WatchEvent[]): void {
+  #cover(tick: number): void {
     const skipped = tick - this.#covered;
     if (skipped <= 0) return;
     this.#covered = tick;
-    events.push({ type: "gap", reason: this.#reason, skipped, host: undefined });
+    this.#sink.event({ type: "gap", reason: this.#reason, skipped, host: undefined });
   }
 
   /** Tells the snapshot's tick, once everything that belongs to it was read. */
-  #settle(events: WatchEvent[]): void {
+  #settle(): void {
     if (this.#sequence < this.#through) return;
     this.#shown.clear();
     const sync = this.#pending;
@@ -278,10 +295,10 @@ export class ChannelState {
     this.#pending = undefined;
     this.#covered = sync.tick;
     this.#tick = sync.tick;
-    events.push(sync);
+    this.#sink.event(sync);
   }
 
-  #statuses(statuses: WireValue, events: WatchEvent[]): void {
+  #statuses(statuses: WireValue): void {
     if (!Array.isArray(statuses)) throw malformed("a snapshot's statuses are no array");
     const told = (statuses as readonly WireValue[]).map((status) => {
       if (!Array.isArray(status) || status.length < 3) throw malformed("a snapshot's status is none");
@@ -292,12 +309,12 @@ export class ChannelState {
     for (const host of [...this.#sources.keys()]) {
       if (hosts.has(host)) continue;
       this.#sources.delete(host);
-      events.push({ type: "status", state: "connected", host, error: undefined });
+      this.#sink.event({ type: "status", state: "connected", host, error: undefined });
     }
     for (const event of told) {
       if (this.#sources.get(event.host) === event.state) continue;
       this.#source(event.host, event.state);
-      events.push(event);
+      this.#sink.event(event);
     }
   }
 
@@ -312,7 +329,7 @@ export class ChannelState {
    *
    * @param asOf of a STATE; 0: the rows are of CHANGES
    */
-  #rows(reader: WireReader, told: Told, asOf: number, events: WatchEvent[]): void {
+  #rows(reader: WireReader, told: Told, asOf: number): void {
     let sampledAt = unsigned(reader, Number.MAX_SAFE_INTEGER);
     let nextNumber = 0;
     const latest = new Map<Schema, readonly ParamCell[]>();
@@ -326,8 +343,8 @@ export class ChannelState {
       if (reader.uuidIsNext()) {
         const record = this.#fullRow(reader, told, size, sampledAt, latest);
         sampledAt = record.sampledAt;
-        if (inSnapshot) this.#tell(number, record, asOf, events);
-        else if (known === undefined || this.#sequence > known.version) this.#put(number, record, events);
+        if (inSnapshot) this.#tell(number, record, asOf);
+        else if (known === undefined || this.#sequence > known.version) this.#put(number, record);
         continue;
       }
       if (inSnapshot) throw malformed("a row of changes in a snapshot");
@@ -348,7 +365,7 @@ export class ChannelState {
       }
       const record = DomainStatsRecord.following(before, params, before.index + index, sampledAt, tookMs);
       known.record = record;
-      if (!this.#outdated(number, record.domain)) events.push({ type: "record", record });
+      if (!this.#outdated(number, record.domain)) this.#sink.record(record);
     }
   }
 
@@ -387,7 +404,7 @@ export class ChannelState {
   }
 
   /** A row of a snapshot: no event if it says what was told before. */
-  #tell(number: number, record: DomainStatsRecord, asOf: number, events: WatchEvent[]): void {
+  #tell(number: number, record: DomainStatsRecord, asOf: number): void {
     const key = domainKey(record.domain);
     const before = this.#previous.get(key);
     this.#previous.delete(key);
@@ -396,18 +413,18 @@ export class ChannelState {
       if (this.#shown.size > LIMITS.domains) throw malformed(`a snapshot of more than ${LIMITS.domains} domains`);
     }
     if (before?.sampledAt === record.sampledAt && before.tookMs === record.tookMs) this.#set(number, record, asOf);
-    else this.#put(number, record, events, asOf);
+    else this.#put(number, record, asOf);
   }
 
   /** A full row; the domain that had its number, if it was another, is gone. */
-  #put(number: number, record: DomainStatsRecord, events: WatchEvent[], version = 0): void {
+  #put(number: number, record: DomainStatsRecord, version = 0): void {
     if (this.#previous.size > 0) this.#previous.delete(domainKey(record.domain));
     const before = this.#known[number]?.record.domain;
     this.#set(number, record, version);
     if (before !== undefined && domainKey(before) !== domainKey(record.domain) && !this.#outdated(number, before)) {
-      events.push({ type: "gone", domain: before });
+      this.#sink.gone(before);
     }
-    if (!this.#outdated(number, record.domain)) events.push({ type: "record", record });
+    if (!this.#outdated(number, record.domain)) this.#sink.record(record);
   }
 
   /** Whether what the message that is being read says of a number's domain is older than its row in the snapshot. */

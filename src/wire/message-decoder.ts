@@ -1,7 +1,7 @@
 import type { VirstreamError } from "../model/error.ts";
 import { ParamType, Schema, TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../model/record.ts";
-import { MIN_INTERVAL_MS, type WatchEvent } from "../model/watch.ts";
+import { MIN_INTERVAL_MS } from "../model/watch.ts";
 import type { ParamCell } from "./cells.ts";
 import type { ChannelState, Told } from "./channel-state.ts";
 import { atLeast, malformed, mapOf, unsigned, type WireMessage, type WireReader, type WireValue } from "./encoding.ts";
@@ -29,8 +29,8 @@ export type ServerMessage =
       readonly summary: SweepSummary | undefined;
       readonly error: VirstreamError | undefined;
     }
-  /** What a message of a watch, or of its channel, came to. `bytes` is what it takes of the credit: mostly 0. */
-  | { readonly type: "events"; readonly id: number; readonly events: WatchEvent[]; readonly bytes: number }
+  /** A message of a watch, or of its channel: its state has read it. `bytes` is what it takes of the credit: mostly 0. */
+  | { readonly type: "watch"; readonly id: number; readonly bytes: number }
   /** Understood, and nothing for the receiver to do. */
   | { readonly type: "none" };
 
@@ -146,55 +146,54 @@ export class MessageDecoder {
         atLeast(size, 6);
         const id = unsigned(reader, LIMITS.id);
         const watch = this.#watches.place(id, unsigned(reader, LIMITS.id));
-        return this.#events(type, watch, reader, 0);
+        return this.#watch(type, watch, reader, 0);
       }
       case MessageType.state:
       case MessageType.current:
         atLeast(size, WATCH_ITEMS.get(type)!);
-        return this.#events(type, this.#watches.ofId(unsigned(reader, LIMITS.id)), reader, bytes);
+        return this.#watch(type, this.#watches.ofId(unsigned(reader, LIMITS.id)), reader, bytes);
       case MessageType.changes:
       case MessageType.gone:
       case MessageType.sync:
       case MessageType.status:
       case MessageType.gap:
         atLeast(size, WATCH_ITEMS.get(type)!);
-        return this.#events(type, this.#watches.ofChannel(unsigned(reader, LIMITS.id)), reader, bytes);
+        return this.#watch(type, this.#watches.ofChannel(unsigned(reader, LIMITS.id)), reader, bytes);
       default:
         if (type >= FIRST_IGNORABLE_TYPE) return NONE;
         throw malformed(`there is no message of type ${type}`);
     }
   }
 
-  #events(type: number, watch: AdoptedWatch, reader: WireReader, bytes: number): ServerMessage {
+  #watch(type: number, watch: AdoptedWatch, reader: WireReader, bytes: number): ServerMessage {
     if (watch.released) return NONE;
     const { id, state } = watch;
-    const events: WatchEvent[] = [];
     switch (type) {
       case MessageType.position:
-        state.position(watch.channel!, reader, events);
+        state.position(watch.channel!, reader);
         break;
       case MessageType.state:
-        state.state(reader, this.#told, events);
-        return { type: "events", id, events, bytes };
+        state.state(reader, this.#told);
+        return { type: "watch", id, bytes };
       case MessageType.current:
-        state.current(reader, events);
+        state.current(reader);
         break;
       case MessageType.changes:
-        state.changes(reader, this.#told, events);
-        return { type: "events", id, events, bytes };
+        state.changes(reader, this.#told);
+        return { type: "watch", id, bytes };
       case MessageType.gone:
-        state.gone(reader, events);
+        state.gone(reader);
         break;
       case MessageType.sync:
-        state.sync(reader, events);
+        state.sync(reader);
         break;
       case MessageType.status:
-        state.status(reader, events);
+        state.status(reader);
         break;
       default:
-        state.gap(reader, events);
+        state.gap(reader);
     }
-    return { type: "events", id, events, bytes: 0 };
+    return { type: "watch", id, bytes: 0 };
   }
 
   #schemaOf(number: number): Schema {

@@ -5,8 +5,9 @@ import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
-import { checkCadence, type WatchEvent, type WatchOptions } from "../../src/model/watch.ts";
+import { checkCadence, type WatchEvent, type WatchOptions, type WatchSink } from "../../src/model/watch.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
+import { CollectingSink } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
 
 /** A simulated host that can be taken away in every way that hosts go. */
@@ -98,9 +99,7 @@ export class Hosts implements AsyncDisposable {
   }
 
   watch(query: StatsQuery = {}, options: WatchOptions = {}): Watched {
-    const abort = new AbortController();
-    const events = this.driver.watch(checkQuery(query, this.driver), checkCadence(options), { signal: abort.signal });
-    return new Watched(events, abort);
+    return new Watched((sink) => this.driver.watch(checkQuery(query, this.driver), checkCadence(options), sink));
   }
 
   /** Settles a promise by letting time pass, as far as it takes: a little, whenever nothing else happens. */
@@ -137,39 +136,31 @@ export class Hosts implements AsyncDisposable {
   }
 }
 
-/** A watch whose events are gathered. */
+/** A watch, and what it has pushed. */
 export class Watched {
-  readonly events: WatchEvent[] = [];
-  error: VirstreamError | undefined;
-  ended = false;
-  readonly #abort: AbortController;
+  readonly #sink = new CollectingSink();
+  readonly stop: () => void;
 
-  constructor(chunks: AsyncIterable<readonly WatchEvent[]>, abort: AbortController) {
-    this.#abort = abort;
-    void this.#gather(chunks);
+  constructor(watch: (sink: WatchSink) => () => void) {
+    this.stop = watch(this.#sink);
+  }
+
+  get events(): readonly WatchEvent[] {
+    return this.#sink.events;
+  }
+
+  get error(): VirstreamError | undefined {
+    return this.#sink.error;
   }
 
   /** What has happened since the last call, in short. */
   take(): string[] {
-    return this.events.splice(0).map(briefly);
+    return this.#sink.take().map(briefly);
   }
 
   /** The syncs, statuses, gaps and ends since the last call, in short. */
   takeSigns(): string[] {
     return this.take().filter((sign) => !sign.startsWith("record"));
-  }
-
-  stop(): void {
-    this.#abort.abort();
-  }
-
-  async #gather(chunks: AsyncIterable<readonly WatchEvent[]>): Promise<void> {
-    try {
-      for await (const events of chunks) this.events.push(...events);
-    } catch (error) {
-      this.error = VirstreamError.from(error);
-    }
-    this.ended = true;
   }
 }
 

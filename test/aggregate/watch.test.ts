@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Driver } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
-import { checkQuery } from "../../src/model/query.ts";
-import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
+import { checkQuery, type Query } from "../../src/model/query.ts";
+import { type Cadence, checkCadence, type WatchSink } from "../../src/model/watch.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
+import { pushAll } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
 import { Host, Hosts, inOrder } from "./hosts.ts";
 
@@ -135,14 +136,16 @@ describe("A watch of several hosts", () => {
   it("passes on what a source that is several hosts says of each", async () => {
     const inner: Driver = Object.assign(new Host("hvA"), {
       host: "hvA,hvB",
-      async *watch(): AsyncGenerator<readonly WatchEvent[]> {
-        yield [{ type: "status", state: "degraded", host: "hvB", error: lost() }];
-        yield [{ type: "status", state: "connected", host: "hvB", error: undefined }];
-        yield [{ type: "status", state: "reconnecting", host: undefined, error: lost() }];
-        yield [{ type: "status", state: "connected", host: undefined, error: undefined }];
-        yield [{ type: "gap", reason: "reconnected", skipped: 2, host: undefined }];
-        yield [{ type: "gap", reason: "source", skipped: 1, host: "hvA" }];
-        await new Promise(() => {});
+      watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+        pushAll(sink, [
+          { type: "status", state: "degraded", host: "hvB", error: lost() },
+          { type: "status", state: "connected", host: "hvB", error: undefined },
+          { type: "status", state: "reconnecting", host: undefined, error: lost() },
+          { type: "status", state: "connected", host: undefined, error: undefined },
+          { type: "gap", reason: "reconnected", skipped: 2, host: undefined },
+          { type: "gap", reason: "source", skipped: 1, host: "hvA" },
+        ]);
+        return () => {};
       },
     });
     await using all = await Hosts.opened(inner as Host);
@@ -161,16 +164,13 @@ describe("A watch of several hosts", () => {
   });
 
   it("finds a host silent whose driver watches by itself, once it gives no sign of life, and hears it again", async () => {
+    const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
     let speak = (): void => {};
     const silent: Host = Object.assign(new Host("hv2"), {
-      async *watch(): AsyncGenerator<readonly WatchEvent[]> {
-        const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
-        for (;;) {
-          yield [{ type: "sync", tick: 1, host: "hv2", overrun: 0, summary }];
-          await new Promise<void>((resolve) => {
-            speak = resolve;
-          });
-        }
+      watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+        speak = () => pushAll(sink, [{ type: "sync", tick: 1, host: "hv2", overrun: 0, summary }]);
+        speak();
+        return () => {};
       },
     });
     await using all = await Hosts.opened(new Host("hv1"), silent);
@@ -192,15 +192,13 @@ describe("A watch of several hosts", () => {
   it("is shared: however many watch the same, each host is swept once per interval", async () => {
     const hosts = [new Host("hv1"), new Host("hv2")];
     await using all = await Hosts.opened(...hosts);
-    const abort = new AbortController();
     const query = checkQuery({}, all.driver);
-    const readers = Array.from({ length: 3 }, () =>
-      all.connection.sampling.watch(query, checkCadence(), abort.signal).next(),
-    );
+    const watches = Array.from({ length: 3 }, () => all.connection.sampling.watch(query, checkCadence()));
+    const readers = watches.map((watch) => watch.next());
     await all.pass(100);
     for (const { value } of await Promise.all(readers)) expect(value).not.toHaveLength(0);
     expect(hosts.map(({ queries }) => queries.length)).toEqual([1, 1]);
-    abort.abort();
+    for (const watch of watches) void watch.return();
   });
 
   it("costs nothing once nobody watches any more", async () => {
@@ -216,7 +214,6 @@ describe("A watch of several hosts", () => {
     await turn();
     await turn();
     expect(all.clock.timers).toBe(quiet);
-    expect(watch.ended).toBe(true);
     expect(watch.error).toBeUndefined();
   });
 
@@ -231,7 +228,7 @@ describe("A watch of several hosts", () => {
     await all.connection.close();
     await aborted(AbortSignal.abort());
     await turn();
-    expect([watch.ended, watch.error?.code]).toEqual([true, "connection-closed"]);
+    expect(watch.error?.code).toBe("connection-closed");
     expect(all.clock.timers).toBe(0);
     expect(hosts.map(({ closed }) => closed)).toEqual([1, 1, 0]);
   });

@@ -1,6 +1,6 @@
-import type { DomainStatsRecord } from "../../src/model/record.ts";
-import type { GapEvent, StatusEvent, SyncEvent, WatchEvent } from "../../src/model/watch.ts";
-import type { Feed, FeedEntry, FeedListener } from "../../src/sampling/feed.ts";
+import type { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../src/model/watch.ts";
+import type { Feed } from "../../src/sampling/feed.ts";
 
 /** A record as the server made it; `order` counts everything that it made. */
 export interface Made {
@@ -21,7 +21,7 @@ export interface ServedTick {
  * What a server really made: listens, in the server's own process, to the same feed that its clients are served from. It
  * is told of everything before any of them can be.
  */
-export class ServedTicks implements FeedListener {
+export class ServedTicks implements WatchSink {
   readonly #state = new Map<string, Made>();
   readonly #ticks = new Map<string, ServedTick>();
   readonly #made = new Map<string, Made>();
@@ -65,25 +65,25 @@ export class ServedTicks implements FeedListener {
     }
   }
 
-  record(_entry: FeedEntry, { record }: WatchEvent & { type: "record" }): void {
+  record(record: DomainStatsRecord): void {
     const made = { order: ++this.#order, record };
     this.#state.set(record.domain.uuid, made);
     this.#made.set(`${record.domain.uuid} ${record.sampledAt}`, made);
   }
 
-  gone(_entry: FeedEntry, { domain }: WatchEvent & { type: "gone" }): void {
+  gone(domain: Domain): void {
     this.#state.delete(domain.uuid);
     this.#gone.set(domain.uuid, ++this.#order);
   }
 
-  told(event: SyncEvent | GapEvent | StatusEvent): void {
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type !== "sync") return;
     this.#ticks.set(keyOf(event), { number: ++this.#last, order: ++this.#order, state: new Map(this.#state) });
   }
 
-  pause(): void {}
+  flush(): void {}
 
-  ended(): void {}
+  end(): void {}
 }
 
 function keyOf({ summary }: SyncEvent): string {

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
 import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";
 import { cellsOf } from "../model/cells.ts";
+import { CollectingSink, pushAll } from "./collecting-sink.ts";
 import { sample, uuidOf } from "./sample.ts";
 
 /** Writes down what it is told, in short. */
@@ -12,31 +13,31 @@ class Notes implements FeedListener {
   readonly lines: string[] = [];
   readonly numbers: number[] = [];
   readonly befores: (DomainStatsRecord | undefined)[] = [];
-  pauses = 0;
+  flushes = 0;
 
-  record({ number }: FeedEntry, { record }: WatchEvent & { type: "record" }, before: DomainStatsRecord | undefined) {
+  record(record: DomainStatsRecord, { number }: FeedEntry, before: DomainStatsRecord | undefined) {
     this.lines.push(`${record.domain.name} ${record.status === "ok" ? cellsOf(record.params).join() : record.status}`);
     this.numbers.push(number);
     this.befores.push(before);
   }
 
-  gone({ number }: FeedEntry, { domain }: WatchEvent & { type: "gone" }) {
-    this.lines.push(`gone ${domain.name}`);
+  gone({ name }: Domain, { number }: FeedEntry) {
+    this.lines.push(`gone ${name}`);
     this.numbers.push(number);
   }
 
-  told(event: WatchEvent) {
+  event(event: WatchEvent) {
     if (event.type === "sync")
       this.lines.push(`sync ${event.tick}${event.overrun > 0 ? ` after ${event.overrun}` : ""}`);
     else if (event.type === "status") this.lines.push(`${event.host ?? "all"} ${event.state}`);
     else if (event.type === "gap") this.lines.push(`gap ${event.reason} ${event.skipped}`);
   }
 
-  pause() {
-    this.pauses++;
+  flush() {
+    this.flushes++;
   }
 
-  ended(error: VirstreamError) {
+  end(error: VirstreamError) {
     this.lines.push(`ended ${error.code}`);
   }
 
@@ -63,11 +64,11 @@ class Bench {
 
   /** A sweep from beginning to end; gives what was told. */
   sweep(...records: DomainStatsRecord[]): string[] {
-    this.feed.begin();
-    if (records.length > 0) this.feed.take(records);
+    this.feed.beginSweep();
+    if (records.length > 0) this.feed.takeSwept(records);
     const tally = new SweepTally(0);
     tally.add(records);
-    this.feed.end(tally.summary(1), 0);
+    this.feed.endSweep(tally.summary(1), 0);
     return this.notes.take();
   }
 
@@ -147,7 +148,7 @@ describe("a feed", () => {
   it("keeps apart what has one uuid on two hosts, as while a domain migrates", () => {
     const bench = new Bench();
     const on = (host: string, cell: number) => sample({ uuid: 1, name: `a@${host}`, host, cells: [cell] });
-    bench.feed.relay([
+    pushAll(bench.feed, [
       { type: "record", record: on("hv1", 1) },
       { type: "record", record: on("hv2", 2) },
       { type: "gone", domain: on("hv1", 0).domain },
@@ -158,10 +159,10 @@ describe("a feed", () => {
     expect(bench.known).toEqual(["a@hv2"]);
   });
 
-  it("relays what a driver tells that watches by itself, with ticks of its own, and remembers the state it comes to", () => {
+  it("passes on what a driver pushes, with ticks of its own, and remembers the state it comes to", () => {
     const bench = new Bench();
     const sync = { type: "sync", tick: 700, host: "hv2", summary: new SweepTally(0).summary(1), overrun: 2 } as const;
-    bench.feed.relay([
+    pushAll(bench.feed, [
       { type: "status", state: "degraded", host: "hv2", error: lost },
       { type: "status", state: "reconnecting", host: undefined, error: lost },
       { type: "gap", reason: "reconnected", skipped: undefined, host: undefined },
@@ -173,7 +174,7 @@ describe("a feed", () => {
       ["hv2", "degraded"],
       [undefined, "reconnecting"],
     ]);
-    bench.feed.relay([{ type: "status", state: "connected", host: "hv2", error: undefined }]);
+    pushAll(bench.feed, [{ type: "status", state: "connected", host: "hv2", error: undefined }]);
     expect(states()).toEqual([[undefined, "reconnecting"]]);
     expect(bench.notes.take()).toEqual([
       "hv2 degraded",
@@ -189,8 +190,8 @@ describe("a feed", () => {
     const bench = new Bench();
     bench.sweep(a());
     for (const overrun of [0, 3, 0]) {
-      bench.feed.begin();
-      bench.feed.fail(lost, overrun);
+      bench.feed.beginSweep();
+      bench.feed.failSweep(lost, overrun);
     }
     expect(bench.notes.take()).toEqual(["hv1 reconnecting"]);
     expect([...bench.feed.statuses]).toEqual([{ type: "status", state: "reconnecting", host: "hv1", error: lost }]);
@@ -202,9 +203,9 @@ describe("a feed", () => {
   it("announces nobody as gone for a sweep that failed in its middle", () => {
     const bench = new Bench();
     bench.sweep(a(), b());
-    bench.feed.begin();
-    bench.feed.take([a(2)]);
-    bench.feed.fail(lost, 0);
+    bench.feed.beginSweep();
+    bench.feed.takeSwept([a(2)]);
+    bench.feed.failSweep(lost, 0);
     expect(bench.notes.take()).toEqual(["a 2", "hv1 reconnecting"]);
     expect(bench.sweep(b(3))).toEqual(["hv1 connected", "gap source 1", "b 3", "gone a", "sync 2"]);
   });
@@ -218,14 +219,31 @@ describe("a feed", () => {
     bench.feed.leave(bench.notes);
     expect(bench.over).toBe(0);
     bench.feed.leave(other);
-    bench.feed.close(lost);
+    bench.feed.end(lost);
     expect([bench.over, bench.notes.take(), other.take()]).toEqual([1, [], []]);
 
     const ended = new Bench();
-    ended.feed.close(lost);
-    ended.feed.close(lost);
+    ended.feed.end(lost);
+    ended.feed.end(lost);
     ended.feed.leave(ended.notes);
     expect([ended.over, ended.notes.take(), ended.feed.error]).toEqual([1, ["ended connection-lost"], lost]);
+  });
+});
+
+describe("a sink that a feed is pushed into", () => {
+  it("is given the state first, what is not connected before the records, and from then on every event", () => {
+    const bench = new Bench();
+    bench.sweep(a(1), b(1));
+    pushAll(bench.feed, [{ type: "status", state: "degraded", host: "hv2", error: lost }]);
+    const sink = new CollectingSink();
+    bench.feed.push(sink);
+    expect(sink.take().map(({ type }) => type)).toEqual(["status", "record", "record", "sync"]);
+    expect(sink.flushes).toBe(1);
+    bench.sweep(a(2));
+    expect(sink.take().map(({ type }) => type)).toEqual(["record", "gone", "sync"]);
+    bench.feed.leave(sink);
+    bench.sweep(a(3));
+    expect(sink.take()).toEqual([]);
   });
 });
 
@@ -280,6 +298,17 @@ describe("a feed in the mode on-change", () => {
 });
 
 describe("the state of a feed", () => {
+  it("can be copied: the copy stays as it was while the feed goes on", () => {
+    const bench = new Bench();
+    const first = [a(1), b(1)];
+    bench.sweep(...first);
+    const copy = bench.feed.records();
+    bench.sweep(b(2), sample({ uuid: 3 }));
+    bench.sweep(b(3));
+    expect(copy).toEqual(first);
+    expect(bench.feed.records()).toEqual([undefined, expect.objectContaining({ domain: first[1]!.domain }), undefined]);
+  });
+
   it("has every domain of the last sweep, each under the number that was told, and nobody else", () => {
     const sweeps = fc.array(fc.uniqueArray(fc.integer({ min: 1, max: 8 }), { maxLength: 8 }), { maxLength: 12 });
     fc.assert(

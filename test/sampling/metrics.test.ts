@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { SweepTally } from "../../src/model/record.ts";
+import { checkCadence } from "../../src/model/watch.ts";
+import { Feed } from "../../src/sampling/feed.ts";
 import { SweepMetrics } from "../../src/sampling/metrics.ts";
+import { pushAll } from "./collecting-sink.ts";
 import { sample } from "./sample.ts";
 
 const RECORDS = [
@@ -56,10 +59,18 @@ describe("the figures of sweeps", () => {
     expect(metrics.snapshot()).toMatchObject(COUNTED);
   });
 
-  it("count the same of what a driver tells that watches by itself", () => {
+  it("count the same of what a driver pushes", () => {
     const metrics = new SweepMetrics(() => 0);
     const summary = new SweepTally(0).summary(500);
-    metrics.events([
+    const feed = new Feed({
+      cadence: checkCadence(),
+      host: "hv1",
+      named: false,
+      now: () => 0,
+      metrics,
+      over: () => {},
+    });
+    pushAll(feed, [
       ...RECORDS.map((record) => ({ type: "record" as const, record })),
       { type: "gone", domain: RECORDS[0]!.domain },
       { type: "sync", tick: 1, host: "hv1", summary, overrun: 2 },

@@ -1,13 +1,15 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
+import { WatchStream } from "../../src/client/watch-stream.ts";
 import type { SweepContext } from "../../src/driver/driver.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
-import { checkCadence, type WatchEvent, type WatchOptions } from "../../src/model/watch.ts";
+import { checkCadence, type WatchEvent, type WatchOptions, type WatchSink } from "../../src/model/watch.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { ManualClock } from "../drivers/simulated/manual-clock.ts";
 import { aborted, ScriptedDriver } from "../server/scripted-driver.ts";
+import { pushAll } from "./collecting-sink.ts";
 import { pass } from "./pass.ts";
 
 type Sweep = (driver: ScriptedDriver, context: SweepContext) => AsyncIterable<readonly DomainStatsRecord[]>;
@@ -38,9 +40,9 @@ class Bench {
   }
 
   watch(options: WatchOptions = {}, query: StatsQuery = {}): Watcher {
-    const abort = new AbortController();
-    const watch = this.sampling.watch(checkQuery(query), checkCadence(options), abort.signal);
-    const watcher = { events: [] as WatchEvent[], error: undefined, ended: false, stop: () => abort.abort() };
+    const watch = this.sampling.watch(checkQuery(query), checkCadence(options));
+    const stop = () => void watch.return();
+    const watcher = { events: [] as WatchEvent[], error: undefined, ended: false, stop };
     const listen = async () => {
       for await (const events of watch) watcher.events.push(...events);
     };
@@ -260,38 +262,43 @@ describe("a sampler", () => {
 });
 
 describe("a driver that watches by itself", () => {
-  /** Its events, when it is to say them, and how it ends. */
-  function relayed(script: (signal: AbortSignal) => AsyncIterable<readonly WatchEvent[]>): Bench & { asked: number } {
+  /** What it pushes, and what stops that. */
+  function pushing(push: (sink: WatchSink) => () => void): Bench & { asked: number } {
     const bench = Object.assign(new Bench(), { asked: 0 });
     Object.assign(bench.driver, {
-      watch: (_query: unknown, _cadence: unknown, { signal }: { signal: AbortSignal }) => {
+      watch: (_query: unknown, _cadence: unknown, sink: WatchSink) => {
         bench.asked++;
-        return script(signal);
+        return push(sink);
       },
     });
     return bench;
   }
 
   it("is asked once per query and cadence, not swept, and left when the last watch leaves", async () => {
-    let signal: AbortSignal | undefined;
-    const bench = relayed(async function* (given) {
-      signal = given;
-      yield [{ type: "record", record: bench.driver.record(0) }];
-      await aborted(given);
+    let stopped = 0;
+    const bench = pushing((sink) => {
+      pushAll(sink, [{ type: "record", record: bench.driver.record(0) }]);
+      return () => {
+        stopped++;
+      };
     });
     const watchers = [bench.watch(), bench.watch()];
     await bench.pass(3_000);
     expect([bench.asked, bench.begun]).toEqual([1, []]);
     expect(watchers.map(({ events }) => typesOf(events))).toEqual([["record"], ["record"]]);
-    for (const watcher of watchers) watcher.stop();
+    watchers[0]!.stop();
+    expect(stopped).toBe(0);
+    watchers[1]!.stop();
     await bench.pass(10);
-    expect(signal!.aborted).toBe(true);
+    expect(stopped).toBe(1);
     expect(bench.sampling.snapshot()).toMatchObject({ feeds: 0, subscribers: 0, samplers: 0 });
   });
 
   it("ends its watches when it fails or ends, also when it does so at once", async () => {
-    const ends: [string, (signal: AbortSignal) => AsyncIterable<readonly WatchEvent[]>][] = [
-      ["connection-lost", async function* () {}],
+    const later = (sink: WatchSink) => void setImmediate(() => sink.end(failure("connection-lost")));
+    const ends: [string, (sink: WatchSink) => void][] = [
+      ["connection-lost", later],
+      ["connection-lost", (sink) => sink.end(failure("connection-lost"))],
       [
         "denied",
         () => {
@@ -299,8 +306,11 @@ describe("a driver that watches by itself", () => {
         },
       ],
     ];
-    for (const [code, script] of ends) {
-      const bench = relayed(script);
+    for (const [code, end] of ends) {
+      const bench = pushing((sink) => {
+        end(sink);
+        return () => {};
+      });
       const watcher = bench.watch();
       await bench.pass(10);
       expect(watcher.error?.code).toBe(code);
@@ -309,26 +319,26 @@ describe("a driver that watches by itself", () => {
   });
 
   it("keeps nothing of watches that failed on a signal that outlives them, however often they are tried again", async () => {
-    const bench = relayed(async function* () {
-      yield [{ type: "record", record: bench.driver.record(0) }];
-      throw failure("connection-lost");
+    const bench = pushing((sink) => {
+      setImmediate(() => {
+        pushAll(sink, [{ type: "record", record: bench.driver.record(0) }]);
+        sink.end(failure("connection-lost"));
+      });
+      return () => {};
     });
     const { signal } = new AbortController();
+    const watch = () => new WatchStream(bench.sampling, checkQuery({}), checkCadence(), signal);
     for (let i = 0; i < 20; i++) {
-      const watch = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
+      const drained = watch().events.toArray();
       expect(getEventListeners(signal, "abort")).toHaveLength(1);
-      await expect(drain(watch)).rejects.toMatchObject({ code: "connection-lost" });
+      await expect(drained).rejects.toMatchObject({ code: "connection-lost" });
       expect(getEventListeners(signal, "abort")).toHaveLength(0);
+      expect(bench.sampling.snapshot()).toMatchObject({ feeds: 0, subscribers: 0 });
     }
-    const left = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
-    await left.return?.();
-    const closed = bench.sampling.watch(checkQuery({}), checkCadence(), signal);
+    for await (const _left of watch().events) break;
+    const closed = watch().toArray();
     bench.sampling.close(failure("connection-closed"));
-    await expect(drain(closed)).rejects.toMatchObject({ code: "connection-closed" });
+    await expect(closed).rejects.toMatchObject({ code: "connection-closed" });
     expect(getEventListeners(signal, "abort")).toHaveLength(0);
   });
-
-  async function drain(watch: AsyncIterable<unknown>): Promise<void> {
-    for await (const _events of watch);
-  }
 });

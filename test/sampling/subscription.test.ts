@@ -6,6 +6,7 @@ import { checkCadence, type WatchEvent, type WatchState } from "../../src/model/
 import { Feed } from "../../src/sampling/feed.ts";
 import { Subscription } from "../../src/sampling/subscription.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
+import { pushAll } from "./collecting-sink.ts";
 import { sample, uuidOf } from "./sample.ts";
 
 const lost = new VirstreamError("connection-lost", "the cable");
@@ -21,22 +22,22 @@ class Source {
 
   /** A part of a sweep. */
   records(uuids: readonly number[]): void {
-    this.feed.take(uuids.map((uuid) => sample({ uuid, cells: [++this.#value] })));
+    this.feed.takeSwept(uuids.map((uuid) => sample({ uuid, cells: [++this.#value] })));
     this.most = Math.max(this.most, this.feed.size);
   }
 
   sweep(uuids: readonly number[], times = 1): void {
     for (let i = 0; i < times; i++) {
-      this.feed.begin();
+      this.feed.beginSweep();
       this.records(uuids);
-      this.feed.end(new SweepTally(0).summary(1), 0);
+      this.feed.endSweep(new SweepTally(0).summary(1), 0);
     }
   }
 
-  /** Another host's word, as a driver relays it that watches by itself: who is there now, and how it is doing. */
-  relay(uuids: readonly number[], state: WatchState): void {
+  /** What a driver pushes of another host: which domains are there now, and how it is doing. */
+  push(uuids: readonly number[], state: WatchState): void {
     const host = "hv2";
-    this.feed.relay([
+    pushAll(this.feed, [
       { type: "status", state, host, error: state === "connected" ? undefined : lost },
       ...[1, 2, 3].map((uuid): WatchEvent => {
         const record = sample({ uuid, host, cells: [++this.#value] });
@@ -47,8 +48,8 @@ class Source {
   }
 
   fail(overrun = 0): void {
-    this.feed.begin();
-    this.feed.fail(lost, overrun);
+    this.feed.beginSweep();
+    this.feed.failSweep(lost, overrun);
     this.failed += 1 + overrun;
   }
 }
@@ -68,7 +69,7 @@ class Consumer {
   #pulling: Promise<void> | undefined;
 
   constructor(feed: Feed) {
-    this.subscription = new Subscription(feed, (ticks) => {
+    this.subscription = new Subscription(feed, all, (ticks) => {
       this.conflated += ticks;
     });
   }
@@ -109,6 +110,8 @@ class Consumer {
   }
 }
 
+const all = (events: WatchEvent[]): WatchEvent[] => events;
+
 const keyOf = ({ host, uuid }: Domain): string => `${host} ${uuid}`;
 
 const uuids = fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 6 });
@@ -119,7 +122,7 @@ const steps = fc.array(
     { weight: 1, arbitrary: fc.record({ fail: fc.integer({ min: 0, max: 3 }) }) },
     {
       weight: 2,
-      arbitrary: fc.record({ relay: uuids, state: fc.constantFrom("connected" as const, "degraded" as const) }),
+      arbitrary: fc.record({ push: uuids, state: fc.constantFrom("connected" as const, "degraded" as const) }),
     },
     { weight: 4, arbitrary: fc.constant("pull" as const) },
   ),
@@ -138,7 +141,7 @@ describe("a subscription", () => {
           if (step === "pull") await consumer.pull();
           else if ("sweep" in step) source.sweep(step.sweep, step.times);
           else if ("records" in step) source.records(step.records);
-          else if ("relay" in step) source.relay(step.relay, step.state);
+          else if ("push" in step) source.push(step.push, step.state);
           else source.fail(step.fail);
         }
         source.sweep([1, 2]);
@@ -170,7 +173,7 @@ describe("a subscription", () => {
     const source = new Source();
     source.sweep([1, 2], 1_000);
     source.fail();
-    const { value } = await new Subscription(source.feed, () => {}).next();
+    const { value } = await new Subscription(source.feed, all, () => {}).next();
     expect(value.map((event: WatchEvent) => event.type)).toEqual(["status", "record", "record", "sync"]);
     expect(value.at(-1)).toMatchObject({ type: "sync", tick: 1_000 });
   });
@@ -217,7 +220,7 @@ describe("a subscription", () => {
     const consumer = new Consumer(source.feed);
     source.sweep([1]);
     await consumer.drain();
-    source.feed.relay([{ type: "gap", reason: "reconnected", skipped: undefined, host: undefined }]);
+    pushAll(source.feed, [{ type: "gap", reason: "reconnected", skipped: undefined, host: undefined }]);
     source.sweep([1], 200);
     const { value } = await consumer.subscription.next();
     expect(value[0]).toEqual({ type: "gap", reason: "slow-consumer", skipped: undefined, host: undefined });
@@ -234,12 +237,26 @@ describe("a subscription", () => {
     expect((await pulled).value).toHaveLength(4);
   });
 
+  it("gives the part of the events that is selected, and waits on where a chunk has none of it", async () => {
+    const source = new Source();
+    const records = (events: WatchEvent[]) => events.filter(({ type }) => type === "record");
+    const subscription = new Subscription(source.feed, records, () => {});
+    source.sweep([1]);
+    expect((await subscription.next()).value).toHaveLength(1);
+    const pulled = subscription.next();
+    await turn();
+    source.fail();
+    await turn();
+    source.sweep([1, 2]);
+    expect((await pulled).value.map(({ type }: WatchEvent) => type)).toEqual(["record", "record"]);
+  });
+
   it("gives what waits before the error that ends it, the error once, and then its end", async () => {
     for (const sweeps of [1, 500]) {
       const source = new Source();
       const { subscription } = new Consumer(source.feed);
       source.sweep([7], sweeps);
-      source.feed.close(lost);
+      source.feed.end(lost);
       const { value } = await subscription.next();
       expect(value.map((event: WatchEvent) => event.type)).toEqual(["record", "sync"]);
       await expect(subscription.next()).rejects.toBe(lost);
@@ -248,9 +265,9 @@ describe("a subscription", () => {
     const source = new Source();
     const waiting = new Consumer(source.feed).subscription.next();
     await turn();
-    source.feed.close(lost);
+    source.feed.end(lost);
     await expect(waiting).rejects.toBe(lost);
-    await expect(new Subscription(source.feed, () => {}).next()).rejects.toBe(lost);
+    await expect(new Subscription(source.feed, all, () => {}).next()).rejects.toBe(lost);
   });
 
   it("leaves the feed when its consumer returns, also in the middle of a pull, and gives nothing more", async () => {

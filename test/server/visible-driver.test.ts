@@ -6,8 +6,10 @@ import { TypedParams } from "../../src/model/params.ts";
 import { checkQuery, type Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord, type RecordStatus } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
-import type { Cadence, WatchEvent } from "../../src/model/watch.ts";
+import type { Cadence, WatchEvent, WatchSink } from "../../src/model/watch.ts";
 import { VisibleDriver } from "../../src/server/visible-driver.ts";
+import { turn } from "../drivers/simulated/manual-clock.ts";
+import { pushAll } from "../sampling/collecting-sink.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 
 const STRANGER = "99999999-9999-4999-8999-999999999999";
@@ -235,17 +237,19 @@ class WatchingDriver implements Driver {
     yield query.domains!.map((selector) => record("name" in selector ? selector.name : "", "ok"));
   }
 
-  async *watch(
-    query: Query,
-    _cadence: Cadence,
-    { signal }: { readonly signal: AbortSignal },
-  ): AsyncGenerator<readonly WatchEvent[]> {
+  watch(query: Query, _cadence: Cadence, sink: WatchSink): () => void {
     this.watched.push(query);
-    for (const event of this.#events) yield [event];
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      else signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    let stopped = false;
+    const push = async (): Promise<void> => {
+      for (const event of this.#events) {
+        await turn();
+        if (!stopped) pushAll(sink, [event]);
+      }
+    };
+    void push();
+    return () => {
+      stopped = true;
+    };
   }
 
   async close(): Promise<void> {}

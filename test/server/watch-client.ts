@@ -3,15 +3,15 @@ import { WebSocket } from "ws";
 import type { VirstreamError } from "../../src/model/error.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import type { VirstreamServer } from "../../src/server/server.ts";
-import { ChannelState } from "../../src/wire/channel-state.ts";
 import type { WireMessage } from "../../src/wire/encoding.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { CollectedState } from "../wire/collected-state.ts";
 
 /** One watch of a client's. */
 export class ClientWatch {
   readonly id: number;
-  readonly state: ChannelState;
+  readonly state: CollectedState;
   readonly events: WatchEvent[] = [];
   /** What it may be sent yet, in bytes. */
   balance: number;
@@ -20,7 +20,7 @@ export class ClientWatch {
   ended = false;
   error: VirstreamError | undefined;
 
-  constructor(id: number, state: ChannelState, credit: number, gives: boolean) {
+  constructor(id: number, state: CollectedState, credit: number, gives: boolean) {
     this.id = id;
     this.state = state;
     this.balance = credit;
@@ -43,7 +43,7 @@ export interface ClientWatchOptions {
   readonly credit?: number;
   readonly gives?: boolean;
   /** Where a watch of before stopped. */
-  readonly state?: ChannelState;
+  readonly state?: CollectedState;
   readonly since?: unknown;
   readonly [member: string]: unknown;
 }
@@ -84,7 +84,7 @@ export class WatchClient {
 
   /** Watches; whoever awaits `settled` after that knows that the server has begun. */
   watch(id: number, options: ClientWatchOptions = {}): ClientWatch {
-    const { credit = 1_048_576, gives = true, state = new ChannelState({}), since, ...members } = options;
+    const { credit = 1_048_576, gives = true, state = new CollectedState(), since, ...members } = options;
     const watch = new ClientWatch(id, state, credit, gives);
     this.#watches.set(id, watch);
     this.#decoder.adopt(id, state);
@@ -130,9 +130,9 @@ export class WatchClient {
     else if (decoded.type === "end") {
       const watch = this.#watches.get(decoded.id);
       if (watch !== undefined) Object.assign(watch, { ended: true, error: decoded.error });
-    } else if (decoded.type === "events") {
+    } else if (decoded.type === "watch") {
       const watch = this.#watches.get(decoded.id)!;
-      watch.events.push(...decoded.events);
+      watch.events.push(...watch.state.sink.take());
       if (decoded.bytes === 0) return;
       if (watch.balance <= 0) throw new Error(`${decoded.bytes} bytes were sent without credit`);
       watch.balance -= decoded.bytes;

@@ -12,12 +12,12 @@ import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
 import { WatchSender } from "../../src/server/watch-sender.ts";
-import { ChannelState } from "../../src/wire/channel-state.ts";
 import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { cellsOf } from "../model/cells.ts";
+import { CollectedState } from "../wire/collected-state.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
@@ -59,7 +59,7 @@ class FakeSocket {
 
 /** A client over a socket, with the other end of it; it may be cut off and come back. */
 class Reader {
-  readonly state = new ChannelState({});
+  readonly state = new CollectedState();
   readonly events: WatchEvent[] = [];
   socket = new FakeSocket();
   balance = 0;
@@ -124,13 +124,13 @@ class Reader {
         this.ended = true;
         this.error = decoded.error;
       }
-      if (decoded.type !== "events") continue;
+      if (decoded.type !== "watch") continue;
       this.#heard = true;
       if (decoded.bytes > 0) {
         expect(this.balance).toBeGreaterThan(0);
         this.balance -= decoded.bytes;
       }
-      this.events.push(...decoded.events);
+      this.events.push(...this.state.sink.take());
     }
   }
 
@@ -254,9 +254,9 @@ describe.each(SUBPROTOCOLS)("a watch sent in %s", (subprotocol) => {
     const swept = (records: DomainStatsRecord[]): void => {
       const tally = new SweepTally(0);
       tally.add(records);
-      feed.begin();
-      feed.take(records);
-      feed.end(tally.summary(1), 0);
+      feed.beginSweep();
+      feed.takeSwept(records);
+      feed.endSweep(tally.summary(1), 0);
     };
     swept([record(0, 1, 0, 70_000), record(1, 1, 0, 70_000), record(2, 1, 0, 10)]);
     slow.connect(1_000_000_000, 0);
@@ -287,9 +287,9 @@ describe("a watch", () => {
     const slow = reader();
     slow.connect(1, 1_000_000);
     const tick = (version: number): void => {
-      feed.begin();
-      feed.take([record(0, version, 0, 1_000)]);
-      feed.end(new SweepTally(0).summary(1), 0);
+      feed.beginSweep();
+      feed.takeSwept([record(0, version, 0, 1_000)]);
+      feed.endSweep(new SweepTally(0).summary(1), 0);
     };
     tick(1);
     tick(2);
@@ -313,9 +313,9 @@ describe("a watch", () => {
     const { feed, reader } = watched(SUBPROTOCOLS[0]);
     const idle = reader();
     idle.connect(1, 1_000_000);
-    feed.begin();
-    feed.take([record(0, 1, 0, 1_000)]);
-    feed.end(new SweepTally(0).summary(1), 0);
+    feed.beginSweep();
+    feed.takeSwept([record(0, 1, 0, 1_000)]);
+    feed.endSweep(new SweepTally(0).summary(1), 0);
     vi.advanceTimersByTime(10 * PROGRESS_TIMEOUT_MS);
     idle.read();
     expect([idle.ended, idle.balance > 0, idle.state.tick]).toEqual([false, false, 1]);
@@ -326,9 +326,9 @@ describe("a watch", () => {
     const { channels, sampling, feed, reader } = watched(SUBPROTOCOLS[0]);
     const lost = reader();
     lost.connect(1_000_000, 1_000_000);
-    feed.begin();
-    feed.take([record(0, 1, 0, 1_000)]);
-    feed.end(new SweepTally(0).summary(1), 0);
+    feed.beginSweep();
+    feed.takeSwept([record(0, 1, 0, 1_000)]);
+    feed.endSweep(new SweepTally(0).summary(1), 0);
     const within = reader();
     within.connect(1_000_000, 0);
     lost.cut(1);
@@ -351,9 +351,9 @@ describe("a watch", () => {
     const asleep = reader();
     asleep.connect(1, 1_000_000);
     for (let version = 1; version <= 100; version++) {
-      feed.begin();
-      for (let number = 0; number < 20; number++) feed.take([record(number, version, 0, 100_000)]);
-      feed.end(new SweepTally(0).summary(1), 0);
+      feed.beginSweep();
+      for (let number = 0; number < 20; number++) feed.takeSwept([record(number, version, 0, 100_000)]);
+      feed.endSweep(new SweepTally(0).summary(1), 0);
       expect(asleep.channel!.ring.size).toBeLessThanOrEqual(8 * 1024 * 1024);
     }
     // One message may overdraw the credit.
@@ -383,7 +383,7 @@ function watched(subprotocol: (typeof SUBPROTOCOLS)[number]) {
 function sweep(feed: Feed, version: number, seed: number, size: number, halfway: (turn: number) => void): void {
   const tally = new SweepTally(0);
   const chunk: DomainStatsRecord[] = [];
-  feed.begin();
+  feed.beginSweep();
   for (let number = 0; number < 12; number++) {
     const random = Math.imul(seed + number * 7_919 + version, 0x9e3779b1) >>> 8;
     const dice = random % 7;
@@ -393,11 +393,11 @@ function sweep(feed: Feed, version: number, seed: number, size: number, halfway:
     tally.add(records);
     chunk.push(...records);
     if (random % 3 > 0) continue;
-    feed.take(chunk.splice(0));
+    feed.takeSwept(chunk.splice(0));
     halfway(random);
   }
-  feed.take(chunk);
-  feed.end(tally.summary(1), 0);
+  feed.takeSwept(chunk);
+  feed.endSweep(tally.summary(1), 0);
 }
 
 function gone({ domain, index, sampledAt, tookMs }: DomainStatsRecord): DomainStatsRecord {

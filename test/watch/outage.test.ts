@@ -22,11 +22,13 @@ async function watching(url: string, watch: WatchOptions) {
   const user = new AccountedWatch(await connect(url, options), new TickLedger(), {}, watch);
   const driver = await openDriver(url, options);
   const counted = new TickLedger(undefined, true);
-  const abort = new AbortController();
-  const done = (async () => {
-    const events = driver.watch!(checkQuery({}, driver), checkCadence(watch), { signal: abort.signal });
-    for await (const chunk of events) for (const event of chunk) counted.take(event);
-  })();
+  const stop = driver.watch!(checkQuery({}, driver), checkCadence(watch), {
+    record: (record) => counted.take({ type: "record", record }),
+    gone: (domain) => counted.take({ type: "gone", domain }),
+    event: (event) => counted.take(event),
+    flush: () => {},
+    end: () => {},
+  });
   await user.sweeps(3);
   return {
     user,
@@ -39,8 +41,7 @@ async function watching(url: string, watch: WatchOptions) {
       await user.until(() => counted.syncs >= syncs + 2);
     },
     async [Symbol.asyncDispose]() {
-      abort.abort();
-      await done;
+      stop();
       await driver.close();
       await user[Symbol.asyncDispose]();
     },

@@ -6,6 +6,7 @@ import { checkCadence } from "../../src/model/watch.ts";
 import { Feed } from "../../src/sampling/feed.ts";
 import { ServedTicks } from "../lab/served-ticks.ts";
 import { TickLedger } from "../lab/tick-ledger.ts";
+import { CollectingSink } from "../sampling/collecting-sink.ts";
 
 function record(number: number, sampledAt: number): DomainStatsRecord {
   const uuid = `00000000-0000-4000-8000-00000000000${number}`;
@@ -24,20 +25,14 @@ function record(number: number, sampledAt: number): DomainStatsRecord {
 function threeSweeps() {
   const feed = new Feed({ cadence: checkCadence(), host: "hv1", named: false, now: () => 0, over: () => {} });
   const ledger = new TickLedger(new ServedTicks(feed));
-  const events: WatchEvent[] = [];
-  feed.listen({
-    record: (_entry, event) => void events.push(event),
-    gone: (_entry, event) => void events.push(event),
-    told: (event) => void events.push(event),
-    pause: () => {},
-    ended: () => {},
-  });
+  const sink = new CollectingSink();
+  feed.listen(sink);
   for (let sweep = 1; sweep <= 3; sweep++) {
-    feed.begin();
-    feed.take([record(1, sweep), record(2, sweep)]);
-    feed.end({ domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: sweep, tookMs: sweep }, 0);
+    feed.beginSweep();
+    feed.takeSwept([record(1, sweep), record(2, sweep)]);
+    feed.endSweep({ domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: sweep, tookMs: sweep }, 0);
   }
-  return { ledger, events };
+  return { ledger, events: sink.events };
 }
 
 /** What the ledger finds in a changed telling of three sweeps: two records and a sync each. */

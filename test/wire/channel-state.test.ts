@@ -2,12 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
-import { ChannelState } from "../../src/wire/channel-state.ts";
 import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { cellsOf } from "../model/cells.ts";
+import { CollectedState } from "./collected-state.ts";
 import { keyOf, WatchServer } from "./watch-server.ts";
 
 const STARTED = 1_700_000_000_000;
@@ -34,7 +34,7 @@ const byKey = (records: Iterable<DomainStatsRecord>): Map<string, unknown> =>
 class Story {
   readonly #subprotocol: Subprotocol;
   readonly #owner = {};
-  readonly #state = new ChannelState(this.#owner);
+  readonly #state = new CollectedState(this.#owner);
   #hosts = new HostTable();
   #server: WatchServer;
   #encoder!: MessageEncoder;
@@ -162,7 +162,7 @@ class Story {
   #read(messages: readonly WireMessage[]): void {
     for (const message of messages) {
       const decoded = this.#decoder.decode(message);
-      if (decoded.type === "events") for (const event of decoded.events) this.#heard(event);
+      if (decoded.type === "watch") for (const event of this.#state.sink.take()) this.#heard(event);
     }
     if (this.#cursor !== undefined || this.#sent < this.#through) return;
     const expected = byKey(this.#server.at(this.#sent));
@@ -235,13 +235,13 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
 describe("the state of a watch", () => {
   /** What a watch's messages come to, in JSON. */
   function watching() {
-    const state = new ChannelState({});
+    const state = new CollectedState();
     const decoder = new MessageDecoder({});
     decoder.adopt(1, state);
     return (...messages: unknown[]): WatchEvent[] =>
       messages.flatMap((message) => {
         const decoded = decoder.decode(JSON.stringify(message));
-        return decoded.type === "events" ? decoded.events : [];
+        return decoded.type === "watch" ? state.sink.take() : [];
       });
   }
 

@@ -15,7 +15,6 @@ import { GAP_REASONS, WATCH_STATES, type WatchEvent } from "../../src/model/watc
 import { DEFAULT_PORT, serve } from "../../src/server/server.ts";
 import { ChangesFrame } from "../../src/wire/changes-frame.ts";
 import type { ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import { ChannelState } from "../../src/wire/channel-state.ts";
 import type { WireValue } from "../../src/wire/encoding.ts";
 import { HostTable } from "../../src/wire/host-table.ts";
 import { JsonWriter } from "../../src/wire/json.ts";
@@ -40,6 +39,7 @@ import {
 import { parseClientMessage } from "../../src/wire/request.ts";
 import { schemaNumber } from "../../src/wire/schema-numbers.ts";
 import { aborted, ScriptedDriver } from "../server/scripted-driver.ts";
+import { CollectedState } from "./collected-state.ts";
 
 const page = readFileSync(new URL("../../PROTOCOL.md", import.meta.url), "utf8");
 /** The page as running text, for sentences that are broken over lines. */
@@ -120,11 +120,11 @@ function transcripts(kind: string): Line[][] {
 }
 
 /** Lets a decoder read what answers a watch; one that is resumed goes on with the state of the watch before. */
-function adopt(decoder: MessageDecoder, text: string, before: ChannelState | undefined): ChannelState | undefined {
+function adopt(decoder: MessageDecoder, text: string, before: CollectedState | undefined): CollectedState | undefined {
   const message = parseClientMessage(text);
   if (message.type !== "watch") return before;
   const resumed = message.since !== undefined && before !== undefined;
-  const state = resumed ? before : new ChannelState({});
+  const state = resumed ? before : new CollectedState();
   if (resumed) state.reconnect(true);
   decoder.adopt(message.id, state);
   return state;
@@ -142,12 +142,14 @@ function asJson(value: WireValue): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asJson(item)]));
 }
 
-function plain(message: ServerMessage): unknown {
+function plain(message: ServerMessage, state: CollectedState | undefined): unknown {
   if (message.type === "records") return { ...message, bytes: 0, records: message.records.map(plainRecord) };
-  if (message.type === "events") {
-    const events = message.events.map((event) =>
-      event.type === "record" ? plainRecord(event.record) : event.type === "gone" ? event.domain.uuid : event,
-    );
+  if (message.type === "watch") {
+    const events = state!.sink
+      .take()
+      .map((event) =>
+        event.type === "record" ? plainRecord(event.record) : event.type === "gone" ? event.domain.uuid : event,
+      );
     return { ...message, bytes: 0, events };
   }
   return message.type === "end" ? { ...message, error: plainError(message.error) } : message;
@@ -308,7 +310,7 @@ describe("each transcript of PROTOCOL.md", () => {
   });
 
   it("is read alike in msgpack and in JSON, each message in its turn", () => {
-    let states: (ChannelState | undefined)[] = [];
+    let states: (CollectedState | undefined)[] = [];
     for (const block of blocks) {
       const ofBytes = new MessageDecoder({});
       const ofText = new MessageDecoder({});
@@ -317,8 +319,8 @@ describe("each transcript of PROTOCOL.md", () => {
           states = [ofBytes, ofText].map((decoder, i) => adopt(decoder, text!, states[i]));
           continue;
         }
-        const read = bytes && plain(ofBytes.decode(bytes));
-        const twin = text === undefined ? undefined : plain(ofText.decode(text));
+        const read = bytes && plain(ofBytes.decode(bytes), states[0]);
+        const twin = text === undefined ? undefined : plain(ofText.decode(text), states[1]);
         if (read !== undefined && twin !== undefined) expect(twin).toEqual(read);
       }
     }
@@ -335,7 +337,7 @@ describe("each transcript of PROTOCOL.md", () => {
         params: new TypedParams(schemas.schemaOf(keys, types), params.doubles, params.texts, params.bigs),
       });
     };
-    let state: ChannelState | undefined;
+    let state: CollectedState | undefined;
     /** The records that were told of a channel's domains, by number. */
     let told = new Map<number, DomainStatsRecord>();
     let withSkipped = 0;
@@ -354,6 +356,7 @@ describe("each transcript of PROTOCOL.md", () => {
         }
         if (line.bytes === undefined || line.text === undefined) continue;
         const message = decoder.decode(line.bytes);
+        const events = state?.sink.take() ?? [];
         const array = JSON.parse(line.text);
         if (array[0] === MessageType.sweep) startedAt.set(array[1], array[2]);
         if (array[0] === MessageType.schema || array[0] === MessageType.host) {
@@ -368,7 +371,7 @@ describe("each transcript of PROTOCOL.md", () => {
             expect(encoder.records(frame).messages.map(hex)).toEqual(said);
           }
         } else if (array[0] === MessageType.state || array[0] === MessageType.changes) {
-          const records = message.type === "events" ? recordsOf(message.events).map(shared) : [];
+          const records = message.type === "watch" ? recordsOf(events).map(shared) : [];
           const rows = array[4] as readonly (readonly unknown[])[];
           const lines = [...before.splice(0), line];
           if (records.length < rows.length) {

@@ -6,7 +6,6 @@ import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/re
 import type { WatchEvent } from "../../src/model/watch.ts";
 import type { ParamCell } from "../../src/wire/cells.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import { ChannelState } from "../../src/wire/channel-state.ts";
 import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
@@ -14,6 +13,8 @@ import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
 import { MessageType, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { parseClientMessage, watchMessage } from "../../src/wire/request.ts";
 import { cellsOf } from "../model/cells.ts";
+import type { CollectingSink } from "../sampling/collecting-sink.ts";
+import { CollectedState } from "./collected-state.ts";
 
 const STARTED = 1_700_000_000_000;
 const CHANNEL = 3;
@@ -43,7 +44,7 @@ class Link {
   readonly channel: ChannelEncoder;
   readonly encoder: MessageEncoder;
   decoder = new MessageDecoder({});
-  readonly state = new ChannelState({});
+  readonly state = new CollectedState();
 
   constructor(subprotocol: Subprotocol) {
     const hosts = new HostTable();
@@ -55,7 +56,7 @@ class Link {
   read(messages: readonly WireMessage[]): WatchEvent[] {
     return messages.flatMap((message) => {
       const decoded = this.decoder.decode(message);
-      return decoded.type === "events" ? decoded.events : [];
+      return decoded.type === "watch" ? this.state.sink.take() : [];
     });
   }
 
@@ -165,17 +166,18 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
     link.read(link.encoder.position(2, CHANNEL, 2, 0, false));
     const frame = link.encoder.stateFrame(2, 2);
     frame.add(0, record(0, 1, [5, 1, "", true]), undefined);
-    expect(link.encoder.state(frame).messages.map((message) => link.read([message]).length)).toEqual([1]);
+    link.read(link.encoder.state(frame).messages);
+    expect(next.state.sink.take()).toHaveLength(1);
   });
 
   it("answers each of its messages, cut at any place, with protocol-error and nothing else", () => {
     for (const { lead, message } of specimens(subprotocol)) {
       for (let end = 0; end < message.length; end++) {
         const cut = typeof message === "string" ? message.slice(0, end) : message.subarray(0, end);
-        const decoder = decoderAfter(lead);
+        const { decoder } = decoderAfter(lead);
         expect([end, codeOf(() => decoder.decode(cut))]).toEqual([end, "protocol-error"]);
       }
-      expect(codeOf(() => decoderAfter(lead).decode(message))).toBe("none");
+      expect(codeOf(() => decoderAfter(lead).decoder.decode(message))).toBe("none");
     }
   });
 
@@ -189,7 +191,7 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
           const { lead, message } = all[which]!;
           const bytes = typeof message === "string" ? Buffer.from(message) : Uint8Array.from(message);
           for (const [at, value] of damage) bytes[at % bytes.length] = value;
-          const decoder = decoderAfter(lead);
+          const { decoder, sink } = decoderAfter(lead);
           let decoded: ReturnType<MessageDecoder["decode"]>;
           try {
             decoded = decoder.decode(typeof message === "string" ? Buffer.from(bytes).toString() : bytes);
@@ -197,8 +199,7 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
             expect((error as VirstreamError).code).toBe("protocol-error");
             return;
           }
-          if (decoded.type === "events")
-            for (const { params } of recordsOf(decoded.events)) expectDeclaredTypes(params);
+          if (decoded.type === "watch") for (const { params } of recordsOf(sink.take())) expectDeclaredTypes(params);
         },
       ),
       { numRuns: 5_000 },
@@ -306,11 +307,13 @@ function specimens(subprotocol: Subprotocol): { lead: WireMessage[]; message: Wi
   return found;
 }
 
-function decoderAfter(lead: readonly WireMessage[]): MessageDecoder {
+function decoderAfter(lead: readonly WireMessage[]): { decoder: MessageDecoder; sink: CollectingSink } {
   const decoder = new MessageDecoder({});
-  decoder.adopt(WATCH, new ChannelState({}));
+  const state = new CollectedState();
+  decoder.adopt(WATCH, state);
   for (const message of lead) decoder.decode(message);
-  return decoder;
+  state.sink.take();
+  return { decoder, sink: state.sink };
 }
 
 function expectDeclaredTypes(params: TypedParams): void {

@@ -2,7 +2,7 @@ import type { Absent, Driver, OpenOptions, SweepContext } from "../../driver/dri
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { Cadence, WatchEvent } from "../../model/watch.ts";
+import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { DEFAULT_CREDIT, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
 import { Link } from "./link.ts";
 import type { OpenSocket } from "./socket.ts";
@@ -88,14 +88,9 @@ export class RemoteDriver implements Driver {
     };
   }
 
-  watch(
-    query: Query,
-    cadence: Cadence,
-    { signal }: { readonly signal: AbortSignal },
-  ): AsyncIterable<readonly WatchEvent[]> {
-    return {
-      [Symbol.asyncIterator]: () => new RemoteWatch(this.#link, query, cadence, signal),
-    };
+  watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
+    const watch = new RemoteWatch(this.#link, query, cadence, sink);
+    return () => watch.stop();
   }
 
   close(): Promise<void> {

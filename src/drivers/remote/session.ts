@@ -1,7 +1,7 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { Cadence, WatchEvent } from "../../model/watch.ts";
+import type { Cadence } from "../../model/watch.ts";
 import type { ChannelState } from "../../wire/channel-state.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/message-encoder.ts";
@@ -39,10 +39,10 @@ export interface Since {
   readonly sequence: number;
 }
 
-/** Who hears what a session has for a watch. Of a lost session it hears nothing more. */
+/** Learns what a session does for a watch; nothing of a lost session. */
 export interface WatchReceiver {
-  /** What one message means, and what it took of the credit. */
-  events(events: readonly WatchEvent[], bytes: number): void;
+  /** The watch's state has read a message, which took so much of the credit. */
+  applied(bytes: number): void;
   /** The server's END, also after a cancel; or what kept the watch from being sent. */
   ended(error: VirstreamError | undefined): void;
 }
@@ -215,8 +215,8 @@ export class RemoteSession {
         case "records":
           this.#sweeps.get(message.id)?.push(message.records, message.bytes);
           break;
-        case "events":
-          this.#watches.get(message.id)?.events(message.events, message.bytes);
+        case "watch":
+          this.#watches.get(message.id)?.applied(message.bytes);
           break;
         case "end": {
           const { id, error } = message;

@@ -1,90 +1,65 @@
 import { Backoff } from "../../driver/backoff.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { Cadence, WatchEvent } from "../../model/watch.ts";
+import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
-import { ChunkQueue, CreditReturn } from "./chunk-queue.ts";
+import { CreditMeter } from "../../wire/credit.ts";
 import type { Link } from "./link.ts";
 import type { RemoteSession, Since, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
-/**
- * So many chunks may wait for the consumer. Credit bounds records only; the ends of ticks in which nothing changed take
- * none of it, and would pile up without end for a consumer that does not pull.
- */
-const MAX_QUEUED = 4_096;
-
-/** One sending of the watch: from its request to its END, or to the loss of its session. */
-interface Subscription extends WatchReceiver {
+/** One WATCH that was sent: from its request to its END, or to the loss of its session. */
+interface Sent extends WatchReceiver {
   control: StreamControl | undefined;
-  readonly credit: CreditReturn;
   /** Whether the server has answered. */
-  heard: boolean;
-  /** Whether it was cancelled because its consumer does not keep up. */
-  overrun: boolean;
+  answered: boolean;
 }
 
 /**
- * A watch at a server, which outlives connections: it is sent again over each new one, with where it stood, and the
+ * A watch at a server, which outlives connections: it is sent again over each new one, with where it stopped, and the
  * server goes on from there or sends a snapshot.
  *
- * It is sent again only when its consumer has pulled everything that was queued: then a connection that comes and goes
- * cannot pile up more than the credit of one. What can be mended by waiting is a `status`, told once and not per attempt;
- * anything else is an error of the iteration, after what was queued. It begins with the first pull.
+ * The session's decoder applies each message to the state, and the state calls the sink; so what a server sent is consumed
+ * at once, and its credit goes back at once. An outage is one `status` event, however many attempts to connect it takes;
+ * an error that waiting does not cure ends the watch.
  */
-export class RemoteWatch implements AsyncIterableIterator<readonly WatchEvent[]> {
+export class RemoteWatch {
   readonly #link: Link;
   readonly #query: Query;
   readonly #cadence: Cadence;
-  readonly #signal: AbortSignal;
+  readonly #sink: WatchSink;
   readonly #state: ChannelState;
-  readonly #queue = new ChunkQueue<WatchEvent>();
   /** For the waits after an END; those for a connection are the link's. */
   readonly #backoff = new Backoff({ now: () => performance.now() });
-  #started = false;
-  #unlisten: (() => void) | undefined;
-  #subscription: Subscription | undefined;
+  readonly #unlisten: () => void;
+  #sent: Sent | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /** The epoch that the state is of: that of the last server that answered. Undefined before the first, and once void. */
   #epoch: string | undefined;
   /** Whether the watch was interrupted, by more than its reader being slow, since the server last answered. */
   #interrupted = false;
-  #told: "connected" | "reconnecting" = "connected";
+  #reported: "connected" | "reconnecting" = "connected";
+  #ended = false;
 
-  /** @param signal aborted when nobody wants the watch any more: the iteration then ends, without an error */
-  constructor(link: Link, query: Query, cadence: Cadence, signal: AbortSignal) {
+  /** Begins it. */
+  constructor(link: Link, query: Query, cadence: Cadence, sink: WatchSink) {
     this.#link = link;
     this.#query = query;
     this.#cadence = cadence;
-    this.#signal = signal;
-    this.#state = new ChannelState(link.dial.owner);
-  }
-
-  next(): Promise<IteratorResult<readonly WatchEvent[]>> {
-    if (!this.#started) this.#start();
-    const next = this.#queue.next();
-    this.#advance();
-    return next;
-  }
-
-  async return(): Promise<IteratorResult<readonly WatchEvent[]>> {
-    this.#leave();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  #start(): void {
-    this.#started = true;
-    if (this.#signal.aborted) {
-      this.#leave();
-      return;
-    }
-    this.#signal.addEventListener("abort", this.#leave);
-    this.#unlisten = this.#link.onChange(() => this.#onLink());
+    this.#sink = sink;
+    this.#state = new ChannelState(link.dial.owner, sink, () => this.#onAnswer());
+    this.#unlisten = link.onChange(() => this.#onLink());
     this.#onLink();
+  }
+
+  /** Ends it without a word. Safe to call twice. */
+  stop(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#state.close();
+    this.#unlisten();
+    clearTimeout(this.#retry);
+    this.#cancel();
   }
 
   #onLink(): void {
@@ -98,21 +73,20 @@ export class RemoteWatch implements AsyncIterableIterator<readonly WatchEvent[]>
       // The link has waits of its own.
       clearTimeout(this.#retry);
       this.#retry = undefined;
-      this.#unsubscribe();
-      this.#tellReconnecting(this.#link.lost);
+      this.#cancel();
+      this.#report("reconnecting", this.#link.lost);
     }
-    this.#advance();
+    this.#send();
   }
 
-  /** Sends the watch, if nothing stands against it. */
-  #advance(): void {
+  /** Sends the watch, unless it is under way, waits, or has no connection. */
+  #send(): void {
     const { session, welcome } = this.#link;
-    const idle = this.#subscription === undefined && this.#retry === undefined && !this.#queue.ended;
-    if (!idle || session === undefined || this.#queue.size > 0) return;
-    this.#subscribe(session, welcome!.epoch);
+    if (this.#ended || this.#sent !== undefined || this.#retry !== undefined || session === undefined) return;
+    this.#sendOver(session, welcome!.epoch);
   }
 
-  #subscribe(session: RemoteSession, epoch: string): void {
+  #sendOver(session: RemoteSession, epoch: string): void {
     if (this.#interrupted) {
       const sameEpoch = this.#epoch === epoch;
       this.#state.reconnect(sameEpoch);
@@ -124,90 +98,69 @@ export class RemoteWatch implements AsyncIterableIterator<readonly WatchEvent[]>
       since === undefined || this.#epoch !== epoch
         ? undefined
         : { epoch, channel: since.channel, sequence: since.sequence };
-    const subscription: Subscription = {
+    const credit = new CreditMeter(this.#link.dial.credit);
+    const sent: Sent = {
       control: undefined,
-      credit: new CreditReturn(this.#link.dial.credit, (bytes) => subscription.control?.grant(bytes)),
-      heard: false,
-      overrun: false,
-      events: (events, bytes) => this.#onEvents(subscription, epoch, events, bytes),
-      ended: (error) => this.#onEnd(subscription, error),
+      answered: false,
+      applied: (bytes) => {
+        if (sent !== this.#sent) return;
+        const grant = credit.consume(bytes);
+        if (grant > 0) sent.control?.grant(grant);
+        this.#sink.flush();
+      },
+      ended: (error) => this.#onEnd(sent, error),
     };
-    this.#subscription = subscription;
-    subscription.control = session.watch(this.#query, this.#cadence, this.#state, resume, subscription);
+    this.#sent = sent;
+    sent.control = session.watch(this.#query, this.#cadence, this.#state, resume, sent);
   }
 
-  #onEvents(subscription: Subscription, epoch: string, events: readonly WatchEvent[], bytes: number): void {
-    if (subscription !== this.#subscription) return;
-    if (!subscription.heard) {
-      subscription.heard = true;
-      this.#epoch = epoch;
-      this.#interrupted = false;
-      this.#backoff.connected();
-      this.#tellConnected();
-    }
-    if (events.length === 0) subscription.credit.consumed(bytes);
-    else this.#queue.push(events, bytes, subscription.credit);
-    if (this.#queue.size > MAX_QUEUED) {
-      // What a server does with a slow reader. Its END follows, and then the watch goes on from where it stands.
-      subscription.overrun = true;
-      subscription.control?.cancel();
-    }
+  #onAnswer(): void {
+    if (this.#sent === undefined || this.#sent.answered) return;
+    this.#sent.answered = true;
+    this.#epoch = this.#link.welcome?.epoch;
+    this.#interrupted = false;
+    this.#backoff.connected();
+    this.#report("connected", undefined);
   }
 
-  #onEnd(subscription: Subscription, error: VirstreamError | undefined): void {
-    if (subscription !== this.#subscription) return;
-    this.#subscription = undefined;
-    subscription.credit.end();
-    const code = subscription.overrun ? "slow-consumer" : "server-shutdown";
-    const why = error ?? new VirstreamError(code, `${this.#link.dial.url} ended the watch`);
+  #onEnd(sent: Sent, error: VirstreamError | undefined): void {
+    if (sent !== this.#sent) return;
+    this.#sent = undefined;
+    const why = error ?? new VirstreamError("server-shutdown", `${this.#link.dial.url} ended the watch`);
     if (!why.retryable) {
       this.#end(why);
       return;
     }
-    // A reader that was too slow learns it from the gap. But a server that ends every watch at once is given time.
-    if (why.code !== "slow-consumer" || !subscription.heard) {
+    // A client that was too slow learns it from the gap. But a server that ends every watch at once is given time.
+    if (why.code !== "slow-consumer" || !sent.answered) {
       this.#interrupted = true;
-      this.#tellReconnecting(why);
+      this.#report("reconnecting", why);
       this.#retry = setTimeout(() => {
         this.#retry = undefined;
-        this.#advance();
+        this.#send();
       }, this.#backoff.next());
     }
-    this.#advance();
+    this.#send();
   }
 
-  /** Lets the server's side go; what is queued stays. */
-  #unsubscribe(): void {
-    const subscription = this.#subscription;
-    this.#subscription = undefined;
-    subscription?.credit.end();
-    subscription?.control?.cancel();
+  /** Releases the server's side. */
+  #cancel(): void {
+    const sent = this.#sent;
+    this.#sent = undefined;
+    sent?.control?.cancel();
   }
 
-  #tellReconnecting(error: VirstreamError): void {
-    if (this.#told === "reconnecting") return;
-    this.#told = "reconnecting";
-    this.#queue.push([{ type: "status", state: "reconnecting", host: undefined, error }]);
+  /** Each change is one event. */
+  #report(state: "connected" | "reconnecting", error: VirstreamError | undefined): void {
+    if (this.#reported === state || this.#ended) return;
+    this.#reported = state;
+    this.#sink.event({ type: "status", state, host: undefined, error });
+    this.#sink.flush();
   }
 
-  #tellConnected(): void {
-    if (this.#told === "connected") return;
-    this.#told = "connected";
-    this.#queue.push([{ type: "status", state: "connected", host: undefined, error: undefined }]);
-  }
-
-  readonly #leave = (): void => {
-    this.#started = true;
-    this.#end(undefined);
-    this.#queue.discard();
-  };
-
-  #end(error: VirstreamError | undefined): void {
-    this.#signal.removeEventListener("abort", this.#leave);
-    this.#unlisten?.();
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
-    this.#unsubscribe();
-    this.#queue.end(error);
+  #end(error: VirstreamError): void {
+    if (this.#ended) return;
+    this.stop();
+    this.#sink.end(error);
   }
 }

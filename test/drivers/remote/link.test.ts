@@ -3,6 +3,7 @@ import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence } from "../../../src/model/watch.ts";
 import { CLOSE_CODES } from "../../../src/wire/protocol.ts";
+import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedNetwork } from "./scripted-socket.ts";
 
 beforeEach(() => {
@@ -31,8 +32,12 @@ function sweep({ driver }: ScriptedNetwork, deadlineMs = 2_000): Promise<unknown
   return driver.sweep(checkQuery({ deadlineMs }), context())[Symbol.asyncIterator]().next();
 }
 
-function watch({ driver }: ScriptedNetwork): Promise<unknown> {
-  return driver.watch(checkQuery(), checkCadence(), context())[Symbol.asyncIterator]().next();
+/** A watch to its end, which it rejects with. */
+function watch({ driver }: ScriptedNetwork): Promise<never> {
+  return new Promise((_, reject) => {
+    const sink = Object.assign(new CollectingSink(), { end: reject });
+    driver.watch(checkQuery(), checkCadence(), sink);
+  });
 }
 
 describe("A remote driver that lost its connection", () => {
@@ -158,7 +163,7 @@ describe("A remote driver that lost its connection", () => {
   it("stops trying when an attempt meets what waiting cannot mend, and tells those who wait", async () => {
     const network = await ScriptedNetwork.connected();
     network.last.lose();
-    const waiting = [codeOf(sweep(network)), codeOf(endOf(network))];
+    const waiting = [codeOf(sweep(network)), codeOf(watch(network))];
     await vi.advanceTimersByTimeAsync(250);
     network.last.refuse(401);
     expect(await Promise.all(waiting)).toEqual(["unauthenticated", "unauthenticated"]);
@@ -172,7 +177,7 @@ describe("A remote driver that lost its connection", () => {
   ])("leaves no timer and no socket when it is closed %s", async (_, after) => {
     const network = await ScriptedNetwork.connected();
     network.last.lose();
-    const waiting = [codeOf(sweep(network)), codeOf(endOf(network))];
+    const waiting = [codeOf(sweep(network)), codeOf(watch(network))];
     await vi.advanceTimersByTimeAsync(after);
     await network.driver.close();
     expect(await Promise.all(waiting)).toEqual(["connection-closed", "connection-closed"]);
@@ -239,8 +244,3 @@ describe("A remote driver that never had a connection", () => {
     expect(network.sockets).toEqual([]);
   });
 });
-
-/** Pulls a watch to its end. */
-async function endOf({ driver }: ScriptedNetwork): Promise<void> {
-  for await (const _ of driver.watch(checkQuery(), checkCadence(), context()));
-}

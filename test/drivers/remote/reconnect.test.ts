@@ -12,6 +12,7 @@ import type { ServerLimits } from "../../../src/server/limits.ts";
 import { serve, type VirstreamServer } from "../../../src/server/server.ts";
 import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
+import { CollectingSink } from "../../sampling/collecting-sink.ts";
 
 const open = remoteDriver(openNodeSocket);
 const owned: (() => unknown)[] = [];
@@ -66,13 +67,18 @@ function told(driver: RemoteDriver, connected: boolean): Promise<void> {
 
 /** A watch of a driver's, and what it has told so far. */
 class Watching {
-  readonly events: WatchEvent[] = [];
-  readonly abort = new AbortController();
+  readonly events: WatchEvent[];
   readonly end: Promise<string>;
+  readonly stop: () => void;
 
   constructor(driver: RemoteDriver) {
-    const watch = driver.watch(checkQuery({ groups: ["cpu-total"] }), checkCadence({ intervalMs: 20 }), this.abort);
-    this.end = codeOf(this.#pull(watch));
+    let ended: (code: string) => void;
+    this.end = new Promise((resolve) => {
+      ended = resolve;
+    });
+    const sink = Object.assign(new CollectingSink(), { end: ({ code }: VirstreamError) => ended(code) });
+    this.events = sink.events;
+    this.stop = driver.watch(checkQuery({ groups: ["cpu-total"] }), checkCadence({ intervalMs: 20 }), sink);
   }
 
   /** The ticks that it has told. */
@@ -98,10 +104,6 @@ class Watching {
 
   ofType<T extends WatchEvent["type"]>(type: T): Extract<WatchEvent, { type: T }>[] {
     return this.events.filter((event): event is Extract<WatchEvent, { type: T }> => event.type === type);
-  }
-
-  async #pull(watch: AsyncIterable<readonly WatchEvent[]>): Promise<void> {
-    for await (const events of watch) this.events.push(...events);
   }
 }
 
@@ -239,8 +241,7 @@ describe.each(SUBPROTOCOLS)("A watch over a way that breaks, in %s,", (subprotoc
     expect(other.ticks).toEqual(Array.from(other.ticks, (_, i) => other.ticks[0]! + i));
     expect(watch.ticks.filter((tick) => tick <= end).every((tick) => other.ticks.includes(tick))).toBe(true);
     for (const each of [watch, other]) {
-      each.abort.abort();
-      expect(await each.end).toBe("none");
+      each.stop();
     }
   });
 
@@ -258,19 +259,17 @@ describe.each(SUBPROTOCOLS)("A watch over a way that breaks, in %s,", (subprotoc
     const after = watch.events.slice(watch.events.findIndex(({ type }) => type === "gap"));
     const ticks = after.flatMap((event) => (event.type === "sync" ? [event.tick] : []));
     expect(ticks).toEqual(Array.from(ticks, (_, i) => ticks[0]! + i));
-    watch.abort.abort();
-    expect(await watch.end).toBe("none");
+    watch.stop();
   });
 
-  it("is aborted in the middle of an outage, and is not at the server afterwards", async () => {
+  it("is stopped in the middle of an outage, and is not at the server afterwards", async () => {
     const { server, proxy, driver, connection } = await setUp(undefined, {}, { subprotocol });
     const watch = new Watching(driver);
     await watch.more(1);
     const lost = told(driver, false);
     proxy.cut();
     await lost;
-    watch.abort.abort();
-    expect(await watch.end).toBe("none");
+    watch.stop();
     proxy.mend();
     expect(await connection.getAllDomainStats({ deadlineMs: 30_000 })).toHaveLength(5);
     expect(server.sweeps).toBe(0);

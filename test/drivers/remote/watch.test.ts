@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Connection } from "../../../src/client/connection.ts";
 import { type ErrorCode, VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
 import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
+import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";
 import { ScriptedNetwork, type ScriptedSocket } from "./scripted-socket.ts";
 
@@ -32,55 +34,27 @@ function word(event: WatchEvent): string {
   }
 }
 
-/** A watch, and what a test does to its consumer and has seen of it. */
+/** A watch, and what it has pushed. */
 class Watching {
-  readonly words: string[] = [];
+  readonly sink = new CollectingSink();
+  /** All that it has pushed, also what was taken. */
   readonly events: WatchEvent[] = [];
-  readonly abort = new AbortController();
-  readonly iterator: AsyncIterator<readonly WatchEvent[]>;
-  /** What it ended with; undefined: it has not. */
-  end: string | undefined;
-  #pulling = false;
+  readonly stop: () => void;
 
   constructor({ driver }: ScriptedNetwork) {
-    const events = driver.watch(checkQuery(), checkCadence({ intervalMs: 100 }), { signal: this.abort.signal });
-    this.iterator = events[Symbol.asyncIterator]();
+    this.stop = driver.watch(checkQuery(), checkCadence({ intervalMs: 100 }), this.sink);
   }
 
-  /** Pulls until nothing more comes just now. */
-  async pull(): Promise<void> {
-    if (!this.#pulling) void this.#pull();
-    await vi.advanceTimersByTimeAsync(0);
-  }
-
-  /** Pulls so many chunks. */
-  async pullOnce(): Promise<void> {
-    const { value, done } = await this.iterator.next();
-    if (done !== true) this.#saw(value);
+  /** What it ended with; undefined: it has not. */
+  get end(): string | undefined {
+    return this.sink.error?.code;
   }
 
   /** The words since the last look. */
   take(): string[] {
-    return this.words.splice(0);
-  }
-
-  async #pull(): Promise<void> {
-    this.#pulling = true;
-    try {
-      for (;;) {
-        const { value, done } = await this.iterator.next();
-        if (done === true) break;
-        this.#saw(value);
-      }
-      this.end = "done";
-    } catch (error) {
-      this.end = VirstreamError.from(error).code;
-    }
-  }
-
-  #saw(chunk: readonly WatchEvent[]): void {
-    this.events.push(...chunk);
-    this.words.push(...chunk.map(word));
+    const events = this.sink.take();
+    this.events.push(...events);
+    return events.map(word);
   }
 }
 
@@ -90,9 +64,7 @@ async function watching(options: { creditBytes?: number } = {}) {
   const channel = new ScriptedChannel();
   channel.sweep();
   const watch = new Watching(network);
-  await watch.pull();
   channel.snapshot(network.last, 1);
-  await watch.pull();
   expect([watch.end, ...watch.take()]).toEqual([undefined, "domain-0=1", "tick 1"]);
   return { network, channel, watch };
 }
@@ -112,21 +84,26 @@ function end(socket: ScriptedSocket, id: number, code?: ErrorCode): void {
 }
 
 describe("A watch at a server", () => {
-  it("asks for what it was given, and nothing before it is pulled", async () => {
+  it("asks for what it was given, at once", async () => {
     const network = await ScriptedNetwork.connected({ creditBytes: 5_000 });
-    const signal = new AbortController().signal;
     const cadence = checkCadence({ intervalMs: 250, mode: "on-change", heartbeatMs: 1_000 });
-    const watch = network.driver.watch(checkQuery({ groups: ["vcpu"] }), cadence, { signal });
-    const iterator = watch[Symbol.asyncIterator]();
-    expect(network.last.ofType("watch")).toEqual([]);
-    void iterator.next();
+    network.driver.watch(checkQuery({ groups: ["vcpu"] }), cadence, new CollectingSink());
     expect(network.last.ofType("watch")).toEqual([
       {
         ...{ type: "watch", id: 1, credit: 5_000, groups: 8, flags: 0, deadlineMs: 2_000 },
         ...{ intervalMs: 250, mode: "on-change", heartbeatMs: 1_000 },
       },
     ]);
-    await iterator.return?.();
+    await network.driver.close();
+  });
+
+  it("flushes after each message, when all of it is in the sink", async () => {
+    const { network, channel, watch } = await watching();
+    const { flushes } = watch.sink;
+    const seen: number[] = [];
+    watch.sink.flush = () => void seen.push(watch.sink.events.length);
+    channel.sweepTo(network.last, 3);
+    expect([flushes > 0, seen]).toEqual([true, [3, 4]]);
     await network.driver.close();
   });
 
@@ -134,7 +111,6 @@ describe("A watch at a server", () => {
     const { network, channel, watch } = await watching();
     channel.sweepTo(network.last);
     channel.sweepTo(network.last, 2);
-    await watch.pull();
     expect(watch.take()).toEqual(["domain-0=2", "tick 2", "domain-0=3", "domain-1=3", "tick 3"]);
     const records = watch.events.flatMap((event) => (event.type === "record" ? [event.record] : []));
     expect(checkQuery({ domains: records.map(({ domain }) => domain) }, network.driver).domains).toHaveLength(2);
@@ -150,7 +126,6 @@ describe("A watch at a server", () => {
     expect(socket.ofType("watch")).toMatchObject([{ id: 1, since: { epoch: "e1", channel: 5, sequence } }]);
     channel.resume(socket, 1, sequence);
     channel.sweepTo(socket);
-    await watch.pull();
     expect(watch.take()).toEqual([
       ...["reconnecting connection-lost", "connected"],
       ...["domain-0=2", "tick 2", "domain-0=3", "tick 3", "domain-0=4", "tick 4"],
@@ -162,7 +137,6 @@ describe("A watch at a server", () => {
     const { network, channel, watch } = await watching();
     for (let i = 0; i < 4; i++) channel.sweep();
     channel.snapshot(await reconnect(network), 1);
-    await watch.pull();
     expect(watch.take()).toEqual([
       ...["reconnecting connection-lost", "connected", "gap reconnected 3", "domain-0=5", "tick 5"],
     ]);
@@ -176,7 +150,6 @@ describe("A watch at a server", () => {
     const channel = new ScriptedChannel();
     channel.sweep(2);
     channel.snapshot(socket, 1);
-    await watch.pull();
     expect(watch.take()).toEqual([
       ...["reconnecting connection-lost", "connected", "gap reconnected undefined"],
       // The first domain's record is the one that was told: the scripted times are those of the tick.
@@ -192,7 +165,6 @@ describe("A watch at a server", () => {
     expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
     channel.sweep();
     channel.snapshot(socket, 1);
-    await watch.pull();
     expect(watch.take()).toEqual([
       ...["reconnecting connection-lost", "connected", "gap reconnected undefined", "domain-0=2", "tick 2"],
     ]);
@@ -201,8 +173,7 @@ describe("A watch at a server", () => {
 
   it("leaves since out when it was cut off in the middle of a snapshot", async () => {
     const network = await ScriptedNetwork.connected();
-    const watch = new Watching(network);
-    await watch.pull();
+    new Watching(network);
     network.last.say(network.last.encoder.position(1, 5, 0, 0, false));
     const socket = await reconnect(network);
     expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
@@ -213,10 +184,8 @@ describe("A watch at a server", () => {
     const { network, channel, watch } = await watching();
     const { sequence } = channel;
     for (let i = 0; i < 20; i++) await reconnect(network);
-    await watch.pull();
     expect(watch.take()).toEqual(["reconnecting connection-lost"]);
     channel.resume(network.last, 1, sequence);
-    await watch.pull();
     expect(watch.take()).toEqual(["connected"]);
     await network.driver.close();
   });
@@ -225,7 +194,6 @@ describe("A watch at a server", () => {
     const network = await ScriptedNetwork.connected();
     network.last.lose();
     const watch = new Watching(network);
-    await watch.pull();
     expect(watch.take()).toEqual(["reconnecting connection-lost"]);
     await vi.advanceTimersByTimeAsync(250);
     network.last.welcome();
@@ -233,97 +201,69 @@ describe("A watch at a server", () => {
     const channel = new ScriptedChannel();
     channel.sweep();
     channel.snapshot(network.last, 1);
-    await watch.pull();
     expect(watch.take()).toEqual(["connected", "domain-0=1", "tick 1"]);
     await network.driver.close();
   });
 });
 
 describe("The credit of a watch", () => {
-  it("goes back as its consumer asks for more, and not before", async () => {
+  it("goes back as its messages are applied", async () => {
     const network = await ScriptedNetwork.connected({ creditBytes: 100 });
     const channel = new ScriptedChannel();
-    const watch = new Watching(network);
-    const first = watch.pullOnce();
-    channel.snapshot(network.last, 1);
-    for (let i = 0; i < 10; i++) channel.sweepTo(network.last, 3);
-    await first;
+    new Watching(network);
     const given = () => network.last.ofType("credit").reduce((sum, { bytes }) => sum + (bytes as number), 0);
-    const taken = channel.messages.reduce((sum, { bytes }) => sum + bytes, 0);
     expect(given()).toBe(0);
-    await watch.pull();
-    expect(given()).toBeGreaterThan(taken - 50);
-    expect(given()).toBeLessThanOrEqual(taken);
+    channel.snapshot(network.last, 1);
+    for (let i = 0; i < 10; i++) {
+      channel.sweepTo(network.last, 3);
+      const taken = channel.messages.reduce((sum, { bytes }) => sum + bytes, 0);
+      expect(given()).toBeGreaterThan(taken - 50);
+      expect(given()).toBeLessThanOrEqual(taken);
+    }
     expect(network.last.ofType("credit").every(({ id }) => id === 1)).toBe(true);
     await network.driver.close();
   });
 
   it("of one connection is not given back over the next", async () => {
-    const { network, channel, watch } = await watching({ creditBytes: 10 });
+    const { network, channel } = await watching({ creditBytes: 10 });
     const { sequence } = channel;
     const socket = await reconnect(network);
-    await watch.pull();
     expect(socket.ofType("credit")).toEqual([]);
     channel.resume(socket, 1, sequence);
-    await watch.pull();
     expect(socket.ofType("credit")).toEqual([]);
     await network.driver.close();
   });
 
-  it("is not all that bounds the queue: it waits with the watch until what is queued was pulled", async () => {
-    const network = await ScriptedNetwork.connected();
-    const channel = new ScriptedChannel();
-    const watch = new Watching(network);
-    const first = watch.pullOnce();
-    channel.snapshot(network.last, 1);
-    channel.sweepTo(network.last);
-    await first;
-    for (let i = 0; i < 3; i++) {
-      const socket = await reconnect(network);
-      expect(socket.ofType("watch")).toEqual([]);
+  it("is not what bounds the queue of a consumer that does not pull: it gets a gap, and the newest state", async () => {
+    for (const domains of [0, 2]) {
+      const network = await ScriptedNetwork.connected();
+      const connection = new Connection(network.driver);
+      const events = connection.watch().events.chunks()[Symbol.asyncIterator]();
+      const first = events.next();
+      const channel = new ScriptedChannel();
+      channel.sweep(domains);
+      channel.snapshot(network.last, 1);
+      await first;
+      for (let i = 0; i < 6_000; i++) channel.sweepTo(network.last, domains);
+      const { sequence } = channel;
+      channel.resume(await reconnect(network), 1, sequence);
+      const { value } = await events.next();
+      const records = domains === 0 ? [] : ["domain-0=6001", "domain-1=6001"];
+      expect(value.map(word)).toEqual(["gap slow-consumer 5999", "connected", ...records, "tick 6001"]);
+      await connection.close();
     }
-    await watch.pull();
-    expect(watch.take()).toEqual(["domain-0=1", "tick 1", "reconnecting connection-lost"]);
-    expect(network.last.ofType("watch")).toMatchObject([{ since: { sequence: channel.sequence } }]);
-    await network.driver.close();
-  });
-
-  it("does not bound ticks without records: when too many wait, the watch is cancelled, and resumed later", async () => {
-    const network = await ScriptedNetwork.connected();
-    const channel = new ScriptedChannel();
-    const watch = new Watching(network);
-    const first = watch.pullOnce();
-    channel.snapshot(network.last, 1);
-    for (let i = 0; i < 6_000; i++) channel.sweepTo(network.last, 0);
-    await first;
-    expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
-    await watch.pull();
-    expect(network.last.ofType("watch")).toHaveLength(1);
-    end(network.last, 1);
-    await watch.pull();
-    const [, again] = network.last.ofType("watch");
-    expect(again).toMatchObject({ id: 2, since: { epoch: "e1", channel: 5 } });
-    channel.resume(network.last, 2, (again!["since"] as { sequence: number }).sequence);
-    await watch.pull();
-    // Still too many for one who does not pull in between: it takes one more round.
-    expect(watch.take()).toEqual(Array.from({ length: 6_000 }, (_, i) => `tick ${i + 1}`));
-    await network.driver.close();
   });
 });
 
 describe("The end of a watch", () => {
-  it.each(["invalid-argument", "unsupported", "denied", "internal"] as const)(
-    "by %s is the iteration's",
-    async (code) => {
-      const { network, watch } = await watching();
-      end(network.last, 1, code);
-      await watch.pull();
-      expect([watch.end, watch.words]).toEqual([code, []]);
-      expect(vi.getTimerCount()).toBe(1);
-      await network.driver.close();
-      expect(vi.getTimerCount()).toBe(0);
-    },
-  );
+  it.each(["invalid-argument", "unsupported", "denied", "internal"] as const)("by %s is the sink's", async (code) => {
+    const { network, watch } = await watching();
+    end(network.last, 1, code);
+    expect([watch.end, watch.take()]).toEqual([code, []]);
+    expect(vi.getTimerCount()).toBe(1);
+    await network.driver.close();
+    expect(vi.getTimerCount()).toBe(0);
+  });
 
   it.each(["server-shutdown", "limit-exceeded", "hypervisor-error", undefined] as const)(
     "by %s is mended by waiting, longer each time, and told once",
@@ -340,85 +280,71 @@ describe("The end of a watch", () => {
       expect(network.last.ofType("watch").at(-1)).toMatchObject({ id: 4, since: { sequence } });
       channel.sweep();
       channel.resume(network.last, 4, sequence);
-      await watch.pull();
       expect(watch.take()).toEqual([`reconnecting ${code ?? "server-shutdown"}`, "connected", "domain-0=2", "tick 2"]);
       await network.driver.close();
     },
   );
 
-  it("by slow-consumer is mended as soon as everything was pulled, without a word but the gap", async () => {
+  it("by slow-consumer is mended at once, without a word but the gap", async () => {
     const { network, channel, watch } = await watching();
     end(network.last, 1, "slow-consumer");
-    await watch.pull();
     const [, again] = network.last.ofType("watch");
     expect(again).toMatchObject({ id: 2, since: { sequence: channel.sequence } });
     for (let i = 0; i < 3; i++) channel.sweep();
     channel.snapshot(network.last, 2);
-    await watch.pull();
     expect(watch.take()).toEqual(["gap slow-consumer 2", "domain-0=4", "tick 4"]);
     await network.driver.close();
   });
 
   it("by slow-consumer, again and again without anything between, is not answered in a loop", async () => {
-    const { network, watch } = await watching();
+    const { network } = await watching();
     end(network.last, 1, "slow-consumer");
-    await watch.pull();
     end(network.last, 2, "slow-consumer");
-    await watch.pull();
     expect(network.last.ofType("watch")).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(250);
     expect(network.last.ofType("watch")).toHaveLength(3);
     await network.driver.close();
   });
 
-  it("comes after what was queued", async () => {
+  it("comes after what was sent before it", async () => {
     const network = await ScriptedNetwork.connected();
     const channel = new ScriptedChannel();
     const watch = new Watching(network);
-    const first = watch.pullOnce();
     channel.snapshot(network.last, 1);
     channel.sweepTo(network.last);
     network.last.lose(CLOSE_CODES.unauthenticated);
-    await first;
-    expect(watch.end).toBeUndefined();
-    await watch.pull();
-    expect([watch.end, watch.words]).toEqual(["unauthenticated", ["domain-0=1", "tick 1"]]);
+    expect([watch.end, watch.take()]).toEqual(["unauthenticated", ["domain-0=1", "tick 1"]]);
     await network.driver.close();
   });
 
   it("by the driver's close is connection-closed", async () => {
     const { network, watch } = await watching();
     await network.driver.close();
-    await watch.pull();
     expect(watch.end).toBe("connection-closed");
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("by a signal cancels it once, and what is still under way means nothing", async () => {
+  it("by its stop cancels it once, and what is still under way means nothing", async () => {
     const { network, channel, watch } = await watching();
-    watch.abort.abort();
-    watch.abort.abort();
-    await watch.iterator.return?.();
-    await watch.pull();
-    expect(watch.end).toBe("done");
+    watch.stop();
+    watch.stop();
     channel.sweepTo(network.last);
     end(network.last, 1);
     expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
-    expect(await watch.iterator.next()).toEqual({ done: true, value: undefined });
-    expect([watch.words, network.last.ended]).toEqual([[], false]);
+    expect([watch.end, watch.take(), network.last.ended]).toEqual([undefined, [], false]);
     await network.driver.close();
+    expect(watch.end).toBeUndefined();
   });
 
-  it("by return() cancels it, and drops what was queued", async () => {
-    const network = await ScriptedNetwork.connected();
-    const channel = new ScriptedChannel();
-    const watch = new Watching(network);
-    const first = watch.pullOnce();
-    channel.snapshot(network.last, 1);
-    channel.sweepTo(network.last);
-    await first;
-    await watch.iterator.return?.();
-    expect(await watch.iterator.next()).toEqual({ done: true, value: undefined });
+  it("by its stop within a call drops the rest of the message", async () => {
+    const { network, channel, watch } = await watching();
+    const { flushes } = watch.sink;
+    watch.sink.record = (record) => {
+      watch.sink.event({ type: "record", record });
+      watch.stop();
+    };
+    channel.sweepTo(network.last, 3);
+    expect([watch.take(), watch.sink.flushes]).toEqual([["domain-0=2"], flushes]);
     expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
     await network.driver.close();
   });
@@ -426,13 +352,10 @@ describe("The end of a watch", () => {
   it.each([
     ["during an outage", async (network: ScriptedNetwork) => network.last.lose()],
     ["during a wait of its own", async (network: ScriptedNetwork) => end(network.last, 1, "limit-exceeded")],
-  ])("by a signal %s leaves nothing behind, and is sent nowhere", async (_, outage) => {
+  ])("by its stop %s leaves nothing behind, and is sent nowhere", async (_, outage) => {
     const { network, watch } = await watching();
     await outage(network);
-    await watch.pull();
-    watch.abort.abort();
-    await watch.pull();
-    expect(watch.end).toBe("done");
+    watch.stop();
     await vi.advanceTimersByTimeAsync(250);
     if (network.sockets.length > 1) network.last.welcome();
     await vi.advanceTimersByTimeAsync(60_000);
@@ -441,21 +364,20 @@ describe("The end of a watch", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("comes at once for one that was aborted before its first pull", async () => {
+  it("comes at once for one whose signal was aborted before it began", async () => {
     const network = await ScriptedNetwork.connected();
-    const watch = new Watching(network);
-    watch.abort.abort();
-    await watch.pull();
-    expect([watch.end, network.last.ofType("watch")]).toEqual(["done", []]);
-    await network.driver.close();
+    const connection = new Connection(network.driver);
+    await expect(connection.watch({}, { signal: AbortSignal.abort() }).toArray()).rejects.toThrow();
+    expect(network.last.ofType("watch")).toEqual([]);
+    await connection.close();
   });
 
   it("is message-too-big for a query that is larger than the protocol carries", async () => {
     const network = await ScriptedNetwork.connected();
     const domains = Array.from({ length: 10_000 }, (_, i) => `${i}`.padEnd(LIMITS.request / 10_000, "x"));
-    const { signal } = new AbortController();
-    const watch = network.driver.watch(checkQuery({ domains }), checkCadence(), { signal });
-    await expect(watch[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "message-too-big" });
+    const sink = new CollectingSink();
+    network.driver.watch(checkQuery({ domains }), checkCadence(), sink);
+    expect(sink.error?.code).toBe("message-too-big");
     await network.driver.close();
   });
 });
