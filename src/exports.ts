@@ -18,6 +18,7 @@ export { Stream } from "./client/stream.ts";
 export { WatchStream } from "./client/watch-stream.ts";
 export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
+export type { ConnectionState, ConnectionStatus, StatusListener } from "./driver/status.ts";
 export {
   ERROR_CODES,
   type ErrorCode,

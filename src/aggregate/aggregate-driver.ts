@@ -1,6 +1,7 @@
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { openDriver } from "../driver/registry.ts";
+import { type StatusListener, StatusListeners } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
@@ -28,11 +29,10 @@ export interface AggregateDependencies {
  * for in the background, until it is there again. See docs/aggregation.md for what that means to a reader.
  */
 export class AggregateDriver implements Driver {
-  /** Called with the reason and its name whenever a host becomes absent, and without the reason when it is back. */
-  onConnection: ((lost: VirstreamError | undefined, host?: string) => void) | undefined;
   readonly #members: readonly Member[];
   readonly #adoption: Adoption;
   readonly #clock: Clock;
+  readonly #listeners = new StatusListeners();
   readonly #end = new AbortController();
   readonly #watches = new Set<AggregateWatch>();
   #closed: Promise<void> | undefined;
@@ -111,6 +111,11 @@ export class AggregateDriver implements Driver {
     return () => watch.stop();
   }
 
+  /** `degraded` and `connected` of one host each, and `closed` of all. */
+  onStatus(listener: StatusListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -119,6 +124,7 @@ export class AggregateDriver implements Driver {
   async #close(): Promise<void> {
     const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
     this.#end.abort(error);
+    this.#listeners.emit({ state: "closed", host: this.host, error });
     for (const watch of [...this.#watches]) watch.end(error);
     await Promise.all(this.#members.map((member) => member.close(error)));
   }
@@ -156,19 +162,19 @@ export class AggregateDriver implements Driver {
     await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
     if (this.#members.every(({ driver }) => driver === undefined)) throw this.#nobody();
     for (const member of this.#members) {
-      member.onPresence = (absence) => this.onConnection?.(absence, member.name);
+      member.onStatus(({ state, host, error }) => {
+        if (state !== "closed") this.#listeners.emit({ state: error === undefined ? state : "degraded", host, error });
+      });
     }
   }
 
   /** The hosts that are not there now. */
   get absent(): Absent[] {
-    return this.#members.flatMap(({ name, absence }) =>
-      absence === undefined ? [] : [{ host: name, error: absence }],
-    );
+    return this.#members.flatMap(({ name, error }) => (error === undefined ? [] : [{ host: name, error }]));
   }
 
   #nobody(): VirstreamError {
-    const causes = this.#members.map(({ absence }) => absence?.cause as VirstreamError);
+    const causes = this.#members.map(({ error }) => error!);
     const [first] = causes;
     const code = causes.every((cause) => cause.code === first?.code) ? first!.code : "connection-lost";
     const said = causes.map(({ message }, i) => `${this.#members[i]!.name}: ${message}`);

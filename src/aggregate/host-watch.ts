@@ -1,15 +1,15 @@
 import { Backoff } from "../driver/backoff.ts";
-import type { Clock } from "../driver/clock.ts";
+import { type Clock, sleep } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import { isFaultOfQuery } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
 import { GRACE_MS } from "./guarded-sweep.ts";
 import { isWhole, type Member } from "./member.ts";
+import { isFaultOfQuery } from "./unreachable.ts";
 
 /** What a host's watch depends on. */
 export interface HostWatchOptions {
@@ -66,11 +66,11 @@ export class HostWatch implements WatchSink {
 
   /** Watches until its signal is aborted, over and over. */
   async run(): Promise<void> {
-    const { member, signal, refused } = this.#options;
+    const { member, signal, clock, refused } = this.#options;
     while (!signal.aborted) {
       const { driver } = member;
       if (driver === undefined) {
-        this.#degrade(member.name, member.absence, false);
+        this.#degrade(member.name, member.unreachable, false);
         await member.opened(signal);
         continue;
       }
@@ -81,7 +81,7 @@ export class HostWatch implements WatchSink {
       if (signal.aborted) return;
       this.#degrade(member.name, faultOfQuery ? error : member.lost(error, driver), false);
       for (const domain of this.#known) this.#doubtful.set(domain, domain);
-      await this.#pause(this.#backoff.next());
+      await sleep(this.#backoff.next(), { signal, clock }).catch(() => {});
     }
   }
 
@@ -240,19 +240,5 @@ export class HostWatch implements WatchSink {
     this.#doubtful.delete(domain);
     const { adoption, sink } = this.#options;
     sink.gone(adoption.domain(domain));
-  }
-
-  #pause(ms: number): Promise<void> {
-    const { clock, signal } = this.#options;
-    if (signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clock.clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = clock.setTimeout(done, ms);
-      signal.addEventListener("abort", done);
-    });
   }
 }

@@ -1,15 +1,16 @@
-import { Backoff } from "../driver/backoff.ts";
 import type { Clock } from "../driver/clock.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import { Reconnector, unreachableError } from "../driver/reconnector.ts";
+import type { StatusListener } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { absenceError, isFaultOfQuery } from "./absence.ts";
 import { GuardedSweep } from "./guarded-sweep.ts";
 import { KnownDomains } from "./known-domains.ts";
+import { isFaultOfQuery } from "./unreachable.ts";
 
 /** What shows that a host is there: the first record of this is enough. */
 const PROBE: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs: 5_000, domains: undefined };
@@ -26,8 +27,15 @@ export interface MemberOptions {
   readonly check: (driver: Driver) => void;
 }
 
+/** A host's driver, and its watches. */
+interface OpenHost {
+  readonly driver: Driver;
+  readonly sampling: Sampling;
+  readonly unlisten: (() => void) | undefined;
+}
+
 /**
- * One of the hosts. It is opened, again and again until it is there. From then on it is there, or absent: a host whose
+ * One of the hosts. It is opened, again and again until it answers. From then on it is reachable or not: a host whose
  * sweep fails, or hangs, is asked nothing more until it has answered a probe, so that it costs the others no time but
  * that of the first sweep. Never gives up: only close() ends it.
  */
@@ -35,57 +43,71 @@ export class Member {
   readonly number: number;
   /** What it had when it was last heard of, for those who must answer for it. */
   readonly known = new KnownDomains();
-  /** Called whenever it has become absent (with the reason), or is there again. */
-  onPresence: ((absence: VirstreamError | undefined) => void) | undefined;
   readonly #options: MemberOptions;
   readonly #label: string;
-  readonly #backoff: Backoff;
-  readonly #end = new AbortController();
-  #driver: Driver | undefined;
-  /** Its name when it was last there. */
+  /** Keeps the host reachable: an attempt is a probe, or opens a driver where there is none. */
+  readonly #reconnector: Reconnector<OpenHost>;
+  /** It outlives losses, until its driver says that it will not work again. */
+  #open: OpenHost | undefined;
+  /** Its name when it was last reachable. */
   #host = "";
-  #sampling: Sampling | undefined;
-  #absence: VirstreamError | undefined;
-  #running: Promise<void> | undefined;
   #inquiry: Promise<VirstreamError | undefined> | undefined;
-  #wake: (() => void) | undefined;
-  #attempted: ((error: VirstreamError | undefined) => void) | undefined;
-  readonly #waiting = new Set<() => void>();
+  readonly #end = new AbortController();
 
   constructor(options: MemberOptions) {
     this.#options = options;
     this.number = options.number;
     this.#label = withoutSecrets(options.uri);
-    this.#backoff = new Backoff({ now: () => options.clock.now() });
-    this.#absence = absenceError(this.#label, new VirstreamError("connect-timeout", "it has not answered yet"));
+    this.#reconnector = new Reconnector({
+      name: () => this.name,
+      host: () => this.name,
+      open: (signal) => this.#attempt(signal),
+      isPermanent: () => false,
+      retryAtOnce: true,
+      clock: options.clock,
+    });
   }
 
   /** Its URI, without a password. */
   get uri(): string {
-    return this.#driver?.uri ?? this.#label;
+    return this.#open?.driver.uri ?? this.#label;
   }
 
   /** The host's name; its URI, without a password, until that is known. */
   get name(): string {
-    return this.#driver?.host || this.#host || this.#label;
+    return this.#open?.driver.host || this.#host || this.#label;
   }
 
   /** Its driver, once there is one. */
   get driver(): Driver | undefined {
-    return this.#driver;
+    return this.#open?.driver;
   }
 
-  /** Why it is absent; undefined while it is there. */
-  get absence(): VirstreamError | undefined {
-    return this.#absence;
+  /** Why it cannot be asked; undefined while it is reachable. */
+  get unreachable(): VirstreamError | undefined {
+    return this.#reconnector.unreachable;
   }
 
-  /** Begins to open it. Resolves at the end of the first attempt, with its error if it failed. */
-  start(): Promise<VirstreamError | undefined> {
-    return new Promise((resolve) => {
-      this.#attempted = resolve;
-      this.#running = this.#run();
-    });
+  /** Why the last attempt failed; undefined while it is reachable. */
+  get error(): VirstreamError | undefined {
+    return this.#reconnector.error;
+  }
+
+  /** Its own changes of state: `connected` and `reconnecting`. */
+  onStatus(listener: StatusListener): () => void {
+    return this.#reconnector.onStatus(listener);
+  }
+
+  /** Begins to open it. Resolves at the end of the first attempt, with its error if it failed; others follow. */
+  async start(): Promise<VirstreamError | undefined> {
+    try {
+      await this.#reconnector.connect();
+      return undefined;
+    } catch (thrown) {
+      const error = VirstreamError.from(thrown);
+      this.#reconnector.retry(error);
+      return error;
+    }
   }
 
   /**
@@ -93,11 +115,11 @@ export class Member {
    * what is thrown says then which host it is.
    */
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const driver = this.#driver;
-    if (driver === undefined || this.#absence !== undefined) throw this.#absence;
+    const open = this.#open;
+    if (open === undefined || this.unreachable !== undefined) throw this.unreachable;
     const census = isWhole(query) ? this.known.census() : undefined;
     try {
-      for await (const records of new GuardedSweep(driver, query, context, this.#options.clock)) {
+      for await (const records of new GuardedSweep(open.driver, query, context, this.#options.clock)) {
         census?.add(records);
         yield records;
       }
@@ -105,44 +127,19 @@ export class Member {
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (isFaultOfQuery(error)) throw error;
-      throw this.lost(error, driver);
+      throw this.lost(error, open.driver);
     }
   }
 
   /** Pushes a watch of it into a sink: by its driver, or by the sampler. It must have a driver. Returns what stops it. */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    const driver = this.#driver;
-    return driver?.watch === undefined
-      ? this.#sampling!.push(query, cadence, sink)
-      : driver.watch(query, cadence, sink);
+    const { driver, sampling } = this.#open!;
+    return driver.watch === undefined ? sampling.push(query, cadence, sink) : driver.watch(query, cadence, sink);
   }
 
-  /** Resolves once it has a driver, or when the signal is aborted. */
-  opened(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#waiting.delete(done);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      if (this.#driver !== undefined || signal.aborted) {
-        resolve();
-        return;
-      }
-      this.#waiting.add(done);
-      signal.addEventListener("abort", done);
-    });
-  }
-
-  /** It has shown that it is not there. What this driver's predecessor has shown does not count. */
-  lost(cause: VirstreamError, driver: Driver | undefined): VirstreamError {
-    if (driver !== this.#driver || this.#end.signal.aborted) return this.#absence ?? absenceError(this.name, cause);
-    if (this.#absence === undefined) {
-      this.#absence = absenceError(this.name, cause);
-      this.#wake?.();
-      this.onPresence?.(this.#absence);
-    }
-    return this.#absence;
+  /** Resolves once it is reachable, or when the signal is aborted. */
+  async opened(signal: AbortSignal): Promise<void> {
+    await this.#reconnector.reached(Number.POSITIVE_INFINITY, signal);
   }
 
   /** Resolves with why it is absent, or undefined; asks it if that is not known. */
@@ -152,54 +149,43 @@ export class Member {
   }
 
   async close(error: VirstreamError): Promise<void> {
-    if (this.#end.signal.aborted) return;
     this.#end.abort(error);
-    this.#absence = error;
-    this.#wake?.();
-    this.#sampling?.close(error);
-    await this.#driver?.close();
-    await this.#running;
+    const attempts = this.#reconnector.close(error);
+    const open = this.#open;
+    if (open !== undefined) await closeHost(open, error);
+    await attempts;
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#end;
-    while (!signal.aborted) {
-      const error = await this.#open();
-      this.#attempted?.(error);
-      this.#attempted = undefined;
-      if (error === undefined) await this.#attend(this.#driver!);
-      else await this.#rest(this.#backoff.next());
+  /** It has shown that it cannot be reached. Ignored when this driver was replaced since. */
+  lost(cause: VirstreamError, driver: Driver): VirstreamError {
+    const open = this.#open;
+    if (open?.driver === driver) this.#reconnector.lost(cause, open);
+    return this.unreachable ?? unreachableError(this.name, cause);
+  }
+
+  async #attempt(signal: AbortSignal): Promise<OpenHost> {
+    const open = this.#open;
+    if (open === undefined) return this.#openDriver(signal);
+    const error = await this.#probe(open.driver);
+    if (error === undefined || isFaultOfQuery(error)) return open;
+    if (!error.retryable && !signal.aborted && this.#reconnector.session === undefined) {
+      // The driver will not work again: the next attempt opens another one.
+      this.#open = undefined;
+      await closeHost(open, unreachableError(this.name, error));
     }
+    throw error;
   }
 
-  async #open(): Promise<VirstreamError | undefined> {
+  async #openDriver(signal: AbortSignal): Promise<OpenHost> {
     const { uri, open, openOptions, check } = this.#options;
-    const { signal } = this.#end;
+    const driver = await open(uri, { ...openOptions, signal });
     try {
-      const driver = await open(uri, { ...openOptions, signal });
-      try {
-        signal.throwIfAborted();
-        check(driver);
-      } catch (refused) {
-        await driver.close();
-        throw refused;
-      }
-      this.#adopt(driver);
-      return undefined;
-    } catch (thrown) {
-      const error = VirstreamError.from(thrown);
-      if (!signal.aborted) this.#absence = absenceError(this.#label, error);
-      return error;
+      signal.throwIfAborted();
+      check(driver);
+    } catch (refused) {
+      await driver.close();
+      throw refused;
     }
-  }
-
-  #adopt(driver: Driver): void {
-    this.#driver = driver;
-    this.#host = driver.host;
-    driver.onConnection = (lost) => {
-      if (lost !== undefined) this.lost(lost, driver);
-      else if (driver === this.#driver && this.#absence !== undefined) this.#found();
-    };
     const source: Driver = {
       uri: driver.uri,
       hypervisor: driver.hypervisor,
@@ -207,40 +193,18 @@ export class Member {
       sweep: (query, context) => this.sweep(query, context),
       close: () => driver.close(),
     };
-    this.#sampling = new Sampling(source, this.#options.clock);
-    this.#found();
-    for (const done of [...this.#waiting]) done();
-  }
-
-  #found(): void {
-    this.#backoff.connected();
-    this.#absence = undefined;
-    this.#wake?.();
-    this.onPresence?.(undefined);
-  }
-
-  /** For as long as the driver is of use: whenever its host is absent, probes it until it is there again. */
-  async #attend(driver: Driver): Promise<void> {
-    const { signal } = this.#end;
-    while (!signal.aborted) {
-      if (this.#absence === undefined) {
-        await this.#rest(undefined);
-        continue;
-      }
-      const error = await this.#probe(driver);
-      if (signal.aborted) return;
-      if (this.#absence === undefined) continue;
-      if (error === undefined || isFaultOfQuery(error)) {
-        this.#found();
-        continue;
-      }
-      if (!error.retryable) {
-        await this.#dismiss(driver, error);
-        return;
-      }
-      this.#absence = absenceError(this.name, error);
-      await this.#rest(this.#backoff.next());
-    }
+    const opened: OpenHost = {
+      driver,
+      sampling: new Sampling(source, this.#options.clock),
+      unlisten: driver.onStatus?.(({ state, error }) => {
+        if (state === "connected") this.#reconnector.restored(opened);
+        // A driver of several hosts that is degraded serves the others.
+        else if (state !== "degraded") this.#reconnector.lost(error!, opened);
+      }),
+    };
+    this.#open = opened;
+    this.#host = driver.host;
+    return opened;
   }
 
   /** Undefined when it has given a sign of life. What a host that hangs owes us does not grow: each is given up. */
@@ -254,38 +218,19 @@ export class Member {
     }
   }
 
-  /** The driver says that it will never work again: it is opened anew by and by, as on the first day. */
-  async #dismiss(driver: Driver, error: VirstreamError): Promise<void> {
-    this.#absence = absenceError(this.name, error);
-    const sampling = this.#sampling;
-    this.#driver = undefined;
-    this.#sampling = undefined;
-    driver.onConnection = undefined;
-    sampling?.close(this.#absence);
-    await driver.close();
-    await this.#rest(this.#backoff.next());
-  }
-
-  /** Waits for so long, or until something happens. */
-  #rest(ms: number | undefined): Promise<void> {
-    const { clock } = this.#options;
-    if (this.#end.signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = ms === undefined ? undefined : clock.setTimeout(() => this.#wake?.(), ms);
-      this.#wake = () => {
-        this.#wake = undefined;
-        if (timer !== undefined) clock.clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
+  /** Why it cannot be reached; asks it if that is not known. */
   async #inquire(driver: Driver): Promise<VirstreamError | undefined> {
-    const error = this.#absence === undefined ? await this.#probe(driver) : undefined;
+    const error = this.unreachable === undefined ? await this.#probe(driver) : undefined;
     this.#inquiry = undefined;
     if (error !== undefined && !isFaultOfQuery(error)) return this.lost(error, driver);
-    return this.#absence;
+    return this.unreachable;
   }
+}
+
+async function closeHost({ driver, sampling, unlisten }: OpenHost, error: VirstreamError): Promise<void> {
+  unlisten?.();
+  sampling.close(error);
+  await driver.close();
 }
 
 /** Whether a query is about all domains there are. */

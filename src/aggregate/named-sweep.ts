@@ -2,11 +2,11 @@ import type { SweepContext } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector, Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import { absentRecord, isFaultOfQuery } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
 import type { Member } from "./member.ts";
 import { Merge } from "./merge.ts";
 import { namedBy, runs, Selection, weight } from "./selection.ts";
+import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
 
 /** A name that is not settled yet. */
 interface Open {
@@ -144,7 +144,7 @@ export class NamedSweep {
     if (this.#absence !== undefined && last !== undefined) return last;
     const nobodys = this.#adoption.nobodys(namedBy(selector));
     if (this.#absence !== undefined) {
-      return absentRecord(nobodys, this.#adoption.nobodysPlace(ordinal), this.#absence);
+      return unreachableRecord(nobodys, this.#adoption.nobodysPlace(ordinal), this.#absence);
     }
     if (best === undefined)
       throw new VirstreamError("internal", `no host has answered for ${JSON.stringify(selector)}`);
@@ -157,7 +157,7 @@ export class NamedSweep {
     this.#remembered ||= !member.known.empty;
     for (const { domain, index } of member.known.of(this.#query)) {
       const place = this.#adoption.place(index, member.number);
-      const record = absentRecord(this.#adoption.domain(domain), place, absence);
+      const record = unreachableRecord(this.#adoption.domain(domain), place, absence);
       for (const open of this.#selection.of(domain)) open.last ??= record;
     }
   }

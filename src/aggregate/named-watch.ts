@@ -1,10 +1,10 @@
 import type { DomainSelector, Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { WatchSink } from "../model/watch.ts";
-import { absentRecord } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
 import type { Member } from "./member.ts";
 import { namedBy, Selection } from "./selection.ts";
+import { unreachableRecord } from "./unreachable.ts";
 
 /** What is known of one name. */
 interface Watched {
@@ -96,18 +96,18 @@ export class NamedWatch {
   #nobodyHas({ holders, denying, fresh, missing }: Watched): boolean {
     if (holders.size > 0) return false;
     const said = missing === undefined ? denying : fresh;
-    return this.#members.every((member) => member.absence !== undefined || said.has(member));
+    return this.#members.every((member) => member.unreachable !== undefined || said.has(member));
   }
 
   #missing(watched: Watched, record: DomainStatsRecord): DomainStatsRecord {
     watched.fresh.clear();
-    const absence = this.#members.find((member) => member.absence !== undefined)?.absence;
+    const absence = this.#members.find((member) => member.unreachable !== undefined)?.unreachable;
     const { selector, ordinal } = watched;
     const domain = watched.missing ?? this.#adoption.nobodys(namedBy(selector));
     watched.missing = domain;
     return absence === undefined
       ? this.#adoption.nobodysRecord(record, domain, ordinal)
-      : absentRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
+      : unreachableRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
   }
 }
 

@@ -3,10 +3,10 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import { absentRecord, isFaultOfQuery } from "./absence.ts";
 import type { Adoption } from "./adoption.ts";
 import type { Member } from "./member.ts";
 import { Merge } from "./merge.ts";
+import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
 
 /**
  * A sweep of all domains of all hosts, or of those that pass its filters: the hosts are swept at once, and records come
@@ -75,7 +75,7 @@ export class WholeSweep {
       if (answered.get(domain)) continue;
       // Places of the last sweep may be taken in this one, where a domain has come or gone.
       const place = this.#adoption.place(next === 0 ? index : next + records.length, member.number);
-      records.push(absentRecord(this.#adoption.domain(domain), place, error));
+      records.push(unreachableRecord(this.#adoption.domain(domain), place, error));
     }
     return records;
   }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { connectAll } from "../client/aggregate.ts";
+import type { ConnectionStatus } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
@@ -22,12 +23,12 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     others.length === 0
       ? await openSource(uri, sourceToken, signal, notify)
       : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
-  connection.driver.onConnection = (lost, host) => {
-    const what = lost === undefined ? "connected again" : `connection lost, connecting again: ${lost.message}`;
-    stderr.write(`virstream: ${host ?? connection.uri}: ${what}\n`);
-  };
+  connection.onStatus((status) => {
+    if (status.error?.code === "connection-closed") return;
+    notify(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
+  });
   for (const { host, error } of connection.driver.absent ?? []) {
-    stderr.write(`virstream: ${host}: not there yet: ${error.message}\n`);
+    notify(`${host}: not there yet: ${error.message}`);
   }
   await using server = await startServer(connection, {
     host: args.host,
@@ -42,6 +43,14 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
   return ExitCode.ok;
+}
+
+/** A change of the source's state, for the log. */
+function change({ state, error }: ConnectionStatus): string {
+  if (error === undefined) return "connected again";
+  return state === "closed"
+    ? `connection lost for good: ${error.message}`
+    : `connection lost, connecting again: ${error.message}`;
 }
 
 /** The viewers of a file: a JSON array. Whether they are valid is the server's to say. */

@@ -1,5 +1,6 @@
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
+import type { StatusListener } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
@@ -117,6 +118,20 @@ export class Connection implements AsyncDisposable {
       );
     }
     return record.domain;
+  }
+
+  /**
+   * Calls back at each change of the connection's state: `reconnecting` when it is lost, `connected` when there is one
+   * again, `closed` when there will be none any more; `degraded` when one of several hosts cannot be reached. Not called
+   * for the state at present: see `driver.absent`. A driver whose connection cannot be lost never calls.
+   *
+   * An error that the listener throws does not reach the connection: it becomes an uncaught exception, as one of an
+   * EventTarget's listener or of an RxJS subscriber does.
+   *
+   * @returns a function that removes the listener
+   */
+  onStatus(listener: StatusListener): () => void {
+    return this.driver.onStatus?.(listener) ?? (() => {});
   }
 
   /** Ends every sweep and releases everything. Safe to call twice. */

@@ -1,4 +1,4 @@
-import type { Opened } from "../drivers/libvirt/dial.ts";
+import type { OpenedDaemon } from "../drivers/libvirt/daemon.ts";
 import type { HypervisorFacts } from "../drivers/libvirt/rpc/handshake.ts";
 import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
@@ -30,7 +30,7 @@ export interface DaemonAddress {
 }
 
 /** Opens one more connection to the daemon. */
-export type OpenConnection = () => Promise<Opened>;
+export type OpenConnection = () => Promise<OpenedDaemon>;
 
 const ANSWER_MS = 2_000;
 /** virstream keeps up to four slow calls and one quick call on a connection. */

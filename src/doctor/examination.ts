@@ -1,4 +1,4 @@
-import { dialDaemon } from "../drivers/libvirt/dial.ts";
+import { connectDaemon } from "../drivers/libvirt/daemon.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import { type OpenTransport, openTransport } from "../drivers/libvirt/transport/transport.ts";
 import { type SocketPlace, socketPlace } from "../drivers/libvirt/transport/unix.ts";
@@ -70,7 +70,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
   const clients: RpcClient[] = [];
   const open: OpenConnection = async () => {
     const transports = options.transports ?? openTransport;
-    const opened = await dialDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
+    const opened = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
     clients.push(opened.client);
     return opened;
   };

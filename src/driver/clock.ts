@@ -31,8 +31,8 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 }
 
 /**
- * Waits for work, but no longer than this many ms: when they are over, the outcome is what `late` returns or throws.
- * However it ends, it leaves no timer and no listener behind, and what the work does afterwards is ignored.
+ * Waits for work, but no longer than this many ms (Infinity: without a limit). When they are over, the outcome is what
+ * `late` returns or throws. However it ends, it leaves no timer and no listener behind, and what the work does afterwards is ignored.
  *
  * Work that is given as a function gets a signal, which is aborted when nobody waits for the work any more: at the end of
  * the time with what `late` threw, or with the reason of the caller's signal. It is not started when that one is aborted
@@ -59,7 +59,7 @@ export function withTimeout<T>(
       return;
     }
     signal?.addEventListener("abort", onAbort);
-    timer = clock.setTimeout(() => {
+    const onTimeout = (): void => {
       try {
         resolve(late());
         abort.abort();
@@ -67,11 +67,12 @@ export function withTimeout<T>(
         reject(error);
         abort.abort(error);
       }
-    }, ms);
+    };
+    if (ms !== Number.POSITIVE_INFINITY) timer = clock.setTimeout(onTimeout, ms);
     (typeof work === "function" ? work(abort.signal) : work).then(resolve, reject);
   });
   return outcome.finally(() => {
-    clock.clearTimeout(timer);
+    if (timer !== undefined) clock.clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   });
 }

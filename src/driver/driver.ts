@@ -3,6 +3,7 @@ import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { Subprotocol } from "../wire/protocol.ts";
+import type { StatusListener } from "./status.ts";
 
 export type { WatchSink } from "../model/watch.ts";
 
@@ -33,10 +34,11 @@ export interface Driver {
   /** The name of the host whose domains these are. */
   readonly host: string;
   /**
-   * Called with the reason when the connection to the hypervisor is lost, and with undefined when there is one again; by a
-   * driver of several hosts with the host's name as well. A driver that does not connect again by itself never calls it.
+   * Calls the listener at each change of the connection's state, until the returned function is called. There may be several
+   * listeners. What one throws becomes an uncaught exception of its own, and does not reach the driver. A driver whose
+   * connection cannot be lost does not have this method.
    */
-  onConnection?: ((lost: VirstreamError | undefined, host?: string) => void) | undefined;
+  onStatus?(listener: StatusListener): () => void;
   /** What cannot be reached at present, for a driver that knows without asking: the hosts by name, and why. */
   readonly absent?: readonly Absent[];
 

@@ -7,6 +7,7 @@
 export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 export { RecordQueue } from "../driver/record-queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
+export { type ConnectionState, type ConnectionStatus, type StatusListener, StatusListeners } from "../driver/status.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { ParamType, type ParamTypeCode, Schema, TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";

@@ -46,7 +46,7 @@ const MAX_HEARTBEAT_MS = 86_400_000;
 
 /**
  * How a source of records is doing. `connected`: it answers. `reconnecting`: it cannot be reached, which is tried again
- * by and by. `degraded`: of several hosts that are watched as one, this one is absent; the others go on.
+ * with growing waits. `degraded`: of several hosts that are watched as one, this one is absent; the others go on.
  */
 export const WATCH_STATES = ["connected", "reconnecting", "degraded"] as const;
 /** One of them. */

@@ -1,6 +1,7 @@
 import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
 import { Connection } from "../../src/client/connection.ts";
 import type { Driver, SweepContext } from "../../src/driver/driver.ts";
+import { type StatusListener, StatusListeners } from "../../src/driver/status.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../../src/model/query.ts";
@@ -15,7 +16,6 @@ export class Host implements Driver {
   readonly uri: string;
   readonly host: string;
   readonly hypervisor = "test";
-  onConnection: ((lost: VirstreamError | undefined) => void) | undefined;
   /** Cannot be opened. */
   down = false;
   /** Why sweeps fail. */
@@ -30,6 +30,7 @@ export class Host implements Driver {
   /** What was asked of it, in order. */
   readonly queries: Query[] = [];
   readonly #inner: SimulatedDriver;
+  readonly #listeners = new StatusListeners();
 
   constructor(name: string, parameters = "domains=3") {
     this.host = name;
@@ -50,6 +51,21 @@ export class Host implements Driver {
       yield this.edit === undefined ? records : records.flatMap((record) => this.edit?.(record) ?? []);
       if (++chunks === this.frozenAfter) return this.#hang(context);
     }
+  }
+
+  onStatus(listener: StatusListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  /** Its driver reports that the connection is lost. */
+  lose(): void {
+    const error = new VirstreamError("connection-lost", "the daemon went away");
+    this.#listeners.emit({ state: "reconnecting", host: this.host, error });
+  }
+
+  /** Its driver reports that it is connected again. */
+  reconnect(): void {
+    this.#listeners.emit({ state: "connected", host: this.host, error: undefined });
   }
 
   async close(): Promise<void> {

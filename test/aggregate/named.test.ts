@@ -176,12 +176,12 @@ describe("A watch of named domains of several hosts", () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     host.frozenAfter = 0;
-    host.onConnection?.(new VirstreamError("connection-lost", "the daemon went away"));
+    host.lose();
     const watch = all.watch({ domains: ["nobody"] });
     await all.pass(100);
     expect(watch.take()).toEqual(["status hv2 degraded", "record /nobody failed", "sync hv1 1"]);
     host.frozenAfter = undefined;
-    host.onConnection?.(undefined);
+    host.reconnect();
     await all.pass(2_000);
     expect(watch.take()).toContain("record /nobody gone");
     watch.stop();

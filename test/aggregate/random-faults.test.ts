@@ -19,7 +19,7 @@ function befall(host: Host, fault: Fault): void {
   host.down = fault.kind === "over";
   if (fault.kind === "failing") host.failure = new VirstreamError("hypervisor-error", "it cannot list its domains");
   if (fault.kind === "over") host.failure = new VirstreamError("unauthenticated", "the token is another one now");
-  if (fault.kind === "lost") host.onConnection?.(new VirstreamError("connection-lost", "the daemon went away"));
+  if (fault.kind === "lost") host.lose();
 }
 
 const SIZES = [0, 5, 150];
@@ -44,7 +44,7 @@ describe("Whatever becomes of the hosts", () => {
         }
         for (const host of all.hosts) befall(host, { kind: "well" });
         await all.pass(62_000);
-        for (const host of all.hosts) host.onConnection?.(undefined);
+        for (const host of all.hosts) host.reconnect();
         const records = await all.records();
         expect(records.filter(({ status }) => status === "ok")).toHaveLength(155);
       }),

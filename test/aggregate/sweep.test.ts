@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import type { ConnectionStatus } from "../../src/driver/status.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
+import { uncaughtDuring } from "../uncaught.ts";
 import { Host, Hosts, inOrder } from "./hosts.ts";
 
 /** How long a host may be silent with the query's usual deadline. */
@@ -121,24 +123,48 @@ describe("A sweep of several hosts", () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     await all.recordsAtOnce();
-    const told: (string | undefined)[] = [];
-    all.driver.onConnection = (error, name) => told.push(`${name}: ${error?.message ?? "there"}`);
+    const statuses: ConnectionStatus[] = [];
+    all.connection.onStatus((status) => statuses.push(status));
     host.frozenAfter = 0;
-    host.onConnection?.(lost());
+    host.lose();
     expect(inOrder(await all.recordsAtOnce())).toEqual(HV2_ABSENT);
     expect(all.driver.absent).toEqual([{ host: "hv2", error: expect.objectContaining({ code: "connection-lost" }) }]);
     host.frozenAfter = undefined;
-    host.onConnection?.(undefined);
+    host.reconnect();
     expect(inOrder(await all.recordsAtOnce())).toEqual(ALL);
-    expect(told).toEqual([expect.stringMatching(/^hv2: hv2 .*the daemon went away/), "hv2: there"]);
+    const error = expect.objectContaining({ code: "connection-lost", message: "the daemon went away" });
+    expect(statuses).toEqual([
+      { state: "degraded", host: "hv2", error },
+      { state: "connected", host: "hv2", error: undefined },
+    ]);
     expect(all.driver.absent).toEqual([]);
+  });
+
+  it("is not harmed by a listener that throws", async () => {
+    const host = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    await all.recordsAtOnce();
+    const fault = new Error("a fault in a listener");
+    const remove = all.connection.onStatus(() => {
+      throw fault;
+    });
+    const uncaught = await uncaughtDuring(async () => {
+      host.frozenAfter = 0;
+      host.lose();
+      expect(inOrder(await all.recordsAtOnce())).toEqual(HV2_ABSENT);
+      host.frozenAfter = undefined;
+      host.reconnect();
+      expect(inOrder(await all.recordsAtOnce())).toEqual(ALL);
+    });
+    expect(uncaught).toEqual([fault, fault]);
+    remove();
   });
 
   it("answers for the domains of an absent host only where they may pass the filter", async () => {
     const host = new Host("hv2", "domains=3&shutoff=1");
     await using all = await Hosts.opened(new Host("hv1", "domains=1"), host);
     await all.recordsAtOnce();
-    host.onConnection?.(lost());
+    host.lose();
     host.frozenAfter = 0;
     const count = async (filter: "active" | "inactive" | "running" | "shutoff" | "persistent") =>
       (await all.recordsAtOnce({ filter: [filter] })).filter(({ status }) => status === "failed").length;
@@ -152,7 +178,7 @@ describe("A sweep of several hosts", () => {
     await all.recordsAtOnce();
     host.edit = (record) => (record.domain.name === "guest-00001" ? undefined : record);
     await all.recordsAtOnce();
-    host.onConnection?.(lost());
+    host.lose();
     host.frozenAfter = 0;
     expect(inOrder(await all.recordsAtOnce()).filter((line) => line.startsWith("hv2"))).toEqual([
       "hv2/guest-00000 failed",

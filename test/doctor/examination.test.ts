@@ -7,7 +7,7 @@ import { type Examination, type ExamineOptions, examine } from "../../src/doctor
 import { needsFix } from "../../src/doctor/finding.ts";
 import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
-import { dialDaemon } from "../../src/drivers/libvirt/dial.ts";
+import { connectDaemon } from "../../src/drivers/libvirt/daemon.ts";
 import type { StatsArgs } from "../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { type OpenTransport, openTransport } from "../../src/drivers/libvirt/transport/transport.ts";
@@ -182,7 +182,10 @@ describeWith(labRequirements, "The examination of a host", () => {
   it("ends in time, with a finding, when a guest stays locked", { timeout: 60_000 }, async () => {
     const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
     const dial = () =>
-      dialDaemon({ uri: parseLibvirtUri(lab.libvirtd.uri), transports: openTransport, timeoutMs: BOUND_MS }, undefined);
+      connectDaemon(
+        { uri: parseLibvirtUri(lab.libvirtd.uri), transports: openTransport, timeoutMs: BOUND_MS },
+        undefined,
+      );
     const clients = (await Promise.all([dial(), dial()])).map(({ client }) => client);
     const running = await listRunning(clients[0]!, timeLimit);
     lab.rich.freeze();

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { Backoff } from "../../driver/backoff.ts";
 import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../../driver/driver.ts";
+import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
+import type { StatusListener } from "../../driver/status.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { Dial } from "./dial.ts";
+import type { DaemonAddress } from "./daemon.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
@@ -38,30 +38,26 @@ export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri,
  */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
-  readonly host: string;
-  readonly hypervisor: string;
-  onConnection: ((lost: VirstreamError | undefined) => void) | undefined;
-
-  readonly #dial: Dial;
+  readonly #address: DaemonAddress;
   /** It outlives connections: libvirt may not be able to list when it is back. */
-  readonly #inventory: Inventory;
-  readonly #backoff = new Backoff({ now: () => performance.now() });
-  readonly #end = new AbortController();
-  #session: Session | undefined;
-  #facts: HypervisorFacts;
-  /** Why there is no session, and when there is one again. */
-  #lost: VirstreamError | undefined;
-  #reconnecting: Promise<void> | undefined;
-  #closed: Promise<void> | undefined;
+  readonly #inventory = new Inventory(() => performance.now());
+  readonly #reconnector: Reconnector<Session>;
+  /** Those of the first connection: a domain's host is part of what it is known by. */
+  #host = "";
+  #hypervisor = "";
+  #facts!: HypervisorFacts;
 
-  private constructor(dial: Dial, inventory: Inventory, session: Session) {
-    this.uri = dial.uri.uri;
-    this.#dial = dial;
-    this.#inventory = inventory;
-    this.#facts = session.facts;
-    this.host = session.facts.host;
-    this.hypervisor = session.facts.hypervisor;
-    this.#adopt(session);
+  private constructor(address: DaemonAddress) {
+    this.uri = address.uri.uri;
+    this.#address = address;
+    this.#reconnector = new Reconnector({
+      name: () => this.uri,
+      host: () => this.host,
+      open: (signal) => this.#open(signal),
+      release: (session, error) => session.close(error),
+      // A daemon that starts may refuse at first what it grants later: it binds its socket before it sets the owner.
+      isPermanent: () => false,
+    });
   }
 
   /** @param transports how to reach the daemon; by default, the transports there are */
@@ -71,9 +67,19 @@ export class LibvirtDriver implements Driver {
     transports: OpenTransport = openTransport,
   ): Promise<LibvirtDriver> {
     const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    const dial: Dial = { uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() };
-    const inventory = new Inventory(() => performance.now());
-    return new LibvirtDriver(dial, inventory, await Session.open(dial, inventory, options.signal));
+    const driver = new LibvirtDriver({ uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() });
+    const { facts } = await driver.#reconnector.connect(options.signal);
+    driver.#host = facts.host;
+    driver.#hypervisor = facts.hypervisor;
+    return driver;
+  }
+
+  get host(): string {
+    return this.#host;
+  }
+
+  get hypervisor(): string {
+    return this.#hypervisor;
   }
 
   /** libvirt's version and the hypervisor's, as libvirt counts them; those of the last connection. */
@@ -82,103 +88,38 @@ export class LibvirtDriver implements Driver {
   }
 
   get absent(): Absent[] {
-    return this.#lost === undefined ? [] : [{ host: this.host, error: this.#lost }];
+    const { error } = this.#reconnector;
+    return error === undefined ? [] : [{ host: this.host, error }];
+  }
+
+  onStatus(listener: StatusListener): () => void {
+    return this.#reconnector.onStatus(listener);
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
+    const sweep = (session: Session, rest: Query) => session.sweep(rest, context, this, this.host).queue;
     return {
       [Symbol.asyncIterator]: () => {
-        const session = this.#session;
-        if (session === undefined) return this.#sweepLater(query, context);
-        return session.sweep(query, context, this, this.host).queue;
+        const { session } = this.#reconnector;
+        return session === undefined
+          ? sweepWhenReached(this.#reconnector, query, context, sweep)
+          : sweep(session, query);
       },
     };
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+    return this.#reconnector.close(new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
-  async #close(): Promise<void> {
-    const error = this.#closedError();
-    this.#end.abort(error);
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.close(error);
-    await this.#reconnecting;
-  }
-
-  #closedError(): VirstreamError {
-    return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
-  }
-
-  #adopt(session: Session): void {
-    this.#session = session;
+  async #open(signal: AbortSignal): Promise<Session> {
+    const session = await Session.open(this.#address, this.#inventory, signal);
     this.#facts = session.facts;
-    this.#lost = undefined;
-    this.#backoff.connected();
-    session.onLost = (error) => {
-      this.#session = undefined;
-      this.#lost = error;
-      this.#reconnecting = this.#reconnect();
-      this.onConnection?.(error);
-    };
-  }
-
-  async #reconnect(): Promise<void> {
-    const { signal } = this.#end;
-    while (this.#session === undefined) {
-      try {
-        await sleep(this.#backoff.next(), undefined, { signal });
-        const session = await Session.open(this.#dial, this.#inventory, signal);
-        if (signal.aborted) await session.close(this.#closedError());
-        else this.#adopt(session);
-        if (!signal.aborted) this.onConnection?.(undefined);
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#lost = VirstreamError.from(error);
-      }
-    }
-  }
-
-  /** A sweep that begins while there is no connection waits for one, as long as its deadline allows. */
-  async *#sweepLater(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const { signal } = context;
-    const closed = this.#end.signal;
-    const began = performance.now();
-    await this.#reconnected(query.deadlineMs, signal);
-    if (closed.aborted) throw this.#closedError();
-    if (signal.aborted) return;
-    const session = this.#session;
-    if (session === undefined) {
-      const why = this.#lost?.message ?? "the connection was lost";
-      const message = `${this.uri} cannot be reached, which is tried again by and by: ${why}`;
-      throw new VirstreamError("connection-lost", message, { cause: this.#lost });
-    }
-    const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
-    yield* session.sweep({ ...query, deadlineMs }, context, this, this.host).queue;
-  }
-
-  /** Resolves when there is a connection again, the time is over, the driver is closed, or the signal is aborted. */
-  async #reconnected(withinMs: number, signal: AbortSignal): Promise<void> {
-    const closed = this.#end.signal;
-    let end = (): void => {};
-    const over = new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, withinMs);
-      const stop = (): void => resolve();
-      for (const each of [signal, closed]) each.addEventListener("abort", stop);
-      end = () => {
-        clearTimeout(timer);
-        for (const each of [signal, closed]) each.removeEventListener("abort", stop);
-      };
-      if (signal.aborted || closed.aborted) resolve();
-    });
-    await Promise.race([this.#reconnecting, over]);
-    end();
+    session.onLost = (error) => this.#reconnector.lost(error, session);
+    return session;
   }
 }

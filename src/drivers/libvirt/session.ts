@@ -4,7 +4,7 @@ import type { SweepContext } from "../../driver/driver.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
-import { type Dial, dialDaemon, type Opened } from "./dial.ts";
+import { connectDaemon, type DaemonAddress, type OpenedDaemon } from "./daemon.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
@@ -44,7 +44,7 @@ export class Session implements Prover {
   /** Called once, when a connection was lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
 
-  readonly #dial: Dial;
+  readonly #address: DaemonAddress;
   readonly #admission: Admission;
   readonly #inventory: Inventory;
   readonly #batchSize = new BatchSize();
@@ -58,12 +58,12 @@ export class Session implements Prover {
   #growAfter = 0;
   #looking: Promise<void> | undefined;
 
-  private constructor(dial: Dial, { client, facts }: Opened, inventory: Inventory) {
-    this.#dial = dial;
+  private constructor(address: DaemonAddress, { client, facts }: OpenedDaemon, inventory: Inventory) {
+    this.#address = address;
     this.#inventory = inventory;
     this.facts = facts;
     this.#completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
-    this.#admission = admissionOf(hostKey(dial.uri, facts));
+    this.#admission = admissionOf(hostKey(address.uri, facts));
     this.#adopt(client);
     this.#listen(client);
     this.#lookAfterOrphans();
@@ -74,8 +74,8 @@ export class Session implements Prover {
    *
    * @param inventory what is known of earlier sessions
    */
-  static async open(dial: Dial, inventory: Inventory, signal: AbortSignal | undefined): Promise<Session> {
-    return new Session(dial, await dialDaemon(dial, signal), inventory);
+  static async open(address: DaemonAddress, inventory: Inventory, signal: AbortSignal | undefined): Promise<Session> {
+    return new Session(address, await connectDaemon(address, signal), inventory);
   }
 
   /** Begins a sweep. */
@@ -219,7 +219,7 @@ export class Session implements Prover {
   /** Opens one more connection. Failing to is no misfortune: the first one serves, and after a while a crowd tries again. */
   async #grow(): Promise<void> {
     const { signal } = this.#end;
-    const opened = await dialDaemon(this.#dial, signal).catch(() => undefined);
+    const opened = await connectDaemon(this.#address, signal).catch(() => undefined);
     if (opened === undefined) this.#growAfter = performance.now() + this.#growth.next();
     else if (signal.aborted) opened.client.destroy(signal.reason);
     else this.#adopt(opened.client);

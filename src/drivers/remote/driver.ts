@@ -1,10 +1,13 @@
 import type { Absent, Driver, OpenOptions, SweepContext } from "../../driver/driver.ts";
+import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
+import type { StatusListener } from "../../driver/status.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
+import type { Welcome } from "../../wire/message-encoder.ts";
 import { DEFAULT_CREDIT, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
-import { Link } from "./link.ts";
+import { RemoteSession, type ServerAddress } from "./session.ts";
 import type { OpenSocket } from "./socket.ts";
 import { RemoteWatch } from "./watch.ts";
 
@@ -20,8 +23,11 @@ export const REMOTE_SCHEMES = ["ws", "wss"] as const;
  */
 export class RemoteDriver implements Driver {
   readonly uri: string;
-  readonly #link: Link;
+  readonly #address: ServerAddress;
   readonly #signal: AbortSignal | undefined;
+  readonly #reconnector: Reconnector<RemoteSession>;
+  /** The last session there was, also one that is lost: its socket may not be closed yet. */
+  #last: RemoteSession | undefined;
 
   /** @throws VirstreamError `invalid-argument` */
   constructor(uri: string, openSocket: OpenSocket, options: OpenOptions) {
@@ -38,7 +44,7 @@ export class RemoteDriver implements Driver {
     }
     this.uri = uri;
     this.#signal = options.signal;
-    this.#link = new Link({
+    this.#address = {
       url: uri,
       owner: this,
       openSocket,
@@ -46,66 +52,79 @@ export class RemoteDriver implements Driver {
       token: options.token,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       credit,
+    };
+    this.#reconnector = new Reconnector({
+      name: () => uri,
+      host: () => this.host,
+      open: async (signal) => {
+        const session = await RemoteSession.open(this.#address, signal);
+        session.onLost = (error) => this.#reconnector.lost(error, session);
+        this.#last = session;
+        return session;
+      },
+      release: (session, error) => session.close(error),
+      onHint: onOnline,
     });
   }
 
   /** As the server said at the last connection; empty before the first. */
   get host(): string {
-    return this.#link.welcome?.host ?? "";
+    return this.#welcome?.host ?? "";
   }
 
   /** As the server said at the last connection; empty before the first. */
   get hypervisor(): string {
-    return this.#link.welcome?.hypervisor ?? "";
+    return this.#welcome?.hypervisor ?? "";
   }
 
   /** Which start of the server it is; another one after a reconnection means that the server began anew. */
   get epoch(): string {
-    return this.#link.welcome?.epoch ?? "";
+    return this.#welcome?.epoch ?? "";
   }
 
   get absent(): Absent[] {
-    const error = this.#link.absence;
+    const { error } = this.#reconnector;
     return error === undefined ? [] : [{ host: this.host, error }];
   }
 
-  get onConnection(): ((lost: VirstreamError | undefined) => void) | undefined {
-    return this.#link.onConnection;
-  }
-
-  set onConnection(listener: ((lost: VirstreamError | undefined) => void) | undefined) {
-    this.#link.onConnection = listener;
+  onStatus(listener: StatusListener): () => void {
+    return this.#reconnector.onStatus(listener);
   }
 
   /** The first connection. Resolves when the server has answered; rejects with why it has not. */
-  opened(): Promise<void> {
-    return this.#link.open(this.#signal);
+  async opened(): Promise<void> {
+    await this.#reconnector.connect(this.#signal);
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     return {
-      [Symbol.asyncIterator]: () => this.#link.session?.sweep(query, context) ?? this.#sweepLater(query, context),
+      [Symbol.asyncIterator]: () =>
+        this.#reconnector.session?.sweep(query, context) ??
+        sweepWhenReached(this.#reconnector, query, context, (session, rest) => session.sweep(rest, context)),
     };
   }
 
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    const watch = new RemoteWatch(this.#link, query, cadence, sink);
+    const watch = new RemoteWatch(this.#reconnector, this.#address, query, cadence, sink);
     return () => watch.stop();
   }
 
-  close(): Promise<void> {
-    return this.#link.close();
+  async close(): Promise<void> {
+    const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
+    await this.#reconnector.close(error);
+    await this.#last?.close(error);
   }
 
-  /** A sweep that begins while there is no connection waits for one, as long as its deadline allows. */
-  async *#sweepLater(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const began = performance.now();
-    const session = await this.#link.reached(query.deadlineMs, context.signal);
-    if (context.signal.aborted) return;
-    if (session === undefined) throw this.#link.lost;
-    const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
-    yield* session.sweep({ ...query, deadlineMs }, context);
+  get #welcome(): Welcome | undefined {
+    return this.#last?.welcome;
   }
+}
+
+/** Calls back when a browser says that it is on line again. Only there is the global scope a target of events. */
+function onOnline(hint: () => void): () => void {
+  const page: Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">> = globalThis;
+  page.addEventListener?.("online", hint);
+  return () => page.removeEventListener?.("online", hint);
 }
 
 /** A driver for ws: and wss: URIs that opens its sockets in this way. */

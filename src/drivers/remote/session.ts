@@ -1,3 +1,4 @@
+import { withTimeout } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
@@ -18,8 +19,8 @@ const CLOSE_TIMEOUT_MS = 1_000;
 /** What the client says of itself. */
 const CLIENT = "virstream";
 
-/** How to reach a server, each time anew. */
-export interface Dial {
+/** How to reach a server. */
+export interface ServerAddress {
   readonly url: string;
   /** The driver that the domains belong to. */
   readonly owner: object;
@@ -49,11 +50,11 @@ export interface WatchReceiver {
 
 /** One WebSocket to a server, the sweeps and watches that run over it, and the end of all. */
 export class RemoteSession {
-  /** Settled when the server has answered, or why it has not. */
-  readonly welcome: Promise<Welcome>;
-  /** Called once with the reason when it is lost, or could not be had; not for a close of our own. */
+  /** What the server said of itself. */
+  welcome!: Welcome;
+  /** Called once with the reason when it is lost; not for a close of our own. */
   onLost: ((error: VirstreamError) => void) | undefined;
-  readonly #dial: Dial;
+  readonly #address: ServerAddress;
   readonly #socket: Socket;
   readonly #decoder: MessageDecoder;
   readonly #sweeps = new Map<number, RemoteSweep>();
@@ -67,45 +68,45 @@ export class RemoteSession {
   #rejectWelcome!: (error: unknown) => void;
   #resolveClosed!: () => void;
   readonly #closed: Promise<void>;
+  readonly #welcomed: Promise<Welcome>;
 
-  /**
-   * Opens the socket.
-   *
-   * @param signal gives up opening, with its reason
-   * @throws VirstreamError `denied` where the platform does not even try
-   */
-  constructor(dial: Dial, signal: AbortSignal | undefined) {
-    this.#dial = dial;
+  /** @throws VirstreamError `denied` where the platform does not even try to open a socket */
+  private constructor(address: ServerAddress) {
+    this.#address = address;
     // Before anything that would have to be taken back: a browser may refuse at once, as it does ws: to a page of https:.
-    this.#socket = socketOf(dial);
-    this.#decoder = new MessageDecoder(dial.owner);
+    this.#socket = socketOf(address);
+    this.#decoder = new MessageDecoder(address.owner);
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
-    const { url, timeoutMs } = dial;
-    const timer = setTimeout(() => {
-      this.#fail(new VirstreamError("connect-timeout", `${url} did not answer within ${timeoutMs} ms`));
-    }, timeoutMs);
-    const onAbort = (): void => this.#fail(signal?.reason as VirstreamError);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    this.welcome = new Promise<Welcome>((resolve, reject) => {
+    this.#welcomed = new Promise((resolve, reject) => {
       this.#resolveWelcome = resolve;
       this.#rejectWelcome = reject;
-    }).finally(() => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
     });
     this.#listen(this.#socket);
   }
 
-  /** Why it is no more; undefined while it is. */
-  get error(): VirstreamError | undefined {
-    return this.#error;
+  /** Opens a socket, and resolves when the server has answered. Rejects with why it has not, or with the signal's reason. */
+  static async open(address: ServerAddress, signal: AbortSignal): Promise<RemoteSession> {
+    const { url, timeoutMs } = address;
+    const session = new RemoteSession(address);
+    const late = (): never => {
+      throw new VirstreamError("connect-timeout", `${url} did not answer within ${timeoutMs} ms`);
+    };
+    try {
+      session.welcome = await withTimeout(session.#welcomed, timeoutMs, late, { signal });
+    } catch (error) {
+      session.#fail(VirstreamError.from(error));
+      throw error;
+    }
+    // The connection may have been lost between the server's answer and this turn.
+    if (session.#error !== undefined) throw session.#error;
+    return session;
   }
 
   /** Begins a sweep. */
   sweep(query: Query, context: SweepContext): RemoteSweep {
-    const { credit } = this.#dial;
+    const { credit } = this.#address;
     const id = ++this.#lastId;
     const sweep = new RemoteSweep(credit, context, {
       grant: (bytes) => this.#send(creditMessage(id, bytes)),
@@ -131,7 +132,7 @@ export class RemoteSession {
     since: Since | undefined,
     receiver: WatchReceiver,
   ): StreamControl {
-    const { credit } = this.#dial;
+    const { credit } = this.#address;
     const id = ++this.#lastId;
     const refusal = this.#request(watchMessage(id, query, cadence, credit, since), query, () => {
       this.#watches.set(id, receiver);
@@ -155,13 +156,11 @@ export class RemoteSession {
     this.onLost = undefined;
     this.#end(error);
     this.#socket.close(CLOSE_CODES.normal);
-    const timer = setTimeout(() => this.#abandon(), CLOSE_TIMEOUT_MS);
-    await this.#closed;
-    clearTimeout(timer);
+    await this.#abandonLater();
   }
 
   #listen(socket: Socket): void {
-    const { url, subprotocol, token } = this.#dial;
+    const { url, subprotocol, token } = this.#address;
     socket.onopen = () => {
       if (socket.protocol !== subprotocol) {
         this.#fail(
@@ -249,7 +248,10 @@ export class RemoteSession {
       const silentMs = performance.now() - this.#lastHeard;
       if (silentMs < 2.5 * beatMs) return;
       this.#fail(
-        new VirstreamError("connection-lost", `${this.#dial.url} has been silent for ${Math.round(silentMs / 1000)} s`),
+        new VirstreamError(
+          "connection-lost",
+          `${this.#address.url} has been silent for ${Math.round(silentMs / 1000)} s`,
+        ),
       );
     }, beatMs / 2);
   }
@@ -261,8 +263,7 @@ export class RemoteSession {
     if (error.code === "protocol-error") {
       // The server should learn why; but one that does not even answer a close is not waited for.
       this.#socket.close(CLOSE_CODES["bad-message"], error.code);
-      const timer = setTimeout(() => this.#abandon(), CLOSE_TIMEOUT_MS);
-      void this.#closed.then(() => clearTimeout(timer));
+      void this.#abandonLater();
     } else {
       this.#abandon();
     }
@@ -280,6 +281,11 @@ export class RemoteSession {
     this.#watches.clear();
   }
 
+  /** Gives the server a little time to answer a close. */
+  #abandonLater(): Promise<void> {
+    return withTimeout(this.#closed, CLOSE_TIMEOUT_MS, () => this.#abandon());
+  }
+
   #abandon(): void {
     if (this.#socket.terminate === undefined) this.#socket.close();
     else this.#socket.terminate();
@@ -287,7 +293,7 @@ export class RemoteSession {
   }
 }
 
-function socketOf({ url, subprotocol, openSocket }: Dial): Socket {
+function socketOf({ url, subprotocol, openSocket }: ServerAddress): Socket {
   try {
     return openSocket(url, subprotocol);
   } catch (cause) {

@@ -1,11 +1,11 @@
 import { Backoff } from "../../driver/backoff.ts";
+import type { Reconnector } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
 import { CreditMeter } from "../../wire/credit.ts";
-import type { Link } from "./link.ts";
-import type { RemoteSession, Since, WatchReceiver } from "./session.ts";
+import type { RemoteSession, ServerAddress, Since, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
 /** One WATCH that was sent: from its request to its END, or to the loss of its session. */
@@ -24,12 +24,13 @@ interface Sent extends WatchReceiver {
  * an error that waiting does not cure ends the watch.
  */
 export class RemoteWatch {
-  readonly #link: Link;
+  readonly #reconnector: Reconnector<RemoteSession>;
+  readonly #address: ServerAddress;
   readonly #query: Query;
   readonly #cadence: Cadence;
   readonly #sink: WatchSink;
   readonly #state: ChannelState;
-  /** For the waits after an END; those for a connection are the link's. */
+  /** For the waits after an END; those for a connection are the reconnector's. */
   readonly #backoff = new Backoff({ now: () => performance.now() });
   readonly #unlisten: () => void;
   #sent: Sent | undefined;
@@ -42,14 +43,21 @@ export class RemoteWatch {
   #ended = false;
 
   /** Begins it. */
-  constructor(link: Link, query: Query, cadence: Cadence, sink: WatchSink) {
-    this.#link = link;
+  constructor(
+    reconnector: Reconnector<RemoteSession>,
+    address: ServerAddress,
+    query: Query,
+    cadence: Cadence,
+    sink: WatchSink,
+  ) {
+    this.#reconnector = reconnector;
+    this.#address = address;
     this.#query = query;
     this.#cadence = cadence;
     this.#sink = sink;
-    this.#state = new ChannelState(link.dial.owner, sink, () => this.#onAnswer());
-    this.#unlisten = link.onChange(() => this.#onLink());
-    this.#onLink();
+    this.#state = new ChannelState(address.owner, sink, () => this.#onAnswer());
+    this.#unlisten = reconnector.onStatus(() => this.#onStatus());
+    this.#onStatus();
   }
 
   /** Ends it without a word. Safe to call twice. */
@@ -62,28 +70,28 @@ export class RemoteWatch {
     this.#cancel();
   }
 
-  #onLink(): void {
-    const { session, over } = this.#link;
-    if (over !== undefined) {
-      this.#end(over);
+  #onStatus(): void {
+    const { session, failure, unreachable } = this.#reconnector;
+    if (failure !== undefined) {
+      this.#end(failure);
       return;
     }
     if (session === undefined) {
       this.#interrupted = true;
-      // The link has waits of its own.
+      // The reconnector has waits of its own.
       clearTimeout(this.#retry);
       this.#retry = undefined;
       this.#cancel();
-      this.#report("reconnecting", this.#link.lost);
+      this.#report("reconnecting", unreachable);
     }
     this.#send();
   }
 
   /** Sends the watch, unless it is under way, waits, or has no connection. */
   #send(): void {
-    const { session, welcome } = this.#link;
+    const { session } = this.#reconnector;
     if (this.#ended || this.#sent !== undefined || this.#retry !== undefined || session === undefined) return;
-    this.#sendOver(session, welcome!.epoch);
+    this.#sendOver(session, session.welcome.epoch);
   }
 
   #sendOver(session: RemoteSession, epoch: string): void {
@@ -98,7 +106,7 @@ export class RemoteWatch {
       since === undefined || this.#epoch !== epoch
         ? undefined
         : { epoch, channel: since.channel, sequence: since.sequence };
-    const credit = new CreditMeter(this.#link.dial.credit);
+    const credit = new CreditMeter(this.#address.credit);
     const sent: Sent = {
       control: undefined,
       answered: false,
@@ -117,7 +125,7 @@ export class RemoteWatch {
   #onAnswer(): void {
     if (this.#sent === undefined || this.#sent.answered) return;
     this.#sent.answered = true;
-    this.#epoch = this.#link.welcome?.epoch;
+    this.#epoch = this.#reconnector.session?.welcome.epoch;
     this.#interrupted = false;
     this.#backoff.connected();
     this.#report("connected", undefined);
@@ -126,7 +134,7 @@ export class RemoteWatch {
   #onEnd(sent: Sent, error: VirstreamError | undefined): void {
     if (sent !== this.#sent) return;
     this.#sent = undefined;
-    const why = error ?? new VirstreamError("server-shutdown", `${this.#link.dial.url} ended the watch`);
+    const why = error ?? new VirstreamError("server-shutdown", `${this.#address.url} ended the watch`);
     if (!why.retryable) {
       this.#end(why);
       return;

@@ -9,6 +9,7 @@ import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/driver
 import { PROCEDURES, type StatsArgs } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { openTransport } from "../../../src/drivers/libvirt/transport/transport.ts";
+import { VirstreamError } from "../../../src/model/error.ts";
 import { ALL_GROUPS, GROUPS } from "../../../src/model/group.ts";
 import { checkQuery, StatsFlag, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
@@ -19,6 +20,7 @@ import { type Lab, standardLab } from "../../lab/hypervisor.ts";
 import { startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
 import { startTestDriver } from "../../lab/test-driver.ts";
+import { uncaughtDuring } from "../../uncaught.ts";
 import { FakeDaemon, words } from "./rpc/fake-daemon.ts";
 
 interface Collected {
@@ -393,8 +395,8 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
     const guest = await createGuest(libvirtd, { name: "frozen", paused: true });
     await createGuest(libvirtd, { name: "healthy", paused: true });
     await using driver = await LibvirtDriver.open(libvirtd.uri);
-    const told: (string | undefined)[] = [];
-    driver.onConnection = (lost) => void told.push(lost?.code);
+    const states: string[] = [];
+    driver.onStatus(({ state, host, error }) => states.push(`${host === driver.host} ${state} ${error?.code}`));
     const { records } = await collect(driver);
     guest.freeze();
     const sweep = collect(driver);
@@ -419,11 +421,35 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
       expect(statuses(complete)).toEqual({ frozen: "ok", healthy: "ok" });
       return complete;
     }, 20_000);
-    expect(told).toEqual(["connection-lost", undefined]);
+    expect(states).toEqual(["true reconnecting connection-lost", "true connected undefined"]);
     // A domain that was given out before is still this driver's.
     const domains = records.map(({ domain }) => domain);
     expect((await collect(driver, { domains })).records).toHaveLength(2);
     expect(after.records.map(({ domain }) => domain.uuid).sort()).toEqual(domains.map(({ uuid }) => uuid).sort());
+  });
+
+  it("connects again whatever its listeners throw, and names no host that is connected as absent", async () => {
+    await using libvirtd = await startLibvirtd();
+    await using driver = await LibvirtDriver.open(libvirtd.uri);
+    const states: string[] = [];
+    const fault = new Error("a fault in a listener");
+    const removals = [
+      driver.onStatus(() => {
+        throw fault;
+      }),
+      driver.onStatus(({ state }) => states.push(state)),
+    ];
+    const uncaught = await uncaughtDuring(async () => {
+      await libvirtd.kill();
+      await vi.waitFor(() => expect(states).toEqual(["reconnecting"]), 20_000);
+      expect(driver.absent).toEqual([{ host: driver.host, error: expect.any(VirstreamError) }]);
+      await libvirtd.restart();
+      await vi.waitFor(() => expect(states).toEqual(["reconnecting", "connected"]), 20_000);
+      expect(driver.absent).toEqual([]);
+      expect((await collect(driver)).error).toBeUndefined();
+    });
+    expect(uncaught).toEqual([fault, fault]);
+    for (const remove of removals) remove();
   });
 
   it("does not ask the guest whose call the old daemon's end left unanswered until its monitor is free", async () => {

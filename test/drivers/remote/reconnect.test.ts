@@ -13,6 +13,7 @@ import { serve, type VirstreamServer } from "../../../src/server/server.ts";
 import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
+import { uncaughtDuring } from "../../uncaught.ts";
 
 const open = remoteDriver(openNodeSocket);
 const owned: (() => unknown)[] = [];
@@ -59,9 +60,11 @@ async function until(condition: () => boolean): Promise<void> {
 /** Resolves when the driver is told of a loss, or of a connection. */
 function told(driver: RemoteDriver, connected: boolean): Promise<void> {
   return new Promise((resolve) => {
-    driver.onConnection = (lost) => {
-      if ((lost === undefined) === connected) resolve();
-    };
+    const unlisten = driver.onStatus(({ state }) => {
+      if ((state === "connected") !== connected) return;
+      unlisten();
+      resolve();
+    });
   });
 }
 
@@ -178,6 +181,28 @@ describe("A remote driver whose way to the server is cut", () => {
     proxy.mend();
     await connected;
     expect(await connection.getAllDomainStats()).toHaveLength(5);
+  });
+
+  it("connects again whatever its listeners throw, and calls them all", async () => {
+    const { proxy, driver, connection } = await setUp();
+    const faults: Error[] = [];
+    connection.onStatus(({ state }) => {
+      faults.push(new Error(`a fault in a listener of ${state}`));
+      throw faults.at(-1);
+    });
+    const uncaught = await uncaughtDuring(async () => {
+      const lost = told(driver, false);
+      proxy.cut();
+      await lost;
+      const connected = told(driver, true);
+      proxy.mend();
+      await connected;
+      expect(driver.absent).toEqual([]);
+      expect(await connection.getAllDomainStats()).toHaveLength(5);
+    });
+    expect(faults).toHaveLength(2);
+    expect(uncaught).toEqual(faults);
+    expect((await uncaughtDuring(() => connection.close())).length).toBe(1);
   });
 
   it("lives on behind a slow way", async () => {

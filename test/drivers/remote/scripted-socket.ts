@@ -68,7 +68,7 @@ export class ScriptedSocket implements Socket {
 export class ScriptedNetwork {
   readonly sockets: ScriptedSocket[] = [];
   readonly driver: RemoteDriver;
-  /** What onConnection was called with: the code of a loss, or "connected". */
+  /** The changes of state since the driver was opened: `connected`, or another state and the error's code. */
   readonly heard: string[] = [];
 
   constructor(options: OpenOptions = {}) {
@@ -78,7 +78,6 @@ export class ScriptedNetwork {
       return socket;
     };
     this.driver = new RemoteDriver("ws://server.example", open, options);
-    this.driver.onConnection = (lost) => void this.heard.push(lost?.code ?? "connected");
   }
 
   /** A driver that is connected by its first socket. */
@@ -87,6 +86,9 @@ export class ScriptedNetwork {
     const opened = network.driver.opened();
     network.last.welcome();
     await opened;
+    network.driver.onStatus(({ state, error }) => {
+      network.heard.push(error === undefined ? state : `${state}: ${error.code}`);
+    });
     return network;
   }
 

@@ -1,4 +1,4 @@
-import { type ErrorCode, VirstreamError } from "../model/error.ts";
+import type { ErrorCode, VirstreamError } from "../model/error.ts";
 import { TypedParams } from "../model/params.ts";
 import { type Domain, DomainStatsRecord } from "../model/record.ts";
 
@@ -18,14 +18,8 @@ export function isFaultOfQuery(error: VirstreamError): boolean {
   return FAULTS_OF_THE_QUERY.has(error.code);
 }
 
-/** What is said of a host that cannot be asked now. */
-export function absenceError(host: string, cause: VirstreamError): VirstreamError {
-  const message = `${host} cannot be reached, which is tried again by and by: ${cause.message}`;
-  return new VirstreamError("connection-lost", message, { cause });
-}
-
 /** The record of a domain whose host cannot be asked. */
-export function absentRecord(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
+export function unreachableRecord(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
   return new DomainStatsRecord({
     domain,
     params: TypedParams.EMPTY,

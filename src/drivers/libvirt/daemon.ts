@@ -7,7 +7,7 @@ import type { OpenTransport } from "./transport/transport.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /** How to reach a daemon. */
-export interface Dial {
+export interface DaemonAddress {
   readonly uri: LibvirtUri;
   readonly transports: OpenTransport;
   /** How long it may take, in ms. */
@@ -17,24 +17,24 @@ export interface Dial {
 }
 
 /** A connection to a daemon, and what the daemon says of itself. */
-export interface Opened {
+export interface OpenedDaemon {
   readonly client: RpcClient;
   readonly facts: HypervisorFacts;
 }
 
 /** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
-export function dialDaemon(dial: Dial, signal: AbortSignal | undefined): Promise<Opened> {
-  const { uri, timeoutMs } = dial;
+export function connectDaemon(address: DaemonAddress, signal: AbortSignal | undefined): Promise<OpenedDaemon> {
+  const { uri, timeoutMs } = address;
   const late = (): never => {
     throw new VirstreamError(
       "connect-timeout",
       `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
     );
   };
-  return withTimeout((ended) => connect(dial, ended), timeoutMs, late, { signal });
+  return withTimeout((ended) => connect(address, ended), timeoutMs, late, { signal });
 }
 
-async function connect({ uri, transports, stats }: Dial, signal: AbortSignal): Promise<Opened> {
+async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortSignal): Promise<OpenedDaemon> {
   const client = new RpcClient(await transports(uri, signal), stats);
   const onAbort = () => client.destroy(signal.reason);
   signal.addEventListener("abort", onAbort);

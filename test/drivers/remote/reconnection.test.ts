@@ -92,9 +92,9 @@ describe("A remote driver that lost its connection", () => {
     await vi.advanceTimersByTimeAsync(2_000);
     network.last.welcome();
     await vi.advanceTimersByTimeAsync(0);
-    expect(network.heard).toEqual(["connection-lost", "connected"]);
+    expect(network.heard).toEqual(["reconnecting: connection-lost", "connected"]);
     await network.driver.close();
-    expect(network.heard).toHaveLength(2);
+    expect(network.heard.slice(2)).toEqual(["closed: connection-closed"]);
   });
 
   it("is of the host that the last welcome names", async () => {
@@ -156,7 +156,7 @@ describe("A remote driver that lost its connection", () => {
     expect(await codeOf(sweep(network))).toBe(code);
     expect(await codeOf(watch(network))).toBe(code);
     expect(vi.getTimerCount()).toBe(0);
-    expect([network.sockets.length, network.heard]).toEqual([1, [code]]);
+    expect([network.sockets.length, network.heard]).toEqual([1, [`closed: ${code}`]]);
     await network.driver.close();
   });
 
@@ -168,6 +168,7 @@ describe("A remote driver that lost its connection", () => {
     network.last.refuse(401);
     expect(await Promise.all(waiting)).toEqual(["unauthenticated", "unauthenticated"]);
     expect(vi.getTimerCount()).toBe(0);
+    expect(network.heard).toEqual(["reconnecting: connection-lost", "closed: unauthenticated"]);
     await network.driver.close();
   });
 
@@ -186,7 +187,7 @@ describe("A remote driver that lost its connection", () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(network.sockets.length).toBe(after < 250 ? 1 : 2);
     expect(await codeOf(sweep(network))).toBe("connection-closed");
-    expect(network.heard).toEqual(["connection-lost"]);
+    expect(network.heard).toEqual(["reconnecting: connection-lost", "closed: connection-closed"]);
   });
 
   it("lets a sweep wait as long as its deadline allows, and gives the server what is left of it", async () => {

@@ -1,0 +1,259 @@
+import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import { Backoff } from "./backoff.ts";
+import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
+import type { SweepContext } from "./driver.ts";
+import { type StatusListener, StatusListeners } from "./status.ts";
+
+/** What a Reconnector depends on. */
+export interface ReconnectorOptions<Session> {
+  /** What cannot be reached, for people: a URI without secrets, or a host. */
+  readonly name: () => string;
+  /** The host that its status is about. */
+  readonly host: () => string;
+  /** Makes one attempt. Rejects with why it failed; the signal is aborted when the reconnector is closed. */
+  readonly open: (signal: AbortSignal) => Promise<Session>;
+  /** Ends a session that is not lost. Default: its owner does. */
+  readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
+  /** Whether an error ends all attempts. Default: when it is not `retryable`. */
+  readonly isPermanent?: (error: VirstreamError) => boolean;
+  /** Whether the first attempt after a loss is made without a wait. Only for a source that many clients do not share. */
+  readonly retryAtOnce?: boolean;
+  /** Calls back when the next attempt should not wait any longer. Returns a function that ends that. */
+  readonly onHint?: (hint: () => void) => () => void;
+  /** A steady one. */
+  readonly clock?: Clock;
+  /** From 0 to 1, 1 excluded. */
+  readonly random?: () => number;
+}
+
+/**
+ * Keeps one session with a peer: when it is lost, makes attempts, one at a time and with growing random waits, until there
+ * is another one. Ends with close(), or with an error that trying again cannot repair.
+ *
+ * It knows nothing of sockets: its owner opens sessions, and says when one is lost.
+ */
+export class Reconnector<Session> {
+  readonly #options: ReconnectorOptions<Session>;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
+  readonly #listeners = new StatusListeners();
+  readonly #end = new AbortController();
+  #session: Session | undefined;
+  #error: VirstreamError | undefined;
+  #unreachable: VirstreamError | undefined;
+  #failure: VirstreamError | undefined;
+  #attempting = false;
+  #attempts: Promise<void> | undefined;
+  #hint: (() => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: ReconnectorOptions<Session>) {
+    const { clock = STEADY_CLOCK, random } = options;
+    this.#options = options;
+    this.#clock = clock;
+    this.#backoff = new Backoff({ now: () => clock.now(), ...(random === undefined ? {} : { random }) });
+    this.#error = new VirstreamError("connect-timeout", "it has not answered yet");
+  }
+
+  /** The session; undefined while there is none. */
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Why there is no session, as the last loss or attempt said. Undefined while there is one. */
+  get error(): VirstreamError | undefined {
+    return this.#error;
+  }
+
+  /** Why there will be no session any more: `connection-closed`, or the permanent error. Undefined while there may be one. */
+  get failure(): VirstreamError | undefined {
+    return this.#failure;
+  }
+
+  /** What fails that needs a session: the failure, or `connection-lost` with the error as its cause. */
+  get unreachable(): VirstreamError | undefined {
+    if (this.#error !== undefined && this.#failure === undefined) {
+      this.#unreachable ??= unreachableError(this.#options.name(), this.#error);
+    }
+    return this.#failure ?? this.#unreachable;
+  }
+
+  /** See StatusListeners. */
+  onStatus(listener: StatusListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  /** Makes the first attempt. Rejects with why it failed: then no other one is made, unless by retry(). */
+  async connect(signal?: AbortSignal): Promise<Session> {
+    signal?.throwIfAborted();
+    const giveUp = (): void => this.#end.abort(signal?.reason);
+    signal?.addEventListener("abort", giveUp);
+    const attempt = this.#attempt();
+    this.#attempts = attempt.then(
+      () => {},
+      () => {},
+    );
+    try {
+      return await attempt;
+    } catch (error) {
+      this.#setError(VirstreamError.from(error));
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
+  }
+
+  /** Makes attempts until there is a session, the first one after a wait. */
+  retry(error: VirstreamError): void {
+    if (this.#session !== undefined) return;
+    this.#setError(error);
+    this.#start(false);
+  }
+
+  /** This session is lost. Ignored for one that is not, or not any more, the current one. */
+  lost(error: VirstreamError, session: Session): void {
+    if (session !== this.#session) return;
+    this.#session = undefined;
+    this.#setError(error);
+    if (this.#failure === undefined) this.#emit("reconnecting");
+    this.#start(this.#options.retryAtOnce ?? false);
+  }
+
+  /**
+   * The session that was lost serves again, as its owner has found out otherwise than by an attempt. Only for an owner
+   * whose attempts would give that same session. Ignored while there is one.
+   */
+  restored(session: Session): void {
+    if (this.#end.signal.aborted || this.#failure !== undefined || this.#session !== undefined) return;
+    this.#session = session;
+    this.#error = undefined;
+    this.#unreachable = undefined;
+    this.#backoff.connected();
+    this.#hint?.();
+    this.#emit("connected");
+  }
+
+  /**
+   * Resolves with the session as soon as there is one, or with undefined when this many ms are over or the signal is
+   * aborted.
+   *
+   * @throws the failure, when there will be none any more
+   */
+  async reached(ms: number, signal: AbortSignal): Promise<Session | undefined> {
+    let session = this.#session;
+    if (session === undefined && this.#failure === undefined) {
+      let unlisten = (): void => {};
+      const settled = new Promise<Session | undefined>((resolve) => {
+        unlisten = this.onStatus(({ state }) => {
+          if (state !== "reconnecting") resolve(this.#session);
+        });
+      });
+      const wait = withTimeout(settled, ms, () => undefined, { signal, clock: this.#clock });
+      session = await wait.catch(() => undefined);
+      unlisten();
+    }
+    if (signal.aborted) return undefined;
+    if (this.#failure !== undefined) throw this.#failure;
+    return session;
+  }
+
+  /** Ends the session and all attempts with this error. Safe to call twice. */
+  close(error: VirstreamError): Promise<void> {
+    this.#closed ??= this.#close(error);
+    return this.#closed;
+  }
+
+  async #close(error: VirstreamError): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    this.#end.abort(error);
+    this.#hint?.();
+    const released = session === undefined ? undefined : this.#options.release?.(session, error);
+    this.#fail(error);
+    await released;
+    await this.#attempts;
+  }
+
+  #start(atOnce: boolean): void {
+    if (this.#failure !== undefined || this.#attempting || this.#end.signal.aborted) return;
+    this.#attempting = true;
+    this.#attempts = this.#makeAttempts(atOnce);
+  }
+
+  async #makeAttempts(atOnce: boolean): Promise<void> {
+    const { signal } = this.#end;
+    let waits = !atOnce;
+    while (!signal.aborted && this.#session === undefined && this.#failure === undefined) {
+      // Also without a wait the attempt comes after what reports the loss has returned.
+      await (waits ? this.#wait() : undefined);
+      waits = true;
+      if (signal.aborted || this.#session !== undefined) continue;
+      try {
+        await this.#attempt();
+      } catch (error) {
+        if (!signal.aborted && this.#session === undefined) this.#setError(VirstreamError.from(error));
+      }
+    }
+    this.#attempting = false;
+  }
+
+  async #attempt(): Promise<Session> {
+    const { signal } = this.#end;
+    const session = await this.#options.open(signal);
+    if (signal.aborted) {
+      await this.#options.release?.(session, signal.reason);
+      throw signal.reason;
+    }
+    this.restored(session);
+    return session;
+  }
+
+  /** Waits until the next attempt is due; shorter after a hint, and when there is a session or a close. */
+  async #wait(): Promise<void> {
+    const early = new AbortController();
+    this.#hint = () => early.abort();
+    const unlisten = this.#options.onHint?.(this.#hint);
+    await sleep(this.#backoff.next(), { signal: early.signal, clock: this.#clock }).catch(() => {});
+    unlisten?.();
+  }
+
+  #setError(error: VirstreamError): void {
+    this.#error = error;
+    this.#unreachable = undefined;
+    if (this.#options.isPermanent?.(error) ?? !error.retryable) this.#fail(error);
+  }
+
+  #fail(error: VirstreamError): void {
+    const failed = this.#failure !== undefined;
+    this.#error = error;
+    this.#failure = error;
+    if (!failed) this.#emit("closed");
+  }
+
+  #emit(state: "connected" | "reconnecting" | "closed"): void {
+    this.#listeners.emit({ state, host: this.#options.host(), error: this.#error });
+  }
+}
+
+/** What is said of a host that cannot be reached now. */
+export function unreachableError(name: string, cause: VirstreamError): VirstreamError {
+  const message = `${name} cannot be reached, and is tried again: ${cause.message}`;
+  return new VirstreamError("connection-lost", message, { cause });
+}
+
+/** A sweep that begins while there is no session: it waits for one as long as its deadline allows. */
+export async function* sweepWhenReached<Session>(
+  reconnector: Reconnector<Session>,
+  query: Query,
+  context: SweepContext,
+  sweep: (session: Session, query: Query) => AsyncIterable<readonly DomainStatsRecord[]>,
+): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+  const began = performance.now();
+  const session = await reconnector.reached(query.deadlineMs, context.signal);
+  if (context.signal.aborted) return;
+  if (session === undefined) throw reconnector.unreachable;
+  const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
+  yield* sweep(session, { ...query, deadlineMs });
+}
