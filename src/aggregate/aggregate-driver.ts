@@ -6,11 +6,11 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
-import { Adoption } from "./adoption.ts";
 import { AggregateWatch } from "./aggregate-watch.ts";
 import { Member } from "./member.ts";
 import type { Merge } from "./merge.ts";
 import { NamedSweep } from "./named-sweep.ts";
+import { Ownership } from "./ownership.ts";
 import { WholeSweep } from "./whole-sweep.ts";
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -30,7 +30,7 @@ export interface AggregateDependencies {
  */
 export class AggregateDriver implements Driver {
   readonly #members: readonly Member[];
-  readonly #adoption: Adoption;
+  readonly #ownership: Ownership;
   readonly #clock: Clock;
   readonly #listeners = new StatusListeners();
   readonly #end = new AbortController();
@@ -39,7 +39,7 @@ export class AggregateDriver implements Driver {
 
   private constructor(uris: readonly string[], options: OpenOptions, { open, clock }: AggregateDependencies) {
     this.#clock = clock ?? STEADY_CLOCK;
-    this.#adoption = new Adoption(this, uris.length);
+    this.#ownership = new Ownership(this, uris.length);
     this.#members = uris.map(
       (uri, number) =>
         new Member({
@@ -97,14 +97,14 @@ export class AggregateDriver implements Driver {
   sweep(query: Query, { signal, expect }: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     const Sweep = query.domains === undefined ? WholeSweep : NamedSweep;
     return this.#merged(signal, (ended) =>
-      new Sweep(this.#members, query, { signal: ended, expect }, this.#adoption).records(),
+      new Sweep(this.#members, query, { signal: ended, expect }, this.#ownership).records(),
     );
   }
 
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    const [members, adoption, clock] = [this.#members, this.#adoption, this.#clock];
+    const [members, ownership, clock] = [this.#members, this.#ownership, this.#clock];
     const over = (): void => void this.#watches.delete(watch);
-    const watch = new AggregateWatch({ members, query, cadence, adoption, clock, sink, over });
+    const watch = new AggregateWatch({ members, query, cadence, ownership, clock, sink, over });
     this.#watches.add(watch);
     if (this.#end.signal.aborted) watch.end(this.#end.signal.reason);
     else watch.start();

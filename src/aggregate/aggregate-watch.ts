@@ -2,17 +2,17 @@ import type { Clock } from "../driver/clock.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
-import type { Adoption } from "./adoption.ts";
 import { HostWatch } from "./host-watch.ts";
 import type { Member } from "./member.ts";
 import { NamedWatch } from "./named-watch.ts";
+import type { Ownership } from "./ownership.ts";
 
 /** What a watch of all hosts depends on. */
 export interface AggregateWatchOptions {
   readonly members: readonly Member[];
   readonly query: Query;
   readonly cadence: Cadence;
-  readonly adoption: Adoption;
+  readonly ownership: Ownership;
   readonly clock: Clock;
   readonly sink: WatchSink;
   /** Called once at its end. */
@@ -30,13 +30,13 @@ export class AggregateWatch {
   readonly #refused = new Set<Member>();
 
   constructor(options: AggregateWatchOptions) {
-    const { members, query, cadence, adoption, clock, sink } = options;
+    const { members, query, cadence, ownership, clock, sink } = options;
     this.#options = options;
-    const named = query.domains === undefined ? undefined : new NamedWatch(members, query, adoption, sink);
+    const named = query.domains === undefined ? undefined : new NamedWatch(members, query, ownership, sink);
     this.#watches = members.map(
       (member) =>
         new HostWatch({
-          ...{ member, query, cadence, adoption, clock },
+          ...{ member, query, cadence, ownership, clock },
           signal: this.#abort.signal,
           sink: named?.sinkOf(member) ?? sink,
           refused: (error) => this.#refuse(member, error),

@@ -6,9 +6,9 @@ import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import type { Adoption } from "./adoption.ts";
-import { GRACE_MS } from "./guarded-sweep.ts";
 import { isWhole, type Member } from "./member.ts";
+import type { Ownership } from "./ownership.ts";
+import { GRACE_MS } from "./sweep-timeout.ts";
 import { isFaultOfQuery } from "./unreachable.ts";
 
 /** What a host's watch depends on. */
@@ -18,7 +18,7 @@ export interface HostWatchOptions {
   readonly cadence: Cadence;
   /** Aborted at its end, before stop() is called. */
   readonly signal: AbortSignal;
-  readonly adoption: Adoption;
+  readonly ownership: Ownership;
   readonly clock: Clock;
   /** Gets the host's events, as the aggregate's; its `end` is not called. */
   readonly sink: WatchSink;
@@ -93,12 +93,12 @@ export class HostWatch implements WatchSink {
 
   record(record: DomainStatsRecord): void {
     this.#signOfLife();
-    const { member, adoption, sink } = this.#options;
+    const { member, ownership, sink } = this.#options;
     const { domain } = record;
     if (this.#known.get(domain) !== domain) this.#known.set(domain, domain);
     if (this.#doubtful.size > 0) this.#doubtful.delete(domain);
     if (this.#whole) member.known.add(record);
-    sink.record(adoption.record(record, member.number));
+    sink.record(ownership.record(record, member.number));
   }
 
   gone(domain: Domain): void {
@@ -238,7 +238,7 @@ export class HostWatch implements WatchSink {
   #gone(domain: Domain): void {
     this.#known.delete(domain);
     this.#doubtful.delete(domain);
-    const { adoption, sink } = this.#options;
-    sink.gone(adoption.domain(domain));
+    const { ownership, sink } = this.#options;
+    sink.gone(ownership.domain(domain));
   }
 }

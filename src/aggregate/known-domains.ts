@@ -1,6 +1,7 @@
 import { FILTER_MASK, LIST_FILTERS, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
+import { SelectorTable } from "../sampling/selector-table.ts";
 
 /** So many domains of a host are remembered; beyond that, some have no record while it is absent. */
 const MAX_KNOWN = 100_000;
@@ -37,11 +38,8 @@ export class KnownDomains {
       for (const known of this.#all()) if (mayPass(flags, known.domain)) yield known;
       return;
     }
-    const uuids = new Set(domains.map((selector) => ("uuid" in selector ? selector.uuid : undefined)));
-    const names = new Set(domains.map((selector) => ("name" in selector ? selector.name : undefined)));
-    for (const known of this.#all()) {
-      if (uuids.has(known.domain.uuid) || names.has(known.domain.name)) yield known;
-    }
+    const selectors = new SelectorTable(domains, () => true);
+    for (const known of this.#all()) if (selectors.of(known.domain).length > 0) yield known;
   }
 
   /** Begins a count of all domains anew. */

@@ -8,8 +8,8 @@ import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { GuardedSweep } from "./guarded-sweep.ts";
 import { KnownDomains } from "./known-domains.ts";
+import { sweepWithTimeout } from "./sweep-timeout.ts";
 import { isFaultOfQuery } from "./unreachable.ts";
 
 /** What shows that a host is there: the first record of this is enough. */
@@ -111,15 +111,15 @@ export class Member {
   }
 
   /**
-   * One sweep of it. Fails at once while it is absent, and becomes absent by a failure that does not lie in the query;
-   * what is thrown says then which host it is.
+   * One sweep of it. Fails at once while it is unreachable, and becomes unreachable by a failure that is not the query's;
+   * the error names the host.
    */
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const open = this.#open;
     if (open === undefined || this.unreachable !== undefined) throw this.unreachable;
     const census = isWhole(query) ? this.known.census() : undefined;
     try {
-      for await (const records of new GuardedSweep(open.driver, query, context, this.#options.clock)) {
+      for await (const records of sweepWithTimeout(open.driver, query, context, this.#options.clock)) {
         census?.add(records);
         yield records;
       }
@@ -137,12 +137,12 @@ export class Member {
     return driver.watch === undefined ? sampling.push(query, cadence, sink) : driver.watch(query, cadence, sink);
   }
 
-  /** Resolves once it is reachable, or when the signal is aborted. */
+  /** Resolves once it is reachable, when the signal is aborted, or when it is closed. */
   async opened(signal: AbortSignal): Promise<void> {
-    await this.#reconnector.reached(Number.POSITIVE_INFINITY, signal);
+    await this.#reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
   }
 
-  /** Resolves with why it is absent, or undefined; asks it if that is not known. */
+  /** Resolves with why it is unreachable, or undefined; asks the host if that is not known. */
   probe(driver: Driver): Promise<VirstreamError | undefined> {
     this.#inquiry ??= this.#inquire(driver);
     return this.#inquiry;
@@ -211,7 +211,7 @@ export class Member {
   async #probe(driver: Driver): Promise<VirstreamError | undefined> {
     const context: SweepContext = { signal: this.#end.signal, expect: () => {} };
     try {
-      for await (const _first of new GuardedSweep(driver, PROBE, context, this.#options.clock)) break;
+      for await (const _first of sweepWithTimeout(driver, PROBE, context, this.#options.clock)) break;
       return undefined;
     } catch (thrown) {
       return VirstreamError.from(thrown);

@@ -2,81 +2,77 @@ import type { SweepContext } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector, Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Adoption } from "./adoption.ts";
+import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
 import { Merge } from "./merge.ts";
-import { namedBy, runs, Selection, weight } from "./selection.ts";
+import type { Ownership } from "./ownership.ts";
 import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
 
-/** A name that is not settled yet. */
+/** A selector of the query that has no record yet. */
 interface Open {
   readonly selector: DomainSelector;
-  /** Its place among the names. */
   readonly ordinal: number;
-  /** Who has answered, and what counts most of that. */
+  /** The hosts that have answered; the best of their records and its weight. */
   readonly answered: Set<Member>;
   best: DomainStatsRecord | undefined;
   bestWeight: number;
-  /** Its record where a host that is absent had it when it was last heard of. */
+  /** Its record on an unreachable host that had it when that host last answered. */
   last: DomainStatsRecord | undefined;
 }
 
-/** What a host has to say: records, or that there is nothing more to come. */
+/** A part of a host's answer. */
 interface Answer {
   readonly member: Member;
   readonly records: readonly DomainStatsRecord[];
-  /** Undefined while more may come. */
-  readonly end: { readonly absence: VirstreamError | undefined } | undefined;
+  /** Set in the last part, with why the host could not be reached if it could not. */
+  readonly end: { readonly unreachable: VirstreamError | undefined } | undefined;
 }
 
 /**
- * A sweep of named domains, whichever host has them: all hosts are asked for all of them, and each name has exactly one
- * record. A domain that runs is handed on at once; for anything else the other hosts are heard first, since a domain that
- * has moved away may still be defined where it was. Nobody can know that a domain is gone while a host is absent.
+ * A sweep of named domains, whichever host has them: all hosts are asked for all of them, and each selector has exactly one
+ * record. A domain that runs gets its record at once. For any other, all hosts must answer first: a domain that has
+ * migrated may still be defined on its old host. While a host cannot be reached, a domain cannot be called gone.
  */
 export class NamedSweep {
   readonly #members: readonly Member[];
   readonly #query: Query;
   readonly #context: SweepContext;
-  readonly #adoption: Adoption;
-  readonly #selection: Selection<Open>;
+  readonly #ownership: Ownership;
+  readonly #selectors: SelectorTable<Open>;
   readonly #open: Set<Open>;
+  /** The hosts that have not answered in full. */
   readonly #asked: Set<Member>;
-  /** Records that were handed on: one may be what several names mean. */
-  readonly #handed = new WeakSet<DomainStatsRecord>();
-  #absence: VirstreamError | undefined;
-  /** How many hosts were there to the end. */
-  #hosts = 0;
-  /** Whether anything is known of an absent host. */
+  /** Records that were given out: two selectors may mean one domain. */
+  readonly #delivered = new WeakSet<DomainStatsRecord>();
+  #unreachable: VirstreamError | undefined;
+  /** How many hosts have answered in full. */
+  #answered = 0;
+  /** Whether anything is known of an unreachable host's domains. */
   #remembered = false;
 
-  constructor(members: readonly Member[], query: Query, context: SweepContext, adoption: Adoption) {
+  constructor(members: readonly Member[], query: Query, context: SweepContext, ownership: Ownership) {
     this.#members = members;
     this.#query = query;
     this.#context = context;
-    this.#adoption = adoption;
-    this.#selection = new Selection(query, (selector, ordinal) => ({
-      selector,
-      ordinal,
-      answered: new Set(),
-      best: undefined,
-      bestWeight: -1,
-      last: undefined,
+    this.#ownership = ownership;
+    this.#selectors = new SelectorTable(query.domains ?? [], (selector, ordinal) => ({
+      ...{ selector, ordinal, answered: new Set() },
+      ...{ best: undefined, bestWeight: -1, last: undefined },
     }));
-    this.#open = new Set(this.#selection);
+    this.#open = new Set(this.#selectors.values());
     this.#asked = new Set(members);
   }
 
   records(): Merge<readonly DomainStatsRecord[]> {
-    // One source, which merges by itself: it can be failed from outside like every other sweep.
+    // A merge of one source: like every other sweep it can be failed from outside.
     return new Merge([this.#records()]);
   }
 
   async *#records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    this.#context.expect(this.#selection.size);
-    for await (const answer of new Merge(this.#members.map((member) => this.#ask(member)))) {
-      const records = answer.end === undefined ? this.#heard(answer) : this.#ended(answer.member, answer.end.absence);
-      if (records.length > 0) yield records;
+    this.#context.expect(this.#selectors.size);
+    for await (const { member, records, end } of new Merge(this.#members.map((member) => this.#ask(member)))) {
+      const settled = end === undefined ? this.#take(member, records) : this.#end(member, end.unreachable);
+      if (settled.length > 0) yield settled;
       if (this.#open.size === 0) return;
     }
   }
@@ -87,78 +83,98 @@ export class NamedSweep {
       for await (const records of member.sweep(this.#query, { signal, expect: () => {} })) {
         yield { member, records, end: undefined };
       }
-      if (!signal.aborted) yield { member, records: [], end: { absence: undefined } };
+      if (!signal.aborted) yield { member, records: [], end: { unreachable: undefined } };
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (signal.aborted) return;
       if (isFaultOfQuery(error)) throw error;
-      yield { member, records: [], end: { absence: error } };
+      yield { member, records: [], end: { unreachable: error } };
     }
   }
 
-  #heard({ member, records }: Answer): DomainStatsRecord[] {
+  #take(member: Member, records: readonly DomainStatsRecord[]): DomainStatsRecord[] {
     const settled: DomainStatsRecord[] = [];
     for (const record of records) {
-      let adopted: DomainStatsRecord | undefined;
-      for (const open of this.#selection.of(record.domain)) {
+      let owned: DomainStatsRecord | undefined;
+      const weight = weightOf(record);
+      for (const open of this.#selectors.of(record.domain)) {
         if (!this.#open.has(open)) continue;
         open.answered.add(member);
-        const itsWeight = weight(record);
-        if (itsWeight > open.bestWeight) {
-          adopted ??= this.#adoption.record(record, member.number);
-          open.best = adopted;
-          open.bestWeight = itsWeight;
+        if (weight > open.bestWeight) {
+          owned ??= this.#ownership.record(record, member.number);
+          open.best = owned;
+          open.bestWeight = weight;
         }
-        if (runs(record) || this.#all(open)) this.#settle(open, settled);
+        if (weight >= RUNNING || this.#isComplete(open)) this.#settle(open, settled);
       }
     }
     return settled;
   }
 
-  #ended(member: Member, absence: VirstreamError | undefined): DomainStatsRecord[] {
+  #end(member: Member, unreachable: VirstreamError | undefined): DomainStatsRecord[] {
     const settled: DomainStatsRecord[] = [];
     this.#asked.delete(member);
-    if (absence === undefined) this.#hosts++;
-    else this.#remember(member, absence);
-    if (this.#asked.size === 0 && this.#hosts === 0 && !this.#remembered) throw this.#absence;
-    for (const open of this.#open) if (this.#all(open)) this.#settle(open, settled);
+    if (unreachable === undefined) this.#answered++;
+    else this.#remember(member, unreachable);
+    if (this.#asked.size === 0 && this.#answered === 0 && !this.#remembered) throw this.#unreachable;
+    for (const open of this.#open) if (this.#isComplete(open)) this.#settle(open, settled);
     return settled;
   }
 
-  /** Whether nobody is left who could say more. */
-  #all({ answered }: Open): boolean {
+  /** Whether every host that may still answer has answered for it. */
+  #isComplete({ answered }: Open): boolean {
     for (const member of this.#asked) if (!answered.has(member)) return false;
     return true;
   }
 
   #settle(open: Open, settled: DomainStatsRecord[]): void {
     this.#open.delete(open);
-    const record = this.#answer(open);
-    if (this.#handed.has(record)) return;
-    this.#handed.add(record);
+    const record = this.#recordOf(open);
+    if (this.#delivered.has(record)) return;
+    this.#delivered.add(record);
     settled.push(record);
   }
 
-  #answer({ selector, ordinal, best, bestWeight, last }: Open): DomainStatsRecord {
+  #recordOf({ selector, ordinal, best, bestWeight, last }: Open): DomainStatsRecord {
     if (best !== undefined && bestWeight > 0) return best;
-    if (this.#absence !== undefined && last !== undefined) return last;
-    const nobodys = this.#adoption.nobodys(namedBy(selector));
-    if (this.#absence !== undefined) {
-      return unreachableRecord(nobodys, this.#adoption.nobodysPlace(ordinal), this.#absence);
+    if (this.#unreachable !== undefined) {
+      return (
+        last ??
+        unreachableRecord(this.#ownership.missing(selector), this.#ownership.missingIndex(ordinal), this.#unreachable)
+      );
     }
     if (best === undefined)
       throw new VirstreamError("internal", `no host has answered for ${JSON.stringify(selector)}`);
-    return best.reason === "unknown" ? this.#adoption.nobodysRecord(best, nobodys, ordinal) : best;
+    if (best.reason !== "unknown") return best;
+    return this.#ownership.missingRecord(best, this.#ownership.missing(selector), ordinal);
   }
 
-  /** A host is absent: what it had goes with its name. */
-  #remember(member: Member, absence: VirstreamError): void {
-    this.#absence ??= absence;
+  /** A host cannot be reached: the domains that it had get a record with its name. */
+  #remember(member: Member, unreachable: VirstreamError): void {
+    this.#unreachable ??= unreachable;
     this.#remembered ||= !member.known.empty;
     for (const { domain, index } of member.known.of(this.#query)) {
-      const place = this.#adoption.place(index, member.number);
-      const record = unreachableRecord(this.#adoption.domain(domain), place, absence);
-      for (const open of this.#selection.of(domain)) open.last ??= record;
+      const place = this.#ownership.index(index, member.number);
+      const record = unreachableRecord(this.#ownership.domain(domain), place, unreachable);
+      for (const open of this.#selectors.of(domain)) open.last ??= record;
     }
   }
+}
+
+/** VIR_DOMAIN_RUNNING. */
+const STATE_RUNNING = 1;
+/** The weight of a domain that runs; no other host has a better record of it. */
+const RUNNING = 6;
+
+/**
+ * Ranks the records that several hosts have of one domain during and after a migration: the host on which it runs first,
+ * then active before inactive, whole before partial, failed, and gone last.
+ */
+function weightOf({ status, domain, params }: DomainStatsRecord): number {
+  if (status === "gone") return 0;
+  if (status === "failed") return 1;
+  const active = domain.id >= 0;
+  const state = params.number("state.state");
+  const runs = active && (state === undefined || state === STATE_RUNNING);
+  return 2 + (runs ? 4 : 0) + (active ? 2 : 0) + (status === "ok" ? 1 : 0);
 }

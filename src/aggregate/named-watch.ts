@@ -1,55 +1,52 @@
 import type { DomainSelector, Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { WatchSink } from "../model/watch.ts";
-import type { Adoption } from "./adoption.ts";
+import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
-import { namedBy, Selection } from "./selection.ts";
+import type { Ownership } from "./ownership.ts";
 import { unreachableRecord } from "./unreachable.ts";
 
-/** What is known of one name. */
+/** What is known of one selector. */
 interface Watched {
   readonly selector: DomainSelector;
   readonly ordinal: number;
-  /** The hosts that have it, and as which domain. */
+  /** The hosts that have its domain, and as which domain. */
   readonly holders: Map<Member, Domain>;
-  /** The hosts whose last word is that they do not have it. */
-  readonly denying: Set<Member>;
-  /** Those that have said so since it was last told that nobody has it. */
-  readonly fresh: Set<Member>;
-  /** The domain of the record that tells so; undefined while somebody has it. */
+  /** The hosts whose last record says that they do not have it. */
+  readonly without: Set<Member>;
+  /** Those of them that have said so since the last record that it is missing. */
+  readonly again: Set<Member>;
+  /** The domain of that record; undefined while a host has it. */
   missing: Domain | undefined;
 }
 
 /**
- * A watch of named domains, whichever hosts have them. Each host tells all the time which of the names it does not know;
- * of that, only what holds for all hosts is of interest: that nobody has a domain, or that a host has it no more.
+ * A watch of named domains, whichever host has them. In every sweep each host reports which of the selectors it does not
+ * know; of these records, only two kinds of news concern the aggregate: no host has the domain, or a host lost it.
  */
 export class NamedWatch {
   readonly #members: readonly Member[];
-  readonly #adoption: Adoption;
+  readonly #ownership: Ownership;
   readonly #sink: WatchSink;
-  readonly #selection: Selection<Watched>;
+  readonly #selectors: SelectorTable<Watched>;
 
-  constructor(members: readonly Member[], query: Query, adoption: Adoption, sink: WatchSink) {
+  /** @param sink gets the events of all hosts */
+  constructor(members: readonly Member[], query: Query, ownership: Ownership, sink: WatchSink) {
     this.#members = members;
-    this.#adoption = adoption;
+    this.#ownership = ownership;
     this.#sink = sink;
-    this.#selection = new Selection(query, (selector, ordinal) => ({
-      selector,
-      ordinal,
-      holders: new Map(),
-      denying: new Set(),
-      fresh: new Set(),
-      missing: undefined,
+    this.#selectors = new SelectorTable(query.domains ?? [], (selector, ordinal) => ({
+      ...{ selector, ordinal, missing: undefined },
+      ...{ holders: new Map(), without: new Set(), again: new Set() },
     }));
   }
 
-  /** Takes a host's events, and passes on what of them concerns all. */
+  /** The sink for one host's events. */
   sinkOf(member: Member): WatchSink {
     const sink = this.#sink;
     return {
       record: (record) => (record.status === "gone" ? this.#denied(member, record) : this.#had(member, record)),
-      gone: (domain) => this.#left(member, domain),
+      gone: (domain) => this.#gone(member, domain),
       event: (event) => sink.event(event),
       flush: () => sink.flush(),
       end: (error) => sink.end(error),
@@ -57,9 +54,9 @@ export class NamedWatch {
   }
 
   #had(member: Member, record: DomainStatsRecord): void {
-    for (const watched of this.#selection.of(record.domain)) {
-      watched.denying.delete(member);
-      watched.fresh.delete(member);
+    for (const watched of this.#selectors.of(record.domain)) {
+      watched.without.delete(member);
+      watched.again.delete(member);
       watched.holders.set(member, record.domain);
       if (watched.missing !== undefined) this.#sink.gone(watched.missing);
       watched.missing = undefined;
@@ -68,49 +65,46 @@ export class NamedWatch {
   }
 
   #denied(member: Member, record: DomainStatsRecord): void {
-    const matching = [...this.#selection.of(record.domain)];
+    const denied = this.#selectors.of(record.domain);
     let gone: Domain | undefined;
-    for (const watched of matching) {
+    for (const watched of denied) {
       const held = watched.holders.get(member);
-      // Known by two names, it leaves once.
+      // A domain that goes by two selectors is gone once.
       if (held !== undefined && held.uuid !== gone?.uuid) this.#sink.gone(held);
       gone ??= held;
       watched.holders.delete(member);
-      watched.denying.add(member);
-      watched.fresh.add(member);
+      watched.without.add(member);
+      watched.again.add(member);
     }
-    for (const watched of matching) if (this.#nobodyHas(watched)) this.#sink.record(this.#missing(watched, record));
+    for (const watched of denied) if (this.#isMissing(watched)) this.#sink.record(this.#missing(watched, record));
   }
 
-  #left(member: Member, domain: Domain): void {
+  #gone(member: Member, domain: Domain): void {
     let held = false;
-    for (const watched of this.#selection.of(domain)) {
-      if (!same(watched.holders.get(member), domain)) continue;
-      watched.holders.delete(member);
+    for (const { holders } of this.#selectors.of(domain)) {
+      const holds = holders.get(member);
+      if (holds?.uuid !== domain.uuid || holds.host !== domain.host) continue;
+      holders.delete(member);
       held = true;
     }
     if (held) this.#sink.gone(domain);
   }
 
-  /** Whether all who are there say so, and have said so once more if it was told already. */
-  #nobodyHas({ holders, denying, fresh, missing }: Watched): boolean {
+  /** Whether all hosts that can be reached say so; for another record of it, all must have said so again. */
+  #isMissing({ holders, without, again, missing }: Watched): boolean {
     if (holders.size > 0) return false;
-    const said = missing === undefined ? denying : fresh;
+    const said = missing === undefined ? without : again;
     return this.#members.every((member) => member.unreachable !== undefined || said.has(member));
   }
 
   #missing(watched: Watched, record: DomainStatsRecord): DomainStatsRecord {
-    watched.fresh.clear();
-    const absence = this.#members.find((member) => member.unreachable !== undefined)?.unreachable;
-    const { selector, ordinal } = watched;
-    const domain = watched.missing ?? this.#adoption.nobodys(namedBy(selector));
+    const { selector, ordinal, again } = watched;
+    again.clear();
+    const unreachable = this.#members.find((member) => member.unreachable !== undefined)?.unreachable;
+    const domain = watched.missing ?? this.#ownership.missing(selector);
     watched.missing = domain;
-    return absence === undefined
-      ? this.#adoption.nobodysRecord(record, domain, ordinal)
-      : unreachableRecord(domain, this.#adoption.nobodysPlace(ordinal), absence);
+    return unreachable === undefined
+      ? this.#ownership.missingRecord(record, domain, ordinal)
+      : unreachableRecord(domain, this.#ownership.missingIndex(ordinal), unreachable);
   }
-}
-
-function same(one: Domain | undefined, other: Domain): boolean {
-  return one !== undefined && one.uuid === other.uuid && one.host === other.host;
 }

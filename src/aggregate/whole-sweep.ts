@@ -3,9 +3,9 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import type { Adoption } from "./adoption.ts";
 import type { Member } from "./member.ts";
 import { Merge } from "./merge.ts";
+import type { Ownership } from "./ownership.ts";
 import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
 
 /**
@@ -17,18 +17,18 @@ export class WholeSweep {
   readonly #members: readonly Member[];
   readonly #query: Query;
   readonly #context: SweepContext;
-  readonly #adoption: Adoption;
+  readonly #ownership: Ownership;
   /** How many domains each host has, of those that have told. */
   readonly #sizes = new Map<Member, number>();
   #announced = false;
   #yielded = false;
   #absent = 0;
 
-  constructor(members: readonly Member[], query: Query, context: SweepContext, adoption: Adoption) {
+  constructor(members: readonly Member[], query: Query, context: SweepContext, ownership: Ownership) {
     this.#members = members;
     this.#query = query;
     this.#context = context;
-    this.#adoption = adoption;
+    this.#ownership = ownership;
   }
 
   records(): Merge<readonly DomainStatsRecord[]> {
@@ -51,7 +51,7 @@ export class WholeSweep {
           }
         }
         this.#yielded ||= records.length > 0;
-        yield records.map((record) => this.#adoption.record(record, member.number));
+        yield records.map((record) => this.#ownership.record(record, member.number));
       }
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
@@ -74,8 +74,8 @@ export class WholeSweep {
     for (const { domain, index } of member.known.of(this.#query)) {
       if (answered.get(domain)) continue;
       // Places of the last sweep may be taken in this one, where a domain has come or gone.
-      const place = this.#adoption.place(next === 0 ? index : next + records.length, member.number);
-      records.push(unreachableRecord(this.#adoption.domain(domain), place, error));
+      const place = this.#ownership.index(next === 0 ? index : next + records.length, member.number);
+      records.push(unreachableRecord(this.#ownership.domain(domain), place, error));
     }
     return records;
   }

@@ -7,32 +7,32 @@ import { Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
+import { identityOf, SelectorTable } from "../sampling/selector-table.ts";
 
-/** What the selectors of a query come to for somebody who may see some domains only. */
+/** What the selectors of a query resolve to for a client that may see some domains only. */
 interface Resolution {
-  /** What the driver is asked for. */
+  /** The list's selectors of the visible domains: the driver is asked for these. */
   readonly visible: readonly DomainSelector[];
-  /** What there is not, as far as the asker can know. */
+  /** The selectors of domains that are hidden, or do not exist: the client cannot know which. */
   readonly unknown: readonly DomainSelector[];
-  /** One of the visible domains that could not be identified: then nobody can say that the unknown ones are none of them. */
+  /** A visible domain that could not be identified: while there is one, an unknown selector may mean it. */
   readonly unidentified: DomainStatsRecord | undefined;
 }
 
 /**
  * A driver, narrowed to a list of domains: all others are as if they did not exist.
  *
- * The driver behind it is never asked for anything but the domains of the list, by the selectors of the list. So nothing
- * of the others can leak, neither in a record nor by how long an answer takes, and a narrow view costs the hypervisor
- * only what it shows. Whatever else is named is answered here, and hidden or not there is the same case. A domain of
- * the list that is named otherwise than in the list (by name instead of uuid, or the reverse) is found by asking for the
- * identities of those of the list first, which needs no monitor.
+ * The driver behind it is asked only for the domains of the list, by the selectors of the list. So nothing of the others
+ * can leak, neither in a record nor by how long an answer takes, and a narrow view costs the hypervisor only what it shows.
+ * All other selectors are answered here: hidden and missing are the same case. A query may select a domain of the list by
+ * its name where the list has its uuid, or the reverse: then the domains of the list are asked for their identities first,
+ * which needs no monitor.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
   readonly #inner: Driver;
   readonly #list: readonly DomainSelector[];
-  readonly #uuids: ReadonlySet<string>;
-  readonly #names: ReadonlySet<string>;
+  readonly #visible: SelectorTable<DomainSelector>;
   /** How many of the list were not there in the last sweep of all. */
   #absent = 0;
 
@@ -40,8 +40,7 @@ export class VisibleDriver implements Driver {
   constructor(inner: Driver, list: readonly DomainSelector[]) {
     this.#inner = inner;
     this.#list = list;
-    this.#uuids = new Set(list.flatMap((selector) => ("uuid" in selector ? [selector.uuid] : [])));
-    this.#names = new Set(list.flatMap((selector) => ("name" in selector ? [selector.name] : [])));
+    this.#visible = new SelectorTable(list, (selector) => selector);
     if (inner.watch !== undefined) this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
   }
 
@@ -63,17 +62,17 @@ export class VisibleDriver implements Driver {
       : this.#sweepNamed(query, query.domains, context);
   }
 
-  /** Does nothing: the driver behind it is somebody else's. */
+  /** Does nothing: the driver behind it has another owner. */
   close(): Promise<void> {
     return Promise.resolve();
   }
 
-  /** A sweep of the whole list. What is not there has no record: nobody has named it. */
+  /** A sweep of the whole list. A domain that is missing has no record: the query did not name it. */
   async *#sweepAll(query: Query, { signal, expect }: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
     let absent = 0;
     const context: SweepContext = {
       signal,
-      // Which of them are not there shows only at the end; until then it is taken to be as it was.
+      // How many are missing shows only at the end; until then it is taken from the sweep before.
       expect: (domains) => expect(Math.max(0, domains - this.#absent)),
     };
     for await (const records of this.#inner.sweep({ ...query, domains: this.#list }, context)) {
@@ -103,59 +102,48 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * A watch by a driver that watches by itself. It is asked for the domains of the list by their selectors, and tells in
-   * every sweep which of them it does not have; who asks for all domains is told only of those that leave.
+   * A watch by a driver that watches by itself. Asked for the domains of the list, it has a record in every sweep for each
+   * that is missing; a client that asks for all domains gets only a `gone` of those that leave.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
     if (query.domains === undefined) {
       return inner.watch!({ ...query, domains: this.#list }, cadence, new UnnamedSink(sink));
     }
-    if (query.domains.every((selector) => this.#lists(selector))) return inner.watch!(query, cadence, sink);
-    // Who is meant by names that the list does not have may change from sweep to sweep: it is swept.
+    if (query.domains.every((selector) => this.#visible.get(selector) !== undefined))
+      return inner.watch!(query, cadence, sink);
+    // Which domains such selectors mean may change from sweep to sweep, so they are resolved in each.
     const { uri, hypervisor, host } = this;
     const sweep = this.sweep.bind(this);
     const close = this.close.bind(this);
     return new Sampling({ uri, hypervisor, host, sweep, close }).push(query, cadence, sink);
   }
 
-  /** Whether a selector is one of the list's own. */
-  #lists(selector: DomainSelector): boolean {
-    return "uuid" in selector ? this.#uuids.has(selector.uuid) : this.#names.has(selector.name);
-  }
-
   async #resolve(query: Query, named: readonly DomainSelector[], signal: AbortSignal): Promise<Resolution> {
-    const others = named.filter((selector) => !this.#lists(selector));
+    const others = named.filter((selector) => this.#visible.get(selector) === undefined);
     if (others.length === 0) return { visible: named, unknown: [], unidentified: undefined };
     const byName = others.some((selector) => "name" in selector);
     const byUuid = others.some((selector) => "uuid" in selector);
     const candidates = this.#list.filter((selector) => ("uuid" in selector ? byName : byUuid));
-    const uuids = new Map<string, DomainSelector>();
-    const names = new Map<string, DomainSelector>();
+    const meant = new SelectorTable<{ own: DomainSelector | undefined }>(others, () => ({ own: undefined }));
     let unidentified: DomainStatsRecord | undefined;
     for (const record of candidates.length === 0 ? [] : await this.#identify(query, candidates, signal)) {
-      const { uuid, name } = record.domain;
-      if (record.reason === "unknown") continue;
-      if (uuid === NIL_UUID || name === "") {
-        unidentified ??= record;
-        continue;
-      }
-      const selector = this.#uuids.has(uuid) ? { uuid } : { name };
-      uuids.set(uuid, selector);
-      names.set(name, selector);
+      const { domain, reason } = record;
+      if (reason === "unknown") continue;
+      if (domain.uuid === NIL_UUID || domain.name === "") unidentified ??= record;
+      else for (const other of meant.of(domain)) other.own = this.#visible.of(domain)[0];
     }
     const visible: DomainSelector[] = [];
     const unknown: DomainSelector[] = [];
     for (const selector of named) {
-      const other = "uuid" in selector ? uuids.get(selector.uuid) : names.get(selector.name);
-      const own = this.#lists(selector) ? selector : other;
+      const own = this.#visible.get(selector) ?? meant.get(selector)?.own;
       if (own === undefined) unknown.push(selector);
       else visible.push(own);
     }
     return { visible: visible.length === 0 ? [] : distinctSelectors(visible), unknown, unidentified };
   }
 
-  /** Who they are: their records with nothing that a frozen guest could keep. */
+  /** The records of these domains, with nothing that a frozen guest could hold up: they say uuid and name. */
   async #identify(
     { deadlineMs }: Query,
     domains: readonly DomainSelector[],
@@ -167,11 +155,11 @@ export class VisibleDriver implements Driver {
     return found;
   }
 
-  /** The records of what there is not, as drivers make them; after the others by their places. */
+  /** The records of unknown domains, as drivers make them; their places follow those of the visible ones. */
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
     return unknown.map((selector, i) => {
-      const { uuid, name } = { uuid: NIL_UUID, name: "", ...selector };
+      const { uuid, name } = identityOf(selector);
       const domain = new Domain(uuid, name, -1, this.host, this.#inner);
       const rest = { domain, params: TypedParams.EMPTY, sampledAt, tookMs: 0, index: visible.length + i };
       if (unidentified !== undefined) {
@@ -186,7 +174,7 @@ export class VisibleDriver implements Driver {
   }
 }
 
-/** Takes a watch that names its domains for one that does not: nothing is said of domains that are not there. */
+/** Turns the events of a watch of named domains into those of a watch of all: nothing is reported of missing domains. */
 class UnnamedSink implements WatchSink {
   readonly #sink: WatchSink;
 

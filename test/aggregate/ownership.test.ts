@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Adoption } from "../../src/aggregate/adoption.ts";
+import { Ownership } from "../../src/aggregate/ownership.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 
@@ -9,15 +9,15 @@ const theirs = new Domain("00000000-0000-4000-8000-000000000001", "web", 3, "hv1
 
 describe("Domains of several hosts", () => {
   it("belong to the aggregate, and are the same otherwise", () => {
-    const adoption = new Adoption(owner, 2);
-    const domain = adoption.domain(theirs);
+    const ownership = new Ownership(owner, 2);
+    const domain = ownership.domain(theirs);
     expect(Domain.belongsTo(theirs, owner)).toBe(false);
     expect(Domain.belongsTo(domain, owner)).toBe(true);
     expect(domain).toMatchObject({ uuid: theirs.uuid, name: "web", id: 3, host: "hv1" });
   });
 
   it("keep everything of their records but owner and place", () => {
-    const adoption = new Adoption(owner, 2);
+    const ownership = new Ownership(owner, 2);
     const init = {
       params: TypedParams.EMPTY,
       status: "partial",
@@ -26,8 +26,8 @@ describe("Domains of several hosts", () => {
       sampledAt: 5,
       tookMs: 2,
     } as const;
-    const record = adoption.record(new DomainStatsRecord({ ...init, domain: theirs, index: 4 }), 1);
-    expect(record).toMatchObject({ ...init, index: adoption.place(4, 1), error: undefined });
+    const record = ownership.record(new DomainStatsRecord({ ...init, domain: theirs, index: 4 }), 1);
+    expect(record).toMatchObject({ ...init, index: ownership.index(4, 1), error: undefined });
   });
 
   it("have places that are unique, steady, and sorted by host and then by the host's own", () => {
@@ -35,11 +35,11 @@ describe("Domains of several hosts", () => {
     const place = fc.record({ host: fc.nat(hosts - 1), index: fc.nat(2 ** 24 - 1) });
     fc.assert(
       fc.property(place, place, (one, other) => {
-        const adoption = new Adoption(owner, hosts);
-        const [a, b] = [one, other].map(({ index, host }) => adoption.place(index, host));
+        const ownership = new Ownership(owner, hosts);
+        const [a, b] = [one, other].map(({ index, host }) => ownership.index(index, host));
         const order = one.host - other.host || one.index - other.index;
         expect(Math.sign(a! - b!)).toBe(Math.sign(order));
-        expect(adoption.place(one.index, one.host)).toBe(a);
+        expect(ownership.index(one.index, one.host)).toBe(a);
       }),
     );
   });
@@ -50,11 +50,11 @@ describe("Domains of several hosts", () => {
       fc.property(
         fc.uniqueArray(place, { selector: ({ outer, inner, index }) => `${outer} ${inner} ${index}` }),
         (all) => {
-          const inner = [0, 1, 2].map(() => new Adoption(owner, 4));
-          const adoption = new Adoption(owner, 3);
-          const further = new Adoption(owner, 1);
+          const inner = [0, 1, 2].map(() => new Ownership(owner, 4));
+          const ownership = new Ownership(owner, 3);
+          const further = new Ownership(owner, 1);
           const places = all.map((each) =>
-            further.place(adoption.place(inner[each.outer]!.place(each.index, each.inner), each.outer), 0),
+            further.index(ownership.index(inner[each.outer]!.index(each.index, each.inner), each.outer), 0),
           );
           expect(new Set(places).size).toBe(all.length);
           expect(places.every(Number.isSafeInteger)).toBe(true);

@@ -1,0 +1,74 @@
+import type { DomainSelector } from "../model/query.ts";
+import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { identityOf } from "../sampling/selector-table.ts";
+
+/** How many indexes each host has before the next one's begin. */
+const BLOCK = 2 ** 24;
+
+/**
+ * Reassigns a host's domains and records to the aggregate driver: its domains can be asked for again through the aggregate,
+ * and no two records of one sweep have the same index.
+ *
+ * Indexes come in blocks, one for each host in the order in which the hosts were named, and one for domains that no host
+ * has. A source that is itself several hosts has several blocks, which are given further ones when they occur; so
+ * aggregates can be aggregated.
+ */
+export class Ownership {
+  readonly #owner: object;
+  readonly #blocks = new Map<number, number>();
+  readonly #hosts: number;
+  #nextBlock: number;
+
+  /**
+   * @param owner the driver that the domains shall belong to
+   * @param hosts how many hosts there are
+   */
+  constructor(owner: object, hosts: number) {
+    this.#owner = owner;
+    this.#hosts = hosts;
+    this.#nextBlock = hosts + 1;
+  }
+
+  /** The same domain, as the aggregate's. */
+  domain({ uuid, name, id, host }: Domain): Domain {
+    return new Domain(uuid, name, id, host, this.#owner);
+  }
+
+  /** @param host the number of the host that it comes from, from 0 */
+  record(record: DomainStatsRecord, host: number): DomainStatsRecord {
+    return copy(record, this.domain(record.domain), this.index(record.index, host));
+  }
+
+  /** The index among all hosts of an index on one. */
+  index(index: number, host: number): number {
+    if (index < BLOCK) return host * BLOCK + index;
+    const key = host * BLOCK + Math.floor(index / BLOCK);
+    let block = this.#blocks.get(key);
+    if (block === undefined) {
+      block = this.#nextBlock++;
+      this.#blocks.set(key, block);
+    }
+    return block * BLOCK + (index % BLOCK);
+  }
+
+  /** The domain of a selector that no host has. */
+  missing(selector: DomainSelector): Domain {
+    const { uuid, name } = identityOf(selector);
+    return new Domain(uuid, name, -1, "", this.#owner);
+  }
+
+  /** A record of one host, made one of all hosts: none of them has the domain. */
+  missingRecord(record: DomainStatsRecord, missing: Domain, ordinal: number): DomainStatsRecord {
+    return copy(record, missing, this.missingIndex(ordinal));
+  }
+
+  /** @param ordinal the selector's place in the query */
+  missingIndex(ordinal: number): number {
+    return this.index(ordinal, this.#hosts);
+  }
+}
+
+function copy(record: DomainStatsRecord, domain: Domain, index: number): DomainStatsRecord {
+  const { params, status, sampledAt, tookMs, reason, missing, error } = record;
+  return new DomainStatsRecord({ domain, params, status, sampledAt, tookMs, index, reason, missing, error });
+}

@@ -1,0 +1,48 @@
+import type { DomainSelector } from "../model/query.ts";
+import type { Domain, DomainIdentity } from "../model/record.ts";
+import { NIL_UUID } from "../model/uuid.ts";
+
+/**
+ * Resolves the selectors of a query to domains, which are known by host and uuid. A selector does not say on which host its
+ * domain is, and a name says no uuid: both are known only from a domain that answers. So a table keeps a value for each
+ * selector, and finds those that a domain goes by.
+ */
+export class SelectorTable<Value> {
+  readonly #byUuid = new Map<string, Value>();
+  readonly #byName = new Map<string, Value>();
+
+  /** @param value what is kept for a selector; its ordinal is its place among them */
+  constructor(selectors: readonly DomainSelector[], value: (selector: DomainSelector, ordinal: number) => Value) {
+    for (const [ordinal, selector] of selectors.entries()) {
+      if ("uuid" in selector) this.#byUuid.set(selector.uuid, value(selector, ordinal));
+      else this.#byName.set(selector.name, value(selector, ordinal));
+    }
+  }
+
+  get size(): number {
+    return this.#byUuid.size + this.#byName.size;
+  }
+
+  /** The values of all selectors. */
+  values(): Value[] {
+    return [...this.#byUuid.values(), ...this.#byName.values()];
+  }
+
+  /** The value of this very selector; undefined where only another selector, or none, can mean the same domain. */
+  get(selector: DomainSelector): Value | undefined {
+    return "uuid" in selector ? this.#byUuid.get(selector.uuid) : this.#byName.get(selector.name);
+  }
+
+  /** The values of the selectors that a domain goes by: two where both its uuid and its name are selectors, uuid first. */
+  of({ uuid, name }: DomainIdentity): Value[] {
+    const byUuid = uuid === NIL_UUID ? undefined : this.#byUuid.get(uuid);
+    const byName = this.#byName.get(name);
+    if (byUuid === undefined) return byName === undefined ? [] : [byName];
+    return byName === undefined ? [byUuid] : [byUuid, byName];
+  }
+}
+
+/** The uuid and the name of a record of a domain that no host has: all that its selector says. */
+export function identityOf(selector: DomainSelector): Pick<Domain, "uuid" | "name"> {
+  return { uuid: NIL_UUID, name: "", ...selector };
+}
