@@ -2,52 +2,54 @@ import { Observable, type OperatorFunction } from "rxjs";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
 import type { WatchEvent } from "../model/watch.ts";
-import { Counters } from "./rates/counters.ts";
-import { cpuRates, diskRates, interfaceRates, NO_CPU, type Pair, vcpuRates } from "./rates/devices.ts";
-import { cellAt } from "./rates/difference.ts";
+import { cpuRates, diskRates, interfaceRates, NO_CPU, vcpuRates } from "./rates/devices.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
-import { RateLayout } from "./rates/layout.ts";
-import { GuestReport, type MemorySample, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
+import type { Part } from "./rates/layout.ts";
+import { GuestReport, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
+import { difference, finite, type Pair, Sample } from "./rates/sample.ts";
 
 export type * from "./rates/domain-rates.ts";
 
 /**
- * A record may be compared with an earlier one than the one right before it, which failed or lacked a group, while that
- * is no older than this: a mean over longer says little, and the more may have happened in between.
+ * When the record right before failed or lacked a group, a record is compared with an earlier one, which may be at most
+ * this old: a mean over longer says little, and the more may have happened in between.
  */
 const LONGEST_SKIP_MS = 600_000;
 
-/** A domain of which nothing was heard for so long is forgotten: an hour more than the longest heartbeat of a watch. */
+/** A domain without a record for this long is forgotten: an hour more than the longest heartbeat of a watch. */
 const FORGOTTEN_AFTER_MS = 90_000_000;
 
-/** What is known of a running domain: of each group, the counters of the last record that had it. */
+/** What is kept of a running domain: for each part, the last record that had its counters. Mostly one record for all. */
 class DomainHistory {
   readonly id: number;
-  /** When anything was heard of it, in ms since 1970. */
+  /** When its last record was sampled, in ms since 1970. */
   heardAt = Number.NaN;
-  readonly cpu = new Counters();
-  readonly vcpus = new Counters();
-  readonly disks = new Counters();
-  readonly interfaces = new Counters();
+  readonly #kept: Partial<Record<Part, Sample>> = {};
   #report: GuestReport | undefined;
-  /** Counts its records. */
-  #turn = 0;
+  /** How many records it had. */
+  #sequence = 0;
 
   constructor(id: number) {
     this.id = id;
   }
 
-  /** What a record's part is to be compared with, and how long before that was. */
-  pair(before: Counters, { layout, params, at }: MemorySample): Pair {
-    const intervalMs = at - before.at;
-    const longest = before.turn === this.#turn ? Number.MAX_VALUE : LONGEST_SKIP_MS;
-    const fit = intervalMs > 0 && intervalMs <= longest;
-    return { before: fit ? before : undefined, layout, params, intervalMs };
+  /** The record that a part of this one is compared with. */
+  pair(part: Part, after: Sample): Pair {
+    const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
+    const intervalMs = before === undefined ? Number.NaN : after.at - before.at;
+    const longest = before?.sequence === this.#sequence ? Number.MAX_VALUE : LONGEST_SKIP_MS;
+    return intervalMs > 0 && intervalMs <= longest
+      ? { before, after, intervalMs }
+      : { before: undefined, after, intervalMs: Number.NaN };
   }
 
-  /** Whether the domain was restarted since, although its id does not say so: its processor time then began anew. */
-  restartedBefore({ layout, params }: MemorySample): boolean {
-    return layout.hasCpu && this.cpu.turn >= 0 && this.cpu.fell(layout.cpu[0], params);
+  /** Whether the domain was restarted although its id is the same: its processor time went down. */
+  restartedBefore(after: Sample): boolean {
+    const before = this.#kept.cpu;
+    if (before === undefined) return false;
+    return (
+      difference(before.exact(before.layout.cpu[0]!.counters[0]!), after.exact(after.layout.cpu[0]!.counters[0]!)) < 0
+    );
   }
 
   /**
@@ -55,30 +57,29 @@ class DomainHistory {
    * two reports the counters stand still: a difference between two records would be 0 for most pairs and the work of
    * all of them for one. So reports are compared, by the host's time of each, and a rate holds until the next report.
    */
-  guestReport(sample: MemorySample): GuestReport | undefined {
+  guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
     if (updatedAt === undefined) return undefined;
     const report = this.#report;
     if (report !== undefined && report.updatedAt === updatedAt && sample.layout.lastUpdate >= 0) {
       return Math.abs(sample.at - report.seenAt) <= LONGEST_SKIP_MS ? report : undefined;
     }
-    const fit = report !== undefined && (report.turn === this.#turn || updatedAt - report.updatedAt <= LONGEST_SKIP_MS);
-    this.#report = new GuestReport(sample, updatedAt, this.#turn + 1, fit ? report : undefined);
+    const fit =
+      report !== undefined && (report.sequence === this.#sequence || updatedAt - report.updatedAt <= LONGEST_SKIP_MS);
+    this.#report = new GuestReport(sample, updatedAt, this.#sequence + 1, fit ? report : undefined);
     return this.#report;
   }
 
-  keep({ layout, params, at }: MemorySample): void {
-    const turn = ++this.#turn;
-    this.heardAt = at;
-    if (layout.hasCpu) this.cpu.keep(layout.cpu, params, at, turn);
-    if (layout.hasVcpus) this.vcpus.keep(layout.vcpus, params, at, turn);
-    if (layout.hasDisks) this.disks.keep(layout.disks, params, at, turn);
-    if (layout.hasInterfaces) this.interfaces.keep(layout.interfaces, params, at, turn);
+  /** Keeps a record for the next one to be compared with. */
+  keep(sample: Sample): void {
+    this.skip(sample.at);
+    sample.sequence = this.#sequence;
+    for (const part of sample.layout.parts) this.#kept[part] = sample;
   }
 
-  /** A record that has failed: the next one does not come right after those that are kept. */
+  /** Counts a record without keeping it, as one that has failed: the next one does not follow the kept one directly. */
   skip(at: number): void {
-    this.#turn++;
+    this.#sequence++;
     this.heardAt = at;
   }
 }
@@ -86,15 +87,15 @@ class DomainHistory {
 /** The domains of one host. */
 class HostHistory {
   readonly domains = new Map<string, DomainHistory>();
-  /** Records since it was last looked through for domains that nobody announced as gone. */
-  takes = 0;
+  #takes = 0;
 
   /**
-   * Forgets those of which nothing was heard, once in as many records as there are domains, so that it costs nothing.
+   * Forgets domains that had no record for long: nothing may have announced that they are gone. It looks once in twice as
+   * many records as there are domains, so that it costs next to nothing per record.
    */
   tidy(now: number): void {
-    if (++this.takes <= 2 * this.domains.size + 1_000) return;
-    this.takes = 0;
+    if (++this.#takes <= 2 * this.domains.size + 1_000) return;
+    this.#takes = 0;
     for (const [uuid, { heardAt }] of this.domains) {
       if (Math.abs(now - heardAt) > FORGOTTEN_AFTER_MS) this.domains.delete(uuid);
     }
@@ -102,11 +103,11 @@ class HostHistory {
 }
 
 /**
- * Turns the records of domains, one after the other, into rates. It compares each with the last one of the same domain
- * (host and uuid), by their own `sampledAt`, and needs no clock.
+ * Turns the records of domains, one after the other, into rates. It compares each record with the last one of the same
+ * domain (host and uuid), by their own `sampledAt`, and needs no clock.
  *
- * It keeps, of each domain that runs, the counters and devices' names of its last record, and no record. It forgets
- * domains that are gone or shut off, and after a day those of which it hears nothing.
+ * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and after
+ * a day those without a record.
  */
 export class RateMeter {
   readonly #hosts = new Map<string, HostHistory>();
@@ -137,7 +138,7 @@ export class RateMeter {
       history.skip(record.sampledAt);
       return noRates(record);
     }
-    const sample = { layout: RateLayout.of(record.params.schema), params: record.params, at: record.sampledAt };
+    const sample = new Sample(record);
     if (!isActive(domain, sample)) {
       this.forget(domain);
       return ratesOf(record, new DomainHistory(domain.id), sample);
@@ -196,25 +197,21 @@ export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, Domain
     });
 }
 
-/** libvirtd that runs as a user gives its own processor time for a domain that is shut off. */
-function isActive(domain: DomainIdentity, { layout, params }: MemorySample): boolean {
-  return domain.id >= 0 && cellAt(params, layout.state) !== STATE_NUMBERS.shutoff;
+/** libvirtd that runs as a user sends its own processor time for a domain that is shut off. */
+function isActive(domain: DomainIdentity, sample: Sample): boolean {
+  return domain.id >= 0 && sample.number(sample.layout.state) !== STATE_NUMBERS.shutoff;
 }
 
-function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: MemorySample): DomainRates {
-  const { layout } = sample;
-  const cpu = history.pair(history.cpu, sample);
-  const vcpus = history.pair(history.vcpus, sample);
-  const disks = history.pair(history.disks, sample);
-  const interfaces = history.pair(history.interfaces, sample);
-  let intervalMs = Number.POSITIVE_INFINITY;
-  if (cpu.before !== undefined && layout.hasCpu) intervalMs = cpu.intervalMs;
-  if (vcpus.before !== undefined && layout.hasVcpus) intervalMs = Math.min(intervalMs, vcpus.intervalMs);
-  if (disks.before !== undefined && layout.hasDisks) intervalMs = Math.min(intervalMs, disks.intervalMs);
-  if (interfaces.before !== undefined && layout.hasInterfaces) intervalMs = Math.min(intervalMs, interfaces.intervalMs);
+function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: Sample): DomainRates {
+  const cpu = history.pair("cpu", sample);
+  const vcpus = history.pair("vcpus", sample);
+  const disks = history.pair("disks", sample);
+  const interfaces = history.pair("interfaces", sample);
+  let shortest = Number.POSITIVE_INFINITY;
+  for (const { intervalMs } of [cpu, vcpus, disks, interfaces]) if (intervalMs < shortest) shortest = intervalMs;
   return {
     record,
-    intervalMs: intervalMs < Number.POSITIVE_INFINITY ? intervalMs : undefined,
+    intervalMs: finite(shortest),
     cpu: cpuRates(cpu),
     vcpus: vcpuRates(vcpus),
     disks: diskRates(disks),

@@ -1,23 +1,11 @@
-import type { ParamValue, TypedParams } from "../../model/params.ts";
-import type { Counters } from "./counters.ts";
-import { cellAt, finite, meanMs, percentOf, perSecond } from "./difference.ts";
 import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-rates.ts";
-import type { RateLayout } from "./layout.ts";
+import type { DeviceKeys } from "./layout.ts";
+import { compare, finite, meanMs, type Pair, percentOf, perSecond, type Sample } from "./sample.ts";
 
-/** The values of a record, what its part at hand is compared with, and the ms between them. */
-export interface Pair {
-  /** Undefined when there is nothing to compare with. */
-  readonly before: Counters | undefined;
-  readonly layout: RateLayout;
-  readonly params: TypedParams;
-  /** Above 0 where there is something to compare with. */
-  readonly intervalMs: number;
-}
-
-/** How far the counters of the device at hand went; filled anew for each, and never read after the next. */
+/** How far the counters of the current device went. Overwritten for each device. */
 const steps = new Float64Array(8);
 
-/** Of a domain whose processor time cannot be told. */
+/** The processor rates where there is nothing to compare with. */
 export const NO_CPU: CpuRates = Object.freeze({
   intervalMs: undefined,
   percent: undefined,
@@ -27,11 +15,12 @@ export const NO_CPU: CpuRates = Object.freeze({
 });
 
 /** The processor's rates. */
-export function cpuRates({ before, layout, params, intervalMs }: Pair): CpuRates {
-  if (before?.compare(steps, 0, layout.cpu[0], params) !== true) return NO_CPU;
+export function cpuRates(pair: Pair): CpuRates {
+  const { before, after, intervalMs } = pair;
+  if (!compare(steps, pair, before?.layout.cpu[0], after.layout.cpu[0]!)) return NO_CPU;
   const percent = percentOf(steps[0]!, intervalMs);
   if (percent === undefined) return NO_CPU;
-  const vcpus = Number(cellAt(params, layout.vcpuCurrent));
+  const vcpus = after.number(after.layout.vcpuCurrent);
   return {
     intervalMs,
     percent,
@@ -41,86 +30,123 @@ export function cpuRates({ before, layout, params, intervalMs }: Pair): CpuRates
   };
 }
 
-/** The rates of each vCPU that is online. They are matched by their numbers. */
-export function vcpuRates({ before, layout, params, intervalMs }: Pair): VcpuRates[] {
-  const rates: VcpuRates[] = [];
-  const { vcpus } = layout;
-  for (let i = 0; i < vcpus.length; i++) {
-    const row = vcpus[i]!;
-    const told = before?.compare(steps, before.numbered(row, i), row, params) === true;
-    rates.push({
-      number: row.number,
-      intervalMs: told ? intervalMs : undefined,
-      percent: told ? percentOf(steps[0]!, intervalMs) : undefined,
-      waitPercent: told ? percentOf(steps[1]!, intervalMs) : undefined,
-      stealPercent: told ? percentOf(steps[2]!, intervalMs) : undefined,
-    });
-  }
-  return rates;
+/** The rates of each vCPU that is online. vCPUs are matched by their numbers. */
+export function vcpuRates(pair: Pair): VcpuRates[] {
+  const { before, after, intervalMs } = pair;
+  const earlier = before?.layout.vcpus ?? [];
+  let numbered: Map<number, DeviceKeys> | undefined;
+  return after.layout.vcpus.map((keys, i) => {
+    let match = earlier[i];
+    if (match?.number !== keys.number && earlier.length > 0) {
+      // A vCPU before this one was plugged or unplugged, which moves all others.
+      numbered ??= new Map(earlier.map((other) => [other.number, other]));
+      match = numbered.get(keys.number);
+    }
+    const known = compare(steps, pair, match, keys);
+    return {
+      number: keys.number,
+      intervalMs: known ? intervalMs : undefined,
+      percent: percentOf(steps[0]!, intervalMs),
+      waitPercent: percentOf(steps[1]!, intervalMs),
+      stealPercent: percentOf(steps[2]!, intervalMs),
+    };
+  });
 }
 
-/** The rates of each disk. Rows of a backing chain are not disks and are left out. */
-export function diskRates({ before, layout, params, intervalMs }: Pair): DiskRates[] {
-  const { disks, hasChains } = layout;
-  const chained = hasChains ? namesThatCount(layout, params) : undefined;
+/** The rates of each disk. The members of a backing chain are no disks and are left out. */
+export function diskRates(pair: Pair): DiskRates[] {
+  const { before, after, intervalMs } = pair;
+  const { disks, hasChains } = after.layout;
+  const match = matcher(before, before?.layout.disks, after);
+  const chained = hasChains
+    ? new Set(disks.filter(({ counts }) => counts).map((keys) => after.text(keys.name)))
+    : undefined;
   const rates: DiskRates[] = [];
   for (let i = 0; i < disks.length; i++) {
-    const row = disks[i]!;
-    const name = cellAt(params, row.labels[0]!);
+    const keys = disks[i]!;
+    const name = after.text(keys.name);
     // A device without a name cannot be found again.
-    if (typeof name !== "string") continue;
-    if (chained !== undefined && !row.counts) {
+    if (name === undefined) continue;
+    if (chained !== undefined && !keys.counts) {
       if (chained.has(name)) continue;
       chained.add(name);
     }
-    const path = cellAt(params, row.labels[1]!);
-    const told = before?.compare(steps, before.labelled(row, params, i), row, params) === true;
+    const known = compare(steps, pair, match(keys, i), keys);
     rates.push({
-      index: row.number,
+      index: keys.number,
       name,
-      path: typeof path === "string" ? path : undefined,
-      intervalMs: told ? intervalMs : undefined,
-      readBytesPerSecond: told ? perSecond(steps[0]!, intervalMs) : undefined,
-      writeBytesPerSecond: told ? perSecond(steps[1]!, intervalMs) : undefined,
-      readsPerSecond: told ? perSecond(steps[2]!, intervalMs) : undefined,
-      writesPerSecond: told ? perSecond(steps[3]!, intervalMs) : undefined,
-      flushesPerSecond: told ? perSecond(steps[4]!, intervalMs) : undefined,
-      readLatencyMs: told ? meanMs(steps[5]!, steps[2]!) : undefined,
-      writeLatencyMs: told ? meanMs(steps[6]!, steps[3]!) : undefined,
-      flushLatencyMs: told ? meanMs(steps[7]!, steps[4]!) : undefined,
+      path: after.text(keys.path),
+      intervalMs: known ? intervalMs : undefined,
+      readBytesPerSecond: perSecond(steps[0]!, intervalMs),
+      writeBytesPerSecond: perSecond(steps[1]!, intervalMs),
+      readsPerSecond: perSecond(steps[2]!, intervalMs),
+      writesPerSecond: perSecond(steps[3]!, intervalMs),
+      flushesPerSecond: perSecond(steps[4]!, intervalMs),
+      readLatencyMs: meanMs(steps[5]!, steps[2]!),
+      writeLatencyMs: meanMs(steps[6]!, steps[3]!),
+      flushLatencyMs: meanMs(steps[7]!, steps[4]!),
     });
   }
   return rates;
 }
 
 /** The rates of each network interface. */
-export function interfaceRates({ before, layout, params, intervalMs }: Pair): InterfaceRates[] {
+export function interfaceRates(pair: Pair): InterfaceRates[] {
+  const { before, after, intervalMs } = pair;
+  const { interfaces } = after.layout;
+  const match = matcher(before, before?.layout.interfaces, after);
   const rates: InterfaceRates[] = [];
-  const { interfaces } = layout;
   for (let i = 0; i < interfaces.length; i++) {
-    const row = interfaces[i]!;
-    const name = cellAt(params, row.labels[0]!);
-    if (typeof name !== "string") continue;
-    const told = before?.compare(steps, before.labelled(row, params, i), row, params) === true;
+    const keys = interfaces[i]!;
+    const name = after.text(keys.name);
+    if (name === undefined) continue;
+    const known = compare(steps, pair, match(keys, i), keys);
     rates.push({
-      index: row.number,
+      index: keys.number,
       name,
-      intervalMs: told ? intervalMs : undefined,
-      receivedBytesPerSecond: told ? perSecond(steps[0]!, intervalMs) : undefined,
-      transmittedBytesPerSecond: told ? perSecond(steps[1]!, intervalMs) : undefined,
-      receivedPacketsPerSecond: told ? perSecond(steps[2]!, intervalMs) : undefined,
-      transmittedPacketsPerSecond: told ? perSecond(steps[3]!, intervalMs) : undefined,
-      receiveErrorsPerSecond: told ? perSecond(steps[4]!, intervalMs) : undefined,
-      transmitErrorsPerSecond: told ? perSecond(steps[5]!, intervalMs) : undefined,
-      receiveDropsPerSecond: told ? perSecond(steps[6]!, intervalMs) : undefined,
-      transmitDropsPerSecond: told ? perSecond(steps[7]!, intervalMs) : undefined,
+      intervalMs: known ? intervalMs : undefined,
+      receivedBytesPerSecond: perSecond(steps[0]!, intervalMs),
+      transmittedBytesPerSecond: perSecond(steps[1]!, intervalMs),
+      receivedPacketsPerSecond: perSecond(steps[2]!, intervalMs),
+      transmittedPacketsPerSecond: perSecond(steps[3]!, intervalMs),
+      receiveErrorsPerSecond: perSecond(steps[4]!, intervalMs),
+      transmitErrorsPerSecond: perSecond(steps[5]!, intervalMs),
+      receiveDropsPerSecond: perSecond(steps[6]!, intervalMs),
+      transmitDropsPerSecond: perSecond(steps[7]!, intervalMs),
     });
   }
   return rates;
 }
 
-function namesThatCount(layout: RateLayout, params: TypedParams): Set<ParamValue | undefined> {
-  const names = new Set<ParamValue | undefined>();
-  for (const row of layout.disks) if (row.counts) names.add(cellAt(params, row.labels[0]!));
-  return names;
+/**
+ * Finds the earlier record's device that is the same as one of the later record: of the same name, and a disk also of the
+ * same path and backing index. Another disk may be plugged under an old name, and its counters, compared with the old
+ * disk's, would be wrong and look right. A disk that only got a new image, by a snapshot, costs one pair of records.
+ */
+function matcher(
+  before: Sample | undefined,
+  earlier: readonly DeviceKeys[] | undefined,
+  after: Sample,
+): (keys: DeviceKeys, i: number) => DeviceKeys | undefined {
+  if (before === undefined || earlier === undefined) return () => undefined;
+  const same = (match: DeviceKeys | undefined, keys: DeviceKeys): boolean =>
+    match !== undefined &&
+    before.text(match.name) === after.text(keys.name) &&
+    before.text(match.path) === after.text(keys.path) &&
+    Object.is(before.number(match.backingIndex), after.number(keys.backingIndex));
+  let named: Map<string | undefined, DeviceKeys> | undefined;
+  return (keys, i) => {
+    if (same(earlier[i], keys)) return earlier[i];
+    if (named === undefined) {
+      // A device was plugged or unplugged, which moves all others: a map, since the list may be long. The members of a
+      // disk's backing chain have its name, and no counters.
+      named = new Map();
+      for (const other of earlier) {
+        const name = before.text(other.name);
+        if (other.counts && !named.has(name)) named.set(name, other);
+      }
+    }
+    const match = named.get(after.text(keys.name));
+    return same(match, keys) ? match : undefined;
+  };
 }

@@ -1,9 +1,7 @@
-import type { ParamValue, TypedParams } from "../../model/params.ts";
-import { cellAt, difference, finite, perSecond } from "./difference.ts";
 import type { MemoryRates } from "./domain-rates.ts";
-import type { RateLayout } from "./layout.ts";
+import { difference, finite, perSecond, type Sample } from "./sample.ts";
 
-/** Of a domain whose memory cannot be told. */
+/** The memory of a record that has failed. */
 export const NO_MEMORY: MemoryRates = Object.freeze({
   assignedBytes: undefined,
   rssBytes: undefined,
@@ -19,23 +17,16 @@ export const NO_MEMORY: MemoryRates = Object.freeze({
   minorFaultsPerSecond: undefined,
 });
 
-/** The values of a record, where they are, and when it was sampled, in ms since 1970. */
-export interface MemorySample {
-  readonly layout: RateLayout;
-  readonly params: TypedParams;
-  readonly at: number;
-}
-
 /** What the guest's balloon driver counted, and how that differs from its report before. */
 export class GuestReport {
-  /** When it came, in ms since 1970: by the host's clock where the host says, else by the record's. */
+  /** When the guest reported, in ms since 1970: by the host's clock where the host says, else by the record's. */
   readonly updatedAt: number;
-  /** When a record had it first, in ms since 1970. */
+  /** When a record had the report first, in ms since 1970. */
   readonly seenAt: number;
-  /** The number of that record, counted for the domain. */
-  readonly turn: number;
-  /** Swapped in and out, major and minor faults. */
-  readonly counters: readonly (ParamValue | undefined)[];
+  /** The number of that record among the domain's. */
+  readonly sequence: number;
+  /** Swapped in and out, major and minor faults. Not the whole sample: a report is kept for many records. */
+  readonly counters: readonly (number | bigint)[];
   /** The time since the report before, in ms; undefined where there is none to compare with. */
   readonly intervalMs: number | undefined;
   readonly swapInBytesPerSecond: number | undefined;
@@ -43,25 +34,25 @@ export class GuestReport {
   readonly majorFaultsPerSecond: number | undefined;
   readonly minorFaultsPerSecond: number | undefined;
 
-  /** @param before the report to compare with; undefined when there is none that is fit for it */
-  constructor({ layout, params, at }: MemorySample, updatedAt: number, turn: number, before: GuestReport | undefined) {
+  /** @param before the report to compare with; undefined when there is none, or it is too old */
+  constructor(sample: Sample, updatedAt: number, sequence: number, before: GuestReport | undefined) {
     this.updatedAt = updatedAt;
-    this.seenAt = at;
-    this.turn = turn;
-    const counters = Array.from(layout.guest, (position) => cellAt(params, position));
-    this.counters = counters;
+    this.seenAt = sample.at;
+    this.sequence = sequence;
+    this.counters = Array.from(sample.layout.guest, (position) => sample.exact(position));
     const intervalMs = before === undefined ? 0 : updatedAt - before.updatedAt;
-    const steps = counters.map((counter, i) => difference(before?.counters[i], counter));
-    const told =
+    const steps = this.counters.map((counter, i) => difference(before?.counters[i] ?? Number.NaN, counter));
+    const known =
       intervalMs > 0 &&
       intervalMs < Number.POSITIVE_INFINITY &&
       steps.some((step) => step >= 0) &&
       !steps.some((step) => step < 0);
-    this.intervalMs = told ? intervalMs : undefined;
-    this.swapInBytesPerSecond = told ? perSecond(steps[0]! * 1024, intervalMs) : undefined;
-    this.swapOutBytesPerSecond = told ? perSecond(steps[1]! * 1024, intervalMs) : undefined;
-    this.majorFaultsPerSecond = told ? perSecond(steps[2]!, intervalMs) : undefined;
-    this.minorFaultsPerSecond = told ? perSecond(steps[3]!, intervalMs) : undefined;
+    this.intervalMs = known ? intervalMs : undefined;
+    const perInterval = (step: number) => (known ? perSecond(step, intervalMs) : undefined);
+    this.swapInBytesPerSecond = perInterval(steps[0]! * 1024);
+    this.swapOutBytesPerSecond = perInterval(steps[1]! * 1024);
+    this.majorFaultsPerSecond = perInterval(steps[2]!);
+    this.minorFaultsPerSecond = perInterval(steps[3]!);
   }
 }
 
@@ -69,10 +60,11 @@ export class GuestReport {
  * When the guest's numbers were refreshed, in ms since 1970: by the host's word, or with the record where the host does
  * not say; undefined when there are none, or the host says that it never was.
  */
-export function reportedAt({ layout, params, at }: MemorySample): number | undefined {
+export function reportedAt(sample: Sample): number | undefined {
+  const { layout, at } = sample;
   if (layout.lastUpdate >= 0) {
-    const seconds = size(params, layout.lastUpdate);
-    return seconds === undefined || seconds === 0 ? undefined : finite(seconds * 1_000);
+    const seconds = sample.number(layout.lastUpdate);
+    return seconds > 0 ? finite(seconds * 1_000) : undefined;
   }
   return layout.available >= 0 || layout.guest.some((position) => position >= 0) ? at : undefined;
 }
@@ -82,18 +74,23 @@ export function reportedAt({ layout, params, at }: MemorySample): number | undef
  *
  * @param report what the rates come from; undefined when there is none, or it is too old
  */
-export function memoryRates(sample: MemorySample, report: GuestReport | undefined): MemoryRates {
-  const { layout, params, at } = sample;
+export function memoryRates(sample: Sample, report: GuestReport | undefined): MemoryRates {
+  const { layout, at } = sample;
   const updatedAt = reportedAt(sample);
   const dated = updatedAt !== undefined && layout.lastUpdate >= 0;
-  const total = updatedAt === undefined ? undefined : size(params, layout.available);
-  const used = total === undefined || total === 0 ? undefined : notNegative(unavailable(sample));
+  const totalKib = updatedAt === undefined ? Number.NaN : sample.number(layout.available);
+  // More may be usable than there is for a moment, when the balloon moves.
+  const usedKib =
+    totalKib > 0 && sample.number(layout.usable) >= 0
+      ? difference(sample.exact(layout.usable), sample.exact(layout.available))
+      : Number.NaN;
+  const used = bytes(usedKib);
   return {
-    assignedBytes: bytes(size(params, layout.current)),
-    rssBytes: bytes(size(params, layout.rss)),
-    totalBytes: total === 0 ? undefined : bytes(total),
-    usedBytes: bytes(used),
-    usedPercent: used === undefined ? undefined : (used / total!) * 100,
+    assignedBytes: bytes(sample.number(layout.current)),
+    rssBytes: bytes(sample.number(layout.rss)),
+    totalBytes: totalKib > 0 ? bytes(totalKib) : undefined,
+    usedBytes: used,
+    usedPercent: used === undefined ? undefined : (usedKib / totalKib) * 100,
     guestUpdatedAt: dated ? updatedAt : undefined,
     guestAgeMs: dated ? notNegative(Math.max(0, at - updatedAt)) : undefined,
     intervalMs: report?.intervalMs,
@@ -104,24 +101,10 @@ export function memoryRates(sample: MemorySample, report: GuestReport | undefine
   };
 }
 
-/**
- * What of its memory a guest cannot give up, in KiB: negative for a moment when the balloon moves, NaN when unknown.
- */
-function unavailable({ layout, params }: MemorySample): number {
-  if (size(params, layout.usable) === undefined) return Number.NaN;
-  return difference(cellAt(params, layout.usable), cellAt(params, layout.available));
-}
-
-/** A size or a time as a float; undefined where it is missing, no number, or negative. */
-function size(params: TypedParams, position: number): number | undefined {
-  const cell = cellAt(params, position);
-  return typeof cell === "number" || typeof cell === "bigint" ? notNegative(Number(cell)) : undefined;
+function bytes(kib: number): number | undefined {
+  return notNegative(kib * 1024);
 }
 
 function notNegative(value: number): number | undefined {
   return value >= 0 ? finite(value) : undefined;
-}
-
-function bytes(kib: number | undefined): number | undefined {
-  return kib === undefined ? undefined : finite(kib * 1024);
 }

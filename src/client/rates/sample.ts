@@ -1,0 +1,102 @@
+import type { TypedParams } from "../../model/params.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import { type DeviceKeys, RateLayout } from "./layout.ts";
+
+/** What rates need of a record. The last one of each domain is kept. */
+export class Sample {
+  readonly params: TypedParams;
+  readonly layout: RateLayout;
+  /** When it was taken, in ms since 1970. */
+  readonly at: number;
+  /** Its number among the domain's records; set when it is kept. */
+  sequence = 0;
+
+  constructor({ params, sampledAt }: DomainStatsRecord) {
+    this.params = params;
+    this.layout = RateLayout.of(params.schema);
+    this.at = sampledAt;
+  }
+
+  /** The number at a position, as a float; NaN at −1. */
+  number(position: number): number {
+    return position < 0 ? Number.NaN : this.params.doubles[position]!;
+  }
+
+  /** The number at a position, exact; NaN at −1. */
+  exact(position: number): number | bigint {
+    return this.params.bigs?.get(position) ?? this.number(position);
+  }
+
+  /** The text at a place; undefined at −1. */
+  text(place: number): string | undefined {
+    return place < 0 ? undefined : this.params.texts[place];
+  }
+}
+
+/** A sample, and the one that a part of it is compared with. */
+export interface Pair {
+  /** Undefined when there is none. */
+  readonly before: Sample | undefined;
+  readonly after: Sample;
+  /** The time between the two, above 0; NaN when there is only one. */
+  readonly intervalMs: number;
+}
+
+/**
+ * Writes how far each counter of a device went into `steps`: NaN where one of the records lacks it.
+ *
+ * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down: the device
+ *   was reset then, and its other counters cannot be trusted either
+ */
+export function compare(
+  steps: Float64Array,
+  { before, after }: Pair,
+  earlier: DeviceKeys | undefined,
+  later: DeviceKeys,
+): boolean {
+  if (before === undefined || earlier === undefined || !earlier.counts || !later.counts) return unknown(steps);
+  const exact = before.params.bigs !== undefined || after.params.bigs !== undefined;
+  for (let i = 0; i < later.counters.length; i++) {
+    const from = earlier.counters[i]!;
+    const to = later.counters[i]!;
+    const step = exact ? difference(before.exact(from), after.exact(to)) : after.number(to) - before.number(from);
+    if (step < 0) return unknown(steps);
+    steps[i] = step;
+  }
+  return true;
+}
+
+function unknown(steps: Float64Array): false {
+  steps.fill(Number.NaN);
+  return false;
+}
+
+/**
+ * How far a counter went: exact before it is rounded to a float, so that two counters above 2^53 differ by what they
+ * really do. Negative where it was reset; NaN where it is missing on either side.
+ */
+export function difference(before: number | bigint, after: number | bigint): number {
+  if (typeof before === "number" && typeof after === "number") return after - before;
+  const isInteger = (value: number | bigint) => typeof value === "bigint" || Number.isInteger(value);
+  return isInteger(before) && isInteger(after) ? Number(BigInt(after) - BigInt(before)) : Number.NaN;
+}
+
+/** A count per second; undefined for NaN, and for what a tiny interval would make infinite. */
+export function perSecond(step: number, intervalMs: number): number | undefined {
+  return finite((step * 1_000) / intervalMs);
+}
+
+/** Nanoseconds of an interval, in percent of it. */
+export function percentOf(nanoseconds: number, intervalMs: number): number | undefined {
+  return finite(nanoseconds / (intervalMs * 10_000));
+}
+
+/** The mean time of an operation in ms; undefined when there was none. */
+export function meanMs(nanoseconds: number, operations: number): number | undefined {
+  return operations > 0 ? finite(nanoseconds / operations / 1e6) : undefined;
+}
+
+/** The value; undefined for infinity and NaN. */
+export function finite(value: number): number | undefined {
+  return value < Number.POSITIVE_INFINITY ? value : undefined;
+}
