@@ -55,6 +55,7 @@ export type {
   WatchEvent,
   WatchMode,
   WatchOptions,
+  WatchSink,
   WatchState,
 } from "./model/watch.ts";
 export type { SweepFigures } from "./sampling/metrics.ts";

@@ -14,3 +14,4 @@ export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag }
 export { Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
 export { SchemaTable } from "../model/schema.ts";
 export { STATE_NUMBERS } from "../model/state.ts";
+export type { WatchSink } from "../model/watch.ts";

@@ -59,7 +59,11 @@ export class Sampling {
     return this.#feeds.get(key) ?? this.#open(key, query, cadence);
   }
 
-  /** Watches for one consumer, which pulls the events of a feed in chunks, until it returns. */
+  /**
+   * Watches for one consumer, which pulls the events of a feed in chunks, until it returns.
+   *
+   * @internal
+   */
   watch(query: Query, cadence: Cadence): Subscription<WatchEvent> {
     return this.#subscribe(query, cadence, (events) => events);
   }
