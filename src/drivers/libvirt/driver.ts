@@ -8,7 +8,7 @@ import type { DaemonAddress } from "./daemon.ts";
 import type { HypervisorFacts } from "./rpc/handshake.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
-import { Inventory } from "./sweep/inventory.ts";
+import { DomainCache } from "./sweep/domain-cache.ts";
 import { type OpenTransport, openTransport } from "./transport/transport.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 
@@ -40,7 +40,7 @@ export class LibvirtDriver implements Driver {
   readonly uri: string;
   readonly #address: DaemonAddress;
   /** It outlives connections: libvirt may not be able to list when it is back. */
-  readonly #inventory = new Inventory(() => performance.now());
+  readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
   /** Those of the first connection: a domain's host is part of what it is known by. */
   #host = "";
@@ -117,7 +117,7 @@ export class LibvirtDriver implements Driver {
   }
 
   async #open(signal: AbortSignal): Promise<Session> {
-    const session = await Session.open(this.#address, this.#inventory, signal);
+    const session = await Session.open(this.#address, this.#domainCache, signal);
     this.#facts = session.facts;
     session.onLost = (error) => this.#reconnector.lost(error, session);
     return session;

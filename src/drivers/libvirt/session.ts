@@ -10,13 +10,12 @@ import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/l
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
-import type { Admission } from "./sweep/admission.ts";
-import { admissionOf } from "./sweep/admissions.ts";
-import { BatchSize } from "./sweep/batch.ts";
+import { type Admission, admissionOf } from "./sweep/admission.ts";
 import { Completeness } from "./sweep/completeness.ts";
-import type { Inventory } from "./sweep/inventory.ts";
+import type { ConnectionOwner, WorkerProbe } from "./sweep/concurrency-limit.ts";
+import { BatchSize } from "./sweep/dispatcher.ts";
+import type { DomainCache } from "./sweep/domain-cache.ts";
 import { Sweep, type SweepHost } from "./sweep/sweep.ts";
-import type { Proof, Prover } from "./sweep/width.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
@@ -39,14 +38,14 @@ const LOOK_MS = 250;
  * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
  * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
  */
-export class Session implements Prover {
+export class Session implements ConnectionOwner {
   readonly facts: HypervisorFacts;
   /** Called once, when a connection was lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
 
   readonly #address: DaemonAddress;
   readonly #admission: Admission;
-  readonly #inventory: Inventory;
+  readonly #domainCache: DomainCache;
   readonly #batchSize = new BatchSize();
   readonly #completeness: Completeness | undefined;
   /** By admission's numbers. */
@@ -58,9 +57,9 @@ export class Session implements Prover {
   #growAfter = 0;
   #looking: Promise<void> | undefined;
 
-  private constructor(address: DaemonAddress, { client, facts }: OpenedDaemon, inventory: Inventory) {
+  private constructor(address: DaemonAddress, { client, facts }: OpenedDaemon, domainCache: DomainCache) {
     this.#address = address;
-    this.#inventory = inventory;
+    this.#domainCache = domainCache;
     this.facts = facts;
     this.#completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.#admission = admissionOf(hostKey(address.uri, facts));
@@ -72,10 +71,14 @@ export class Session implements Prover {
   /**
    * Connects. Rejects as `openLibvirt` does, or with the signal's reason.
    *
-   * @param inventory what is known of earlier sessions
+   * @param domainCache what is known of earlier sessions
    */
-  static async open(address: DaemonAddress, inventory: Inventory, signal: AbortSignal | undefined): Promise<Session> {
-    return new Session(address, await connectDaemon(address, signal), inventory);
+  static async open(
+    address: DaemonAddress,
+    domainCache: DomainCache,
+    signal: AbortSignal | undefined,
+  ): Promise<Session> {
+    return new Session(address, await connectDaemon(address, signal), domainCache);
   }
 
   /** Begins a sweep. */
@@ -104,7 +107,7 @@ export class Session implements Prover {
     return {
       admission: this.#admission,
       owner: this,
-      inventory: this.#inventory,
+      domainCache: this.#domainCache,
       batchSize: this.#batchSize,
       completeness: this.#completeness,
       monitors: this.facts.hypervisor !== "test",
@@ -128,7 +131,7 @@ export class Session implements Prover {
   #lose(error: VirstreamError): void {
     if (this.#end.signal.aborted) return;
     this.#end.abort(error);
-    this.#inventory.disconnected();
+    this.#domainCache.disconnected();
     // Before anything learns of it: what was in flight is still in flight at the daemon.
     this.#admission.removeConnections([...this.#clients.keys()]);
     for (const sweep of this.#sweeps) sweep.lose(error);
@@ -141,7 +144,7 @@ export class Session implements Prover {
     client.onEvent = (procedure, payload) => {
       if (procedure !== LIFECYCLE_EVENT) return;
       const event = readLifecycleEvent(payload);
-      this.#inventory.apply(event);
+      this.#domainCache.apply(event);
       // Another process now, or none.
       if (event.type === LifecycleEventType.started || event.type === LifecycleEventType.stopped) {
         this.#admission.distrust(event.domain.uuid);
@@ -150,7 +153,7 @@ export class Session implements Prover {
     const ask = async (): Promise<void> => {
       if (!(await client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK))) return;
       await client.call(PROCEDURES.listen, undefined);
-      if (!this.#end.signal.aborted) this.#inventory.live = true;
+      if (!this.#end.signal.aborted) this.#domainCache.live = true;
     };
     ask().catch(() => {});
   }
@@ -174,11 +177,11 @@ export class Session implements Prover {
     for (const uuid of this.#admission.orphans) {
       try {
         const { state } = await client!.call(PROCEDURES.controlInfo, { uuid, name: "", id: 0 });
-        if (state !== ControlState.occupied) this.#admission.adopt(uuid);
+        if (state !== ControlState.occupied) this.#admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;
         // It does not run any more, or is no more: nothing hangs in it.
-        this.#admission.adopt(uuid);
+        this.#admission.releaseOrphan(uuid);
       }
     }
   }
@@ -189,21 +192,21 @@ export class Session implements Prover {
    *
    * @internal
    */
-  async prove(proof: Proof): Promise<void> {
+  async probeWorker(probe: WorkerProbe): Promise<void> {
     try {
       // A burst into an idle pool finds its workers waiting. A single call may need one that is only being started.
-      await sleep(proof.fresh ? BURST_SETTLE_MS : SETTLE_MS);
+      await sleep(probe.fresh ? BURST_SETTLE_MS : SETTLE_MS);
       // The daemon reads no sixth call of a connection.
       const client = [...this.#clients.values()].find(({ inFlight }) => inFlight < REQUESTS_MAX);
-      if (client !== undefined && proof.stands) {
+      if (client !== undefined && probe.useful) {
         await client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 }).catch(refusedAtMost);
-        proof.answered();
+        probe.answered();
         await sleep(SETTLE_MS);
       }
     } catch {
       // The connection has ended, and nothing was proven.
     } finally {
-      proof.end();
+      probe.end();
     }
   }
 

@@ -1,82 +1,97 @@
-import { type Booking, type CallKind, type Grantee, Line, type LineKeeper, type Ticket } from "./line.ts";
-import { type Prover, Width } from "./width.ts";
+import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
+import { ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 
-/**
- * Who may ask a daemon for what, and when. Pure: no sockets, no timers, the clock is handed in.
- *
- * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot take a call back:
- * it occupies a worker of the daemon until the guest answers, and the daemon has 20 for everyone. Of one connection the
- * daemon handles five calls at a time and then stops reading it altogether, including the answers to its own keepalives.
- * So on each connection monitor calls get four slots, and calls that need no monitor a lane of their own, which no frozen
- * guest can block; and over all connections to one host no more than eight monitor calls are unanswered at any time. A
- * booking ends when the daemon has really answered, not when its caller has lost patience; and while a domain's call is
- * unanswered, that domain is not asked the same again, however many sweeps come by.
- *
- * Those eight are not sent at once either, see Width.
- *
- * When a connection ends, its calls do not: their workers stay where they are. Such a call is an orphan. It counts, and
- * keeps its domain in quarantine, until somebody has seen that the domain's monitor is free again.
- *
- * There is one admission per host and process, so that this holds for all who ask in it. The sweeps that run share it by
- * turns, one call each; each goes out on connections of its own owner.
- */
-
-/** How much it admits. */
+/** How much is admitted. */
 export interface AdmissionOptions {
-  /** Monitor calls in flight, per connection. Default 4. */
+  /** Monitor calls in flight per connection. Default 4. */
   readonly slots?: number;
-  /** Calls in flight that need no monitor, beside the slots, per connection. Default 1. */
+  /** Calls in flight per connection that need no monitor, beside the slots. Default 1. */
   readonly lanes?: number;
-  /** Monitor calls in flight, over all connections. Default 8. */
+  /** Monitor calls in flight over all connections. Default 8. */
   readonly budget?: number;
-  /** How many of them need no proof that the daemon has the workers. Default 4: it begins with five. */
-  readonly width?: number;
-  /** Milliseconds on any clock that does not jump. */
+  /**
+   * How many of those need no proof that the daemon has a free worker. Default 4: libvirtd starts with five workers.
+   */
+  readonly unproven?: number;
+  /** Milliseconds on a steady clock. */
   readonly now: () => number;
 }
 
-/** Where on a connection a call goes. */
+/** The two kinds of room that a connection has for calls. */
 type Place = "slot" | "lane";
 
 interface Connection {
-  readonly owner: Prover;
+  readonly owner: ConnectionOwner;
   readonly taken: Record<Place, number>;
 }
 
-/** So many domains are remembered as trusted; beyond that, all are forgotten and seen to anew. */
+interface HeldPermit extends Permit, UnansweredCall {
+  readonly place: Place;
+  answered: boolean;
+  /** Its connection ended before the daemon answered. */
+  orphan: boolean;
+}
+
+interface ParkedTicket {
+  readonly queue: CallQueue;
+  readonly ticket: Ticket;
+}
+
+/** How many domains are remembered as trusted. At one more, all are forgotten, and each is checked again. */
 const TRUSTED_MAX = 100_000;
 
-/** Admits calls; see the top of this file for the rules. */
-export class Admission implements LineKeeper {
+/**
+ * Decides which call goes to a daemon, and when. Pure: no sockets, no timers; the clock is handed in.
+ *
+ * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot cancel a call.
+ * The call occupies a worker of the daemon until the guest answers, and the daemon has 20 workers for all of its
+ * clients. Of one connection the daemon handles five calls at a time. At a sixth it stops reading the connection,
+ * including our answers to its keepalive pings.
+ *
+ * Hence the rules:
+ *
+ * - Each connection has four slots for monitor calls. Calls that need no monitor have a lane of their own, which frozen
+ *   guests cannot block. They may also use free slots that no monitor call waits for.
+ * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent at once: see
+ *   ConcurrencyLimit.
+ * - A permit ends when the daemon has answered, not when the caller stops waiting.
+ * - While a domain's call is unanswered, no sweep sends the same call again.
+ * - When a connection ends, its calls do not: the daemon's workers still hang in them. Such a call is an orphan. It
+ *   counts against the budget and keeps its domain in quarantine until somebody sees that the domain's monitor is free.
+ *
+ * There is one admission per host and process, so the rules hold for every session in the process. Sweeps take turns,
+ * one call each. Each sweep's calls go out on the connections of its own session.
+ */
+export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
   readonly #budget: number;
-  readonly #width: Width;
+  readonly #limit: ConcurrencyLimit;
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
-  readonly #lines: Line[] = [];
-  readonly #bookings = { monitor: new Map<string, HeldBooking>(), free: new Map<string, HeldBooking>() };
-  /** Tickets at whose turn their domain had a call in flight; they go first when it is answered. */
+  readonly #queues: CallQueue[] = [];
+  readonly #permits = { monitor: new Map<string, HeldPermit>(), free: new Map<string, HeldPermit>() };
+  /** Tickets whose domain had a call in flight at their turn. They go first when it is answered. */
   readonly #parked = { monitor: new Map<string, ParkedTicket[]>(), free: new Map<string, ParkedTicket[]>() };
   readonly #trusted = new Set<string>();
   #turn = 0;
   #granting = false;
   #changed = false;
 
-  constructor({ slots = 4, lanes = 1, budget = 8, width = 4, now }: AdmissionOptions) {
+  constructor({ slots = 4, lanes = 1, budget = 8, unproven = 4, now }: AdmissionOptions) {
     this.#limits = { slot: slots, lane: lanes };
     this.#budget = budget;
-    this.#width = new Width(width, budget, () => this.pump());
+    this.#limit = new ConcurrencyLimit(unproven, budget, () => this.pump());
     this.#now = now;
   }
 
   /**
-   * There is another connection. Gives its number.
+   * Adds a connection and returns its number.
    *
-   * @param owner whose lines it serves
-   * @param ready called with the number before anything is granted on it
+   * @param owner whose queues it serves
+   * @param ready called with the number before any call is granted on the connection
    */
-  addConnection(owner: Prover, ready?: (number: number) => void): number {
+  addConnection(owner: ConnectionOwner, ready?: (number: number) => void): number {
     const number = this.#numbers++;
     this.#connections.set(number, { owner, taken: { slot: 0, lane: 0 } });
     ready?.(number);
@@ -84,100 +99,100 @@ export class Admission implements LineKeeper {
     return number;
   }
 
-  /** Connections have ended. Their unanswered monitor calls are orphans from now on; no domain is trusted any more. */
+  /** These connections have ended: their unanswered monitor calls become orphans, and no domain is trusted any more. */
   removeConnections(numbers: readonly number[]): void {
     const ended = new Set(numbers.filter((number) => this.#connections.delete(number)));
     if (ended.size === 0) return;
     this.#trusted.clear();
-    // While another connection lives, so does the daemon.
-    if (this.#connections.size === 0) this.#width.reset();
-    for (const booking of this.#bookings.monitor.values()) if (ended.has(booking.connection)) booking.orphan = true;
-    for (const booking of [...this.#bookings.free.values()]) if (ended.has(booking.connection)) this.#release(booking);
+    // While another connection lives, it is still the same daemon.
+    if (this.#connections.size === 0) this.#limit.reset();
+    for (const permit of this.#permits.monitor.values()) if (ended.has(permit.connection)) permit.orphan = true;
+    for (const permit of [...this.#permits.free.values()]) if (ended.has(permit.connection)) this.#release(permit);
   }
 
   /** The domains with orphaned calls. */
   get orphans(): string[] {
-    return [...this.#bookings.monitor.values()].filter(({ orphan }) => orphan).map(({ key }) => key);
+    return [...this.#permits.monitor.values()].filter(({ orphan }) => orphan).map(({ key }) => key);
   }
 
-  /** The domain's monitor was seen to be free: its orphaned call, if it has one, has been answered. */
-  adopt(key: string): void {
-    const booking = this.#bookings.monitor.get(key);
-    if (!booking?.orphan) return;
-    // What was proven behind an orphan may not hold without it: the daemon may be another one, with a small pool.
-    this.#width.reset();
-    this.#release(booking);
+  /** The domain's monitor was seen to be free, so its orphaned call, if there is one, has been answered. */
+  releaseOrphan(key: string): void {
+    const permit = this.#permits.monitor.get(key);
+    if (!permit?.orphan) return;
+    // What was proven behind the orphan may not hold without it: this may be another daemon, with a small pool.
+    this.#limit.reset();
+    this.#release(permit);
   }
 
-  /** Whether nobody uses it, and it remembers nothing that matters. */
+  /** Whether it can be dropped: nothing uses it, and it has no orphan to remember. */
   get idle(): boolean {
-    return this.#connections.size === 0 && this.#bookings.monitor.size === 0;
+    return this.#connections.size === 0 && this.#permits.monitor.size === 0;
   }
 
   /** How many monitor calls an owner can have in flight. */
-  slotsOf(owner: Prover): number {
+  slotsOf(owner: ConnectionOwner): number {
     let slots = 0;
     for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
     return Math.min(slots, this.#budget);
   }
 
   /**
-   * Whether the domain's monitor has answered before, on a connection that still lives, so that it may well be asked. Of
-   * any other domain it is not known whether its monitor hangs already, in a call of somebody else.
+   * Whether the domain's monitor has answered since the last time that a connection ended. The monitor of any other
+   * domain may hang already, in a call of another client.
    */
   isTrusted(key: string): boolean {
     return this.#trusted.has(key);
   }
 
-  /** The domain's monitor may be another one now, or has been seen to be busy. */
+  /** The domain may have another monitor now, or its monitor was seen to be busy. */
   distrust(key: string): void {
     this.#trusted.delete(key);
   }
 
   /**
-   * Opens a line for a sweep.
+   * Opens a queue for a sweep.
    *
-   * @param owner whose connections its calls go out on
+   * @param connectionOwner whose connections the calls go out on
    */
-  join(grantee: Grantee, owner: Prover): Line {
-    const line = new Line(this, grantee, owner);
-    this.#lines.push(line);
-    return line;
+  join(owner: CallOwner, connectionOwner: ConnectionOwner): CallQueue {
+    const queue = new CallQueue(this, owner, connectionOwner);
+    this.#queues.push(queue);
+    return queue;
   }
 
   /** How many calls of a kind are unanswered. */
   inFlight(kind: CallKind): number {
-    return this.#bookings[kind].size;
+    return this.#permits[kind].size;
   }
 
-  /** Whether the domain has a call of this kind unanswered. */
-  isBooked(key: string, kind: CallKind): boolean {
-    return this.#bookings[kind].has(key);
+  /** Whether a call of this kind to the domain is unanswered. */
+  isInFlight(key: string, kind: CallKind): boolean {
+    return this.#permits[kind].has(key);
   }
 
-  /** For how long a call of this kind has been unanswered, in ms; 0 where there is none. */
+  /** For how many ms a call of this kind has been unanswered; 0 where there is none. */
   unansweredFor(key: string, kind: CallKind): number {
-    const booking = this.#bookings[kind].get(key);
-    return booking === undefined ? 0 : this.#now() - booking.grantedAt;
+    const permit = this.#permits[kind].get(key);
+    return permit === undefined ? 0 : this.#now() - permit.grantedAt;
   }
 
-  /** Whether the domain's call of this kind is overdue: asking it again would only take another worker. */
+  /** Whether the domain's call of this kind is overdue. Sending another would only occupy another worker. */
   isQuarantined(key: string, kind: CallKind): boolean {
-    const booking = this.#bookings[kind].get(key);
-    return booking !== undefined && (booking.orphan || booking.dueAt <= this.#now());
+    const permit = this.#permits[kind].get(key);
+    return permit !== undefined && (permit.orphan || permit.dueAt <= this.#now());
   }
 
   /**
-   * From when on nothing but overdue calls keeps this owner's monitor calls waiting, if none is answered before; Infinity
-   * while one could go out. Once that time has come, waiting is waiting for a frozen guest.
+   * When all the calls that keep this owner's monitor calls waiting will be overdue, unless one is answered before;
+   * Infinity while a call could go out. From that time on, to wait is to wait for frozen guests only.
    */
-  exhaustedAt(owner: Prover): number {
+  exhaustedAt(owner: ConnectionOwner): number {
     const spent = this.#spent;
-    if (this.#width.proving) return Number.POSITIVE_INFINITY;
+    if (this.#limit.probing) return Number.POSITIVE_INFINITY;
     if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
     let latest = Number.NEGATIVE_INFINITY;
-    for (const bookings of [this.#bookings.monitor, this.#bookings.free]) {
-      for (const { kind, place, connection, dueAt, orphan } of bookings.values()) {
+    for (const permits of [this.#permits.monitor, this.#permits.free]) {
+      for (const { kind, place, connection, dueAt, orphan } of permits.values()) {
         if (orphan) continue;
         const inTheWay = spent
           ? kind === "monitor"
@@ -188,9 +203,9 @@ export class Admission implements LineKeeper {
     return latest;
   }
 
-  /** Hands out what is free. Called by lines when something may have changed. */
+  /** Grants all calls that may go out. Called whenever something may have changed. */
   pump(): void {
-    // A grant may bring about the next change before it returns: the loop that runs already sees to it.
+    // A grant may change something before it returns. The loop that runs already sees to it.
     this.#changed = true;
     if (this.#granting) return;
     this.#granting = true;
@@ -199,7 +214,7 @@ export class Admission implements LineKeeper {
         this.#changed = false;
         while (this.#grant("free", "lane"));
         while (this.#grant("monitor", "slot"));
-        // Slots that no monitor call waits for may as well serve the others.
+        // No monitor call waits for the slots that are still free.
         while (this.#grant("free", "slot"));
         this.#seekProof();
       }
@@ -208,51 +223,59 @@ export class Admission implements LineKeeper {
     }
   }
 
-  /** @internal */
-  leave(line: Line): void {
-    const at = this.#lines.indexOf(line);
+  /** @internal A queue was closed. */
+  leave(queue: CallQueue): void {
+    const at = this.#queues.indexOf(queue);
     if (at < 0) return;
-    this.#lines.splice(at, 1);
+    this.#queues.splice(at, 1);
     if (at < this.#turn) this.#turn--;
   }
 
+  /** Whether as many monitor calls are unanswered as may be. */
   get #spent(): boolean {
-    return this.#bookings.monitor.size >= this.#width.calls;
+    return this.#permits.monitor.size >= this.#limit.calls;
   }
 
-  /** Whoever has the latest connection proves that there is a free worker. */
   #seekProof(): void {
-    const { monitor } = this.#bookings;
-    if (monitor.size < this.#width.calls) return;
-    const prover = [...this.#connections.values()].at(-1)?.owner;
-    this.#width.seek([...monitor.values()], (booking) => monitor.get(booking.key) === booking, this.#now(), prover);
+    if (!this.#spent) return;
+    const newest = [...this.#connections.values()].at(-1);
+    this.#limit.seek([...this.#permits.monitor.values()], this.#now(), newest?.owner);
   }
 
-  /** Grants one call to the next line in turn that has one waiting and a connection for it. */
+  /** Grants one call of the next queue in turn that has one and has a connection with room for it. */
   #grant(kind: CallKind, place: Place): boolean {
     if (kind === "monitor" && this.#spent) return false;
-    for (let tried = 0; tried < this.#lines.length; tried++) {
-      const at = (this.#turn + tried) % this.#lines.length;
-      const line = this.#lines[at]!;
-      const connection = this.#roomiest(line.owner, place);
+    for (let tried = 0; tried < this.#queues.length; tried++) {
+      const at = (this.#turn + tried) % this.#queues.length;
+      const queue = this.#queues[at]!;
+      const connection = this.#roomiest(queue.connectionOwner, place);
       if (connection === undefined) continue;
-      const ticket = this.#nextOf(line, kind);
+      const ticket = this.#nextOf(queue, kind);
       if (ticket === undefined) continue;
       this.#turn = at + 1;
-      const dueAt = line.grantee.callDueAt(ticket);
-      const booking = new HeldBooking(ticket.key, kind, connection, place, this.#now(), dueAt, (held) => {
-        if (!held.orphan) this.#release(held);
-      });
+      const permit: HeldPermit = {
+        key: ticket.key,
+        kind,
+        connection,
+        place,
+        grantedAt: this.#now(),
+        dueAt: queue.owner.callDueAt(ticket),
+        answered: false,
+        orphan: false,
+        release: () => {
+          if (!permit.orphan) this.#release(permit);
+        },
+      };
       this.#connections.get(connection)!.taken[place]++;
-      this.#bookings[kind].set(ticket.key, booking);
-      line.grantee.granted(ticket, booking);
+      this.#permits[kind].set(ticket.key, permit);
+      queue.owner.granted(ticket, permit);
       return true;
     }
     return false;
   }
 
-  /** The owner's connection with the most room, so that the load is spread; undefined when all are full. */
-  #roomiest(owner: Prover, place: Place): number | undefined {
+  /** The owner's connection with the most room, which spreads the load; undefined when all are full. */
+  #roomiest(owner: ConnectionOwner, place: Place): number | undefined {
     let best: number | undefined;
     let least = this.#limits[place];
     for (const [number, connection] of this.#connections) {
@@ -264,75 +287,59 @@ export class Admission implements LineKeeper {
     return best;
   }
 
-  #nextOf(line: Line, kind: CallKind): Ticket | undefined {
-    for (let ticket = line.take(kind); ticket !== undefined; ticket = line.take(kind)) {
-      if (!this.#bookings[kind].has(ticket.key)) return ticket;
+  #nextOf(queue: CallQueue, kind: CallKind): Ticket | undefined {
+    for (let ticket = queue.take(kind); ticket !== undefined; ticket = queue.take(kind)) {
+      if (!this.#permits[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
       ticket.waiting = true;
-      // Those who have given up meanwhile are forgotten here: a call that hangs for hours must not keep their sweeps.
+      // Tickets that were given up meanwhile are dropped here: a call that hangs for hours must not keep their sweeps
+      // alive.
       const parked = (this.#parked[kind].get(ticket.key) ?? []).filter(
-        (other) => other.ticket.waiting && !other.line.closed,
+        (other) => other.ticket.waiting && !other.queue.closed,
       );
-      parked.push({ line, ticket });
+      parked.push({ queue, ticket });
       this.#parked[kind].set(ticket.key, parked);
     }
     return undefined;
   }
 
-  #release(booking: HeldBooking): void {
-    const { key, kind } = booking;
-    if (this.#bookings[kind].get(key) !== booking) return;
-    this.#bookings[kind].delete(key);
-    const connection = this.#connections.get(booking.connection);
-    if (connection !== undefined) connection.taken[booking.place]--;
-    if (kind === "monitor" && !booking.orphan) {
+  #release(permit: HeldPermit): void {
+    if (permit.answered) return;
+    permit.answered = true;
+    const { key, kind } = permit;
+    this.#permits[kind].delete(key);
+    const connection = this.#connections.get(permit.connection);
+    if (connection !== undefined) connection.taken[permit.place]--;
+    if (kind === "monitor" && !permit.orphan) {
       if (this.#trusted.size >= TRUSTED_MAX) this.#trusted.clear();
       this.#trusted.add(key);
     }
     const parked = this.#parked[kind].get(key);
     if (parked !== undefined) {
       this.#parked[kind].delete(key);
-      for (const { line, ticket } of parked) if (ticket.waiting) line.putBack(ticket);
+      for (const { queue, ticket } of parked) if (ticket.waiting) queue.putBack(ticket);
     }
     this.pump();
   }
 }
 
-interface ParkedTicket {
-  readonly line: Line;
-  readonly ticket: Ticket;
-}
+/**
+ * By host. The budget is for all connections of this process to the host, whichever session opened them. An admission
+ * is dropped with its host's last connection, unless a later connection has to know of its orphans.
+ */
+const admissions = new Map<string, Admission>();
 
-class HeldBooking implements Booking {
-  readonly key: string;
-  readonly kind: CallKind;
-  readonly connection: number;
-  readonly place: Place;
-  readonly grantedAt: number;
-  readonly dueAt: number;
-  /** Its connection has ended, and it has not been answered. */
-  orphan = false;
-  readonly #release: (booking: HeldBooking) => void;
-
-  constructor(
-    key: string,
-    kind: CallKind,
-    connection: number,
-    place: Place,
-    grantedAt: number,
-    dueAt: number,
-    release: (booking: HeldBooking) => void,
-  ) {
-    this.key = key;
-    this.kind = kind;
-    this.connection = connection;
-    this.place = place;
-    this.grantedAt = grantedAt;
-    this.dueAt = dueAt;
-    this.#release = release;
+/**
+ * The admission of a host.
+ *
+ * @param host what tells the host, or more exactly the daemon, from others
+ */
+export function admissionOf(host: string): Admission {
+  for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);
+  let admission = admissions.get(host);
+  if (admission === undefined) {
+    admission = new Admission({ now: () => performance.now() });
+    admissions.set(host, admission);
   }
-
-  release(): void {
-    this.#release(this);
-  }
+  return admission;
 }

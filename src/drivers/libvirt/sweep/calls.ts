@@ -2,28 +2,27 @@ import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { Procedure } from "../rpc/procedures.ts";
 import type { Admission } from "./admission.ts";
-import { Inquiry } from "./inquiry.ts";
-import type { Booking, CallKind, Grantee, Line, Ticket } from "./line.ts";
-import type { Patience, Turn } from "./patience.ts";
-import type { Prover } from "./width.ts";
+import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./call-queue.ts";
+import type { ConnectionOwner } from "./concurrency-limit.ts";
+import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
 
-/** Who carries out calls. */
+/** What calls need of the session. */
 export interface CallsHost {
   readonly admission: Admission;
-  /** Whose connections they go out on. */
-  readonly owner: Prover;
-  /** @param connection by admission's number */
+  /** Whose connections the calls go out on. */
+  readonly owner: ConnectionOwner;
+  /** @param connection its number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
 }
 
-/** One call, and what becomes of its answer. Made by `callOf`. */
+/** One call, and what to do with its answer. Made by `callOf`. */
 export interface Call {
   readonly procedure: Procedure<unknown, unknown>;
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
 }
 
-/** A call to be made. */
+/** A call to be sent. */
 export function callOf<Args, Result>(
   procedure: Procedure<Args, Result>,
   args: Args,
@@ -32,99 +31,109 @@ export function callOf<Args, Result>(
   return { procedure, args, onAnswer } as Call;
 }
 
-/** What the sweep does about its inquiries. */
-export interface CallsOwner {
-  /** What to ask, now that it may be asked; undefined when nothing is left to ask. */
-  callFor(inquiry: Inquiry): Call | undefined;
-  /** The daemon's error, or the connection's. */
-  refused(inquiry: Inquiry, error: VirstreamError): void;
-  /** Something becomes due at this time, on performance.now()'s clock. */
-  dueBy(at: number): void;
-  /** It was not asked in time (`busy`, `quarantined`), or not answered (`timeout`). */
-  late(inquiry: Inquiry, reason: RecordReason): void;
+/** Decides what queued calls ask, and what follows when they fail. */
+export interface CallHandler<T extends QueuedCall = QueuedCall> {
+  /** The call to send, now that there is a permit; undefined when there is nothing left to ask. */
+  callFor(queued: T): Call | undefined;
+  /** It was answered with the daemon's error, or the connection has ended with one. */
+  refused(queued: T, error: VirstreamError): void;
+  /** It was not sent in time (`busy`, `quarantined`), or not answered in time (`timeout`). */
+  late(queued: T, reason: RecordReason): void;
 }
 
-/** How often those who wait for a slot look whether waiting is of use. */
-const LOOK_AGAIN_MS = 500;
+/** A call from the queue to its answer. It may be queued again afterwards, to ask something else. */
+export abstract class QueuedCall implements Ticket {
+  abstract readonly key: string;
+  abstract readonly kind: CallKind;
+  abstract readonly waitClass: WaitClass;
+  abstract readonly handler: CallHandler;
+  waiting = false;
+  /** Counts what was sent and given up: the answer to an earlier attempt is dropped. */
+  attempt = 0;
+  /** When the call in flight is overdue. */
+  dueAt = Number.POSITIVE_INFINITY;
+  /** When it was last sent, in ms since 1970 and on the steady clock; 0 before. */
+  sampledAt = 0;
+  askedAt = 0;
+}
 
-/** Rejects what was asked by `ask` and became late. */
+/** `Calls.ask` rejects with it when the call became late. */
 export class Late extends Error {}
 
+/** How often waiting calls look whether a slot can still become free, in ms. */
+const LOOK_AGAIN_MS = 500;
+
 /**
- * The calls of one sweep: those in line, those in flight, and when each is to be given up. It makes a call when admission
- * grants it, tells the sweep of its answer if it is still wanted, and releases the slot in any case.
+ * The calls of one sweep: those in the queue, those in flight, and when each is given up. It sends a call when
+ * admission grants it, hands the answer on if it is still wanted, and releases the permit in any case.
  */
-export class Calls implements Grantee {
+export class Calls implements CallOwner {
   readonly #host: CallsHost;
-  readonly #patience: Patience;
-  readonly #owner: CallsOwner;
-  readonly #line: Line;
-  readonly #waiting = new Set<Inquiry>();
-  readonly #flying = new Set<Inquiry>();
+  readonly #deadlines: Deadlines;
+  readonly #dueBy: (at: number) => void;
+  readonly #queue: CallQueue;
+  readonly #waiting = new Set<QueuedCall>();
+  readonly #inFlight = new Set<QueuedCall>();
   #closed = false;
 
-  constructor(host: CallsHost, patience: Patience, owner: CallsOwner) {
+  /** @param dueBy called with the deadline of each call that is sent, on performance.now()'s clock */
+  constructor(host: CallsHost, deadlines: Deadlines, dueBy: (at: number) => void) {
     this.#host = host;
-    this.#patience = patience;
-    this.#owner = owner;
-    this.#line = host.admission.join(this, host.owner);
+    this.#deadlines = deadlines;
+    this.#dueBy = dueBy;
+    this.#queue = host.admission.join(this, host.owner);
   }
 
-  /** Puts inquiries of one turn at the end of the line. */
-  wait(inquiries: readonly Inquiry[]): void {
-    if (inquiries.length === 0 || this.#closed) return;
-    this.#patience.joined(inquiries[0]!.turn, inquiries.length, performance.now());
-    for (const inquiry of inquiries) this.#waiting.add(inquiry);
-    this.#line.wait(inquiries);
+  /** Appends calls, all of one wait class, to the queue. */
+  wait(queued: readonly QueuedCall[]): void {
+    if (queued.length === 0 || this.#closed) return;
+    this.#deadlines.joined(queued[0]!.waitClass, queued.length, performance.now());
+    for (const each of queued) this.#waiting.add(each);
+    this.#queue.wait(queued);
   }
 
   /**
-   * Asks what is no domain's affair, in its turn, and gives the answer. Rejects with the daemon's error, or with `Late`;
-   * never settles once the sweep is closed.
+   * Sends one call that is not about a domain of the sweep, and resolves with the answer. Rejects with the daemon's
+   * error, or with `Late`. Never settles once the sweep is closed.
    *
-   * @param key what must not be asked twice at a time
+   * @param key one call with this key is in flight at a time
    */
   ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.wait([new Question(key, callOf(procedure, args, resolve), reject)]);
+      this.wait([new OneOffCall(key, callOf(procedure, args, resolve), reject)]);
     });
   }
 
-  /** Nobody wants to know any more. */
-  drop(inquiry: Inquiry): void {
-    this.#leave(inquiry);
-    inquiry.attempt++;
-    this.#flying.delete(inquiry);
-  }
-
-  /** Nothing new goes out, and those who wait do not age: the consumer is behind. */
+  /** Sends nothing until `resume`, and the clock of waiting calls stands still: the consumer is behind. */
   hold(): void {
-    this.#line.hold();
-    this.#patience.hold(performance.now());
+    this.#queue.hold();
+    this.#deadlines.hold(performance.now());
   }
 
-  /** Goes on after `hold`. */
-  go(): void {
-    if (!this.#patience.held) return;
-    this.#patience.go(performance.now());
-    this.#line.go();
+  resume(): void {
+    if (!this.#deadlines.held) return;
+    this.#deadlines.resume(performance.now());
+    this.#queue.resume();
   }
 
   /** Gives up what is due. */
   check(now: number): void {
-    for (const inquiry of [...this.#flying]) {
-      if (inquiry.dueAt > now) continue;
-      this.drop(inquiry);
-      this.#late(inquiry, "timeout");
+    for (const queued of [...this.#inFlight]) {
+      if (queued.dueAt > now) continue;
+      queued.attempt++;
+      this.#inFlight.delete(queued);
+      queued.handler.late(queued, "timeout");
       if (this.#closed) return;
     }
-    for (const turn of ["slot", "lane", "rescue"] as const) {
-      if (this.#patience.waiting(turn) === 0) continue;
-      if (this.#patience.dueAt(turn) > now && !(turn === "slot" && this.#exhaustedAt() <= now)) continue;
-      for (const inquiry of [...this.#waiting]) {
-        if (inquiry.turn !== turn) continue;
-        this.#leave(inquiry);
-        this.#late(inquiry, this.#host.admission.isBooked(inquiry.key, inquiry.kind) ? "quarantined" : "busy");
+    for (const waitClass of WAIT_CLASSES) {
+      if (this.#deadlines.waiting(waitClass) === 0) continue;
+      if (this.#deadlines.dueAt(waitClass) > now && !(waitClass === "slot" && this.#exhaustedAt() <= now)) continue;
+      for (const queued of [...this.#waiting]) {
+        if (queued.waitClass !== waitClass || !this.#waiting.delete(queued)) continue;
+        this.#queue.cancel(queued);
+        this.#deadlines.left(waitClass);
+        const inFlight = this.#host.admission.isInFlight(queued.key, queued.kind);
+        queued.handler.late(queued, inFlight ? "quarantined" : "busy");
         if (this.#closed) return;
       }
     }
@@ -133,100 +142,82 @@ export class Calls implements Grantee {
   /** When `check` has to be called next. */
   get dueAt(): number {
     let at = this.#exhaustedAt();
-    // Others may come to hold all slots, and nobody tells.
-    if (at === Number.POSITIVE_INFINITY && this.#patience.waiting("slot") > 0 && !this.#patience.held) {
+    // Other sweeps may come to hold all slots. Nothing reports this, so look again.
+    if (at === Number.POSITIVE_INFINITY && this.#deadlines.waiting("slot") > 0 && !this.#deadlines.held) {
       at = performance.now() + LOOK_AGAIN_MS;
     }
-    for (const turn of ["slot", "lane", "rescue"] as const) at = Math.min(at, this.#patience.dueAt(turn));
-    for (const inquiry of this.#flying) at = Math.min(at, inquiry.dueAt);
+    for (const waitClass of WAIT_CLASSES) at = Math.min(at, this.#deadlines.dueAt(waitClass));
+    for (const queued of this.#inFlight) at = Math.min(at, queued.dueAt);
     return at;
   }
 
-  /** Forgets all. Bookings stay until they are answered. */
+  /** Drops all calls. Permits last until they are answered. */
   close(): void {
     this.#closed = true;
-    this.#line.close();
+    this.#queue.close();
     this.#waiting.clear();
-    this.#flying.clear();
+    this.#inFlight.clear();
   }
-
-  // ---- admission's side
 
   /** @internal */
   callDueAt(ticket: Ticket): number {
-    return this.#patience.callDueAt((ticket as Inquiry).turn, performance.now());
+    return this.#deadlines.callDueAt((ticket as QueuedCall).waitClass, performance.now());
   }
 
   /** @internal */
-  granted(ticket: Ticket, booking: Booking): void {
-    const inquiry = ticket as Inquiry;
-    const { turn } = inquiry;
+  granted(ticket: Ticket, permit: Permit): void {
+    const queued = ticket as QueuedCall;
+    const { waitClass, handler } = queued;
     const now = performance.now();
-    this.#waiting.delete(inquiry);
-    this.#patience.left(turn);
-    this.#patience.moved(turn, now);
-    inquiry.dueAt = booking.dueAt;
-    inquiry.sampledAt = Date.now();
-    inquiry.askedAt = now;
-    const call = inquiry instanceof Question ? inquiry.call : this.#owner.callFor(inquiry);
+    this.#waiting.delete(queued);
+    this.#deadlines.left(waitClass);
+    this.#deadlines.moved(waitClass, now);
+    queued.dueAt = permit.dueAt;
+    queued.sampledAt = Date.now();
+    queued.askedAt = now;
+    const call = handler.callFor(queued);
     if (call === undefined) {
-      booking.release();
+      permit.release();
       return;
     }
-    const attempt = ++inquiry.attempt;
-    this.#flying.add(inquiry);
+    const attempt = ++queued.attempt;
+    this.#inFlight.add(queued);
     const settle = (act: () => void) => {
-      // First of all the next call goes out, then comes what is made of the answer.
-      booking.release();
-      if (this.#closed || inquiry.attempt !== attempt) return;
-      this.#flying.delete(inquiry);
-      this.#patience.moved(turn, performance.now());
+      // The next call goes out first. Only then is the answer worked on.
+      permit.release();
+      if (this.#closed || queued.attempt !== attempt) return;
+      this.#inFlight.delete(queued);
+      this.#deadlines.moved(waitClass, performance.now());
       act();
     };
-    this.#owner.dueBy(inquiry.dueAt);
-    this.#host.call(call.procedure, call.args, booking.connection).then(
+    this.#dueBy(queued.dueAt);
+    this.#host.call(call.procedure, call.args, permit.connection).then(
       (result) => settle(() => call.onAnswer(result)),
-      (error) => settle(() => this.#refused(inquiry, VirstreamError.from(error))),
+      (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),
     );
   }
 
-  // ----
-
-  #refused(inquiry: Inquiry, error: VirstreamError): void {
-    if (inquiry instanceof Question) inquiry.reject(error);
-    else this.#owner.refused(inquiry, error);
-  }
-
-  #late(inquiry: Inquiry, reason: RecordReason): void {
-    if (inquiry instanceof Question) inquiry.reject(new Late());
-    else this.#owner.late(inquiry, reason);
-  }
-
-  #leave(inquiry: Inquiry): void {
-    if (!this.#waiting.delete(inquiry)) return;
-    this.#line.cancel(inquiry);
-    this.#patience.left(inquiry.turn);
-  }
-
-  /** From when on what waits for a slot waits for frozen guests only. */
+  /** From when on calls that wait for a slot wait for frozen guests only. */
   #exhaustedAt(): number {
-    if (this.#patience.waiting("slot") === 0 || this.#patience.held) return Number.POSITIVE_INFINITY;
+    if (this.#deadlines.waiting("slot") === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
     return this.#host.admission.exhaustedAt(this.#host.owner);
   }
 }
 
-/** What `Calls.ask` asks. */
-class Question extends Inquiry {
+/** A call that is not about a domain of the sweep. */
+class OneOffCall extends QueuedCall {
   readonly key: string;
-  readonly kind: CallKind = "free";
-  readonly turn: Turn = "lane";
-  readonly call: Call;
-  readonly reject: (error: Error) => void;
+  readonly kind = "free";
+  readonly waitClass = "lane";
+  readonly handler: CallHandler;
 
   constructor(key: string, call: Call, reject: (error: Error) => void) {
     super();
     this.key = key;
-    this.call = call;
-    this.reject = reject;
+    this.handler = {
+      callFor: () => call,
+      refused: (_, error) => reject(error),
+      late: () => reject(new Late()),
+    };
   }
 }

@@ -3,24 +3,25 @@ import type { Schema, TypedParams } from "../../../model/params.ts";
 import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
 
 /**
- * libvirt's QEMU driver answers a statistics call also when it could not have the domain's job: with NOWAIT while
- * somebody else holds it, or after waiting for 30 s. It then leaves out what only the monitor knows, and nothing in the
- * answer says so. But the keys tell, because of every group it is known what it says without the job:
+ * libvirt's QEMU driver also answers a statistics call when it could not get the domain's job: with NOWAIT while
+ * another call holds the job, or after waiting for 30 s. It then leaves out what only the monitor knows, and nothing in
+ * the answer says so. But the keys of the answer show it, because for every group it is known which keys come without
+ * the job:
  *
- * - Some keys are there only with the job. One of them proves that the answer had it, for all of its groups.
- * - balloon.* has more than its two sizes whenever the job was had, at least `rss`, whatever the guest and its devices.
- *   A disk with a path has counters or sizes; one without a path may be vhost-user, which never has any. Where these
- *   are missing, and nothing shows that the job was had, it was not.
- * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU and on the accelerator. But what a QEMU process has brought
- *   once it brings until it ends. So what it brought is kept in mind, by the domain's id: a restart has another one.
- *   The same goes for cpu.haltpoll.*, but only where QEMU itself is its source: else it is the host's debugfs, which
- *   can go away, and which needs no job.
- * - iothread.* comes and goes with the iothreads of a guest that runs. That it is missing never proves anything.
+ * - Some keys exist only with the job. One of them proves that the whole answer had it, for all of its groups.
+ * - With the job, balloon.* has more than its two sizes, at least `rss`, whatever the guest and its devices are. A disk
+ *   with a path has counters or sizes; a disk without a path may be vhost-user, which never has any. Where these keys
+ *   are missing, and no other key shows that the answer had the job, it did not have it.
+ * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But a group that a QEMU
+ *   process has returned once, it returns until it ends. So the groups are remembered with the domain's id, which
+ *   changes when the domain is restarted. The same holds for cpu.haltpoll.*, but only where QEMU itself is the source.
+ *   Otherwise the source is the host's debugfs, which can be unmounted, and which needs no job.
+ * - iothread.* comes and goes with the iothreads of a running guest. Its absence never proves anything.
  *
- * A group may also be missing from an answer that had the job, when the guest died while its groups were being read.
- * That shows as well, if the group is one of those above and came before.
+ * A group may also be missing from an answer that had the job, if the guest died while its groups were being read. This
+ * shows as well, if the group is one of those above and was there before.
  *
- * Silence is the answer wherever this leaves room for doubt: a healthy guest's record must never be called partial.
+ * In doubt, an answer counts as complete: a healthy guest's record must never be called partial.
  */
 
 const CPU_TOTAL = groupBit("cpu-total");
@@ -31,65 +32,65 @@ const IOTHREAD = groupBit("iothread");
 const DIRTYRATE = groupBit("dirtyrate");
 const VM = groupBit("vm");
 
-/** The groups that have something to lose. */
+/** The groups that can lack monitor data. */
 const MONITOR_GROUPS = ALL_GROUPS & ~MONITOR_FREE_GROUPS;
-/** Those whose monitor data prove that the job was had. */
+/** Those whose monitor data prove that the answer had the job. */
 const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
-/** Those that a QEMU process brings always or never. */
+/** Those that a QEMU process returns always or never. */
 const LASTING = VCPU | VM | DIRTYRATE;
 
-/** From this libvirt on, as its version counts, `balloon.rss` is certain. Earlier ones may not have it. */
+/** Since this version of libvirt, `balloon.rss` always comes with the job. Earlier versions may lack it. */
 const RSS_SINCE = 4_005_000;
 
-/** So many domains are kept in mind at least, and twice as many at most. A daemon cannot list more. */
+/** At least this many domains are remembered, and at most twice as many. A daemon cannot list more. */
 const DOMAINS_MAX = DOMAIN_LIST_MAX;
 
 const NOTHING: readonly Group[] = Object.freeze([]);
 
-/** What the keys of an answer show, as masks of groups. */
+/** What the keys of an answer show, as group masks. */
 interface Signs {
-  /** They have data from the monitor, or such as the job is needed for. */
+  /** Groups with keys that come only with the job. */
   readonly brought: number;
-  /** They are there without the data that come with the job. */
+  /** Groups that are present, but without those keys. */
   readonly bare: number;
 }
 
-/** What a QEMU process is known for. */
-interface Known {
+/** What a QEMU process has answered so far. */
+interface ProcessHistory {
   readonly id: number;
-  /** The groups that were asked for when the job was had. */
+  /** The groups that were asked for in answers with the job. */
   asked: number;
-  /** Those that brought data from the monitor then. */
+  /** Those for which monitor data came. */
   brought: number;
 }
 
 /**
- * Tells complete answers from those whose monitor data libvirt left out. For one daemon's QEMU driver, as long as the
- * connection to it lasts; other drivers answer by other rules. It keeps a few bytes for each running domain, and
- * forgets by itself those that it has not seen for long.
+ * Finds out which answers lack monitor data. One object serves one daemon's QEMU driver for as long as the connection
+ * to it lasts; other drivers answer by other rules. It keeps a few bytes for each running domain, and drops those that
+ * it has not seen for long.
  */
 export class Completeness {
-  /** The groups whose bare keys are evidence also when the guest was never seen before. */
+  /** Groups whose bare keys are evidence even if the guest was never seen before. */
   readonly #certain: number;
   readonly #signs = new WeakMap<Schema, Signs>();
-  /** By uuid. When the recent ones are many they become the earlier ones, and the earlier ones are forgotten. */
-  #recent = new Map<string, Known>();
-  #earlier = new Map<string, Known>();
+  /** By uuid. When the recent map is full it becomes the earlier one, and the earlier one is dropped. */
+  #recent = new Map<string, ProcessHistory>();
+  #earlier = new Map<string, ProcessHistory>();
 
-  /** @param libvirtVersion the daemon's: major · 1,000,000 + minor · 1,000 + release */
+  /** @param libvirtVersion of the daemon: major · 1,000,000 + minor · 1,000 + release */
   constructor(libvirtVersion: number) {
     this.#certain = libvirtVersion >= RSS_SINCE ? BALLOON | BLOCK : BLOCK;
   }
 
   /**
-   * The groups whose monitor data an answer lacks, in the order of their bits; none when it is complete as far as can
-   * be told. Learns from every answer that had the job.
+   * Returns the groups whose monitor data an answer lacks, in the order of their bits; none when nothing shows that the
+   * answer is incomplete. Learns from every answer that had the job.
    *
-   * Once an answer is known to lack something, a group that was asked for counts as missing unless it has monitor data,
-   * or unless it had none either when this QEMU process last answered completely.
+   * Once an answer is known to lack something, a requested group counts as missing, unless it has monitor data, or had
+   * none either when this QEMU process last answered completely.
    *
-   * @param domain as the answer itself names it: an id of −1 is a domain that does not run, and lacks nothing
-   * @param groups the mask that was asked for; 0 is all
+   * @param domain as the answer names it; an id of −1 means that the domain does not run, and so lacks nothing
+   * @param groups the requested mask; 0 means all groups
    */
   missing(
     domain: { readonly uuid: string; readonly id: number },
@@ -125,7 +126,7 @@ export class Completeness {
     return NOTHING;
   }
 
-  #recall(uuid: string, id: number): Known | undefined {
+  #recall(uuid: string, id: number): ProcessHistory | undefined {
     let known = this.#recent.get(uuid);
     if (known === undefined) {
       known = this.#earlier.get(uuid);
@@ -134,7 +135,7 @@ export class Completeness {
     return known?.id === id ? known : undefined;
   }
 
-  #remember(uuid: string, known: Known): void {
+  #remember(uuid: string, known: ProcessHistory): void {
     if (this.#recent.size >= DOMAINS_MAX) {
       this.#earlier = this.#recent;
       this.#recent = new Map();
@@ -142,7 +143,7 @@ export class Completeness {
     this.#recent.set(uuid, known);
   }
 
-  /** Records of one shape share their schema, so its keys are looked through once. */
+  /** Records of one shape share their schema, so each shape's keys are examined once. */
   #signsOf(schema: Schema): Signs {
     let signs = this.#signs.get(schema);
     if (signs === undefined) {
@@ -153,9 +154,9 @@ export class Completeness {
   }
 }
 
-/** What QEMU's own statistics of a vCPU end in; libvirt's do not. */
+/** QEMU's own statistics of a vCPU have one of these endings; libvirt's have none of them. */
 const VCPU_CUSTOM = /^vcpu\.\d+\..+\.(?:cur|sum|max)$/;
-/** All that a disk has without the job. */
+/** The keys that a disk has without the job. */
 const BLOCK_HEADER = /^block\.(?:count|\d+\.(?:name|path|backingIndex))$/;
 const BLOCK_PATH = /^block\.\d+\.path$/;
 

@@ -1,74 +1,70 @@
 import type { SweepContext } from "../../../driver/driver.ts";
 import { RecordQueue } from "../../../driver/record-queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
-import { type Group, groupMask, groupNames } from "../../../model/group.ts";
+import { type Group, groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
-import { type Query, StatsFlag } from "../../../model/query.ts";
+import type { Query } from "../../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
 import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";
 import type { DomainStats, StatsReply } from "../rpc/stats-reply.ts";
-import { Alarm } from "./alarm.ts";
-import { Batch } from "./batch.ts";
-import { type Call, Calls, type CallsOwner, callOf } from "./calls.ts";
+import { type Call, Calls, callOf } from "./calls.ts";
 import type { Completeness } from "./completeness.ts";
-import type { Inquiry } from "./inquiry.ts";
-import { Lineup, type LineupHost } from "./lineup.ts";
-import { Patience } from "./patience.ts";
-import { type Ask, type Plan, planOf } from "./plan.ts";
-import { Selection, type SelectionHost, type SelectionOwner } from "./selection.ts";
-import { lateError, type Task } from "./task.ts";
+import { Deadlines, EarliestTimer } from "./deadlines.ts";
+import { Dispatcher, type DispatcherHost, type DispatcherOwner } from "./dispatcher.ts";
+import { type DomainTask, StatsRequests } from "./domain-task.ts";
+import { Domains, type DomainsHost, type DomainsOwner } from "./domains.ts";
 
 /** What a sweep needs of its session. */
-export interface SweepHost extends LineupHost, SelectionHost {
+export interface SweepHost extends DispatcherHost, DomainsHost {
   /** The daemon's host name, for the domains. */
   readonly host: string;
-  /** Who gives the domains out. */
+  /** The driver that the domains belong to. */
   readonly driver: object;
-  /** Whether its domains have monitors that can hang, QEMU's. Without, all domains are asked in batches. */
+  /** Whether the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
   readonly monitors: boolean;
-  /** Tells answers that lack what the monitor says; undefined where there are no monitors. */
+  /** Finds out what an answer lacks; undefined where there are no monitors. */
   readonly completeness: Completeness | undefined;
 }
 
-/** A monitor that has been busy for so long with one command is taken to hang. Healthy is 1 to 3 ms. */
+/** A monitor that has been busy with one command for this many ms is taken to hang. A healthy one takes 1 to 3 ms. */
 const HANGING_MS = 1_000;
 
-/** So many records may wait to be taken before nothing new is asked. */
+/** High-water mark of the queue: while this many records wait to be taken, nothing new is asked. */
 const QUEUE_HIGH = 64;
 
 /**
- * One sweep: the domains, one call each, as many at a time as admission allows, a record each as its answer comes.
+ * One sweep: finds the domains, asks each for its statistics, as many at a time as admission allows, and makes one
+ * record of each answer as it comes.
  *
- * A domain whose monitor is not known to answer is looked at first, without using the monitor: should a call of somebody
- * else hang there, ours does not join it. A domain that does not answer in time is late. Its record then comes from the
- * groups that need no monitor, through the lane that frozen guests cannot block, and says what is missing; if even that
- * stays out, it says that. What comes in afterwards is only good for releasing the slot. When each has to have its record
- * is Patience's matter. A domain whose statistics fail (its guest may have died under the call) is asked once more, and
- * then makes do with those groups, too. Where no monitor is needed, domains are asked in batches.
+ * A domain whose monitor is not known to answer is checked first, without using the monitor. If another client's call
+ * hangs there, ours must not join it. A domain that does not answer in time is late: see Deadlines. Its record then
+ * comes from the groups that need no monitor, by a call through the lane that frozen guests cannot block, and says what
+ * is missing. If that call is late, too, the record says so. An answer that comes later only releases its permit. A
+ * domain whose statistics fail (its guest may have died under the call) is asked once more; after a second failure its
+ * record comes from those groups, too. Where no monitor is needed, domains are asked in batches.
  */
-export class Sweep implements CallsOwner, SelectionOwner {
-  /** What the consumer pulls. */
+export class Sweep implements DomainsOwner, DispatcherOwner {
+  /** The records, for the consumer to pull. */
   readonly queue = new RecordQueue();
-  /** Called once, when the sweep holds nothing any more but bookings. */
+  /** Called once, when the sweep has ended. Its unanswered calls may still hold permits. */
   onDone: (() => void) | undefined;
 
   readonly #host: SweepHost;
   readonly #query: Query;
   readonly #context: SweepContext;
-  readonly #plan: Plan;
-  readonly #patience: Patience;
+  readonly #requests: StatsRequests;
+  readonly #deadlines: Deadlines;
   readonly #calls: Calls;
+  readonly #domains: Domains;
+  readonly #dispatcher: Dispatcher;
+  readonly #timer = new EarliestTimer(() => this.#check());
   readonly #onAbort = () => this.#finish();
-  readonly #alarm = new Alarm(() => this.#check());
-  readonly #selection: Selection;
-  readonly #lineup: Lineup;
-  readonly #tasks: Task[] = [];
-  /** Whether more domains may come to light. */
-  #selecting = true;
   /** Domains that have no record yet. */
-  #left = 0;
+  readonly #open = new Set<DomainTask>();
+  /** Whether more domains may be found. */
+  #selecting = true;
   #anyAnswer = false;
   #failure: VirstreamError | undefined;
   #done = false;
@@ -77,16 +73,15 @@ export class Sweep implements CallsOwner, SelectionOwner {
     this.#host = host;
     this.#query = query;
     this.#context = context;
-    this.#plan = planOf(query);
-    this.#patience = new Patience(query.deadlineMs, performance.now());
-    this.#calls = new Calls(host, this.#patience, this);
-    const statsKind = host.monitors ? this.#plan.kind : "free";
-    this.#selection = new Selection(host, this.#calls, query, this.#plan, statsKind, this);
-    this.#lineup = new Lineup(host, this.#calls, statsKind, (task, reason) => this.#giveUp(task, reason));
+    this.#requests = new StatsRequests(query, host.monitors);
+    this.#deadlines = new Deadlines(query.deadlineMs, performance.now());
+    this.#calls = new Calls(host, this.#deadlines, (at) => this.#timer.by(at));
+    this.#domains = new Domains(host, this.#calls, query, this.#requests, this);
+    this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this);
   }
 
   /**
-   * Begins. What comes of it is in the queue.
+   * Begins. The records come through the queue.
    *
    * @param ready what to wait for before anything is asked; it must not reject
    */
@@ -102,16 +97,16 @@ export class Sweep implements CallsOwner, SelectionOwner {
 
   #begin(): void {
     if (this.#done) return;
-    this.#patience.begin(performance.now(), this.#query.domains?.length ?? 0);
-    this.#selection.start();
+    this.#deadlines.begin(performance.now(), this.#query.domains?.length ?? 0);
+    this.#domains.start();
     this.#arm();
   }
 
-  /** The connection is gone: every domain that has no record yet gets one that says so, then the sweep fails. */
+  /** The connection is lost: every domain that has no record yet gets one that says so, then the sweep fails. */
   lose(error: VirstreamError): void {
     if (this.#done) return;
     this.#failure = error;
-    for (const task of this.#tasks) if (task.stage !== "done") this.#fail(task, "error", error);
+    for (const task of this.#open) this.#fail(task, "error", error);
     this.#finish(error);
   }
 
@@ -120,143 +115,100 @@ export class Sweep implements CallsOwner, SelectionOwner {
     this.#finish(error);
   }
 
-  // ---- what is asked
-
-  /** @internal */
-  callFor(inquiry: Inquiry): Call | undefined {
-    if (inquiry instanceof Batch) return this.#batchCall(inquiry);
-    const task = inquiry as Task;
-    const answered = (reply: StatsReply): void => this.#answered(task, reply);
-    switch (task.stage) {
-      case "check":
-        return callOf(PROCEDURES.controlInfo, task, (info) => this.#looked(task, info));
-      case "ask":
-        this.#lineup.passed(task);
-        return callOf(PROCEDURES.stats, { uuids: [task.uuid], ...hurry(this.#plan.first, task) }, answered);
-      case "rescue":
-        return callOf(PROCEDURES.stats, { uuids: [task.uuid], ...this.#rescueOf(task) }, answered);
-      case "verify":
-        return callOf(PROCEDURES.lookupByUuid, task.uuid, (domain) => this.#verified(task, domain));
-      default:
-        return undefined;
-    }
-  }
-
-  #rescueOf({ error }: Task): Ask {
-    const rescue = this.#plan.rescue ?? this.#plan.first;
-    // Before libvirt 11, a counter of perf that cannot be read fails the call: what has failed is asked without it.
-    const groups = error === undefined ? rescue.groups : rescue.groups & ~groupMask(["perf"]) || rescue.groups;
-    return { ...rescue, groups };
-  }
-
-  #batchCall(batch: Batch): Call | undefined {
-    const { batchSize } = this.#host;
-    const tasks = this.#lineup.take();
-    if (tasks.length === 0) return undefined;
-    batch.tasks = tasks;
-    batch.dueAt = Math.min(batch.dueAt, batch.askedAt + batchSize.patienceMs(tasks.length));
-    for (const task of tasks) {
-      task.sampledAt = batch.sampledAt;
-      task.askedAt = batch.askedAt;
-    }
-    const uuids = tasks.map(({ uuid }) => uuid);
-    return callOf(PROCEDURES.stats, { uuids, ...this.#plan.first }, (reply) => {
-      const largest = reply.reduce((most, { params }) => Math.max(most, params.size), 1);
-      batchSize.measured(tasks.length, performance.now() - batch.askedAt, largest);
-      this.#lineup.next();
-      const byUuid = new Map(reply.map((stats) => [stats.domain.uuid, stats]));
-      for (const task of tasks) this.#answeredWith(task, byUuid.get(task.uuid));
-    });
-  }
-
-  /** @internal */
-  dueBy(at: number): void {
-    this.#alarm.by(at);
-  }
-
   // ---- which domains
 
   /** @internal */
   expect(domains: number): void {
-    this.#patience.begin(performance.now(), domains);
+    this.#deadlines.begin(performance.now(), domains);
     this.#context.expect(domains);
   }
 
   /** @internal */
-  add(tasks: readonly Task[]): void {
-    for (const task of tasks) this.#tasks.push(task);
-    this.#left += tasks.length;
+  add(tasks: readonly DomainTask[]): void {
+    for (const task of tasks) this.#open.add(task);
   }
 
   /** @internal */
-  enter(tasks: readonly Task[]): void {
-    this.#lineup.enter(tasks);
+  enter(tasks: readonly DomainTask[]): void {
+    this.add(tasks);
+    this.#dispatcher.enter(tasks);
     this.#arm();
   }
 
   /** @internal */
-  drop(task: Task): void {
+  drop(task: DomainTask): void {
     task.stage = "done";
-    this.#left--;
+    this.#open.delete(task);
     this.#finishIfDone();
   }
 
-  /** @internal */
-  unknown(task: Task, error: VirstreamError | undefined): void {
-    if (error === undefined) this.#giveUp(task, "timeout");
-    else this.refused(task, error);
-    this.#arm();
-  }
-
-  /** @internal The sweep cannot go on as a whole, but the domains that are known get their records. */
-  fail(error: VirstreamError): void {
+  /** @internal After an error, the domains that are known still get their records. */
+  selected(error?: VirstreamError): void {
     this.#failure = error;
-    this.selected();
-  }
-
-  /** @internal */
-  selected(): void {
     this.#selecting = false;
     this.#finishIfDone();
     this.#arm();
   }
 
-  // ---- answers
+  // ---- calls and answers
 
-  #looked(task: Task, info: ControlInfo | undefined): void {
+  /** @internal */
+  callFor(task: DomainTask): Call | undefined {
+    const { uuid } = task;
+    switch (task.stage) {
+      case "check":
+        return callOf(PROCEDURES.controlInfo, task, (info) => this.#checked(task, info));
+      case "ask":
+        this.#dispatcher.passed(task);
+        return this.#statsCall(task);
+      case "fallback":
+        return this.#statsCall(task);
+      case "verify":
+        return callOf(PROCEDURES.lookupByUuid, uuid, (domain) => this.#verified(task, domain));
+      default:
+        return undefined;
+    }
+  }
+
+  #statsCall(task: DomainTask): Call {
+    const { uuid, statsKind } = task;
+    return callOf(PROCEDURES.stats, { uuids: [uuid], ...this.#requests.for(task) }, (reply: StatsReply) => {
+      this.answered(
+        task,
+        reply.find(({ domain }) => domain.uuid === uuid),
+      );
+      if (statsKind === "monitor") this.#dispatcher.release();
+    });
+  }
+
+  /** @param info undefined where the daemon does not say */
+  #checked(task: DomainTask, info: ControlInfo | undefined): void {
     if (info?.state === ControlState.occupied && info.forMs >= HANGING_MS) {
-      this.#rescue(task, "busy");
+      this.#fallBack(task, "busy");
       return;
     }
-    task.hurried = info?.state === ControlState.job;
+    task.nowait = info?.state === ControlState.job;
     task.stage = "ask";
-    this.#lineup.ask([task]);
+    this.#dispatcher.ask([task]);
     this.#arm();
   }
 
-  #answered(task: Task, reply: StatsReply): void {
-    this.#answeredWith(
-      task,
-      reply.find(({ domain }) => domain.uuid === task.uuid),
-    );
-    if (task.statsKind === "monitor") this.#lineup.follow();
-  }
-
-  #answeredWith(task: Task, stats: DomainStats | undefined): void {
+  /** @internal */
+  answered(task: DomainTask, stats: DomainStats | undefined): void {
     if (this.#done) return;
     this.#anyAnswer = true;
     if (stats === undefined) {
       task.stage = "verify";
-      this.#wait([task]);
+      this.#wait(task);
       return;
     }
-    const { params } = stats;
-    task.name = stats.domain.name;
-    task.id = stats.domain.id;
-    if (task.stage === "rescue") {
-      const { reason, error } = task;
-      const had = groupNames(this.#rescueOf(task).groups);
-      const missing = this.#plan.groups.filter((group) => !had.includes(group));
+    const { domain, params } = stats;
+    const { reason, error } = task;
+    task.name = domain.name;
+    task.id = domain.id;
+    if (task.stage === "fallback") {
+      const had = groupNames(this.#requests.for(task).groups);
+      const missing = this.#requests.groups.filter((group) => !had.includes(group));
       this.#push(task, "partial", { params, reason, missing, ...(error && { error }) });
       return;
     }
@@ -272,15 +224,15 @@ export class Sweep implements CallsOwner, SelectionOwner {
   /** What the daemon has left out without saying so. */
   #missing({ domain, params }: DomainStats): readonly Group[] {
     const { completeness } = this.#host;
-    if (completeness === undefined || this.#plan.kind === "free") return [];
-    return completeness.missing(domain, this.#plan.first.groups, params);
+    const { kind, first } = this.#requests;
+    return completeness === undefined || kind === "free" ? [] : completeness.missing(domain, first.groups, params);
   }
 
-  /** The daemon answered without this domain: it is gone, or does not pass the filters, or is hidden from us. */
-  #verified(task: Task, domain: RemoteDomain): void {
+  /** The daemon left an existing domain out of its answer: it does not pass the filters, or is hidden from us. */
+  #verified(task: DomainTask, domain: RemoteDomain): void {
     task.name = domain.name;
     task.id = domain.id;
-    if (this.#query.domains !== undefined && this.#plan.filter !== 0) {
+    if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
       this.drop(task);
     } else {
       const message = `the daemon has domain ${domain.name} (${domain.uuid}) and hides its statistics: permission domain:read`;
@@ -289,108 +241,105 @@ export class Sweep implements CallsOwner, SelectionOwner {
   }
 
   /** @internal */
-  refused(inquiry: Inquiry, error: VirstreamError): void {
+  endsWith(error: VirstreamError): boolean {
     if (error.libvirt === undefined) this.lose(error);
-    else if (inquiry instanceof Batch) this.#refusedBatch(inquiry, error);
-    else this.#refusedTask(inquiry as Task, error);
+    else if (refusesRequest(error, this.#anyAnswer)) this.#finish(error);
+    return this.#done;
   }
 
-  #refusedBatch(batch: Batch, error: VirstreamError): void {
-    if (refusesRequest(error, this.#anyAnswer)) this.#finish(error);
-    else this.#lineup.takeApart(batch);
-  }
-
-  #refusedTask(task: Task, error: VirstreamError): void {
+  /** @internal */
+  refused(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
-    if (stage === "ask" && refusesRequest(error, this.#anyAnswer)) {
-      this.#finish(error);
-    } else if (error.code === "unknown-domain") {
+    if (error.libvirt === undefined) {
+      this.lose(error);
+    } else if (stage === "ask") {
+      if (!this.endsWith(error)) this.#failed(task, error);
+      this.#dispatcher.release();
+    } else if (stage === "check" && error.code !== "unknown-domain") {
+      // It does not run, or the daemon cannot tell: then there is no monitor to hang, or no way to know.
+      this.#checked(task, undefined);
+    } else {
+      this.#failed(task, error);
+    }
+  }
+
+  #failed(task: DomainTask, error: VirstreamError): void {
+    const { stage } = task;
+    if (error.code === "unknown-domain") {
       const known = stage !== "lookup" && (this.#query.domains === undefined || task.name !== "");
       this.#push(task, "gone", known ? {} : { reason: "unknown", error });
-    } else if (stage === "check") {
-      // It does not run, or the daemon cannot tell: then there is no monitor to hang, or no way to know.
-      this.#looked(task, undefined);
-    } else if (error.code === "denied") {
-      this.#fail(task, "denied", error);
-    } else if (stage === "ask" && task.error === undefined) {
+    } else if (stage !== "ask" || error.code === "denied") {
+      this.#fail(task, error.code === "denied" ? "denied" : "error", error);
+    } else if (task.error === undefined) {
       task.error = error;
-      this.#wait([task]);
-    } else if (stage === "ask" && this.#plan.rescue !== undefined) {
-      task.error = error;
-      this.#rescue(task, "error");
+      this.#wait(task);
     } else {
-      this.#fail(task, "error", error);
+      task.error = error;
+      this.#fallBack(task, "error");
     }
-    if (stage === "ask") this.#lineup.follow();
   }
 
   // ---- lateness
 
   /** @internal */
-  late(inquiry: Inquiry, reason: RecordReason): void {
-    if (inquiry instanceof Batch) {
-      if (inquiry.tasks.length > 0) this.#lineup.takeApart(inquiry);
-      else this.#lineup.forgo(reason);
-      return;
-    }
-    // Who waited in vain to be asked tells that nobody is any more in this sweep, least of all who is not in line yet. Who
-    // waited to be rescued tells nothing of that.
-    const nobodyIs = reason !== "timeout" && inquiry.turn !== "rescue";
-    this.#giveUp(inquiry as Task, reason);
-    if (nobodyIs) this.#lineup.drain("busy");
+  late(task: DomainTask, reason: RecordReason): void {
+    // A call that timed out waiting for a permit means that no permit will free up in this sweep. Only the wait for a
+    // fallback says nothing about the others.
+    const none = reason !== "timeout" && task.waitClass !== "fallback";
+    this.giveUp(task, reason);
+    if (none) this.#dispatcher.giveUp("busy");
   }
 
-  #giveUp(task: Task, reason: RecordReason): void {
-    const { stage } = task;
-    const rescuable = stage === "ask" || (stage === "check" && reason !== "timeout");
-    if (rescuable && this.#plan.rescue !== undefined && !this.#host.admission.isQuarantined(task.uuid, "free")) {
-      this.#rescue(task, reason);
-    } else {
-      this.#fail(task, stage === "ask" ? reason : "timeout", lateError(task, this.#query.deadlineMs));
-    }
+  /** @internal */
+  giveUp(task: DomainTask, reason: RecordReason): void {
+    const { stage, uuid } = task;
+    const possible = stage === "ask" || (stage === "check" && reason !== "timeout");
+    const worthwhile = this.#requests.fallback !== undefined && !this.#host.admission.isQuarantined(uuid, "free");
+    if (possible && worthwhile) this.#fallBack(task, reason);
+    else this.#fail(task, stage === "ask" ? reason : "timeout", task.lateError(this.#query.deadlineMs));
   }
 
-  /** Asks for what needs no monitor. */
-  #rescue(task: Task, reason: RecordReason): void {
+  /** Asks for the groups that need no monitor. */
+  #fallBack(task: DomainTask, reason: RecordReason): void {
     task.reason = reason;
-    this.#lineup.passed(task);
-    if (this.#plan.rescue === undefined) {
-      this.#fail(task, reason, task.error ?? lateError(task, this.#query.deadlineMs));
+    this.#dispatcher.passed(task);
+    if (this.#requests.fallback === undefined) {
+      this.#fail(task, reason, task.error ?? task.lateError(this.#query.deadlineMs));
       return;
     }
-    task.stage = "rescue";
-    this.#wait([task]);
+    task.stage = "fallback";
+    this.#wait(task);
   }
 
-  #wait(inquiries: readonly Inquiry[]): void {
-    this.#calls.wait(inquiries);
+  #wait(task: DomainTask): void {
+    this.#calls.wait([task]);
     this.#arm();
   }
 
   #check(): void {
     const now = performance.now();
-    this.#selection.check(now);
-    this.#lineup.check(now);
+    this.#domains.check(now);
+    this.#dispatcher.check(now);
     this.#calls.check(now);
     this.#arm();
   }
 
-  /** Sees to it that whatever becomes due next is noticed. */
+  /** Sets the timer for whatever becomes due next. */
   #arm(): void {
-    if (this.#done) return;
-    this.#alarm.by(Math.min(this.#selection.dueAt, this.#lineup.dueAt, this.#calls.dueAt));
+    if (!this.#done) this.#timer.by(Math.min(this.#domains.dueAt, this.#dispatcher.dueAt, this.#calls.dueAt));
   }
 
   // ---- records
 
   #push(
-    task: Task,
+    task: DomainTask,
     status: RecordStatus,
     rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
   ): void {
     const now = performance.now();
     const { host, driver } = this.#host;
     task.stage = "done";
+    this.#open.delete(task);
     this.queue.push(
       new DomainStatsRecord({
         domain: new Domain(task.uuid, task.name, task.id, host, driver),
@@ -402,40 +351,34 @@ export class Sweep implements CallsOwner, SelectionOwner {
         ...rest,
       }),
     );
-    this.#left--;
-    this.#lineup.passed(task);
+    this.#dispatcher.passed(task);
     if (this.queue.length >= QUEUE_HIGH) this.#calls.hold();
     this.#finishIfDone();
   }
 
-  #fail(task: Task, reason: RecordReason, error: VirstreamError): void {
-    this.#push(task, "failed", { reason, missing: this.#plan.groups, error });
+  #fail(task: DomainTask, reason: RecordReason, error: VirstreamError): void {
+    this.#push(task, "failed", { reason, missing: this.#requests.groups, error });
   }
 
   #taken(): void {
-    if (this.#done || !this.#patience.held) return;
-    this.#calls.go();
+    if (this.#done || !this.#deadlines.held) return;
+    this.#calls.resume();
     this.#arm();
   }
 
   #finishIfDone(): void {
-    if (this.#left === 0 && !this.#selecting) this.#finish(this.#failure);
+    if (this.#open.size === 0 && !this.#selecting) this.#finish(this.#failure);
   }
 
   #finish(error?: VirstreamError): void {
     if (this.#done) return;
     this.#done = true;
-    this.#alarm.clear();
-    this.#selection.close();
+    this.#timer.clear();
+    this.#domains.close();
     this.#calls.close();
     this.#context.signal.removeEventListener("abort", this.#onAbort);
     if (error === undefined) this.queue.end();
     else this.queue.fail(error);
     this.onDone?.();
   }
-}
-
-/** A domain whose monitor is busy with a job is asked without waiting for its end. */
-function hurry(ask: Ask, { hurried }: Task): Ask {
-  return hurried ? { ...ask, flags: (ask.flags | StatsFlag.nowait) >>> 0 } : ask;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
-import type { Booking, CallKind, Grantee, Ticket } from "../../../../src/drivers/libvirt/sweep/line.ts";
+import type { CallKind, CallOwner, Permit, Ticket } from "../../../../src/drivers/libvirt/sweep/call-queue.ts";
 import { prove } from "./caller.ts";
 
 describe("Admission, with thousands of domains that freeze at random", () => {
@@ -17,7 +17,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
 
   /** A call that the daemon works on, whether or not anybody still hears the answer. */
   interface Working {
-    readonly booking: Booking;
+    readonly permit: Permit;
     readonly at: number;
   }
 
@@ -37,7 +37,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     const random = randomFrom(seed);
     const clock = { now: 0 };
     const admission = new Admission({ now: () => clock.now });
-    const owners = Array.from({ length: count }, () => ({ connections: new Set<number>(), prove }));
+    const owners = Array.from({ length: count }, () => ({ connections: new Set<number>(), probeWorker: prove }));
     const working = new Set<Working>();
     /** What else happens, and when: connections are made anew, freed monitors are noticed. */
     const later: { at: number; act: () => void }[] = [];
@@ -58,25 +58,25 @@ describe("Admission, with thousands of domains that freeze at random", () => {
       later.push({ at: clock.now + random() * 500, act: () => connect(owner) });
     };
 
-    class Sweep implements Grantee {
+    class Sweep implements CallOwner {
       readonly owner = owners[Math.floor(random() * count)]!;
-      readonly line = admission.join(this, this.owner);
+      readonly queue = admission.join(this, this.owner);
       callDueAt(): number {
         return clock.now + 2_000;
       }
-      granted(ticket: Ticket, booking: Booking): void {
+      granted(ticket: Ticket, permit: Permit): void {
         granted++;
-        expect(this.owner.connections.has(booking.connection), "goes out on a connection of its owner").toBe(true);
-        const unanswered = [...working].map((call) => call.booking);
+        expect(this.owner.connections.has(permit.connection), "goes out on a connection of its owner").toBe(true);
+        const unanswered = [...working].map((call) => call.permit);
         const same = unanswered.filter(({ key, kind }) => key === ticket.key && kind === ticket.kind);
         // What needs no monitor may be asked again when the connection of the first call has ended.
         const twice = same.filter(({ kind, connection }) => kind === "monitor" || isLiving(connection));
         expect(twice, `${ticket.kind} ${ticket.key} is asked twice`).toEqual([]);
         const frozen = ticket.kind === "monitor" && random() < 0.01;
-        working.add({ booking, at: clock.now + (frozen ? 2_000 + random() * 20_000 : 2 + random() * 8) });
-        unanswered.push(booking);
+        working.add({ permit, at: clock.now + (frozen ? 2_000 + random() * 20_000 : 2 + random() * 8) });
+        unanswered.push(permit);
         expect(unanswered.filter(({ kind }) => kind === "monitor").length).toBeLessThanOrEqual(8);
-        const here = unanswered.filter(({ connection }) => connection === booking.connection);
+        const here = unanswered.filter(({ connection }) => connection === permit.connection);
         expect(here.filter(({ kind }) => kind === "monitor").length).toBeLessThanOrEqual(4);
         expect(here.length).toBeLessThanOrEqual(4 + 1);
       }
@@ -86,16 +86,16 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     for (const owner of owners) for (let i = 0; i < usual; i++) connect(owner);
     let cancelled = 0;
     const sweeps = Array.from({ length: SWEEPS }, () => new Sweep());
-    for (const { line } of sweeps) {
+    for (const { queue } of sweeps) {
       const tickets = Array.from({ length: DOMAINS }, (_, i) => ({
         key: String(i),
         kind: (i % 10 === 0 ? "free" : "monitor") as CallKind,
         waiting: false,
       }));
-      line.wait(tickets);
+      queue.wait(tickets);
       for (const ticket of tickets) {
         if (!ticket.waiting || random() > 0.02) continue;
-        line.cancel(ticket);
+        queue.cancel(ticket);
         cancelled++;
       }
     }
@@ -110,19 +110,19 @@ describe("Admission, with thousands of domains that freeze at random", () => {
         event.act();
         continue;
       }
-      const { booking, at } = answer!;
+      const { permit, at } = answer!;
       clock.now = at;
       working.delete(answer!);
-      const orphan = booking.kind === "monitor" && !isLiving(booking.connection);
-      booking.release();
+      const orphan = permit.kind === "monitor" && !isLiving(permit.connection);
+      permit.release();
       if (orphan) {
-        expect(admission.isQuarantined(booking.key, "monitor"), "an orphan is not released by its answer").toBe(true);
-        later.push({ at: at + random() * 5_000, act: () => admission.adopt(booking.key) });
+        expect(admission.isQuarantined(permit.key, "monitor"), "an orphan is not released by its answer").toBe(true);
+        later.push({ at: at + random() * 5_000, act: () => admission.releaseOrphan(permit.key) });
       }
       if (random() < 0.01) {
-        const { line } = sweeps[Math.floor(random() * SWEEPS)]!;
-        line.hold();
-        line.go();
+        const { queue } = sweeps[Math.floor(random() * SWEEPS)]!;
+        queue.hold();
+        queue.resume();
       }
       if (random() < ending) disconnect(owners[Math.floor(random() * count)]!);
     }

@@ -48,9 +48,9 @@ describe("Admission", () => {
     three!.wait([..."xy"]);
     const order: string[] = [];
     for (let i = 0; i < 9; i++) {
-      const booking = [one, two, three].flatMap((caller) => caller!.granted_).find((b) => !order.includes(b.key))!;
-      order.push(booking.key);
-      booking.release();
+      const permit = [one, two, three].flatMap((caller) => caller!.granted_).find((b) => !order.includes(b.key))!;
+      order.push(permit.key);
+      permit.release();
     }
     expect(order.join("")).toBe("amxbnycod");
   });
@@ -76,7 +76,7 @@ describe("Admission", () => {
     one!.wait(["a"]);
     two!.wait(["a"], "free");
     expect(two!.keys).toBe("a");
-    expect([admission.isBooked("a", "monitor"), admission.isBooked("a", "free")]).toEqual([true, true]);
+    expect([admission.isInFlight("a", "monitor"), admission.isInFlight("a", "free")]).toEqual([true, true]);
   });
 
   it("quarantines a domain from the time its call is overdue until it is answered", () => {
@@ -101,7 +101,7 @@ describe("Admission", () => {
       admission,
     } = setUp({ callers: 2 });
     one!.wait([..."abcdef"]);
-    one!.line.close();
+    one!.queue.close();
     two!.wait(["x"]);
     expect([one!.keys, two!.keys]).toEqual(["abcd", ""]);
     one!.granted_[2]!.release();
@@ -117,7 +117,7 @@ describe("Admission", () => {
     const [parked, waiting] = two!.wait(["a", "c", "d"]);
     one!.granted_[1]!.release();
     expect(two!.keys).toBe("c");
-    two!.line.cancel(parked!);
+    two!.queue.cancel(parked!);
     one!.granted_[0]!.release();
     expect(two!.keys).toBe("cd");
     expect(waiting!.waiting).toBe(false);
@@ -128,14 +128,14 @@ describe("Admission", () => {
     const [caller] = callers;
     caller!.wait([..."abcd"]);
     const late = { key: "e", kind: "monitor" as "monitor" | "free", waiting: false };
-    caller!.line.wait([late]);
-    caller!.line.cancel(late);
+    caller!.queue.wait([late]);
+    caller!.queue.cancel(late);
     late.kind = "free";
-    caller!.line.wait([late]);
+    caller!.queue.wait([late]);
     caller!.granted_[0]!.release();
     expect(caller!.keys).toBe("abcde");
-    expect(caller!.booking("e").kind).toBe("free");
-    caller!.booking("e").release();
+    expect(caller!.permit("e").kind).toBe("free");
+    caller!.permit("e").release();
     expect(admission.isTrusted("e")).toBe(false);
   });
 
@@ -143,11 +143,11 @@ describe("Admission", () => {
     const {
       callers: [one, two],
     } = setUp({ slots: 2, callers: 2 });
-    one!.line.hold();
+    one!.queue.hold();
     one!.wait(["a", "b"]);
     two!.wait(["x"]);
     expect([one!.keys, two!.keys]).toEqual(["", "x"]);
-    one!.line.go();
+    one!.queue.resume();
     expect(one!.keys).toBe("a");
   });
 
@@ -200,7 +200,7 @@ describe("Admission to a host that several ask", () => {
     two.wait([..."mnopqrstuv"]);
     expect([one.keys, two.keys]).toEqual(["abcdefgh", ""]);
     expect(admission.inFlight("monitor")).toBe(8);
-    for (const booking of [...one.granted_]) booking.release();
+    for (const permit of [...one.granted_]) permit.release();
     expect([one.keys, two.keys]).toEqual(["abcdefghij", "mnopqr"]);
     expect(admission.inFlight("monitor")).toBe(8);
   });
@@ -252,7 +252,7 @@ describe("Admission to a host that several ask", () => {
     one.wait(["a"]);
     two.wait(["a", "b"]);
     expect(two.keys).toBe("b");
-    one.booking("a").release();
+    one.permit("a").release();
     expect(two.keys).toBe("ba");
   });
 
@@ -261,7 +261,7 @@ describe("Admission to a host that several ask", () => {
     expect(admission.slotsOf(OWNER)).toBe(8);
     admission.addConnection(OWNER);
     expect(admission.slotsOf(OWNER)).toBe(8);
-    expect(admission.slotsOf({ prove })).toBe(0);
+    expect(admission.slotsOf({ probeWorker: prove })).toBe(0);
   });
 
   it("knows when nothing but overdue calls spends the budget, whoever made them", () => {
@@ -274,7 +274,7 @@ describe("Admission to a host that several ask", () => {
     two.wait(["p"]);
     expect(admission.exhaustedAt(OWNER)).toBe(3_000);
     expect(admission.exhaustedAt(OTHER)).toBe(3_000);
-    two.booking("p").release();
+    two.permit("p").release();
     expect(admission.exhaustedAt(OWNER)).toBe(Number.POSITIVE_INFINITY);
   });
 
@@ -297,7 +297,7 @@ describe("Admission, when a connection ends", () => {
     expect(admission.orphans.sort()).toEqual([..."abcdefgh"]);
     expect(admission.inFlight("monitor")).toBe(8);
     expect(admission.isQuarantined("a", "monitor")).toBe(true);
-    expect(admission.isBooked("a", "monitor")).toBe(true);
+    expect(admission.isInFlight("a", "monitor")).toBe(true);
     two.wait(["m", "a"]);
     expect(two.keys).toBe("");
   });
@@ -305,8 +305,8 @@ describe("Admission, when a connection ends", () => {
   it("takes no late answer for the end of such a call: nobody can have heard it", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
-    admission.removeConnections([one.booking("a").connection]);
-    one.booking("a").release();
+    admission.removeConnections([one.permit("a").connection]);
+    one.permit("a").release();
     expect(admission.orphans).toEqual(["a"]);
     expect(admission.isQuarantined("a", "monitor")).toBe(true);
     expect(admission.isTrusted("a")).toBe(false);
@@ -317,27 +317,27 @@ describe("Admission, when a connection ends", () => {
     one.wait([..."abcdefgh"]);
     two.wait([..."amn"]);
     for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
-    admission.adopt("b");
+    admission.releaseOrphan("b");
     expect(two.keys).toBe("m");
     expect(admission.isQuarantined("b", "monitor")).toBe(false);
     // It was seen to be free, but it has not answered.
     expect(admission.isTrusted("b")).toBe(false);
-    admission.adopt("b");
-    admission.adopt("nobody");
+    admission.releaseOrphan("b");
+    admission.releaseOrphan("nobody");
     expect(two.keys).toBe("m");
     // At its turn it stepped aside for the domain's call, so it goes first.
-    admission.adopt("a");
+    admission.releaseOrphan("a");
     expect(two.keys).toBe("ma");
-    one.booking("a").release();
-    expect(admission.isBooked("a", "monitor")).toBe(true);
+    one.permit("a").release();
+    expect(admission.isInFlight("a", "monitor")).toBe(true);
     expect(admission.inFlight("monitor")).toBe(8);
   });
 
   it("adopts no call whose connection lives: only its answer ends it", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
-    admission.adopt("a");
-    expect(admission.isBooked("a", "monitor")).toBe(true);
+    admission.releaseOrphan("a");
+    expect(admission.isInFlight("a", "monitor")).toBe(true);
     expect(admission.orphans).toEqual([]);
   });
 
@@ -349,8 +349,8 @@ describe("Admission, when a connection ends", () => {
     for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     expect(two.keys).toBe("v");
     expect(admission.inFlight("free")).toBe(1);
-    // The late answer is that of another booking.
-    for (const booking of one.granted_) booking.release();
+    // The late answer is that of another permit.
+    for (const permit of one.granted_) permit.release();
     expect(admission.inFlight("free")).toBe(1);
     expect(admission.orphans).toEqual([]);
   });
@@ -362,7 +362,7 @@ describe("Admission, when a connection ends", () => {
     admission.removeConnections([connections[0]!]);
     expect(admission.orphans).toHaveLength(4);
     const living = one.granted_.filter(({ connection }) => connection === connections[1]);
-    for (const booking of living) booking.release();
+    for (const permit of living) permit.release();
     expect(admission.inFlight("monitor")).toBe(4);
     expect(admission.slotsOf(OWNER)).toBe(4);
   });
@@ -372,7 +372,7 @@ describe("Admission, when a connection ends", () => {
     one.wait([..."abcdefgh"]);
     for (const connection of connections.slice(0, 2)) admission.removeConnections([connection]);
     expect(admission.exhaustedAt(OTHER)).toBe(Number.NEGATIVE_INFINITY);
-    admission.adopt("a");
+    admission.releaseOrphan("a");
     expect(admission.exhaustedAt(OTHER)).toBe(Number.POSITIVE_INFINITY);
   });
 
@@ -385,7 +385,7 @@ describe("Admission, when a connection ends", () => {
       admission.removeConnections([connection]);
     }
     expect(admission.idle).toBe(false);
-    admission.adopt("a");
+    admission.releaseOrphan("a");
     expect(admission.idle).toBe(true);
   });
 });
@@ -396,15 +396,15 @@ describe("Trust in a domain's monitor", () => {
     one.wait(["a"]);
     one.wait(["b"], "free");
     expect(admission.isTrusted("a")).toBe(false);
-    one.booking("a").release();
-    one.booking("b").release();
+    one.permit("a").release();
+    one.permit("b").release();
     expect([admission.isTrusted("a"), admission.isTrusted("b")]).toEqual([true, false]);
   });
 
   it("ends when somebody distrusts it, and comes back with the next answer", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
-    one.booking("a").release();
+    one.permit("a").release();
     admission.distrust("a");
     expect(admission.isTrusted("a")).toBe(false);
     one.wait(["a"]);
@@ -416,8 +416,8 @@ describe("Trust in a domain's monitor", () => {
     const { admission, connections, one, two } = setUpTwo();
     one.wait(["a"]);
     two.wait(["m"]);
-    one.booking("a").release();
-    two.booking("m").release();
+    one.permit("a").release();
+    two.permit("m").release();
     admission.removeConnections([connections[0]!]);
     expect([admission.isTrusted("a"), admission.isTrusted("m")]).toEqual([false, false]);
   });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch.ts";
+import { BatchSize } from "../../../../src/drivers/libvirt/sweep/dispatcher.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 import { advance, Run, turnTheClock } from "./run.ts";
 import { libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";
@@ -10,7 +10,7 @@ describe("The size of a batch", () => {
   it("is eight while nothing is known, with 100 ms to answer", () => {
     const size = new BatchSize();
     expect(size.domains).toBe(8);
-    expect(size.patienceMs(8)).toBe(100);
+    expect(size.timeoutMs(8)).toBe(100);
   });
 
   it("grows step by step, four times at most, up to 256, where a domain costs next to nothing", () => {
@@ -55,8 +55,8 @@ describe("The size of a batch", () => {
   it("gives a batch ten times what it should take, and never less than 100 ms", () => {
     const size = new BatchSize();
     size.measured(8, 8 * 4);
-    expect(size.patienceMs(1)).toBe(100);
-    expect(size.patienceMs(8)).toBe(320);
+    expect(size.timeoutMs(1)).toBe(100);
+    expect(size.timeoutMs(8)).toBe(320);
   });
 
   it("begins anew, small, after a batch that failed", () => {
@@ -64,7 +64,7 @@ describe("The size of a batch", () => {
     for (let i = 0; i < 4; i++) size.measured(size.domains, 0.01);
     size.failed();
     expect(size.domains).toBe(8);
-    expect(size.patienceMs(256)).toBe(100);
+    expect(size.timeoutMs(256)).toBe(100);
     size.measured(8, 0.01);
     expect(size.domains).toBe(32);
   });
@@ -79,7 +79,7 @@ describe("The size of a batch", () => {
           expect(Number.isInteger(size.domains)).toBe(true);
           expect(size.domains).toBeGreaterThanOrEqual(1);
           expect(size.domains).toBeLessThanOrEqual(256);
-          expect(size.patienceMs(size.domains)).toBeGreaterThanOrEqual(100);
+          expect(size.timeoutMs(size.domains)).toBeGreaterThanOrEqual(100);
         }
       }),
     );
@@ -271,6 +271,25 @@ describe("A sweep in batches", () => {
     await advance(1_000);
     expect(daemon.calls).toHaveLength(calls);
     expect(daemon.admission.inFlight("free")).toBe(0);
+  });
+
+  it("asks domains that become known after every waiting batch was given up: no lost batch keeps its place", async () => {
+    // Frozen guests hold the slots. The last lookup holds the lane until the batches of the first four have waited in vain.
+    const daemon = new SimulatedDaemon(15, (i) => {
+      if (i < 4) return { monitorMs: NEVER };
+      return { freeMs: i === 10 ? 1_450 : i === 14 ? 700 : 0.2 };
+    });
+    new Run(daemon, { domains: [0, 1, 2, 3].map(uuidOf) });
+    await advance(3_000);
+    const run = new Run(daemon, { groups: ["state"], domains: ["vm10", "vm11", "vm12", "vm13", "vm14"] });
+    await advance(2_000);
+    expect(run.records).toEqual([]);
+    daemon.domains[14]!.behaviour.freeMs = 0.2;
+    await advance(500);
+    expect(run.summary).toEqual([...[10, 11, 12, 13].map((i) => `vm${i}:failed/busy`), "vm14:ok"]);
+    expect(daemon.statsCalls.at(-1)!.uuids).toEqual([uuidOf(14)]);
+    daemon.thaw();
+    await advance(0);
   });
 
   it("gives every domain a record at the deadline when libvirt answers nothing", async () => {

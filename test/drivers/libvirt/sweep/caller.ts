@@ -1,35 +1,41 @@
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
-import type { Booking, CallKind, Grantee, Line, Ticket } from "../../../../src/drivers/libvirt/sweep/line.ts";
-import type { Proof, Prover } from "../../../../src/drivers/libvirt/sweep/width.ts";
+import type {
+  CallKind,
+  CallOwner,
+  CallQueue,
+  Permit,
+  Ticket,
+} from "../../../../src/drivers/libvirt/sweep/call-queue.ts";
+import type { ConnectionOwner, WorkerProbe } from "../../../../src/drivers/libvirt/sweep/concurrency-limit.ts";
 
 /** At once shows that the daemon has a free worker. */
-export const prove = (proof: Proof): void => {
-  proof.answered();
-  proof.end();
+export const prove = (probe: WorkerProbe): void => {
+  probe.answered();
+  probe.end();
 };
 /** Whose connections they are. */
-export const OWNER: Prover = { prove };
+export const OWNER: ConnectionOwner = { probeWorker: prove };
 /** Somebody else. */
-export const OTHER: Prover = { prove };
+export const OTHER: ConnectionOwner = { probeWorker: prove };
 
 /** A sweep that only writes down what it is granted. */
-export class Caller implements Grantee {
-  readonly granted_: Booking[] = [];
-  readonly line: Line;
+export class Caller implements CallOwner {
+  readonly granted_: Permit[] = [];
+  readonly queue: CallQueue;
   due = 1_000;
 
-  constructor(admission: Admission, owner: Prover = OWNER) {
-    this.line = admission.join(this, owner);
+  constructor(admission: Admission, owner: ConnectionOwner = OWNER) {
+    this.queue = admission.join(this, owner);
   }
 
   wait(keys: readonly string[], kind: CallKind = "monitor"): Ticket[] {
     const tickets = keys.map((key) => ({ key, kind, waiting: false }));
-    this.line.wait(tickets);
+    this.queue.wait(tickets);
     return tickets;
   }
 
-  granted(_: Ticket, booking: Booking): void {
-    this.granted_.push(booking);
+  granted(_: Ticket, permit: Permit): void {
+    this.granted_.push(permit);
   }
 
   callDueAt(): number {
@@ -40,9 +46,9 @@ export class Caller implements Grantee {
     return this.granted_.map(({ key }) => key).join("");
   }
 
-  /** The one booking of a domain. */
-  booking(key: string): Booking {
-    return this.granted_.find((booking) => booking.key === key)!;
+  /** The one permit of a domain. */
+  permit(key: string): Permit {
+    return this.granted_.find((permit) => permit.key === key)!;
   }
 }
 

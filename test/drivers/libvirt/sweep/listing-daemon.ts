@@ -1,9 +1,6 @@
 import { PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
-import { Calls, type CallsHost } from "../../../../src/drivers/libvirt/sweep/calls.ts";
-import { Patience } from "../../../../src/drivers/libvirt/sweep/patience.ts";
-import type { Proof } from "../../../../src/drivers/libvirt/sweep/width.ts";
+import type { OneOffCalls } from "../../../../src/drivers/libvirt/sweep/domain-search.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 
@@ -54,9 +51,7 @@ export function passes({ flags }: ListedDomain, filter: number): boolean {
 }
 
 /** A daemon that lists and counts its domains, and looks them up, within limits as libvirt's. */
-export class ListingDaemon implements CallsHost {
-  readonly admission = new Admission({ now: () => performance.now() });
-  readonly owner = this;
+export class ListingDaemon implements OneOffCalls {
   /** Everything it was asked, in that order. */
   readonly asked: { name: string; args: unknown }[] = [];
   domains: ListedDomain[];
@@ -68,18 +63,6 @@ export class ListingDaemon implements CallsHost {
   constructor(domains: readonly ListedDomain[], limit = DOMAIN_LIST_MAX) {
     this.domains = [...domains];
     this.#limit = limit;
-    this.admission.addConnection(this);
-  }
-
-  /** The calls of a sweep that asks it. */
-  calls(): Calls {
-    const ignore = () => {};
-    return new Calls(this, new Patience(60_000, performance.now()), {
-      callFor: () => undefined,
-      refused: ignore,
-      dueBy: ignore,
-      late: ignore,
-    });
   }
 
   /** How often it was asked this. */
@@ -87,12 +70,7 @@ export class ListingDaemon implements CallsHost {
     return this.asked.filter(({ name }) => name === procedure.name).length;
   }
 
-  prove(proof: Proof): void {
-    proof.answered();
-    proof.end();
-  }
-
-  async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {
+  async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {
     this.asked.push({ name: procedure.name, args });
     await undefined;
     this.before?.(procedure as Procedure<never, unknown>, args);

@@ -70,7 +70,7 @@ describe("A sweep while libvirt cannot count, and events keep the inventory", ()
   /** A daemon that has listed its domains once, tells of changes, and then waits for one of them. */
   async function setUp() {
     const daemon = new SimulatedDaemon(20);
-    daemon.inventory.live = true;
+    daemon.domainCache.live = true;
     new Run(daemon);
     await advance(200);
     daemon.listMs = NEVER;
@@ -93,10 +93,10 @@ describe("A sweep while libvirt cannot count, and events keep the inventory", ()
   it("has a record for a domain that has started meanwhile, and none for one that was undefined", async () => {
     const daemon = await setUp();
     daemon.domains.push({ name: "vm20", uuid: uuidOf(20), id: 77, behaviour: {} });
-    daemon.inventory.apply({ type: LifecycleEventType.started, detail: 0, domain: daemon.domains[20]! });
+    daemon.domainCache.apply({ type: LifecycleEventType.started, detail: 0, domain: daemon.domains[20]! });
     const stopped = { ...daemon.domains[3]!, id: -1 };
-    daemon.inventory.apply({ type: LifecycleEventType.stopped, detail: 0, domain: stopped });
-    daemon.inventory.apply({ type: LifecycleEventType.undefined, detail: 0, domain: stopped });
+    daemon.domainCache.apply({ type: LifecycleEventType.stopped, detail: 0, domain: stopped });
+    daemon.domainCache.apply({ type: LifecycleEventType.undefined, detail: 0, domain: stopped });
     const run = new Run(daemon);
     await advance(500);
     expect(run.records.map(({ record }) => record.domain.name)).toContain("vm20");

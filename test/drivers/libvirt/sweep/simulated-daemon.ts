@@ -7,11 +7,11 @@ import {
 } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
-import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch.ts";
 import type { Completeness } from "../../../../src/drivers/libvirt/sweep/completeness.ts";
-import { Inventory } from "../../../../src/drivers/libvirt/sweep/inventory.ts";
+import type { WorkerProbe } from "../../../../src/drivers/libvirt/sweep/concurrency-limit.ts";
+import { BatchSize } from "../../../../src/drivers/libvirt/sweep/dispatcher.ts";
+import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
 import type { SweepHost } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
-import type { Proof } from "../../../../src/drivers/libvirt/sweep/width.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { TypedParams } from "../../../../src/model/params.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
@@ -44,7 +44,7 @@ export class SimulatedDaemon implements SweepHost {
   readonly host = "node1";
   readonly driver = this;
   readonly admission = new Admission({ now: () => performance.now() });
-  readonly inventory = new Inventory(() => performance.now());
+  readonly domainCache = new DomainCache(() => performance.now());
   readonly batchSize = new BatchSize();
   readonly owner = this;
   completeness: Completeness | undefined;
@@ -101,9 +101,9 @@ export class SimulatedDaemon implements SweepHost {
     return this.calls.filter(({ name }) => name === PROCEDURES.stats.name).map(({ args }) => args as StatsArgs);
   }
 
-  prove(proof: Proof): void {
-    proof.answered();
-    proof.end();
+  probeWorker(probe: WorkerProbe): void {
+    probe.answered();
+    probe.end();
   }
 
   async call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
-import { enumerateDomains } from "../../../../src/drivers/libvirt/sweep/enumeration.ts";
+import { searchDomains } from "../../../../src/drivers/libvirt/sweep/domain-search.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { defined, type ListedDomain, ListFlag, ListingDaemon, passes, running } from "./listing-daemon.ts";
 
@@ -18,7 +18,7 @@ interface Outcome {
 async function enumerate(daemon: ListingDaemon, filter = 0): Promise<Outcome> {
   const parts: (readonly RemoteDomain[])[] = [];
   try {
-    const all = await enumerateDomains(daemon.calls(), filter, (domains) => parts.push(domains));
+    const all = await searchDomains(daemon, filter, (domains) => parts.push(domains));
     return { parts, all, error: undefined };
   } catch (error) {
     return { parts, all: undefined, error };

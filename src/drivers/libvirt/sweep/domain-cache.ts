@@ -3,30 +3,30 @@ import type { RemoteDomain } from "../rpc/remote-domain.ts";
 
 /** How old a listing may be to stand in for a new one, in ms, where no events keep it current. */
 const RECENT_MS = 60_000;
-/** How many filters' listings are kept; filters come from strangers, too. */
+/** For how many filters the last listing is kept. The number is bounded because clients choose the filters. */
 const KEPT = 4;
 
 /**
- * Which domains there are, as far as is known: the listing of all, kept current by libvirt's lifecycle events, and the last
- * listing for each of the last few filters. Pure; the clock is handed in.
+ * The domains of a host, as far as they are known: the last listing of all, kept current by libvirt's lifecycle events,
+ * and the last listing for each of a few filters. Pure; the clock is handed in.
  *
- * Events come a moment after what they tell of, and do not say whether a domain that stops was transient, and so is no more.
- * So the inventory is checked against the daemon's own count before a sweep goes by it.
+ * Events arrive a moment after the change. An event also does not say whether the domain that stopped was transient,
+ * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on it.
  */
-export class Inventory {
-  /** Whether the daemon tells of changes. */
+export class DomainCache {
+  /** Whether the daemon sends events. */
   live = false;
 
   readonly #now: () => number;
   readonly #kept = new Map<number, { domains: readonly RemoteDomain[]; at: number }>();
   #all: Map<string, RemoteDomain> | undefined;
 
-  /** @param now milliseconds on any clock that does not jump */
+  /** @param now milliseconds on a steady clock */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** Takes in a new listing. */
+  /** Stores a new listing. */
   remember(filter: number, domains: readonly RemoteDomain[]): void {
     if (filter === 0) this.#all = new Map(domains.map((domain) => [domain.uuid, domain]));
     this.#kept.delete(filter);
@@ -35,18 +35,20 @@ export class Inventory {
     if (this.#kept.size > KEPT && !oldest.done) this.#kept.delete(oldest.value);
   }
 
-  /** The connection has ended: what happens from now on is not known. */
+  /** The connection has ended, so changes are missed from now on. */
   disconnected(): void {
     this.live = false;
     this.#all = undefined;
   }
 
-  /** All domains, kept current by events; undefined where it is not known. */
+  /** All domains, kept current by events; undefined where they are not known. */
   current(): readonly RemoteDomain[] | undefined {
     return this.live && this.#all !== undefined ? [...this.#all.values()] : undefined;
   }
 
-  /** What may stand in for a listing that cannot be had: the current inventory, or the last listing if it is recent. */
+  /**
+   * What can stand in for a listing that does not come: the current domains, or else the last listing, if it is recent.
+   */
   recall(filter: number): readonly RemoteDomain[] | undefined {
     const current = filter === 0 ? this.current() : undefined;
     if (current !== undefined) return current;
@@ -54,13 +56,13 @@ export class Inventory {
     return kept !== undefined && this.#now() - kept.at <= RECENT_MS ? kept.domains : undefined;
   }
 
-  /** Takes in what has happened to a domain. */
+  /** Applies a change that the daemon reports. */
   apply({ type, domain }: LifecycleEvent): void {
     const all = this.#all;
     if (all === undefined) return;
     switch (type) {
       case LifecycleEventType.undefined:
-        // One that runs is still there, and goes when it stops.
+        // A running domain stays until it stops.
         if ((all.get(domain.uuid)?.id ?? -1) === -1) all.delete(domain.uuid);
         break;
       case LifecycleEventType.stopped:

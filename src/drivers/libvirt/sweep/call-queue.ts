@@ -1,0 +1,139 @@
+import type { ConnectionOwner } from "./concurrency-limit.ts";
+
+/** `monitor`: the call may hang for as long as its guest is frozen. `free`: the call needs no monitor. */
+export type CallKind = "monitor" | "free";
+
+/** A call that waits for a permit. */
+export interface Ticket {
+  /** Of each kind, one call with this key is in flight at a time: the domain's uuid. */
+  readonly key: string;
+  readonly kind: CallKind;
+  /** Set by `CallQueue.wait`, cleared when the ticket is granted or cancelled. */
+  waiting: boolean;
+}
+
+/** Permission to send one call. */
+export interface Permit {
+  readonly key: string;
+  readonly kind: CallKind;
+  /** The number of the connection that the call goes out on. */
+  readonly connection: number;
+  /** When the call becomes overdue, on admission's clock. */
+  readonly dueAt: number;
+  /** Call it when the daemon has answered. Calling it again, or for an orphan, does nothing. */
+  release(): void;
+}
+
+/** Sends the calls of a queue. */
+export interface CallOwner {
+  /** The ticket's turn has come: send its call now. */
+  granted(ticket: Ticket, permit: Permit): void;
+  /** When a call that is sent now becomes overdue. */
+  callDueAt(ticket: Ticket): number;
+}
+
+/** The queue of one sweep: first in, first out, with cancelling. Made by `Admission.join`. */
+export class CallQueue {
+  readonly owner: CallOwner;
+  readonly connectionOwner: ConnectionOwner;
+  readonly #admission: { pump(): void; leave(queue: CallQueue): void };
+  readonly #tickets = { monitor: new TicketList("monitor"), free: new TicketList("free") };
+  #held = false;
+  #closed = false;
+
+  /** @internal */
+  constructor(
+    admission: { pump(): void; leave(queue: CallQueue): void },
+    owner: CallOwner,
+    connectionOwner: ConnectionOwner,
+  ) {
+    this.#admission = admission;
+    this.owner = owner;
+    this.connectionOwner = connectionOwner;
+  }
+
+  /** Appends tickets. */
+  wait(tickets: readonly Ticket[]): void {
+    if (this.#closed) return;
+    for (const ticket of tickets) this.#tickets[ticket.kind].push(ticket);
+    this.#admission.pump();
+  }
+
+  /** Takes a ticket out of the queue, wherever it stands. */
+  cancel(ticket: Ticket): void {
+    ticket.waiting = false;
+  }
+
+  /** Grants nothing until `resume`: the consumer is behind. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  resume(): void {
+    this.#held = false;
+    this.#admission.pump();
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Drops all tickets. Permits last until they are released. */
+  close(): void {
+    this.#closed = true;
+    this.#admission.leave(this);
+  }
+
+  /** @internal Takes out the next ticket; undefined when none may be granted. */
+  take(kind: CallKind): Ticket | undefined {
+    return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
+  }
+
+  /** @internal Puts a ticket at the front. */
+  putBack(ticket: Ticket): void {
+    if (!this.#closed) this.#tickets[ticket.kind].unshift(ticket);
+  }
+}
+
+/** Tickets of one kind. It moves an index instead of calling Array.shift, whose cost grows with the length. */
+class TicketList {
+  readonly #kind: CallKind;
+  readonly #tickets: Ticket[] = [];
+  #head = 0;
+  readonly #front: Ticket[] = [];
+
+  constructor(kind: CallKind) {
+    this.#kind = kind;
+  }
+
+  push(ticket: Ticket): void {
+    ticket.waiting = true;
+    this.#tickets.push(ticket);
+  }
+
+  unshift(ticket: Ticket): void {
+    this.#front.push(ticket);
+  }
+
+  shift(): Ticket | undefined {
+    for (let ticket = this.#next(); ticket !== undefined; ticket = this.#next()) {
+      // A cancelled ticket may wait again as the other kind: it then stands in both lists.
+      if (!ticket.waiting || ticket.kind !== this.#kind) continue;
+      ticket.waiting = false;
+      return ticket;
+    }
+    return undefined;
+  }
+
+  #next(): Ticket | undefined {
+    if (this.#front.length > 0) return this.#front.pop();
+    const ticket = this.#tickets[this.#head];
+    if (ticket === undefined) return undefined;
+    this.#head++;
+    if (this.#head >= 1_024 || this.#head === this.#tickets.length) {
+      this.#tickets.splice(0, this.#head);
+      this.#head = 0;
+    }
+    return ticket;
+  }
+}

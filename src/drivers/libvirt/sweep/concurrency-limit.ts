@@ -1,0 +1,111 @@
+/** An unanswered monitor call. */
+export interface UnansweredCall {
+  /** When it was sent, in ms. */
+  readonly grantedAt: number;
+  /** Set when the daemon has answered. */
+  readonly answered: boolean;
+}
+
+/** One question to the daemon: is there a free worker behind all monitor calls that are unanswered now? */
+export interface WorkerProbe {
+  /** The unanswered calls went out together just now, to a daemon that had no other call of ours. */
+  readonly fresh: boolean;
+  /** All of those calls are still unanswered. Otherwise a probe call would prove less than was asked for. */
+  readonly useful: boolean;
+  /** The probe call was answered: as many workers as there are unanswered calls were busy, and one was free. */
+  answered(): void;
+  /** The probe is over. The limit grows by what it has proven, if anything. */
+  end(): void;
+}
+
+/** Owns connections to the daemon, and probes for a free worker on them. */
+export interface ConnectionOwner {
+  /**
+   * Sends a call that cannot hang, once the daemon has taken up the calls before it, and reports its answer to the
+   * probe. Always calls `probe.end()`.
+   */
+  probeWorker(probe: WorkerProbe): void;
+}
+
+/** Calls that were granted within this many ms went out together. */
+const BURST_MS = 1;
+
+/**
+ * How many monitor calls may be unanswered at a time, so that the daemon always has a free worker. Pure.
+ *
+ * libvirtd starts with five workers, and adds one when a call arrives and no worker is free. But its count is such that
+ * it adds none while another call is queued. If a burst of calls takes the last free workers and all of them hang,
+ * every call queued behind them waits for ever, of every client. So four unanswered calls need no proof. Beyond that
+ * the limit grows by one each time that a call which cannot hang was answered while all the others were unanswered:
+ * this proves a free worker. What was proven holds as long as the daemon lives, because its pool does not shrink.
+ */
+export class ConcurrencyLimit {
+  readonly #safe: number;
+  readonly #budget: number;
+  readonly #onEnd: () => void;
+  #calls: number;
+  /** The largest number of unanswered calls behind which a free worker was proven. */
+  #proven = 0;
+  #probe: WorkerProbe | undefined;
+
+  /**
+   * @param safe how many calls need no proof
+   * @param budget the most that the limit can grow to
+   * @param onEnd called when a probe has ended
+   */
+  constructor(safe: number, budget: number, onEnd: () => void) {
+    this.#safe = Math.min(safe, budget);
+    this.#budget = budget;
+    this.#onEnd = onEnd;
+    this.#calls = this.#safe;
+  }
+
+  /** How many monitor calls may be unanswered. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** Whether a probe is under way. */
+  get probing(): boolean {
+    return this.#probe !== undefined;
+  }
+
+  /** From now on this may be another daemon, whose pool is small again. */
+  reset(): void {
+    this.#calls = this.#safe;
+    this.#proven = 0;
+    // A probe under way is about the earlier daemon.
+    this.#probe = undefined;
+  }
+
+  /**
+   * Starts a probe when the limit is reached and a free worker beyond it was not proven yet.
+   *
+   * @param calls the unanswered monitor calls
+   * @param owner sends the probe call
+   */
+  seek(calls: readonly UnansweredCall[], now: number, owner: ConnectionOwner | undefined): void {
+    if (owner === undefined || this.probing || calls.length < this.#calls || calls.length <= this.#proven) return;
+    // Calls that are answered meanwhile free their workers, so they prove nothing.
+    const unanswered = (): number => calls.filter(({ answered }) => !answered).length;
+    let proven = 0;
+    const probe: WorkerProbe = {
+      fresh: calls.every(({ grantedAt }) => grantedAt >= now - BURST_MS),
+      get useful() {
+        return unanswered() === calls.length;
+      },
+      answered: () => {
+        proven = unanswered();
+      },
+      end: () => {
+        if (this.#probe !== probe) return;
+        this.#probe = undefined;
+        this.#proven = Math.max(this.#proven, proven);
+        this.#calls = Math.max(this.#calls, Math.min(this.#budget, this.#proven + 1));
+        this.#onEnd();
+      },
+    };
+    this.#probe = probe;
+    owner.probeWorker(probe);
+  }
+}

@@ -1,0 +1,158 @@
+/** How much of a sweep's time a domain may take on average, in ms. A healthy QEMU guest takes 3 to 10 ms. */
+const DOMAIN_MS = 25;
+/** How long the fallback call of a late domain may take, in ms; a healthy one takes 0.2 ms. */
+const FALLBACK_MS = 500;
+const FALLBACK_DOMAIN_MS = 5;
+
+/**
+ * What a call waits for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
+ * `fallback`: a lane for the fallback call of a late domain. Each class has its own deadline.
+ */
+export type WaitClass = "slot" | "lane" | "fallback";
+
+export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies readonly WaitClass[];
+
+interface Waiting {
+  count: number;
+  /** When a call of this class was last sent or answered. */
+  movedAt: number;
+}
+
+/**
+ * When the calls of one sweep are given up. Pure arithmetic: all times are handed in, in ms on a steady clock.
+ *
+ * On a host of ordinary size the rule is simple: `deadlineMs` after the sweep could begin, every domain has been asked
+ * or is given up. On a large and healthy host the last domains in the queue get their turn later than that. If the
+ * clock alone decided, they would never be read completely. So a sweep may take longer as long as it moves on:
+ *
+ * - A call is overdue `deadlineMs` after the beginning, or half of that after it was sent, whichever is later.
+ * - Waiting calls are given up `deadlineMs` after the beginning, or when nothing has moved for half of that, whichever
+ *   is later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep: this bounds
+ *   what slow guests, which do move, can cost the others.
+ * - The fallback call of a late domain has FALLBACK_MS. Those that wait for it are given up when nothing has moved for
+ *   FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
+ *
+ * While the consumer is behind, nothing is sent, and the clock of waiting calls stands still.
+ */
+export class Deadlines {
+  readonly #deadlineMs: number;
+  readonly #waiting: Readonly<Record<WaitClass, Waiting>>;
+  #beganAt: number;
+  #domains = 0;
+  /** Since when domains have waited for their fallback without a break, and how many have joined since. */
+  #fallbacksSince = 0;
+  #fallbacks = 0;
+  #heldSince: number | undefined;
+
+  constructor(deadlineMs: number, now: number) {
+    this.#deadlineMs = deadlineMs;
+    this.#beganAt = now;
+    this.#waiting = {
+      slot: { count: 0, movedAt: now },
+      lane: { count: 0, movedAt: now },
+      fallback: { count: 0, movedAt: now },
+    };
+  }
+
+  /** The sweep knows its domains and can begin to ask. */
+  begin(now: number, domains: number): void {
+    this.#beganAt = now;
+    this.#domains = domains;
+  }
+
+  /** Calls were queued. */
+  joined(waitClass: WaitClass, count: number, now: number): void {
+    const waiting = this.#waiting[waitClass];
+    if (waiting.count === 0) {
+      waiting.movedAt = now;
+      if (waitClass === "fallback") {
+        this.#fallbacksSince = now;
+        this.#fallbacks = 0;
+      }
+    }
+    if (waitClass === "fallback") this.#fallbacks += count;
+    waiting.count += count;
+  }
+
+  /** A call has left the queue: it was sent or given up. */
+  left(waitClass: WaitClass): void {
+    this.#waiting[waitClass].count--;
+  }
+
+  /** A call was sent or answered. */
+  moved(waitClass: WaitClass, now: number): void {
+    this.#waiting[waitClass].movedAt = now;
+  }
+
+  /** How many calls wait. */
+  waiting(waitClass: WaitClass): number {
+    return this.#waiting[waitClass].count;
+  }
+
+  /** When a call that is sent now becomes overdue. */
+  callDueAt(waitClass: WaitClass, now: number): number {
+    if (waitClass === "fallback") return now + FALLBACK_MS;
+    return Math.max(this.#beganAt + this.#deadlineMs, now + this.#deadlineMs / 2);
+  }
+
+  /** When waiting calls are given up if nothing moves before; Infinity when none waits. */
+  dueAt(waitClass: WaitClass): number {
+    const { count, movedAt } = this.#waiting[waitClass];
+    if (count === 0 || this.held) return Number.POSITIVE_INFINITY;
+    if (waitClass === "fallback") {
+      return Math.min(movedAt + FALLBACK_MS, this.#fallbacksSince + FALLBACK_MS + this.#fallbacks * FALLBACK_DOMAIN_MS);
+    }
+    const end = this.#beganAt + this.#deadlineMs;
+    return Math.min(Math.max(end, movedAt + this.#deadlineMs / 2), end + this.#domains * DOMAIN_MS);
+  }
+
+  get held(): boolean {
+    return this.#heldSince !== undefined;
+  }
+
+  /** The consumer is behind: the clock of waiting calls stands still. */
+  hold(now: number): void {
+    this.#heldSince ??= now;
+  }
+
+  /** The consumer has caught up. */
+  resume(now: number): void {
+    if (this.#heldSince === undefined) return;
+    const held = now - this.#heldSince;
+    this.#heldSince = undefined;
+    this.#beganAt += held;
+    this.#fallbacksSince += held;
+    for (const waiting of Object.values(this.#waiting)) waiting.movedAt = now;
+  }
+}
+
+/** One timer for the earliest of many deadlines, on performance.now()'s clock. */
+export class EarliestTimer {
+  readonly #onDue: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #at = Number.POSITIVE_INFINITY;
+
+  /** @param onDue called at the deadline, or a little earlier: it looks for what is due, and sets the timer again */
+  constructor(onDue: () => void) {
+    this.#onDue = onDue;
+  }
+
+  /** Calls `onDue` at this time at the latest. */
+  by(at: number): void {
+    if (at >= this.#at) return;
+    clearTimeout(this.#timer);
+    this.#at = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#at = Number.POSITIVE_INFINITY;
+        this.#onDue();
+      },
+      Math.max(0, Math.ceil(at - performance.now())),
+    );
+  }
+
+  /** Stops the timer. */
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+}

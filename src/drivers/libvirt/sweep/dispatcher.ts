@@ -1,0 +1,283 @@
+import type { VirstreamError } from "../../../model/error.ts";
+import type { RecordReason } from "../../../model/record.ts";
+import { PROCEDURES } from "../rpc/procedures.ts";
+import type { DomainStats } from "../rpc/stats-reply.ts";
+import { type Call, type CallHandler, type Calls, type CallsHost, callOf, QueuedCall } from "./calls.ts";
+import type { DomainTask, StatsRequests } from "./domain-task.ts";
+
+/**
+ * With every slot busy from the start, the first record shares the host's cores with all the others and comes half as
+ * fast. So one domain goes ahead. The others follow at its answer, or after this many ms, in case it is frozen.
+ */
+const AHEAD_MS = 20;
+
+/** Maximum number of domains between monitor check and stats call: no slot waits, and what was seen is fresh. */
+const CHECKED_MAX = 8;
+
+/** How many batches are queued or in flight at a time. */
+const BATCHES = 4;
+
+/** How long a batch should take, in ms. The call itself then costs little, and no record waits long for the others. */
+const TARGET_MS = 4;
+/** The most domains in a batch. */
+const DOMAINS_MAX = 256;
+/** The most parameters in a batch. At some 40 bytes each the reply stays far below the 32 MiB of a message. */
+const PARAMETERS_MAX = 50_000;
+/** The domains in a batch while nothing was measured. */
+const DOMAINS_FIRST = 8;
+/** A batch is taken apart after this many times what it should have taken, and not before SLOW_MS. */
+const SLOW_FACTOR = 10;
+const SLOW_MS = 100;
+
+/** How many domains to ask for in one batch, from what earlier ones took. */
+export class BatchSize {
+  #domainMs: number | undefined;
+  /** The most parameters that a domain was seen to have. */
+  #parameters = 1;
+  #largest = DOMAINS_FIRST;
+
+  /** How many domains to ask for next. */
+  get domains(): number {
+    if (this.#domainMs === undefined) return DOMAINS_FIRST;
+    const limit = Math.min(TARGET_MS / this.#domainMs, PARAMETERS_MAX / this.#parameters);
+    return Math.max(1, Math.min(this.#largest, Math.floor(limit)));
+  }
+
+  /** How long a batch may take before it is taken apart, in ms. */
+  timeoutMs(domains: number): number {
+    return Math.max(SLOW_MS, SLOW_FACTOR * (this.#domainMs ?? 0) * domains);
+  }
+
+  /**
+   * A batch was answered.
+   *
+   * @param parameters how many the domain with the most has
+   */
+  measured(domains: number, ms: number, parameters = 1): void {
+    if (domains === 0) return;
+    this.#parameters = Math.max(this.#parameters, parameters);
+    const domainMs = ms / domains;
+    this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
+    // It grows step by step: what a few domains took says little about hundreds.
+    if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
+  }
+
+  /** A batch was taken apart: start again with small ones. */
+  failed(): void {
+    this.#domainMs = undefined;
+    this.#largest = DOMAINS_FIRST;
+  }
+}
+
+/** What a dispatcher needs of its session. */
+export interface DispatcherHost extends CallsHost {
+  readonly batchSize: BatchSize;
+  /** There are more domains than slots: another connection would help. */
+  crowded(): void;
+}
+
+/** What the sweep does with its domains. */
+export interface DispatcherOwner {
+  /** The domain's batch was answered; undefined when the answer leaves the domain out. */
+  answered(task: DomainTask, stats: DomainStats | undefined): void;
+  /** The domain will not be asked. */
+  giveUp(task: DomainTask, reason: RecordReason): void;
+  /** Ends the sweep if the error concerns all of its domains. Returns whether it has ended. */
+  endsWith(error: VirstreamError): boolean;
+}
+
+/**
+ * Decides in which order the domains of a sweep are queued.
+ *
+ * A domain whose earlier call is overdue is not queued. Where statistics need the monitor, each domain is asked by a
+ * call of its own: first those whose monitor is known to answer, and the others once their monitor was checked. One
+ * domain goes ahead of all.
+ *
+ * Where no monitor is needed, a domain costs some microseconds, and a call for each would cost more than its answer. So
+ * they are asked in batches. But the domains of a batch wait for each other: libvirt takes the lock of each in turn.
+ * Therefore a batch is only as large as the measured time allows. A batch that is not answered soon is taken apart, and
+ * each of its domains is asked by a call of its own.
+ */
+export class Dispatcher implements CallHandler<Batch> {
+  readonly #host: DispatcherHost;
+  readonly #calls: Calls;
+  readonly #requests: StatsRequests;
+  readonly #owner: DispatcherOwner;
+  /** Domains that are to be checked, or asked in batches, from the position `#taken` on. */
+  readonly #pending: DomainTask[] = [];
+  #taken = 0;
+  /** How many domains are between monitor check and stats call, and how many batches are queued or in flight. */
+  #checked = 0;
+  #batches = 0;
+  /**
+   * Domains that let one go ahead, and until when. The time is undefined before there is one, and Infinity afterwards.
+   */
+  #rest: DomainTask[] = [];
+  #releaseAt: number | undefined;
+  #entered = 0;
+
+  constructor(host: DispatcherHost, calls: Calls, requests: StatsRequests, owner: DispatcherOwner) {
+    this.#host = host;
+    this.#calls = calls;
+    this.#requests = requests;
+    this.#owner = owner;
+  }
+
+  /** Domains are known. */
+  enter(tasks: readonly DomainTask[]): void {
+    const { admission, owner } = this.#host;
+    const { kind } = this.#requests;
+    const trusted: DomainTask[] = [];
+    const before = this.#pending.length;
+    this.#entered += tasks.length;
+    for (const task of tasks) {
+      if (admission.isQuarantined(task.uuid, kind)) this.#owner.giveUp(task, "quarantined");
+      else if (kind === "monitor" && (task.id === -1 || admission.isTrusted(task.uuid))) trusted.push(task);
+      else this.#pending.push(task);
+    }
+    const pending = this.#pending.length - before;
+    if (kind === "free") {
+      this.#startBatches(pending);
+    } else {
+      if (trusted.length + pending > admission.slotsOf(owner)) this.#host.crowded();
+      this.ask(trusted);
+      this.#checkNext();
+    }
+  }
+
+  /** Queues domains whose monitor may be asked. One goes ahead, the rest waits for it. */
+  ask(tasks: readonly DomainTask[]): void {
+    if (tasks.length === 0) return;
+    if (this.#releaseAt === undefined && this.#entered > 1 && this.#host.admission.inFlight("monitor") === 0) {
+      this.#releaseAt = performance.now() + AHEAD_MS;
+      this.#rest = tasks.slice(1);
+      this.#calls.wait(tasks.slice(0, 1));
+    } else if (this.#releaseAt !== undefined && this.#releaseAt !== Number.POSITIVE_INFINITY) {
+      for (const task of tasks) this.#rest.push(task);
+    } else {
+      this.#releaseAt = Number.POSITIVE_INFINITY;
+      this.#calls.wait(tasks);
+    }
+  }
+
+  /** A monitor has answered: queues the domains that let one go ahead. */
+  release(): void {
+    this.#releaseAt = Number.POSITIVE_INFINITY;
+    const rest = this.#rest;
+    this.#rest = [];
+    this.#calls.wait(rest);
+  }
+
+  /** The domain's stats call was sent, or will not be: if its monitor was checked, there is room for the next check. */
+  passed(task: DomainTask): void {
+    if (!task.monitorChecked) return;
+    task.monitorChecked = false;
+    this.#checked--;
+    this.#checkNext();
+  }
+
+  /** No permit will free up in this sweep: gives up all domains that are not queued yet. */
+  giveUp(reason: RecordReason): void {
+    const rest = this.#pending.slice(this.#taken);
+    this.#taken = this.#pending.length;
+    for (const task of rest) this.#owner.giveUp(task, reason);
+  }
+
+  /** When `check` has to be called next. */
+  get dueAt(): number {
+    return this.#releaseAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Releases the rest when the domain that went ahead takes too long. */
+  check(now: number): void {
+    if (this.dueAt <= now) this.release();
+  }
+
+  #checkNext(): void {
+    while (this.#checked < CHECKED_MAX && this.#taken < this.#pending.length) {
+      const task = this.#pending[this.#taken++]!;
+      this.#checked++;
+      task.monitorChecked = true;
+      task.stage = "check";
+      this.#calls.wait([task]);
+    }
+  }
+
+  // ---- batches
+
+  /** @internal A batch takes its domains when its turn comes. */
+  callFor(batch: Batch): Call | undefined {
+    const { batchSize } = this.#host;
+    const tasks = this.#pending.slice(this.#taken, this.#taken + batchSize.domains);
+    if (tasks.length === 0) {
+      this.#batches--;
+      return undefined;
+    }
+    this.#taken += tasks.length;
+    const { sampledAt, askedAt } = batch;
+    batch.tasks = tasks;
+    batch.dueAt = Math.min(batch.dueAt, askedAt + batchSize.timeoutMs(tasks.length));
+    for (const task of tasks) {
+      task.sampledAt = sampledAt;
+      task.askedAt = askedAt;
+    }
+    const uuids = tasks.map(({ uuid }) => uuid);
+    return callOf(PROCEDURES.stats, { uuids, ...this.#requests.first }, (reply) => {
+      const largest = reply.reduce((most, { params }) => Math.max(most, params.size), 1);
+      batchSize.measured(tasks.length, performance.now() - askedAt, largest);
+      this.#nextBatch();
+      const byUuid = new Map(reply.map((stats) => [stats.domain.uuid, stats]));
+      for (const task of tasks) this.#owner.answered(task, byUuid.get(task.uuid));
+    });
+  }
+
+  /** @internal */
+  refused(batch: Batch, error: VirstreamError): void {
+    if (!this.#owner.endsWith(error)) this.#takeApart(batch);
+  }
+
+  /** @internal */
+  late(batch: Batch, reason: RecordReason): void {
+    if (batch.tasks.length > 0) {
+      this.#takeApart(batch);
+    } else {
+      this.#batches--;
+      this.giveUp(reason);
+    }
+  }
+
+  #startBatches(domains: number): void {
+    for (let left = domains; left > 0 && this.#batches < BATCHES; left -= this.#host.batchSize.domains) {
+      this.#batches++;
+      this.#calls.wait([new Batch(this)]);
+    }
+  }
+
+  /** A batch was answered or taken apart: queues the next. */
+  #nextBatch(): void {
+    if (this.#taken < this.#pending.length) this.#calls.wait([new Batch(this)]);
+    else this.#batches--;
+  }
+
+  #takeApart({ tasks }: Batch): void {
+    this.#host.batchSize.failed();
+    this.#calls.wait(tasks);
+    this.#nextBatch();
+  }
+}
+
+let batches = 0;
+
+/** A call for several domains. */
+class Batch extends QueuedCall {
+  readonly key = `batch ${batches++}`;
+  readonly kind = "free";
+  readonly waitClass = "lane";
+  readonly handler: CallHandler<Batch>;
+  tasks: readonly DomainTask[] = [];
+
+  constructor(handler: CallHandler<Batch>) {
+    super();
+    this.handler = handler;
+  }
+}

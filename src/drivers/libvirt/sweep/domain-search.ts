@@ -1,0 +1,195 @@
+import { VirstreamError } from "../../../model/error.ts";
+import { PROCEDURES } from "../rpc/procedures.ts";
+import { DOMAIN_LIST_MAX, type RemoteDomain } from "../rpc/remote-domain.ts";
+import { isRemoteError } from "../rpc/remote-error.ts";
+import type { Calls } from "./calls.ts";
+import type { DomainCache } from "./domain-cache.ts";
+
+/** What a search needs of the sweep's calls. */
+export type OneOffCalls = Pick<Calls, "ask">;
+
+/** The keys of calls that may wait for the lock of a domain. Of each, one is in flight at a time. */
+export const LISTING_KEYS = ["list", "count running", "count defined"] as const;
+
+/** virConnectListAllDomainsFlags, by family. Of each family, one flag applies to a domain. */
+const FAMILIES: readonly (readonly number[])[] = [
+  [1 << 0, 1 << 1], // active, inactive
+  [1 << 2, 1 << 3], // persistent, transient
+  [1 << 4, 1 << 5, 1 << 6, 1 << 7], // running, paused, shut off, other
+  [1 << 8, 1 << 9], // with a managed save image, without
+  [1 << 10, 1 << 11], // with autostart, without
+  [1 << 12, 1 << 13], // with snapshots, without
+  [1 << 14, 1 << 15], // with checkpoints, without
+];
+const INACTIVE = 1 << 1;
+
+/** How many ids are looked up at a time. */
+const LOOKUPS = 4;
+/** After this many ids that no domain has, the search ends: the host has counted too far. */
+const FRUITLESS_MAX = 100_000;
+/** How many ids above the highest known one are tried. */
+const BEYOND = 4_096;
+
+/**
+ * Finds the domains that pass a filter. Where events keep the cache current and the daemon's count agrees with it, the
+ * cache is the answer. Otherwise the daemon lists them, in one call where it can, and else in parts.
+ *
+ * Rejects with the daemon's error, with `Late` when it does not answer, or as `searchDomains` does.
+ *
+ * @param found called with domains as they become known, and with how many there will be in all
+ */
+export async function listDomains(
+  calls: OneOffCalls,
+  cache: DomainCache,
+  filter: number,
+  found: (domains: readonly RemoteDomain[], total: number) => void,
+): Promise<void> {
+  const known = filter === 0 ? cache.current() : undefined;
+  // A domain may come or go between the count and its use. Then the next sweep finds that the numbers differ.
+  if (known !== undefined && (await countDomains(calls)) === known.length) {
+    found(known, known.length);
+    return;
+  }
+  let domains: readonly RemoteDomain[];
+  try {
+    domains = await calls.ask(PROCEDURES.listDomains, filter, "list");
+    found(domains, domains.length);
+  } catch (error) {
+    if (!isRemoteError(error)) throw error;
+    const total = await countDomains(calls);
+    if (total <= DOMAIN_LIST_MAX) throw error;
+    if (filter === 0) {
+      domains = await searchDomains(calls, filter, (part) => found(part, total));
+    } else {
+      // How many domains pass the filter is known only at the end.
+      domains = await searchDomains(calls, filter, () => {});
+      found(domains, domains.length);
+    }
+  }
+  cache.remember(filter, domains);
+}
+
+/** How many domains there are. The count that comes with a listing does not help: it fails where the listing does. */
+async function countDomains(calls: OneOffCalls): Promise<number> {
+  const [running, defined] = await Promise.all([
+    calls.ask(PROCEDURES.countRunning, undefined, "count running"),
+    calls.ask(PROCEDURES.countDefined, undefined, "count defined"),
+  ]);
+  return running + defined;
+}
+
+/**
+ * Finds the domains that pass a filter when they are more than DOMAIN_LIST_MAX (16,384), the most that libvirt names in
+ * one reply. Above it the listing fails as a whole, and so does every call that is about all domains.
+ *
+ * A listing takes filters, and each part that the filters make is often small enough. A part that is not (thousands of
+ * domains that all run, are persistent, and so on) is searched by id. The daemon names the ids of up to 16,384 running
+ * domains, and each can be looked up. The ids of the others lie in between or above, because libvirt counts upwards,
+ * and are found by trying. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
+ * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.
+ *
+ * Rejects with `limit-exceeded` where libvirt has no way to name all domains. What was found until then was handed on.
+ *
+ * @param found called with each part; no domain comes twice
+ * @returns all that were found
+ */
+export async function searchDomains(
+  calls: OneOffCalls,
+  filter: number,
+  found: (domains: readonly RemoteDomain[]) => void,
+): Promise<readonly RemoteDomain[]> {
+  const all = new Map<string, RemoteDomain>();
+  const take = (domains: readonly RemoteDomain[]): void => {
+    // A domain may move from one part to another between two listings.
+    const fresh = domains.filter(({ uuid }) => !all.has(uuid));
+    for (const domain of fresh) all.set(domain.uuid, domain);
+    if (fresh.length > 0) found(fresh);
+  };
+  const tooMany = await listParts(calls, filter, FAMILIES, take);
+  if (tooMany.length > 0) {
+    // An id says nothing about filters, and a domain that does not run has none.
+    if (filter !== 0 || tooMany.some((part) => (part & INACTIVE) !== 0)) throw unlistable(all.size);
+    await lookUpIds(calls, all, take);
+  }
+  return [...all.values()];
+}
+
+/** Lists part by part. Returns the filters of those parts that are too large. */
+async function listParts(
+  calls: OneOffCalls,
+  filter: number,
+  families: readonly (readonly number[])[],
+  take: (domains: readonly RemoteDomain[]) => void,
+): Promise<number[]> {
+  const [family, ...rest] = families;
+  if (family === undefined) return [filter];
+  const mask = family.reduce((bits, bit) => bits | bit, 0);
+  const options = (filter & mask) === 0 ? family : family.filter((bit) => (filter & bit) !== 0);
+  const tooMany: number[] = [];
+  for (const bit of options) {
+    const part = (filter & ~mask) | bit;
+    try {
+      take(await calls.ask(PROCEDURES.listDomains, part, "list"));
+    } catch (error) {
+      if (!isRemoteError(error)) throw error;
+      tooMany.push(...(await listParts(calls, part, rest, take)));
+    }
+  }
+  return tooMany;
+}
+
+async function lookUpIds(
+  calls: OneOffCalls,
+  all: ReadonlyMap<string, RemoteDomain>,
+  take: (domains: readonly RemoteDomain[]) => void,
+): Promise<void> {
+  const known = new Set([...all.values()].map(({ id }) => id));
+  known.delete(-1);
+  let left = (await calls.ask(PROCEDURES.countRunning, undefined, "count running")) - known.size;
+  const ids = idsToTry(await calls.ask(PROCEDURES.listIds, undefined, "ids"), known);
+  let tries = FRUITLESS_MAX;
+  const work = async (): Promise<void> => {
+    while (left > 0) {
+      const next = ids.next();
+      if (next.done) return;
+      try {
+        take([await calls.ask(PROCEDURES.lookupById, next.value, `id ${next.value}`)]);
+        left--;
+      } catch (error) {
+        if (!(error instanceof VirstreamError && error.code === "unknown-domain")) {
+          left = 0;
+          throw error;
+        }
+        if (--tries <= 0) return;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: LOOKUPS }, work));
+  if (left <= 0) return;
+  // Some may have stopped since they were counted.
+  const running = [...all.values()].filter(({ id }) => id !== -1).length;
+  if ((await calls.ask(PROCEDURES.countRunning, undefined, "count running")) > running) throw unlistable(all.size);
+}
+
+/** First the ids that the daemon named, then those in between, then those above. */
+function* idsToTry(named: readonly number[], known: ReadonlySet<number>): Generator<number, void> {
+  const tried = new Set(known);
+  let highest = 0;
+  for (const id of known) highest = Math.max(highest, id);
+  for (const id of named) {
+    highest = Math.max(highest, id);
+    if (tried.has(id)) continue;
+    tried.add(id);
+    yield id;
+  }
+  for (let id = 1; id <= highest + BEYOND; id++) if (!tried.has(id)) yield id;
+}
+
+function unlistable(found: number): VirstreamError {
+  return new VirstreamError(
+    "limit-exceeded",
+    `libvirt names no more than ${DOMAIN_LIST_MAX} domains at a time, and there are more than the ${found} that were found: ` +
+      "ask for domains by name or uuid, or with a filter that fewer pass",
+    { retryable: false },
+  );
+}

@@ -1,0 +1,132 @@
+import { VirstreamError } from "../../../model/error.ts";
+import { ALL_GROUPS, type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
+import { FILTER_MASK, type Query, StatsFlag } from "../../../model/query.ts";
+import type { RecordReason } from "../../../model/record.ts";
+import type { RemoteDomain } from "../rpc/remote-domain.ts";
+import type { CallKind } from "./call-queue.ts";
+import { type CallHandler, QueuedCall } from "./calls.ts";
+import type { WaitClass } from "./deadlines.ts";
+
+/**
+ * What a domain of the sweep is asked next.
+ *
+ * - `lookup`: its uuid, by its name.
+ * - `check`: whether its monitor hangs already.
+ * - `ask`: its statistics.
+ * - `fallback`: it is late, or its statistics failed: the groups that need no monitor.
+ * - `verify`: the daemon left it out of an answer: whether it exists at all.
+ * - `done`: nothing. It has its record, or needs none.
+ */
+export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
+
+/** One domain of a sweep. */
+export class DomainTask extends QueuedCall implements RemoteDomain {
+  readonly handler: CallHandler<DomainTask>;
+  readonly index: number;
+  uuid: string;
+  name: string;
+  id: number;
+  stage: Stage;
+  /** Of its statistics call. */
+  readonly statsKind: CallKind;
+  /** Why it is late, or why its record will have less than was asked for. */
+  reason: RecordReason = "timeout";
+  /** The daemon's error to its statistics call. */
+  error: VirstreamError | undefined;
+  /** Its monitor is being checked or was checked, and its statistics call was not sent yet. */
+  monitorChecked = false;
+  /** Its monitor is busy with a job, so its statistics call must not wait for the end of the job. */
+  nowait = false;
+
+  constructor(
+    handler: CallHandler<DomainTask>,
+    index: number,
+    stage: Stage,
+    statsKind: CallKind,
+    { uuid, name, id }: RemoteDomain,
+  ) {
+    super();
+    this.handler = handler;
+    this.index = index;
+    this.stage = stage;
+    this.statsKind = statsKind;
+    this.uuid = uuid;
+    this.name = name;
+    this.id = id;
+  }
+
+  get kind(): CallKind {
+    return this.stage === "ask" ? this.statsKind : "free";
+  }
+
+  get waitClass(): WaitClass {
+    if (this.stage === "fallback") return "fallback";
+    return this.kind === "monitor" ? "slot" : "lane";
+  }
+
+  get key(): string {
+    return this.stage === "lookup" ? `lookup ${this.name}` : this.uuid;
+  }
+
+  /** The error of a domain that is given up at its present stage. */
+  lateError(deadlineMs: number): VirstreamError {
+    const within = `within ${deadlineMs} ms`;
+    const name = this.name || this.uuid;
+    const messages = {
+      lookup: `libvirt did not look up domain ${name} ${within}`,
+      check: `libvirt did not say ${within} whether domain ${name} can be asked: it may be starting, or being destroyed`,
+      ask: `domain ${name} did not answer ${within}`,
+      fallback: `domain ${name} did not answer ${within}, nor did libvirt say what needs no monitor`,
+      verify: `libvirt did not say ${within} whether there is a domain ${name}`,
+      done: `domain ${name} has its record`,
+    };
+    return new VirstreamError("deadline-exceeded", messages[this.stage]);
+  }
+}
+
+/** The groups and flags of a statistics call. */
+export interface StatsRequest {
+  readonly groups: number;
+  readonly flags: number;
+}
+
+/** The statistics calls that answer a query. */
+export class StatsRequests {
+  /** Whether a domain's first request can hang in its monitor. */
+  readonly kind: CallKind;
+  /** The filter bits, for the listing. */
+  readonly filter: number;
+  /** The groups that were asked for; when the query names none, all that are known. */
+  readonly groups: readonly Group[];
+  /** What a domain is asked first. */
+  readonly first: StatsRequest;
+  /** What a late domain is asked instead; undefined where every group that was asked for needs the monitor, or none. */
+  readonly fallback: StatsRequest | undefined;
+
+  /** @param monitors whether the domains have monitors that can hang */
+  constructor({ groups, flags, domains }: Query, monitors: boolean) {
+    // No group named is every group, monitor and all. A mask that is computed as 0 would mean the same: it must not
+    // happen.
+    const wanted = groups === 0 ? ALL_GROUPS : groups;
+    const free = wanted & MONITOR_FREE_GROUPS;
+    const needing = (wanted & ~MONITOR_FREE_GROUPS) >>> 0;
+    // A listed domain has passed the filter. If its state changes meanwhile, its record still has to come.
+    const asked = domains === undefined ? (flags & ~FILTER_MASK) >>> 0 : flags;
+    this.kind = monitors && needing !== 0 ? "monitor" : "free";
+    this.filter = flags & FILTER_MASK;
+    this.groups = groupNames(wanted);
+    this.first = { groups, flags: asked };
+    this.fallback = needing === 0 || free === 0 ? undefined : { groups: free, flags: asked & FILTER_MASK };
+  }
+
+  /** The request for a domain at its present stage. */
+  for({ stage, nowait, error }: DomainTask): StatsRequest {
+    const { first, fallback = first } = this;
+    if (stage === "fallback") {
+      // Before libvirt 11, one perf counter that cannot be read fails the call: after an error, perf is not asked for.
+      const groups = error === undefined ? fallback.groups : fallback.groups & ~groupMask(["perf"]) || fallback.groups;
+      return { ...fallback, groups };
+    }
+    return nowait ? { ...first, flags: (first.flags | StatsFlag.nowait) >>> 0 } : first;
+  }
+}
