@@ -115,7 +115,9 @@ export type WatchEvent =
  * watch from within a call.
  */
 export interface WatchSink {
+  /** A domain's record. */
   record(record: DomainStatsRecord): void;
+  /** A domain is no longer there. */
   gone(domain: Domain): void;
   /** All other events. */
   event(event: SyncEvent | GapEvent | StatusEvent): void;

@@ -68,7 +68,11 @@ export class Sampling {
     return this.#subscribe(query, cadence, (events) => events);
   }
 
-  /** The same with the records alone. */
+  /**
+   * The same with the records alone.
+   *
+   * @internal
+   */
   watchRecords(query: Query, cadence: Cadence): Subscription<DomainStatsRecord> {
     return this.#subscribe(query, cadence, recordsOf);
   }
