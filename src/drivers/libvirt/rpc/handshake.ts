@@ -5,28 +5,29 @@ import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./procedures.ts";
 import { isRemoteError } from "./remote-error.ts";
 import type { RpcClient } from "./rpc-client.ts";
 
-/** What an opened connection knows of the other side. */
+/** What the daemon says about itself when a connection is opened. */
 export interface HypervisorFacts {
   /** The daemon's host name. */
   readonly host: string;
-  /** The driver's name as the daemon says it, in lower case: `qemu`, `test`, `xen`, … */
+  /** The name of libvirt's driver, in lower case: `qemu`, `test`, `xen`, … */
   readonly hypervisor: string;
-  /** As libvirt counts: major · 1,000,000 + minor · 1,000 + release; undefined where the driver does not say. */
+  /** major · 1,000,000 + minor · 1,000 + release; undefined where the driver does not say. */
   readonly hypervisorVersion: number | undefined;
-  /** The daemon's own version, counted the same way. */
+  /** The daemon's own version, in the same form. */
   readonly libvirtVersion: number;
 }
 
 /**
- * Libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, ask who it is.
- * The steps up to the opening wait for each other: the daemon answers calls in any order, and refuses those that
- * overtake the opening. AUTH_LIST is sent even where no authentication is wanted: to root, on a socket behind polkit, it
- * is what opens the door.
+ * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
+ * ask for its name and versions. Each step up to the opening waits for the one before, because the daemon answers calls
+ * in any order and refuses calls that overtake the opening. AUTH_LIST is sent even where no authentication is wanted:
+ * on a socket behind polkit, the daemon serves root only after this call.
  *
- * Rejects with `unauthenticated` when the daemon wants what we cannot give or polkit says no, or with what the daemon says.
+ * Rejects with `unauthenticated` when the daemon wants an authentication that is not supported or polkit refuses, or
+ * with the daemon's own error.
  *
- * @param name what CONNECT_OPEN is told, e.g. `qemu:///system`
- * @param transport how the daemon was reached, which decides what to advise where it wants another authentication
+ * @param name the argument of CONNECT_OPEN, e.g. `qemu:///system`
+ * @param transport how the daemon was reached, for the advice in an `unauthenticated` error
  */
 export async function openHypervisor(
   client: RpcClient,
@@ -62,13 +63,13 @@ async function authenticate(client: RpcClient, transport: Transport): Promise<vo
 function authAdvice(transport: Transport): string {
   switch (transport) {
     case "tcp":
-      return 'use +ssh, or +tls with certificates; on a network that nobody else is on, let libvirtd.conf say auth_tcp = "none"';
+      return 'use +ssh, or +tls with certificates; on an isolated network, set auth_tcp = "none" in libvirtd.conf';
     case "tls":
-      return 'let libvirtd.conf say auth_tls = "none" (the certificates still tell who may connect), or use +ssh';
+      return 'set auth_tls = "none" in libvirtd.conf (the certificates still decide which clients may connect), or use +ssh';
     case "unix":
-      return 'let libvirtd.conf say auth_unix_ro = "none" or "polkit"';
+      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf';
     default:
-      return 'let libvirtd.conf on the far side say auth_unix_ro = "none" or "polkit"';
+      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf on the remote host';
   }
 }
 
@@ -78,14 +79,14 @@ function explainPolkit(error: unknown): never {
     "unauthenticated",
     `polkit does not let this user read from libvirt (${error.message}): allow the action org.libvirt.unix.monitor (on the ` +
       "read-write socket, org.libvirt.unix.manage) by a rule in /etc/polkit-1/rules.d, or add the user to the group " +
-      'libvirt, or let libvirtd.conf say auth_unix_ro = "none"',
+      'libvirt, or set auth_unix_ro = "none" in libvirtd.conf',
     { cause: error, ...(error.libvirt && { libvirt: error.libvirt }) },
   );
 }
 
 function unlessUnsupported<T>(instead: T): (error: unknown) => T {
   return (error) => {
-    // Versions and names are no reason to fail; a lost connection is.
+    // A missing version or name does not matter; a lost connection does.
     if (isRemoteError(error)) return instead;
     throw error;
   };

@@ -1,10 +1,10 @@
 import { type RemoteDomain, readDomain } from "./remote-domain.ts";
 import type { XdrReader } from "./xdr.ts";
 
-/** DOMAIN_EVENT_CALLBACK_LIFECYCLE: the procedure number of the message. */
+/** The procedure number of the message DOMAIN_EVENT_CALLBACK_LIFECYCLE. */
 export const LIFECYCLE_EVENT = 318;
 
-/** What can happen to a domain (virDomainEventType). */
+/** The changes that libvirt reports (virDomainEventType). */
 export const LifecycleEventType = {
   defined: 0,
   undefined: 1,
@@ -17,12 +17,12 @@ export const LifecycleEventType = {
   crashed: 8,
 } as const;
 
-/** Something has happened to a domain. */
+/** A change of a domain. */
 export interface LifecycleEvent {
   readonly domain: RemoteDomain;
-  /** One of LifecycleEventType; newer daemons may know more. */
+  /** One of LifecycleEventType; newer daemons may send others. */
   readonly type: number;
-  /** More exactly; its meaning depends on the type. */
+  /** The cause; its meaning depends on the type. */
   readonly detail: number;
 }
 

@@ -1,26 +1,26 @@
 import { malformed, XdrReader, XdrWriter } from "./xdr.ts";
 
 /**
- * libvirt's message frame (virnetprotocol.x): a length word that counts itself, a header of six words, then the XDR of
- * the procedure.
+ * libvirt's message frame (virnetprotocol.x): a length word, which counts its own four bytes, a header of six words,
+ * and the procedure's arguments or result in XDR.
  */
 
-/** The programs that are spoken here, with their only version. */
+/** The two RPC programs that are used. */
 export const Program = { remote: 0x20008086, keepalive: 0x6b656570 } as const;
-/** The version of both programs. */
+/** The only version of both programs. */
 export const PROGRAM_VERSION = 1;
 
-/** The types of messages that occur here (virNetMessageType). */
-export const MessageType = { call: 0, reply: 1, event: 2 } as const;
-/** How a call ended (virNetMessageStatus). */
+/** The types of messages that are used (virNetMessageType). */
+export const RpcMessageType = { call: 0, reply: 1, event: 2 } as const;
+/** Whether a call has succeeded (virNetMessageStatus). */
 export const MessageStatus = { ok: 0, error: 1 } as const;
 
-/** Length word and header. No message is shorter. */
+/** Length word and header: the shortest possible message. */
 export const HEADER_BYTES = 28;
-/** VIR_NET_MESSAGE_MAX and the length word, which it does not count. */
+/** VIR_NET_MESSAGE_MAX, plus the length word, which that constant does not count. */
 export const MESSAGE_MAX = 33_554_436;
 
-/** What stands before every message's payload (virNetMessageHeader). */
+/** The header of every message (virNetMessageHeader). */
 export interface Header {
   readonly program: number;
   readonly version: number;
@@ -30,7 +30,7 @@ export interface Header {
   readonly status: number;
 }
 
-/** A whole message as bytes. */
+/** Encodes a whole message. */
 export function encodeMessage(header: Header, writePayload?: (writer: XdrWriter) => void): Buffer {
   const writer = new XdrWriter();
   writer.uint(0);
@@ -47,9 +47,9 @@ export function encodeMessage(header: Header, writePayload?: (writer: XdrWriter)
 
 /** The procedures of the keepalive program. */
 export const Keepalive = { ping: 1, pong: 2 } as const;
-/** Asks the other side whether it is there. */
+/** Asks the other side for a sign of life. */
 export const PING = keepalive(Keepalive.ping);
-/** The answer to that. */
+/** The answer to a ping. */
 export const PONG = keepalive(Keepalive.pong);
 
 function keepalive(procedure: number): Buffer {
@@ -57,13 +57,13 @@ function keepalive(procedure: number): Buffer {
     program: Program.keepalive,
     version: PROGRAM_VERSION,
     procedure,
-    type: MessageType.event,
+    type: RpcMessageType.event,
     serial: 0,
     status: MessageStatus.ok,
   });
 }
 
-/** A message's header, and a reader that stands at its payload. */
+/** Decodes a message's header, and returns it with a reader that is positioned at the payload. */
 export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrReader } {
   const payload = new XdrReader(bytes);
   const length = payload.uint();
@@ -80,28 +80,28 @@ export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrRead
 }
 
 /**
- * Makes whole messages of a byte stream, however it was cut up. A message that lies within one chunk is handed out as a
- * view of it; of one that spans several, each byte is copied once, into a buffer of the announced length. That length has
- * been checked by then, so a daemon that lies can make us reserve 32 MiB of address space, and no more.
+ * Splits a byte stream into messages, whatever its chunks are. A message within one chunk is delivered as a view of the
+ * chunk. A message that spans several chunks is copied once, into a buffer of the announced length. The length was
+ * checked before, so a false length makes us reserve at most 32 MiB of address space.
  */
 export class MessageSplitter {
   readonly #deliver: (message: Buffer) => void;
-  /** The first bytes of a message whose length word is not complete yet. */
+  /** The bytes of a length word that is not complete yet. */
   readonly #word = Buffer.alloc(4);
   #message: Buffer | undefined;
   #filled = 0;
 
-  /** @param deliver called with each message; valid during the call only if the chunks are reused */
+  /** @param deliver called with each message, which is a view of the chunk or a buffer of its own */
   constructor(deliver: (message: Buffer) => void) {
     this.#deliver = deliver;
   }
 
-  /** Whether the stream stands within a message: to end here is to break off. */
+  /** Whether the stream is in the middle of a message, so that its end would cut the message off. */
   get pending(): boolean {
     return this.#filled > 0;
   }
 
-  /** Takes the next bytes. Throws `protocol-error` on an impossible length; the stream is then unusable. */
+  /** Takes the next chunk. Throws `protocol-error` on an impossible length; the stream is unusable from then on. */
   push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {

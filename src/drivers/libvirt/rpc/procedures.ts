@@ -3,18 +3,18 @@ import type { StatsReader, StatsReply } from "./stats-reply.ts";
 import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /**
- * Every procedure of libvirt's remote protocol that this driver can send. It is an allow-list: the client refuses any
- * other, so there is no way from here to a call that changes a domain or a host. Names and numbers are those of
- * libvirt's src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
+ * The procedures of libvirt's remote protocol that this driver can send. The table is an allow-list: the client refuses
+ * every other procedure, so no code here can change a domain or a host. Names and numbers are those of libvirt's
+ * src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
  */
 
-/** What decoders need besides the bytes. */
+/** What a decoder needs besides the bytes. */
 export interface DecodeContext {
   /** Reads statistics replies, and remembers their keys. */
   readonly stats: StatsReader;
 }
 
-/** One procedure: how to ask, how to understand the answer, and why asking does no harm. */
+/** One procedure: how to encode its arguments, how to decode its result, and why it does no harm. */
 export interface Procedure<Args, Result> {
   readonly name: string;
   readonly number: number;
@@ -25,13 +25,13 @@ export interface Procedure<Args, Result> {
 
 const AUTH_TYPES_MAX = 20;
 
-/** How a daemon wants to be authenticated (remote_auth_type). */
+/** The ways of authentication (remote_auth_type). */
 export const AuthType = { none: 0, sasl: 1, polkit: 2 } as const;
 
-/** VIR_DRV_FEATURE_PROGRAM_KEEPALIVE: asking for it is what starts the daemon's pings. */
+/** VIR_DRV_FEATURE_PROGRAM_KEEPALIVE. Asking for this feature makes the daemon start its pings. */
 export const FEATURE_KEEPALIVE = 10;
 
-/** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: events can be asked for by the callback (libvirt 1.2.4 and later). */
+/** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: the procedure `listen` exists (libvirt 1.2.4 and later). */
 export const FEATURE_EVENT_CALLBACK = 14;
 
 /** VIR_DOMAIN_EVENT_ID_LIFECYCLE. */
@@ -40,23 +40,23 @@ const EVENT_LIFECYCLE = 0;
 /** VIR_CONNECT_RO. */
 const OPEN_READ_ONLY = 1;
 
-/** The arguments of the statistics call: domains by uuid, group bits and flags as libvirt defines them. */
+/** The arguments of the statistics call. Groups and flags have libvirt's bits. */
 export interface StatsArgs {
-  /** None means all. */
+  /** No uuid means all domains. */
   readonly uuids: readonly string[];
   readonly groups: number;
   readonly flags: number;
 }
 
-/** How a domain's control channel is (virDomainControlState). */
+/** The states of a domain's monitor (virDomainControlState). */
 export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
 
-/** What is known of a domain's monitor without asking it. */
+/** The state of a domain's monitor, as libvirt knows it without using the monitor. */
 export interface ControlInfo {
   /** One of ControlState. */
   readonly state: number;
   readonly details: number;
-  /** Since when it is so, in ms; 0 for `ok` and `error`. */
+  /** For how long it has been in this state, in ms; 0 for `ok` and `error`. */
   readonly forMs: number;
 }
 
@@ -64,12 +64,12 @@ const noArgs = () => {};
 const noResult = () => {};
 const string = (reader: XdrReader) => reader.string();
 
-/** The procedures, by what they are for. */
+/** The procedures, by purpose. */
 export const PROCEDURES = {
   authList: {
     name: "AUTH_LIST",
     number: 66,
-    harmless: "asks which authentication the daemon wants",
+    harmless: "reads which authentication the daemon wants",
     encode: noArgs,
     decode: (reader) => {
       const types: number[] = [];
@@ -81,7 +81,7 @@ export const PROCEDURES = {
   authPolkit: {
     name: "AUTH_POLKIT",
     number: 70,
-    harmless: "lets the daemon ask polkit about this process; it is answered once polkit has decided",
+    harmless: "lets the daemon ask polkit about this process; the daemon answers once polkit has decided",
     encode: noArgs,
     decode: (reader) => reader.int() !== 0,
   } satisfies Procedure<undefined, boolean>,
@@ -89,7 +89,7 @@ export const PROCEDURES = {
   supportsFeature: {
     name: "CONNECT_SUPPORTS_FEATURE",
     number: 60,
-    harmless: "asks what the daemon can do",
+    harmless: "reads what the daemon can do",
     encode: (writer, feature) => writer.int(feature),
     decode: (reader) => reader.int() !== 0,
   } satisfies Procedure<number, boolean>,
@@ -97,7 +97,7 @@ export const PROCEDURES = {
   open: {
     name: "CONNECT_OPEN",
     number: 1,
-    harmless: "always opens with the read-only flag: the daemon itself then denies what changes anything",
+    harmless: "always opens with the read-only flag: the daemon itself then refuses every call that changes anything",
     encode: (writer, name) => {
       writer.optionalString(name);
       writer.uint(OPEN_READ_ONLY);
@@ -240,10 +240,10 @@ export const PROCEDURES = {
   listen: {
     name: "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
     number: 316,
-    harmless: "lets the daemon tell this connection when domains come, go, start and stop",
+    harmless: "makes the daemon send this connection an event when a domain is defined, undefined, started or stopped",
     encode: (writer) => {
       writer.int(EVENT_LIFECYCLE);
-      // No domain: every domain.
+      // No domain means every domain.
       writer.uint(0);
     },
     decode: (reader) => reader.int(),
@@ -257,7 +257,7 @@ export const PROCEDURES = {
     encode: (writer, { uuids, groups, flags }) => {
       writer.uint(uuids.length);
       for (const uuid of uuids) {
-        // The daemon looks at the uuid only; the reply carries the real name and id.
+        // The daemon uses the uuid only. The reply has the real name and id.
         writer.string("");
         writer.uuid(uuid);
         writer.int(-1);
@@ -271,7 +271,7 @@ export const PROCEDURES = {
 
 const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES).map((procedure) => Object.freeze(procedure)));
 
-/** Whether a procedure is one of the table; a look-alike with another number is not. */
+/** Whether this very object is in the table; a copy with another number is not. */
 export function isAllowed(procedure: unknown): boolean {
   return allowed.has(procedure);
 }

@@ -1,18 +1,18 @@
 import type { XdrReader, XdrWriter } from "./xdr.ts";
 
-/** A domain as libvirt names it on the wire (remote_nonnull_domain). */
+/** A domain as it stands in messages (remote_nonnull_domain). */
 export interface RemoteDomain {
   readonly name: string;
   /** Lower case, with dashes. */
   readonly uuid: string;
-  /** −1 when it does not run. */
+  /** −1 when the domain does not run. */
   readonly id: number;
 }
 
 /** REMOTE_DOMAIN_LIST_MAX: the most domains in one request or reply. */
 export const DOMAIN_LIST_MAX = 16_384;
 
-/** The name's length word, the uuid, the id. */
+/** The smallest domain: the length word of an empty name, the uuid, the id. */
 export const DOMAIN_BYTES_MIN = 24;
 
 /** Reads a remote_nonnull_domain. */
@@ -29,7 +29,7 @@ export function writeDomain(writer: XdrWriter, { name, uuid, id }: RemoteDomain)
   writer.int(id);
 }
 
-/** Reads a list of them, at most DOMAIN_LIST_MAX. */
+/** Reads a list of domains, at most DOMAIN_LIST_MAX. */
 export function readDomains(reader: XdrReader): RemoteDomain[] {
   const domains: RemoteDomain[] = [];
   for (let left = reader.count(DOMAIN_LIST_MAX, DOMAIN_BYTES_MIN); left > 0; left--) domains.push(readDomain(reader));

@@ -1,7 +1,7 @@
 import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { XdrReader } from "./xdr.ts";
 
-/** libvirt's error numbers (virErrorNumber) that mean something of their own here; every other is `hypervisor-error`. */
+/** The error code for some of libvirt's error numbers (virErrorNumber); all others are a `hypervisor-error`. */
 const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [3, "unsupported"], // no support: the driver lacks the entry
   [74, "unsupported"], // argument unsupported: a group, with the enforce flag
@@ -15,12 +15,12 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [8, "invalid-argument"],
 ]);
 
-/** The error in an ERROR reply (remote_error), with libvirt's own message, code and domain. */
+/** Reads the error of an ERROR reply (remote_error), with libvirt's message, code and error domain. */
 export function readRemoteError(reader: XdrReader): VirstreamError {
   const code = reader.int();
   const domain = reader.int();
   const message = reader.optional(() => reader.string());
-  // Level, objects and the parts of the message follow. Nothing here needs them.
+  // Level, objects and the parts of the message follow. They are not needed.
   return new VirstreamError(
     CODES.get(code) ?? "hypervisor-error",
     message ?? `libvirt error ${code} without a message`,
@@ -30,22 +30,22 @@ export function readRemoteError(reader: XdrReader): VirstreamError {
   );
 }
 
-/** Whether this is the daemon's own word, and so an answer; anything else means that the connection is of no more use. */
+/** Whether the daemon answered with this error. Any other error means that the connection has failed. */
 export function isRemoteError(error: unknown): error is VirstreamError {
   return error instanceof VirstreamError && error.libvirt !== undefined;
 }
 
 /**
- * Whether what the daemon refuses is a statistics request as such, so that it would refuse it for every domain.
+ * Whether the daemon refuses a statistics request for a reason that holds for every domain.
  *
- * @param accepted whether it accepted the same request for another domain
+ * @param accepted whether it has accepted the same request for another domain
  */
 export function refusesRequest(error: VirstreamError, accepted: boolean): boolean {
   switch (error.libvirt?.code) {
-    case 3: // The driver has no statistics call.
-    case 74: // A group that is to be enforced is not supported.
+    case 3: // The hypervisor driver has no statistics call.
+    case 74: // The enforce flag is set, and a group is not supported.
       return true;
-    case 8: // Flags that the driver does not know; unless they were fine a moment ago.
+    case 8: // The driver does not know a flag, unless it has just accepted the same flags.
       return !accepted;
     default:
       return false;

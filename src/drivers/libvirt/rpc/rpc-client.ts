@@ -8,23 +8,23 @@ import {
   Keepalive,
   MessageSplitter,
   MessageStatus,
-  MessageType,
   PING,
   PONG,
   PROGRAM_VERSION,
   Program,
+  RpcMessageType,
 } from "./message.ts";
 import { type DecodeContext, isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
 import { readRemoteError } from "./remote-error.ts";
 import { StatsReader } from "./stats-reply.ts";
 import { malformed, type XdrReader } from "./xdr.ts";
 
-/** When nothing was heard of the daemon for so long, it is asked whether it is there; as the daemon does with us. */
+/** After this many ms without a byte from the daemon, a ping is sent. The daemon does the same with us. */
 const KEEPALIVE_INTERVAL_MS = 5_000;
-/** So many pings without a sign of life, and the connection is given up: after 30 s in all. */
+/** After this many unanswered pings the connection is given up, that is after 30 s of silence. */
 const KEEPALIVE_COUNT = 5;
 
-/** How long an orderly close waits for the daemon. */
+/** How long an orderly close waits for the daemon, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
 interface Pending {
@@ -34,12 +34,12 @@ interface Pending {
 }
 
 /**
- * One connection to a daemon: calls go out as they are made, answers come back in any order and are matched by serial.
+ * One connection to a daemon. Calls go out as they are made. Answers come back in any order and are matched by serial.
  *
- * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`; so does an
- * answer to a call that was never made, because every call is kept until it is answered: such an answer means that the
- * two sides no longer agree on what is in flight, and admission rests on that. Events are told by their type, never by
- * their serial (libvirtd sends them with serial 1); those nobody asked for are dropped.
+ * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`, and so does
+ * an answer to a call that was never made. Each call is kept until it is answered, so such an answer means that the two
+ * sides disagree on what is in flight, and admission relies on that. Events are recognised by their type and never by
+ * their serial, because libvirtd sends them with serial 1. Events of other programs are dropped.
  */
 export class RpcClient {
   /** Called once, when the connection has ended in any way, before the calls in flight are rejected. */
@@ -56,13 +56,13 @@ export class RpcClient {
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
-  /** Whether anything was heard since the last look, and how many pings were sent since. */
+  /** Whether anything has arrived since the last beat, and how many pings were sent since. */
   #heard = false;
   #pings = 0;
 
   /**
    * @param transport a byte stream to the daemon; it belongs to the client from now on
-   * @param stats give all connections to a daemon the same: records of one shape then have one schema, whichever
+   * @param stats to be shared by all connections to a daemon: records of one shape then have one schema, whichever
    *   connection they came over
    */
   constructor(transport: Duplex, stats = new StatsReader()) {
@@ -80,14 +80,14 @@ export class RpcClient {
     });
   }
 
-  /** Why no call can be made any more; undefined while the connection lives. */
+  /** Why the connection has ended; undefined while it lives. */
   get ended(): VirstreamError | undefined {
     return this.#ended;
   }
 
   /**
-   * From now on asks the daemon every 5 s whether it is there, when nothing else is heard of it, and gives the connection
-   * up with `connection-lost` when it has not said anything for 30 s. Only for daemons that say they can answer.
+   * From now on sends a ping after each 5 s of silence, and ends the connection with `connection-lost` after 30 s of
+   * silence. Only for daemons that say that they answer pings.
    */
   keepAlive(): void {
     if (this.#ended === undefined) this.#keepalive ??= setInterval(() => this.#beat(), KEEPALIVE_INTERVAL_MS);
@@ -101,9 +101,9 @@ export class RpcClient {
   /**
    * Calls a procedure of the allow-list.
    *
-   * Resolves with its decoded result. Rejects with the daemon's own error, or with `connection-lost`, `connection-closed`
-   * or `protocol-error` when the connection ends first. There is no timeout and no cancelling: libvirt has none, and the
-   * daemon works on until it answers.
+   * Resolves with the decoded result. Rejects with the daemon's own error, or with `connection-lost`,
+   * `connection-closed` or `protocol-error` when the connection ends first. There is no timeout and no way to cancel a
+   * call, because libvirt has none: the daemon works until it answers.
    */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {
     if (!isAllowed(procedure)) {
@@ -122,7 +122,7 @@ export class RpcClient {
           program: Program.remote,
           version: PROGRAM_VERSION,
           procedure: procedure.number,
-          type: MessageType.call,
+          type: RpcMessageType.call,
           serial,
           status: MessageStatus.ok,
         },
@@ -134,8 +134,8 @@ export class RpcClient {
   }
 
   /**
-   * Says goodbye (CONNECT_CLOSE) and ends the connection, at the latest after a second: a daemon that is stuck must not
-   * hold up its clients' end. Calls in flight are rejected with `connection-closed`. Safe to call twice.
+   * Sends CONNECT_CLOSE and ends the connection at its answer, or after 1 s: a daemon that hangs must not keep its
+   * clients from ending. Calls in flight are rejected with `connection-closed`. Safe to call twice.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -166,8 +166,8 @@ export class RpcClient {
   }
 
   /**
-   * Calls made in one go leave in one write. It happens in a microtask and not in the next tick, so that calls which an
-   * answer sets off are on their way before whoever gets the answer works on it.
+   * Calls that are made together go out in one write. The write happens in a microtask, not in the next tick, so a call
+   * that an answer triggers is on its way before the answer is worked on.
    */
   #send(message: Buffer): void {
     if (!this.#corked) {
@@ -210,9 +210,9 @@ export class RpcClient {
     const { header, payload } = decodeMessage(message);
     if (header.program === Program.keepalive) {
       if (header.procedure === Keepalive.ping) this.#send(PONG);
-    } else if (header.program === Program.remote && header.type === MessageType.reply) {
+    } else if (header.program === Program.remote && header.type === RpcMessageType.reply) {
       this.#answer(header, payload);
-    } else if (header.type === MessageType.event) {
+    } else if (header.type === RpcMessageType.event) {
       if (header.program === Program.remote) this.onEvent?.(header.procedure, payload);
     } else {
       throw malformed(`type ${header.type} of program 0x${header.program.toString(16)}, which was not asked for`);
@@ -228,7 +228,7 @@ export class RpcClient {
     if (header.status !== MessageStatus.ok && header.status !== MessageStatus.error) {
       throw malformed(`an answer with the status ${header.status}`);
     }
-    // Decoded before it is taken off the list: if that throws, the call is rejected with all the others.
+    // It is decoded before the call is removed: if that throws, this call is rejected with all the others.
     if (header.status === MessageStatus.error) {
       const error = readRemoteError(payload);
       this.#pending.delete(header.serial);

@@ -2,8 +2,8 @@ import { VirstreamError } from "../../../model/error.ts";
 import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 
 /**
- * XDR (RFC 4506) as libvirt's RPC uses it: big-endian, everything padded to four bytes. The reader is given bytes that a
- * daemon made up, so every length is held against the bytes that are really there before anything is allocated for it.
+ * XDR (RFC 4506) as libvirt's RPC uses it: big-endian, each value padded to four bytes. The reader does not trust the
+ * daemon: it compares every length with the bytes that are there before it allocates anything.
  */
 
 /** The longest string in libvirt's protocol, in bytes (REMOTE_STRING_MAX). */
@@ -49,7 +49,7 @@ export class XdrReader {
     return this.view.getFloat64(this.#take(8, "a double"));
   }
 
-  /** Text; libvirt promises no encoding for names and paths, bytes that are no UTF-8 become U+FFFD. */
+  /** A string. libvirt guarantees no encoding of names and paths, so bytes that are not UTF-8 become U+FFFD. */
   string(): string {
     const length = this.uint();
     if (length > STRING_MAX) throw malformed(`a string of ${length} bytes, at most ${STRING_MAX} are allowed`);
@@ -57,12 +57,12 @@ export class XdrReader {
     return this.bytes.toString("utf8", at, at + length);
   }
 
-  /** A uuid's 16 bytes as text. */
+  /** The 16 bytes of a uuid, as text. */
   uuid(): string {
     return formatUuid(this.bytes, this.#take(16, "a uuid"));
   }
 
-  /** A value that may be absent. Any flag but 0 and 1 is refused, as a sign that the reader has lost its place. */
+  /** A value that may be absent. A flag other than 0 and 1 is refused: the reader is not where it should be. */
   optional<T>(read: () => T): T | undefined {
     const present = this.uint();
     if (present > 1) throw malformed(`the flag of an optional value is ${present}`);
@@ -70,11 +70,11 @@ export class XdrReader {
   }
 
   /**
-   * The length of an array.
+   * The length of an array. A count that does not fit into the rest of the message is refused, so a false count cannot
+   * cause a large allocation.
    *
    * @param maximum the protocol's own limit
-   * @param itemBytes how many bytes the smallest item takes; a count that cannot fit into the rest of the message is
-   *   refused here, so that a lying count never sizes an allocation
+   * @param itemBytes the size of the smallest item
    */
   count(maximum: number, itemBytes: number): number {
     const count = this.uint();
@@ -94,7 +94,7 @@ export class XdrReader {
   }
 }
 
-/** Writes XDR into a buffer that grows. What cannot be written is the caller's mistake: `invalid-argument`. */
+/** Writes XDR into a buffer that grows. Throws `invalid-argument` for a value that cannot be written. */
 export class XdrWriter {
   #bytes: Buffer;
   #length = 0;
@@ -154,7 +154,7 @@ export class XdrWriter {
     if (text !== undefined) this.string(text);
   }
 
-  /** Writes a number over four bytes that were written before. */
+  /** Overwrites four bytes that were written before. */
   patchUint(offset: number, value: number): void {
     this.#bytes.writeUInt32BE(value, offset);
   }
@@ -163,7 +163,7 @@ export class XdrWriter {
     return this.#length;
   }
 
-  /** What was written. The writer must not be used after that. */
+  /** Returns the bytes. The writer must not be used afterwards. */
   take(): Buffer {
     return this.#bytes.subarray(0, this.#length);
   }
@@ -185,7 +185,7 @@ function numberIfExact(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** A length rounded up to XDR's unit of four bytes. */
+/** Rounds a length up to XDR's unit of four bytes. */
 export function padded(length: number): number {
   return (length + 3) & ~3;
 }

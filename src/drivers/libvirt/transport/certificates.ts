@@ -7,32 +7,33 @@ import { flag } from "./parameters.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * Which files prove who is who over TLS, by libvirt's rules: those in `pkipath`, else the user's own, else the system's.
+ * The certificates of a TLS connection, found by libvirt's rules: in `pkipath`, else in the user's folder, else in the
+ * system's.
  */
 
-/** What the search depends on besides the URI. Handed in by tests. */
+/** The folders that are searched. Tests pass their own. */
 export interface PkiPlace {
-  /** A user's own files, looked for first; undefined for root, who has the system's. */
+  /** The user's folder, searched first; undefined for root, who has only the system's. */
   readonly userFolder: string | undefined;
-  /** Where the system's files are, normally /etc/pki. */
+  /** The system's folder, normally /etc/pki. */
   readonly systemFolder: string;
 }
 
-/** Where this process looks for certificates. */
+/** The folders that this process searches. */
 export function pkiPlace(): PkiPlace {
   const userFolder = process.getuid?.() === 0 ? undefined : join(homedir(), ".pki/libvirt");
   return { userFolder, systemFolder: "/etc/pki" };
 }
 
-/** What a TLS connection is opened with. */
+/** The files that a TLS connection is opened with. */
 export interface Credentials {
-  /** Undefined where the URI says that the server is not to be verified and there is none. */
+  /** Undefined where there is none and the URI says that the server is not to be verified. */
   readonly ca: Buffer | undefined;
   /** Revoked certificates. */
   readonly crl: Buffer | undefined;
-  /** Absent where the default places have none: there are daemons that want none. */
+  /** Undefined where the default folders have none: some daemons want none. */
   readonly client: ClientCertificate | undefined;
-  /** Where a client certificate was looked for. */
+  /** The paths where a client certificate was searched for. */
   readonly places: readonly string[];
 }
 
@@ -52,9 +53,9 @@ interface Paths {
 }
 
 /**
- * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are looked for each on their own in
- * the user's folder and then in the system's; of `pkipath` all three must be there. Rejects with `unauthenticated`, which
- * names what is missing, unreadable or unusable.
+ * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
+ * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
+ * `unauthenticated`, which names the file that is missing, unreadable or unusable.
  */
 export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlace()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");
@@ -65,7 +66,7 @@ export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlac
   if (ca === undefined && (verify || folder !== undefined)) {
     throw missing(
       places.map((paths) => paths.ca),
-      "the CA's certificate, which tells the right server from a wrong one",
+      "the CA's certificate, to verify the server",
     );
   }
   let client: ClientCertificate | undefined;
@@ -117,7 +118,7 @@ async function first(paths: readonly string[]): Promise<Buffer | undefined> {
   return undefined;
 }
 
-/** A file's bytes; undefined when there is none. */
+/** The bytes of a file; undefined when it does not exist. */
 async function read(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path);
@@ -132,12 +133,14 @@ async function read(path: string): Promise<Buffer | undefined> {
   }
 }
 
-/** Stops a prompt that nobody would see: OpenSSL's own message for an encrypted key speaks of an interrupted read. */
+/**
+ * Refuses an encrypted key with a clear message. OpenSSL's own speaks of an interrupted read, because it cannot prompt.
+ */
 function checkKey(path: string, key: Buffer): void {
   if (!/^(-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED)/m.test(key.toString("latin1"))) return;
   throw new VirstreamError(
     "unauthenticated",
-    `${path} is encrypted with a passphrase, and nobody is there to type it. Store it without one, readable by its ` +
+    `${path} is encrypted with a passphrase, which a service cannot type. Store it without one, readable by its ` +
       `user only: openssl pkey -in ${path} -out NEW`,
   );
 }
@@ -151,8 +154,8 @@ function missing(paths: readonly string[], what: string): VirstreamError {
 }
 
 /**
- * What can be seen from here that would make a server refuse this side's certificate; else what to look for there. One
- * sentence.
+ * One sentence on why a server may have refused the client's certificate: the reason if it can be seen from here, else
+ * what to check on the server.
  */
 export function doubtsAbout({ ca, client, places }: Credentials, now = Date.now()): string {
   if (client === undefined) {

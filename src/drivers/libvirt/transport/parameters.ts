@@ -2,8 +2,8 @@ import { VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri, Transport } from "./uri.ts";
 
 /**
- * What becomes of the parameters that libvirt's client consumes. Each is honoured, or the URI is refused and the
- * parameter named: one that is dropped in silence may have been somebody's safety.
+ * The URI parameters that libvirt's client consumes. Each is honoured, or the URI is refused with an error that names
+ * it: a parameter that is silently ignored may have been a security setting.
  */
 
 const SSH = [
@@ -29,15 +29,15 @@ const HONOURED: Readonly<Record<Transport, readonly string[]>> = {
 };
 
 /**
- * What every transport takes: the name, and what holds without asking. Nobody is ever prompted (`no_tty`), libvirt's
- * checks of one's own certificate are not made (`no_sanity`), and `authfile` has passwords for SASL, which is refused
- * when a daemon wants it.
+ * The parameters that every transport accepts: the name, and those that ask for what is always so. Users are never
+ * prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and `authfile` has
+ * passwords for SASL, which is refused anyway.
  */
 const EVERYWHERE = ["name", "no_tty", "no_sanity", "auth", "authfile"];
 
 /**
- * Refuses what the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where it means nothing
- * to this transport or has no meaning at all.
+ * Throws for parameters that the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where
+ * the parameter has no meaning for this transport.
  */
 export function checkParameters(uri: LibvirtUri): void {
   refusePrograms(uri);
@@ -47,7 +47,7 @@ export function checkParameters(uri: LibvirtUri): void {
     else if (name === "tls_priority" && uri.transport === "tls") {
       throw unsupported(
         uri,
-        "tls_priority= is in GnuTLS's language, which is not spoken here: leave it out; TLS 1.2 and 1.3 are used",
+        "tls_priority= is in GnuTLS's syntax, which is not supported: leave it out; TLS 1.2 and 1.3 are used",
       );
     } else if (!EVERYWHERE.includes(name) && !HONOURED[uri.transport].includes(name)) {
       const others = (Object.keys(HONOURED) as Transport[]).filter((other) => HONOURED[other].includes(name));
@@ -84,7 +84,7 @@ function checkAuth(uri: LibvirtUri, value: string): void {
   throw invalidParameter(uri, `auth is sasl, sasl.MECHANISM or polkit, not ${JSON.stringify(value)}`);
 }
 
-/** Whether a parameter of libvirt's that is a number is given and not zero. */
+/** Whether a numeric parameter is given and not zero. */
 export function flag(uri: LibvirtUri, name: string): boolean {
   const value = uri.parameters.get(name);
   if (value === undefined) return false;
@@ -92,19 +92,19 @@ export function flag(uri: LibvirtUri, name: string): boolean {
   return Number(value) !== 0;
 }
 
-/** A parameter that is one of a few words, or its default. */
+/** A parameter that is one of a few words; the first is the default. */
 export function choice<Word extends string>(uri: LibvirtUri, name: string, words: readonly [Word, ...Word[]]): Word {
   const value = uri.parameters.get(name) ?? words[0];
   if (words.includes(value as Word)) return value as Word;
   throw invalidParameter(uri, `${name} is one of ${words.join(", ")}`);
 }
 
-/** The error for a URI whose parameters make no sense. */
+/** The error for a URI whose parameters are wrong. */
 export function invalidParameter(uri: LibvirtUri, why: string): VirstreamError {
   return new VirstreamError("invalid-uri", `${uri.uri}: ${why}`);
 }
 
-/** The error for a URI that asks for what libvirt can and virstream cannot. */
+/** The error for a URI that asks for something that libvirt supports and virstream does not. */
 export function unsupported(uri: LibvirtUri, why: string): VirstreamError {
   return new VirstreamError("unsupported", `${uri.uri}: ${why}`);
 }

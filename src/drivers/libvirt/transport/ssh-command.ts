@@ -6,23 +6,24 @@ import { socketCandidates } from "./unix.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * The ssh program's arguments, and the command that it runs on the far side.
+ * The arguments of the ssh program, and the command that it runs on the remote host.
  *
- * A URI's words pass two parsers on their way: ssh's own, of its options, and that of the far user's login shell, which
- * may be any shell. So each word is either passed in a form that means the same to all of them, or refused.
+ * Words of the URI pass through two parsers: the option parser of ssh, and the remote user's login shell, which may be
+ * any shell. So each word is passed in a form that means the same to all of them, or is refused.
  */
 
-/** What the far side prints when all that comes after it is the daemon's. */
+/** The remote command prints it before it connects its output to the daemon. */
 export const READY = "virstream: connected\n";
-/** How the far side's words begin when it finds no way to the daemon. */
+/** The remote command's error messages begin with it. */
 export const TROUBLE = "virstream: trouble: ";
 
 /**
- * Runs on the far side by its `sh`, with $1 auto, native or netcat, $2 the URI for virt-ssh-helper, $3 netcat, and then
- * the sockets to try. It has no quote, exclamation mark, backslash or newline, so that any login shell can hand it to sh
- * between single quotes. `-q0`, where this netcat has it, ends it with our end of the line.
+ * The remote command, run by `sh`: $1 is auto, native or netcat, $2 the URI for virt-ssh-helper, $3 the netcat program,
+ * and the others are the sockets to try. It has no single quote, exclamation mark, backslash or newline, so that any
+ * login shell can pass it to sh in single quotes. With `-q0`, where this netcat has it, netcat ends when our input
+ * ends.
  */
-const FAR_SIDE = [
+const REMOTE_SCRIPT = [
   `trouble() { echo "${TROUBLE}$*" >&2; exit 64; }`,
   "proxy=$1",
   "uri=$2",
@@ -42,8 +43,8 @@ const FAR_SIDE = [
 ].join("; ");
 
 /**
- * The arguments of ssh for a URI. Throws `invalid-uri` for what contradicts itself or cannot be passed safely, `unsupported` for
- * what libvirt could do by its own ssh libraries, `unauthenticated` for a key file that is not there.
+ * The arguments of ssh for a URI. Throws `invalid-uri` for parameters that contradict each other or cannot be passed
+ * safely, `unsupported` for what only libvirt's own ssh libraries can do, `unauthenticated` for an unreadable key file.
  */
 export function sshArguments(uri: LibvirtUri): string[] {
   const args: string[] = [];
@@ -52,7 +53,7 @@ export function sshArguments(uri: LibvirtUri): string[] {
   const keyfile = uri.parameters.get("keyfile");
   if (keyfile !== undefined) args.push("-i", checkKeyfile(uri, keyfile));
   args.push("-T", "-e", "none");
-  // Nobody is there to be asked. As a master for others it would live on after us. A dead line is noticed in 30 s.
+  // Never prompt. Never become a control master, which would outlive us. Notice a dead connection within 30 s.
   for (const option of [
     "BatchMode=yes",
     "ControlMaster=no",
@@ -64,16 +65,16 @@ export function sshArguments(uri: LibvirtUri): string[] {
   ]) {
     args.push("-o", option);
   }
-  args.push("--", uri.host ?? "localhost", farCommand(uri));
+  args.push("--", uri.host ?? "localhost", remoteCommand(uri));
   return args;
 }
 
-/** What the far side's login shell is given. */
-function farCommand(uri: LibvirtUri): string {
+/** The command for the remote login shell. */
+function remoteCommand(uri: LibvirtUri): string {
   const proxy = choice(uri, "proxy", ["auto", "netcat", "native"]);
   const netcat = uri.parameters.get("netcat");
   const session = uri.path === "/session";
-  // The helper finds its socket itself. Only netcat can be sent to a certain one.
+  // virt-ssh-helper chooses its socket itself. Only netcat can be given one.
   const sent = ["socket", "netcat", "mode"].find(
     (name) => uri.parameters.has(name) && uri.parameters.get(name) !== "auto",
   );
@@ -84,16 +85,16 @@ function farCommand(uri: LibvirtUri): string {
   if (session && way === "netcat" && uri.socket === undefined) {
     throw invalidParameter(
       uri,
-      "where a user's own socket is can only be told by virt-ssh-helper there, not by netcat: add socket=PATH",
+      "only virt-ssh-helper knows where a user's own socket is on the remote host, netcat does not: add socket=PATH",
     );
   }
   if (netcat?.startsWith("-")) throw invalidParameter(uri, "netcat= begins with a dash");
   const place = { uid: 0, systemFolders: ["/run/libvirt", "/var/run/libvirt"], userFolder: "" };
   const words = [way, `${uri.driver}://${uri.path}`, netcat || "nc", ...socketCandidates(uri, place)];
-  return ["sh", "-c", `'${FAR_SIDE}'`, "sh", ...words.map((word) => quote(uri, word))].join(" ");
+  return ["sh", "-c", `'${REMOTE_SCRIPT}'`, "sh", ...words.map((word) => quote(uri, word))].join(" ");
 }
 
-/** One word for any login shell. Where shells differ even between single quotes, the word is refused. */
+/** Quotes a word for any login shell. Refuses characters that shells treat differently even in single quotes. */
 function quote(uri: LibvirtUri, word: string): string {
   if (/[\p{Cc}\\!]/u.test(word)) {
     throw invalidParameter(
@@ -105,7 +106,7 @@ function quote(uri: LibvirtUri, word: string): string {
 }
 
 function checkUser(uri: LibvirtUri, user: string): string {
-  // ssh hands it to ProxyCommand and Match exec, and those to a shell.
+  // ssh passes the user name to ProxyCommand and Match exec, and these run a shell.
   if (/^-|[\p{Cc}\s'"`$;&<>|(){}]|\\$/u.test(user)) {
     throw invalidParameter(uri, `${JSON.stringify(user)} cannot be passed to ssh as a user's name`);
   }
@@ -117,7 +118,7 @@ function checkKeyfile(uri: LibvirtUri, path: string): string {
   try {
     accessSync(path.replace(/^~(?=\/)/, homedir()), constants.R_OK);
   } catch (cause) {
-    // ssh itself would go on with whatever other keys it has.
+    // ssh itself would ignore this and try its other keys.
     throw new VirstreamError(
       "unauthenticated",
       `${uri.uri}: the key file ${path} cannot be read by the user that virstream runs as: correct keyfile=, or the file's permissions`,
@@ -127,7 +128,7 @@ function checkKeyfile(uri: LibvirtUri, path: string): string {
   return path;
 }
 
-/** ssh expands % and $ in paths, and splits them at spaces unless they are quoted: what it would read otherwise is refused. */
+/** ssh expands % and $ in paths, and splits unquoted paths at spaces. Refuses paths that it would read differently. */
 function checkPath(uri: LibvirtUri, name: string, path: string): void {
   if (path === "" || /^-|[\p{Cc}"\\%$]/u.test(path)) {
     throw invalidParameter(uri, `${name}=${path}: ssh cannot be given this path; move the file to one without "\\%$`);
@@ -143,7 +144,7 @@ function hostKeyOptions(uri: LibvirtUri): string[] {
     checkPath(uri, "known_hosts", knownHosts);
     options.push(`UserKnownHostsFile="${knownHosts}"`);
   }
-  // As libvirt documents it, no_verify takes new keys and still refuses changed ones.
+  // As libvirt documents it, no_verify accepts new keys and still refuses changed ones.
   if (verify === "auto" || flag(uri, "no_verify")) options.push("StrictHostKeyChecking=accept-new");
   else if (uri.parameters.has("known_hosts_verify")) options.push("StrictHostKeyChecking=yes");
   return options;
@@ -159,7 +160,7 @@ function authenticationOptions(uri: LibvirtUri): string[] {
   if (strange !== undefined) throw invalidParameter(uri, `sshauth is a list of ${METHODS.join(", ")}, not ${strange}`);
   const [agent, privkey] = [methods.includes("agent"), methods.includes("privkey")];
   if (!agent && !privkey) {
-    throw unsupported(uri, `sshauth=${given}: nobody is there to type a password. Use a key: agent or privkey`);
+    throw unsupported(uri, `sshauth=${given}: a service cannot type a password. Use a key: agent or privkey`);
   }
   return [
     "PreferredAuthentications=publickey",

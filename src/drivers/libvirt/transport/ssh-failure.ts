@@ -3,57 +3,57 @@ import { TROUBLE } from "./ssh-command.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * What the ssh program's end means. It says why in words on standard error, and in nothing else: its exit code is 255 for
- * every fault of its own, and the far command's otherwise. The words are OpenSSH's, in the language C.
+ * Explains why the ssh program has ended. The only source is its text on standard error: its exit code is 255 for all
+ * of its own failures, and otherwise that of the remote command. The texts are OpenSSH's in the locale C.
  */
 
 /** How the ssh program ended. */
 export interface SshEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** The last it said on standard error, and whatever came before the daemon's first byte. */
+  /** The end of its standard error, and the output that came before the daemon's first byte. */
   readonly words: string;
 }
 
-type Cure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri, words: string) => string];
+type KnownFailure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri, words: string) => string];
 
 const target = ({ user, host = "localhost", port }: LibvirtUri) =>
   `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
 
-/** Of ssh itself, with exit code 255. */
-const OWN: readonly Cure[] = [
+/** Failures of ssh itself, with exit code 255. */
+const SSH_FAILURES: readonly KnownFailure[] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED/,
     "unauthenticated",
     (uri) =>
-      "the host's key is another than the known one: someone may be in between. If you know why it changed, remove the old " +
-      `one (ssh-keygen -R ${knownName(uri)}) and connect once by hand: ssh ${target(uri)}`,
+      "the host's key has changed: someone may intercept the connection. If you know why it changed, remove the old " +
+      `key (ssh-keygen -R ${knownName(uri)}) and connect once by hand: ssh ${target(uri)}`,
   ],
   [
     /Host key verification failed/,
     "unauthenticated",
     (uri) =>
-      `the host's key is not known: connect once by hand and look at it (ssh ${target(uri)}), or name the file that has it ` +
-      "by known_hosts=PATH, or take new keys unseen by no_verify=1",
+      `the host's key is not known: connect once by hand and check it (ssh ${target(uri)}), or name the file that has it ` +
+      "by known_hosts=PATH, or accept new keys unchecked by no_verify=1",
   ],
   [
     /Permission denied|Too many authentication failures|No more authentication methods/,
     "unauthenticated",
     (uri) =>
-      `the host does not take this user's key: ssh-copy-id ${target(uri)}, or name the key by keyfile=PATH (without a ` +
-      "passphrase, or in an agent; nobody is asked for a password), or another user by USER@",
+      `the host does not accept this user's key: ssh-copy-id ${target(uri)}, or name the key by keyfile=PATH (without a ` +
+      "passphrase, or in an agent; passwords are never asked for), or another user by USER@",
   ],
   [
     /Connection refused/,
     "connection-refused",
-    (uri) => `nobody listens there: is sshd running, and its port ${uri.port ?? "22"}?`,
+    (uri) => `no process listens there: is sshd running, and its port ${uri.port ?? "22"}?`,
   ],
   [
     /Could not resolve hostname|No route to host|Network is unreachable/,
     "connection-refused",
-    () => "correct the host in the URI, or see to the network",
+    () => "correct the host in the URI, or check the network",
   ],
-  [/timed out/, "connect-timeout", () => "it does not answer; a firewall may swallow what is sent there"],
+  [/timed out/, "connect-timeout", () => "it does not answer; a firewall may drop the packets"],
   [
     /Bad configuration option|Bad owner or permissions|unknown option/,
     "invalid-uri",
@@ -61,8 +61,8 @@ const OWN: readonly Cure[] = [
   ],
 ];
 
-/** Of the far side's command. */
-const FAR: readonly Cure[] = [
+/** Failures of the remote command. */
+const REMOTE_FAILURES: readonly KnownFailure[] = [
   [
     new RegExp(`${TROUBLE}no helper`),
     "unsupported",
@@ -102,7 +102,7 @@ const FAR: readonly Cure[] = [
 ];
 
 function deniedAdvice({ user }: LibvirtUri): string {
-  return `the user there may not use the daemon's socket: usermod -aG libvirt ${user ?? "USER"} there, or log in as one who may`;
+  return `the user there may not use the daemon's socket: usermod -aG libvirt ${user ?? "USER"} there, or log in as another user`;
 }
 
 function knownName({ host = "localhost", port }: LibvirtUri): string {
@@ -110,28 +110,30 @@ function knownName({ host = "localhost", port }: LibvirtUri): string {
 }
 
 /**
- * The error for an ssh that ended.
+ * The error for the end of ssh.
  *
- * @param opened whether the daemon had answered by then: if so, it is `connection-lost` whatever the words
+ * @param opened whether the daemon had answered before: then the error is `connection-lost`, whatever the text says
  */
 export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): VirstreamError {
   const { words } = end;
   const said = lastLines(words);
   const how = said || (end.signal === null ? `it ended with the code ${end.code}` : `it was ended by ${end.signal}`);
   if (opened) return new VirstreamError("connection-lost", `ssh ${target(uri)} ended: ${how}`);
-  const cure = (end.code === 255 ? OWN : end.signal === null ? FAR : []).find(([pattern]) => pattern.test(words));
-  if (cure !== undefined) {
-    const [, code, what] = cure;
+  const known = (end.code === 255 ? SSH_FAILURES : end.signal === null ? REMOTE_FAILURES : []).find(([pattern]) =>
+    pattern.test(words),
+  );
+  if (known !== undefined) {
+    const [, code, what] = known;
     const own = said.includes(TROUBLE) || said === "" ? "" : `${said}: `;
     return new VirstreamError(code, `ssh ${target(uri)}: ${own}${what(uri, words)}`);
   }
   return new VirstreamError(
     "connection-lost",
-    `ssh ${target(uri)} ended before the daemon answered: ${how}: see whether it can run a command there: ssh ${target(uri)} true`,
+    `ssh ${target(uri)} ended before the daemon answered: ${how}: check that it can run a command there: ssh ${target(uri)} true`,
   );
 }
 
-/** The end of what was said, on one line; not the banners of the host, nor ssh's notes of what it did. */
+/** The last lines, joined to one, without the host's banners and ssh's notes. */
 function lastLines(words: string): string {
   return words
     .split("\n")

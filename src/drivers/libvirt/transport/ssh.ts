@@ -2,24 +2,27 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { Duplex } from "node:stream";
 import { VirstreamError } from "../../../model/error.ts";
 import { PING, PONG } from "../rpc/message.ts";
-import { awaitGreeting } from "./greeting.ts";
+import { readPrefix } from "./read-prefix.ts";
 import { READY, sshArguments } from "./ssh-command.ts";
 import { type SshEnd, sshFailure } from "./ssh-failure.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/** How much of what the other side says to people is kept. */
+/** How much of the text for people is kept, in characters. */
 const WORDS_MAX = 8_192;
-/** How long ssh has to end by itself before it is killed. */
+/** How long ssh has to end after SIGTERM before it is killed, in ms. */
 const END_MS = 2_000;
-/** How long its last words may take after it has ended: another process may hold the pipe open. */
+/**
+ * How long to wait for the rest of its standard error after it has ended, in ms: another process may hold the pipe
+ * open.
+ */
 const LAST_WORDS_MS = 500;
 
 /**
- * Connects by the ssh program.
+ * Connects through the ssh program.
  *
- * That ssh runs says nothing of whether it will get through, and a proxy that runs on the far side says nothing of whether
- * it has found the daemon; each tells only by ending. So the daemon is asked for a sign of life, as libvirt's keepalive
- * has it, which any daemon answers at once, before authentication: what is resolved with has been heard of.
+ * A running ssh may still fail to connect, and a running proxy on the remote host may still fail to find the daemon.
+ * Both report a failure only by ending. So a ping of libvirt's keepalive program is sent, which every daemon answers at
+ * once, before authentication. The stream is returned after the answer.
  *
  * Rejects with what `sshFailure` makes of ssh's end, what `sshArguments` throws, `unsupported` when there is no ssh,
  * `protocol-error` when what answers is no daemon, or the signal's reason.
@@ -33,10 +36,10 @@ export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Dup
     return sshFailure(uri, { ...end, words: noise + end.words }, opened);
   });
   try {
-    const ready = await awaitGreeting(
+    const ready = await readPrefix(
       stream,
       (bytes) => {
-        // A login shell may have had something to say first.
+        // A login shell may print something first.
         const at = bytes.indexOf(READY);
         noise = bytes.subarray(0, at < 0 ? bytes.length : at).toString("utf8");
         if (noise.length > WORDS_MAX) throw noDaemon(uri, noise);
@@ -47,7 +50,7 @@ export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Dup
     if (ready) stream.write(PING);
     const alive =
       ready &&
-      (await awaitGreeting(
+      (await readPrefix(
         stream,
         (bytes) => {
           if (!PONG.subarray(0, bytes.length).equals(bytes.subarray(0, PONG.length))) {
@@ -69,14 +72,14 @@ export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Dup
 function noDaemon(uri: LibvirtUri, said: string): VirstreamError {
   return new VirstreamError(
     "protocol-error",
-    `${uri.uri}: what answers by ssh is no libvirt daemon: ${JSON.stringify(said.slice(0, 80))}. See what the login there ` +
-      "runs, and whether netcat= and socket= lead to a daemon",
+    `${uri.uri}: the answer through ssh is not from a libvirt daemon: ${JSON.stringify(said.slice(0, 80))}. Check what the ` +
+      "login there runs, and whether netcat= and socket= lead to a daemon",
   );
 }
 
 /**
- * A process's standard input and output as one stream. When the process ends by itself the stream fails with what
- * `explain` makes of it; when the stream is destroyed the process is ended, and the stream is closed when it is gone.
+ * The standard input and output of a process as one stream. When the process ends by itself, the stream fails with the
+ * error that `explain` returns. When the stream is destroyed, it ends the process first, and then closes.
  */
 class ProcessStream extends Duplex {
   readonly #child: ChildProcessWithoutNullStreams;
@@ -88,13 +91,13 @@ class ProcessStream extends Duplex {
     super();
     const child = spawn(program, args, {
       stdio: "pipe",
-      // Its words are read by a program; and there is no desktop on which to ask for a passphrase.
+      // The texts that `explain` reads are those of the locale C. There is no desktop to ask for a passphrase on.
       env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
-      // In a session of its own it has no terminal to ask on, and what is typed at ours does not end it before us.
+      // In a session of its own it has no terminal to prompt on, and Ctrl-C at ours does not end it before us.
       detached: true,
     });
     this.#child = child;
-    // Whoever waits listens for itself; this one stops an error between two waits from ending the process.
+    // Without a listener, an error between two reads would be uncaught. Each read has a listener of its own.
     this.on("error", () => {});
     child.stdin.on("error", () => {});
     child.stdout.on("error", () => {});

@@ -3,15 +3,15 @@ import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * libvirt over TCP: the messages and nothing else, unencrypted. Also what TLS shares with it: the address, and what to
- * say when nobody can be reached there.
+ * libvirt over TCP: plain messages, unencrypted. TLS shares the address, the wait for the connection, and the error for
+ * a server that cannot be reached.
  */
 
 const PORT = 16_509;
-/** How long a line is idle before the kernel asks whether the other end is still there. It gives up 10 s later. */
+/** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
 export const TCP_KEEPALIVE_MS = 5_000;
 
-/** Where a URI leads over the network. */
+/** The network address of a URI. */
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -19,7 +19,7 @@ export interface Address {
   readonly text: string;
 }
 
-/** The address of a URI; libvirt's default for the host is this one. */
+/** The address of a URI. Without a host it is this one, as in libvirt. */
 export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
   const host = uri.host ?? "localhost";
   const port = uri.port ?? defaultPort;
@@ -27,8 +27,8 @@ export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
 }
 
 /**
- * Connects over TCP. Rejects with `connection-refused` when nobody listens or the host is not known, `connect-timeout`
- * when packets vanish, or the signal's reason.
+ * Connects over TCP. Rejects with `connection-refused` when no process listens or the host is not known,
+ * `connect-timeout` when packets are lost, or the signal's reason.
  */
 export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Socket> {
   const address = addressOf(uri, PORT);
@@ -46,12 +46,12 @@ export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Soc
 
 function listenAdvice(uri: LibvirtUri, { port, host }: Address): string {
   return (
-    `on ${host}, libvirtd.conf must say listen_tcp = 1 (and tcp_port, if not ${PORT}) and systemctl start ` +
-    `libvirtd-tcp.socket; is port ${port} right? Safer: ${uri.driver}+ssh://${host}${uri.path}, which needs nothing of that`
+    `on ${host}, set listen_tcp = 1 (and tcp_port, if not ${PORT}) in libvirtd.conf and systemctl start ` +
+    `libvirtd-tcp.socket; is port ${port} right? Safer: ${uri.driver}+ssh://${host}${uri.path}, which needs none of this`
   );
 }
 
-/** Resolves at a socket's event; rejects when it fails or closes first. An abort destroys it, and rejects with the reason. */
+/** Resolves at an event of the socket. Rejects when the socket fails or closes first; an abort destroys it. */
 export function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (how: () => void) => {
@@ -77,17 +77,17 @@ export function reached(socket: Socket, event: string, signal: AbortSignal): Pro
 }
 
 const UNREACHABLE: Readonly<Record<string, readonly [code: ErrorCode, what: string]>> = {
-  ECONNREFUSED: ["connection-refused", "nobody listens there"],
+  ECONNREFUSED: ["connection-refused", "no process listens there"],
   ENOTFOUND: ["connection-refused", "no host has this name"],
   EAI_AGAIN: ["connection-refused", "the host's name could not be looked up"],
-  EHOSTUNREACH: ["connection-refused", "no way leads to this host"],
-  ENETUNREACH: ["connection-refused", "no way leads to this network"],
-  EADDRNOTAVAIL: ["connection-refused", "no way leads there"],
-  EINVAL: ["invalid-uri", "this is no address"],
-  ETIMEDOUT: ["connect-timeout", "it does not answer; a firewall may swallow what is sent there"],
+  EHOSTUNREACH: ["connection-refused", "there is no route to this host"],
+  ENETUNREACH: ["connection-refused", "there is no route to this network"],
+  EADDRNOTAVAIL: ["connection-refused", "there is no route"],
+  EINVAL: ["invalid-uri", "it is not an address"],
+  ETIMEDOUT: ["connect-timeout", "it does not answer; a firewall may drop the packets"],
 };
 
-/** The error for an address that cannot be reached, from the system's own. */
+/** The error for an address that cannot be reached, from the system's error. */
 export function unreachable(address: Address, cause: unknown, advice: string): VirstreamError {
   const { code: number = "", message } = cause as NodeJS.ErrnoException;
   const [code, what] = UNREACHABLE[number] ?? ["connection-lost", message];

@@ -2,25 +2,26 @@ import { isIP } from "node:net";
 import { createSecureContext, type SecureContext, type TLSSocket, connect as tlsConnect } from "node:tls";
 import { VirstreamError } from "../../../model/error.ts";
 import { type Credentials, doubtsAbout, type PkiPlace, readCredentials } from "./certificates.ts";
-import { awaitGreeting } from "./greeting.ts";
 import { flag } from "./parameters.ts";
+import { readPrefix } from "./read-prefix.ts";
 import { type Address, addressOf, reached, TCP_KEEPALIVE_MS, unreachable } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 const PORT = 16_514;
 
-/** What libvirtd says when it has looked at the client's certificate and is content: the first byte inside TLS. */
+/** The first byte inside TLS: libvirtd sends it when it has accepted the client's certificate. */
 const WELCOME = 1;
 
 /**
- * Connects over TLS, and waits for libvirtd's word on this side's certificate.
+ * Connects over TLS, and waits until libvirtd has accepted the client's certificate.
  *
- * With TLS 1.3 the client's half of the handshake is over before the server has looked at the client's certificate; and
- * libvirtd looks at it after the handshake with any version. So the refusal of a certificate is that the stream ends where
- * the welcome should stand. A line that breaks there, with a reset, is another thing, and may be tried again.
+ * With TLS 1.3 the client's handshake is complete before the server has seen the client's certificate, and libvirtd
+ * checks it after the handshake in any version. It refuses a certificate by ending the stream where the welcome byte
+ * should come. A connection reset at that point is not a refusal: it may be tried again.
  *
- * Rejects with `unauthenticated` when either end's certificate will not do, `connection-refused` or `connect-timeout` when
- * nobody can be reached, `protocol-error` when what answers is no libvirtd, `connection-lost`, or the signal's reason.
+ * Rejects with `unauthenticated` when either side's certificate is not accepted, `connection-refused` or
+ * `connect-timeout` when the server cannot be reached, `protocol-error` when it is not libvirtd, `connection-lost`, or
+ * the signal's reason.
  */
 export async function openTls(uri: LibvirtUri, signal: AbortSignal, place?: PkiPlace): Promise<TLSSocket> {
   const address = addressOf(uri, PORT);
@@ -30,14 +31,14 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, place?: PkiP
   const socket = tlsConnect({
     host: address.host,
     port: address.port,
-    // A server's name, not an address, may be asked for: RFC 6066.
+    // Only a name may be sent here, not an address (RFC 6066).
     ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
     secureContext,
     rejectUnauthorized: !flag(uri, "no_verify"),
   });
   socket.setNoDelay(true);
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
-  // Whoever waits listens for itself; this one stops an error between two waits from ending the process.
+  // Without a listener, an error between two reads would be uncaught. Each read has a listener of its own.
   socket.on("error", () => {});
   let connected = false;
   socket.once("connect", () => {
@@ -57,9 +58,9 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, place?: PkiP
 }
 
 /**
- * Lets every write be a TLS record of its own. Of a record that has several messages libvirtd (9.0) reads the first; the
- * others lie decrypted in its library, where no poll sees them, until something else arrives: at its own keepalive, every
- * 5 s. Writes that were gathered, by cork or while another was under way, would be one record.
+ * Makes every write a TLS record of its own. From a record with several messages libvirtd (9.0) reads only the first.
+ * The others lie decrypted in its TLS library, where poll does not see them, until more data arrives, for instance at
+ * the next keepalive after 5 s. Node would join writes to one record when they are corked or queued.
  */
 function writeSingly(socket: TLSSocket): void {
   Object.assign(socket, { cork: () => {}, uncork: () => {}, _writev: undefined });
@@ -71,7 +72,7 @@ function createContext({ ca, crl, client }: Credentials): SecureContext {
       ...(ca === undefined ? {} : { ca }),
       ...(crl === undefined ? {} : { crl }),
       ...(client === undefined ? {} : { cert: client.certificate, key: client.key }),
-      // As in libvirt: what stands in the CA's file is trusted, be it a root or not.
+      // As in libvirt, every certificate in the CA's file is trusted, even if it is not a root.
       allowPartialTrustChain: true,
       minVersion: "TLSv1.2",
     });
@@ -80,7 +81,7 @@ function createContext({ ca, crl, client }: Credentials): SecureContext {
     const files = client === undefined ? "the CA's file" : `${client.certificatePath} and ${client.keyPath}`;
     throw new VirstreamError(
       "unauthenticated",
-      `the certificates cannot be used (${why}): see whether ${files} are in PEM format and whether key and certificate belong together`,
+      `the certificates cannot be used (${why}): check that ${files} are in PEM format and that key and certificate belong together`,
       { cause },
     );
   }
@@ -94,13 +95,13 @@ async function awaitWelcome(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    const greeted = await awaitGreeting(
+    const greeted = await readPrefix(
       socket,
       (bytes) => {
         if (bytes[0] === WELCOME) return 1;
         throw new VirstreamError(
           "protocol-error",
-          `${address.text} speaks TLS, but is no libvirt daemon: its first byte is ${bytes[0]}. Correct the address in ${uri.uri}`,
+          `${address.text} speaks TLS, but is not a libvirt daemon: its first byte is ${bytes[0]}. Correct the address in ${uri.uri}`,
         );
       },
       signal,
@@ -114,10 +115,10 @@ async function awaitWelcome(
   }
 }
 
-/** What OpenSSL's verification says of a server's certificate, and what to do about it. */
+/** OpenSSL's errors about a server's certificate, and what to do. */
 const SERVER_FAULTS: Readonly<Record<string, (host: string) => string>> = {
   CERT_HAS_EXPIRED: () => "has expired: renew it on the server, and restart libvirtd there",
-  CERT_NOT_YET_VALID: () => "is not valid yet: see whether both clocks are right",
+  CERT_NOT_YET_VALID: () => "is not valid yet: check both clocks",
   CERT_REVOKED: () => "was revoked by its CA",
   CRL_HAS_EXPIRED: () => "cannot be checked: the list of revoked certificates (cacrl.pem) has expired; get a newer one",
   UNABLE_TO_GET_CRL: () => "cannot be checked: cacrl.pem is not of the CA that issued it",
@@ -140,7 +141,7 @@ const UNKNOWN_ISSUER = new Set([
 
 function handshakeError(uri: LibvirtUri, address: Address, credentials: Credentials, cause: unknown): VirstreamError {
   const { code = "", message: whole, reason } = cause as NodeJS.ErrnoException & { reason?: string };
-  // OpenSSL's messages have its source lines in them; the reason is what they say.
+  // OpenSSL's messages contain its source lines; `reason` is the plain text.
   const message = reason ?? whole.trim();
   const fault =
     SERVER_FAULTS[code]?.(address.host) ??
@@ -158,7 +159,7 @@ function handshakeError(uri: LibvirtUri, address: Address, credentials: Credenti
   if (code.startsWith("ERR_SSL_")) {
     return new VirstreamError(
       "protocol-error",
-      `${address.text} does not speak TLS 1.2 or 1.3 (${message}): see whether it is libvirtd's tls_port; ` +
+      `${address.text} does not speak TLS 1.2 or 1.3 (${message}): check that it is libvirtd's tls_port; ` +
         `an unencrypted port is reached by ${uri.driver}+tcp:`,
       { cause },
     );
@@ -166,7 +167,7 @@ function handshakeError(uri: LibvirtUri, address: Address, credentials: Credenti
   return broken(address, cause);
 }
 
-/** Whether the other end said by TLS that it is not content with the certificate: a later libvirtd may, or a proxy. */
+/** Whether the other side refused the certificate by a TLS alert, as a proxy or a later libvirtd may do. */
 function isRefusal(error: unknown): boolean {
   const { code = "" } = error as NodeJS.ErrnoException;
   return /^ERR_SSL_.*ALERT_(.*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)/.test(code);
@@ -175,7 +176,7 @@ function isRefusal(error: unknown): boolean {
 function refused(address: Address, credentials: Credentials, cause?: unknown): VirstreamError {
   return new VirstreamError(
     "unauthenticated",
-    `libvirtd at ${address.text} refused this side's certificate. ${doubtsAbout(credentials)}.`,
+    `libvirtd at ${address.text} refused the client's certificate. ${doubtsAbout(credentials)}.`,
     cause === undefined ? {} : { cause },
   );
 }

@@ -7,13 +7,13 @@ import { connectSocket } from "./unix.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
- * Opens a byte stream to the daemon that a URI means: the seam at which transports are added. The stream carries
- * messages only; a transport does its own handshake (TLS with libvirt's leading byte, ssh with its helper) before it
- * resolves. Rejects with a VirstreamError, or with the signal's reason; then nothing is left behind.
+ * Opens a byte stream to the daemon of a URI. New transports are added here. The stream carries messages only: a
+ * transport completes its own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it resolves.
+ * Rejects with a VirstreamError, or with the signal's reason, and releases everything before it does.
  */
 export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
 
-/** The transports there are: unix sockets, TCP, TLS and ssh. */
+/** Opens unix sockets, TCP, TLS and ssh. */
 export const openTransport: OpenTransport = async (uri, signal) => {
   signal.throwIfAborted();
   checkParameters(uri);

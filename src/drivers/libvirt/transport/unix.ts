@@ -3,13 +3,14 @@ import { connect, type Socket } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { VirstreamError } from "../../../model/error.ts";
+import { reached } from "./tcp.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
 /**
- * Which of libvirt's unix sockets to talk to, and what to tell a person when none of them will have us.
+ * libvirt's unix sockets: which to connect to, and what to advise when none of them accepts.
  */
 
-/** What the search depends on besides the URI. Handed in by tests. */
+/** The user and the folders that are searched. Tests pass their own. */
 export interface SocketPlace {
   readonly uid: number;
   /** The folders of the system daemons' sockets. */
@@ -18,7 +19,7 @@ export interface SocketPlace {
   readonly userFolder: string;
 }
 
-/** Where this process looks for sockets. */
+/** The user of this process, and the folders that it searches. */
 export function socketPlace(): SocketPlace {
   const runtime = process.env.XDG_RUNTIME_DIR;
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
@@ -30,9 +31,9 @@ export function socketPlace(): SocketPlace {
 }
 
 /**
- * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and on a system daemon
- * read-only sockets before read-write ones (which are opened with the read-only flag, too). As in libvirt, a user who is
- * not root reaches a daemon of his own by `/session`, and by the test driver; for root there are only system daemons.
+ * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and for a system daemon
+ * read-only sockets before read-write ones (where the connection is opened read-only as well). As in libvirt, a user
+ * other than root has a daemon of their own for `/session` and for the test driver. Root has only system daemons.
  */
 export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPlace()): string[] {
   if (uri.socket !== undefined) return [uri.socket];
@@ -47,7 +48,7 @@ export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPla
   return names.flatMap((name) => place.systemFolders.map((folder) => join(folder, name)));
 }
 
-/** The socket of a QEMU daemon on this machine: the system's, else the user's own; undefined when none is there. */
+/** The socket of a QEMU daemon on this machine: the system's, else the user's own; undefined when there is none. */
 export function findLocalSocket(place: SocketPlace = socketPlace()): string | undefined {
   const candidates = ["qemu:///system", "qemu:///session"].flatMap((uri) =>
     socketCandidates(parseLibvirtUri(uri), place),
@@ -56,8 +57,8 @@ export function findLocalSocket(place: SocketPlace = socketPlace()): string | un
 }
 
 /**
- * Connects to the first socket that accepts. Rejects with `socket-missing`, `socket-denied` or `connection-refused`,
- * whichever of those that occurred says most, or with the signal's reason.
+ * Connects to the first socket that accepts. Otherwise rejects with `socket-denied`, else `connection-refused`, else
+ * `socket-missing`, or with the signal's reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);
@@ -78,7 +79,7 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
   if (refused !== undefined) {
     throw new VirstreamError(
       "connection-refused",
-      `${refused}: nobody listens there, the daemon has ended: ${startAdvice(uri, refused)}`,
+      `${refused}: no process listens there, the daemon has ended: ${startAdvice(uri, refused)}`,
     );
   }
   throw new VirstreamError(
@@ -88,26 +89,13 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
 }
 
 /** Connects to one socket. Rejects with the system's own error, or with the signal's reason. */
-export function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    // Node cuts longer paths short, and would knock at another door.
-    if (Buffer.byteLength(path) > 107)
-      throw Object.assign(new Error("longer than 107 bytes"), { code: "ENAMETOOLONG" });
-    const socket = connect(path);
-    const onAbort = () => socket.destroy(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    socket.once("connect", () => {
-      signal.removeEventListener("abort", onAbort);
-      socket.removeListener("error", onError);
-      resolve(socket);
-    });
-    const onError = (error: Error) => {
-      signal.removeEventListener("abort", onAbort);
-      reject(error);
-    };
-    socket.once("error", onError);
-  });
+export async function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
+  signal.throwIfAborted();
+  // Node truncates longer paths, and would connect to another socket.
+  if (Buffer.byteLength(path) > 107) throw Object.assign(new Error("longer than 107 bytes"), { code: "ENAMETOOLONG" });
+  const socket = connect(path);
+  await reached(socket, "connect", signal);
+  return socket;
 }
 
 function unusable(path: string, cause: unknown): VirstreamError {
@@ -123,16 +111,16 @@ function deniedError(path: string): VirstreamError {
   );
 }
 
-/** How to be let in to a socket that is for this group. */
+/** How to get access to a socket of this group. */
 export function groupAdvice(group: string | undefined): string {
   return group === undefined || group === "root"
     ? "run as root, or let the daemon's configuration (unix_sock_group) admit a group of yours"
-    : `usermod -aG ${group} ${userName()}, then log in anew`;
+    : `usermod -aG ${group} ${userName()}, then log in again`;
 }
 
-/** The group that a socket is for, by name if it has one; undefined where neither it nor its folder can be seen. */
+/** The group of a socket, by name if it has one; undefined where neither the socket nor its folder can be read. */
 export function groupOf(path: string): string | undefined {
-  // The folder may be what is closed; then the socket's own group cannot be read.
+  // If the folder is closed to us, the socket's own group cannot be read.
   for (const place of [path, dirname(path)]) {
     try {
       const { gid } = statSync(place);
@@ -153,18 +141,18 @@ function userName(): string {
   }
 }
 
-/** How to start the daemon whose socket this is. */
+/** How to start the daemon of this socket. */
 export function startAdvice(uri: LibvirtUri, path: string): string {
   if (uri.socket !== undefined) return "start the daemon that serves it";
   return `systemctl start ${daemonOf(path)}.socket`;
 }
 
-/** The daemon that makes the socket of this name: the one of a driver, as `virtqemud`, else `libvirtd`. */
+/** The daemon that creates the socket of this name: a driver's own, such as `virtqemud`, or else `libvirtd`. */
 export function daemonOf(path: string): string {
   return /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
 }
 
-/** How to get a daemon for a URI where there is none. */
+/** How to get a daemon for this URI. */
 export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   if (uri.socket !== undefined) return "Start the daemon that serves it, or correct socket= in the URI.";
   if (place.uid !== 0 && uri.path === "/session") {

@@ -1,11 +1,12 @@
 import { VirstreamError } from "../../../model/error.ts";
 
 /**
- * libvirt's connection URIs (docs/uri.rst, remote_driver.c): `driver[+transport]://[user@][host][:port]/path?parameters`.
- * The client side consumes the transport, the host and some parameters; what is left is the name that the daemon opens.
+ * libvirt's connection URIs (docs/uri.rst, remote_driver.c):
+ * `driver[+transport]://[user@][host][:port]/path?parameters`. The client consumes the transport, the host and some
+ * parameters. The rest is the name that the daemon opens.
  */
 
-/** The hypervisor drivers that libvirt's daemons have. */
+/** The hypervisor drivers of libvirt's daemons. */
 export const LIBVIRT_DRIVERS = ["qemu", "test", "xen", "lxc", "vz", "bhyve", "ch", "vbox"] as const;
 
 /** Every transport of libvirt's URIs. */
@@ -13,18 +14,18 @@ export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ex
 /** One of them. */
 export type Transport = (typeof TRANSPORTS)[number];
 
-/** Which daemon's socket to try: the driver's own, the monolithic libvirtd's, or the one after the other. */
+/** Which daemons to try: first the driver's own and then libvirtd (`auto`), or only one of them. */
 export const MODES = ["auto", "direct", "legacy"] as const;
 /** One of them. */
 export type Mode = (typeof MODES)[number];
 
-/** A URI taken apart. */
+/** A parsed URI. */
 export interface LibvirtUri {
   /** As it was given, without a password. */
   readonly uri: string;
   readonly driver: string;
   readonly transport: Transport;
-  /** What CONNECT_OPEN is told, e.g. `qemu:///system`. */
+  /** The argument of CONNECT_OPEN, e.g. `qemu:///system`. */
   readonly name: string;
   /** The path, e.g. `/system`. */
   readonly path: string;
@@ -38,7 +39,7 @@ export interface LibvirtUri {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** The parameters that libvirt's client consumes; every other goes to the daemon with the name. */
+/** The parameters that libvirt's client consumes. All others are passed to the daemon with the name. */
 export const CONSUMED: ReadonlySet<string> = new Set([
   "name",
   "command",
@@ -62,10 +63,10 @@ export const CONSUMED: ReadonlySet<string> = new Set([
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
-/** A host goes into certificates' names and into programs' arguments: nothing in it may mean anything there. */
+/** A host stands in the names of certificates and in program arguments, so it must have no special characters. */
 const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
-/** Takes a URI apart. Throws `invalid-uri` for one that libvirt would not take either. */
+/** Parses a URI. Throws `invalid-uri` for one that libvirt would refuse as well. */
 export function parseLibvirtUri(text: string): LibvirtUri {
   const uri = text.replace(/^([^/]*\/\/[^/?#@]*?):[^/?#]*@/, "$1@");
   const shape = SHAPE.exec(text);
@@ -115,8 +116,8 @@ export function parseLibvirtUri(text: string): LibvirtUri {
 }
 
 /**
- * Refuses a parameter that is all but one of libvirt's. libvirt hands it to the daemon, whose drivers drop it: a mistyped
- * `socket=` would lead to another daemon, and nobody would know.
+ * Refuses a parameter that looks like a mistyped one. libvirt passes unknown parameters to the daemon, whose drivers
+ * ignore them: a mistyped `socket=` would silently connect to another daemon.
  */
 function checkTyping(uri: string, name: string): void {
   const plain = plainly(name);
@@ -135,7 +136,7 @@ function plainly(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, "");
 }
 
-/** How many letters must be put in, left out or exchanged to make one word of the other; exact up to `limit` only. */
+/** The edit distance (insert, delete, replace) of two words; exact only up to `limit`. */
 function distance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) > limit) return limit + 1;
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);

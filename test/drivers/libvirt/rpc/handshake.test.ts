@@ -51,8 +51,8 @@ describe("A daemon that wants SASL", () => {
   it.each([
     ["tcp", /use \+ssh, or \+tls.*auth_tcp = "none"/],
     ["tls", /auth_tls = "none"/],
-    ["unix", /libvirtd\.conf say auth_unix_ro = "none" or "polkit"/],
-    ["ssh", /libvirtd\.conf on the far side say auth_unix_ro/],
+    ["unix", /set auth_unix_ro = "none" or "polkit" in libvirtd\.conf/],
+    ["ssh", /set auth_unix_ro .* on the remote host/],
   ] as const)("is refused with what to do, over %s", async (transport, advice) => {
     await expect(openHypervisor(asking, "qemu:///system", transport)).rejects.toMatchObject({
       code: "unauthenticated",

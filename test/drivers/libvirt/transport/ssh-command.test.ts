@@ -64,7 +64,7 @@ describe("The arguments of ssh", () => {
     ["qemu+ssh://host/session?mode=direct", "invalid-uri", "add socket=PATH"],
     ["qemu+ssh://host/system?known_hosts_verify=maybe", "invalid-uri", "known_hosts_verify is one of"],
     ["qemu+ssh://host/system?sshauth=agent,magic", "invalid-uri", "not magic"],
-    ["qemu+ssh://host/system?sshauth=password", "unsupported", "nobody is there to type a password"],
+    ["qemu+ssh://host/system?sshauth=password", "unsupported", "a service cannot type a password"],
     ["qemu+ssh://host/system?keyfile=/nowhere/key", "unauthenticated", "/nowhere/key cannot be read"],
   ])("are not made of %s", (uri, code, why) => {
     expect(() => argumentsOf(uri)).toThrow(expect.objectContaining({ code }));

@@ -16,7 +16,7 @@ describe("The error for an ssh that ended before the daemon answered", () => {
     [255, "me@host: Permission denied (publickey,password).", "unauthenticated", "ssh-copy-id me@host"],
     [255, "Received disconnect: 2: Too many authentication failures", "unauthenticated", "keyfile=PATH"],
     [255, "ssh: connect to host host port 22: Connection refused", "connection-refused", "is sshd running"],
-    [255, "ssh: connect to host host port 22: No route to host", "connection-refused", "see to the network"],
+    [255, "ssh: connect to host host port 22: No route to host", "connection-refused", "check the network"],
     [255, "ssh: Could not resolve hostname host: Name or service not known", "connection-refused", "correct the host"],
     [255, "ssh: connect to host host port 22: Connection timed out", "connect-timeout", "firewall"],
     [255, "/root/.ssh/config: line 1: Bad configuration option: x", "invalid-uri", "correct ssh's configuration"],

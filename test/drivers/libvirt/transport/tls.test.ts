@@ -276,7 +276,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
       await using peer = await misbehave((tls) => tls.write("220 mail.example.com"));
       await expect(open(peer.port)).rejects.toMatchObject({
         code: "protocol-error",
-        message: expect.stringContaining("no libvirt daemon"),
+        message: expect.stringContaining("not a libvirt daemon"),
       });
     }
   });
@@ -303,7 +303,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
       await vi.waitFor(async () => expect(await accepts(port)).toBe(true), { timeout: 10_000 });
       await expect(LibvirtDriver.open(uri(port))).rejects.toMatchObject({
         code: "unauthenticated",
-        message: expect.stringMatching(/refused this side's certificate/),
+        message: expect.stringMatching(/refused the client's certificate/),
         cause: expect.objectContaining({ code: expect.stringMatching(/ALERT_UNKNOWN_CA/) }),
       });
     } finally {

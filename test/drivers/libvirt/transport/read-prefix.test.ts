@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { awaitGreeting } from "../../../../src/drivers/libvirt/transport/greeting.ts";
+import { readPrefix } from "../../../../src/drivers/libvirt/transport/read-prefix.ts";
 
 const never = new AbortController().signal;
 
@@ -28,7 +28,7 @@ describe("A greeting", () => {
   it("is taken off, however it is cut, and what follows is left for who listens next", async () => {
     for (const pieces of [["hello!rest"], ["hel", "lo", "!", "rest"], [..."hello!rest"], ["hello!", "rest"]]) {
       const stream = source();
-      const greeted = awaitGreeting(stream, shout, never);
+      const greeted = readPrefix(stream, shout, never);
       for (const piece of pieces) {
         stream.push(piece);
         await new Promise((resolve) => setImmediate(resolve));
@@ -43,8 +43,8 @@ describe("A greeting", () => {
   it("may be followed by another, in the same bytes", async () => {
     const stream = source();
     stream.push("one!two!three");
-    expect(await awaitGreeting(stream, shout, never)).toBe(true);
-    expect(await awaitGreeting(stream, shout, never)).toBe(true);
+    expect(await readPrefix(stream, shout, never)).toBe(true);
+    expect(await readPrefix(stream, shout, never)).toBe(true);
     stream.push(null);
     expect(await rest(stream)).toBe("three");
   });
@@ -53,21 +53,21 @@ describe("A greeting", () => {
     const ended = source();
     ended.push("hell");
     ended.push(null);
-    expect(await awaitGreeting(ended, shout, never)).toBe(false);
+    expect(await readPrefix(ended, shout, never)).toBe(false);
 
     const failed = source();
-    const failure = awaitGreeting(failed, shout, never);
+    const failure = readPrefix(failed, shout, never);
     failed.destroy(new Error("broken"));
     await expect(failure).rejects.toThrow("broken");
-    await expect(awaitGreeting(failed, shout, never)).rejects.toThrow("broken");
+    await expect(readPrefix(failed, shout, never)).rejects.toThrow("broken");
 
     const silent = source();
     const abort = new AbortController();
-    const given = awaitGreeting(silent, shout, abort.signal);
+    const given = readPrefix(silent, shout, abort.signal);
     abort.abort(new Error("enough"));
     await expect(given).rejects.toThrow("enough");
     expect(silent.destroyed).toBe(true);
-    await expect(awaitGreeting(source(), shout, abort.signal)).rejects.toThrow("enough");
+    await expect(readPrefix(source(), shout, abort.signal)).rejects.toThrow("enough");
   });
 
   it("that is not what it should be fails with what the taker says", async () => {
@@ -76,6 +76,6 @@ describe("A greeting", () => {
     const taker = () => {
       throw new Error("no greeting");
     };
-    await expect(awaitGreeting(stream, taker, never)).rejects.toThrow("no greeting");
+    await expect(readPrefix(stream, taker, never)).rejects.toThrow("no greeting");
   });
 });

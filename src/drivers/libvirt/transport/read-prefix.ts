@@ -1,16 +1,16 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Waits for the first bytes of a stream and takes them off. What comes after them stays in the stream for its next
- * reader, which may listen for data as if nothing had been read.
+ * Reads the first bytes of a stream, and leaves the others for its next reader, which may listen for data as if nothing
+ * had been read.
  *
- * @param take is given all that has come, and says how many bytes of it to take; undefined for "not enough yet"
- * @returns true when they were taken, false when the stream ended first
+ * Rejects with the stream's error or with what `take` throws. An abort of the signal destroys the stream and rejects
+ * with the signal's reason.
  *
- * Rejects with the stream's error or what `take` throws. An abort of the signal destroys the stream and rejects with the
- * signal's reason.
+ * @param take called with all bytes so far; returns how many of them to take, or undefined to wait for more
+ * @returns true when bytes were taken, false when the stream ended first
  */
-export function awaitGreeting(
+export function readPrefix(
   stream: Duplex,
   take: (bytes: Buffer) => number | undefined,
   signal: AbortSignal,
@@ -51,7 +51,7 @@ export function awaitGreeting(
       onAbort();
       return;
     }
-    // What happened before anybody listened is not told again.
+    // These events are not emitted again for a new listener.
     if (stream.errored) return void reject(stream.errored);
     if (stream.destroyed || stream.readableEnded) return void resolve(false);
     signal.addEventListener("abort", onAbort, { once: true });
