@@ -8,7 +8,6 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { AggregateWatch } from "./aggregate-watch.ts";
 import { Member } from "./member.ts";
-import type { Merge } from "./merge.ts";
 import { NamedSweep } from "./named-sweep.ts";
 import { Ownership } from "./ownership.ts";
 import { WholeSweep } from "./whole-sweep.ts";
@@ -24,9 +23,9 @@ export interface AggregateDependencies {
 }
 
 /**
- * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. A host
- * that is absent is waited for once, for the query's deadline and a second more; from then on it is left out, and looked
- * for in the background, until it is there again. See docs/aggregation.md for what that means to a reader.
+ * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. The first
+ * sweep of a host that does not answer takes the query's deadline and a second more; from then on the host is left out, and
+ * probed in the background, until it answers again. See docs/aggregation.md for what that means to a reader.
  */
 export class AggregateDriver implements Driver {
   readonly #members: readonly Member[];
@@ -54,10 +53,10 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Opens all at once. Resolves when each has answered, or failed, once: those that have failed are tried again by and by.
+   * Opens all at once. Resolves when each has answered, or failed once; those that failed are retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, one that is named twice, or two for one host; what a host's driver
-   *   raises and waiting cannot mend (`invalid-uri`, `unauthenticated`, …); and when no host at all could be reached, why
+   *   raises and retrying cannot cure (`invalid-uri`, `unauthenticated`, …); and when no host could be reached, why
    */
   static async open(
     uris: readonly string[],
@@ -94,11 +93,9 @@ export class AggregateDriver implements Driver {
     return this.#members.map((member) => member.name).join(",");
   }
 
-  sweep(query: Query, { signal, expect }: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
-    const Sweep = query.domains === undefined ? WholeSweep : NamedSweep;
-    return this.#merged(signal, (ended) =>
-      new Sweep(this.#members, query, { signal: ended, expect }, this.#ownership).records(),
-    );
+  sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
+    const options = { members: this.#members, query, context, ownership: this.#ownership, closed: this.#end.signal };
+    return query.domains === undefined ? new WholeSweep(options).records() : new NamedSweep(options).records();
   }
 
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
@@ -129,29 +126,6 @@ export class AggregateDriver implements Driver {
     await Promise.all(this.#members.map((member) => member.close(error)));
   }
 
-  /** A merge whose sources are told of its end, and which ends with its reader's signal and with this driver. */
-  #merged<T>(signal: AbortSignal, make: (ended: AbortSignal) => Merge<T>): AsyncIterable<T> {
-    return {
-      [Symbol.asyncIterator]: () => {
-        const abort = new AbortController();
-        const merge = make(abort.signal);
-        const closed = this.#end.signal;
-        const close = (): void => merge.fail(closed.reason);
-        const leave = (): void => void merge.return();
-        merge.onEnd = () => {
-          abort.abort();
-          closed.removeEventListener("abort", close);
-          signal.removeEventListener("abort", leave);
-        };
-        closed.addEventListener("abort", close);
-        signal.addEventListener("abort", leave);
-        if (closed.aborted) close();
-        else if (signal.aborted) leave();
-        return merge;
-      },
-    };
-  }
-
   async #opened({ signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS }: OpenOptions): Promise<void> {
     const first = this.#members.map(async (member) => {
       const error = await member.start();
@@ -160,7 +134,7 @@ export class AggregateDriver implements Driver {
       }
     });
     await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
-    if (this.#members.every(({ driver }) => driver === undefined)) throw this.#nobody();
+    if (this.#members.every(({ driver }) => driver === undefined)) throw this.#noneReachable();
     for (const member of this.#members) {
       member.onStatus(({ state, host, error }) => {
         if (state !== "closed") this.#listeners.emit({ state: error === undefined ? state : "degraded", host, error });
@@ -173,7 +147,7 @@ export class AggregateDriver implements Driver {
     return this.#members.flatMap(({ name, error }) => (error === undefined ? [] : [{ host: name, error }]));
   }
 
-  #nobody(): VirstreamError {
+  #noneReachable(): VirstreamError {
     const causes = this.#members.map(({ error }) => error!);
     const [first] = causes;
     const code = causes.every((cause) => cause.code === first?.code) ? first!.code : "connection-lost";

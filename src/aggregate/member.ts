@@ -8,9 +8,8 @@ import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { KnownDomains } from "./known-domains.ts";
 import { sweepWithTimeout } from "./sweep-timeout.ts";
-import { isFaultOfQuery } from "./unreachable.ts";
+import { isFaultOfQuery, KnownDomains } from "./unreachable.ts";
 
 /** What shows that a host is there: the first record of this is enough. */
 const PROBE: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs: 5_000, domains: undefined };
@@ -41,7 +40,7 @@ interface OpenHost {
  */
 export class Member {
   readonly number: number;
-  /** What it had when it was last heard of, for those who must answer for it. */
+  /** The domains that it had when it last answered. */
   readonly known = new KnownDomains();
   readonly #options: MemberOptions;
   readonly #label: string;
@@ -117,13 +116,13 @@ export class Member {
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const open = this.#open;
     if (open === undefined || this.unreachable !== undefined) throw this.unreachable;
-    const census = isWhole(query) ? this.known.census() : undefined;
+    const snapshot = isWhole(query) ? this.known.snapshot() : undefined;
     try {
       for await (const records of sweepWithTimeout(open.driver, query, context, this.#options.clock)) {
-        census?.add(records);
+        snapshot?.add(records);
         yield records;
       }
-      if (!context.signal.aborted) census?.finish();
+      if (!context.signal.aborted) snapshot?.finish();
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (isFaultOfQuery(error)) throw error;

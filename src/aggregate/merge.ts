@@ -1,11 +1,21 @@
+/** What a Merge depends on. */
+export interface MergeOptions<T> {
+  /** The sources; they get a signal that is aborted when the merge ends, whichever side ends it. */
+  readonly sources: (ended: AbortSignal) => readonly AsyncIterable<T>[];
+  /** The consumer leaves when it is aborted. */
+  readonly signal: AbortSignal;
+  /** The merge fails with its reason when it is aborted. */
+  readonly closed: AbortSignal;
+}
+
 /**
- * Several streams as one: whatever is ready first is handed out first, and a stream that is silent keeps nobody waiting.
- * Each source is at most one item ahead of the consumer, so that slowness reaches every source. Begins with the first pull.
+ * Several streams as one, in the order in which their items are ready: a silent source does not hold up the others. Each
+ * source is at most one item ahead of the consumer, so back pressure reaches every source. Begins with the first pull; ends
+ * when all sources have ended, or with the error of one.
  */
 export class Merge<T> implements AsyncIterableIterator<T> {
-  /** Called once at the end, whichever side it comes from: sources that wait for something should give up then. */
-  onEnd: (() => void) | undefined;
-
+  readonly #options: MergeOptions<T>;
+  readonly #abort = new AbortController();
   readonly #sources = new Set<AsyncIterator<T>>();
   readonly #ready: { readonly source: AsyncIterator<T>; readonly item: T }[] = [];
   #started = false;
@@ -13,16 +23,12 @@ export class Merge<T> implements AsyncIterableIterator<T> {
   #error: unknown;
   #wake: (() => void) | undefined;
 
-  /** It ends by itself when the last of these has ended; an error of one ends them all. */
-  constructor(sources: Iterable<AsyncIterable<T>>) {
-    for (const source of sources) this.#sources.add(source[Symbol.asyncIterator]());
+  constructor(options: MergeOptions<T>) {
+    this.#options = options;
   }
 
   async next(): Promise<IteratorResult<T>> {
-    if (!this.#started) {
-      this.#started = true;
-      for (const source of this.#sources) this.#pull(source);
-    }
+    if (!this.#started) this.#start();
     for (;;) {
       const first = this.#ready.shift();
       if (first !== undefined) {
@@ -42,22 +48,26 @@ export class Merge<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  /** Ends it; the consumer gets what is ready, and then this error. */
-  fail(error: unknown): void {
-    if (this.#ended) return;
-    this.#error = error;
-    this.#end();
-  }
-
   async return(): Promise<IteratorResult<T>> {
-    this.#ready.length = 0;
-    this.#error = undefined;
-    this.#end();
+    this.#leave();
     return { done: true, value: undefined };
   }
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  #start(): void {
+    this.#started = true;
+    if (this.#ended) return;
+    const { sources, signal, closed } = this.#options;
+    signal.addEventListener("abort", this.#leave);
+    closed.addEventListener("abort", this.#onClosed);
+    if (closed.aborted) this.#onClosed();
+    else if (signal.aborted) this.#leave();
+    if (this.#ended) return;
+    for (const source of sources(this.#abort.signal)) this.#sources.add(source[Symbol.asyncIterator]());
+    for (const source of this.#sources) this.#pull(source);
   }
 
   #pull(source: AsyncIterator<T>): void {
@@ -70,16 +80,33 @@ export class Merge<T> implements AsyncIterableIterator<T> {
       },
       (error: unknown) => {
         this.#sources.delete(source);
-        this.fail(error);
+        this.#fail(error);
       },
     );
+  }
+
+  readonly #leave = (): void => {
+    this.#ready.length = 0;
+    this.#error = undefined;
+    this.#end();
+  };
+
+  readonly #onClosed = (): void => this.#fail(this.#options.closed.reason);
+
+  /** The consumer gets what is ready, and then this error. */
+  #fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#error = error;
+    this.#end();
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.onEnd?.();
-    // That a source's iterator is closed is a courtesy nobody waits for: what makes it give up is onEnd.
+    this.#options.signal.removeEventListener("abort", this.#leave);
+    this.#options.closed.removeEventListener("abort", this.#onClosed);
+    this.#abort.abort();
+    // Not waited for: the signal is what makes a source give up.
     for (const source of this.#sources) source.return?.().then(undefined, () => {});
     this.#sources.clear();
     this.#wake?.();

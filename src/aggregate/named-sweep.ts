@@ -1,12 +1,11 @@
-import type { SweepContext } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
-import type { DomainSelector, Query } from "../model/query.ts";
+import type { DomainSelector } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
 import { Merge } from "./merge.ts";
-import type { Ownership } from "./ownership.ts";
 import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
+import type { AggregateSweepOptions } from "./whole-sweep.ts";
 
 /** A selector of the query that has no record yet. */
 interface Open {
@@ -34,10 +33,7 @@ interface Answer {
  * migrated may still be defined on its old host. While a host cannot be reached, a domain cannot be called gone.
  */
 export class NamedSweep {
-  readonly #members: readonly Member[];
-  readonly #query: Query;
-  readonly #context: SweepContext;
-  readonly #ownership: Ownership;
+  readonly #options: AggregateSweepOptions;
   readonly #selectors: SelectorTable<Open>;
   readonly #open: Set<Open>;
   /** The hosts that have not answered in full. */
@@ -50,37 +46,30 @@ export class NamedSweep {
   /** Whether anything is known of an unreachable host's domains. */
   #remembered = false;
 
-  constructor(members: readonly Member[], query: Query, context: SweepContext, ownership: Ownership) {
-    this.#members = members;
-    this.#query = query;
-    this.#context = context;
-    this.#ownership = ownership;
-    this.#selectors = new SelectorTable(query.domains ?? [], (selector, ordinal) => ({
+  constructor(options: AggregateSweepOptions) {
+    this.#options = options;
+    this.#selectors = new SelectorTable(options.query.domains ?? [], (selector, ordinal) => ({
       ...{ selector, ordinal, answered: new Set() },
       ...{ best: undefined, bestWeight: -1, last: undefined },
     }));
     this.#open = new Set(this.#selectors.values());
-    this.#asked = new Set(members);
+    this.#asked = new Set(options.members);
   }
 
-  records(): Merge<readonly DomainStatsRecord[]> {
-    // A merge of one source: like every other sweep it can be failed from outside.
-    return new Merge([this.#records()]);
-  }
-
-  async *#records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    this.#context.expect(this.#selectors.size);
-    for await (const { member, records, end } of new Merge(this.#members.map((member) => this.#ask(member)))) {
+  async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+    const { members, context, closed } = this.#options;
+    const sources = (ended: AbortSignal) => members.map((member) => this.#ask(member, ended));
+    context.expect(this.#selectors.size);
+    for await (const { member, records, end } of new Merge({ sources, signal: context.signal, closed })) {
       const settled = end === undefined ? this.#take(member, records) : this.#end(member, end.unreachable);
       if (settled.length > 0) yield settled;
       if (this.#open.size === 0) return;
     }
   }
 
-  async *#ask(member: Member): AsyncGenerator<Answer, void, void> {
-    const { signal } = this.#context;
+  async *#ask(member: Member, signal: AbortSignal): AsyncGenerator<Answer, void, void> {
     try {
-      for await (const records of member.sweep(this.#query, { signal, expect: () => {} })) {
+      for await (const records of member.sweep(this.#options.query, { signal, expect: () => {} })) {
         yield { member, records, end: undefined };
       }
       if (!signal.aborted) yield { member, records: [], end: { unreachable: undefined } };
@@ -101,7 +90,7 @@ export class NamedSweep {
         if (!this.#open.has(open)) continue;
         open.answered.add(member);
         if (weight > open.bestWeight) {
-          owned ??= this.#ownership.record(record, member.number);
+          owned ??= this.#options.ownership.record(record, member.number);
           open.best = owned;
           open.bestWeight = weight;
         }
@@ -140,22 +129,26 @@ export class NamedSweep {
     if (this.#unreachable !== undefined) {
       return (
         last ??
-        unreachableRecord(this.#ownership.missing(selector), this.#ownership.missingIndex(ordinal), this.#unreachable)
+        unreachableRecord(
+          this.#options.ownership.missing(selector),
+          this.#options.ownership.missingIndex(ordinal),
+          this.#unreachable,
+        )
       );
     }
     if (best === undefined)
       throw new VirstreamError("internal", `no host has answered for ${JSON.stringify(selector)}`);
     if (best.reason !== "unknown") return best;
-    return this.#ownership.missingRecord(best, this.#ownership.missing(selector), ordinal);
+    return this.#options.ownership.missingRecord(best, this.#options.ownership.missing(selector), ordinal);
   }
 
   /** A host cannot be reached: the domains that it had get a record with its name. */
   #remember(member: Member, unreachable: VirstreamError): void {
     this.#unreachable ??= unreachable;
     this.#remembered ||= !member.known.empty;
-    for (const { domain, index } of member.known.of(this.#query)) {
-      const place = this.#ownership.index(index, member.number);
-      const record = unreachableRecord(this.#ownership.domain(domain), place, unreachable);
+    for (const { domain, index } of member.known.of(this.#options.query)) {
+      const place = this.#options.ownership.index(index, member.number);
+      const record = unreachableRecord(this.#options.ownership.domain(domain), place, unreachable);
       for (const open of this.#selectors.of(domain)) open.last ??= record;
     }
   }

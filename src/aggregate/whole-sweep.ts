@@ -8,85 +8,92 @@ import { Merge } from "./merge.ts";
 import type { Ownership } from "./ownership.ts";
 import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
 
+/** What a sweep of all hosts depends on. */
+export interface AggregateSweepOptions {
+  readonly members: readonly Member[];
+  readonly query: Query;
+  readonly context: SweepContext;
+  readonly ownership: Ownership;
+  /** Aborted with the error to fail with, when the driver is closed. */
+  readonly closed: AbortSignal;
+}
+
 /**
- * A sweep of all domains of all hosts, or of those that pass its filters: the hosts are swept at once, and records come
- * as they come. The domains that an absent host is known to have each get a failed record, so that nobody takes their
- * absence for their end.
+ * A sweep of all domains of all hosts, or of those that pass its filters: all hosts are swept at once, and records come in
+ * the order in which they are ready. The domains that an unreachable host had when it last answered get a failed record
+ * each, so that no reader takes them for gone.
  */
 export class WholeSweep {
-  readonly #members: readonly Member[];
-  readonly #query: Query;
-  readonly #context: SweepContext;
-  readonly #ownership: Ownership;
-  /** How many domains each host has, of those that have told. */
+  readonly #options: AggregateSweepOptions;
+  /** How many domains each host has, as far as known. */
   readonly #sizes = new Map<Member, number>();
   #announced = false;
   #yielded = false;
-  #absent = 0;
+  #unreachable = 0;
 
-  constructor(members: readonly Member[], query: Query, context: SweepContext, ownership: Ownership) {
-    this.#members = members;
-    this.#query = query;
-    this.#context = context;
-    this.#ownership = ownership;
+  constructor(options: AggregateSweepOptions) {
+    this.#options = options;
   }
 
   records(): Merge<readonly DomainStatsRecord[]> {
-    return new Merge(this.#members.map((member) => this.#recordsOf(member)));
+    const { members, context, closed } = this.#options;
+    const sources = (ended: AbortSignal) => members.map((member) => this.#recordsOf(member, ended));
+    return new Merge({ sources, signal: context.signal, closed });
   }
 
-  async *#recordsOf(member: Member): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const { signal } = this.#context;
+  async *#recordsOf(member: Member, signal: AbortSignal): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+    const { members, query, ownership } = this.#options;
     const delivered: Domain[] = [];
     let count = 0;
-    let place = 0;
+    let nextIndex = 0;
     try {
       const expect = (domains: number): void => this.#expect(member, domains);
-      for await (const records of member.sweep(this.#query, { signal, expect })) {
+      for await (const records of member.sweep(query, { signal, expect })) {
         count += records.length;
         if (!member.known.empty) {
           for (const { domain, index } of records) {
             delivered.push(domain);
-            place = Math.max(place, index + 1);
+            nextIndex = Math.max(nextIndex, index + 1);
           }
         }
         this.#yielded ||= records.length > 0;
-        yield records.map((record) => this.#ownership.record(record, member.number));
+        yield records.map((record) => ownership.record(record, member.number));
       }
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (signal.aborted) return;
       if (isFaultOfQuery(error)) throw error;
-      const failed = this.#failed(member, delivered, place, error);
+      const failed = this.#failed(member, delivered, nextIndex, error);
       count += failed.length;
       this.#yielded ||= failed.length > 0;
       if (failed.length > 0) yield failed;
-      if (++this.#absent === this.#members.length && !this.#yielded) throw error;
+      if (++this.#unreachable === members.length && !this.#yielded) throw error;
     }
     if (!this.#sizes.has(member)) this.#expect(member, count);
   }
 
-  /** @param next the first place that no record of this sweep has yet; 0 when there is no record of this host at all */
-  #failed(member: Member, delivered: readonly Domain[], next: number, error: VirstreamError): DomainStatsRecord[] {
+  /** @param nextIndex the first index that no record of this sweep has; 0 when the host has no record in it */
+  #failed(member: Member, delivered: readonly Domain[], nextIndex: number, error: VirstreamError): DomainStatsRecord[] {
+    const { query, ownership } = this.#options;
     const records: DomainStatsRecord[] = [];
     const answered = new DomainMap<true>();
     for (const domain of delivered) answered.set(domain, true);
-    for (const { domain, index } of member.known.of(this.#query)) {
+    for (const { domain, index } of member.known.of(query)) {
       if (answered.get(domain)) continue;
-      // Places of the last sweep may be taken in this one, where a domain has come or gone.
-      const place = this.#ownership.index(next === 0 ? index : next + records.length, member.number);
-      records.push(unreachableRecord(this.#ownership.domain(domain), place, error));
+      // An index of the last sweep may be another domain's in this one, where a domain has come or gone.
+      const free = ownership.index(nextIndex === 0 ? index : nextIndex + records.length, member.number);
+      records.push(unreachableRecord(ownership.domain(domain), free, error));
     }
     return records;
   }
 
-  /** How many there are in all is known when every host has told. */
+  /** The number of all domains is known once that of every host is. */
   #expect(member: Member, domains: number): void {
     this.#sizes.set(member, domains);
-    if (this.#announced || this.#sizes.size < this.#members.length) return;
+    if (this.#announced || this.#sizes.size < this.#options.members.length) return;
     this.#announced = true;
     let all = 0;
     for (const size of this.#sizes.values()) all += size;
-    this.#context.expect(all);
+    this.#options.context.expect(all);
   }
 }

@@ -63,8 +63,8 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The same sweep over and over, once per interval, for as long as somebody listens: a stream of records, whose `events`
-   * also tell the end of each sweep, which domains left, what was skipped, and how the source is doing. A connection that
+   * The same sweep once per interval, for as long as the stream is consumed: a stream of records, whose `events` also have
+   * the end of each sweep, the domains that left, what was skipped, and how the source is doing. A connection that
    * is lost is made again, and the watch goes on.
    *
    * @throws VirstreamError at once for a query or an interval that is not valid; see checkQuery and checkCadence

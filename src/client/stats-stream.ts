@@ -40,16 +40,16 @@ async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): 
     announce();
   };
   const records = driver.sweep(query, { signal, expect })[Symbol.asyncIterator]();
-  let told = false;
+  let announcedOnce = false;
   try {
     for (;;) {
       const next = records.next();
-      if (!told) {
-        // The consumer may leave at the yield below: then nobody is left to hear how this pull ends.
+      if (!announcedOnce) {
+        // The consumer may leave at the yield below: then an error of this pull has no other handler.
         next.catch(() => {});
         await Promise.race([next, announced]);
         if (expected !== undefined) {
-          told = true;
+          announcedOnce = true;
           yield [{ type: "expect", domains: expected }];
         }
       }

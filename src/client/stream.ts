@@ -11,7 +11,7 @@ export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]
  * - it is an `AsyncIterable`: `for await (const item of stream)`; pulled, so that slowness reaches the source;
  * - `forEach(callback)`: a callback that returns a promise holds the stream back until that is settled.
  *
- * It is cold: nothing happens until it is consumed, and each consumption begins anew. `break`, `unsubscribe()` and the
+ * It is cold: nothing happens until it is consumed, and each consumption starts a new one. `break`, `unsubscribe()` and the
  * AbortSignal all end the work at its source. An aborted stream fails with the signal's reason.
  */
 export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
@@ -34,7 +34,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     return new ItemIterator(new ChunkReader(this.#open, this.#signal));
   }
 
-  /** The items in chunks as they came, for those who care about the last nanosecond. */
+  /** The items in chunks as they came, for consumers that cannot afford a promise per item. */
   chunks(): AsyncIterable<readonly T[]> {
     return { [Symbol.asyncIterator]: () => new ChunkReader(this.#open, this.#signal) };
   }
@@ -152,7 +152,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     if (this.#closed) return;
     this.#close();
     this.#abort.abort();
-    // The source has its signal; that its iterator is closed as well is a courtesy nobody waits for.
+    // Not waited for: the signal is what makes the source give up.
     this.#source?.return?.().then(undefined, () => {});
   }
 

@@ -3,7 +3,7 @@ import { NIL_UUID } from "../model/uuid.ts";
 
 /**
  * Something for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two hosts have
- * it. One that was asked for by a name that nobody has is known by that name. Two levels rather than one joined text: no
+ * it. A domain that was asked for by a name that no host has is known by that name. Two levels rather than one joined text: no
  * text is made, and none hashed, where one host's domains follow each other.
  */
 export class DomainMap<Value> {

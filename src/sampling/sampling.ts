@@ -15,16 +15,16 @@ export interface SamplingFigures extends SweepFigures {
   readonly samplers: number;
   /** Different watches: queries and cadences; a gauge. */
   readonly feeds: number;
-  /** Who listens to them, in this process and beyond; a gauge. */
+  /** Listeners to them: consumers in this process, and channels of a server; a gauge. */
   readonly subscribers: number;
   /** Sweeps that readers skipped because they were slow. */
   readonly ticksConflated: number;
 }
 
 /**
- * All watching of one driver. Who asks for the same is served by the same: one sampler for each query, one feed for each
- * query and cadence, so that the load on the hypervisor does not grow with the number of readers. A query says all that
- * its asker may see; whoever may see less asks with another query, through a driver of its own.
+ * All watches of one driver. Equal watches share: one sampler for each query, one feed for each query and cadence, so the
+ * load on the hypervisor does not grow with the number of readers. Every reader of a feed sees all of it: a client that
+ * may see fewer domains has a driver, and a Sampling, of its own.
  */
 export class Sampling {
   readonly #driver: Driver;
@@ -48,8 +48,7 @@ export class Sampling {
   }
 
   /**
-   * The feed of a query and a cadence, which goes on for as long as somebody listens to it. It must be listened to before
-   * anything else happens.
+   * The feed of a query and a cadence, which ends when its last listener leaves. The caller must add a listener at once.
    *
    * @internal
    */
@@ -77,7 +76,11 @@ export class Sampling {
     return this.#subscribe(query, cadence, recordsOf);
   }
 
-  /** Pushes a watch into a sink: what its feed knows already first. Returns what stops it. */
+  /**
+   * Pushes a watch into a sink: what its feed knows already first. Returns what stops it.
+   *
+   * @internal
+   */
   push(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const feed = this.feed(query, cadence);
     if (feed.error === undefined) feed.push(sink);
@@ -85,7 +88,7 @@ export class Sampling {
     return () => feed.leave(sink);
   }
 
-  /** A reader has skipped so many sweeps. */
+  /** Counts sweeps that a reader skipped. */
   conflated(ticks: number): void {
     this.#conflated += ticks;
   }

@@ -9,7 +9,7 @@ import { HostTable } from "../wire/host-table.ts";
 import { Channels } from "./channels.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
-/** Somebody who may see some domains only: to who shows this token, the others do not exist. */
+/** Sees only some domains: for a client with this token, the others do not exist. */
 export interface Viewer {
   /** For the figures; not empty, and different for each viewer. */
   readonly name: string;
@@ -23,11 +23,11 @@ const VIEWER_MEMBERS = ["name", "token", "domains"];
 
 /**
  * What one principal may see, and all that serves it. Principals share nothing: what is watched for one, and the numbers of
- * hosts and channels, would tell of another's domains. The epoch is its own as well: a channel's number means nothing
- * to who comes back with another token.
+ * hosts and channels, would leak another's domains. Each has an epoch of its own: a client that comes back with another
+ * token cannot resume a channel.
  */
 export interface View {
-  /** The viewer's name; undefined for who may see all. */
+  /** The viewer's name; undefined for the view of everything. */
   readonly viewer: string | undefined;
   readonly driver: Driver;
   readonly sampling: Sampling;
@@ -36,19 +36,19 @@ export interface View {
   readonly epoch: string;
 }
 
-/** Who may see what on a server: its token's view of everything, and its viewers' views. */
+/** What each token lets a client see: the server's token everything, each viewer's token its domains. */
 export class Views {
   /** The view of everything. */
   readonly whole: View;
   /** The viewers' views, in their order. */
   readonly narrow: readonly View[];
-  /** The tokens' digests. Without any, everybody may see everything. */
+  /** The tokens' digests. Without any, every client may see everything. */
   readonly #tokens: readonly { readonly digest: Buffer; readonly view: View }[];
 
   /**
    * @param token what opens the view of everything; undefined: nothing does where there are viewers, and else all do
    * @throws VirstreamError `invalid-argument` for an empty token, for viewers that are not valid, and for an empty list of
-   *   them, which would let everybody in
+   *   them, which would let every client in
    */
   constructor(connection: Connection, token: string | undefined, viewers: readonly Viewer[] | undefined) {
     const { driver, sampling } = connection;
@@ -65,7 +65,7 @@ export class Views {
     ];
   }
 
-  /** What who shows this may see; undefined: it may not come in. Takes a time that tells nothing about any token. */
+  /** The view that a token opens; undefined: none. Takes the same time whatever the token. */
   admit(token: string | undefined): View | undefined {
     if (this.#tokens.length === 0) return this.whole;
     const shown = digest(token ?? "");

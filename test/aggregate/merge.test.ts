@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { Merge } from "../../src/aggregate/merge.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
@@ -39,7 +40,18 @@ class Source implements AsyncIterableIterator<string> {
 
 function merged(count: number) {
   const sources = Array.from({ length: count }, () => new Source());
-  return { sources, merge: new Merge<string>(sources) };
+  const [signal, closed] = [new AbortController(), new AbortController()];
+  let ended: AbortSignal | undefined;
+  const merge = new Merge<string>({
+    sources: (signal) => {
+      ended = signal;
+      return sources;
+    },
+    signal: signal.signal,
+    closed: closed.signal,
+  });
+  const listeners = () => [signal, closed].flatMap(({ signal }) => getEventListeners(signal, "abort"));
+  return { sources, merge, signal, closed, ended: () => ended?.aborted, listeners };
 }
 
 describe("A merge", () => {
@@ -81,22 +93,18 @@ describe("A merge", () => {
   });
 
   it("ends when its last source has ended", async () => {
-    const { sources, merge } = merged(2);
-    let ends = 0;
-    merge.onEnd = () => ends++;
+    const { sources, merge, ended, listeners } = merged(2);
     const next = merge.next();
     sources[0]!.end();
     await turn();
     sources[1]!.end();
     expect(await next).toEqual({ done: true, value: undefined });
     expect(await merge.next()).toEqual({ done: true, value: undefined });
-    expect(ends).toBe(1);
+    expect([ended(), listeners()]).toEqual([true, []]);
   });
 
   it("hands out what is ready before the error of a source, and lets the other sources go", async () => {
-    const { sources, merge } = merged(3);
-    let ends = 0;
-    merge.onEnd = () => ends++;
+    const { sources, merge, ended } = merged(3);
     const first = merge.next();
     sources[0]!.give("a");
     sources[1]!.give("b");
@@ -105,7 +113,7 @@ describe("A merge", () => {
     expect((await merge.next()).value).toBe("b");
     await expect(merge.next()).rejects.toThrow("broken");
     expect(await merge.next()).toEqual({ done: true, value: undefined });
-    expect([ends, ...sources.map(({ returned }) => returned)]).toEqual([1, 1, 1, 0]);
+    expect([ended(), ...sources.map(({ returned }) => returned)]).toEqual([true, 1, 1, 0]);
   });
 
   it("lets its sources go once when its consumer leaves, also while it waits for them", async () => {
@@ -117,11 +125,28 @@ describe("A merge", () => {
     expect(sources.map(({ returned }) => returned)).toEqual([1, 1]);
   });
 
-  it("is failed from outside while it waits", async () => {
-    const { sources, merge } = merged(1);
+  it("lets its sources go when its signal is aborted, and begins nothing when that was before", async () => {
+    const { sources, merge, signal, ended, listeners } = merged(2);
     const next = merge.next();
-    merge.fail(new Error("closed"));
+    sources[0]!.give("a");
+    await next;
+    signal.abort();
+    expect(await merge.next()).toEqual({ done: true, value: undefined });
+    expect([ended(), listeners(), ...sources.map(({ returned }) => returned)]).toEqual([true, [], 1, 1]);
+    const late = merged(1);
+    late.signal.abort();
+    expect(await late.merge.next()).toEqual({ done: true, value: undefined });
+    expect([late.ended(), late.sources[0]!.pulls]).toEqual([undefined, 0]);
+  });
+
+  it("is failed from outside while it waits, and before", async () => {
+    const { sources, merge, closed, listeners } = merged(1);
+    const next = merge.next();
+    closed.abort(new Error("closed"));
     await expect(next).rejects.toThrow("closed");
-    expect(sources[0]!.returned).toBe(1);
+    expect([listeners(), sources[0]!.returned]).toEqual([[], 1]);
+    const late = merged(1);
+    late.closed.abort(new Error("closed"));
+    await expect(late.merge.next()).rejects.toThrow("closed");
   });
 });

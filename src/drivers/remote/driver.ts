@@ -19,7 +19,7 @@ export const REMOTE_SCHEMES = ["ws", "wss"] as const;
 /**
  * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost, sweeps
  * under way end with `connection-lost`, and the driver connects again by itself, with growing waits; watches go on. Its
- * domains stay its own. A loss that waiting cannot mend, such as `unauthenticated`, ends everything with that error.
+ * domains stay its own. A loss that retrying cannot cure, such as `unauthenticated`, ends everything with that error.
  */
 export class RemoteDriver implements Driver {
   readonly uri: string;
@@ -77,7 +77,7 @@ export class RemoteDriver implements Driver {
     return this.#welcome?.hypervisor ?? "";
   }
 
-  /** Which start of the server it is; another one after a reconnection means that the server began anew. */
+  /** Identifies one start of the server; another epoch after a reconnection means that the server was restarted. */
   get epoch(): string {
     return this.#welcome?.epoch ?? "";
   }
