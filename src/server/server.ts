@@ -201,7 +201,6 @@ export class VirstreamServer implements AsyncDisposable {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
-    this.#http.closeIdleConnections();
     await withTimeout(closed, CLOSE_TIMEOUT_MS, () => {
       for (const session of this.#sessions) session.terminate();
       this.#http.closeAllConnections();

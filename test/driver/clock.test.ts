@@ -47,6 +47,14 @@ describe("A wait", () => {
 });
 
 describe("Work with a timeout", () => {
+  it("may fail unheard when the caller had given up before", async () => {
+    const { abort, options } = setUp();
+    abort.abort(new Error("enough"));
+    // A rejection without a handler would fail the test run.
+    await expect(withTimeout(Promise.reject(new Error("broken")), 100, late, options)).rejects.toThrow("enough");
+    await turn();
+  });
+
   it("has its own outcome when it ends in time", async () => {
     const { options, left } = setUp();
     expect(await withTimeout(Promise.resolve(7), 100, late, options)).toBe(7);

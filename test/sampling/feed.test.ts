@@ -186,6 +186,23 @@ describe("a feed", () => {
     ]);
   });
 
+  it("is complete once every host that is there has been swept, or cannot be reached", () => {
+    const { feed } = new Bench();
+    const summary = new SweepTally(0).summary(1);
+    const complete = (...events: WatchEvent[]): boolean => {
+      pushAll(feed, events);
+      return feed.complete;
+    };
+    const sync = (host: string) => ({ type: "sync", tick: 1, host, summary, overrun: 0 }) as const;
+    const status = (host: string, state: "connected" | "degraded") =>
+      ({ type: "status", state, host, error: state === "connected" ? undefined : lost }) as const;
+    expect(complete()).toBe(false);
+    expect(complete(status("hv2", "connected"), sync("hv1"))).toBe(false);
+    expect(complete(sync("hv2"))).toBe(true);
+    expect(complete(status("hv3", "connected"))).toBe(false);
+    expect(complete(status("hv3", "degraded"))).toBe(true);
+  });
+
   it("says once that its source cannot be swept, and when it can be again how many sweeps that cost", () => {
     const bench = new Bench();
     bench.sweep(a());

@@ -130,6 +130,18 @@ const steps = fc.array(
 );
 
 describe("a subscription", () => {
+  it("has room for two sweeps of the domains that there were, also when all of them leave", async () => {
+    const source = new Source();
+    const consumer = new Consumer(source.feed);
+    const domains = Array.from({ length: 200 }, (_, i) => i + 1);
+    source.sweep(domains);
+    await consumer.drain();
+    source.sweep(domains);
+    source.sweep([]);
+    await consumer.drain();
+    expect([consumer.records.size, consumer.ticks, consumer.skipped]).toEqual([0, [1, 2, 3], 0]);
+  });
+
   it("brings its consumer to the feed's own state, however they interleave: each tick delivered once or counted", async () => {
     let gaps = 0;
     await fc.assert(

@@ -321,8 +321,10 @@ describe("a server", () => {
       owned.push(() => socket.terminate());
       return socket;
     };
-    const [refused] = (await once(from("https://evil.example"), "error")) as [Error];
-    expect(refused.message).toMatch(/403/);
+    for (const host of ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "dashboard.example:444"]) {
+      const [refused] = (await once(from(`https://${host}`), "error")) as [Error];
+      expect(refused.message, host).toMatch(/403/);
+    }
     await once(from("https://dashboard.example"), "open");
     await once(from("http://localhost:8080"), "open");
   });
@@ -414,6 +416,25 @@ describe("a server", () => {
     }
     // What loopback's own buffers take, and not all that was asked meanwhile.
     expect(server.stats().bytesSent).toBeLessThan(32_000_000);
+  });
+
+  it("does not count a record that is larger than its mark against a client that reads it slowly", async () => {
+    const huge = TypedParams.from(
+      Array.from({ length: 8 }, (_, i) => [`block.${i}.path`, "string", "x".repeat(4_000_000)]),
+    );
+    const driver = new ScriptedDriver(async function* (host) {
+      yield [host.record(0, huge)];
+    });
+    const server = await startServer(driver, { limits: { bufferedBytes: 65_536 } });
+    const { socket } = await rawClient(server);
+    socket.send(HELLO);
+    await once(socket, "message");
+    socket.pause();
+    socket.send(`{"type":"get","id":1,"credit":${LIMITS.credit}}`);
+    await until(() => server.stats().bytesSent > 1_000_000);
+    socket.send(`{"type":"get","id":2,"credit":${LIMITS.credit}}`);
+    await until(() => driver.queries.length === 2 || server.clients === 0);
+    expect(server.clients).toBe(1);
   });
 
   it("ends connections that answer no ping", async () => {

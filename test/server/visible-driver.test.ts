@@ -119,6 +119,13 @@ describe("a narrowed driver", () => {
     expect({ groups, flags, domains: domains?.length }).toEqual({ groups: 1, flags: 0, domains: 2 });
   });
 
+  it("spends the time that it needs for identities of the query's own deadline", async () => {
+    const { driver, connection } = narrow((host) => [host.uuid(1)], new RecordingDriver(10, "&latency=20"));
+    await connection.domainListGetStats([driver.name(1)], { deadlineMs: 5_000 });
+    expect(driver.queries).toHaveLength(2);
+    expect(driver.queries[1]!.deadlineMs).toBeLessThan(5_000);
+  });
+
   it("does not call a domain gone while one of its list cannot be identified", async () => {
     const { driver, connection } = narrow((host) => [host.uuid(1)], new UnidentifiedDriver(10));
     const [record] = await connection.domainListGetStats([driver.name(7)], { groups: ["state", "vcpu"] });

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../../src/drivers/libvirt/rpc/rpc-client.ts";
+import { VirstreamError } from "../../../../src/model/error.ts";
 import { domain, FakeDaemon, frame, type Request, text, uuidOf, words } from "./fake-daemon.ts";
 
 const PING = Buffer.from(
@@ -196,6 +197,20 @@ describe("A hostile or broken daemon", () => {
     collect(3, () => daemon.sockets[0]!.destroy());
     const calls = await Promise.allSettled([1, 2, 3].map(() => client.call(PROCEDURES.hostname, undefined)));
     for (const call of calls) expect(call).toMatchObject({ reason: { code: "connection-lost" } });
+  });
+
+  it("is not heard after the connection's end, whatever it has sent by then", async () => {
+    let events = 0;
+    client.onEvent = () => {
+      events++;
+      client.destroy(new VirstreamError("connection-lost", "given up"));
+    };
+    collect(1, (_, write) => {
+      const event = frame(1, 1, Buffer.alloc(8), { type: 2 });
+      write(Buffer.concat([event, event, event]));
+    });
+    await expect(client.call(PROCEDURES.hostname, undefined)).rejects.toMatchObject({ message: "given up" });
+    expect(events).toBe(1);
   });
 
   it("that sends events nobody asked for is listened to no less", async () => {

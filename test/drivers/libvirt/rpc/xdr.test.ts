@@ -89,6 +89,11 @@ describe("XDR", () => {
   it("refuses lengths that lie, before it allocates anything for them", () => {
     const lying = (bytes: string) => new XdrReader(Buffer.from(bytes, "hex"));
     expect(() => lying("ffffffff").string()).toThrow(/a string of 4294967295 bytes, at most 4194304/);
+    const long = Buffer.alloc(STRING_MAX + 8);
+    long.writeUInt32BE(STRING_MAX);
+    expect(new XdrReader(long).string()).toHaveLength(STRING_MAX);
+    long.writeUInt32BE(STRING_MAX + 1);
+    expect(() => new XdrReader(long).string()).toThrow(/a string of 4194305 bytes, at most 4194304/);
     expect(() => lying("0040000061626364").string()).toThrow(/ends within a string/);
     expect(() => lying("0000000561626364").string()).toThrow(/ends within a string/);
     expect(() => lying("00004001").count(16_384, 4)).toThrow(/an array of 16385 items, at most 16384/);
