@@ -118,7 +118,7 @@ describe.each(SUBPROTOCOLS)("a server, spoken to in %s,", (subprotocol) => {
 
   it("hands an error of the sweep on with its code, after the records before it", async () => {
     const driver = new ScriptedDriver(async function* (scripted) {
-      yield [scripted.record(0)];
+      for (let i = 0; i < 5; i++) yield [scripted.record(i)];
       throw new VirstreamError("hypervisor-error", "the host is on fire", { libvirt: { code: 1, domain: 10 } });
     });
     const connection = await connectTo((await startServer(driver)).url, { subprotocol });
@@ -130,7 +130,7 @@ describe.each(SUBPROTOCOLS)("a server, spoken to in %s,", (subprotocol) => {
       retryable: true,
       libvirt: { code: 1, domain: 10 },
     });
-    expect(names).toEqual(["domain-0"]);
+    expect(names).toEqual([0, 1, 2, 3, 4].map((i) => `domain-${i}`));
   });
 
   it("stops pulling the driver when a reader has used up its credit, and loses nothing", async () => {
@@ -471,6 +471,26 @@ describe("a server", () => {
     expect(driver.running).toBe(0);
     expect(await codeOf(connection.getAllDomainStats({ deadlineMs: 50 }))).toBe("connection-lost");
     expect(driver.closed).toBe(false);
+  });
+
+  it("tells a client that connects at that very moment", async () => {
+    const server = await startServer(stuck());
+    const socket = connectSocket(Number(new URL(server.url).port), "127.0.0.1");
+    owned.push(() => socket.destroy());
+    socket.write("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+    // Its answer comes after the server has read what was written before it.
+    await fetch(`${server.url.replace("ws:", "http:")}/healthz`);
+    const closed = server.close();
+    socket.write(
+      `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: ${SUBPROTOCOLS[0]}\r\n\r\n`,
+    );
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    await Promise.all([once(socket, "close"), closed]);
+    const reply = Buffer.concat(chunks);
+    expect(reply.toString("latin1")).toMatch(/^HTTP\/1\.1 101 /);
+    expect(reply.includes(Buffer.from([0x03, 0xe9]))).toBe(true);
+    expect(reply.toString("latin1")).toContain("the server is shutting down");
   });
 
   it("answers plain HTTP with what it is and whether it is well", async () => {
