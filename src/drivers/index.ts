@@ -5,7 +5,7 @@
  */
 
 export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
-export { RecordQueue } from "../driver/record-queue.ts";
+export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
 export { type ConnectionState, type ConnectionStatus, type StatusListener, StatusListeners } from "../driver/status.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";

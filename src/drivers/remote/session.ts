@@ -2,6 +2,7 @@ import { withTimeout } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Cadence } from "../../model/watch.ts";
 import type { ChannelState } from "../../wire/channel-state.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
@@ -105,7 +106,7 @@ export class RemoteSession {
   }
 
   /** Begins a sweep. */
-  sweep(query: Query, context: SweepContext): RemoteSweep {
+  sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     const { credit } = this.#address;
     const id = ++this.#lastId;
     const sweep = new RemoteSweep(credit, context, {
@@ -116,7 +117,7 @@ export class RemoteSession {
     });
     const refusal = this.#request(getMessage(id, query, credit), query, () => this.#sweeps.set(id, sweep));
     if (refusal !== undefined) sweep.end(refusal);
-    return sweep;
+    return sweep.queue;
   }
 
   /**

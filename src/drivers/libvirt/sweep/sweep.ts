@@ -1,5 +1,5 @@
 import type { SweepContext } from "../../../driver/driver.ts";
-import { RecordQueue } from "../../../driver/record-queue.ts";
+import { Queue } from "../../../driver/queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
 import { type Group, groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
@@ -47,7 +47,7 @@ const QUEUE_HIGH = 64;
  */
 export class Sweep implements DomainsOwner, DispatcherOwner {
   /** The records, for the consumer to pull. */
-  readonly queue = new RecordQueue();
+  readonly queue = new Queue<DomainStatsRecord>();
   /** Called once, when the sweep has ended. Its unanswered calls may still hold permits. */
   onDone: (() => void) | undefined;
 
@@ -377,8 +377,7 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     this.#domains.close();
     this.#calls.close();
     this.#context.signal.removeEventListener("abort", this.#onAbort);
-    if (error === undefined) this.queue.end();
-    else this.queue.fail(error);
+    this.queue.end(error);
     this.onDone?.();
   }
 }

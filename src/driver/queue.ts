@@ -1,0 +1,102 @@
+interface Chunk<T> {
+  readonly items: T[] | readonly T[];
+  /** Undefined: single items may still be added. */
+  readonly release: (() => void) | undefined;
+}
+
+/**
+ * Between a source that is called back and a consumer that pulls: the source puts items in as they come, singly or in
+ * chunks, and a pull takes the next chunk. Items that were put in singly become one chunk, as many as wait.
+ *
+ * The queue has no bound of its own, its owner keeps one: by `length` and `onTaken`, or by what it lets a sender send, and
+ * grants again when a chunk is released.
+ */
+export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
+  /** Called after each pull that took a chunk, in a microtask of its own. */
+  onTaken: (() => void) | undefined;
+  /** Called once when the consumer leaves before the end. */
+  onReturn: (() => void) | undefined;
+
+  #chunks: Chunk<T>[] = [];
+  #length = 0;
+  /** Releases the chunk that the consumer has. */
+  #release: (() => void) | undefined;
+  #ended = false;
+  #error: unknown;
+  #wake: (() => void) | undefined;
+
+  /** How many items wait to be taken. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** True once the queue was ended, or its consumer left: what is put in then is dropped. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Adds one item. */
+  push(item: T): void {
+    if (this.#ended) return;
+    const last = this.#chunks.at(-1);
+    if (last !== undefined && last.release === undefined) (last.items as T[]).push(item);
+    else this.#chunks.push({ items: [item], release: undefined });
+    this.#length++;
+    this.#wake?.();
+  }
+
+  /** @param release called when the consumer is done with the chunk: when it pulls the next one */
+  pushChunk(items: readonly T[], release: () => void): void {
+    if (this.#ended) return;
+    this.#chunks.push({ items, release });
+    this.#length += items.length;
+    this.#wake?.();
+  }
+
+  /** No more items. Those that wait are still handed out; after them the consumer gets the error, if there is one. */
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    this.#wake?.();
+  }
+
+  /** One call at a time. */
+  async next(): Promise<IteratorResult<readonly T[]>> {
+    const release = this.#release;
+    this.#release = undefined;
+    release?.();
+    while (this.#chunks.length === 0) {
+      if (this.#ended) {
+        const error = this.#error;
+        this.#error = undefined;
+        if (error !== undefined) throw error;
+        return { done: true, value: undefined };
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    const chunk = this.#chunks.shift()!;
+    this.#length -= chunk.items.length;
+    this.#release = chunk.release;
+    if (this.onTaken !== undefined) queueMicrotask(this.onTaken);
+    return { done: false, value: chunk.items };
+  }
+
+  async return(): Promise<IteratorResult<readonly T[]>> {
+    const left = !this.#ended;
+    this.end();
+    this.#error = undefined;
+    this.#release = undefined;
+    this.#chunks = [];
+    this.#length = 0;
+    if (left) this.onReturn?.();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
