@@ -1,6 +1,6 @@
 import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { type HypervisorFacts, openHypervisor } from "./rpc/handshake.ts";
+import { type HypervisorFacts, openHypervisor } from "./handshake.ts";
 import { RpcClient } from "./rpc/rpc-client.ts";
 import type { StatsReader } from "./rpc/stats-reply.ts";
 import type { OpenTransport } from "./transport/transport.ts";

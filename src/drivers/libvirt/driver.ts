@@ -5,7 +5,7 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { DaemonAddress } from "./daemon.ts";
-import type { HypervisorFacts } from "./rpc/handshake.ts";
+import type { HypervisorFacts } from "./handshake.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { DomainCache } from "./sweep/domain-cache.ts";

@@ -5,7 +5,7 @@ import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { connectDaemon, type DaemonAddress, type OpenedDaemon } from "./daemon.ts";
-import type { HypervisorFacts } from "./rpc/handshake.ts";
+import type { HypervisorFacts } from "./handshake.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/lifecycle-event.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";

@@ -2,7 +2,7 @@ import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { openHypervisor } from "../../../src/drivers/libvirt/rpc/handshake.ts";
+import { openHypervisor } from "../../../src/drivers/libvirt/handshake.ts";
 import { ControlState, PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import type { DomainStats } from "../../../src/drivers/libvirt/rpc/stats-reply.ts";

@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { LibvirtDriver } from "../../../../src/drivers/libvirt/driver.ts";
-import { openHypervisor } from "../../../../src/drivers/libvirt/rpc/handshake.ts";
-import { AuthType } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import type { RpcClient } from "../../../../src/drivers/libvirt/rpc/rpc-client.ts";
-import { startLibvirtd } from "../../../lab/libvirtd.ts";
-import { inside, startPolkit } from "../../../lab/polkit.ts";
-import { describeWith, labRequirements } from "../../../lab/requirement.ts";
+import { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
+import { openHypervisor } from "../../../src/drivers/libvirt/handshake.ts";
+import { AuthType } from "../../../src/drivers/libvirt/rpc/procedures.ts";
+import type { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
+import { startLibvirtd } from "../../lab/libvirtd.ts";
+import { inside, startPolkit } from "../../lab/polkit.ts";
+import { describeWith, labRequirements } from "../../lab/requirement.ts";
 
 /** Opens the built driver as a certain user, from a process that the daemon can see, and prints how that went. */
 const OPEN_AS = `
@@ -27,7 +27,7 @@ describeWith([...labRequirements, "polkitd"], "A daemon behind polkit", () => {
   it("is opened by whom polkit lets monitor, and by others with an error that names the action to allow", async () => {
     await using libvirtd = await startLibvirtd({ conf: ['auth_unix_ro = "polkit"'] });
     await startPolkit(libvirtd);
-    const built = join(import.meta.dirname, "../../../../dist/drivers/libvirt/driver.js");
+    const built = join(import.meta.dirname, "../../../dist/drivers/libvirt/driver.js");
     const open = async (uid: number) => {
       const words = ["--input-type=module", "-e", OPEN_AS, built, "qemu:///system", String(uid)];
       const { stdout, stderr } = await inside(libvirtd, process.execPath, ...words);

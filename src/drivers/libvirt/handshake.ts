@@ -1,9 +1,9 @@
 import { hostname as localHostname } from "node:os";
-import { VirstreamError } from "../../../model/error.ts";
-import type { Transport } from "../transport/uri.ts";
-import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./procedures.ts";
-import { isRemoteError } from "./remote-error.ts";
-import type { RpcClient } from "./rpc-client.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./rpc/procedures.ts";
+import { isRemoteError } from "./rpc/remote-error.ts";
+import type { RpcClient } from "./rpc/rpc-client.ts";
+import type { Transport } from "./transport/uri.ts";
 
 /** What the daemon says about itself when a connection is opened. */
 export interface HypervisorFacts {
