@@ -101,6 +101,7 @@ describe("A queue between a source and a consumer", () => {
     for await (const _chunk of queue) break;
     await queue.return();
     queue.push(7);
+    queue.end(new Error("broken"));
     expect([left, released, queue.length, queue.ended, await pull(queue)]).toEqual([1, 0, 0, true, "end"]);
   });
 
