@@ -11,6 +11,7 @@ import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
 
 /** Imported only when run: some need more than others. */
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
+  record: async () => (await import("./record.ts")).benchRecord,
   codec: async () => (await import("./codec.ts")).benchCodec,
   wire: async () => (await import("./wire.ts")).benchWire,
   deltas: async () => (await import("./deltas.ts")).benchDeltas,

@@ -6,7 +6,7 @@ import { cpuRates, diskRates, interfaceRates, NO_CPU, vcpuRates } from "./rates/
 import type { DomainRates } from "./rates/domain-rates.ts";
 import type { Part } from "./rates/layout.ts";
 import { GuestReport, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
-import { difference, finite, type Pair, Sample } from "./rates/sample.ts";
+import { finite, type Pair, Sample } from "./rates/sample.ts";
 
 export type * from "./rates/domain-rates.ts";
 
@@ -46,10 +46,8 @@ class DomainHistory {
   /** Whether the domain was restarted although its id is the same: its processor time went down. */
   restartedBefore(after: Sample): boolean {
     const before = this.#kept.cpu;
-    if (before === undefined) return false;
-    return (
-      difference(before.exact(before.layout.cpu[0]!.counters[0]!), after.exact(after.layout.cpu[0]!.counters[0]!)) < 0
-    );
+    if (before === undefined || !after.layout.parts.includes("cpu")) return false;
+    return before.step(before.layout.cpu[0]!.counters[0]!, after, after.layout.cpu[0]!.counters[0]!) < 0;
   }
 
   /**

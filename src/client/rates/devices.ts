@@ -55,9 +55,8 @@ export function vcpuRates(pair: Pair): VcpuRates[] {
 
 /** The rates of each disk. The members of a backing chain are no disks and are left out. */
 export function diskRates(pair: Pair): DiskRates[] {
-  const { before, after, intervalMs } = pair;
+  const { after, intervalMs } = pair;
   const { disks, hasChains } = after.layout;
-  const match = matcher(before, before?.layout.disks, after);
   const chained = hasChains
     ? new Set(disks.filter(({ counts }) => counts).map((keys) => after.text(keys.name)))
     : undefined;
@@ -71,7 +70,7 @@ export function diskRates(pair: Pair): DiskRates[] {
       if (chained.has(name)) continue;
       chained.add(name);
     }
-    const known = compare(steps, pair, match(keys, i), keys);
+    const known = compare(steps, pair, match(pair, "disks", i), keys);
     rates.push({
       index: keys.number,
       name,
@@ -92,15 +91,14 @@ export function diskRates(pair: Pair): DiskRates[] {
 
 /** The rates of each network interface. */
 export function interfaceRates(pair: Pair): InterfaceRates[] {
-  const { before, after, intervalMs } = pair;
+  const { after, intervalMs } = pair;
   const { interfaces } = after.layout;
-  const match = matcher(before, before?.layout.interfaces, after);
   const rates: InterfaceRates[] = [];
   for (let i = 0; i < interfaces.length; i++) {
     const keys = interfaces[i]!;
     const name = after.text(keys.name);
     if (name === undefined) continue;
-    const known = compare(steps, pair, match(keys, i), keys);
+    const known = compare(steps, pair, match(pair, "interfaces", i), keys);
     rates.push({
       index: keys.number,
       name,
@@ -119,34 +117,24 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * Finds the earlier record's device that is the same as one of the later record: of the same name, and a disk also of the
- * same path and backing index. Another disk may be plugged under an old name, and its counters, compared with the old
+ * The earlier record's device that is the same as the i-th one of the later record: of the same name, and a disk also of
+ * the same path and backing index. Another disk may be plugged under an old name, and its counters, compared with the old
  * disk's, would be wrong and look right. A disk that only got a new image, by a snapshot, costs one pair of records.
  */
-function matcher(
-  before: Sample | undefined,
-  earlier: readonly DeviceKeys[] | undefined,
-  after: Sample,
-): (keys: DeviceKeys, i: number) => DeviceKeys | undefined {
-  if (before === undefined || earlier === undefined) return () => undefined;
-  const same = (match: DeviceKeys | undefined, keys: DeviceKeys): boolean =>
-    match !== undefined &&
-    before.text(match.name) === after.text(keys.name) &&
-    before.text(match.path) === after.text(keys.path) &&
-    Object.is(before.number(match.backingIndex), after.number(keys.backingIndex));
-  let named: Map<string | undefined, DeviceKeys> | undefined;
-  return (keys, i) => {
-    if (same(earlier[i], keys)) return earlier[i];
-    if (named === undefined) {
-      // A device was plugged or unplugged, which moves all others: a map, since the list may be long. The members of a
-      // disk's backing chain have its name, and no counters.
-      named = new Map();
-      for (const other of earlier) {
-        const name = before.text(other.name);
-        if (other.counts && !named.has(name)) named.set(name, other);
-      }
-    }
-    const match = named.get(after.text(keys.name));
-    return same(match, keys) ? match : undefined;
-  };
+function match({ before, after }: Pair, part: "disks" | "interfaces", i: number): DeviceKeys | undefined {
+  if (before === undefined) return undefined;
+  const keys = after.layout[part][i]!;
+  const guess = before.layout[part][i];
+  if (guess !== undefined && same(before, guess, after, keys)) return guess;
+  // A device was plugged or unplugged, which moves all others.
+  const found = before.named(part).get(after.text(keys.name));
+  return found !== undefined && same(before, found, after, keys) ? found : undefined;
+}
+
+function same(before: Sample, earlier: DeviceKeys, after: Sample, later: DeviceKeys): boolean {
+  return (
+    before.text(earlier.name) === after.text(later.name) &&
+    before.text(earlier.path) === after.text(later.path) &&
+    Object.is(before.number(earlier.backingIndex), after.number(later.backingIndex))
+  );
 }

@@ -10,6 +10,7 @@ export class Sample {
   readonly at: number;
   /** Its number among the domain's records; set when it is kept. */
   sequence = 0;
+  #named: Partial<Record<"disks" | "interfaces", ReadonlyMap<string | undefined, DeviceKeys>>> | undefined;
 
   constructor({ params, sampledAt }: DomainStatsRecord) {
     this.params = params;
@@ -27,9 +28,32 @@ export class Sample {
     return this.params.bigs?.get(position) ?? this.number(position);
   }
 
+  /** How far a counter went from this sample to a later one, exact; NaN where one of them lacks it. */
+  step(position: number, later: Sample, laterPosition: number): number {
+    if (this.params.bigs === undefined && later.params.bigs === undefined) {
+      return later.number(laterPosition) - this.number(position);
+    }
+    return difference(this.exact(position), later.exact(laterPosition));
+  }
+
   /** The text at a place; undefined at −1. */
   text(place: number): string | undefined {
     return place < 0 ? undefined : this.params.texts[place];
+  }
+
+  /**
+   * The devices that have counters, by name: a map, since a long list may be searched for each of a long list. The
+   * members of a disk's backing chain have its name, and no counters.
+   */
+  named(part: "disks" | "interfaces"): ReadonlyMap<string | undefined, DeviceKeys> {
+    let named = this.#named?.[part];
+    if (named === undefined) {
+      const counting = this.layout[part].filter(({ counts }) => counts);
+      // The first one of a name counts.
+      named = new Map(counting.toReversed().map((keys) => [this.text(keys.name), keys]));
+      this.#named = { ...this.#named, [part]: named };
+    }
+    return named;
   }
 }
 
@@ -55,11 +79,8 @@ export function compare(
   later: DeviceKeys,
 ): boolean {
   if (before === undefined || earlier === undefined || !earlier.counts || !later.counts) return unknown(steps);
-  const exact = before.params.bigs !== undefined || after.params.bigs !== undefined;
   for (let i = 0; i < later.counters.length; i++) {
-    const from = earlier.counters[i]!;
-    const to = later.counters[i]!;
-    const step = exact ? difference(before.exact(from), after.exact(to)) : after.number(to) - before.number(from);
+    const step = before.step(earlier.counters[i]!, after, later.counters[i]!);
     if (step < 0) return unknown(steps);
     steps[i] = step;
   }
