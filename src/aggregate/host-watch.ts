@@ -1,7 +1,7 @@
 import { Backoff } from "../driver/backoff.ts";
 import { type Clock, sleep } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
-import type { VirstreamError } from "../model/error.ts";
+import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
@@ -145,14 +145,19 @@ export class HostWatch implements WatchSink {
     return new Promise((resolve) => {
       this.#ended = (error) => {
         this.#ended = undefined;
+        this.#stop = undefined;
         clock.clearTimeout(this.#timer);
         resolve(error);
       };
       // The sampler's sweeps have a timeout each.
       if (driver.watch !== undefined) this.#listen(driver);
       this.#driver = driver;
-      this.#stop = member.watch(query, cadence, this);
-      if (signal.aborted) this.stop();
+      try {
+        this.#stop = member.watch(query, cadence, this);
+        if (signal.aborted) this.stop();
+      } catch (thrown) {
+        this.end(VirstreamError.from(thrown));
+      }
     });
   }
 

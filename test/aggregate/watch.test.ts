@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Driver } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type Query } from "../../src/model/query.ts";
-import { type Cadence, checkCadence, type WatchSink } from "../../src/model/watch.ts";
+import { type Cadence, checkCadence, type WatchEvent, type WatchSink } from "../../src/model/watch.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { pushAll } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
@@ -163,6 +163,39 @@ describe("A watch of several hosts", () => {
     watch.stop();
   });
 
+  it("says of a host behind a source that was lost that it is connected again once that is known", async () => {
+    const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
+    const sync: WatchEvent = { type: "sync", tick: 1, host: "hvA", overrun: 0, summary };
+    const degraded: WatchEvent = { type: "status", state: "degraded", host: "hvB", error: lost() };
+    const gap: WatchEvent = { type: "gap", reason: "source", skipped: 1, host: "hvA" };
+    // What the source says after each connection: a snapshot, which says of its hosts only at its end.
+    const scripts: WatchEvent[][] = [
+      [degraded, sync],
+      [gap, degraded, sync],
+      [gap, sync],
+    ];
+    let end = (): void => {};
+    const inner: Driver = Object.assign(new Host("hvA"), {
+      host: "hvA,hvB",
+      watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+        for (const event of scripts.shift() ?? []) pushAll(sink, [event]);
+        end = () => sink.end(lost());
+        return () => {};
+      },
+    });
+    await using all = await Hosts.opened(inner as Host);
+    const watch = all.watch();
+    expect(watch.takeSigns()).toEqual(["status hvB degraded", "sync hvA 0"]);
+    const ofB: string[][] = [];
+    for (let i = 0; i < 2; i++) {
+      end();
+      await all.pass(1_000);
+      ofB.push(watch.takeSigns().filter((sign) => sign.startsWith("status hvB ") || sign.startsWith("sync")));
+    }
+    expect(ofB).toEqual([["sync hvA 0"], ["status hvB connected", "sync hvA 0"]]);
+    watch.stop();
+  });
+
   it("finds a host silent whose driver watches by itself, once it gives no sign of life, and hears it again", async () => {
     const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
     let speak = (): void => {};
@@ -186,6 +219,32 @@ describe("A watch of several hosts", () => {
     speak();
     await all.pass(100);
     expect(ofHv2()).toEqual(["status hv2 connected", "sync hv2 0"]);
+    watch.stop();
+  });
+
+  it("keeps nothing of the watches of a host that ended, however often they are tried again", async () => {
+    const sinks = new Set<WatchSink>();
+    let started = 0;
+    const failing: Host = Object.assign(new Host("hv2"), {
+      watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+        started++;
+        sinks.add(sink);
+        if (started === 2) throw lost();
+        pushAll(sink, [{ type: "gap", reason: "source", skipped: 1, host: "hv2" }]);
+        sink.end(lost());
+        return () => {};
+      },
+    });
+    await using all = await Hosts.opened(new Host("hv1"), failing);
+    const watch = all.watch();
+    await all.pass(100);
+    const { timers } = all.clock;
+    await all.pass(600_000);
+    expect(started).toBeGreaterThan(20);
+    expect(sinks.size).toBe(1);
+    expect(all.clock.timers).toBeLessThanOrEqual(timers + 1);
+    const signs = watch.takeSigns().filter((sign) => sign.startsWith("status"));
+    expect(signs.slice(0, 3)).toEqual(["status hv2 degraded", "status hv2 connected", "status hv2 degraded"]);
     watch.stop();
   });
 
