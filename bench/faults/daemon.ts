@@ -7,7 +7,7 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 1_000;
-/** The deadline, listing and rescue, and something for a busy machine. */
+/** The deadline, listing and fallback, and a reserve for a busy machine. */
 const BOUND_MS = 3_000;
 const RECOVERY_MS = 30_000;
 

@@ -10,7 +10,7 @@ import { workerPool } from "../lab/workers.ts";
 
 const SWEEPS = 80;
 const DEADLINE_MS = 300;
-/** Listing, deadline and rescue come to a second; the rest is for a busy machine. */
+/** Listing, deadline and fallback take a second together; the rest is for a busy machine. */
 const BOUND_MS = 6_000;
 
 describeWith(faultRequirements, "With twelve guests that freeze, thaw, die, start, come and go at random", () => {

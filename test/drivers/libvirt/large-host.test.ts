@@ -48,7 +48,7 @@ describeWith(labRequirements, "A host with more domains than libvirt names in on
     }
   }, 60_000);
 
-  it("is swept whole: one record for each, and by the inventory from the second sweep on", async () => {
+  it("is swept whole: one record for each, and from the cache from the second sweep on", async () => {
     const first = await sweep();
     expect([first.records, first.uuids.size]).toEqual([DOMAINS, DOMAINS]);
     expect(first.count(PROCEDURES.lookupById)).toBeGreaterThanOrEqual(DOMAINS);

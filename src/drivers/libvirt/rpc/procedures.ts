@@ -60,38 +60,46 @@ export interface ControlInfo {
   readonly forMs: number;
 }
 
-const noArgs = () => {};
-const noResult = () => {};
 const string = (reader: XdrReader) => reader.string();
+const int = (reader: XdrReader) => reader.int();
+const ints = (maximum: number) => (reader: XdrReader) =>
+  Array.from({ length: reader.count(maximum, 4) }, () => reader.int());
+const bool = (reader: XdrReader) => reader.int() !== 0;
+const version = (reader: XdrReader) => Number(reader.uhyper());
+const nothing = () => {};
+
+const domainAndFlags = (writer: XdrWriter, domain: RemoteDomain) => {
+  writeDomain(writer, domain);
+  writer.uint(0);
+};
+
+/** A procedure without arguments. */
+function get<Result>(
+  name: string,
+  number: number,
+  harmless: string,
+  decode: Procedure<undefined, Result>["decode"],
+): Procedure<undefined, Result> {
+  return { name, number, harmless, encode: nothing, decode };
+}
 
 /** The procedures, by purpose. */
 export const PROCEDURES = {
-  authList: {
-    name: "AUTH_LIST",
-    number: 66,
-    harmless: "reads which authentication the daemon wants",
-    encode: noArgs,
-    decode: (reader) => {
-      const types: number[] = [];
-      for (let left = reader.count(AUTH_TYPES_MAX, 4); left > 0; left--) types.push(reader.int());
-      return types;
-    },
-  } satisfies Procedure<undefined, number[]>,
+  authList: get("AUTH_LIST", 66, "reads which authentication the daemon wants", ints(AUTH_TYPES_MAX)),
 
-  authPolkit: {
-    name: "AUTH_POLKIT",
-    number: 70,
-    harmless: "lets the daemon ask polkit about this process; the daemon answers once polkit has decided",
-    encode: noArgs,
-    decode: (reader) => reader.int() !== 0,
-  } satisfies Procedure<undefined, boolean>,
+  authPolkit: get(
+    "AUTH_POLKIT",
+    70,
+    "lets the daemon ask polkit about this process; the daemon answers once polkit has decided",
+    bool,
+  ),
 
   supportsFeature: {
     name: "CONNECT_SUPPORTS_FEATURE",
     number: 60,
     harmless: "reads what the daemon can do",
     encode: (writer, feature) => writer.int(feature),
-    decode: (reader) => reader.int() !== 0,
+    decode: bool,
   } satisfies Procedure<number, boolean>,
 
   open: {
@@ -102,48 +110,14 @@ export const PROCEDURES = {
       writer.optionalString(name);
       writer.uint(OPEN_READ_ONLY);
     },
-    decode: noResult,
+    decode: nothing,
   } satisfies Procedure<string, void>,
 
-  close: {
-    name: "CONNECT_CLOSE",
-    number: 2,
-    harmless: "ends this connection only",
-    encode: noArgs,
-    decode: noResult,
-  } satisfies Procedure<undefined, void>,
-
-  type: {
-    name: "CONNECT_GET_TYPE",
-    number: 3,
-    harmless: "reads the hypervisor's name",
-    encode: noArgs,
-    decode: string,
-  } satisfies Procedure<undefined, string>,
-
-  version: {
-    name: "CONNECT_GET_VERSION",
-    number: 4,
-    harmless: "reads the hypervisor's version",
-    encode: noArgs,
-    decode: (reader) => Number(reader.uhyper()),
-  } satisfies Procedure<undefined, number>,
-
-  libVersion: {
-    name: "CONNECT_GET_LIB_VERSION",
-    number: 157,
-    harmless: "reads the daemon's version",
-    encode: noArgs,
-    decode: (reader) => Number(reader.uhyper()),
-  } satisfies Procedure<undefined, number>,
-
-  hostname: {
-    name: "CONNECT_GET_HOSTNAME",
-    number: 59,
-    harmless: "reads the host's name",
-    encode: noArgs,
-    decode: string,
-  } satisfies Procedure<undefined, string>,
+  close: get("CONNECT_CLOSE", 2, "ends this connection only", nothing),
+  type: get("CONNECT_GET_TYPE", 3, "reads the hypervisor's name", string),
+  version: get("CONNECT_GET_VERSION", 4, "reads the hypervisor's version", version),
+  libVersion: get("CONNECT_GET_LIB_VERSION", 157, "reads the daemon's version", version),
+  hostname: get("CONNECT_GET_HOSTNAME", 59, "reads the host's name", string),
 
   listDomains: {
     name: "CONNECT_LIST_ALL_DOMAINS",
@@ -163,32 +137,20 @@ export const PROCEDURES = {
     },
   } satisfies Procedure<number, RemoteDomain[]>,
 
-  countRunning: {
-    name: "CONNECT_NUM_OF_DOMAINS",
-    number: 51,
-    harmless: "reads how many domains run; it asks no guest",
-    encode: noArgs,
-    decode: (reader) => reader.int(),
-  } satisfies Procedure<undefined, number>,
-
-  countDefined: {
-    name: "CONNECT_NUM_OF_DEFINED_DOMAINS",
-    number: 25,
-    harmless: "reads how many domains are defined and do not run; it asks no guest",
-    encode: noArgs,
-    decode: (reader) => reader.int(),
-  } satisfies Procedure<undefined, number>,
+  countRunning: get("CONNECT_NUM_OF_DOMAINS", 51, "reads how many domains run; it asks no guest", int),
+  countDefined: get(
+    "CONNECT_NUM_OF_DEFINED_DOMAINS",
+    25,
+    "reads how many domains are defined and do not run; it asks no guest",
+    int,
+  ),
 
   listIds: {
     name: "CONNECT_LIST_DOMAINS",
     number: 37,
     harmless: "reads the numbers of the running domains; it asks no guest",
     encode: (writer) => writer.int(DOMAIN_LIST_MAX),
-    decode: (reader) => {
-      const ids: number[] = [];
-      for (let left = reader.count(DOMAIN_LIST_MAX, 4); left > 0; left--) ids.push(reader.int());
-      return ids;
-    },
+    decode: ints(DOMAIN_LIST_MAX),
   } satisfies Procedure<undefined, number[]>,
 
   lookupById: {
@@ -219,10 +181,7 @@ export const PROCEDURES = {
     name: "DOMAIN_GET_CONTROL_INFO",
     number: 229,
     harmless: "reads whether the domain's monitor is busy; it does not use the monitor",
-    encode: (writer, domain) => {
-      writeDomain(writer, domain);
-      writer.uint(0);
-    },
+    encode: domainAndFlags,
     decode: (reader) => ({ state: reader.uint(), details: reader.uint(), forMs: Number(reader.uhyper()) }),
   } satisfies Procedure<RemoteDomain, ControlInfo>,
 
@@ -230,10 +189,7 @@ export const PROCEDURES = {
     name: "DOMAIN_GET_XML_DESC",
     number: 14,
     harmless: "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
-    encode: (writer, domain) => {
-      writeDomain(writer, domain);
-      writer.uint(0);
-    },
+    encode: domainAndFlags,
     decode: string,
   } satisfies Procedure<RemoteDomain, string>,
 

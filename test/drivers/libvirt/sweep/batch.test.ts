@@ -190,7 +190,7 @@ describe("A sweep in batches", () => {
     await advance(100);
   });
 
-  it("with two locked domains goes on, too: neither costs the others more than two batches' patience", async () => {
+  it("with two locked domains goes on, too: neither costs the others more than the timeout of two batches", async () => {
     const daemon = new SimulatedDaemon(200, (i) => ({ freeMs: i === 3 || i === 150 ? NEVER : 0.25 }));
     const run = new Run(daemon, FREE_QUERY);
     await advance(1_000);

@@ -3,7 +3,7 @@ import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import type { ConnectionOwner, WorkerProbe } from "../../../../src/drivers/libvirt/sweep/concurrency-limit.ts";
 import { Caller, prove } from "./caller.ts";
 
-describe("The width of admission, while the daemon's pool of workers may be small", () => {
+describe("The concurrency limit of admission, while the daemon's pool of workers may be small", () => {
   function narrow() {
     const probes: WorkerProbe[] = [];
     const owner: ConnectionOwner = { probeWorker: (probe) => void probes.push(probe) };

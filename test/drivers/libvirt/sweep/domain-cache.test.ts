@@ -21,7 +21,7 @@ function setUp({ live = true } = {}) {
   return { clock, cache, ids };
 }
 
-describe("The inventory", () => {
+describe("The cache of domains", () => {
   it("is current only where the daemon tells of changes, and once it was listed", () => {
     const { cache } = setUp({ live: false });
     expect(cache.current()).toBeUndefined();
@@ -84,7 +84,7 @@ describe("The inventory", () => {
 });
 
 describe("What stands in for a listing that cannot be had", () => {
-  it("is the inventory where events keep it current, however old the listing is", () => {
+  it("is the cache where events keep it current, however old the listing is", () => {
     const { cache, clock } = setUp();
     cache.apply(event("started", domain(5)));
     clock.now = 3_600_000;

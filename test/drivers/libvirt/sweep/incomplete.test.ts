@@ -150,7 +150,7 @@ describe("An answer that lacks what the monitor says, without saying so", () => 
     expect(daemon.checks).toHaveLength(4);
   });
 
-  it("is not looked for in what needs no monitor, nor in a rescue", async () => {
+  it("is not looked for in what needs no monitor, nor in a fallback", async () => {
     const daemon = new SimulatedDaemon(2, (i) => (i === 0 ? { monitorMs: NEVER } : {}));
     const calls: unknown[] = [];
     daemon.completeness = lacking(new Set([uuidOf(0)]), calls);

@@ -39,7 +39,7 @@ describe("Listing the domains", () => {
     expect(cache.current()).toHaveLength(3);
   });
 
-  it("is a matter of counting where the inventory is current: the daemon lists nothing", async () => {
+  it("is a matter of counting where the cache is current: the daemon lists nothing", async () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     const { names, totals } = await find(daemon, cache);

@@ -219,8 +219,8 @@ describe("Looking at thousands of domains", () => {
     await advance(0);
   });
 
-  it("goes on when rescues are held up: those who were not looked at yet are not given up for that", async () => {
-    // One that cannot be looked at takes the lane, slow ones take the slots, and busy ones wait to be rescued.
+  it("goes on when fallbacks are held up: domains that were not checked yet are not given up for that", async () => {
+    // One that cannot be looked at takes the lane, slow ones take the slots, and busy ones wait for their fallback.
     const daemon = new SimulatedDaemon(40, (i) => {
       if (i === 0) return { checkMs: NEVER, freeMs: NEVER };
       return i % 5 === 0 ? occupied(60_000) : { monitorMs: 700 };

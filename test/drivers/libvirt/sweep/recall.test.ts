@@ -66,7 +66,7 @@ describe("A sweep while libvirt cannot list", () => {
   });
 });
 
-describe("A sweep while libvirt cannot count, and events keep the inventory", () => {
+describe("A sweep while libvirt cannot count, and events keep the cache current", () => {
   /** A daemon that has listed its domains once, tells of changes, and then waits for one of them. */
   async function setUp() {
     const daemon = new SimulatedDaemon(20);
@@ -77,7 +77,7 @@ describe("A sweep while libvirt cannot count, and events keep the inventory", ()
     return daemon;
   }
 
-  it("goes by the inventory, soon, however old its listing is", async () => {
+  it("uses the cache, soon, however old its listing is", async () => {
     const daemon = await setUp();
     await advance(3_600_000);
     const run = new Run(daemon);
