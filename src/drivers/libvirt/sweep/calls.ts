@@ -72,7 +72,11 @@ export class Calls implements CallOwner {
   readonly #deadlines: Deadlines;
   readonly #dueBy: (at: number) => void;
   readonly #queue: CallQueue;
-  readonly #waiting = new Set<QueuedCall>();
+  readonly #waiting: Readonly<Record<WaitClass, Set<QueuedCall>>> = {
+    slot: new Set(),
+    lane: new Set(),
+    fallback: new Set(),
+  };
   readonly #inFlight = new Set<QueuedCall>();
   #closed = false;
 
@@ -87,8 +91,10 @@ export class Calls implements CallOwner {
   /** Appends calls, all of one wait class, to the queue. */
   wait(queued: readonly QueuedCall[]): void {
     if (queued.length === 0 || this.#closed) return;
-    this.#deadlines.joined(queued[0]!.waitClass, queued.length, performance.now());
-    for (const each of queued) this.#waiting.add(each);
+    const { waitClass } = queued[0]!;
+    const waiting = this.#waiting[waitClass];
+    this.#deadlines.joined(waitClass, queued.length, waiting.size === 0, performance.now());
+    for (const each of queued) waiting.add(each);
     this.#queue.wait(queued);
   }
 
@@ -126,12 +132,11 @@ export class Calls implements CallOwner {
       if (this.#closed) return;
     }
     for (const waitClass of WAIT_CLASSES) {
-      if (this.#deadlines.waiting(waitClass) === 0) continue;
       if (this.#deadlines.dueAt(waitClass) > now && !(waitClass === "slot" && this.#exhaustedAt() <= now)) continue;
-      for (const queued of [...this.#waiting]) {
-        if (queued.waitClass !== waitClass || !this.#waiting.delete(queued)) continue;
+      const waiting = this.#waiting[waitClass];
+      for (const queued of [...waiting]) {
+        if (!waiting.delete(queued)) continue;
         this.#queue.cancel(queued);
-        this.#deadlines.left(waitClass);
         const inFlight = this.#host.admission.isInFlight(queued.key, queued.kind);
         queued.handler.late(queued, inFlight ? "quarantined" : "busy");
         if (this.#closed) return;
@@ -143,10 +148,12 @@ export class Calls implements CallOwner {
   get dueAt(): number {
     let at = this.#exhaustedAt();
     // Other sweeps may come to hold all slots. Nothing reports this, so look again.
-    if (at === Number.POSITIVE_INFINITY && this.#deadlines.waiting("slot") > 0 && !this.#deadlines.held) {
+    if (at === Number.POSITIVE_INFINITY && this.#waiting.slot.size > 0 && !this.#deadlines.held) {
       at = performance.now() + LOOK_AGAIN_MS;
     }
-    for (const waitClass of WAIT_CLASSES) at = Math.min(at, this.#deadlines.dueAt(waitClass));
+    for (const waitClass of WAIT_CLASSES) {
+      if (this.#waiting[waitClass].size > 0) at = Math.min(at, this.#deadlines.dueAt(waitClass));
+    }
     for (const queued of this.#inFlight) at = Math.min(at, queued.dueAt);
     return at;
   }
@@ -155,7 +162,7 @@ export class Calls implements CallOwner {
   close(): void {
     this.#closed = true;
     this.#queue.close();
-    this.#waiting.clear();
+    for (const waitClass of WAIT_CLASSES) this.#waiting[waitClass].clear();
     this.#inFlight.clear();
   }
 
@@ -169,8 +176,7 @@ export class Calls implements CallOwner {
     const queued = ticket as QueuedCall;
     const { waitClass, handler } = queued;
     const now = performance.now();
-    this.#waiting.delete(queued);
-    this.#deadlines.left(waitClass);
+    this.#waiting[waitClass].delete(queued);
     this.#deadlines.moved(waitClass, now);
     queued.dueAt = permit.dueAt;
     queued.sampledAt = Date.now();
@@ -199,7 +205,7 @@ export class Calls implements CallOwner {
 
   /** From when on calls that wait for a slot wait for frozen guests only. */
   #exhaustedAt(): number {
-    if (this.#deadlines.waiting("slot") === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
+    if (this.#waiting.slot.size === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
     return this.#host.admission.exhaustedAt(this.#host.owner);
   }
 }

@@ -12,12 +12,6 @@ export type WaitClass = "slot" | "lane" | "fallback";
 
 export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies readonly WaitClass[];
 
-interface Waiting {
-  count: number;
-  /** When a call of this class was last sent or answered. */
-  movedAt: number;
-}
-
 /**
  * When the calls of one sweep are given up. Pure arithmetic: all times are handed in, in ms on a steady clock.
  *
@@ -36,7 +30,8 @@ interface Waiting {
  */
 export class Deadlines {
   readonly #deadlineMs: number;
-  readonly #waiting: Readonly<Record<WaitClass, Waiting>>;
+  /** When a call of each class was last sent or answered. */
+  readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
   #domains = 0;
   /** Since when domains have waited for their fallback without a break, and how many have joined since. */
@@ -47,11 +42,7 @@ export class Deadlines {
   constructor(deadlineMs: number, now: number) {
     this.#deadlineMs = deadlineMs;
     this.#beganAt = now;
-    this.#waiting = {
-      slot: { count: 0, movedAt: now },
-      lane: { count: 0, movedAt: now },
-      fallback: { count: 0, movedAt: now },
-    };
+    this.#movedAt = { slot: now, lane: now, fallback: now };
   }
 
   /** The sweep knows its domains and can begin to ask. */
@@ -60,33 +51,20 @@ export class Deadlines {
     this.#domains = domains;
   }
 
-  /** Calls were queued. */
-  joined(waitClass: WaitClass, count: number, now: number): void {
-    const waiting = this.#waiting[waitClass];
-    if (waiting.count === 0) {
-      waiting.movedAt = now;
-      if (waitClass === "fallback") {
-        this.#fallbacksSince = now;
-        this.#fallbacks = 0;
-      }
+  /** Calls were queued. `alone`: no other of this class waits. */
+  joined(waitClass: WaitClass, count: number, alone: boolean, now: number): void {
+    if (alone) this.moved(waitClass, now);
+    if (waitClass !== "fallback") return;
+    if (alone) {
+      this.#fallbacksSince = now;
+      this.#fallbacks = 0;
     }
-    if (waitClass === "fallback") this.#fallbacks += count;
-    waiting.count += count;
-  }
-
-  /** A call has left the queue: it was sent or given up. */
-  left(waitClass: WaitClass): void {
-    this.#waiting[waitClass].count--;
+    this.#fallbacks += count;
   }
 
   /** A call was sent or answered. */
   moved(waitClass: WaitClass, now: number): void {
-    this.#waiting[waitClass].movedAt = now;
-  }
-
-  /** How many calls wait. */
-  waiting(waitClass: WaitClass): number {
-    return this.#waiting[waitClass].count;
+    this.#movedAt[waitClass] = now;
   }
 
   /** When a call that is sent now becomes overdue. */
@@ -95,10 +73,10 @@ export class Deadlines {
     return Math.max(this.#beganAt + this.#deadlineMs, now + this.#deadlineMs / 2);
   }
 
-  /** When waiting calls are given up if nothing moves before; Infinity when none waits. */
+  /** When waiting calls are given up if nothing moves before; Infinity while the consumer is behind. */
   dueAt(waitClass: WaitClass): number {
-    const { count, movedAt } = this.#waiting[waitClass];
-    if (count === 0 || this.held) return Number.POSITIVE_INFINITY;
+    if (this.held) return Number.POSITIVE_INFINITY;
+    const movedAt = this.#movedAt[waitClass];
     if (waitClass === "fallback") {
       return Math.min(movedAt + FALLBACK_MS, this.#fallbacksSince + FALLBACK_MS + this.#fallbacks * FALLBACK_DOMAIN_MS);
     }
@@ -122,7 +100,7 @@ export class Deadlines {
     this.#heldSince = undefined;
     this.#beganAt += held;
     this.#fallbacksSince += held;
-    for (const waiting of Object.values(this.#waiting)) waiting.movedAt = now;
+    for (const waitClass of WAIT_CLASSES) this.moved(waitClass, now);
   }
 }
 
