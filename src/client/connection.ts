@@ -9,65 +9,65 @@ import { Sampling } from "../sampling/sampling.ts";
 import { StatsStream } from "./stats-stream.ts";
 import { WatchStream } from "./watch-stream.ts";
 
-/** What every call takes besides its query. */
+/** Options of every call, besides its query. */
 export interface CallOptions {
-  /** Ends the call, all the way to the driver; it then fails with the signal's reason. */
+  /** Aborts the call, in the driver too. The call fails with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** A query without a list of domains, for the calls that take that list apart. */
+/** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
 /**
- * A connection to a host's domains, whatever the driver: in this process, behind libvirtd, or behind another virstream.
- * It owns the driver: `close()`, or leaving an `await using` block, ends every sweep and releases everything.
+ * A connection to a host's domains through any driver: in this process, through libvirtd, or through another virstream.
+ * It owns the driver: `close()`, or leaving an `await using` block, ends every sweep and releases all resources.
  */
 export class Connection implements AsyncDisposable {
-  /** The driver that serves it. */
+  /** The driver behind the connection. */
   readonly driver: Driver;
-  /** What watches it, and how that goes: `sampling.snapshot()` has the figures. */
+  /** Runs the watches; `sampling.snapshot()` has their figures. */
   readonly sampling: Sampling;
   #closed = false;
 
   /**
    * @internal
-   * @param clock by which its watches keep their intervals; a steady one
+   * @param clock the steady clock by which watches keep their intervals
    */
   constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.driver = driver;
     this.sampling = new Sampling(driver, clock);
   }
 
-  /** The URI that it was opened with. */
+  /** The URI that the connection was opened with. */
   get uri(): string {
     return this.driver.uri;
   }
 
-  /** The name of the host whose domains these are. */
+  /** The host's name. */
   get host(): string {
     return this.driver.host;
   }
 
-  /** What kind of hypervisor answers: `qemu`, `test`, … */
+  /** The kind of hypervisor: `qemu`, `test`, … */
   get hypervisor(): string {
     return this.driver.hypervisor;
   }
 
   /**
-   * One sweep: a stream of one record per domain, each as soon as the driver has it.
+   * One sweep: a stream with one record per domain, each sent as soon as the driver has it.
    *
-   * @throws VirstreamError at once for a query that is not valid; see checkQuery
+   * @throws VirstreamError immediately for an invalid query; see checkQuery
    */
   stats(query: StatsQuery = {}, options: CallOptions = {}): StatsStream {
     return new StatsStream(this.driver, this.#check(query), options.signal);
   }
 
   /**
-   * The same sweep once per interval, for as long as the stream is consumed: a stream of records, whose `events` also have
-   * the end of each sweep, the domains that left, what was skipped, and how the source is doing. A connection that
-   * is lost is made again, and the watch goes on.
+   * The same sweep once per interval, for as long as the stream is consumed. Besides records, its `events` report the end
+   * of each sweep, domains that are gone, skipped values, and the state of the source. When the connection is lost, the
+   * driver connects again and the watch continues.
    *
-   * @throws VirstreamError at once for a query or an interval that is not valid; see checkQuery and checkCadence
+   * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
   watch(query: StatsQuery = {}, options: WatchOptions & CallOptions = {}): WatchStream {
     const { signal, ...cadence } = options;
@@ -75,7 +75,7 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The records of all domains that pass the query's filters, as one array: the stream, collected, in the order of
+   * The records of all domains that pass the query's filters, collected from the stream into one array in the order of
    * arrival. The counterpart of virConnectGetAllDomainStats.
    */
   async getAllDomainStats(query: GroupQuery = {}, options: CallOptions = {}): Promise<DomainStatsRecord[]> {
@@ -83,10 +83,10 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The records of these domains, in the order of arrival, each domain once. The counterpart of virDomainListGetStats.
-   * A domain that is not there yields a record with status `gone`.
+   * The records of the given domains, in the order of arrival, each domain once. The counterpart of
+   * virDomainListGetStats. A domain that does not exist yields a record with status `gone`.
    *
-   * @param domains as this connection gave them out, or uuids or names
+   * @param domains domains of this connection, or uuids or names
    */
   async domainListGetStats(
     domains: readonly (Domain | string)[],
@@ -96,7 +96,7 @@ export class Connection implements AsyncDisposable {
     return this.stats({ ...query, domains }, options).toArray();
   }
 
-  /** The domains that pass the query's filters, in the order of the driver's listing. */
+  /** The domains that pass the query's filters, in the order in which the driver lists them. */
   async listDomains(query: Pick<StatsQuery, "filter"> = {}, options: CallOptions = {}): Promise<Domain[]> {
     const records = await this.stats({ ...query, groups: ["state"] }, options).toArray();
     return records
@@ -106,7 +106,7 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The domain of a uuid or a name.
+   * Finds the domain with a uuid or a name.
    *
    * @throws VirstreamError `unknown-domain`
    */
@@ -121,12 +121,12 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Calls back at each change of the connection's state: `reconnecting` when it is lost, `connected` when there is one
-   * again, `closed` when there will be none any more; `degraded` when one of several hosts cannot be reached. Not called
-   * for the state at present: see `driver.absent`. A driver whose connection cannot be lost never calls.
+   * Calls the listener at each change of the connection's state: `reconnecting` when it is lost, `connected` when it is
+   * back, `closed` when it ended for good, `degraded` when one of several hosts cannot be reached. It is not called for
+   * the current state: see `driver.absent`. A driver whose connection cannot be lost never calls it.
    *
-   * An error that the listener throws does not reach the connection: it becomes an uncaught exception, as one of an
-   * EventTarget's listener or of an RxJS subscriber does.
+   * An error that the listener throws does not reach the connection. It becomes an uncaught exception, as with a listener
+   * of an EventTarget or an RxJS subscriber.
    *
    * @returns a function that removes the listener
    */
@@ -134,7 +134,7 @@ export class Connection implements AsyncDisposable {
     return this.driver.onStatus?.(listener) ?? (() => {});
   }
 
-  /** Ends every sweep and releases everything. Safe to call twice. */
+  /** Ends every sweep and releases all resources. Calling it twice is allowed. */
   async close(): Promise<void> {
     this.#closed = true;
     this.sampling.close(this.#closedError());

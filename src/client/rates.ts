@@ -118,8 +118,8 @@ export class RateMeter {
   }
 
   /**
-   * The rates of a domain up to this record. They are undefined on its first record, when it was restarted, when the
-   * record has failed, and when it is no newer than the one before. It never throws.
+   * The rates of a domain between its last record and this one. They are undefined for its first record, after a restart,
+   * for a record that has failed, and for a record that is no newer than the last. It never throws.
    */
   take(record: DomainStatsRecord): DomainRates {
     const { domain, status } = record;
@@ -131,7 +131,7 @@ export class RateMeter {
     let history = host?.domains.get(domain.uuid);
     if (status === "failed") {
       if (history === undefined) return noRates(record);
-      // A record that failed may not know the id.
+      // A record that has failed may lack the id.
       if (domain.id >= 0 && domain.id !== history.id) this.forget(domain);
       history.skip(record.sampledAt);
       return noRates(record);
@@ -155,13 +155,13 @@ export class RateMeter {
     return rates;
   }
 
-  /** A domain is no longer there: the next record of one like it is the first. */
+  /** Forgets a domain that is gone: if it comes back, its next record counts as the first. */
   forget(domain: DomainIdentity): void {
     const host = this.#hosts.get(domain.host);
     if (host?.domains.delete(domain.uuid) && host.domains.size === 0) this.#hosts.delete(domain.host);
   }
 
-  /** Records of this host may have been missed, or of all hosts: what follows is not compared with what was before. */
+  /** Notes that records of a host, or of all hosts, may be missing: the next records are not compared with earlier ones. */
   gap(host?: string): void {
     if (host === undefined) this.#hosts.clear();
     else this.#hosts.delete(host);
@@ -169,9 +169,9 @@ export class RateMeter {
 }
 
 /**
- * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. Each record
- * gives one DomainRates at once, also the first one of a domain, whose rates are undefined. From events it learns of
- * gaps and of domains that left; `sync` and `status` give nothing. Each subscription has a RateMeter of its own.
+ * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. It emits one
+ * DomainRates for each record, also for the first one of a domain, whose rates are undefined. The events `gap` and `gone`
+ * reach its RateMeter and emit nothing, and it ignores `sync` and `status`. Each subscription has a RateMeter of its own.
  */
 export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, DomainRates> {
   return (source) =>

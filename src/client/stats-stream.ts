@@ -3,21 +3,21 @@ import type { Query } from "../model/query.ts";
 import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
 import { Stream } from "./stream.ts";
 
-/** What happens in a sweep, around and including its records. */
+/** The events of a sweep. */
 export type SweepEvent =
-  /** How many records there will be, once the driver knows. */
+  /** The number of records to come, as soon as the driver knows it. */
   | { readonly type: "expect"; readonly domains: number }
   /** One domain's record. */
   | { readonly type: "record"; readonly record: DomainStatsRecord }
-  /** The end of a sweep: every domain has had its record. */
+  /** The end of the sweep: every domain has had its record. */
   | { readonly type: "sync"; readonly summary: SweepSummary };
 
 /**
- * The records of one sweep, each as soon as its driver has it. Consumed as Observable, async iterable or by callback;
- * see Stream. Each consumption is a sweep of its own.
+ * The records of one sweep, each as soon as the driver has it, as an Observable, an async iterable or by callback; see
+ * Stream. Each consumption runs a sweep of its own.
  */
 export class StatsStream extends Stream<DomainStatsRecord> {
-  /** The same sweep with what happens around the records: `expect`, `record`, `sync`. */
+  /** The same sweep as events: `expect`, `record` and `sync`. */
   readonly events: Stream<SweepEvent>;
 
   constructor(driver: Driver, query: Query, signal?: AbortSignal) {
@@ -26,7 +26,7 @@ export class StatsStream extends Stream<DomainStatsRecord> {
   }
 }
 
-/** A sweep as events. An `expect` is not held back until the first record: progress wants it at once. */
+/** A sweep as events. An `expect` does not wait for the first record: a progress display needs it at once. */
 async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
   const tally = new SweepTally(Date.now());
   const began = performance.now();

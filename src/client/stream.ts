@@ -1,18 +1,18 @@
 import { Observable, type Subscriber } from "rxjs";
 import { VirstreamError } from "../model/error.ts";
 
-/** Opens what a stream consumes: chunks, pulled one by one, until the signal is aborted. */
+/** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
 
 /**
- * One stream, consumed in any of the ways that people know:
+ * A stream that can be consumed in three ways:
  *
- * - it *is* an RxJS `Observable`: `stream.subscribe(…)`, `stream.pipe(…)`; pushed as fast as it comes;
- * - it is an `AsyncIterable`: `for await (const item of stream)`; pulled, so that slowness reaches the source;
- * - `forEach(callback)`: a callback that returns a promise holds the stream back until that is settled.
+ * - as an RxJS `Observable`, with `stream.subscribe(…)` and `stream.pipe(…)`: items are pushed as fast as they come;
+ * - as an `AsyncIterable`, with `for await (const item of stream)`: items are pulled, so a slow consumer slows the source;
+ * - with `forEach(callback)`: when the callback returns a promise, the stream waits until the promise is settled.
  *
- * It is cold: nothing happens until it is consumed, and each consumption starts a new one. `break`, `unsubscribe()` and the
- * AbortSignal all end the work at its source. An aborted stream fails with the signal's reason.
+ * It is cold: nothing happens until it is consumed, and each consumption opens the source again. `break`, `unsubscribe()`
+ * and the AbortSignal all end the work at the source. An aborted stream fails with the signal's reason.
  */
 export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   readonly #open: ChunkSource<T>;
@@ -29,7 +29,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     this.#signal = signal;
   }
 
-  /** Starts to consume the stream, for `for await`. */
+  /** Starts a consumption by `for await`. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     return new ItemIterator(new ChunkReader(this.#open, this.#signal));
   }
@@ -40,8 +40,9 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   }
 
   /**
-   * Calls back once per item and resolves at the end. While a promise that the callback returned is unsettled, nothing
-   * more is pulled. A callback that throws or rejects ends the stream at its source, and forEach rejects with that error.
+   * Calls the callback once per item and resolves at the end. While a promise that the callback returned is unsettled,
+   * nothing more is pulled. When the callback throws or rejects, the stream ends at its source, and forEach rejects with
+   * that error.
    */
   override async forEach(callback: (item: T) => void | PromiseLike<void>): Promise<void> {
     const chunks = new ChunkReader(this.#open, this.#signal);
@@ -58,7 +59,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     }
   }
 
-  /** Everything, collected: the batch is nothing but the stream. */
+  /** All items, collected into one array. */
   async toArray(): Promise<T[]> {
     const items: T[] = [];
     for await (const chunk of this.chunks()) {
@@ -85,8 +86,8 @@ async function pump<T>(chunks: ChunkReader<T>, subscriber: Subscriber<T>): Promi
 }
 
 /**
- * One consumption of a source, and the owner of its end: whichever comes first of the consumer leaving, the caller's
- * signal and the source's own end closes it once, and the source learns of it by signal and by `return()`.
+ * One consumption of a source. It closes exactly once: when the consumer leaves, when the caller's signal is aborted, or
+ * when the source ends, whichever comes first. The source is notified by its signal and by `return()`.
  */
 class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #abort = new AbortController();
@@ -110,7 +111,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     }
   }
 
-  /** Whether the caller's signal ended it. */
+  /** Whether the caller's signal is aborted. */
   get aborted(): boolean {
     return this.#signal?.aborted ?? false;
   }
@@ -147,7 +148,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     return this;
   }
 
-  /** Ends it from the consumer's side. Safe to call at any time, any number of times. */
+  /** Ends the consumption from the consumer's side. It may be called at any time, any number of times. */
   leave(): void {
     if (this.#closed) return;
     this.#close();
@@ -169,8 +170,8 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
 }
 
 /**
- * Hands out single items of chunks. A hand-written iterator, because an async generator costs several times as much per
- * item: while a chunk lasts, `next()` is an index and a resolved promise.
+ * Iterates over the single items of chunks. It is hand-written because an async generator costs several times as much per
+ * item: within a chunk, `next()` is an index and a resolved promise.
  */
 class ItemIterator<T> implements AsyncIterableIterator<T> {
   readonly #chunks: ChunkReader<T>;
@@ -186,7 +187,7 @@ class ItemIterator<T> implements AsyncIterableIterator<T> {
     if (this.#position < this.#chunk.length && !this.#chunks.aborted) {
       return Promise.resolve({ done: false, value: this.#chunk[this.#position++]! });
     }
-    // Calls that overlap wait for each other, as those of a generator do.
+    // Overlapping calls wait for each other, as with a generator.
     const pulled = this.#pulling.then(() => this.#pull());
     this.#pulling = pulled.catch(() => {});
     return pulled;

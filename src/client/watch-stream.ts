@@ -5,14 +5,14 @@ import type { Sampling } from "../sampling/sampling.ts";
 import { Stream } from "./stream.ts";
 
 /**
- * The records of all domains, sweep after sweep, for as long as it has a consumer: an Observable, an async iterable or a
- * callback; see Stream. All watches of a connection that ask for the same share one sampler. It does not end by itself, and
- * fails only for what waiting does not cure.
+ * The records of all domains, sweep after sweep, for as long as the stream is consumed, as an Observable, an async iterable
+ * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream does not end
+ * by itself, and fails only with errors that waiting does not cure.
  *
- * A slow consumer gets no old values: it skips to the newest record of each domain, and a `gap` among the events says so.
+ * A slow consumer never gets old values: it skips to the newest record of each domain, and a `gap` event says so.
  */
 export class WatchStream extends Stream<DomainStatsRecord> {
-  /** The same watch with what happens around the records: `gone`, `sync`, `gap`, `status`. */
+  /** The same watch as events: `record`, `gone`, `sync`, `gap` and `status`. */
   readonly events: Stream<WatchEvent>;
 
   constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {

@@ -1,25 +1,25 @@
 import { type DomainStatsRecord, RECORD_STATUSES, type RecordStatus } from "../model/record.ts";
 import type { SyncEvent } from "../model/watch.ts";
 
-/** What sweeps have come to since the beginning. Counters unless said otherwise. */
+/** Figures of all sweeps since the start. They are counters unless marked as gauges. */
 export interface SweepFigures {
-  /** Sweeps that were whole. */
+  /** Sweeps that ran to their end. */
   readonly sweeps: number;
-  /** Sweeps that failed as a whole, as when the hypervisor could not be reached. */
+  /** Sweeps that failed as a whole, for example because the hypervisor could not be reached. */
   readonly sweepsFailed: number;
-  /** Sweeps that were stopped because nobody wanted them any more. */
+  /** Sweeps that were aborted because their last consumer left. */
   readonly sweepsStopped: number;
   /** Sweeps under way; a gauge. */
   readonly sweepsInFlight: number;
-  /** How long the whole sweeps took together, in seconds. */
+  /** The total time of the sweeps that ran to their end, in seconds. */
   readonly sweepSeconds: number;
-  /** How long the last whole one took, in seconds; a gauge. */
+  /** The time of the last sweep that ran to its end, in seconds; a gauge. */
   readonly lastSweepSeconds: number;
-  /** Sweeps that were left out because the one before outlasted its interval. */
+  /** Sweeps that were skipped because the sweep before took longer than its interval. */
   readonly sweepsOverrun: number;
   /** Records by status. */
   readonly records: Readonly<Record<RecordStatus, number>>;
-  /** Records of domains in which an earlier call was still unanswered. */
+  /** Records of domains with an earlier call that was still unanswered. */
   readonly recordsQuarantined: number;
 }
 
@@ -41,7 +41,7 @@ export class SweepMetrics {
     this.#now = now;
   }
 
-  /** A sweep begins; call what it returns once at its end. */
+  /** Counts the start of a sweep. Call the returned function once, at the end of the sweep. */
   began(): (end: "whole" | "failed" | "stopped") => void {
     const began = this.#now();
     this.#inFlight++;
@@ -61,13 +61,13 @@ export class SweepMetrics {
     for (const record of records) this.record(record);
   }
 
-  /** A record that a driver pushed. */
+  /** Counts one record, as of a driver that pushes them. */
   record({ status, reason }: DomainStatsRecord): void {
     this.#records[status]++;
     if (reason === "quarantined") this.#quarantined++;
   }
 
-  /** The end of a sweep that a driver pushed. */
+  /** Counts the end of a sweep of a driver that pushes. */
   sync({ overrun, summary }: SyncEvent): void {
     this.#whole++;
     this.#overrun += overrun;
@@ -79,7 +79,7 @@ export class SweepMetrics {
     this.#overrun += sweeps;
   }
 
-  /** The figures as they are now. */
+  /** The current figures. */
   snapshot(): SweepFigures {
     const records = Object.fromEntries(RECORD_STATUSES.map((status) => [status, this.#records[status]]));
     return {

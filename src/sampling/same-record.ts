@@ -3,8 +3,8 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import type { Schema } from "../model/schema.ts";
 
 /**
- * Whether nothing of a domain has changed but the times: who it is, its place, what came of asking, every parameter. A
- * nan equals a nan: it would otherwise change for ever.
+ * Whether two records of a domain are equal in everything but their times: identity, index, status, error, and every
+ * parameter. NaN equals NaN: a NaN would otherwise count as a change in every sweep.
  */
 export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
   if (one.status !== other.status || one.reason !== other.reason || one.index !== other.index) return false;
@@ -29,7 +29,7 @@ function sameParameters({ params: one }: DomainStatsRecord, { params: other }: D
   return sameBigs(one.bigs, other.bigs) && sameSchema(one.schema, other.schema);
 }
 
-/** Beyond 2^53 different integers have equal doubles. */
+/** Compares the integers beyond 2^53, where different integers can have equal doubles. */
 function sameBigs(one: TypedParams["bigs"], other: TypedParams["bigs"]): boolean {
   if (one === undefined || other === undefined) return one === other;
   if (one.size !== other.size) return false;
@@ -37,7 +37,7 @@ function sameBigs(one: TypedParams["bigs"], other: TypedParams["bigs"]): boolean
   return true;
 }
 
-/** Records of one shape mostly share their schema, but a driver need not see to it. */
+/** Records of one shape usually share their schema. A driver does not have to do that, so unequal objects are compared. */
 function sameSchema(one: Schema, other: Schema): boolean {
   if (one === other) return true;
   return one.keys.every((key, i) => key === other.keys[i] && one.types[i] === other.types[i]);

@@ -7,13 +7,13 @@ import type { Feed } from "./feed.ts";
 import type { SweepMetrics } from "./metrics.ts";
 import { Schedule } from "./schedule.ts";
 
-/** Others get a turn after so many records: a driver that never waits must not keep sockets from being heard. */
+/** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
 const RECORDS_PER_TURN = 2_048;
 
 /**
- * Sweeps one driver with one query for all who watch that, whatever their cadences: one sweep at a time, no more often
- * than the fastest asks for. It begins when the first feed comes, and stops, to the sweep that is under way, when the last
- * one leaves.
+ * Sweeps one driver with one query for all feeds of that query, whatever their cadences: one sweep at a time, no more
+ * often than the fastest feed asks for. It starts with the first feed. When the last feed is removed, it aborts the sweep
+ * under way and stops.
  */
 export class Sampler {
   readonly #driver: Driver;
@@ -32,7 +32,7 @@ export class Sampler {
     this.#metrics = metrics;
   }
 
-  /** Whether it has nobody to sweep for. */
+  /** Whether it has no feeds. */
   get idle(): boolean {
     return this.#schedule.size === 0;
   }
@@ -56,7 +56,7 @@ export class Sampler {
     this.#timer = this.#clock.setTimeout(() => void this.#sweep(), Math.max(0, next - this.#clock.now()));
   }
 
-  /** One sweep, for those feeds whose time it is. Never rejects. */
+  /** One sweep, for the feeds that are due. Never rejects. */
   async #sweep(): Promise<void> {
     const abort = new AbortController();
     this.#sweeping = abort;
@@ -100,17 +100,17 @@ export class Sampler {
     }
   }
 
-  /** How many times of each feed were left out; those of the fastest are sweeps that the hypervisor was spared. */
+  /** How many times each feed skipped. Those of the fastest feed count as skipped sweeps in the metrics. */
   #end(feeds: readonly Feed[], now: number): [Feed, number][] {
     const ends = feeds.map((feed): [Feed, number] => [feed, this.#schedule.end(feed, now)]);
     let fastest = Number.POSITIVE_INFINITY;
-    let spared = 0;
+    let skipped = 0;
     for (const [{ cadence }, overrun] of ends) {
       if (cadence.intervalMs >= fastest) continue;
       fastest = cadence.intervalMs;
-      spared = overrun;
+      skipped = overrun;
     }
-    this.#metrics.overrun(spared);
+    this.#metrics.overrun(skipped);
     return ends;
   }
 }

@@ -1,25 +1,29 @@
 /**
- * When to sweep for several cadences at once. One of the fastest sets the pace, and the others take part in the sweep
- * that is nearest to their own time: so that the hypervisor is swept no more often than the fastest asks for, and each
- * cadence keeps its mean interval exactly. One alone sets it, also among equals: were it whoever is due next, cadences
- * whose times lie evenly apart would cause a sweep for every half of them, for ever. A time that passes while a sweep is
- * still at work is left out, and counted: sweeps never overlap, and a hypervisor that cannot keep up gets a rest until
- * the next time. Pure: the clock is handed in.
+ * Decides when to sweep for several cadences at once, and which of them take part in each sweep.
+ *
+ * - The fastest cadence sets the pace. Every other cadence takes part in the sweep nearest to its own time. So the
+ *   hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its mean interval exactly.
+ * - Among equally fast cadences the first one sets the pace, alone. Otherwise two cadences of 1 s that are offset by
+ *   500 ms would cause two sweeps per second.
+ * - Sweeps never overlap. A time that passes while a sweep runs is skipped and counted, so that a hypervisor that cannot
+ *   keep up rests until the next time.
+ *
+ * It has no clock of its own: callers pass the time.
  */
 
-/** A new cadence begins at once, but does not make sweeps follow each other faster than this, in ms. */
+/** A new cadence is swept for at once, but sweeps follow each other no faster than this, in ms. */
 const NEWCOMER_SPACING_MS = 1_000;
 
 interface Entry {
   readonly intervalMs: number;
   dueAt: number;
-  /** It has not taken part in any sweep yet. */
+  /** Whether it has not taken part in any sweep yet. */
   fresh: boolean;
-  /** Times that passed before the sweep that it takes part in now. */
-  leftOut: number;
+  /** How many of its times were skipped before the current sweep. */
+  skipped: number;
 }
 
-/** Keeps the times of cadences, each known by an item of the caller's. */
+/** The times of cadences. The caller identifies each cadence by an item of its own. */
 export class Schedule<Item extends object> {
   readonly #entries = new Map<Item, Entry>();
   #sweptAt = Number.NEGATIVE_INFINITY;
@@ -31,14 +35,14 @@ export class Schedule<Item extends object> {
   add(item: Item, intervalMs: number, now: number): void {
     const fastest = this.#pacemaker()?.intervalMs ?? intervalMs;
     const spacing = Math.min(intervalMs, fastest, NEWCOMER_SPACING_MS);
-    this.#entries.set(item, { intervalMs, dueAt: Math.max(now, this.#sweptAt + spacing), fresh: true, leftOut: 0 });
+    this.#entries.set(item, { intervalMs, dueAt: Math.max(now, this.#sweptAt + spacing), fresh: true, skipped: 0 });
   }
 
   remove(item: Item): void {
     this.#entries.delete(item);
   }
 
-  /** When the next sweep begins; undefined when there is nothing to sweep for. */
+  /** When the next sweep begins; undefined without cadences. */
   next(): number | undefined {
     const pacemaker = this.#pacemaker();
     if (pacemaker === undefined) return undefined;
@@ -47,7 +51,7 @@ export class Schedule<Item extends object> {
     return next;
   }
 
-  /** A sweep begins: which items take part in it. */
+  /** Begins a sweep, and returns the items that take part in it. */
   begin(now: number): Item[] {
     this.#sweptAt = now;
     const near = now + (this.#pacemaker()?.intervalMs ?? 0) / 2;
@@ -57,24 +61,24 @@ export class Schedule<Item extends object> {
       items.push(item);
       if (entry.fresh) entry.dueAt = now;
       entry.fresh = false;
-      // A timer that fired late does not shift the times that follow; of those that it fired after, it makes up for one.
+      // A timer that fires late does not shift later times. When several times have passed, one sweep stands for all.
       const times = Math.max(1, Math.ceil((now - entry.dueAt) / entry.intervalMs));
-      entry.leftOut = times - 1;
+      entry.skipped = times - 1;
       entry.dueAt += times * entry.intervalMs;
     }
     return items;
   }
 
-  /** The sweep is at its end: how many times of an item that took part passed before it and meanwhile. They are left out. */
+  /** Ends a sweep for an item that took part; returns how many of its times were skipped, before and during the sweep. */
   end(item: Item, now: number): number {
     const entry = this.#entries.get(item);
     if (entry === undefined) return 0;
     const passed = entry.dueAt > now ? 0 : Math.floor((now - entry.dueAt) / entry.intervalMs) + 1;
     entry.dueAt += passed * entry.intervalMs;
-    return entry.leftOut + passed;
+    return entry.skipped + passed;
   }
 
-  /** The first of those that are fastest. */
+  /** The fastest cadence; the first of several equally fast ones. */
   #pacemaker(): Entry | undefined {
     let pacemaker: Entry | undefined;
     for (const entry of this.#entries.values()) {

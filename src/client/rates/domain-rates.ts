@@ -3,16 +3,16 @@ import type { DomainStatsRecord } from "../../model/record.ts";
 /**
  * What a domain did between two records: rates, percentages and latencies.
  *
- * Every figure is a finite number that is never negative, or undefined where it cannot be told: on the first record,
- * after a reset or a gap, where a parameter is missing. 0 says that nothing happened, never that nothing is known. All
- * formulas are in docs/rates.md.
+ * Every figure is a finite number, never negative, or undefined when it is unknown: for the first record, after a reset or
+ * a gap, and when a parameter is missing. 0 means that nothing happened, never that nothing is known. docs/rates.md has
+ * all formulas.
  */
 export interface DomainRates {
-  /** The newer record of the pair. It carries the domain, its state, and every value that is not a rate. */
+  /** The newer record of the pair. It has the domain, its state, and every value that is not a rate. */
   readonly record: DomainStatsRecord;
   /**
-   * The time since the record that this one is compared with, in ms, by their `sampledAt`. After a partial record,
-   * where the parts go back to different ones, the shortest. Undefined when there is none to compare with.
+   * The time since the record that this one is compared with, in ms, by their `sampledAt`; undefined when there is none.
+   * After a partial record, the parts may be compared with different records: then the shortest time.
    */
   readonly intervalMs: number | undefined;
   readonly cpu: CpuRates;
@@ -28,42 +28,43 @@ export interface DomainRates {
 export interface CpuRates {
   /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** Of one processor: 100 is one that is busy all the time, 400 are four. */
+  /** In percent of one processor: 100 is one processor that is busy all the time, 400 are four. */
   readonly percent: number | undefined;
   /** The part of `percent` in user mode on the host. */
   readonly userPercent: number | undefined;
   /** The part of `percent` in the host's kernel. */
   readonly systemPercent: number | undefined;
-  /** Of all the domain's online vCPUs. May be a little above 100: the hypervisor's own threads count too. */
+  /** In percent of the domain's online vCPUs. May be a little above 100: the hypervisor's own threads count too. */
   readonly percentOfVcpus: number | undefined;
 }
 
 /** One vCPU. */
 export interface VcpuRates {
-  /** libvirt's number of it. */
+  /** libvirt's number of the vCPU. */
   readonly number: number;
   /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** How much of the time its thread ran on a processor, guest mode included. */
+  /** The part of the time that its thread ran on a processor, guest mode included. */
   readonly percent: number | undefined;
   /**
-   * How much of the time it wanted to run and something else did, by the scheduler's wait_sum. It measures what
-   * `stealPercent` does, elsewhere in the kernel: never add the two.
+   * The part of the time that its thread was ready to run and did not, by the scheduler's wait_sum. `stealPercent` is the
+   * same time, measured at another place in the kernel: never add the two.
    */
   readonly waitPercent: number | undefined;
   /**
-   * How much of the time it stood in the host's run queue, by the scheduler's run_delay: the guest sees it as steal.
+   * The part of the time that its thread waited in the host's run queue, by the scheduler's run_delay. The guest sees it as
+   * steal time.
    */
   readonly stealPercent: number | undefined;
 }
 
-/** One disk. Bytes are bytes, times are ms. */
+/** One disk. */
 export interface DiskRates {
-  /** libvirt's number of it in this record; another one in the next, when a disk before it was unplugged. */
+  /** libvirt's number of the disk in this record. It changes when a disk before it is unplugged. */
   readonly index: number;
   /** The target in the guest, such as `vda`. */
   readonly name: string;
-  /** The file or device behind it; undefined where libvirt names none, as for an empty drive. */
+  /** The file or device behind it; undefined when libvirt names none, as for an empty drive. */
   readonly path: string | undefined;
   /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
@@ -80,9 +81,9 @@ export interface DiskRates {
   readonly flushLatencyMs: number | undefined;
 }
 
-/** One network interface, seen from the guest: what it received, what it transmitted. */
+/** One network interface, from the guest's view: received means received by the guest. */
 export interface InterfaceRates {
-  /** libvirt's number of it in this record. */
+  /** libvirt's number of the interface in this record. */
   readonly index: number;
   /** The device on the host, such as `vnet0`. */
   readonly name: string;
@@ -99,34 +100,34 @@ export interface InterfaceRates {
 }
 
 /**
- * Memory. The sizes are those of this record alone. What the guest itself reports (used, total, swap, faults) is there
- * only when it has a balloon driver and the domain a period for its statistics, and is as old as `guestAgeMs` says.
+ * Memory. The sizes are those of this record alone. The guest itself reports used, total, swap and faults: they are known
+ * only when it has a balloon driver and the domain a period for its statistics, and are as old as `guestAgeMs` says.
  */
 export interface MemoryRates {
-  /** What the host lets the guest have at present: the balloon's size. */
+  /** The memory that the host lets the guest have at present: the balloon's size. */
   readonly assignedBytes: number | undefined;
-  /** What the hypervisor's process holds in the host's memory. */
+  /** The memory of the host that the hypervisor's process occupies. */
   readonly rssBytes: number | undefined;
-  /** What the guest sees as its memory; less than assigned, by what its kernel keeps for itself. */
+  /** The memory that the guest sees: the assigned memory less what its kernel reserves. */
   readonly totalBytes: number | undefined;
   /**
-   * What the guest could not give up without swapping: its total less what is available to programs. Caches are not
-   * used.
+   * The memory that the guest could not give up without swapping: its total less what is available to programs. Caches do
+   * not count as used.
    */
   readonly usedBytes: number | undefined;
-  /** `usedBytes` of `totalBytes`. */
+  /** `usedBytes` in percent of `totalBytes`. */
   readonly usedPercent: number | undefined;
-  /** When the guest reported, in ms since 1970 by the host's clock, to the second. */
+  /** When the guest reported, in ms since 1970 by the host's clock, exact to the second. */
   readonly guestUpdatedAt: number | undefined;
-  /** How old that was when the record was sampled, in ms; 0 where the host's clock is ahead of ours. */
+  /** The age of that report when the record was sampled, in ms; 0 when the host's clock is ahead of ours. */
   readonly guestAgeMs: number | undefined;
   /**
-   * The time between the guest's two last reports, in ms, over which the four rates are means; undefined without two.
+   * The time between the guest's last two reports, in ms. The four rates below are means over it. Undefined without two.
    */
   readonly intervalMs: number | undefined;
-  /** Read back from the guest's swap. */
+  /** Bytes that the guest read back from its swap. */
   readonly swapInBytesPerSecond: number | undefined;
-  /** Written to the guest's swap. */
+  /** Bytes that the guest wrote to its swap. */
   readonly swapOutBytesPerSecond: number | undefined;
   /** Page faults in the guest that needed a disk. */
   readonly majorFaultsPerSecond: number | undefined;
