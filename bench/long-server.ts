@@ -26,9 +26,12 @@ const calls = {
     let turn = 0;
     setInterval(() => {
       turn++;
-      driver.simulation.vanish(turn % DOMAINS);
-      driver.simulation.appear((turn + DOMAINS / 2) % DOMAINS);
-      driver.simulation.reset((turn + DOMAINS / 4) % DOMAINS);
+      driver.simulation.change(turn % DOMAINS, { vanishing: true });
+      driver.simulation.change((turn + DOMAINS / 2) % DOMAINS, {
+        vanishing: false,
+        appearsAt: Number.NEGATIVE_INFINITY,
+      });
+      driver.simulation.change((turn + DOMAINS / 4) % DOMAINS, { restartedAt: Date.now() });
     }, 5);
     return Number(new URL(server.url).port);
   },

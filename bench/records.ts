@@ -1,9 +1,9 @@
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
-import { SimulatedHost } from "../src/drivers/simulated/host.ts";
+import { type Layout, SimulatedHost } from "../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../src/drivers/simulated/parameters.ts";
-import type { Layout } from "../src/drivers/simulated/shape.ts";
+
 import { groupMask } from "../src/model/group.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 
@@ -25,13 +25,13 @@ export interface PlainRecord {
   readonly params: Record<string, number | boolean | string>;
 }
 
-/** The embedded host itself, and its layout of those parameters, for records of any time. */
+/** The simulated host itself, and its layout of those parameters, for records of any time. */
 export function simulatedHost(domains: number): { readonly host: SimulatedHost; readonly layout: Layout } {
   const host = new SimulatedHost(parseSimulatedUri(`test:///default?domains=${domains}&${SHAPE}`));
   return { host, layout: host.layout(groupMask(GROUPS)) };
 }
 
-/** Records of so many different domains, as the embedded host makes them. */
+/** Records of so many different domains, as the simulated host makes them. */
 export async function simulatedRecords(domains: number): Promise<DomainStatsRecord[]> {
   registerDriver("test", openSimulated);
   await using connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);

@@ -433,7 +433,7 @@ describe("on a simulated host", () => {
     };
     expect(await round()).toEqual([false, false, false]);
     expect(await round()).toEqual([true, true, true]);
-    bench.host.reset(1);
+    bench.host.change(1, { restartedAt: bench.clock.now() });
     expect(await round()).toEqual([true, false, true]);
     expect(await round()).toEqual([true, true, true]);
   });

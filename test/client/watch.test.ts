@@ -186,11 +186,11 @@ describe("watching a host whose guests change", () => {
     const bench = new Bench("domains=3");
     const events = bench.listen(QUICK);
     await bench.pass(500);
-    bench.driver.simulation.vanish(1);
+    bench.driver.simulation.change(1, { vanishing: true });
     await bench.pass(3_000);
     expect(leaversOf(events)).toEqual(["guest-00001"]);
     expect(events.flatMap((event) => (event.type === "sync" ? [event.summary.domains] : []))).toEqual([3, 3, 2, 2]);
-    bench.driver.simulation.appear(1);
+    bench.driver.simulation.recover(1);
     await bench.pass(1_000);
     expect(recordsOf(events.slice(-4)).map(({ domain }) => domain.name)).toContain("guest-00001");
     expect(leaversOf(events)).toHaveLength(1);

@@ -9,7 +9,7 @@ import { describeWith, findProgram } from "../lab/requirement.ts";
 
 const CLIENT = fileURLToPath(new URL("../../examples/06-client-in-python.py", import.meta.url));
 /** Guests of many shapes; one whose record is larger than a message, one that fails, one with the largest numbers. */
-const URI = "test:///default?domains=300&vcpus=1-4&disks=1-3&nics=2&perf=1&huge=6:60000&error=7&extremes=8";
+const URI = "test:///default?domains=300&vcpus=1-4&disks=1-3&nics=2&extras=1&huge=6:60000&error=7&extremes=8";
 const TIMEOUT_MS = 60_000;
 
 const python = findProgram("python3");

@@ -7,25 +7,25 @@ import { parseSimulatedUri } from "./parameters.ts";
 import { Sweep, type SweepOwner } from "./sweep.ts";
 
 /**
- * The embedded host as a driver: `test:///default?domains=1000`. It needs nothing but this process, so it runs wherever
+ * The simulated host as a driver: `test:///default?domains=1000`. It needs nothing but this process, so it runs wherever
  * JavaScript does.
  */
 export class SimulatedDriver implements Driver, SweepOwner {
   readonly uri: string;
   readonly hypervisor = "test";
   readonly host: string;
-  /** The host itself: guests are frozen, thawed and so on through it. */
+  /** The host itself: faults are set and lifted through it. */
   readonly simulation: SimulatedHost;
   readonly clock: Clock;
   /** How many records were computed so far, over all sweeps. */
   produced = 0;
-  /** How many sweeps were begun; one begins with its first pull. */
+  /** How many sweeps began; a sweep begins with its first pull. */
   sweeps = 0;
   closed = false;
-  readonly #underWay = new Set<Sweep>();
+  readonly underWay = new Set<Sweep>();
 
   /**
-   * @param clock for tests: the time, and what wakes those who wait
+   * @param clock for tests
    * @throws VirstreamError `invalid-uri`
    */
   constructor(uri: string, { clock = SYSTEM_CLOCK }: { readonly clock?: Clock } = {}) {
@@ -35,17 +35,17 @@ export class SimulatedDriver implements Driver, SweepOwner {
     this.host = options.host;
     this.simulation = new SimulatedHost(options, clock, this);
     this.simulation.onThaw = (index) => {
-      for (const sweep of this.#underWay) sweep.thaw(index);
+      for (const sweep of this.underWay) sweep.thaw(index);
     };
   }
 
   /** @throws VirstreamError at the first pull: `unsupported` with the enforce flag, `connection-closed` */
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     const sweep = new Sweep(this, query, context);
-    const records = this.#follow(sweep);
+    const records = sweep.records();
     return {
       next: () => records.next(),
-      // A generator that waits for a frozen guest hears of a return only afterwards; this tells it now.
+      // A generator ignores return() while it waits for a frozen guest: end that wait first.
       return: () => {
         sweep.leave();
         return records.return();
@@ -58,22 +58,12 @@ export class SimulatedDriver implements Driver, SweepOwner {
 
   close(): Promise<void> {
     this.closed = true;
-    for (const sweep of this.#underWay) sweep.wake();
+    for (const sweep of this.underWay) sweep.wake();
     return Promise.resolve();
-  }
-
-  async *#follow(sweep: Sweep): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    this.sweeps++;
-    this.#underWay.add(sweep);
-    try {
-      yield* sweep.records();
-    } finally {
-      this.#underWay.delete(sweep);
-    }
   }
 }
 
-/** Opens the embedded host. Rejects with `invalid-uri`. */
+/** Opens the simulated host. Rejects with `invalid-uri`. */
 export const openSimulated: OpenDriver = async (uri, options) => {
   options.signal?.throwIfAborted();
   return new SimulatedDriver(uri);

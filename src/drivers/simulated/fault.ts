@@ -1,32 +1,33 @@
-import type { FaultRequest } from "./parameters.ts";
+import { ParamType, type ParamTypeCode } from "../../model/params.ts";
+import type { Row } from "./row.ts";
 
-/** What is wrong with one guest. A guest has one of these only while something is. */
+/** What is wrong with one guest. Guests without a fault have none of these. */
 export interface Fault {
   /** Its monitor never answers. */
-  frozen: boolean;
-  /** Its monitor answers after so many ms; 0 is at once. */
-  slowMs: number;
+  readonly frozen: boolean;
+  /** Its monitor answers after this many ms; 0 is at once. */
+  readonly slowMs: number;
   /** Asking for it fails. */
-  failing: boolean;
-  /** `vanishing`: still listed, and gone when it is asked for; `absent` from then on. */
-  presence: "present" | "vanishing" | "absent";
-  /** It is absent until this time, in ms since 1970. */
-  appearsAt: number;
-  /** Its counters restart whenever the time since 1970 is a multiple of so many ms; 0 is never. */
-  resetMs: number;
-  /** Its counters began at 0 at this time, in ms since 1970. */
-  restartedAt: number;
-  /** Its record has so many parameters; 0 is what it has by nature. */
-  parameters: number;
-  /** Its record ends with values at the limits of every type. */
-  extremes: boolean;
+  readonly failing: boolean;
+  /** It is still listed, and will be gone when it is next asked for. */
+  readonly vanishing: boolean;
+  /** It is not there before this time, in ms since 1970. */
+  readonly appearsAt: number;
+  /** Its counters restart whenever the time since 1970 is a multiple of this many ms; 0 is never. */
+  readonly resetMs: number;
+  /** Its counters restarted at this time, in ms since 1970. */
+  readonly restartedAt: number;
+  /** Its record has this many parameters, if it has fewer without the fault. Comes with the block group. */
+  readonly parameters: number;
+  /** Its record has values at the limits of every type. Comes with the block group. */
+  readonly extremes: boolean;
 }
 
-const NO_FAULT: Fault = {
+export const NO_FAULT: Fault = {
   frozen: false,
   slowMs: 0,
   failing: false,
-  presence: "present",
+  vanishing: false,
   appearsAt: Number.NEGATIVE_INFINITY,
   resetMs: 0,
   restartedAt: Number.NEGATIVE_INFINITY,
@@ -34,78 +35,82 @@ const NO_FAULT: Fault = {
   extremes: false,
 };
 
-/** The guests with faults: the only thing of a host that takes memory per guest. */
-export class FaultBook {
-  readonly #faults = new Map<number, Fault>();
-
-  /** @param startedAt what the delays of `appear` count from, in ms since 1970 */
-  constructor(requests: readonly FaultRequest[], startedAt: number) {
-    for (const { fault, first, last, amount } of requests) {
-      const change = changeOf({ fault, first, last, amount }, startedAt);
-      for (let index = first; index <= last; index++) this.set(index, change);
-    }
-  }
-
-  /** How many guests have a fault. */
-  get size(): number {
-    return this.#faults.size;
-  }
-
-  /** What is wrong with a guest; undefined when nothing is. */
-  of(index: number): Fault | undefined {
-    return this.#faults.size === 0 ? undefined : this.#faults.get(index);
-  }
-
-  /** Changes what is wrong with a guest; whoever has no fault left is forgotten. */
-  set(index: number, change: Partial<Fault>): void {
-    const fault = Object.assign(this.#faults.get(index) ?? { ...NO_FAULT }, change);
-    if ((Object.keys(NO_FAULT) as (keyof Fault)[]).some((name) => fault[name] !== NO_FAULT[name])) {
-      this.#faults.set(index, fault);
-    } else {
-      this.#faults.delete(index);
-    }
-  }
-
-  /** Nothing is wrong with this guest any more. */
-  clear(index: number): void {
-    this.#faults.delete(index);
-  }
-
-  /** The guests that are not there at this time; undefined for none, which is the usual case. */
-  absent(now: number): ReadonlySet<number> | undefined {
-    let absent: Set<number> | undefined;
-    for (const [index, fault] of this.#faults) {
-      if (isAbsent(fault, now)) {
-        absent ??= new Set();
-        absent.add(index);
-      }
-    }
-    return absent;
-  }
+interface FaultParameter {
+  /** What stands behind an index's colon; undefined for a fault that takes nothing there. */
+  readonly amount?: { readonly unit: string; readonly usual: number; readonly most: number };
+  change(amount: number, now: number): Partial<Fault>;
 }
 
-/** Whether a guest is not there at this time, in ms since 1970. */
-export function isAbsent(fault: Fault, now: number): boolean {
-  return fault.presence === "absent" || now < fault.appearsAt;
-}
+/** The faults that a URI can ask for, by parameter. */
+export const FAULT_PARAMETERS: Readonly<Record<string, FaultParameter>> = {
+  freeze: { change: () => ({ frozen: true }) },
+  slow: { amount: { unit: "ms", usual: 500, most: 600_000 }, change: (slowMs) => ({ slowMs }) },
+  vanish: { change: () => ({ vanishing: true }) },
+  error: { change: () => ({ failing: true }) },
+  appear: {
+    amount: { unit: "ms", usual: 5_000, most: 86_400_000 },
+    change: (delayMs, now) => ({ appearsAt: now + delayMs }),
+  },
+  reset: { amount: { unit: "ms", usual: 60_000, most: 86_400_000 }, change: (resetMs) => ({ resetMs }) },
+  // libvirt's protocol allows 262,144 parameters in one reply.
+  huge: { amount: { unit: "parameters", usual: 200_000, most: 262_144 }, change: (parameters) => ({ parameters }) },
+  extremes: { change: () => ({ extremes: true }) },
+};
 
-function changeOf({ fault, amount }: FaultRequest, startedAt: number): Partial<Fault> {
-  switch (fault) {
-    case "freeze":
-      return { frozen: true };
-    case "slow":
-      return { slowMs: amount };
-    case "vanish":
-      return { presence: "vanishing" };
-    case "error":
-      return { failing: true };
-    case "appear":
-      return { appearsAt: startedAt + amount };
-    case "reset":
-      return { resetMs: amount };
-    case "huge":
-      return { parameters: amount };
-    case "extremes":
-      return { extremes: true };
+const { int, uint, llong, ullong, double, boolean } = ParamType;
+
+/** Values at the limits of their types, under keys that no field table knows, as a newer libvirt would send them. */
+const EXTREMES: readonly (readonly [name: string, value: number | bigint, type: ParamTypeCode])[] = [
+  ["int.min", -2_147_483_648, int],
+  ["int.max", 2_147_483_647, int],
+  ["uint.min", 0, uint],
+  ["uint.max", 4_294_967_295, uint],
+  ["llong.min", -(2n ** 63n), llong],
+  ["llong.max", 2n ** 63n - 1n, llong],
+  ["llong.minus-one", -1, llong],
+  ["llong.below-exact", -(2n ** 53n), llong],
+  ["llong.lowest-exact", Number.MIN_SAFE_INTEGER, llong],
+  ["ullong.zero", 0, ullong],
+  ["ullong.highest-exact", Number.MAX_SAFE_INTEGER, ullong],
+  ["ullong.above-exact", 2n ** 53n, ullong],
+  ["ullong.odd-above-exact", 2n ** 53n + 1n, ullong],
+  ["ullong.max", 2n ** 64n - 1n, ullong],
+  ["double.max", Number.MAX_VALUE, double],
+  ["double.lowest", -Number.MAX_VALUE, double],
+  ["double.smallest", Number.MIN_VALUE, double],
+  ["double.tenth", 0.1, double],
+  ["double.whole", 3, double],
+  ["double.above-exact", 2 ** 63, double],
+];
+const EXTREME_TEXTS = {
+  empty: "",
+  quoted: 'a "quoted\\path"\n\tand a line',
+  wide: "gäst-客-🖥️",
+  long: "x".repeat(4_096),
+};
+
+/** Writes what the faults `extremes` and `huge` add to the end of a record. */
+export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeconds: number): void {
+  if (extremes) {
+    row.of("extreme");
+    for (const [name, value, type] of EXTREMES) {
+      if (typeof value === "bigint") row.big(name, value, type);
+      else row.number(name, value, type);
+    }
+    row.number("boolean.true", 1, boolean);
+    row.number("boolean.false", 0, boolean);
+    for (const [name, text] of Object.entries(EXTREME_TEXTS)) row.text(`string.${name}`, text);
   }
+  const missing = parameters - row.size;
+  if (missing <= 0) return;
+  // A latency histogram is its count and two parameters for each bin; an even number needs a second, empty one beside it.
+  const bins = Math.floor((missing - 1) / 2);
+  row.of("block.0.latency_histogram.read.bin");
+  row.number("count", bins);
+  for (let bin = 0; bin < bins; bin++) {
+    row.number(`${bin}.start`, bin * 1_000);
+    row.number(`${bin}.value`, Math.floor(upSeconds / (1 + (bin % 100))));
+  }
+  row.of("block.0.latency_histogram.write.bin");
+  if (missing % 2 === 0) row.number("count", 0);
 }

@@ -1,19 +1,17 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { ALL_GROUPS, groupNames } from "../../model/group.ts";
-import { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
+import { ALL_GROUPS, GROUPS, groupBit, groupNames } from "../../model/group.ts";
+import type { Schema, TypedParams } from "../../model/params.ts";
+import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
-import { Extension } from "./extension.ts";
-import { type Fault, FaultBook, isAbsent } from "./fault.ts";
+import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";
 import { Identities, mix, scramble, textKey } from "./identity.ts";
-import { type Census, FullListing, type Listing, SelectedListing } from "./listing.ts";
+import { type Guest, METERS } from "./meters.ts";
 import type { SimulatedOptions, Span } from "./parameters.ts";
-import { Population } from "./population.ts";
-import { Reading } from "./reading.ts";
-import { Bit, Layout, type Shape } from "./shape.ts";
+import { passesFilter, populate, stateOf } from "./population.ts";
+import { Row } from "./row.ts";
 
 /**
  * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, all guests restart as if they had
@@ -23,32 +21,37 @@ import { Bit, Layout, type Shape } from "./shape.ts";
 const TERM_MS = 2 ** 32;
 const WEEK_SECONDS = 604_800;
 
-/** So many choices of groups keep their schemas: whoever asks for all 4,096 in turn cannot fill the memory. */
-const MOST_LAYOUTS = 64;
+/** When the schemas of a host have more keys than this together, it drops them all and begins again. */
+const MAX_KEYS = 1_000_000;
 
 const PAUSED_BY_USER = 1;
 const PAUSED_BY_IO_ERROR = 5;
 
-/** A shape that can be set to guest after guest. */
-type MutableShape = { -readonly [K in keyof Shape]: Shape[K] };
+/** The parameters of a choice of groups, and the schemas that its records had so far, by the guests' shape. */
+export interface Layout {
+  readonly backing: boolean;
+  readonly block: boolean;
+  readonly meters: readonly (typeof METERS)["state"][];
+  readonly schemas: Map<number | string, Schema>;
+}
 
 /**
  * A host full of guests that do not exist. Everything about a guest follows from (seed, host, index), its values from
- * those and the time; only guests with faults take memory. It answers at once: waiting is the driver's part.
+ * those and the time. A guest takes one byte, and more only while it has a fault. The host answers at once: waiting is the
+ * sweep's part.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
-  /** Called when a guest's monitor answers again, with its index: who waits for it need not wait for the deadline. */
+  /** Called with the index of a guest whose monitor answers again, so that a sweep need not wait for the deadline. */
   onThaw: ((index: number) => void) | undefined;
 
   readonly #clock: Clock;
   readonly #owner: object;
   readonly #identities: Identities;
-  readonly #population: Population;
-  readonly #faults: FaultBook;
-  readonly #reading: Reading;
+  readonly #traits: Uint8Array;
+  readonly #faults = new Map<number, Fault>();
   readonly #layouts = new Map<number, Layout>();
-  readonly #shape: MutableShape = { vcpus: 0, disks: 0, nics: 0, active: true };
+  #keys = 0;
   readonly #drawKey: number;
 
   /** @param owner the driver that gives out the domains; without one they belong to the host itself */
@@ -58,45 +61,53 @@ export class SimulatedHost {
     this.#owner = owner ?? this;
     const key = mix(options.seed, textKey(options.host));
     this.#identities = new Identities(options.domains, key);
-    this.#population = new Population(options);
-    this.#faults = new FaultBook(options.faults, clock.now());
-    this.#reading = new Reading(options);
+    this.#traits = populate(options);
     this.#drawKey = mix(key, 0x600);
-  }
-
-  /** Who passes a query's filters, or is named in it, and is there at this moment. */
-  listing(query: Query): Listing {
-    const filter = query.flags & FILTER_MASK;
-    const census: Census = {
-      domains: this.options.domains,
-      passing: this.#population.count(filter),
-      passes: (index) => this.#population.passes(index, filter),
-      absent: this.#faults.absent(this.#clock.now()),
-      find: (selector) => this.find(selector),
-    };
-    return query.domains === undefined
-      ? new FullListing(census, filter !== 0)
-      : new SelectedListing(census, query.domains);
+    const now = clock.now();
+    for (const { fault, first, last, amount } of options.faults) {
+      const change = FAULT_PARAMETERS[fault]!.change(amount, now);
+      for (let index = first; index <= last; index++) this.change(index, change);
+    }
   }
 
   /** The index of a guest by uuid or name, whether it is there or not; −1 when the host has no such guest. */
   find(selector: DomainSelector): number {
-    return "uuid" in selector
-      ? this.#identities.indexOfUuid(selector.uuid)
-      : this.#identities.indexOfName(selector.name);
+    return this.#identities.find(selector);
+  }
+
+  /** Whether every guest is there and passes a query's filter bits, which spares asking one by one. */
+  listsAll(filter: number): boolean {
+    return filter === 0 && this.#faults.size === 0;
+  }
+
+  /** Whether a guest passes a query's filter bits; no bits let all pass. */
+  passes(index: number, filter: number): boolean {
+    return passesFilter(this.#traits[index]!, filter);
+  }
+
+  /** Whether a guest is there at a time, in ms since 1970. */
+  isThere(index: number, now: number): boolean {
+    return now >= (this.#faults.get(index)?.appearsAt ?? now);
+  }
+
+  /** Whether a listed guest is still there now that it is asked for; one that was about to vanish has then vanished. */
+  meet(index: number): boolean {
+    if (this.#faults.get(index)?.vanishing) {
+      this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });
+    }
+    return this.isThere(index, this.#clock.now());
   }
 
   /** A guest's identity. */
   domain(index: number): Domain {
-    const id = this.#population.state(index) === STATE_NUMBERS.shutoff ? -1 : index + 1;
+    const id = stateOf(this.#traits[index]!) === STATE_NUMBERS.shutoff ? -1 : index + 1;
     return new Domain(this.#identities.uuid(index), this.#identities.name(index), id, this.options.host, this.#owner);
   }
 
   /** The identity of a guest that was asked for and does not exist; the uuid of one asked for by name is all zeros. */
   unknownDomain(selector: DomainSelector): Domain {
-    return "uuid" in selector
-      ? new Domain(selector.uuid, "", -1, this.options.host, this.#owner)
-      : new Domain(NIL_UUID, selector.name, -1, this.options.host, this.#owner);
+    const { uuid, name } = { uuid: NIL_UUID, name: "", ...selector };
+    return new Domain(uuid, name, -1, this.options.host, this.#owner);
   }
 
   /**
@@ -110,20 +121,20 @@ export class SimulatedHost {
     if (unknown !== 0 && (query.flags & StatsFlag.enforce) !== 0) {
       throw new VirstreamError(
         "unsupported",
-        `the embedded host has no ${groupNames(unknown).join(", ")} (0x${unknown.toString(16)}): ` +
+        `the simulated host has no ${groupNames(unknown).join(", ")} (0x${unknown.toString(16)}): ` +
           `it has ${groupNames(ALL_GROUPS).join(", ")}`,
       );
     }
     return query.groups & ALL_GROUPS;
   }
 
-  /** The schemas of a choice of groups (known bits; 0 is none). The same choice gives the same schemas, by identity. */
+  /** The layout of a choice of groups (known bits; 0 is none). Records of one layout and shape share a schema object. */
   layout(groups: number, backing = false): Layout {
     const key = groups * 2 + (backing ? 1 : 0);
     let layout = this.#layouts.get(key);
     if (layout === undefined) {
-      if (this.#layouts.size >= MOST_LAYOUTS) this.#layouts.clear();
-      layout = new Layout(this.options, groups, backing);
+      const meters = GROUPS.filter((group) => groups & groupBit(group)).map((group) => METERS[group]);
+      layout = { backing, block: (groups & groupBit("block")) !== 0, meters, schemas: new Map() };
       this.#layouts.set(key, layout);
     }
     return layout;
@@ -136,143 +147,79 @@ export class SimulatedHost {
    * @param now in ms since 1970
    */
   sample(index: number, layout: Layout | number, now: number): TypedParams {
-    const chosen = typeof layout === "number" ? this.layout(layout) : layout;
+    const { backing, block, meters, schemas } = typeof layout === "number" ? this.layout(layout) : layout;
+    const { vcpus, disks, nics, extras } = this.options;
     const draw = scramble(index ^ this.#drawKey);
-    const state = this.#population.state(index);
-    const fault = this.#faults.of(index);
-    const shape = this.#shape;
-    shape.active = state !== STATE_NUMBERS.shutoff;
-    shape.vcpus = drawSpan(this.options.vcpus, draw);
-    shape.disks = drawSpan(this.options.disks, draw >>> 8);
-    shape.nics = drawSpan(this.options.nics, draw >>> 16);
+    const state = stateOf(this.#traits[index]!);
+    const active = state !== STATE_NUMBERS.shutoff;
+    const fault = this.#faults.get(index);
 
     // A paused guest's meters stand still where its term began.
     const paused = state === STATE_NUMBERS.paused;
     const termMs = now - Math.floor(now / TERM_MS) * TERM_MS;
     let upSeconds = WEEK_SECONDS + (mix(draw, 0) >>> 11) + (paused ? 0 : termMs / 1000);
     if (fault !== undefined && !paused) upSeconds = restartedSeconds(fault, now, upSeconds);
-    this.#reading.turnTo(
+    const guest: Guest = {
       index,
-      this.#identities.name(index),
+      name: this.#identities.name(index),
       draw,
       state,
-      reasonOf(state, draw),
-      paused ? now - termMs : now,
-      upSeconds,
-    );
+      reason: reasonOf(state, draw),
+      active,
+      vcpus: drawSpan(vcpus, draw),
+      disks: drawSpan(disks, draw >>> 8),
+      nics: drawSpan(nics, draw >>> 16),
+      firstNic: index * nics.high,
+      backing,
+      extras,
+      wallMs: paused ? now - termMs : now,
+      work: workOf(upSeconds, draw),
+    };
 
-    const schema = chosen.schema(shape);
-    const doubles = schema.row();
-    const texts: string[] = [];
-    this.#reading.write(doubles, texts, chosen, shape);
-    const params = new TypedParams(schema, doubles, texts, bigsOf(doubles));
-    const extension = fault === undefined ? undefined : this.#extension(fault, chosen, shape);
-    if (extension === undefined) return params;
-    return TypedParams.of(
-      chosen.extended(shape, extension.name, () => extension.keys()),
-      [...Array.from(params, ([, value]) => value), ...extension.values(upSeconds)],
-    );
+    const shape = ((guest.vcpus * 257 + guest.disks) * 65 + guest.nics) * 2 + (active ? 1 : 0);
+    const extended = block && fault !== undefined && (fault.extremes || fault.parameters > 0);
+    const key = extended ? `${shape} ${fault.extremes} ${fault.parameters}` : shape;
+    const schema = schemas.get(key);
+    const row = new Row(schema);
+    for (const write of meters) write(row, guest);
+    if (extended) writeExtension(row, fault, upSeconds);
+    const params = row.params();
+    if (schema === undefined) this.#keep(schemas, key, params.schema);
+    return params;
   }
 
   /** What is wrong with a guest; undefined when nothing is. */
-  fault(index: number): Readonly<Fault> | undefined {
-    return this.#faults.of(index);
+  fault(index: number): Fault | undefined {
+    return this.#faults.get(index);
   }
 
-  /** Its monitor no longer answers. */
-  freeze(index: number): void {
-    this.#change(index, { frozen: true });
-  }
-
-  /** Its monitor answers again, also to those who wait for it now. */
-  thaw(index: number): void {
-    this.#change(index, { frozen: false });
-    this.onThaw?.(index);
-  }
-
-  /** Its monitor answers after so many ms; 0 is at once. */
-  slow(index: number, ms: number): void {
-    this.#change(index, { slowMs: ms });
-  }
-
-  /** It is still listed, and gone when it is next asked for; from then on it is not listed. */
-  vanish(index: number): void {
-    this.#change(index, { presence: "vanishing" });
-  }
-
-  /** It is there (again) from now on. */
-  appear(index: number): void {
-    this.#change(index, { presence: "present", appearsAt: Number.NEGATIVE_INFINITY });
-  }
-
-  /** Asking for it fails. */
-  fail(index: number): void {
-    this.#change(index, { failing: true });
-  }
-
-  /** Asking for it no longer fails. */
-  heal(index: number): void {
-    this.#change(index, { failing: false });
-  }
-
-  /** Its counters begin at 0 again, now. */
-  reset(index: number): void {
-    this.#change(index, { restartedAt: this.#clock.now() });
-  }
-
-  /** Its counters restart whenever the time since 1970 is a multiple of so many ms; 0 ends that. */
-  resetEvery(index: number, ms: number): void {
-    this.#change(index, { resetMs: ms });
-  }
-
-  /** Its record grows to so many parameters, with the block group; 0 ends that. */
-  inflate(index: number, parameters: number): void {
-    this.#change(index, { parameters });
-  }
-
-  /** Its record ends with every type at its limits, with the block group, or no longer does. */
-  extremes(index: number, on = true): void {
-    this.#change(index, { extremes: on });
-  }
-
-  /** Lifts every fault of a guest, whatever it is. */
-  recover(index: number): void {
-    this.#faults.clear(index);
-    this.onThaw?.(index);
-  }
-
-  /** Whether a listed guest is still there now that it is asked for; one that was about to vanish has then vanished. */
-  meet(index: number): boolean {
-    const fault = this.#faults.of(index);
-    if (fault?.presence === "vanishing") {
-      this.#faults.set(index, { presence: "absent" });
-      return false;
-    }
-    return fault === undefined || !isAbsent(fault, this.#clock.now());
-  }
-
-  #change(index: number, change: Partial<Fault>): void {
+  /** Changes what is wrong with a guest. */
+  change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
       throw new VirstreamError("invalid-argument", `there is no guest ${index}: the host has ${this.options.domains}`);
     }
-    this.#faults.set(index, change);
+    const fault = { ...(this.#faults.get(index) ?? NO_FAULT), ...change };
+    if ((Object.keys(NO_FAULT) as (keyof Fault)[]).some((name) => fault[name] !== NO_FAULT[name])) {
+      this.#faults.set(index, fault);
+    } else {
+      this.#faults.delete(index);
+    }
+    if (!fault.frozen) this.onThaw?.(index);
   }
 
-  #extension(fault: Fault, layout: Layout, shape: Shape): Extension | undefined {
-    if (!(layout.groups & Bit.block) || (!fault.extremes && fault.parameters === 0)) return undefined;
-    return Extension.of(fault, layout.schema(shape).keys.length);
+  /** Lifts every fault of a guest: it is there, and its monitor answers, also to those who wait for it now. */
+  recover(index: number): void {
+    this.change(index, NO_FAULT);
   }
-}
 
-/** The exact values of the counters beyond 2^53; undefined when there are none. A guest has no other such values. */
-function bigsOf(doubles: readonly number[]): Map<number, bigint> | undefined {
-  let bigs: Map<number, bigint> | undefined;
-  for (let i = 0; i < doubles.length; i++) {
-    if (doubles[i]! <= Number.MAX_SAFE_INTEGER) continue;
-    bigs ??= new Map();
-    bigs.set(i, BigInt(doubles[i]!));
+  #keep(schemas: Layout["schemas"], key: number | string, schema: Schema): void {
+    this.#keys += schema.keys.length;
+    if (this.#keys > MAX_KEYS) {
+      for (const layout of this.#layouts.values()) layout.schemas.clear();
+      this.#keys = schema.keys.length;
+    }
+    schemas.set(key, schema);
   }
-  return bigs;
 }
 
 /** One of a span's numbers, by a guest's random bits. */
@@ -292,4 +239,12 @@ function restartedSeconds(fault: Fault, now: number, upSeconds: number): number 
   if (fault.restartedAt <= now) seconds = Math.min(seconds, (now - fault.restartedAt) / 1000);
   if (fault.resetMs > 0) seconds = Math.min(seconds, (now % fault.resetMs) / 1000);
   return seconds;
+}
+
+/** Bends the time by one swell of 64 to 575 s; its slope stays above −0.8, so the sum never falls while time passes. */
+function workOf(upSeconds: number, draw: number): number {
+  const cycle = 64 + (draw & 511);
+  const phase = upSeconds / cycle - Math.floor(upSeconds / cycle);
+  const swell = phase * (1 - phase);
+  return upSeconds + 4 * cycle * swell * swell;
 }

@@ -1,96 +1,53 @@
-/**
- * Who a simulated guest is: its uuid, its name and the words in its paths, all computed from its index and back.
- *
- * A host of ten million guests must find one by its uuid without a table and without a scan. So the uuid's first 32
- * bits are the index itself behind a keyed permutation (a Feistel network: any round function makes it invertible), and
- * the rest is chosen from small seeded tables by the same bits. To look up a uuid, run the permutation backwards and
- * compare the whole.
- */
+import type { DomainSelector } from "../../model/query.ts";
+import { formatUuid } from "../../model/uuid.ts";
+
+/** An odd factor has an inverse modulo 2^32: multiplying by it spreads indexes over 32 bits and can be undone. */
+const FACTOR = 0x9e3779b1;
+const INVERSE = 0x0e8b2f51;
+
+/** The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table. */
 export class Identities {
   readonly #domains: number;
-  readonly #keys: readonly number[];
-  readonly #middles: readonly string[];
-  readonly #ends: readonly string[];
+  readonly #key: number;
+  readonly #bytes = new Uint8Array(16);
+  readonly #words = new DataView(this.#bytes.buffer);
 
   /**
    * @param domains how many guests there are: indexes run from 0 to one less
-   * @param key decides on the uuids; hosts with different keys share none
+   * @param key hosts with different keys share no uuid
    */
   constructor(domains: number, key: number) {
     this.#domains = domains;
-    this.#keys = [1, 2, 3, 4].map((round) => mix(key, round));
-    this.#middles = Array.from({ length: 256 }, (_, i) => {
-      const bits = mix(key, 0x100 + i);
-      return `-${hex16(bits >>> 16)}-4${hex16(bits).slice(1)}-`;
-    });
-    this.#ends = Array.from({ length: 256 }, (_, i) => {
-      const high = mix(key, 0x200 + i);
-      const low = mix(key, 0x300 + i);
-      const variant = "89ab"[high & 3]!;
-      return `${variant}${hex16(high >>> 16).slice(1)}-${hex16(high)}${hex16(low >>> 16)}${hex16(low)}`;
-    });
+    this.#key = key;
   }
 
-  /** The uuid of a guest. */
+  /** The uuid of a guest, of version 4. Its first 32 bits are the index in disguise, the others follow from them. */
   uuid(index: number): string {
-    const word = this.#permute(index);
-    const head = HEX[word >>> 24]! + HEX[(word >>> 16) & 255]! + HEX[(word >>> 8) & 255]! + HEX[word & 255]!;
-    return head + this.#middles[(word >>> 8) & 255]! + this.#ends[word & 255]!;
-  }
-
-  /** The index of the guest with this uuid (lower case, with dashes), or −1. */
-  indexOfUuid(uuid: string): number {
-    const word = Number.parseInt(uuid.slice(0, 8), 16);
-    if (Number.isNaN(word)) return -1;
-    const index = this.#invert(word);
-    return index < this.#domains && this.uuid(index) === uuid ? index : -1;
+    const word = Math.imul(index, FACTOR) ^ this.#key;
+    this.#words.setUint32(0, word);
+    for (let i = 1; i < 4; i++) this.#words.setUint32(4 * i, mix(word ^ Math.imul(this.#key, FACTOR), i));
+    this.#bytes[6] = 0x40 | (this.#bytes[6]! & 0x0f);
+    this.#bytes[8] = 0x80 | (this.#bytes[8]! & 0x3f);
+    return formatUuid(this.#bytes, 0);
   }
 
   /** The name of a guest, e.g. `guest-00042`. */
   name(index: number): string {
-    const digits =
-      index < 100_000 ? TWO_DIGITS[Math.floor(index / 1000)]! + THREE_DIGITS[index % 1000]! : decimal(index);
-    return `guest-${digits}`;
+    if (index >= 100_000) return `guest-${decimal(index)}`;
+    return `guest-${TWO_DIGITS[Math.floor(index / 1000)]! + THREE_DIGITS[index % 1000]!}`;
   }
 
-  /** The index of the guest with this name, or −1. */
-  indexOfName(name: string): number {
-    if (!name.startsWith("guest-")) return -1;
-    const index = Number(name.slice(6));
-    return index < this.#domains && this.name(index) === name ? index : -1;
-  }
-
-  #permute(index: number): number {
-    let left = index >>> 16;
-    let right = index & 0xffff;
-    for (let i = 0; i < 4; i++) {
-      const next = left ^ (scramble(right ^ this.#keys[i]!) & 0xffff);
-      left = right;
-      right = next;
+  /** The index of the guest with this name or uuid (lower case, with dashes), or −1. */
+  find(selector: DomainSelector): number {
+    if ("uuid" in selector) {
+      const index = Math.imul(Number.parseInt(selector.uuid.slice(0, 8), 16) ^ this.#key, INVERSE) >>> 0;
+      return index < this.#domains && this.uuid(index) === selector.uuid ? index : -1;
     }
-    return ((left << 16) | right) >>> 0;
+    const index = Number(selector.name.slice("guest-".length));
+    return Number.isInteger(index) && index >= 0 && index < this.#domains && this.name(index) === selector.name
+      ? index
+      : -1;
   }
-
-  #invert(word: number): number {
-    let left = word >>> 16;
-    let right = word & 0xffff;
-    for (let i = 3; i >= 0; i--) {
-      const previous = right ^ (scramble(left ^ this.#keys[i]!) & 0xffff);
-      right = left;
-      left = previous;
-    }
-    return ((left << 16) | right) >>> 0;
-  }
-}
-
-/** The decimal text of a whole number from 0 to 999,999,999: a few times faster than String(), and used on every record. */
-export function decimal(value: number): string {
-  if (value < 1000) return NUMBERS[value]!;
-  const thousands = Math.floor(value / 1000);
-  const rest = THREE_DIGITS[value - thousands * 1000]!;
-  if (thousands < 1000) return NUMBERS[thousands]! + rest;
-  const millions = Math.floor(thousands / 1000);
-  return NUMBERS[millions]! + THREE_DIGITS[thousands - millions * 1000]! + rest;
 }
 
 /** 32 bits from 32 bits, each of the result's depending on each of the input's. */
@@ -113,11 +70,13 @@ export function textKey(text: string): number {
   return key;
 }
 
-const HEX = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
 const NUMBERS = Array.from({ length: 1000 }, (_, i) => String(i));
-const TWO_DIGITS = Array.from({ length: 100 }, (_, i) => String(i).padStart(2, "0"));
-const THREE_DIGITS = Array.from({ length: 1000 }, (_, i) => String(i).padStart(3, "0"));
+const TWO_DIGITS = NUMBERS.map((digits) => digits.padStart(2, "0"));
+const THREE_DIGITS = NUMBERS.map((digits) => digits.padStart(3, "0"));
 
-function hex16(bits: number): string {
-  return (bits & 0xffff).toString(16).padStart(4, "0");
+/** The decimal text of a whole number below 10^9: several times faster than String(), and every record needs a few. */
+export function decimal(value: number): string {
+  if (value < 1000) return NUMBERS[value]!;
+  const thousands = Math.floor(value / 1000);
+  return decimal(thousands) + THREE_DIGITS[value - thousands * 1000]!;
 }

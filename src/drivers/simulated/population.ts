@@ -3,79 +3,48 @@ import { STATE_NUMBERS } from "../../model/state.ts";
 import { mix } from "./identity.ts";
 import type { SimulatedOptions } from "./parameters.ts";
 
+const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
+
+/** The filters come in families: bits of one family add up, the families narrow each other. */
+const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
+
 /**
- * Which guests are shut off, paused or transient. Exactly as many as asked for, spread over the host, and known for each
- * guest at once: the index is mapped to a rank by a multiplication modulo the number of guests, which is a permutation
- * as long as the factor shares no divisor with it. The first ranks are shut off, the next paused, the last transient. So
- * how many guests pass a filter is counted from four borders, whatever the size of the host.
+ * The traits of every guest, as the filter bits that apply to it: a byte each. Exactly as many guests as the options say
+ * are shut off, paused and transient; the seed decides which ones.
  */
-export class Population {
-  readonly #domains: number;
-  readonly #factor: number;
-  readonly #offset: number;
-  readonly #shutoff: number;
-  /** The first rank that runs, and the first that is transient. */
-  readonly #running: number;
-  readonly #transient: number;
-  readonly #mixed: boolean;
-
-  constructor({ domains, shutoff, paused, transient, seed }: SimulatedOptions) {
-    this.#domains = domains;
-    this.#factor = coprime(domains);
-    this.#offset = domains === 0 ? 0 : (mix(seed, 0x500) >>> 0) % domains;
-    this.#shutoff = shutoff;
-    this.#running = shutoff + paused;
-    this.#transient = domains - transient;
-    this.#mixed = shutoff + paused + transient > 0;
-  }
-
-  /** libvirt's number of a guest's state. */
-  state(index: number): number {
-    if (!this.#mixed) return STATE_NUMBERS.running;
-    const rank = this.#rank(index);
-    if (rank < this.#shutoff) return STATE_NUMBERS.shutoff;
-    return rank < this.#running ? STATE_NUMBERS.paused : STATE_NUMBERS.running;
-  }
-
-  /** Whether a guest passes the filter bits of a query's flags; no bits let all pass. */
-  passes(index: number, filter: number): boolean {
-    return filter === 0 || this.#rankPasses(this.#rank(index), filter);
-  }
-
-  /** How many guests pass. */
-  count(filter: number): number {
-    const borders = [0, this.#shutoff, this.#running, this.#transient, this.#domains].sort((a, b) => a - b);
-    let count = 0;
-    for (let i = 1; i < borders.length; i++) {
-      if (this.#rankPasses(borders[i - 1]!, filter)) count += borders[i]! - borders[i - 1]!;
+export function populate(options: SimulatedOptions): Uint8Array {
+  const { domains, seed } = options;
+  const traits = new Uint8Array(domains).fill(active | running | persistent);
+  let off = options.shutoff;
+  let resting = options.paused;
+  let passing = options.transient;
+  if (off + resting + passing === 0) return traits;
+  // Selection sampling: of the guests left, each is taken with the chance (number wanted) / (number left).
+  let alive = domains - off;
+  for (let index = 0; index < domains; index++) {
+    const draw = (mix(seed, 2 * index) >>> 0) % (domains - index);
+    if (draw < off) {
+      traits[index] = inactive | shutoff | persistent;
+      off--;
+      continue;
     }
-    return count;
+    const rests = draw < off + resting;
+    const passes = (mix(seed, 2 * index + 1) >>> 0) % alive < passing;
+    traits[index] = active | (rests ? paused : running) | (passes ? transient : persistent);
+    if (rests) resting--;
+    if (passes) passing--;
+    alive--;
   }
-
-  #rank(index: number): number {
-    return (index * this.#factor + this.#offset) % this.#domains;
-  }
-
-  #rankPasses(rank: number, filter: number): boolean {
-    const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-    const off = rank < this.#shutoff;
-    const traits =
-      (off ? inactive | shutoff : active | (rank < this.#running ? paused : running)) |
-      (rank < this.#transient ? persistent : transient);
-    for (const family of [active | inactive, persistent | transient, running | paused | shutoff | other]) {
-      if ((filter & family) !== 0 && (filter & family & traits) === 0) return false;
-    }
-    return true;
-  }
+  return traits;
 }
 
-/** A number near the golden section of `size` that shares no divisor with it; at most 10^7, so that products are exact. */
-function coprime(size: number): number {
-  let factor = Math.max(1, Math.round(size * 0.618));
-  while (divisor(factor, size) > 1) factor++;
-  return factor;
+/** Whether a guest of these traits passes the filter bits of a query's flags; no bits let all pass. */
+export function passesFilter(traits: number, filter: number): boolean {
+  return FAMILIES.every((family) => (filter & family) === 0 || (filter & family & traits) !== 0);
 }
 
-function divisor(a: number, b: number): number {
-  return b === 0 ? a : divisor(b, a % b);
+/** libvirt's number of the state that these traits mean. */
+export function stateOf(traits: number): number {
+  if ((traits & running) !== 0) return STATE_NUMBERS.running;
+  return (traits & paused) !== 0 ? STATE_NUMBERS.paused : STATE_NUMBERS.shutoff;
 }

@@ -3,22 +3,19 @@ import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type Group, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import { type Query, StatsFlag } from "../../model/query.ts";
-import { type Domain, DomainStatsRecord } from "../../model/record.ts";
-import type { SimulatedHost } from "./host.ts";
-import { Listed, type Listing } from "./listing.ts";
-import { PendingQueue } from "./pending.ts";
-import type { Layout } from "./shape.ts";
+import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
+import { type Domain, DomainStatsRecord, type RecordInit } from "../../model/record.ts";
+import type { Layout, SimulatedHost } from "./host.ts";
 
-/** The first record leaves alone, at once; after it so many travel together, ... */
+/** The first record is a chunk of its own, so that it arrives at once; later chunks have at most this many records, ... */
 const CHUNK_RECORDS = 64;
 /** ... or fewer, when they are big. */
 const CHUNK_PARAMETERS = 65_536;
-/** The event loop gets a turn after so many ms of work, our consumer's included. */
+/** The event loop gets a turn after this many ms of work, our consumer's included. */
 const WORK_MS = 4;
-/** So many guests that do not answer at once are asked before everything else gets a look. */
+/** How many guests are listed or asked before the event loop may get a turn. */
 const STRIDE = 4_096;
-/** So many guests are asked at once when answers take time: what one libvirt connection stands. */
+/** How many guests are asked at once when answers take time: as many as libvirt serves for one connection. */
 const SLOTS = 4;
 
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself says when a guest's statistics cannot be had. */
@@ -29,38 +26,60 @@ export interface SweepOwner {
   readonly simulation: SimulatedHost;
   readonly clock: Clock;
   readonly closed: boolean;
-  /** Counts records as they are computed. */
+  /** The sweeps that have begun and not ended. */
+  readonly underWay: Set<Sweep>;
+  /** Counts sweeps as they begin, and records as they are computed. */
+  sweeps: number;
   produced: number;
 }
 
+/** A guest that was asked and whose answer is not due yet. Times are in ms since 1970. */
+interface Pending {
+  readonly guest: number;
+  readonly domain: Domain;
+  /** Its position in the sweep's listing. */
+  readonly index: number;
+  readonly askedAt: number;
+  dueAt: number;
+  /** Whether it will have answered by then, or its deadline will have passed. */
+  answers: boolean;
+  /** Whether it takes one of the few slots for guests that are asked at once. */
+  readonly slot: boolean;
+  /** Whether it answers only after a thaw. */
+  readonly frozen: boolean;
+}
+
+/** What every record says of a guest: its identity, its position in the listing, and when it was asked. */
+type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt">;
+
 /**
- * One sweep: lists guests, asks them and hands on what they say. A guest that answers at once is a record of the chunk
- * being made; one that takes its time goes into a queue until its answer or its deadline is due, and holds up nobody.
- * Nothing is computed ahead of a pull.
+ * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
+ * being made. One that takes its time is waited for until its answer or its deadline is due, and delays no other. Nothing
+ * is computed ahead of a pull.
  */
 export class Sweep {
-  readonly #owner: SweepOwner;
-  readonly #host: SimulatedHost;
+  readonly #driver: SweepOwner;
   readonly #query: Query;
   readonly #context: SweepContext;
-  readonly #pending = new PendingQueue();
-  #listing!: Listing;
-  #layout!: Layout;
-  #rest!: Layout;
-  #missing: readonly Group[] = [];
-  #asked: readonly Group[] = [];
+  /** The guests that are waited for, and the one timer of all that are due at the same time. */
+  readonly #pending = new Map<number, { readonly guests: Pending[]; readonly timer: unknown }>();
+  /** The guests whose timer has fired. That makes them due, not the clock: timers fire a little early, clocks are set back. */
+  #due: Pending[] = [];
+  /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
+  #listed: readonly (number | DomainSelector)[] | undefined;
+  #size = 0;
   #position = 0;
+  #layout!: Layout;
+  #monitorFree!: Layout;
+  #groups: readonly Group[] = [];
+  #monitored: readonly Group[] = [];
   #busySlots = 0;
-  #exhausted = false;
   #left = false;
   #wake: (() => void) | undefined;
   #turnAt = 0;
-  /** A time that has been waited for, in ms since 1970. */
-  #reached = Number.NEGATIVE_INFINITY;
 
-  constructor(owner: SweepOwner, query: Query, context: SweepContext) {
-    this.#owner = owner;
-    this.#host = owner.simulation;
+  constructor(driver: SweepOwner, query: Query, context: SweepContext) {
+    this.#driver = driver;
     this.#query = query;
     this.#context = context;
   }
@@ -76,226 +95,223 @@ export class Sweep {
     this.wake();
   }
 
-  /** A guest answers again; whoever waits for it gets its full record now. */
-  thaw(index: number): void {
-    const now = this.#owner.clock.now();
-    if (this.#pending.thaw(index, now + this.#host.options.latencyMs)) this.wake();
-  }
-
-  async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    this.#turnAt = performance.now() + WORK_MS;
-    if (!(await this.#begin())) return;
-    let limit = 1;
-    while (this.#goesOn()) {
-      const chunk = this.#chunk(limit);
-      if (chunk.length > 0) {
-        limit = CHUNK_RECORDS;
-        yield chunk;
-      } else if (this.#exhausted && this.#pending.size === 0) {
-        return;
-      } else if (this.#exhausted || this.#slotsTaken()) {
-        await this.#wait(this.#pending.first!.dueAt);
+  /** A guest answers again: its full record follows now, if it is waited for. */
+  thaw(guest: number): void {
+    const { clock, simulation } = this.#driver;
+    const answersAt = clock.now() + simulation.options.latencyMs;
+    for (const { guests } of this.#pending.values()) {
+      const at = guests.findIndex((pending) => pending.guest === guest && pending.frozen);
+      if (at < 0) continue;
+      if (answersAt <= guests[at]!.dueAt) {
+        const [pending] = guests.splice(at, 1);
+        this.#await({ ...pending!, dueAt: answersAt, answers: true });
       }
-      await this.#breathe();
+      return;
     }
   }
 
-  /** Works out the groups and the listing; false when the sweep ended meanwhile. */
-  async #begin(): Promise<boolean> {
-    if (!this.#goesOn()) return false;
-    const groups = this.#host.groups(this.#query);
-    const backing = (this.#query.flags & StatsFlag.backing) !== 0;
-    this.#layout = this.#host.layout(groups, backing);
-    this.#rest = this.#host.layout(groups & MONITOR_FREE_GROUPS, backing);
-    this.#asked = groupNames(groups);
-    this.#missing = groupNames(groups & ~MONITOR_FREE_GROUPS);
-    this.#listing = this.#host.listing(this.#query);
-    while (!this.#listing.prepare()) {
-      await this.#breathe();
-      if (!this.#goesOn()) return false;
+  /** The records, in chunks. Begins with the first pull. */
+  async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+    const { signal } = this.#context;
+    const wake = () => this.wake();
+    signal.addEventListener("abort", wake);
+    this.#driver.sweeps++;
+    this.#driver.underWay.add(this);
+    try {
+      this.#turnAt = performance.now() + WORK_MS;
+      if (!this.#goesOn() || !(await this.#begin())) return;
+      let limit = 1;
+      while (this.#goesOn()) {
+        const chunk = this.#chunk(limit);
+        if (chunk.length > 0) {
+          limit = CHUNK_RECORDS;
+          yield chunk;
+        } else if (this.#position === this.#size && this.#pending.size + this.#due.length === 0) {
+          return;
+        } else if (this.#position === this.#size || this.#busySlots === SLOTS) {
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        }
+        await this.#turn();
+      }
+    } finally {
+      signal.removeEventListener("abort", wake);
+      this.#driver.underWay.delete(this);
+      for (const { timer } of this.#pending.values()) this.#driver.clock.clearTimeout(timer);
+      this.#pending.clear();
     }
-    this.#context.expect(this.#listing.size);
+  }
+
+  /** Works out the groups and lists the guests; false when the sweep ended meanwhile. */
+  async #begin(): Promise<boolean> {
+    const { simulation } = this.#driver;
+    const groups = simulation.groups(this.#query);
+    const backing = (this.#query.flags & StatsFlag.backing) !== 0;
+    this.#layout = simulation.layout(groups, backing);
+    this.#monitorFree = simulation.layout(groups & MONITOR_FREE_GROUPS, backing);
+    this.#groups = groupNames(groups);
+    this.#monitored = groupNames(groups & ~MONITOR_FREE_GROUPS);
+    const filter = this.#query.flags & FILTER_MASK;
+    if (this.#query.domains !== undefined || !simulation.listsAll(filter)) this.#listed = await this.#list(filter);
+    if (!this.#goesOn()) return false;
+    this.#size = this.#listed?.length ?? simulation.options.domains;
+    this.#context.expect(this.#size);
     return true;
   }
 
-  /** Whether there is reason to go on: false once nobody listens, an error once the driver is closed. */
+  /**
+   * The guests as they are now: one that appears later is not in the sweep, one that vanishes later still is. Those that
+   * the query names come once each, in its order.
+   */
+  async #list(filter: number): Promise<(number | DomainSelector)[]> {
+    const { simulation, clock } = this.#driver;
+    const { domains } = this.#query;
+    const now = clock.now();
+    const listed: (number | DomainSelector)[] = [];
+    const named = new Set<number>();
+    const candidates = domains?.length ?? simulation.options.domains;
+    for (let i = 0; i < candidates; i++) {
+      if (i % STRIDE === STRIDE - 1) {
+        await this.#turn();
+        if (!this.#goesOn()) return listed;
+      }
+      const selector = domains?.[i];
+      const guest = selector === undefined ? i : simulation.find(selector);
+      const there = guest >= 0 && simulation.isThere(guest, now);
+      if (selector !== undefined) {
+        if (!there) listed.push(selector);
+        if (!there || named.has(guest)) continue;
+        named.add(guest);
+      }
+      if (there && simulation.passes(guest, filter)) listed.push(guest);
+    }
+    return listed;
+  }
+
+  /** Whether the sweep goes on: false once the consumer has left, an error once the driver is closed. */
   #goesOn(): boolean {
     if (this.#left || this.#context.signal.aborted) return false;
-    if (this.#owner.closed) throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
+    if (this.#driver.closed)
+      throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
     return true;
   }
 
   /** Up to `limit` records that can be had now: first those that were waited for, then from guests not yet asked. */
   #chunk(limit: number): DomainStatsRecord[] {
-    const now = this.#owner.clock.now();
-    const reached = Math.max(now, this.#reached);
+    const now = this.#driver.clock.now();
     const chunk: DomainStatsRecord[] = [];
     let parameters = 0;
-    while (
-      chunk.length < limit &&
-      parameters < CHUNK_PARAMETERS &&
-      (this.#pending.first?.dueAt ?? Infinity) <= reached
-    ) {
-      const record = this.#due();
-      parameters += record.params.size;
+    const add = (record: DomainStatsRecord | undefined): void => {
+      if (record === undefined) return;
       chunk.push(record);
-    }
-    for (let asked = 0; asked < STRIDE; asked++) {
-      if (chunk.length >= limit || parameters >= CHUNK_PARAMETERS || this.#exhausted || this.#slotsTaken()) break;
-      const index = this.#listing.next();
-      if (index === Listed.later) break;
-      if (index === Listed.end) {
-        this.#exhausted = true;
-        break;
-      }
-      const record = index === Listed.unknown ? this.#unknown(now) : this.#ask(index, now);
-      if (record === undefined) continue;
       parameters += record.params.size;
-      chunk.push(record);
+    };
+    const full = (): boolean => chunk.length === limit || parameters >= CHUNK_PARAMETERS;
+    let due = 0;
+    while (due < this.#due.length && !full()) add(this.#late(this.#due[due++]!));
+    this.#due.splice(0, due);
+    for (let asked = 0; asked < STRIDE && !full(); asked++) {
+      if (this.#position === this.#size || this.#busySlots === SLOTS) break;
+      add(this.#next(now));
     }
-    this.#owner.produced += chunk.length;
+    this.#driver.produced += chunk.length;
     return chunk;
   }
 
-  #slotsTaken(): boolean {
-    return this.#busySlots >= SLOTS;
-  }
-
-  /** Asks a guest: its record if that can be had at once, undefined if it is to be waited for. */
-  #ask(index: number, now: number): DomainStatsRecord | undefined {
-    const position = this.#position++;
-    const domain = this.#host.domain(index);
-    const fault = this.#host.fault(index);
-    const { latencyMs } = this.#host.options;
-    if (fault === undefined && latencyMs === 0) {
-      return this.#answer(domain, position, now, 0, this.#host.sample(index, this.#layout, now));
+  /** Asks the next guest: its record if that can be had at once, undefined if it is to be waited for. */
+  #next(now: number): DomainStatsRecord | undefined {
+    const { simulation } = this.#driver;
+    const index = this.#position++;
+    const guest = this.#listed === undefined ? index : this.#listed[index]!;
+    if (typeof guest !== "number") return this.#unknown(guest, index, now);
+    const domain = simulation.domain(guest);
+    const asked: Asked = { domain, index, sampledAt: now };
+    const fault = simulation.fault(guest);
+    const { latencyMs } = simulation.options;
+    if (fault === undefined && latencyMs === 0) return this.#answer(asked, guest, 0);
+    if (!simulation.meet(guest)) return this.#bare(asked, "gone");
+    if (fault?.failing) {
+      return this.#bare(asked, "failed", {
+        reason: "error",
+        missing: this.#groups,
+        error: new VirstreamError("hypervisor-error", `${domain.name}: this guest fails as the URI's error= asks`, {
+          libvirt: LIBVIRT_FAILURE,
+        }),
+      });
     }
-    if (fault !== undefined && !this.#host.meet(index)) {
-      const params = TypedParams.EMPTY;
-      return new DomainStatsRecord({ domain, params, status: "gone", sampledAt: now, tookMs: 0, index: position });
-    }
-    if (fault?.failing) return this.#failure(domain, position, now);
 
-    // A frozen or slow guest keeps nobody from its monitor-free groups.
-    const monitored = this.#missing.length > 0;
+    // A frozen or slow guest delays only the groups that need its monitor.
+    const monitored = this.#monitored.length > 0;
     const frozen = monitored && fault?.frozen === true;
     const slowMs = monitored ? (fault?.slowMs ?? 0) : 0;
-    if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) {
-      return this.#partial("busy", index, domain, position, now, 0);
-    }
+    if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
     const { deadlineMs } = this.#query;
     const tookMs = frozen ? Number.POSITIVE_INFINITY : slowMs > 0 ? slowMs : latencyMs;
-    if (tookMs === 0) return this.#answer(domain, position, now, 0, this.#host.sample(index, this.#layout, now));
+    if (tookMs === 0) return this.#answer(asked, guest, 0);
     const slot = !frozen && slowMs === 0;
     if (slot) this.#busySlots++;
-    this.#pending.add({
-      index,
-      position,
-      domain,
-      askedAt: now,
-      dueAt: now + Math.min(tookMs, deadlineMs),
-      answers: tookMs <= deadlineMs || !monitored,
-      slot,
-      frozen,
-    });
+    const dueAt = now + Math.min(tookMs, deadlineMs);
+    const answers = tookMs <= deadlineMs || !monitored;
+    this.#await({ guest, domain, index, askedAt: now, dueAt, answers, slot, frozen });
     return undefined;
   }
 
-  /** The record of the guest that is due. */
-  #due(): DomainStatsRecord {
-    const { index, position, domain, askedAt, dueAt, answers, slot } = this.#pending.take()!;
-    if (slot) this.#busySlots--;
-    const tookMs = Math.round((dueAt - askedAt) * 1000) / 1000;
-    if (!answers) return this.#partial("timeout", index, domain, position, askedAt, tookMs);
-    return this.#answer(domain, position, askedAt, tookMs, this.#host.sample(index, this.#layout, askedAt));
+  #await(pending: Pending): void {
+    const { clock } = this.#driver;
+    const { dueAt } = pending;
+    const others = this.#pending.get(dueAt)?.guests;
+    if (others !== undefined) {
+      others.push(pending);
+      return;
+    }
+    const guests = [pending];
+    const due = () => {
+      this.#pending.delete(dueAt);
+      this.#due = this.#due.concat(guests);
+      this.wake();
+    };
+    const ms = dueAt - clock.now();
+    if (ms > 0) this.#pending.set(dueAt, { guests, timer: clock.setTimeout(due, ms) });
+    else due();
   }
 
-  #answer(domain: Domain, index: number, sampledAt: number, tookMs: number, params: TypedParams): DomainStatsRecord {
+  /** The record of a guest that was waited for. */
+  #late({ guest, domain, index, askedAt, dueAt, answers, slot }: Pending): DomainStatsRecord {
+    if (slot) this.#busySlots--;
+    const asked: Asked = { domain, index, sampledAt: askedAt };
+    const tookMs = Math.round((dueAt - askedAt) * 1000) / 1000;
+    return answers ? this.#answer(asked, guest, tookMs) : this.#partial("timeout", asked, guest, tookMs);
+  }
+
+  #answer({ domain, index, sampledAt }: Asked, guest: number, tookMs: number): DomainStatsRecord {
+    const params = this.#driver.simulation.sample(guest, this.#layout, sampledAt);
     return new DomainStatsRecord({ domain, params, status: "ok", sampledAt, tookMs, index });
   }
 
   /** The groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is held. */
-  #partial(
-    reason: "busy" | "timeout",
-    guest: number,
-    domain: Domain,
-    index: number,
-    sampledAt: number,
-    tookMs: number,
-  ): DomainStatsRecord {
-    return new DomainStatsRecord({
-      domain,
-      params: this.#host.sample(guest, this.#rest, sampledAt),
-      status: "partial",
-      reason,
-      missing: this.#missing,
-      sampledAt,
-      tookMs,
-      index,
-    });
+  #partial(reason: "busy" | "timeout", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
+    const params = this.#driver.simulation.sample(guest, this.#monitorFree, asked.sampledAt);
+    return new DomainStatsRecord({ ...asked, params, status: "partial", reason, missing: this.#monitored, tookMs });
   }
 
-  #failure(domain: Domain, index: number, sampledAt: number): DomainStatsRecord {
-    return new DomainStatsRecord({
-      domain,
-      params: TypedParams.EMPTY,
-      status: "failed",
-      reason: "error",
-      missing: this.#asked,
-      sampledAt,
-      tookMs: 0,
-      index,
-      error: new VirstreamError("hypervisor-error", `${domain.name}: this guest is told to fail (error=)`, {
-        libvirt: LIBVIRT_FAILURE,
-      }),
-    });
+  /** A record without parameters. */
+  #bare(asked: Asked, status: "failed" | "gone", why: Partial<RecordInit> = {}): DomainStatsRecord {
+    return new DomainStatsRecord({ ...asked, params: TypedParams.EMPTY, status, tookMs: 0, ...why });
   }
 
-  #unknown(sampledAt: number): DomainStatsRecord {
-    const selector = this.#listing.unknown!;
+  #unknown(selector: DomainSelector, index: number, sampledAt: number): DomainStatsRecord {
+    const { simulation } = this.#driver;
     const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-    return new DomainStatsRecord({
-      domain: this.#host.unknownDomain(selector),
-      params: TypedParams.EMPTY,
-      status: "gone",
+    const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${simulation.options.host}`);
+    return this.#bare({ domain: simulation.unknownDomain(selector), index, sampledAt }, "gone", {
       reason: "unknown",
-      sampledAt,
-      tookMs: 0,
-      index: this.#position++,
-      error: new VirstreamError("unknown-domain", `there is no domain ${named} on ${this.#host.options.host}`),
+      error,
     });
   }
 
-  /** Lets the event loop have a turn when it is time for one. */
-  async #breathe(): Promise<void> {
+  /** Gives the event loop a turn when the time for one has come. */
+  async #turn(): Promise<void> {
     if (performance.now() < this.#turnAt) return;
     await eventLoopTurn();
     this.#turnAt = performance.now() + WORK_MS;
-  }
-
-  /**
-   * Waits until a time, or until something happens: an abort, a close, a thaw. A timer that has fired counts as having
-   * reached its time, whatever the clock says: timers fire a little early, and clocks are set back.
-   */
-  #wait(until: number): Promise<void> {
-    const { clock } = this.#owner;
-    const { signal } = this.#context;
-    return new Promise((resolve) => {
-      const wake = () => {
-        clock.clearTimeout(timer);
-        signal.removeEventListener("abort", wake);
-        this.#wake = undefined;
-        resolve();
-      };
-      const timer = clock.setTimeout(
-        () => {
-          this.#reached = until;
-          wake();
-        },
-        Math.max(0, until - clock.now()),
-      );
-      signal.addEventListener("abort", wake);
-      this.#wake = wake;
-    });
   }
 }

@@ -78,14 +78,14 @@ describe("a frozen guest", () => {
     const pull = bench.begin({ groups: SIX_GROUPS }).next();
     await turn();
     bench.clock.advance(300);
-    bench.host.thaw(1);
+    bench.host.change(1, { frozen: false });
     expect((await pull).value).toMatchObject([{ index: 1, status: "ok", tookMs: 300, missing: [] }]);
     expect(statuses(await bench.records())).toEqual(["partial", "ok"]);
   });
 
   it("may be frozen in code", async () => {
     const bench = new Bench("domains=2");
-    bench.host.freeze(1);
+    bench.host.change(1, { frozen: true });
     expect(statuses(await bench.records())).toEqual(["ok", "partial"]);
   });
 
@@ -145,7 +145,7 @@ describe("a guest that vanishes", () => {
     const bench = new Bench("domains=3");
     const sweeps = [bench.begin(), bench.begin()];
     for (const sweep of sweeps) await sweep.next();
-    bench.host.vanish(2);
+    bench.host.change(2, { vanishing: true });
     for (const sweep of sweeps)
       expect((await sweep.next()).value).toMatchObject([{ status: "ok" }, { status: "gone" }]);
   });
@@ -155,7 +155,7 @@ describe("a guest that vanishes", () => {
     await bench.records();
     const query = { domains: ["guest-00001"] };
     expect(await bench.records(query)).toMatchObject([{ status: "gone", reason: "unknown" }]);
-    bench.host.appear(1);
+    bench.host.recover(1);
     expect(await bench.records(query)).toMatchObject([{ status: "ok" }]);
     expect(await bench.records()).toHaveLength(3);
   });
@@ -193,8 +193,8 @@ describe("a guest that fails", () => {
 
   it("answers again once it is healed", async () => {
     const bench = new Bench("domains=2&error=0");
-    bench.host.heal(0);
-    bench.host.fail(1);
+    bench.host.change(0, { failing: false });
+    bench.host.change(1, { failing: true });
     expect(statuses(await bench.records())).toEqual(["ok", "failed"]);
   });
 });

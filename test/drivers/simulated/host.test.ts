@@ -10,7 +10,6 @@ import { SIX_GROUPS } from "./harness.ts";
 import { ManualClock } from "./manual-clock.ts";
 
 const NOW = 1_790_000_000_000;
-const EVERYTHING = "iothreads=2&perf=1&kvm=1&dirtyrate=1&bandwidth=2";
 
 function host(parameters = ""): SimulatedHost {
   return new SimulatedHost(parseSimulatedUri(`test:///default?${parameters}`), new ManualClock(NOW));
@@ -21,13 +20,9 @@ const shape = fc.record({
   vcpus: fc.constantFrom("1", "2", "1-8", "70"),
   disks: fc.constantFrom("0", "1", "0-3", "30"),
   nics: fc.constantFrom("0", "2", "0-4"),
-  iothreads: fc.integer({ min: 0, max: 3 }),
   shutoff: fc.integer({ min: 0, max: 20 }),
   paused: fc.integer({ min: 0, max: 20 }),
-  perf: fc.constantFrom(0, 1),
-  kvm: fc.constantFrom(0, 1),
-  dirtyrate: fc.constantFrom(0, 1),
-  bandwidth: fc.integer({ min: 0, max: 2 }),
+  extras: fc.constantFrom(0, 1),
   seed: fc.integer({ min: 0, max: 0xffffffff }),
 });
 type Shape = typeof shape extends fc.Arbitrary<infer T> ? T : never;
@@ -134,7 +129,7 @@ describe("a record of a simulated guest", () => {
   });
 
   it("reaches every group", () => {
-    const simulated = host(`domains=10&vcpus=2&${EVERYTHING}`);
+    const simulated = host("domains=10&vcpus=2&extras=1");
     const params = simulated.sample(0, ALL_GROUPS, NOW);
     const found = new Set(params.schema.keys.map((key) => fieldOf(key)!.group));
     expect([...found]).toEqual(GROUPS);
@@ -186,7 +181,7 @@ describe("the values of a simulated guest", () => {
   });
 
   it("never count down from one ms to the next", () => {
-    const simulated = host("domains=50&kvm=1&perf=1&vcpus=2&disks=2");
+    const simulated = host("domains=50&extras=1&vcpus=2&disks=2");
     for (let guest = 0; guest < 50; guest++) {
       let before = simulated.sample(guest, ALL_GROUPS, NOW);
       const counters = before.schema.keys.flatMap((key, i) => (fieldOf(key)!.kind === "counter" ? [i] : []));
@@ -243,7 +238,7 @@ describe("the values of a simulated guest", () => {
   });
 
   it("stand still while a guest is paused", () => {
-    const simulated = host("domains=4&paused=4&kvm=1");
+    const simulated = host("domains=4&paused=4&extras=1");
     const before = simulated.sample(2, ALL_GROUPS, NOW);
     expect(before.get("state.state")).toBe(3);
     expect(simulated.sample(2, ALL_GROUPS, NOW + 60_000)).toEqual(before);
@@ -263,7 +258,7 @@ describe("the faults of a simulated guest", () => {
 
   it("restart its counters once when told so", () => {
     const simulated = host("domains=2");
-    simulated.reset(1);
+    simulated.change(1, { restartedAt: NOW });
     expect(simulated.sample(1, ALL_GROUPS, NOW).number("cpu.time")).toBe(0);
     const later = simulated.sample(1, ALL_GROUPS, NOW + 100_000).number("cpu.time")!;
     expect(later).toBeGreaterThan(0);
@@ -274,14 +269,14 @@ describe("the faults of a simulated guest", () => {
 
   it.each([84, 1_000, 1_001, 30_000])("make a record of exactly %i parameters with huge", (size) => {
     const simulated = host("domains=1&vcpus=2&disks=2&nics=2");
-    simulated.inflate(0, size);
+    simulated.change(0, { parameters: size });
     const params = simulated.sample(0, ALL_GROUPS, NOW);
     expect(params.size).toBe(size);
     expect(params.schema.keys.length).toBe(size);
     expect(new Set(params.schema.keys).size).toBe(size);
     for (const key of params.schema.keys.slice(-20)) expect(fieldOf(key), key).toBeDefined();
     expect(simulated.sample(0, ALL_GROUPS, NOW + 1).schema).toBe(params.schema);
-    simulated.inflate(0, 0);
+    simulated.change(0, { parameters: 0 });
     expect(simulated.sample(0, ALL_GROUPS, NOW).size).toBe(83);
   });
 
@@ -308,13 +303,14 @@ describe("the faults of a simulated guest", () => {
   });
 
   it("are refused for guests that the host does not have", () => {
-    expect(() => host("domains=3").freeze(3)).toThrow(expect.objectContaining({ code: "invalid-argument" }));
+    expect(() => host("domains=3").change(3, { frozen: true })).toThrow(
+      expect.objectContaining({ code: "invalid-argument" }),
+    );
   });
 
   it("are forgotten when they are lifted", () => {
     const simulated = host("domains=3&freeze=1&slow=1:100");
-    simulated.thaw(1);
-    simulated.slow(1, 0);
+    simulated.change(1, { frozen: false, slowMs: 0 });
     expect(simulated.fault(1)).toBeUndefined();
   });
 });

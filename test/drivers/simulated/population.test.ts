@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
-import { Population } from "../../../src/drivers/simulated/population.ts";
+import { passesFilter, populate, stateOf } from "../../../src/drivers/simulated/population.ts";
+import { LIST_FILTERS } from "../../../src/model/query.ts";
+import { STATE_NUMBERS } from "../../../src/model/state.ts";
 
 const mix = fc.integer({ min: 0, max: 300 }).chain((domains) =>
   fc.integer({ min: 0, max: domains }).chain((shutoff) =>
@@ -15,38 +17,46 @@ const mix = fc.integer({ min: 0, max: 300 }).chain((domains) =>
   ),
 );
 
-function populate(parameters: Record<string, number>): Population {
+function guests(parameters: Record<string, number>): Uint8Array {
   const search = new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]));
-  return new Population(parseSimulatedUri(`test:///default?${search}`));
+  return populate(parseSimulatedUri(`test:///default?${search}`));
 }
 
 describe("the guests of a host", () => {
   it("are shut off and paused in exactly the numbers asked for", () => {
     fc.assert(
       fc.property(mix, (parameters) => {
-        const population = populate(parameters);
         const counts = [0, 0, 0, 0, 0, 0];
-        for (let i = 0; i < parameters.domains; i++) counts[population.state(i)]!++;
+        for (const traits of guests(parameters)) counts[stateOf(traits)]!++;
         const running = parameters.domains - parameters.shutoff - parameters.paused;
         expect(counts).toEqual([0, running, 0, parameters.paused, 0, parameters.shutoff]);
       }),
     );
   });
 
-  it("are counted for a filter without being looked at, and the count is right", () => {
+  it("are transient in exactly the number asked for, and none of those is shut off", () => {
     fc.assert(
-      fc.property(mix, fc.nat(0xff), (parameters, filter) => {
-        const population = populate(parameters);
-        let passing = 0;
-        for (let i = 0; i < parameters.domains; i++) if (population.passes(i, filter)) passing++;
-        expect(population.count(filter)).toBe(passing);
+      fc.property(mix, (parameters) => {
+        const transient = guests(parameters).filter((traits) => passesFilter(traits, LIST_FILTERS.transient));
+        expect(transient.length).toBe(parameters.transient);
+        expect(transient.some((traits) => stateOf(traits) === STATE_NUMBERS.shutoff)).toBe(false);
       }),
     );
   });
 
+  it("are mixed: their states do not follow their order", () => {
+    const states = [...guests({ domains: 300, shutoff: 100, paused: 100 })].map(stateOf);
+    for (const third of [states.slice(0, 100), states.slice(100, 200), states.slice(200)]) {
+      expect(new Set(third).size).toBe(3);
+    }
+  });
+
   it("are filtered as by libvirt: one family adds up, the families narrow each other", () => {
-    const population = populate({ domains: 100, shutoff: 20, paused: 10, transient: 30 });
-    const count = (...bits: number[]) => population.count(bits.reduce((sum, bit) => sum | bit, 0));
+    const population = guests({ domains: 100, shutoff: 20, paused: 10, transient: 30 });
+    const count = (...bits: number[]) => {
+      const filter = bits.reduce((sum, bit) => sum | bit, 0);
+      return population.filter((traits) => passesFilter(traits, filter)).length;
+    };
     expect(count()).toBe(100);
     expect(count(0x1)).toBe(80);
     expect(count(0x2)).toBe(20);

@@ -96,7 +96,7 @@ describe("a sweep of the embedded host", () => {
   });
 
   it("lets the event loop turn while it looks for guests that hardly any filter passes", async () => {
-    const bench = new Bench("domains=3000000&paused=1");
+    const bench = new Bench("domains=1000000&paused=1");
     let turned = false;
     setImmediate(() => {
       turned = true;
@@ -134,15 +134,15 @@ describe("groups that the embedded host does not have", () => {
 
 describe("guests that are named", () => {
   it("are found by uuid and by name, answered once each, in the order in which they were named", async () => {
-    const bench = new Bench("domains=10000000");
-    const uuid = bench.host.domain(9_999_999).uuid;
+    const bench = new Bench("domains=1000000");
+    const uuid = bench.host.domain(999_999).uuid;
     const records = await bench.records({
-      domains: ["guest-00005", uuid, "guest-9999999", bench.host.domain(5)],
+      domains: ["guest-00005", uuid, "guest-999999", bench.host.domain(5)],
       groups: ["state"],
     });
     expect(records.map(({ domain, index }) => [domain.name, index])).toEqual([
       ["guest-00005", 0],
-      ["guest-9999999", 1],
+      ["guest-999999", 1],
     ]);
     expect(bench.expected).toBe(2);
   });
