@@ -52,7 +52,7 @@ export const FAULT_PARAMETERS: Readonly<Record<string, FaultParameter>> = {
     change: (delayMs, now) => ({ appearsAt: now + delayMs }),
   },
   reset: { amount: { unit: "ms", usual: 60_000, most: 86_400_000 }, change: (resetMs) => ({ resetMs }) },
-  // libvirt's protocol allows 262,144 parameters in one reply.
+  // libvirt's protocol allows 262,144 parameters for one domain.
   huge: { amount: { unit: "parameters", usual: 200_000, most: 262_144 }, change: (parameters) => ({ parameters }) },
   extremes: { change: () => ({ extremes: true }) },
 };
