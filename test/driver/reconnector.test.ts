@@ -1,6 +1,8 @@
+import { getEventListeners } from "node:events";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Reconnector, type ReconnectorOptions } from "../../src/driver/reconnector.ts";
+import type { StatusListener } from "../../src/driver/status.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 
@@ -22,17 +24,33 @@ class World {
   readonly states: string[] = [];
   readonly released: string[] = [];
   hint = (): void => {};
+  /** How many hints are listened for, and how many listeners to the state there are. */
+  hintListeners = 0;
+  stateListeners = 0;
   readonly reconnector: Reconnector<string>;
 
   constructor(options: Partial<ReconnectorOptions<string>> = {}) {
-    this.reconnector = new Reconnector({
+    const world = this;
+    class Counted extends Reconnector<string> {
+      override onStatus(listener: StatusListener): () => void {
+        world.stateListeners++;
+        const remove = super.onStatus(listener);
+        return () => {
+          world.stateListeners--;
+          remove();
+        };
+      }
+    }
+    this.reconnector = new Counted({
       name: () => "ws://peer",
       host: () => "peer",
       open: (signal) => this.#attempt(signal),
       release: async (session) => void this.released.push(session),
       onHint: (hint) => {
         this.hint = hint;
+        this.hintListeners++;
         return () => {
+          this.hintListeners--;
           this.hint = () => {};
         };
       },
@@ -100,7 +118,9 @@ describe("A reconnector", () => {
     await world.pass(250);
     world.last.accept("s1");
     await turn();
-    expect([world.reconnector.session, world.states]).toEqual(["s1", ["connected"]]);
+    world.reconnector.retry(lost());
+    expect([world.reconnector.session, world.reconnector.error]).toEqual(["s1", undefined]);
+    expect(world.states).toEqual(["connected"]);
   });
 
   it("gives the first attempt up with the signal's reason", async () => {
@@ -113,6 +133,7 @@ describe("A reconnector", () => {
     abort.abort(reason);
     await expect(connecting).rejects.toBe(reason);
     expect(world.last.signal.aborted).toBe(true);
+    expect(getEventListeners(abort.signal, "abort")).toEqual([]);
   });
 
   it("tries again after a loss with growing waits, and says so once", async () => {
@@ -133,6 +154,12 @@ describe("A reconnector", () => {
     await turn();
     expect(world.reconnector).toMatchObject({ session: "s1", error: undefined, unreachable: undefined });
     expect(world.states).toEqual(["connected", "reconnecting", "connected"]);
+    expect(world.hintListeners).toBe(0);
+    // A session that lived for 30 s was a good one.
+    await world.pass(30_000);
+    world.reconnector.lost(lost(), "s1");
+    await world.pass(250);
+    expect(world.open).toBe(1);
   });
 
   it("tries again without a wait where its owner says so, but not before the loss has been dealt with", async () => {
@@ -177,6 +204,20 @@ describe("A reconnector", () => {
     expect(world.states).toEqual(["connected", "reconnecting", "connected"]);
   });
 
+  it("makes one attempt at a time, and ignores how one ends that its owner's word has overtaken", async () => {
+    const world = await World.connected();
+    world.reconnector.lost(lost(), "s0");
+    await world.pass(250);
+    world.reconnector.restored("s0");
+    world.reconnector.lost(lost(), "s0");
+    await world.pass(30_000);
+    expect([world.open, world.attempts.length, world.clock.timers]).toEqual([1, 2, 0]);
+    world.reconnector.restored("s0");
+    world.last.refuse(lost());
+    await turn();
+    expect([world.reconnector.session, world.reconnector.error, world.clock.timers]).toEqual(["s0", undefined, 0]);
+  });
+
   it("says of one loss the same error to all who need a session, with the reason as its cause", async () => {
     const world = await World.connected();
     world.reconnector.lost(new VirstreamError("server-shutdown", "it is shutting down"), "s0");
@@ -196,6 +237,8 @@ describe("A reconnector", () => {
     expect(world.states.slice(1)).toEqual(how === "by the loss" ? ["closed"] : ["reconnecting", "closed"]);
     expect(world.reconnector.unreachable).toBe(world.reconnector.failure);
     expect(await codeOf(world.reconnector.reached(1_000, neverAborted()))).toBe("unauthenticated");
+    await world.reconnector.close(lost());
+    expect(world.states.filter((state) => state === "closed")).toHaveLength(1);
   });
 
   it("goes on after any error where its owner says so", async () => {
@@ -219,12 +262,13 @@ describe("A reconnector", () => {
     const aborted = reconnector.reached(1_000, abort.signal);
     abort.abort();
     expect(await aborted).toBe(undefined);
+    expect(await reconnector.reached(1_000, abort.signal)).toBe(undefined);
     await world.pass(249);
     expect(await short).toBe(undefined);
     await world.pass(1);
     world.last.accept("s1");
     expect(await Promise.all([long, endless])).toEqual(["s1", "s1"]);
-    expect(world.clock.timers).toBe(0);
+    expect([world.clock.timers, world.stateListeners]).toEqual([0, 1]);
   });
 
   it("gives those who waited the session also when it is lost again at once", async () => {
@@ -251,9 +295,12 @@ describe("A reconnector", () => {
       const other = await World.connected();
       other.reconnector.lost(lost(), "s0");
       const waiting = codeOf(other.reconnector.reached(1_000, neverAborted()));
+      const abort = new AbortController();
+      const aborted = other.reconnector.reached(1_000, abort.signal);
       await other.pass(ms);
+      abort.abort();
       await other.reconnector.close(closed);
-      expect(await waiting).toBe("connection-closed");
+      expect([await waiting, await aborted]).toEqual(["connection-closed", undefined]);
       expect([other.clock.timers, other.open, other.released]).toEqual([0, 0, []]);
       expect(other.states.slice(1)).toEqual(["reconnecting", "closed"]);
     }
@@ -263,7 +310,8 @@ describe("A reconnector", () => {
     const world = new World({ open: () => new Promise((resolve) => setTimeout(resolve, 5, "late")) });
     const connecting = codeOf(world.reconnector.connect());
     await world.reconnector.close(new VirstreamError("connection-closed", "closed"));
-    expect([await connecting, world.released]).toEqual(["connection-closed", ["late"]]);
+    expect(world.released).toEqual(["late"]);
+    expect(await connecting).toBe("connection-closed");
   });
 });
 
