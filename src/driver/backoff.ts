@@ -1,13 +1,13 @@
 /**
- * How long to wait before connecting again. The waits grow, so that a server that is down is not pestered, and each is
- * random between nothing and its limit ("full jitter"), so that the clients of a server that comes back do not all come at
- * once. Pure: the clock and the dice are handed in.
+ * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each is
+ * random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect at
+ * the same time. Pure: the clock and the random numbers are passed in.
  */
 
 /** The first limit, and the last; each is twice the one before. */
 const BASE_MS = 250;
 const CAP_MS = 30_000;
-/** A connection that has lived for so long was a good one: the waits begin anew. */
+/** After a connection that lasted this long, the waits begin with the shortest limit again. */
 const HEALTHY_MS = 30_000;
 
 /** What a Backoff depends on. */

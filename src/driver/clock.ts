@@ -1,8 +1,8 @@
-/** What knows of time. Tests hand in their own, so that nothing has to sleep. */
+/** The time, and timers. Tests pass in their own, so that they do not have to sleep. */
 export interface Clock {
   /** The time in ms. A test's clock may begin anywhere. */
   now(): number;
-  /** Calls back once after so many ms; gives what `clearTimeout` takes. */
+  /** Calls back once after this many ms. Returns what `clearTimeout` takes. */
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
 }
@@ -14,7 +14,7 @@ export const SYSTEM_CLOCK: Clock = {
   clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
 
-/** A time that does not jump when somebody sets the machine's clock; it counts from no moment in particular. */
+/** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
 /** What a wait may depend on besides its length. */
@@ -32,11 +32,11 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 
 /**
  * Waits for work, but no longer than this many ms (Infinity: without a limit). When they are over, the outcome is what
- * `late` returns or throws. However it ends, it leaves no timer and no listener behind, and what the work does afterwards is ignored.
+ * `late` returns or throws. However the wait ends, it leaves no timer and no listener behind, and ignores what the work
+ * does afterwards.
  *
- * Work that is given as a function gets a signal, which is aborted when nobody waits for the work any more: at the end of
- * the time with what `late` threw, or with the reason of the caller's signal. It is not started when that one is aborted
- * already.
+ * Work that is given as a function gets a signal. It is aborted when the wait ends before the work: with what `late` threw,
+ * or with the reason of the caller's signal. When the caller's signal is aborted already, the work is not started.
  */
 export function withTimeout<T>(
   work: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),
@@ -78,8 +78,8 @@ export function withTimeout<T>(
 }
 
 /**
- * Gives the event loop one turn: timers, sockets and painting get their chance. Browsers have no setImmediate and delay
- * nested timeouts by 4 ms, a message to oneself is the quick way there.
+ * Gives the event loop one turn, so that timers, sockets and painting get theirs. Browsers have no setImmediate, and delay
+ * nested timeouts by 4 ms; there, a message to oneself is quicker.
  */
 export function eventLoopTurn(): Promise<void> {
   if (typeof setImmediate === "function") return new Promise((resolve) => setImmediate(resolve));

@@ -7,11 +7,11 @@ import type { StatusListener } from "./status.ts";
 
 export type { WatchSink } from "../model/watch.ts";
 
-/** What a driver is told about one sweep besides the query. */
+/** What belongs to one sweep besides the query. */
 export interface SweepContext {
-  /** Aborted when nobody wants the sweep any more. The driver then stops its work and ends the iteration promptly. */
+  /** Aborted when the consumer has left. The driver then stops its work and ends the iteration promptly. */
   readonly signal: AbortSignal;
-  /** Call it once, as soon as the number of domains is known: it is what progress is measured against. */
+  /** The driver calls it once, as soon as the number of domains is known: progress is measured against it. */
   expect(domains: number): void;
 }
 
@@ -44,16 +44,16 @@ export interface Driver {
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between
-   * pulls a driver may run ahead only by a bounded amount. What befalls one domain is a record with a status; it throws
-   * (a VirstreamError) only when the sweep as a whole cannot go on.
+   * pulls a driver may run ahead only by a bounded amount. A failure of one domain is a record with a status. The iteration
+   * throws (a VirstreamError) only when the sweep as a whole cannot go on.
    */
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 
   /**
    * Pushes a watch into a sink: the state as it is, then each change. All records of a sweep come before its sync; ticks may
    * be any numbers. Only for a driver whose source is a stream already, such as another virstream: the sampler sweeps all
-   * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for errors that waiting
-   * does not cure; it may come before this returns.
+   * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for
+   * errors that waiting does not cure; it may come before this returns.
    *
    * @returns what stops the watch; nothing is called after that
    */
@@ -71,7 +71,7 @@ export interface OpenOptions {
   readonly connectTimeoutMs?: number;
   /** What a virstream server may ask for; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
-  /** How a virstream server shall encode: `virstream.v1` (msgpack, the default) or `virstream.v1.json`. */
+  /** How a virstream server encodes: `virstream.v1` (msgpack, the default) or `virstream.v1.json`. */
   readonly subprotocol?: Subprotocol;
   /** How much a virstream server may send ahead of what was consumed, in bytes, per sweep. Default 1 MiB. */
   readonly creditBytes?: number;

@@ -1,6 +1,6 @@
 /**
  * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, Node gets it from `ws`;
- * whoever registers the driver says which.
+ * the code that registers the driver says which.
  */
 export interface Socket {
   binaryType: string;
