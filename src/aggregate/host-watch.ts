@@ -79,7 +79,7 @@ export class HostWatch implements WatchSink {
       const faultOfQuery = isFaultOfQuery(error);
       if (faultOfQuery && !this.#heard) refused(error);
       if (signal.aborted) return;
-      this.#degrade(member.name, faultOfQuery ? error : member.lost(error, driver), false);
+      this.#degrade(member.name, faultOfQuery ? error : member.markUnreachable(error, driver), false);
       for (const domain of this.#known) this.#doubtful.set(domain, domain);
       await sleep(this.#backoff.next(), { signal, clock }).catch(() => {});
     }

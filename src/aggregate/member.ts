@@ -126,7 +126,7 @@ export class Member {
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (isFaultOfQuery(error)) throw error;
-      throw this.lost(error, open.driver);
+      throw this.markUnreachable(error, open.driver);
     }
   }
 
@@ -156,7 +156,7 @@ export class Member {
   }
 
   /** It has shown that it cannot be reached. Ignored when this driver was replaced since. */
-  lost(cause: VirstreamError, driver: Driver): VirstreamError {
+  markUnreachable(cause: VirstreamError, driver: Driver): VirstreamError {
     const open = this.#open;
     if (open?.driver === driver) this.#reconnector.lost(cause, open);
     return this.unreachable ?? unreachableError(this.name, cause);
@@ -221,7 +221,7 @@ export class Member {
   async #inquire(driver: Driver): Promise<VirstreamError | undefined> {
     const error = this.unreachable === undefined ? await this.#probe(driver) : undefined;
     this.#inquiry = undefined;
-    if (error !== undefined && !isFaultOfQuery(error)) return this.lost(error, driver);
+    if (error !== undefined && !isFaultOfQuery(error)) return this.markUnreachable(error, driver);
     return this.unreachable;
   }
 }
