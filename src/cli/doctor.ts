@@ -1,10 +1,14 @@
 import { type Examination, examine, examineLocal } from "../doctor/examination.ts";
-import { needsFix } from "../doctor/finding.ts";
+import { type AffectedGuest, type Finding, needsFix } from "../doctor/finding.ts";
 import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
-import { examinationText } from "./format/examination.ts";
+import { printable } from "./format/quantity.ts";
 import { ExitCode, UsageError } from "./usage.ts";
+
+/** How many guests of a finding are named without --all. */
+const NAMED = 3;
+const LABEL_WIDTH = 13;
 
 /** `virstream doctor`: examines a libvirt host. Resolves with the exit code. */
 export async function doctor(args: DoctorArguments, signal: AbortSignal): Promise<number> {
@@ -34,4 +38,83 @@ async function examineAll(uri: string | undefined, signal: AbortSignal): Promise
     if (error instanceof VirstreamError && error.code === "invalid-uri") throw new UsageError(error.message);
     throw error;
   }
+}
+
+/**
+ * An examination for people: the facts, then the findings. The worst come last, next to the prompt.
+ *
+ * @param all name every guest, not only the first few
+ */
+export function examinationText(examination: Examination, all: boolean): string {
+  const lines = [printable(examination.uri), ...factLines(examination), ""];
+  const { findings } = examination;
+  const sorted = [...findings].sort((a, b) => RANK[a.severity] - RANK[b.severity]);
+  for (const finding of sorted) lines.push(...findingLines(finding, all), "");
+  if (!needsFix(findings)) lines.push("Nothing to fix.");
+  else lines.push(summary(findings));
+  return `${lines.join("\n")}\n`;
+}
+
+const RANK = { note: 0, warning: 1, problem: 2 } as const;
+
+function factLines(examination: Examination): string[] {
+  const { sockets, hypervisor, keepalive, events, configuration, groups, guests } = examination;
+  const lines: string[] = [];
+  const add = (label: string, text: string): void => {
+    lines.push(`  ${label.padEnd(LABEL_WIDTH)}${printable(text)}`);
+  };
+  const width = Math.max(...sockets.map(({ path }) => path.length));
+  for (const [i, { path, state, used }] of sockets.entries()) {
+    add(i === 0 ? "sockets" : "", `${path.padEnd(width)}  ${state}${used ? ", used" : ""}`);
+  }
+  if (hypervisor !== undefined) {
+    add("host", hypervisor.host);
+    add("libvirt", version(hypervisor.libvirtVersion));
+    add("hypervisor", `${hypervisor.hypervisor} ${version(hypervisor.hypervisorVersion)}`);
+  }
+  if (keepalive !== undefined) add("keepalive", yes(keepalive));
+  if (events !== undefined) add("events", yes(events));
+  if (configuration !== undefined) {
+    const { path, settings } = configuration;
+    const values = Object.entries(settings ?? {}).map(([name, value]) => `${name} = ${value}`);
+    add("configured", `${values.join(", ") || "not readable"} (${path})`);
+  }
+  if (groups !== undefined) add("groups", groups.join(", ") || "none");
+  if (guests !== undefined) add("guests", `${guests.running} running, ${guests.examined} examined`);
+  return lines;
+}
+
+function findingLines({ id, severity, what, fix, guests }: Finding, all: boolean): string[] {
+  const shown = all ? guests : guests.slice(0, NAMED);
+  const more = guests.length - shown.length;
+  const lines = [`${severity}: ${printable(what)} [${id}]`];
+  if (shown.length > 0) {
+    lines.push(
+      `  ${printable(shown.map(guestText).join(", "))}${more > 0 ? ` and ${more} more (--all names them)` : ""}`,
+    );
+  }
+  for (const line of [...fix, ...shown.flatMap((guest) => guest.fix)]) lines.push(`    ${printable(line)}`);
+  return lines;
+}
+
+function guestText({ name, forMs }: AffectedGuest): string {
+  return forMs === undefined ? name : `${name} (for ${(forMs / 1_000).toFixed(1)} s)`;
+}
+
+function summary(findings: readonly Finding[]): string {
+  const counts = (["problem", "warning", "note"] as const).flatMap((severity) => {
+    const count = findings.filter((finding) => finding.severity === severity).length;
+    return count === 0 ? [] : `${count} ${severity}${count === 1 ? "" : "s"}`;
+  });
+  return `${counts.join(", ")}. docs/doctor.md explains each.`;
+}
+
+/** libvirt's version numbers are major · 1,000,000 + minor · 1,000 + release. */
+function version(number: number | undefined): string {
+  if (number === undefined) return "(version not known)";
+  return [Math.floor(number / 1_000_000), Math.floor(number / 1_000) % 1_000, number % 1_000].join(".");
+}
+
+function yes(it: boolean): string {
+  return it ? "yes" : "no";
 }

@@ -1,20 +1,16 @@
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
-
-/** What a terminal is to progress. */
-export interface ProgressOutput {
-  write(text: string): unknown;
-}
+import { notWhole } from "./format/table.ts";
 
 const ERASE_LINE = "\r\u001b[K";
-/** The line is rewritten at most so often, in ms. */
+/** The least time between two drawings, in ms. */
 const REDRAW_MS = 100;
 
 /**
  * One line at the bottom of a terminal, e.g. `17 of 41 domains, 2 partial`. Records are printed above it: `hide` before,
- * `show` after. Pure but for the output: the clock is handed in.
+ * `show` after.
  */
 export class Progress {
-  readonly #output: ProgressOutput;
+  readonly #output: { write(text: string): unknown };
   readonly #now: () => number;
   readonly #counts: Record<RecordStatus, number> = { ok: 0, partial: 0, failed: 0, gone: 0 };
   #expected: number | undefined;
@@ -23,7 +19,7 @@ export class Progress {
   #shownAt = Number.NEGATIVE_INFINITY;
 
   /** @param now a clock in ms */
-  constructor(output: ProgressOutput, now: () => number) {
+  constructor(output: { write(text: string): unknown }, now: () => number) {
     this.#output = output;
     this.#now = now;
   }
@@ -37,18 +33,15 @@ export class Progress {
     this.#counts[record.status]++;
   }
 
-  /** Whether some domain's statistics were not to be had, or not all of them. */
+  /** Whether some record is not `ok`. */
   get incomplete(): boolean {
     return this.#counts.ok < this.#seen;
   }
 
-  /** Counts in words. */
+  /** The counts in words. */
   get text(): string {
     const of = this.#expected === undefined ? "" : ` of ${this.#expected}`;
-    const rest = (["partial", "failed", "gone"] as const)
-      .filter((status) => this.#counts[status] > 0)
-      .map((status) => `, ${this.#counts[status]} ${status}`);
-    return `${this.#seen}${of} domain${(this.#expected ?? this.#seen) === 1 ? "" : "s"}${rest.join("")}`;
+    return `${this.#seen}${of} domain${(this.#expected ?? this.#seen) === 1 ? "" : "s"}${notWhole(this.#counts)}`;
   }
 
   show(): void {

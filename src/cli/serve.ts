@@ -1,34 +1,29 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import { connectAll } from "../client/aggregate.ts";
 import type { ConnectionStatus } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { openSource, readToken } from "./source.ts";
+import { openSource, readText, readToken, tell } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
-  const { stdout, stderr } = process;
   const [uri, ...others] = args.uris;
   const token = await readToken(args.tokenFile, process.env);
   const viewers = args.viewersFile === undefined ? undefined : await readViewers(args.viewersFile);
   const sourceToken = await readToken(args.sourceTokenFile, {});
-  const notify = (notice: string): void => {
-    stderr.write(`virstream: ${notice}\n`);
-  };
   await using connection =
     others.length === 0
-      ? await openSource(uri, sourceToken, signal, notify)
+      ? await openSource(uri, sourceToken, signal)
       : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
   connection.onStatus((status) => {
     if (status.error?.code === "connection-closed") return;
-    notify(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
+    tell(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
   });
   for (const { host, error } of connection.driver.absent ?? []) {
-    notify(`${host}: not there yet: ${error.message}`);
+    tell(`${host}: not there yet: ${error.message}`);
   }
   await using server = await startServer(connection, {
     host: args.host,
@@ -39,8 +34,8 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     ...(viewers === undefined ? {} : { viewers }),
     ...(args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } }),
   });
-  stderr.write(`virstream: serving ${connection.uri} of host ${connection.host}; interrupt to end\n`);
-  stdout.write(`${server.url}\n`);
+  tell(`serving ${connection.uri} of host ${connection.host}; interrupt to end`);
+  process.stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
   return ExitCode.ok;
 }
@@ -53,19 +48,13 @@ function change({ state, error }: ConnectionStatus): string {
     : `connection lost, connecting again: ${error.message}`;
 }
 
-/** The viewers of a file: a JSON array. Whether they are valid is the server's to say. */
+/** The viewers of a file: a JSON array, which the server checks. */
 async function readViewers(file: string): Promise<Viewer[]> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new VirstreamError("invalid-argument", `the file of viewers ${file} cannot be read (${code})`, { cause });
-  }
+  const text = await readText("file of viewers", file);
   try {
     return JSON.parse(text);
   } catch {
-    // What the parser says quotes the file, and there are tokens in it.
+    // The parser's message quotes the file, which contains tokens.
     throw new VirstreamError("invalid-argument", `the file of viewers ${file} is not JSON: see docs/serving.md`);
   }
 }

@@ -6,7 +6,12 @@ import { VirstreamError } from "../model/error.ts";
 
 const SIMULATED = "test:///default";
 
-/** Where the domains come from when nobody said: the environment, a daemon on this machine, else the simulated host. */
+/** Prints a notice on stderr. */
+export function tell(notice: string): void {
+  process.stderr.write(`virstream: ${notice}\n`);
+}
+
+/** The URI when none was given: the environment's, a daemon of this machine, or else the simulated host. */
 export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): { uri: string; notice?: string } {
   const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"];
   if (named) return { uri: named };
@@ -23,25 +28,28 @@ export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket)
 /** The token from a file or the environment; undefined where there is neither. */
 export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv): Promise<string | undefined> {
   if (file === undefined) return env["VIRSTREAM_TOKEN"] || undefined;
-  let token: string;
-  try {
-    token = (await readFile(file, "utf8")).trim();
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new VirstreamError("invalid-argument", `the token file ${file} cannot be read (${code})`, { cause });
-  }
+  const token = (await readText("token file", file)).trim();
   if (token === "") throw new VirstreamError("invalid-argument", `the token file ${file} is empty`);
   return token;
 }
 
-/** Connects to a URI, or to the default one; a notice goes to `notify`. */
+/** @param what the file's purpose, for the error */
+export async function readText(what: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new VirstreamError("invalid-argument", `the ${what} ${file} cannot be read (${code})`, { cause });
+  }
+}
+
+/** Connects to a URI, or to the default one. */
 export async function openSource(
   uri: string | undefined,
   token: string | undefined,
   signal: AbortSignal,
-  notify: (notice: string) => void,
 ): Promise<Connection> {
   const source = uri === undefined ? defaultUri(process.env) : { uri };
-  if (source.notice !== undefined) notify(source.notice);
+  if (source.notice !== undefined) tell(source.notice);
   return connect(source.uri, { signal, ...(token === undefined ? {} : { token }) });
 }

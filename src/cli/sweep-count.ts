@@ -1,25 +1,25 @@
 import type { WatchEvent } from "../model/watch.ts";
 
-/** What is known of a host that is watched. */
+/** The sweeps of one host. */
 interface HostCount {
   syncs: number;
-  /** Whether its last sweep had a record that is not whole. */
+  /** Whether its last sweep had a record that is not `ok`. */
   incomplete: boolean;
-  /** It cannot be reached at present, and is not waited for. */
+  /** Whether it cannot be reached now. */
   absent: boolean;
 }
 
 /**
- * Counts the sweeps of a watch, host by host, until each has had so many. A host counts from the first event that names
- * it; one that cannot be reached is not waited for, unless there is no other.
+ * Counts the sweeps of a watch, host by host, until each host has had the number wanted. A host counts from the first event
+ * that names it. The count does not wait for a host that cannot be reached, unless there is no other.
  */
 export class SweepCount {
   readonly #limit: number;
   readonly #hosts = new Map<string, HostCount>();
-  /** The way to all hosts is lost. */
-  #cut = false;
+  /** The connection to all hosts is lost. */
+  #lost = false;
 
-  /** @param limit how many sweeps; Infinity: it is never done */
+  /** @param limit the number of sweeps; Infinity: never done */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -34,33 +34,30 @@ export class SweepCount {
         host.syncs++;
         host.incomplete = event.summary.ok < event.summary.domains;
         host.absent = false;
-        this.#cut = false;
+        this.#lost = false;
         break;
       }
       case "status":
-        if (event.host === undefined) this.#cut = event.state !== "connected";
+        if (event.host === undefined) this.#lost = event.state !== "connected";
         else this.#host(event.host).absent = event.state !== "connected";
         break;
     }
   }
 
-  /** Whether every host that is there has had its sweeps. */
+  /** Whether every host that can be reached has had its sweeps. */
   get done(): boolean {
     const there = [...this.#hosts.values()].filter((host) => !host.absent);
-    return !this.#cut && there.length > 0 && there.every((host) => host.syncs >= this.#limit);
+    return !this.#lost && there.length > 0 && there.every((host) => host.syncs >= this.#limit);
   }
 
-  /** Whether some host is absent, or its last sweep had a record that is not whole. */
+  /** Whether some host cannot be reached, or its last sweep had a record that is not `ok`. */
   get incomplete(): boolean {
-    return this.#cut || [...this.#hosts.values()].some((host) => host.absent || host.incomplete);
+    return this.#lost || [...this.#hosts.values()].some((host) => host.absent || host.incomplete);
   }
 
   #host(name: string): HostCount {
-    let host = this.#hosts.get(name);
-    if (host === undefined) {
-      host = { syncs: 0, incomplete: false, absent: false };
-      this.#hosts.set(name, host);
-    }
+    const host = this.#hosts.get(name) ?? { syncs: 0, incomplete: false, absent: false };
+    this.#hosts.set(name, host);
     return host;
   }
 }

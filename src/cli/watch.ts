@@ -2,22 +2,21 @@ import { RateMeter } from "../client/rates.ts";
 import { groupMask } from "../model/group.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
-import { type Display, LineDisplay } from "./display.ts";
-import { createWatchFormat } from "./format/formats.ts";
+import { type Display, LineDisplay, TerminalDisplay } from "./display.ts";
+import { createFormat } from "./format/formats.ts";
 import { Notices } from "./format/notice.ts";
 import { Screen } from "./format/screen.ts";
 import { openSource, readToken } from "./source.ts";
 import { SweepCount } from "./sweep-count.ts";
-import { TerminalDisplay } from "./terminal.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * `virstream watch`: shows sweep after sweep, until it is interrupted or has had as many as were wanted. Resolves with the
- * exit code: to be interrupted is how a watch without a count ends, and no failure.
+ * `virstream watch`: shows sweep after sweep, until it is interrupted or has shown `--count` of them. Resolves with the exit
+ * code; without a count an interrupt is the normal end and no failure.
  */
 export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
   const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSource(args.uri, token, signal, (notice) => tell(notice));
+  await using connection = await openSource(args.uri, token, signal);
   const stream = connection.watch(args.query, { ...args.options, signal });
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection.uri, connection.host.includes(","));
@@ -33,8 +32,8 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
 }
 
 /**
- * Shows what happens, until the count is done, the signal is aborted, or the events end. Nothing more is pulled while the
- * display has no room: the watch then sums up by itself, and says what it left out.
+ * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room it pulls
+ * nothing: the watch then keeps only the newest records, and reports the sweeps that it skipped.
  *
  * @param meter computes rates, where they are wanted
  */
@@ -55,7 +54,7 @@ export async function follow(
   }
 }
 
-/** The rates of the event's record; of other events the meter only learns. */
+/** The rates of the event's record. Other events only change the meter's state. */
 function measure(meter: RateMeter, event: WatchEvent): ReturnType<RateMeter["take"]> | undefined {
   if (event.type === "record") return meter.take(event.record);
   if (event.type === "gone") meter.forget(event.domain);
@@ -69,11 +68,7 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
   if (args.format === "table" && stdout.isTTY && env["TERM"] !== "dumb") {
     return new TerminalDisplay(new Screen(source, groups, args.rates), stdout);
   }
-  const format = createWatchFormat(args.format, groups, args.rates, hosts);
-  // virsh's output has no place for what is missing of a domain.
-  return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"), tell);
-}
-
-function tell(line: string): void {
-  process.stderr.write(`virstream: ${line}\n`);
+  const format = createFormat(args.format, { groups, rates: args.rates, hosts, watch: true });
+  // virsh's output cannot show what is missing of a domain.
+  return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
 }

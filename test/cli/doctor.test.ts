@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { examinationText } from "../../src/cli/format/examination.ts";
+import { examinationText } from "../../src/cli/doctor.ts";
 import { FINDINGS, finding } from "../../src/doctor/finding.ts";
 import { createGuests } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";

@@ -20,7 +20,7 @@ function record(index: number, rest: Partial<RecordInit> = {}): DomainStatsRecor
 
 describe("the virsh format", () => {
   it("prints values of every type as virsh does", () => {
-    const format = createFormat("virsh", 0);
+    const format = createFormat("virsh");
     const params = TypedParams.from([
       ["a.int", "int", -5],
       ["a.ullong", "ullong", 2n ** 64n - 1n],
@@ -42,7 +42,7 @@ describe("the virsh format", () => {
   });
 
   it("prints in the order of the listing, each record as soon as those before it are there", () => {
-    const format = createFormat("virsh", 0);
+    const format = createFormat("virsh");
     const text = [2, 0, 1, 4].map((index) => format.record(record(index)));
     const block = (index: number) => `Domain: 'guest-${index}'\n  state.state=1\n`;
     expect(text).toEqual(["", block(0), `\n${block(1)}\n${block(2)}`, ""]);
@@ -51,7 +51,7 @@ describe("the virsh format", () => {
   });
 
   it("leaves out what virsh would leave out", () => {
-    const format = createFormat("virsh", 0);
+    const format = createFormat("virsh");
     expect(format.record(record(0, { status: "gone" })) + format.record(record(1, { status: "failed" }))).toBe("");
     expect(format.record(record(2))).toMatch(/^Domain: 'guest-2'/);
   });
@@ -59,10 +59,10 @@ describe("the virsh format", () => {
 
 describe("the table", () => {
   it("shows what is missing as missing, and why", () => {
-    const several = createFormat("table", 0x1, true);
+    const several = createFormat("table", { groups: 0x1, hosts: true });
     expect(several.begin()).toMatch(/^DOMAIN +HOST +STATE +/);
     expect(several.record(record(0, {}))).toContain(` ${record(0, {}).domain.host} `);
-    const format = createFormat("table", 0);
+    const format = createFormat("table");
     const line = format.record(record(0, { status: "partial", reason: "timeout", missing: ["block", "vm"] }));
     expect(line).toMatch(/^guest-0 +running( +-)+ +1 +partial \(timeout\) without block, vm\n$/);
     const error = new VirstreamError("hypervisor-error", "it said no");
@@ -73,7 +73,9 @@ describe("the table", () => {
 
   it("does not let a name from elsewhere move the cursor", () => {
     const domain = new Domain("00000000-0000-4000-8000-000000000000", "evil\u001b[2J\r\nname", 1, "hv1");
-    expect(createFormat("table", 1).record(record(0, { domain }))).toMatch(/^evil\ufffd\[2J\ufffd\ufffdname /);
+    expect(createFormat("table", { groups: 1 }).record(record(0, { domain }))).toMatch(
+      /^evil\ufffd\[2J\ufffd\ufffdname /,
+    );
   });
 });
 
@@ -84,7 +86,7 @@ describe("the JSON formats", () => {
       ['k"ey', "string", "\u2028\n"],
     ]);
     const error = new VirstreamError("deadline-exceeded", "too late");
-    const text = createFormat("ndjson", 0).record(record(0, { params, status: "failed", reason: "timeout", error }));
+    const text = createFormat("ndjson").record(record(0, { params, status: "failed", reason: "timeout", error }));
     expect(text.endsWith("}\n") && !text.slice(0, -1).includes("\n")).toBe(true);
     expect(JSON.parse(text)).toEqual({
       domain: { uuid: "00000000-0000-4000-8000-000000000000", name: "guest-0", id: 0, host: "hv1" },

@@ -1,6 +1,9 @@
+import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createWatchFormat } from "../../src/cli/format/formats.ts";
+import { LineDisplay } from "../../src/cli/display.ts";
+import type { Format } from "../../src/cli/format/format.ts";
+import { createFormat } from "../../src/cli/format/formats.ts";
 import { Notices } from "../../src/cli/format/notice.ts";
 import { printable } from "../../src/cli/format/quantity.ts";
 import { type Frame, Screen } from "../../src/cli/format/screen.ts";
@@ -187,7 +190,7 @@ describe("the screen", () => {
     screen.take(sync(2, "hv1", {}, 3));
     expect(screen.frame(LARGE).head).toEqual([
       "sweep 2: 2 domains of hv1 in 0.12 s; 3 left out: it outlasted the interval",
-      "an unknown number of sweeps skipped: the connection was lost, or the server began anew",
+      "an unknown number of sweeps skipped: the connection was lost, or the server restarted",
     ]);
     for (let tick = 3; tick < 8; tick++) screen.take(sync(tick));
     expect(screen.frame(LARGE).head).toHaveLength(1);
@@ -229,11 +232,15 @@ describe("counting sweeps", () => {
   });
 });
 
+function textOf(format: Format, event: WatchEvent): string {
+  return event.type === "record" ? format.record(event.record) : format.event(event);
+}
+
 describe("the formats of a watch", () => {
   it("ndjson has an object per event: records as they are, all others with the member event", () => {
-    const format = createWatchFormat("ndjson", 0, true);
-    const parse = (event: WatchEvent): unknown => JSON.parse(format.event(event));
-    expect(format.event(record(0)).endsWith("}\n")).toBe(true);
+    const format = createFormat("ndjson", { rates: true, watch: true });
+    const parse = (event: WatchEvent): unknown => JSON.parse(textOf(format, event));
+    expect(textOf(format, record(0)).endsWith("}\n")).toBe(true);
     expect(parse(record(0))).toMatchObject({ domain: { name: "guest-0" }, params: { "state.state": 1 } });
     expect(parse(record(0))).not.toHaveProperty("event");
     expect(parse(sync(3, "hv1", {}, 1))).toEqual({
@@ -263,12 +270,12 @@ describe("the formats of a watch", () => {
   });
 
   it("ndjson adds rates to a record, without the record in them", () => {
-    const format = createWatchFormat("ndjson", 0, true);
+    const format = createFormat("ndjson", { rates: true, watch: true });
     const meter = new RateMeter();
     const text = [0, 1].map((second) => {
       const at = { sampledAt: 1_700_000_000_000 + second * 2_000 };
       const event = record(0, at, [["cpu.time", "ullong", BigInt(second) * 1_000_000_000n]]);
-      return format.event(event, meter.take(event.record));
+      return format.record(event.record, meter.take(event.record));
     });
     const [first, second] = text.map((line) => JSON.parse(line));
     expect(first.rates.cpu).toEqual({});
@@ -277,7 +284,7 @@ describe("the formats of a watch", () => {
   });
 
   it("virsh prints each sweep at its end, in the order of its host's listing, each domain once, the newest", () => {
-    const format = createWatchFormat("virsh", 0, false);
+    const format = createFormat("virsh", { watch: true });
     const other = record(0, { domain: domain(9, "hv2") });
     const events = [
       record(1),
@@ -286,22 +293,20 @@ describe("the formats of a watch", () => {
       record(1, {}, [["cpu.time", "ullong", 7n]]),
       record(2, { status: "failed" }),
     ];
-    expect(events.map((event) => format.event(event)).join("")).toBe("");
+    expect(events.map((event) => textOf(format, event)).join("")).toBe("");
     const state = "  state.state=1\n  state.reason=1\n";
-    expect(format.event(sync(1))).toBe(`Domain: 'guest-0'\n${state}\nDomain: 'guest-1'\n${state}  cpu.time=7\n\n`);
-    expect(format.event(sync(2, "hv2"))).toBe(`Domain: 'guest-9'\n${state}\n`);
-    expect(format.event(sync(3))).toBe("\n");
+    expect(textOf(format, sync(1))).toBe(`Domain: 'guest-0'\n${state}\nDomain: 'guest-1'\n${state}  cpu.time=7\n\n`);
+    expect(textOf(format, sync(2, "hv2"))).toBe(`Domain: 'guest-9'\n${state}\n`);
+    expect(textOf(format, sync(3))).toBe("\n");
   });
 
   it("the table is one paragraph per sweep, under one head", () => {
-    const format = createWatchFormat("table", 1, false);
-    const events = [record(1), sync(1, "hv1", { ok: 1, partial: 1 }), record(1), sync(2)];
-    expect(
-      events
-        .map((event) => format.event(event))
-        .join("")
-        .replaceAll(/ +/g, " "),
-    ).toBe(
+    const output = new PassThrough();
+    const display = new LineDisplay(createFormat("table", { groups: 1, watch: true }), output, new Notices("ws://all"));
+    const events = [status("connected"), record(1), sync(1, "hv1", { ok: 1, partial: 1 }), record(1), sync(2)];
+    for (const event of events) display.take(event, undefined);
+    display.end();
+    expect(output.read().toString().replaceAll(/ +/g, " ")).toBe(
       "DOMAIN STATE PARAMS STATUS\nguest-1 running 2 ok\n# sweep 1: 2 domains of hv1 in 0.12 s, 1 partial\n\n" +
         "guest-1 running 2 ok\n# sweep 2: 2 domains of hv1 in 0.12 s\n\n",
     );
@@ -324,7 +329,7 @@ describe("notices", () => {
     ];
     expect(events.map((event) => notices.of(event)).filter((line) => line !== undefined)).toEqual([
       "1 sweep of hv1 skipped: they were not read fast enough",
-      "an unknown number of sweeps skipped: the connection was lost, or the server began anew",
+      "an unknown number of sweeps skipped: the connection was lost, or the server restarted",
       "domain evil\ufffd[2J of hv1 is gone",
       "ws://all: reconnecting: it hung up",
       "ws://all: connected again",
@@ -340,7 +345,7 @@ describe("notices", () => {
     const events = [late, sync(1, "hv1", {}, 1), late, sync(2, "hv1", {}, 1), record(0), vanished];
     expect(events.map((event) => notices.of(event)).filter((line) => line !== undefined)).toEqual([
       "domain guest-0: partial without block: timeout",
-      "a sweep of hv1 took 0.12 s, longer than the interval: those that were due meanwhile are left out",
+      "a sweep of hv1 took 0.12 s, longer than the interval: the sweeps that were due meanwhile are left out",
       "domain guest-0: ok again",
       "domain guest-1: gone",
     ]);

@@ -1,23 +1,23 @@
+import type { DiskRates, DomainRates } from "../../client/rates.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { bytes, count, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
-import type { RateFigures } from "./rate-figures.ts";
 
-/** What a line of a table is made of. */
+/** What a line of a table shows. */
 export interface Row {
   readonly record: DomainStatsRecord;
-  /** Undefined where no rates are wanted, or none can be told yet. */
+  /** Undefined where no rates are wanted, or none are known yet. */
   readonly rates?: RateFigures | undefined;
 }
 
 /** One column of a table. */
 export interface Column {
   readonly title: string;
-  /** In characters; of the last one the least that is of use: it takes what is left of the line. */
+  /** In characters. The last column takes the rest of the line. */
   readonly width: number;
-  /** The groups without which it would be empty, as a mask; 0: always there. */
+  /** The column is shown if one of these groups was asked for, as a mask; 0: always. */
   readonly groups: number;
-  /** Where there is no room for all, the columns of the highest rank go first. */
+  /** When the line has no room for all columns, those with the highest rank are left out first. */
   readonly rank: number;
   readonly align?: "right";
   readonly text: (row: Row) => string;
@@ -33,7 +33,7 @@ const BLOCK = 0x20;
 const NAME: Column = { title: "DOMAIN", width: 24, groups: 0, rank: 0, text: ({ record }) => record.domain.name };
 const STATUS: Column = { title: "STATUS", width: 7, groups: 0, rank: 0, text: ({ record }) => status(record) };
 
-/** The host's column, which a table of several hosts has behind the first one. */
+/** The second column of a table of several hosts. */
 export const HOST_COLUMN: Column = {
   title: "HOST",
   width: 12,
@@ -74,10 +74,10 @@ const RATE_COLUMNS: readonly Column[] = [
 ];
 
 /**
- * The columns of a table: the name first and the status last, and between them those that the groups can fill.
+ * The columns of a table: the name first, the status last, and between them the columns of the groups.
  *
  * @param groups the groups asked for as a mask; 0: all
- * @param rates rates in the place of totals
+ * @param rates show rates in place of totals
  */
 export function columnsOf(groups: number, rates: boolean): readonly Column[] {
   return (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
@@ -85,7 +85,7 @@ export function columnsOf(groups: number, rates: boolean): readonly Column[] {
   );
 }
 
-/** The text of one line, without its end. The last column is as long as it is. */
+/** The text of one line, without its end. The last column is not padded. */
 export function lineOf(columns: readonly Column[], cell: (column: Column) => string): string {
   const last = columns.length - 1;
   const cells = columns.map((column, i) => {
@@ -101,20 +101,13 @@ function right(
   width: number,
   groups: number,
   rank: number,
-  text: (record: DomainStatsRecord) => string,
+  text: (of: DomainStatsRecord) => string,
 ): Column {
   return { title, width, groups, rank, align: "right", text: ({ record }) => text(record) };
 }
 
 function rate(title: string, groups: number, rank: number, text: (rates: RateFigures) => string): Column {
-  return {
-    title,
-    width: 6,
-    groups,
-    rank,
-    align: "right",
-    text: ({ rates }) => (rates === undefined ? "-" : text(rates)),
-  };
+  return { title, width: 6, groups, rank, align: "right", text: ({ rates }) => (rates ? text(rates) : "-") };
 }
 
 function status(record: DomainStatsRecord): string {
@@ -127,11 +120,70 @@ function status(record: DomainStatsRecord): string {
 
 /** The sum over a domain's devices; undefined where no device has the number. */
 function total(params: TypedParams, device: "net" | "block", field: string): number | undefined {
-  const devices = params.number(`${device}.count`) ?? 0;
-  let sum: number | undefined;
-  for (let i = 0; i < devices; i++) {
-    const value = params.number(`${device}.${i}.${field}`);
-    if (value !== undefined) sum = (sum ?? 0) + value;
+  const devices = Array.from({ length: params.number(`${device}.count`) ?? 0 }, (_, i) => i);
+  return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
+}
+
+/**
+ * The rates of a whole domain: sums over all its devices. A figure that no device has is undefined; a device without it
+ * adds nothing.
+ */
+export interface RateFigures {
+  /** Of one processor: 400 are four. */
+  readonly cpuPercent: number | undefined;
+  /** Of one processor, over all vCPUs. */
+  readonly stealPercent: number | undefined;
+  /** The memory that the guest uses. */
+  readonly usedBytes: number | undefined;
+  /** The following six are per second. */
+  readonly receivedBytes: number | undefined;
+  readonly transmittedBytes: number | undefined;
+  readonly readBytes: number | undefined;
+  readonly writtenBytes: number | undefined;
+  readonly reads: number | undefined;
+  readonly writes: number | undefined;
+  /** The mean time of a read or write, in ms; undefined when there was none. */
+  readonly latencyMs: number | undefined;
+}
+
+/** Sums up the rates of a domain's devices. */
+export function rateFigures({ cpu, vcpus, disks, interfaces, memory }: DomainRates): RateFigures {
+  return {
+    cpuPercent: cpu.percent,
+    stealPercent: sum(vcpus, (vcpu) => vcpu.stealPercent),
+    usedBytes: memory.usedBytes,
+    receivedBytes: sum(interfaces, (nic) => nic.receivedBytesPerSecond),
+    transmittedBytes: sum(interfaces, (nic) => nic.transmittedBytesPerSecond),
+    readBytes: sum(disks, (disk) => disk.readBytesPerSecond),
+    writtenBytes: sum(disks, (disk) => disk.writeBytesPerSecond),
+    reads: sum(disks, (disk) => disk.readsPerSecond),
+    writes: sum(disks, (disk) => disk.writesPerSecond),
+    latencyMs: meanLatency(disks),
+  };
+}
+
+function sum<T>(devices: readonly T[], figure: (device: T) => number | undefined): number | undefined {
+  let total: number | undefined;
+  for (const device of devices) {
+    const value = figure(device);
+    if (value !== undefined) total = (total ?? 0) + value;
   }
-  return sum;
+  return total;
+}
+
+/** The mean over all operations: a busy disk weighs more than an idle one. */
+function meanLatency(disks: readonly DiskRates[]): number | undefined {
+  let operations = 0;
+  let time = 0;
+  for (const { readsPerSecond, readLatencyMs, writesPerSecond, writeLatencyMs } of disks) {
+    if (readsPerSecond !== undefined && readLatencyMs !== undefined) {
+      operations += readsPerSecond;
+      time += readsPerSecond * readLatencyMs;
+    }
+    if (writesPerSecond !== undefined && writeLatencyMs !== undefined) {
+      operations += writesPerSecond;
+      time += writesPerSecond * writeLatencyMs;
+    }
+  }
+  return operations > 0 ? time / operations : undefined;
 }

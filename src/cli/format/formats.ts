@@ -1,46 +1,38 @@
-import { JsonFormat, NdjsonFormat, NdjsonWatchFormat } from "./json.ts";
-import type { RecordFormat } from "./record-format.ts";
-import { TableFormat, TableWatchFormat } from "./table.ts";
+import type { Format } from "./format.ts";
+import { JsonFormat, NdjsonFormat } from "./json.ts";
+import { TableFormat } from "./table.ts";
 import { VirshFormat, VirshWatchFormat } from "./virsh.ts";
-import type { WatchFormat } from "./watch-format.ts";
 
 /** How records can be printed. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 /** One of them. */
 export type FormatName = (typeof FORMATS)[number];
 
-/** Those of a watch, which has no end: an array that is never closed is no JSON. */
-export type WatchFormatName = Exclude<FormatName, "json">;
+/** What a format depends on besides its name. */
+export interface FormatOptions {
+  /** The groups asked for as a mask; 0: all. */
+  readonly groups?: number;
+  /** Show rates in place of totals, where the format has columns for them. */
+  readonly rates?: boolean;
+  /** Whether the domains are of several hosts. */
+  readonly hosts?: boolean;
+  /** Whether sweep follows sweep. */
+  readonly watch?: boolean;
+}
 
-/**
- * @param groups the groups asked for as a mask; 0: all
- * @param hosts whether domains of several hosts come
- */
-export function createFormat(name: FormatName, groups: number, hosts = false): RecordFormat {
+/** A format by its name. A watch has no end, so `json`, which is one array, does not fit one. */
+export function createFormat(
+  name: FormatName,
+  { groups = 0, rates = false, hosts = false, watch = false }: FormatOptions = {},
+): Format {
   switch (name) {
     case "table":
-      return new TableFormat(groups, false, hosts);
+      return new TableFormat(groups, rates, hosts);
     case "virsh":
-      return new VirshFormat();
+      return watch ? new VirshWatchFormat() : new VirshFormat();
     case "ndjson":
       return new NdjsonFormat();
     case "json":
       return new JsonFormat();
-  }
-}
-
-/**
- * @param groups the groups asked for as a mask; 0: all
- * @param rates show rates, where the format has a place for them
- * @param hosts whether domains of several hosts come
- */
-export function createWatchFormat(name: WatchFormatName, groups: number, rates: boolean, hosts = false): WatchFormat {
-  switch (name) {
-    case "table":
-      return new TableWatchFormat(groups, rates, hosts);
-    case "virsh":
-      return new VirshWatchFormat();
-    case "ndjson":
-      return new NdjsonWatchFormat();
   }
 }

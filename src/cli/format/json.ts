@@ -1,42 +1,47 @@
 import type { DomainRates } from "../../client/rates.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
-import type { WatchEvent } from "../../model/watch.ts";
-import type { RecordFormat } from "./record-format.ts";
-import type { WatchFormat } from "./watch-format.ts";
+import { Format, type OtherEvent } from "./format.ts";
 
-/** One JSON object per record, one record per line. */
-export class NdjsonFormat implements RecordFormat {
-  begin(): string {
-    return "";
+/**
+ * One JSON object per line: a record, or another event of a watch. A record has no member `event`, so a program that reads
+ * the records of `virstream get` reads those of a watch as well; all other events have `event` and no `params`.
+ */
+export class NdjsonFormat extends Format {
+  override readonly hasAllEvents = true;
+
+  record(record: DomainStatsRecord, rates?: DomainRates): string {
+    const text = recordToJson(record);
+    if (rates === undefined) return `${text}\n`;
+    const { record: _, ...figures } = rates;
+    return `${text.slice(0, -1)},"rates":${JSON.stringify(figures)}}\n`;
+  }
+
+  override event(event: OtherEvent): string {
+    return `${JSON.stringify(eventMembers(event))}\n`;
+  }
+}
+
+/** One JSON array of records. */
+export class JsonFormat extends Format {
+  #separator = "\n";
+
+  override begin(): string {
+    return "[";
   }
 
   record(record: DomainStatsRecord): string {
-    return `${recordToJson(record)}\n`;
+    const text = this.#separator + recordToJson(record);
+    this.#separator = ",\n";
+    return text;
   }
 
-  end(): string {
-    return "";
-  }
-}
-
-/**
- * One JSON object per event of a watch. A record is as `virstream get` prints it, so that what reads those reads these,
- * with `rates` added where they are wanted; all other events have the member `event` and no `params`.
- */
-export class NdjsonWatchFormat implements WatchFormat {
-  readonly tellsAll = true;
-
-  event(event: WatchEvent, rates?: DomainRates): string {
-    if (event.type !== "record") return `${JSON.stringify(eventMembers(event))}\n`;
-    const text = recordToJson(event.record);
-    if (rates === undefined) return `${text}\n`;
-    const { record, ...figures } = rates;
-    return `${text.slice(0, -1)},"rates":${JSON.stringify(figures)}}\n`;
+  override end(): string {
+    return "\n]\n";
   }
 }
 
-function eventMembers(event: Exclude<WatchEvent, { type: "record" }>): object {
+function eventMembers(event: OtherEvent): object {
   switch (event.type) {
     case "gone":
       return { event: "gone", domain: domainMembers(event.domain) };
@@ -55,28 +60,9 @@ function eventMembers(event: Exclude<WatchEvent, { type: "record" }>): object {
   }
 }
 
-/** One JSON array of the same objects. */
-export class JsonFormat implements RecordFormat {
-  #first = true;
-
-  begin(): string {
-    return "[";
-  }
-
-  record(record: DomainStatsRecord): string {
-    const separator = this.#first ? "\n" : ",\n";
-    this.#first = false;
-    return separator + recordToJson(record);
-  }
-
-  end(): string {
-    return "\n]\n";
-  }
-}
-
 /**
- * A record as JSON text. Integers stand with all their digits, also those that JavaScript's own numbers could not hold;
- * a double that JSON has no number for is text. `error` is there only when the record has one.
+ * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is text.
+ * `error` is there only when the record has one.
  */
 export function recordToJson(record: DomainStatsRecord): string {
   const { domain, status, reason, missing, sampledAt, tookMs, params, error } = record;
@@ -89,15 +75,9 @@ export function recordToJson(record: DomainStatsRecord): string {
     sampledAt,
     tookMs,
   });
-  const { keys } = params.schema;
-  const members = keys.map((key, i) => {
-    const value = params.at(i)!;
-    const text =
-      typeof value === "bigint"
-        ? value
-        : typeof value === "number" && !Number.isFinite(value)
-          ? `"${value}"`
-          : JSON.stringify(value);
+  const members = Array.from(params, ([key, value]) => {
+    const notJson = typeof value === "number" && !Number.isFinite(value);
+    const text = typeof value === "bigint" ? value : JSON.stringify(notJson ? String(value) : value);
     return `${JSON.stringify(key)}:${text}`;
   });
   return `${head.slice(0, -1)},"params":{${members.join(",")}}}`;

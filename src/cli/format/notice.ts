@@ -4,7 +4,7 @@ import { printable } from "./quantity.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
-  reconnected: "the connection was lost, or the server began anew",
+  reconnected: "the connection was lost, or the server restarted",
   source: "the hypervisor could not be reached, or swept",
 };
 
@@ -15,28 +15,29 @@ const STATE_WORDS: Record<WatchState, string> = {
 };
 
 /**
- * What happens beside the records of a watch, in one line each, for formats that have no place for it. That a source is
- * connected is told only after it was not.
+ * The events of a watch that are no records, in one line each, for formats that have no text for them. A trouble that
+ * lasts is reported once.
  */
 export class Notices {
   readonly #source: string;
   readonly #records: boolean;
+  /** The hosts that are not connected. */
   readonly #troubled = new Set<string | undefined>();
   /** The hosts whose last sweep outlasted the interval. */
   readonly #late = new Set<string>();
-  /** What was told of domains that are not well. */
+  /** What was reported of domains whose record is not `ok`. */
   readonly #complaints = new Map<string, string>();
 
   /**
-   * @param source what the way to all hosts is called, such as the URI
-   * @param records whether to tell of records that are not `ok`, too: once, not in every sweep
+   * @param source the name of the connection to all hosts, such as the URI
+   * @param records whether to report records that are not `ok`, too
    */
   constructor(source: string, records = false) {
     this.#source = source;
     this.#records = records;
   }
 
-  /** The line without its end, or undefined when there is nothing to tell. */
+  /** The line without its end, or undefined when there is nothing to report. */
   of(event: WatchEvent): string | undefined {
     const text = this.#text(event);
     return text === undefined ? undefined : printable(text);
@@ -57,7 +58,6 @@ export class Notices {
     }
   }
 
-  /** A guest that hangs makes every sweep outlast its interval: that is told once. */
   #overrun({ host, overrun, summary }: SyncEvent): string | undefined {
     if (overrun === 0) {
       this.#late.delete(host);
@@ -66,15 +66,15 @@ export class Notices {
     if (this.#late.has(host)) return undefined;
     this.#late.add(host);
     const took = `${(summary.tookMs / 1_000).toFixed(2)} s`;
-    return `a sweep of ${host} took ${took}, longer than the interval: those that were due meanwhile are left out`;
+    return `a sweep of ${host} took ${took}, longer than the interval: the sweeps that were due meanwhile are left out`;
   }
 
   #gone(domain: DomainIdentity): string | undefined {
     const key = domainKey(domain);
-    const told = this.#complaints.get(key);
+    const reported = this.#complaints.get(key);
     this.#complaints.delete(key);
     // Its last record has said so already.
-    if (told?.startsWith(`domain ${domain.name}: gone`)) return undefined;
+    if (reported?.startsWith(`domain ${domain.name}: gone`)) return undefined;
     return `domain ${domain.name} of ${domain.host} is gone`;
   }
 
@@ -100,7 +100,7 @@ export function statusText({ state, error }: StatusEvent): string {
   return `${STATE_WORDS[state]}${error === undefined ? "" : `: ${error.message}`}`;
 }
 
-/** What is amiss with a record, in one line; undefined when it is `ok`. */
+/** Why a record is not `ok`, in one line; undefined when it is. */
 export function complaint(record: DomainStatsRecord): string | undefined {
   if (record.status === "ok") return undefined;
   const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
@@ -110,10 +110,6 @@ export function complaint(record: DomainStatsRecord): string | undefined {
 
 /** A gap in words, e.g. `3 sweeps of hv1 skipped: they were not read fast enough`. */
 export function gapText({ reason, skipped, host }: GapEvent): string {
-  return `${sweeps(skipped, host)} skipped: ${GAP_WORDS[reason]}`;
-}
-
-function sweeps(number: number | undefined, host: string | undefined): string {
-  const of = host === undefined ? "" : ` of ${host}`;
-  return number === undefined ? `an unknown number of sweeps${of}` : `${number} sweep${number === 1 ? "" : "s"}${of}`;
+  const number = skipped === undefined ? "an unknown number of sweeps" : `${skipped} sweep${skipped === 1 ? "" : "s"}`;
+  return `${number}${host === undefined ? "" : ` of ${host}`} skipped: ${GAP_WORDS[reason]}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Quantities as people read them. What is not there is a dash: missing is never zero. The wide forms stand in tables of
- * totals; the narrow ones, of six characters at most, in tables of rates, as top's do.
+ * Quantities as people read them. A missing one is a dash, never zero. Tables of totals have the wide forms; tables of
+ * rates have the narrow ones, of six characters at most, as top has.
  */
 
 const MISSING = "-";
@@ -25,7 +25,7 @@ const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 /**
  * Bytes with their unit, e.g. `1.5 GiB`.
  *
- * @param unit what the value counts, in bytes
+ * @param unit the value's unit, in bytes
  */
 export function bytes(value: number | undefined, unit = 1): string {
   if (value === undefined) return MISSING;
@@ -43,7 +43,7 @@ export function narrowBytes(value: number | undefined): string {
   return narrow(value, 1_024, "KMGTPE");
 }
 
-/** How many, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 with one decimal: rates are often small. */
+/** A number, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are often small. */
 export function narrowCount(value: number | undefined): string {
   if (value !== undefined && value > 0 && value < 99.95) return value.toFixed(1);
   return narrow(value, 1_000, "kMGTPE");
@@ -77,7 +77,7 @@ function narrow(value: number | undefined, base: number, units: string): string 
     : `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
 }
 
-/** Names and messages come from elsewhere: what would move the cursor or change the screen is shown, not obeyed. */
+/** Names and messages come from elsewhere: control characters, which could change the screen, are replaced. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "\u{fffd}");

@@ -1,10 +1,9 @@
 import type { DomainRates } from "../../client/rates.ts";
 import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row } from "./column.ts";
+import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row, rateFigures } from "./column.ts";
 import { gapText, statusText } from "./notice.ts";
 import { printable } from "./quantity.ts";
-import { rateFigures } from "./rate-figures.ts";
 import { sweepText } from "./table.ts";
 
 /** How large a terminal is, in characters. */
@@ -13,13 +12,13 @@ export interface ScreenSize {
   readonly rows: number;
 }
 
-/** What a terminal shows: lines, none wider than it, and together no more than it has rows. */
+/** The lines that a terminal shows. They fit its size. */
 export interface Frame {
-  /** How the hosts are doing. */
+  /** The state of the hosts. */
   readonly head: readonly string[];
   /** The titles of the columns. */
   readonly title: string;
-  /** A line per domain, as far as there is room. */
+  /** A line per domain, as many as fit. */
   readonly rows: readonly string[];
 }
 
@@ -29,7 +28,7 @@ interface HostLine {
   status?: StatusEvent;
 }
 
-/** A line that stays where it is while its record is replaced. */
+/** The line of a domain; it keeps its place while its record is replaced. */
 interface Line {
   record: DomainStatsRecord;
   rates: DomainRates | undefined;
@@ -38,18 +37,17 @@ interface Line {
 const GAP = 2;
 const MIN_NAME_WIDTH = 12;
 const MAX_NAME_WIDTH = 40;
-/** What is told of the records of a host that is not there. */
+/** The status of the records of a host that is not connected. */
 const STALE_WORDS = { reconnecting: "reconnecting", degraded: "host absent" } as const;
-/** At most so many hosts have a line of their own. */
+/** At most this many hosts have a line of their own. */
 const MAX_HOST_LINES = 4;
 /** For how many sweeps a notice stays. */
 const NOTICE_SYNCS = 5;
 
 /**
- * The newest state of a watch, laid out for a terminal of any size as top(1) does: how the hosts are doing, and as many
- * domains as there is room for: first those whose record is not whole, then the others, with rates the busiest first,
- * otherwise by host and name. Columns that find no room are left out, the least important first. Pure: it is told what
- * happens and how large the terminal is.
+ * The newest state of a watch, laid out as top(1) does for a terminal of any size: the state of the hosts, and as many
+ * domains as fit. Domains whose record is not `ok` come first, then the busiest if there are rates, otherwise by host and
+ * name. Columns that do not fit are left out, the least important first. It writes nothing itself.
  */
 export class Screen {
   readonly #source: string;
@@ -57,15 +55,16 @@ export class Screen {
   readonly #rates: boolean;
   readonly #hosts = new Map<string, HostLine>();
   readonly #lines = new Map<string, Line>();
-  /** The lines in order; undefined when that is to be found anew. */
+  /** The lines in order; undefined when they must be sorted again. */
   #sorted: Line[] | undefined;
-  #way: StatusEvent | undefined;
+  /** The state of the connection to all hosts, while it is lost. */
+  #lost: StatusEvent | undefined;
   #notice: { readonly text: string; syncs: number } | undefined;
   #longestName = 0;
   #synced = false;
 
   /**
-   * @param source what the way to all hosts is called, such as the URI
+   * @param source the name of the connection to all hosts, such as the URI
    * @param groups the groups asked for as a mask; 0: all
    * @param rates show rates, and the busiest domains first
    */
@@ -75,12 +74,12 @@ export class Screen {
     this.#rates = rates;
   }
 
-  /** Takes what happened; says whether it is time to show it: at the end of a sweep, or when something else happened. */
+  /** Takes an event. True when it is time to draw: at the end of a sweep, and after events that are no records. */
   take(event: WatchEvent, rates?: DomainRates): boolean {
     switch (event.type) {
       case "record":
         this.#put(event.record, rates);
-        // The first sweep may last: what is there of it is better than nothing.
+        // The first sweep may take long: show its records as they come.
         return !this.#synced;
       case "gone":
         if (this.#lines.delete(domainKey(event.domain))) this.#sorted = undefined;
@@ -92,7 +91,7 @@ export class Screen {
         if (this.#notice !== undefined && ++this.#notice.syncs > NOTICE_SYNCS) this.#notice = undefined;
         return true;
       case "status":
-        if (event.host === undefined) this.#way = event.state === "connected" ? undefined : event;
+        if (event.host === undefined) this.#lost = event.state === "connected" ? undefined : event;
         else this.#host(event.host).status = event;
         return true;
       case "gap":
@@ -111,7 +110,7 @@ export class Screen {
     const shown = sorted.length <= room ? sorted : sorted.slice(0, Math.max(0, room - 1));
     const rows = shown.map(({ record, rates }) => {
       const stale = this.#stale(record);
-      // What was a rate when the host was last heard of is none now.
+      // The last rates of a host that is not connected say nothing about now.
       const row: Row = { record, rates: stale === undefined && rates ? rateFigures(rates) : undefined };
       return line((column) => (column.title === "STATUS" && stale) || shorten(column.text(row), column));
     });
@@ -126,35 +125,31 @@ export class Screen {
     this.#longestName = Math.max(this.#longestName, name.length);
     this.#host(host);
     const line = this.#lines.get(key);
+    if (line?.record.domain.name !== name) this.#sorted = undefined;
     if (line === undefined) this.#lines.set(key, { record, rates });
-    if (line === undefined || line.record.domain.name !== name) this.#sorted = undefined;
-    if (line !== undefined) {
-      line.record = record;
-      line.rates = rates;
-    }
+    else Object.assign(line, { record, rates });
   }
 
-  /** Why a record may be old: its host is not there; undefined: it is not. */
+  /** Why a record may be old: its host is not connected. Undefined when it is. */
   #stale({ domain }: DomainStatsRecord): string | undefined {
-    const status = this.#way ?? this.#hosts.get(domain.host)?.status;
+    const status = this.#lost ?? this.#hosts.get(domain.host)?.status;
     return status === undefined || status.state === "connected" ? undefined : `stale: ${STALE_WORDS[status.state]}`;
   }
 
   #host(name: string): HostLine {
-    let host = this.#hosts.get(name);
-    if (host === undefined) {
-      host = {};
-      this.#hosts.set(name, host);
-    }
+    const host = this.#hosts.get(name) ?? {};
+    this.#hosts.set(name, host);
     return host;
   }
 
   #head(rows: number): string[] {
     const lines: string[] = [];
-    if (this.#way !== undefined) lines.push(`${this.#source}: ${printable(statusText(this.#way))}`);
-    const hosts = [...this.#hosts].sort(([one, a], [other, b]) => trouble(b) - trouble(a) || order(one, other));
+    if (this.#lost !== undefined) lines.push(`${this.#source}: ${printable(statusText(this.#lost))}`);
+    const hosts = [...this.#hosts].sort(
+      ([one, a], [other, b]) => Number(!trouble(a)) - Number(!trouble(b)) || order(one, other),
+    );
     if (hosts.length === 0) lines.push(`${this.#source}: waiting for the first sweep`);
-    // At most a third of the screen: the domains are what it is for.
+    // At most a third of the screen: the rest is for the domains.
     const most = Math.max(1, Math.min(MAX_HOST_LINES, Math.floor(rows / 3)));
     const own = hosts.length <= most ? hosts : hosts.slice(0, Math.max(1, most - 1));
     for (const [name, host] of own) lines.push(hostText(name, host));
@@ -168,16 +163,13 @@ export class Screen {
     if (this.#sorted === undefined) {
       this.#sorted = [...this.#lines.values()].sort(this.#rates ? busiest : byName);
     }
-    // What is not well has no rates to be sorted by, and would never be seen at the end.
-    const amiss = this.#sorted.filter(({ record }) => record.status !== "ok");
-    const whole = this.#sorted.filter(({ record }) => record.status === "ok");
-    const sorted = amiss.length === 0 ? this.#sorted : [...amiss, ...whole];
-    // And what is old is of less use than what is not.
-    const old = sorted.filter(({ record }) => this.#stale(record) !== undefined);
-    return old.length === 0 ? sorted : [...sorted.filter((line) => this.#stale(line.record) === undefined), ...old];
+    // Records that are not `ok` have no rates to be sorted by, and would not be seen at the end. Old ones are of least use.
+    const rank = ({ record }: Line): number => (this.#stale(record) !== undefined ? 2 : record.status === "ok" ? 1 : 0);
+    const ranks = [0, 1, 2].map((each) => this.#sorted!.filter((line) => rank(line) === each));
+    return ranks.flat();
   }
 
-  /** The columns that fit into a width, the first one as wide as its names and the rest of the line allow. */
+  /** The columns that fit into a width; the first is as wide as its names, if the rest of the line allows. */
   #fit(width: number): Column[] {
     const name = Math.min(MAX_NAME_WIDTH, Math.max(this.#columns[0]!.title.length, this.#longestName));
     const narrow = Math.min(MIN_NAME_WIDTH, name);
@@ -197,14 +189,16 @@ export class Screen {
   }
 }
 
-function trouble({ status }: HostLine): number {
-  return status === undefined || status.state === "connected" ? 0 : 1;
+/** A host's state unless it is connected. */
+function trouble({ status }: HostLine): StatusEvent | undefined {
+  return status?.state === "connected" ? undefined : status;
 }
 
-function hostText(name: string, { sync, status }: HostLine): string {
+function hostText(name: string, host: HostLine): string {
+  const { sync } = host;
+  const status = trouble(host);
   const swept = sync === undefined ? `${printable(name)}: waiting for its first sweep` : sweepText(sync);
-  const state = status === undefined || status.state === "connected" ? "" : `; ${printable(statusText(status))}`;
-  return `${swept}${state}`;
+  return status === undefined ? swept : `${swept}; ${printable(statusText(status))}`;
 }
 
 function busiest(one: Line, other: Line): number {
@@ -219,7 +213,7 @@ function order(one: string, other: string): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
-/** A text that fits its column. The middle goes: names that belong together differ at their ends. */
+/** A text that fits its column, without its middle: names that belong together differ at their ends. */
 function shorten(text: string, { width, title }: Column): string {
   if (text.length <= width || title === "STATUS") return text;
   const head = Math.ceil((width - 1) / 2);

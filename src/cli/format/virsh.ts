@@ -1,22 +1,15 @@
 import type { Param } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { WatchEvent } from "../../model/watch.ts";
-import type { RecordFormat } from "./record-format.ts";
-import type { WatchFormat } from "./watch-format.ts";
+import { Format, type OtherEvent } from "./format.ts";
 
 /**
- * What `virsh domstats` prints, byte for byte. It has no word for a domain that failed: those are left out, as virsh
- * leaves them out. virsh prints in the order of the host's listing, records come as they are ready: one that is early
- * waits for those before it.
+ * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order of
+ * the host's listing and records come as they are ready, so an early record is held back until those before it are there.
  */
-export class VirshFormat implements RecordFormat {
+export class VirshFormat extends Format {
   #next = 0;
-  #first = true;
+  #separator = "";
   readonly #early = new Map<number, DomainStatsRecord>();
-
-  begin(): string {
-    return "";
-  }
 
   record(record: DomainStatsRecord): string {
     this.#early.set(record.index, record);
@@ -28,47 +21,37 @@ export class VirshFormat implements RecordFormat {
     return text;
   }
 
-  end(): string {
+  override end(): string {
     const rest = [...this.#early.values()].sort(byIndex);
     return `${rest.map((record) => this.#print(record)).join("")}\n`;
   }
 
   #print(record: DomainStatsRecord): string {
     if (!isPrinted(record)) return "";
-    const separator = this.#first ? "" : "\n";
-    this.#first = false;
-    return separator + domainText(record);
+    const text = this.#separator + domainText(record);
+    this.#separator = "\n";
+    return text;
   }
 }
 
-/**
- * What `virsh domstats` prints, again and again: once per sweep of a host, at its end, in the order of the host's listing.
- */
-export class VirshWatchFormat implements WatchFormat {
-  readonly tellsAll = false;
+/** What `virsh domstats` prints, once per sweep of a host, at its end. */
+export class VirshWatchFormat extends Format {
   readonly #sweeps = new Map<string, Map<string, DomainStatsRecord>>();
 
-  event(event: WatchEvent): string {
-    switch (event.type) {
-      case "record": {
-        const { host, uuid } = event.record.domain;
-        let sweep = this.#sweeps.get(host);
-        if (sweep === undefined) {
-          sweep = new Map();
-          this.#sweeps.set(host, sweep);
-        }
-        // A sweep may be cut short and taken up anew: of two records the newer counts.
-        sweep.set(uuid, event.record);
-        return "";
-      }
-      case "sync": {
-        const records = [...(this.#sweeps.get(event.host)?.values() ?? [])].filter(isPrinted).sort(byIndex);
-        this.#sweeps.delete(event.host);
-        return `${records.map(domainText).join("\n")}\n`;
-      }
-      default:
-        return "";
-    }
+  record(record: DomainStatsRecord): string {
+    const { host, uuid } = record.domain;
+    const sweep = this.#sweeps.get(host) ?? new Map<string, DomainStatsRecord>();
+    this.#sweeps.set(host, sweep);
+    // A sweep may be interrupted and start again: the newer of two records counts.
+    sweep.set(uuid, record);
+    return "";
+  }
+
+  override event(event: OtherEvent): string {
+    if (event.type !== "sync") return "";
+    const records = [...(this.#sweeps.get(event.host)?.values() ?? [])].filter(isPrinted).sort(byIndex);
+    this.#sweeps.delete(event.host);
+    return `${records.map(domainText).join("\n")}\n`;
   }
 }
 
