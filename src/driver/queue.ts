@@ -45,7 +45,11 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     this.#wake?.();
   }
 
-  /** @param release called when the consumer is done with the chunk: when it pulls the next one */
+  /**
+   * Adds items that the consumer takes together.
+   *
+   * @param release called when the consumer is done with the chunk: when it pulls the next one
+   */
   pushChunk(items: readonly T[], release: () => void): void {
     if (this.#ended) return;
     this.#chunks.push({ items, release });
@@ -85,6 +89,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     return { done: false, value: chunk.items };
   }
 
+  /** Drops the waiting items and ends the queue: the consumer has left. */
   async return(): Promise<IteratorResult<readonly T[]>> {
     const left = !this.#ended;
     this.end();
@@ -96,6 +101,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     return { done: true, value: undefined };
   }
 
+  /** Returns the queue itself. */
   [Symbol.asyncIterator](): this {
     return this;
   }
