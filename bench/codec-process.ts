@@ -1,13 +1,16 @@
 import { Packr } from "msgpackr";
+import { SchemaTable } from "../src/model/schema.ts";
 import { Coalescer } from "../src/wire/coalescer.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../src/wire/message-encoder.ts";
-import type { Subprotocol } from "../src/wire/protocol.ts";
+import { pack } from "../src/wire/pack.ts";
+import { profileOf, type WireMessage } from "../src/wire/profile.ts";
+import { RowBatch } from "../src/wire/row-batch.ts";
+import { ServerClock } from "../src/wire/server-clock.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { plainRecord, simulatedRecords } from "./records.ts";
 
 /** How a record becomes bytes. */
-export type Codec = "v1" | "v1.json" | "json" | "msgpackr";
+export type Codec = "v1" | "v1 by 1" | "v1 by 4" | "v1 by 16" | "json" | "msgpackr";
 
 /** What one codec came to, per record. */
 export interface CodecFigures {
@@ -48,8 +51,10 @@ function micros(pass: () => number): number {
 }
 
 const contenders: Record<Codec, () => Promise<Contender>> = {
-  v1: () => ours("virstream.v1"),
-  "v1.json": () => ours("virstream.v1.json"),
+  v1: () => ours(),
+  "v1 by 1": () => ours(1),
+  "v1 by 4": () => ours(4),
+  "v1 by 16": () => ours(16),
   /** One JSON text per record: what everybody writes first. */
   async json() {
     const records = (await simulatedRecords(RECORDS)).map(plainRecord);
@@ -75,32 +80,32 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
   },
 };
 
-/** Full rows in frames of 64 KiB, on a connection that has told its schema: as a sweep is sent. */
-async function ours(subprotocol: Subprotocol): Promise<Contender> {
+/** Full rows in messages of 64 KiB, on a connection that has its schema: as a sweep is sent. */
+async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
   const records = await simulatedRecords(RECORDS);
-  const encoder = new MessageEncoder(subprotocol);
-  const decoder = new MessageDecoder({});
-  const startedAt = records[0]!.sampledAt;
-  const frame = encoder.frame(1, startedAt);
+  const profile = profileOf("virstream.v1");
+  const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+  const batch = new RowBatch();
   const encode = (): WireMessage[] => {
     const messages: WireMessage[] = [];
-    for (const record of records) {
-      frame.add(record);
-      if (frame.length >= Coalescer.FULL) messages.push(...encoder.records(frame).messages);
+    for (const [i, record] of records.entries()) {
+      batch.add(undefined, record);
+      const last = i === records.length - 1;
+      if (!last && batch.rows < perMessage && batch.length < Coalescer.FULL) continue;
+      const rows = profile.rows({ id: 1 }, batch);
+      batch.clear(rows.bytes);
+      messages.push(...rows.messages);
     }
-    messages.push(...encoder.records(frame).messages);
     return messages;
   };
-  // The first pass tells host and schema too.
-  for (const message of [...encoder.sweep(1, startedAt, RECORDS), ...encode()]) decoder.decode(message);
-  const text = subprotocol === "virstream.v1.json";
+  const { keys, types } = records[0]!.params.schema;
+  decoder.decode(pack({ type: "schema", slot: 0, keys, types: [...types] }));
   return {
-    // Text counts until it is the bytes that a socket takes, as it does for the peers.
-    encode: () => encode().map((message) => (typeof message === "string" ? Buffer.from(message) : message)),
+    encode: () => encode() as Uint8Array[],
     decode(messages) {
       let rows = 0;
       for (const message of messages) {
-        const decoded = decoder.decode(text ? message.toString() : message);
+        const decoded = decoder.decode(message);
         if (decoded.type === "records") rows += decoded.records.length;
       }
       if (rows !== RECORDS) throw new Error(`${rows} of ${RECORDS} records came out`);

@@ -1,12 +1,19 @@
 import { once } from "node:events";
 import { WebSocket } from "ws";
 import { groupMask } from "../src/model/group.ts";
-import { LIMITS, MessageType } from "../src/wire/protocol.ts";
+import { pack } from "../src/wire/pack.ts";
+import { LIMITS } from "../src/wire/protocol.ts";
 import { helloMessage, watchMessage } from "../src/wire/request.ts";
 import { answerCalls } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
+/** Bytes of a map's head. */
+const MAP_HEAD = 3;
+
 const query = { groups: groupMask(GROUPS), flags: 0, deadlineMs: 2_000, domains: undefined };
+
+/** The first member of a sync. */
+const SYNC = Buffer.from(pack({ type: "sync" })).subarray(MAP_HEAD);
 
 let sockets: WebSocket[] = [];
 /** Ends of sweeps that arrived, of each subscriber. */
@@ -33,8 +40,7 @@ const calls = {
       const socket = new WebSocket(`ws://127.0.0.1:${port}`, "virstream.v1", { perMessageDeflate: false });
       await once(socket, "open");
       socket.on("message", (data: Buffer) => {
-        // The head of a short array, and the type: both are a byte.
-        if (data[1] !== MessageType.sync) return;
+        if (!data.subarray(MAP_HEAD, MAP_HEAD + SYNC.length).equals(SYNC)) return;
         syncs[i]!++;
         if (awaited !== undefined && syncs.every((count) => count >= awaited!.syncs)) awaited.resolve();
       });

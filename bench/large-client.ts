@@ -6,7 +6,10 @@ import { registerDriver } from "../src/driver/registry.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
+import { SchemaTable } from "../src/model/schema.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
+import { ServerClock } from "../src/wire/server-clock.ts";
+import { unpack } from "../src/wire/unpack.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
@@ -64,12 +67,16 @@ const readers: Record<Exclude<Reading, "batch">, Reader> = {
 async function readBatch(url: string, domains: number): Promise<LargeFigures> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   await once(socket, "open");
-  const decoder = new MessageDecoder({});
+  const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
   const start = performance.now();
   const records = await new Promise<DomainStatsRecord[]>((resolve) => {
     socket.on("message", (data: Buffer) => {
-      const message = decoder.decode(data);
-      if (message.type === "records") resolve(message.records);
+      const records: DomainStatsRecord[] = [];
+      for (const part of unpack(data) as Uint8Array[]) {
+        const message = decoder.decode(part);
+        if (message.type === "records") for (const record of message.records) records.push(record);
+      }
+      resolve(records);
     });
     socket.send("all");
   });

@@ -5,7 +5,10 @@ import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { serve } from "../src/server/server.ts";
-import { MessageEncoder } from "../src/wire/message-encoder.ts";
+import { pack } from "../src/wire/pack.ts";
+import { profileOf } from "../src/wire/profile.ts";
+import { RowBatch } from "../src/wire/row-batch.ts";
+import { ToldSchemas } from "../src/wire/schema-slots.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS, SHAPE } from "./records.ts";
 
@@ -27,13 +30,24 @@ const calls = {
     server.on("connection", (socket) => {
       socket.on("message", async () => {
         const records = await connection.getAllDomainStats({ groups: GROUPS });
-        const startedAt = records[0]!.sampledAt;
-        const encoder = new MessageEncoder("virstream.v1");
-        const frame = encoder.frame(1, startedAt);
-        for (const record of records) frame.add(record);
-        for (const message of [...encoder.sweep(1, startedAt, domains), ...encoder.records(frame).messages]) {
-          socket.send(message);
+        const profile = profileOf("virstream.v1");
+        const batch = new RowBatch();
+        const messages: Uint8Array[] = [];
+        const told = new ToldSchemas();
+        for (const [i, record] of records.entries()) {
+          batch.add(undefined, record);
+          if (!batch.isFull && i < records.length - 1) continue;
+          const rows = profile.rows({ id: 1 }, batch);
+          batch.clear(rows.bytes);
+          for (const { slot, schema } of told.missing(rows.schemas)) {
+            messages.push(
+              profile.message({ type: "schema", slot, keys: schema!.keys, types: [...schema!.types] }) as Uint8Array,
+            );
+          }
+          messages.push(...(rows.messages as Uint8Array[]));
         }
+        // One answer: the lengths of its parts, and the parts.
+        socket.send(pack(messages));
       });
     });
     await once(server, "listening");

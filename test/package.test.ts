@@ -19,8 +19,9 @@ it("the lock file has the packages of every platform, so that npm ci works on ea
   expect(missing).toEqual([]);
 });
 
-it("the package needs rxjs and ws, and nothing else", () => {
-  expect(Object.keys(read("package.json").dependencies)).toEqual(["rxjs", "ws"]);
+it("the package needs msgpackr, ws and, as the application's own, rxjs, and nothing else", () => {
+  expect(Object.keys(read("package.json").dependencies)).toEqual(["msgpackr", "ws"]);
+  expect(Object.keys(read("package.json").peerDependencies)).toEqual(["rxjs"]);
 });
 
 it("the package has the sources that its source maps and declaration maps point to", () => {

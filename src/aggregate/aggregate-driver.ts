@@ -143,6 +143,10 @@ export class AggregateDriver implements Driver {
   }
 
   /** The hosts that are not there now. */
+  get hosts(): string[] {
+    return this.#members.flatMap(({ driver, name }) => (driver === undefined ? [] : [name]));
+  }
+
   get absent(): Absent[] {
     return this.#members.flatMap(({ name, error }) => (error === undefined ? [] : [{ host: name, error }]));
   }

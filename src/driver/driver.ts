@@ -2,7 +2,6 @@ import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
-import type { Subprotocol } from "../wire/protocol.ts";
 import type { StatusListener } from "./status.ts";
 
 export type { WatchSink } from "../model/watch.ts";
@@ -41,6 +40,8 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** What cannot be reached at present, for a driver that knows without asking: the hosts by name, and why. */
   readonly absent?: readonly Absent[];
+  /** The names of the hosts that are connected at present, for a driver of several: a watch is complete when all were swept. */
+  readonly hosts?: readonly string[];
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between
@@ -71,8 +72,6 @@ export interface OpenOptions {
   readonly connectTimeoutMs?: number;
   /** What a virstream server may ask for; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
-  /** How a virstream server encodes: `virstream.v1` (msgpack, the default) or `virstream.v1.json`. */
-  readonly subprotocol?: Subprotocol;
   /** How much a virstream server may send ahead of what was consumed, in bytes, per sweep. Default 1 MiB. */
   readonly creditBytes?: number;
 }

@@ -2,7 +2,7 @@ import { VirstreamError } from "../model/error.ts";
 import { checkMembers } from "../model/members.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 
-const OPEN_MEMBERS = ["signal", "connectTimeoutMs", "token", "subprotocol", "creditBytes"];
+const OPEN_MEMBERS = ["signal", "connectTimeoutMs", "token", "creditBytes"];
 
 const drivers = new Map<string, OpenDriver>();
 

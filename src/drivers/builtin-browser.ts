@@ -3,7 +3,7 @@
 import { registerDriver } from "../driver/registry.ts";
 import { openBrowserSocket } from "./remote/browser-socket.ts";
 import { REMOTE_SCHEMES, remoteDriver } from "./remote/driver.ts";
-import { openSimulated } from "./simulated/driver.ts";
 
-registerDriver("test", openSimulated);
+// A page that only looks at servers need not load the simulated host.
+registerDriver("test", async (uri, options) => (await import("./simulated/driver.ts")).openSimulated(uri, options));
 for (const scheme of REMOTE_SCHEMES) registerDriver(scheme, remoteDriver(openBrowserSocket));

@@ -199,13 +199,20 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     return root;
   }
 
-  /** A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. */
+  /**
+   * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is no finite
+   * number is text, too: JSON has no number for it.
+   */
   toJSON(): Record<string, number | boolean | string> {
     const object: Record<string, number | boolean | string> = Object.create(null);
-    for (let i = 0; i < this.doubles.length; i++) {
-      const value = this.at(i)!;
-      object[this.schema.keys[i]!] =
-        typeof value !== "bigint" ? value : this.bigs?.has(i) ? value.toString() : this.doubles[i]!;
+    const { keys, types } = this.schema;
+    for (let i = 0; i < keys.length; i++) {
+      const double = this.doubles[i]!;
+      const big = this.bigs?.get(i);
+      if (types[i] === ParamType.string) object[keys[i]!] = this.texts[double]!;
+      else if (types[i] === ParamType.boolean) object[keys[i]!] = double !== 0;
+      else if (big !== undefined) object[keys[i]!] = big.toString();
+      else object[keys[i]!] = Number.isFinite(double) ? double : String(double);
     }
     return object;
   }

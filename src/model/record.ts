@@ -2,6 +2,7 @@ import type { VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
 import { TypedParams } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
+import { steadyTimeOf } from "./steady-time.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /** What tells a domain from all others. The uuid is the key: names are reused and changed. */
@@ -70,6 +71,8 @@ export interface RecordInit {
   readonly params: TypedParams;
   readonly status: RecordStatus;
   readonly sampledAt: number;
+  /** Default: `sampledAt` on this process's steady clock. */
+  readonly steadyAt?: number | undefined;
   readonly tookMs: number;
   readonly index: number;
   readonly reason?: RecordReason | undefined;
@@ -86,6 +89,11 @@ export class DomainStatsRecord {
   readonly status: RecordStatus;
   /** When it was sampled, in ms since 1970: the moment just before the driver asked. */
   readonly sampledAt: number;
+  /**
+   * The same moment in whole ms on a clock that runs steadily while somebody sets the wall clock. It begins anywhere: only
+   * differences between records of one domain mean something, and those between two starts of their source do not.
+   */
+  readonly steadyAt: number;
   /** How long the answer took, in ms, to the microsecond. */
   readonly tookMs: number;
   /** The domain's position in its driver's listing, from 0: records arrive as they are ready, this restores the order. */
@@ -100,6 +108,7 @@ export class DomainStatsRecord {
     this.params = init.params;
     this.status = init.status;
     this.sampledAt = init.sampledAt;
+    this.steadyAt = init.steadyAt ?? steadyTimeOf(init.sampledAt);
     this.tookMs = init.tookMs;
     this.index = init.index;
     this.reason = init.reason;
@@ -108,20 +117,22 @@ export class DomainStatsRecord {
   }
 
   /**
-   * The record of the same domain that is ok, with other parameters. For what makes a million of them a second: it makes
-   * nothing but the record.
+   * The record of the same domain that is ok, with other parameters. Allocates only the record; used by the decoder of
+   * changes, which makes a million of them per second.
    */
   static following(
     { domain }: DomainStatsRecord,
     params: TypedParams,
     index: number,
     sampledAt: number,
+    steadyAt: number,
     tookMs: number,
   ): DomainStatsRecord {
     NEXT.domain = domain;
     NEXT.params = params;
     NEXT.index = index;
     NEXT.sampledAt = sampledAt;
+    NEXT.steadyAt = steadyAt;
     NEXT.tookMs = tookMs;
     return new DomainStatsRecord(NEXT);
   }
@@ -134,7 +145,7 @@ export class DomainStatsRecord {
 
   /** All of it for JSON, the state's words included; see TypedParams.toJSON for what becomes of 64-bit values. */
   toJSON(): Record<string, unknown> {
-    const { domain, status, reason, missing, sampledAt, tookMs, index, state, params, error } = this;
+    const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = this;
     const { uuid, name, id, host } = domain;
     return {
       domain: { uuid, name, id, host },
@@ -143,8 +154,9 @@ export class DomainStatsRecord {
       missing,
       ...(error === undefined
         ? {}
-        : { error: { code: error.code, message: error.message, retryable: error.retryable } }),
+        : { error: { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt } }),
       sampledAt,
+      steadyAt,
       tookMs,
       index,
       state: state ?? null,
@@ -159,6 +171,7 @@ const NEXT: { -readonly [Member in keyof RecordInit]: RecordInit[Member] } = {
   params: TypedParams.EMPTY,
   status: "ok",
   sampledAt: 0.5,
+  steadyAt: 0,
   tookMs: 0.5,
   index: 0,
   reason: undefined,

@@ -35,6 +35,8 @@ export interface FeedOptions {
   readonly host: string;
   /** Whether the query names its domains: then one that is not there has a record in every sweep, which says so. */
   readonly named: boolean;
+  /** Hosts that are connected at the beginning, if there are several: it is complete when all of them were swept. */
+  readonly hosts?: readonly string[];
   readonly now: () => number;
   /** Counts what a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
@@ -71,6 +73,7 @@ export class Feed implements WatchSink {
     this.#options = options;
     this.cadence = options.cadence;
     this.host = options.host;
+    for (const host of options.hosts ?? []) this.#awaited.add(host);
   }
 
   /** The domains by their numbers, with holes. It changes with the feed; so do its entries. */

@@ -129,6 +129,7 @@ export class Sampling {
       cadence,
       host: this.#driver.host,
       named: query.domains !== undefined,
+      hosts: this.#driver.hosts ?? [],
       now: () => this.#clock.now(),
       metrics: this.metrics,
       over: () => {

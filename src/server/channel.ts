@@ -5,23 +5,24 @@ import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/coalescer.ts";
 import { ChannelRing } from "./channel-ring.ts";
+import { type Snapshot, Snapshots } from "./snapshot.ts";
 
 /** How long a channel outlives a reader that was cut off, in ms. */
 const LINGER_MS = 30_000;
 
-/** Who reads a channel. */
+/** A reader of a channel. */
 export interface ChannelReader {
-  /** A message was made. The feed may be in the middle of telling something: its state is not to be read now. */
+  /** A message was made. The feed may be in the middle of an event: its state is not to be read now. */
   offer(message: ChannelMessage): void;
-  /** For now that was all. What the feed knows is in messages, or will be with the next encode(). */
+  /** For now that was all. What the feed knows is in messages, or will be with the next flush. */
   settled(): void;
   /** The channel has ended. */
   ended(error: VirstreamError): void;
 }
 
 /**
- * One feed, put into messages once for all who watch it in one encoding. They get the same bytes, so that what a reader
- * costs is sending them. It keeps the last messages, and goes on for a while when its last reader was cut off: who comes
+ * One feed, put into messages once for all who watch it in one profile. They get the same bytes, so that a reader costs
+ * only the sending. It keeps the last messages, and goes on for a while when its last reader was cut off: a reader that comes
  * back in time misses nothing.
  */
 export class Channel implements FeedListener {
@@ -29,13 +30,13 @@ export class Channel implements FeedListener {
   readonly #encoder: ChannelEncoder;
   readonly #over: () => void;
   readonly #ring = new ChannelRing();
+  readonly #snapshots = new Snapshots();
   readonly #readers = new Set<ChannelReader>();
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
   #linger: NodeJS.Timeout | undefined;
   /** Where the last reader that was cut off stands. */
   #resumeAt: number | undefined;
-  #gone: number[] = [];
   #ended = false;
 
   /** @param over called once, when it has ended */
@@ -82,18 +83,32 @@ export class Channel implements FeedListener {
     else this.end();
   }
 
-  /** Whether who stands at a sequence can go on from there. */
+  /** Whether a reader that stands at a sequence can go on from there. */
   covers(sequence: number): boolean {
     return sequence === this.sequence || this.#ring.get(sequence + 1) !== undefined;
   }
 
-  /** Puts everything that was gathered into messages: they then tell all that the feed knows. Not while it is telling something. */
-  encode(): void {
-    this.#flushGone();
-    this.#flushChanges();
+  /**
+   * The state as it is now, which readers that ask for it at the same sequence share; give it back with `close`. Undefined
+   * while too many snapshots are being sent, or when the channel has ended. Not while the feed is in the middle of an event.
+   */
+  snapshot(): Snapshot | undefined {
+    this.flushNow();
+    return this.#ended ? undefined : this.#snapshots.open(this.sequence, this.feed);
   }
 
-  /** Ends it; its readers must have left, or are told why. */
+  /** Puts everything that was gathered into messages. Not while the feed is in the middle of an event. */
+  flushNow(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#ended) return;
+    const message = this.#encoder.changes();
+    if (message === undefined) return;
+    this.#coalescer.flushed();
+    this.#made(message);
+  }
+
+  /** Ends it, and says why to its readers. */
   end(error?: VirstreamError): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -106,36 +121,29 @@ export class Channel implements FeedListener {
     this.#over();
   }
 
-  record(record: DomainStatsRecord, entry: FeedEntry, before: DomainStatsRecord | undefined): void {
-    if (this.#gone.length > 0) this.#flushGone();
-    try {
-      if (!this.#encoder.fits(record)) this.#flushChanges();
-      this.#encoder.add(entry.number, record, before);
-      if (this.#encoder.length >= Coalescer.FULL) this.#flushChanges();
-    } catch (thrown) {
-      // A record that cannot be told: this watch cannot keep its promise, and says so.
-      this.end(VirstreamError.from(thrown));
-    }
+  record(record: DomainStatsRecord, { number }: FeedEntry, before: DomainStatsRecord | undefined): void {
+    if (this.#encoder.mustFlush(number)) this.flushNow();
+    this.#encoder.add(number, record, before);
+    if (this.#encoder.length >= Coalescer.FULL) this.flushNow();
   }
 
-  gone(_domain: Domain, entry: FeedEntry): void {
-    this.#flushChanges();
-    this.#gone.push(entry.number);
+  gone(domain: Domain, { number }: FeedEntry): void {
+    if (this.#encoder.hasRows) this.flushNow();
+    this.#encoder.gone(number, domain);
   }
 
   event(event: SyncEvent | GapEvent | StatusEvent): void {
-    this.encode();
+    this.flushNow();
     if (this.#ended) return;
-    if (event.type === "sync") this.#made(this.#encoder.sync(event.tick, event, this.feed.complete));
+    if (event.type === "sync") this.#made(this.#encoder.sync(event, this.feed.complete));
     else if (event.type === "status") this.#made(this.#encoder.status(event));
     else this.#made(this.#encoder.gap(event));
   }
 
   flush(): void {
-    this.#flushGone();
-    if (this.#encoder.rows > 0) {
+    if (this.#encoder.isOpen) {
       const wait = this.#coalescer.wait(this.#encoder.length);
-      if (wait <= 0) this.#flushChanges();
+      if (wait <= 0) this.flushNow();
       else this.#timer ??= setTimeout(() => this.#due(), Math.ceil(wait));
     }
     this.#settled();
@@ -146,35 +154,12 @@ export class Channel implements FeedListener {
   }
 
   #due(): void {
-    this.#flushChanges();
+    this.flushNow();
     this.#settled();
   }
 
   #settled(): void {
     for (const reader of this.#readers) reader.settled();
-  }
-
-  #flushGone(): void {
-    if (this.#gone.length === 0) return;
-    const numbers = this.#gone;
-    this.#gone = [];
-    this.#made(this.#encoder.gone(numbers));
-  }
-
-  #flushChanges(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    if (this.#ended) return;
-    let message: ChannelMessage | undefined;
-    try {
-      message = this.#encoder.changes();
-    } catch (thrown) {
-      this.end(VirstreamError.from(thrown));
-      return;
-    }
-    if (message === undefined) return;
-    this.#coalescer.flushed();
-    this.#made(message);
   }
 
   #made(message: ChannelMessage): void {

@@ -2,8 +2,8 @@ import type { Query } from "../model/query.ts";
 import type { Cadence } from "../model/watch.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import { ChannelEncoder } from "../wire/channel-encoder.ts";
-import type { HostTable } from "../wire/host-table.ts";
-import type { Subprotocol } from "../wire/protocol.ts";
+import { type Profile, profileOf } from "../wire/profile.ts";
+import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Channel } from "./channel.ts";
 
 /**
@@ -11,12 +11,17 @@ import { Channel } from "./channel.ts";
  * same twice is served by two, since a channel's messages do not say which of its watches they are for.
  */
 export class Channels {
-  readonly #hosts: HostTable;
+  readonly #profiles = new Map<Subprotocol, Profile>();
   readonly #channels = new Map<string, Channel[]>();
   #last = 0;
 
-  constructor(hosts: HostTable) {
-    this.#hosts = hosts;
+  constructor() {
+    for (const subprotocol of SUBPROTOCOLS) this.#profiles.set(subprotocol, profileOf(subprotocol));
+  }
+
+  /** What all connections of a subprotocol are spoken to with: they share the slots of schemas. */
+  profile(subprotocol: Subprotocol): Profile {
+    return this.#profiles.get(subprotocol)!;
   }
 
   /** How many there are. */
@@ -37,20 +42,20 @@ export class Channels {
     sampling: Sampling,
     query: Query,
     cadence: Cadence,
-    subprotocol: Subprotocol,
+    profile: Profile,
     taken: (channel: Channel) => boolean,
     wanted: number | undefined,
   ): Channel {
     const feed = sampling.feed(query, cadence);
     // A driver may refuse at once; nobody would hear of an end that has been.
     if (feed.error !== undefined) throw feed.error;
-    const key = JSON.stringify([query, cadence, subprotocol]);
+    const key = JSON.stringify([query, cadence, profile.subprotocol]);
     // Those of another feed are of somebody who may see something else, or at their end.
     const all = this.#channels.get(key) ?? [];
     const free = all.filter((channel) => channel.feed === feed && !taken(channel));
     const found = free.find((channel) => channel.number === wanted) ?? free[0];
     if (found !== undefined) return found;
-    const channel: Channel = new Channel(feed, new ChannelEncoder(++this.#last, subprotocol, this.#hosts), () => {
+    const channel: Channel = new Channel(feed, new ChannelEncoder(++this.#last, profile), () => {
       const rest = (this.#channels.get(key) ?? []).filter((other) => other !== channel);
       if (rest.length === 0) this.#channels.delete(key);
       else this.#channels.set(key, rest);

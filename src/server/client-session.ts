@@ -1,6 +1,6 @@
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
-import { MessageEncoder, type Welcome } from "../wire/message-encoder.ts";
+import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import type { Channel } from "./channel.ts";
@@ -24,7 +24,7 @@ export interface SessionContext {
   /** Who may see what. */
   readonly views: Views;
   readonly traffic: TrafficMetrics;
-  readonly welcome: Omit<Welcome, "epoch">;
+  readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
   readonly limits: ServerLimits;
 }
 
@@ -39,8 +39,6 @@ interface Sender {
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
-  /** Set by the hello, as what the client may see. */
-  #encoder!: MessageEncoder;
   readonly #outbound: Outbound;
   readonly #subprotocol: Subprotocol;
   readonly #senders = new Map<number, Sender>();
@@ -152,8 +150,9 @@ export class ClientSession {
     clearTimeout(this.#helloTimer);
     this.#greeted = true;
     this.#view = view;
-    this.#encoder = new MessageEncoder(this.#subprotocol, view.hosts);
-    this.#outbound.send(this.#encoder.welcome({ ...this.#context.welcome, epoch: view.epoch }));
+    this.#outbound.profile = view.channels.profile(this.#subprotocol);
+    const steadyMs = performance.now();
+    this.#outbound.say({ type: "welcome", ...this.#context.welcome, epoch: view.epoch, steadyMs });
   }
 
   #get(message: Extract<ClientMessage, { type: "get" }>): void {
@@ -161,7 +160,7 @@ export class ClientSession {
     if (!this.#hasRoom(id)) return;
     const { limits } = this.#context;
     const { driver, sampling } = this.#view!;
-    const sweep = new SweepSender(id, query, credit, driver, sampling.metrics, this.#encoder, this.#outbound, limits);
+    const sweep = new SweepSender(id, query, credit, driver, sampling.metrics, this.#outbound, limits);
     this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
       this.#senders.delete(id);
@@ -179,7 +178,7 @@ export class ClientSession {
     const taken = (channel: Channel): boolean => this.#watched.has(channel);
     let channel: Channel;
     try {
-      channel = channels.open(sampling, query, cadence, this.#subprotocol, taken, known?.channel);
+      channel = channels.open(sampling, query, cadence, this.#outbound.profile, taken, known?.channel);
     } catch (thrown) {
       this.#refuse(id, VirstreamError.from(thrown));
       return;
@@ -189,7 +188,6 @@ export class ClientSession {
       credit,
       channel,
       sampling,
-      encoder: this.#encoder,
       outbound: this.#outbound,
       progressTimeoutMs: limits.progressTimeoutMs,
       since: known?.channel === channel.number ? known.sequence : undefined,
@@ -224,8 +222,7 @@ export class ClientSession {
 
   /** Ends a sweep or a watch before it began. */
   #refuse(id: number, error: VirstreamError): void {
-    const nothing = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: Date.now(), tookMs: 0 };
-    this.#outbound.send(this.#encoder.end(id, nothing, error));
+    this.#outbound.end(id, undefined, error);
   }
 
   /** Says something, so that the client knows the way is open, and asks, so that the server knows. */
@@ -236,7 +233,7 @@ export class ClientSession {
     }
     this.#unanswered++;
     this.#socket.ping();
-    if (this.#greeted) this.#outbound.send(this.#encoder.beat(Date.now()));
+    if (this.#greeted) this.#outbound.say({ type: "beat" });
   }
 
   #ended(code: number): void {

@@ -1,5 +1,10 @@
 import type { WebSocket } from "ws";
-import type { WireMessage } from "../wire/message-encoder.ts";
+import type { VirstreamError } from "../model/error.ts";
+import type { SweepSummary } from "../model/record.ts";
+import { errorToWire } from "../wire/error-map.ts";
+import type { ServerMessage } from "../wire/messages.ts";
+import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
+import { ToldSchemas } from "../wire/schema-slots.ts";
 
 /** What a server has sent. */
 export interface TrafficMetrics {
@@ -9,7 +14,7 @@ export interface TrafficMetrics {
 }
 
 /**
- * The sending side of one socket. `ws` queues without bound, and says so only by `bufferedAmount`; this is the bound:
+ * The sending side of one client's socket. `ws` queues without bound, and says so only by `bufferedAmount`; this is the bound:
  * above the mark the sweeps and watches of this socket stop producing, and when it has taken enough they are woken.
  */
 export class Outbound {
@@ -17,7 +22,10 @@ export class Outbound {
   readonly #mark: number;
   readonly #metrics: TrafficMetrics;
   readonly #waiting = new Set<() => void>();
-  /** Bytes that may wait at most, before it is flooded. */
+  readonly #told = new ToldSchemas();
+  /** How the client is spoken to; set before anything is sent. */
+  profile!: Profile;
+  /** The hard limit: bytes that may wait at most. */
   #most: number;
 
   /** @param mark bytes that may wait in the socket */
@@ -33,13 +41,39 @@ export class Outbound {
     return this.#isOpen && this.#socket.bufferedAmount <= this.#mark;
   }
 
-  /** Whether answers pile up that wait for no room, such as refusals: the client asks on and on, and does not read them. */
+  /** True when small replies, which bypass credit, exceed the hard limit because the client does not read. */
   get flooded(): boolean {
     return this.#socket.bufferedAmount > this.#most;
   }
 
-  /** Sends, or drops what comes after the socket's end has begun: nobody would hear it. */
-  send(messages: readonly WireMessage[]): void {
+  /** Sends a message that has no rows. */
+  say(message: ServerMessage): void {
+    this.#send([this.profile.message(message)]);
+  }
+
+  /** Sends the end of a sweep or a watch. */
+  end(id: number, summary: SweepSummary | undefined, error: VirstreamError | undefined): void {
+    this.say({ type: "end", id, ...(summary && { summary }), ...(error && { error: errorToWire(error) }) });
+  }
+
+  /** Sends messages with rows, and before them the schemas that the client does not have. */
+  sendRows({ messages, schemas }: Pick<EncodedRows, "messages" | "schemas">): void {
+    if (schemas.length > 0) {
+      for (const { slot, schema } of this.#told.missing(schemas)) {
+        this.say({ type: "schema", slot, keys: schema?.keys ?? [], types: [...(schema?.types ?? [])] });
+      }
+    }
+    this.#send(messages);
+  }
+
+  /** Calls back whenever the socket may have become writable, until the returned function is called. */
+  onWritable(wake: () => void): () => void {
+    this.#waiting.add(wake);
+    return () => this.#waiting.delete(wake);
+  }
+
+  /** Drops what comes after the socket's end has begun: the client would not get it. */
+  #send(messages: readonly WireMessage[]): void {
     if (!this.#isOpen) return;
     const { writable } = this;
     for (const message of messages) {
@@ -49,12 +83,6 @@ export class Outbound {
     }
     // What there was room for may be of any size: a large record is sent whole.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark;
-  }
-
-  /** Calls back whenever the socket may have become writable, until the returned function is called. */
-  onWritable(wake: () => void): () => void {
-    this.#waiting.add(wake);
-    return () => this.#waiting.delete(wake);
   }
 
   get #isOpen(): boolean {

@@ -7,8 +7,7 @@ import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
 import { Coalescer } from "../wire/coalescer.ts";
 import { CreditAccount } from "../wire/credit.ts";
-import type { MessageEncoder, WireMessage } from "../wire/message-encoder.ts";
-import type { RecordsFrame } from "../wire/records-frame.ts";
+import { RowBatch } from "../wire/row-batch.ts";
 import type { ServerLimits } from "./limits.ts";
 import type { Outbound } from "./outbound.ts";
 
@@ -22,16 +21,14 @@ export class SweepSender {
   readonly #query: Query;
   readonly #driver: Driver;
   readonly #metrics: SweepMetrics;
-  readonly #encoder: MessageEncoder;
   readonly #outbound: Outbound;
   readonly #limits: ServerLimits;
   readonly #credit: CreditAccount;
   readonly #abort = new AbortController();
   readonly #tally = new SweepTally(Date.now());
-  readonly #frame: RecordsFrame<WireMessage>;
+  readonly #batch = new RowBatch();
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
-  #expected: number | undefined;
   #begun = false;
   #wakeOpen: (() => void) | undefined;
   #error: VirstreamError | undefined;
@@ -39,10 +36,9 @@ export class SweepSender {
   constructor(
     id: number,
     query: Query,
-    credit: number,
+    credit: number | undefined,
     driver: Driver,
     metrics: SweepMetrics,
-    encoder: MessageEncoder,
     outbound: Outbound,
     limits: ServerLimits,
   ) {
@@ -50,11 +46,9 @@ export class SweepSender {
     this.#query = query;
     this.#driver = driver;
     this.#metrics = metrics;
-    this.#encoder = encoder;
     this.#outbound = outbound;
     this.#limits = limits;
     this.#credit = new CreditAccount(credit);
-    this.#frame = encoder.frame(id, this.#tally.startedAt);
   }
 
   /** @throws VirstreamError `protocol-error` for credit beyond the limit */
@@ -89,9 +83,8 @@ export class SweepSender {
         this.#tally.add(records);
         this.#metrics.records(records);
         for (const record of records) {
-          if (!this.#frame.fits(record)) await this.#flushFull();
-          this.#frame.add(record);
-          if (this.#frame.length >= Coalescer.FULL) await this.#flushFull();
+          this.#batch.add(undefined, record);
+          if (this.#batch.length >= Coalescer.FULL || this.#batch.isFull) await this.#flushFull();
         }
         if (this.#flushIfDue()) await turn();
       }
@@ -100,24 +93,24 @@ export class SweepSender {
     }
     done(signal.aborted ? "stopped" : this.#error === undefined ? "whole" : "failed");
     // What was produced is delivered before the end, also before an error's; only a cancel forgets it.
-    if (!signal.aborted && this.#frame.rows > 0) await this.#flushFull();
+    if (!signal.aborted && this.#batch.rows > 0) await this.#flushFull();
     unlisten();
     clearTimeout(this.#timer);
     this.#begin();
-    this.#outbound.send(this.#encoder.end(this.#id, this.#tally.summary(performance.now() - began), this.#error));
+    this.#outbound.end(this.#id, this.#tally.summary(performance.now() - began), this.#error);
   }
 
+  /** Says how many domains there are, as soon as that is known. */
   #expect(domains: number): void {
-    this.#expected = domains;
-    if (this.#begun) this.#outbound.send(this.#encoder.sweep(this.#id, this.#tally.startedAt, domains));
-    else this.#begin();
+    this.#begun = true;
+    this.#outbound.say({ type: "begin", id: this.#id, domains });
   }
 
-  /** Tells the client once that the sweep has begun: what times count from, and how many domains if that is known. */
+  /** Says that the sweep has begun, if that was not said with the number of domains. */
   #begin(): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#outbound.send(this.#encoder.sweep(this.#id, this.#tally.startedAt, this.#expected));
+    this.#outbound.say({ type: "begin", id: this.#id });
   }
 
   get #open(): boolean {
@@ -132,8 +125,8 @@ export class SweepSender {
 
   /** Sends the frame if its time has come and it may be sent, and says so; else sees to it that it will be. */
   #flushIfDue(): boolean {
-    if (this.#frame.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
-    const wait = this.#coalescer.wait(this.#frame.length);
+    if (this.#batch.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
+    const wait = this.#coalescer.wait(this.#batch.length);
     if (wait <= 0) {
       this.#flush();
       return true;
@@ -150,9 +143,9 @@ export class SweepSender {
    * a turn: a driver that never waits must not keep cancels and other sweeps from being heard.
    */
   async #flushFull(): Promise<void> {
-    while (this.#frame.rows > 0 && !this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
-    if (this.#frame.rows === 0) return;
-    if (this.#abort.signal.aborted) this.#frame.take();
+    while (this.#batch.rows > 0 && !this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
+    if (this.#batch.rows === 0) return;
+    if (this.#abort.signal.aborted) this.#batch.clear();
     else this.#flush();
     await turn();
   }
@@ -161,15 +154,11 @@ export class SweepSender {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
-    try {
-      const { messages, credit } = this.#encoder.records(this.#frame);
-      this.#credit.spend(credit);
-      this.#outbound.send(messages);
-      this.#coalescer.flushed();
-    } catch (error) {
-      // A record beyond the protocol's limits: this sweep cannot keep its promise, and says so.
-      this.stop(VirstreamError.from(error));
-    }
+    const rows = this.#outbound.profile.rows({ id: this.#id }, this.#batch);
+    this.#batch.clear(rows.bytes);
+    this.#credit.spend(rows.bytes);
+    this.#outbound.sendRows(rows);
+    this.#coalescer.flushed();
   }
 
   /** Resolves when there may be credit and room again, or the sweep is stopped; stops it when that takes too long. */

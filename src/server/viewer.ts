@@ -5,7 +5,6 @@ import { VirstreamError } from "../model/error.ts";
 import { checkMembers } from "../model/members.ts";
 import { checkQuery, type DomainSelector } from "../model/query.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { HostTable } from "../wire/host-table.ts";
 import { Channels } from "./channels.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
@@ -32,7 +31,6 @@ export interface View {
   readonly driver: Driver;
   readonly sampling: Sampling;
   readonly channels: Channels;
-  readonly hosts: HostTable;
   readonly epoch: string;
 }
 
@@ -87,8 +85,7 @@ export class Views {
 }
 
 function viewOf(viewer: string | undefined, driver: Driver, sampling: Sampling): View {
-  const hosts = new HostTable();
-  return { viewer, driver, sampling, hosts, channels: new Channels(hosts), epoch: randomUUID() };
+  return { viewer, driver, sampling, channels: new Channels(), epoch: randomUUID() };
 }
 
 /** Names and selectors of viewers that are valid. Messages name viewers, and no token. */

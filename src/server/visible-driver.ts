@@ -56,6 +56,10 @@ export class VisibleDriver implements Driver {
     return this.#inner.host;
   }
 
+  get hosts(): readonly string[] {
+    return this.#inner.hosts ?? [];
+  }
+
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     return query.domains === undefined
       ? this.#sweepAll(query, context)

@@ -1,13 +1,14 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Sampling } from "../sampling/sampling.ts";
-import type { ChannelMessage } from "../wire/channel-encoder.ts";
+import { type ChannelMessage, statusToWire, syncToWire } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/coalescer.ts";
 import { CreditAccount } from "../wire/credit.ts";
-import type { MessageEncoder } from "../wire/message-encoder.ts";
+import { RowBatch } from "../wire/row-batch.ts";
 import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
+import type { Snapshot } from "./snapshot.ts";
 
-/** Who is further behind than this gets the newest state rather than what it missed: so many ticks, if they are large. */
+/** A reader further behind than so many ticks gets the newest state rather than what it missed, if the ticks are large. */
 const MAX_TICKS_BEHIND = 2;
 const MAX_BYTES_BEHIND = 262_144;
 /** A reader that takes nothing has so many intervals beyond the time that a sweep's reader has. */
@@ -16,10 +17,10 @@ const PATIENT_INTERVALS = 3;
 /** What a watch is sent with. */
 export interface WatchSenderOptions {
   readonly id: number;
-  readonly credit: number;
+  /** Bytes; undefined: no credit is kept. */
+  readonly credit: number | undefined;
   readonly channel: Channel;
   readonly sampling: Sampling;
-  readonly encoder: MessageEncoder;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
   /** The last message of this channel that the client has; undefined: it has none. */
@@ -31,19 +32,21 @@ export interface WatchSenderOptions {
 /**
  * Sends one watch to one client. All it keeps is where the client stands in its channel: a client that takes what comes is
  * sent the channel's messages as they are made. One that does not is sent nothing; when it takes something again it is
- * sent what it missed, if that is little, or else the newest state of each domain, read from the feed while it is sent.
- * So a slow or sleeping reader costs a number, and what waits in its socket.
+ * sent what it missed, if that is little, or else a snapshot: the newest state of each domain. So a slow or sleeping reader
+ * costs a number, a share of a snapshot, and what waits in its socket.
  */
 export class WatchSender implements ChannelReader {
   readonly #options: WatchSenderOptions;
   readonly #credit: CreditAccount;
+  readonly #batch = new RowBatch();
   #unlisten: () => void = () => {};
-  /** The last message of the channel that was sent, or that the snapshot under way stands for. */
-  #position = 0;
-  /** Up to here it is sent what it missed, however much that is: it asked for that, or its snapshot is whole only then. */
+  /** The last message of the channel that was sent, or that the snapshot stands for; undefined: a snapshot is needed. */
+  #position: number | undefined;
+  /** Up to here it is sent what it missed, however much that is: it asked for that. */
   #replayThrough = 0;
-  /** The next domain of the snapshot that is under way. */
-  #cursor: number | undefined;
+  #snapshot: Snapshot | undefined;
+  /** The next domain of the snapshot. */
+  #cursor = 0;
   /** The last tick that was sent, or is known to be skipped. */
   #lastTick = 0;
   /** Making messages makes the channel offer them: that must not send within sending. */
@@ -57,21 +60,21 @@ export class WatchSender implements ChannelReader {
     options.channel.join(this);
   }
 
-  /** Tells the client where it stands, and goes on from there. */
+  /** Says where the client stands, and goes on from there. */
   start(): void {
-    const { channel, outbound, since } = this.#options;
+    const { id, channel, outbound, since } = this.#options;
     this.#unlisten = outbound.onWritable(() => this.#advance());
-    channel.encode();
+    channel.flushNow();
     if (this.#stopped) return;
     if (since !== undefined && channel.covers(since)) {
       this.#position = since;
       this.#replayThrough = channel.sequence;
       this.#lastTick = channel.tick - channel.ring.since(since + 1).ticks;
-      this.#sendPosition(true);
+      outbound.say({ type: "begin", id, channel: channel.number, sequence: since, resumed: true });
     } else {
-      // Nobody skips what was before its watch.
+      // What was before the watch is not skipped.
       this.#lastTick = Math.max(0, channel.tick - 1);
-      this.#snapshot();
+      this.#beginSnapshot();
     }
     this.#sending = false;
     this.#advance();
@@ -88,8 +91,8 @@ export class WatchSender implements ChannelReader {
   }
 
   offer(message: ChannelMessage): void {
-    if (this.#sending || this.#cursor !== undefined || this.#position + 1 !== message.sequence) return;
-    if (this.#options.outbound.writable) this.#take(message);
+    if (this.#sending || this.#snapshot !== undefined || this.#position === undefined) return;
+    if (this.#position + 1 === message.sequence && this.#options.outbound.writable) this.#take(message);
   }
 
   settled(): void {
@@ -100,7 +103,7 @@ export class WatchSender implements ChannelReader {
     this.stop(error);
   }
 
-  /** Ends it: for the client if it has an error to hear, else because the client asked. */
+  /** Ends it: with an error for the client, or because the client asked. */
   stop(error?: VirstreamError): void {
     this.#end(undefined, error);
   }
@@ -112,12 +115,11 @@ export class WatchSender implements ChannelReader {
 
   /** Where the client could go on; not from within a snapshot. */
   get #resumeAt(): number | undefined {
-    return this.#cursor === undefined ? this.#position : undefined;
+    return this.#snapshot === undefined ? this.#position : undefined;
   }
 
   #end(resumeAt: number | undefined, error: VirstreamError | undefined): void {
-    if (!this.#leave(resumeAt)) return;
-    this.#options.outbound.send(this.#options.encoder.end(this.#options.id, undefined, error));
+    if (this.#leave(resumeAt)) this.#options.outbound.end(this.#options.id, undefined, error);
   }
 
   #leave(resumeAt: number | undefined): boolean {
@@ -125,6 +127,8 @@ export class WatchSender implements ChannelReader {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#unlisten();
+    this.#snapshot?.close();
+    this.#snapshot = undefined;
     this.channel.leave(this, resumeAt);
     this.#options.done();
     return true;
@@ -134,7 +138,7 @@ export class WatchSender implements ChannelReader {
   #advance(): void {
     if (this.#sending) return;
     this.#sending = true;
-    while (!this.#stopped && (this.#cursor !== undefined || this.#position !== this.channel.sequence)) {
+    while (!this.#stopped && (this.#snapshot !== undefined || this.#position !== this.channel.sequence)) {
       if (this.#options.outbound.writable && this.#sendNext()) continue;
       this.#awaitProgress();
       break;
@@ -142,18 +146,18 @@ export class WatchSender implements ChannelReader {
     this.#sending = false;
   }
 
-  /** Sends the next of what there is; false: there is no credit for it. */
+  /** Sends the next of what there is; false: it may not be sent yet. */
   #sendNext(): boolean {
-    if (this.#cursor !== undefined) return this.#sendState(this.#cursor);
-    if (!this.#tooFarBehind()) return this.#take(this.channel.ring.get(this.#position + 1)!);
-    if (!this.#credit.open) return false;
-    this.#snapshot();
-    return true;
+    if (this.#snapshot !== undefined) return this.#sendRows(this.#snapshot);
+    const position = this.#position;
+    if (position !== undefined && !this.#tooFarBehind(position))
+      return this.#take(this.channel.ring.get(position + 1)!);
+    return this.#credit.open && this.#beginSnapshot();
   }
 
-  #tooFarBehind(): boolean {
+  #tooFarBehind(position: number): boolean {
     const { ring } = this.channel;
-    const next = this.#position + 1;
+    const next = position + 1;
     if (ring.get(next) === undefined) return true;
     if (next <= this.#replayThrough) return false;
     const { bytes, ticks } = ring.since(next);
@@ -163,85 +167,66 @@ export class WatchSender implements ChannelReader {
   /** Sends the channel's next message; false: there is no credit for it. */
   #take(message: ChannelMessage): boolean {
     if (message.bytes > 0 && !this.#credit.open) return false;
-    const { encoder, outbound } = this.#options;
-    const told = message.schemas.length > 0 || message.hosts > 0 ? encoder.tell(message) : [];
-    outbound.send(told.length === 0 ? message.messages : [...told, ...message.messages]);
+    this.#options.outbound.sendRows(message);
     this.#position = message.sequence;
     this.#lastTick = Math.max(this.#lastTick, message.tick ?? 0);
     this.#progressed(message.bytes);
     return true;
   }
 
-  /** Begins to send the state as it is now, and passes over what was missed. */
-  #snapshot(): void {
-    const { channel } = this;
-    channel.encode();
-    if (this.#stopped) return;
-    this.#position = channel.sequence;
+  /** Begins to send the state as it is now, and passes over what was missed; false: that has to wait. */
+  #beginSnapshot(): boolean {
+    const { id, channel, sampling, outbound } = this.#options;
+    const snapshot = channel.snapshot();
+    if (snapshot === undefined || this.#stopped) {
+      snapshot?.close();
+      return this.#stopped;
+    }
+    const { sequence, size, sync, statuses, complete } = snapshot;
+    outbound.say({
+      type: "begin",
+      id,
+      channel: channel.number,
+      sequence,
+      resumed: false,
+      domains: size,
+      ...(sync && { sync: syncToWire(sync) }),
+      statuses: statuses.map(statusToWire),
+      complete,
+    });
+    this.#position = sequence;
     this.#cursor = 0;
-    this.#sendPosition(false);
-    this.#skipBefore(channel.tick);
-  }
-
-  #sendPosition(resumed: boolean): void {
-    const { id, encoder, outbound } = this.#options;
-    const { number, tick } = this.channel;
-    outbound.send(encoder.position(id, number, this.#position, tick, resumed));
-  }
-
-  /** The end of a tick is sent with the state; of those between that and the last one the client hears only their number. */
-  #skipBefore(tick: number): void {
-    const skipped = tick - 1 - this.#lastTick;
-    if (skipped <= 0) return;
-    this.#options.sampling.conflated(skipped);
-    this.#lastTick = tick - 1;
-  }
-
-  /** Sends a part of the snapshot, from a domain on, or its end; false: there is no credit for it. */
-  #sendState(from: number): boolean {
-    const { id, encoder, outbound } = this.#options;
-    const { channel } = this;
-    const { numbers } = channel.feed;
-    let cursor = from;
-    while (cursor < numbers.length && numbers[cursor] === undefined) cursor++;
-    if (cursor < numbers.length && !this.#credit.open) return false;
-    // What the feed knows must be in messages, or these rows would be newer than they say.
-    channel.encode();
-    if (this.#stopped) return true;
-    if (cursor === numbers.length) {
-      this.#sendCurrent();
-      return true;
-    }
-    try {
-      const frame = encoder.stateFrame(id, channel.sequence);
-      for (; cursor < numbers.length && frame.length < Coalescer.FULL; cursor++) {
-        const entry = numbers[cursor];
-        if (entry === undefined) continue;
-        if (!frame.fits(entry.record)) break;
-        frame.add(entry.number, entry.record, undefined);
-      }
-      this.#cursor = cursor;
-      const { messages, credit } = encoder.state(frame);
-      outbound.send(messages);
-      this.#progressed(credit);
-    } catch (thrown) {
-      this.stop(VirstreamError.from(thrown));
-    }
+    // The client learns how many ticks it skipped from the ticks' numbers.
+    const tick = sync?.tick ?? 0;
+    if (tick - 1 > this.#lastTick) sampling.conflated(tick - 1 - this.#lastTick);
+    this.#lastTick = Math.max(this.#lastTick, tick);
+    if (size > 0) this.#snapshot = snapshot;
+    else snapshot.close();
     return true;
   }
 
-  #sendCurrent(): void {
-    const { id, encoder, outbound } = this.#options;
-    const { feed, sequence, tick } = this.channel;
-    const { host = "", overrun = 0, summary } = feed.sync ?? {};
-    const statuses = [...feed.statuses];
-    const { complete } = feed;
-    outbound.send(encoder.current(id, { through: sequence, tick, host, overrun, summary, statuses, complete }));
-    this.#cursor = undefined;
-    this.#replayThrough = sequence;
-    this.#skipBefore(tick);
-    this.#lastTick = tick;
-    this.#progressed(0);
+  /** Sends a part of the snapshot; false: there is no credit for it. */
+  #sendRows(snapshot: Snapshot): boolean {
+    if (!this.#credit.open) return false;
+    const { id, outbound } = this.#options;
+    const { records } = snapshot;
+    const batch = this.#batch;
+    let cursor = this.#cursor;
+    for (; cursor < records.length && batch.length < Coalescer.FULL && !batch.isFull; cursor++) {
+      const record = records[cursor];
+      if (record !== undefined) batch.add(cursor, record);
+    }
+    while (cursor < records.length && records[cursor] === undefined) cursor++;
+    this.#cursor = cursor;
+    if (cursor === records.length) {
+      this.#snapshot = undefined;
+      snapshot.close();
+    }
+    const rows = outbound.profile.rows({ id }, batch);
+    batch.clear(rows.bytes);
+    outbound.sendRows(rows);
+    this.#progressed(rows.bytes);
+    return true;
   }
 
   #progressed(bytes: number): void {
@@ -250,7 +235,7 @@ export class WatchSender implements ChannelReader {
     this.#timer = undefined;
   }
 
-  /** There is something to send, and it may not be sent: for so long, and no longer. */
+  /** There is something to send, and it may not be sent: the reader has so long to change that. */
   #awaitProgress(): void {
     const ms = this.#options.progressTimeoutMs + PATIENT_INTERVALS * this.channel.feed.cadence.intervalMs;
     this.#timer ??= setTimeout(() => {

@@ -1,57 +1,41 @@
-import type { Schema } from "../model/params.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
+import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
-import { ChangesFrame } from "./changes-frame.ts";
-import type { WireMessage, WireValue } from "./encoding.ts";
-import type { Numbering } from "./frame-schemas.ts";
-import type { HostTable } from "./host-table.ts";
-import { MessageBuilder } from "./message-builder.ts";
-import { MessageType, type Subprotocol } from "./protocol.ts";
-import { schemaNumber } from "./schema-numbers.ts";
-import { gapEventToWire, statusEventToWire } from "./source-events.ts";
-import { summaryToWire } from "./summary-map.ts";
+import { errorToWire } from "./error-map.ts";
+import type { WireStatus, WireSync } from "./messages.ts";
+import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
+import { RowBatch } from "./row-batch.ts";
+import type { SlotSchema } from "./schema-slots.ts";
 import { sizeOf } from "./text.ts";
 
-/** A message of a channel, ready to be sent to all its watches. */
+/** What a channel says at one sequence, ready to be sent to all its watches. */
 export interface ChannelMessage {
   readonly sequence: number;
-  /** Itself, or its pieces. */
   readonly messages: readonly WireMessage[];
-  /** What it takes of the credit; 0 for all but CHANGES. */
+  /** What it takes of the credit; 0 for all but rows. */
   readonly bytes: number;
   /** Bytes of all messages together: what it takes to keep it. */
   readonly size: number;
-  /** The schemas that must be told before it on each connection. */
-  readonly schemas: readonly Schema[];
-  /** The hosts below this number must have been told. */
-  readonly hosts: number;
-  /** The tick of a SYNC. */
+  /** The schemas that must have been sent before it on each connection. */
+  readonly schemas: readonly SlotSchema[];
+  /** The tick of a sync. */
   readonly tick: number | undefined;
 }
 
-const NO_SCHEMAS: readonly Schema[] = Object.freeze([]);
+const NO_SCHEMAS: readonly SlotSchema[] = Object.freeze([]);
 
-/**
- * Makes the messages of a channel, once for all its watches: what a connection has been told (schemas, hosts) is said
- * with each message, for MessageEncoder.tell. Pure: no socket, no clock.
- *
- * GONE, SYNC, STATUS and GAP come after the records before them: the open frame must have been taken with `changes`.
- */
+/** Makes the messages of a channel, once for all its watches. Pure: no socket, no clock. */
 export class ChannelEncoder {
   readonly channel: number;
-  readonly #builder: MessageBuilder;
-  readonly #numbering: Numbering;
+  readonly #profile: Profile;
+  readonly #batch = new RowBatch();
+  /** For each number, the sequence of the message that has its last row: a message has one row of a domain at most. */
+  readonly #rowIn: number[] = [];
+  #gone: Departure[] = [];
   #sequence = 0;
-  #frame: ChangesFrame<WireMessage>;
-  readonly #writer: ReturnType<MessageBuilder["frameWriter"]>;
 
-  /** @param hosts the table that the encoders of the connections number by */
-  constructor(channel: number, subprotocol: Subprotocol, hosts: HostTable) {
+  constructor(channel: number, profile: Profile) {
     this.channel = channel;
-    this.#builder = new MessageBuilder(subprotocol);
-    this.#numbering = { schema: schemaNumber, host: (host) => hosts.number(host) };
-    this.#writer = this.#builder.frameWriter();
-    this.#frame = this.#open();
+    this.#profile = profile;
   }
 
   /** The sequence of the last message that was made; 0: none yet. */
@@ -59,81 +43,87 @@ export class ChannelEncoder {
     return this.#sequence;
   }
 
-  /** How many rows the open frame has. */
-  get rows(): number {
-    return this.#frame.rows;
+  /** Whether there is something that no message has yet. */
+  get isOpen(): boolean {
+    return this.#batch.rows > 0 || this.#gone.length > 0;
   }
 
-  /** How long the open frame is so far. */
+  /** How long the open message is likely to be, in bytes. */
   get length(): number {
-    return this.#frame.length;
+    return this.#batch.length;
   }
 
-  /** Whether a record's schema still has room in the open frame; if not, take that with `changes` first. */
-  fits(record: DomainStatsRecord): boolean {
-    return this.#frame.fits(record);
+  /** Whether the open message must be taken before this record is added. */
+  mustFlush(number: number): boolean {
+    return this.#batch.isFull || this.#rowIn[number] === this.#sequence + 1;
   }
 
-  /** Adds a record to the open frame; see ChangesFrame.add. */
+  /**
+   * Adds a row to the open message; see mustFlush.
+   *
+   * @param before the record that this channel's readers have of that number
+   */
   add(number: number, record: DomainStatsRecord, before: DomainStatsRecord | undefined): void {
-    this.#frame.add(number, record, before);
+    this.#rowIn[number] = this.#sequence + 1;
+    this.#batch.add(number, record, before);
   }
 
-  /** The open frame as a message; undefined when it has no rows. */
+  /** Adds a domain that left. A message says that before its rows: there must be none yet. */
+  gone(number: number, domain: Domain): void {
+    this.#gone.push({ number, domain });
+  }
+
+  /** Whether the open message has rows. */
+  get hasRows(): boolean {
+    return this.#batch.rows > 0;
+  }
+
+  /** The open message; undefined when there is nothing in it. */
   changes(): ChannelMessage | undefined {
-    if (this.#frame.rows === 0) return undefined;
-    const schemas = [...this.#frame.schemas];
-    const { hosts } = this.#frame;
-    const changes = this.#frame.take();
-    const messages = this.#builder.cut(changes);
-    return this.#made(messages, { bytes: sizeOf(changes), schemas, hosts });
+    if (!this.isOpen) return undefined;
+    const sequence = ++this.#sequence;
+    const { messages, bytes, schemas }: EncodedRows = this.#profile.rows(
+      { channel: this.channel, sequence },
+      this.#batch,
+      this.#gone,
+    );
+    this.#batch.clear(bytes);
+    this.#gone = [];
+    return { sequence, messages, bytes, size: bytes, schemas, tick: undefined };
   }
 
-  /** @param numbers the domains that left */
-  gone(numbers: readonly number[]): ChannelMessage {
-    return this.#message(MessageType.gone, [numbers]);
-  }
-
-  /** @param complete whether every domain has been told, of all hosts that are there */
-  sync(
-    tick: number,
-    { host, overrun, summary }: Pick<SyncEvent, "host" | "overrun" | "summary">,
-    complete = true,
-  ): ChannelMessage {
-    return this.#message(MessageType.sync, [tick, host, overrun, summaryToWire(summary), complete], tick);
+  /** @param complete whether the channel has the domains of all hosts that can be reached */
+  sync(event: SyncEvent, complete: boolean): ChannelMessage {
+    const message = { type: "sync", ...this.#next(), ...syncToWire(event), complete } as const;
+    return this.#made(this.#profile.message(message), event.tick);
   }
 
   status(event: StatusEvent): ChannelMessage {
-    return this.#message(MessageType.status, statusEventToWire(event));
+    return this.#made(this.#profile.message({ type: "status", ...this.#next(), ...statusToWire(event) }));
   }
 
-  gap(event: GapEvent): ChannelMessage {
-    return this.#message(MessageType.gap, gapEventToWire(event));
+  gap({ reason, skipped, host }: GapEvent): ChannelMessage {
+    const members = { reason, ...(skipped !== undefined && { skipped }), ...(host !== undefined && { host }) };
+    return this.#made(this.#profile.message({ type: "gap", ...this.#next(), ...members }));
   }
 
-  #message(type: number, fields: readonly WireValue[], tick?: number): ChannelMessage {
-    if (this.rows > 0) throw new Error("the records before it have not been taken");
-    const messages = this.#builder.message([type, this.channel, this.#sequence + 1, ...fields]);
-    return this.#made(messages, { bytes: 0, schemas: NO_SCHEMAS, hosts: 0, tick });
+  #next(): { channel: number; sequence: number } {
+    if (this.isOpen) throw new Error("the rows before it have not been taken");
+    return { channel: this.channel, sequence: ++this.#sequence };
   }
 
-  #made(
-    messages: readonly WireMessage[],
-    {
-      bytes,
-      schemas,
-      hosts,
-      tick,
-    }: { bytes: number; schemas: readonly Schema[]; hosts: number; tick?: number | undefined },
-  ): ChannelMessage {
-    const sequence = ++this.#sequence;
-    this.#frame = this.#open();
-    const size =
-      messages.length === 1 && bytes > 0 ? bytes : messages.reduce((sum, message) => sum + sizeOf(message), 0);
-    return { sequence, messages, bytes, size, schemas, hosts, tick };
+  #made(message: WireMessage, tick?: number): ChannelMessage {
+    const size = sizeOf(message);
+    return { sequence: this.#sequence, messages: [message], bytes: 0, size, schemas: NO_SCHEMAS, tick };
   }
+}
 
-  #open(): ChangesFrame<WireMessage> {
-    return new ChangesFrame(this.#writer, this.#numbering, MessageType.changes, this.channel, this.#sequence + 1);
-  }
+/** The end of a tick, as it travels. */
+export function syncToWire({ tick, host, overrun, summary }: SyncEvent): WireSync {
+  return { tick, host, overrun, summary };
+}
+
+/** The state of a source, as it travels. */
+export function statusToWire({ state, host, error }: StatusEvent): WireStatus {
+  return { state, ...(host !== undefined && { host }), ...(error && { error: errorToWire(error) }) };
 }

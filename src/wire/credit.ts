@@ -4,15 +4,15 @@ import { LIMITS } from "./protocol.ts";
 /**
  * Flow control, end to end and in bytes, because frames differ in size by a factor of twenty and because a browser
  * cannot push back in any other way: it queues what arrives, whatever its application does. The receiver gives credit,
- * the sender spends it on RECORDS messages, and may overdraw it by one message, so that no message is too big to send.
+ * the sender spends it on messages with rows, and may overdraw it by one message, so that no message is too big to send.
  */
 export class CreditAccount {
   #balance: number;
 
-  /** @param initial bytes that the receiver gave with its request */
-  constructor(initial: number) {
-    this.#balance = 0;
-    this.grant(initial);
+  /** @param initial bytes that the receiver gave with its request; undefined: it wants no such control */
+  constructor(initial: number | undefined) {
+    this.#balance = initial === undefined ? Number.POSITIVE_INFINITY : 0;
+    if (initial !== undefined) this.grant(initial);
   }
 
   /** Whether a message may be sent. */
@@ -30,6 +30,7 @@ export class CreditAccount {
 
   /** @throws VirstreamError `protocol-error` for what is no credit, or more than may ever be outstanding */
   grant(bytes: number): void {
+    if (this.#balance === Number.POSITIVE_INFINITY) return;
     if (!Number.isInteger(bytes) || bytes < 1 || this.#balance + bytes > LIMITS.credit) {
       throw new VirstreamError("protocol-error", `credit of ${bytes} bytes on top of ${this.#balance} is not allowed`);
     }

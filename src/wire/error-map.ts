@@ -1,28 +1,29 @@
 import { ERROR_CODES, isErrorCode, VirstreamError } from "../model/error.ts";
-import { malformed, type WireValue } from "./encoding.ts";
+import { malformed } from "./malformed.ts";
 
-/** An error as it travels: its code, message and retryable, and libvirt's code and domain where there are some. */
-export function errorToWire(error: VirstreamError | undefined): WireValue {
-  if (error === undefined) return null;
-  const { code, message, retryable, libvirt } = error;
-  const map = { code, message, retryable };
-  return libvirt === undefined ? map : { ...map, libvirt: [libvirt.code, libvirt.domain] };
+/** An error as it travels: libvirt's own code and domain only where libvirt raised it. */
+export interface WireError {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly libvirt?: { readonly code: number; readonly domain: number };
 }
 
-/** An error from the wire; a code that this version does not know becomes `internal`, with the code in its message. */
-export function errorFromWire(value: WireValue): VirstreamError | undefined {
-  if (value === null) return undefined;
-  const map = value as { [key: string]: WireValue };
-  if (typeof value !== "object" || typeof map["code"] !== "string" || typeof map["message"] !== "string") {
-    throw malformed("an error has no code and message");
-  }
-  const code = isErrorCode(map["code"]) ? map["code"] : "internal";
-  const message = isErrorCode(map["code"]) ? map["message"] : `${map["code"]}: ${map["message"]}`;
-  const libvirt = map["libvirt"];
-  return new VirstreamError(code, message, {
-    retryable: typeof map["retryable"] === "boolean" ? map["retryable"] : ERROR_CODES[code].retryable,
-    ...(Array.isArray(libvirt) && typeof libvirt[0] === "number" && typeof libvirt[1] === "number"
-      ? { libvirt: { code: libvirt[0], domain: libvirt[1] } }
+export function errorToWire({ code, message, retryable, libvirt }: VirstreamError): WireError {
+  return { code, message, retryable, ...(libvirt && { libvirt }) };
+}
+
+/** An error from the wire, if there is one; a code that this version does not know becomes `internal`, with the code in its message. */
+export function errorFromWire(value: unknown): VirstreamError | undefined {
+  if (value === undefined || value === null) return undefined;
+  const { code, message, retryable, libvirt } = value as Partial<Record<keyof WireError, unknown>>;
+  if (typeof code !== "string" || typeof message !== "string") throw malformed("an error has no code and message");
+  const known = isErrorCode(code) ? code : "internal";
+  const number = libvirt as Partial<Record<"code" | "domain", unknown>> | null | undefined;
+  return new VirstreamError(known, known === code ? message : `${code}: ${message}`, {
+    retryable: typeof retryable === "boolean" ? retryable : ERROR_CODES[known].retryable,
+    ...(typeof number?.code === "number" && typeof number.domain === "number"
+      ? { libvirt: { code: number.code, domain: number.domain } }
       : {}),
   });
 }

@@ -3,40 +3,35 @@
  * holds these tables against it.
  */
 
-/** The two subprotocols: the same arrays, as msgpack in binary messages or as JSON in text messages. */
+/** The two subprotocols: rows in columns, as msgpack in binary messages; or each record as an object, as JSON in text messages. */
 export const SUBPROTOCOLS = ["virstream.v1", "virstream.v1.json"] as const;
 /** One of them. */
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
-/** The first item of each message from the server. From 64 on, a receiver ignores the types that it does not know. */
-export const MessageType = {
-  welcome: 1,
-  schema: 2,
-  host: 3,
-  sweep: 4,
-  records: 5,
-  end: 6,
-  piece: 7,
-  beat: 8,
-  position: 9,
-  state: 10,
-  current: 11,
-  changes: 12,
-  gone: 13,
-  sync: 14,
-  status: 15,
-  gap: 16,
+/** The columns of a block before those of its parameters: what a row says of itself. */
+export const HeadColumn = {
+  /** The domain's number in its channel, minus the row. */
+  number: 0,
+  /** The record's index minus the row; in a block of changes, by how much it changed. */
+  index: 1,
+  /** The domain's id; absent in a block of changes. */
+  id: 2,
+  /** When it was sampled, in ms of wall time from the message's base. */
+  time: 3,
+  /** The same on the steady clock, minus `time`: 0 unless the wall clock was set meanwhile. */
+  step: 4,
+  /** How long the answer took, in us. */
+  took: 5,
 } as const;
 
-/** Types from here on may be ignored by those who do not know them. */
-export const FIRST_IGNORABLE_TYPE = 64;
+/** How many columns come before the first parameter's. */
+export const HEAD_COLUMNS = 6;
 
-/** Items of a record's row before its values. */
-export const ROW_HEAD = 9;
-/** Items of a full row of a watch before its values. */
-export const WATCH_ROW_HEAD = 10;
-/** Items of a row of changes before its mask. */
-export const CHANGES_HEAD = 4;
+/** A column's width that says: the values themselves, as float64, and no offsets. */
+export const FLOAT = 8;
+
+/** Set in a width: only the rows of a bit mask, which stands before the offsets, have a value; the others have 0. */
+export const SPARSE = 16;
 
 /** The codes that close a connection. */
 export const CLOSE_CODES = {
@@ -58,21 +53,27 @@ export type CloseReason = keyof typeof CLOSE_CODES;
 
 /** Every limit of the protocol. A message beyond one is refused, never cut silently. */
 export const LIMITS = {
-  /** Bytes of a WebSocket message from the server; a larger one travels in pieces. */
-  message: 262_144,
-  /** Bytes of a message joined from pieces. */
-  joinedMessage: 134_217_728,
+  /** Bytes of a message from the server. */
+  message: 33_554_432,
   /** Bytes of a message from the client. */
   request: 1_048_576,
   /** Bytes of a client's first message. */
   hello: 16_384,
   /** How deep a message's arrays and maps may nest. */
   depth: 8,
-  /** Schemas that stay valid on a connection: the newest so many. */
-  schemas: 1_024,
-  /** Keys of all those schemas together; the newest schema is valid whatever its size. */
+  /** Values in a message from the server. */
+  values: 2_097_152,
+  /** Rows of a block. */
+  rows: 65_536,
+  /** Rows times columns of all blocks of a message. */
+  cells: 1_048_576,
+  /** Characters that the texts of a message come to, each as often as a row has it. */
+  characters: 33_554_432,
+  /** Schemas that a connection has at a time. */
+  slots: 1_024,
+  /** Keys of all those schemas together. */
   schemaKeys: 1_048_576,
-  /** Hosts that can be numbered on a connection. */
+  /** Hosts that one watch may call not connected. */
   hosts: 65_536,
   /** Numbers of domains in a channel. */
   domains: 4_194_304,

@@ -17,13 +17,14 @@ export interface Since {
  */
 export type ClientMessage =
   | { readonly type: "hello"; readonly client: string | undefined; readonly token: string | undefined }
-  | { readonly type: "get"; readonly id: number; readonly query: Query; readonly credit: number }
+  | { readonly type: "get"; readonly id: number; readonly query: Query; readonly credit: number | undefined }
   | {
       readonly type: "watch";
       readonly id: number;
       readonly query: Query;
       readonly cadence: Cadence;
-      readonly credit: number;
+      /** Bytes of rows that may be sent; undefined: as many as the connection takes. */
+      readonly credit: number | undefined;
       readonly since: Since | undefined;
     }
   | { readonly type: "credit"; readonly id: number; readonly bytes: number }
@@ -69,12 +70,12 @@ export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS
       return { type: "hello", client: optionalText(message, "client"), token: optionalText(message, "token") };
     case "get": {
       const id = idOf(message);
-      const credit = creditOf(message, "credit");
+      const credit = message["credit"] === undefined ? undefined : creditOf(message, "credit");
       return orRefused(id, () => ({ type: "get", id, query: queryFromWire(message), credit }));
     }
     case "watch": {
       const id = idOf(message);
-      const credit = creditOf(message, "credit");
+      const credit = message["credit"] === undefined ? undefined : creditOf(message, "credit");
       const since = sinceFromWire(message["since"]);
       return orRefused(id, () => {
         const query = queryFromWire(message);
@@ -138,8 +139,8 @@ function orRefused(id: number, read: () => ClientMessage): ClientMessage | Refus
 
 function queryFromWire(message: Record<string, unknown>): Query {
   const { groups, flags, deadlineMs, domains } = message;
-  if (groups !== undefined && typeof groups !== "number") {
-    throw new VirstreamError("unknown-group", "groups must be a bit mask");
+  if (groups !== undefined && typeof groups !== "number" && !isTexts(groups)) {
+    throw new VirstreamError("unknown-group", "groups must be a bit mask or a list of names");
   }
   if (flags !== undefined && typeof flags !== "number") {
     throw new VirstreamError("unknown-flag", "flags must be a number");
@@ -201,6 +202,10 @@ function optionalText(message: Record<string, unknown>, member: string): string 
   const value = message[member];
   if (value === undefined || typeof value === "string") return value;
   throw refused(`${member} must be text`);
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 function isWhole(value: unknown, least: number, most: number): value is number {

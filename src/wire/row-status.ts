@@ -1,5 +1,5 @@
 import type { VirstreamError } from "../model/error.ts";
-import { groupBit, groupNames } from "../model/group.ts";
+import type { Group } from "../model/group.ts";
 import {
   type DomainStatsRecord,
   RECORD_REASONS,
@@ -7,47 +7,34 @@ import {
   type RecordReason,
   type RecordStatus,
 } from "../model/record.ts";
-import { malformed, type WireValue } from "./encoding.ts";
 import { errorFromWire, errorToWire } from "./error-map.ts";
+import { malformed } from "./malformed.ts";
 
-/** What a row says of how its record came out. */
+/** What came of a record. */
 export interface RowStatus {
   readonly status: RecordStatus;
   readonly reason?: RecordReason | undefined;
-  readonly missing?: ReturnType<typeof groupNames> | undefined;
+  readonly missing?: readonly Group[] | undefined;
   readonly error?: VirstreamError | undefined;
 }
 
-const OK: RowStatus = { status: "ok" };
-
-/** The status of a record: 0 if it is ok, else `[status, reason, missing, error]`. */
-export function statusToWire(record: DomainStatsRecord): WireValue {
-  if (record.status === "ok") return 0;
-  let missing = 0;
-  for (const group of record.missing) missing = (missing | groupBit(group)) >>> 0;
-  return [
-    RECORD_STATUSES.indexOf(record.status),
-    record.reason === undefined ? 0 : RECORD_REASONS.indexOf(record.reason) + 1,
-    missing,
-    errorToWire(record.error),
-  ];
+/** The status of a record that is not ok. */
+export function statusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
+  return { status, ...(reason && { reason }), missing, ...(error && { error: errorToWire(error) }) };
 }
 
 /** The status from the wire; a reason that this version does not know becomes `error`. */
-export function statusFromWire(value: WireValue): RowStatus {
-  if (value === 0) return OK;
-  if (!Array.isArray(value) || value.length < 4) throw malformed("a row's status is none");
-  const [number, reason, missing, error] = value as readonly WireValue[];
-  const status = typeof number === "number" ? RECORD_STATUSES[number] : undefined;
-  if (status === undefined) throw malformed("a row's status is none");
-  if (typeof reason !== "number") throw malformed("a row's reason is no number");
-  if (typeof missing !== "number" || missing >>> 0 !== missing) {
-    throw malformed("a row's missing groups are no bit mask");
+export function statusFromWire(value: unknown): RowStatus {
+  const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
+  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row's status is none");
+  if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {
+    throw malformed("a row's missing groups are no texts");
   }
+  const known = RECORD_REASONS.includes(reason as RecordReason);
   return {
-    status,
-    reason: reason === 0 ? undefined : (RECORD_REASONS[reason - 1] ?? "error"),
-    missing: groupNames(missing),
-    error: errorFromWire(error!),
+    status: status as RecordStatus,
+    reason: reason === undefined || reason === null ? undefined : known ? (reason as RecordReason) : "error",
+    missing: missing as readonly Group[] | undefined,
+    error: errorFromWire(error),
   };
 }

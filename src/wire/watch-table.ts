@@ -1,11 +1,11 @@
 import type { ChannelState } from "./channel-state.ts";
-import { malformed } from "./encoding.ts";
+import { malformed } from "./malformed.ts";
 
 /** A watch that is under way on a connection. */
-export interface AdoptedWatch {
+export interface OpenWatch {
   readonly id: number;
   readonly state: ChannelState;
-  /** The channel that serves it; undefined before its first POSITION. */
+  /** The channel that serves it; undefined before it has begun. */
   channel: number | undefined;
   /** The client has cancelled it: what still comes of it means nothing. */
   released: boolean;
@@ -13,8 +13,8 @@ export interface AdoptedWatch {
 
 /** The watches of one connection, each with the channel that serves it. */
 export class WatchTable {
-  readonly #watches = new Map<number, AdoptedWatch>();
-  readonly #channels = new Map<number, AdoptedWatch>();
+  readonly #watches = new Map<number, OpenWatch>();
+  readonly #channels = new Map<number, OpenWatch>();
 
   adopt(id: number, state: ChannelState): void {
     this.end(id);
@@ -33,8 +33,8 @@ export class WatchTable {
     if (watch.channel !== undefined) this.#channels.delete(watch.channel);
   }
 
-  /** A watch gets its channel, in place of the one that it may have had. */
-  place(id: number, channel: number): AdoptedWatch {
+  /** Gives a watch its channel, in place of the one that it may have had. */
+  place(id: number, channel: number): OpenWatch {
     const watch = this.#watches.get(id);
     if (watch === undefined) throw malformed(`watch ${id} is not under way`);
     const other = this.#channels.get(channel);
@@ -45,14 +45,12 @@ export class WatchTable {
     return watch;
   }
 
-  /** The watch of an id that has a channel. */
-  ofId(id: number): AdoptedWatch {
-    const watch = this.#watches.get(id);
-    if (watch?.channel === undefined) throw malformed(`watch ${id} is not under way`);
-    return watch;
+  /** The watch of an id; undefined: there is none, as where the id is a sweep's. */
+  ofId(id: number): OpenWatch | undefined {
+    return this.#watches.get(id);
   }
 
-  ofChannel(channel: number): AdoptedWatch {
+  ofChannel(channel: number): OpenWatch {
     const watch = this.#channels.get(channel);
     if (watch === undefined) throw malformed(`channel ${channel} serves no watch`);
     return watch;

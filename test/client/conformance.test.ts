@@ -8,7 +8,6 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { fieldOf } from "../../src/model/field.ts";
 import { Domain, type DomainStatsRecord } from "../../src/model/record.ts";
 import { serve } from "../../src/server/server.ts";
-import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 
@@ -65,10 +64,10 @@ async function libvirt(): Promise<Subject> {
 }
 
 /** The same host, seen through a server. */
-async function remote(local: () => Promise<Subject>, subprotocol: Subprotocol): Promise<Subject> {
+async function remote(local: () => Promise<Subject>): Promise<Subject> {
   const subject = await local();
   const server = await serve(subject.connection, { port: 0, limits: { minIntervalMs: WATCH.intervalMs } });
-  const connection = await connect(server.url, { subprotocol });
+  const connection = await connect(server.url);
   return {
     ...subject,
     connection,
@@ -335,9 +334,7 @@ function obligations(open: () => Promise<Subject>): void {
 
 describe("the embedded host", () => obligations(simulated));
 
-describe.each(SUBPROTOCOLS)("the embedded host behind a server, in %s,", (subprotocol) => {
-  obligations(() => remote(simulated, subprotocol));
-});
+describe("the embedded host behind a server", () => obligations(() => remote(simulated)));
 
 describeWith(labRequirements, "real QEMU guests", () => {
   afterAll(async () => {
@@ -346,7 +343,5 @@ describeWith(labRequirements, "real QEMU guests", () => {
 
   describe("behind libvirtd", () => obligations(libvirt));
 
-  describe.each(SUBPROTOCOLS)("behind libvirtd behind a server, in %s,", (subprotocol) => {
-    obligations(() => remote(libvirt, subprotocol));
-  });
+  describe("behind libvirtd behind a server", () => obligations(() => remote(libvirt)));
 });

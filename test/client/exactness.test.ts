@@ -5,13 +5,12 @@ import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { serve } from "../../src/server/server.ts";
-import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 
-describe.each(SUBPROTOCOLS)("over the wire, in %s,", (subprotocol) => {
+describe("over the wire", () => {
   it("values of every type arrive as they left, at their extremes and above 2^53", async () => {
     await using local = await connect("test:///default?domains=2&paused=2&extremes=0-1");
     await using server = await serve(local, { port: 0 });
-    await using remote = await connect(server.url, { subprotocol });
+    await using remote = await connect(server.url);
     const here = await local.getAllDomainStats();
     const there = await remote.getAllDomainStats();
     for (const [i, record] of here.entries()) {
@@ -26,7 +25,7 @@ describe.each(SUBPROTOCOLS)("over the wire, in %s,", (subprotocol) => {
   it("a record of 200,000 parameters arrives whole, between its neighbours", async () => {
     await using local = await connect("test:///default?domains=3&paused=3&huge=1:200000");
     await using server = await serve(local, { port: 0 });
-    await using remote = await connect(server.url, { subprotocol });
+    await using remote = await connect(server.url);
     const here = await local.getAllDomainStats();
     const there = await remote.getAllDomainStats();
     expect(there.map((record) => record.params.size)).toEqual(here.map((record) => record.params.size));
@@ -38,7 +37,7 @@ describe.each(SUBPROTOCOLS)("over the wire, in %s,", (subprotocol) => {
   it("the driver rests soon after a reader left the first of 100,000 records", async () => {
     await using local = await connect("test:///default?domains=100000");
     await using server = await serve(local, { port: 0 });
-    await using remote = await connect(server.url, { subprotocol });
+    await using remote = await connect(server.url);
     const driver = local.driver as SimulatedDriver;
     for await (const _ of remote.stats()) break;
     while (server.sweeps > 0) await turn();

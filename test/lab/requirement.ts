@@ -29,6 +29,10 @@ const known = {
     met: () => succeeds("/usr/bin/python3", "-c", "import libvirt"),
     packages: "python3 python3-libvirt",
   },
+  "python3-msgpack": {
+    met: () => succeeds("/usr/bin/python3", "-c", "import msgpack"),
+    packages: "python3 python3-msgpack",
+  },
   script: { met: () => program("script"), packages: "bsdutils" },
   chromium: { met: () => program("chromium"), packages: "chromium" },
   ssh: { met: () => program("ssh"), packages: "openssh-client" },

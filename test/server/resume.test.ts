@@ -1,7 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { VirstreamServer } from "../../src/server/server.ts";
-import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { known, TickingHost, until } from "./ticking-host.ts";
 import { type ClientWatch, WatchClient } from "./watch-client.ts";
 
@@ -11,24 +10,18 @@ afterEach(async () => {
   for (const close of owned.splice(0).reverse()) await close();
 });
 
-async function clientOf(server: VirstreamServer, subprotocol: Subprotocol = SUBPROTOCOLS[0]): Promise<WatchClient> {
-  const client = await WatchClient.connect(server, { subprotocol });
+async function clientOf(server: VirstreamServer): Promise<WatchClient> {
+  const client = await WatchClient.connect(server);
   owned.push(() => client.socket.terminate());
   return client;
 }
 
 /** A server with a watcher that has had three ticks. */
-async function watched({
-  subprotocol = SUBPROTOCOLS[0],
-  payload = 10,
-}: {
-  subprotocol?: Subprotocol;
-  payload?: number;
-} = {}) {
+async function watched({ payload = 10 }: { payload?: number } = {}) {
   const host = new TickingHost(3, payload);
   owned.push(() => host.close());
   const server = await host.serve();
-  const client = await clientOf(server, subprotocol);
+  const client = await clientOf(server);
   const watch = client.watch(1);
   await client.settled();
   await host.tick(3);
@@ -48,13 +41,13 @@ function told({ events }: ClientWatch): string[] {
   return events.map(({ type }) => type);
 }
 
-describe.each(SUBPROTOCOLS)("a client of %s that lost its connection", (subprotocol) => {
+describe("a client that lost its connection", () => {
   it("misses nothing when it comes back in time, without a snapshot", async () => {
-    const { host, server, client, watch } = await watched({ subprotocol });
+    const { host, server, client, watch } = await watched();
     await lose(client, server);
     expect(server.stats()).toMatchObject({ watches: 0, channels: 1 });
     await host.tick(2);
-    const back = await clientOf(server, subprotocol);
+    const back = await clientOf(server);
     const again = back.resume(1, watch);
     await until(() => again.ticks.length === 2);
     await host.tick();
@@ -66,17 +59,15 @@ describe.each(SUBPROTOCOLS)("a client of %s that lost its connection", (subproto
   });
 
   it("is told nothing when it comes back before anything has happened", async () => {
-    const { server, client, watch } = await watched({ subprotocol });
+    const { server, client, watch } = await watched();
     await lose(client, server);
-    const back = await clientOf(server, subprotocol);
+    const back = await clientOf(server);
     const again = back.resume(1, watch);
     await back.settled();
     expect(told(again)).toEqual([]);
     expect(server.stats()).toMatchObject({ watches: 1, channels: 1 });
   });
-});
 
-describe("a client that lost its connection", () => {
   it("is sent all that it missed, however much, as long as the server remembers it", async () => {
     const { host, server, client, watch } = await watched({ payload: 200_000 });
     await lose(client, server);

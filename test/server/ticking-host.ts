@@ -6,6 +6,7 @@ import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { cellsOf } from "../model/cells.ts";
+import { distinctText } from "./distinct-text.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
@@ -103,7 +104,10 @@ export class TickingHost {
     }
     const version = ++this.#version;
     this.records = Array.from({ length: this.domains }, (_, i) =>
-      this.driver.record(i, TypedParams.of(SHAPE, [version * 1_000 + i, `${version}-${i}-`.padEnd(this.payload, "x")])),
+      this.driver.record(
+        i,
+        TypedParams.of(SHAPE, [version * 1_000 + i, distinctText(version * 1_000 + i, this.payload)]),
+      ),
     );
     for (let at = 0; at < this.records.length; at += CHUNK) yield this.records.slice(at, at + CHUNK);
   }

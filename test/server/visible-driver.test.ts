@@ -22,7 +22,7 @@ function narrow(list: (driver: RecordingDriver) => string[], driver = new Record
 
 /** Everything of a record but when it was made and what was asked for. */
 function fields(record: DomainStatsRecord | undefined, asked: string): string {
-  const { sampledAt, ...rest } = record!.toJSON();
+  const { sampledAt, steadyAt, ...rest } = record!.toJSON();
   return JSON.stringify(rest).replaceAll(asked, "IT");
 }
 

@@ -1,11 +1,12 @@
 import { once } from "node:events";
 import { WebSocket } from "ws";
 import type { VirstreamError } from "../../src/model/error.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import type { VirstreamServer } from "../../src/server/server.ts";
-import type { WireMessage } from "../../src/wire/encoding.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
-import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
 import { CollectedState } from "../wire/collected-state.ts";
 
 /** One watch of a client's. */
@@ -48,23 +49,23 @@ export interface ClientWatchOptions {
   readonly [member: string]: unknown;
 }
 
+/** One for all connections, since watches go on over several. */
+const SCHEMAS = new SchemaTable();
+
 /** A client of the wire: it keeps what it is sent, and holds the server to its credit. */
 export class WatchClient {
   readonly socket: WebSocket;
   readonly closed: Promise<[code: number, reason: Buffer]>;
   /** What it was sent. */
-  readonly messages: WireMessage[] = [];
+  readonly messages: Uint8Array[] = [];
   bytes = 0;
   epoch = "";
-  readonly #decoder = new MessageDecoder({});
+  readonly #decoder = new MessageDecoder({}, new ServerClock(() => performance.now()), SCHEMAS);
   readonly #watches = new Map<number, ClientWatch>();
 
   /** Connects; greets, unless told otherwise. */
-  static async connect(
-    server: VirstreamServer,
-    { subprotocol = SUBPROTOCOLS[0], greets = true }: { subprotocol?: Subprotocol; greets?: boolean } = {},
-  ): Promise<WatchClient> {
-    const client = new WatchClient(new WebSocket(server.url, subprotocol));
+  static async connect(server: VirstreamServer, { greets = true }: { greets?: boolean } = {}): Promise<WatchClient> {
+    const client = new WatchClient(new WebSocket(server.url, SUBPROTOCOLS[0]));
     await once(client.socket, "open");
     if (!greets) return client;
     client.send({ type: "hello" });
@@ -75,7 +76,7 @@ export class WatchClient {
   private constructor(socket: WebSocket) {
     this.socket = socket;
     this.closed = once(socket, "close") as Promise<[code: number, reason: Buffer]>;
-    socket.on("message", (data: Buffer, isBinary: boolean) => this.#receive(isBinary ? data : data.toString()));
+    socket.on("message", (data: Buffer) => this.#receive(data));
   }
 
   send(message: object): void {
@@ -122,7 +123,7 @@ export class WatchClient {
     await this.closed;
   }
 
-  #receive(message: WireMessage): void {
+  #receive(message: Uint8Array): void {
     this.messages.push(message);
     this.bytes += message.length;
     const decoded = this.#decoder.decode(message);

@@ -5,6 +5,7 @@ import type { VirstreamError } from "../../src/model/error.ts";
 import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
 import { checkQuery } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
 import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import type { Feed } from "../../src/sampling/feed.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
@@ -12,10 +13,9 @@ import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
 import { WatchSender } from "../../src/server/watch-sender.ts";
-import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "../wire/collected-state.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -38,12 +38,12 @@ class FakeSocket {
   readonly OPEN = 1;
   readyState = 1;
   bufferedAmount = 0;
-  sent: WireMessage[] = [];
+  sent: Uint8Array[] = [];
   /** What happens meanwhile. */
   meanwhile = (): void => {};
   #callbacks: (() => void)[] = [];
 
-  send(message: WireMessage, sent: () => void): void {
+  send(message: Uint8Array, sent: () => void): void {
     this.sent.push(message);
     this.bufferedAmount += message.length;
     this.#callbacks.push(sent);
@@ -70,44 +70,43 @@ class Reader {
   #heard = false;
   sender: WatchSender | undefined;
   channel: Channel | undefined;
-  #decoder = new MessageDecoder({});
+  readonly #schemas = new SchemaTable();
+  #decoder = this.#newDecoder();
   readonly #open: (wanted: number | undefined) => Channel;
-  readonly #subprotocol: (typeof SUBPROTOCOLS)[number];
-  readonly #hosts: HostTable;
+  readonly #channels: Channels;
   readonly #sampling: Sampling;
 
-  constructor(
-    open: (wanted: number | undefined) => Channel,
-    subprotocol: (typeof SUBPROTOCOLS)[number],
-    hosts: HostTable,
-    sampling: Sampling,
-  ) {
+  constructor(open: (wanted: number | undefined) => Channel, channels: Channels, sampling: Sampling) {
     this.#open = open;
-    this.#subprotocol = subprotocol;
-    this.#hosts = hosts;
+    this.#channels = channels;
     this.#sampling = sampling;
   }
 
   connect(credit: number, mark: number, ticks = 0): void {
     this.socket = new FakeSocket();
     this.balance = credit;
-    this.#decoder = new MessageDecoder({});
+    this.#decoder = this.#newDecoder();
     this.#decoder.adopt(1, this.state);
     const { since } = this.state;
     if (!this.#heard) this.before = Math.max(0, ticks - 1);
     this.channel = this.#open(since?.channel);
+    const outbound = new Outbound(this.socket as unknown as WebSocket, mark, { messages: 0, bytes: 0 });
+    outbound.profile = this.#channels.profile(SUBPROTOCOLS[0]);
     this.sender = new WatchSender({
       id: 1,
       credit,
       channel: this.channel,
       sampling: this.#sampling,
-      encoder: new MessageEncoder(this.#subprotocol, this.#hosts),
-      outbound: new Outbound(this.socket as unknown as WebSocket, mark, { messages: 0, bytes: 0 }),
+      outbound,
       progressTimeoutMs: PROGRESS_TIMEOUT_MS,
       since: since?.channel === this.channel.number ? since.sequence : undefined,
       done: () => {},
     });
     this.sender.start();
+  }
+
+  #newDecoder(): MessageDecoder {
+    return new MessageDecoder({}, new ServerClock(() => 0), this.#schemas);
   }
 
   /** Some of what was under way is lost with the connection. */
@@ -192,7 +191,7 @@ const step = fc.oneof(
   },
 );
 
-describe.each(SUBPROTOCOLS)("a watch sent in %s", (subprotocol) => {
+describe("a watch that is sent", () => {
   it("comes to the feed's own state, whatever the credit, the socket, the changes and the losses on the way", () => {
     fc.assert(
       fc.property(
@@ -200,7 +199,7 @@ describe.each(SUBPROTOCOLS)("a watch sent in %s", (subprotocol) => {
         fc.integer({ min: 1, max: 1_000_000 }),
         fc.integer({ min: 0, max: 100_000 }),
         (steps, credit, mark) => {
-          const { sampling, channels, feed, reader } = watched(subprotocol);
+          const { sampling, channels, feed, reader } = watched();
           const [slow, fast] = [reader(), reader()];
           fast.connect(1_000_000_000, 1_000_000_000);
           slow.connect(credit, mark);
@@ -248,7 +247,7 @@ describe.each(SUBPROTOCOLS)("a watch sent in %s", (subprotocol) => {
   });
 
   it("does not send a state in the middle of what the feed tells, when it would be newer than it says", () => {
-    const { feed, reader } = watched(subprotocol);
+    const { feed, reader } = watched();
     const [fast, slow] = [reader(), reader()];
     fast.connect(1_000_000_000, 1_000_000_000);
     const swept = (records: DomainStatsRecord[]): void => {
@@ -283,7 +282,7 @@ describe("a watch", () => {
   });
 
   it("is ended when its reader takes nothing for the progress timeout and three intervals, and not before", () => {
-    const { feed, reader } = watched(SUBPROTOCOLS[0]);
+    const { feed, reader } = watched();
     const slow = reader();
     slow.connect(1, 1_000_000);
     const tick = (version: number): void => {
@@ -310,7 +309,7 @@ describe("a watch", () => {
   });
 
   it("has no time limit for a reader that has taken everything", () => {
-    const { feed, reader } = watched(SUBPROTOCOLS[0]);
+    const { feed, reader } = watched();
     const idle = reader();
     idle.connect(1, 1_000_000);
     feed.beginSweep();
@@ -318,12 +317,16 @@ describe("a watch", () => {
     feed.endSweep(new SweepTally(0).summary(1), 0);
     vi.advanceTimersByTime(10 * PROGRESS_TIMEOUT_MS);
     idle.read();
-    expect([idle.ended, idle.balance > 0, idle.state.tick]).toEqual([false, false, 1]);
+    expect([idle.ended, idle.balance > 0, idle.events.map(({ type }) => type)]).toEqual([
+      false,
+      false,
+      ["record", "sync"],
+    ]);
     idle.sender!.stop();
   });
 
   it("is kept for 30 s for a reader that was cut off, and not at all for one that was cut off within a snapshot", () => {
-    const { channels, sampling, feed, reader } = watched(SUBPROTOCOLS[0]);
+    const { channels, sampling, feed, reader } = watched();
     const lost = reader();
     lost.connect(1_000_000, 1_000_000);
     feed.beginSweep();
@@ -336,7 +339,7 @@ describe("a watch", () => {
     expect(channels.size).toBe(0);
     expect(sampling.snapshot().feeds).toBe(0);
 
-    const again = watched(SUBPROTOCOLS[0]);
+    const again = watched();
     const other = again.reader();
     other.connect(1_000_000, 1_000_000);
     other.cut(1);
@@ -347,7 +350,7 @@ describe("a watch", () => {
   });
 
   it("keeps no more than the ring, whatever the ticks, while its reader sleeps", () => {
-    const { feed, reader } = watched(SUBPROTOCOLS[0]);
+    const { feed, reader } = watched();
     const asleep = reader();
     asleep.connect(1, 1_000_000);
     for (let version = 1; version <= 100; version++) {
@@ -363,20 +366,19 @@ describe("a watch", () => {
 });
 
 /** A feed that a test tells what it knows, and readers of one channel of it. */
-function watched(subprotocol: (typeof SUBPROTOCOLS)[number]) {
+function watched() {
   const driver = new ScriptedDriver(async function* (_, { signal }) {
     await aborted(signal);
     yield [];
   });
   const sampling = new Sampling(driver, new ManualClock());
-  const hosts = new HostTable();
-  const channels = new Channels(hosts);
+  const channels = new Channels();
   const query = checkQuery();
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
   const feed = sampling.feed(query, cadence);
   const open = (wanted: number | undefined) =>
-    channels.open(sampling, query, cadence, subprotocol, () => false, wanted);
-  return { sampling, channels, feed, reader: () => new Reader(open, subprotocol, hosts, sampling) };
+    channels.open(sampling, query, cadence, channels.profile(SUBPROTOCOLS[0]), () => false, wanted);
+  return { sampling, channels, feed, reader: () => new Reader(open, channels, sampling) };
 }
 
 /** One sweep of up to a dozen domains: some change, some have another shape, some leave, some say that they have left. */

@@ -6,7 +6,8 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { ServeOptions } from "../../src/server/server.ts";
-import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { CLOSE_CODES } from "../../src/wire/protocol.ts";
+import { JsonClient } from "./json-client.ts";
 import { known, TickingHost, until } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
 
@@ -27,10 +28,10 @@ async function start(host: TickingHost, options: ServeOptions = {}) {
   return { host, server, client };
 }
 
-describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
+describe("a watch", () => {
   it("begins with the current state at once, and then has the very same messages as the others", async () => {
     const { host, server, client } = await start(new TickingHost());
-    const [one, other] = [await client({ subprotocol }), await client({ subprotocol })];
+    const [one, other] = [await client(), await client()];
     const early = one.watch(1);
     await one.settled();
     await host.tick(2);
@@ -52,16 +53,16 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
     expect(server.stats()).toMatchObject({ watches: 2, channels: 1 });
   });
 
-  it("carries a record that is larger than a message", async () => {
+  it("carries a record of more than half a mebibyte", async () => {
     const { host, client } = await start(new TickingHost(2, 600_000));
-    const reader = await client({ subprotocol });
+    const reader = await client();
     const watch = reader.watch(1);
     await reader.settled();
     await host.tick(2);
     await until(() => watch.ticks.length === 2);
     expect(watch.gaps).toEqual([]);
     expect(known(watch.state.records())).toEqual(known(host.records));
-    const late = await client({ subprotocol });
+    const late = await client();
     const snapshot = late.watch(1, { credit: 1 });
     await until(() => snapshot.ticks.length === 1);
     expect(known(snapshot.state.records())).toEqual(known(host.records));
@@ -81,9 +82,11 @@ describe("a server with watches", () => {
     expect(watches.every(({ gaps }) => gaps.length === 0)).toBe(true);
   });
 
-  it("has a channel for each query, cadence, and encoding, and two for who watches the same twice", async () => {
+  it("has a channel for each query, cadence, and profile, and two for a client that watches the same twice", async () => {
     const { host, server, client } = await start(new TickingHost());
-    const [one, other] = [await client(), await client({ subprotocol: "virstream.v1.json" })];
+    const one = await client();
+    const other = await JsonClient.connect(server);
+    owned.push(() => other.socket.terminate());
     const channels = async (watch: () => unknown): Promise<number> => {
       watch();
       await one.settled();
@@ -214,7 +217,7 @@ describe("a server with watches", () => {
     expect([channels, watches, sampling.feeds]).toEqual([0, 0, 0]);
   });
 
-  it("ends a watch of which it cannot tell a record, and says so", async () => {
+  it("sends a failed record in place of one that it cannot send, and goes on", async () => {
     const { host, server, client } = await start(new TickingHost());
     const reader = await client();
     const watch = reader.watch(1);
@@ -231,10 +234,14 @@ describe("a server with watches", () => {
     });
     host.script = () => [broken];
     await host.tick();
-    await until(() => watch.ended);
-    expect(watch.error?.retryable).toBe(false);
-    expect(server.stats()).toMatchObject({ watches: 0, channels: 0, sampling: { feeds: 0 } });
-    expect(reader.socket.readyState).toBe(reader.socket.OPEN);
+    await until(() => watch.ticks.length === 2);
+    const [failed] = [...watch.state.records()];
+    expect(failed).toMatchObject({ status: "failed", error: { code: "invalid-argument" }, domain: { name: "web" } });
+    host.script = undefined;
+    await host.tick();
+    await until(() => watch.ticks.length === 3);
+    expect(known(watch.state.records())).toEqual(known(host.records));
+    expect(server.stats()).toMatchObject({ watches: 1, channels: 1 });
   });
 
   it("tells its watchers when it shuts down, and leaves nothing behind, neither readers nor those it waited for", async () => {

@@ -40,9 +40,8 @@ interface Route {
 /** Is not cut. */
 const WITNESS: Route = { name: "witness", watch: OFTEN, kept: true };
 const ROUTES: readonly Route[] = [
-  { name: "msgpack", watch: OFTEN, kept: true },
+  { name: "much credit", watch: OFTEN, kept: true },
   { name: "little credit", watch: OFTEN, open: { creditBytes: 3_000 }, kept: true },
-  { name: "JSON", watch: OFTEN, open: { subprotocol: "virstream.v1.json" }, kept: false },
   { name: "on-change", watch: SELDOM, kept: false },
   { name: "alone", query: { groups: ["state"] }, watch: OFTEN, kept: false },
 ];

@@ -1,22 +1,24 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
-import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { pack } from "../../src/wire/pack.ts";
+import { type Profile, profileOf } from "../../src/wire/profile.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "./collected-state.ts";
+import { ServerEnd } from "./server-end.ts";
 import { keyOf, WatchServer } from "./watch-server.ts";
 
 const STARTED = 1_700_000_000_000;
 
 function plain(record: DomainStatsRecord): unknown {
-  const { domain, status, reason, missing, sampledAt, tookMs, index, params, error } = record;
+  const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, params, error } = record;
   return {
     domain: { uuid: domain.uuid, name: domain.name, id: domain.id, host: domain.host },
-    head: { status, reason, missing: [...missing], sampledAt, tookMs, index, error: error?.code },
+    head: { status, reason, missing: [...missing], sampledAt, steadyAt, tookMs, index, error: error?.code },
     keys: params.schema.keys,
     types: [...params.schema.types],
     cells: cellsOf(params),
@@ -32,20 +34,21 @@ const byKey = (records: Iterable<DomainStatsRecord>): Map<string, unknown> =>
 
 /** A client and its server, with all that may happen to them; it checks what the client is told as it goes. */
 class Story {
-  readonly #subprotocol: Subprotocol;
   readonly #owner = {};
+  readonly #clock = new ServerClock(() => 0);
+  readonly #schemas = new SchemaTable();
   readonly #state = new CollectedState(this.#owner);
-  #hosts = new HostTable();
+  #profile: Profile = profileOf("virstream.v1");
   #server: WatchServer;
-  #encoder!: MessageEncoder;
+  #end!: ServerEnd;
   #decoder!: MessageDecoder;
   #id = 0;
   #channels = 1;
   #now = STARTED;
-  /** The last message of the channel that was sent, and where its snapshot is. */
+  /** The last message of the channel that was sent, or that the snapshot stands for. */
   #sent = 0;
-  #cursor: number | undefined;
-  #through = 0;
+  /** The messages of the snapshot that are not sent yet. */
+  #snapshot: (() => Uint8Array[])[] = [];
 
   /** What an application makes of the events. */
   readonly #application = new Map<string, DomainStatsRecord>();
@@ -61,11 +64,10 @@ class Story {
   snapshots = 0;
   resumed = 0;
 
-  constructor(subprotocol: Subprotocol) {
-    this.#subprotocol = subprotocol;
-    this.#server = new WatchServer(1, "e1", subprotocol, this.#hosts);
+  constructor() {
+    this.#server = new WatchServer(1, "e1", this.#profile);
     this.#connect();
-    this.#begin();
+    this.#begin(0);
   }
 
   step(what: number, seed: number): void {
@@ -75,100 +77,89 @@ class Story {
     else if (what === 12) this.#server.status(seed);
     else if (what === 13) this.#server.gap(seed);
     else if (what < 19) this.#pump(1 + (seed % 6));
-    else if (what === 19) this.#begin();
-    else if (what === 20) this.#reconnect();
+    else if (what === 19) this.#begin(seed);
+    else if (what === 20) this.#reconnect(seed);
     else if (seed % 3 === 0) this.#restart(seed);
   }
 
   /** Lets the client catch up, with a tick at the end. */
   finish(): void {
     this.#server.endTick(++this.#now);
-    for (let rounds = 0; this.#cursor !== undefined || this.#sent < this.#server.sequence; rounds++) {
+    for (let rounds = 0; this.#snapshot.length > 0 || this.#sent < this.#server.sequence; rounds++) {
       expect(rounds).toBeLessThan(1_000);
       this.#pump(5);
     }
-    expect(this.#state.tick).toBe(this.#server.tick);
     expect(this.#synced).toBe(this.#server.tick);
     expect(this.#sources).toEqual(this.#server.sources());
   }
 
   #connect(): void {
-    this.#encoder = new MessageEncoder(this.#subprotocol, this.#hosts);
-    this.#decoder = new MessageDecoder(this.#owner);
+    this.#end = new ServerEnd(this.#profile);
+    this.#decoder = new MessageDecoder(this.#owner, this.#clock, this.#schemas);
     this.#decoder.adopt(++this.#id, this.#state);
   }
 
   /** The server begins a snapshot, in the midst of one or not. */
-  #begin(): void {
-    this.#server.flush();
+  #begin(seed: number): void {
+    this.#snapshot = this.#server.snapshot(this.#end, this.#id, 1 + (seed % 4));
     this.#sent = this.#server.sequence;
-    this.#cursor = 0;
+    this.#complete = this.#server.tick > 0;
     this.snapshots++;
-    this.#read(this.#encoder.position(this.#id, this.#server.channel, this.#sent, this.#server.tick, false));
+    this.#read(this.#snapshot.shift()!());
   }
 
   #pump(count: number): void {
-    if (this.#cursor !== undefined) {
-      const { messages, next } = this.#server.snapshot(this.#encoder, this.#id, this.#cursor, count);
-      this.#cursor = next;
-      if (next === undefined) {
-        this.#through = this.#server.sequence;
-        this.#complete = this.#server.tick > 0;
-      }
-      this.#read(messages);
+    const part = this.#snapshot.shift();
+    if (part !== undefined) {
+      this.#read(part());
       return;
     }
     const waiting = this.#server.after(this.#sent);
     if (waiting === undefined) {
-      this.#begin();
+      this.#begin(count);
       return;
     }
     for (const message of waiting.slice(0, count)) {
       this.#sent = message.sequence;
-      this.#read([...this.#encoder.tell(message), ...message.messages]);
+      this.#read(this.#end.pass(message));
     }
   }
 
-  #reconnect(): void {
+  #reconnect(seed: number): void {
     const since = this.#state.since;
     this.#connect();
     this.#state.reconnect(true);
     if (since !== undefined && this.#server.channel === since.channel && this.#server.after(since.sequence)) {
       expect(since.sequence).toBe(this.#sent);
       this.resumed++;
-      this.#read(this.#encoder.position(this.#id, since.channel, since.sequence, this.#server.tick, true));
+      this.#read(this.#end.say({ type: "begin", id: this.#id, ...since, resumed: true }));
     } else {
-      this.#begin();
+      this.#begin(seed);
     }
   }
 
   /** Another server, or another channel of the same one. */
   #restart(seed: number): void {
     const sameEpoch = seed % 2 === 0;
-    if (!sameEpoch) this.#hosts = new HostTable();
+    if (!sameEpoch) this.#profile = profileOf("virstream.v1");
     const channel = sameEpoch ? ++this.#channels : this.#server.channel;
-    this.#server = new WatchServer(
-      channel,
-      sameEpoch ? this.#server.epoch : `e${seed}`,
-      this.#subprotocol,
-      this.#hosts,
-    );
+    this.#server = new WatchServer(channel, sameEpoch ? this.#server.epoch : `e${seed}`, this.#profile);
     this.#elsewhere = true;
     this.#connect();
     this.#state.reconnect(sameEpoch);
-    this.#begin();
+    this.#begin(seed);
   }
 
-  #read(messages: readonly WireMessage[]): void {
+  #read(messages: readonly Uint8Array[]): void {
     for (const message of messages) {
       const decoded = this.#decoder.decode(message);
       if (decoded.type === "watch") for (const event of this.#state.sink.take()) this.#heard(event);
     }
-    if (this.#cursor !== undefined || this.#sent < this.#through) return;
+    if (this.#snapshot.length > 0) return;
     const expected = byKey(this.#server.at(this.#sent));
     expect(byKey(this.#state.records())).toEqual(expected);
     const application = byKey(this.#application.values());
-    // A server that has just begun does not know yet who has left: until its first tick ends, nobody is said to have.
+    // A server that has just begun does not know yet who has left: until its first tick ends, none is said to have.
     if (this.#complete) expect(application).toEqual(expected);
     else for (const [key, record] of expected) expect(application.get(key)).toEqual(record);
     expect(this.#state.domains).toBe(expected.size);
@@ -211,12 +202,12 @@ class Story {
   }
 }
 
-describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
+describe("a watch", () => {
   it("knows after each tick what the server knows, and accounts for every tick, whatever was lost on the way", () => {
     const seen = { ticks: 0, snapshots: 0, resumed: 0 };
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(21), fc.nat()), { minLength: 20, maxLength: 150 }), (steps) => {
-        const story = new Story(subprotocol);
+        const story = new Story();
         for (const [what, seed] of steps) story.step(what, seed);
         story.finish();
         seen.ticks += story.ticks;
@@ -233,41 +224,70 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
 });
 
 describe("the state of a watch", () => {
-  /** What a watch's messages come to, in JSON. */
+  /** What a watch's messages come to. */
   function watching() {
     const state = new CollectedState();
-    const decoder = new MessageDecoder({});
+    const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
     decoder.adopt(1, state);
-    return (...messages: unknown[]): WatchEvent[] =>
+    return (...messages: object[]): WatchEvent[] =>
       messages.flatMap((message) => {
-        const decoded = decoder.decode(JSON.stringify(message));
+        const decoded = decoder.decode(pack(message));
         return decoded.type === "watch" ? state.sink.take() : [];
       });
   }
 
-  it("tells once that a source is absent, however many snapshots say so", () => {
-    const told = watching();
-    const snapshot = [
-      [9, 1, 1, 0, 0, false],
-      [11, 1, 0, 0, "", 0, null, [[1, "h", null]], false],
-    ];
-    expect(told(...snapshot).map(({ type }) => type)).toEqual(["status"]);
-    expect(told(...snapshot)).toEqual([]);
-    expect(told([15, 1, 1, 0, "h", null]).map(({ type }) => type)).toEqual(["status"]);
-    expect(told(...snapshot).map(({ type }) => type)).toEqual(["status"]);
+  const begin = {
+    type: "begin",
+    id: 1,
+    channel: 1,
+    sequence: 0,
+    resumed: false,
+    domains: 0,
+    statuses: [],
+    complete: false,
+  };
+
+  it("reports once that a source is absent, however many snapshots say so", () => {
+    const events = watching();
+    const snapshot = { ...begin, statuses: [{ state: "reconnecting", host: "h" }] };
+    expect(events(snapshot).map(({ type }) => type)).toEqual(["status"]);
+    expect(events(snapshot)).toEqual([]);
+    const status = { type: "status", channel: 1, sequence: 1, state: "connected", host: "h" };
+    expect(events(status).map(({ type }) => type)).toEqual(["status"]);
+    expect(events(snapshot).map(({ type }) => type)).toEqual(["status"]);
   });
 
   // With a walk through all numbers this takes minutes.
   it("does not walk through four million numbers for the one domain that a server gave the last of them", () => {
-    const told = watching();
-    told([3, 0, "h"]);
-    const row = [4_194_303, "00000000-0000-4000-8000-000000000001", "a", 1, 0, 0, 0, 1, 1, 0];
+    const events = watching();
     let records = 0;
     for (let i = 0; i < 1_000; i++) {
-      records += told([9, 1, 1, 0, 0, false], [10, 1, 0, 1_000 + i, [row]]).filter(
-        ({ type }) => type === "record",
-      ).length;
+      const uuid = new Uint8Array(16).fill(1);
+      const columns = [Uint8Array.of(0b101001), Uint8Array.of(0, 0, 0), [4_194_303, i, 1], new Uint8Array(0)];
+      const rows = { type: "records", id: 1, at: [0, 0], blocks: [[0, 1, uuid, ...columns, ["a", "h"], [], []]] };
+      records += events({ ...begin, domains: 1 }, rows).filter(({ type }) => type === "record").length;
     }
     expect(records).toBe(1_000);
+  });
+
+  it("refuses a channel's message within a snapshot, a row too many, and a domain that is in it twice", () => {
+    const row = (number: number): unknown[] => {
+      const columns = [
+        Uint8Array.of(number === 0 ? 0 : 1),
+        new Uint8Array(number === 0 ? 0 : 1),
+        number === 0 ? [] : [number],
+      ];
+      return [0, 1, new Uint8Array(16).fill(number + 1), ...columns, new Uint8Array(0), ["a", "h"], [], []];
+    };
+    const rows = (...numbers: number[]): object => ({ type: "records", id: 1, at: [0, 0], blocks: numbers.map(row) });
+    const sync = { type: "gap", channel: 1, sequence: 1, reason: "source" };
+    const two = { ...begin, domains: 2 };
+    expect(() => watching()(two, rows(0, 1), sync)).not.toThrow();
+    for (const messages of [[two, sync], [two, rows(0), sync], [two, rows(0, 1, 2)], [two, rows(1, 1)], [rows(0)]]) {
+      const events = watching();
+      const isSweep = messages.length === 1;
+      if (isSweep) expect(() => events(begin, ...messages)).toThrow("malformed");
+      else expect(() => events(...messages)).toThrow("malformed");
+    }
   });
 });

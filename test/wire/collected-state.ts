@@ -7,7 +7,7 @@ export class CollectedState extends ChannelState {
 
   constructor(owner: object = {}) {
     const sink = new CollectingSink();
-    super(owner, sink);
+    super(owner, sink, () => {});
     this.sink = sink;
   }
 }

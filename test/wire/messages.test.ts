@@ -1,45 +1,56 @@
 import fc from "fast-check";
-import { pack, unpack } from "msgpackr";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import type { Group } from "../../src/model/group.ts";
-import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES, type RecordInit } from "../../src/model/record.ts";
-import { integerCell, type ParamCell } from "../../src/wire/cells.ts";
-import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
-import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
-import { LIMITS, MessageType, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { utf8Length } from "../../src/wire/text.ts";
-import { cellsOf } from "../model/cells.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
+import { type DecodedMessage, MessageDecoder } from "../../src/wire/message-decoder.ts";
+import { pack } from "../../src/wire/pack.ts";
+import { profileOf } from "../../src/wire/profile.ts";
+import { LIMITS } from "../../src/wire/protocol.ts";
+import { RowBatch } from "../../src/wire/row-batch.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
+import { ServerEnd } from "./server-end.ts";
 
 const STARTED = 1_700_000_000_000;
 const owner = {};
 
-const cellOf = (type: number): fc.Arbitrary<ParamCell> => {
+const valueOfType = (type: number): fc.Arbitrary<ParamValue> => {
   switch (type) {
     case ParamType.int:
       return fc.integer({ min: -0x80000000, max: 0x7fffffff });
     case ParamType.uint:
       return fc.integer({ min: 0, max: 0xffffffff });
     case ParamType.llong:
-      return fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(integerCell);
+      return fc.oneof(
+        fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+        fc.bigInt({ min: -(2n ** 40n), max: 2n ** 40n }),
+        fc.constantFrom(2n ** 53n, -(2n ** 53n), 2n ** 53n - 1n, -(2n ** 53n) + 1n),
+      );
     case ParamType.ullong:
-      return fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(integerCell);
+      return fc.oneof(
+        fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        fc.bigInt({ min: 0n, max: 2n ** 40n }),
+        fc.constantFrom(2n ** 53n, 2n ** 53n - 1n),
+      );
     case ParamType.double:
       // Negative zero is not kept, as the protocol says.
       return fc.double().map((value) => (value === 0 ? 0 : value));
     case ParamType.boolean:
       return fc.boolean();
     default:
-      return fc.string({ unit: "binary", maxLength: 300 });
+      return fc.oneof(
+        fc.string({ unit: "binary", maxLength: 300 }),
+        fc.string({ unit: "grapheme", maxLength: 9 }).map((middle) => `/var/lib/libvirt/images/${middle}-disk.qcow2`),
+      );
   }
 };
 
 const shape = fc.array(fc.tuple(fc.string({ minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 7 })), {
   maxLength: 12,
 });
+
 /** A few schemas, and rows that refer to them in any order, so that schemas repeat and alternate. */
 const sweep = fc
   .array(shape, { minLength: 1, maxLength: 4 })
@@ -54,7 +65,7 @@ const sweep = fc
     const row = fc.nat(schemas.length - 1).chain((i) => {
       const schema = schemas[i]!;
       return fc.record({
-        cells: fc.tuple(...[...schema.types].map(cellOf)) as fc.Arbitrary<ParamCell[]>,
+        values: fc.tuple(...[...schema.types].map(valueOfType)) as fc.Arbitrary<ParamValue[]>,
         schema: fc.constant(schema),
         uuid: fc.uuid(),
         name: fc.string({ unit: "grapheme", maxLength: 40 }),
@@ -62,6 +73,7 @@ const sweep = fc
         host: fc.constantFrom("hv1", "hv2", "host with ümlaut"),
         index: fc.nat(2_000_000),
         sampledAt: fc.integer({ min: STARTED - 1_000_000, max: STARTED + 1_000_000 }),
+        steadyAt: fc.integer({ min: 0, max: 2_000_000 }),
         tookMicros: fc.nat(100_000_000),
         status: fc.constantFrom(...RECORD_STATUSES),
         reason: fc.option(fc.constantFrom(...RECORD_REASONS), { nil: undefined }),
@@ -76,10 +88,11 @@ const sweep = fc
       const bad = row.status !== "ok";
       const init: RecordInit = {
         domain: new Domain(row.uuid, row.name, row.id, row.host),
-        params: TypedParams.of(row.schema, row.cells),
+        params: TypedParams.of(row.schema, row.values),
         status: row.status,
         index: row.index,
         sampledAt: row.sampledAt,
+        steadyAt: row.steadyAt,
         tookMs: row.tookMicros / 1000,
         reason: bad ? row.reason : undefined,
         missing: bad ? row.missing : [],
@@ -92,46 +105,62 @@ const sweep = fc
     }),
   );
 
-/** A record as plain data, for comparison by value. */
+/** A record as plain data, for comparison by value. Text is as a strict decoder takes it. */
 function plain(record: DomainStatsRecord): unknown {
-  const { domain, status, reason, missing, sampledAt, tookMs, index, params, error } = record;
+  const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, params, error } = record;
   return {
-    domain: { uuid: domain.uuid, name: domain.name, id: domain.id, host: domain.host },
-    head: { status, reason, missing: [...missing], sampledAt, tookMs, index },
-    keys: params.schema.keys,
-    types: [...params.schema.types],
-    cells: cellsOf(params),
+    domain: { uuid: domain.uuid, name: wellFormed(domain.name), id: domain.id, host: domain.host },
+    head: { status, reason, missing: [...missing], sampledAt, steadyAt, tookMs, index },
+    params: [...params.list()].map(({ key, type, value }) => [
+      wellFormed(key),
+      type,
+      typeof value === "string" ? wellFormed(value) : value,
+    ]),
     error: error && { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt },
   };
 }
 
+function wellFormed(text: string): string {
+  return Buffer.from(text).toString();
+}
+
+/** The records in the order of their places, as rows of several schemas change theirs in a message. */
+function inOrder(records: readonly DomainStatsRecord[]): unknown[] {
+  return records
+    .map(plain)
+    .map((record) => JSON.stringify(record, (_, value) => (typeof value === "bigint" ? `${value}n` : special(value))))
+    .sort();
+}
+
+function special(value: unknown): unknown {
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}
+
 function encode(
-  encoder: MessageEncoder,
+  end: ServerEnd,
   id: number,
   records: readonly DomainStatsRecord[],
-  perFrame = 7,
-): { messages: WireMessage[]; credit: number } {
-  const messages = [...encoder.sweep(id, STARTED, records.length)];
-  const frame = encoder.frame(id, STARTED);
-  let credit = 0;
-  const flush = (): void => {
-    const flushed = encoder.records(frame);
-    messages.push(...flushed.messages);
-    credit += flushed.credit;
-  };
-  for (const record of records) {
-    if (!frame.fits(record) || frame.rows >= perFrame) flush();
-    frame.add(record);
+  perMessage = 7,
+): { messages: Uint8Array[]; bytes: number } {
+  const messages = end.say({ type: "begin", id, domains: records.length });
+  let bytes = 0;
+  for (let at = 0; at < records.length; at += perMessage) {
+    const rows = end.rows(id, records.slice(at, at + perMessage));
+    messages.push(...rows.messages);
+    bytes += rows.bytes;
   }
-  if (frame.rows > 0) flush();
-  return { messages, credit };
+  return { messages, bytes };
 }
 
-function decodeAll(decoder: MessageDecoder, messages: readonly WireMessage[]): ServerMessage[] {
-  return messages.map((message) => decoder.decode(message));
+function decoder(): MessageDecoder {
+  return new MessageDecoder(owner, new ServerClock(() => 0), new SchemaTable());
 }
 
-function recordsOf(messages: readonly ServerMessage[]): DomainStatsRecord[] {
+function decodeAll(reader: MessageDecoder, messages: readonly Uint8Array[]): DecodedMessage[] {
+  return messages.map((message) => reader.decode(message));
+}
+
+function recordsOf(messages: readonly DecodedMessage[]): DomainStatsRecord[] {
   return messages.flatMap((message) => (message.type === "records" ? message.records : []));
 }
 
@@ -145,75 +174,126 @@ function errorCodeOf(work: () => unknown): string {
   return "none";
 }
 
-describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
-  it("gives back every record with the same keys, types, values and status", () => {
+function record(params: TypedParams, index = 0): DomainStatsRecord {
+  const uuid = `00000000-0000-4000-8000-${index.toString(16).padStart(12, "0")}`;
+  const domain = new Domain(uuid, `d${index}`, index, "hv1");
+  return new DomainStatsRecord({ domain, params, status: "ok", index, sampledAt: STARTED, steadyAt: 5, tookMs: 1 });
+}
+
+describe("the binary profile", () => {
+  it("gives back every record with the same keys, types, values, times and status", () => {
     fc.assert(
       fc.property(sweep, (records) => {
-        const { messages, credit } = encode(new MessageEncoder(subprotocol), 1, records);
-        const decoded = decodeAll(new MessageDecoder(owner), messages);
-        expect(recordsOf(decoded).map(plain)).toEqual(records.map(plain));
-        const bytes = decoded.reduce((sum, message) => sum + (message.type === "records" ? message.bytes : 0), 0);
-        expect(bytes).toBe(credit);
+        const { messages, bytes } = encode(new ServerEnd(), 1, records);
+        const decoded = decodeAll(decoder(), messages);
+        expect(inOrder(recordsOf(decoded))).toEqual(inOrder(records));
+        const counted = decoded.reduce((sum, message) => sum + (message.type === "records" ? message.bytes : 0), 0);
+        expect(counted).toBe(bytes);
       }),
       { numRuns: 200 },
     );
   });
 
-  it("cuts a record larger than a message and joins it again, whatever makes it large", () => {
-    const keys = Array.from({ length: 60_000 }, (_, i) => `vm.counter-${i}.sum`);
+  it("carries a column of any width exactly, at its bounds", () => {
+    const schema = new Schema(["a"], Uint8Array.of(ParamType.llong));
+    const rows = 20;
+    for (let bits = 0; bits <= 53; bits++) {
+      const span = bits === 53 ? 2 ** 53 - 1 : 2 ** bits;
+      for (const least of [0, -5, -(2 ** 53) + 1]) {
+        for (const offset of [span - 1, span]) {
+          const values = Array.from({ length: rows }, (_, i) => least + (i === 7 ? offset : i === 9 ? 1 : 0));
+          const records = values.map((value, i) => record(TypedParams.of(schema, [value]), i));
+          const decoded = recordsOf(decodeAll(decoder(), encode(new ServerEnd(), 1, records, rows).messages));
+          expect(decoded.map(({ params }) => params.number("a"))).toEqual(values);
+        }
+      }
+    }
+  });
+
+  it("carries a record of 200,000 parameters in one message", () => {
+    const keys = Array.from({ length: 200_000 }, (_, i) => `vm.counter-${i}.sum`);
     const many = TypedParams.of(
       new Schema(keys, new Uint8Array(keys.length).fill(ParamType.ullong)),
       keys.map((_, i) => i * 1_000_003),
     );
     const long = TypedParams.from([["block.0.path", "string", 'päth \u{1f600}\\"'.repeat(100_000)]]);
     for (const params of [many, long]) {
-      const record = new DomainStatsRecord({
-        domain: new Domain("00000000-0000-4000-8000-000000000001", "huge", 1, "hv1"),
-        params,
-        status: "ok",
-        index: 0,
-        sampledAt: STARTED,
-        tookMs: 1,
-      });
-      const { messages } = encode(new MessageEncoder(subprotocol), 1, [record]);
-      expect(messages.length).toBeGreaterThan(3);
-      for (const message of messages) {
-        expect(typeof message === "string" ? utf8Length(message) : message.length).toBeLessThanOrEqual(LIMITS.message);
-      }
-      const [decoded] = recordsOf(decodeAll(new MessageDecoder(owner), messages));
-      expect(plain(decoded!)).toEqual(plain(record));
+      const { messages } = encode(new ServerEnd(), 1, [record(params)]);
+      const [decoded] = recordsOf(decodeAll(decoder(), messages));
+      expect(inOrder([decoded!])).toEqual(inOrder([record(params)]));
     }
   });
 
-  it("keeps both ends' windows of schemas alike while thousands of shapes pass", () => {
-    const encoder = new MessageEncoder(subprotocol);
-    const decoder = new MessageDecoder(owner);
+  it("replaces a record that is larger than a message by a failed one, and sends the others", () => {
+    const huge = TypedParams.from([["block.0.path", "string", "x".repeat(LIMITS.message)]]);
+    const small = TypedParams.from([["cpu.time", "ullong", 5n]]);
+    const given = [record(small, 0), record(huge, 1), record(small, 2)];
+    const { messages } = encode(new ServerEnd(), 1, given);
+    const decoded = recordsOf(decodeAll(decoder(), messages)).sort((a, b) => a.index - b.index);
+    expect(decoded.map(({ domain, status, error }) => [domain.name, status, error?.code])).toEqual([
+      ["d0", "ok", undefined],
+      ["d1", "failed", "message-too-big"],
+      ["d2", "ok", undefined],
+    ]);
+  });
+
+  it("replaces a record of a domain whose uuid is none by a failed one that says so", () => {
+    const domain = new Domain("not-a-uuid", "odd", 1, "hv1");
+    const params = TypedParams.from([["cpu.time", "ullong", 5n]]);
+    const odd = new DomainStatsRecord({ domain, params, status: "ok", index: 0, sampledAt: STARTED, tookMs: 1 });
+    const decoded = recordsOf(decodeAll(decoder(), encode(new ServerEnd(), 1, [odd, record(params, 1)]).messages));
+    expect(decoded.map(({ domain: { name }, status }) => [name, status]).sort()).toEqual([
+      ["d1", "ok"],
+      ["odd", "failed"],
+    ]);
+  });
+
+  it("defines a schema again when another one took its slot, while thousands of shapes pass", () => {
+    const shapes = Array.from({ length: 2_500 }, (_, i) => new Schema([`key.${i}`], Uint8Array.of(ParamType.ullong)));
     const records = Array.from({ length: 5_000 }, (_, i) => {
-      // Every shape comes again much later, after it has left the window, and some come back soon.
+      // Every shape comes again much later, after it has lost its slot, and some come back soon.
       const shapeNumber = i % 3 === 0 ? i % 50 : i % 2_500;
-      return new DomainStatsRecord({
-        domain: new Domain("00000000-0000-4000-8000-000000000001", `d${i}`, i, "hv1"),
-        params: TypedParams.of(shapes[shapeNumber]!, [i]),
-        status: "ok",
-        index: i,
-        sampledAt: STARTED,
-        tookMs: 0,
-      });
+      return record(TypedParams.of(shapes[shapeNumber]!, [i]), i);
     });
-    const { messages } = encode(encoder, 1, records, 700);
-    expect(recordsOf(decodeAll(decoder, messages)).map(plain)).toEqual(records.map(plain));
+    const { messages } = encode(new ServerEnd(), 1, records, 100);
+    expect(inOrder(recordsOf(decodeAll(decoder(), messages)))).toEqual(inOrder(records));
+  });
+
+  it("keeps the keys of a connection's schemas below their bound by emptying slots", () => {
+    const end = new ServerEnd();
+    const reader = decoder();
+    for (let i = 0; i < 8; i++) {
+      const keys = Array.from({ length: 200_000 }, (_, k) => `s${i}.k${k}`);
+      const params = TypedParams.of(
+        new Schema(keys, new Uint8Array(keys.length).fill(1)),
+        new Array<number>(keys.length).fill(i),
+      );
+      // The decoder refuses more than the bound; it does not have to.
+      const [decoded] = recordsOf(decodeAll(reader, end.rows(1, [record(params, i)]).messages));
+      expect(decoded!.params.number(`s${i}.k199999`)).toBe(i);
+    }
+  });
+
+  it("sends a schema once to each connection of a view, and gives all of them the same bytes", () => {
+    const profile = profileOf("virstream.v1");
+    const [one, other] = [new ServerEnd(profile), new ServerEnd(profile)];
+    const params = TypedParams.from([["cpu.time", "ullong", 5n]]);
+    const first = one.rows(1, [record(params)]).messages;
+    expect(first).toHaveLength(2);
+    expect(one.rows(1, [record(params)]).messages).toEqual([first[1]]);
+    expect(other.rows(1, [record(params)]).messages).toEqual(first);
   });
 
   it("answers a message that is cut at any place with protocol-error and nothing else", () => {
     fc.assert(
       fc.property(sweep, fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), (records, where) => {
-        const { messages } = encode(new MessageEncoder(subprotocol), 1, records, 1_000);
+        const { messages } = encode(new ServerEnd(), 1, records, 1_000);
         const last = messages.pop()!;
-        const decoder = new MessageDecoder(owner);
-        decodeAll(decoder, messages);
-        const end = Math.floor(where * last.length);
-        const cut = typeof last === "string" ? last.slice(0, end) : last.subarray(0, end);
-        expect(errorCodeOf(() => decoder.decode(cut))).toBe("protocol-error");
+        const reader = decoder();
+        decodeAll(reader, messages);
+        expect(errorCodeOf(() => reader.decode(last.subarray(0, Math.floor(where * last.length))))).toBe(
+          "protocol-error",
+        );
       }),
       { numRuns: 200 },
     );
@@ -225,235 +305,205 @@ describe.each(SUBPROTOCOLS)("%s", (subprotocol) => {
         sweep,
         fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 }),
         (records, damage) => {
-          const { messages } = encode(new MessageEncoder(subprotocol), 1, records, 1_000);
-          const decoder = new MessageDecoder(owner);
+          const { messages } = encode(new ServerEnd(), 1, records, 1_000);
+          const reader = decoder();
           for (const message of messages) {
-            const bytes = typeof message === "string" ? Buffer.from(message) : Uint8Array.from(message);
+            const bytes = Uint8Array.from(message);
             for (const [at, value] of damage) bytes[at % bytes.length] = value;
-            const damaged = typeof message === "string" ? Buffer.from(bytes).toString() : bytes;
-            let decoded: ServerMessage;
+            let decoded: DecodedMessage;
             try {
-              decoded = decoder.decode(damaged);
+              decoded = reader.decode(bytes);
             } catch (error) {
-              expect(error).toBeInstanceOf(VirstreamError);
               expect((error as VirstreamError).code).toBe("protocol-error");
               return;
             }
-            if (decoded.type === "records") for (const record of decoded.records) expectDeclaredTypes(record);
+            if (decoded.type === "records") for (const each of decoded.records) expectDeclaredTypes(each.params);
           }
         },
       ),
-      { numRuns: 300 },
-    );
-  });
-
-  it("sends of a string only how it goes on from the one before, and of an equal value nothing", () => {
-    const schema = new Schema(["block.0.path", "block.0.capacity"], Uint8Array.of(ParamType.string, ParamType.ullong));
-    const paths = [
-      "/var/lib/images/a.qcow2",
-      "/var/lib/images/b.qcow2",
-      "/var/lib/images/",
-      "/var/lib/images/ü",
-      "/var",
-      "x",
-    ];
-    const records = paths.map(
-      (path, i) =>
-        new DomainStatsRecord({
-          domain: new Domain("00000000-0000-4000-8000-000000000001", "web", i, "hv1"),
-          params: TypedParams.of(schema, [path, 10]),
-          status: "ok",
-          index: i,
-          sampledAt: STARTED,
-          tookMs: 0,
-        }),
-    );
-    const { messages } = encode(new MessageEncoder(subprotocol), 1, records);
-    expect(recordsOf(decodeAll(new MessageDecoder(owner), messages)).map(plain)).toEqual(records.map(plain));
-    const last = messages.at(-1)!;
-    const rows = (typeof last === "string" ? JSON.parse(last) : new MsgpackReader(last).value(9))[2] as unknown[][];
-    expect(rows.map((row) => row.slice(9))).toEqual([
-      [paths[0], 10],
-      [[16, "b.qcow2"], null],
-      [[16, ""], null],
-      [[16, "ü"], null],
-      ["/var", null],
-      ["x", null],
-    ]);
-  });
-
-  it("refuses values that are not of their declared type, a status that is none, and pieces within pieces", () => {
-    const row = (type: number, cell: unknown, status: unknown = 0): unknown[] => [
-      [MessageType.sweep, 1, STARTED, null],
-      [MessageType.host, 0, "hv1"],
-      [MessageType.schema, 1, ["key"], [type]],
-      [MessageType.records, 1, [[UUID, "web", 1, 0, 0, 1, 0, 0, status, cell]]],
-    ];
-    const UUID = subprotocol === "virstream.v1" ? new Uint8Array(16) : "00000000-0000-0000-0000-000000000000";
-    const write = (message: unknown): WireMessage => {
-      if (subprotocol !== "virstream.v1") return JSON.stringify(message);
-      const writer = new MsgpackWriter(64);
-      writer.value(message as never);
-      return writer.take();
-    };
-    const read = (messages: unknown[]): string =>
-      errorCodeOf(() => decodeAll(new MessageDecoder(owner), messages.map(write)));
-    expect(read(row(ParamType.uint, 1))).toBe("none");
-    for (const [type, cell] of [
-      [ParamType.int, 2 ** 31],
-      [ParamType.uint, -1],
-      [ParamType.llong, 0.5],
-      [ParamType.ullong, -5],
-      [ParamType.boolean, 1],
-      [ParamType.string, 7],
-      [ParamType.double, true],
-      [ParamType.int, null],
-      [ParamType.string, [3, "x"]],
-      [ParamType.string, [0]],
-      [ParamType.string, [0, "x", "y"]],
-    ]) {
-      expect([type, cell, read(row(type as number, cell))]).toEqual([type, cell, "protocol-error"]);
-    }
-    if (subprotocol === "virstream.v1.json") {
-      expect(read(row(ParamType.ullong, "99999999999999999999"))).toBe("protocol-error");
-    }
-    for (const status of [
-      4,
-      -1,
-      ["length", 0, 0, null],
-      ["map", 0, 0, null],
-      [1, 0, -1, null],
-      [1, "x", 0, null],
-      [1],
-    ]) {
-      expect([status, read(row(ParamType.uint, 1, status))]).toEqual([status, "protocol-error"]);
-    }
-    const inner = write([MessageType.piece, true, write([64])]);
-    expect(read([[MessageType.piece, true, inner]])).toBe("protocol-error");
-    expect(read([[MessageType.piece, true, write([64])]])).toBe("none");
-  });
-
-  it("refuses a server that begins sweeps without end", () => {
-    const encoder = new MessageEncoder(subprotocol);
-    const decoder = new MessageDecoder(owner);
-    const begin = () => {
-      for (let id = 1; id <= 70_000; id++) decodeAll(decoder, encoder.sweep(id, STARTED, undefined));
-    };
-    expect(errorCodeOf(begin)).toBe("protocol-error");
-  });
-
-  it("refuses what lies about its size before it makes room for it", () => {
-    const decoder = new MessageDecoder(owner);
-    if (subprotocol === "virstream.v1") {
-      for (const hostile of [
-        [0xdd, 0xff, 0xff, 0xff, 0xff],
-        [0x92, 0x02, 0xdf, 0xff, 0xff, 0xff, 0xff],
-        [0x92, 0x01, 0xdb, 0xff, 0xff, 0xff, 0xff],
-        [0x94, 0x02, 0x01, 0xdd, 0x7f, 0xff, 0xff, 0xff],
-        Array(5_000).fill(0x91),
-        [0xc1],
-        [0xd4, 0x00, 0x00],
-        [],
-      ]) {
-        expect(errorCodeOf(() => decoder.decode(Uint8Array.from(hostile)))).toBe("protocol-error");
-      }
-    } else {
-      for (const hostile of ["", "{}", "[", "[5]", "[99e99]", `[1,${"[".repeat(5_000)}${"]".repeat(5_000)}]`]) {
-        expect(errorCodeOf(() => decoder.decode(hostile))).toBe("protocol-error");
-      }
-    }
-    const tooLong =
-      subprotocol === "virstream.v1" ? new Uint8Array(LIMITS.message + 1) : " ".repeat(LIMITS.message + 1);
-    expect(errorCodeOf(() => decoder.decode(tooLong))).toBe("protocol-error");
-  });
-});
-
-const shapes = Array.from({ length: 2_500 }, (_, i) => new Schema([`key.${i}`], Uint8Array.of(ParamType.ullong)));
-
-function expectDeclaredTypes(record: DomainStatsRecord): void {
-  for (const { type, value } of record.params.list()) {
-    const expected =
-      type === "string" ? "string" : type === "boolean" ? "boolean" : type.endsWith("llong") ? "bigint" : "number";
-    expect(typeof value).toBe(expected);
-  }
-}
-
-describe("the msgpack codec", () => {
-  const value: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
-    value: fc.oneof(
-      { depthSize: "small" },
-      fc.constant(null),
-      fc.boolean(),
-      fc.double({ noNaN: true }).map((number) => (number === 0 ? 0 : number)),
-      fc.maxSafeInteger(),
-      fc.string({ unit: "binary", maxLength: 300 }),
-      fc.uint8Array({ maxLength: 300 }),
-      fc.array(tie("value"), { maxLength: 20 }),
-      fc.dictionary(
-        fc.string({ maxLength: 8 }).filter((key) => key !== "__proto__"),
-        tie("value"),
-        { maxKeys: 20, noNullPrototype: true },
-      ),
-    ),
-  }))["value"]!;
-
-  it("writes what another msgpack implementation reads, and reads what that one writes", () => {
-    fc.assert(
-      fc.property(value, (given) => {
-        const writer = new MsgpackWriter(16);
-        writer.value(given as never);
-        const normal = (read: unknown): unknown => JSON.parse(JSON.stringify(read, plainBytes));
-        const ours = writer.take();
-        expect(normal(unpack(ours))).toEqual(normal(given));
-        expect(normal(new MsgpackReader(pack(given)).value(100))).toEqual(normal(given));
-        expect(normal(new MsgpackReader(ours).value(100))).toEqual(normal(given));
-      }),
       { numRuns: 500 },
     );
   });
 
-  it("carries every integer of 64 bits exactly, in its shortest form", () => {
-    const sizes: [bigint, number][] = [
-      [0n, 1],
-      [127n, 1],
-      [128n, 2],
-      [255n, 2],
-      [256n, 3],
-      [65_535n, 3],
-      [65_536n, 5],
-      [4_294_967_295n, 5],
-      [4_294_967_296n, 9],
-      [2n ** 53n - 1n, 9],
-      [2n ** 53n, 9],
-      [2n ** 64n - 1n, 9],
-      [-1n, 1],
-      [-32n, 1],
-      [-33n, 2],
-      [-128n, 2],
-      [-129n, 3],
-      [-32_768n, 3],
-      [-32_769n, 5],
-      [-2_147_483_648n, 5],
-      [-2_147_483_649n, 9],
-      [-(2n ** 53n), 9],
-      [-(2n ** 63n), 9],
+  it("refuses values that are not of their declared type, and parts of a block that do not fit", () => {
+    const block = (type: number, changes: Record<number, unknown> = {}): unknown[] => {
+      const text = type === ParamType.string;
+      const full: unknown[] = [
+        3,
+        2,
+        new Uint8Array(32),
+        Uint8Array.of(text ? 0 : 0x40),
+        text ? new Uint8Array(0) : Uint8Array.of(1),
+        text ? [] : [0],
+        text ? new Uint8Array(0) : Uint8Array.of(0, 1),
+        text ? ["web", "hv1", ["", "", ["a", "b"]]] : ["web", "hv1"],
+        [],
+        [],
+      ];
+      for (const [item, value] of Object.entries(changes)) full[Number(item)] = value;
+      return full;
+    };
+    const read = (type: number, changes?: Record<number, unknown>, message: object = {}): string =>
+      errorCodeOf(() =>
+        decodeAll(
+          decoder(),
+          [
+            { type: "schema", slot: 3, keys: ["key"], types: [type] },
+            { type: "records", id: 1, at: [STARTED, 0], blocks: [block(type, changes)], ...message },
+          ].map(pack),
+        ),
+      );
+    for (let type = 1; type <= 7; type++) expect([type, read(type)]).toEqual([type, "none"]);
+    const float = (value: number): Record<number, unknown> => {
+      const body = new Uint8Array(16);
+      new DataView(body.buffer).setFloat64(8, value, true);
+      return { 4: Uint8Array.of(8), 5: [0], 6: body };
+    };
+    expect(read(ParamType.double, float(Number.NaN))).toBe("none");
+    expect(read(ParamType.ullong, float(2 ** 53 - 1))).toBe("none");
+    const refused: [type: number, changes: Record<number, unknown>][] = [
+      [ParamType.int, { 4: Uint8Array.of(0), 5: [2 ** 31], 6: new Uint8Array(0) }],
+      [ParamType.int, { 5: [2 ** 31 - 1] }],
+      [ParamType.uint, { 5: [-1] }],
+      [ParamType.llong, { 5: [0.5] }],
+      [ParamType.ullong, { 5: [-5] }],
+      [ParamType.ullong, float(2 ** 53)],
+      [ParamType.ullong, float(Number.NaN)],
+      [ParamType.boolean, { 5: [1] }],
+      [ParamType.int, { 5: ["1"] }],
+      [ParamType.int, { 5: [null] }],
+      [ParamType.int, { 5: [] }],
+      [ParamType.int, { 5: [0, 0] }],
+      [ParamType.int, { 0: 3, 1: 0 }],
+      [ParamType.int, { 1: 3 }],
+      [ParamType.int, { 1: "2" }],
+      [ParamType.int, { 2: new Uint8Array(31) }],
+      [ParamType.int, { 2: "uuid" }],
+      [ParamType.int, { 3: Uint8Array.of(0x40, 0) }],
+      [ParamType.int, { 3: Uint8Array.of(0) }],
+      [ParamType.int, { 3: [1] }],
+      [ParamType.int, { 4: Uint8Array.of(9) }],
+      [ParamType.int, { 4: Uint8Array.of(2) }],
+      [ParamType.int, { 4: Uint8Array.of(0) }],
+      [ParamType.int, { 4: Uint8Array.of(32) }],
+      [ParamType.int, { 6: Uint8Array.of(0, 1, 2) }],
+      [ParamType.int, { 6: "body" }],
+      [ParamType.int, { 7: ["web"] }],
+      [ParamType.int, { 7: ["web", 5] }],
+      [ParamType.int, { 7: ["web", ["", "", ["a"]]] }],
+      [ParamType.int, { 7: ["web", ["", "", ["a", 5]]] }],
+      [ParamType.string, { 7: ["web", "hv1"] }],
+      [ParamType.string, { 3: Uint8Array.of(0x40), 4: Uint8Array.of(0), 5: [1] }],
+      [ParamType.int, { 8: [[0, 0, 2n ** 60n]] }],
+      [ParamType.ullong, { 8: [[2, 0, 2n ** 60n]] }],
+      [ParamType.ullong, { 8: [[0, 1, 2n ** 60n]] }],
+      [ParamType.ullong, { 8: [[0, 0, -(2n ** 60n)]] }],
+      [ParamType.ullong, { 8: [[0, 0]] }],
+      [ParamType.int, { 9: [[2, { status: "partial" }]] }],
+      [ParamType.int, { 9: [[0, { status: "odd" }]] }],
+      [ParamType.int, { 9: [[0, { status: "partial", missing: [5] }]] }],
+      [ParamType.int, { 9: [[0, { status: "failed", error: { code: 5 } }]] }],
+      [ParamType.int, { 9: null }],
     ];
-    for (const [integer, size] of sizes) {
-      const writer = new MsgpackWriter(16);
-      writer.cells([integerCell(integer)], undefined);
-      const bytes = writer.take();
-      expect([integer, bytes.length]).toEqual([integer, size]);
-      const type = Uint8Array.of(integer < 0n ? ParamType.llong : ParamType.ullong);
-      expect(new MsgpackReader(bytes).cells(type, undefined)).toEqual([integerCell(integer)]);
+    for (const [type, changes] of refused)
+      expect([type, changes, read(type, changes)]).toEqual([type, changes, "protocol-error"]);
+    expect(read(ParamType.ullong, { 8: [[1, 0, 2n ** 64n - 1n]] })).toBe("none");
+    // A reader of msgpack that gives 2^53 as a number has still read it exactly.
+    expect(read(ParamType.ullong, { 8: [[1, 0, 2 ** 53]] })).toBe("none");
+    for (const message of [
+      { at: [STARTED] },
+      { at: [0.5, 0] },
+      { at: null },
+      { blocks: {} },
+      { blocks: [[]] },
+      { id: -1 },
+    ]) {
+      expect([message, read(ParamType.int, {}, message)]).toEqual([message, "protocol-error"]);
     }
+  });
+
+  it("refuses schemas that are none", () => {
+    const define = (message: object): string =>
+      errorCodeOf(() => decoder().decode(pack({ type: "schema", slot: 0, keys: ["a"], types: [1], ...message })));
+    expect(define({})).toBe("none");
+    for (const message of [
+      { slot: 1_024 },
+      { slot: -1 },
+      { keys: [5] },
+      { keys: "a" },
+      { types: [0] },
+      { types: [8] },
+      { types: [1, 1] },
+      { types: [1.5] },
+    ]) {
+      expect([message, define(message)]).toEqual([message, "protocol-error"]);
+    }
+  });
+
+  it("ignores messages and members that it does not know, and takes a reason that it does not know for an error", () => {
+    const reader = decoder();
+    expect(reader.decode(pack({ type: "novelty", what: 1 })).type).toBe("none");
+    expect(reader.decode(pack({ type: "beat", extra: [1, 2] })).type).toBe("none");
+    const row = [0, 1, new Uint8Array(16), Uint8Array.of(0), new Uint8Array(0), [], new Uint8Array(0), ["a", "h"], []];
+    const block = [...row, [[0, { status: "partial", reason: "novel", missing: [], more: 1 }]], "more"];
+    const decoded = reader.decode(pack({ type: "records", id: 1, at: [0, 0], blocks: [block], more: true }));
+    expect(recordsOf([decoded])[0]).toMatchObject({ status: "partial", reason: "error" });
+  });
+
+  it("puts the server's steady times onto the client's clock, by one distance for each start of the server", () => {
+    let now = 1_000;
+    const clock = new ServerClock(() => now);
+    const welcome = { server: "s", host: "h", hypervisor: "q", beatMs: 5_000, minIntervalMs: 10 };
+    const steadyOf = (epoch: string, steadyMs: number): number => {
+      const reader = new MessageDecoder(owner, clock, new SchemaTable());
+      reader.decode(pack({ type: "welcome", ...welcome, epoch, steadyMs }));
+      const rows = new ServerEnd().rows(1, [record(TypedParams.EMPTY)]).messages;
+      return recordsOf(decodeAll(reader, rows))[0]!.steadyAt;
+    };
+    // The record was sampled at 5 on the server's clock.
+    expect(steadyOf("e1", 400)).toBe(605);
+    now = 9_000;
+    // A connection that is made again, over a slower way: the distance stays.
+    expect(steadyOf("e1", 8_000)).toBe(605);
+    expect(steadyOf("e2", 0)).toBe(9_005);
   });
 });
 
-function plainBytes(this: unknown, _key: string, value: unknown): unknown {
-  if (typeof value === "bigint") return Number(value);
-  if (value !== null && typeof value === "object" && (value as { type?: unknown }).type === "Buffer") {
-    return { bytes: (value as unknown as { data: number[] }).data };
+describe("the JSON profile", () => {
+  it("has each record as an object, in a message of its own, with exact integers", () => {
+    fc.assert(
+      fc.property(sweep, (records) => {
+        const batch = new RowBatch();
+        for (const each of records) batch.add(undefined, each);
+        const { messages, bytes, schemas } = profileOf("virstream.v1.json").rows({ id: 4 }, batch);
+        expect(schemas).toEqual([]);
+        expect(bytes).toBe(messages.reduce((sum, message) => sum + Buffer.byteLength(message as string), 0));
+        const read = messages.map((message) => JSON.parse(message as string));
+        for (const message of read) expect([message.type, message.id]).toEqual(["record", 4]);
+        const order = (all: unknown[]): string[] => all.map((each) => JSON.stringify(each)).sort();
+        expect(order(read.map((message) => message.record))).toEqual(order(records.map((each) => each.toJSON())));
+      }),
+      { numRuns: 100 },
+    );
+    const params = TypedParams.from([
+      ["big", "ullong", 2n ** 64n - 1n],
+      ["small", "llong", -5n],
+      ["nan", "double", Number.NaN],
+    ]);
+    const batch = new RowBatch();
+    batch.add(undefined, record(params));
+    const [message] = profileOf("virstream.v1.json").rows({ id: 1 }, batch).messages;
+    expect(JSON.parse(message as string).record.params).toEqual({ big: "18446744073709551615", small: -5, nan: "NaN" });
+  });
+});
+
+function expectDeclaredTypes(params: TypedParams): void {
+  for (const { type, value } of params.list()) {
+    const wide = type.endsWith("llong");
+    expect(typeof value).toBe(wide ? "bigint" : type === "string" || type === "boolean" ? type : "number");
+    if (type === "ullong") expect(BigInt.asUintN(64, value as bigint)).toBe(value);
+    if (type === "llong") expect(BigInt.asIntN(64, value as bigint)).toBe(value);
+    if (type === "int") expect(Number(value) | 0).toBe(value);
+    if (type === "uint") expect(Number(value) >>> 0).toBe(value);
   }
-  if (value instanceof Uint8Array) return { bytes: [...value] };
-  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 }

@@ -1,478 +1,304 @@
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { afterEach, describe, expect, it } from "vitest";
-import { WebSocket } from "ws";
-import { Connection } from "../../src/client/connection.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
 import type { Socket } from "../../src/drivers/remote/socket.ts";
 import { ERROR_CODES, VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
-import { ParamType, TypedParams } from "../../src/model/params.ts";
+import { ParamType } from "../../src/model/params.ts";
 import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
-import { DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
+import { RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
 import { SchemaTable } from "../../src/model/schema.ts";
-import { GAP_REASONS, WATCH_STATES, type WatchEvent } from "../../src/model/watch.ts";
-import { DEFAULT_PORT, serve } from "../../src/server/server.ts";
-import { ChangesFrame } from "../../src/wire/changes-frame.ts";
-import type { ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import type { WireValue } from "../../src/wire/encoding.ts";
-import { HostTable } from "../../src/wire/host-table.ts";
-import { JsonWriter } from "../../src/wire/json.ts";
-import { MessageDecoder, type ServerMessage } from "../../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { MsgpackReader } from "../../src/wire/msgpack-reader.ts";
-import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
+import { GAP_REASONS, WATCH_STATES } from "../../src/model/watch.ts";
+import { DEFAULT_PORT } from "../../src/server/server.ts";
+import { MessageDecoder } from "../../src/wire/message-decoder.ts";
+import { pack } from "../../src/wire/pack.ts";
 import {
   BEAT_MS,
-  CHANGES_HEAD,
   CLOSE_CODES,
   DEFAULT_CREDIT,
-  FIRST_IGNORABLE_TYPE,
+  HEAD_COLUMNS,
   HELLO_TIMEOUT_MS,
+  HeadColumn,
   LIMITS,
-  MessageType,
   PROGRESS_TIMEOUT_MS,
-  ROW_HEAD,
   SUBPROTOCOLS,
-  WATCH_ROW_HEAD,
 } from "../../src/wire/protocol.ts";
 import { parseClientMessage } from "../../src/wire/request.ts";
-import { schemaNumber } from "../../src/wire/schema-numbers.ts";
-import { aborted, ScriptedDriver } from "../server/scripted-driver.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
+import { unpack } from "../../src/wire/unpack.ts";
 import { CollectedState } from "./collected-state.ts";
+import { SESSIONS } from "./vector-sessions.ts";
 
 const page = readFileSync(new URL("../../PROTOCOL.md", import.meta.url), "utf8");
 /** The page as running text, for sentences that are broken over lines. */
 const prose = page.replace(/\s+/g, " ");
 
-/** The tables of a section, without their heads; backquotes are taken off. */
-function tables(heading: string): string[][][] {
+/** The rows of a section's table, without its head; backquotes are taken off. */
+function table(heading: string, which = 0): string[][] {
   const begin = page.indexOf(`\n${heading}\n`);
   if (begin < 0) throw new Error(`PROTOCOL.md has no heading ${heading}`);
   const section = page.slice(begin + heading.length + 2).split(/^#{1,4} /m)[0]!;
-  const found = section.match(/(?:^\|.*\n)+/gm) ?? [];
-  return found.map((table) =>
-    table
-      .trim()
-      .split("\n")
-      .slice(2)
-      .map((row) =>
-        row
-          .slice(1, -1)
-          .split("|")
-          .map((cell) => cell.trim().replaceAll("`", "")),
-      ),
+  const found = [...section.matchAll(/(?:^\|.*\n)+/gm)][which];
+  if (found === undefined) throw new Error(`${heading} has no table ${which}`);
+  const rows = found[0].trim().split("\n").slice(2);
+  return rows.map((row) =>
+    row
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim().replaceAll("`", "")),
   );
 }
 
-function table(heading: string, which = 0): string[][] {
-  const found = tables(heading)[which];
-  if (found === undefined) throw new Error(`${heading} has no table ${which}`);
-  return found;
+const numberOf = (text: string): number => Number(text.replaceAll(",", ""));
+const english = (number: number): string => number.toLocaleString("en");
+
+/** The names that stand in backquotes in a part of the running text. */
+function named(from: string, to: string): string[] {
+  const start = prose.indexOf(from);
+  const end = prose.indexOf(to, start);
+  if (start < 0 || end < 0) throw new Error(`PROTOCOL.md has no text from ${from} to ${to}`);
+  return [...prose.slice(start, end).matchAll(/`([^`]+)`/g)].map(([, name]) => name!);
 }
 
-/** Two columns of a table as a map. */
-function columns(rows: readonly string[][], key: number, value: number): Record<string, string> {
-  return Object.fromEntries(rows.map((row) => [row[key]!, row[value]!]));
-}
-
-function numbers(texts: Record<string, string>): Record<string, number> {
-  return Object.fromEntries(Object.entries(texts).map(([key, text]) => [key, Number(text.replaceAll(",", ""))]));
-}
-
-interface Line {
-  readonly from: "client" | "server";
-  /** What a client says, or the message of the JSON twin. */
-  text?: string;
-  /** What a server sends in msgpack. */
-  bytes?: Uint8Array;
-  /** The code of a close. */
-  close?: number;
-}
-
-/** The blocks of a kind, each a list of lines. */
-function transcripts(kind: string): Line[][] {
-  const blocks = [...page.matchAll(new RegExp(`^\`\`\`text ${kind}\n(.*?)\n\`\`\`$`, "gms"))];
-  return blocks.map(([, block]) => {
-    const entries: string[] = [];
-    for (const line of block!.split("\n").filter((text) => text !== "")) {
-      if (/^(?:[CS]->[CS]| {3}=) /.test(line)) {
-        entries.push(line);
-      } else {
-        // Broken over lines here: in hexadecimal at a space, in JSON where there is none.
-        const broken = entries.pop()!;
-        entries.push(broken + (/^S->C [0-9a-f]{2} /.test(broken) ? " " : "") + line.trimStart());
-      }
-    }
-    const lines: Line[] = [];
-    for (const entry of entries) {
-      const content = entry.slice(5);
-      const close = /^closes with (\d{4})$/.exec(content);
-      if (entry.startsWith("   = ")) lines.at(-1)!.text = content;
-      else if (close) lines.push({ from: entry.startsWith("C") ? "client" : "server", close: Number(close[1]) });
-      else if (entry.startsWith("C")) lines.push({ from: "client", text: content });
-      else if (/^[0-9a-f]{2}( [0-9a-f]{2})*$/.test(content)) {
-        lines.push({ from: "server", bytes: Uint8Array.from(content.split(" "), (byte) => Number.parseInt(byte, 16)) });
-      } else lines.push({ from: "server", text: content });
-    }
-    return lines;
+describe("PROTOCOL.md has the same values as the code for", () => {
+  it("its length: a client author reads it in one sitting", () => {
+    expect(page.length).toBeLessThan(35_000);
   });
-}
 
-/** Lets a decoder read what answers a watch; one that is resumed goes on with the state of the watch before. */
-function adopt(decoder: MessageDecoder, text: string, before: CollectedState | undefined): CollectedState | undefined {
-  const message = parseClientMessage(text);
-  if (message.type !== "watch") return before;
-  const resumed = message.since !== undefined && before !== undefined;
-  const state = resumed ? before : new CollectedState();
-  if (resumed) state.reconnect(true);
-  decoder.adopt(message.id, state);
-  return state;
-}
+  it("subprotocols", () => {
+    const profiles = page
+      .match(/^\| (?:JSON|binary) \|.*$/gm)!
+      .map((row) => row.split("|")[2]!.trim().replaceAll("`", ""));
+    expect(profiles.sort()).toEqual([...SUBPROTOCOLS].sort());
+  });
 
-/** A message of msgpack as JSON has it: uuids and integers beyond 2^53 as text. */
-function asJson(value: WireValue): unknown {
-  if (value instanceof Uint8Array) {
-    const hex = Buffer.from(value).toString("hex");
-    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-  }
+  it("the messages of both ends, of which a server has eleven at most", () => {
+    const types = (heading: string) => new Set(table(heading).flatMap(([type]) => (type === "" ? [] : [type])));
+    expect([...types("## Messages from the client")]).toEqual(["hello", "get", "watch", "credit", "cancel"]);
+    const ofServer = types("## Messages from the server");
+    expect(ofServer.size).toBeLessThanOrEqual(11);
+    const sent = SESSIONS.flatMap(({ steps }) =>
+      steps.flatMap((step) => ("server" in step ? [typeOf(step.server)] : [])),
+    );
+    expect([...ofServer].sort()).toEqual([...new Set(sent)].sort());
+  });
+
+  it("groups, flags and types", () => {
+    for (const [bit, name] of GROUPS.entries()) expect(prose).toContain(`0x${(2 ** bit).toString(16)} \`${name}\``);
+    const flags = prose.slice(prose.indexOf("**Flags.**"), prose.indexOf("A domain that is selected"));
+    for (const [name, bit] of Object.entries({ ...LIST_FILTERS, ...StatsFlag })) {
+      expect(flags.replace("shut off", "shutoff")).toContain(`0x${bit.toString(16)} ${name}`);
+    }
+    for (const [name, code] of Object.entries(ParamType)) expect(prose).toContain(`${code} ${name}`);
+  });
+
+  it("statuses, reasons, states and gaps", () => {
+    const members = table("## Records in JSON");
+    const of = (member: string) => members.find(([name]) => name === member)![1]!;
+    for (const status of RECORD_STATUSES) expect(of("status")).toContain(status);
+    for (const reason of RECORD_REASONS) expect(of("reason")).toContain(reason);
+    const rows = table("## Messages from the server");
+    const states = rows.find(([, member]) => member === "state")![3]!;
+    for (const state of WATCH_STATES) expect(states).toContain(state);
+    const reasons = rows.find(([, member]) => member === "reason")![3]!;
+    for (const reason of GAP_REASONS) expect(reasons).toContain(reason);
+  });
+
+  it("the columns before those of the keys", () => {
+    const names = table("## Records in columns").map(([column]) => column);
+    const known = Object.entries(HeadColumn).map(([name, column]) => `${column} ${name}`);
+    expect(names).toEqual([...known, `${HEAD_COLUMNS} + k`]);
+  });
+
+  it("error codes", () => {
+    const codes = Object.entries(ERROR_CODES);
+    const ofKind = (retryable: boolean) =>
+      codes.flatMap(([code, known]) => (known.retryable === retryable ? [code] : []));
+    expect(named("Retryable: ", "Not retryable: ").sort()).toEqual(ofKind(true).sort());
+    expect(named("Not retryable: ", "A record that is larger").sort()).toEqual(ofKind(false).sort());
+  });
+
+  it("limits, times and other numbers", () => {
+    expect(Object.fromEntries(table("## Limits").map(([name, value]) => [name, numberOf(value!)]))).toEqual(LIMITS);
+    expect(DEFAULT_CREDIT).toBe(1_048_576);
+    expect(prose).toContain("The usual first credit is 1 MiB");
+    expect(prose).toContain(`The usual port is ${DEFAULT_PORT}`);
+    expect(prose).toContain(`It MUST come within ${HELLO_TIMEOUT_MS / 1000} s`);
+    expect(prose).toContain(`(${BEAT_MS / 1000} s unless configured otherwise`);
+    expect(prose).toContain(`takes nothing for ${PROGRESS_TIMEOUT_MS / 1000} s ends with`);
+    expect(prose).toContain(`| 1 to ${english(LIMITS.rows)} | how many`);
+  });
+});
+
+describe("this package's client", () => {
+  it.each(table("## Close codes").map((row) => [row[0]!, row[2]!] as const))(
+    "reports a close with %s as %s, as PROTOCOL.md says",
+    async (code, error) => {
+      expect(Object.values(CLOSE_CODES)).toContain(Number(code));
+      const socket = { send: () => {}, close: () => {}, protocol: SUBPROTOCOLS[0] } as unknown as Socket;
+      const opening = remoteDriver(() => socket)("ws://server.example", {});
+      socket.onopen!({} as never);
+      socket.onclose!({ code: Number(code), reason: "" });
+      const failure = await opening.then(() => undefined, VirstreamError.from);
+      expect(failure?.code).toBe(error);
+    },
+  );
+});
+
+/** A message as JSON has it: bytes in hexadecimal, integers beyond 2^53 as text. */
+function asJson(value: unknown): unknown {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
   if (typeof value === "bigint") return `${value}`;
   if (Array.isArray(value)) return value.map(asJson);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asJson(item)]));
 }
 
-function plain(message: ServerMessage, state: CollectedState | undefined): unknown {
-  if (message.type === "records") return { ...message, bytes: 0, records: message.records.map(plainRecord) };
-  if (message.type === "watch") {
-    const events = state!.sink
-      .take()
-      .map((event) =>
-        event.type === "record" ? plainRecord(event.record) : event.type === "gone" ? event.domain.uuid : event,
-      );
-    return { ...message, bytes: 0, events };
-  }
-  return message.type === "end" ? { ...message, error: plainError(message.error) } : message;
+function typeOf(message: Uint8Array | string): string {
+  return (typeof message === "string" ? JSON.parse(message) : (unpack(message) as { type: string })).type;
 }
 
-function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
-  return events.flatMap((event) => (event.type === "record" ? [event.record] : []));
-}
-
-function plainRecord(record: DomainStatsRecord): unknown {
-  const { domain, params, error, ...head } = record;
-  const { uuid, name, id, host } = domain;
-  return { ...head, uuid, name, id, host, params: [...params.list()], error: plainError(error) };
-}
-
-function plainError(error: VirstreamError | undefined): unknown {
-  return error && [error.code, error.message, error.retryable, error.libvirt];
-}
-
-function encodeValue(value: WireValue): Uint8Array {
-  const writer = new MsgpackWriter(64);
-  writer.value(value);
-  return writer.take();
-}
-
-const hex = (message: WireMessage): string =>
-  typeof message === "string" ? message : Buffer.from(message).toString("hex");
-
-describe("PROTOCOL.md has the same values as the code in its table of", () => {
-  it("subprotocols, in the order of preference", () => {
-    expect(table("### Subprotocols").map(([name]) => name)).toEqual([...SUBPROTOCOLS]);
-  });
-
-  it("message types", () => {
-    const rows = table("## Messages from the server");
-    const known = Object.entries(MessageType).map(([name, type]) => [String(type), name.toUpperCase()]);
-    expect(rows.map(([type, name]) => [type, name])).toEqual(known);
-    for (const [type, name] of known) expect(page).toContain(`\n### ${type} ${name}\n`);
-  });
-
-  it("groups", () => {
-    const known = GROUPS.map((name, bit) => [`0x${(2 ** bit).toString(16)}`, name]);
-    expect(table("#### Groups")).toEqual(known);
-  });
-
-  it("flags", () => {
-    const known = Object.entries({ ...LIST_FILTERS, ...StatsFlag }).map(([name, bit]) => [
-      `0x${bit.toString(16)}`,
-      name,
-    ]);
-    expect(table("#### Flags").map(([bit, name]) => [bit, name])).toEqual(known);
-  });
-
-  it("type codes", () => {
-    expect(numbers(columns(table("#### Types"), 1, 0))).toEqual(ParamType);
-  });
-
-  it("statuses and reasons", () => {
-    expect(table("### Status", 1).map(([number, name]) => [number, name])).toEqual(
-      RECORD_STATUSES.map((name, number) => [String(number), name]),
-    );
-    expect(table("### Status", 2).map(([number, name]) => [number, name])).toEqual(
-      ["", ...RECORD_REASONS].map((name, number) => [String(number), name]),
-    );
-  });
-
-  it("items of a row's head", () => {
-    expect(table("## Rows").map(([item]) => Number(item))).toEqual(Array.from({ length: ROW_HEAD }, (_, i) => i));
-    expect(prose).toContain(`A row is an array: ${ROW_HEAD} items of head`);
-  });
-
-  it("items of the heads of a watch's rows", () => {
-    const [full, changes] = tables("## Rows of a watch") as [string[][], string[][]];
-    expect(full.map(([item]) => Number(item))).toEqual(Array.from({ length: WATCH_ROW_HEAD }, (_, i) => i));
-    expect(prose).toContain(`A full row has ${WATCH_ROW_HEAD} items of head`);
-    expect(changes.map(([item]) => item)).toEqual([
-      ...Array.from({ length: CHANGES_HEAD }, (_, i) => `${i}`),
-      `${CHANGES_HEAD}`,
-      `${CHANGES_HEAD + 1} …`,
-    ]);
-    expect(prose).toContain(`numbers, from 0 to ${(LIMITS.domains - 1).toLocaleString("en")}`);
-  });
-
-  it("the states of sources, and the reasons of gaps", () => {
-    const states = table("### 15 STATUS").find(([field]) => field === "state")![2]!;
-    for (const [number, state] of WATCH_STATES.entries()) expect(states).toContain(`${number} ${state}`);
-    const reasons = table("### 16 GAP").find(([field]) => field === "reason")![2]!;
-    expect(reasons.match(/\d: /g)).toEqual(GAP_REASONS.map((_, i) => `${i + 1}: `));
-  });
-
-  it("error codes", () => {
-    const known = Object.entries(ERROR_CODES).map(([code, { retryable }]) => [code, retryable ? "yes" : "no"]);
-    expect(table("## Errors", 1)).toEqual(known);
-  });
-
-  it("limits", () => {
-    expect(numbers(columns(table("## Limits"), 0, 1))).toEqual(LIMITS);
-  });
-
-  it("times", () => {
-    expect(columns(table("## Limits", 1), 0, 1)).toEqual({
-      "hello timeout": `${HELLO_TIMEOUT_MS.toLocaleString("en")} ms`,
-      beat: `${BEAT_MS.toLocaleString("en")} ms`,
-      "progress timeout": `${PROGRESS_TIMEOUT_MS.toLocaleString("en")} ms`,
+/** What the steps of a session come to for a client in the binary profile, step by step. */
+function meaningOf(steps: (typeof SESSIONS)[number]["steps"]): unknown[][] {
+  const clock = new ServerClock(() => 86_400_000);
+  const schemas = new SchemaTable();
+  const state = new CollectedState();
+  let decoder = new MessageDecoder({}, clock, schemas);
+  let connections = 0;
+  return steps.map((step) => {
+    if ("client" in step) {
+      const message = parseClientMessage(JSON.stringify(step.client));
+      if (message.type === "hello") {
+        decoder = new MessageDecoder({}, clock, schemas);
+        if (connections++ > 0) state.reconnect(true);
+      }
+      if (message.type === "watch") decoder.adopt(message.id, state);
+      return [];
+    }
+    const decoded = decoder.decode(step.server as Uint8Array);
+    if (decoded.type === "records") return decoded.records.map((record) => ({ record: record.toJSON() }));
+    return state.sink.take().map((event) => {
+      if (event.type === "record") return { record: event.record.toJSON() };
+      if (event.type === "gone") return { gone: event.domain.name };
+      if (event.type === "sync") return { tick: event.tick };
+      if (event.type === "gap") return { gap: event.skipped ?? null, reason: event.reason };
+      return { state: event.state, host: event.host };
     });
-    expect(prose).toContain(`two and a half times as long, ${(2.5 * BEAT_MS) / 1000} s`);
   });
+}
 
-  it("close codes", () => {
-    expect(numbers(columns(table("## Close codes"), 1, 0))).toEqual(CLOSE_CODES);
-  });
+/** Messages that a client must refuse: each in a session that has just been welcomed, except that slot 3 has one key of type int. */
+const REFUSED: readonly (readonly [why: string, bytes: Uint8Array])[] = [
+  ["an extension: a date", Uint8Array.of(0x81, 0xa4, ...Buffer.from("type"), 0xd6, 0xff, 0, 0, 0, 1)],
+  ["an array of four thousand million items, and no item", Uint8Array.of(0xdd, 0xff, 0xff, 0xff, 0xff)],
+  ["something after the message", Uint8Array.of(...pack({ type: "beat" }), 0)],
+  ["no map", pack([1])],
+  ["rows of a schema of one key, with columns for none", rowsOf({ 3: new Uint8Array(0) })],
+  ["a column of a width that is none", rowsOf({ 3: Uint8Array.of(0x40), 4: Uint8Array.of(9), 5: [0] })],
+  ["an int of 2^31", rowsOf({ 3: Uint8Array.of(0x40), 4: Uint8Array.of(0), 5: [2 ** 31] })],
+  ["a body that is longer than its columns", rowsOf({ 6: Uint8Array.of(1) })],
+  ["15 bytes of uuid", rowsOf({ 2: new Uint8Array(15) })],
+  ["a text column of two rows' middles for one row", rowsOf({ 7: [["a", "", ["b", "c"]], "h"] })],
+  ["two million rows in a few bytes", rowsOf({ 1: 2_000_000 })],
+  ["a message of a channel that serves no watch", pack({ type: "gap", channel: 1, sequence: 1, reason: "source" })],
+];
 
-  it("numbers that stand in sentences", () => {
-    expect(prose).toContain(`The usual first credit is ${DEFAULT_CREDIT.toLocaleString("en")}.`);
-    expect(prose).toContain(`listens on port ${DEFAULT_PORT} unless`);
-    expect(prose).toContain(`of types from ${FIRST_IGNORABLE_TYPE} on`);
-    expect(prose).toContain(`more than ${LIMITS.schemas.toLocaleString("en")} schemas, or these have more than`);
-    expect(prose).toContain(`more than ${LIMITS.schemaKeys.toLocaleString("en")} keys together`);
-  });
-});
+/** Rows of a sweep: a block of one row of slot 3, with some of its items replaced. */
+function rowsOf(items: Record<number, unknown>): Uint8Array {
+  const empty = new Uint8Array(0);
+  const block: unknown[] = [3, 1, new Uint8Array(16), new Uint8Array(1), empty, [], empty, ["a", "h"], [], []];
+  for (const [item, value] of Object.entries(items)) block[Number(item)] = value;
+  return pack({ type: "records", id: 1, at: [0, 0], blocks: [block] });
+}
 
-describe("this package's client", () => {
-  it.each(table("## Close codes").map((row) => [row[0]!, row[4]!, row[5]!] as const))(
-    "reports a close with %s as %s, retryable: %s, as PROTOCOL.md says",
-    async (code, error, retryable) => {
-      const socket = { send: () => {}, close: () => {}, protocol: SUBPROTOCOLS[0] } as unknown as Socket;
-      const open = remoteDriver(() => socket);
-      const opening = open("ws://server.example", {});
-      socket.onopen!({} as never);
-      socket.onclose!({ code: Number(code), reason: "" });
-      const failure = await opening.then(() => undefined, VirstreamError.from);
-      expect([failure?.code, failure?.retryable ? "yes" : "no"]).toEqual([error, retryable]);
-    },
-  );
-});
+/** The vectors as docs/protocol-vectors.json has them. */
+function vectors(): unknown {
+  const refused = REFUSED.map(([why, bytes]) => ({ why, hex: Buffer.from(bytes).toString("hex") }));
+  return { sessions: sessions(), refused };
+}
 
-describe("each transcript of PROTOCOL.md", () => {
-  const blocks = transcripts("transcript(?: json)?");
-
-  it("is found by this test", () => {
-    expect(blocks.length).toBeGreaterThanOrEqual(10);
-    const bytes = blocks.flat().filter((line) => line.bytes !== undefined);
-    expect(bytes.length).toBeGreaterThanOrEqual(25);
-    expect(bytes.filter((line) => line.text !== undefined).length).toBeGreaterThanOrEqual(20);
-  });
-
-  it("has messages of the client's that a server understands", () => {
-    for (const line of blocks.flat().filter(({ from }) => from === "client")) {
-      expect(() => parseClientMessage(line.text!)).not.toThrow();
-    }
-  });
-
-  it("has the same array in msgpack and in JSON", () => {
-    for (const { bytes, text } of blocks.flat()) {
-      if (bytes === undefined || text === undefined) continue;
-      expect(asJson(new MsgpackReader(bytes).value(LIMITS.depth))).toEqual(JSON.parse(text));
-    }
-  });
-
-  it("is read alike in msgpack and in JSON, each message in its turn", () => {
-    let states: (CollectedState | undefined)[] = [];
-    for (const block of blocks) {
-      const ofBytes = new MessageDecoder({});
-      const ofText = new MessageDecoder({});
-      for (const { from, bytes, text } of block) {
-        if (from === "client") {
-          states = [ofBytes, ofText].map((decoder, i) => adopt(decoder, text!, states[i]));
-          continue;
-        }
-        const read = bytes && plain(ofBytes.decode(bytes), states[0]);
-        const twin = text === undefined ? undefined : plain(ofText.decode(text), states[1]);
-        if (read !== undefined && twin !== undefined) expect(twin).toEqual(read);
-      }
-    }
-  });
-
-  it("has the very bytes, and the very text, that the server's encoder makes", () => {
-    // Schemas are numbered as they occur: the same keys are the same schema in all transcripts.
-    const schemas = new SchemaTable();
-    const shared = ({ domain, params, ...head }: DomainStatsRecord): DomainStatsRecord => {
-      const { keys, types } = params.schema;
-      return new DomainStatsRecord({
-        ...head,
-        domain,
-        params: new TypedParams(schemas.schemaOf(keys, types), params.doubles, params.texts, params.bigs),
-      });
+function sessions(): unknown {
+  return SESSIONS.map(({ name, subprotocol, steps }) => {
+    const meaning = subprotocol === "virstream.v1" ? meaningOf(steps) : undefined;
+    return {
+      name,
+      subprotocol,
+      steps: steps.map((step, i) => {
+        if ("client" in step) return step;
+        if (typeof step.server === "string") return { server: JSON.parse(step.server) };
+        const means = meaning![i]!;
+        const hex = Buffer.from(step.server).toString("hex");
+        return { hex, server: asJson(unpack(step.server)), ...(means.length > 0 && { means }) };
+      }),
     };
-    let state: CollectedState | undefined;
-    /** The records that were told of a channel's domains, by number. */
-    let told = new Map<number, DomainStatsRecord>();
-    let withSkipped = 0;
-    for (const block of blocks) {
-      const decoder = new MessageDecoder({});
-      const tables = SUBPROTOCOLS.map(() => new HostTable());
-      const encoders = SUBPROTOCOLS.map((subprotocol, i) => new MessageEncoder(subprotocol, tables[i]));
-      const startedAt = new Map<number, number>();
-      /** HOST and SCHEMA messages, which come before the RECORDS that need them. */
-      let before: Line[] = [];
-      for (const line of block) {
-        if (line.from === "client") {
-          const adopted = adopt(decoder, line.text!, state);
-          if (adopted !== state) told = new Map();
-          state = adopted;
-        }
-        if (line.bytes === undefined || line.text === undefined) continue;
-        const message = decoder.decode(line.bytes);
-        const events = state?.sink.take() ?? [];
-        const array = JSON.parse(line.text);
-        if (array[0] === MessageType.sweep) startedAt.set(array[1], array[2]);
-        if (array[0] === MessageType.schema || array[0] === MessageType.host) {
-          before.push(line);
-        } else if (message.type === "records") {
-          const lines = [...before, line];
-          before = [];
-          for (const [i, encoder] of encoders.entries()) {
-            const frame = encoder.frame(message.id, startedAt.get(message.id)!);
-            for (const record of message.records) frame.add(shared(record));
-            const said = lines.map(({ bytes, text }) => hex(i === 0 ? bytes! : text!));
-            expect(encoder.records(frame).messages.map(hex)).toEqual(said);
-          }
-        } else if (array[0] === MessageType.state || array[0] === MessageType.changes) {
-          const records = message.type === "watch" ? recordsOf(events).map(shared) : [];
-          const rows = array[4] as readonly (readonly unknown[])[];
-          const lines = [...before.splice(0), line];
-          if (records.length < rows.length) {
-            // A row that the snapshot knew has no event to make it from.
-            withSkipped++;
-            continue;
-          }
-          for (const [i, encoder] of encoders.entries()) {
-            const numbering = { schema: schemaNumber, host: (host: string) => tables[i]!.number(host) };
-            const writer = i === 0 ? new MsgpackWriter(64) : new JsonWriter();
-            const frame = new ChangesFrame<WireMessage>(writer, numbering, array[0], array[1], array[2]);
-            let number = -1;
-            for (const [place, row] of rows.entries()) {
-              number += 1 + (row[0] as number);
-              frame.add(number, records[place]!, typeof row[1] === "string" ? undefined : told.get(number));
-              if (i === 1) told.set(number, records[place]!);
-            }
-            const { hosts } = frame;
-            const lacking = encoder.tell({ schemas: [...frame.schemas], hosts } as unknown as ChannelMessage);
-            const said = lines.map(({ bytes, text }) => hex(i === 0 ? bytes! : text!));
-            expect([...lacking, frame.take()].map(hex)).toEqual(said);
-          }
-        } else {
-          expect(hex(encodeValue(array))).toBe(hex(line.bytes));
-          expect(JSON.stringify(array)).toBe(line.text);
-        }
-      }
-      expect(before).toEqual([]);
+  });
+}
+
+describe("the test vectors", () => {
+  const file = new URL("../../docs/protocol-vectors.json", import.meta.url);
+  const made = `${JSON.stringify(vectors(), undefined, 1)}\n`;
+  // How the file is made again after a change of the protocol.
+  if (process.env["VIRSTREAM_WRITE_VECTORS"] !== undefined) writeFileSync(file, made);
+
+  it("are the very bytes and texts of this package's server, and what its client makes of them", () => {
+    expect(JSON.parse(readFileSync(file, "utf8"))).toEqual(JSON.parse(made));
+  });
+
+  it("have messages that a client refuses, and only those", () => {
+    const read = (bytes: Uint8Array) => {
+      const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+      decoder.decode(pack({ type: "schema", slot: 3, keys: ["key"], types: [ParamType.int] }));
+      return decoder.decode(bytes).type;
+    };
+    expect(read(rowsOf({}))).toBe("records");
+    for (const [why, bytes] of REFUSED) {
+      expect(() => read(bytes), why).toThrow(expect.objectContaining({ code: "protocol-error" }));
     }
-    expect(withSkipped).toBe(1);
   });
 
-  it("counts the credit as the text beside it does", () => {
-    const [, credit] = blocks as [Line[], Line[]];
-    const records = credit.filter(({ bytes }) => bytes?.[1] === MessageType.records);
-    const granted = credit.flatMap(({ text }) => (text?.includes('"credit","id"') ? [JSON.parse(text).bytes] : []));
-    expect(granted).toEqual([records[0]!.bytes!.length]);
-    expect(prose).toContain(`the first RECORDS takes ${granted[0]} bytes: the balance is −${granted[0] - 1}`);
+  it("say the same in both profiles", () => {
+    const ofProfile = (subprotocol: string) =>
+      SESSIONS.filter((session) => session.subprotocol === subprotocol && session.name.startsWith("a sweep"));
+    const [binary] = ofProfile("virstream.v1").map(({ steps }) => meaningOf(steps).flat());
+    const [json] = ofProfile("virstream.v1.json").map(({ steps }) =>
+      steps.flatMap((step) => {
+        const message = "server" in step ? JSON.parse(step.server as string) : {};
+        return message.type === "record" ? [{ record: message.record }] : [];
+      }),
+    );
+    const byIndex = (records: unknown[]) => records.map((each) => JSON.stringify(each)).sort();
+    expect(byIndex(binary!)).toEqual(byIndex(json!));
   });
 
-  it("joins the pieces to the message that was cut", () => {
-    const pieces = blocks.find((block) => block.filter(({ bytes }) => bytes?.[1] === MessageType.piece).length === 2)!;
-    const decoder = new MessageDecoder({});
-    const messages = pieces.map(({ bytes }) => decoder.decode(bytes!));
-    expect(messages.at(-2)).toEqual({ type: "none" });
-    const last = messages.at(-1)!;
-    expect(last).toMatchObject({ type: "records", id: 1, bytes: 43 });
-    const texts = blocks.find((block) => block.every(({ bytes }) => bytes === undefined))!;
-    expect(texts.map(({ text }) => JSON.parse(text!)[2]).join("")).toBe('[64,"a \u{1f600}"]');
+  it("have at each step what PROTOCOL.md's sections say of a watch: differences, gone, clock steps, gaps, resumption", () => {
+    const means = (name: string) => {
+      const { steps } = SESSIONS.find((session) => session.name === name)!;
+      return meaningOf(steps)
+        .flat()
+        .map((each) => {
+          const { record, ...rest } = each as {
+            record?: { domain: { name: string }; params: Record<string, unknown> };
+          };
+          return record === undefined ? rest : `${record.domain.name} ${record.params["cpu.time"] ?? "-"}`;
+        });
+    };
+    expect(means("a watch, virstream.v1")).toEqual([
+      ...["web-1 1000000000", "web-2 2000000000", { tick: 1 }],
+      ...["db 7", "web-1 1250000000", "web-2 2000000000", { tick: 2 }],
+      ...[{ gone: "web-2" }, "db -", "web-1 1500000000", { tick: 3 }],
+      ...[
+        { state: "reconnecting", host: "hv1" },
+        { state: "connected", host: "hv1" },
+      ],
+      ...[
+        { gap: 4, reason: "source" },
+        { gap: 5, reason: "slow-consumer" },
+      ],
+      ...["web-1 3000000000", "web-2 1", { gone: "db" }, { tick: 9 }],
+    ]);
+    expect(means("a watch that is resumed on a new connection")).toEqual([
+      ...["web-1 5", "web-2 6", { tick: 1 }],
+      ...["web-1 300", "web-2 6", { tick: 2 }],
+    ]);
   });
-});
-
-describe("each transcript of PROTOCOL.md that is not acceptable", () => {
-  const owned: (() => unknown)[] = [];
-  afterEach(async () => {
-    for (const close of owned.splice(0).reverse()) await close();
-  });
-
-  const blocks = transcripts("not acceptable");
-  const ofClients = blocks.filter((block) => block.at(-1)!.from === "server");
-  const ofServers = blocks.filter((block) => block.at(-1)!.from === "client");
-
-  it("is found by this test", () => {
-    expect(ofClients.length).toBeGreaterThanOrEqual(5);
-    expect(ofServers.length).toBeGreaterThanOrEqual(9);
-    for (const block of blocks) expect(block.at(-1)!.close).toBeTypeOf("number");
-  });
-
-  it.each(ofClients.map((block) => [block.at(-1)!.close!, block.at(-2)!.text!, block] as const))(
-    "makes a server close with %i after %s",
-    async (code, _, block) => {
-      const driver = new ScriptedDriver(async function* (scripted, { signal }) {
-        yield [scripted.record(0)];
-        await aborted(signal);
-      });
-      const server = await serve(new Connection(driver), { port: 0 });
-      owned.push(() => server.close());
-      const socket = new WebSocket(server.url, SUBPROTOCOLS[0]);
-      owned.push(() => socket.terminate());
-      const closed = once(socket, "close") as Promise<[number]>;
-      await once(socket, "open");
-      for (const { text } of block.slice(0, -1)) socket.send(text!);
-      expect((await closed)[0]).toBe(code);
-    },
-  );
-
-  it.each(ofServers.map((block) => [hex(block.at(-2)!.bytes!), block] as const))(
-    "makes a client close with 4400 at its last message, %s",
-    (_, block) => {
-      const decoder = new MessageDecoder({});
-      for (const { from, bytes, text } of block.slice(0, -2)) {
-        if (from === "client") adopt(decoder, text!, undefined);
-        else decoder.decode(bytes!);
-      }
-      let code: string | undefined;
-      try {
-        decoder.decode(block.at(-2)!.bytes!);
-      } catch (error) {
-        code = VirstreamError.from(error).code;
-      }
-      expect([code, block.at(-1)!.close]).toEqual(["protocol-error", CLOSE_CODES["bad-message"]]);
-    },
-  );
 });

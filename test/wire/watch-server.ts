@@ -1,14 +1,13 @@
 import { VirstreamError } from "../../src/model/error.ts";
-import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { GAP_REASONS, type StatusEvent, type SyncEvent, WATCH_STATES } from "../../src/model/watch.ts";
-import type { ParamCell } from "../../src/wire/cells.ts";
-import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import type { HostTable } from "../../src/wire/host-table.ts";
-import type { MessageEncoder, WireMessage } from "../../src/wire/message-encoder.ts";
-import type { Subprotocol } from "../../src/wire/protocol.ts";
+import { ChannelEncoder, type ChannelMessage, statusToWire, syncToWire } from "../../src/wire/channel-encoder.ts";
+import type { Profile } from "../../src/wire/profile.ts";
+import { RowBatch } from "../../src/wire/row-batch.ts";
 import { cellsOf } from "../model/cells.ts";
+import type { ServerEnd } from "./server-end.ts";
 
 /** Shapes of one make: keys that appear, and one whose type changes. */
 const SHAPES = [
@@ -21,7 +20,7 @@ const SHAPES = [
   new Schema([], new Uint8Array(0)),
 ];
 
-const POOLS: Record<number, readonly ParamCell[]> = {
+const POOLS: Record<number, readonly ParamValue[]> = {
   [ParamType.int]: [0, 1, -1, 0x7fffffff, -0x80000000, 77],
   [ParamType.uint]: [0, 1, 0xffffffff, 0x80000000, 300],
   [ParamType.llong]: [0, -5, 2 ** 53 - 1, -(2 ** 53) + 1, -(2n ** 63n), 2n ** 53n, 2n ** 63n - 1n, 70_000],
@@ -49,10 +48,10 @@ export class WatchServer {
   #tick = 0;
   #sync: SyncEvent | undefined;
 
-  constructor(channel: number, epoch: string, subprotocol: Subprotocol, hosts: HostTable) {
+  constructor(channel: number, epoch: string, profile: Profile) {
     this.channel = channel;
     this.epoch = epoch;
-    this.#encoder = new ChannelEncoder(channel, subprotocol, hosts);
+    this.#encoder = new ChannelEncoder(channel, profile);
   }
 
   get sequence(): number {
@@ -90,9 +89,14 @@ export class WatchServer {
     if (replaces) number = this.#table.findIndex((record) => record !== undefined);
     if (number < 0) number = this.#table.indexOf(undefined);
     if (number < 0) number = this.#table.length;
+    if (this.#table[number] !== undefined && replaces) {
+      this.flush();
+      this.#encoder.gone(number, this.#table[number]!.domain);
+      this.#table[number] = undefined;
+    }
     const before = this.#table[number];
     const record = sampled(dice, domain, before, now);
-    if (!this.#encoder.fits(record)) this.flush();
+    if (this.#encoder.mustFlush(number)) this.flush();
     this.#encoder.add(number, record, before);
     this.#table[number] = record;
     if (dice(3) === 0) this.flush();
@@ -103,8 +107,12 @@ export class WatchServer {
     if (numbers.length === 0) return;
     const gone = numbers.filter((_, i) => i === seed % numbers.length || (seed >> 4) % 5 === i);
     this.flush();
-    for (const number of gone) this.#table[number] = undefined;
-    this.#made(this.#encoder.gone(gone));
+    for (const number of gone) {
+      this.#encoder.gone(number, this.#table[number]!.domain);
+      this.#table[number] = undefined;
+    }
+    // What left may travel with what comes next.
+    if (seed % 2 === 0) this.flush();
   }
 
   endTick(now: number): void {
@@ -113,7 +121,7 @@ export class WatchServer {
     tally.add(this.#table.filter((record) => record !== undefined));
     const event: SyncEvent = { type: "sync", tick: ++this.#tick, host: "hv1", overrun: 0, summary: tally.summary(2.5) };
     this.#sync = event;
-    this.#made(this.#encoder.sync(event.tick, event));
+    this.#made(this.#encoder.sync(event, true));
   }
 
   status(seed: number): void {
@@ -138,34 +146,28 @@ export class WatchServer {
     if (message !== undefined) this.#made(message);
   }
 
-  /** A part of a snapshot, from a number on; the number after it, undefined at the end. */
-  snapshot(
-    encoder: MessageEncoder,
-    id: number,
-    from: number,
-    rows: number,
-  ): { messages: WireMessage[]; next: number | undefined } {
+  /** A watch begins with a snapshot: makes, one after the other, its begin and its rows in any number of messages. */
+  snapshot(end: ServerEnd, id: number, rows: number): (() => Uint8Array[])[] {
     this.flush();
-    const frame = encoder.stateFrame(id, this.sequence);
-    let number = from;
-    for (; number < this.#table.length && frame.rows < rows; number++) {
-      const record = this.#table[number];
-      if (record !== undefined) frame.add(number, record, undefined);
-    }
-    const messages = frame.rows > 0 ? encoder.state(frame).messages : [];
-    if (number < this.#table.length) return { messages, next: number };
-    const { host = "", overrun = 0, summary } = this.#sync ?? {};
-    const statuses = [...this.#sources.values()];
-    const current = {
-      through: this.sequence,
-      tick: this.#tick,
-      host,
-      overrun,
-      summary,
-      statuses,
+    const entries = [...this.#table.entries()].flatMap(([number, record]) => (record ? [{ number, record }] : []));
+    const begin = {
+      type: "begin",
+      id,
+      channel: this.channel,
+      sequence: this.sequence,
+      resumed: false,
+      domains: entries.length,
+      ...(this.#sync && { sync: syncToWire(this.#sync) }),
+      statuses: [...this.#sources.values()].map(statusToWire),
       complete: this.#tick > 0,
-    };
-    return { messages: [...messages, ...encoder.current(id, current)], next: undefined };
+    } as const;
+    const parts = [() => end.say(begin)];
+    for (let at = 0; at < entries.length; at += rows) {
+      const batch = new RowBatch();
+      for (const { number, record } of entries.slice(at, at + rows)) batch.add(number, record);
+      parts.push(() => end.batch({ id }, batch).messages);
+    }
+    return parts;
   }
 
   /** The sources that are not connected. */
@@ -211,6 +213,7 @@ function sampled(
     reason: failed ? "timeout" : undefined,
     error: failed ? new VirstreamError("deadline-exceeded", "no answer") : undefined,
     sampledAt: now,
+    steadyAt: now - 1_600_000_000_000 + dice(3),
     tookMs: dice(4_000) / 1_000,
     index: dice(20),
   });

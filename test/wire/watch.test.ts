@@ -1,20 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
-import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
-import type { WatchEvent } from "../../src/model/watch.ts";
-import type { ParamCell } from "../../src/wire/cells.ts";
+import { SchemaTable } from "../../src/model/schema.ts";
+import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import { HostTable } from "../../src/wire/host-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
-import { MessageEncoder, type WireMessage } from "../../src/wire/message-encoder.ts";
-import { MsgpackWriter } from "../../src/wire/msgpack-writer.ts";
-import { MessageType, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { pack } from "../../src/wire/pack.ts";
+import { profileOf } from "../../src/wire/profile.ts";
 import { parseClientMessage, watchMessage } from "../../src/wire/request.ts";
+import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import type { CollectingSink } from "../sampling/collecting-sink.ts";
 import { CollectedState } from "./collected-state.ts";
+import { ServerEnd } from "./server-end.ts";
 
 const STARTED = 1_700_000_000_000;
 const CHANNEL = 3;
@@ -26,34 +26,38 @@ const SHAPE = new Schema(
   Uint8Array.of(ParamType.ullong, ParamType.double, ParamType.string, ParamType.boolean),
 );
 
+const syncOf = (tick: number): SyncEvent => ({ type: "sync", tick, host: "hv1", overrun: 0, summary: SUMMARY });
+
 const uuidOf = (number: number): string => `00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`;
 
-function record(number: number, tick: number, cells: readonly ParamCell[], schema = SHAPE): DomainStatsRecord {
+function record(number: number, tick: number, cells: readonly ParamValue[], schema = SHAPE): DomainStatsRecord {
   return new DomainStatsRecord({
     domain: new Domain(uuidOf(number), `web-${number}`, number, "hv1"),
     params: TypedParams.of(schema, cells),
     status: "ok",
     index: number,
     sampledAt: STARTED + tick * 1_000 + number,
+    steadyAt: 77 + tick * 1_000 + number,
     tookMs: 0.25,
   });
 }
 
+function decoderOf(): MessageDecoder {
+  return new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+}
+
 /** Both ends of a connection, and the channel that it watches. */
 class Link {
-  readonly channel: ChannelEncoder;
-  readonly encoder: MessageEncoder;
-  decoder = new MessageDecoder({});
+  readonly end = new ServerEnd();
+  readonly channel = new ChannelEncoder(CHANNEL, this.end.profile);
+  decoder = decoderOf();
   readonly state = new CollectedState();
 
-  constructor(subprotocol: Subprotocol) {
-    const hosts = new HostTable();
-    this.channel = new ChannelEncoder(CHANNEL, subprotocol, hosts);
-    this.encoder = new MessageEncoder(subprotocol, hosts);
+  constructor() {
     this.decoder.adopt(WATCH, this.state);
   }
 
-  read(messages: readonly WireMessage[]): WatchEvent[] {
+  read(messages: readonly Uint8Array[]): WatchEvent[] {
     return messages.flatMap((message) => {
       const decoded = this.decoder.decode(message);
       return decoded.type === "watch" ? this.state.sink.take() : [];
@@ -61,26 +65,12 @@ class Link {
   }
 
   send(message: ChannelMessage): WatchEvent[] {
-    return this.read([...this.encoder.tell(message), ...message.messages]);
+    return this.read(this.end.pass(message));
   }
 
-  position(sequence = 0, tick = 0, resumed = false): WatchEvent[] {
-    return this.read(this.encoder.position(WATCH, CHANNEL, sequence, tick, resumed));
-  }
-
-  current(through = 0, tick = 0): WatchEvent[] {
-    const summary = tick === 0 ? undefined : SUMMARY;
-    return this.read(
-      this.encoder.current(WATCH, {
-        through,
-        tick,
-        host: "hv1",
-        overrun: 0,
-        summary,
-        statuses: [],
-        complete: tick > 0,
-      }),
-    );
+  begin(sequence = 0, id = WATCH, domains = 0): WatchEvent[] {
+    const begin = { type: "begin", id, channel: CHANNEL, sequence, resumed: false } as const;
+    return this.read(this.end.say({ ...begin, domains, statuses: [], complete: false }));
   }
 }
 
@@ -97,12 +87,11 @@ function codeOf(work: () => unknown): string {
   return "none";
 }
 
-describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
-  it("gives back each record, be it told whole or by what has changed", () => {
-    const link = new Link(subprotocol);
-    link.position();
-    expect(link.current()).toEqual([]);
-    const told: ParamCell[][] = [
+describe("a watch", () => {
+  it("gives back each record, whether it is sent whole or as its changes", () => {
+    const link = new Link();
+    expect(link.begin()).toEqual([]);
+    const values: ParamValue[][] = [
       [5, 0.5, "/img/a", true],
       [7, 0.5, "/img/a", true],
       [7, 0.5, "/img/a", true],
@@ -114,66 +103,121 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
       [4_294_967_295, 7, "x", true],
     ];
     let before: DomainStatsRecord | undefined;
-    for (const [tick, cells] of told.entries()) {
+    for (const [tick, cells] of values.entries()) {
       const next = record(4, tick, cells);
       link.channel.add(4, next, before);
       before = next;
       const events = link.send(link.channel.changes()!);
       expect(recordsOf(events).map(({ params }) => cellsOf(params))).toEqual([cells]);
-      expect(recordsOf(events)[0]).toMatchObject({ sampledAt: next.sampledAt, tookMs: 0.25, index: 4, status: "ok" });
+      expect(recordsOf(events)[0]).toMatchObject({
+        sampledAt: next.sampledAt,
+        steadyAt: next.steadyAt,
+        tookMs: 0.25,
+        index: 4,
+        status: "ok",
+      });
     }
     expect(link.state.domains).toBe(1);
-    expect(link.state.since).toEqual({ channel: CHANNEL, sequence: told.length });
+    expect(link.state.since).toEqual({ channel: CHANNEL, sequence: values.length });
   });
 
-  it("refuses a hole in the sequence, a tick left out, and changes of a domain that was not told", () => {
+  it("sends only the values that changed, and in a block of many rows only the rows", () => {
+    const channel = new ChannelEncoder(CHANNEL, profileOf("virstream.v1"));
+    const sizeOf = (changing: number, rows: number): number => {
+      for (let number = 0; number < rows; number++) {
+        const cells = (value: number): ParamValue[] => [value, 0.5, `/img/${number}`, true];
+        channel.add(number, record(number, 1, cells(number < changing ? 70_000 : 5)), record(number, 0, cells(5)));
+      }
+      return channel.changes()!.size;
+    };
+    const unchanged = sizeOf(0, 400);
+    // Two bytes for when each was sampled.
+    expect(unchanged).toBeLessThan(800 + 120);
+    // A bit for each row, and four bytes for each of ten.
+    expect(sizeOf(10, 400) - unchanged).toBeLessThan(50 + 40 + 10);
+    expect(sizeOf(400, 400) - unchanged).toBeLessThan(20);
+  });
+
+  it("sends a difference that is not exact as a whole record", () => {
+    const link = new Link();
+    link.begin();
+    const schema = new Schema(["a"], Uint8Array.of(ParamType.llong));
+    const [first, second] = [-(2 ** 53) + 1, 2 ** 53 - 1].map((value, tick) => record(0, tick, [value], schema));
+    link.channel.add(0, first!, undefined);
+    link.channel.add(1, record(1, 0, [5], schema), undefined);
+    link.send(link.channel.changes()!);
+    link.channel.add(0, second!, first);
+    link.channel.add(1, record(1, 1, [7], schema), record(1, 0, [5], schema));
+    const events = link.send(link.channel.changes()!);
+    expect(recordsOf(events).map(({ params }) => params.get("a"))).toEqual([2n ** 53n - 1n, 7n]);
+  });
+
+  it("sends no changes to a record that its reader did not get", () => {
+    const link = new Link();
+    link.begin();
+    const odd = (tick: number): DomainStatsRecord => {
+      const { params, sampledAt } = record(0, tick, [tick, 1, "", true]);
+      const domain = new Domain("no uuid", "odd", 1, "hv1");
+      return new DomainStatsRecord({ domain, params, status: "ok", index: 0, sampledAt, tookMs: 1 });
+    };
+    const first = odd(0);
+    link.channel.add(0, first, undefined);
+    expect(recordsOf(link.send(link.channel.changes()!))[0]).toMatchObject({ status: "failed" });
+    link.channel.add(0, odd(1), first);
+    expect(recordsOf(link.send(link.channel.changes()!))[0]).toMatchObject({ status: "failed" });
+  });
+
+  it("refuses a hole in the sequence, a tick that was there, and what is said of a domain that is not known", () => {
     const opened = (): Link => {
-      const link = new Link(subprotocol);
-      link.position();
-      link.current();
+      const link = new Link();
+      link.begin();
       return link;
     };
     const hole = opened();
-    hole.channel.gone([]);
-    expect(codeOf(() => hole.send(hole.channel.gone([])))).toBe("protocol-error");
+    hole.channel.sync(syncOf(1), true);
+    expect(codeOf(() => hole.send(hole.channel.sync(syncOf(2), true)))).toBe("protocol-error");
+    const again = opened();
+    expect(again.send(again.channel.sync(syncOf(1), true))).toHaveLength(1);
+    expect(codeOf(() => again.send(again.channel.sync(syncOf(1), true)))).toBe("protocol-error");
     const jump = opened();
-    expect(jump.send(jump.channel.sync(1, { host: "hv1", overrun: 0, summary: SUMMARY }))).toHaveLength(1);
-    expect(codeOf(() => jump.send(jump.channel.sync(3, { host: "hv1", overrun: 0, summary: SUMMARY })))).toBe(
-      "protocol-error",
-    );
+    jump.send(jump.channel.sync(syncOf(1), true));
+    expect(codeOf(() => jump.send(jump.channel.sync(syncOf(3), true)))).toBe("protocol-error");
     const unknown = opened();
     unknown.channel.add(0, record(0, 1, [6, 1, "", true]), record(0, 0, [5, 1, "", true]));
     expect(codeOf(() => unknown.send(unknown.channel.changes()!))).toBe("protocol-error");
     const absent = opened();
-    expect(codeOf(() => absent.send(absent.channel.gone([1])))).toBe("protocol-error");
+    absent.channel.gone(1, record(1, 1, [6, 1, "", true]).domain);
+    expect(codeOf(() => absent.send(absent.channel.changes()!))).toBe("protocol-error");
+    const other = opened();
+    other.channel.add(0, record(0, 1, [6, 1, "", true]), undefined);
+    other.send(other.channel.changes()!);
+    other.channel.add(0, record(1, 1, [6, 1, "", true]), undefined);
+    expect(codeOf(() => other.send(other.channel.changes()!))).toBe("protocol-error");
   });
 
   it("ignores what still comes of a cancelled watch, its schemas apart, and nothing of one that is not under way", () => {
-    const link = new Link(subprotocol);
-    link.position();
-    link.current();
+    const link = new Link();
+    link.begin();
     link.decoder.release(WATCH);
     link.channel.add(0, record(0, 1, [5, 1, "", true]), undefined);
     expect(link.send(link.channel.changes()!)).toEqual([]);
-    expect(link.position(5, 1)).toEqual([]);
+    expect(link.begin(5)).toEqual([]);
     expect(link.state.domains).toBe(0);
-    link.read(link.encoder.end(WATCH, undefined, undefined));
-    expect(codeOf(() => link.send(link.channel.gone([])))).toBe("protocol-error");
-    expect(codeOf(() => link.position())).toBe("protocol-error");
-    // The schema was told while nobody listened, and is not told again.
-    const next = new Link(subprotocol);
+    link.read(link.end.say({ type: "end", id: WATCH }));
+    expect(codeOf(() => link.send(link.channel.sync(syncOf(1), true)))).toBe("protocol-error");
+    expect(codeOf(() => link.begin())).toBe("protocol-error");
+    // The schema was defined while nothing was read, and is not defined again.
+    const next = new Link();
     link.decoder.adopt(2, next.state);
-    link.read(link.encoder.position(2, CHANNEL, 2, 0, false));
-    const frame = link.encoder.stateFrame(2, 2);
-    frame.add(0, record(0, 1, [5, 1, "", true]), undefined);
-    link.read(link.encoder.state(frame).messages);
+    link.begin(2, 2, 1);
+    link.read(link.end.rows(2, [record(0, 1, [5, 1, "", true])], [0]).messages);
     expect(next.state.sink.take()).toHaveLength(1);
   });
 
   it("answers each of its messages, cut at any place, with protocol-error and nothing else", () => {
-    for (const { lead, message } of specimens(subprotocol)) {
+    for (const { lead, message } of specimens()) {
       for (let end = 0; end < message.length; end++) {
-        const cut = typeof message === "string" ? message.slice(0, end) : message.subarray(0, end);
+        const cut = message.subarray(0, end);
         const { decoder } = decoderAfter(lead);
         expect([end, codeOf(() => decoder.decode(cut))]).toEqual([end, "protocol-error"]);
       }
@@ -182,19 +226,19 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
   });
 
   it("answers damaged messages with values of the declared types, or with protocol-error", () => {
-    const all = specimens(subprotocol);
+    const all = specimens();
     fc.assert(
       fc.property(
         fc.nat(all.length - 1),
         fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 3 }),
         (which, damage) => {
           const { lead, message } = all[which]!;
-          const bytes = typeof message === "string" ? Buffer.from(message) : Uint8Array.from(message);
+          const bytes = Uint8Array.from(message);
           for (const [at, value] of damage) bytes[at % bytes.length] = value;
           const { decoder, sink } = decoderAfter(lead);
           let decoded: ReturnType<MessageDecoder["decode"]>;
           try {
-            decoded = decoder.decode(typeof message === "string" ? Buffer.from(bytes).toString() : bytes);
+            decoded = decoder.decode(bytes);
           } catch (error) {
             expect((error as VirstreamError).code).toBe("protocol-error");
             return;
@@ -207,108 +251,118 @@ describe.each(SUBPROTOCOLS)("a watch over %s", (subprotocol) => {
   });
 
   it("refuses rows of changes that do not fit what they change", () => {
-    const write = (value: unknown): WireMessage => {
-      if (subprotocol === "virstream.v1.json") return JSON.stringify(value);
-      const writer = new MsgpackWriter(64);
-      writer.value(value as never);
-      return writer.take();
-    };
-    const mask = (byte: number): unknown =>
-      subprotocol === "virstream.v1.json" ? byte.toString(16).padStart(2, "0") : Uint8Array.of(byte);
-    const read = (row: readonly unknown[], cells: readonly ParamCell[] = [5, 0.5, "/img/a", true]): string => {
-      const link = new Link(subprotocol);
-      link.position();
-      link.current();
-      link.channel.add(0, record(0, 1, cells), undefined);
+    /** Reads one row of changes of these columns, given by their numbers; body: four bytes or eight. */
+    const read = (
+      columns: Record<number, number>,
+      { cells = [5, 0.5, "/img/a", true], schema = SHAPE, width = 0, body = [] as number[], ...message } = {} as {
+        cells?: readonly ParamValue[];
+        schema?: Schema;
+        width?: number;
+        body?: number[];
+        [member: string]: unknown;
+      },
+    ): string => {
+      const link = new Link();
+      link.begin();
+      link.channel.add(0, record(0, 1, cells, schema), undefined);
       link.send(link.channel.changes()!);
-      return codeOf(() => link.read([write([MessageType.changes, CHANNEL, 2, STARTED, [row]])]));
+      const present = new Uint8Array((6 + schema.keys.length + 7) >> 3);
+      const leasts: number[] = [];
+      for (const [column, least] of Object.entries(columns)) {
+        present[Number(column) >> 3]! |= 1 << (Number(column) & 7);
+        leasts.push(least);
+      }
+      const widths = new Uint8Array(leasts.length).fill(width);
+      const block = [0, 1, present, widths, leasts, Uint8Array.from(body)];
+      const at = [STARTED, 0];
+      const changes = { type: "changes", channel: CHANNEL, sequence: 2, gone: [], at, full: [], changed: [block] };
+      return codeOf(() => link.read([pack({ ...changes, ...message })]));
     };
-    const head = [0, 0, 0, 250];
-    expect(read(head)).toBe("none");
-    expect(read([...head, mask(0x0f), -5, 7, "x", false])).toBe("none");
-    expect(read([...head, mask(1), [2 ** 53 - 1]])).toBe("none");
-    for (const row of [
-      [0, 0, 0],
-      [...head, mask(1)],
-      [...head, mask(1), 1, 1],
-      [...head, mask(0x10), 1],
-      [...head, mask(0), 1],
-      [...head, null, 1],
-      [...head, 1, 1],
-      [...head, subprotocol === "virstream.v1.json" ? "0100" : Uint8Array.of(1, 0), 1],
-      [...head, mask(1), -6],
-      [...head, mask(1), 2 ** 53 - 1],
-      [...head, mask(1), 0.5],
-      [...head, mask(1), null],
-      [...head, mask(1), true],
-      [...head, mask(1), []],
-      [...head, mask(1), [1, 2]],
-      [...head, mask(1), [[1]]],
-      [...head, mask(1), [-1]],
-      [...head, mask(2), [1]],
-      [...head, mask(2), "x"],
-      [...head, mask(4), 1],
-      [...head, mask(4), [1, "x"]],
-      [...head, mask(8), 1],
-      [0, 0, 0, -1],
-      [1, 0, 0, 250],
-      [-1, 0, 0, 250],
-      [4_194_304, 0, 0, 250],
+    expect(read({})).toBe("none");
+    expect(read({ 1: 5, 3: -2, 5: 250, 6: -5, 7: 7.5, 9: -1 })).toBe("none");
+    expect(read({ 6: 2 ** 53 - 1 - 5 })).toBe("none");
+    for (const columns of [
+      { 0: 1 },
+      { 0: -1 },
+      { 0: 4_194_304 },
+      { 0: 0.5 },
+      { 1: 0.5 },
+      { 2: 1 },
+      { 6: -6 },
+      { 6: 2 ** 53 - 1 },
+      { 6: 0.5 },
+      { 6: Number.NaN },
+      { 8: 0 },
+      { 9: 1 },
+      { 9: -2 },
     ]) {
-      expect([row, read(row)]).toEqual([row, "protocol-error"]);
+      expect([columns, read(columns)]).toEqual([columns, "protocol-error"]);
     }
-    expect(read([...head, mask(1), 1], [2n ** 53n, 1, "", true])).toBe("protocol-error");
-    expect(read([...head, mask(1), [1]], [2n ** 53n, 1, "", true])).toBe("none");
-    expect(read([...head, mask(1), 2 ** 53 - 2], [1, 1, "", true])).toBe("none");
-    expect(read([...head, mask(1), 1], [2 ** 53 - 1, 1, "", true])).toBe("protocol-error");
+    // One row, sparse: a mask of one byte, then its value, if its bit is set.
+    expect(read({ 6: 3 }, { width: 17, body: [1, 200] })).toBe("none");
+    expect(read({ 6: 3 }, { width: 17, body: [0] })).toBe("none");
+    for (const body of [[1], [0, 200], [], [1, 200, 0]]) {
+      expect([body, read({ 6: 3 }, { width: 17, body })]).toEqual([body, "protocol-error"]);
+    }
+    expect(read({ 6: 1 }, { cells: [2n ** 53n, 1, "", true] })).toBe("protocol-error");
+    expect(read({ 6: 2 ** 53 - 2 }, { cells: [1, 1, "", true] })).toBe("none");
+    expect(read({ 6: 1 }, { cells: [2 ** 53 - 1, 1, "", true] })).toBe("protocol-error");
+    for (const message of [
+      { gone: [0] },
+      { gone: [7] },
+      { gone: [-1] },
+      { gone: ["0"] },
+      { gone: 0 },
+      { sequence: 3 },
+      { full: null },
+    ]) {
+      expect([message, read({}, message)]).toEqual([message, "protocol-error"]);
+    }
   });
 });
 
 /** Each kind of message of a watch, with what must have been read before it. */
-function specimens(subprotocol: Subprotocol): { lead: WireMessage[]; message: WireMessage }[] {
-  const hosts = new HostTable();
-  const channel = new ChannelEncoder(CHANNEL, subprotocol, hosts);
-  const encoder = new MessageEncoder(subprotocol, hosts);
-  const lead: WireMessage[] = [];
-  const found: { lead: WireMessage[]; message: WireMessage }[] = [];
-  const keep = (messages: readonly WireMessage[]): void => {
+function specimens(): { lead: Uint8Array[]; message: Uint8Array }[] {
+  const end = new ServerEnd();
+  const channel = new ChannelEncoder(CHANNEL, end.profile);
+  const lead: Uint8Array[] = [];
+  const found: { lead: Uint8Array[]; message: Uint8Array }[] = [];
+  const keep = (messages: readonly Uint8Array[]): void => {
     lead.push(...messages.slice(0, -1));
     found.push({ lead: [...lead], message: messages.at(-1)! });
     lead.push(messages.at(-1)!);
   };
   const error = new VirstreamError("hypervisor-error", "it said no", { libvirt: { code: 38, domain: 10 } });
-  const told = [5, 0.5, "/img/a", true];
-  keep(encoder.position(WATCH, CHANNEL, 0, 1, false));
-  const frame = encoder.stateFrame(WATCH, 0);
-  frame.add(0, record(0, 1, told), undefined);
-  frame.add(3, record(3, 1, [6, 0.5, "/img/b", true]), undefined);
-  keep(encoder.state(frame).messages);
-  const statuses = [{ type: "status", state: "degraded", host: "hv2", error } as const];
+  const known = [5, 0.5, "/img/a", true];
   keep(
-    encoder.current(WATCH, {
-      through: 0,
-      tick: 1,
-      host: "hv1",
-      overrun: 2,
-      summary: SUMMARY,
-      statuses,
+    end.say({
+      type: "begin",
+      id: WATCH,
+      channel: CHANNEL,
+      sequence: 0,
+      resumed: false,
+      domains: 2,
+      sync: { tick: 1, host: "hv1", overrun: 2, summary: SUMMARY },
+      statuses: [{ state: "degraded", host: "hv2", error: { code: "internal", message: "x", retryable: false } }],
       complete: true,
     }),
   );
-  const say = (message: ChannelMessage): void => keep([...encoder.tell(message), ...message.messages]);
-  channel.add(0, record(0, 2, [2n ** 60n, 300, "/img/other", false]), record(0, 1, told));
-  channel.add(3, record(3, 2, [6, 0.5, "/img/b", true]), record(3, 1, [6, 0.5, "/img/b", true]));
+  keep(end.rows(WATCH, [record(0, 1, known), record(3, 1, [6, 0.5, "/img/b", true])], [0, 3]).messages);
+  const say = (message: ChannelMessage): void => keep(end.pass(message));
+  channel.add(0, record(0, 2, [2n ** 60n, 300, "/img/other", false]), record(0, 1, known));
+  channel.add(3, record(3, 2, [8, 0.5, "/img/b", true]), record(3, 1, [6, 0.5, "/img/b", true]));
   channel.add(5, record(5, 2, [6, 0.5, "/img/b", true]), undefined);
   say(channel.changes()!);
-  say(channel.gone([0, 3]));
-  say(channel.sync(2, { host: "hv1", overrun: 0, summary: SUMMARY }));
+  for (const number of [0, 3]) channel.gone(number, record(number, 1, known).domain);
+  say(channel.changes()!);
+  say(channel.sync(syncOf(2), true));
   say(channel.status({ type: "status", state: "reconnecting", host: undefined, error }));
   say(channel.gap({ type: "gap", reason: "source", skipped: 3, host: "hv1" }));
   return found;
 }
 
-function decoderAfter(lead: readonly WireMessage[]): { decoder: MessageDecoder; sink: CollectingSink } {
-  const decoder = new MessageDecoder({});
+function decoderAfter(lead: readonly Uint8Array[]): { decoder: MessageDecoder; sink: CollectingSink } {
+  const decoder = decoderOf();
   const state = new CollectedState();
   decoder.adopt(WATCH, state);
   for (const message of lead) decoder.decode(message);

@@ -4,9 +4,11 @@ import type { StatusListener } from "../../driver/status.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import { SchemaTable } from "../../model/schema.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
-import type { Welcome } from "../../wire/message-encoder.ts";
-import { DEFAULT_CREDIT, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
+import type { Welcome } from "../../wire/messages.ts";
+import { DEFAULT_CREDIT, LIMITS } from "../../wire/protocol.ts";
+import { ServerClock } from "../../wire/server-clock.ts";
 import { RemoteSession, type ServerAddress } from "./session.ts";
 import type { OpenSocket } from "./socket.ts";
 import { RemoteWatch } from "./watch.ts";
@@ -31,13 +33,6 @@ export class RemoteDriver implements Driver {
 
   /** @throws VirstreamError `invalid-argument` */
   constructor(uri: string, openSocket: OpenSocket, options: OpenOptions) {
-    const subprotocol = options.subprotocol ?? SUBPROTOCOLS[0];
-    if (!SUBPROTOCOLS.includes(subprotocol)) {
-      throw new VirstreamError(
-        "invalid-argument",
-        `unknown subprotocol ${JSON.stringify(subprotocol)}: there are ${SUBPROTOCOLS.join(" and ")}`,
-      );
-    }
     const credit = options.creditBytes ?? DEFAULT_CREDIT;
     if (!Number.isInteger(credit) || credit < 1 || credit > LIMITS.credit) {
       throw new VirstreamError("invalid-argument", `creditBytes must be from 1 to ${LIMITS.credit}`);
@@ -48,7 +43,8 @@ export class RemoteDriver implements Driver {
       url: uri,
       owner: this,
       openSocket,
-      subprotocol,
+      clock: new ServerClock(() => performance.now()),
+      schemas: new SchemaTable(),
       token: options.token,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       credit,

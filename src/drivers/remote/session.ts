@@ -3,12 +3,15 @@ import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import type { SchemaTable } from "../../model/schema.ts";
 import type { Cadence } from "../../model/watch.ts";
 import type { ChannelState } from "../../wire/channel-state.ts";
+import { malformed } from "../../wire/malformed.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
-import type { Welcome } from "../../wire/message-encoder.ts";
-import { CLOSE_CODES, LIMITS, type Subprotocol } from "../../wire/protocol.ts";
+import type { Welcome } from "../../wire/messages.ts";
+import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
 import { cancelMessage, creditMessage, getMessage, helloMessage, watchMessage } from "../../wire/request.ts";
+import type { ServerClock } from "../../wire/server-clock.ts";
 import { utf8Length } from "../../wire/text.ts";
 import { brokenError, closeError, openingError } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
@@ -20,13 +23,19 @@ const CLOSE_TIMEOUT_MS = 1_000;
 /** What the client says of itself. */
 const CLIENT = "virstream";
 
+/** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
+const SUBPROTOCOL = SUBPROTOCOLS[0];
+
 /** How to reach a server. */
 export interface ServerAddress {
   readonly url: string;
   /** The driver that the domains belong to. */
   readonly owner: object;
   readonly openSocket: OpenSocket;
-  readonly subprotocol: Subprotocol;
+  /** Puts the server's steady times onto ours, over all connections. */
+  readonly clock: ServerClock;
+  /** Schemas of all connections: a watch that is resumed compares with what it knew before. */
+  readonly schemas: SchemaTable;
   readonly token: string | undefined;
   /** How long the server may take to answer, in ms. */
   readonly timeoutMs: number;
@@ -76,7 +85,7 @@ export class RemoteSession {
     this.#address = address;
     // Before anything that would have to be taken back: a browser may refuse at once, as it does ws: to a page of https:.
     this.#socket = socketOf(address);
-    this.#decoder = new MessageDecoder(address.owner);
+    this.#decoder = new MessageDecoder(address.owner, address.clock, address.schemas);
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -161,11 +170,11 @@ export class RemoteSession {
   }
 
   #listen(socket: Socket): void {
-    const { url, subprotocol, token } = this.#address;
+    const { url, token } = this.#address;
     socket.onopen = () => {
-      if (socket.protocol !== subprotocol) {
+      if (socket.protocol !== SUBPROTOCOL) {
         this.#fail(
-          new VirstreamError("wrong-subprotocol", `${url} does not speak ${subprotocol}: is it a virstream server?`),
+          new VirstreamError("wrong-subprotocol", `${url} does not speak ${SUBPROTOCOL}: is it a virstream server?`),
         );
         return;
       }
@@ -174,7 +183,7 @@ export class RemoteSession {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
-      this.#fail(this.#opened ? brokenError(url, event) : openingError(url, subprotocol, event));
+      this.#fail(this.#opened ? brokenError(url, event) : openingError(url, SUBPROTOCOL, event));
     };
     socket.onclose = (event) => {
       this.#fail(closeError(url, event.code, event.reason));
@@ -200,16 +209,15 @@ export class RemoteSession {
     this.#heard();
     if (this.#error !== undefined) return;
     try {
-      const message = this.#decoder.decode(
-        typeof data === "string" || data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer),
-      );
+      if (typeof data === "string") throw malformed("a text message");
+      const message = this.#decoder.decode(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer));
       switch (message.type) {
         case "welcome":
           this.#watchOver(message.welcome.beatMs);
           this.#resolveWelcome(message.welcome);
           break;
         // What is said of a sweep or watch that was cancelled was under way when it was: nobody waits for it.
-        case "sweep":
+        case "begin":
           if (message.domains !== undefined) this.#sweeps.get(message.id)?.expect(message.domains);
           break;
         case "records":
@@ -294,9 +302,9 @@ export class RemoteSession {
   }
 }
 
-function socketOf({ url, subprotocol, openSocket }: ServerAddress): Socket {
+function socketOf({ url, openSocket }: ServerAddress): Socket {
   try {
-    return openSocket(url, subprotocol);
+    return openSocket(url, SUBPROTOCOL);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new VirstreamError("denied", `${url} may not be opened from here: ${why}`, { cause });

@@ -1,8 +1,8 @@
 import { TypedParams } from "../../../src/model/params.ts";
-import { Domain, DomainStatsRecord, type SweepSummary } from "../../../src/model/record.ts";
-import { ChannelEncoder, type ChannelMessage } from "../../../src/wire/channel-encoder.ts";
-import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
-import { HOSTS, type ScriptedSocket } from "./scripted-socket.ts";
+import { Domain, DomainStatsRecord } from "../../../src/model/record.ts";
+import type { SyncEvent } from "../../../src/model/watch.ts";
+import { ChannelEncoder, type ChannelMessage, syncToWire } from "../../../src/wire/channel-encoder.ts";
+import { PROFILE, type ScriptedSocket } from "./scripted-socket.ts";
 
 const OWNER = {};
 
@@ -16,7 +16,7 @@ export class ScriptedChannel {
 
   constructor(number = 5) {
     this.number = number;
-    this.#encoder = new ChannelEncoder(number, SUBPROTOCOLS[0], HOSTS);
+    this.#encoder = new ChannelEncoder(number, PROFILE);
   }
 
   /** The sequence of the last message. */
@@ -33,13 +33,13 @@ export class ScriptedChannel {
     this.#records = records;
     const changes = this.#encoder.changes();
     if (changes !== undefined) this.messages.push(changes);
-    this.messages.push(this.#encoder.sync(this.tick, this.#sync()));
+    this.messages.push(this.#encoder.sync(this.#sync(), true));
     return this.messages.slice(before);
   }
 
   /** Sends messages of the channel to who watches it. */
   send(socket: ScriptedSocket, messages: readonly ChannelMessage[]): void {
-    for (const message of messages) socket.say([...socket.encoder.tell(message), ...message.messages]);
+    for (const message of messages) socket.say(socket.end.pass(message));
   }
 
   /** A sweep, and what it makes goes to who watches. */
@@ -49,29 +49,26 @@ export class ScriptedChannel {
 
   /** Answers a watch with a snapshot. */
   snapshot(socket: ScriptedSocket, id: number): void {
-    const { encoder } = socket;
-    socket.say(encoder.position(id, this.number, this.sequence, this.tick, false));
-    const frame = encoder.stateFrame(id, this.sequence);
-    for (const [number, record] of this.#records.entries()) frame.add(number, record, undefined);
-    if (frame.rows > 0) socket.say(encoder.state(frame).messages);
-    const { tick, sequence: through } = this;
-    const sync = tick === 0 ? { host: "", overrun: 0, summary: undefined } : this.#sync();
-    socket.say(encoder.current(id, { through, tick, ...sync, statuses: [], complete: tick > 0 }));
+    const { end } = socket;
+    const sync = this.tick > 0 ? { sync: syncToWire(this.#sync()) } : {};
+    const begin = { type: "begin", id, channel: this.number, sequence: this.sequence, resumed: false } as const;
+    socket.say(end.say({ ...begin, domains: this.#records.length, ...sync, statuses: [], complete: this.tick > 0 }));
+    if (this.#records.length > 0) socket.say(end.rows(id, this.#records, [...this.#records.keys()]).messages);
   }
 
   /** Answers a watch by going on after a sequence. */
   resume(socket: ScriptedSocket, id: number, sequence: number): void {
-    socket.say(socket.encoder.position(id, this.number, sequence, this.tick, true));
+    socket.say(socket.end.say({ type: "begin", id, channel: this.number, sequence, resumed: true }));
     this.send(
       socket,
       this.messages.filter((message) => message.sequence > sequence),
     );
   }
 
-  #sync(): { host: string; overrun: number; summary: SweepSummary } {
+  #sync(): SyncEvent {
     const domains = this.#records.length;
     const summary = { domains, ok: domains, partial: 0, failed: 0, gone: 0, startedAt: this.tick * 1_000, tookMs: 1 };
-    return { host: "script", overrun: 0, summary };
+    return { type: "sync", tick: this.tick, host: "script", overrun: 0, summary };
   }
 
   #record(index: number): DomainStatsRecord {

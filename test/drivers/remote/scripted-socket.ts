@@ -1,12 +1,12 @@
 import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { RemoteDriver } from "../../../src/drivers/remote/driver.ts";
 import type { OpenSocket, Socket } from "../../../src/drivers/remote/socket.ts";
-import { HostTable } from "../../../src/wire/host-table.ts";
-import { MessageEncoder, type WireMessage } from "../../../src/wire/message-encoder.ts";
+import { profileOf, type WireMessage } from "../../../src/wire/profile.ts";
 import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
+import { ServerEnd } from "../../wire/server-end.ts";
 
-/** What all scripted servers number hosts by, as one server's connections do. */
-export const HOSTS = new HostTable();
+/** What all scripted servers speak with, as one server's connections do. */
+export const PROFILE = profileOf(SUBPROTOCOLS[0]);
 
 /** A WebSocket of which a test plays the network and the server. */
 export class ScriptedSocket implements Socket {
@@ -20,7 +20,7 @@ export class ScriptedSocket implements Socket {
   readonly said: { readonly type: string; readonly [member: string]: unknown }[] = [];
   /** Whether the client is done with it. */
   ended = false;
-  readonly encoder = new MessageEncoder(SUBPROTOCOLS[0], HOSTS);
+  readonly end = new ServerEnd(PROFILE);
 
   send(data: string): void {
     this.said.push(JSON.parse(data));
@@ -39,7 +39,8 @@ export class ScriptedSocket implements Socket {
   welcome(about: { epoch?: string; host?: string; hypervisor?: string } = {}): void {
     this.onopen?.({} as never);
     const welcome = { epoch: "e1", server: "scripted", host: "script", hypervisor: "test" };
-    this.say(this.encoder.welcome({ ...welcome, beatMs: 3_600_000, minIntervalMs: 10, ...about }));
+    const times = { beatMs: 3_600_000, minIntervalMs: 10, steadyMs: 0 };
+    this.say(this.end.say({ type: "welcome", ...welcome, ...times, ...about }));
   }
 
   /** The server says something. */

@@ -3,6 +3,7 @@ import { Connection } from "../../../src/client/connection.ts";
 import { type ErrorCode, VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
+import { errorToWire } from "../../../src/wire/error-map.ts";
 import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";
@@ -80,7 +81,8 @@ async function reconnect(network: ScriptedNetwork, about?: { epoch: string }): P
 }
 
 function end(socket: ScriptedSocket, id: number, code?: ErrorCode): void {
-  socket.say(socket.encoder.end(id, undefined, code === undefined ? undefined : new VirstreamError(code, "scripted")));
+  const error = code && errorToWire(new VirstreamError(code, "scripted"));
+  socket.say(socket.end.say({ type: "end", id, ...(error && { error }) }));
 }
 
 describe("A watch at a server", () => {
@@ -111,7 +113,7 @@ describe("A watch at a server", () => {
     const { network, channel, watch } = await watching();
     channel.sweepTo(network.last);
     channel.sweepTo(network.last, 2);
-    expect(watch.take()).toEqual(["domain-0=2", "tick 2", "domain-0=3", "domain-1=3", "tick 3"]);
+    expect(watch.take()).toEqual(["domain-0=2", "tick 2", "domain-1=3", "domain-0=3", "tick 3"]);
     const records = watch.events.flatMap((event) => (event.type === "record" ? [event.record] : []));
     expect(checkQuery({ domains: records.map(({ domain }) => domain) }, network.driver).domains).toHaveLength(2);
     await network.driver.close();
@@ -174,7 +176,8 @@ describe("A watch at a server", () => {
   it("leaves since out when it was cut off in the middle of a snapshot", async () => {
     const network = await ScriptedNetwork.connected();
     new Watching(network);
-    network.last.say(network.last.encoder.position(1, 5, 0, 0, false));
+    const begin = { type: "begin", id: 1, channel: 5, sequence: 0, resumed: false } as const;
+    network.last.say(network.last.end.say({ ...begin, domains: 1, statuses: [], complete: false }));
     const socket = await reconnect(network);
     expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
     await network.driver.close();
@@ -344,7 +347,7 @@ describe("The end of a watch", () => {
       watch.stop();
     };
     channel.sweepTo(network.last, 3);
-    expect([watch.take(), watch.sink.flushes]).toEqual([["domain-0=2"], flushes]);
+    expect([watch.take(), watch.sink.flushes]).toEqual([["domain-1=2"], flushes]);
     expect(network.last.ofType("cancel")).toEqual([{ type: "cancel", id: 1 }]);
     await network.driver.close();
   });

@@ -1,0 +1,302 @@
+import { ParamType, type Schema, TypedParams } from "../model/params.ts";
+import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { hasShape } from "../model/schema.ts";
+import { formatUuid } from "../model/uuid.ts";
+import type { TimeBase } from "./block-encoder.ts";
+import { ColumnReader } from "./column-reader.ts";
+import { malformed } from "./malformed.ts";
+import { HEAD_COLUMNS, HeadColumn, LIMITS } from "./protocol.ts";
+import { statusFromWire } from "./row-status.ts";
+import { readTexts, TextBudget } from "./texts.ts";
+
+/** What one message may expand to: columns can say much in a few bytes. */
+export class MessageBudget {
+  readonly texts = new TextBudget(LIMITS.characters);
+  #cells = LIMITS.cells;
+
+  /** @throws VirstreamError `protocol-error` beyond the bounds */
+  spend(rows: number, columns: number): void {
+    this.#cells -= rows * columns;
+    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("its rows and columns are too many");
+  }
+}
+
+/** A row of a full block. */
+export interface FullRow {
+  readonly number: number;
+  readonly record: DomainStatsRecord;
+}
+
+/** The type ranges of integers that are not in `bigs`. */
+const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
+const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
+
+const NO_TEXTS = TypedParams.EMPTY.texts;
+const MOST = Number.MAX_SAFE_INTEGER;
+const OK = { status: "ok" } as const;
+
+/** The schema that a block's slot stands for. */
+export type SchemaOf = (slot: unknown) => Schema;
+
+/** Reads a full block. */
+export function readFull(
+  block: unknown,
+  schemaOf: SchemaOf,
+  owner: object,
+  base: TimeBase,
+  budget: MessageBudget,
+): FullRow[] {
+  if (!Array.isArray(block) || block.length < 10) throw malformed("a full block has fewer than 10 items");
+  const [slot, count, uuids, present, widths, leasts, body, texts, bigs, statuses] = block as unknown[];
+  const schema = schemaOf(slot);
+  const rows = rowsOf(count);
+  budget.spend(rows, HEAD_COLUMNS + schema.keys.length);
+  if (!(uuids instanceof Uint8Array) || uuids.length !== 16 * rows)
+    throw malformed("a block has not 16 bytes of uuid per row");
+  const columns = new ColumnReader(rows, HEAD_COLUMNS + schema.keys.length, present, widths, leasts, body);
+  const numbers = columnOf(columns, HeadColumn.number, rows);
+  const indexes = columnOf(columns, HeadColumn.index, rows);
+  const ids = columnOf(columns, HeadColumn.id, rows);
+  const times = columnOf(columns, HeadColumn.time, rows);
+  const steps = columnOf(columns, HeadColumn.step, rows);
+  const tooks = columnOf(columns, HeadColumn.took, rows);
+
+  const { keys, types, textCount } = schema;
+  const template = schema.row();
+  const varying: number[] = [];
+  const kept: Float64Array[] = [];
+  for (let column = 0; column < keys.length; column++) {
+    const type = types[column]!;
+    if (!columns.read(HEAD_COLUMNS + column)) continue;
+    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
+    if (!columns.varies) {
+      checkCell(columns.constant, type);
+      template[column] = columns.constant;
+      continue;
+    }
+    checkCells(columns.values, rows, type);
+    varying.push(column);
+    kept.push(columns.keep());
+  }
+  columns.end();
+  const doubles = new Array<number[]>(rows);
+  for (let row = 0; row < rows; row++) doubles[row] = template.slice();
+  for (let i = 0; i < varying.length; i++) {
+    const column = varying[i]!;
+    const values = kept[i]!;
+    for (let row = 0; row < rows; row++) doubles[row]![column] = values[row]!;
+  }
+
+  if (!Array.isArray(texts) || texts.length !== 2 + textCount)
+    throw malformed("a block's texts are not those of its schema");
+  const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget.texts));
+  const [names, hosts] = read as [string | readonly string[], string | readonly string[]];
+  const own = read.slice(2);
+  const shared = own.every((column) => typeof column === "string") ? (own as string[]) : undefined;
+  const exact = bigsFromWire(bigs, rows, schema, doubles);
+  const special = statusesFromWire(statuses, rows);
+
+  const all = new Array<FullRow>(rows);
+  for (let row = 0; row < rows; row++) {
+    const ownTexts = textCount === 0 ? NO_TEXTS : (shared ?? own.map((column) => textAt(column, row)));
+    const { status, reason, missing, error } = special?.get(row) ?? (OK as ReturnType<typeof statusFromWire>);
+    const time = times.at(row);
+    const record = new DomainStatsRecord({
+      domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids.at(row), textAt(hosts, row), owner),
+      params: keys.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, doubles[row]!, ownTexts, exact?.get(row)),
+      status,
+      sampledAt: base.wall + time,
+      steadyAt: base.steady + time + steps.at(row),
+      tookMs: tooks.at(row) / 1_000,
+      index: indexes.at(row) + row,
+      reason,
+      missing,
+      error,
+    });
+    all[row] = { number: numbers.at(row) + row, record };
+  }
+  return all;
+}
+
+/**
+ * Reads a block of changes.
+ *
+ * @param beforeOf the record that a number's row refers to
+ * @param apply takes each row's number and its record
+ */
+export function readChanges(
+  block: unknown,
+  schemaOf: SchemaOf,
+  base: TimeBase,
+  budget: MessageBudget,
+  beforeOf: (number: number) => DomainStatsRecord,
+  apply: (number: number, record: DomainStatsRecord) => void,
+): void {
+  if (!Array.isArray(block) || block.length < 6) throw malformed("a block of changes has fewer than 6 items");
+  const [slot, count, present, widths, leasts, body] = block as unknown[];
+  const schema = schemaOf(slot);
+  const rows = rowsOf(count);
+  const width = schema.keys.length;
+  budget.spend(rows, HEAD_COLUMNS + width);
+  const columns = new ColumnReader(rows, HEAD_COLUMNS + width, present, widths, leasts, body);
+  const numbers = columnOf(columns, HeadColumn.number, rows);
+  const indexes = columnOf(columns, HeadColumn.index, rows);
+  if (columns.read(HeadColumn.id)) throw malformed("a row of changes cannot change a domain's id");
+  const times = columnOf(columns, HeadColumn.time, rows);
+  const steps = columnOf(columns, HeadColumn.step, rows);
+  const tooks = columnOf(columns, HeadColumn.took, rows);
+  const befores = new Array<DomainStatsRecord>(rows);
+  const doubles = new Array<number[]>(rows);
+  for (let row = 0; row < rows; row++) {
+    const before = beforeOf(numbers.at(row) + row);
+    if (before.params.schema !== schema && !hasShape(before.params.schema, schema.keys, schema.types)) {
+      throw malformed("a row of changes refers to a record of another schema");
+    }
+    if (before.params.bigs !== undefined) throw malformed("a row of changes refers to integers beyond 2^53");
+    befores[row] = before;
+    doubles[row] = before.params.doubles.slice();
+  }
+  for (let column = 0; column < width; column++) {
+    if (!columns.read(HEAD_COLUMNS + column)) continue;
+    const type = schema.types[column]!;
+    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
+    const { varies, constant, values } = columns;
+    if (type === ParamType.double) {
+      for (let row = 0; row < rows; row++) doubles[row]![column] = varies ? values[row]! : constant;
+      continue;
+    }
+    const least = LEAST[type]!;
+    const greatest = GREATEST[type]!;
+    let good = true;
+    for (let row = 0; row < rows; row++) {
+      const value = doubles[row]![column]! + (varies ? values[row]! : constant);
+      // Beyond 2^53 the sum of two integers may be none; what is not a number fails each comparison.
+      good &&= value >= least && value <= greatest && Math.floor(value) === value;
+      doubles[row]![column] = value;
+    }
+    if (!good) throw malformed("a difference leads to a value that is not of its declared type");
+  }
+  columns.end();
+  for (let row = 0; row < rows; row++) {
+    const before = befores[row]!;
+    const { texts } = before.params;
+    const time = times.at(row);
+    apply(
+      numbers.at(row) + row,
+      DomainStatsRecord.following(
+        before,
+        new TypedParams(schema, doubles[row]!, texts),
+        before.index + indexes.at(row),
+        base.wall + time,
+        base.steady + time + steps.at(row),
+        tooks.at(row) / 1_000,
+      ),
+    );
+  }
+}
+
+function rowsOf(count: unknown): number {
+  if (!Number.isInteger(count) || (count as number) < 1) throw malformed("a block has no rows");
+  return count as number;
+}
+
+/** A column of whole numbers that is kept while others are read. */
+class HeadValues {
+  readonly #values: Float64Array | undefined;
+  readonly #constant: number;
+
+  constructor(values: Float64Array | undefined, constant: number) {
+    this.#values = values;
+    this.#constant = constant;
+  }
+
+  at(row: number): number {
+    return this.#values === undefined ? this.#constant : this.#values[row]!;
+  }
+}
+
+function columnOf(columns: ColumnReader, column: number, rows: number): HeadValues {
+  columns.read(column);
+  if (!columns.varies) {
+    if (!Number.isSafeInteger(columns.constant)) throw malformed("a row's head has a value that is no whole number");
+    return new HeadValues(undefined, columns.constant);
+  }
+  const values = columns.keep();
+  let good = true;
+  for (let row = 0; row < rows; row++) {
+    const value = values[row]!;
+    good &&= value >= -MOST && value <= MOST && Math.floor(value) === value;
+  }
+  if (!good) throw malformed("a row's head has a value that is no whole number");
+  return new HeadValues(values, 0);
+}
+
+function checkCells(values: Float64Array, rows: number, type: number): void {
+  if (type === ParamType.double) return;
+  const least = LEAST[type]!;
+  const greatest = GREATEST[type]!;
+  let good = true;
+  for (let row = 0; row < rows; row++) {
+    const value = values[row]!;
+    good &&= value >= least && value <= greatest && Math.floor(value) === value;
+  }
+  if (!good) throw malformed("a value is not of its declared type");
+}
+
+function checkCell(value: number, type: number): void {
+  if (type === ParamType.double) return;
+  if (value >= LEAST[type]! && value <= GREATEST[type]! && Math.floor(value) === value) return;
+  throw malformed("a value is not of its declared type");
+}
+
+function textAt(column: string | readonly string[], row: number): string {
+  return typeof column === "string" ? column : column[row]!;
+}
+
+/** The exact values of integers beyond 2^53, by row and position; they are put into `doubles` as well, rounded. */
+function bigsFromWire(
+  bigs: unknown,
+  rows: number,
+  schema: Schema,
+  doubles: readonly number[][],
+): Map<number, Map<number, bigint>> | undefined {
+  if (!Array.isArray(bigs)) throw malformed("a block's large integers are no array");
+  if (bigs.length === 0) return undefined;
+  const all = new Map<number, Map<number, bigint>>();
+  for (const big of bigs as unknown[]) {
+    if (!Array.isArray(big)) throw malformed("a large integer is not of the form [row, position, value]");
+    const [row, position, read] = big as unknown[];
+    // Readers of msgpack may give 2^53 itself as a number.
+    const value = Number.isInteger(read) ? BigInt(read as number) : read;
+    const type = schema.types[position as number];
+    const fits = type === ParamType.llong ? BigInt.asIntN : type === ParamType.ullong ? BigInt.asUintN : undefined;
+    if (!isRow(row, rows) || fits === undefined || typeof value !== "bigint" || fits(64, value) !== value) {
+      throw malformed("a large integer is not of the form [row, position, value]");
+    }
+    let ofRow = all.get(row);
+    if (ofRow === undefined) {
+      ofRow = new Map();
+      all.set(row, ofRow);
+    }
+    ofRow.set(position as number, value);
+    doubles[row]![position as number] = Number(value);
+  }
+  return all;
+}
+
+function statusesFromWire(statuses: unknown, rows: number): Map<number, ReturnType<typeof statusFromWire>> | undefined {
+  if (!Array.isArray(statuses)) throw malformed("a block's statuses are no array");
+  if (statuses.length === 0) return undefined;
+  const all = new Map<number, ReturnType<typeof statusFromWire>>();
+  for (const item of statuses as unknown[]) {
+    if (!Array.isArray(item)) throw malformed("a status is not of the form [row, status]");
+    const [row, status] = item as unknown[];
+    if (!isRow(row, rows)) throw malformed("a status is of no row");
+    all.set(row, statusFromWire(status));
+  }
+  return all;
+}
+
+function isRow(row: unknown, rows: number): row is number {
+  return Number.isInteger(row) && (row as number) >= 0 && (row as number) < rows;
+}

@@ -1,0 +1,225 @@
+import { FLOAT, SPARSE } from "./protocol.ts";
+
+/**
+ * Numbers of the rows of a block, as columns. A column is a least value and, for each row, an offset from it in as few
+ * bytes as the largest offset needs. A column that is zero in every row is absent, and one in which all rows are equal
+ * takes no bytes per row: in a hypervisor most values are the same for all guests, or did not change since the last sweep.
+ *
+ * A message of columns gives msgpack a few hundred values instead of thousands, so that a general library packs it as fast
+ * as hand-written code packed rows.
+ */
+
+/** A sparse column pays from this share of zeros on: below, the mask costs more time than it saves bytes. */
+const SPARSE_SHARE = 0.25;
+/** Blocks of fewer rows have no sparse columns. */
+const SPARSE_ROWS = 8;
+
+/** Columns as they travel: four items of a block. */
+export type PackedColumns = readonly [
+  /** One bit per column, the first in bit 0 of the first byte: whether the column is present. */
+  present: Uint8Array,
+  /** One byte per present column. */
+  widths: Uint8Array,
+  /** The least value of each present column; 0 where the width is FLOAT. */
+  leasts: readonly number[],
+  /** Each present column's mask, if it is sparse, and offsets. Little endian. */
+  body: Uint8Array,
+];
+
+/** Packs the columns of one block after the other. It reuses its buffer: what `take` gave is valid until `reset`. */
+export class ColumnPacker {
+  #rows = 0;
+  #present = new Uint8Array(0);
+  #widths: number[] = [];
+  #leasts: number[] = [];
+  #bytes = new Uint8Array(131_072);
+  #view = new DataView(this.#bytes.buffer);
+  /** Where the block's body begins, and ends so far. */
+  #start = 0;
+  #length = 0;
+
+  /** The blocks that were made before are in a message. */
+  reset(): void {
+    this.#length = 0;
+  }
+
+  /** Begins a block of so many rows. */
+  begin(rows: number, columns: number): void {
+    this.#rows = rows;
+    this.#present = new Uint8Array((columns + 7) >> 3);
+    this.#widths = [];
+    this.#leasts = [];
+    this.#start = this.#length;
+  }
+
+  /**
+   * Adds a present column, given the least and the greatest of its values.
+   *
+   * @param values a number for each row; what is behind them is ignored
+   */
+  add(column: number, values: Float64Array, least: number, greatest: number): void {
+    const span = greatest - least;
+    if (span === 0) {
+      if (least !== 0) this.#head(column, 0, least);
+      return;
+    }
+    const width = widthOf(span);
+    this.#head(column, width, width === FLOAT ? 0 : least);
+    this.#write(values, this.#rows, width, width === FLOAT ? 0 : least);
+  }
+
+  /** Adds a present column whose numbers stand in one place of each row. */
+  addOf(column: number, rows: readonly (readonly number[])[], place: number, least: number, greatest: number): void {
+    const span = greatest - least;
+    if (span === 0) {
+      if (least !== 0) this.#head(column, 0, least);
+      return;
+    }
+    const width = widthOf(span);
+    this.#head(column, width, width === FLOAT ? 0 : least);
+    this.#reserve(rows.length * width);
+    const bytes = this.#bytes;
+    const view = this.#view;
+    let at = this.#length;
+    this.#length = at + rows.length * width;
+    const count = rows.length;
+    switch (width) {
+      case 1:
+        for (let row = 0; row < count; row++) bytes[at++] = rows[row]![place]! - least;
+        return;
+      case 2:
+        for (let row = 0; row < count; row++, at += 2) view.setUint16(at, rows[row]![place]! - least, true);
+        return;
+      case 3:
+        for (let row = 0; row < count; row++, at += 3) {
+          const offset = rows[row]![place]! - least;
+          view.setUint16(at, offset, true);
+          bytes[at + 2] = offset / 65_536;
+        }
+        return;
+      case 4:
+        for (let row = 0; row < count; row++, at += 4) view.setUint32(at, rows[row]![place]! - least, true);
+        return;
+      case 5:
+      case 6:
+      case 7:
+        for (let row = 0; row < count; row++, at += width) {
+          const offset = rows[row]![place]! - least;
+          view.setUint32(at, offset, true);
+          const high = offset / 4_294_967_296;
+          bytes[at + 4] = high;
+          if (width > 5) bytes[at + 5] = high / 256;
+          if (width > 6) bytes[at + 6] = high / 65_536;
+        }
+        return;
+      default:
+        for (let row = 0; row < count; row++, at += 8) view.setFloat64(at, rows[row]![place]!, true);
+    }
+  }
+
+  /** Adds a column of changes, of which `zeros` are 0: as a sparse one if that is shorter. */
+  addChanges(column: number, values: Float64Array, least: number, greatest: number, zeros: number): void {
+    const rows = this.#rows;
+    if (rows < SPARSE_ROWS || zeros < rows * SPARSE_SHARE || zeros === rows) {
+      this.add(column, values, least, greatest);
+      return;
+    }
+    const size = (rows + 7) >> 3;
+    this.#reserve(size + rows * 8);
+    const mask = this.#length;
+    this.#bytes.fill(0, mask, mask + size);
+    let count = 0;
+    let low = Number.POSITIVE_INFINITY;
+    let high = Number.NEGATIVE_INFINITY;
+    for (let row = 0; row < rows; row++) {
+      const value = values[row]!;
+      if (value === 0) continue;
+      this.#bytes[mask + (row >> 3)]! |= 1 << (row & 7);
+      if (value < low) low = value;
+      if (value > high) high = value;
+      values[count++] = value;
+    }
+    const width = high === low ? 0 : widthOf(high - low);
+    this.#head(column, width | SPARSE, width === FLOAT ? 0 : low);
+    this.#length += size;
+    this.#write(values, count, width, width === FLOAT ? 0 : low);
+  }
+
+  /** Adds a column of float64, as they are. */
+  addFloats(column: number, values: Float64Array): void {
+    this.#head(column, FLOAT, 0);
+    this.#write(values, this.#rows, FLOAT, 0);
+  }
+
+  take(): PackedColumns {
+    const body = this.#bytes.subarray(this.#start, this.#length);
+    return [this.#present, Uint8Array.from(this.#widths), this.#leasts, body];
+  }
+
+  #head(column: number, width: number, least: number): void {
+    this.#present[column >> 3]! |= 1 << (column & 7);
+    this.#widths.push(width);
+    this.#leasts.push(least);
+  }
+
+  #write(values: Float64Array, count: number, width: number, least: number): void {
+    this.#reserve(count * width);
+    const bytes = this.#bytes;
+    const view = this.#view;
+    let at = this.#length;
+    this.#length = at + count * width;
+    switch (width) {
+      case 0:
+        return;
+      case 1:
+        for (let i = 0; i < count; i++) bytes[at++] = values[i]! - least;
+        return;
+      case 2:
+        for (let i = 0; i < count; i++, at += 2) view.setUint16(at, values[i]! - least, true);
+        return;
+      case 3:
+        for (let i = 0; i < count; i++, at += 3) {
+          const offset = values[i]! - least;
+          view.setUint16(at, offset, true);
+          bytes[at + 2] = offset / 65_536;
+        }
+        return;
+      case 4:
+        for (let i = 0; i < count; i++, at += 4) view.setUint32(at, values[i]! - least, true);
+        return;
+      case 5:
+      case 6:
+      case 7:
+        for (let i = 0; i < count; i++, at += width) {
+          const offset = values[i]! - least;
+          view.setUint32(at, offset, true);
+          const high = offset / 4_294_967_296;
+          bytes[at + 4] = high;
+          if (width > 5) bytes[at + 5] = high / 256;
+          if (width > 6) bytes[at + 6] = high / 65_536;
+        }
+        return;
+      default:
+        for (let i = 0; i < count; i++, at += 8) view.setFloat64(at, values[i]!, true);
+    }
+  }
+
+  #reserve(size: number): void {
+    if (this.#length + size <= this.#bytes.length) return;
+    const bytes = new Uint8Array(Math.max(this.#length + size, 2 * this.#bytes.length));
+    bytes.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
+  }
+}
+
+/** How many bytes an offset of this size takes; FLOAT where the offset would not be exact. */
+function widthOf(span: number): number {
+  if (span <= 0xff) return 1;
+  if (span <= 0xffff) return 2;
+  if (span <= 0xffffff) return 3;
+  if (span <= 0xffffffff) return 4;
+  if (span <= 0xffffffffff) return 5;
+  if (span <= 0xffffffffffff) return 6;
+  return span <= Number.MAX_SAFE_INTEGER ? 7 : FLOAT;
+}

@@ -1,0 +1,150 @@
+import type { SweepSummary } from "../model/record.ts";
+import { MIN_INTERVAL_MS } from "../model/watch.ts";
+import type { WireError } from "./error-map.ts";
+import { malformed } from "./malformed.ts";
+
+/** What a server says of itself when it welcomes a client. */
+export interface Welcome {
+  /** Another one at each start of the server, after which channels and sequences of before mean nothing. */
+  readonly epoch: string;
+  /** The program and its version. */
+  readonly server: string;
+  /** The host whose domains these are. */
+  readonly host: string;
+  readonly hypervisor: string;
+  /** The server sends something at least this often, in ms. */
+  readonly beatMs: number;
+  /** The shortest interval that a watch may ask for, in ms. */
+  readonly minIntervalMs: number;
+  /** The server's steady clock at this moment, in ms: what the steady times of its records count on. */
+  readonly steadyMs: number;
+}
+
+/** The end of a tick, as it travels. */
+export interface WireSync {
+  readonly tick: number;
+  readonly host: string;
+  readonly overrun: number;
+  readonly summary: SweepSummary;
+}
+
+/** The state of a source, as it travels. */
+export interface WireStatus {
+  readonly state: string;
+  readonly host?: string;
+  readonly error?: WireError;
+}
+
+/** Where a watch begins. */
+export interface WatchStart {
+  readonly channel: number;
+  /** The next message of the channel is the one after this. */
+  readonly sequence: number;
+  /** Whether the watch goes on where it stopped; then nothing below is there. */
+  readonly resumed: boolean;
+  /** The last tick of the channel; undefined: there was none yet. */
+  readonly sync?: WireSync;
+  /** The sources that are not connected. */
+  readonly statuses?: readonly WireStatus[];
+  /** Whether the channel has the domains of all hosts that can be reached. */
+  readonly complete?: boolean;
+}
+
+type Numbered = { readonly channel: number; readonly sequence: number };
+
+/** The messages of a server that have no rows. All are maps (objects) with a `type`, in both profiles. */
+export type ServerMessage =
+  | ({ readonly type: "welcome" } & Welcome)
+  | {
+      readonly type: "schema";
+      readonly slot: number;
+      readonly keys: readonly string[];
+      readonly types: readonly number[];
+    }
+  /** `domains`: how many records follow with this id, if it is known. */
+  | ({ readonly type: "begin"; readonly id: number; readonly domains?: number } & Partial<WatchStart>)
+  | ({ readonly type: "sync"; readonly complete: boolean } & Numbered & WireSync)
+  | ({ readonly type: "status" } & Numbered & WireStatus)
+  | ({ readonly type: "gap"; readonly reason: string; readonly skipped?: number; readonly host?: string } & Numbered)
+  | { readonly type: "end"; readonly id: number; readonly summary?: SweepSummary; readonly error?: WireError }
+  | { readonly type: "beat" };
+
+/** A message from a server before its members are checked. */
+export type RawMessage = Readonly<Record<string, unknown>>;
+
+/** A whole number of a message. @throws VirstreamError `protocol-error` */
+export function wholeOf(message: RawMessage, member: string, most = Number.MAX_SAFE_INTEGER): number {
+  const value = message[member];
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most) return value as number;
+  throw malformed(`${nameOf(message)} has no ${member} that is a whole number up to ${most}`);
+}
+
+/** @throws VirstreamError `protocol-error` */
+export function textOf(message: RawMessage, member: string): string {
+  const value = message[member];
+  if (typeof value === "string") return value;
+  throw malformed(`${nameOf(message)} has no ${member} that is text`);
+}
+
+/** A member that may be left out. @throws VirstreamError `protocol-error` */
+export function optionalTextOf(message: RawMessage, member: string): string | undefined {
+  const value = message[member];
+  return value === undefined || value === null ? undefined : textOf(message, member);
+}
+
+/** @throws VirstreamError `protocol-error` */
+export function booleanOf(message: RawMessage, member: string): boolean {
+  const value = message[member];
+  if (typeof value === "boolean") return value;
+  throw malformed(`${nameOf(message)} has no ${member} that is true or false`);
+}
+
+/** @throws VirstreamError `protocol-error` */
+export function listOf(message: RawMessage, member: string): readonly unknown[] {
+  const value = message[member];
+  if (Array.isArray(value)) return value;
+  throw malformed(`${nameOf(message)} has no ${member} that is an array`);
+}
+
+/** A map of a message. @throws VirstreamError `protocol-error` */
+export function mapOf(value: unknown, what: string): RawMessage {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as RawMessage;
+  throw malformed(`${what} is no map`);
+}
+
+function nameOf(message: RawMessage): string {
+  return typeof message["type"] === "string" ? `a ${message["type"]}` : "a part of a message";
+}
+
+const SUMMARY_MEMBERS = ["domains", "ok", "partial", "failed", "gone", "startedAt", "tookMs"] as const;
+
+/** A summary from the wire. @throws VirstreamError `protocol-error` */
+export function summaryOf(value: unknown): SweepSummary {
+  const map = mapOf(value, "a summary");
+  for (const member of SUMMARY_MEMBERS) {
+    if (typeof map[member] !== "number") throw malformed(`a summary has no ${member} that is a number`);
+  }
+  return Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
+}
+
+/** An hour of silence is no sign of life. */
+const MAX_BEAT_MS = 3_600_000;
+
+/** @throws VirstreamError `protocol-error` */
+export function welcomeOf(message: RawMessage): Welcome {
+  const { beatMs, minIntervalMs = MIN_INTERVAL_MS } = message;
+  if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a welcome has no beatMs");
+  if (typeof minIntervalMs !== "number") throw malformed("a welcome's minIntervalMs is no number");
+  const { steadyMs } = message;
+  if (typeof steadyMs !== "number" || !Number.isFinite(steadyMs)) throw malformed("a welcome has no steadyMs");
+  const text = (member: string): string => textOf(message, member);
+  return {
+    epoch: text("epoch"),
+    server: text("server"),
+    host: text("host"),
+    hypervisor: text("hypervisor"),
+    beatMs,
+    minIntervalMs,
+    steadyMs,
+  };
+}

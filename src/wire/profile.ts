@@ -1,0 +1,200 @@
+import { VirstreamError } from "../model/error.ts";
+import { type Schema, TypedParams } from "../model/params.ts";
+import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { NIL_UUID, parseUuid } from "../model/uuid.ts";
+import { BlockEncoder, type TimeBase } from "./block-encoder.ts";
+import type { ServerMessage } from "./messages.ts";
+import { pack } from "./pack.ts";
+import { LIMITS, type Subprotocol } from "./protocol.ts";
+import { type BlockRows, RowBatch } from "./row-batch.ts";
+import { isExact, markUnsendable } from "./row-changes.ts";
+import { SchemaSlots, type SlotSchema } from "./schema-slots.ts";
+import { utf8Length } from "./text.ts";
+
+/** A WebSocket message: binary, or text. */
+export type WireMessage = Uint8Array | string;
+
+/** What rows are said of: a sweep or the snapshot of a watch by its id, or a channel. */
+export type RowsHead = { readonly id: number } | { readonly channel: number; readonly sequence: number };
+
+/** Rows as messages. */
+export interface EncodedRows {
+  readonly messages: readonly WireMessage[];
+  /** Bytes of the messages: what they take of the credit. */
+  readonly bytes: number;
+  /** The schemas that must have been sent before. */
+  readonly schemas: readonly SlotSchema[];
+}
+
+/** One of the protocol's two ways to say the same. */
+export interface Profile {
+  readonly subprotocol: Subprotocol;
+  /** A message that has no rows. */
+  message(message: ServerMessage): WireMessage;
+  /**
+   * The messages for the rows of a batch, and for domains that left. A record that cannot be sent, as one that is larger than
+   * a message may be, is replaced by a failed one that says so.
+   *
+   * @param gone numbers of the domains that left, which is said before the rows
+   */
+  rows(head: RowsHead, batch: RowBatch, gone?: readonly Departure[]): EncodedRows;
+}
+
+/** A domain that left its channel. */
+export interface Departure {
+  readonly number: number;
+  readonly domain: Domain;
+}
+
+/** The profile of a subprotocol, for all connections of one view: they share the slots of schemas. */
+export function profileOf(subprotocol: Subprotocol): Profile {
+  return subprotocol === "virstream.v1" ? new BinaryProfile() : new JsonProfile();
+}
+
+const NO_DEPARTURES: readonly Departure[] = [];
+const NO_SCHEMAS: readonly SlotSchema[] = [];
+
+/** `virstream.v1`: msgpack, and rows in columns. */
+class BinaryProfile implements Profile {
+  readonly subprotocol = "virstream.v1";
+  readonly #slots = new SchemaSlots();
+  readonly #blocks = new BlockEncoder();
+
+  message(message: ServerMessage): Uint8Array {
+    return pack(message);
+  }
+
+  rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
+    try {
+      return this.#encode(head, batch, gone);
+    } catch {
+      // One of the records is to blame: the others are sent.
+      return this.#encode(head, this.#sendable(batch), gone);
+    }
+  }
+
+  #encode(head: RowsHead, batch: RowBatch, gone: readonly Departure[]): EncodedRows {
+    this.#blocks.reset();
+    const schemas: SlotSchema[] = [];
+    const { first } = batch;
+    const base: TimeBase = { wall: Math.round(first?.sampledAt ?? 0), steady: Math.round(first?.steadyAt ?? 0) };
+    const slotOf = (schema: Schema): number => {
+      const slot = this.#slots.slotOf(schema);
+      schemas.push({ slot, schema });
+      return slot;
+    };
+    const at = [base.wall, base.steady];
+    const changed: unknown[] = [];
+    for (const rows of batch.changed.values()) {
+      const block = this.#blocks.changes(rows, slotOf(rows.schema), base);
+      if (block === undefined) return this.#encode(head, withoutInexact(batch), gone);
+      changed.push(block);
+    }
+    const full: unknown[] = [];
+    for (const rows of batch.full.values()) full.push(this.#blocks.full(rows, slotOf(rows.schema), base));
+    const message =
+      "id" in head
+        ? pack({ type: "records", id: head.id, at, blocks: full })
+        : pack({ type: "changes", ...head, gone: gone.map(({ number }) => number), at, full, changed });
+    if (message.length > LIMITS.message) throw tooBig(message.length);
+    return { messages: [message], bytes: message.length, schemas };
+  }
+
+  /** The batch with each record that cannot be sent replaced. */
+  #sendable(batch: RowBatch): RowBatch {
+    return rebuilt(batch, (number, record, before, copy) => {
+      const alone = new RowBatch();
+      alone.add(number, record);
+      try {
+        this.#encode({ id: 0 }, alone, NO_DEPARTURES);
+        copy.add(number, record, before);
+      } catch (thrown) {
+        copy.add(number, failedInstead(record, VirstreamError.from(thrown)));
+      }
+    });
+  }
+}
+
+/** `virstream.v1.json`: each record an object, and each a message. */
+class JsonProfile implements Profile {
+  readonly subprotocol = "virstream.v1.json";
+
+  message(message: ServerMessage): string {
+    return JSON.stringify(message);
+  }
+
+  rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
+    const messages: string[] = [];
+    let bytes = 0;
+    const say = (record: object): void => {
+      let text = JSON.stringify({ type: "record", ...head, record });
+      let size = utf8Length(text);
+      if (size > LIMITS.message) {
+        text = JSON.stringify({
+          type: "record",
+          ...head,
+          record: failedInstead(record as DomainStatsRecord, tooBig(size)),
+        });
+        size = utf8Length(text);
+      }
+      messages.push(text);
+      bytes += size;
+    };
+    for (const { domain } of gone) say({ domain: identityOf(domain), status: "gone" });
+    for (const blocks of [batch.full, batch.changed]) {
+      for (const { records } of blocks.values()) for (const record of records) say(record);
+    }
+    return { messages, bytes, schemas: NO_SCHEMAS };
+  }
+}
+
+function identityOf({ uuid, name, id, host }: Domain): object {
+  return { uuid, name, id, host };
+}
+
+/** The batch with rows of changes that are not exact as full ones. */
+function withoutInexact(batch: RowBatch): RowBatch {
+  return rebuilt(batch, (number, record, before, copy) => {
+    copy.add(number, record, before !== undefined && isExact(record, before) ? before : undefined);
+  });
+}
+
+function rebuilt(
+  batch: RowBatch,
+  add: (
+    number: number | undefined,
+    record: DomainStatsRecord,
+    before: DomainStatsRecord | undefined,
+    copy: RowBatch,
+  ) => void,
+): RowBatch {
+  const copy = new RowBatch();
+  const each = ({ records, numbers, before }: BlockRows): void => {
+    for (const [row, record] of records.entries()) add(numbers[row], record, before[row], copy);
+  };
+  for (const blocks of [batch.full, batch.changed]) for (const rows of blocks.values()) each(rows);
+  return copy;
+}
+
+function failedInstead(record: DomainStatsRecord, error: VirstreamError): DomainStatsRecord {
+  markUnsendable(record);
+  const { sampledAt, steadyAt, tookMs, index } = record;
+  const { uuid, name, id, host } = record.domain;
+  const domain = parseUuid(uuid) === uuid ? record.domain : new Domain(NIL_UUID, name, id, host);
+  const rest = { sampledAt, steadyAt, tookMs, index };
+  return new DomainStatsRecord({
+    domain,
+    params: TypedParams.EMPTY,
+    status: "failed",
+    reason: "error",
+    error,
+    ...rest,
+  });
+}
+
+function tooBig(bytes: number): VirstreamError {
+  return new VirstreamError(
+    "message-too-big",
+    `the record has ${bytes} bytes; a message carries ${LIMITS.message}: ask for fewer groups`,
+  );
+}

@@ -1,0 +1,114 @@
+import { malformed } from "./malformed.ts";
+
+/**
+ * Texts of the rows of a block, as columns. Guests of one make have the same device names, and paths that differ in the
+ * middle: `/images/guest-00017.qcow2`. So a column is one text where all rows have it, and else the beginning and the end
+ * that all rows share, and what is between them for each row.
+ */
+export type TextColumn = string | readonly [start: string, end: string, middles: readonly string[]];
+
+/** Texts shorter than this are sent whole: to look for what they share costs more time than its bytes are worth. */
+const WORTH = 24;
+
+/** Packs the texts of all rows. */
+export function packTexts(texts: readonly string[]): TextColumn {
+  const first = texts[0]!;
+  let same = 1;
+  while (same < texts.length && texts[same] === first) same++;
+  if (same === texts.length) return wellFormed(first);
+  const middles = new Array<string>(texts.length);
+  if (first.length < WORTH) {
+    for (let row = 0; row < texts.length; row++) middles[row] = wellFormed(texts[row]!);
+    return ["", "", middles];
+  }
+  // Two rows that differ, apart in the list, say what all are likely to share; the others are only checked against that.
+  const last = texts[texts.length - 1] === first ? texts[same]! : texts[texts.length - 1]!;
+  let start = commonStart(first, last);
+  let end = commonEnd(first, last, start);
+  let head = first.slice(0, start);
+  let tail = first.slice(first.length - end);
+  for (const text of texts) {
+    if (text.length >= start + end && text.startsWith(head) && text.endsWith(tail)) continue;
+    start = Math.min(start, commonStart(head, text));
+    head = first.slice(0, start);
+    end = Math.min(end, commonEnd(tail, text, 0), text.length - start);
+    if (end > 0 && isLowSurrogate(first.charCodeAt(first.length - end))) end--;
+    tail = first.slice(first.length - end);
+  }
+  for (let row = 0; row < texts.length; row++) {
+    const text = texts[row]!;
+    middles[row] = wellFormed(text.slice(start, text.length - end));
+  }
+  return [wellFormed(head), wellFormed(tail), middles];
+}
+
+function commonStart(one: string, other: string): number {
+  const most = Math.min(one.length, other.length);
+  let length = 0;
+  while (length < most && one.charCodeAt(length) === other.charCodeAt(length)) length++;
+  // A surrogate pair stays together: each part must be text by itself.
+  return length > 0 && isHighSurrogate(one.charCodeAt(length - 1)) ? length - 1 : length;
+}
+
+/** @param start characters at the beginning that are taken already */
+function commonEnd(one: string, other: string, start: number): number {
+  const most = Math.min(one.length, other.length) - start;
+  let length = 0;
+  while (length < most && one.charCodeAt(one.length - 1 - length) === other.charCodeAt(other.length - 1 - length))
+    length++;
+  return length > 0 && isLowSurrogate(one.charCodeAt(one.length - length)) ? length - 1 : length;
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code < 0xdc00;
+}
+
+function isLowSurrogate(code: number): boolean {
+  return code >= 0xdc00 && code < 0xe000;
+}
+
+/** Half of a surrogate pair is not text to a strict decoder, which would refuse the whole message. */
+function wellFormed(text: string): string {
+  return (text as string & { toWellFormed(): string }).toWellFormed();
+}
+
+/** How many characters the texts of one message may come to, so that a short message cannot fill the memory. */
+export class TextBudget {
+  #left: number;
+
+  constructor(characters: number) {
+    this.#left = characters;
+  }
+
+  /** @throws VirstreamError `protocol-error` beyond the bound */
+  spend(characters: number): void {
+    this.#left -= characters;
+    if (this.#left < 0) throw malformed("its texts have too many characters");
+  }
+}
+
+/** A text column as it was read: the text of all rows, or one for each. */
+export type ReadTexts = string | readonly string[];
+
+/** Reads a text column; what does not fit throws `protocol-error`. */
+export function readTexts(column: unknown, rows: number, budget: TextBudget): ReadTexts {
+  if (typeof column === "string") {
+    // Rows share the one text; it costs nothing to have it in all of them.
+    budget.spend(column.length);
+    return column;
+  }
+  if (!Array.isArray(column)) throw malformed("a text column is neither text nor an array");
+  const [start, end, middles] = column as unknown[];
+  if (typeof start !== "string" || typeof end !== "string" || !Array.isArray(middles) || middles.length !== rows) {
+    throw malformed("a text column is not of the form [start, end, middles]");
+  }
+  let characters = rows * (start.length + end.length);
+  for (let row = 0; row < rows; row++) {
+    const middle = middles[row] as unknown;
+    if (typeof middle !== "string") throw malformed("a text is none");
+    characters += middle.length;
+  }
+  budget.spend(characters);
+  if (start === "" && end === "") return middles as string[];
+  return (middles as string[]).map((middle) => start + middle + end);
+}

@@ -1,0 +1,197 @@
+import { VirstreamError } from "../../src/model/error.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
+import type { SyncEvent } from "../../src/model/watch.ts";
+import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
+import { errorToWire } from "../../src/wire/error-map.ts";
+import type { ServerMessage } from "../../src/wire/messages.ts";
+import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
+import type { Subprotocol } from "../../src/wire/protocol.ts";
+import { RowBatch } from "../../src/wire/row-batch.ts";
+import { ToldSchemas } from "../../src/wire/schema-slots.ts";
+
+/** What the test vectors are made of: the sessions that docs/protocol-vectors.json has, in both profiles. */
+
+const WALL = 1_700_000_000_000;
+const STEADY = 86_400_000;
+
+/** One session: what each end sends, in order. Server messages are as the server of this package makes them. */
+export interface VectorSession {
+  readonly name: string;
+  readonly subprotocol: Subprotocol;
+  readonly steps: readonly ({ readonly client: object } | { readonly server: WireMessage })[];
+}
+
+const uuidOf = (number: number): string => `00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`;
+
+const DOMAINS = ["web-1", "web-2", "db"].map((name, i) => new Domain(uuidOf(i + 1), name, i + 7, "hv1"));
+
+function record(
+  domain: number,
+  time: number,
+  cpu: bigint,
+  more: Partial<ConstructorParameters<typeof DomainStatsRecord>[0]> = {},
+) {
+  return new DomainStatsRecord({
+    domain: DOMAINS[domain]!,
+    params: TypedParams.from([
+      ["state.state", "int", 1],
+      ["cpu.time", "ullong", cpu],
+      ["vm.load", "double", domain / 2],
+      ["block.0.path", "string", `/var/lib/libvirt/images/${DOMAINS[domain]!.name}.qcow2`],
+    ]),
+    status: "ok",
+    sampledAt: WALL + time,
+    steadyAt: STEADY + time,
+    tookMs: 0.25,
+    index: domain,
+    ...more,
+  });
+}
+
+const SILENT = {
+  params: TypedParams.EMPTY,
+  status: "failed",
+  reason: "timeout",
+  missing: ["state", "block"],
+  error: new VirstreamError("deadline-exceeded", "no answer", { libvirt: { code: 9, domain: 10 } }),
+  tookMs: 2_000,
+} as const;
+
+const syncOf = (tick: number, domains: number, overrun = 0): SyncEvent => {
+  const summary: SweepSummary = { domains, ok: domains, partial: 0, failed: 0, gone: 0, startedAt: WALL, tookMs: 1.5 };
+  return { type: "sync", tick, host: "hv1", overrun, summary };
+};
+
+/** Gathers the steps of one session. */
+class Writer {
+  readonly steps: ({ client: object } | { server: WireMessage })[] = [];
+  readonly profile: Profile;
+  #told = new ToldSchemas();
+
+  constructor(subprotocol: Subprotocol) {
+    this.profile = profileOf(subprotocol);
+  }
+
+  client(message: object): void {
+    this.steps.push({ client: message });
+  }
+
+  say(message: ServerMessage): void {
+    this.steps.push({ server: this.profile.message(message) });
+  }
+
+  greet(): void {
+    this.client({ type: "hello", client: "example 1.0" });
+    const about = { epoch: "e1", server: "virstream", host: "hv1", hypervisor: "qemu" };
+    this.say({ type: "welcome", ...about, beatMs: 5_000, minIntervalMs: 1_000, steadyMs: STEADY });
+  }
+
+  reconnect(): void {
+    this.#told = new ToldSchemas();
+    this.greet();
+  }
+
+  rows({ messages, schemas }: Pick<ReturnType<Profile["rows"]>, "messages" | "schemas">): void {
+    for (const { slot, schema } of this.#told.missing(schemas)) {
+      this.say({ type: "schema", slot, keys: schema!.keys, types: [...schema!.types] });
+    }
+    for (const server of messages) this.steps.push({ server });
+  }
+
+  records(id: number, records: readonly DomainStatsRecord[], numbers?: readonly number[]): void {
+    const batch = new RowBatch();
+    for (const [row, each] of records.entries()) batch.add(numbers?.[row], each);
+    this.rows(this.profile.rows({ id }, batch));
+  }
+}
+
+function sweep(subprotocol: Subprotocol): VectorSession {
+  const writer = new Writer(subprotocol);
+  writer.greet();
+  writer.client({ type: "get", id: 1 });
+  writer.say({ type: "begin", id: 1, domains: 3 });
+  writer.records(1, [record(0, 2, 2n ** 64n - 1n), record(1, 3, 5_000_000_000n), record(2, 2_001, 0n, SILENT)]);
+  const summary = { domains: 3, ok: 2, partial: 0, failed: 1, gone: 0, startedAt: WALL, tookMs: 2_001.5 };
+  writer.say({ type: "end", id: 1, summary });
+  return { name: `a sweep, ${subprotocol}`, subprotocol, steps: writer.steps };
+}
+
+function refused(subprotocol: Subprotocol): VectorSession {
+  const writer = new Writer(subprotocol);
+  writer.greet();
+  writer.client({ type: "get", id: 1, groups: ["odd"] });
+  const error = new VirstreamError("unknown-group", 'unknown group "odd"');
+  writer.say({ type: "end", id: 1, error: errorToWire(error) });
+  writer.say({ type: "beat" });
+  return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };
+}
+
+function watch(subprotocol: Subprotocol): VectorSession {
+  const writer = new Writer(subprotocol);
+  const channel = new ChannelEncoder(5, writer.profile);
+  const pass = (message: ReturnType<ChannelEncoder["changes"]>): void => writer.rows(message!);
+  writer.greet();
+  writer.client({ type: "watch", id: 2, intervalMs: 1_000 });
+  const first = [record(0, 0, 1_000_000_000n), record(1, 1, 2_000_000_000n)];
+  const begin = { type: "begin", id: 2, channel: 5, resumed: false } as const;
+  writer.say({ ...begin, sequence: 0, domains: 2, sync: syncToWire(syncOf(1, 2)), statuses: [], complete: true });
+  writer.records(2, first, [0, 1]);
+  // Counters that go on, and a domain that is new: in the binary profile differences, and a full row.
+  const second = [record(0, 1_000, 1_250_000_000n), record(1, 1_001, 2_000_000_000n), record(2, 1_002, 7n)];
+  for (const [number, each] of second.entries()) channel.add(number, each, first[number]);
+  pass(channel.changes());
+  pass(channel.sync(syncOf(2, 3), true));
+  // A domain leaves; another one does not answer; the wall clock was set back by an hour meanwhile.
+  channel.gone(1, DOMAINS[1]!);
+  const stepped = { sampledAt: WALL + 2_000 - 3_600_000 };
+  channel.add(0, record(0, 2_000, 1_500_000_000n, stepped), second[0]);
+  channel.add(2, record(2, 2_000, 0n, { ...SILENT, ...stepped }), second[2]);
+  pass(channel.changes());
+  pass(channel.sync(syncOf(3, 2, 1), true));
+  const error = new VirstreamError("connection-lost", "the daemon was stopped");
+  pass(channel.status({ type: "status", state: "reconnecting", host: "hv1", error }));
+  pass(channel.status({ type: "status", state: "connected", host: "hv1", error: undefined }));
+  pass(channel.gap({ type: "gap", reason: "source", skipped: 4, host: "hv1" }));
+  // The client was too slow: ticks 4 to 8 are skipped, and the domain that was gone is back by another number.
+  const last = [record(0, 9_000, 3_000_000_000n), record(1, 9_001, 1n)];
+  writer.say({ ...begin, sequence: 40, domains: 2, sync: syncToWire(syncOf(9, 2)), statuses: [], complete: true });
+  writer.records(2, last, [0, 4]);
+  writer.client({ type: "cancel", id: 2 });
+  writer.say({ type: "end", id: 2 });
+  return { name: `a watch, ${subprotocol}`, subprotocol, steps: writer.steps };
+}
+
+function resume(): VectorSession {
+  const subprotocol = "virstream.v1";
+  const writer = new Writer(subprotocol);
+  const channel = new ChannelEncoder(5, writer.profile);
+  writer.greet();
+  const asked = { type: "watch", id: 1, intervalMs: 1_000 };
+  writer.client(asked);
+  const begin = { type: "begin", id: 1, channel: 5, sequence: 0 } as const;
+  writer.say({ ...begin, resumed: false, domains: 0, statuses: [], complete: false });
+  const first = [record(0, 0, 5n), record(1, 1, 6n)];
+  for (const [number, each] of first.entries()) channel.add(number, each, undefined);
+  writer.rows(channel.changes()!);
+  writer.rows(channel.sync(syncOf(1, 2), true));
+  // The connection is lost here.
+  const missed = [record(0, 1_000, 300n), record(1, 1_001, 6n)];
+  for (const [number, each] of missed.entries()) channel.add(number, each, first[number]);
+  const kept = [channel.changes()!, channel.sync(syncOf(2, 2), true)];
+  writer.reconnect();
+  writer.client({ ...asked, since: { epoch: "e1", channel: 5, sequence: 2 } });
+  writer.say({ ...begin, sequence: 2, resumed: true });
+  for (const message of kept) writer.rows(message);
+  return { name: "a watch that is resumed on a new connection", subprotocol, steps: writer.steps };
+}
+
+/** All sessions. */
+export const SESSIONS: readonly VectorSession[] = [
+  ...(["virstream.v1", "virstream.v1.json"] as const).flatMap((subprotocol) => [
+    sweep(subprotocol),
+    refused(subprotocol),
+    watch(subprotocol),
+  ]),
+  resume(),
+];
