@@ -110,25 +110,19 @@ function formatOf<Name extends string>(given: Given, formats: readonly Name[]): 
   throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of ${formats.join(", ")}`);
 }
 
-/** The options of a command line, by name. */
-interface Given {
-  readonly uris: readonly string[];
-  /** The URI of a command that takes one. */
-  uri(): string | undefined;
-  flag(name: string): boolean;
-  text(name: string): string | undefined;
-  /** A time in ms. */
-  duration(name: string, minMs?: number, maxMs?: number): number | undefined;
-  list(name: string): string[] | undefined;
-}
+type Given = ReturnType<typeof parse>;
 
-/** @param lists options that may be given several times */
+/**
+ * The options of a command line, by name.
+ *
+ * @param lists options that can be given several times
+ */
 function parse(
   args: readonly string[],
   flags: readonly string[],
   texts: readonly string[],
   lists: readonly string[] = [],
-): Given {
+) {
   const options = {
     ...Object.fromEntries(flags.map((name) => [name, { type: "boolean" } as const])),
     ...Object.fromEntries(texts.map((name) => [name, { type: "string" } as const])),
@@ -145,17 +139,19 @@ function parse(
   const text = (name: string): string | undefined => values[name] as string | undefined;
   return {
     uris,
-    uri: () => {
+    /** The URI of a command that takes one. */
+    uri: (): string | undefined => {
       if (uris.length > 1) throw new UsageError(`one URI at a time: what is ${JSON.stringify(uris[1])}?`);
       return uris[0];
     },
-    flag: (name) => values[name] === true,
+    flag: (name: string) => values[name] === true,
     text,
-    duration: (name, minMs, maxMs) => {
+    /** A time in ms. */
+    duration: (name: string, minMs?: number, maxMs?: number): number | undefined => {
       const duration = text(name);
       return duration === undefined ? undefined : parseDuration(`--${name}`, duration, minMs, maxMs);
     },
-    list: (name) => values[name] as string[] | undefined,
+    list: (name: string) => values[name] as string[] | undefined,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { DiskRates, DomainRates } from "../../client/rates.ts";
+import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { bytes, count, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
@@ -15,61 +16,48 @@ export interface Column {
   readonly title: string;
   /** In characters. The last column takes the rest of the line. */
   readonly width: number;
-  /** The column is shown if one of these groups was asked for, as a mask; 0: always. */
-  readonly groups: number;
+  /** The column is shown if this group was asked for; undefined: always. */
+  readonly group?: KnownGroup | undefined;
   /** When the line has no room for all columns, those with the highest rank are left out first. */
   readonly rank: number;
   readonly align?: "right";
   readonly text: (row: Row) => string;
 }
 
-const STATE = 0x1;
-const CPU_TOTAL = 0x2;
-const BALLOON = 0x4;
-const VCPU = 0x8;
-const INTERFACE = 0x10;
-const BLOCK = 0x20;
-
-const NAME: Column = { title: "DOMAIN", width: 24, groups: 0, rank: 0, text: ({ record }) => record.domain.name };
-const STATUS: Column = { title: "STATUS", width: 7, groups: 0, rank: 0, text: ({ record }) => status(record) };
+const NAME: Column = { title: "DOMAIN", width: 24, rank: 0, text: ({ record }) => record.domain.name };
+const STATUS: Column = { title: "STATUS", width: 7, rank: 0, text: ({ record }) => status(record) };
 
 /** The second column of a table of several hosts. */
-export const HOST_COLUMN: Column = {
-  title: "HOST",
-  width: 12,
-  groups: 0,
-  rank: 1,
-  text: ({ record }) => record.domain.host,
-};
+export const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record }) => record.domain.host };
 
 const TOTAL_COLUMNS: readonly Column[] = [
   NAME,
-  { title: "STATE", width: 10, groups: STATE, rank: 2, text: ({ record }) => record.state?.state ?? "-" },
-  right("VCPUS", 5, VCPU, 5, ({ params }) => count(params.number("vcpu.current"))),
-  right("CPU TIME", 10, CPU_TOTAL, 3, ({ params }) => seconds(params.number("cpu.time"))),
-  right("MEMORY", 9, BALLOON, 4, ({ params }) => bytes(params.number("balloon.current"), 1024)),
-  right("RSS", 9, BALLOON, 8, ({ params }) => bytes(params.number("balloon.rss"), 1024)),
-  right("RX", 9, INTERFACE, 6, ({ params }) => bytes(total(params, "net", "rx.bytes"))),
-  right("TX", 9, INTERFACE, 6, ({ params }) => bytes(total(params, "net", "tx.bytes"))),
-  right("READ", 9, BLOCK, 7, ({ params }) => bytes(total(params, "block", "rd.bytes"))),
-  right("WRITTEN", 9, BLOCK, 7, ({ params }) => bytes(total(params, "block", "wr.bytes"))),
-  right("PARAMS", 6, 0, 9, ({ params }) => String(params.size)),
+  { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => record.state?.state ?? "-" },
+  right("VCPUS", 5, "vcpu", 5, ({ params }) => count(params.number("vcpu.current"))),
+  right("CPU TIME", 10, "cpu-total", 3, ({ params }) => seconds(params.number("cpu.time"))),
+  right("MEMORY", 9, "balloon", 4, ({ params }) => bytes(params.number("balloon.current"), 1024)),
+  right("RSS", 9, "balloon", 8, ({ params }) => bytes(params.number("balloon.rss"), 1024)),
+  right("RX", 9, "interface", 6, ({ params }) => bytes(total(params, "net", "rx.bytes"))),
+  right("TX", 9, "interface", 6, ({ params }) => bytes(total(params, "net", "tx.bytes"))),
+  right("READ", 9, "block", 7, ({ params }) => bytes(total(params, "block", "rd.bytes"))),
+  right("WRITTEN", 9, "block", 7, ({ params }) => bytes(total(params, "block", "wr.bytes"))),
+  right("PARAMS", 6, undefined, 9, ({ params }) => String(params.size)),
   STATUS,
 ];
 
 const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
-  { title: "STATE", width: 8, groups: STATE, rank: 5, text: ({ record }) => record.state?.state ?? "-" },
-  rate("CPU %", CPU_TOTAL, 1, ({ cpuPercent }) => percent(cpuPercent)),
-  rate("STEAL%", VCPU, 6, ({ stealPercent }) => percent(stealPercent)),
-  rate("MEM", BALLOON, 2, ({ usedBytes }) => narrowBytes(usedBytes)),
-  rate("RX/s", INTERFACE, 3, ({ receivedBytes }) => narrowBytes(receivedBytes)),
-  rate("TX/s", INTERFACE, 3, ({ transmittedBytes }) => narrowBytes(transmittedBytes)),
-  rate("RD/s", BLOCK, 4, ({ readBytes }) => narrowBytes(readBytes)),
-  rate("WR/s", BLOCK, 4, ({ writtenBytes }) => narrowBytes(writtenBytes)),
-  rate("RDOP/s", BLOCK, 8, ({ reads }) => narrowCount(reads)),
-  rate("WROP/s", BLOCK, 8, ({ writes }) => narrowCount(writes)),
-  { ...rate("LATENCY", BLOCK, 7, ({ latencyMs }) => milliseconds(latencyMs)), width: 8 },
+  { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => record.state?.state ?? "-" },
+  rate("CPU %", "cpu-total", 1, ({ cpuPercent }) => percent(cpuPercent)),
+  rate("STEAL%", "vcpu", 6, ({ stealPercent }) => percent(stealPercent)),
+  rate("MEM", "balloon", 2, ({ usedBytes }) => narrowBytes(usedBytes)),
+  rate("RX/s", "interface", 3, ({ receivedBytes }) => narrowBytes(receivedBytes)),
+  rate("TX/s", "interface", 3, ({ transmittedBytes }) => narrowBytes(transmittedBytes)),
+  rate("RD/s", "block", 4, ({ readBytes }) => narrowBytes(readBytes)),
+  rate("WR/s", "block", 4, ({ writtenBytes }) => narrowBytes(writtenBytes)),
+  rate("RDOP/s", "block", 8, ({ reads }) => narrowCount(reads)),
+  rate("WROP/s", "block", 8, ({ writes }) => narrowCount(writes)),
+  { ...rate("LATENCY", "block", 7, ({ latencyMs }) => milliseconds(latencyMs)), width: 8 },
   STATUS,
 ];
 
@@ -81,7 +69,7 @@ const RATE_COLUMNS: readonly Column[] = [
  */
 export function columnsOf(groups: number, rates: boolean): readonly Column[] {
   return (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
-    (column) => column.groups === 0 || groups === 0 || (groups & column.groups) !== 0,
+    ({ group }) => group === undefined || groups === 0 || (groups & groupBit(group)) !== 0,
   );
 }
 
@@ -99,15 +87,15 @@ export function lineOf(columns: readonly Column[], cell: (column: Column) => str
 function right(
   title: string,
   width: number,
-  groups: number,
+  group: KnownGroup | undefined,
   rank: number,
-  text: (of: DomainStatsRecord) => string,
+  text: (record: DomainStatsRecord) => string,
 ): Column {
-  return { title, width, groups, rank, align: "right", text: ({ record }) => text(record) };
+  return { title, width, group, rank, align: "right", text: ({ record }) => text(record) };
 }
 
-function rate(title: string, groups: number, rank: number, text: (rates: RateFigures) => string): Column {
-  return { title, width: 6, groups, rank, align: "right", text: ({ rates }) => (rates ? text(rates) : "-") };
+function rate(title: string, group: KnownGroup, rank: number, text: (rates: RateFigures) => string): Column {
+  return { title, width: 6, group, rank, align: "right", text: ({ rates }) => (rates ? text(rates) : "-") };
 }
 
 function status(record: DomainStatsRecord): string {
@@ -124,34 +112,19 @@ function total(params: TypedParams, device: "net" | "block", field: string): num
   return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
 }
 
+export type RateFigures = ReturnType<typeof rateFigures>;
+
 /**
  * The rates of a whole domain: sums over all its devices. A figure that no device has is undefined; a device without it
  * adds nothing.
  */
-export interface RateFigures {
-  /** Of one processor: 400 are four. */
-  readonly cpuPercent: number | undefined;
-  /** Of one processor, over all vCPUs. */
-  readonly stealPercent: number | undefined;
-  /** The memory that the guest uses. */
-  readonly usedBytes: number | undefined;
-  /** The following six are per second. */
-  readonly receivedBytes: number | undefined;
-  readonly transmittedBytes: number | undefined;
-  readonly readBytes: number | undefined;
-  readonly writtenBytes: number | undefined;
-  readonly reads: number | undefined;
-  readonly writes: number | undefined;
-  /** The mean time of a read or write, in ms; undefined when there was none. */
-  readonly latencyMs: number | undefined;
-}
-
-/** Sums up the rates of a domain's devices. */
-export function rateFigures({ cpu, vcpus, disks, interfaces, memory }: DomainRates): RateFigures {
+export function rateFigures({ cpu, vcpus, disks, interfaces, memory }: DomainRates) {
   return {
+    /** Of one processor: 400 are four. */
     cpuPercent: cpu.percent,
     stealPercent: sum(vcpus, (vcpu) => vcpu.stealPercent),
     usedBytes: memory.usedBytes,
+    // All per second:
     receivedBytes: sum(interfaces, (nic) => nic.receivedBytesPerSecond),
     transmittedBytes: sum(interfaces, (nic) => nic.transmittedBytesPerSecond),
     readBytes: sum(disks, (disk) => disk.readBytesPerSecond),
@@ -171,19 +144,18 @@ function sum<T>(devices: readonly T[], figure: (device: T) => number | undefined
   return total;
 }
 
-/** The mean over all operations: a busy disk weighs more than an idle one. */
+/** The mean time of a read or write over all disks: a busy disk weighs more than an idle one. Undefined without any. */
 function meanLatency(disks: readonly DiskRates[]): number | undefined {
   let operations = 0;
   let time = 0;
-  for (const { readsPerSecond, readLatencyMs, writesPerSecond, writeLatencyMs } of disks) {
-    if (readsPerSecond !== undefined && readLatencyMs !== undefined) {
-      operations += readsPerSecond;
-      time += readsPerSecond * readLatencyMs;
-    }
-    if (writesPerSecond !== undefined && writeLatencyMs !== undefined) {
-      operations += writesPerSecond;
-      time += writesPerSecond * writeLatencyMs;
-    }
+  const add = (perSecond: number | undefined, latencyMs: number | undefined): void => {
+    if (perSecond === undefined || latencyMs === undefined) return;
+    operations += perSecond;
+    time += perSecond * latencyMs;
+  };
+  for (const disk of disks) {
+    add(disk.readsPerSecond, disk.readLatencyMs);
+    add(disk.writesPerSecond, disk.writeLatencyMs);
   }
   return operations > 0 ? time / operations : undefined;
 }

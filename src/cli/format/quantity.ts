@@ -29,12 +29,7 @@ const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
  */
 export function bytes(value: number | undefined, unit = 1): string {
   if (value === undefined) return MISSING;
-  let amount = value * unit;
-  let step = 0;
-  while (amount >= 1_000 && step < BYTE_UNITS.length - 1) {
-    amount /= 1_024;
-    step++;
-  }
+  const [amount, step] = scaled(value * unit, 1_000, 1_024, BYTE_UNITS.length - 1);
   return `${step === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${BYTE_UNITS[step]}`;
 }
 
@@ -66,15 +61,16 @@ export function milliseconds(value: number | undefined): string {
 
 function narrow(value: number | undefined, base: number, units: string): string {
   if (value === undefined) return MISSING;
-  let amount = value;
-  let step = 0;
-  while (amount >= 999.5 && step < units.length) {
-    amount /= base;
-    step++;
-  }
-  return step === 0
-    ? String(Math.round(amount))
-    : `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
+  const [amount, step] = scaled(value, 999.5, base, units.length);
+  if (step === 0) return String(Math.round(amount));
+  return `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
+}
+
+/** An amount divided by the base until it is below the limit, and how often. */
+function scaled(amount: number, limit: number, base: number, most: number): [amount: number, steps: number] {
+  let steps = 0;
+  for (; amount >= limit && steps < most; steps++) amount /= base;
+  return [amount, steps];
 }
 
 /** Names and messages come from elsewhere: control characters, which could change the screen, are replaced. */
