@@ -6,7 +6,7 @@ import type { WatchEvent } from "../model/watch.ts";
 import type { Format } from "./format/format.ts";
 import type { Notices } from "./format/notice.ts";
 import type { Screen, ScreenSize } from "./format/screen.ts";
-import { tell } from "./source.ts";
+import { notify } from "./source.ts";
 
 /** Where a watch is shown. */
 export interface Display {
@@ -39,7 +39,7 @@ export class LineDisplay implements Display {
     }
     this.#text += event.type === "record" ? this.#format.record(event.record, rates) : this.#format.event(event);
     const notice = this.#format.hasAllEvents ? undefined : this.#notices.of(event);
-    if (notice !== undefined) tell(notice);
+    if (notice !== undefined) notify(notice);
   }
 
   async room(signal: AbortSignal): Promise<void> {
@@ -67,8 +67,9 @@ const PLAIN = "\u001b[m";
 const REDRAW_MS = 100;
 
 /**
- * Shows a watch on a terminal's second screen, as full-screen programs do. Draws it when something happened, the terminal
- * was resized, or the program continues after it was suspended. At the end it prints the last table on the first screen.
+ * Shows a watch on a terminal's second screen, as full-screen programs do. Draws it when something happened, the
+ * terminal was resized, or the program continues after it was suspended. At the end it prints the last table on the
+ * first screen.
  */
 export class TerminalDisplay implements Display {
   readonly #screen: Screen;

@@ -4,7 +4,7 @@ import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/formats.ts";
 import { complaint } from "./format/notice.ts";
 import { Progress } from "./progress.ts";
-import { openSource, readToken, tell } from "./source.ts";
+import { notify, openSource, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** `virstream get`: prints one record of every domain as it arrives. Resolves with the exit code. */
@@ -40,7 +40,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         text += format.record(event.record);
         // virsh's output cannot show what is missing of a domain.
         const complained = args.format === "virsh" ? complaint(event.record) : undefined;
-        if (complained !== undefined) tell(complained);
+        if (complained !== undefined) notify(complained);
       }
       if (interactive) progress.hide();
       await print(text);
@@ -49,7 +49,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   } finally {
     progress.hide();
     // An output that was cut short must not look complete.
-    if (signal.reason === INTERRUPTED) tell(`interrupted after ${progress.text}`);
+    if (signal.reason === INTERRUPTED) notify(`interrupted after ${progress.text}`);
     // Also after a failure: the records that arrived are printed, and an array of JSON is closed.
     if (begun && !signal.aborted) await print(format.end());
   }

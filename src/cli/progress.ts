@@ -6,8 +6,8 @@ const ERASE_LINE = "\r\u001b[K";
 const REDRAW_MS = 100;
 
 /**
- * One line at the bottom of a terminal, e.g. `17 of 41 domains, 2 partial`. Records are printed above it: `hide` before,
- * `show` after.
+ * One line at the bottom of a terminal, e.g. `17 of 41 domains, 2 partial`. Records are printed above it: `hide`
+ * before, `show` after.
  */
 export class Progress {
   readonly #output: { write(text: string): unknown };

@@ -5,7 +5,7 @@ import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { openSource, readText, readToken, tell } from "./source.ts";
+import { notify, openSource, readText, readToken } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
@@ -20,10 +20,10 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
       : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
   connection.onStatus((status) => {
     if (status.error?.code === "connection-closed") return;
-    tell(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
+    notify(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
   });
   for (const { host, error } of connection.driver.absent ?? []) {
-    tell(`${host}: not there yet: ${error.message}`);
+    notify(`${host}: not there yet: ${error.message}`);
   }
   await using server = await startServer(connection, {
     host: args.host,
@@ -34,7 +34,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     ...(viewers === undefined ? {} : { viewers }),
     ...(args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } }),
   });
-  tell(`serving ${connection.uri} of host ${connection.host}; interrupt to end`);
+  notify(`serving ${connection.uri} of host ${connection.host}; interrupt to end`);
   process.stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
   return ExitCode.ok;

@@ -7,7 +7,7 @@ import { VirstreamError } from "../model/error.ts";
 const SIMULATED = "test:///default";
 
 /** Prints a notice on stderr. */
-export function tell(notice: string): void {
+export function notify(notice: string): void {
   process.stderr.write(`virstream: ${notice}\n`);
 }
 
@@ -50,6 +50,6 @@ export async function openSource(
   signal: AbortSignal,
 ): Promise<Connection> {
   const source = uri === undefined ? defaultUri(process.env) : { uri };
-  if (source.notice !== undefined) tell(source.notice);
+  if (source.notice !== undefined) notify(source.notice);
   return connect(source.uri, { signal, ...(token === undefined ? {} : { token }) });
 }

@@ -10,8 +10,8 @@ interface HostCount {
 }
 
 /**
- * Counts the sweeps of a watch, host by host, until each host has had the number wanted. A host counts from the first event
- * that names it. The count does not wait for a host that cannot be reached, unless there is no other.
+ * Counts the sweeps of a watch, host by host, until each host has had the number wanted. A host counts from the first
+ * event that names it. The count does not wait for a host that cannot be reached, unless there is no other.
  */
 export class SweepCount {
   readonly #limit: number;

@@ -11,8 +11,8 @@ import { SweepCount } from "./sweep-count.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * `virstream watch`: shows sweep after sweep, until it is interrupted or has shown `--count` of them. Resolves with the exit
- * code; without a count an interrupt is the normal end and no failure.
+ * `virstream watch`: shows sweep after sweep, until it is interrupted or has shown `--count` of them. Resolves with the
+ * exit code; without a count an interrupt is the normal end and no failure.
  */
 export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
   const token = await readToken(args.tokenFile, process.env);
@@ -32,8 +32,8 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
 }
 
 /**
- * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room it pulls
- * nothing: the watch then keeps only the newest records, and reports the sweeps that it skipped.
+ * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room it
+ * pulls nothing: the watch then keeps only the newest records, and reports the sweeps that it skipped.
  *
  * @param meter computes rates, where they are wanted
  */

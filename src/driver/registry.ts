@@ -1,5 +1,4 @@
-import { VirstreamError } from "../model/error.ts";
-import { checkMembers } from "../model/members.ts";
+import { checkMembers, VirstreamError } from "../model/error.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 
 const OPEN_MEMBERS = ["signal", "connectTimeoutMs", "token", "creditBytes"];

@@ -1,9 +1,9 @@
 /**
- * Every error that virstream raises is one class with a stable code. The codes are documented, one heading each, in
- * docs/errors.md; a test holds this table against that page.
+ * Every error that virstream raises is a VirstreamError with a stable code. docs/errors.md has a heading for each code;
+ * a test compares this table with that page.
  */
 
-/** The stable codes, and whether doing the same thing again later may succeed. */
+/** The stable codes, and whether the same request may succeed later. */
 export const ERROR_CODES = {
   "invalid-argument": { retryable: false },
   "unknown-group": { retryable: false },
@@ -33,28 +33,28 @@ export const ERROR_CODES = {
   internal: { retryable: false },
 } as const satisfies Record<string, { retryable: boolean }>;
 
-/** A stable error code; see docs/errors.md for what each means and what to do. */
+/** A stable error code. docs/errors.md says what each means and what to do. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** libvirt's own view of an error: its code (virErrorNumber) and the part of libvirt that raised it (virErrorDomain). */
+/** libvirt's code of an error (virErrorNumber), and the part of libvirt that raised it (virErrorDomain). */
 export interface LibvirtErrorInfo {
   readonly code: number;
   readonly domain: number;
 }
 
-/** What an error may carry besides its code and its message. */
+/** The optional members of an error. */
 export interface VirstreamErrorDetails {
   readonly cause?: unknown;
   readonly libvirt?: LibvirtErrorInfo;
-  /** Overrides what the code says, for the cases where the situation knows better. */
+  /** Overrides the code's default. */
   readonly retryable?: boolean;
 }
 
-/** The one error class: `code` is stable and documented, `message` tells a person what happened and what to do next. */
+/** The error class: `code` is stable and documented, `message` says what happened and what to do next. */
 export class VirstreamError extends Error {
   override readonly name = "VirstreamError";
   readonly code: ErrorCode;
-  /** Whether the same request may succeed later without anybody changing anything. */
+  /** Whether the same request may succeed later although nobody changes anything. */
   readonly retryable: boolean;
   /** libvirt's code and domain, when libvirt raised it. */
   readonly libvirt: LibvirtErrorInfo | undefined;
@@ -66,7 +66,10 @@ export class VirstreamError extends Error {
     this.libvirt = details.libvirt;
   }
 
-  /** Anything thrown, as a VirstreamError: itself if it is one, else `internal` with the original as its cause. */
+  /**
+   * Converts anything thrown to a VirstreamError: unchanged if it is one, else `internal` with the original as its
+   * cause.
+   */
   static from(thrown: unknown): VirstreamError {
     if (thrown instanceof VirstreamError) return thrown;
     const message = thrown instanceof Error ? thrown.message : String(thrown);
@@ -77,4 +80,21 @@ export class VirstreamError extends Error {
 /** Whether a string is one of the stable codes. */
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
+}
+
+/**
+ * Refuses unknown members of an options object: a misspelt option would be ignored silently, and some options restrict
+ * access.
+ *
+ * @param what the object's name in the error
+ * @throws VirstreamError `invalid-argument`
+ */
+export function checkMembers(options: object, known: readonly string[], what: string): void {
+  for (const member of Object.keys(options)) {
+    if (known.includes(member)) continue;
+    throw new VirstreamError(
+      "invalid-argument",
+      `${what} has no member ${JSON.stringify(member)}: it has ${known.join(", ")}`,
+    );
+  }
 }

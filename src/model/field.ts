@@ -30,20 +30,23 @@ export type KnownValue<Key extends string> = ByTemplate[Extract<MatchingKey<Key>
 
 type MatchingKey<Key extends string> = { [Known in KnownKey]: Key extends Known ? Known : never }[KnownKey];
 
-/** How a field's values behave: a counter only grows (until a reset), a gauge moves, a label is text, a timestamp is a time. */
+/**
+ * The kind of a field's values: a counter only grows (until a reset), a gauge goes up and down, a label names
+ * something, a timestamp is a time.
+ */
 export type FieldKind = Row[4];
 
-/** What is known of a field. */
+/** A row of the field table. */
 export interface Field {
   /** The key with its repeated parts named, e.g. `vcpu.<num>.time`. */
   readonly pattern: string;
   readonly group: KnownGroup;
-  /** The types that drivers send for it; nearly always one. */
+  /** The types of its values; nearly always one. */
   readonly types: readonly ParamTypeName[];
-  /** `ns`, `bytes`, `KiB`, `count`, …; empty when it has none or the hypervisor alone knows. */
+  /** `ns`, `bytes`, `KiB`, `count`, …; empty when there is none, or only the hypervisor knows it. */
   readonly unit: string;
   readonly kind: FieldKind;
-  /** The libvirt version that brought it; `~` before it means approximately. */
+  /** The libvirt version that introduced it; `~` before it means approximately. */
   readonly since: string;
   readonly description: string;
 }
@@ -70,7 +73,7 @@ for (const field of FIELDS) {
   }
 }
 
-/** What is known of a concrete key such as `block.0.rd.bytes`; undefined for a key newer than the table. */
+/** The field of a key such as `block.0.rd.bytes`; undefined for a key newer than the table. */
 export function fieldOf(key: string): Field | undefined {
   const exact = byShape.get(key.replaceAll(/(?<=\.)\d+(?=\.|$)/g, "#"));
   return exact ?? byExpression.find(([expression]) => expression.test(key))?.[1];

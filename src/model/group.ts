@@ -18,7 +18,7 @@ export const GROUPS = [
 /** A group that this version knows by name. */
 export type KnownGroup = (typeof GROUPS)[number];
 
-/** A group by name; a bit that has no name yet is `group-<bit>`, so that a newer libvirt's groups pass through. */
+/** A group by name. A bit without a known name is `group-<bit>`, so that a newer libvirt's groups can be asked for. */
 export type Group = KnownGroup | `group-${number}`;
 
 /** The bit mask of every group known by name. */
@@ -26,11 +26,11 @@ export const ALL_GROUPS = 2 ** GROUPS.length - 1;
 
 /**
  * The groups that libvirt's QEMU driver answers without the domain's job and without its monitor: state, interface,
- * perf, memory. A frozen guest cannot hold these up.
+ * perf, memory. A frozen guest cannot delay them.
  */
 export const MONITOR_FREE_GROUPS = 0x151;
 
-/** The bit of one group. Throws `unknown-group` for a name that is none. */
+/** The bit of one group. Throws `unknown-group` for any other name. */
 export function groupBit(name: string): number {
   const known = GROUPS.indexOf(name as KnownGroup);
   if (known >= 0) return 2 ** known;
@@ -42,7 +42,10 @@ export function groupBit(name: string): number {
   );
 }
 
-/** Names or a bit mask to a mask of 32 bits, unsigned. Nothing, an empty list and 0 all mean every supported group: 0. */
+/**
+ * Converts names or a bit mask to an unsigned mask of 32 bits. Undefined, an empty list and 0 become 0: every supported
+ * group.
+ */
 export function groupMask(groups: readonly string[] | number | undefined): number {
   if (groups === undefined) return 0;
   if (typeof groups === "number") {
@@ -62,7 +65,7 @@ export function groupMask(groups: readonly string[] | number | undefined): numbe
   return mask;
 }
 
-/** A mask to the names of its groups, in the order of their bits. */
+/** The names of a mask's groups, in the order of their bits. */
 export function groupNames(mask: number): Group[] {
   const names: Group[] = [];
   for (let bit = 0; bit < 32; bit++) {

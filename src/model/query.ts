@@ -1,10 +1,9 @@
-import { VirstreamError } from "./error.ts";
+import { checkMembers, VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
-import { checkMembers } from "./members.ts";
 import { Domain } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
-/** libvirt's list filters by name. Those of one family add up, the three families narrow each other. */
+/** libvirt's list filters by name. A domain must pass one filter of each family of which filters are given. */
 export const LIST_FILTERS = {
   active: 0x1,
   inactive: 0x2,
@@ -16,10 +15,10 @@ export const LIST_FILTERS = {
   other: 0x80,
 } as const;
 
-/** A list filter: families are active|inactive, persistent|transient, running|paused|shutoff|other. */
+/** A list filter. The families are active|inactive, persistent|transient, running|paused|shutoff|other. */
 export type ListFilter = keyof typeof LIST_FILTERS;
 
-/** libvirt's flags of the call beside the filters. */
+/** libvirt's other flags of the call. */
 export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x80000000 } as const;
 
 /** The filter bits of a query's flags. */
@@ -27,41 +26,43 @@ export const FILTER_MASK = 0xff;
 
 const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
 
-/** How long a domain may take unless a query says otherwise, in ms. */
+/** The default deadline of a domain, in ms. */
 export const DEFAULT_DEADLINE_MS = 2_000;
 const MAX_DEADLINE_MS = 600_000;
 
-/** What to ask for. Everything may be left out: then it is every supported group of every domain. */
+/** What to ask for. The default is every supported group of every domain. */
 export interface StatsQuery {
-  /** Groups by name, or libvirt's bit mask; none or 0 is every group that the driver supports. */
+  /** Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. */
   readonly groups?: readonly (Group | (string & {}))[] | number;
   /** Only domains that pass these filters. */
   readonly filter?: readonly ListFilter[];
-  /** libvirt's flags as a number, added to what the named ones say. */
+  /** libvirt's flags as a number, in addition to the flags that are named here. */
   readonly flags?: number;
-  /** Fail, rather than leave out, when a group that was asked for is not supported. */
+  /** Fail when a group that was asked for is not supported. By default it is left out. */
   readonly enforce?: boolean;
   /** Count every image of a disk's backing chain in the block group. */
   readonly backing?: boolean;
-  /** Do not wait for a domain that another job holds: give what needs no job. */
+  /** Do not wait for a domain that is busy with another job: deliver the groups that need no job. */
   readonly nowait?: boolean;
-  /** How long each domain may take, in ms, 1 to 600,000. Default 2,000. A late one yields its record at the deadline. */
+  /**
+   * The deadline of each domain, in ms, 1 to 600,000. Default 2,000. A late domain yields its record at the deadline.
+   */
   readonly deadlineMs?: number;
-  /** Only these domains: as given out by the same connection, or by uuid or name. Each is answered once. */
+  /** Only these domains: a Domain of the same connection, a uuid or a name. Each yields one record. */
   readonly domains?: readonly (Domain | string)[];
 }
 
-/** One domain asked for: by uuid, or by name. */
+/** A domain by its uuid or its name. */
 export type DomainSelector = { readonly uuid: string } | { readonly name: string };
 
-/** A query that has been checked, with every default in it. This is what drivers get, and what travels. */
+/** A checked query with all defaults filled in: the form that drivers take and that is sent to a server. */
 export interface Query {
   /** Group bits; 0 means every group supported. */
   readonly groups: number;
   /** libvirt's flags, unsigned. */
   readonly flags: number;
   readonly deadlineMs: number;
-  /** Undefined: all that pass the filters. Never empty, no selector twice. */
+  /** Undefined: all domains that pass the filters. Never empty; no selector occurs twice. */
   readonly domains: readonly DomainSelector[] | undefined;
 }
 
@@ -70,7 +71,7 @@ const QUERY_MEMBERS = ["groups", "filter", "flags", "enforce", "backing", "nowai
 /**
  * Checks a query and fills in its defaults.
  *
- * @param driver the driver it is for: domains that another one gave out are refused with `foreign-domain`
+ * @param driver the driver of the query: domains of another driver are refused with `foreign-domain`
  * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
  */
 export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
@@ -86,7 +87,7 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
 function checkFlags(query: StatsQuery): number {
   const given = query.flags ?? 0;
   if (!Number.isInteger(given) || given < 0 || given > 0xffffffff) {
-    // JavaScript's own bit arithmetic makes bit 31, libvirt's enforce, negative.
+    // JavaScript's bit operators make a mask with bit 31, libvirt's enforce, negative.
     throw new VirstreamError("unknown-flag", `flags must be unsigned (>>> 0 makes them so), not ${String(given)}`);
   }
   const unknown = (given & ~KNOWN_FLAGS) >>> 0;
@@ -135,7 +136,7 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
         if (driver !== undefined && !Domain.belongsTo(domain, driver)) {
           throw new VirstreamError(
             "foreign-domain",
-            `domain ${domain.name} (${domain.uuid}) was given out by another connection: ask that one for it`,
+            `domain ${domain.name} (${domain.uuid}) belongs to another connection: query it there`,
           );
         }
         return { uuid: domain.uuid };

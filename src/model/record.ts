@@ -1,30 +1,30 @@
 import type { VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
-import { TypedParams } from "./params.ts";
+import type { TypedParams } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
 import { steadyTimeOf } from "./steady-time.ts";
 import { NIL_UUID } from "./uuid.ts";
 
-/** What tells a domain from all others. The uuid is the key: names are reused and changed. */
+/** The identity of a domain on its host. The uuid is the key: names are reused and changed. */
 export interface DomainIdentity {
   /** Lower case, with dashes. */
   readonly uuid: string;
   readonly name: string;
-  /** The hypervisor's number of the running domain; −1 when it does not run. */
+  /** The hypervisor's number of the running domain; −1 when it is not running. */
   readonly id: number;
-  /** The host it was seen on. */
+  /** The name of its host. */
   readonly host: string;
 }
 
 /**
- * What tells a domain from all others, over all hosts: while it migrates, two hosts have it. One that was asked for by a
- * name that nobody has is known by that name.
+ * A key for a domain over all hosts: its host and uuid, because two hosts have it while it migrates. A domain that was
+ * asked for by name and does not exist has no uuid; its key has the name.
  */
 export function domainKey({ host, uuid, name }: DomainIdentity): string {
   return `${host}\n${uuid === NIL_UUID ? name : uuid}`;
 }
 
-/** A domain as a connection gave it out. It belongs to that connection and can be asked for again through it alone. */
+/** A domain as a connection returned it. It belongs to that connection: only that connection takes it in a query. */
 export class Domain implements DomainIdentity {
   readonly uuid: string;
   readonly name: string;
@@ -32,7 +32,7 @@ export class Domain implements DomainIdentity {
   readonly host: string;
   #driver: object | undefined;
 
-  /** @param driver the driver that knows it; domains of two drivers cannot be mixed in one call */
+  /** @param driver the driver that it belongs to; a query takes the domains of one driver */
   constructor(uuid: string, name: string, id: number, host: string, driver?: object) {
     this.uuid = uuid;
     this.name = name;
@@ -41,31 +41,31 @@ export class Domain implements DomainIdentity {
     this.#driver = driver;
   }
 
-  /** Whether a domain was given out by this driver; one that names no driver fits all. */
+  /** Whether a domain belongs to this driver; a domain without a driver belongs to all. */
   static belongsTo(domain: Domain, driver: object): boolean {
     return domain.#driver === undefined || domain.#driver === driver;
   }
 }
 
 /**
- * `ok`: everything that was asked for. `partial`: some groups are missing, named in `missing`. `failed`: nothing could
- * be had, `error` says why. `gone`: the domain is no longer there (or never was, when it was asked for by name).
+ * `ok`: the record has everything that was asked for. `partial`: it lacks the groups in `missing`. `failed`: it has no
+ * statistics, and `error` says why. `gone`: the domain does not exist any more, or a domain asked for does not exist.
  */
 export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
 /** One of them. */
 export type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /**
- * Why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call could be spared for it in time,
- * or its monitor was busy with a call or a job of somebody else.
- * `quarantined`: an earlier call for it is still unanswered. `denied`: no permission. `unsupported`: the hypervisor
- * lacks the group. `unknown`: there is no such domain. `error`: see the record's error.
+ * Why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call became free for it in time, or another
+ * client's call or job held its monitor. `quarantined`: an earlier call for it is still unanswered. `denied`: no
+ * permission. `unsupported`: the hypervisor lacks the group. `unknown`: there is no such domain. `error`: see the
+ * record's error.
  */
 export const RECORD_REASONS = ["timeout", "busy", "quarantined", "denied", "unsupported", "unknown", "error"] as const;
 /** One of them. */
 export type RecordReason = (typeof RECORD_REASONS)[number];
 
-/** What a driver says when it makes a record. */
+/** The members of a record; those that may be left out have defaults. */
 export interface RecordInit {
   readonly domain: Domain;
   readonly params: TypedParams;
@@ -87,19 +87,22 @@ export class DomainStatsRecord {
   readonly domain: Domain;
   readonly params: TypedParams;
   readonly status: RecordStatus;
-  /** When it was sampled, in ms since 1970: the moment just before the driver asked. */
+  /** The time just before the driver asked the hypervisor, in ms since 1970. */
   readonly sampledAt: number;
   /**
-   * The same moment in whole ms on a clock that runs steadily while somebody sets the wall clock. It begins anywhere: only
-   * differences between records of one domain mean something, and those between two starts of their source do not.
+   * The same moment on a steady clock, in whole ms: setting the wall clock does not change it. It starts at an arbitrary
+   * value, so only differences between records of one domain are meaningful, as long as their source did not restart.
    */
   readonly steadyAt: number;
   /** How long the answer took, in ms, to the microsecond. */
   readonly tookMs: number;
-  /** The domain's position in its driver's listing, from 0: records arrive as they are ready, this restores the order. */
+  /**
+   * The domain's position in its driver's listing, from 0. Records arrive as they are ready; sorting by it restores the
+   * order.
+   */
   readonly index: number;
   readonly reason: RecordReason | undefined;
-  /** The groups that were asked for, or are usual, and were not delivered. */
+  /** The groups that were asked for, or that such a domain usually has, and that the record lacks. */
   readonly missing: readonly Group[];
   readonly error: VirstreamError | undefined;
 
@@ -116,34 +119,13 @@ export class DomainStatsRecord {
     this.error = init.error;
   }
 
-  /**
-   * The record of the same domain that is ok, with other parameters. Allocates only the record; used by the decoder of
-   * changes, which makes a million of them per second.
-   */
-  static following(
-    { domain }: DomainStatsRecord,
-    params: TypedParams,
-    index: number,
-    sampledAt: number,
-    steadyAt: number,
-    tookMs: number,
-  ): DomainStatsRecord {
-    NEXT.domain = domain;
-    NEXT.params = params;
-    NEXT.index = index;
-    NEXT.sampledAt = sampledAt;
-    NEXT.steadyAt = steadyAt;
-    NEXT.tookMs = tookMs;
-    return new DomainStatsRecord(NEXT);
-  }
-
-  /** The domain's state in words, beside the numbers in `params`; undefined when the state group was not delivered. */
+  /** The domain's state in words; undefined when the record lacks the state group. */
   get state(): StateWords | undefined {
     const state = this.params.number("state.state");
     return state === undefined ? undefined : stateWords(state, this.params.number("state.reason") ?? 0);
   }
 
-  /** All of it for JSON, the state's words included; see TypedParams.toJSON for what becomes of 64-bit values. */
+  /** The record for JSON, with the state in words. TypedParams.toJSON says how 64-bit values are written. */
   toJSON(): Record<string, unknown> {
     const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = this;
     const { uuid, name, id, host } = domain;
@@ -165,21 +147,7 @@ export class DomainStatsRecord {
   }
 }
 
-/** What `following` says of a record: the constructor takes it apart and keeps nothing of it. */
-const NEXT: { -readonly [Member in keyof RecordInit]: RecordInit[Member] } = {
-  domain: new Domain("", "", -1, ""),
-  params: TypedParams.EMPTY,
-  status: "ok",
-  sampledAt: 0.5,
-  steadyAt: 0,
-  tookMs: 0.5,
-  index: 0,
-  reason: undefined,
-  missing: undefined,
-  error: undefined,
-};
-
-/** What a sweep came to: how many records of each status, when it began and how long it took. */
+/** The result of a sweep: the number of records by status, when it began and how long it took. */
 export interface SweepSummary {
   readonly domains: number;
   readonly ok: number;

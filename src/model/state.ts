@@ -1,63 +1,23 @@
-/** Words for libvirt's state numbers (virDomainState) and, per state, its reasons (virDomain*Reason), by position. */
-const STATES: readonly (readonly [state: string, reasons: readonly string[]])[] = [
-  ["nostate", ["unknown"]],
-  [
-    "running",
-    [
-      "unknown",
-      "booted",
-      "migrated",
-      "restored",
-      "from-snapshot",
-      "unpaused",
-      "migration-canceled",
-      "save-canceled",
-      "wakeup",
-      "crashed",
-      "postcopy",
-      "postcopy-failed",
-    ],
-  ],
-  ["blocked", ["unknown"]],
-  [
-    "paused",
-    [
-      "unknown",
-      "user",
-      "migration",
-      "save",
-      "dump",
-      "ioerror",
-      "watchdog",
-      "from-snapshot",
-      "shutting-down",
-      "snapshot",
-      "crashed",
-      "starting-up",
-      "postcopy",
-      "postcopy-failed",
-      "api-error",
-    ],
-  ],
-  ["shutdown", ["unknown", "user"]],
-  [
-    "shutoff",
-    ["unknown", "shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from-snapshot", "daemon"],
-  ],
-  ["crashed", ["unknown", "panicked"]],
-  ["pmsuspended", ["unknown"]],
+/**
+ * The words for libvirt's states (virDomainState), by number, and for each state's reasons (virDomain*Reason), by
+ * number.
+ */
+// biome-ignore format: one state per line
+const STATES: readonly (readonly [state: string, reasons: string])[] = [
+  ["nostate", "unknown"],
+  ["running", "unknown booted migrated restored from-snapshot unpaused migration-canceled save-canceled wakeup crashed postcopy postcopy-failed"],
+  ["blocked", "unknown"],
+  ["paused", "unknown user migration save dump ioerror watchdog from-snapshot shutting-down snapshot crashed starting-up postcopy postcopy-failed api-error"],
+  ["shutdown", "unknown user"],
+  ["shutoff", "unknown shutdown destroyed crashed migrated saved failed from-snapshot daemon"],
+  ["crashed", "unknown panicked"],
+  ["pmsuspended", "unknown"],
 ];
 
-/** libvirt's number for a state's word; for drivers that make up their own domains. */
+/** libvirt's number of a state; for drivers that make their own domains. */
+// biome-ignore format: like the states above
 export const STATE_NUMBERS = {
-  nostate: 0,
-  running: 1,
-  blocked: 2,
-  paused: 3,
-  shutdown: 4,
-  shutoff: 5,
-  crashed: 6,
-  pmsuspended: 7,
+  nostate: 0, running: 1, blocked: 2, paused: 3, shutdown: 4, shutoff: 5, crashed: 6, pmsuspended: 7,
 } as const;
 
 /** A domain's state in words, e.g. state `paused` and reason `ioerror`. */
@@ -66,11 +26,8 @@ export interface StateWords {
   readonly reason: string;
 }
 
-/** libvirt's two numbers in words; a number that has no word yet is shown as `state-N` or `reason-N`. */
+/** libvirt's two numbers in words; a number without a known word becomes `state-N` or `reason-N`. */
 export function stateWords(state: number, reason: number): StateWords {
-  const known = STATES[state];
-  return {
-    state: known?.[0] ?? `state-${state}`,
-    reason: known?.[1][reason] ?? `reason-${reason}`,
-  };
+  const [word, reasons] = STATES[state] ?? [];
+  return { state: word ?? `state-${state}`, reason: reasons?.split(" ")[reason] ?? `reason-${reason}` };
 }

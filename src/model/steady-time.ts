@@ -2,8 +2,8 @@
 let difference = Number.NaN;
 
 /**
- * A wall time of just now on the steady clock of this process, in whole ms. Both clocks are read again each time; the
- * difference between them is kept while it moves by rounding only, so that two samples have the same distance on both clocks
+ * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. It keeps the old
+ * difference between them while the new one differs only by rounding; so two samples are the same time apart on both clocks,
  * unless somebody set the wall clock between them.
  *
  * @param wall in ms since 1970

@@ -1,59 +1,58 @@
-import { VirstreamError } from "./error.ts";
-import { checkMembers } from "./members.ts";
+import { checkMembers, VirstreamError } from "./error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
- * Watching: sweeps that repeat, for as long as somebody listens. The modes are those of gNMI's subscriptions (OpenConfig,
- * "gRPC Network Management Interface", 3.5.1.5.2): `sample` gives every domain's record in every sweep, `on-change` only
- * those whose parameters, status or identity changed, and each at least once per heartbeat.
+ * A watch repeats a sweep until it is stopped. Its modes are those of gNMI's subscriptions (OpenConfig, "gRPC Network
+ * Management Interface", 3.5.1.5.2): `sample` delivers every domain's record in every sweep; `on-change` delivers a
+ * record only when its parameters, status or identity changed, and at least once per heartbeat.
  */
 export const WATCH_MODES = ["sample", "on-change"] as const;
 /** One of them. */
 export type WatchMode = (typeof WATCH_MODES)[number];
 
-/** How to watch. Everything may be left out. */
+/** How to watch. Every member has a default. */
 export interface WatchOptions {
   /**
-   * The time between the beginnings of two sweeps, in ms, 10 to 3,600,000. Default 1,000. A server may have a higher
-   * minimum; what is below it is refused, not rounded.
+   * The time from the start of a sweep to the start of the next, in ms, 10 to 3,600,000. Default 1,000. A server may
+   * have a higher minimum and refuses a shorter interval.
    */
   readonly intervalMs?: number;
   /** Default `sample`. */
   readonly mode?: WatchMode;
   /**
-   * With `on-change`: a domain that does not change has its record at least this often, in ms, from the interval to
-   * 86,400,000. Default 30,000, or the interval where that is more.
+   * With `on-change`: the longest time without a record of a domain that does not change, in ms, from the interval to
+   * 86,400,000. Default 30,000, or the interval if that is longer.
    */
   readonly heartbeatMs?: number;
 }
 
-/** How to watch, checked, with every default in it. This is what drivers get, and what travels. */
+/** Checked options of a watch, with all defaults filled in: the form that drivers take and that is sent to a server. */
 export interface Cadence {
   readonly intervalMs: number;
   readonly mode: WatchMode;
-  /** 0 in the mode `sample`, where every sweep is one. */
+  /** 0 in the mode `sample`, where every sweep has all records. */
   readonly heartbeatMs: number;
 }
 
-/** The shortest interval that can be asked for, in ms. */
+/** The shortest interval, in ms. */
 export const MIN_INTERVAL_MS = 10;
-/** The longest, in ms. */
+/** The longest interval, in ms. */
 export const MAX_INTERVAL_MS = 3_600_000;
-/** The interval unless a watch says otherwise, in ms. */
+/** The default interval, in ms. */
 export const DEFAULT_INTERVAL_MS = 1_000;
 const DEFAULT_HEARTBEAT_MS = 30_000;
 const MAX_HEARTBEAT_MS = 86_400_000;
 
 /**
- * How a source of records is doing. `connected`: it answers. `reconnecting`: it cannot be reached, which is tried again
- * with growing waits. `degraded`: of several hosts that are watched as one, this one is absent; the others go on.
+ * The state of a source of records. `connected`: it answers. `reconnecting`: it cannot be reached; the connection is
+ * retried with back-off. `degraded`: one of several hosts that are watched as one cannot be reached; the others go on.
  */
 export const WATCH_STATES = ["connected", "reconnecting", "degraded"] as const;
 /** One of them. */
 export type WatchState = (typeof WATCH_STATES)[number];
 
 /**
- * Why sweeps were skipped. `slow-consumer`: their reader did not keep up, and got the newest state instead.
+ * Why sweeps were skipped. `slow-consumer`: the reader did not keep up, and got the newest state instead.
  * `reconnected`: the connection to the server was lost for longer than the server remembers. `source`: the hypervisor
  * could not be reached, or swept.
  */
@@ -61,57 +60,57 @@ export const GAP_REASONS = ["slow-consumer", "reconnected", "source"] as const;
 /** One of them. */
 export type GapReason = (typeof GAP_REASONS)[number];
 
-/** The end of a sweep: every domain has had its record, or in the mode `on-change` has none because it did not change. */
+/** The end of a sweep: every record was delivered, except, in the mode `on-change`, those that did not change. */
 export interface SyncEvent {
   readonly type: "sync";
   /**
-   * Counts the sweeps of this watch, from 1. It jumps over sweeps that a slow consumer in this process skipped; what was
-   * skipped at a server, or could not be swept, is not counted: a `gap` tells of either.
+   * The number of this sweep, from 1. The numbering includes sweeps that a slow consumer in this process skipped. It
+   * does not include sweeps that a server skipped or that failed; a `gap` reports each of these cases.
    */
   readonly tick: number;
   /** The host that was swept. A watch of several hosts has a sync for each. */
   readonly host: string;
-  /** Counts by status, when it began, how long it took. They count what was swept, also where nothing changed. */
+  /** The result of the sweep. It also counts records that did not change and were not delivered. */
   readonly summary: SweepSummary;
-  /** How many sweeps were left out since the sync before, because one outlasted the interval: sweeps never overlap. */
+  /** The number of sweeps left out since the last sync because one outlasted the interval: sweeps never overlap. */
   readonly overrun: number;
 }
 
 /**
- * Sweeps that this watch did not deliver. What follows is newer than they were; every domain whose record is newer comes
- * with its newest one, and those that left meanwhile are `gone`.
+ * Sweeps that this watch did not deliver. The newest record of every domain that changed meanwhile follows, and a
+ * `gone` for every domain that left.
  */
 export interface GapEvent {
   readonly type: "gap";
   readonly reason: GapReason;
-  /** How many sweeps; undefined where nobody can know, as after a server's restart. */
+  /** The number of sweeps; undefined when it cannot be known, as after a server's restart. */
   readonly skipped: number | undefined;
-  /** The host whose sweeps they were; undefined: of all. */
+  /** The host of the sweeps; undefined: all hosts. */
   readonly host: string | undefined;
 }
 
-/** A source's state has changed. A watch goes on by itself; there is nothing to do but to know. */
+/** A source's state has changed. The watch reconnects by itself: the event is for information. */
 export interface StatusEvent {
   readonly type: "status";
   readonly state: WatchState;
-  /** The host it is about; undefined: the way to all of them. */
+  /** The host; undefined: the connection to all hosts. */
   readonly host: string | undefined;
-  /** Why, unless it is connected. */
+  /** The reason, unless the state is `connected`. */
   readonly error: VirstreamError | undefined;
 }
 
-/** What happens in a watch. */
+/** An event of a watch. */
 export type WatchEvent =
   /** One domain's record. */
   | { readonly type: "record"; readonly record: DomainStatsRecord }
-  /** A domain is no longer there. */
+  /** A domain does not exist any more. */
   | { readonly type: "gone"; readonly domain: Domain }
   | SyncEvent
   | GapEvent
   | StatusEvent;
 
 /**
- * Receives what happens in a watch. The source calls it synchronously, in order; it must not throw, and it may stop the
+ * Receives the events of a watch. The source calls it synchronously and in order. It must not throw; it may stop the
  * watch from within a call.
  */
 export interface WatchSink {
@@ -121,7 +120,7 @@ export interface WatchSink {
   gone(domain: Domain): void;
   /** All other events. */
   event(event: SyncEvent | GapEvent | StatusEvent): void;
-  /** There is nothing more for now: what was gathered may go out. */
+  /** No more events follow for now: buffered ones can be sent. */
   flush(): void;
   /** The watch has ended for good; nothing is called after this. */
   end(error: VirstreamError): void;
@@ -130,9 +129,9 @@ export interface WatchSink {
 const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
 
 /**
- * Checks how to watch, and fills in the defaults.
+ * Checks the options of a watch, and fills in the defaults.
  *
- * @param minIntervalMs the shortest interval that is allowed here
+ * @param minIntervalMs the shortest interval that this server allows
  * @throws VirstreamError `invalid-argument`
  */
 export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INTERVAL_MS): Cadence {

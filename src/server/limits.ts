@@ -1,5 +1,4 @@
-import { VirstreamError } from "../model/error.ts";
-import { checkMembers } from "../model/members.ts";
+import { checkMembers, VirstreamError } from "../model/error.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
 /** What a server allows. Every default is here. */

@@ -1,8 +1,7 @@
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import type { Connection } from "../client/connection.ts";
 import type { Driver } from "../driver/driver.ts";
-import { VirstreamError } from "../model/error.ts";
-import { checkMembers } from "../model/members.ts";
+import { checkMembers, VirstreamError } from "../model/error.ts";
 import { checkQuery, type DomainSelector } from "../model/query.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { Channels } from "./channels.ts";

@@ -183,14 +183,15 @@ export function readChanges(
     const time = times.at(row);
     apply(
       numbers.at(row) + row,
-      DomainStatsRecord.following(
-        before,
-        new TypedParams(schema, doubles[row]!, texts),
-        before.index + indexes.at(row),
-        base.wall + time,
-        base.steady + time + steps.at(row),
-        tooks.at(row) / 1_000,
-      ),
+      new DomainStatsRecord({
+        domain: before.domain,
+        params: new TypedParams(schema, doubles[row]!, texts),
+        status: "ok",
+        sampledAt: base.wall + time,
+        steadyAt: base.steady + time + steps.at(row),
+        tookMs: tooks.at(row) / 1_000,
+        index: before.index + indexes.at(row),
+      }),
     );
   }
 }

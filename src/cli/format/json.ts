@@ -4,8 +4,8 @@ import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { Format, type OtherEvent } from "./format.ts";
 
 /**
- * One JSON object per line: a record, or another event of a watch. A record has no member `event`, so a program that reads
- * the records of `virstream get` reads those of a watch as well; all other events have `event` and no `params`.
+ * One JSON object per line: a record, or another event of a watch. A record has no member `event`, so a program that
+ * reads the records of `virstream get` reads those of a watch as well; all other events have `event` and no `params`.
  */
 export class NdjsonFormat extends Format {
   override readonly hasAllEvents = true;
@@ -61,8 +61,8 @@ function eventMembers(event: OtherEvent): object {
 }
 
 /**
- * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is text.
- * `error` is there only when the record has one.
+ * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is
+ * text. `error` is there only when the record has one.
  */
 export function recordToJson(record: DomainStatsRecord): string {
   const { domain, status, reason, missing, sampledAt, tookMs, params, error } = record;

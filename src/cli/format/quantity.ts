@@ -38,7 +38,10 @@ export function narrowBytes(value: number | undefined): string {
   return narrow(value, 1_024, "KMGTPE");
 }
 
-/** A number, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are often small. */
+/**
+ * A number, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are often
+ * small.
+ */
 export function narrowCount(value: number | undefined): string {
   if (value !== undefined && value > 0 && value < 99.95) return value.toFixed(1);
   return narrow(value, 1_000, "kMGTPE");

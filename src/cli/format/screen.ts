@@ -46,8 +46,8 @@ const NOTICE_SYNCS = 5;
 
 /**
  * The newest state of a watch, laid out as top(1) does for a terminal of any size: the state of the hosts, and as many
- * domains as fit. Domains whose record is not `ok` come first, then the busiest if there are rates, otherwise by host and
- * name. Columns that do not fit are left out, the least important first. It writes nothing itself.
+ * domains as fit. Domains whose record is not `ok` come first, then the busiest if there are rates, otherwise by host
+ * and name. Columns that do not fit are left out, the least important first. It writes nothing itself.
  */
 export class Screen {
   readonly #source: string;
@@ -163,7 +163,7 @@ export class Screen {
     if (this.#sorted === undefined) {
       this.#sorted = [...this.#lines.values()].sort(this.#rates ? busiest : byName);
     }
-    // Records that are not `ok` have no rates to be sorted by, and would not be seen at the end. Old ones are of least use.
+    // Records that are not `ok` come first: they have no rates, and would not be seen at the end. Old records come last.
     const rank = ({ record }: Line): number => (this.#stale(record) !== undefined ? 2 : record.status === "ok" ? 1 : 0);
     const ranks = [0, 1, 2].map((each) => this.#sorted!.filter((line) => rank(line) === each));
     return ranks.flat();

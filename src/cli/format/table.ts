@@ -6,8 +6,8 @@ import { Format, type OtherEvent } from "./format.ts";
 import { printable } from "./quantity.ts";
 
 /**
- * A table for people: a line per domain as it arrives, with columns for the groups asked for. In a watch, a comment and an
- * empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
+ * A table for people: a line per domain as it arrives, with columns for the groups asked for. In a watch, a comment and
+ * an empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
  */
 export class TableFormat extends Format {
   readonly #columns: readonly Column[];

@@ -3,8 +3,9 @@ import type { DomainStatsRecord } from "../../model/record.ts";
 import { Format, type OtherEvent } from "./format.ts";
 
 /**
- * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order of
- * the host's listing and records come as they are ready, so an early record is held back until those before it are there.
+ * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order
+ * of the host's listing and records come as they are ready, so an early record is held back until those before it are
+ * there.
  */
 export class VirshFormat extends Format {
   #next = 0;

@@ -7,8 +7,8 @@ import { parseSimulatedUri } from "./parameters.ts";
 import { Sweep, type SweepOwner } from "./sweep.ts";
 
 /**
- * The simulated host as a driver: `test:///default?domains=1000`. It needs nothing but this process, so it runs wherever
- * JavaScript does.
+ * The simulated host as a driver: `test:///default?domains=1000`. It needs nothing but this process, so it runs
+ * wherever JavaScript does.
  */
 export class SimulatedDriver implements Driver, SweepOwner {
   readonly uri: string;

@@ -37,8 +37,8 @@ export interface Layout {
 
 /**
  * A host full of guests that do not exist. Everything about a guest follows from (seed, host, index), its values from
- * those and the time. A guest takes one byte, and more only while it has a fault. The host answers at once: waiting is the
- * sweep's part.
+ * those and the time. A guest takes one byte, and more only while it has a fault. The host answers at once: waiting is
+ * the sweep's part.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
@@ -128,7 +128,9 @@ export class SimulatedHost {
     return query.groups & ALL_GROUPS;
   }
 
-  /** The layout of a choice of groups (known bits; 0 is none). Records of one layout and shape share a schema object. */
+  /**
+   * The layout of a choice of groups (known bits; 0 is none). Records of one layout and shape share a schema object.
+   */
   layout(groups: number, backing = false): Layout {
     const key = groups * 2 + (backing ? 1 : 0);
     let layout = this.#layouts.get(key);

@@ -5,7 +5,9 @@ import { formatUuid } from "../../model/uuid.ts";
 const FACTOR = 0x9e3779b1;
 const INVERSE = 0x0e8b2f51;
 
-/** The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table. */
+/**
+ * The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table.
+ */
 export class Identities {
   readonly #domains: number;
   readonly #key: number;

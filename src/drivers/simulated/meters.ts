@@ -24,7 +24,9 @@ export interface Guest {
   readonly extras: boolean;
   /** The time that its gauges show, in ms since 1970. */
   readonly wallMs: number;
-  /** The seconds that it has been up, bent by a slow wave so that rates rise and fall. Never falls while time passes. */
+  /**
+   * The seconds that it has been up, bent by a slow wave so that rates rise and fall. Never falls while time passes.
+   */
   readonly work: number;
 }
 
@@ -69,9 +71,9 @@ const MONITORS = 2;
 const MONITOR_NODES = 2;
 
 /**
- * Writes the parameters of each group, in the order and types of libvirt's QEMU driver. Every counter is a rate times the
- * guest's `work`, and the rate is drawn from the guest's random bits. So a value follows from (seed, index, time) and
- * nothing is kept per guest.
+ * Writes the parameters of each group, in the order and types of libvirt's QEMU driver. Every counter is a rate times
+ * the guest's `work`, and the rate is drawn from the guest's random bits. So a value follows from (seed, index, time)
+ * and nothing is kept per guest.
  */
 export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => void>> = {
   state(row, { state, reason }) {
@@ -283,7 +285,7 @@ function requests(row: Row, guestWork: number, disk: number, draw: number): void
   row.number("fl.times", flushes * 1_800_000);
 }
 
-/** Work that is done in one go every so many seconds. */
+/** Work that is done in one go every few seconds. */
 function inBursts(work: number, seconds: number): number {
   return seconds === 0 ? work : Math.floor(work / seconds) * seconds;
 }

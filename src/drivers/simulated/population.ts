@@ -9,8 +9,8 @@ const { active, inactive, persistent, transient, running, paused, shutoff, other
 const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
 
 /**
- * The traits of every guest, as the filter bits that apply to it: a byte each. Exactly as many guests as the options say
- * are shut off, paused and transient; the seed decides which ones.
+ * The traits of every guest, as the filter bits that apply to it: a byte each. Exactly as many guests as the options
+ * say are shut off, paused and transient; the seed decides which ones.
  */
 export function populate(options: SimulatedOptions): Uint8Array {
   const { domains, seed } = options;

@@ -5,8 +5,8 @@ const NOTHING: [key: string, type: ParamTypeCode][] = [];
 
 /**
  * A record while it is written, parameter by parameter. The first record of a shape is written without a schema and
- * collects keys and types. Later ones are written with that schema: they keep the values and ignore the names. So the key,
- * the type and the value of a parameter are stated in one place.
+ * collects keys and types. Later ones are written with that schema: they keep the values and ignore the names. So the
+ * key, the type and the value of a parameter are stated in one place.
  *
  * The methods are small so that V8 inlines them: that doubles the speed of a sweep.
  */
@@ -35,7 +35,10 @@ export class Row {
     if (this.#schema === undefined) this.#prefix = device === undefined ? `${group}.` : `${group}.${device}.`;
   }
 
-  /** A number within ±(2^53 − 1), unless it is a double; of a boolean 0 or 1. Its type is ullong unless another is given. */
+  /**
+   * A number within ±(2^53 − 1), unless it is a double; of a boolean 0 or 1. Its type is ullong unless another is
+   * given.
+   */
   number(name: string, value: number, type?: ParamTypeCode): void {
     if (this.#schema === undefined) this.#declare(name, type);
     this.#doubles[this.#size++] = value;

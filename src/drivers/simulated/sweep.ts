@@ -7,7 +7,9 @@ import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../m
 import { type Domain, DomainStatsRecord, type RecordInit } from "../../model/record.ts";
 import type { Layout, SimulatedHost } from "./host.ts";
 
-/** The first record is a chunk of its own, so that it arrives at once; later chunks have at most this many records, ... */
+/**
+ * The first record is a chunk of its own, so that it arrives at once; later chunks have at most this many records, ...
+ */
 const CHUNK_RECORDS = 64;
 /** ... or fewer, when they are big. */
 const CHUNK_PARAMETERS = 65_536;
@@ -54,8 +56,8 @@ type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt">;
 
 /**
  * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
- * being made. One that takes its time is waited for until its answer or its deadline is due, and delays no other. Nothing
- * is computed ahead of a pull.
+ * being made. One that takes its time is waited for until its answer or its deadline is due, and delays no other.
+ * Nothing is computed ahead of a pull.
  */
 export class Sweep {
   readonly #driver: SweepOwner;
@@ -63,7 +65,10 @@ export class Sweep {
   readonly #context: SweepContext;
   /** The guests that are waited for, and the one timer of all that are due at the same time. */
   readonly #pending = new Map<number, { readonly guests: Pending[]; readonly timer: unknown }>();
-  /** The guests whose timer has fired. That makes them due, not the clock: timers fire a little early, clocks are set back. */
+  /**
+   * The guests whose timer has fired. That makes them due, not the clock: timers fire a little early, clocks are set
+   * back.
+   */
   #due: Pending[] = [];
   /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
   #listed: readonly (number | DomainSelector)[] | undefined;
@@ -159,8 +164,8 @@ export class Sweep {
   }
 
   /**
-   * The guests as they are now: one that appears later is not in the sweep, one that vanishes later still is. Those that
-   * the query names come once each, in its order.
+   * The guests as they are now: one that appears later is not in the sweep, one that vanishes later still is. Those
+   * that the query names come once each, in its order.
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
     const { simulation, clock } = this.#driver;
