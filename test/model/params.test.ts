@@ -188,6 +188,30 @@ describe("the schema table", () => {
     );
   });
 
+  it("tells shapes apart whatever characters their keys have", () => {
+    const table = new SchemaTable();
+    const types = Uint8Array.of(1, 1);
+    const one = table.schemaOf(["a", 'b","c'], types);
+    expect(table.schemaOf(['a","b', "c"], types)).not.toBe(one);
+    expect(table.schemaOf(["a", 'b","c'], types)).toBe(one);
+  });
+
+  it("starts again when its schemas have too many keys together, so that made-up keys do not fill the memory", () => {
+    const table = new SchemaTable();
+    const small = () => table.schemaOf(["a"], Uint8Array.of(1));
+    const large = (name: string) =>
+      table.schemaOf(
+        Array.from({ length: 300_000 }, (_, i) => `${name}.${i}`),
+        new Uint8Array(300_000).fill(1),
+      );
+    const schema = small();
+    large("b");
+    expect(small()).toBe(schema);
+    large("c");
+    expect(small()).not.toBe(schema);
+    expect(small()).toBe(small());
+  });
+
   it("finds the first of two equal keys", () => {
     expect(new Schema(["a", "b", "a"], Uint8Array.of(1, 1, ParamType.string)).position("a")).toBe(0);
   });

@@ -3,13 +3,36 @@ import { describe, expect, it } from "vitest";
 import { StatsReader } from "../../../../src/drivers/libvirt/rpc/stats-reply.ts";
 import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
-import { cellsOf } from "../../../model/cells.ts";
+import type { ParamValue } from "../../../../src/model/params.ts";
+import { ParamType, type ParamTypeName } from "../../../../src/model/schema.ts";
 import { domain, RUNNING, statsReply, text, uuidOf, words } from "./fake-daemon.ts";
 
 const VM = domain("vm", uuidOf(1), 5);
 
 function read(bytes: Buffer, stats = new StatsReader()) {
   return stats.read(new XdrReader(bytes));
+}
+
+type Params = readonly (readonly [key: string, typed: readonly [ParamTypeName, ParamValue]])[];
+
+/** A reply with one record, written value by value. */
+function replyOf(params: Params): Buffer {
+  const writer = new XdrWriter();
+  for (const [key, [type, value]] of params) {
+    writer.string(key);
+    writer.int(ParamType[type]);
+    if (typeof value === "string") writer.string(value);
+    else if (type === "llong") writer.hyper(BigInt(value));
+    else if (type === "ullong") writer.uhyper(BigInt(value));
+    else if (type === "double") writer.double(Number(value));
+    else if (type === "uint") writer.uint(Number(value));
+    else writer.int(Number(value));
+  }
+  return Buffer.concat([words(1), VM, words(params.length), writer.take()]);
+}
+
+function readParams(params: Params, stats: StatsReader) {
+  return read(replyOf(params), stats);
 }
 
 function param(key: string, type: number, ...value: number[]): Buffer {
@@ -65,20 +88,56 @@ describe("A statistics reply", () => {
     expect(again.get("cpu.time")).toBe(3n);
   });
 
-  it("is read the same whether its keys are new, repeated or nearly those of the record before", () => {
-    const key = fc.constantFrom("a", "ab", "abc", "abcd", "abcde", "abd", "b", "", "abcdefgh", "abcdefgi", "ä");
-    const shape = fc.array(fc.tuple(key, fc.constantFrom(1, 2, 4, 6), fc.nat({ max: 1 })), { maxLength: 6 });
+  const key = fc.constantFrom("a", "ab", "abc", "abcd", "abcde", "abd", "b", "", "abcdefgh", "abcdefgi", "ä");
+  const int64 = (min: bigint, max: bigint) =>
+    fc.oneof(fc.bigInt({ min, max }), fc.bigInt({ min: 2n ** 53n - 2n, max: 2n ** 53n + 2n }));
+  const typed: fc.Arbitrary<[ParamTypeName, ParamValue]> = fc.oneof(
+    fc.tuple(fc.constant("int" as const), fc.integer()),
+    fc.tuple(fc.constant("uint" as const), fc.nat()),
+    fc.tuple(fc.constant("llong" as const), int64(-(2n ** 63n), 2n ** 63n - 1n)),
+    fc.tuple(fc.constant("ullong" as const), int64(0n, 2n ** 64n - 1n)),
+    fc.tuple(fc.constant("double" as const), fc.double()),
+    fc.tuple(fc.constant("boolean" as const), fc.boolean()),
+    fc.tuple(fc.constant("string" as const), fc.string({ unit: "grapheme" })),
+  );
+  const record = fc.array(fc.tuple(key, typed), { maxLength: 5 });
+
+  it("is read the same whether its keys are new, repeated or nearly those of records before", () => {
     fc.assert(
-      fc.property(fc.array(shape, { maxLength: 8 }), (records) => {
+      fc.property(fc.array(record, { maxLength: 12 }), (records) => {
         const stats = new StatsReader();
-        for (const params of records) {
-          const bytes = params.map(([key, type, value]) => param(key, type, ...(type === 4 ? [0, value] : [value])));
-          const [record] = read(statsReply({ domain: VM, params: bytes }), stats);
-          expect(record!.params.schema.keys).toEqual(params.map(([key]) => key));
-          expect([...record!.params.schema.types]).toEqual(params.map(([, type]) => type));
-          expect(cellsOf(record!.params)).toEqual(params.map(([, type, value]) => (type === 6 ? value === 1 : value)));
+        for (const params of [...records, ...records]) {
+          const [read] = readParams(params, stats);
+          expect([...read!.params.list()]).toEqual(params.map(([key, [type, value]]) => ({ key, type, value })));
         }
       }),
+    );
+  });
+
+  it("damaged anywhere gives the same record, or the same error, to a reader that knows its keys and to a new one", () => {
+    const outcome = (bytes: Buffer, stats: StatsReader): unknown => {
+      try {
+        return read(bytes, stats).map(({ domain, params }) => ({ domain, params: [...params.list()] }));
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    fc.assert(
+      fc.property(
+        fc.array(record, { minLength: 1, maxLength: 3 }),
+        fc.nat(),
+        fc.nat({ max: 255 }),
+        fc.boolean(),
+        (records, at, byte, cut) => {
+          const stats = new StatsReader();
+          for (const params of records) readParams(params, stats);
+          let bytes = Buffer.concat([replyOf(records.at(-1)!)]);
+          if (cut) bytes = bytes.subarray(0, at % bytes.length);
+          else bytes[at % bytes.length] = byte;
+          expect(outcome(bytes, stats)).toEqual(outcome(bytes, new StatsReader()));
+        },
+      ),
+      { numRuns: 2_000 },
     );
   });
 
