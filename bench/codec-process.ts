@@ -1,10 +1,10 @@
 import { Packr } from "msgpackr";
 import { SchemaTable } from "../src/model/schema.ts";
-import { Coalescer } from "../src/wire/coalescer.ts";
+import { RowBatch } from "../src/wire/columns/row-batch.ts";
+import { Coalescer } from "../src/wire/flow-control.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { pack } from "../src/wire/pack.ts";
 import { profileOf, type WireMessage } from "../src/wire/profile.ts";
-import { RowBatch } from "../src/wire/row-batch.ts";
 import { ServerClock } from "../src/wire/server-clock.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { plainRecord, simulatedRecords } from "./records.ts";

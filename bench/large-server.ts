@@ -5,10 +5,10 @@ import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { serve } from "../src/server/server.ts";
+import { RowBatch } from "../src/wire/columns/row-batch.ts";
+import { ToldSchemas } from "../src/wire/columns/schema-slots.ts";
 import { pack } from "../src/wire/pack.ts";
 import { profileOf } from "../src/wire/profile.ts";
-import { RowBatch } from "../src/wire/row-batch.ts";
-import { ToldSchemas } from "../src/wire/schema-slots.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS, SHAPE } from "./records.ts";
 

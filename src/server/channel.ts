@@ -3,7 +3,7 @@ import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
-import { Coalescer } from "../wire/coalescer.ts";
+import { Coalescer } from "../wire/flow-control.ts";
 import { ChannelRing } from "./channel-ring.ts";
 import { type Snapshot, Snapshots } from "./snapshot.ts";
 

@@ -1,10 +1,10 @@
 import type { WebSocket } from "ws";
 import type { VirstreamError } from "../model/error.ts";
 import type { SweepSummary } from "../model/record.ts";
-import { errorToWire } from "../wire/error-map.ts";
+import { ToldSchemas } from "../wire/columns/schema-slots.ts";
+import { errorToWire } from "../wire/errors.ts";
 import type { ServerMessage } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
-import { ToldSchemas } from "../wire/schema-slots.ts";
 
 /** What a server has sent. */
 export interface TrafficMetrics {

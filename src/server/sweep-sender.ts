@@ -5,9 +5,8 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
-import { Coalescer } from "../wire/coalescer.ts";
-import { CreditAccount } from "../wire/credit.ts";
-import { RowBatch } from "../wire/row-batch.ts";
+import { RowBatch } from "../wire/columns/row-batch.ts";
+import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
 import type { ServerLimits } from "./limits.ts";
 import type { Outbound } from "./outbound.ts";
 

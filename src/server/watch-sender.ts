@@ -1,9 +1,8 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import { type ChannelMessage, statusToWire, syncToWire } from "../wire/channel-encoder.ts";
-import { Coalescer } from "../wire/coalescer.ts";
-import { CreditAccount } from "../wire/credit.ts";
-import { RowBatch } from "../wire/row-batch.ts";
+import { RowBatch } from "../wire/columns/row-batch.ts";
+import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
 import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";

@@ -1,11 +1,11 @@
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
-import { errorToWire } from "./error-map.ts";
+import { RowBatch } from "./columns/row-batch.ts";
+import type { SlotSchema } from "./columns/schema-slots.ts";
+import { errorToWire } from "./errors.ts";
+import { sizeOf } from "./flow-control.ts";
 import type { WireStatus, WireSync } from "./messages.ts";
 import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
-import { RowBatch } from "./row-batch.ts";
-import type { SlotSchema } from "./schema-slots.ts";
-import { sizeOf } from "./text.ts";
 
 /** What a channel says at one sequence, ready to be sent to all its watches. */
 export interface ChannelMessage {

@@ -1,7 +1,7 @@
 import type { SweepSummary } from "../model/record.ts";
 import { MIN_INTERVAL_MS } from "../model/watch.ts";
-import type { WireError } from "./error-map.ts";
-import { malformed } from "./malformed.ts";
+import type { WireError } from "./errors.ts";
+import { malformed } from "./errors.ts";
 
 /** What a server says of itself when it welcomes a client. */
 export interface Welcome {

@@ -2,14 +2,13 @@ import { VirstreamError } from "../model/error.ts";
 import { type Schema, TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID, parseUuid } from "../model/uuid.ts";
-import { BlockEncoder, type TimeBase } from "./block-encoder.ts";
+import { BlockEncoder, type TimeBase } from "./columns/block-encoder.ts";
+import { type BlockRows, isExact, markUnsendable, RowBatch } from "./columns/row-batch.ts";
+import { SchemaSlots, type SlotSchema } from "./columns/schema-slots.ts";
+import { utf8Length } from "./flow-control.ts";
 import type { ServerMessage } from "./messages.ts";
 import { pack } from "./pack.ts";
 import { LIMITS, type Subprotocol } from "./protocol.ts";
-import { type BlockRows, RowBatch } from "./row-batch.ts";
-import { isExact, markUnsendable } from "./row-changes.ts";
-import { SchemaSlots, type SlotSchema } from "./schema-slots.ts";
-import { utf8Length } from "./text.ts";
 
 /** A WebSocket message: binary, or text. */
 export type WireMessage = Uint8Array | string;

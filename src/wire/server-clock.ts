@@ -1,5 +1,5 @@
-import type { TimeBase } from "./block-encoder.ts";
-import { malformed } from "./malformed.ts";
+import type { TimeBase } from "./columns/block-encoder.ts";
+import { malformed } from "./errors.ts";
 import { listOf, type RawMessage, type Welcome } from "./messages.ts";
 
 /**

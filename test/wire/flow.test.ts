@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Coalescer } from "../../src/wire/coalescer.ts";
-import { CreditAccount, CreditMeter } from "../../src/wire/credit.ts";
+import { Coalescer, CreditAccount, CreditMeter } from "../../src/wire/flow-control.ts";
 import { LIMITS } from "../../src/wire/protocol.ts";
 
 describe("credit", () => {

@@ -5,11 +5,11 @@ import type { Group } from "../../src/model/group.ts";
 import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, RECORD_REASONS, RECORD_STATUSES, type RecordInit } from "../../src/model/record.ts";
 import { SchemaTable } from "../../src/model/schema.ts";
+import { RowBatch } from "../../src/wire/columns/row-batch.ts";
 import { type DecodedMessage, MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
 import { LIMITS } from "../../src/wire/protocol.ts";
-import { RowBatch } from "../../src/wire/row-batch.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { ServerEnd } from "./server-end.ts";
 

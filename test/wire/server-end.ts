@@ -1,10 +1,10 @@
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { ChannelMessage } from "../../src/wire/channel-encoder.ts";
+import { RowBatch } from "../../src/wire/columns/row-batch.ts";
+import { ToldSchemas } from "../../src/wire/columns/schema-slots.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type RowsHead } from "../../src/wire/profile.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { RowBatch } from "../../src/wire/row-batch.ts";
-import { ToldSchemas } from "../../src/wire/schema-slots.ts";
 
 /** The server's end of one connection in the binary profile: makes the messages, with the schemas before them. */
 export class ServerEnd {

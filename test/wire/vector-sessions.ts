@@ -3,12 +3,12 @@ import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
 import type { SyncEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
-import { errorToWire } from "../../src/wire/error-map.ts";
+import { RowBatch } from "../../src/wire/columns/row-batch.ts";
+import { ToldSchemas } from "../../src/wire/columns/schema-slots.ts";
+import { errorToWire } from "../../src/wire/errors.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
-import { RowBatch } from "../../src/wire/row-batch.ts";
-import { ToldSchemas } from "../../src/wire/schema-slots.ts";
 
 /** What the test vectors are made of: the sessions that docs/protocol-vectors.json has, in both profiles. */
 

@@ -4,8 +4,8 @@ import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { GAP_REASONS, type StatusEvent, type SyncEvent, WATCH_STATES } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage, statusToWire, syncToWire } from "../../src/wire/channel-encoder.ts";
+import { RowBatch } from "../../src/wire/columns/row-batch.ts";
 import type { Profile } from "../../src/wire/profile.ts";
-import { RowBatch } from "../../src/wire/row-batch.ts";
 import { cellsOf } from "../model/cells.ts";
 import type { ServerEnd } from "./server-end.ts";
 

@@ -1,7 +1,7 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { CreditMeter } from "../../wire/credit.ts";
+import { CreditMeter } from "../../wire/flow-control.ts";
 
 /** What a sweep or a watch says to its server. */
 export interface StreamControl {

@@ -4,7 +4,7 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
-import { CreditMeter } from "../../wire/credit.ts";
+import { CreditMeter } from "../../wire/flow-control.ts";
 import type { RemoteSession, ServerAddress, Since, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 

@@ -3,7 +3,7 @@ import { Connection } from "../../../src/client/connection.ts";
 import { type ErrorCode, VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
-import { errorToWire } from "../../../src/wire/error-map.ts";
+import { errorToWire } from "../../../src/wire/errors.ts";
 import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";

@@ -1,12 +1,11 @@
-import { ParamType, type Schema, TypedParams } from "../model/params.ts";
-import { Domain, DomainStatsRecord } from "../model/record.ts";
-import { hasShape } from "../model/schema.ts";
-import { formatUuid } from "../model/uuid.ts";
+import { ParamType, type Schema, TypedParams } from "../../model/params.ts";
+import { Domain, DomainStatsRecord } from "../../model/record.ts";
+import { hasShape } from "../../model/schema.ts";
+import { formatUuid } from "../../model/uuid.ts";
+import { malformed, statusFromWire } from "../errors.ts";
+import { HEAD_COLUMNS, HeadColumn, LIMITS } from "../protocol.ts";
 import type { TimeBase } from "./block-encoder.ts";
 import { ColumnReader } from "./column-reader.ts";
-import { malformed } from "./malformed.ts";
-import { HEAD_COLUMNS, HeadColumn, LIMITS } from "./protocol.ts";
-import { statusFromWire } from "./row-status.ts";
 import { readTexts, TextBudget } from "./texts.ts";
 
 /** What one message may expand to: columns can say much in a few bytes. */

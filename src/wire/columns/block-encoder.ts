@@ -1,11 +1,11 @@
-import { VirstreamError } from "../model/error.ts";
-import { ParamType, type Schema } from "../model/params.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
-import { writeUuid } from "../model/uuid.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { ParamType, type Schema } from "../../model/params.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import { writeUuid } from "../../model/uuid.ts";
+import { statusToWire } from "../errors.ts";
+import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";
 import { ColumnPacker } from "./column-packer.ts";
-import { HEAD_COLUMNS, HeadColumn } from "./protocol.ts";
 import type { BlockRows } from "./row-batch.ts";
-import { statusToWire } from "./row-status.ts";
 import { packTexts } from "./texts.ts";
 
 /** When the rows of a message were sampled counts from here; both in whole ms. */

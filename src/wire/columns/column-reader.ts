@@ -1,5 +1,5 @@
-import { malformed } from "./malformed.ts";
-import { FLOAT, SPARSE } from "./protocol.ts";
+import { malformed } from "../errors.ts";
+import { FLOAT, SPARSE } from "../protocol.ts";
 
 /** Reads the columns of a block in their order. Whatever does not fit throws `protocol-error`. */
 export class ColumnReader {

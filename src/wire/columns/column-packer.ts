@@ -1,4 +1,4 @@
-import { FLOAT, SPARSE } from "./protocol.ts";
+import { FLOAT, SPARSE } from "../protocol.ts";
 
 /**
  * Numbers of the rows of a block, as columns. A column is a least value and, for each row, an offset from it in as few

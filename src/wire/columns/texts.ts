@@ -1,4 +1,4 @@
-import { malformed } from "./malformed.ts";
+import { malformed } from "../errors.ts";
 
 /**
  * Texts of the rows of a block, as columns. Guests of one make have the same device names, and paths that differ in the

@@ -1,5 +1,5 @@
-import type { Schema } from "../model/params.ts";
-import { LIMITS } from "./protocol.ts";
+import type { Schema } from "../../model/params.ts";
+import { LIMITS } from "../protocol.ts";
 
 /** A schema that a message refers to, by its slot. */
 export interface SlotSchema {

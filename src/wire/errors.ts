@@ -1,0 +1,70 @@
+import { ERROR_CODES, isErrorCode, VirstreamError } from "../model/error.ts";
+import type { Group } from "../model/group.ts";
+import {
+  type DomainStatsRecord,
+  RECORD_REASONS,
+  RECORD_STATUSES,
+  type RecordReason,
+  type RecordStatus,
+} from "../model/record.ts";
+
+/** An error as it travels: libvirt's own code and domain only where libvirt raised it. */
+export interface WireError {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly libvirt?: { readonly code: number; readonly domain: number };
+}
+
+export function errorToWire({ code, message, retryable, libvirt }: VirstreamError): WireError {
+  return { code, message, retryable, ...(libvirt && { libvirt }) };
+}
+
+/** An error from the wire, if there is one; a code that this version does not know becomes `internal`, with the code in its message. */
+export function errorFromWire(value: unknown): VirstreamError | undefined {
+  if (value === undefined || value === null) return undefined;
+  const { code, message, retryable, libvirt } = value as Partial<Record<keyof WireError, unknown>>;
+  if (typeof code !== "string" || typeof message !== "string") throw malformed("an error has no code and message");
+  const known = isErrorCode(code) ? code : "internal";
+  const number = libvirt as Partial<Record<"code" | "domain", unknown>> | null | undefined;
+  return new VirstreamError(known, known === code ? message : `${code}: ${message}`, {
+    retryable: typeof retryable === "boolean" ? retryable : ERROR_CODES[known].retryable,
+    ...(typeof number?.code === "number" && typeof number.domain === "number"
+      ? { libvirt: { code: number.code, domain: number.domain } }
+      : {}),
+  });
+}
+
+/** The error for what a peer sent against the protocol. */
+export function malformed(detail: string): VirstreamError {
+  return new VirstreamError("protocol-error", `malformed message: ${detail}`);
+}
+
+/** What came of a record. */
+export interface RowStatus {
+  readonly status: RecordStatus;
+  readonly reason?: RecordReason | undefined;
+  readonly missing?: readonly Group[] | undefined;
+  readonly error?: VirstreamError | undefined;
+}
+
+/** The status of a record that is not ok. */
+export function statusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
+  return { status, ...(reason && { reason }), missing, ...(error && { error: errorToWire(error) }) };
+}
+
+/** The status from the wire; a reason that this version does not know becomes `error`. */
+export function statusFromWire(value: unknown): RowStatus {
+  const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
+  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row's status is none");
+  if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {
+    throw malformed("a row's missing groups are no texts");
+  }
+  const known = RECORD_REASONS.includes(reason as RecordReason);
+  return {
+    status: status as RecordStatus,
+    reason: reason === undefined || reason === null ? undefined : known ? (reason as RecordReason) : "error",
+    missing: missing as readonly Group[] | undefined,
+    error: errorFromWire(error),
+  };
+}
