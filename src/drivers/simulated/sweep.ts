@@ -4,7 +4,8 @@ import { VirstreamError } from "../../model/error.ts";
 import { type Group, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
-import { type Domain, DomainStatsRecord, type RecordInit } from "../../model/record.ts";
+import { DomainStatsRecord, type RecordInit } from "../../model/record.ts";
+import { steadyTimeOf } from "../../model/steady-time.ts";
 import type { Layout, SimulatedHost } from "./host.ts";
 
 /**
@@ -35,13 +36,13 @@ export interface SweepOwner {
   produced: number;
 }
 
+/** What every record says of a guest: its identity, its position in the listing, and when it was asked. */
+type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
+
 /** A guest that was asked and whose answer is not due yet. Times are in ms since 1970. */
 interface Pending {
   readonly guest: number;
-  readonly domain: Domain;
-  /** Its position in the sweep's listing. */
-  readonly index: number;
-  readonly askedAt: number;
+  readonly asked: Asked;
   dueAt: number;
   /** Whether it will have answered by then, or its deadline will have passed. */
   answers: boolean;
@@ -50,9 +51,6 @@ interface Pending {
   /** Whether it answers only after a thaw. */
   readonly frozen: boolean;
 }
-
-/** What every record says of a guest: its identity, its position in the listing, and when it was asked. */
-type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt">;
 
 /**
  * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
@@ -203,6 +201,7 @@ export class Sweep {
   /** Up to `limit` records that can be had now: first those that were waited for, then from guests not yet asked. */
   #chunk(limit: number): DomainStatsRecord[] {
     const now = this.#driver.clock.now();
+    const steadyAt = steadyTimeOf(now);
     const chunk: DomainStatsRecord[] = [];
     let parameters = 0;
     const add = (record: DomainStatsRecord | undefined): void => {
@@ -216,20 +215,20 @@ export class Sweep {
     this.#due.splice(0, due);
     for (let asked = 0; asked < STRIDE && !full(); asked++) {
       if (this.#position === this.#size || this.#busySlots === SLOTS) break;
-      add(this.#next(now));
+      add(this.#next(now, steadyAt));
     }
     this.#driver.produced += chunk.length;
     return chunk;
   }
 
   /** Asks the next guest: its record if that can be had at once, undefined if it is to be waited for. */
-  #next(now: number): DomainStatsRecord | undefined {
+  #next(now: number, steadyAt: number): DomainStatsRecord | undefined {
     const { simulation } = this.#driver;
     const index = this.#position++;
     const guest = this.#listed === undefined ? index : this.#listed[index]!;
-    if (typeof guest !== "number") return this.#unknown(guest, index, now);
+    if (typeof guest !== "number") return this.#unknown(guest, { index, sampledAt: now, steadyAt });
     const domain = simulation.domain(guest);
-    const asked: Asked = { domain, index, sampledAt: now };
+    const asked: Asked = { domain, index, sampledAt: now, steadyAt };
     const fault = simulation.fault(guest);
     const { latencyMs } = simulation.options;
     if (fault === undefined && latencyMs === 0) return this.#answer(asked, guest, 0);
@@ -256,7 +255,7 @@ export class Sweep {
     if (slot) this.#busySlots++;
     const dueAt = now + Math.min(tookMs, deadlineMs);
     const answers = tookMs <= deadlineMs || !monitored;
-    this.#await({ guest, domain, index, askedAt: now, dueAt, answers, slot, frozen });
+    this.#await({ guest, asked, dueAt, answers, slot, frozen });
     return undefined;
   }
 
@@ -280,16 +279,16 @@ export class Sweep {
   }
 
   /** The record of a guest that was waited for. */
-  #late({ guest, domain, index, askedAt, dueAt, answers, slot }: Pending): DomainStatsRecord {
+  #late({ guest, asked, dueAt, answers, slot }: Pending): DomainStatsRecord {
     if (slot) this.#busySlots--;
-    const asked: Asked = { domain, index, sampledAt: askedAt };
-    const tookMs = Math.round((dueAt - askedAt) * 1000) / 1000;
+    const tookMs = Math.round((dueAt - asked.sampledAt) * 1000) / 1000;
     return answers ? this.#answer(asked, guest, tookMs) : this.#partial("timeout", asked, guest, tookMs);
   }
 
-  #answer({ domain, index, sampledAt }: Asked, guest: number, tookMs: number): DomainStatsRecord {
+  #answer(asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
+    const { domain, index, sampledAt, steadyAt } = asked;
     const params = this.#driver.simulation.sample(guest, this.#layout, sampledAt);
-    return new DomainStatsRecord({ domain, params, status: "ok", sampledAt, tookMs, index });
+    return new DomainStatsRecord({ domain, params, status: "ok", sampledAt, steadyAt, tookMs, index });
   }
 
   /** The groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is held. */
@@ -303,14 +302,11 @@ export class Sweep {
     return new DomainStatsRecord({ ...asked, params: TypedParams.EMPTY, status, tookMs: 0, ...why });
   }
 
-  #unknown(selector: DomainSelector, index: number, sampledAt: number): DomainStatsRecord {
+  #unknown(selector: DomainSelector, asked: Omit<Asked, "domain">): DomainStatsRecord {
     const { simulation } = this.#driver;
     const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
     const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${simulation.options.host}`);
-    return this.#bare({ domain: simulation.unknownDomain(selector), index, sampledAt }, "gone", {
-      reason: "unknown",
-      error,
-    });
+    return this.#bare({ domain: simulation.unknownDomain(selector), ...asked }, "gone", { reason: "unknown", error });
   }
 
   /** Gives the event loop a turn when the time for one has come. */
