@@ -31,7 +31,6 @@ const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
 
 const NO_TEXTS = TypedParams.EMPTY.texts;
-const MOST = Number.MAX_SAFE_INTEGER;
 const OK = { status: "ok" } as const;
 
 /** The schema that a block's slot stands for. */
@@ -53,37 +52,34 @@ export function readFull(
   if (!(uuids instanceof Uint8Array) || uuids.length !== 16 * rows)
     throw malformed("a block has not 16 bytes of uuid per row");
   const columns = new ColumnReader(rows, HEAD_COLUMNS + schema.keys.length, present, widths, leasts, body);
-  const numbers = columnOf(columns, HeadColumn.number, rows);
-  const indexes = columnOf(columns, HeadColumn.index, rows);
-  const ids = columnOf(columns, HeadColumn.id, rows);
-  const times = columnOf(columns, HeadColumn.time, rows);
-  const steps = columnOf(columns, HeadColumn.step, rows);
-  const tooks = columnOf(columns, HeadColumn.took, rows);
+  const numbers = columnOf(columns, HeadColumn.number);
+  const indexes = columnOf(columns, HeadColumn.index);
+  const ids = columnOf(columns, HeadColumn.id);
+  const times = columnOf(columns, HeadColumn.time);
+  const steps = columnOf(columns, HeadColumn.step);
+  const tooks = columnOf(columns, HeadColumn.took);
 
   const { keys, types, textCount } = schema;
   const template = schema.row();
   const varying: number[] = [];
-  const kept: Float64Array[] = [];
-  for (let column = 0; column < keys.length; column++) {
-    const type = types[column]!;
-    if (!columns.read(HEAD_COLUMNS + column)) continue;
-    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
-    if (!columns.varies) {
-      checkCell(columns.constant, type);
-      template[column] = columns.constant;
-      continue;
+  for (let key = 0; key < keys.length; key++) {
+    const column = HEAD_COLUMNS + key;
+    const type = types[key]!;
+    if (columns.varies(column)) varying.push(key);
+    if (type === ParamType.string) {
+      if (columns.isPresent(column)) throw malformed("a text is in a column of numbers");
+    } else if (!columns.varies(column)) {
+      const least = columns.least(column);
+      if (!isOfType(least, type)) throw malformed("a value is not of its declared type");
+      template[key] = least;
     }
-    checkCells(columns.values, rows, type);
-    varying.push(column);
-    kept.push(columns.keep());
   }
-  columns.end();
   const doubles = new Array<number[]>(rows);
   for (let row = 0; row < rows; row++) doubles[row] = template.slice();
-  for (let i = 0; i < varying.length; i++) {
-    const column = varying[i]!;
-    const values = kept[i]!;
-    for (let row = 0; row < rows; row++) doubles[row]![column] = values[row]!;
+  for (const key of varying) {
+    const values = columns.read(HEAD_COLUMNS + key);
+    if (!areOfType(values, types[key]!)) throw malformed("a value is not of its declared type");
+    for (let row = 0; row < rows; row++) doubles[row]![key] = values[row]!;
   }
 
   if (!Array.isArray(texts) || texts.length !== 2 + textCount)
@@ -138,12 +134,12 @@ export function readChanges(
   const width = schema.keys.length;
   budget.spend(rows, HEAD_COLUMNS + width);
   const columns = new ColumnReader(rows, HEAD_COLUMNS + width, present, widths, leasts, body);
-  const numbers = columnOf(columns, HeadColumn.number, rows);
-  const indexes = columnOf(columns, HeadColumn.index, rows);
-  if (columns.read(HeadColumn.id)) throw malformed("a row of changes cannot change a domain's id");
-  const times = columnOf(columns, HeadColumn.time, rows);
-  const steps = columnOf(columns, HeadColumn.step, rows);
-  const tooks = columnOf(columns, HeadColumn.took, rows);
+  const numbers = columnOf(columns, HeadColumn.number);
+  const indexes = columnOf(columns, HeadColumn.index);
+  if (columns.isPresent(HeadColumn.id)) throw malformed("a row of changes cannot change a domain's id");
+  const times = columnOf(columns, HeadColumn.time);
+  const steps = columnOf(columns, HeadColumn.step);
+  const tooks = columnOf(columns, HeadColumn.took);
   const befores = new Array<DomainStatsRecord>(rows);
   const doubles = new Array<number[]>(rows);
   for (let row = 0; row < rows; row++) {
@@ -155,27 +151,24 @@ export function readChanges(
     befores[row] = before;
     doubles[row] = before.params.doubles.slice();
   }
-  for (let column = 0; column < width; column++) {
-    if (!columns.read(HEAD_COLUMNS + column)) continue;
-    const type = schema.types[column]!;
+  for (let key = 0; key < width; key++) {
+    const column = HEAD_COLUMNS + key;
+    const type = schema.types[key]!;
+    if (!columns.isPresent(column)) continue;
     if (type === ParamType.string) throw malformed("a text is in a column of numbers");
-    const { varies, constant, values } = columns;
+    const values = columns.varies(column) ? columns.read(column) : columns.values.fill(columns.least(column));
     if (type === ParamType.double) {
-      for (let row = 0; row < rows; row++) doubles[row]![column] = varies ? values[row]! : constant;
+      for (let row = 0; row < rows; row++) doubles[row]![key] = values[row]!;
       continue;
     }
-    const least = LEAST[type]!;
-    const greatest = GREATEST[type]!;
-    let good = true;
     for (let row = 0; row < rows; row++) {
-      const value = doubles[row]![column]! + (varies ? values[row]! : constant);
-      // Beyond 2^53 the sum of two integers may be none; what is not a number fails each comparison.
-      good &&= value >= least && value <= greatest && Math.floor(value) === value;
-      doubles[row]![column] = value;
+      const value = doubles[row]![key]! + values[row]!;
+      values[row] = value;
+      doubles[row]![key] = value;
     }
-    if (!good) throw malformed("a difference leads to a value that is not of its declared type");
+    // Beyond 2^53 the sum of two integers may be none, and what is no number makes none.
+    if (!areOfType(values, type)) throw malformed("a difference leads to a value that is not of its declared type");
   }
-  columns.end();
   for (let row = 0; row < rows; row++) {
     const before = befores[row]!;
     const { texts } = before.params;
@@ -215,38 +208,33 @@ class HeadValues {
   }
 }
 
-function columnOf(columns: ColumnReader, column: number, rows: number): HeadValues {
-  columns.read(column);
-  if (!columns.varies) {
-    if (!Number.isSafeInteger(columns.constant)) throw malformed("a row's head has a value that is no whole number");
-    return new HeadValues(undefined, columns.constant);
+function columnOf(columns: ColumnReader, column: number): HeadValues {
+  if (!columns.varies(column)) {
+    const least = columns.least(column);
+    if (!Number.isSafeInteger(least)) throw malformed("a row's head has a value that is no whole number");
+    return new HeadValues(undefined, least);
   }
-  const values = columns.keep();
-  let good = true;
-  for (let row = 0; row < rows; row++) {
-    const value = values[row]!;
-    good &&= value >= -MOST && value <= MOST && Math.floor(value) === value;
-  }
-  if (!good) throw malformed("a row's head has a value that is no whole number");
+  const values = columns.read(column).slice();
+  if (!areOfType(values, ParamType.llong)) throw malformed("a row's head has a value that is no whole number");
   return new HeadValues(values, 0);
 }
 
-function checkCells(values: Float64Array, rows: number, type: number): void {
-  if (type === ParamType.double) return;
+function isOfType(value: number, type: number): boolean {
+  return (
+    type === ParamType.double || (value >= LEAST[type]! && value <= GREATEST[type]! && Math.floor(value) === value)
+  );
+}
+
+function areOfType(values: Float64Array, type: number): boolean {
+  if (type === ParamType.double) return true;
   const least = LEAST[type]!;
   const greatest = GREATEST[type]!;
   let good = true;
-  for (let row = 0; row < rows; row++) {
+  for (let row = 0; row < values.length; row++) {
     const value = values[row]!;
     good &&= value >= least && value <= greatest && Math.floor(value) === value;
   }
-  if (!good) throw malformed("a value is not of its declared type");
-}
-
-function checkCell(value: number, type: number): void {
-  if (type === ParamType.double) return;
-  if (value >= LEAST[type]! && value <= GREATEST[type]! && Math.floor(value) === value) return;
-  throw malformed("a value is not of its declared type");
+  return good;
 }
 
 function textAt(column: string | readonly string[], row: number): string {

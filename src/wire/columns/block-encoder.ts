@@ -54,7 +54,8 @@ export class BlockEncoder {
         for (let row = 0; row < rows; row++) values[row] = doubles[row]![column]!;
         this.#floats(HEAD_COLUMNS + column, rows);
       } else {
-        this.#packer.addOf(HEAD_COLUMNS + column, doubles, column, least, greatest);
+        if (least !== greatest) for (let row = 0; row < rows; row++) values[row] = doubles[row]![column]!;
+        this.#packer.add(HEAD_COLUMNS + column, values, least, greatest);
       }
     }
     return [

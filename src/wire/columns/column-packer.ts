@@ -68,55 +68,6 @@ export class ColumnPacker {
     this.#write(values, this.#rows, width, width === FLOAT ? 0 : least);
   }
 
-  /** Adds a present column whose numbers stand in one place of each row. */
-  addOf(column: number, rows: readonly (readonly number[])[], place: number, least: number, greatest: number): void {
-    const span = greatest - least;
-    if (span === 0) {
-      if (least !== 0) this.#head(column, 0, least);
-      return;
-    }
-    const width = widthOf(span);
-    this.#head(column, width, width === FLOAT ? 0 : least);
-    this.#reserve(rows.length * width);
-    const bytes = this.#bytes;
-    const view = this.#view;
-    let at = this.#length;
-    this.#length = at + rows.length * width;
-    const count = rows.length;
-    switch (width) {
-      case 1:
-        for (let row = 0; row < count; row++) bytes[at++] = rows[row]![place]! - least;
-        return;
-      case 2:
-        for (let row = 0; row < count; row++, at += 2) view.setUint16(at, rows[row]![place]! - least, true);
-        return;
-      case 3:
-        for (let row = 0; row < count; row++, at += 3) {
-          const offset = rows[row]![place]! - least;
-          view.setUint16(at, offset, true);
-          bytes[at + 2] = offset / 65_536;
-        }
-        return;
-      case 4:
-        for (let row = 0; row < count; row++, at += 4) view.setUint32(at, rows[row]![place]! - least, true);
-        return;
-      case 5:
-      case 6:
-      case 7:
-        for (let row = 0; row < count; row++, at += width) {
-          const offset = rows[row]![place]! - least;
-          view.setUint32(at, offset, true);
-          const high = offset / 4_294_967_296;
-          bytes[at + 4] = high;
-          if (width > 5) bytes[at + 5] = high / 256;
-          if (width > 6) bytes[at + 6] = high / 65_536;
-        }
-        return;
-      default:
-        for (let row = 0; row < count; row++, at += 8) view.setFloat64(at, rows[row]![place]!, true);
-    }
-  }
-
   /** Adds a column of changes, of which `zeros` are 0: as a sparse one if that is shorter. */
   addChanges(column: number, values: Float64Array, least: number, greatest: number, zeros: number): void {
     const rows = this.#rows;

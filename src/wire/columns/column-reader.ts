@@ -1,22 +1,25 @@
 import { malformed } from "../errors.ts";
 import { FLOAT, SPARSE } from "../protocol.ts";
 
-/** Reads the columns of a block in their order. Whatever does not fit throws `protocol-error`. */
+/** A column that has no bytes for its rows. */
+const CONSTANT = 0;
+
+/**
+ * The columns of a block, as they were read. What all rows share is known before any row is made; the columns that vary are
+ * then read one by one. Whatever does not fit throws `protocol-error`.
+ */
 export class ColumnReader {
   readonly #rows: number;
   readonly #present: Uint8Array;
-  readonly #widths: Uint8Array;
-  readonly #leasts: readonly unknown[];
   readonly #body: Uint8Array;
   readonly #view: DataView;
-  #at = 0;
-  #read = 0;
-  /** Whether the column that was read last has a number for each row, in `values`; else all have `constant`. */
-  varies = false;
-  constant = 0;
-  values: Float64Array = EMPTY;
+  /** For each column its width, its least value, and where it begins in the body. Absent: 0, 0, anywhere. */
+  readonly #widths: Uint8Array;
+  readonly #leasts: Float64Array;
+  readonly #begins: Uint32Array;
+  /** The numbers of the column that was read last, one for each row. */
+  readonly values: Float64Array;
 
-  /** Checks what does not depend on single columns. */
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {
     if (!(present instanceof Uint8Array) || present.length !== (columns + 7) >> 3) {
       throw malformed("a block's columns are not those of its schema");
@@ -27,69 +30,85 @@ export class ColumnReader {
     if (!(body instanceof Uint8Array)) throw malformed("a block has no body");
     this.#rows = rows;
     this.#present = present;
-    this.#widths = widths;
-    this.#leasts = leasts;
     this.#body = body;
     this.#view = new DataView(body.buffer, body.byteOffset, body.length);
-  }
-
-  /** Reads a column into `varies`, `constant` and `values`; false: it is absent, which is 0 in every row. In ascending order. */
-  read(column: number): boolean {
-    this.varies = false;
-    this.constant = 0;
-    if ((this.#present[column >> 3]! & (1 << (column & 7))) === 0) return false;
-    if (this.#read === this.#widths.length) throw malformed("a block has more columns than widths");
-    const width = this.#widths[this.#read]!;
-    const least = this.#leasts[this.#read++];
-    if (typeof least !== "number") throw malformed("a column's least value is no number");
-    if (width === 0) {
-      this.constant = least;
-      return true;
+    this.#widths = new Uint8Array(columns);
+    this.#leasts = new Float64Array(columns);
+    this.#begins = new Uint32Array(columns);
+    this.values = new Float64Array(rows);
+    let at = 0;
+    let read = 0;
+    for (let column = 0; column < columns; column++) {
+      if (!this.isPresent(column)) continue;
+      const width = widths[read];
+      const least = leasts[read++] as unknown;
+      if (width === undefined || typeof least !== "number") throw malformed("a column has no width or no least value");
+      this.#widths[column] = width;
+      this.#leasts[column] = least;
+      this.#begins[column] = at;
+      at += this.#sizeOf(width, at);
     }
-    if (this.values.length < this.#rows) this.values = new Float64Array(this.#rows);
-    this.varies = true;
-    if ((width & SPARSE) === 0) this.#offsets(width, least, this.#rows);
-    else this.#sparse(width & ~SPARSE, least);
-    return true;
+    if (read !== widths.length || at !== body.length) throw malformed("a block has more than its columns, or less");
   }
 
-  /** Gives away the numbers of the column that was read last; the next one gets an array of its own. */
-  keep(): Float64Array {
-    const { values } = this;
-    this.values = EMPTY;
-    return values;
+  /** Whether a column is there; one that is not has 0 in all rows. */
+  isPresent(column: number): boolean {
+    return (this.#present[column >> 3]! & (1 << (column & 7))) !== 0;
   }
 
-  /** Checks that nothing is left. */
-  end(): void {
-    if (this.#read !== this.#widths.length || this.#at !== this.#body.length)
-      throw malformed("a block has more than its columns");
+  /** Whether a column has a number for each row; if not, all rows have `least`. */
+  varies(column: number): boolean {
+    return this.#widths[column] !== CONSTANT;
   }
 
-  #sparse(width: number, least: number): void {
+  least(column: number): number {
+    return this.#leasts[column]!;
+  }
+
+  /** Reads a column that varies into `values`. */
+  read(column: number): Float64Array {
+    const width = this.#widths[column]!;
+    const at = this.#begins[column]!;
+    if (width >= SPARSE) this.#sparse(width - SPARSE, this.#leasts[column]!, at);
+    else this.#offsets(width, this.#leasts[column]!, at, this.#rows);
+    return this.values;
+  }
+
+  /** How many bytes of the body a column takes, which must be there. */
+  #sizeOf(width: number, at: number): number {
     const rows = this.#rows;
-    const mask = this.#at;
-    this.#at += (rows + 7) >> 3;
-    if (this.#at > this.#body.length) throw malformed("a column ends beyond its block");
-    let count = 0;
-    for (let row = 0; row < rows; row++) if ((this.#body[mask + (row >> 3)]! & (1 << (row & 7))) !== 0) count++;
+    let size = rows * width;
+    if (width >= SPARSE) {
+      const mask = (rows + 7) >> 3;
+      let count = 0;
+      if (at + mask <= this.#body.length) {
+        for (let row = 0; row < rows; row++) count += (this.#body[at + (row >> 3)]! >> (row & 7)) & 1;
+      }
+      size = mask + count * (width - SPARSE);
+    }
+    if ((width & ~SPARSE) > FLOAT || at + size > this.#body.length) throw malformed("a column ends beyond its block");
+    return size;
+  }
+
+  #sparse(width: number, least: number, at: number): void {
+    const rows = this.#rows;
     const { values } = this;
-    if (width === 0) values.fill(least, 0, count);
-    else this.#offsets(width, least, count);
+    let count = 0;
+    for (let row = 0; row < rows; row++) count += (this.#body[at + (row >> 3)]! >> (row & 7)) & 1;
+    if (width === CONSTANT) values.fill(least, 0, count);
+    else this.#offsets(width, least, at + ((rows + 7) >> 3), count);
     // From the end on, so that no value is overwritten before it was moved.
     for (let row = rows - 1; row >= 0; row--) {
-      const set = (this.#body[mask + (row >> 3)]! & (1 << (row & 7))) !== 0;
-      values[row] = set ? values[--count]! : 0;
+      const isSet = ((this.#body[at + (row >> 3)]! >> (row & 7)) & 1) === 1;
+      values[row] = isSet ? values[--count]! : 0;
     }
   }
 
-  #offsets(width: number, least: number, count: number): void {
+  #offsets(width: number, least: number, begin: number, count: number): void {
     const bytes = this.#body;
     const view = this.#view;
     const { values } = this;
-    let at = this.#at;
-    this.#at = at + count * width;
-    if (width > FLOAT || this.#at > bytes.length) throw malformed("a column ends beyond its block");
+    let at = begin;
     switch (width) {
       case 1:
         for (let i = 0; i < count; i++) values[i] = least + bytes[at++]!;
@@ -98,19 +117,27 @@ export class ColumnReader {
         for (let i = 0; i < count; i++, at += 2) values[i] = least + view.getUint16(at, true);
         return;
       case 3:
-        for (let i = 0; i < count; i++, at += 3) values[i] = least + view.getUint16(at, true) + bytes[at + 2]! * 65_536;
+        for (let i = 0; i < count; i++, at += 3) {
+          values[i] = least + (view.getUint16(at, true) + bytes[at + 2]! * 65_536);
+        }
         return;
       case 4:
         for (let i = 0; i < count; i++, at += 4) values[i] = least + view.getUint32(at, true);
         return;
       case 5:
+        for (let i = 0; i < count; i++, at += 5) {
+          values[i] = least + (view.getUint32(at, true) + bytes[at + 4]! * 4_294_967_296);
+        }
+        return;
       case 6:
+        for (let i = 0; i < count; i++, at += 6) {
+          values[i] = least + (view.getUint32(at, true) + view.getUint16(at + 4, true) * 4_294_967_296);
+        }
+        return;
       case 7:
-        for (let i = 0; i < count; i++, at += width) {
-          let high = bytes[at + 4]!;
-          if (width > 5) high += bytes[at + 5]! * 256;
-          if (width > 6) high += bytes[at + 6]! * 65_536;
-          values[i] = least + (high * 4_294_967_296 + view.getUint32(at, true));
+        for (let i = 0; i < count; i++, at += 7) {
+          const high = view.getUint16(at + 4, true) + bytes[at + 6]! * 65_536;
+          values[i] = least + (view.getUint32(at, true) + high * 4_294_967_296);
         }
         return;
       default:
@@ -118,5 +145,3 @@ export class ColumnReader {
     }
   }
 }
-
-const EMPTY = new Float64Array(0);
