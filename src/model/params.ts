@@ -69,7 +69,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
       throw new VirstreamError("invalid-argument", `${values.length} values for ${schema.keys.length} keys`);
     }
     const doubles = schema.row();
-    const texts: string[] = [];
+    const texts = new Array<string>(schema.textCount);
     let bigs: Map<number, bigint> | undefined;
     for (let i = 0; i < values.length; i++) {
       const value = values[i]!;
@@ -82,7 +82,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
         );
       }
       if (typeof value === "string") {
-        texts.push(value);
+        texts[doubles[i]!] = value;
         continue;
       }
       const double = Number(value);

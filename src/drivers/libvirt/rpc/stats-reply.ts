@@ -102,7 +102,8 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
   const { types } = schema;
   const end = bytes.length;
   const doubles = schema.row();
-  const texts: string[] = [];
+  // Of its final length at once: an array that grows reserves room for 16 texts more.
+  const texts = schema.textCount === 0 ? undefined : new Array<string>(schema.textCount);
   let bigs: Map<number, bigint> | undefined;
   let at = reader.offset;
   let word = 0;
@@ -119,7 +120,7 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
       const length = view.getUint32(at);
       at += 4;
       if (length > STRING_MAX || at + padded(length) > end) return undefined;
-      texts.push(bytes.toString("utf8", at, at + length));
+      texts![doubles[i]!] = bytes.toString("utf8", at, at + length);
       at += padded(length);
       continue;
     }
@@ -152,7 +153,7 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
     }
   }
   reader.offset = at;
-  return new TypedParams(schema, doubles, texts.length === 0 ? undefined : texts, bigs);
+  return new TypedParams(schema, doubles, texts, bigs);
 }
 
 function readByKeys(reader: XdrReader, size: number, schemas: SchemaTable): { params: TypedParams; list: KeyList } {
