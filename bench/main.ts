@@ -9,11 +9,15 @@ import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
  * to stdout, progress to stderr, and everything with the machine that it ran on to bench/results/.
  */
 
+/** Run only when named: what they need is not everywhere. */
+const NAMED = ["before"];
+
 /** Imported only when run: some need more than others. */
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   record: async () => (await import("./record.ts")).benchRecord,
   codec: async () => (await import("./codec.ts")).benchCodec,
   wire: async () => (await import("./wire.ts")).benchWire,
+  before: async () => (await import("./before.ts")).benchBefore,
   deltas: async () => (await import("./deltas.ts")).benchDeltas,
   fanout: async () => (await import("./fanout.ts")).benchFanout,
   slow: async () => (await import("./slow.ts")).benchSlow,
@@ -31,7 +35,7 @@ async function main(): Promise<void> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
   if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) throw new Error("--rounds must be 1 or more");
-  const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+  const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS).filter((name) => !NAMED.includes(name));
   for (const name of names) {
     if (!Object.hasOwn(BENCHMARKS, name)) {
       throw new Error(`there is no benchmark ${name}, only ${Object.keys(BENCHMARKS).join(", ")}`);

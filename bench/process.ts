@@ -1,16 +1,21 @@
 import { type ChildProcess, execFile, fork } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile, mkdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Calls } from "./calls.ts";
 
 type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
 
-/** Where the compiled processes go, see tsconfig.build.json: inside the package, so that they find its dependencies. */
-const OUT = new URL("../node_modules/.cache/virstream-bench/", import.meta.url);
+/** Where the compiled processes of a checkout go, see tsconfig.build.json: inside it, so that they find its dependencies. */
+const OUT = "node_modules/.cache/virstream-bench/";
 
-let compiled: Promise<void> | undefined;
+/** This checkout. */
+const HERE = fileURLToPath(new URL("..", import.meta.url));
+
+/** By checkout. */
+const compiled = new Map<string, Promise<void>>();
 
 /**
  * A process that runs one file of this directory and answers calls. Always a fresh one: what a contender compiled,
@@ -29,14 +34,17 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   /**
    * @param file of this directory, which calls `answerCalls`
    * @param flags of node itself
+   * @param checkout the folder of the checkout whose code it runs
    */
   static async start<Offered extends Calls>(
     file: string,
     flags: readonly string[] = [],
+    checkout = HERE,
   ): Promise<BenchProcess<Offered>> {
-    compiled ??= compile();
-    await compiled;
-    const script = fileURLToPath(new URL(`bench/${file.replace(/\.ts$/, ".js")}`, OUT));
+    const ready = compiled.get(checkout) ?? compile(checkout);
+    compiled.set(checkout, ready);
+    await ready;
+    const script = join(checkout, OUT, "bench", file.replace(/\.ts$/, ".js"));
     const execArgv = [...flags, ...(process.env["BENCH_NODE_FLAGS"]?.split(" ") ?? [])];
     return new BenchProcess<Offered>(fork(script, { execArgv }));
   }
@@ -72,10 +80,10 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
 }
 
 /** By the compiler that makes the package, so that what is measured is what is shipped. */
-async function compile(): Promise<void> {
-  const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
-  await mkdir(OUT, { recursive: true });
-  await copyFile(path("../package.json"), new URL("package.json", OUT));
-  const arguments_ = [path("../node_modules/typescript/bin/tsc"), "-p", path("tsconfig.build.json")];
-  await promisify(execFile)(process.execPath, arguments_);
+async function compile(checkout: string): Promise<void> {
+  const out = join(checkout, OUT);
+  await mkdir(out, { recursive: true });
+  await copyFile(join(checkout, "package.json"), join(out, "package.json"));
+  const tsc = join(checkout, "node_modules/.bin/tsc");
+  await promisify(execFile)(process.execPath, [await realpath(tsc), "-p", join(checkout, "bench/tsconfig.build.json")]);
 }

@@ -5,6 +5,7 @@ import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { connectGrpc } from "./wire-grpc.ts";
 import { connectJson } from "./wire-json.ts";
+import { connectPipe } from "./wire-pipe.ts";
 import type { Transport } from "./wire-server.ts";
 
 /** Runs a sweep of so many records and touches one value of each. */
@@ -31,6 +32,9 @@ const calls = {
         break;
       case "json":
         runSweep = await connectJson(port);
+        break;
+      case "pipe":
+        runSweep = await connectPipe(port);
     }
   },
   /** Runs a sweep, from the request to the last record. */

@@ -3,10 +3,11 @@ import { serve } from "../src/server/server.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { serveGrpc } from "./wire-grpc.ts";
 import { serveJson } from "./wire-json.ts";
+import { servePipe } from "./wire-pipe.ts";
 import { PreparedDriver, wireRecords } from "./wire-source.ts";
 
 /** Ways to stream records from one process to another. */
-export type Transport = "virstream" | "grpc" | "grpc-number" | "grpc-tuned" | "json";
+export type Transport = "virstream" | "grpc" | "grpc-number" | "grpc-tuned" | "json" | "pipe";
 
 const driver = new PreparedDriver();
 
@@ -28,6 +29,8 @@ const calls = {
         return serveGrpc(records, "tuned");
       case "json":
         return serveJson(records);
+      case "pipe":
+        return servePipe(records);
     }
   },
   /** How many records the next sweeps of virstream have: its query cannot say. */

@@ -4,7 +4,14 @@ import type { Benchmark, BenchRow } from "./row.ts";
 import type { WireClientCalls } from "./wire-client.ts";
 import type { Transport, WireServerCalls } from "./wire-server.ts";
 
-const TRANSPORTS = ["virstream", "grpc", "grpc-number", "grpc-tuned", "json"] as const satisfies readonly Transport[];
+const TRANSPORTS = [
+  "virstream",
+  "grpc",
+  "grpc-number",
+  "grpc-tuned",
+  "json",
+  "pipe",
+] as const satisfies readonly Transport[];
 
 const RECORDS = 200_000;
 /** Sweeps go on for so long before the one that is measured: servers run for months, their first second is no measure. */
@@ -58,13 +65,18 @@ export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
   compare("grpc-number", "the same with floats, prepared");
   compare("grpc-tuned", "gRPC tuned by hand, floats, prepared");
   compare("json", "JSON, a record per message");
+  compare("pipe", "a raw WebSocket with the same bytes, prepared", 1 / 0.3);
   return rows;
 };
 
-/** One sweep by this transport, in fresh processes. */
-export async function measureWire(transport: Transport): Promise<WireFigures> {
-  await using server = await BenchProcess.start<WireServerCalls>("wire-server.ts");
-  await using client = await BenchProcess.start<WireClientCalls>("wire-client.ts");
+/**
+ * One sweep by this transport, in fresh processes.
+ *
+ * @param checkout the folder of another checkout of this project, whose code is measured instead
+ */
+export async function measureWire(transport: Transport, checkout?: string): Promise<WireFigures> {
+  await using server = await BenchProcess.start<WireServerCalls>("wire-server.ts", [], checkout);
+  await using client = await BenchProcess.start<WireClientCalls>("wire-client.ts", [], checkout);
   const port = await server.call("listen", transport);
   await client.call("connect", { transport, port });
   await server.call("domains", RECORDS);

@@ -19,7 +19,7 @@ for (let i = 0; i < 16; i++) {
 
 const DASH = 0x2d;
 /** The position of each byte's first digit in the text. */
-const TEXT_OFFSETS = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+const TEXT_OFFSETS = Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
 
 /** The text of the 16 bytes at `offset`. One call with 36 arguments takes a third less time than a loop. */
 export function formatUuid(bytes: Uint8Array, offset: number): string {
@@ -38,14 +38,19 @@ export function formatUuid(bytes: Uint8Array, offset: number): string {
 /** Writes the 16 bytes of a uuid's text to `offset`; false when the text is no uuid of that form. */
 export function writeUuid(text: string, bytes: Uint8Array, offset: number): boolean {
   if (text.length !== 36) return false;
+  // Looked at as a whole afterwards: a branch for each digit costs as much as the digit.
+  let bad = 0;
+  let codes = 0;
   for (let i = 0; i < 16; i++) {
     const at = TEXT_OFFSETS[i]!;
-    const high = NIBBLES[text.charCodeAt(at)] ?? -1;
-    const low = NIBBLES[text.charCodeAt(at + 1)] ?? -1;
-    if ((high | low) < 0) return false;
-    bytes[offset + i] = (high << 4) | low;
+    const first = text.charCodeAt(at);
+    const second = text.charCodeAt(at + 1);
+    codes |= first | second;
+    const byte = (NIBBLES[first & 127]! << 4) | NIBBLES[second & 127]!;
+    bad |= byte;
+    bytes[offset + i] = byte;
   }
-  return true;
+  return bad >= 0 && codes < 128;
 }
 
 /** The uuid of a domain that was asked for by name and does not exist. */

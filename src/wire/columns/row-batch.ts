@@ -84,7 +84,7 @@ export class RowBatch {
     } else {
       block = this.#lastFull?.schema === schema ? this.#lastFull : blockOf(this.full, schema);
       this.#lastFull = block;
-      for (const text of texts) this.#characters += text.length;
+      for (let i = 0; i < texts.length; i++) this.#characters += texts[i]!.length;
     }
     block.records.push(record);
     if (number !== undefined) block.numbers.push(number);

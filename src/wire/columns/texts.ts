@@ -25,21 +25,31 @@ export function packTexts(texts: readonly string[]): TextColumn {
   const last = texts[texts.length - 1] === first ? texts[same]! : texts[texts.length - 1]!;
   let start = commonStart(first, last);
   let end = commonEnd(first, last, start);
-  let head = first.slice(0, start);
-  let tail = first.slice(first.length - end);
-  for (const text of texts) {
-    if (text.length >= start + end && text.startsWith(head) && text.endsWith(tail)) continue;
-    start = Math.min(start, commonStart(head, text));
-    head = first.slice(0, start);
-    end = Math.min(end, commonEnd(tail, text, 0), text.length - start);
+  for (;;) {
+    const head = first.slice(0, start);
+    const tail = first.slice(first.length - end);
+    const other = misfitOf(texts, head, tail);
+    if (other === undefined) break;
+    start = commonStart(head, other);
+    end = Math.min(commonEnd(tail, other, 0), other.length - start);
     if (end > 0 && isLowSurrogate(first.charCodeAt(first.length - end))) end--;
-    tail = first.slice(first.length - end);
   }
   for (let row = 0; row < texts.length; row++) {
     const text = texts[row]!;
     middles[row] = wellFormed(text.slice(start, text.length - end));
   }
-  return [wellFormed(head), wellFormed(tail), middles];
+  return [wellFormed(first.slice(0, start)), wellFormed(first.slice(first.length - end)), middles];
+}
+
+/** The first text that does not begin and end so. Comparing slices takes a third of the time of `startsWith`. */
+function misfitOf(texts: readonly string[], head: string, tail: string): string | undefined {
+  const least = head.length + tail.length;
+  for (let row = 0; row < texts.length; row++) {
+    const text = texts[row]!;
+    if (text.length < least || text.slice(0, head.length) !== head || text.slice(text.length - tail.length) !== tail)
+      return text;
+  }
+  return undefined;
 }
 
 function commonStart(one: string, other: string): number {
