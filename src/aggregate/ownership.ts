@@ -36,7 +36,11 @@ export class Ownership {
 
   /** @param host the number of the host that it comes from, from 0 */
   record(record: DomainStatsRecord, host: number): DomainStatsRecord {
-    return copy(record, this.domain(record.domain), this.index(record.index, host));
+    return new DomainStatsRecord({
+      ...record,
+      domain: this.domain(record.domain),
+      index: this.index(record.index, host),
+    });
   }
 
   /** The index among all hosts of an index on one. */
@@ -59,16 +63,11 @@ export class Ownership {
 
   /** A record of one host, made one of all hosts: none of them has the domain. */
   missingRecord(record: DomainStatsRecord, missing: Domain, ordinal: number): DomainStatsRecord {
-    return copy(record, missing, this.missingIndex(ordinal));
+    return new DomainStatsRecord({ ...record, domain: missing, index: this.missingIndex(ordinal) });
   }
 
   /** @param ordinal the selector's place in the query */
   missingIndex(ordinal: number): number {
     return this.index(ordinal, this.#hosts);
   }
-}
-
-function copy(record: DomainStatsRecord, domain: Domain, index: number): DomainStatsRecord {
-  const { params, status, sampledAt, tookMs, reason, missing, error } = record;
-  return new DomainStatsRecord({ domain, params, status, sampledAt, tookMs, index, reason, missing, error });
 }

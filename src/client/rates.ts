@@ -5,7 +5,7 @@ import type { WatchEvent } from "../model/watch.ts";
 import { cpuRates, diskRates, interfaceRates, NO_CPU, vcpuRates } from "./rates/devices.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import type { Part } from "./rates/layout.ts";
-import { GuestReport, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
+import { GuestReport, isDated, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
 import { finite, type Pair, Sample } from "./rates/sample.ts";
 
 export type * from "./rates/domain-rates.ts";
@@ -22,12 +22,12 @@ const FORGOTTEN_AFTER_MS = 90_000_000;
 /** What is kept of a running domain: for each part, the last record that had its counters. Mostly one record for all. */
 class DomainHistory {
   readonly id: number;
-  /** When its last record was sampled, in ms since 1970. */
+  /** When its last record was sampled, in ms of the steady clock. */
   heardAt = Number.NaN;
   readonly #kept: Partial<Record<Part, Sample>> = {};
   #report: GuestReport | undefined;
-  /** How many records it had. */
-  #sequence = 0;
+  /** When the record right before the next one was sampled; undefined when that record failed. */
+  #lastAt: number | undefined;
 
   constructor(id: number) {
     this.id = id;
@@ -37,8 +37,7 @@ class DomainHistory {
   pair(part: Part, after: Sample): Pair {
     const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
     const intervalMs = before === undefined ? Number.NaN : after.at - before.at;
-    const longest = before?.sequence === this.#sequence ? Number.MAX_VALUE : LONGEST_SKIP_MS;
-    return intervalMs > 0 && intervalMs <= longest
+    return intervalMs > 0 && intervalMs <= this.#longestSince(before?.at)
       ? { before, after, intervalMs }
       : { before: undefined, after, intervalMs: Number.NaN };
   }
@@ -58,27 +57,30 @@ class DomainHistory {
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
     if (updatedAt === undefined) return undefined;
-    const report = this.#report;
-    if (report !== undefined && report.updatedAt === updatedAt && sample.layout.lastUpdate >= 0) {
-      return Math.abs(sample.at - report.seenAt) <= LONGEST_SKIP_MS ? report : undefined;
+    const before = this.#report;
+    if (before?.updatedAt === updatedAt && isDated(sample)) {
+      return Math.abs(sample.at - before.seenAt) <= LONGEST_SKIP_MS ? before : undefined;
     }
-    const fit =
-      report !== undefined && (report.sequence === this.#sequence || updatedAt - report.updatedAt <= LONGEST_SKIP_MS);
-    this.#report = new GuestReport(sample, updatedAt, this.#sequence + 1, fit ? report : undefined);
+    this.#report = new GuestReport(sample, updatedAt, before, this.#longestSince(before?.seenAt));
     return this.#report;
   }
 
   /** Keeps a record for the next one to be compared with. */
   keep(sample: Sample): void {
-    this.skip(sample.at);
-    sample.sequence = this.#sequence;
+    this.heardAt = sample.at;
+    this.#lastAt = sample.at;
     for (const part of sample.layout.parts) this.#kept[part] = sample;
   }
 
-  /** Counts a record without keeping it, as one that has failed: the next one does not follow the kept one directly. */
+  /** Notes a record that has failed: the next one does not follow the kept one directly. */
   skip(at: number): void {
-    this.#sequence++;
     this.heardAt = at;
+    this.#lastAt = undefined;
+  }
+
+  /** The longest interval since a record that was sampled then: any, when no record came between. */
+  #longestSince(at: number | undefined): number {
+    return at === this.#lastAt ? Number.MAX_VALUE : LONGEST_SKIP_MS;
   }
 }
 
@@ -102,7 +104,7 @@ class HostHistory {
 
 /**
  * Turns the records of domains, one after the other, into rates. It compares each record with the last one of the same
- * domain (host and uuid), by their own `sampledAt`, and needs no clock.
+ * domain (host and uuid), by their own `steadyAt`, and needs no clock.
  *
  * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and after
  * a day those without a record.
@@ -133,7 +135,7 @@ export class RateMeter {
       if (history === undefined) return noRates(record);
       // A record that has failed may lack the id.
       if (domain.id >= 0 && domain.id !== history.id) this.forget(domain);
-      history.skip(record.sampledAt);
+      history.skip(record.steadyAt);
       return noRates(record);
     }
     const sample = new Sample(record);

@@ -24,6 +24,7 @@ describe("Domains of several hosts", () => {
       reason: "timeout",
       missing: ["block"],
       sampledAt: 5,
+      steadyAt: 77,
       tookMs: 2,
     } as const;
     const record = ownership.record(new DomainStatsRecord({ ...init, domain: theirs, index: 4 }), 1);

@@ -11,7 +11,7 @@ export interface DomainRates {
   /** The newer record of the pair. It has the domain, its state, and every value that is not a rate. */
   readonly record: DomainStatsRecord;
   /**
-   * The time since the record that this one is compared with, in ms, by their `sampledAt`; undefined when there is none.
+   * The time since the record that this one is compared with, in ms, by their `steadyAt`; undefined when there is none.
    * After a partial record, the parts may be compared with different records: then the shortest time.
    */
   readonly intervalMs: number | undefined;

@@ -1,6 +1,20 @@
 import type { MemoryRates } from "./domain-rates.ts";
 import { difference, finite, perSecond, type Sample } from "./sample.ts";
 
+/** The part of the memory rates that comes from two reports of the guest. */
+type GuestRates = Pick<
+  MemoryRates,
+  "intervalMs" | "swapInBytesPerSecond" | "swapOutBytesPerSecond" | "majorFaultsPerSecond" | "minorFaultsPerSecond"
+>;
+
+const NO_GUEST_RATES: GuestRates = Object.freeze({
+  intervalMs: undefined,
+  swapInBytesPerSecond: undefined,
+  swapOutBytesPerSecond: undefined,
+  majorFaultsPerSecond: undefined,
+  minorFaultsPerSecond: undefined,
+});
+
 /** The memory of a record that has failed. */
 export const NO_MEMORY: MemoryRates = Object.freeze({
   assignedBytes: undefined,
@@ -10,74 +24,79 @@ export const NO_MEMORY: MemoryRates = Object.freeze({
   usedPercent: undefined,
   guestUpdatedAt: undefined,
   guestAgeMs: undefined,
-  intervalMs: undefined,
-  swapInBytesPerSecond: undefined,
-  swapOutBytesPerSecond: undefined,
-  majorFaultsPerSecond: undefined,
-  minorFaultsPerSecond: undefined,
+  ...NO_GUEST_RATES,
 });
+
+/**
+ * The host dates reports by its wall clock, to the second. When the wall clock was set by more than that between two
+ * reports, the time between them is unknown.
+ */
+const LARGEST_STEP_MS = 1_000;
 
 /** What the guest's balloon driver counted, and how that differs from its report before. */
 export class GuestReport {
-  /** When the guest reported, in ms since 1970: by the host's clock where the host says, else by the record's. */
+  /** As reportedAt() says. */
   readonly updatedAt: number;
-  /** When a record had the report first, in ms since 1970. */
+  /** When a record had the report first, in ms of the steady clock. */
   readonly seenAt: number;
-  /** The number of that record among the domain's. */
-  readonly sequence: number;
+  readonly rates: GuestRates;
+  /** How far the wall clock was ahead of the steady one; NaN where the host does not date the report. */
+  readonly #wallAhead: number;
   /** Swapped in and out, major and minor faults. Not the whole sample: a report is kept for many records. */
   readonly counters: readonly (number | bigint)[];
-  /** The time since the report before, in ms; undefined where there is none to compare with. */
-  readonly intervalMs: number | undefined;
-  readonly swapInBytesPerSecond: number | undefined;
-  readonly swapOutBytesPerSecond: number | undefined;
-  readonly majorFaultsPerSecond: number | undefined;
-  readonly minorFaultsPerSecond: number | undefined;
 
-  /** @param before the report to compare with; undefined when there is none, or it is too old */
-  constructor(sample: Sample, updatedAt: number, sequence: number, before: GuestReport | undefined) {
+  /** @param longestMs how much older the report before may be to be compared */
+  constructor(sample: Sample, updatedAt: number, before: GuestReport | undefined, longestMs: number) {
     this.updatedAt = updatedAt;
     this.seenAt = sample.at;
-    this.sequence = sequence;
+    this.#wallAhead = isDated(sample) ? sample.wallAt - sample.at : Number.NaN;
     this.counters = Array.from(sample.layout.guest, (position) => sample.exact(position));
-    const intervalMs = before === undefined ? 0 : updatedAt - before.updatedAt;
+    const intervalMs = before === undefined ? Number.NaN : this.#since(before);
     const steps = this.counters.map((counter, i) => difference(before?.counters[i] ?? Number.NaN, counter));
     const known =
-      intervalMs > 0 &&
-      intervalMs < Number.POSITIVE_INFINITY &&
-      steps.some((step) => step >= 0) &&
-      !steps.some((step) => step < 0);
-    this.intervalMs = known ? intervalMs : undefined;
-    const perInterval = (step: number) => (known ? perSecond(step, intervalMs) : undefined);
-    this.swapInBytesPerSecond = perInterval(steps[0]! * 1024);
-    this.swapOutBytesPerSecond = perInterval(steps[1]! * 1024);
-    this.majorFaultsPerSecond = perInterval(steps[2]!);
-    this.minorFaultsPerSecond = perInterval(steps[3]!);
+      intervalMs > 0 && intervalMs <= longestMs && steps.some((step) => step >= 0) && !steps.some((step) => step < 0);
+    this.rates = known
+      ? {
+          intervalMs,
+          swapInBytesPerSecond: perSecond(steps[0]! * 1024, intervalMs),
+          swapOutBytesPerSecond: perSecond(steps[1]! * 1024, intervalMs),
+          majorFaultsPerSecond: perSecond(steps[2]!, intervalMs),
+          minorFaultsPerSecond: perSecond(steps[3]!, intervalMs),
+        }
+      : NO_GUEST_RATES;
+  }
+
+  /** The ms between two reports; NaN when they are not dated by the same clock. */
+  #since(before: GuestReport): number {
+    const stepMs = Math.abs(this.#wallAhead - before.#wallAhead);
+    const undated = Number.isNaN(this.#wallAhead) && Number.isNaN(before.#wallAhead);
+    return undated || stepMs <= LARGEST_STEP_MS ? this.updatedAt - before.updatedAt : Number.NaN;
   }
 }
 
+/** Whether the host says when the guest reported. */
+export function isDated({ layout }: Sample): boolean {
+  return layout.lastUpdate >= 0;
+}
+
 /**
- * When the guest's numbers were refreshed, in ms since 1970: by the host's word, or with the record where the host does
- * not say; undefined when there are none, or the host says that it never was.
+ * When the guest reported: in ms since 1970 where the host dates the report, else when it was sampled, in ms of the steady
+ * clock. Undefined when there is no report.
  */
 export function reportedAt(sample: Sample): number | undefined {
-  const { layout, at } = sample;
-  if (layout.lastUpdate >= 0) {
+  const { layout } = sample;
+  if (isDated(sample)) {
     const seconds = sample.number(layout.lastUpdate);
     return seconds > 0 ? finite(seconds * 1_000) : undefined;
   }
-  return layout.available >= 0 || layout.guest.some((position) => position >= 0) ? at : undefined;
+  return layout.available >= 0 || layout.guest.some((position) => position >= 0) ? sample.at : undefined;
 }
 
-/**
- * The memory of one record.
- *
- * @param report what the rates come from; undefined when there is none, or it is too old
- */
+/** The memory of one record, with the rates of the guest's report if there is one that is not too old. */
 export function memoryRates(sample: Sample, report: GuestReport | undefined): MemoryRates {
-  const { layout, at } = sample;
+  const { layout, wallAt } = sample;
   const updatedAt = reportedAt(sample);
-  const dated = updatedAt !== undefined && layout.lastUpdate >= 0;
+  const dated = updatedAt !== undefined && isDated(sample);
   const totalKib = updatedAt === undefined ? Number.NaN : sample.number(layout.available);
   // More may be usable than there is for a moment, when the balloon moves.
   const usedKib =
@@ -92,12 +111,8 @@ export function memoryRates(sample: Sample, report: GuestReport | undefined): Me
     usedBytes: used,
     usedPercent: used === undefined ? undefined : (usedKib / totalKib) * 100,
     guestUpdatedAt: dated ? updatedAt : undefined,
-    guestAgeMs: dated ? notNegative(Math.max(0, at - updatedAt)) : undefined,
-    intervalMs: report?.intervalMs,
-    swapInBytesPerSecond: report?.swapInBytesPerSecond,
-    swapOutBytesPerSecond: report?.swapOutBytesPerSecond,
-    majorFaultsPerSecond: report?.majorFaultsPerSecond,
-    minorFaultsPerSecond: report?.minorFaultsPerSecond,
+    guestAgeMs: dated ? notNegative(Math.max(0, wallAt - updatedAt)) : undefined,
+    ...(report?.rates ?? NO_GUEST_RATES),
   };
 }
 

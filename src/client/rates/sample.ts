@@ -6,16 +6,17 @@ import { type DeviceKeys, RateLayout } from "./layout.ts";
 export class Sample {
   readonly params: TypedParams;
   readonly layout: RateLayout;
-  /** When it was taken, in ms since 1970. */
+  /** When it was taken, in ms of its source's steady clock: intervals stay right when the wall clock is set. */
   readonly at: number;
-  /** Its number among the domain's records; set when it is kept. */
-  sequence = 0;
+  /** The same moment in ms since 1970, to compare with times that the hypervisor reports. */
+  readonly wallAt: number;
   #named: Partial<Record<"disks" | "interfaces", ReadonlyMap<string | undefined, DeviceKeys>>> | undefined;
 
-  constructor({ params, sampledAt }: DomainStatsRecord) {
+  constructor({ params, steadyAt, sampledAt }: DomainStatsRecord) {
     this.params = params;
     this.layout = RateLayout.of(params.schema);
-    this.at = sampledAt;
+    this.at = steadyAt;
+    this.wallAt = sampledAt;
   }
 
   /** The number at a position, as a float; NaN at −1. */

@@ -71,6 +71,29 @@ describe("the guest's memory", () => {
     expect(meter.take(recordAt(2_000, undated(10))).memory.intervalMs).toBeUndefined();
   });
 
+  it.each([
+    ["forward", 3_600_000],
+    ["back", -3_600_000],
+  ])("gives no rates between two reports when the host's clock was set %s between them, and then again", (_, step) => {
+    const meter = new RateMeter();
+    const taken = [0, 0, step, step].map((stepped, i) => {
+      const seconds = i * 10;
+      const options = { sampledAt: START + seconds * 1_000 + stepped, steadyAt: seconds * 1_000 };
+      return meter.take(recordAt(0, guest(seconds + stepped / 1_000, seconds), options)).memory;
+    });
+    expect(taken.map((memory) => memory.majorFaultsPerSecond)).toEqual([undefined, 1, undefined, 1]);
+    expect(taken.map((memory) => memory.intervalMs)).toEqual([undefined, 10_000, undefined, 10_000]);
+    expect(taken.map((memory) => memory.guestAgeMs)).toEqual([0, 0, 0, 0]);
+  });
+
+  it("gives no rates between a report that the host dates and one that it does not", () => {
+    const meter = new RateMeter();
+    const { "balloon.last-update": _, ...undated } = guest(0, 100);
+    meter.take(recordAt(0, guest(0, 50), { steadyAt: 1_000 }));
+    expect(meter.take(recordAt(2_000, undated, { steadyAt: 3_000 })).memory.intervalMs).toBeUndefined();
+    expect(meter.take(recordAt(4_000, guest(4, 150), { steadyAt: 5_000 })).memory.intervalMs).toBeUndefined();
+  });
+
   it("is unknown when the guest never reported", () => {
     const { memory } = new RateMeter().take(recordAt(0, { ...guest(0, 0), "balloon.last-update": 0 }));
     const known = Object.entries(memory).filter(([, value]) => value !== undefined);

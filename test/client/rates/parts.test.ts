@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RateMeter } from "../../../src/client/rates.ts";
-import { allOf, disk, failure, figures, NOTHING, recordAt, STEADY } from "./work.ts";
+import { allOf, disk, failure, figures, NOTHING, recordAt, START, STEADY } from "./work.ts";
 
 describe("devices that come and go", () => {
   it("a disk is found again when the one before it was unplugged, and when one is plugged before it", () => {
@@ -79,6 +79,30 @@ describe("devices that come and go", () => {
       [2, "vdb", 40],
       [3, "sda", undefined],
     ]);
+  });
+});
+
+describe("a wall clock that is set between two records", () => {
+  it.each([
+    ["an hour forward", 3_600_000],
+    ["an hour back", -3_600_000],
+    ["two seconds back", -2_000],
+    ["two days forward", 172_800_000],
+  ])("%s changes no rate", (_, step) => {
+    const meter = new RateMeter();
+    const taken = [0, 0, step, step].map((stepped, i) => {
+      const options = { sampledAt: START + i * 1_000 + stepped, steadyAt: 5_000 + i * 1_000 };
+      return meter.take(recordAt(0, allOf(i * 1_000), options));
+    });
+    expect(taken.map(figures)).toEqual([NOTHING, STEADY, STEADY, STEADY]);
+    expect(taken.map(({ intervalMs }) => intervalMs)).toEqual([undefined, 1_000, 1_000, 1_000]);
+  });
+
+  it("does not make a domain forgotten, nor its records too old to compare after one that failed", () => {
+    const meter = new RateMeter();
+    meter.take(recordAt(0, allOf(0), { steadyAt: 0 }));
+    meter.take(recordAt(172_800_000, {}, { ...failure, steadyAt: 1_000 }));
+    expect(figures(meter.take(recordAt(172_801_000, allOf(2_000), { steadyAt: 2_000 })))).toEqual(STEADY);
   });
 });
 
