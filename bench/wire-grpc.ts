@@ -10,8 +10,8 @@ import {
 } from "@grpc/grpc-js";
 import { fromJSON } from "@grpc/proto-loader";
 import protobuf from "protobufjs";
-import { ParamType } from "../src/model/params.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
+import { ParamType } from "../src/model/schema.ts";
 import { cycle, inChunks } from "./wire-source.ts";
 
 /**

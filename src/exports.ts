@@ -28,14 +28,7 @@ export {
 } from "./model/error.ts";
 export { FIELDS, type Field, type FieldKind, fieldOf, type KnownKey, type KnownValue } from "./model/field.ts";
 export { GROUPS, type Group, groupMask, groupNames, type KnownGroup } from "./model/group.ts";
-export {
-  type Param,
-  type ParamTree,
-  type ParamTypeName,
-  type ParamValue,
-  Schema,
-  TypedParams,
-} from "./model/params.ts";
+export { type Param, type ParamTree, type ParamValue, TypedParams } from "./model/params.ts";
 export { LIST_FILTERS, type ListFilter, StatsFlag, type StatsQuery } from "./model/query.ts";
 export {
   Domain,
@@ -45,6 +38,7 @@ export {
   type RecordStatus,
   type SweepSummary,
 } from "./model/record.ts";
+export { type ParamTypeName, Schema } from "./model/schema.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
 export type {
   Cadence,

@@ -2,8 +2,6 @@ import { VirstreamError } from "./error.ts";
 import type { KnownKey, KnownValue } from "./field.ts";
 import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "./schema.ts";
 
-export { PARAM_TYPES, ParamType, type ParamTypeCode, type ParamTypeName, Schema } from "./schema.ts";
-
 /** A value as its reader sees it: llong and ullong are bigint, int, uint and double are number. */
 export type ParamValue = number | bigint | boolean | string;
 

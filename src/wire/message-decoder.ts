@@ -1,7 +1,7 @@
 import type { VirstreamError } from "../model/error.ts";
-import { type Schema, TypedParams } from "../model/params.ts";
+import { TypedParams } from "../model/params.ts";
 import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import type { SchemaTable } from "../model/schema.ts";
+import type { Schema, SchemaTable } from "../model/schema.ts";
 import type { ChannelState } from "./channel-state.ts";
 import { MessageBudget, readFull } from "./columns/block-decoder.ts";
 import { errorFromWire, malformed } from "./errors.ts";

@@ -10,8 +10,9 @@ import { type Frame, Screen } from "../../src/cli/format/screen.ts";
 import { SweepCount } from "../../src/cli/sweep-count.ts";
 import { RateMeter } from "../../src/client/rates.ts";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type ParamTypeName, type ParamValue, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
+import type { ParamTypeName } from "../../src/model/schema.ts";
 import type { WatchEvent, WatchState } from "../../src/model/watch.ts";
 
 type Params = readonly (readonly [key: string, type: ParamTypeName, value: ParamValue])[];

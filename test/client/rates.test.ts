@@ -5,8 +5,9 @@ import { describe, expect, it } from "vitest";
 import { RateMeter, rates } from "../../src/client/rates.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type ParamTypeName, type ParamValue, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, type DomainStatsRecord } from "../../src/model/record.ts";
+import type { ParamTypeName } from "../../src/model/schema.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
 import { Bench, ofGuest, SIX_GROUPS } from "../drivers/simulated/harness.ts";
 import {

@@ -1,7 +1,8 @@
 import type { Driver, SweepContext } from "../../src/driver/driver.ts";
-import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import type { Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { Dice } from "./dice.ts";
 
 const KEYS = { "state.state": ParamType.int, "cpu.time": ParamType.ullong, "block.0.path": ParamType.string };

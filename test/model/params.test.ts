@@ -2,15 +2,8 @@ import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { FIELDS, fieldOf } from "../../src/model/field.ts";
 import { GROUPS } from "../../src/model/group.ts";
-import {
-  PARAM_TYPES,
-  ParamType,
-  type ParamTypeName,
-  type ParamValue,
-  Schema,
-  TypedParams,
-} from "../../src/model/params.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
+import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "../../src/model/schema.ts";
 
 const params = TypedParams.from([
   ["state.state", "int", 1],

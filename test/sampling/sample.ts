@@ -1,5 +1,6 @@
-import { type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
+import { Schema } from "../../src/model/schema.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 
 /** A record to be told: who it is of, and what is not usual about it. */

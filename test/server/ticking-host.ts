@@ -1,8 +1,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { Connection } from "../../src/client/connection.ts";
 import type { Driver } from "../../src/driver/driver.ts";
-import { ParamType, Schema, TypedParams } from "../../src/model/params.ts";
+import { TypedParams } from "../../src/model/params.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { cellsOf } from "../model/cells.ts";

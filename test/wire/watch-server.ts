@@ -1,6 +1,7 @@
 import { VirstreamError } from "../../src/model/error.ts";
-import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { GAP_REASONS, type StatusEvent, type SyncEvent, WATCH_STATES } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage, statusToWire, syncToWire } from "../../src/wire/channel-encoder.ts";

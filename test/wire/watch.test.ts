@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
-import { ParamType, type ParamValue, Schema, TypedParams } from "../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
+import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";

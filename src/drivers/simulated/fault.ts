@@ -1,4 +1,4 @@
-import { ParamType, type ParamTypeCode } from "../../model/params.ts";
+import { ParamType, type ParamTypeCode } from "../../model/schema.ts";
 import type { Row } from "./row.ts";
 
 /** What is wrong with one guest. Guests without a fault have none of these. */

@@ -1,9 +1,10 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS, GROUPS, groupBit, groupNames } from "../../model/group.ts";
-import type { Schema, TypedParams } from "../../model/params.ts";
+import type { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
+import type { Schema } from "../../model/schema.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";

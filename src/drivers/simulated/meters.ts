@@ -1,5 +1,5 @@
 import type { KnownGroup } from "../../model/group.ts";
-import { ParamType } from "../../model/params.ts";
+import { ParamType } from "../../model/schema.ts";
 import { decimal, mix } from "./identity.ts";
 import type { Row } from "./row.ts";
 

@@ -1,4 +1,5 @@
-import { ParamType, type ParamTypeCode, Schema, TypedParams } from "../../model/params.ts";
+import { TypedParams } from "../../model/params.ts";
+import { ParamType, type ParamTypeCode, Schema } from "../../model/schema.ts";
 
 /** What a row with a schema declares. */
 const NOTHING: [key: string, type: ParamTypeCode][] = [];

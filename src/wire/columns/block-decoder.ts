@@ -1,6 +1,6 @@
-import { ParamType, type Schema, TypedParams } from "../../model/params.ts";
+import { TypedParams } from "../../model/params.ts";
 import { Domain, DomainStatsRecord } from "../../model/record.ts";
-import { hasShape } from "../../model/schema.ts";
+import { hasShape, ParamType, type Schema } from "../../model/schema.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import { malformed, statusFromWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn, LIMITS } from "../protocol.ts";

@@ -1,6 +1,6 @@
 import { VirstreamError } from "../../model/error.ts";
-import { ParamType, type Schema } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import { ParamType, type Schema } from "../../model/schema.ts";
 import { writeUuid } from "../../model/uuid.ts";
 import { statusToWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";

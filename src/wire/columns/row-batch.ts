@@ -1,6 +1,5 @@
-import type { Schema } from "../../model/params.ts";
-import { ParamType } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import { ParamType, type Schema } from "../../model/schema.ts";
 
 /** A message is full with so many schemas: half of the slots, so that no slot is given twice within one message. */
 const MAX_SCHEMAS = 512;

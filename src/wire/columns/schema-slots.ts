@@ -1,4 +1,4 @@
-import type { Schema } from "../../model/params.ts";
+import type { Schema } from "../../model/schema.ts";
 import { LIMITS } from "../protocol.ts";
 
 /** A schema that a message refers to, by its slot. */

@@ -1,7 +1,8 @@
 import type { DomainRates } from "../../../src/client/rates.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
-import { type ParamTypeName, type ParamValue, TypedParams } from "../../../src/model/params.ts";
+import { type ParamValue, TypedParams } from "../../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../../src/model/record.ts";
+import type { ParamTypeName } from "../../../src/model/schema.ts";
 
 /** When the first record is sampled, in ms since 1970. */
 export const START = 1_790_000_000_000;

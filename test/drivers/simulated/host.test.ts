@@ -4,7 +4,7 @@ import { SimulatedHost } from "../../../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
 import { fieldOf } from "../../../src/model/field.ts";
 import { ALL_GROUPS, GROUPS, groupMask, groupNames } from "../../../src/model/group.ts";
-import { PARAM_TYPES } from "../../../src/model/params.ts";
+import { PARAM_TYPES } from "../../../src/model/schema.ts";
 import { cellsOf } from "../../model/cells.ts";
 import { SIX_GROUPS } from "./harness.ts";
 import { ManualClock } from "./manual-clock.ts";

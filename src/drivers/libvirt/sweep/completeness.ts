@@ -1,5 +1,6 @@
 import { ALL_GROUPS, type Group, groupBit, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
-import type { Schema, TypedParams } from "../../../model/params.ts";
+import type { TypedParams } from "../../../model/params.ts";
+import type { Schema } from "../../../model/schema.ts";
 import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
 
 /**
