@@ -3,7 +3,7 @@ import { WebSocket } from "ws";
 import { groupMask } from "../src/model/group.ts";
 import { pack } from "../src/wire/pack.ts";
 import { LIMITS } from "../src/wire/protocol.ts";
-import { helloMessage, watchMessage } from "../src/wire/request.ts";
+import { requestText } from "../src/wire/request.ts";
 import { answerCalls } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
@@ -45,8 +45,8 @@ const calls = {
         if (awaited !== undefined && syncs.every((count) => count >= awaited!.syncs)) awaited.resolve();
       });
       sockets.push(socket);
-      socket.send(helloMessage("bench", undefined));
-      socket.send(watchMessage(1, query, cadence, LIMITS.credit, undefined));
+      socket.send(requestText({ type: "hello", client: "bench", token: undefined }));
+      socket.send(requestText({ type: "watch", id: 1, query, cadence, credit: LIMITS.credit, since: undefined }));
     }
   },
   /** Waits until every subscriber has had so many more ends of sweeps. */

@@ -160,7 +160,9 @@ export class ClientSession {
     if (!this.#hasRoom(id)) return;
     const { limits } = this.#context;
     const { driver, sampling } = this.#view!;
-    const sweep = new SweepSender(id, query, credit, driver, sampling.metrics, this.#outbound, limits);
+    const { metrics } = sampling;
+    const { progressTimeoutMs } = limits;
+    const sweep = new SweepSender({ id, query, credit, driver, metrics, outbound: this.#outbound, progressTimeoutMs });
     this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
       this.#senders.delete(id);

@@ -7,8 +7,19 @@ import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
-import type { ServerLimits } from "./limits.ts";
 import type { Outbound } from "./outbound.ts";
+
+/** What a sweep is sent with. */
+export interface SweepSenderOptions {
+  readonly id: number;
+  readonly query: Query;
+  /** Bytes; undefined: no credit is kept. */
+  readonly credit: number | undefined;
+  readonly driver: Driver;
+  readonly metrics: SweepMetrics;
+  readonly outbound: Outbound;
+  readonly progressTimeoutMs: number;
+}
 
 /**
  * Sends one sweep to one client: pulls the driver, gathers its records into frames, and sends a frame when the coalescer
@@ -16,12 +27,7 @@ import type { Outbound } from "./outbound.ts";
  * pulled: slowness reaches it, and nothing piles up here.
  */
 export class SweepSender {
-  readonly #id: number;
-  readonly #query: Query;
-  readonly #driver: Driver;
-  readonly #metrics: SweepMetrics;
-  readonly #outbound: Outbound;
-  readonly #limits: ServerLimits;
+  readonly #options: SweepSenderOptions;
   readonly #credit: CreditAccount;
   readonly #abort = new AbortController();
   readonly #tally = new SweepTally(Date.now());
@@ -32,22 +38,9 @@ export class SweepSender {
   #wakeOpen: (() => void) | undefined;
   #error: VirstreamError | undefined;
 
-  constructor(
-    id: number,
-    query: Query,
-    credit: number | undefined,
-    driver: Driver,
-    metrics: SweepMetrics,
-    outbound: Outbound,
-    limits: ServerLimits,
-  ) {
-    this.#id = id;
-    this.#query = query;
-    this.#driver = driver;
-    this.#metrics = metrics;
-    this.#outbound = outbound;
-    this.#limits = limits;
-    this.#credit = new CreditAccount(credit);
+  constructor(options: SweepSenderOptions) {
+    this.#options = options;
+    this.#credit = new CreditAccount(options.credit);
   }
 
   /** @throws VirstreamError `protocol-error` for credit beyond the limit */
@@ -73,14 +66,14 @@ export class SweepSender {
   async run(): Promise<void> {
     const began = performance.now();
     const { signal } = this.#abort;
-    const done = this.#metrics.began();
-    const unlisten = this.#outbound.onWritable(() => this.#opened());
+    const done = this.#options.metrics.began();
+    const unlisten = this.#options.outbound.onWritable(() => this.#opened());
     try {
       const expect = (domains: number): void => this.#expect(domains);
-      for await (const records of this.#driver.sweep(this.#query, { signal, expect })) {
+      for await (const records of this.#options.driver.sweep(this.#options.query, { signal, expect })) {
         if (signal.aborted) break;
         this.#tally.add(records);
-        this.#metrics.records(records);
+        this.#options.metrics.records(records);
         for (const record of records) {
           this.#batch.add(undefined, record);
           if (this.#batch.length >= Coalescer.FULL || this.#batch.isFull) await this.#flushFull();
@@ -96,24 +89,24 @@ export class SweepSender {
     unlisten();
     clearTimeout(this.#timer);
     this.#begin();
-    this.#outbound.end(this.#id, this.#tally.summary(performance.now() - began), this.#error);
+    this.#options.outbound.end(this.#options.id, this.#tally.summary(performance.now() - began), this.#error);
   }
 
   /** Says how many domains there are, as soon as that is known. */
   #expect(domains: number): void {
     this.#begun = true;
-    this.#outbound.say({ type: "begin", id: this.#id, domains });
+    this.#options.outbound.say({ type: "begin", id: this.#options.id, domains });
   }
 
   /** Says that the sweep has begun, if that was not said with the number of domains. */
   #begin(): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#outbound.say({ type: "begin", id: this.#id });
+    this.#options.outbound.say({ type: "begin", id: this.#options.id });
   }
 
   get #open(): boolean {
-    return this.#credit.open && this.#outbound.writable;
+    return this.#credit.open && this.#options.outbound.writable;
   }
 
   #opened(): void {
@@ -153,10 +146,10 @@ export class SweepSender {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#begin();
-    const rows = this.#outbound.profile.rows({ id: this.#id }, this.#batch);
+    const rows = this.#options.outbound.profile.rows({ id: this.#options.id }, this.#batch);
     this.#batch.clear(rows.bytes);
     this.#credit.spend(rows.bytes);
-    this.#outbound.sendRows(rows);
+    this.#options.outbound.sendRows(rows);
     this.#coalescer.flushed();
   }
 
@@ -165,7 +158,7 @@ export class SweepSender {
     const open = new Promise<void>((resolve) => {
       this.#wakeOpen = resolve;
     });
-    const ms = this.#limits.progressTimeoutMs;
+    const ms = this.#options.progressTimeoutMs;
     return withTimeout(open, ms, () => {
       this.stop(
         new VirstreamError(

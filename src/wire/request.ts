@@ -2,6 +2,7 @@ import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { checkQuery, type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../model/watch.ts";
+import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
 /** Where a watch stopped on another connection: the server's epoch, the channel, and its last message that was read. */
@@ -61,9 +62,9 @@ export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS
   try {
     json = JSON.parse(text);
   } catch {
-    throw refused("it is not JSON");
+    throw malformed("it is not JSON");
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw refused("it is no object");
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw malformed("it is no object");
   const message = json as Record<string, unknown>;
   switch (message["type"]) {
     case "hello":
@@ -87,44 +88,18 @@ export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS
     case "cancel":
       return { type: "cancel", id: idOf(message) };
     default:
-      throw refused("its type is none of hello, get, watch, credit, cancel");
+      throw malformed("its type is none of hello, get, watch, credit, cancel");
   }
 }
 
-/** The text of a hello. */
-export function helloMessage(client: string, token: string | undefined): string {
-  return JSON.stringify({ type: "hello", client, token });
-}
-
-/** The text of a get. */
-export function getMessage(id: number, query: Query, credit: number): string {
-  const { groups, flags, deadlineMs, domains } = query;
-  return JSON.stringify({ type: "get", id, groups, flags, deadlineMs, domains, credit });
-}
-
-/** The text of a watch. */
-export function watchMessage(
-  id: number,
-  query: Query,
-  cadence: Cadence,
-  credit: number,
-  since: Since | undefined,
-): string {
-  const { groups, flags, deadlineMs, domains } = query;
-  const { intervalMs, mode } = cadence;
-  const heartbeatMs = mode === "sample" ? undefined : cadence.heartbeatMs;
-  const asked = { groups, flags, deadlineMs, domains, intervalMs, mode, heartbeatMs };
-  return JSON.stringify({ type: "watch", id, ...asked, credit, since });
-}
-
-/** The text of a credit. */
-export function creditMessage(id: number, bytes: number): string {
-  return JSON.stringify({ type: "credit", id, bytes });
-}
-
-/** The text of a cancel. */
-export function cancelMessage(id: number): string {
-  return JSON.stringify({ type: "cancel", id });
+/** The text of a message of a client's. */
+export function requestText(message: ClientMessage): string {
+  if (message.type !== "get" && message.type !== "watch") return JSON.stringify(message);
+  const { query, ...members } = message;
+  if (message.type === "get") return JSON.stringify({ ...members, ...query });
+  const { cadence, query: _, ...rest } = message;
+  const heartbeatMs = cadence.mode === "sample" ? undefined : cadence.heartbeatMs;
+  return JSON.stringify({ ...rest, ...query, ...cadence, heartbeatMs });
 }
 
 /** What `read` gives, or the refusal where it throws for a query that is not valid. */
@@ -180,28 +155,28 @@ function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number
 function sinceFromWire(since: unknown): Since | undefined {
   if (since === undefined) return undefined;
   const { epoch, channel, sequence } = (since ?? {}) as Partial<Record<keyof Since, unknown>>;
-  if (typeof epoch !== "string") throw refused("since must have an epoch, which is text");
-  if (!isWhole(channel, 1, LIMITS.id)) throw refused(`since must have a channel from 1 to ${LIMITS.id}`);
-  if (!isWhole(sequence, 0, Number.MAX_SAFE_INTEGER)) throw refused("since must have a sequence from 0");
+  if (typeof epoch !== "string") throw malformed("since must have an epoch, which is text");
+  if (!isWhole(channel, 1, LIMITS.id)) throw malformed(`since must have a channel from 1 to ${LIMITS.id}`);
+  if (!isWhole(sequence, 0, Number.MAX_SAFE_INTEGER)) throw malformed("since must have a sequence from 0");
   return { epoch, channel, sequence };
 }
 
 function creditOf(message: Record<string, unknown>, member: string): number {
   const bytes = message[member];
-  if (!isWhole(bytes, 1, LIMITS.credit)) throw refused(`${member} must be from 1 to ${LIMITS.credit}`);
+  if (!isWhole(bytes, 1, LIMITS.credit)) throw malformed(`${member} must be from 1 to ${LIMITS.credit}`);
   return bytes;
 }
 
 function idOf(message: Record<string, unknown>): number {
   const id = message["id"];
-  if (!isWhole(id, 1, LIMITS.id)) throw refused(`id must be a whole number from 1 to ${LIMITS.id}`);
+  if (!isWhole(id, 1, LIMITS.id)) throw malformed(`id must be a whole number from 1 to ${LIMITS.id}`);
   return id;
 }
 
 function optionalText(message: Record<string, unknown>, member: string): string | undefined {
   const value = message[member];
   if (value === undefined || typeof value === "string") return value;
-  throw refused(`${member} must be text`);
+  throw malformed(`${member} must be text`);
 }
 
 function isTexts(value: unknown): value is readonly string[] {
@@ -210,8 +185,4 @@ function isTexts(value: unknown): value is readonly string[] {
 
 function isWhole(value: unknown, least: number, most: number): value is number {
   return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
-}
-
-function refused(detail: string): VirstreamError {
-  return new VirstreamError("protocol-error", `malformed message: ${detail}`);
 }

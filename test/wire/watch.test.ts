@@ -9,7 +9,7 @@ import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-enco
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
-import { parseClientMessage, watchMessage } from "../../src/wire/request.ts";
+import { parseClientMessage, requestText } from "../../src/wire/request.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import type { CollectingSink } from "../sampling/collecting-sink.ts";
@@ -385,7 +385,9 @@ describe("a watch that a client asks for", () => {
     const since = { epoch: "e1", channel: 4, sequence: 0 };
     const sample = { intervalMs: 1_000, mode: "sample", heartbeatMs: 0 } as const;
     const onChange = { intervalMs: 50, mode: "on-change", heartbeatMs: 10_000 } as const;
-    expect(parseClientMessage(watchMessage(7, query, sample, 99, undefined))).toEqual({
+    expect(
+      parseClientMessage(requestText({ type: "watch", id: 7, query, cadence: sample, credit: 99, since: undefined })),
+    ).toEqual({
       type: "watch",
       id: 7,
       query,
@@ -393,8 +395,8 @@ describe("a watch that a client asks for", () => {
       credit: 99,
       since: undefined,
     });
-    const resumed = { type: "watch", id: 7, query, cadence: onChange, credit: 1, since };
-    expect(parseClientMessage(watchMessage(7, query, onChange, 1, since))).toEqual(resumed);
+    const resumed = { type: "watch", id: 7, query, cadence: onChange, credit: 1, since } as const;
+    expect(parseClientMessage(requestText(resumed))).toEqual(resumed);
   });
 
   it("is refused, and the connection goes on, for a cadence that is not valid", () => {

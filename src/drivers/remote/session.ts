@@ -11,7 +11,7 @@ import { utf8Length } from "../../wire/flow-control.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
-import { cancelMessage, creditMessage, getMessage, helloMessage, watchMessage } from "../../wire/request.ts";
+import { type ClientMessage, requestText } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
 import { brokenError, closeError, openingError } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
@@ -119,12 +119,12 @@ export class RemoteSession {
     const { credit } = this.#address;
     const id = ++this.#lastId;
     const sweep = new RemoteSweep(credit, context, {
-      grant: (bytes) => this.#send(creditMessage(id, bytes)),
+      grant: (bytes) => this.#send({ type: "credit", id, bytes }),
       cancel: () => {
-        if (this.#sweeps.delete(id)) this.#send(cancelMessage(id));
+        if (this.#sweeps.delete(id)) this.#send({ type: "cancel", id });
       },
     });
-    const refusal = this.#request(getMessage(id, query, credit), query, () => this.#sweeps.set(id, sweep));
+    const refusal = this.#request({ type: "get", id, query, credit }, () => this.#sweeps.set(id, sweep));
     if (refusal !== undefined) sweep.end(refusal);
     return sweep.queue;
   }
@@ -144,19 +144,19 @@ export class RemoteSession {
   ): StreamControl {
     const { credit } = this.#address;
     const id = ++this.#lastId;
-    const refusal = this.#request(watchMessage(id, query, cadence, credit, since), query, () => {
+    const refusal = this.#request({ type: "watch", id, query, cadence, credit, since }, () => {
       this.#watches.set(id, receiver);
       this.#decoder.adopt(id, state);
     });
     if (refusal !== undefined) receiver.ended(refusal);
     let cancelled = false;
     return {
-      grant: (bytes) => this.#send(creditMessage(id, bytes)),
+      grant: (bytes) => this.#send({ type: "credit", id, bytes }),
       cancel: () => {
         if (cancelled || !this.#watches.has(id)) return;
         cancelled = true;
         this.#decoder.release(id);
-        this.#send(cancelMessage(id));
+        this.#send({ type: "cancel", id });
       },
     };
   }
@@ -179,7 +179,7 @@ export class RemoteSession {
         return;
       }
       this.#opened = true;
-      socket.send(helloMessage(CLIENT, token));
+      socket.send(requestText({ type: "hello", client: CLIENT, token }));
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
@@ -192,16 +192,19 @@ export class RemoteSession {
   }
 
   /** Sends what begins a sweep or a watch, or says why not. */
-  #request(message: string, { domains }: Query, begin: () => void): VirstreamError | undefined {
+  #request(
+    message: Extract<ClientMessage, { readonly type: "get" | "watch" }>,
+    begin: () => void,
+  ): VirstreamError | undefined {
     if (this.#error !== undefined) return this.#error;
-    if (utf8Length(message) > LIMITS.request) {
-      return new VirstreamError(
-        "message-too-big",
-        `${domains?.length} domains in one query are more than the protocol carries: name fewer at once`,
-      );
+    const text = requestText(message);
+    if (utf8Length(text) > LIMITS.request) {
+      const domains = message.query.domains?.length;
+      const advice = `${domains} domains in one query are more than the protocol carries: name fewer at once`;
+      return new VirstreamError("message-too-big", advice);
     }
     begin();
-    this.#send(message);
+    this.#socket.send(text);
     return undefined;
   }
 
@@ -242,8 +245,8 @@ export class RemoteSession {
     }
   }
 
-  #send(message: string): void {
-    if (this.#error === undefined) this.#socket.send(message);
+  #send(message: ClientMessage): void {
+    if (this.#error === undefined) this.#socket.send(requestText(message));
   }
 
   #heard(): void {
