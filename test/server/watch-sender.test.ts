@@ -21,6 +21,9 @@ import { CollectedState } from "../wire/collected-state.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
+// Thousands of random steps: on a loaded machine they take their time.
+vi.setConfig({ testTimeout: 180_000 });
+
 const HOST = "script";
 const INTERVAL_MS = 1_000;
 const PROGRESS_TIMEOUT_MS = 30_000;

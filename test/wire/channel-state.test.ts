@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { SchemaTable } from "../../src/model/schema.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
@@ -11,6 +11,9 @@ import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "./collected-state.ts";
 import { ServerEnd } from "./server-end.ts";
 import { keyOf, WatchServer } from "./watch-server.ts";
+
+// Thousands of random steps: on a loaded machine they take their time.
+vi.setConfig({ testTimeout: 180_000 });
 
 const STARTED = 1_700_000_000_000;
 

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
@@ -15,6 +15,9 @@ import { cellsOf } from "../model/cells.ts";
 import type { CollectingSink } from "../sampling/collecting-sink.ts";
 import { CollectedState } from "./collected-state.ts";
 import { ServerEnd } from "./server-end.ts";
+
+// Thousands of random steps: on a loaded machine they take their time.
+vi.setConfig({ testTimeout: 180_000 });
 
 const STARTED = 1_700_000_000_000;
 const CHANNEL = 3;
