@@ -14,7 +14,7 @@ afterEach(async () => {
 async function largeHost() {
   const host = new TickingHost(100, 4_000);
   owned.push(() => host.close());
-  return { host, server: await host.serve() };
+  return { host, server: await host.serve({ limits: { beatMs: 3_600_000 } }) };
 }
 
 async function clientOf(server: Parameters<typeof WatchClient.connect>[0]): Promise<WatchClient> {
