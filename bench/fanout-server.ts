@@ -18,7 +18,7 @@ const calls = {
     const { sampling, memoryBytes } = server.stats();
     return {
       cpu: cpuMicros(),
-      sweeps: driver.sweeps,
+      sweeps: driver.simulation.sweeps,
       conflated: sampling.ticksConflated,
       rss: memoryBytes.rss / 2 ** 20,
       heap: memoryBytes.heapUsed / 2 ** 20,

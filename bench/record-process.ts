@@ -59,7 +59,7 @@ const calls = {
 export type RecordCalls = typeof calls;
 
 async function measureOurs(): Promise<RecordFigures> {
-  const { host, layout } = simulatedHost(DOMAINS);
+  const { host, groups } = simulatedHost(DOMAINS);
   const domains = Array.from({ length: DOMAINS }, (_, index) => host.domain(index));
   const stats = new StatsReader();
   const ticks = [0, 1, 2, 3].map((tick) => {
@@ -67,7 +67,7 @@ async function measureOurs(): Promise<RecordFigures> {
     const replies: Buffer[] = [];
     for (let from = 0; from < DOMAINS; from += BATCH) {
       const batch = domains.slice(from, from + BATCH);
-      replies.push(reply(batch, (domain) => host.sample(domains.indexOf(domain), layout, now)));
+      replies.push(reply(batch, (domain) => host.sample(domains.indexOf(domain), groups, now)));
     }
     return { now, replies };
   });
@@ -99,9 +99,9 @@ async function measureOurs(): Promise<RecordFigures> {
 }
 
 async function measureJson(): Promise<RecordFigures> {
-  const { host, layout } = simulatedHost(DOMAINS);
+  const { host, groups } = simulatedHost(DOMAINS);
   const texts = Array.from({ length: DOMAINS }, (_, index) => {
-    const params = host.sample(index, layout, START_MS);
+    const params = host.sample(index, groups, START_MS);
     const init = { domain: host.domain(index), params, status: "ok", sampledAt: START_MS, tookMs: 0.3, index } as const;
     return JSON.stringify(plainRecord(new DomainStatsRecord(init)));
   });

@@ -1,7 +1,7 @@
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
-import { type Layout, SimulatedHost } from "../src/drivers/simulated/host.ts";
+import { SimulatedHost } from "../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../src/drivers/simulated/parameters.ts";
 
 import { groupMask } from "../src/model/group.ts";
@@ -25,10 +25,10 @@ export interface PlainRecord {
   readonly params: Record<string, number | boolean | string>;
 }
 
-/** The simulated host itself, and its layout of those parameters, for records of any time. */
-export function simulatedHost(domains: number): { readonly host: SimulatedHost; readonly layout: Layout } {
+/** The simulated host itself, and those groups as a mask, for records of any time. */
+export function simulatedHost(domains: number): { readonly host: SimulatedHost; readonly groups: number } {
   const host = new SimulatedHost(parseSimulatedUri(`test:///default?domains=${domains}&${SHAPE}`));
-  return { host, layout: host.layout(groupMask(GROUPS)) };
+  return { host, groups: groupMask(GROUPS) };
 }
 
 /** Records of so many different domains, as the simulated host makes them. */

@@ -26,7 +26,7 @@ const CHUNK = 256;
  * by what is usual for them, so that it is a third in every record.
  */
 export function preparedTicks(): DomainStatsRecord[][] {
-  const { host, layout } = simulatedHost(TICK_DOMAINS);
+  const { host, groups } = simulatedHost(TICK_DOMAINS);
   const began = Date.now();
   const ticks: DomainStatsRecord[][] = [];
   for (let tick = 0; tick < PREPARED_TICKS; tick++) {
@@ -34,7 +34,7 @@ export function preparedTicks(): DomainStatsRecord[][] {
     const before = ticks.at(-1);
     ticks.push(
       Array.from({ length: TICK_DOMAINS }, (_, index) => {
-        const sampled = host.sample(index, layout, now);
+        const sampled = host.sample(index, groups, now);
         const last = before?.[index];
         return new DomainStatsRecord({
           domain: last?.domain ?? host.domain(index),

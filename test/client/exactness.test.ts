@@ -41,9 +41,9 @@ describe("over the wire", () => {
     const driver = local.driver as SimulatedDriver;
     for await (const _ of remote.stats()) break;
     while (server.sweeps > 0) await turn();
-    const produced = driver.produced;
+    const produced = driver.simulation.produced;
     for (let i = 0; i < 100; i++) await turn();
-    expect(driver.produced).toBe(produced);
+    expect(driver.simulation.produced).toBe(produced);
     // A window of credit, a message that overdraws it, a frame that fills, and a chunk that was on its way.
     expect(produced).toBeLessThan(6_000);
   });
@@ -63,9 +63,9 @@ describe("without a wire", () => {
     await using local = await connect("test:///default?domains=100000");
     const driver = local.driver as SimulatedDriver;
     for await (const _ of local.stats()) break;
-    const produced = driver.produced;
+    const produced = driver.simulation.produced;
     for (let i = 0; i < 100; i++) await turn();
-    expect(driver.produced).toBe(produced);
+    expect(driver.simulation.produced).toBe(produced);
     expect(produced).toBeLessThanOrEqual(256);
   });
 });

@@ -5,6 +5,7 @@ import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
 import { WatchStream } from "../../src/client/watch-stream.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
+import { NO_FAULT } from "../../src/drivers/simulated/fault.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
@@ -35,9 +36,9 @@ describe("watching a connection", () => {
   afterEach(async () => {
     await until(() => connection.sampling.snapshot().sweepsInFlight === 0);
     expect(connection.sampling.snapshot()).toMatchObject(IDLE);
-    const { sweeps } = driver;
+    const { sweeps } = driver.simulation;
     for (let i = 0; i < 1_000; i++) await turn();
-    expect(driver.sweeps).toBe(sweeps);
+    expect(driver.simulation.sweeps).toBe(sweeps);
   });
   afterAll(() => connection.close());
 
@@ -62,10 +63,10 @@ describe("watching a connection", () => {
   });
 
   it("does nothing until it is consumed, and sweeps once for all who consume it", async () => {
-    const { sweeps } = driver;
+    const { sweeps } = driver.simulation;
     const stream = watch();
     for (let i = 0; i < 100; i++) await turn();
-    expect(driver.sweeps).toBe(sweeps);
+    expect(driver.simulation.sweeps).toBe(sweeps);
     const counts = [0, 0, 0];
     const subscriptions = counts.map((_, i) =>
       stream.subscribe(() => {
@@ -74,7 +75,7 @@ describe("watching a connection", () => {
     );
     await until(() => counts.every((count) => count >= 15));
     expect(connection.sampling.snapshot()).toMatchObject({ samplers: 1, feeds: 1, subscribers: 3 });
-    expect(driver.sweeps - sweeps).toBeLessThanOrEqual(Math.ceil(Math.max(...counts) / 5) + 1);
+    expect(driver.simulation.sweeps - sweeps).toBeLessThanOrEqual(Math.ceil(Math.max(...counts) / 5) + 1);
     for (const subscription of subscriptions) subscription.unsubscribe();
   });
 
@@ -190,7 +191,7 @@ describe("watching a host whose guests change", () => {
     await bench.pass(3_000);
     expect(leaversOf(events)).toEqual(["guest-00001"]);
     expect(events.flatMap((event) => (event.type === "sync" ? [event.summary.domains] : []))).toEqual([3, 3, 2, 2]);
-    bench.driver.simulation.recover(1);
+    bench.driver.simulation.change(1, NO_FAULT);
     await bench.pass(1_000);
     expect(recordsOf(events.slice(-4)).map(({ domain }) => domain.name)).toContain("guest-00001");
     expect(leaversOf(events)).toHaveLength(1);

@@ -102,7 +102,7 @@ describe("a server with viewers", () => {
     expect(uuids(await ann.getAllDomainStats())).toEqual(guests(driver, [0, 1, 2]));
     expect(uuids(await ben.getAllDomainStats())).toEqual(guests(driver, [5]));
     expect(driver.asked).toEqual([...guests(driver, [0, 1, 2]), driver.name(5)].sort());
-    expect(driver.produced).toBe(4);
+    expect(driver.simulation.produced).toBe(4);
     expect(await all.getAllDomainStats()).toHaveLength(10);
   });
 
@@ -254,7 +254,7 @@ describe("a server with viewers", () => {
     expect(server.stats().viewers[0]!.sampling).toMatchObject({ samplers: 0, feeds: 0, subscribers: 0 });
     for (let i = 0; i < 20; i++) expect((await mine.next()).done).toBe(false);
     await mine.return?.();
-    expect(driver.closed).toBe(false);
+    expect(driver.simulation.closed).toBe(false);
   });
 
   it.each<[complaint: RegExp, viewers: unknown, token?: string]>([

@@ -32,7 +32,7 @@ describe("a narrowed driver", () => {
     const names = (await connection.getAllDomainStats()).map(({ domain }) => domain.name);
     expect(names.sort()).toEqual([driver.name(1), driver.name(4)]);
     expect(driver.asked).toEqual([driver.uuid(1), driver.name(4)].sort());
-    expect(driver.produced).toBe(2);
+    expect(driver.simulation.produced).toBe(2);
   });
 
   it("narrows its list further by the query's filters, groups and deadline", async () => {

@@ -4,25 +4,18 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { SimulatedHost } from "./host.ts";
 import { parseSimulatedUri } from "./parameters.ts";
-import { Sweep, type SweepOwner } from "./sweep.ts";
+import { Sweep } from "./sweep.ts";
 
 /**
  * The simulated host as a driver: `test:///default?domains=1000`. It needs nothing but this process, so it runs
  * wherever JavaScript does.
  */
-export class SimulatedDriver implements Driver, SweepOwner {
+export class SimulatedDriver implements Driver {
   readonly uri: string;
   readonly hypervisor = "test";
   readonly host: string;
-  /** The host itself: faults are set and lifted through it. */
+  /** The host itself: faults are set and removed through it. */
   readonly simulation: SimulatedHost;
-  readonly clock: Clock;
-  /** How many records were computed so far, over all sweeps. */
-  produced = 0;
-  /** How many sweeps began; a sweep begins with its first pull. */
-  sweeps = 0;
-  closed = false;
-  readonly underWay = new Set<Sweep>();
 
   /**
    * @param clock for tests
@@ -30,18 +23,14 @@ export class SimulatedDriver implements Driver, SweepOwner {
    */
   constructor(uri: string, { clock = SYSTEM_CLOCK }: { readonly clock?: Clock } = {}) {
     this.uri = uri;
-    this.clock = clock;
     const options = parseSimulatedUri(uri);
     this.host = options.host;
     this.simulation = new SimulatedHost(options, clock, this);
-    this.simulation.onThaw = (index) => {
-      for (const sweep of this.underWay) sweep.thaw(index);
-    };
   }
 
   /** @throws VirstreamError at the first pull: `unsupported` with the enforce flag, `connection-closed` */
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
-    const sweep = new Sweep(this, query, context);
+    const sweep = new Sweep(this.simulation, query, context);
     const records = sweep.records();
     return {
       next: () => records.next(),
@@ -56,10 +45,8 @@ export class SimulatedDriver implements Driver, SweepOwner {
     };
   }
 
-  close(): Promise<void> {
-    this.closed = true;
-    for (const sweep of this.underWay) sweep.wake();
-    return Promise.resolve();
+  async close(): Promise<void> {
+    this.simulation.close();
   }
 }
 

@@ -1,42 +1,33 @@
 import { ParamType, type ParamTypeCode } from "../../model/schema.ts";
 import type { Row } from "./row.ts";
 
-/** What is wrong with one guest. Guests without a fault have none of these. */
-export interface Fault {
+/** A guest without a fault. */
+export const NO_FAULT = {
   /** Its monitor never answers. */
-  readonly frozen: boolean;
-  /** Its monitor answers after this many ms; 0 is at once. */
-  readonly slowMs: number;
-  /** Asking for it fails. */
-  readonly failing: boolean;
-  /** It is still listed, and will be gone when it is next asked for. */
-  readonly vanishing: boolean;
-  /** It is not there before this time, in ms since 1970. */
-  readonly appearsAt: number;
-  /** Its counters restart whenever the time since 1970 is a multiple of this many ms; 0 is never. */
-  readonly resetMs: number;
-  /** Its counters restarted at this time, in ms since 1970. */
-  readonly restartedAt: number;
-  /** Its record has this many parameters, if it has fewer without the fault. Comes with the block group. */
-  readonly parameters: number;
-  /** Its record has values at the limits of every type. Comes with the block group. */
-  readonly extremes: boolean;
-}
-
-export const NO_FAULT: Fault = {
   frozen: false,
+  /** Its monitor answers after this many ms; 0: at once. */
   slowMs: 0,
+  /** Asking for it fails. */
   failing: false,
+  /** It is still listed, and will be gone when it is next asked for. */
   vanishing: false,
+  /** It does not exist before this time, in ms since 1970. */
   appearsAt: Number.NEGATIVE_INFINITY,
+  /** Its counters restart whenever the time since 1970 is a multiple of this many ms; 0: never. */
   resetMs: 0,
+  /** Its counters restarted at this time, in ms since 1970. */
   restartedAt: Number.NEGATIVE_INFINITY,
+  /** Its record has this many parameters, if it has fewer without the fault. Comes with the block group. */
   parameters: 0,
+  /** Its record has values at the limits of every type. Comes with the block group. */
   extremes: false,
 };
 
+/** What is wrong with one guest. */
+export type Fault = Readonly<typeof NO_FAULT>;
+
 interface FaultParameter {
-  /** What stands behind an index's colon; undefined for a fault that takes nothing there. */
+  /** The number after an index's colon; undefined for a fault that takes none. */
   readonly amount?: { readonly unit: string; readonly usual: number; readonly most: number };
   change(amount: number, now: number): Partial<Fault>;
 }
@@ -57,10 +48,10 @@ export const FAULT_PARAMETERS: Readonly<Record<string, FaultParameter>> = {
   extremes: { change: () => ({ extremes: true }) },
 };
 
-const { int, uint, llong, ullong, double, boolean } = ParamType;
+const { int, uint, llong, ullong, double, boolean, string } = ParamType;
 
 /** Values at the limits of their types, under keys that no field table knows, as a newer libvirt would send them. */
-const EXTREMES: readonly (readonly [name: string, value: number | bigint, type: ParamTypeCode])[] = [
+const EXTREMES: readonly (readonly [name: string, value: number | bigint | string, type: ParamTypeCode])[] = [
   ["int.min", -2_147_483_648, int],
   ["int.max", 2_147_483_647, int],
   ["uint.min", 0, uint],
@@ -81,13 +72,13 @@ const EXTREMES: readonly (readonly [name: string, value: number | bigint, type: 
   ["double.tenth", 0.1, double],
   ["double.whole", 3, double],
   ["double.above-exact", 2 ** 63, double],
+  ["boolean.true", 1, boolean],
+  ["boolean.false", 0, boolean],
+  ["string.empty", "", string],
+  ["string.quoted", 'a "quoted\\path"\n\tand a line', string],
+  ["string.wide", "gäst-客-🖥️", string],
+  ["string.long", "x".repeat(4_096), string],
 ];
-const EXTREME_TEXTS = {
-  empty: "",
-  quoted: 'a "quoted\\path"\n\tand a line',
-  wide: "gäst-客-🖥️",
-  long: "x".repeat(4_096),
-};
 
 /** Writes what the faults `extremes` and `huge` add to the end of a record. */
 export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeconds: number): void {
@@ -95,11 +86,9 @@ export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeco
     row.of("extreme");
     for (const [name, value, type] of EXTREMES) {
       if (typeof value === "bigint") row.big(name, value, type);
+      else if (typeof value === "string") row.text(name, value);
       else row.number(name, value, type);
     }
-    row.number("boolean.true", 1, boolean);
-    row.number("boolean.false", 0, boolean);
-    for (const [name, text] of Object.entries(EXTREME_TEXTS)) row.text(`string.${name}`, text);
   }
   const missing = parameters - row.size;
   if (missing <= 0) return;

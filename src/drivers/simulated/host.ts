@@ -1,6 +1,6 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { ALL_GROUPS, GROUPS, groupBit, groupNames } from "../../model/group.ts";
+import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
@@ -8,10 +8,9 @@ import type { Schema } from "../../model/schema.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";
-import { Identities, mix, scramble, textKey } from "./identity.ts";
 import { type Guest, METERS } from "./meters.ts";
 import type { SimulatedOptions, Span } from "./parameters.ts";
-import { passesFilter, populate, stateOf } from "./population.ts";
+import { Identities, mix, passesFilter, populate, scramble, stateOf, textKey } from "./population.ts";
 import { Row } from "./row.ts";
 
 /**
@@ -25,14 +24,14 @@ const WEEK_SECONDS = 604_800;
 /** When the schemas of a host have more keys than this together, it drops them all and begins again. */
 const MAX_KEYS = 1_000_000;
 
+const BLOCK = groupBit("block");
+
 const PAUSED_BY_USER = 1;
 const PAUSED_BY_IO_ERROR = 5;
 
-/** The parameters of a choice of groups, and the schemas that its records had so far, by the guests' shape. */
-export interface Layout {
-  readonly backing: boolean;
-  readonly block: boolean;
-  readonly meters: readonly (typeof METERS)["state"][];
+/** How to write the records of a choice of groups, and the schemas so far by the guests' shape. */
+interface Layout {
+  readonly meters: readonly ((row: Row, guest: Guest) => void)[];
   readonly schemas: Map<number | string, Schema>;
 }
 
@@ -43,25 +42,30 @@ export interface Layout {
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
-  /** Called with the index of a guest whose monitor answers again, so that a sweep need not wait for the deadline. */
-  onThaw: ((index: number) => void) | undefined;
+  readonly clock: Clock;
+  readonly identities: Identities;
+  /** The sweeps that have begun and not ended. */
+  readonly underWay = new Set<{ thaw(index: number): void; wake(): void }>();
+  /** How many sweeps began; a sweep begins with its first pull. */
+  sweeps = 0;
+  /** How many records were computed so far, over all sweeps. */
+  produced = 0;
+  closed = false;
 
-  readonly #clock: Clock;
   readonly #owner: object;
-  readonly #identities: Identities;
   readonly #traits: Uint8Array;
   readonly #faults = new Map<number, Fault>();
   readonly #layouts = new Map<number, Layout>();
   #keys = 0;
   readonly #drawKey: number;
 
-  /** @param owner the driver that gives out the domains; without one they belong to the host itself */
+  /** @param owner the driver that returns the domains; without one they belong to the host itself */
   constructor(options: SimulatedOptions, clock: Clock = SYSTEM_CLOCK, owner?: object) {
     this.options = options;
-    this.#clock = clock;
+    this.clock = clock;
     this.#owner = owner ?? this;
     const key = mix(options.seed, textKey(options.host));
-    this.#identities = new Identities(options.domains, key);
+    this.identities = new Identities(options.domains, key);
     this.#traits = populate(options);
     this.#drawKey = mix(key, 0x600);
     const now = clock.now();
@@ -71,9 +75,10 @@ export class SimulatedHost {
     }
   }
 
-  /** The index of a guest by uuid or name, whether it is there or not; −1 when the host has no such guest. */
-  find(selector: DomainSelector): number {
-    return this.#identities.find(selector);
+  /** Ends all sweeps with `connection-closed`. */
+  close(): void {
+    this.closed = true;
+    for (const sweep of this.underWay) sweep.wake();
   }
 
   /** Whether every guest is there and passes a query's filter bits, which spares asking one by one. */
@@ -96,13 +101,13 @@ export class SimulatedHost {
     if (this.#faults.get(index)?.vanishing) {
       this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });
     }
-    return this.isThere(index, this.#clock.now());
+    return this.isThere(index, this.clock.now());
   }
 
   /** A guest's identity. */
   domain(index: number): Domain {
     const id = stateOf(this.#traits[index]!) === STATE_NUMBERS.shutoff ? -1 : index + 1;
-    return new Domain(this.#identities.uuid(index), this.#identities.name(index), id, this.options.host, this.#owner);
+    return new Domain(this.identities.uuid(index), this.identities.name(index), id, this.options.host, this.#owner);
   }
 
   /** The identity of a guest that was asked for and does not exist; the uuid of one asked for by name is all zeros. */
@@ -130,27 +135,13 @@ export class SimulatedHost {
   }
 
   /**
-   * The layout of a choice of groups (known bits; 0 is none). Records of one layout and shape share a schema object.
-   */
-  layout(groups: number, backing = false): Layout {
-    const key = groups * 2 + (backing ? 1 : 0);
-    let layout = this.#layouts.get(key);
-    if (layout === undefined) {
-      const meters = GROUPS.filter((group) => groups & groupBit(group)).map((group) => METERS[group]);
-      layout = { backing, block: (groups & groupBit("block")) !== 0, meters, schemas: new Map() };
-      this.#layouts.set(key, layout);
-    }
-    return layout;
-  }
-
-  /**
-   * What a guest's meters show.
+   * What a guest's meters show. Records of the same groups and shape share a schema object.
    *
-   * @param layout from `layout()`; a plain mask of groups will do where speed does not matter
+   * @param groups known bits; 0: none
    * @param now in ms since 1970
+   * @param backing count every image of a backing chain
    */
-  sample(index: number, layout: Layout | number, now: number): TypedParams {
-    const { backing, block, meters, schemas } = typeof layout === "number" ? this.layout(layout) : layout;
+  sample(index: number, groups: number, now: number, backing = false): TypedParams {
     const { vcpus, disks, nics, extras } = this.options;
     const draw = scramble(index ^ this.#drawKey);
     const state = stateOf(this.#traits[index]!);
@@ -163,8 +154,7 @@ export class SimulatedHost {
     let upSeconds = WEEK_SECONDS + (mix(draw, 0) >>> 11) + (paused ? 0 : termMs / 1000);
     if (fault !== undefined && !paused) upSeconds = restartedSeconds(fault, now, upSeconds);
     const guest: Guest = {
-      index,
-      name: this.#identities.name(index),
+      name: this.identities.name(index),
       draw,
       state,
       reason: reasonOf(state, draw),
@@ -180,15 +170,21 @@ export class SimulatedHost {
     };
 
     const shape = ((guest.vcpus * 257 + guest.disks) * 65 + guest.nics) * 2 + (active ? 1 : 0);
-    const extended = block && fault !== undefined && (fault.extremes || fault.parameters > 0);
+    const extended = (groups & BLOCK) !== 0 && fault !== undefined && (fault.extremes || fault.parameters > 0);
     const key = extended ? `${shape} ${fault.extremes} ${fault.parameters}` : shape;
-    const schema = schemas.get(key);
+    const { meters, schemas } = this.#layout(groups, backing);
+    let schema = schemas.get(key);
+    if (schema === undefined) {
+      const first = new Row();
+      for (const write of meters) write(first, guest);
+      if (extended) writeExtension(first, fault, upSeconds);
+      schema = first.declared();
+      this.#keep(schemas, key, schema);
+    }
     const row = new Row(schema);
     for (const write of meters) write(row, guest);
     if (extended) writeExtension(row, fault, upSeconds);
-    const params = row.params();
-    if (schema === undefined) this.#keep(schemas, key, params.schema);
-    return params;
+    return row.params();
   }
 
   /** What is wrong with a guest; undefined when nothing is. */
@@ -207,18 +203,24 @@ export class SimulatedHost {
     } else {
       this.#faults.delete(index);
     }
-    if (!fault.frozen) this.onThaw?.(index);
+    // A sweep that waits for the guest need not wait for the deadline.
+    if (!fault.frozen) for (const sweep of this.underWay) sweep.thaw(index);
   }
 
-  /** Lifts every fault of a guest: it is there, and its monitor answers, also to those who wait for it now. */
-  recover(index: number): void {
-    this.change(index, NO_FAULT);
+  #layout(groups: number, backing: boolean): Layout {
+    const key = groups * 2 + (backing ? 1 : 0);
+    let layout = this.#layouts.get(key);
+    if (layout === undefined) {
+      layout = { meters: groupNames(groups).map((group) => METERS[group as KnownGroup]), schemas: new Map() };
+      this.#layouts.set(key, layout);
+    }
+    return layout;
   }
 
   #keep(schemas: Layout["schemas"], key: number | string, schema: Schema): void {
     this.#keys += schema.keys.length;
     if (this.#keys > MAX_KEYS) {
-      for (const layout of this.#layouts.values()) layout.schemas.clear();
+      this.#layouts.clear();
       this.#keys = schema.keys.length;
     }
     schemas.set(key, schema);

@@ -1,11 +1,10 @@
 import type { KnownGroup } from "../../model/group.ts";
 import { ParamType } from "../../model/schema.ts";
-import { decimal, mix } from "./identity.ts";
+import { decimal, mix } from "./population.ts";
 import type { Row } from "./row.ts";
 
 /** A guest at one moment: everything that the values of its meters follow from. */
 export interface Guest {
-  readonly index: number;
   readonly name: string;
   /** Its own 32 random bits: its rates are drawn from them. */
   readonly draw: number;
@@ -64,11 +63,6 @@ const TARGETS = Array.from({ length: 256 }, (_, i) => {
 const IMAGE_ENDS = TARGETS.map((target) => `-${target}.qcow2`);
 const IMAGES = "/var/lib/libvirt/images/";
 const BASE_IMAGES = ["debian-12", "fedora-42", "ubuntu-24.04", "alpine-3.22"].map((os) => `${IMAGES}base/${os}.qcow2`);
-
-/** What guests with extras have of each kind. */
-const IOTHREADS = 2;
-const MONITORS = 2;
-const MONITOR_NODES = 2;
 
 /**
  * Writes the parameters of each group, in the order and types of libvirt's QEMU driver. Every counter is a rate times
@@ -218,8 +212,8 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
   iothread(row, { active, extras }) {
     if (!active || !extras) return;
     row.of("iothread");
-    row.number("count", IOTHREADS, uint);
-    for (let id = 1; id <= IOTHREADS; id++) {
+    row.number("count", 2, uint);
+    for (const id of [1, 2]) {
       row.of("iothread", id);
       row.number("poll-max-ns", 32_768);
       row.number("poll-grow", 0, uint);
@@ -230,14 +224,14 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
   memory(row, { draw, active, extras, vcpus, work }) {
     if (!active || !extras) return;
     row.of("memory.bandwidth.monitor");
-    row.number("count", MONITORS, uint);
-    for (let i = 0; i < MONITORS; i++) {
+    row.number("count", 2, uint);
+    for (const i of [0, 1]) {
       const bytes = work * LOAD[draw >>> 24]! * (1.5e8 / (i + 1));
       row.of("memory.bandwidth.monitor", i);
       row.text("name", `bandwidth${i}`);
       row.text("vcpus", vcpus === 1 ? "0" : `0-${vcpus - 1}`);
-      row.number("node.count", MONITOR_NODES, uint);
-      for (let node = 0; node < MONITOR_NODES; node++) {
+      row.number("node.count", 2, uint);
+      for (const node of [0, 1]) {
         row.number(`node.${node}.id`, node, uint);
         total(row, `node.${node}.bytes.local`, (bytes / (node + 1)) * 0.8);
         total(row, `node.${node}.bytes.total`, bytes / (node + 1));

@@ -7,35 +7,8 @@ export interface Span {
   readonly high: number;
 }
 
-/** One fault for a run of guests. */
-export interface FaultRequest {
-  /** Its name in FAULT_PARAMETERS. */
-  readonly fault: string;
-  readonly first: number;
-  readonly last: number;
-  /** The number behind the colon, or its default; 0 for faults that take none. */
-  readonly amount: number;
-}
-
 /** A simulated host as a URI describes it. */
-export interface SimulatedOptions {
-  readonly domains: number;
-  readonly vcpus: Span;
-  readonly disks: Span;
-  readonly nics: Span;
-  readonly seed: number;
-  /** The name of the host. It takes part in the uuids: two hosts have no guest in common. */
-  readonly host: string;
-  /** How long each guest's answer takes, in ms. */
-  readonly latencyMs: number;
-  /** How many guests are shut off, are paused, and are transient; transient ones are never shut off. */
-  readonly shutoff: number;
-  readonly paused: number;
-  readonly transient: number;
-  /** Whether guests also have what only some real ones have, so that no group is empty. */
-  readonly extras: boolean;
-  readonly faults: readonly FaultRequest[];
-}
+export type SimulatedOptions = ReturnType<typeof parseSimulatedUri>;
 
 const MAX_DOMAINS = 1_000_000;
 
@@ -49,7 +22,7 @@ const PARAMETERS = "domains vcpus disks nics seed host latency shutoff paused tr
  *
  * @throws VirstreamError `invalid-uri`, saying what is allowed
  */
-export function parseSimulatedUri(uri: string): SimulatedOptions {
+export function parseSimulatedUri(uri: string) {
   const match = /^test:\/\/\/default(?:\?([^#]*))?$/i.exec(uri);
   if (match === null) {
     throw new VirstreamError(
@@ -58,21 +31,17 @@ export function parseSimulatedUri(uri: string): SimulatedOptions {
         "libvirt's own test driver is test+unix:///default",
     );
   }
-  const given = new Map<string, string>();
-  const faultTexts: [string, string][] = [];
-  for (const [name, value] of new URLSearchParams(match[1])) {
-    if (Object.hasOwn(FAULT_PARAMETERS, name)) {
-      faultTexts.push([name, value]);
-    } else if (!PARAMETERS.includes(name)) {
-      const all = [...PARAMETERS, ...Object.keys(FAULT_PARAMETERS)].join(", ");
+  const given = new URLSearchParams(match[1]);
+  const known = [...PARAMETERS, ...Object.keys(FAULT_PARAMETERS)];
+  for (const name of given.keys()) {
+    if (!known.includes(name)) {
       throw new VirstreamError(
         "invalid-uri",
-        `unknown parameter ${JSON.stringify(name)}: test:///default takes ${all}`,
+        `unknown parameter ${JSON.stringify(name)}: test:///default takes ${known.join(", ")}`,
       );
-    } else if (given.has(name)) {
+    }
+    if (PARAMETERS.includes(name) && given.getAll(name).length > 1) {
       throw new VirstreamError("invalid-uri", `${name} is given twice`);
-    } else {
-      given.set(name, value);
     }
   }
 
@@ -110,17 +79,24 @@ export function parseSimulatedUri(uri: string): SimulatedOptions {
     disks: span("disks", 0, 256, "1-2"),
     nics: span("nics", 0, 64, "1-2"),
     seed: whole("seed", 1, 0xffffffff),
+    /** The name of the host. The uuids depend on it: two hosts have no guest in common. */
     host: /^[\w.:-]{1,255}$/.test(host) ? host : refuse("host", host, "1 to 255 letters, digits, dots and dashes"),
+    /** How long each guest's answer takes, in ms. */
     latencyMs: whole("latency", 0, 600_000),
     shutoff,
     paused: count("paused", mixed ? 1 : 0, domains - shutoff),
+    /** How many guests are transient; none of these is shut off. */
     transient: count("transient", 0, domains - shutoff),
+    /** Whether guests also have what only some real ones have, so that no group is empty. */
     extras: extras === "1" || (extras !== "0" && refuse("extras", extras, "0 or 1")),
-    faults: faultTexts.flatMap(([fault, text]) => text.split(",").map((item) => faultRequest(fault, item, domains))),
+    faults: Object.keys(FAULT_PARAMETERS).flatMap((fault) =>
+      given.getAll(fault).flatMap((text) => text.split(",").map((item) => faultRequest(fault, item, domains))),
+    ),
   };
 }
 
-function faultRequest(fault: string, item: string, domains: number): FaultRequest {
+/** One fault, by its name in FAULT_PARAMETERS, for the guests from `first` to `last`. */
+function faultRequest(fault: string, item: string, domains: number) {
   const { amount: allowed } = FAULT_PARAMETERS[fault]!;
   const match = /^(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?$/.exec(item);
   const form = allowed === undefined ? "e.g. 3 or 3-6" : `e.g. 3 or 3-6:${allowed.usual} (${allowed.unit})`;

@@ -1,12 +1,12 @@
-import { type Clock, eventLoopTurn } from "../../driver/clock.ts";
+import { eventLoopTurn } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { type Group, groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
+import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
 import { DomainStatsRecord, type RecordInit } from "../../model/record.ts";
 import { steadyTimeOf } from "../../model/steady-time.ts";
-import type { Layout, SimulatedHost } from "./host.ts";
+import type { SimulatedHost } from "./host.ts";
 
 /**
  * The first record is a chunk of its own, so that it arrives at once; later chunks have at most this many records, ...
@@ -24,32 +24,18 @@ const SLOTS = 4;
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself says when a guest's statistics cannot be had. */
 const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 
-/** What a sweep needs of its driver. */
-export interface SweepOwner {
-  readonly simulation: SimulatedHost;
-  readonly clock: Clock;
-  readonly closed: boolean;
-  /** The sweeps that have begun and not ended. */
-  readonly underWay: Set<Sweep>;
-  /** Counts sweeps as they begin, and records as they are computed. */
-  sweeps: number;
-  produced: number;
-}
-
 /** What every record says of a guest: its identity, its position in the listing, and when it was asked. */
 type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
-/** A guest that was asked and whose answer is not due yet. Times are in ms since 1970. */
+/** A guest that was asked and has not answered yet. */
 interface Pending {
   readonly guest: number;
   readonly asked: Asked;
-  dueAt: number;
-  /** Whether it will have answered by then, or its deadline will have passed. */
-  answers: boolean;
+  /** How long its answer takes, in ms; Infinity while it is frozen. */
+  tookMs: number;
   /** Whether it takes one of the few slots for guests that are asked at once. */
   readonly slot: boolean;
-  /** Whether it answers only after a thaw. */
-  readonly frozen: boolean;
+  timer: unknown;
 }
 
 /**
@@ -58,33 +44,31 @@ interface Pending {
  * Nothing is computed ahead of a pull.
  */
 export class Sweep {
-  readonly #driver: SweepOwner;
+  readonly #host: SimulatedHost;
   readonly #query: Query;
   readonly #context: SweepContext;
-  /** The guests that are waited for, and the one timer of all that are due at the same time. */
-  readonly #pending = new Map<number, { readonly guests: Pending[]; readonly timer: unknown }>();
-  /**
-   * The guests whose timer has fired. That makes them due, not the clock: timers fire a little early, clocks are set
-   * back.
-   */
+  readonly #backing: boolean;
+  /** The guests that are waited for, by index. */
+  readonly #pending = new Map<number, Pending>();
+  /** The guests whose timer has fired: that makes them due, not the clock, which may be set back. */
   #due: Pending[] = [];
   /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
   #listed: readonly (number | DomainSelector)[] | undefined;
   #size = 0;
   #position = 0;
-  #layout!: Layout;
-  #monitorFree!: Layout;
-  #groups: readonly Group[] = [];
-  #monitored: readonly Group[] = [];
+  /** The groups asked for that the host has, and those of them that need a guest's monitor. */
+  #groups = 0;
+  #monitored = 0;
   #busySlots = 0;
   #left = false;
   #wake: (() => void) | undefined;
   #turnAt = 0;
 
-  constructor(driver: SweepOwner, query: Query, context: SweepContext) {
-    this.#driver = driver;
+  constructor(host: SimulatedHost, query: Query, context: SweepContext) {
+    this.#host = host;
     this.#query = query;
     this.#context = context;
+    this.#backing = (query.flags & StatsFlag.backing) !== 0;
   }
 
   /** Ends a wait: something has changed. */
@@ -98,19 +82,13 @@ export class Sweep {
     this.wake();
   }
 
-  /** A guest answers again: its full record follows now, if it is waited for. */
+  /** A guest answers again: its full record follows now, if the sweep waits for it. */
   thaw(guest: number): void {
-    const { clock, simulation } = this.#driver;
-    const answersAt = clock.now() + simulation.options.latencyMs;
-    for (const { guests } of this.#pending.values()) {
-      const at = guests.findIndex((pending) => pending.guest === guest && pending.frozen);
-      if (at < 0) continue;
-      if (answersAt <= guests[at]!.dueAt) {
-        const [pending] = guests.splice(at, 1);
-        this.#await({ ...pending!, dueAt: answersAt, answers: true });
-      }
-      return;
-    }
+    const pending = this.#pending.get(guest);
+    if (pending?.tookMs !== Number.POSITIVE_INFINITY) return;
+    this.#host.clock.clearTimeout(pending.timer);
+    pending.tookMs = this.#host.clock.now() + this.#host.options.latencyMs - pending.asked.sampledAt;
+    this.#await(pending);
   }
 
   /** The records, in chunks. Begins with the first pull. */
@@ -118,8 +96,8 @@ export class Sweep {
     const { signal } = this.#context;
     const wake = () => this.wake();
     signal.addEventListener("abort", wake);
-    this.#driver.sweeps++;
-    this.#driver.underWay.add(this);
+    this.#host.sweeps++;
+    this.#host.underWay.add(this);
     try {
       this.#turnAt = performance.now() + WORK_MS;
       if (!this.#goesOn() || !(await this.#begin())) return;
@@ -138,25 +116,20 @@ export class Sweep {
       }
     } finally {
       signal.removeEventListener("abort", wake);
-      this.#driver.underWay.delete(this);
-      for (const { timer } of this.#pending.values()) this.#driver.clock.clearTimeout(timer);
+      this.#host.underWay.delete(this);
+      for (const { timer } of this.#pending.values()) this.#host.clock.clearTimeout(timer);
       this.#pending.clear();
     }
   }
 
   /** Works out the groups and lists the guests; false when the sweep ended meanwhile. */
   async #begin(): Promise<boolean> {
-    const { simulation } = this.#driver;
-    const groups = simulation.groups(this.#query);
-    const backing = (this.#query.flags & StatsFlag.backing) !== 0;
-    this.#layout = simulation.layout(groups, backing);
-    this.#monitorFree = simulation.layout(groups & MONITOR_FREE_GROUPS, backing);
-    this.#groups = groupNames(groups);
-    this.#monitored = groupNames(groups & ~MONITOR_FREE_GROUPS);
+    this.#groups = this.#host.groups(this.#query);
+    this.#monitored = this.#groups & ~MONITOR_FREE_GROUPS;
     const filter = this.#query.flags & FILTER_MASK;
-    if (this.#query.domains !== undefined || !simulation.listsAll(filter)) this.#listed = await this.#list(filter);
+    if (this.#query.domains !== undefined || !this.#host.listsAll(filter)) this.#listed = await this.#list(filter);
     if (!this.#goesOn()) return false;
-    this.#size = this.#listed?.length ?? simulation.options.domains;
+    this.#size = this.#listed?.length ?? this.#host.options.domains;
     this.#context.expect(this.#size);
     return true;
   }
@@ -166,26 +139,26 @@ export class Sweep {
    * that the query names come once each, in its order.
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
-    const { simulation, clock } = this.#driver;
+    const host = this.#host;
     const { domains } = this.#query;
-    const now = clock.now();
+    const now = host.clock.now();
     const listed: (number | DomainSelector)[] = [];
     const named = new Set<number>();
-    const candidates = domains?.length ?? simulation.options.domains;
+    const candidates = domains?.length ?? host.options.domains;
     for (let i = 0; i < candidates; i++) {
       if (i % STRIDE === STRIDE - 1) {
         await this.#turn();
         if (!this.#goesOn()) return listed;
       }
       const selector = domains?.[i];
-      const guest = selector === undefined ? i : simulation.find(selector);
-      const there = guest >= 0 && simulation.isThere(guest, now);
+      const guest = selector === undefined ? i : host.identities.find(selector);
+      const there = guest >= 0 && host.isThere(guest, now);
       if (selector !== undefined) {
         if (!there) listed.push(selector);
         if (!there || named.has(guest)) continue;
         named.add(guest);
       }
-      if (there && simulation.passes(guest, filter)) listed.push(guest);
+      if (there && host.passes(guest, filter)) listed.push(guest);
     }
     return listed;
   }
@@ -193,14 +166,13 @@ export class Sweep {
   /** Whether the sweep goes on: false once the consumer has left, an error once the driver is closed. */
   #goesOn(): boolean {
     if (this.#left || this.#context.signal.aborted) return false;
-    if (this.#driver.closed)
-      throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
+    if (this.#host.closed) throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
     return true;
   }
 
   /** Up to `limit` records that can be had now: first those that were waited for, then from guests not yet asked. */
   #chunk(limit: number): DomainStatsRecord[] {
-    const now = this.#driver.clock.now();
+    const now = this.#host.clock.now();
     const steadyAt = steadyTimeOf(now);
     const chunk: DomainStatsRecord[] = [];
     let parameters = 0;
@@ -217,26 +189,26 @@ export class Sweep {
       if (this.#position === this.#size || this.#busySlots === SLOTS) break;
       add(this.#next(now, steadyAt));
     }
-    this.#driver.produced += chunk.length;
+    this.#host.produced += chunk.length;
     return chunk;
   }
 
   /** Asks the next guest: its record if that can be had at once, undefined if it is to be waited for. */
   #next(now: number, steadyAt: number): DomainStatsRecord | undefined {
-    const { simulation } = this.#driver;
+    const host = this.#host;
     const index = this.#position++;
     const guest = this.#listed === undefined ? index : this.#listed[index]!;
     if (typeof guest !== "number") return this.#unknown(guest, { index, sampledAt: now, steadyAt });
-    const domain = simulation.domain(guest);
+    const domain = host.domain(guest);
     const asked: Asked = { domain, index, sampledAt: now, steadyAt };
-    const fault = simulation.fault(guest);
-    const { latencyMs } = simulation.options;
+    const fault = host.fault(guest);
+    const { latencyMs } = host.options;
     if (fault === undefined && latencyMs === 0) return this.#answer(asked, guest, 0);
-    if (!simulation.meet(guest)) return this.#bare(asked, "gone");
+    if (!host.meet(guest)) return this.#bare(asked, "gone");
     if (fault?.failing) {
       return this.#bare(asked, "failed", {
         reason: "error",
-        missing: this.#groups,
+        missing: groupNames(this.#groups),
         error: new VirstreamError("hypervisor-error", `${domain.name}: this guest fails as the URI's error= asks`, {
           libvirt: LIBVIRT_FAILURE,
         }),
@@ -244,57 +216,54 @@ export class Sweep {
     }
 
     // A frozen or slow guest delays only the groups that need its monitor.
-    const monitored = this.#monitored.length > 0;
-    const frozen = monitored && fault?.frozen === true;
-    const slowMs = monitored ? (fault?.slowMs ?? 0) : 0;
+    const frozen = fault?.frozen === true && this.#monitored !== 0;
+    const slowMs = this.#monitored === 0 ? 0 : (fault?.slowMs ?? 0);
     if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
-    const { deadlineMs } = this.#query;
-    const tookMs = frozen ? Number.POSITIVE_INFINITY : slowMs > 0 ? slowMs : latencyMs;
+    const tookMs = frozen ? Number.POSITIVE_INFINITY : slowMs || latencyMs;
     if (tookMs === 0) return this.#answer(asked, guest, 0);
     const slot = !frozen && slowMs === 0;
     if (slot) this.#busySlots++;
-    const dueAt = now + Math.min(tookMs, deadlineMs);
-    const answers = tookMs <= deadlineMs || !monitored;
-    this.#await({ guest, asked, dueAt, answers, slot, frozen });
+    this.#await({ guest, asked, tookMs, slot, timer: undefined });
     return undefined;
   }
 
+  /** Waits for a guest until its answer or its deadline is due. */
   #await(pending: Pending): void {
-    const { clock } = this.#driver;
-    const { dueAt } = pending;
-    const others = this.#pending.get(dueAt)?.guests;
-    if (others !== undefined) {
-      others.push(pending);
-      return;
-    }
-    const guests = [pending];
+    const { clock } = this.#host;
+    const { guest, asked, tookMs } = pending;
     const due = () => {
-      this.#pending.delete(dueAt);
-      this.#due = this.#due.concat(guests);
+      this.#pending.delete(guest);
+      this.#due.push(pending);
       this.wake();
     };
-    const ms = dueAt - clock.now();
-    if (ms > 0) this.#pending.set(dueAt, { guests, timer: clock.setTimeout(due, ms) });
-    else due();
+    const ms = asked.sampledAt + Math.min(tookMs, this.#query.deadlineMs) - clock.now();
+    if (ms <= 0) {
+      due();
+    } else {
+      pending.timer = clock.setTimeout(due, ms);
+      this.#pending.set(guest, pending);
+    }
   }
 
-  /** The record of a guest that was waited for. */
-  #late({ guest, asked, dueAt, answers, slot }: Pending): DomainStatsRecord {
+  /** The record of a guest whose answer, or whose deadline, is due. */
+  #late({ guest, asked, tookMs, slot }: Pending): DomainStatsRecord {
+    const { deadlineMs } = this.#query;
     if (slot) this.#busySlots--;
-    const tookMs = Math.round((dueAt - asked.sampledAt) * 1000) / 1000;
-    return answers ? this.#answer(asked, guest, tookMs) : this.#partial("timeout", asked, guest, tookMs);
+    if (tookMs > deadlineMs && this.#monitored !== 0) return this.#partial("timeout", asked, guest, deadlineMs);
+    return this.#answer(asked, guest, Math.min(tookMs, deadlineMs));
   }
 
   #answer(asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
     const { domain, index, sampledAt, steadyAt } = asked;
-    const params = this.#driver.simulation.sample(guest, this.#layout, sampledAt);
+    const params = this.#host.sample(guest, this.#groups, sampledAt, this.#backing);
     return new DomainStatsRecord({ domain, params, status: "ok", sampledAt, steadyAt, tookMs, index });
   }
 
   /** The groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is held. */
   #partial(reason: "busy" | "timeout", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
-    const params = this.#driver.simulation.sample(guest, this.#monitorFree, asked.sampledAt);
-    return new DomainStatsRecord({ ...asked, params, status: "partial", reason, missing: this.#monitored, tookMs });
+    const params = this.#host.sample(guest, this.#groups & MONITOR_FREE_GROUPS, asked.sampledAt, this.#backing);
+    const missing = groupNames(this.#monitored);
+    return new DomainStatsRecord({ ...asked, params, status: "partial", reason, missing, tookMs });
   }
 
   /** A record without parameters. */
@@ -303,10 +272,10 @@ export class Sweep {
   }
 
   #unknown(selector: DomainSelector, asked: Omit<Asked, "domain">): DomainStatsRecord {
-    const { simulation } = this.#driver;
+    const host = this.#host;
     const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-    const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${simulation.options.host}`);
-    return this.#bare({ domain: simulation.unknownDomain(selector), ...asked }, "gone", { reason: "unknown", error });
+    const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${host.options.host}`);
+    return this.#bare({ domain: host.unknownDomain(selector), ...asked }, "gone", { reason: "unknown", error });
   }
 
   /** Gives the event loop a turn when the time for one has come. */

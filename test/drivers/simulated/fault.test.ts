@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { NO_FAULT } from "../../../src/drivers/simulated/fault.ts";
 import { GROUPS } from "../../../src/model/group.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { Bench, ofGuest, SIX_GROUPS } from "./harness.ts";
@@ -155,7 +156,7 @@ describe("a guest that vanishes", () => {
     await bench.records();
     const query = { domains: ["guest-00001"] };
     expect(await bench.records(query)).toMatchObject([{ status: "gone", reason: "unknown" }]);
-    bench.host.recover(1);
+    bench.host.change(1, NO_FAULT);
     expect(await bench.records(query)).toMatchObject([{ status: "ok" }]);
     expect(await bench.records()).toHaveLength(3);
   });

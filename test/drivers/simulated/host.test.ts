@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { NO_FAULT } from "../../../src/drivers/simulated/fault.ts";
 import { SimulatedHost } from "../../../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
 import { fieldOf } from "../../../src/model/field.ts";
@@ -68,8 +69,8 @@ describe("a record of a simulated guest", () => {
         const other = host(search(shape));
         for (let i = 0; i < 50; i += 7) other.sample(i, ALL_GROUPS, now + 1000);
         expect(other.domain(guest)).toEqual(one.domain(guest));
-        const params = one.sample(guest, one.layout(groups, backing), now);
-        expect([...other.sample(guest, other.layout(groups, backing), now).list()]).toEqual([...params.list()]);
+        const params = one.sample(guest, groups, now, backing);
+        expect([...other.sample(guest, groups, now, backing).list()]).toEqual([...params.list()]);
       }),
     );
   });
@@ -86,7 +87,7 @@ describe("a record of a simulated guest", () => {
         const simulated = host(search(shape));
         const asked = new Set<string>(groupNames(groups));
         let group = 0;
-        for (const { key, type } of simulated.sample(guest, simulated.layout(groups, backing), NOW).list()) {
+        for (const { key, type } of simulated.sample(guest, groups, NOW, backing).list()) {
           const field = fieldOf(key);
           expect(field, key).toBeDefined();
           expect(field!.types, key).toContain(type);
@@ -102,7 +103,7 @@ describe("a record of a simulated guest", () => {
     fc.assert(
       fc.property(shape, guest, groups, fc.boolean(), time, (shape, guest, groups, backing, now) => {
         const simulated = host(search(shape));
-        const params = simulated.sample(guest, simulated.layout(groups, backing), now);
+        const params = simulated.sample(guest, groups, now, backing);
         const { schema } = params;
         const cells = cellsOf(params);
         expect(cells.length).toBe(schema.keys.length);
@@ -125,7 +126,7 @@ describe("a record of a simulated guest", () => {
     const simulated = host("domains=100&vcpus=1-2&disks=1&nics=1");
     const schemas = new Set(Array.from({ length: 100 }, (_, i) => simulated.sample(i, ALL_GROUPS, NOW + i).schema));
     expect(schemas.size).toBe(2);
-    expect(schemas).toContain(simulated.sample(0, simulated.layout(ALL_GROUPS), NOW).schema);
+    expect(schemas).toContain(simulated.sample(0, ALL_GROUPS, NOW).schema);
   });
 
   it("reaches every group", () => {
@@ -152,7 +153,7 @@ describe("a record of a simulated guest", () => {
 
   it("lists the backing image of each disk when it is asked to, with sizes and no requests", () => {
     const simulated = host("domains=1&disks=2");
-    const params = simulated.sample(0, simulated.layout(ALL_GROUPS, true), NOW);
+    const params = simulated.sample(0, ALL_GROUPS, NOW, true);
     expect(params.get("block.count")).toBe(4);
     expect([0, 1, 2, 3].map((i) => params.get(`block.${i}.name`))).toEqual(["vda", "vda", "vdb", "vdb"]);
     expect([0, 1, 2, 3].map((i) => params.get(`block.${i}.backingIndex`))).toEqual([1, 2, 3, 4]);
@@ -224,11 +225,11 @@ describe("the values of a simulated guest", () => {
 
   it("are those of guests that have been up for weeks, and about a third of them change within a second", () => {
     const simulated = host("domains=1000&vcpus=2&disks=2&nics=2");
-    const layout = simulated.layout(groupMask(SIX_GROUPS));
+    const groups = groupMask(SIX_GROUPS);
     let changed = 0;
     for (let i = 0; i < 1000; i++) {
-      const before = simulated.sample(i, layout, NOW);
-      const after = simulated.sample(i, layout, NOW + 1000);
+      const before = simulated.sample(i, groups, NOW);
+      const after = simulated.sample(i, groups, NOW + 1000);
       changed += before.doubles.filter((double, at) => double !== after.doubles[at]).length;
       expect(before.number("cpu.time")).toBeGreaterThan(1e12);
       expect(before.number("cpu.time")).toBeLessThan(2 ** 53);
@@ -263,7 +264,7 @@ describe("the faults of a simulated guest", () => {
     const later = simulated.sample(1, ALL_GROUPS, NOW + 100_000).number("cpu.time")!;
     expect(later).toBeGreaterThan(0);
     expect(later).toBeLessThan(1e12);
-    simulated.recover(1);
+    simulated.change(1, NO_FAULT);
     expect(simulated.sample(1, ALL_GROUPS, NOW).number("cpu.time")).toBeGreaterThan(1e12);
   });
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decimal, Identities } from "../../../src/drivers/simulated/identity.ts";
+import { decimal, Identities } from "../../../src/drivers/simulated/population.ts";
 import { parseUuid } from "../../../src/model/uuid.ts";
 
 const DOMAINS = 1_000_000;

@@ -36,13 +36,13 @@ describe("a sweep of the embedded host", () => {
     const bench = new Bench("domains=1000");
     const sweep = bench.begin();
     await turn();
-    expect([bench.driver.sweeps, bench.driver.produced]).toEqual([0, 0]);
+    expect([bench.driver.simulation.sweeps, bench.driver.simulation.produced]).toEqual([0, 0]);
     await sweep.next();
     await turn();
-    expect([bench.driver.sweeps, bench.driver.produced]).toEqual([1, 1]);
+    expect([bench.driver.simulation.sweeps, bench.driver.simulation.produced]).toEqual([1, 1]);
     await sweep.next();
     await turn();
-    expect([bench.driver.sweeps, bench.driver.produced]).toEqual([1, 65]);
+    expect([bench.driver.simulation.sweeps, bench.driver.simulation.produced]).toEqual([1, 65]);
   });
 
   it("ends at once in a host without guests", async () => {
@@ -195,7 +195,7 @@ describe("the end of a sweep", () => {
   it("comes before anything is done when it was aborted before", async () => {
     const bench = new Bench();
     expect(await bench.begin({}, AbortSignal.abort()).next()).toMatchObject({ done: true });
-    expect([bench.driver.produced, bench.expected]).toEqual([0, undefined]);
+    expect([bench.driver.simulation.produced, bench.expected]).toEqual([0, undefined]);
   });
 
   it("comes promptly when the consumer returns while it waits", async () => {
@@ -274,7 +274,7 @@ describe("the promise", () => {
           const records = await bench.records({ ...rest, ...(names === undefined ? {} : { domains: names }) });
 
           expect(records.length).toBe(bench.expected);
-          expect(bench.driver.produced).toBe(records.length);
+          expect(bench.driver.simulation.produced).toBe(records.length);
           const positions = records.map(({ index }) => index).toSorted((a, b) => a - b);
           expect(positions).toEqual(positions.map((_, i) => i));
           const known = records.filter(({ reason }) => reason !== "unknown");
@@ -352,7 +352,7 @@ describe("the sweeps of a host", () => {
     const other = await bench.records({ groups: ["state"] });
     expect(other.every(({ status }) => status === "ok")).toBe(true);
     expect(ofGuest(await bench.clock.settle(one), 2).status).toBe("partial");
-    expect(bench.driver.sweeps).toBe(2);
+    expect(bench.driver.simulation.sweeps).toBe(2);
   });
 
   it("share one schema among a million records of one shape", async () => {
