@@ -25,9 +25,12 @@ const files = {
 
 const connection = await connect(process.argv[2] ?? "test:///default?freeze=3&latency=20");
 const server = await serve(connection, { port: 0 });
+// A strict policy: no code but page.js, nothing made from text, and no connection but the one to the server.
+const policy = `default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src ${server.url}`;
 const web = createServer((request, response) => {
   const [type, body] = files[new URL(request.url, "http://localhost").pathname] ?? ["text/plain", "nothing here\n"];
-  response.writeHead(body instanceof Uint8Array ? 200 : 404, { "content-type": `${type}; charset=utf-8` }).end(body);
+  const headers = { "content-type": `${type}; charset=utf-8`, "content-security-policy": policy };
+  response.writeHead(body instanceof Uint8Array ? 200 : 404, headers).end(body);
 });
 web.listen(0, "127.0.0.1", () => {
   console.log(`http://127.0.0.1:${web.address().port}/?server=${encodeURIComponent(server.url)}`);

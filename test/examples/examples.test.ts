@@ -1,11 +1,18 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { chromium } from "playwright-core";
+import { chromium, type Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
+import { Connection, connect } from "../../src/index.ts";
+import { serve } from "../../src/server/index.ts";
+import { Dice } from "../lab/dice.ts";
 import { describeWith, findProgram } from "../lab/requirement.ts";
+import { TickingHost } from "../lab/ticking-host.ts";
 
 const file = (name: string) => fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
 
@@ -92,35 +99,97 @@ describe("the browser build", () => {
   });
 });
 
+/** A page in Chromium, and what it complained of: errors, and what its Content-Security-Policy forbade. */
+async function inChromium(url: string, test: (page: Page) => Promise<void>): Promise<void> {
+  const browser = await chromium.launch({
+    executablePath: findProgram("chromium")!,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
+  });
+  try {
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    await page.exposeFunction("forbidden", (directive: string, what: string) =>
+      complaints.push(`${directive} ${what}`),
+    );
+    await page.addInitScript(
+      `addEventListener("securitypolicyviolation", (event) => forbidden(event.effectiveDirective, event.blockedURI));`,
+    );
+    await page.goto(url);
+    await test(page);
+    expect(complaints).toEqual([]);
+  } finally {
+    await browser.close();
+  }
+}
+
 describeWith(["chromium"], "the browser example, in Chromium,", () => {
-  it("shows a row per domain with its CPU use, and marks the one that is frozen", async () => {
+  it("shows a row per domain with its CPU use, marks the one that is frozen, and needs no eval", async () => {
     const server = spawn(process.execPath, [file("05-browser/serve.mjs")], { stdio: ["ignore", "pipe", "inherit"] });
     try {
-      const [url] = (await once(server.stdout.setEncoding("utf8"), "data")) as [string];
-      const browser = await chromium.launch({
-        executablePath: findProgram("chromium")!,
-        args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
-      });
-      try {
-        const page = await browser.newPage();
-        const complaints: string[] = [];
-        page.on("pageerror", (error) => complaints.push(String(error)));
-        await page.goto(url.trim());
+      const [line] = (await once(server.stdout.setEncoding("utf8"), "data")) as [string];
+      const url = line.trim();
+      const policy = (await fetch(url)).headers.get("content-security-policy");
+      expect(policy).toMatch(/^default-src 'none'; script-src 'self';/);
+      expect(policy).not.toContain("unsafe-eval");
+      await inChromium(url, async (page) => {
         await page.waitForSelector('#progress[data-sweeps="2"]');
         expect(await page.locator("tbody tr").count()).toBe(12);
         expect(await page.locator("tr.partial").textContent()).toMatch(/^guest-00003.*-.*partial \(.*\)$/);
         expect(await page.locator("tr.ok td:nth-child(3)").first().textContent()).toMatch(/^\d+\.\d$/);
         expect(await page.locator("#progress").textContent()).toBe("sweep 2: 11 of 12 domains of simulated are whole");
-        expect(complaints).toEqual([]);
         if (process.env["VIRSTREAM_TEST_SCREENSHOT"]) {
           await page.screenshot({ path: process.env["VIRSTREAM_TEST_SCREENSHOT"] });
         }
-      } finally {
-        await browser.close();
-      }
+      });
     } finally {
       server.kill("SIGTERM");
       await once(server, "close");
+    }
+  });
+});
+
+describeWith(["chromium"], "the page without a library, in Chromium,", () => {
+  it("shows the newest records, sweep after sweep, under a policy that allows its own script only", async () => {
+    const html = await readFile(file("10-json-page/index.html"), "utf8");
+    const script = /<script>(.*)<\/script>/s.exec(html)![1]!;
+    const hash = createHash("sha256").update(script).digest("base64");
+    await using host = new Connection(new TickingHost(30, new Dice(3)));
+    await using server = await serve(host, { port: 0 });
+    const policy = `default-src 'none'; script-src 'sha256-${hash}'; connect-src ${server.url}`;
+    const web = createServer((_request, response) => {
+      response.writeHead(200, { "content-type": "text/html", "content-security-policy": policy }).end(html);
+    }).listen(0, "127.0.0.1");
+    await once(web, "listening");
+    /** What this package's own client had at the end of each sweep. */
+    const sweeps: string[] = [];
+    await using beside = await connect(server.url);
+    const table = new Map<string, string>();
+    const watch = beside.watch({}, { intervalMs: 1_000 }).events.subscribe((event) => {
+      if (event.type === "gone") table.delete(event.domain.name);
+      if (event.type === "sync") sweeps.push([...table.values()].sort().join("\n"));
+      if (event.type !== "record") return;
+      const { domain, status, state, params } = event.record;
+      table.set(domain.name, `${domain.name} ${status} ${state!.state} ${params.get("cpu.time")}`);
+    });
+    try {
+      await inChromium(`http://127.0.0.1:${(web.address() as AddressInfo).port}/?${server.url}`, async (page) => {
+        const shown = new Set<string>();
+        while (shown.size < 3) {
+          // The line and the rows at once: the next sweep may come at any time.
+          const [line, rows] = (await page.evaluate(
+            `[line.textContent, [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent).join(" "))]`,
+          )) as [string, string[]];
+          if (line === "connecting …" || shown.has(line)) continue;
+          shown.add(line);
+          expect(line).toMatch(new RegExp(`^sweep \\d+: ${rows.length} domains$`));
+          await expect.poll(() => sweeps, { timeout: 10_000 }).toContain(rows.sort().join("\n"));
+        }
+      });
+    } finally {
+      watch.unsubscribe();
+      web.closeAllConnections();
+      web.close();
     }
   });
 });
