@@ -31,13 +31,14 @@ function record(
   time: number,
   cpu: bigint,
   more: Partial<ConstructorParameters<typeof DomainStatsRecord>[0]> = {},
+  load = domain / 2,
 ) {
   return new DomainStatsRecord({
     domain: DOMAINS[domain]!,
     params: TypedParams.from([
       ["state.state", "int", 1],
       ["cpu.time", "ullong", cpu],
-      ["vm.load", "double", domain / 2],
+      ["vm.load", "double", load],
       ["block.0.path", "string", `/var/lib/libvirt/images/${DOMAINS[domain]!.name}.qcow2`],
     ]),
     status: "ok",
@@ -171,12 +172,13 @@ function resume(): VectorSession {
   writer.client(asked);
   const begin = { type: "begin", id: 1, channel: 5, sequence: 0 } as const;
   writer.say({ ...begin, resumed: false, domains: 0, statuses: [], complete: false });
-  const first = [record(0, 0, 5n), record(1, 1, 6n)];
+  const partial = { status: "partial", reason: "timeout", missing: ["block"], error: SILENT.error } as const;
+  const first = [record(0, 0, 5n, partial), record(1, 1, 6n)];
   for (const [number, each] of first.entries()) channel.add(number, each, undefined);
   writer.rows(channel.changes()!);
   writer.rows(channel.sync(syncOf(1, 2), true));
-  // The connection is lost here.
-  const missed = [record(0, 1_000, 300n), record(1, 1_001, 6n)];
+  // The connection is lost here. Meanwhile a record is whole again, a double changes, and the wall clock is set by 5 ms.
+  const missed = [record(0, 1_000, 300n), record(1, 1_001, 6n, { sampledAt: WALL + 1_006 }, 0.75)];
   for (const [number, each] of missed.entries()) channel.add(number, each, first[number]);
   const kept = [channel.changes()!, channel.sync(syncOf(2, 2), true)];
   writer.reconnect();
