@@ -17,7 +17,7 @@ console.log(`serving ${host.uri} at ${server.url}\n`);
 
 const connection = await connect(server.url);
 try {
-  // The stream: a line per domain, when its record arrives.
+  // The stream: one line per domain, as soon as its record arrives.
   let began = performance.now();
   for await (const { domain, state, params, status } of connection.stats()) {
     const ms = (performance.now() - began).toFixed(0).padStart(5);

@@ -1,4 +1,4 @@
-// A connection's stream is an RxJS Observable: operators, unsubscribe and all.
+// stats() is an RxJS Observable: operators work on it, and unsubscribing ends the sweep.
 //
 //   node examples/01-subscribe.mjs [URI]
 

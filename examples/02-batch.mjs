@@ -1,4 +1,4 @@
-// The batch API of libvirt: all domains, or a list of them, awaited.
+// libvirt's batch calls, as promises: the records of all domains, or of some.
 //
 //   node examples/02-batch.mjs [URI]
 

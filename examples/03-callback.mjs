@@ -1,5 +1,5 @@
-// The callback per domain that was wished for in 2014. A callback that returns a promise holds the stream back, all the
-// way to the hypervisor; one that has seen enough ends it, all the way, too.
+// One callback per domain. If it returns a promise, the stream waits for it; a slow callback therefore also slows down the
+// questions to the hypervisor. An AbortSignal ends the stream.
 //
 //   node examples/03-callback.mjs [URI]
 

@@ -1,4 +1,4 @@
-// A driver of one's own: the processes of this machine as domains. Everything works with it: streams, the batch, the server.
+// Your own driver: the processes of this machine as domains. Streams, batch calls and servers work with it.
 //
 //   node examples/04-own-driver.mjs
 

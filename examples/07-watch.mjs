@@ -1,4 +1,4 @@
-// Watching: records, sweep after sweep, and what they come to per second. Ends after three sweeps.
+// Watches a host for three sweeps, and computes CPU use and disk writes per second from the records.
 //
 //   node examples/07-watch.mjs [URI]
 
@@ -14,7 +14,7 @@ for await (const event of connection.watch(query, { intervalMs: 1_000 }).events)
     case "record": {
       const { record, cpu, disks } = meter.take(event.record);
       const percent = cpu.percent === undefined ? "-" : `${cpu.percent.toFixed(1)} %`;
-      const written = disks[0]?.writeBytesPerSecond; // undefined, and not 0, where it cannot be said
+      const written = disks[0]?.writeBytesPerSecond; // undefined, and not 0, if it is not known
       console.log(
         record.domain.name,
         record.status,
@@ -35,7 +35,7 @@ for await (const event of connection.watch(query, { intervalMs: 1_000 }).events)
       console.log(`${event.host ?? connection.uri}: ${event.state}`, event.error?.message ?? "");
       break;
     case "sync":
-      console.log(`sweep ${event.tick}: ${event.summary.ok} of ${event.summary.domains} whole\n`);
+      console.log(`sweep ${event.tick}: ${event.summary.ok} of ${event.summary.domains} domains are complete\n`);
       if (++sweeps === 3) await connection.close();
   }
   if (sweeps === 3) break;

@@ -1,4 +1,4 @@
-// Several hosts as one, each by whatever leads to it; a host that is not there holds up nobody.
+// Several hosts as one connection, each by its own URI. A host that cannot be reached does not delay the others.
 //
 //   node examples/08-several-hosts.mjs [URI]...
 

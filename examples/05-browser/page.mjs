@@ -1,4 +1,4 @@
-// What runs in the browser: a row per domain, which changes whenever its record arrives.
+// Runs in the browser: a table with one row per domain, updated whenever a record arrives.
 
 import { connect, RateMeter } from "virstream/browser";
 
@@ -16,7 +16,7 @@ connection.watch({ deadlineMs: 500 }).events.subscribe({
     if (event.type === "status") progress.textContent = `${event.state}: ${event.error?.message ?? connection.host}`;
     if (event.type === "sync") {
       const { domains, ok } = event.summary;
-      progress.textContent = `sweep ${event.tick}: ${ok} of ${domains} domains of ${event.host} are whole`;
+      progress.textContent = `sweep ${event.tick}: ${ok} of ${domains} domains of ${event.host} are complete`;
       progress.dataset.sweeps = event.tick;
     }
   },

@@ -1,4 +1,5 @@
-// A web page that reads domains: bundles the page, serves it, and serves a connection to it. Both on loopback only.
+// Bundles and serves a web page that watches domains, and starts the server that the page connects to. Both listen on
+// loopback only.
 //
 //   node examples/05-browser/serve.mjs [URI]
 
@@ -25,7 +26,7 @@ const files = {
 
 const connection = await connect(process.argv[2] ?? "test:///default?freeze=3&latency=20");
 const server = await serve(connection, { port: 0 });
-// A strict policy: no code but page.js, nothing made from text, and no connection but the one to the server.
+// The page may run page.js and no other code (eval included), and connect to the server and nowhere else.
 const policy = `default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src ${server.url}`;
 const web = createServer((request, response) => {
   const [type, body] = files[new URL(request.url, "http://localhost").pathname] ?? ["text/plain", "nothing here\n"];

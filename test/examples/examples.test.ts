@@ -70,7 +70,7 @@ describe("the examples", () => {
     expect(lines.filter((line) => /^guest-\d{5} ok - -$/.test(line))).toHaveLength(2);
     expect(lines.filter((line) => /^guest-\d{5} ok \d+\.\d % \d+ KiB\/s$/.test(line))).toHaveLength(4);
     expect(lines.filter((line) => /^guest-00002 partial /.test(line))).toHaveLength(3);
-    expect(lines.at(-1)).toBe("sweep 3: 2 of 3 whole");
+    expect(lines.at(-1)).toBe("sweep 3: 2 of 3 domains are complete");
   });
 
   it("08-several-hosts shows the domains of each host", async () => {
@@ -137,7 +137,9 @@ describeWith(["chromium"], "the browser example, in Chromium,", () => {
         expect(await page.locator("tbody tr").count()).toBe(12);
         expect(await page.locator("tr.partial").textContent()).toMatch(/^guest-00003.*-.*partial \(.*\)$/);
         expect(await page.locator("tr.ok td:nth-child(3)").first().textContent()).toMatch(/^\d+\.\d$/);
-        expect(await page.locator("#progress").textContent()).toBe("sweep 2: 11 of 12 domains of simulated are whole");
+        expect(await page.locator("#progress").textContent()).toBe(
+          "sweep 2: 11 of 12 domains of simulated are complete",
+        );
         if (process.env["VIRSTREAM_TEST_SCREENSHOT"]) {
           await page.screenshot({ path: process.env["VIRSTREAM_TEST_SCREENSHOT"] });
         }
