@@ -6,11 +6,13 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
-import { AggregateWatch } from "./aggregate-watch.ts";
+import type { WhenClosed } from "./answers.ts";
+import { HostWatch } from "./host-watch.ts";
 import { Member } from "./member.ts";
 import { NamedSweep } from "./named-sweep.ts";
+import { NamedWatch } from "./named-watch.ts";
 import { Ownership } from "./ownership.ts";
-import { WholeSweep } from "./whole-sweep.ts";
+import { wholeSweep } from "./whole-sweep.ts";
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
@@ -32,24 +34,20 @@ export class AggregateDriver implements Driver {
   readonly #ownership: Ownership;
   readonly #clock: Clock;
   readonly #listeners = new StatusListeners();
-  readonly #end = new AbortController();
-  readonly #watches = new Set<AggregateWatch>();
+  /** Ends each sweep and watch that is under way. */
+  readonly #underWay = new Set<(reason: VirstreamError) => void>();
+  #error: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
 
-  private constructor(uris: readonly string[], options: OpenOptions, { open, clock }: AggregateDependencies) {
-    this.#clock = clock ?? STEADY_CLOCK;
+  private constructor(
+    uris: readonly string[],
+    openOptions: OpenOptions,
+    { open = openDriver, clock = STEADY_CLOCK }: AggregateDependencies,
+  ) {
+    this.#clock = clock;
     this.#ownership = new Ownership(this, uris.length);
-    this.#members = uris.map(
-      (uri, number) =>
-        new Member({
-          uri,
-          number,
-          open: open ?? openDriver,
-          openOptions: options,
-          clock: this.#clock,
-          check: (driver) => this.#check(driver),
-        }),
-    );
+    const check = (driver: Driver): void => this.#check(driver);
+    this.#members = uris.map((uri, number) => new Member(uri, number, { open, openOptions, clock, check }));
   }
 
   /**
@@ -94,18 +92,46 @@ export class AggregateDriver implements Driver {
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
-    const options = { members: this.#members, query, context, ownership: this.#ownership, closed: this.#end.signal };
-    return query.domains === undefined ? new WholeSweep(options).records() : new NamedSweep(options).records();
+    const options = {
+      members: this.#members,
+      query,
+      context,
+      ownership: this.#ownership,
+      whenClosed: this.#whenClosed,
+    };
+    return query.domains === undefined ? wholeSweep(options) : new NamedSweep(options).records();
   }
 
+  /**
+   * Events as they come, in each host's own order, with a sync for each host. The watch fails only when every host that is
+   * there refuses the query.
+   */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    const [members, ownership, clock] = [this.#members, this.#ownership, this.#clock];
-    const over = (): void => void this.#watches.delete(watch);
-    const watch = new AggregateWatch({ members, query, cadence, ownership, clock, sink, over });
-    this.#watches.add(watch);
-    if (this.#end.signal.aborted) watch.end(this.#end.signal.reason);
-    else watch.start();
-    return () => watch.stop();
+    const members = this.#members;
+    const context = { query, cadence, ownership: this.#ownership, clock: this.#clock };
+    const named =
+      query.domains === undefined ? undefined : new NamedWatch(members, query.domains, this.#ownership, sink);
+    const refusing = new Set<Member>();
+    const watches = members.map((member) => {
+      const refused = (error: VirstreamError): void => {
+        refusing.add(member);
+        if (members.every((each) => each.driver === undefined || refusing.has(each))) fail(error);
+      };
+      return new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused });
+    });
+    const stop = (): void => {
+      this.#underWay.delete(fail);
+      for (const watch of watches) watch.stop();
+    };
+    const fail = (error: VirstreamError): void => {
+      if (!this.#underWay.has(fail)) return;
+      stop();
+      sink.end(error);
+    };
+    this.#underWay.add(fail);
+    if (this.#error !== undefined) fail(this.#error);
+    else for (const watch of watches) void watch.run();
+    return stop;
   }
 
   /** `degraded` and `connected` of one host each, and `closed` of all. */
@@ -120,11 +146,17 @@ export class AggregateDriver implements Driver {
 
   async #close(): Promise<void> {
     const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
-    this.#end.abort(error);
+    this.#error = error;
     this.#listeners.emit({ state: "closed", host: this.host, error });
-    for (const watch of [...this.#watches]) watch.end(error);
+    for (const fail of [...this.#underWay]) fail(error);
     await Promise.all(this.#members.map((member) => member.close(error)));
   }
+
+  readonly #whenClosed: WhenClosed = (fail) => {
+    if (this.#error === undefined) this.#underWay.add(fail);
+    else fail(this.#error);
+    return () => void this.#underWay.delete(fail);
+  };
 
   async #opened({ signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS }: OpenOptions): Promise<void> {
     const first = this.#members.map(async (member) => {
@@ -142,7 +174,6 @@ export class AggregateDriver implements Driver {
     }
   }
 
-  /** The hosts that are not there now. */
   get hosts(): string[] {
     return this.#members.flatMap(({ driver, name }) => (driver === undefined ? [] : [name]));
   }

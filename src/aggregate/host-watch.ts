@@ -6,24 +6,28 @@ import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import { isWhole, type Member } from "./member.ts";
+import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
-import { GRACE_MS } from "./sweep-timeout.ts";
-import { isFaultOfQuery } from "./unreachable.ts";
 
 /** What a host's watch depends on. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;
   readonly cadence: Cadence;
-  /** Aborted at its end, before stop() is called. */
-  readonly signal: AbortSignal;
   readonly ownership: Ownership;
   readonly clock: Clock;
   /** Gets the host's events, as the aggregate's; its `end` is not called. */
   readonly sink: WatchSink;
   /** Called when the host has refused the query before it sent anything. */
   readonly refused: (error: VirstreamError) => void;
+}
+
+/** A host that was reported as degraded. */
+interface Degraded {
+  /** Whether it is behind this one: a source may be several hosts. */
+  readonly behind: boolean;
+  /** Whether the watch that is under way has reported it itself. */
+  reported: boolean;
 }
 
 /**
@@ -38,23 +42,18 @@ export interface HostWatchOptions {
 export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
-  /** Hosts that are reported as degraded, and whether they are behind this one: a source may be several hosts. */
-  readonly #degraded = new Map<string, boolean>();
-  /** Those that the watch that is under way has reported itself. */
-  readonly #reported = new Set<string>();
+  readonly #degraded = new Map<string, Degraded>();
   /** The domains that the host's events have added up to, as their driver gave them out. */
   readonly #known = new DomainMap<Domain>();
   /** Those that were known when a watch ended, and that the one after it has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
-  /** Whether it has ever had a sign of life; whether the watch that is under way has had one, and a sync. */
+  /** Whether it has ever had a sign of life; whether the watch that is under way has had one. */
   #heard = false;
   #joined = false;
-  #settled = false;
   #silent = false;
   #heardAt = 0;
-  #timer: unknown;
-  #driver: Driver | undefined;
+  readonly #end = new AbortController();
   #stop: (() => void) | undefined;
   #ended: ((error: VirstreamError | undefined) => void) | undefined;
 
@@ -64,13 +63,14 @@ export class HostWatch implements WatchSink {
     this.#whole = isWhole(options.query);
   }
 
-  /** Watches until its signal is aborted, over and over. */
+  /** Watches until it is stopped, over and over. */
   async run(): Promise<void> {
-    const { member, signal, clock, refused } = this.#options;
+    const { member, clock, refused } = this.#options;
+    const { signal } = this.#end;
     while (!signal.aborted) {
       const { driver } = member;
       if (driver === undefined) {
-        this.#degrade(member.name, member.unreachable, false);
+        this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
         await member.opened(signal);
         continue;
       }
@@ -79,14 +79,15 @@ export class HostWatch implements WatchSink {
       const faultOfQuery = isFaultOfQuery(error);
       if (faultOfQuery && !this.#heard) refused(error);
       if (signal.aborted) return;
-      this.#degrade(member.name, faultOfQuery ? error : member.markUnreachable(error, driver), false);
+      const reason = faultOfQuery ? error : member.markUnreachable(error, driver);
+      this.#degrade(member.name, reason, { behind: false, reported: false });
       for (const domain of this.#known) this.#doubtful.set(domain, domain);
       await sleep(this.#backoff.next(), { signal, clock }).catch(() => {});
     }
   }
 
-  /** Stops the watch that is under way. */
   stop(): void {
+    this.#end.abort();
     this.#stop?.();
     this.#ended?.(undefined);
   }
@@ -120,7 +121,8 @@ export class HostWatch implements WatchSink {
       sink.event({ ...event, host: event.host ?? member.name });
       return;
     }
-    this.#settle();
+    // By its first sync, a watch has reported which of the hosts behind its host are degraded.
+    this.#recovered(true);
     this.#left(event.host);
     sink.event(event);
   }
@@ -135,53 +137,52 @@ export class HostWatch implements WatchSink {
   }
 
   /** One watch of the host. Resolves with why it ended; undefined when it was stopped. */
-  #watch(driver: Driver): Promise<VirstreamError | undefined> {
-    const { member, query, cadence, clock, signal } = this.#options;
-    this.#reported.clear();
+  async #watch(driver: Driver): Promise<VirstreamError | undefined> {
+    const { member, query, cadence, clock } = this.#options;
+    for (const degraded of this.#degraded.values()) degraded.reported = false;
     this.#joined = false;
-    this.#settled = false;
     this.#silent = false;
     this.#heardAt = clock.now();
-    return new Promise((resolve) => {
+    const over = new AbortController();
+    const ended = new Promise<VirstreamError | undefined>((resolve) => {
       this.#ended = (error) => {
         this.#ended = undefined;
         this.#stop = undefined;
-        clock.clearTimeout(this.#timer);
+        over.abort();
         resolve(error);
       };
-      // The sampler's sweeps have a timeout each.
-      if (driver.watch !== undefined) this.#listen(driver);
-      this.#driver = driver;
-      try {
-        this.#stop = member.watch(query, cadence, this);
-        if (signal.aborted) this.stop();
-      } catch (thrown) {
-        this.end(VirstreamError.from(thrown));
-      }
     });
+    // The sampler's sweeps have a timeout each.
+    if (driver.watch !== undefined) void this.#listen(driver, over.signal);
+    try {
+      const stop = member.watch(query, cadence, this);
+      if (this.#end.signal.aborted) stop();
+      else if (!over.signal.aborted) this.#stop = stop;
+    } catch (thrown) {
+      this.end(VirstreamError.from(thrown));
+    }
+    return ended;
   }
 
-  /** Probes the host when it has been silent for as long as a host that is well never is. */
-  #listen(driver: Driver): void {
+  /** Probes the host each time that it has been silent for as long as a host that is well never is. */
+  async #listen(driver: Driver, over: AbortSignal): Promise<void> {
     const { member, query, cadence, clock, sink } = this.#options;
     const silenceMs = cadence.intervalMs + query.deadlineMs + GRACE_MS;
-    const ended = this.#ended;
-    const look = async (): Promise<void> => {
+    while (!over.aborted) {
       const heardAt = this.#heardAt;
-      if (clock.now() - heardAt >= silenceMs) {
-        const error = await member.probe(driver);
-        if (ended !== this.#ended) return;
-        if (heardAt === this.#heardAt && error !== undefined) {
-          this.#silent = true;
-          this.#status({ type: "status", state: "reconnecting", host: undefined, error }, false);
-          sink.flush();
-          return;
-        }
-        if (heardAt === this.#heardAt) this.#heardAt = clock.now();
+      const restMs = heardAt + silenceMs - clock.now();
+      if (restMs > 0) {
+        await sleep(restMs, { signal: over, clock }).catch(() => {});
+        continue;
       }
-      this.#listen(driver);
-    };
-    this.#timer = clock.setTimeout(() => void look(), Math.max(0, this.#heardAt + silenceMs - clock.now()));
+      const error = await member.probe(driver);
+      if (over.aborted || heardAt !== this.#heardAt) continue;
+      this.#heardAt = clock.now();
+      if (error === undefined) continue;
+      this.#silent = true;
+      this.#status({ type: "status", state: "reconnecting", host: undefined, error }, false);
+      sink.flush();
+    }
   }
 
   /** The host shows that it is there: it is no longer degraded, unless this watch of it says otherwise. */
@@ -189,7 +190,6 @@ export class HostWatch implements WatchSink {
     if (this.#silent) {
       this.#silent = false;
       this.#status({ type: "status", state: "connected", host: undefined, error: undefined }, false);
-      this.#listen(this.#driver!);
     }
     if (this.#joined) return;
     this.#joined = true;
@@ -200,35 +200,28 @@ export class HostWatch implements WatchSink {
     this.#heard = true;
   }
 
-  /** By its first sync, a watch has said which of the hosts behind its host are degraded. */
-  #settle(): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.#recovered(true);
-  }
-
+  /** The hosts of this kind that the watch has not reported as degraded are connected. */
   #recovered(behind: boolean): void {
-    for (const [host, isBehind] of this.#degraded) {
-      if (isBehind !== behind || this.#reported.has(host)) continue;
+    for (const [host, degraded] of this.#degraded) {
+      if (degraded.behind !== behind || degraded.reported) continue;
       this.#degraded.delete(host);
       this.#options.sink.event({ type: "status", state: "connected", host, error: undefined });
     }
   }
 
-  /** A change is one event: no second one where only the reason is another. */
   #status({ state, host = this.#options.member.name, error }: StatusEvent, behind: boolean): void {
-    if (state === "connected") {
-      this.#reported.delete(host);
-      if (this.#degraded.delete(host)) this.#options.sink.event({ type: "status", state, host, error });
-      return;
-    }
-    this.#reported.add(host);
-    this.#degrade(host, error, behind);
+    if (state !== "connected") this.#degrade(host, error, { behind, reported: true });
+    else if (this.#degraded.delete(host)) this.#options.sink.event({ type: "status", state, host, error });
   }
 
-  #degrade(host: string, error: VirstreamError | undefined, behind: boolean): void {
-    if (this.#degraded.has(host)) return;
-    this.#degraded.set(host, behind);
+  /** A change is one event: no second one where only the reason is another. */
+  #degrade(host: string, error: VirstreamError | undefined, degraded: Degraded): void {
+    const before = this.#degraded.get(host);
+    if (before !== undefined) {
+      before.reported ||= degraded.reported;
+      return;
+    }
+    this.#degraded.set(host, degraded);
     const { sink } = this.#options;
     sink.event({ type: "status", state: "degraded", host, error });
     sink.flush();

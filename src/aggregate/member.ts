@@ -1,26 +1,43 @@
-import type { Clock } from "../driver/clock.ts";
+import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
 import type { StatusListener } from "../driver/status.ts";
-import { VirstreamError } from "../model/error.ts";
+import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { sweepWithTimeout } from "./sweep-timeout.ts";
-import { isFaultOfQuery, KnownDomains } from "./unreachable.ts";
+import { KnownDomains } from "./known-domains.ts";
 
 /** What shows that a host is there: the first record of this is enough. */
 const PROBE: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs: 5_000, domains: undefined };
 
-/** What a member depends on. */
+type Chunk = readonly DomainStatsRecord[];
+type Pulled = IteratorResult<Chunk> | undefined;
+
+/**
+ * A host that keeps its promise has a record within the deadline: that of the domain that is late. When it is silent for
+ * this much longer, in ms, something between here and there is dead.
+ */
+export const GRACE_MS = 1_000;
+
+/** Errors of the query: a host that raises them can be reached. */
+const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
+  "invalid-argument",
+  "unknown-group",
+  "unknown-flag",
+  "empty-domain-list",
+  "foreign-domain",
+  "unknown-domain",
+  "unsupported",
+]);
+
+/** What the members of one aggregate have in common. */
 export interface MemberOptions {
-  readonly uri: string;
-  /** Its place among the members, from 0. */
-  readonly number: number;
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
+  /** A steady one. */
   readonly clock: Clock;
   /** Refuses a host that another member is already. */
   readonly check: (driver: Driver) => void;
@@ -41,22 +58,23 @@ interface OpenHost {
 export class Member {
   readonly number: number;
   /** The domains that it had when it last answered. */
-  readonly known = new KnownDomains();
+  known = new KnownDomains();
+  readonly #uri: string;
   readonly #options: MemberOptions;
-  readonly #label: string;
   /** Keeps the host reachable: an attempt is a probe, or opens a driver where there is none. */
   readonly #reconnector: Reconnector<OpenHost>;
   /** It outlives losses, until its driver says that it will not work again. */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
   #host = "";
-  #inquiry: Promise<VirstreamError | undefined> | undefined;
+  #probing: Promise<VirstreamError | undefined> | undefined;
   readonly #end = new AbortController();
 
-  constructor(options: MemberOptions) {
+  /** @param number its place among the members, from 0 */
+  constructor(uri: string, number: number, options: MemberOptions) {
+    this.#uri = uri;
     this.#options = options;
-    this.number = options.number;
-    this.#label = withoutSecrets(options.uri);
+    this.number = number;
     this.#reconnector = new Reconnector({
       name: () => this.name,
       host: () => this.name,
@@ -69,12 +87,12 @@ export class Member {
 
   /** Its URI, without a password. */
   get uri(): string {
-    return this.#open?.driver.uri ?? this.#label;
+    return this.#open?.driver.uri ?? withoutSecrets(this.#uri);
   }
 
   /** The host's name; its URI, without a password, until that is known. */
   get name(): string {
-    return this.#open?.driver.host || this.#host || this.#label;
+    return this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
   }
 
   /** Its driver, once there is one. */
@@ -113,16 +131,16 @@ export class Member {
    * One sweep of it. Fails at once while it is unreachable, and becomes unreachable by a failure that is not the query's;
    * the error names the host.
    */
-  async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+  async *sweep(query: Query, context: SweepContext): AsyncGenerator<Chunk, void, void> {
     const open = this.#open;
     if (open === undefined || this.unreachable !== undefined) throw this.unreachable;
-    const snapshot = isWhole(query) ? this.known.snapshot() : undefined;
+    const known = isWhole(query) ? new KnownDomains() : undefined;
     try {
       for await (const records of sweepWithTimeout(open.driver, query, context, this.#options.clock)) {
-        snapshot?.add(records);
+        if (known !== undefined) for (const record of records) known.add(record);
         yield records;
       }
-      if (!context.signal.aborted) snapshot?.finish();
+      if (known !== undefined && !context.signal.aborted) this.known = known;
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
       if (isFaultOfQuery(error)) throw error;
@@ -142,9 +160,13 @@ export class Member {
   }
 
   /** Resolves with why it is unreachable, or undefined; asks the host if that is not known. */
-  probe(driver: Driver): Promise<VirstreamError | undefined> {
-    this.#inquiry ??= this.#inquire(driver);
-    return this.#inquiry;
+  async probe(driver: Driver): Promise<VirstreamError | undefined> {
+    if (this.unreachable !== undefined) return this.unreachable;
+    this.#probing ??= this.#probe(driver).finally(() => {
+      this.#probing = undefined;
+    });
+    const error = await this.#probing;
+    return error === undefined || isFaultOfQuery(error) ? this.unreachable : this.markUnreachable(error, driver);
   }
 
   async close(error: VirstreamError): Promise<void> {
@@ -176,8 +198,8 @@ export class Member {
   }
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
-    const { uri, open, openOptions, check } = this.#options;
-    const driver = await open(uri, { ...openOptions, signal });
+    const { open, openOptions, check } = this.#options;
+    const driver = await open(this.#uri, { ...openOptions, signal });
     try {
       signal.throwIfAborted();
       check(driver);
@@ -216,13 +238,51 @@ export class Member {
       return VirstreamError.from(thrown);
     }
   }
+}
 
-  /** Why it cannot be reached; asks it if that is not known. */
-  async #inquire(driver: Driver): Promise<VirstreamError | undefined> {
-    const error = this.unreachable === undefined ? await this.#probe(driver) : undefined;
-    this.#inquiry = undefined;
-    if (error !== undefined && !isFaultOfQuery(error)) return this.markUnreachable(error, driver);
-    return this.unreachable;
+/**
+ * A sweep of one host that cannot hang: it fails with `connection-lost` when no records come for the query's deadline and
+ * GRACE_MS. Only the time of a pull counts: a slow consumer does not make a host silent, and a large host may take as long
+ * as it needs, while records come.
+ */
+async function* sweepWithTimeout(
+  driver: Driver,
+  query: Query,
+  { signal, expect }: SweepContext,
+  clock: Clock,
+): AsyncGenerator<Chunk, void, void> {
+  if (signal.aborted) return;
+  const silenceMs = query.deadlineMs + GRACE_MS;
+  const abort = new AbortController();
+  const stop = (): void => abort.abort();
+  signal.addEventListener("abort", stop);
+  const context: SweepContext = {
+    signal: abort.signal,
+    expect: (domains) => {
+      if (!abort.signal.aborted) expect(domains);
+    },
+  };
+  let source: AsyncIterator<Chunk> | undefined;
+  try {
+    source = driver.sweep(query, context)[Symbol.asyncIterator]();
+    for (;;) {
+      const pulled = source.next();
+      let result = await withTimeout<Pulled>(pulled, silenceMs, () => undefined, { signal, clock });
+      // When this process itself stood still, timers are late, and fire before what has arrived is read.
+      result ??= await Promise.race<Pulled>([pulled, eventLoopTurn().then(() => undefined)]);
+      if (result === undefined) {
+        throw new VirstreamError("connection-lost", `${driver.uri} has been silent for ${silenceMs} ms`);
+      }
+      if (result.done) return;
+      yield result.value;
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
+    stop();
+    // A driver that hangs does not settle this; its signal makes it give up.
+    source?.return?.().then(undefined, () => {});
   }
 }
 
@@ -230,6 +290,11 @@ async function closeHost({ driver, sampling, unlisten }: OpenHost, error: Virstr
   unlisten?.();
   sampling.close(error);
   await driver.close();
+}
+
+/** Whether a sweep failed because of its query, rather than because of its host. */
+export function isFaultOfQuery(error: VirstreamError): boolean {
+  return FAULTS_OF_THE_QUERY.has(error.code);
 }
 
 /** Whether a query is about all domains there are. */

@@ -2,10 +2,9 @@ import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
+import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import type { Member } from "./member.ts";
-import { Merge } from "./merge.ts";
-import { isFaultOfQuery, unreachableRecord } from "./unreachable.ts";
-import type { AggregateSweepOptions } from "./whole-sweep.ts";
+import { unreachableRecord } from "./ownership.ts";
 
 /** A selector of the query that has no record yet. */
 interface Open {
@@ -17,14 +16,6 @@ interface Open {
   bestWeight: number;
   /** Its record on an unreachable host that had it when that host last answered. */
   last: DomainStatsRecord | undefined;
-}
-
-/** A part of a host's answer. */
-interface Answer {
-  readonly member: Member;
-  readonly records: readonly DomainStatsRecord[];
-  /** Set in the last part, with why the host could not be reached if it could not. */
-  readonly end: { readonly unreachable: VirstreamError | undefined } | undefined;
 }
 
 /**
@@ -57,27 +48,11 @@ export class NamedSweep {
   }
 
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const { members, context, closed } = this.#options;
-    const sources = (ended: AbortSignal) => members.map((member) => this.#ask(member, ended));
-    context.expect(this.#selectors.size);
-    for await (const { member, records, end } of new Merge({ sources, signal: context.signal, closed })) {
-      const settled = end === undefined ? this.#take(member, records) : this.#end(member, end.unreachable);
+    this.#options.context.expect(this.#selectors.size);
+    for await (const { member, records, ended, unreachable } of answersOf(this.#options, () => {})) {
+      const settled = ended ? this.#end(member, unreachable) : this.#take(member, records);
       if (settled.length > 0) yield settled;
       if (this.#open.size === 0) return;
-    }
-  }
-
-  async *#ask(member: Member, signal: AbortSignal): AsyncGenerator<Answer, void, void> {
-    try {
-      for await (const records of member.sweep(this.#options.query, { signal, expect: () => {} })) {
-        yield { member, records, end: undefined };
-      }
-      if (!signal.aborted) yield { member, records: [], end: { unreachable: undefined } };
-    } catch (thrown) {
-      const error = VirstreamError.from(thrown);
-      if (signal.aborted) return;
-      if (isFaultOfQuery(error)) throw error;
-      yield { member, records: [], end: { unreachable: error } };
     }
   }
 
@@ -126,29 +101,23 @@ export class NamedSweep {
 
   #recordOf({ selector, ordinal, best, bestWeight, last }: Open): DomainStatsRecord {
     if (best !== undefined && bestWeight > 0) return best;
-    if (this.#unreachable !== undefined) {
-      return (
-        last ??
-        unreachableRecord(
-          this.#options.ownership.missing(selector),
-          this.#options.ownership.missingIndex(ordinal),
-          this.#unreachable,
-        )
-      );
-    }
-    if (best === undefined)
+    if (last !== undefined) return last;
+    if (best !== undefined && best.reason !== "unknown" && this.#unreachable === undefined) return best;
+    const reason = this.#unreachable ?? best;
+    if (reason === undefined) {
       throw new VirstreamError("internal", `no host has answered for ${JSON.stringify(selector)}`);
-    if (best.reason !== "unknown") return best;
-    return this.#options.ownership.missingRecord(best, this.#options.ownership.missing(selector), ordinal);
+    }
+    return this.#options.ownership.missing(selector, ordinal, reason);
   }
 
   /** A host cannot be reached: the domains that it had get a record with its name. */
   #remember(member: Member, unreachable: VirstreamError): void {
+    const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
     this.#remembered ||= !member.known.empty;
-    for (const { domain, index } of member.known.of(this.#options.query)) {
-      const place = this.#options.ownership.index(index, member.number);
-      const record = unreachableRecord(this.#options.ownership.domain(domain), place, unreachable);
+    for (const { domain, index } of member.known.of(query)) {
+      const place = ownership.index(index, member.number);
+      const record = unreachableRecord(ownership.domain(domain), place, unreachable);
       for (const open of this.#selectors.of(domain)) open.last ??= record;
     }
   }

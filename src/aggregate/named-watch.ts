@@ -1,10 +1,9 @@
-import type { DomainSelector, Query } from "../model/query.ts";
+import type { DomainSelector } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { WatchSink } from "../model/watch.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
-import { unreachableRecord } from "./unreachable.ts";
 
 /** What is known of one selector. */
 interface Watched {
@@ -31,11 +30,11 @@ export class NamedWatch {
   readonly #selectors: SelectorTable<Watched>;
 
   /** @param sink gets the events of all hosts */
-  constructor(members: readonly Member[], query: Query, ownership: Ownership, sink: WatchSink) {
+  constructor(members: readonly Member[], domains: readonly DomainSelector[], ownership: Ownership, sink: WatchSink) {
     this.#members = members;
     this.#ownership = ownership;
     this.#sink = sink;
-    this.#selectors = new SelectorTable(query.domains ?? [], (selector, ordinal) => ({
+    this.#selectors = new SelectorTable(domains, (selector, ordinal) => ({
       ...{ selector, ordinal, missing: undefined },
       ...{ holders: new Map(), without: new Set(), again: new Set() },
     }));
@@ -101,10 +100,8 @@ export class NamedWatch {
     const { selector, ordinal, again } = watched;
     again.clear();
     const unreachable = this.#members.find((member) => member.unreachable !== undefined)?.unreachable;
-    const domain = watched.missing ?? this.#ownership.missing(selector);
-    watched.missing = domain;
-    return unreachable === undefined
-      ? this.#ownership.missingRecord(record, domain, ordinal)
-      : unreachableRecord(domain, this.#ownership.missingIndex(ordinal), unreachable);
+    const missing = this.#ownership.missing(selector, ordinal, unreachable ?? record);
+    watched.missing = missing.domain;
+    return missing;
   }
 }

@@ -1,3 +1,5 @@
+import { VirstreamError } from "../model/error.ts";
+import { TypedParams } from "../model/params.ts";
 import type { DomainSelector } from "../model/query.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
 import { identityOf } from "../sampling/selector-table.ts";
@@ -55,19 +57,26 @@ export class Ownership {
     return block * BLOCK + (index % BLOCK);
   }
 
-  /** The domain of a selector that no host has. */
-  missing(selector: DomainSelector): Domain {
+  /**
+   * The record of a selector that no reachable host has.
+   *
+   * @param ordinal the selector's place in the query
+   * @param reason what a host said of it, or why a host that may have it cannot be reached
+   */
+  missing(selector: DomainSelector, ordinal: number, reason: DomainStatsRecord | VirstreamError): DomainStatsRecord {
     const { uuid, name } = identityOf(selector);
-    return new Domain(uuid, name, -1, "", this.#owner);
+    const domain = new Domain(uuid, name, -1, "", this.#owner);
+    const index = this.index(ordinal, this.#hosts);
+    return reason instanceof VirstreamError
+      ? unreachableRecord(domain, index, reason)
+      : new DomainStatsRecord({ ...reason, domain, index });
   }
+}
 
-  /** A record of one host, made one of all hosts: none of them has the domain. */
-  missingRecord(record: DomainStatsRecord, missing: Domain, ordinal: number): DomainStatsRecord {
-    return new DomainStatsRecord({ ...record, domain: missing, index: this.missingIndex(ordinal) });
-  }
-
-  /** @param ordinal the selector's place in the query */
-  missingIndex(ordinal: number): number {
-    return this.index(ordinal, this.#hosts);
-  }
+/** The record of a domain whose host cannot be reached. */
+export function unreachableRecord(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
+  return new DomainStatsRecord({
+    ...{ domain, index, error, params: TypedParams.EMPTY, status: "failed", reason: "error" },
+    ...{ sampledAt: Date.now(), tookMs: 0 },
+  });
 }

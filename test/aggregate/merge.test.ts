@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { Merge } from "../../src/aggregate/merge.ts";
+import { merge as mergeOf } from "../../src/aggregate/answers.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 
 /** A source that is fed by hand, and counts its pulls. */
@@ -42,13 +42,15 @@ function merged(count: number) {
   const sources = Array.from({ length: count }, () => new Source());
   const [signal, closed] = [new AbortController(), new AbortController()];
   let ended: AbortSignal | undefined;
-  const merge = new Merge<string>({
-    sources: (signal) => {
-      ended = signal;
-      return sources;
-    },
-    signal: signal.signal,
-    closed: closed.signal,
+  const sourcesOf = (signal: AbortSignal) => {
+    ended = signal;
+    return sources;
+  };
+  const merge = mergeOf<string>(sourcesOf, signal.signal, (fail) => {
+    const onClosed = () => fail(closed.signal.reason);
+    if (closed.signal.aborted) onClosed();
+    closed.signal.addEventListener("abort", onClosed);
+    return () => closed.signal.removeEventListener("abort", onClosed);
   });
   const listeners = () => [signal, closed].flatMap(({ signal }) => getEventListeners(signal, "abort"));
   return { sources, merge, signal, closed, ended: () => ended?.aborted, listeners };
@@ -85,10 +87,10 @@ describe("A merge", () => {
     sources[1]!.give("x");
     await first;
     await turn();
-    // One is pulled again because its item was taken; the other's still waits.
-    expect(sources.map(({ pulls }) => pulls)).toEqual([2, 1]);
+    // The consumer has the item of one, and that of the other still waits.
+    expect(sources.map(({ pulls }) => pulls)).toEqual([1, 1]);
     expect((await merge.next()).value).toBe("x");
-    expect(sources.map(({ pulls }) => pulls)).toEqual([2, 2]);
+    expect(sources.map(({ pulls }) => pulls)).toEqual([2, 1]);
     await merge.return();
   });
 
@@ -117,8 +119,9 @@ describe("A merge", () => {
   });
 
   it("lets its sources go once when its consumer leaves, also while it waits for them", async () => {
-    const { sources, merge } = merged(2);
+    const { sources, merge, signal } = merged(2);
     const next = merge.next();
+    signal.abort();
     await merge.return();
     await merge.return();
     expect(await next).toEqual({ done: true, value: undefined });

@@ -260,6 +260,18 @@ describe("A sweep of several hosts", () => {
     expect(all.clock.timers).toBe(0);
   });
 
+  it("runs beside any number of others without a warning of a leak", async () => {
+    await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    const sweeps = await Promise.all(Array.from({ length: 20 }, () => all.recordsAtOnce()));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", onWarning);
+    expect(sweeps.map(({ length }) => length)).toEqual(Array(20).fill(6));
+    expect(warnings).toEqual([]);
+  });
+
   it("leaves nothing behind when its reader leaves while a host is silent", async () => {
     const frozen = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), frozen);

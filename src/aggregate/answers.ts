@@ -1,0 +1,107 @@
+import type { SweepContext } from "../driver/driver.ts";
+import { Queue } from "../driver/queue.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import { isFaultOfQuery, type Member } from "./member.ts";
+import type { Ownership } from "./ownership.ts";
+
+/**
+ * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns what ends that. It is
+ * no AbortSignal, because Node warns of a leak when one has more than ten listeners.
+ */
+export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
+
+/** What a sweep of all hosts depends on. */
+export interface AggregateSweepOptions {
+  readonly members: readonly Member[];
+  readonly query: Query;
+  readonly context: SweepContext;
+  readonly ownership: Ownership;
+  readonly whenClosed: WhenClosed;
+}
+
+/** A part of a host's answer to a sweep. */
+export interface Answer {
+  readonly member: Member;
+  readonly records: readonly DomainStatsRecord[];
+  /** Whether this is the last part. */
+  readonly ended: boolean;
+  /** In the last part: why the host could not be reached, if it could not. */
+  readonly unreachable: VirstreamError | undefined;
+}
+
+/**
+ * Sweeps all hosts at once. A host that cannot be reached is an answer; an error of the query fails the sweep.
+ *
+ * @param expect gets the number of domains of each host that announces it
+ */
+export function answersOf(
+  { members, query, context, whenClosed }: AggregateSweepOptions,
+  expect: (member: Member, domains: number) => void,
+): AsyncGenerator<Answer, void, void> {
+  async function* ask(member: Member, signal: AbortSignal): AsyncGenerator<Answer, void, void> {
+    let unreachable: VirstreamError | undefined;
+    try {
+      const records = member.sweep(query, { signal, expect: (domains) => expect(member, domains) });
+      for await (const chunk of records) yield { member, records: chunk, ended: false, unreachable };
+    } catch (thrown) {
+      unreachable = VirstreamError.from(thrown);
+      if (isFaultOfQuery(unreachable) && !signal.aborted) throw unreachable;
+    }
+    if (!signal.aborted) yield { member, records: [], ended: true, unreachable };
+  }
+  return merge((ended) => members.map((member) => ask(member, ended)), context.signal, whenClosed);
+}
+
+/**
+ * Several streams as one, in the order in which their items are ready: a silent source does not hold up the others. A source
+ * is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with the first
+ * pull; ends when all sources have ended, or with the error of one.
+ *
+ * @param sources they get a signal that is aborted when the merge ends, for whatever reason
+ * @param signal the consumer leaves when it is aborted
+ * @param whenClosed makes the merge fail
+ */
+export async function* merge<T>(
+  sources: (ended: AbortSignal) => readonly AsyncIterable<T>[],
+  signal: AbortSignal,
+  whenClosed: WhenClosed,
+): AsyncGenerator<T, void, void> {
+  if (signal.aborted) return;
+  const queue = new Queue<T>();
+  const abort = new AbortController();
+  const fail = (error: unknown): void => {
+    queue.end(error);
+    abort.abort();
+  };
+  const leave = (): void => {
+    void queue.return();
+    abort.abort();
+  };
+  signal.addEventListener("abort", leave);
+  const unlisten = whenClosed(fail);
+  const open = new Set(abort.signal.aborted ? [] : sources(abort.signal).map((each) => each[Symbol.asyncIterator]()));
+  const pull = (source: AsyncIterator<T>): void => {
+    source.next().then(
+      (result) => {
+        if (!result.done) queue.pushChunk([result.value], () => pull(source));
+        else if (open.delete(source) && open.size === 0) queue.end();
+      },
+      (error: unknown) => {
+        open.delete(source);
+        fail(error);
+      },
+    );
+  };
+  try {
+    for (const source of open) pull(source);
+    for await (const items of queue) yield* items;
+  } finally {
+    signal.removeEventListener("abort", leave);
+    unlisten();
+    abort.abort();
+    // Not waited for: the signal is what makes a source give up.
+    for (const source of open) source.return?.().then(undefined, () => {});
+  }
+}
