@@ -1,7 +1,6 @@
 /** What virstream is on every platform. */
 
-export { connectAll } from "./client/aggregate.ts";
-export { connect } from "./client/connect.ts";
+export { connect, connectAll } from "./client/connect.ts";
 export { type CallOptions, Connection, type GroupQuery } from "./client/connection.ts";
 export {
   type CpuRates,
@@ -13,9 +12,7 @@ export {
   rates,
   type VcpuRates,
 } from "./client/rates.ts";
-export { StatsStream, type SweepEvent } from "./client/stats-stream.ts";
-export { Stream } from "./client/stream.ts";
-export { WatchStream } from "./client/watch-stream.ts";
+export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
 export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
 export type { ConnectionState, ConnectionStatus, StatusListener } from "./driver/status.ts";

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { connectAll } from "../client/aggregate.ts";
+import { connectAll } from "../client/connect.ts";
 import type { ConnectionStatus } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";

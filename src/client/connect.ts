@@ -1,3 +1,4 @@
+import { AggregateDriver } from "../aggregate/aggregate-driver.ts";
 import type { OpenOptions } from "../driver/driver.ts";
 import { openDriver } from "../driver/registry.ts";
 import { Connection } from "./connection.ts";
@@ -12,4 +13,17 @@ import { Connection } from "./connection.ts";
  */
 export async function connect(uri: string, options: OpenOptions = {}): Promise<Connection> {
   return new Connection(await openDriver(uri, options));
+}
+
+/**
+ * Connects to several hosts as one: one sweep, one watch and one list have the domains of all of them, each domain with
+ * its host. The options apply to every host. A host that cannot be reached is retried with back-off; meanwhile the others
+ * serve.
+ *
+ * @throws VirstreamError `invalid-argument` without a URI, or when a host is named twice; a host's error from connect(),
+ *   with the name of the host, when retrying cannot cure it; and, when no host could be reached, their common error, such
+ *   as `connection-refused` or `connect-timeout`, or `connection-lost` when their errors differ
+ */
+export async function connectAll(uris: readonly string[], options: OpenOptions = {}): Promise<Connection> {
+  return new Connection(await AggregateDriver.open(uris, options));
 }

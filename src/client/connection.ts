@@ -6,8 +6,7 @@ import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { StatsStream } from "./stats-stream.ts";
-import { WatchStream } from "./watch-stream.ts";
+import { StatsStream, WatchStream } from "./stream.ts";
 
 /** Options of every call, besides its query. */
 export interface CallOptions {

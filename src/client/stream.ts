@@ -1,5 +1,10 @@
 import { Observable, type Subscriber } from "rxjs";
+import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
+import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
+import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Sampling } from "../sampling/sampling.ts";
 
 /** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
@@ -69,12 +74,51 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   }
 }
 
+/** The events of a sweep. */
+export type SweepEvent =
+  /** The number of records to come, as soon as the driver knows it. */
+  | { readonly type: "expect"; readonly domains: number }
+  /** One domain's record. */
+  | { readonly type: "record"; readonly record: DomainStatsRecord }
+  /** The end of the sweep: every domain has had its record. */
+  | { readonly type: "sync"; readonly summary: SweepSummary };
+
+/**
+ * The records of one sweep, each as soon as the driver has it, as an Observable, an async iterable or by callback; see
+ * Stream. Each consumption runs a sweep of its own.
+ */
+export class StatsStream extends Stream<DomainStatsRecord> {
+  /** The same sweep as events: `expect`, `record` and `sync`. */
+  readonly events: Stream<SweepEvent>;
+
+  constructor(driver: Driver, query: Query, signal?: AbortSignal) {
+    super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal);
+    this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal);
+  }
+}
+
+/**
+ * The records of all domains, sweep after sweep, for as long as the stream is consumed, as an Observable, an async iterable
+ * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream does not end
+ * by itself, and fails only with errors that waiting does not cure.
+ *
+ * A slow consumer never gets old values: it skips to the newest record of each domain, and a `gap` event says so.
+ */
+export class WatchStream extends Stream<DomainStatsRecord> {
+  /** The same watch as events: `record`, `gone`, `sync`, `gap` and `status`. */
+  readonly events: Stream<WatchEvent>;
+
+  constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {
+    // The end of either reaches the sampling by the iterator's return().
+    super(() => sampling.watchRecords(query, cadence), signal);
+    this.events = new Stream(() => sampling.watch(query, cadence), signal);
+  }
+}
+
 async function pump<T>(chunks: ChunkReader<T>, subscriber: Subscriber<T>): Promise<void> {
   try {
-    for (;;) {
-      const result = await chunks.next();
-      if (result.done) break;
-      for (const item of result.value) {
+    for await (const chunk of chunks) {
+      for (const item of chunk) {
         subscriber.next(item);
         if (subscriber.closed) return;
       }
@@ -82,6 +126,36 @@ async function pump<T>(chunks: ChunkReader<T>, subscriber: Subscriber<T>): Promi
     subscriber.complete();
   } catch (error) {
     subscriber.error(error);
+  }
+}
+
+/** A sweep as events. An `expect` does not wait for the first record: a progress display needs it at once. */
+async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
+  const tally = new SweepTally(Date.now());
+  const began = performance.now();
+  let expect: (domains: number) => void = () => {};
+  let expected: Promise<number> | undefined = new Promise((resolve) => {
+    expect = resolve;
+  });
+  const records = driver.sweep(query, { signal, expect })[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = records.next();
+      if (expected !== undefined) {
+        const domains = await Promise.race([expected, next.then(() => undefined)]);
+        if (domains !== undefined) {
+          expected = undefined;
+          yield [{ type: "expect", domains }];
+        }
+      }
+      const result = await next;
+      if (result.done) break;
+      tally.add(result.value);
+      yield result.value.map((record) => ({ type: "record", record }));
+    }
+    yield [{ type: "sync", summary: tally.summary(performance.now() - began) }];
+  } finally {
+    await records.return?.();
   }
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
-import { connectAll } from "../../src/client/aggregate.ts";
+import { connectAll } from "../../src/client/connect.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { Host } from "./hosts.ts";

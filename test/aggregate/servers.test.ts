@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import "../../src/drivers/builtin.ts";
-import { connectAll } from "../../src/client/aggregate.ts";
-import { connect } from "../../src/client/connect.ts";
+import { connect, connectAll } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";

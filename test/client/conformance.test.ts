@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
-import type { StatsStream } from "../../src/client/stats-stream.ts";
+import type { StatsStream } from "../../src/client/stream.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { fieldOf } from "../../src/model/field.ts";
 import { Domain, type DomainStatsRecord } from "../../src/model/record.ts";

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
-import { WatchStream } from "../../src/client/watch-stream.ts";
+import { WatchStream } from "../../src/client/stream.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { NO_FAULT } from "../../src/drivers/simulated/fault.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";

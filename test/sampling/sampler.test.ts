@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { WatchStream } from "../../src/client/watch-stream.ts";
+import { WatchStream } from "../../src/client/stream.ts";
 import type { SweepContext } from "../../src/driver/driver.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";

@@ -1,8 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
-import { connectAll } from "../../src/client/aggregate.ts";
-import { connect } from "../../src/client/connect.ts";
+import { connect, connectAll } from "../../src/client/connect.ts";
 import { Connection } from "../../src/client/connection.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { serve, type VirstreamServer } from "../../src/server/server.ts";

@@ -1,6 +1,6 @@
 import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-rates.ts";
 import type { DeviceKeys } from "./layout.ts";
-import { compare, finite, meanMs, type Pair, percentOf, perSecond, type Sample } from "./sample.ts";
+import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond } from "./sample.ts";
 
 /** How far the counters of the current device went. Overwritten for each device. */
 const steps = new Float64Array(8);
@@ -32,17 +32,9 @@ export function cpuRates(pair: Pair): CpuRates {
 
 /** The rates of each vCPU that is online. vCPUs are matched by their numbers. */
 export function vcpuRates(pair: Pair): VcpuRates[] {
-  const { before, after, intervalMs } = pair;
-  const earlier = before?.layout.vcpus ?? [];
-  let numbered: Map<number, DeviceKeys> | undefined;
+  const { after, intervalMs } = pair;
   return after.layout.vcpus.map((keys, i) => {
-    let match = earlier[i];
-    if (match?.number !== keys.number && earlier.length > 0) {
-      // A vCPU before this one was plugged or unplugged, which moves all others.
-      numbered ??= new Map(earlier.map((other) => [other.number, other]));
-      match = numbered.get(keys.number);
-    }
-    const known = compare(steps, pair, match, keys);
+    const known = compare(steps, pair, match(pair, "vcpus", i), keys);
     return {
       number: keys.number,
       intervalMs: known ? intervalMs : undefined,
@@ -117,24 +109,22 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * The earlier record's device that is the same as the i-th one of the later record: of the same name, and a disk also of
- * the same path and backing index. Another disk may be plugged under an old name, and its counters, compared with the old
- * disk's, would be wrong and look right. A disk that only got a new image, by a snapshot, costs one pair of records.
+ * The earlier record's device that is the same as the i-th one of the later record: of the same number (vCPUs) or name, and a
+ * disk also of the same path and backing index. Another disk may be plugged under an old name, and its counters, compared
+ * with the old disk's, would be wrong and look right. A disk that only got a new image, by a snapshot, costs one pair of
+ * records.
  */
-function match({ before, after }: Pair, part: "disks" | "interfaces", i: number): DeviceKeys | undefined {
+function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;
   const keys = after.layout[part][i]!;
+  const isSame = (earlier: DeviceKeys | undefined): boolean =>
+    earlier !== undefined &&
+    before.identity(part, earlier) === after.identity(part, keys) &&
+    before.text(earlier.path) === after.text(keys.path) &&
+    Object.is(before.number(earlier.backingIndex), after.number(keys.backingIndex));
   const guess = before.layout[part][i];
-  if (guess !== undefined && same(before, guess, after, keys)) return guess;
+  if (isSame(guess)) return guess;
   // A device was plugged or unplugged, which moves all others.
-  const found = before.named(part).get(after.text(keys.name));
-  return found !== undefined && same(before, found, after, keys) ? found : undefined;
-}
-
-function same(before: Sample, earlier: DeviceKeys, after: Sample, later: DeviceKeys): boolean {
-  return (
-    before.text(earlier.name) === after.text(later.name) &&
-    before.text(earlier.path) === after.text(later.path) &&
-    Object.is(before.number(earlier.backingIndex), after.number(later.backingIndex))
-  );
+  const found = before.find(part, after.identity(part, keys));
+  return isSame(found) ? found : undefined;
 }

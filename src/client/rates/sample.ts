@@ -1,6 +1,9 @@
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { type DeviceKeys, RateLayout } from "./layout.ts";
+import { type DeviceKeys, type Part, RateLayout } from "./layout.ts";
+
+/** The parts that have several devices. */
+export type Devices = Exclude<Part, "cpu">;
 
 /** What rates need of a record. The last one of each domain is kept. */
 export class Sample {
@@ -10,7 +13,7 @@ export class Sample {
   readonly at: number;
   /** The same moment in ms since 1970, to compare with times that the hypervisor reports. */
   readonly wallAt: number;
-  #named: Partial<Record<"disks" | "interfaces", ReadonlyMap<string | undefined, DeviceKeys>>> | undefined;
+  #found: Partial<Record<Devices, ReadonlyMap<string | number | undefined, DeviceKeys>>> | undefined;
 
   constructor({ params, steadyAt, sampledAt }: DomainStatsRecord) {
     this.params = params;
@@ -42,19 +45,24 @@ export class Sample {
     return place < 0 ? undefined : this.params.texts[place];
   }
 
+  /** What a device keeps from record to record: a vCPU its number, any other device its name. */
+  identity(part: Devices, { number, name }: DeviceKeys): string | number | undefined {
+    return part === "vcpus" ? number : this.text(name);
+  }
+
   /**
-   * The devices that have counters, by name: a map, since a long list may be searched for each of a long list. The
-   * members of a disk's backing chain have its name, and no counters.
+   * The device with this identity: by a map, since a long list may be searched for each of a long list. Devices without
+   * counters are left out: the members of a disk's backing chain have its name.
    */
-  named(part: "disks" | "interfaces"): ReadonlyMap<string | undefined, DeviceKeys> {
-    let named = this.#named?.[part];
-    if (named === undefined) {
+  find(part: Devices, identity: string | number | undefined): DeviceKeys | undefined {
+    let found = this.#found?.[part];
+    if (found === undefined) {
       const counting = this.layout[part].filter(({ counts }) => counts);
       // The first one of a name counts.
-      named = new Map(counting.toReversed().map((keys) => [this.text(keys.name), keys]));
-      this.#named = { ...this.#named, [part]: named };
+      found = new Map(counting.toReversed().map((keys) => [this.identity(part, keys), keys]));
+      this.#found = { ...this.#found, [part]: found };
     }
-    return named;
+    return found.get(identity);
   }
 }
 
