@@ -6,7 +6,7 @@ import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { serve } from "../src/server/server.ts";
 import { RowBatch } from "../src/wire/columns/row-batch.ts";
-import { ToldSchemas } from "../src/wire/columns/schema-slots.ts";
+import { SentSchemas } from "../src/wire/columns/schema-slots.ts";
 import { pack } from "../src/wire/pack.ts";
 import { profileOf } from "../src/wire/profile.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
@@ -33,13 +33,13 @@ const calls = {
         const profile = profileOf("virstream.v1");
         const batch = new RowBatch();
         const messages: Uint8Array[] = [];
-        const told = new ToldSchemas();
+        const sent = new SentSchemas();
         for (const [i, record] of records.entries()) {
           batch.add(undefined, record);
           if (!batch.isFull && i < records.length - 1) continue;
           const rows = profile.rows({ id: 1 }, batch);
           batch.clear(rows.bytes);
-          for (const { slot, schema } of told.missing(rows.schemas)) {
+          for (const { slot, schema } of sent.missing(rows.schemas)) {
             messages.push(
               profile.message({ type: "schema", slot, keys: schema!.keys, types: [...schema!.types] }) as Uint8Array,
             );

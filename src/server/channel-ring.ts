@@ -1,23 +1,24 @@
 import type { ChannelMessage } from "../wire/channel-encoder.ts";
 
-/** So many ticks of a channel are kept, and so many bytes. */
+/** The ring keeps at most this many ticks and bytes of a channel. */
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
-/** Of a large host so many ticks are kept even if they are more than that, up to so many bytes. */
+/** Of a large host, it keeps this many ticks even if they have more bytes, up to the larger byte limit. */
 const LARGE_TICKS = 3;
 const MAX_LARGE_BYTES = 67_108_864;
 
 interface Kept {
   readonly message: ChannelMessage;
-  /** Bytes and ticks of all messages that were made before this one. */
+  /** Bytes and ticks of all earlier messages. */
   readonly bytesBefore: number;
   readonly ticksBefore: number;
 }
 
 /**
- * The last messages of a channel: for those who were cut off and come back, and for those who are a moment late. Bounded by
- * ticks and by bytes; what is older has to be made good by a snapshot. While a snapshot of a large host is sent, a tick or
- * two of its messages are made, which must still be here when it ends: or it would be in vain, and so would the next one.
+ * The last messages of a channel, for clients that reconnect and for clients that are slightly late. Ticks and bytes are
+ * limited; a client that needs older messages gets a snapshot. While the server sends a snapshot of a large host, the channel makes
+ * the messages of one or two ticks. The ring must still have them when the snapshot ends. Otherwise the client would need
+ * another snapshot, and then another one, without end.
  */
 export class ChannelRing {
   readonly #kept: Kept[] = [];
@@ -27,7 +28,7 @@ export class ChannelRing {
   /** Bytes of all messages up to the last tick's end. */
   #bytesAtTick = 0;
 
-  /** Bytes that it holds. */
+  /** How many bytes it holds. */
   get size(): number {
     return this.#bytes - (this.#kept[0]?.bytesBefore ?? this.#bytes);
   }
@@ -46,12 +47,15 @@ export class ChannelRing {
     }
   }
 
-  /** The message of a sequence; undefined when it is not kept, or not made yet. */
+  /** The message with this sequence; undefined if the ring no longer has it, or it does not exist yet. */
   get(sequence: number): ChannelMessage | undefined {
     return this.#at(sequence)?.message;
   }
 
-  /** How much was made from the message of this sequence on, which must be kept, or be the next to be made. */
+  /**
+   * The bytes and ticks from the message with this sequence to the last one. The message must be in the ring, or be the next
+   * one.
+   */
   since(sequence: number): { readonly bytes: number; readonly ticks: number } {
     const { bytesBefore, ticksBefore } = this.#at(sequence) ?? { bytesBefore: this.#bytes, ticksBefore: this.#ticks };
     return { bytes: this.#bytes - bytesBefore, ticks: this.#ticks - ticksBefore };

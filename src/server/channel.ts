@@ -7,23 +7,23 @@ import { Coalescer } from "../wire/flow-control.ts";
 import { ChannelRing } from "./channel-ring.ts";
 import { type Snapshot, Snapshots } from "./snapshot.ts";
 
-/** How long a channel outlives a reader that was cut off, in ms. */
+/** How long a channel continues after its last client was cut off, in ms. */
 const LINGER_MS = 30_000;
 
-/** A reader of a channel. */
+/** One client's watch, which reads a channel. */
 export interface ChannelReader {
-  /** A message was made. The feed may be in the middle of an event: its state is not to be read now. */
+  /** The channel has a new message. The feed may be in the middle of an event, so the reader must not read its state now. */
   offer(message: ChannelMessage): void;
-  /** For now that was all. What the feed knows is in messages, or will be with the next flush. */
+  /** There are no more messages for now. Everything in the feed is in messages, or will be after the next flush. */
   settled(): void;
   /** The channel has ended. */
   ended(error: VirstreamError): void;
 }
 
 /**
- * One feed, put into messages once for all who watch it in one profile. They get the same bytes, so that a reader costs
- * only the sending. It keeps the last messages, and goes on for a while when its last reader was cut off: a reader that comes
- * back in time misses nothing.
+ * Encodes one feed for all watches in one profile. All readers get the same bytes, so a further reader costs
+ * only the sending. The channel keeps its last messages, and continues for a while after its last reader was cut off. So a client
+ * that reconnects in time misses nothing.
  */
 export class Channel implements FeedListener {
   readonly feed: Feed;
@@ -35,11 +35,11 @@ export class Channel implements FeedListener {
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
   #linger: NodeJS.Timeout | undefined;
-  /** Where the last reader that was cut off stands. */
+  /** The position of the last reader that was cut off. */
   #resumeAt: number | undefined;
   #ended = false;
 
-  /** @param over called once, when it has ended */
+  /** @param over called once, when the channel has ended */
   constructor(feed: Feed, encoder: ChannelEncoder, over: () => void) {
     this.feed = feed;
     this.#encoder = encoder;
@@ -56,7 +56,7 @@ export class Channel implements FeedListener {
     return this.#encoder.sequence;
   }
 
-  /** The last tick; 0: none yet. */
+  /** The number of the last tick; 0: there was none yet. */
   get tick(): number {
     return this.feed.sync?.tick ?? 0;
   }
@@ -75,7 +75,7 @@ export class Channel implements FeedListener {
     this.#readers.add(reader);
   }
 
-  /** @param resumeAt where the reader stands, if it was cut off and may come back */
+  /** @param resumeAt the reader's position, if it was cut off and may come back */
   leave(reader: ChannelReader, resumeAt?: number): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0 || this.#ended) return;
     this.#resumeAt = resumeAt;
@@ -83,21 +83,21 @@ export class Channel implements FeedListener {
     else this.end();
   }
 
-  /** Whether a reader that stands at a sequence can go on from there. */
+  /** Whether a reader can continue after this sequence. */
   covers(sequence: number): boolean {
     return sequence === this.sequence || this.#ring.get(sequence + 1) !== undefined;
   }
 
   /**
-   * The state as it is now, which readers that ask for it at the same sequence share; give it back with `close`. Undefined
-   * while too many snapshots are being sent, or when the channel has ended. Not while the feed is in the middle of an event.
+   * A snapshot of the present state. Readers at the same sequence share it; each must `close` it. Undefined
+   * while too many snapshots are alive, or if the channel has ended. Not to be called while the feed is in the middle of an event.
    */
   snapshot(): Snapshot | undefined {
     this.flushNow();
     return this.#ended ? undefined : this.#snapshots.open(this.sequence, this.feed);
   }
 
-  /** Puts everything that was gathered into messages. Not while the feed is in the middle of an event. */
+  /** Encodes all collected rows. Not to be called while the feed is in the middle of an event. */
   flushNow(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -108,7 +108,7 @@ export class Channel implements FeedListener {
     this.#made(message);
   }
 
-  /** Ends it, and says why to its readers. */
+  /** Ends the channel, and gives its readers the reason. */
   end(error?: VirstreamError): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -7,8 +7,8 @@ import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Channel } from "./channel.ts";
 
 /**
- * The channels of a server: one for each query, cadence and encoding that somebody watches. A connection that watches the
- * same twice is served by two, since a channel's messages do not say which of its watches they are for.
+ * The channels of a server: one for each query, cadence and encoding that a client watches. A connection with two watches of the
+ * same query gets two channels, because a channel's messages do not say to which watch of a connection they belong.
  */
 export class Channels {
   readonly #profiles = new Map<Subprotocol, Profile>();
@@ -19,7 +19,7 @@ export class Channels {
     for (const subprotocol of SUBPROTOCOLS) this.#profiles.set(subprotocol, profileOf(subprotocol));
   }
 
-  /** What all connections of a subprotocol are spoken to with: they share the slots of schemas. */
+  /** The profile for all connections with a subprotocol; they share the slots of schemas. */
   profile(subprotocol: Subprotocol): Profile {
     return this.#profiles.get(subprotocol)!;
   }
@@ -32,11 +32,11 @@ export class Channels {
   }
 
   /**
-   * The channel for a watch. It must be joined before anything else happens.
+   * The channel for a watch. The caller must join it at once, before it returns to the event loop.
    *
-   * @param sampling whose domains are watched, which says what the asker may see
-   * @param taken whether the connection has a channel already
-   * @param wanted the number of the channel that the client had before, which is preferred
+   * @param sampling the sampling of the client's view, which has the domains that the client may see
+   * @param taken whether the connection already uses a channel
+   * @param wanted the number of the client's last channel, which is preferred
    */
   open(
     sampling: Sampling,
@@ -47,10 +47,10 @@ export class Channels {
     wanted: number | undefined,
   ): Channel {
     const feed = sampling.feed(query, cadence);
-    // A driver may refuse at once; nobody would hear of an end that has been.
+    // A driver may refuse at once. The feed has then ended already, and would not report its end to a new listener.
     if (feed.error !== undefined) throw feed.error;
     const key = JSON.stringify([query, cadence, profile.subprotocol]);
-    // Those of another feed are of somebody who may see something else, or at their end.
+    // A channel of another feed belongs to another view, or has ended.
     const all = this.#channels.get(key) ?? [];
     const free = all.filter((channel) => channel.feed === feed && !taken(channel));
     const found = free.find((channel) => channel.number === wanted) ?? free[0];
@@ -64,7 +64,7 @@ export class Channels {
     return channel;
   }
 
-  /** Ends those that linger for readers who were cut off. */
+  /** Ends all channels, also those that wait for clients that were cut off. */
   close(): void {
     for (const channels of [...this.#channels.values()]) for (const channel of channels) channel.end();
   }

@@ -10,32 +10,32 @@ import { SweepSender } from "./sweep-sender.ts";
 import type { View, Views } from "./viewer.ts";
 import { WatchSender } from "./watch-sender.ts";
 
-/** A close frame's reason may have at most so many bytes (RFC 6455, 5.5). */
+/** The maximum length of a close frame's reason, in bytes (RFC 6455, 5.5). */
 const MAX_CLOSE_REASON = 123;
-/** How many pings may go unanswered. */
+/** After this many unanswered pings, the server cuts the connection. */
 const MISSED_PONGS = 6;
-/** The client closed without giving a code, which is a goodbye, too (RFC 6455, 7.1.5). */
+/** The client closed the connection without a code (RFC 6455, 7.1.5), which is also an orderly close. */
 const NO_CODE = 1005;
-/** The client said goodbye (1000), or its page was left (1001): it does not come back for what it watched. */
+/** Orderly closes: the client closed (1000), or the user left its page (1001). It will not resume its watches. */
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
-/** What all sessions of a server share. */
+/** The parts of a server that all sessions share. */
 export interface SessionContext {
-  /** Who may see what. */
+  /** The domains that each token shows. */
   readonly views: Views;
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
   readonly limits: ServerLimits;
 }
 
-/** What an id of a client's stands for: a sweep, or a watch. */
+/** A sweep or a watch that is under way, by its id. */
 interface Sender {
   grant(bytes: number): void;
   stop(error?: VirstreamError): void;
   cut(): void;
 }
 
-/** One client's WebSocket: its hello, its sweeps and watches, its end. */
+/** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
@@ -47,11 +47,11 @@ export class ClientSession {
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
   #greeted = false;
-  /** What the client may see; undefined until it has shown that. */
+  /** The domains that the client may see; undefined before the client has shown its token. */
   #view: View | undefined;
   #unanswered = 0;
 
-  /** @param view what the token that was shown with the upgrade request opens; undefined when none was shown */
+  /** @param view the view of the token in the upgrade request; undefined if it had no token */
   constructor(socket: WebSocket, subprotocol: Subprotocol, view: View | undefined, context: SessionContext) {
     this.#socket = socket;
     this.#context = context;
@@ -62,7 +62,7 @@ export class ClientSession {
     socket.on("pong", () => {
       this.#unanswered = 0;
     });
-    // What ws finds wrong with a frame it answers with a close of its own; there is nothing to add.
+    // ws itself answers a malformed frame with a close.
     socket.on("error", () => {});
     socket.on("close", (code) => this.#ended(code));
     this.#helloTimer = setTimeout(() => this.close("hello-timeout", "no hello in time"), context.limits.helloTimeoutMs);
@@ -74,12 +74,12 @@ export class ClientSession {
     return this.#senders.size - this.#watched.size;
   }
 
-  /** How many watches. */
+  /** How many watches are under way. */
   get watches(): number {
     return this.#watched.size;
   }
 
-  /** Resolves when no sweep of this client's is left at work. */
+  /** Resolves when all sweeps of this client have ended. */
   async idle(): Promise<void> {
     await Promise.all(this.#running);
   }
@@ -88,7 +88,7 @@ export class ClientSession {
     this.#socket.close(CLOSE_CODES[reason], closeReason(detail));
   }
 
-  /** Ends the connection without a word, for those that do not listen. */
+  /** Cuts the connection without a close frame, for a client that does not read. */
   terminate(): void {
     this.#socket.terminate();
   }
@@ -96,7 +96,7 @@ export class ClientSession {
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     if (this.#outbound.flooded) {
-      // A close would wait behind all that is not read.
+      // A close frame would wait behind the unread messages.
       this.terminate();
       return;
     }
@@ -104,7 +104,7 @@ export class ClientSession {
       if (isBinary) throw new VirstreamError("protocol-error", "malformed message: clients speak JSON text");
       const bytes = data as Buffer;
       if (!this.#greeted && bytes.length > LIMITS.hello) {
-        throw new VirstreamError("protocol-error", "malformed message: the first message is too long for a hello");
+        throw new VirstreamError("protocol-error", "malformed message: the first message is too long");
       }
       this.#handle(parseClientMessage(bytes.toString(), this.#context.limits.minIntervalMs));
     } catch (thrown) {
@@ -130,7 +130,7 @@ export class ClientSession {
       case "refused":
         if (this.#isFree(message.id)) this.#refuse(message.id, message.error);
         break;
-      // What comes for a sweep that has ended was sent before its sender could know.
+      // An unknown id is no error: the client may have sent this before it received the `end`.
       case "credit":
         this.#senders.get(message.id)?.grant(message.bytes);
         break;
@@ -144,7 +144,7 @@ export class ClientSession {
     if (this.#greeted) throw new VirstreamError("protocol-error", "malformed message: a second hello");
     const view = this.#view ?? this.#context.views.admit(token);
     if (view === undefined) {
-      this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is not the right one");
+      this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is wrong");
       return;
     }
     clearTimeout(this.#helloTimer);
@@ -203,31 +203,31 @@ export class ClientSession {
     watch.start();
   }
 
-  /** Whether a sweep or watch of this id may begin; if not, says so to the client. */
+  /** Whether a sweep or watch with this id may start. If not, the client gets the reason. */
   #hasRoom(id: number): boolean {
     if (!this.#isFree(id)) return false;
     const most = this.#context.limits.sweepsPerClient;
     if (this.#senders.size < most) return true;
     this.#refuse(
       id,
-      new VirstreamError("limit-exceeded", `at most ${most} sweeps and watches at once on one connection`),
+      new VirstreamError("limit-exceeded", `a connection may have at most ${most} sweeps and watches at a time`),
     );
     return false;
   }
 
-  /** Whether neither a sweep nor a watch has this id; one that has ends the connection, since what is said of an id must be of one sweep. */
+  /** Whether the id is free. If not, it closes the connection: messages with this id must belong to one sweep or watch only. */
   #isFree(id: number): boolean {
     if (!this.#senders.has(id)) return true;
     this.close("duplicate-id", `sweep or watch ${id} is still under way`);
     return false;
   }
 
-  /** Ends a sweep or a watch before it began. */
+  /** Ends a sweep or a watch before it has started. */
   #refuse(id: number, error: VirstreamError): void {
     this.#outbound.end(id, undefined, error);
   }
 
-  /** Says something, so that the client knows the way is open, and asks, so that the server knows. */
+  /** Sends a beat, so that the client sees that the connection works, and a ping, so that the server sees it. */
   #beat(): void {
     if (this.#unanswered >= MISSED_PONGS) {
       this.terminate();
@@ -248,7 +248,7 @@ export class ClientSession {
   }
 }
 
-/** A reason cut to what a close frame holds, at the end of a character. */
+/** A reason that fits into a close frame, cut at a character boundary. */
 function closeReason(text: string): string {
   const bytes = Buffer.from(text);
   if (bytes.length <= MAX_CLOSE_REASON) return text;

@@ -1,28 +1,31 @@
 import { checkMembers, VirstreamError } from "../model/error.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
-/** What a server allows. Every default is here. */
+/** The limits of a server. DEFAULT_SERVER_LIMITS has every default. */
 export interface ServerLimits {
-  /** Connections at once; further ones are closed with 4503. */
+  /** Connections at a time; the server closes further ones with 4503. */
   readonly clients: number;
-  /** Sweeps and watches under way on one connection; a further one ends with `limit-exceeded`. */
+  /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;
-  /** Bytes that may wait in a socket before its sweeps and watches pause. */
+  /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. */
   readonly bufferedBytes: number;
-  /** How long a client may take for its hello, in ms. */
+  /** Timeout for a client's hello, in ms. */
   readonly helloTimeoutMs: number;
-  /** How long a sweep waits for its reader, in ms, before it ends with `slow-consumer`; a watch: three intervals more. */
+  /**
+   * How long a sweep waits for a client that takes nothing, in ms, before it ends with `slow-consumer`. A watch waits three
+   * intervals longer.
+   */
   readonly progressTimeoutMs: number;
-  /** The shortest interval that a watch may ask for, in ms; a shorter one is refused. */
+  /** The shortest interval of a watch, in ms; the server refuses a shorter one. */
   readonly minIntervalMs: number;
-  /** How often the server says something, and asks whether the client is alive, in ms. */
+  /** The interval at which the server sends a beat and a ping, in ms. */
   readonly beatMs: number;
 }
 
-/** A watch's shortest interval unless a server says otherwise, in ms: a sweep of a busy host takes a good part of it. */
+/** The default of the shortest interval, in ms: a sweep of a busy host takes a large part of a second. */
 const MIN_SERVED_INTERVAL_MS = 1_000;
 
-/** What a server allows unless it is told otherwise. */
+/** The default limits of a server. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
   sweepsPerClient: LIMITS.sweeps,
@@ -33,15 +36,15 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   beatMs: BEAT_MS,
 };
 
-/** Beyond 2^31 - 1 ms timers fire at once; a watch's is three intervals longer than its limit. */
+/** A timer beyond 2^31 - 1 ms fires at once. This limit leaves room for the three intervals that a watch's timer is longer. */
 const MOST = 2_000_000_000;
-/** What the protocol allows. */
+/** The protocol's limit. */
 const MOST_BEAT_MS = 3_600_000;
 
 /**
- * The limits with the defaults for those that are left out.
+ * The limits, with the default for each that is absent.
  *
- * @throws VirstreamError `invalid-argument` for what is no whole number from 1 on, or too large for a timer
+ * @throws VirstreamError `invalid-argument` for a limit that is not a positive whole number, or is too large for a timer
  */
 export function checkLimits(limits: Partial<ServerLimits> = {}): ServerLimits {
   checkMembers(limits, Object.keys(DEFAULT_SERVER_LIMITS), "limits");

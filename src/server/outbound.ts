@@ -1,34 +1,34 @@
 import type { WebSocket } from "ws";
 import type { VirstreamError } from "../model/error.ts";
 import type { SweepSummary } from "../model/record.ts";
-import { ToldSchemas } from "../wire/columns/schema-slots.ts";
+import { SentSchemas } from "../wire/columns/schema-slots.ts";
 import { errorToWire } from "../wire/errors.ts";
 import type { ServerMessage } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
 
-/** What a server has sent. */
+/** How much a server has sent. */
 export interface TrafficMetrics {
   messages: number;
-  /** Of messages, without the heads that WebSocket gives them; of text, characters. */
+  /** Payload bytes, without WebSocket's frame headers; of text, characters. */
   bytes: number;
 }
 
 /**
- * The sending side of one client's socket. `ws` queues without bound, and says so only by `bufferedAmount`; this is the bound:
- * above the mark the sweeps and watches of this socket stop producing, and when it has taken enough they are woken.
+ * The sending side of one client's socket, with a high-water mark. The queue of `ws` has no limit, and shows its size only as
+ * `bufferedAmount`. Above the mark, the sweeps and watches of this socket stop producing; below it, they are woken.
  */
 export class Outbound {
   readonly #socket: WebSocket;
   readonly #mark: number;
   readonly #metrics: TrafficMetrics;
   readonly #waiting = new Set<() => void>();
-  readonly #told = new ToldSchemas();
-  /** How the client is spoken to; set before anything is sent. */
+  readonly #sentSchemas = new SentSchemas();
+  /** The encoding of the client's messages; set before the first message is sent. */
   profile!: Profile;
-  /** The hard limit: bytes that may wait at most. */
+  /** The hard limit of the queue, in bytes. */
   #most: number;
 
-  /** @param mark bytes that may wait in the socket */
+  /** @param mark the high-water mark, in bytes */
   constructor(socket: WebSocket, mark: number, metrics: TrafficMetrics) {
     this.#socket = socket;
     this.#mark = mark;
@@ -36,7 +36,7 @@ export class Outbound {
     this.#most = 2 * mark;
   }
 
-  /** Whether sweeps and watches may send: there is room, and the socket is not on its way to its end. */
+  /** Whether sweeps and watches may send: the queue is below the mark, and the socket is not closing. */
   get writable(): boolean {
     return this.#isOpen && this.#socket.bufferedAmount <= this.#mark;
   }
@@ -59,7 +59,7 @@ export class Outbound {
   /** Sends messages with rows, and before them the schemas that the client does not have. */
   sendRows({ messages, schemas }: Pick<EncodedRows, "messages" | "schemas">): void {
     if (schemas.length > 0) {
-      for (const { slot, schema } of this.#told.missing(schemas)) {
+      for (const { slot, schema } of this.#sentSchemas.missing(schemas)) {
         this.say({ type: "schema", slot, keys: schema?.keys ?? [], types: [...(schema?.types ?? [])] });
       }
     }
@@ -72,7 +72,7 @@ export class Outbound {
     return () => this.#waiting.delete(wake);
   }
 
-  /** Drops what comes after the socket's end has begun: the client would not get it. */
+  /** Sends messages; drops them if the socket is closing, because the client would not get them. */
   #send(messages: readonly WireMessage[]): void {
     if (!this.#isOpen) return;
     const { writable } = this;
@@ -81,7 +81,7 @@ export class Outbound {
       this.#metrics.bytes += message.length;
       this.#socket.send(message, this.#sent);
     }
-    // What there was room for may be of any size: a large record is sent whole.
+    // A message that was allowed may be of any size, because a large record is sent whole: the hard limit rises with it.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark;
   }
 

@@ -13,37 +13,40 @@ import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-
 import { VERSION } from "./version.ts";
 import { type Viewer, Views } from "./viewer.ts";
 
-/** Where a server listens unless it is told otherwise: on this machine only. */
+/** The default address to listen on: this machine only. */
 export const DEFAULT_LISTEN_HOST = "127.0.0.1";
-/** The port that servers listen on unless they are told otherwise. */
+/** The default port. */
 export const DEFAULT_PORT = 16_580;
 
-/** How long clients may take to answer our close when the server closes, in ms. */
+/** When the server closes, how long clients may take to answer its close frame, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
 const SERVE_MEMBERS = ["host", "port", "token", "viewers", "allowAnyone", "origins", "limits"];
 
 /** How to serve. */
 export interface ServeOptions {
-  /** Address to listen on. Default 127.0.0.1. Anything but loopback needs a token, or `allowAnyone`. */
+  /** Address to listen on. Default 127.0.0.1. Any address but loopback needs a token, viewers, or `allowAnyone`. */
   readonly host?: string;
-  /** Port; 0 picks a free one. Default 16580. */
+  /** Port; 0 selects a free port. Default 16580. */
   readonly port?: number;
-  /** What clients must show to see everything: `Authorization: Bearer …` with the upgrade, or `token` in the hello. */
+  /**
+   * The token that shows every domain. Clients send it as `Authorization: Bearer …` with the upgrade, or as `token` in the
+   * hello.
+   */
   readonly token?: string;
   /**
-   * Who may see some domains only, each by a token of its own. With viewers a token is needed in any case: without `token`,
-   * nobody sees everything.
+   * Tokens that show some domains only. With viewers, every client needs a token; without `token`, no client sees every
+   * domain.
    */
   readonly viewers?: readonly Viewer[];
-  /** Serve beyond loopback without a token: everybody who reaches the port may read every domain's statistics. */
+  /** Serve beyond loopback without a token: every client that reaches the port may read every domain's statistics. */
   readonly allowAnyone?: boolean;
   /**
-   * Web pages that may connect, as origins (`https://dashboard.example`). Pages of loopback origins always may; browsers
-   * let any page connect anywhere, so others are refused.
+   * Origins of web pages that may connect (`https://dashboard.example`). Pages of loopback origins always may. The server refuses
+   * other pages, because browsers let any page connect to any address.
    */
   readonly origins?: readonly string[];
-  /** Overrides of DEFAULT_SERVER_LIMITS. */
+  /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
 }
 
@@ -84,10 +87,10 @@ export class VirstreamServer implements AsyncDisposable {
   }
 
   /**
-   * Begins to listen.
+   * Starts to listen.
    *
-   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for tokens, viewers
-   *   or limits that are not valid; `connection-refused` when the address cannot be had
+   * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for invalid tokens, viewers
+   *   or limits; `connection-refused` if the server cannot listen on the address
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
     checkMembers(options, SERVE_MEMBERS, "serve's options");
@@ -101,7 +104,7 @@ export class VirstreamServer implements AsyncDisposable {
     if (!isLoopback(host) && !guarded && options.allowAnyone !== true) {
       throw new VirstreamError(
         "invalid-argument",
-        `listening on ${host} would show every domain to everybody who reaches it: give a token (--token-file), or say that anyone may (--allow-anyone)`,
+        `listening on ${host} would show every domain to every client that reaches it: set a token (--token-file), or allow anyone (--allow-anyone)`,
       );
     }
     const views = new Views(connection, options.token, options.viewers);
@@ -112,11 +115,11 @@ export class VirstreamServer implements AsyncDisposable {
       server.#delay.close();
       const cause = thrown as NodeJS.ErrnoException;
       const hint =
-        cause.code === "EADDRINUSE" ? ": another program has that port; choose another, or 0 for a free one" : "";
+        cause.code === "EADDRINUSE" ? ": another program uses that port; choose another, or 0 for a free one" : "";
       const message = `cannot listen on ${host} port ${port} (${cause.code})${hint}`;
       throw new VirstreamError("connection-refused", message, { cause });
     }
-    // A connection that the system fails to accept is an error of the listening socket, which goes on listening.
+    // If the system fails to accept a connection, the listening socket reports an error and continues to listen.
     server.#http.on("error", () => {});
     return server;
   }
@@ -147,7 +150,7 @@ export class VirstreamServer implements AsyncDisposable {
     return watches;
   }
 
-  /** Whether the server and what it watches are well; also at `/healthz`, without a token, and so without names. */
+  /** The health of the server and of the watched hosts; also at `/healthz`, which needs no token and so has no names. */
   health(): ServerHealth {
     const { views } = this.#context;
     const known = views.whole.driver.absent?.length ?? 0;
@@ -160,7 +163,7 @@ export class VirstreamServer implements AsyncDisposable {
     };
   }
 
-  /** How the server is doing; also at `/stats.json`. */
+  /** The metrics of the server; also at `/stats.json`. */
   stats(): ServerFigures {
     const { welcome, views, traffic } = this.#context;
     const { epoch, sampling } = views.whole;
@@ -223,7 +226,7 @@ export class VirstreamServer implements AsyncDisposable {
       const { views } = this.#context;
       if (views.admit(bearerToken(request)) === views.whole) {
         respond(200, "application/json", `${JSON.stringify(this.stats())}\n`);
-      } else respond(401, "text/plain", "the token that opens everything is needed: Authorization: Bearer TOKEN\n");
+      } else respond(401, "text/plain", "this needs the token that shows every domain: Authorization: Bearer TOKEN\n");
     } else if (path === "/") {
       respond(
         426,
@@ -250,7 +253,7 @@ export class VirstreamServer implements AsyncDisposable {
     const shown = bearerToken(request);
     const view = shown === undefined ? undefined : this.#context.views.admit(shown);
     if (shown !== undefined && view === undefined) {
-      refuse("401 Unauthorized", "the token is not the right one");
+      refuse("401 Unauthorized", "the token is wrong");
       return;
     }
     const offered = request.headers["sec-websocket-protocol"];
@@ -298,7 +301,7 @@ export function serve(connection: Connection, options: ServeOptions = {}): Promi
   return VirstreamServer.listen(connection, options);
 }
 
-/** The token that a request shows, if it does. */
+/** The token of a request, if it has one. */
 function bearerToken(request: IncomingMessage): string | undefined {
   return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
 }

@@ -3,35 +3,35 @@ import type { StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed } from "../sampling/feed.ts";
 
 /**
- * Snapshots of one channel that may be alive at a time. Each is two words per domain, and holds the records of its moment
- * for as long as its slowest reader takes.
+ * The most snapshots of one channel at a time. Each takes two words per domain, and keeps its records in memory until its
+ * slowest reader has finished.
  */
 const MAX_ALIVE = 8;
 
-/** The state of a channel at one sequence: a consistent copy, which all readers that join there share. */
+/** A consistent copy of a channel's state at one sequence. All readers that join at this sequence share it. */
 export interface Snapshot {
   readonly sequence: number;
   /** The records by their domains' numbers, with holes. */
   readonly records: readonly (DomainStatsRecord | undefined)[];
-  /** How many there are. */
+  /** How many records there are. */
   readonly size: number;
-  /** The last tick; undefined: none yet. */
+  /** The end of the last tick; undefined: there was none yet. */
   readonly sync: SyncEvent | undefined;
   /** The sources that are not connected. */
   readonly statuses: readonly StatusEvent[];
-  /** Whether all domains are in it, of all hosts that can be reached. */
+  /** Whether it has the domains of all hosts that can be reached. */
   readonly complete: boolean;
-  /** Its reader is done with it. Once for each time that it was opened. */
+  /** A reader has finished with it. To be called once per `open`. */
   close(): void;
 }
 
 /** The snapshots of one channel. */
 export class Snapshots {
-  /** How many readers each has. */
+  /** How many readers each snapshot has. */
   readonly #alive = new Map<Snapshot, number>();
   #newest: Snapshot | undefined;
 
-  /** The state of a feed at a sequence; undefined: too many are alive. */
+  /** The state of a feed at a sequence; undefined: there are too many snapshots. */
   open(sequence: number, feed: Feed): Snapshot | undefined {
     let snapshot = this.#newest?.sequence === sequence ? this.#newest : undefined;
     if (snapshot === undefined) {

@@ -22,9 +22,9 @@ export interface SweepSenderOptions {
 }
 
 /**
- * Sends one sweep to one client: pulls the driver, gathers its records into frames, and sends a frame when the coalescer
- * says so and both bounds allow it: the client's credit and the socket's mark. While they do not, the driver is not
- * pulled: slowness reaches it, and nothing piles up here.
+ * Sends one sweep to one client. It pulls records from the driver and collects them into messages. It sends a message when the
+ * coalescer, the client's credit and the socket's high-water mark allow it. Until then it does not pull, so a slow client slows
+ * down the driver, and no records pile up here.
  */
 export class SweepSender {
   readonly #options: SweepSenderOptions;
@@ -49,7 +49,7 @@ export class SweepSender {
     this.#opened();
   }
 
-  /** Ends the sweep early: for the client if it has an error to hear, else because the client asked. */
+  /** Ends the sweep early: with an error, or because the client cancelled it. */
   stop(error?: VirstreamError): void {
     if (this.#abort.signal.aborted) return;
     this.#error ??= error;
@@ -62,7 +62,7 @@ export class SweepSender {
     this.stop();
   }
 
-  /** Runs the sweep to its END. Never rejects. */
+  /** Runs the sweep until its `end` is sent. Never rejects. */
   async run(): Promise<void> {
     const began = performance.now();
     const { signal } = this.#abort;
@@ -84,7 +84,7 @@ export class SweepSender {
       if (!signal.aborted) this.#error = VirstreamError.from(error);
     }
     done(signal.aborted ? "stopped" : this.#error === undefined ? "whole" : "failed");
-    // What was produced is delivered before the end, also before an error's; only a cancel forgets it.
+    // Sends the remaining records before the end, also before an error; only a cancel drops them.
     if (!signal.aborted && this.#batch.rows > 0) await this.#flushFull();
     unlisten();
     clearTimeout(this.#timer);
@@ -92,13 +92,13 @@ export class SweepSender {
     this.#options.outbound.end(this.#options.id, this.#tally.summary(performance.now() - began), this.#error);
   }
 
-  /** Says how many domains there are, as soon as that is known. */
+  /** Sends `begin` with the number of domains, as soon as the driver knows it. */
   #expect(domains: number): void {
     this.#begun = true;
     this.#options.outbound.say({ type: "begin", id: this.#options.id, domains });
   }
 
-  /** Says that the sweep has begun, if that was not said with the number of domains. */
+  /** Sends `begin` without the number of domains, if it was not sent before. */
   #begin(): void {
     if (this.#begun) return;
     this.#begun = true;
@@ -115,7 +115,7 @@ export class SweepSender {
     this.#flushIfDue();
   }
 
-  /** Sends the frame if its time has come and it may be sent, and says so; else sees to it that it will be. */
+  /** Sends the message if it is due and may be sent, and returns whether it did. Otherwise it sets a timer. */
   #flushIfDue(): boolean {
     if (this.#batch.rows === 0 || this.#abort.signal.aborted || !this.#open) return false;
     const wait = this.#coalescer.wait(this.#batch.length);
@@ -131,8 +131,8 @@ export class SweepSender {
   }
 
   /**
-   * Sends the frame, however long that takes; or forgets it when the sweep is stopped meanwhile. Then everybody else has
-   * a turn: a driver that never waits must not keep cancels and other sweeps from being heard.
+   * Waits until the message may be sent, and sends it, or drops it if the sweep is stopped. Then it yields to the event loop:
+   * a driver that never waits would otherwise block cancels and other sweeps.
    */
   async #flushFull(): Promise<void> {
     while (this.#batch.rows > 0 && !this.#open && !this.#abort.signal.aborted) await this.#waitOpen();
@@ -153,7 +153,7 @@ export class SweepSender {
     this.#coalescer.flushed();
   }
 
-  /** Resolves when there may be credit and room again, or the sweep is stopped; stops it when that takes too long. */
+  /** Resolves when there may be credit and room again, or the sweep is stopped. After a timeout it stops the sweep. */
   #waitOpen(): Promise<void> {
     const open = new Promise<void>((resolve) => {
       this.#wakeOpen = resolve;
@@ -163,7 +163,7 @@ export class SweepSender {
       this.stop(
         new VirstreamError(
           "slow-consumer",
-          `the reader took nothing for ${ms / 1000} s: read faster, ask for fewer groups, or for fewer domains at once`,
+          `the reader took nothing for ${ms / 1000} s: read faster, or request fewer groups or fewer domains at a time`,
         ),
       );
     });

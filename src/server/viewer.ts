@@ -7,21 +7,21 @@ import { Sampling } from "../sampling/sampling.ts";
 import { Channels } from "./channels.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
-/** Sees only some domains: for a client with this token, the others do not exist. */
+/** A token that shows only some domains. For a client with this token, the others do not exist. */
 export interface Viewer {
-  /** For the figures; not empty, and different for each viewer. */
+  /** The name in the metrics; not empty, and different for each viewer. */
   readonly name: string;
   /** Not empty, and different from all other tokens. */
   readonly token: string;
-  /** The domains by uuid or name; at least one. One that is named goes by its name, whichever domain has it. */
+  /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. */
   readonly domains: readonly string[];
 }
 
 const VIEWER_MEMBERS = ["name", "token", "domains"];
 
 /**
- * What one principal may see, and all that serves it. Principals share nothing: what is watched for one, and the numbers of
- * hosts and channels, would leak another's domains. Each has an epoch of its own: a client that comes back with another
+ * The domains that one token shows, with the sampling and the channels that serve them. Views share nothing: shared watches or
+ * numbers of channels would reveal another view's domains. Each view has its own epoch, so a client that comes back with another
  * token cannot resume a channel.
  */
 export interface View {
@@ -33,9 +33,9 @@ export interface View {
   readonly epoch: string;
 }
 
-/** What each token lets a client see: the server's token everything, each viewer's token its domains. */
+/** The view of each token: the server's token shows every domain, a viewer's token the viewer's domains. */
 export class Views {
-  /** The view of everything. */
+  /** The view of every domain. */
   readonly whole: View;
   /** The viewers' views, in their order. */
   readonly narrow: readonly View[];
@@ -43,9 +43,10 @@ export class Views {
   readonly #tokens: readonly { readonly digest: Buffer; readonly view: View }[];
 
   /**
-   * @param token what opens the view of everything; undefined: nothing does where there are viewers, and else all do
-   * @throws VirstreamError `invalid-argument` for an empty token, for viewers that are not valid, and for an empty list of
-   *   them, which would let every client in
+   * @param token the token for the view of every domain. If it is undefined, all clients have that view, or none if there are
+   *   viewers
+   * @throws VirstreamError `invalid-argument` for an empty token, for invalid viewers, and for an empty list of viewers, which
+   *   would admit every client
    */
   constructor(connection: Connection, token: string | undefined, viewers: readonly Viewer[] | undefined) {
     const { driver, sampling } = connection;
@@ -62,7 +63,7 @@ export class Views {
     ];
   }
 
-  /** The view that a token opens; undefined: none. Takes the same time whatever the token. */
+  /** The view of a token; undefined: the token is wrong. Takes the same time for every token. */
   admit(token: string | undefined): View | undefined {
     if (this.#tokens.length === 0) return this.whole;
     const shown = digest(token ?? "");
@@ -75,7 +76,7 @@ export class Views {
     yield* this.narrow;
   }
 
-  /** Ends all channels, and the viewers' watches; those of the connection are its own. */
+  /** Ends all channels and the viewers' watches. Watches of the connection itself continue. */
   close(): void {
     for (const { channels } of this) channels.close();
     const error = new VirstreamError("server-shutdown", "the server is shutting down");
@@ -87,7 +88,7 @@ function viewOf(viewer: string | undefined, driver: Driver, sampling: Sampling):
   return { viewer, driver, sampling, channels: new Channels(), epoch: randomUUID() };
 }
 
-/** Names and selectors of viewers that are valid. Messages name viewers, and no token. */
+/** Checks viewers, and returns their names and selectors. Error messages contain names, but no tokens. */
 function checkViewers(
   viewers: readonly Viewer[],
   token: string | undefined,
@@ -117,7 +118,7 @@ function selectorsOf({ domains }: Viewer, who: string): readonly DomainSelector[
   if (!Array.isArray(domains) || domains.some((domain) => typeof domain !== "string" || domain === "")) {
     throw invalid(`the domains of viewer ${who} must be a list of uuids and names`);
   }
-  if (domains.length === 0) throw invalid(`viewer ${who} has no domains, and would see nothing: name at least one`);
+  if (domains.length === 0) throw invalid(`viewer ${who} has no domains: name at least one`);
   return checkQuery({ domains }).domains!;
 }
 

@@ -9,34 +9,33 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../mo
 import { Sampling } from "../sampling/sampling.ts";
 import { identityOf, SelectorTable } from "../sampling/selector-table.ts";
 
-/** What the selectors of a query resolve to for a client that may see some domains only. */
+/** The domains that a query's selectors mean for a client that may see some domains only. */
 interface Resolution {
-  /** The list's selectors of the visible domains: the driver is asked for these. */
+  /** The list's own selectors of the visible domains; the inner driver gets these. */
   readonly visible: readonly DomainSelector[];
-  /** The selectors of domains that are hidden, or do not exist: the client cannot know which. */
+  /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
-  /** A visible domain that could not be identified: while there is one, an unknown selector may mean it. */
+  /** A visible domain that could not be identified. An unknown selector may mean this domain. */
   readonly unidentified: DomainStatsRecord | undefined;
 }
 
 /**
- * A driver, narrowed to a list of domains: all others are as if they did not exist.
+ * A driver that shows only a list of domains. All others behave as if they did not exist.
  *
- * The driver behind it is asked only for the domains of the list, by the selectors of the list. So nothing of the others
- * can leak, neither in a record nor by how long an answer takes, and a narrow view costs the hypervisor only what it shows.
- * All other selectors are answered here: hidden and missing are the same case. A query may select a domain of the list by
- * its name where the list has its uuid, or the reverse: then the domains of the list are asked for their identities first,
- * which needs no monitor.
+ * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor the
+ * time of an answer reveals other domains, and a view costs the hypervisor only what it shows. This class itself answers all
+ * other selectors, in the same way for hidden and for missing domains. If a query names a domain by name and the list has its
+ * uuid, or the reverse, it first queries the identities of the listed domains, which needs no monitor.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
   readonly #inner: Driver;
   readonly #list: readonly DomainSelector[];
   readonly #visible: SelectorTable<DomainSelector>;
-  /** How many of the list were not there in the last sweep of all. */
+  /** How many domains of the list were missing in the last sweep of the whole list. */
   #absent = 0;
 
-  /** @param list the domains that are visible; not empty */
+  /** @param list the visible domains; not empty */
   constructor(inner: Driver, list: readonly DomainSelector[]) {
     this.#inner = inner;
     this.#list = list;
@@ -66,7 +65,7 @@ export class VisibleDriver implements Driver {
       : this.#sweepNamed(query, query.domains, context);
   }
 
-  /** Does nothing: the driver behind it has another owner. */
+  /** Does nothing: the inner driver has another owner. */
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -76,7 +75,7 @@ export class VisibleDriver implements Driver {
     let absent = 0;
     const context: SweepContext = {
       signal,
-      // How many are missing shows only at the end; until then it is taken from the sweep before.
+      // The number of missing domains is known only at the end, so this uses the number from the sweep before.
       expect: (domains) => expect(Math.max(0, domains - this.#absent)),
     };
     for await (const records of this.#inner.sweep({ ...query, domains: this.#list }, context)) {
@@ -106,8 +105,8 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * A watch by a driver that watches by itself. Asked for the domains of the list, it has a record in every sweep for each
-   * that is missing; a client that asks for all domains gets only a `gone` of those that leave.
+   * A watch by a driver that has its own `watch`. A query that names the domains of the list gets a record in every sweep for each
+   * missing domain. A client that queries all domains must get only a `gone` when a domain leaves, so UnnamedSink filters.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
@@ -116,7 +115,7 @@ export class VisibleDriver implements Driver {
     }
     if (query.domains.every((selector) => this.#visible.get(selector) !== undefined))
       return inner.watch!(query, cadence, sink);
-    // Which domains such selectors mean may change from sweep to sweep, so they are resolved in each.
+    // The domains of such selectors may change from sweep to sweep, so each sweep resolves them again.
     const { uri, hypervisor, host } = this;
     const sweep = this.sweep.bind(this);
     const close = this.close.bind(this);
@@ -147,7 +146,7 @@ export class VisibleDriver implements Driver {
     return { visible: visible.length === 0 ? [] : distinctSelectors(visible), unknown, unidentified };
   }
 
-  /** The records of these domains, with nothing that a frozen guest could hold up: they say uuid and name. */
+  /** Records with the uuid and name of these domains. They need no monitor, so a frozen guest cannot delay them. */
   async #identify(
     { deadlineMs }: Query,
     domains: readonly DomainSelector[],
@@ -159,7 +158,7 @@ export class VisibleDriver implements Driver {
     return found;
   }
 
-  /** The records of unknown domains, as drivers make them; their places follow those of the visible ones. */
+  /** The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. */
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
     return unknown.map((selector, i) => {
@@ -178,7 +177,9 @@ export class VisibleDriver implements Driver {
   }
 }
 
-/** Turns the events of a watch of named domains into those of a watch of all: nothing is reported of missing domains. */
+/**
+ * Converts the events of a watch of named domains to those of a watch of all domains, which has no records of missing domains.
+ */
 class UnnamedSink implements WatchSink {
   readonly #sink: WatchSink;
 
@@ -187,7 +188,7 @@ class UnnamedSink implements WatchSink {
   }
 
   record(record: DomainStatsRecord): void {
-    // A feed ignores it where it did not know the domain.
+    // A feed ignores a `gone` of a domain that it does not know.
     if (record.status === "gone") this.#sink.gone(record.domain);
     else this.#sink.record(record);
   }

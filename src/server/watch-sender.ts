@@ -7,48 +7,48 @@ import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-/** A reader further behind than so many ticks gets the newest state rather than what it missed, if the ticks are large. */
+/** A reader that is behind by more than these ticks and these bytes gets a snapshot instead of the messages that it missed. */
 const MAX_TICKS_BEHIND = 2;
 const MAX_BYTES_BEHIND = 262_144;
-/** A reader that takes nothing has so many intervals beyond the time that a sweep's reader has. */
+/** How many intervals longer than a sweep a watch waits for a reader that takes nothing. */
 const PATIENT_INTERVALS = 3;
 
-/** What a watch is sent with. */
+/** The options of a WatchSender. */
 export interface WatchSenderOptions {
   readonly id: number;
-  /** Bytes; undefined: no credit is kept. */
+  /** The initial credit in bytes; undefined: no limit. */
   readonly credit: number | undefined;
   readonly channel: Channel;
   readonly sampling: Sampling;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
-  /** The last message of this channel that the client has; undefined: it has none. */
+  /** The sequence of the last message of this channel that the client has; undefined: it has none. */
   readonly since: number | undefined;
-  /** Called once at its end. */
+  /** Called once when the watch ends. */
   readonly done: () => void;
 }
 
 /**
- * Sends one watch to one client. All it keeps is where the client stands in its channel: a client that takes what comes is
- * sent the channel's messages as they are made. One that does not is sent nothing; when it takes something again it is
- * sent what it missed, if that is little, or else a snapshot: the newest state of each domain. So a slow or sleeping reader
- * costs a number, a share of a snapshot, and what waits in its socket.
+ * Sends one watch to one client. It keeps only the client's position in its channel. A client that reads gets the channel's
+ * messages as soon as they exist. A client that does not read gets nothing. When it reads again, it gets the messages that it
+ * missed if they are few, or else a snapshot with the newest state of each domain. So a slow or sleeping client
+ * costs a number, a share of a snapshot, and the bytes in its socket.
  */
 export class WatchSender implements ChannelReader {
   readonly #options: WatchSenderOptions;
   readonly #credit: CreditAccount;
   readonly #batch = new RowBatch();
   #unlisten: () => void = () => {};
-  /** The last message of the channel that was sent, or that the snapshot stands for; undefined: a snapshot is needed. */
+  /** The sequence of the last message that was sent, or of the snapshot; undefined: the client needs a snapshot. */
   #position: number | undefined;
-  /** Up to here it is sent what it missed, however much that is: it asked for that. */
+  /** Up to this sequence it sends all missed messages, however many, because the client asked to resume. */
   #replayThrough = 0;
   #snapshot: Snapshot | undefined;
   /** The next domain of the snapshot. */
   #cursor = 0;
-  /** The last tick that was sent, or is known to be skipped. */
+  /** The last tick that was sent or skipped. */
   #lastTick = 0;
-  /** Making messages makes the channel offer them: that must not send within sending. */
+  /** True while it sends. A flush makes the channel offer messages, which must not be sent in the middle of another send. */
   #sending = true;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -59,7 +59,7 @@ export class WatchSender implements ChannelReader {
     options.channel.join(this);
   }
 
-  /** Says where the client stands, and goes on from there. */
+  /** Sends `begin`, and then the messages or the snapshot that the client needs. */
   start(): void {
     const { id, channel, outbound, since } = this.#options;
     this.#unlisten = outbound.onWritable(() => this.#advance());
@@ -71,7 +71,7 @@ export class WatchSender implements ChannelReader {
       this.#lastTick = channel.tick - channel.ring.since(since + 1).ticks;
       outbound.say({ type: "begin", id, channel: channel.number, sequence: since, resumed: true });
     } else {
-      // What was before the watch is not skipped.
+      // Ticks from before the watch do not count as skipped.
       this.#lastTick = Math.max(0, channel.tick - 1);
       this.#beginSnapshot();
     }
@@ -102,7 +102,7 @@ export class WatchSender implements ChannelReader {
     this.stop(error);
   }
 
-  /** Ends it: with an error for the client, or because the client asked. */
+  /** Ends the watch: with an error, or because the client cancelled it. */
   stop(error?: VirstreamError): void {
     this.#end(undefined, error);
   }
@@ -112,7 +112,7 @@ export class WatchSender implements ChannelReader {
     this.#leave(this.#resumeAt);
   }
 
-  /** Where the client could go on; not from within a snapshot. */
+  /** Where the client could resume; undefined within a snapshot. */
   get #resumeAt(): number | undefined {
     return this.#snapshot === undefined ? this.#position : undefined;
   }
@@ -133,7 +133,7 @@ export class WatchSender implements ChannelReader {
     return true;
   }
 
-  /** Sends as much as there is and as may be sent. */
+  /** Sends all messages that exist and may be sent. */
   #advance(): void {
     if (this.#sending) return;
     this.#sending = true;
@@ -145,7 +145,7 @@ export class WatchSender implements ChannelReader {
     this.#sending = false;
   }
 
-  /** Sends the next of what there is; false: it may not be sent yet. */
+  /** Sends the next message or part of the snapshot; false: it may not be sent yet. */
   #sendNext(): boolean {
     if (this.#snapshot !== undefined) return this.#sendRows(this.#snapshot);
     const position = this.#position;
@@ -173,7 +173,7 @@ export class WatchSender implements ChannelReader {
     return true;
   }
 
-  /** Begins to send the state as it is now, and passes over what was missed; false: that has to wait. */
+  /** Starts a snapshot in place of the missed messages; false: there are too many snapshots at present. */
   #beginSnapshot(): boolean {
     const { id, channel, sampling, outbound } = this.#options;
     const snapshot = channel.snapshot();
@@ -234,12 +234,12 @@ export class WatchSender implements ChannelReader {
     this.#timer = undefined;
   }
 
-  /** There is something to send, and it may not be sent: the reader has so long to change that. */
+  /** Starts the timeout for a client that does not take the next message. */
   #awaitProgress(): void {
     const ms = this.#options.progressTimeoutMs + PATIENT_INTERVALS * this.channel.feed.cadence.intervalMs;
     this.#timer ??= setTimeout(() => {
       const seconds = Math.round(ms / 1000);
-      const advice = `the reader took nothing for ${seconds} s: read faster, ask for fewer groups, or less often`;
+      const advice = `the reader took nothing for ${seconds} s: read faster, request fewer groups, or use a longer interval`;
       this.#end(this.#resumeAt, new VirstreamError("slow-consumer", advice));
     }, ms);
   }

@@ -7,15 +7,15 @@ import { sizeOf } from "./flow-control.ts";
 import type { WireStatus, WireSync } from "./messages.ts";
 import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
 
-/** What a channel says at one sequence, ready to be sent to all its watches. */
+/** The messages of a channel at one sequence, encoded for all its watches. */
 export interface ChannelMessage {
   readonly sequence: number;
   readonly messages: readonly WireMessage[];
-  /** What it takes of the credit; 0 for all but rows. */
+  /** Bytes that it uses of the credit; 0 for messages without rows. */
   readonly bytes: number;
-  /** Bytes of all messages together: what it takes to keep it. */
+  /** Bytes of all messages together: the memory that the ring needs for it. */
   readonly size: number;
-  /** The schemas that must have been sent before it on each connection. */
+  /** The schemas that it uses: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];
   /** The tick of a sync. */
   readonly tick: number | undefined;
@@ -28,7 +28,7 @@ export class ChannelEncoder {
   readonly channel: number;
   readonly #profile: Profile;
   readonly #batch = new RowBatch();
-  /** For each number, the sequence of the message that has its last row: a message has one row of a domain at most. */
+  /** For each number, the sequence of the message with its last row: a message has at most one row of a domain. */
   readonly #rowIn: number[] = [];
   #gone: Departure[] = [];
   #sequence = 0;
@@ -43,12 +43,12 @@ export class ChannelEncoder {
     return this.#sequence;
   }
 
-  /** Whether there is something that no message has yet. */
+  /** Whether there are rows or departures that are not in a message yet. */
   get isOpen(): boolean {
     return this.#batch.rows > 0 || this.#gone.length > 0;
   }
 
-  /** How long the open message is likely to be, in bytes. */
+  /** The estimated length of the open message, in bytes. */
   get length(): number {
     return this.#batch.length;
   }
@@ -61,14 +61,14 @@ export class ChannelEncoder {
   /**
    * Adds a row to the open message; see mustFlush.
    *
-   * @param before the record that this channel's readers have of that number
+   * @param before the record that this channel's clients have for that number
    */
   add(number: number, record: DomainStatsRecord, before: DomainStatsRecord | undefined): void {
     this.#rowIn[number] = this.#sequence + 1;
     this.#batch.add(number, record, before);
   }
 
-  /** Adds a domain that left. A message says that before its rows: there must be none yet. */
+  /** Adds a domain that left. A message has departures before its rows, so the open message must have no rows yet. */
   gone(number: number, domain: Domain): void {
     this.#gone.push({ number, domain });
   }
@@ -108,7 +108,7 @@ export class ChannelEncoder {
   }
 
   #next(): { channel: number; sequence: number } {
-    if (this.isOpen) throw new Error("the rows before it have not been taken");
+    if (this.isOpen) throw new Error("flush the open rows before another message");
     return { channel: this.channel, sequence: ++this.#sequence };
   }
 
@@ -118,12 +118,12 @@ export class ChannelEncoder {
   }
 }
 
-/** The end of a tick, as it travels. */
+/** The end of a tick, as it is on the wire. */
 export function syncToWire({ tick, host, overrun, summary }: SyncEvent): WireSync {
   return { tick, host, overrun, summary };
 }
 
-/** The state of a source, as it travels. */
+/** The state of a source, as it is on the wire. */
 export function statusToWire({ state, host, error }: StatusEvent): WireStatus {
   return { state, ...(host !== undefined && { host }), ...(error && { error: errorToWire(error) }) };
 }

@@ -17,14 +17,14 @@ import { LIMITS } from "./protocol.ts";
 const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, flush: () => {}, end: () => {} };
 
 /**
- * The client's side of one watch: applies its messages, and calls a sink with what they mean. It outlives connections: a
- * resumed watch goes on where it stopped, and one that gets a snapshot instead still says exactly how many ticks were skipped
- * and which domains left meanwhile. Pure: no socket, no clock.
+ * The client's side of one watch: applies its messages, and calls a sink with the events. It outlives connections: a
+ * resumed watch continues where it stopped. A watch that gets a snapshot instead still reports exactly how many ticks were
+ * skipped and which domains left in between. Pure: no socket, no clock.
  *
  * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages that
  * follow begin with the next sequence.
  *
- * What does not fit throws `protocol-error`, after which the state is of no more use.
+ * A message that does not fit throws `protocol-error`. After that the state must not be used.
  */
 export class ChannelState {
   readonly #owner: object;
@@ -32,31 +32,34 @@ export class ChannelState {
   #sink: WatchSink;
   #phase: "new" | "snapshot" | "live" = "new";
   #channel = 0;
-  /** Whether numbers of before still count: the channel is the same, and its server did not start again. */
+  /** Whether the numbers from the last connection are still valid: false after the server has restarted. */
   #sameEpoch = true;
   #sequence = 0;
   #reconnected = false;
 
-  /** By their numbers. A server that gives numbers sparsely makes it a dictionary, not large. */
+  /** By number. If a server gives sparse numbers, V8 makes this array a dictionary, so it stays small. */
   #records: (DomainStatsRecord | undefined)[] = [];
   #count = 0;
-  /** Rows of the snapshot that have not come. */
+  /** How many rows of the snapshot have not come yet. */
   #awaited = 0;
   #complete = false;
-  /** What was known before the last snapshot and has not come since, by key; they left once the channel is complete. */
+  /**
+   * By key, the records from before the last snapshot that have not come since. When the channel is complete, these domains
+   * left.
+   */
   #previous = new Map<string, DomainStatsRecord>();
   /** The sources that are not connected. */
   readonly #sources = new Map<string | undefined, WatchState>();
 
-  /** The last tick that was reported, or is covered by a gap. */
+  /** The last tick that was reported, or that a gap covers. */
   #tick = 0;
   /** The end of the snapshot's last tick, which is reported after its rows. */
   #pending: SyncEvent | undefined;
 
   /**
    * @param owner the driver that the domains belong to
-   * @param sink called with what the messages mean, while they are applied
-   * @param onAnswer called at each beginning or resumption of the watch, before its events
+   * @param sink called with the events of each message, while it is applied
+   * @param onAnswer called at each start or resumption of the watch, before its events
    */
   constructor(owner: object, sink: WatchSink, onAnswer: () => void) {
     this.#owner = owner;
@@ -64,7 +67,7 @@ export class ChannelState {
     this.#onAnswer = onAnswer;
   }
 
-  /** What to resume by: the channel, and the last of its messages that was applied; undefined where there is no resuming. */
+  /** Where to resume: the channel, and its last message that was applied; undefined if the watch cannot resume. */
   get since(): { channel: number; sequence: number } | undefined {
     return this.#phase === "live" && this.#sameEpoch ? { channel: this.#channel, sequence: this.#sequence } : undefined;
   }
@@ -76,14 +79,14 @@ export class ChannelState {
 
   /** The newest record of each domain that it knows. */
   *records(): Generator<DomainStatsRecord> {
-    // Not by the numbers from 0 on: a server that gives numbers sparsely would make that millions for one domain.
+    // Not a loop from 0: with sparse numbers that could be millions of steps for one domain.
     for (const record of Object.values(this.#records)) if (record !== undefined) yield record;
   }
 
   /**
-   * There is a new connection: what the next snapshot skips was skipped because of that.
+   * There is a new connection, which is the reason for the ticks that the next snapshot skips.
    *
-   * @param sameEpoch whether its server is the one of before; if not, numbers of before mean nothing
+   * @param sameEpoch whether the server has not restarted; if it has, the old numbers are void
    */
   reconnect(sameEpoch: boolean): void {
     this.#reconnected = true;
@@ -91,19 +94,19 @@ export class ChannelState {
     if (this.#phase === "snapshot") this.#phase = "new";
   }
 
-  /** The sink is called no more. */
+  /** The state calls the sink no more. */
   close(): void {
     this.#sink = CLOSED;
   }
 
-  /** `begin`: where the watch begins, or goes on. */
+  /** `begin`: where the watch starts or resumes. */
   begin(message: RawMessage): void {
     const channel = wholeOf(message, "channel", LIMITS.id);
     const sequence = wholeOf(message, "sequence");
     if (booleanOf(message, "resumed")) {
       const { since } = this;
       if (since?.channel !== channel || since.sequence !== sequence) {
-        throw malformed("a watch is resumed from where it did not stop");
+        throw malformed("a watch resumes at a sequence where it did not stop");
       }
       this.#reconnected = false;
       this.#onAnswer();
@@ -198,16 +201,16 @@ export class ChannelState {
     this.#sequence = sequence;
   }
 
-  /** Makes all numbers void; what was known stays known by key until the channel is complete. */
+  /** Makes all numbers void. The records stay known by key until the channel is complete. */
   #forget(): void {
     for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
-    // One snapshot after another, none of them ever complete, must not gather domains without end.
+    // A server could send snapshots that are never complete: bounds the domains that they gather.
     if (this.#previous.size > LIMITS.domains) throw malformed(`snapshots of more than ${LIMITS.domains} domains`);
     this.#records = [];
     this.#count = 0;
   }
 
-  /** Reports the ticks before the snapshot's that this watch had not: none to a new watch, and no count from another channel. */
+  /** Reports the ticks before the snapshot that this watch did not get: none for a new watch, no number for another channel. */
   #skip(channel: number, tick: number, isNew: boolean, reason: GapReason): void {
     if (channel !== this.#channel || !this.#sameEpoch) {
       this.#tick = Math.max(tick - 1, 0);
@@ -230,13 +233,13 @@ export class ChannelState {
     this.#sink.event(sync);
   }
 
-  /** The channel has all domains: those that were known before and did not come again have left. */
+  /** The channel has all domains, so the domains that were known before and did not come again have left. */
   #departed(): void {
     for (const { domain } of this.#previous.values()) this.#sink.gone(domain);
     this.#previous.clear();
   }
 
-  /** The sources that a snapshot calls not connected; all others are. */
+  /** A snapshot names the sources that are not connected; all other sources are connected. */
   #settleStatuses(statuses: readonly StatusEvent[]): void {
     const hosts = new Set(statuses.map(({ host }) => host));
     for (const host of [...this.#sources.keys()]) {
@@ -268,7 +271,7 @@ export class ChannelState {
     const key = domainKey(record.domain);
     const before = this.#records[number];
     if (before !== undefined && domainKey(before.domain) !== key) {
-      throw malformed(`domain ${number} became another one, and had not left`);
+      throw malformed(`number ${number} has another domain, and the domain before had not left`);
     }
     if (this.#previous.size > 0) this.#previous.delete(key);
     this.#set(number, record);
@@ -303,7 +306,7 @@ function syncOf(message: RawMessage): SyncEvent {
   };
 }
 
-/** The state of a source; one that this version does not know is `degraded`. */
+/** The state of a source; a state that this version does not know becomes `degraded`. */
 function statusOf(message: RawMessage): StatusEvent {
   const state = textOf(message, "state") as WatchState;
   return {

@@ -8,7 +8,7 @@ import {
   type RecordStatus,
 } from "../model/record.ts";
 
-/** An error as it travels: libvirt's own code and domain only where libvirt raised it. */
+/** An error as it is on the wire; `libvirt` has libvirt's own code and domain if libvirt raised it. */
 export interface WireError {
   readonly code: string;
   readonly message: string;
@@ -20,7 +20,10 @@ export function errorToWire({ code, message, retryable, libvirt }: VirstreamErro
   return { code, message, retryable, ...(libvirt && { libvirt }) };
 }
 
-/** An error from the wire, if there is one; a code that this version does not know becomes `internal`, with the code in its message. */
+/**
+ * The error of a message, if it has one. A code that this version does not know becomes `internal`, with the code in the
+ * message.
+ */
 export function errorFromWire(value: unknown): VirstreamError | undefined {
   if (value === undefined || value === null) return undefined;
   const { code, message, retryable, libvirt } = value as Partial<Record<keyof WireError, unknown>>;
@@ -35,12 +38,12 @@ export function errorFromWire(value: unknown): VirstreamError | undefined {
   });
 }
 
-/** The error for what a peer sent against the protocol. */
+/** The error for a message that violates the protocol. */
 export function malformed(detail: string): VirstreamError {
   return new VirstreamError("protocol-error", `malformed message: ${detail}`);
 }
 
-/** What came of a record. */
+/** The status of a record, and the reason for it. */
 export interface RowStatus {
   readonly status: RecordStatus;
   readonly reason?: RecordReason | undefined;
@@ -56,9 +59,9 @@ export function statusToWire({ status, reason, missing, error }: DomainStatsReco
 /** The status from the wire; a reason that this version does not know becomes `error`. */
 export function statusFromWire(value: unknown): RowStatus {
   const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
-  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row's status is none");
+  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has an unknown status");
   if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {
-    throw malformed("a row's missing groups are no texts");
+    throw malformed("the missing groups of a row are not all text");
   }
   const known = RECORD_REASONS.includes(reason as RecordReason);
   return {

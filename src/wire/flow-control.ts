@@ -2,14 +2,15 @@ import { VirstreamError } from "../model/error.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
- * Flow control, end to end and in bytes, because frames differ in size by a factor of twenty and because a browser
- * cannot push back in any other way: it queues what arrives, whatever its application does. The receiver gives credit,
- * the sender spends it on messages with rows, and may overdraw it by one message, so that no message is too big to send.
+ * The sender's side of flow control. The receiver grants credit in bytes, and the sender spends it on messages with rows. It
+ * may overdraw the credit by one message, so no message is too big to send. Credit counts bytes, because messages
+ * differ in size by a factor of twenty. It is needed because a browser has no other back-pressure: it queues every message that
+ * arrives, even if its application does not read.
  */
 export class CreditAccount {
   #balance: number;
 
-  /** @param initial bytes that the receiver gave with its request; undefined: it wants no such control */
+  /** @param initial bytes that the receiver granted with its request; undefined: no limit */
   constructor(initial: number | undefined) {
     this.#balance = initial === undefined ? Number.POSITIVE_INFINITY : 0;
     if (initial !== undefined) this.grant(initial);
@@ -28,7 +29,7 @@ export class CreditAccount {
     this.#balance -= bytes;
   }
 
-  /** @throws VirstreamError `protocol-error` for what is no credit, or more than may ever be outstanding */
+  /** @throws VirstreamError `protocol-error` if it is not a positive whole number, or the balance exceeds the limit */
   grant(bytes: number): void {
     if (this.#balance === Number.POSITIVE_INFINITY) return;
     if (!Number.isInteger(bytes) || bytes < 1 || this.#balance + bytes > LIMITS.credit) {
@@ -38,17 +39,17 @@ export class CreditAccount {
   }
 }
 
-/** The receiver's side: counts what its application consumed, and says when to give credit back. */
+/** The receiver's side: counts the bytes that its application consumed, and decides when to return credit. */
 export class CreditMeter {
   readonly window: number;
   #consumed = 0;
 
-  /** @param window bytes of credit given at the beginning */
+  /** @param window bytes of credit granted with the request */
   constructor(window: number) {
     this.window = window;
   }
 
-  /** Tells how much credit to give back now: nothing until half a window is consumed, then all of it. */
+  /** Returns how many bytes of credit to return now: 0 until half a window is consumed, then all consumed bytes. */
   consume(bytes: number): number {
     this.#consumed += bytes;
     if (this.#consumed * 2 < this.window) return 0;
@@ -59,14 +60,14 @@ export class CreditMeter {
 }
 
 /**
- * When to send. A message costs about as much as encoding ten records, so records that come fast share one; but the
- * first record of a sweep, and any that comes alone, must not wait. So: the first leaves at once; after that a message
- * leaves when it has 64 KiB, or as soon as 5 ms have passed since the one before it.
+ * Decides when to send. The first message leaves at once. After that, a message leaves when it has 64 KiB, or when 5 ms have
+ * passed since the message before. A message costs about as much as encoding ten records, so records in quick succession
+ * share one. But the first record of a sweep, and a single record, must not wait.
  */
 export class Coalescer {
-  /** A message of this size leaves without waiting, in bytes. */
+  /** A message of this size, in bytes, leaves without waiting. */
   static readonly FULL = 65_536;
-  /** The least time between two messages that are not full, in ms. */
+  /** The minimum time between two messages that are not full, in ms. */
   static readonly INTERVAL_MS = 5;
 
   readonly #now: () => number;
@@ -77,13 +78,13 @@ export class Coalescer {
     this.#now = now;
   }
 
-  /** How long a message of so many bytes has yet to wait, in ms; 0 or less: send it now. */
+  /** How long a message of this many bytes still has to wait, in ms; 0 or less: send it now. */
   wait(bytes: number): number {
     if (bytes >= Coalescer.FULL) return 0;
     return this.#flushedAt + Coalescer.INTERVAL_MS - this.#now();
   }
 
-  /** Tells it that a message was sent. */
+  /** A message was sent: the interval starts again. */
   flushed(): void {
     this.#flushedAt = this.#now();
   }
@@ -91,12 +92,12 @@ export class Coalescer {
 
 const encoder = new TextEncoder();
 
-/** How many bytes a message has: its own, or those of its text in UTF-8. */
+/** The size of a message in bytes; of text, in UTF-8. */
 export function sizeOf(message: Uint8Array | string): number {
   return typeof message === "string" ? utf8Length(message) : message.length;
 }
 
-/** How many bytes a text takes in UTF-8. Node counts without encoding; browsers cannot. */
+/** The size of a text in UTF-8, in bytes. Node counts without encoding; browsers must encode. */
 export function utf8Length(text: string): number {
   const buffer = (globalThis as { Buffer?: { byteLength(text: string): number } }).Buffer;
   return buffer === undefined ? encoder.encode(text).length : buffer.byteLength(text);

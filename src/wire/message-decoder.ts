@@ -10,11 +10,11 @@ import { LIMITS } from "./protocol.ts";
 import type { ServerClock } from "./server-clock.ts";
 import { unpack } from "./unpack.ts";
 
-/** What a message from the server means to its receiver. */
+/** A message from the server, decoded. */
 export type DecodedMessage =
   | { readonly type: "welcome"; readonly welcome: Welcome }
   | { readonly type: "begin"; readonly id: number; readonly domains: number | undefined }
-  /** Records of a sweep. `bytes` is what the message takes of the credit. */
+  /** Records of a sweep. `bytes` is the credit that the message uses. */
   | { readonly type: "records"; readonly id: number; readonly records: DomainStatsRecord[]; readonly bytes: number }
   | {
       readonly type: "end";
@@ -22,20 +22,20 @@ export type DecodedMessage =
       readonly summary: SweepSummary | undefined;
       readonly error: VirstreamError | undefined;
     }
-  /** A message of a watch, which its state has applied. `bytes` is what it takes of the credit. */
+  /** A message of a watch, which its state has applied. `bytes` is the credit that it uses. */
   | { readonly type: "watch"; readonly id: number; readonly bytes: number }
-  /** Understood, and nothing for the receiver to do. */
+  /** A message that needs no action of the receiver. */
   | { readonly type: "none" };
 
 const NONE: DecodedMessage = { type: "none" };
 const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 
 /**
- * Reads the messages of one connection in the binary profile. It keeps the schemas that the server defined, and hands the
+ * Decodes the messages of one connection in the binary profile. It keeps the schemas that the server defined, and passes the
  * messages of watches to their states. Pure: no socket, no clock.
  *
- * Whatever a hostile or broken server sends either decodes to records whose values are of their declared types, or throws
- * `protocol-error`.
+ * Any bytes, also those of a hostile or broken server, either decode to records whose values have their declared types, or
+ * throw `protocol-error`.
  */
 export class MessageDecoder {
   readonly #owner: object;
@@ -47,7 +47,7 @@ export class MessageDecoder {
 
   /**
    * @param owner the driver that the domains belong to
-   * @param clock outlives connections, as does the table: what a watch knew before compares with what it is sent after
+   * @param clock outlives connections, as does the table, so that records from before and after a reconnection are comparable
    */
   constructor(owner: object, clock: ServerClock, table: SchemaTable) {
     this.#owner = owner;
@@ -55,12 +55,12 @@ export class MessageDecoder {
     this.#clock = clock;
   }
 
-  /** Lets a state have the messages of a watch, from before the watch is sent until its end. */
+  /** Passes the messages of a watch to a state until the watch ends. To be called before the watch is sent. */
   adopt(id: number, state: ChannelState): void {
     this.#watches.adopt(id, state);
   }
 
-  /** The client has cancelled a watch: what still comes of it, until its end, means nothing. */
+  /** The client has cancelled a watch: its messages are ignored from now on. */
   release(id: number): void {
     this.#watches.release(id);
   }
@@ -115,7 +115,7 @@ export class MessageDecoder {
         return { type: "end", id, summary, error: errorFromWire(message["error"]) };
       }
       default:
-        // A beat, or what a later version of the protocol adds.
+        // A beat, or a type that a later version of the protocol adds.
         return NONE;
     }
   }
@@ -134,7 +134,7 @@ export class MessageDecoder {
     return records;
   }
 
-  /** A slot that was not defined has the schema without keys. */
+  /** The schema of a slot. An undefined slot has the schema without keys. */
   readonly #schemaOf = (slot: unknown): Schema => this.#schemas.get(slot as number) ?? EMPTY_SCHEMA;
 
   #define(message: RawMessage): void {
@@ -166,9 +166,9 @@ function idOf(message: RawMessage): number {
 export interface OpenWatch {
   readonly id: number;
   readonly state: ChannelState;
-  /** The channel that serves it; undefined before it has begun. */
+  /** The channel that serves it; undefined before its `begin`. */
   channel: number | undefined;
-  /** The client has cancelled it: what still comes of it means nothing. */
+  /** The client has cancelled it, so its messages are ignored. */
   released: boolean;
 }
 
@@ -194,7 +194,7 @@ export class WatchTable {
     if (watch.channel !== undefined) this.#channels.delete(watch.channel);
   }
 
-  /** Gives a watch its channel, in place of the one that it may have had. */
+  /** Assigns a channel to a watch, and removes the one that it had. */
   place(id: number, channel: number): OpenWatch {
     const watch = this.#watches.get(id);
     if (watch === undefined) throw malformed(`watch ${id} is not under way`);
@@ -206,7 +206,7 @@ export class WatchTable {
     return watch;
   }
 
-  /** The watch of an id; undefined: there is none, as where the id is a sweep's. */
+  /** The watch with this id; undefined: there is none, for example because the id belongs to a sweep. */
   ofId(id: number): OpenWatch | undefined {
     return this.#watches.get(id);
   }

@@ -3,9 +3,9 @@ import { MIN_INTERVAL_MS } from "../model/watch.ts";
 import type { WireError } from "./errors.ts";
 import { malformed } from "./errors.ts";
 
-/** What a server says of itself when it welcomes a client. */
+/** The server's description of itself in its first message. */
 export interface Welcome {
-  /** Another one at each start of the server, after which channels and sequences of before mean nothing. */
+  /** Different after each start of the server; channels and sequences of an earlier epoch are void. */
   readonly epoch: string;
   /** The program and its version. */
   readonly server: string;
@@ -16,11 +16,11 @@ export interface Welcome {
   readonly beatMs: number;
   /** The shortest interval that a watch may ask for, in ms. */
   readonly minIntervalMs: number;
-  /** The server's steady clock at this moment, in ms: what the steady times of its records count on. */
+  /** The server's steady clock at this moment, in ms. The steady times of its records are on the same clock. */
   readonly steadyMs: number;
 }
 
-/** The end of a tick, as it travels. */
+/** The end of a tick, as it is on the wire. */
 export interface WireSync {
   readonly tick: number;
   readonly host: string;
@@ -28,19 +28,19 @@ export interface WireSync {
   readonly summary: SweepSummary;
 }
 
-/** The state of a source, as it travels. */
+/** The state of a source, as it is on the wire. */
 export interface WireStatus {
   readonly state: string;
   readonly host?: string;
   readonly error?: WireError;
 }
 
-/** Where a watch begins. */
+/** The members of a watch's `begin`. */
 export interface WatchStart {
   readonly channel: number;
-  /** The next message of the channel is the one after this. */
+  /** The channel's next message has the sequence after this one. */
   readonly sequence: number;
-  /** Whether the watch goes on where it stopped; then nothing below is there. */
+  /** Whether the watch continues where it stopped; then the members below are absent. */
   readonly resumed: boolean;
   /** The last tick of the channel; undefined: there was none yet. */
   readonly sync?: WireSync;
@@ -61,7 +61,7 @@ export type ServerMessage =
       readonly keys: readonly string[];
       readonly types: readonly number[];
     }
-  /** `domains`: how many records follow with this id, if it is known. */
+  /** `domains`: how many records follow with this id; absent if the number is not known. */
   | ({ readonly type: "begin"; readonly id: number; readonly domains?: number } & Partial<WatchStart>)
   | ({ readonly type: "sync"; readonly complete: boolean } & Numbered & WireSync)
   | ({ readonly type: "status" } & Numbered & WireStatus)
@@ -109,7 +109,7 @@ export function listOf(message: RawMessage, member: string): readonly unknown[] 
 /** A map of a message. @throws VirstreamError `protocol-error` */
 export function mapOf(value: unknown, what: string): RawMessage {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as RawMessage;
-  throw malformed(`${what} is no map`);
+  throw malformed(`${what} is not a map`);
 }
 
 function nameOf(message: RawMessage): string {
@@ -127,14 +127,14 @@ export function summaryOf(value: unknown): SweepSummary {
   return Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
 }
 
-/** An hour of silence is no sign of life. */
+/** The largest `beatMs`: one hour. */
 const MAX_BEAT_MS = 3_600_000;
 
 /** @throws VirstreamError `protocol-error` */
 export function welcomeOf(message: RawMessage): Welcome {
   const { beatMs, minIntervalMs = MIN_INTERVAL_MS } = message;
   if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a welcome has no beatMs");
-  if (typeof minIntervalMs !== "number") throw malformed("a welcome's minIntervalMs is no number");
+  if (typeof minIntervalMs !== "number") throw malformed("a welcome's minIntervalMs is not a number");
   const { steadyMs } = message;
   if (typeof steadyMs !== "number" || !Number.isFinite(steadyMs)) throw malformed("a welcome has no steadyMs");
   const text = (member: string): string => textOf(message, member);

@@ -14,28 +14,28 @@ import { LIMITS, type Subprotocol } from "./protocol.ts";
 /** A WebSocket message: binary, or text. */
 export type WireMessage = Uint8Array | string;
 
-/** What rows are said of: a sweep or the snapshot of a watch by its id, or a channel. */
+/** What the rows belong to: a sweep or the snapshot of a watch, by its id, or a channel. */
 export type RowsHead = { readonly id: number } | { readonly channel: number; readonly sequence: number };
 
 /** Rows as messages. */
 export interface EncodedRows {
   readonly messages: readonly WireMessage[];
-  /** Bytes of the messages: what they take of the credit. */
+  /** Bytes of the messages, which they use of the credit. */
   readonly bytes: number;
-  /** The schemas that must have been sent before. */
+  /** The schemas that they use: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];
 }
 
-/** One of the protocol's two ways to say the same. */
+/** One of the protocol's two encodings of the same messages. */
 export interface Profile {
   readonly subprotocol: Subprotocol;
   /** A message that has no rows. */
   message(message: ServerMessage): WireMessage;
   /**
-   * The messages for the rows of a batch, and for domains that left. A record that cannot be sent, as one that is larger than
-   * a message may be, is replaced by a failed one that says so.
+   * The messages for the rows of a batch, and for domains that left. A failed record replaces a record that cannot be sent, such
+   * as one that is larger than a message may be. Its error gives the reason.
    *
-   * @param gone numbers of the domains that left, which is said before the rows
+   * @param gone the domains that left; they come before the rows
    */
   rows(head: RowsHead, batch: RowBatch, gone?: readonly Departure[]): EncodedRows;
 }
@@ -46,7 +46,7 @@ export interface Departure {
   readonly domain: Domain;
 }
 
-/** The profile of a subprotocol, for all connections of one view: they share the slots of schemas. */
+/** The profile of a subprotocol, for all connections of one view, which share the slots of schemas. */
 export function profileOf(subprotocol: Subprotocol): Profile {
   return subprotocol === "virstream.v1" ? new BinaryProfile() : new JsonProfile();
 }
@@ -68,7 +68,7 @@ class BinaryProfile implements Profile {
     try {
       return this.#encode(head, batch, gone);
     } catch {
-      // One of the records is to blame: the others are sent.
+      // At least one record cannot be sent: find and replace it, and send the others.
       return this.#encode(head, this.#sendable(batch), gone);
     }
   }
@@ -100,7 +100,7 @@ class BinaryProfile implements Profile {
     return { messages: [message], bytes: message.length, schemas };
   }
 
-  /** The batch with each record that cannot be sent replaced. */
+  /** A copy of the batch with a failed record in place of each record that cannot be sent. */
   #sendable(batch: RowBatch): RowBatch {
     return rebuilt(batch, (number, record, before, copy) => {
       const alone = new RowBatch();
@@ -115,7 +115,7 @@ class BinaryProfile implements Profile {
   }
 }
 
-/** `virstream.v1.json`: each record an object, and each a message. */
+/** `virstream.v1.json`: each record is an object in a message of its own. */
 class JsonProfile implements Profile {
   readonly subprotocol = "virstream.v1.json";
 
@@ -152,7 +152,7 @@ function identityOf({ uuid, name, id, host }: Domain): object {
   return { uuid, name, id, host };
 }
 
-/** The batch with rows of changes that are not exact as full ones. */
+/** A copy of the batch with full rows in place of changes whose differences are not exact. */
 function withoutInexact(batch: RowBatch): RowBatch {
   return rebuilt(batch, (number, record, before, copy) => {
     copy.add(number, record, before !== undefined && isExact(record, before) ? before : undefined);
@@ -195,6 +195,6 @@ function failedInstead(record: DomainStatsRecord, error: VirstreamError): Domain
 function tooBig(bytes: number): VirstreamError {
   return new VirstreamError(
     "message-too-big",
-    `the record has ${bytes} bytes; a message carries ${LIMITS.message}: ask for fewer groups`,
+    `the record has ${bytes} bytes, and a message at most ${LIMITS.message}: request fewer groups`,
   );
 }

@@ -1,18 +1,17 @@
 /**
- * The vocabulary of `virstream.v1`: the one place that knows the numbers. PROTOCOL.md is the normative text; a test
- * holds these tables against it.
+ * All numbers and names of `virstream.v1`. PROTOCOL.md is the normative text; a test compares these tables with it.
  */
 
-/** The two subprotocols: rows in columns, as msgpack in binary messages; or each record as an object, as JSON in text messages. */
+/** The two subprotocols: rows in columns, as msgpack in binary messages; or records as JSON objects in text messages. */
 export const SUBPROTOCOLS = ["virstream.v1", "virstream.v1.json"] as const;
 /** One of them. */
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
-/** The columns of a block before those of its parameters: what a row says of itself. */
+/** The columns of a block before those of its parameters: number, time and duration of each row. */
 export const HeadColumn = {
   /** The domain's number in its channel, minus the row. */
   number: 0,
-  /** The record's index minus the row; in a block of changes, by how much it changed. */
+  /** The record's index minus the row; in a block of changes, the change of the index. */
   index: 1,
   /** The domain's id; absent in a block of changes. */
   id: 2,
@@ -27,10 +26,10 @@ export const HeadColumn = {
 /** How many columns come before the first parameter's. */
 export const HEAD_COLUMNS = 6;
 
-/** A column's width that says: the values themselves, as float64, and no offsets. */
+/** The width of a column of float64 values, which has no offsets. */
 export const FLOAT = 8;
 
-/** Set in a width: only the rows of a bit mask, which stands before the offsets, have a value; the others have 0. */
+/** A bit of a width: a bit mask before the offsets marks the rows that have a value; the other rows have 0. */
 export const SPARSE = 16;
 
 /** The codes that close a connection. */
@@ -51,7 +50,7 @@ export const CLOSE_CODES = {
 /** A close code by name. */
 export type CloseReason = keyof typeof CLOSE_CODES;
 
-/** Every limit of the protocol. A message beyond one is refused, never cut silently. */
+/** Every limit of the protocol. A receiver refuses a message that exceeds one; it never truncates it. */
 export const LIMITS = {
   /** Bytes of a message from the server. */
   message: 33_554_432,
@@ -67,28 +66,28 @@ export const LIMITS = {
   rows: 65_536,
   /** Rows times columns of all blocks of a message. */
   cells: 1_048_576,
-  /** Characters that the texts of a message come to, each as often as a row has it. */
+  /** Characters of all texts of a message, counted for each row; a text that all rows share counts once. */
   characters: 33_554_432,
   /** Schemas that a connection has at a time. */
   slots: 1_024,
   /** Keys of all those schemas together. */
   schemaKeys: 1_048_576,
-  /** Hosts that one watch may call not connected. */
+  /** Hosts of one watch that are not connected. */
   hosts: 65_536,
   /** Numbers of domains in a channel. */
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */
   sweeps: 32,
-  /** Initial credit that a client may give, and the most that may be outstanding, in bytes. */
+  /** The largest initial credit and the largest balance, in bytes. */
   credit: 1_073_741_824,
   /** The largest id of a sweep. */
   id: 2_147_483_647,
 } as const;
 
-/** The credit that a client gives unless it has a reason, in bytes. */
+/** The default credit of a client, in bytes. */
 export const DEFAULT_CREDIT = 1_048_576;
 
-/** How long a client may take for its hello, in ms. */
+/** The timeout for a client's hello, in ms. */
 export const HELLO_TIMEOUT_MS = 5_000;
 
 /** The server sends something at least this often, in ms; a client gives up after two and a half times as long. */

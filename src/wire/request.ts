@@ -5,7 +5,7 @@ import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../
 import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
-/** Where a watch stopped on another connection: the server's epoch, the channel, and its last message that was read. */
+/** Where a watch stopped: the server's epoch, the channel, and the sequence of the last message that the client applied. */
 export interface Since {
   readonly epoch: string;
   readonly channel: number;
@@ -13,8 +13,8 @@ export interface Since {
 }
 
 /**
- * What clients say: small JSON messages. They come from strangers, so each is checked by hand, member by member; unknown
- * members are ignored, so that newer clients can say more.
+ * The messages of clients: small JSON objects. They are untrusted, so the parser checks each member. It ignores unknown
+ * members, so that later versions can add some.
  */
 export type ClientMessage =
   | { readonly type: "hello"; readonly client: string | undefined; readonly token: string | undefined }
@@ -24,14 +24,14 @@ export type ClientMessage =
       readonly id: number;
       readonly query: Query;
       readonly cadence: Cadence;
-      /** Bytes of rows that may be sent; undefined: as many as the connection takes. */
+      /** Bytes of rows that the server may send; undefined: no limit. */
       readonly credit: number | undefined;
       readonly since: Since | undefined;
     }
   | { readonly type: "credit"; readonly id: number; readonly bytes: number }
   | { readonly type: "cancel"; readonly id: number };
 
-/** A `get` or `watch` whose id is in order but whose query is not: the sweep or watch fails, the connection goes on. */
+/** A `get` or `watch` with a valid id and an invalid query: the sweep or watch fails, and the connection stays open. */
 export class RefusedQuery {
   readonly type = "refused";
   readonly id: number;
@@ -43,7 +43,7 @@ export class RefusedQuery {
   }
 }
 
-/** The codes that a query of a stranger's can be refused with; anything else wrong with a message ends the connection. */
+/** The error codes of an invalid query. Any other fault of a message ends the connection. */
 const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
   "invalid-argument",
   "unknown-group",
@@ -52,10 +52,10 @@ const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /**
- * Reads a message of a client's.
+ * Parses a message of a client.
  *
  * @param minIntervalMs the shortest interval that a watch may ask for; a shorter one is a refused query
- * @throws VirstreamError `protocol-error` for what is no message at all
+ * @throws VirstreamError `protocol-error` for a malformed message
  */
 export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS): ClientMessage | RefusedQuery {
   let json: unknown;
@@ -64,7 +64,7 @@ export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS
   } catch {
     throw malformed("it is not JSON");
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw malformed("it is no object");
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw malformed("it is not an object");
   const message = json as Record<string, unknown>;
   switch (message["type"]) {
     case "hello":
@@ -92,7 +92,7 @@ export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS
   }
 }
 
-/** The text of a message of a client's. */
+/** The JSON text of a client's message. */
 export function requestText(message: ClientMessage): string {
   if (message.type !== "get" && message.type !== "watch") return JSON.stringify(message);
   const { query, ...members } = message;
@@ -102,7 +102,7 @@ export function requestText(message: ClientMessage): string {
   return JSON.stringify({ ...rest, ...query, ...cadence, heartbeatMs });
 }
 
-/** What `read` gives, or the refusal where it throws for a query that is not valid. */
+/** The result of `read`, or a refusal if `read` throws because the query is not valid. */
 function orRefused(id: number, read: () => ClientMessage): ClientMessage | RefusedQuery {
   try {
     return read();
@@ -147,7 +147,7 @@ function selectorsFromWire(domains: unknown): DomainSelector[] {
 function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number): Cadence {
   const { intervalMs, mode, heartbeatMs } = message;
   if (intervalMs === undefined) throw new VirstreamError("invalid-argument", "intervalMs is missing");
-  // Of any kind at all: they are checked there.
+  // These may be of any type: checkCadence checks them.
   const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
   return checkCadence(options, minIntervalMs);
 }

@@ -3,9 +3,9 @@ import { malformed } from "./errors.ts";
 import { listOf, type RawMessage, type Welcome } from "./messages.ts";
 
 /**
- * Puts a server's steady times onto this process's steady clock. The distance between the two is measured once for each start
- * of the server, when it welcomes the client: so it does not change with the latency of messages or over reconnections, and
- * the intervals between samples are those that their source measured.
+ * Converts a server's steady times to this process's steady clock. It measures the difference of the two clocks once for each
+ * start of the server, at the first welcome. So latency and reconnections do not change it, and the intervals between samples
+ * are exactly those that the server measured.
  */
 export class ServerClock {
   readonly #now: () => number;
@@ -24,11 +24,11 @@ export class ServerClock {
     this.#shift = Math.round(this.#now() - steadyMs);
   }
 
-  /** What the times of a message's rows count from. @throws VirstreamError `protocol-error` */
+  /** The time base of a message's rows, from its `at`. @throws VirstreamError `protocol-error` */
   baseOf(message: RawMessage): TimeBase {
     const [wall, steady] = listOf(message, "at");
     if (!Number.isSafeInteger(wall) || !Number.isSafeInteger(steady)) {
-      throw malformed("a message's times are no whole numbers");
+      throw malformed("the times of a message are not whole numbers");
     }
     return { wall: wall as number, steady: (steady as number) + this.#shift };
   }

@@ -5,7 +5,7 @@ import { LIMITS } from "./protocol.ts";
 // This entry of msgpackr is plain JavaScript; its main entry would load a native addon.
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, structuredClone: false, int64AsType: "auto" });
 
-/** The value of a message from the other end. @throws VirstreamError `protocol-error` for what the protocol does not use */
+/** Decodes a message from the other end. @throws VirstreamError `protocol-error` for bytes that the protocol does not use */
 export function unpack(bytes: Uint8Array): unknown {
   precheck(bytes);
   try {
@@ -16,15 +16,15 @@ export function unpack(bytes: Uint8Array): unknown {
 }
 
 /**
- * Walks a msgpack message once before it is decoded, and makes nothing of it. The library that decodes is written for
- * messages of one's own: from hostile bytes it builds dates, errors, regular expressions and functions, or spends seconds on
- * arrays that are announced and not there. What passes here has only what the protocol uses, and every size in it is true.
+ * Checks a msgpack message before the library decodes it, and creates no objects. The library trusts its input: from hostile
+ * bytes it builds dates, errors, regular expressions and functions, or spends seconds on arrays whose items are not in the
+ * message. A message that passes this check has only types that the protocol uses, and no size in it exceeds the message.
  *
  * @throws VirstreamError `protocol-error`
  */
 export function precheck(bytes: Uint8Array): void {
   const { length } = bytes;
-  /** How many values each open array or map still has; a map has two for each member. */
+  /** How many values each open array or map still needs; a map needs two for each member. */
   const left = [1];
   const isMap = [false];
   let depth = 0;
@@ -33,7 +33,7 @@ export function precheck(bytes: Uint8Array): void {
   for (;;) {
     while (left[depth] === 0) {
       if (depth === 0) {
-        if (at !== length) throw malformed("something follows the message");
+        if (at !== length) throw malformed("there are bytes after the message");
         return;
       }
       depth--;
@@ -46,7 +46,7 @@ export function precheck(bytes: Uint8Array): void {
     let size = 0;
     let kind: Kind = Kind.scalar;
     if (head < 0x80 || head >= 0xe0) {
-      // A small integer is its own head.
+      // A small integer has no bytes after its head.
     } else if (head < 0x90) {
       kind = Kind.map;
       size = head & 0x0f;
@@ -58,7 +58,8 @@ export function precheck(bytes: Uint8Array): void {
       size = head & 0x1f;
     } else {
       kind = KINDS[head - 0xc0]!;
-      if (kind === Kind.refused) throw malformed(`byte 0x${head.toString(16)} begins nothing that the protocol uses`);
+      if (kind === Kind.refused)
+        throw malformed(`byte 0x${head.toString(16)} is of a type that the protocol does not use`);
       const sizeBytes = SIZES[head - 0xc0]!;
       if (kind === Kind.scalar) {
         size = sizeBytes;
@@ -67,10 +68,10 @@ export function precheck(bytes: Uint8Array): void {
         for (let i = 0; i < sizeBytes; i++) size = size * 256 + bytes[at++]!;
       }
     }
-    if (isKey && kind !== Kind.text) throw malformed("a map has a key that is no text");
+    if (isKey && kind !== Kind.text) throw malformed("a map has a key that is not text");
     if (kind === Kind.array || kind === Kind.map) {
       if (kind === Kind.map) size *= 2;
-      // Each value takes a byte at least.
+      // Each value takes at least one byte.
       if (size > length - at) throw cut();
       if (++depth > LIMITS.depth) throw malformed(`it nests deeper than ${LIMITS.depth}`);
       left[depth] = size;
@@ -83,15 +84,15 @@ export function precheck(bytes: Uint8Array): void {
 }
 
 function cut(): Error {
-  return malformed("it ends before its end");
+  return malformed("it is shorter than its sizes say");
 }
 
 const Kind = { refused: 0, scalar: 1, text: 2, bytes: 3, array: 4, map: 5 } as const;
 type Kind = (typeof Kind)[keyof typeof Kind];
 
-/** What the heads from 0xc0 to 0xdf begin: nil, true, false, bytes, floats, integers, texts, arrays, maps. */
+/** The kind of each head from 0xc0 to 0xdf: nil, true, false, bytes, floats, integers, texts, arrays, maps. */
 const KINDS: Kind[] = new Array<Kind>(32).fill(Kind.refused);
-/** How many bytes a scalar has after its head, or the size of what is no scalar. */
+/** For a scalar, how many bytes follow its head; for other kinds, how many bytes their size field has. */
 const SIZES = new Uint8Array(32);
 function define(head: number, kind: Kind, sizes: readonly number[]): void {
   sizes.forEach((size, i) => {

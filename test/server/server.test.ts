@@ -197,7 +197,7 @@ describe("a server", () => {
     const server = await startServer(stuck());
     const cases: [message: string | Buffer, code: number, reason: RegExp][] = [
       ["", CLOSE_CODES["bad-message"], /not JSON/],
-      ["[1]", CLOSE_CODES["bad-message"], /no object/],
+      ["[1]", CLOSE_CODES["bad-message"], /not an object/],
       ['{"type":"dance"}', CLOSE_CODES["bad-message"], /hello, get, watch, credit, cancel/],
       ['{"type":"hello"}', CLOSE_CODES["bad-message"], /second hello/],
       ['{"type":"get","id":0,"credit":1}', CLOSE_CODES["bad-message"], /id must be/],
@@ -261,7 +261,7 @@ describe("a server", () => {
     expect(await closeOf(early)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/must be a hello/)]);
     const long = await rawClient(server);
     long.socket.send(JSON.stringify({ type: "hello", client: "x".repeat(LIMITS.hello) }));
-    expect(await closeOf(long)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/too long for a hello/)]);
+    expect(await closeOf(long)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/the first message is too long/)]);
     const silent = await rawClient(server);
     expect(await closeOf(silent)).toEqual([CLOSE_CODES["hello-timeout"], "no hello in time"]);
   });

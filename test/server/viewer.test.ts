@@ -267,7 +267,7 @@ describe("a server with viewers", () => {
     [/viewer "a" has no token/, [viewer({ token: "" })]],
     [/viewer "b" has the same token as viewer "a"/, [viewer(), viewer({ name: "b" })]],
     [/viewer "a" has the same token as the server itself/, [viewer()], "t0ken"],
-    [/viewer "a" has no domains, and would see nothing/, [viewer({ domains: [] })]],
+    [/viewer "a" has no domains: name at least one/, [viewer({ domains: [] })]],
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: [""] })]],
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: "web" })]],
     [/the token is empty/, [viewer()], ""],

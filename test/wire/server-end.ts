@@ -1,7 +1,7 @@
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { ChannelMessage } from "../../src/wire/channel-encoder.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
-import { ToldSchemas } from "../../src/wire/columns/schema-slots.ts";
+import { SentSchemas } from "../../src/wire/columns/schema-slots.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type RowsHead } from "../../src/wire/profile.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
@@ -9,7 +9,7 @@ import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 /** The server's end of one connection in the binary profile: makes the messages, with the schemas before them. */
 export class ServerEnd {
   readonly profile: Profile;
-  readonly #told = new ToldSchemas();
+  readonly #sentSchemas = new SentSchemas();
 
   /** @param profile shared by the connections of one view */
   constructor(profile: Profile = profileOf(SUBPROTOCOLS[0])) {
@@ -42,8 +42,8 @@ export class ServerEnd {
     return [...this.#define(schemas), ...(messages as Uint8Array[])];
   }
 
-  #define(schemas: Parameters<ToldSchemas["missing"]>[0]): Uint8Array[] {
-    return this.#told
+  #define(schemas: Parameters<SentSchemas["missing"]>[0]): Uint8Array[] {
+    return this.#sentSchemas
       .missing(schemas)
       .flatMap(({ slot, schema }) =>
         this.say({ type: "schema", slot, keys: schema?.keys ?? [], types: [...(schema?.types ?? [])] }),

@@ -4,7 +4,7 @@ import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/re
 import type { SyncEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
-import { ToldSchemas } from "../../src/wire/columns/schema-slots.ts";
+import { SentSchemas } from "../../src/wire/columns/schema-slots.ts";
 import { errorToWire } from "../../src/wire/errors.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
@@ -68,7 +68,7 @@ const syncOf = (tick: number, domains: number, overrun = 0): SyncEvent => {
 class Writer {
   readonly steps: ({ client: object } | { server: WireMessage })[] = [];
   readonly profile: Profile;
-  #told = new ToldSchemas();
+  #sentSchemas = new SentSchemas();
 
   constructor(subprotocol: Subprotocol) {
     this.profile = profileOf(subprotocol);
@@ -89,12 +89,12 @@ class Writer {
   }
 
   reconnect(): void {
-    this.#told = new ToldSchemas();
+    this.#sentSchemas = new SentSchemas();
     this.greet();
   }
 
   rows({ messages, schemas }: Pick<ReturnType<Profile["rows"]>, "messages" | "schemas">): void {
-    for (const { slot, schema } of this.#told.missing(schemas)) {
+    for (const { slot, schema } of this.#sentSchemas.missing(schemas)) {
       this.say({ type: "schema", slot, keys: schema!.keys, types: [...schema!.types] });
     }
     for (const server of messages) this.steps.push({ server });

@@ -8,7 +8,7 @@ import type { TimeBase } from "./block-encoder.ts";
 import { ColumnReader } from "./column-reader.ts";
 import { readTexts, TextBudget } from "./texts.ts";
 
-/** What one message may expand to: columns can say much in a few bytes. */
+/** Limits what one message expands to: a few bytes of columns can stand for millions of values. */
 export class MessageBudget {
   readonly texts = new TextBudget(LIMITS.characters);
   #cells = LIMITS.cells;
@@ -16,7 +16,7 @@ export class MessageBudget {
   /** @throws VirstreamError `protocol-error` beyond the bounds */
   spend(rows: number, columns: number): void {
     this.#cells -= rows * columns;
-    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("its rows and columns are too many");
+    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("it has too many rows or columns");
   }
 }
 
@@ -26,7 +26,7 @@ export interface FullRow {
   readonly record: DomainStatsRecord;
 }
 
-/** The type ranges of integers that are not in `bigs`. */
+/** For each type, the smallest and the largest value that is not in `bigs`. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
 
@@ -50,7 +50,7 @@ export function readFull(
   const rows = rowsOf(count);
   budget.spend(rows, HEAD_COLUMNS + schema.keys.length);
   if (!(uuids instanceof Uint8Array) || uuids.length !== 16 * rows)
-    throw malformed("a block has not 16 bytes of uuid per row");
+    throw malformed("a block does not have 16 bytes of uuid per row");
   const columns = new ColumnReader(rows, HEAD_COLUMNS + schema.keys.length, present, widths, leasts, body);
   const numbers = columnOf(columns, HeadColumn.number);
   const indexes = columnOf(columns, HeadColumn.index);
@@ -117,7 +117,7 @@ export function readFull(
  * Reads a block of changes.
  *
  * @param beforeOf the record that a number's row refers to
- * @param apply takes each row's number and its record
+ * @param apply called with each row's number and new record
  */
 export function readChanges(
   block: unknown,
@@ -166,7 +166,7 @@ export function readChanges(
       values[row] = value;
       doubles[row]![key] = value;
     }
-    // Beyond 2^53 the sum of two integers may be none, and what is no number makes none.
+    // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
     if (!areOfType(values, type)) throw malformed("a difference leads to a value that is not of its declared type");
   }
   for (let row = 0; row < rows; row++) {
@@ -193,7 +193,7 @@ function rowsOf(count: unknown): number {
   return count as number;
 }
 
-/** A column of whole numbers that is kept while others are read. */
+/** A column of whole numbers that stays valid while other columns are read. */
 class HeadValues {
   readonly #values: Float64Array | undefined;
   readonly #constant: number;
@@ -241,20 +241,20 @@ function textAt(column: string | readonly string[], row: number): string {
   return typeof column === "string" ? column : column[row]!;
 }
 
-/** The exact values of integers beyond 2^53, by row and position; they are put into `doubles` as well, rounded. */
+/** The exact values of integers beyond 2^53, by row and position. It also writes them, rounded, into `doubles`. */
 function bigsFromWire(
   bigs: unknown,
   rows: number,
   schema: Schema,
   doubles: readonly number[][],
 ): Map<number, Map<number, bigint>> | undefined {
-  if (!Array.isArray(bigs)) throw malformed("a block's large integers are no array");
+  if (!Array.isArray(bigs)) throw malformed("a block's large integers are not an array");
   if (bigs.length === 0) return undefined;
   const all = new Map<number, Map<number, bigint>>();
   for (const big of bigs as unknown[]) {
     if (!Array.isArray(big)) throw malformed("a large integer is not of the form [row, position, value]");
     const [row, position, read] = big as unknown[];
-    // Readers of msgpack may give 2^53 itself as a number.
+    // A msgpack decoder may return 2^53 itself as a number.
     const value = Number.isInteger(read) ? BigInt(read as number) : read;
     const type = schema.types[position as number];
     const fits = type === ParamType.llong ? BigInt.asIntN : type === ParamType.ullong ? BigInt.asUintN : undefined;
@@ -273,13 +273,13 @@ function bigsFromWire(
 }
 
 function statusesFromWire(statuses: unknown, rows: number): Map<number, ReturnType<typeof statusFromWire>> | undefined {
-  if (!Array.isArray(statuses)) throw malformed("a block's statuses are no array");
+  if (!Array.isArray(statuses)) throw malformed("a block's statuses are not an array");
   if (statuses.length === 0) return undefined;
   const all = new Map<number, ReturnType<typeof statusFromWire>>();
   for (const item of statuses as unknown[]) {
     if (!Array.isArray(item)) throw malformed("a status is not of the form [row, status]");
     const [row, status] = item as unknown[];
-    if (!isRow(row, rows)) throw malformed("a status is of no row");
+    if (!isRow(row, rows)) throw malformed("a status is of a row that does not exist");
     all.set(row, statusFromWire(status));
   }
   return all;

@@ -8,7 +8,7 @@ import { ColumnPacker } from "./column-packer.ts";
 import type { BlockRows } from "./row-batch.ts";
 import { packTexts } from "./texts.ts";
 
-/** When the rows of a message were sampled counts from here; both in whole ms. */
+/** The time base of a message: the sampling times of its rows are relative to it. Both in whole ms. */
 export interface TimeBase {
   /** Since 1970. */
   readonly wall: number;
@@ -17,11 +17,11 @@ export interface TimeBase {
 }
 
 /**
- * Makes blocks of rows. A block has the rows of one schema, so that each parameter is a column: see ColumnPacker for why.
- * A full block says everything of its records. A block of changes says by how much each number differs from the record of
- * the same domain before it.
+ * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; ColumnPacker says why.
+ * A full block contains whole records. A block of changes contains the difference of each number to the domain's record
+ * before.
  *
- * It reuses its buffers: blocks are valid until `reset`.
+ * The encoder reuses its buffers: blocks are valid until `reset`.
  */
 export class BlockEncoder {
   readonly #packer = new ColumnPacker();
@@ -30,12 +30,12 @@ export class BlockEncoder {
   #greatest = new Float64Array(1_024);
   #zeros = new Uint32Array(1_024);
 
-  /** The blocks that were made before are in a message. */
+  /** Frees the buffers: the blocks that were made before are in a message. */
   reset(): void {
     this.#packer.reset();
   }
 
-  /** A full block, as it travels. */
+  /** A full block, as it is on the wire. */
   full({ schema, records, numbers }: BlockRows, slot: number, base: TimeBase): unknown[] {
     const rows = records.length;
     const width = schema.keys.length;
@@ -70,7 +70,7 @@ export class BlockEncoder {
   }
 
   /**
-   * A block of changes, as it travels; undefined when a difference is too large to be exact: see isExact.
+   * A block of changes, as it is on the wire; undefined if a difference is too large to be exact: see isExact.
    */
   changes({ schema, records, numbers, before }: BlockRows, slot: number, base: TimeBase): unknown[] | undefined {
     const rows = records.length;
@@ -104,7 +104,7 @@ export class BlockEncoder {
     return [slot, rows, ...this.#packer.take()];
   }
 
-  /** The columns that say which row it is, and when it was sampled. */
+  /** The columns before those of the parameters: the row's number, index, id and times. */
   #heads(
     records: readonly DomainStatsRecord[],
     numbers: readonly number[],
@@ -148,7 +148,7 @@ export class BlockEncoder {
     this.#packer.add(column, values, least, greatest);
   }
 
-  /** Adds the column of doubles that is in `values`: as one value where all are the same, which may be no number. */
+  /** Adds the column of doubles that is in `values`; as a single value if all are the same and finite. */
   #floats(column: number, rows: number): void {
     const values = this.#values;
     const first = values[0]!;
@@ -161,7 +161,10 @@ export class BlockEncoder {
     else this.#packer.addFloats(column, values);
   }
 
-  /** The least and the greatest of each column. Four columns at a time: each pass over the rows costs their cache lines. */
+  /**
+   * The least and the greatest value of each column. It handles four columns per pass, because each pass loads all rows into
+   * the cache.
+   */
   #ranges(rows: readonly (readonly number[])[], width: number): void {
     const leasts = this.#leasts;
     const greatest = this.#greatest;
@@ -292,7 +295,7 @@ function bigsOf(records: readonly DomainStatsRecord[]): unknown[] {
   return all;
 }
 
-/** What is to be said of records that are not ok: `[row, status]`. */
+/** The statuses of records that are not ok: `[row, status]`. */
 function statusesOf(records: readonly DomainStatsRecord[]): unknown[] {
   const all: unknown[] = [];
   for (let row = 0; row < records.length; row++) {

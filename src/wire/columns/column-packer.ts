@@ -1,20 +1,22 @@
 import { FLOAT, SPARSE } from "../protocol.ts";
 
 /**
- * Numbers of the rows of a block, as columns. A column is a least value and, for each row, an offset from it in as few
- * bytes as the largest offset needs. A column that is zero in every row is absent, and one in which all rows are equal
- * takes no bytes per row: in a hypervisor most values are the same for all guests, or did not change since the last sweep.
+ * The numbers of a block, as columns. A column has a least value and, for each row, an offset from it in as few
+ * bytes as the largest offset needs. A column that is zero in every row is absent, and a column in which all rows are equal
+ * takes no bytes per row. Most values on a hypervisor are the same for all guests, or did not change since the last sweep.
  *
- * A message of columns gives msgpack a few hundred values instead of thousands, so that a general library packs it as fast
- * as hand-written code packed rows.
+ * With columns, msgpack packs a few hundred values per message instead of thousands. So a general library is as fast as a
+ * hand-written codec for rows.
  */
 
-/** A sparse column pays from this share of zeros on: below, the mask costs more time than it saves bytes. */
+/**
+ * The minimum share of zeros for a sparse column: with fewer zeros, the mask costs more time than its saved bytes are worth.
+ */
 const SPARSE_SHARE = 0.25;
 /** Blocks of fewer rows have no sparse columns. */
 const SPARSE_ROWS = 8;
 
-/** Columns as they travel: four items of a block. */
+/** Columns as they are on the wire: four items of a block. */
 export type PackedColumns = readonly [
   /** One bit per column, the first in bit 0 of the first byte: whether the column is present. */
   present: Uint8Array,
@@ -22,11 +24,11 @@ export type PackedColumns = readonly [
   widths: Uint8Array,
   /** The least value of each present column; 0 where the width is FLOAT. */
   leasts: readonly number[],
-  /** Each present column's mask, if it is sparse, and offsets. Little endian. */
+  /** For each present column its mask, if it is sparse, and its offsets. Little-endian. */
   body: Uint8Array,
 ];
 
-/** Packs the columns of one block after the other. It reuses its buffer: what `take` gave is valid until `reset`. */
+/** Packs the columns of one block after the other. It reuses its buffer: a result of `take` is valid until `reset`. */
 export class ColumnPacker {
   #rows = 0;
   #present = new Uint8Array(0);
@@ -34,16 +36,16 @@ export class ColumnPacker {
   #leasts: number[] = [];
   #bytes = new Uint8Array(131_072);
   #view = new DataView(this.#bytes.buffer);
-  /** Where the block's body begins, and ends so far. */
+  /** Where the block's body starts, and where it ends so far. */
   #start = 0;
   #length = 0;
 
-  /** The blocks that were made before are in a message. */
+  /** Frees the buffer: the blocks that were made before are in a message. */
   reset(): void {
     this.#length = 0;
   }
 
-  /** Begins a block of so many rows. */
+  /** Starts a block with this number of rows and columns. */
   begin(rows: number, columns: number): void {
     this.#rows = rows;
     this.#present = new Uint8Array((columns + 7) >> 3);
@@ -55,7 +57,7 @@ export class ColumnPacker {
   /**
    * Adds a present column, given the least and the greatest of its values.
    *
-   * @param values a number for each row; what is behind them is ignored
+   * @param values a number for each row; the rest of the array is ignored
    */
   add(column: number, values: Float64Array, least: number, greatest: number): void {
     const span = greatest - least;
@@ -68,7 +70,7 @@ export class ColumnPacker {
     this.#write(values, this.#rows, width, width === FLOAT ? 0 : least);
   }
 
-  /** Adds a column of changes, of which `zeros` are 0: as a sparse one if that is shorter. */
+  /** Adds a column of changes, of which `zeros` are 0; as a sparse column if enough of them are. */
   addChanges(column: number, values: Float64Array, least: number, greatest: number, zeros: number): void {
     const rows = this.#rows;
     if (rows < SPARSE_ROWS || zeros < rows * SPARSE_SHARE || zeros === rows) {
@@ -96,7 +98,7 @@ export class ColumnPacker {
     this.#write(values, count, width, width === FLOAT ? 0 : low);
   }
 
-  /** Adds a column of float64, as they are. */
+  /** Adds a column of float64 values without offsets. */
   addFloats(column: number, values: Float64Array): void {
     this.#head(column, FLOAT, 0);
     this.#write(values, this.#rows, FLOAT, 0);
@@ -164,7 +166,7 @@ export class ColumnPacker {
   }
 }
 
-/** How many bytes an offset of this size takes; FLOAT where the offset would not be exact. */
+/** How many bytes an offset up to `span` takes; FLOAT if the offset would not be exact. */
 function widthOf(span: number): number {
   if (span <= 0xff) return 1;
   if (span <= 0xffff) return 2;

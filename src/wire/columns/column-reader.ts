@@ -1,23 +1,23 @@
 import { malformed } from "../errors.ts";
 import { FLOAT, SPARSE } from "../protocol.ts";
 
-/** A column that has no bytes for its rows. */
+/** The width of a column that has no bytes per row. */
 const CONSTANT = 0;
 
 /**
- * The columns of a block, as they were read. What all rows share is known before any row is made; the columns that vary are
- * then read one by one. Whatever does not fit throws `protocol-error`.
+ * Reads the columns of a block. The constructor reads the values that all rows share; `read` then reads the columns that vary,
+ * one by one. Bytes that do not fit throw `protocol-error`.
  */
 export class ColumnReader {
   readonly #rows: number;
   readonly #present: Uint8Array;
   readonly #body: Uint8Array;
   readonly #view: DataView;
-  /** For each column its width, its least value, and where it begins in the body. Absent: 0, 0, anywhere. */
+  /** For each column its width, its least value, and its start in the body. An absent column has width 0 and least value 0. */
   readonly #widths: Uint8Array;
   readonly #leasts: Float64Array;
   readonly #begins: Uint32Array;
-  /** The numbers of the column that was read last, one for each row. */
+  /** The numbers of the last column that `read` returned, one for each row. */
   readonly values: Float64Array;
 
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {
@@ -48,10 +48,11 @@ export class ColumnReader {
       this.#begins[column] = at;
       at += this.#sizeOf(width, at);
     }
-    if (read !== widths.length || at !== body.length) throw malformed("a block has more than its columns, or less");
+    if (read !== widths.length || at !== body.length)
+      throw malformed("the size of a block's body is not that of its columns");
   }
 
-  /** Whether a column is there; one that is not has 0 in all rows. */
+  /** Whether a column is present; an absent column is 0 in all rows. */
   isPresent(column: number): boolean {
     return (this.#present[column >> 3]! & (1 << (column & 7))) !== 0;
   }
@@ -74,7 +75,7 @@ export class ColumnReader {
     return this.values;
   }
 
-  /** How many bytes of the body a column takes, which must be there. */
+  /** How many bytes of the body a column takes. Throws if the body is too short for it. */
   #sizeOf(width: number, at: number): number {
     const rows = this.#rows;
     let size = rows * width;
@@ -97,7 +98,7 @@ export class ColumnReader {
     for (let row = 0; row < rows; row++) count += (this.#body[at + (row >> 3)]! >> (row & 7)) & 1;
     if (width === CONSTANT) values.fill(least, 0, count);
     else this.#offsets(width, least, at + ((rows + 7) >> 3), count);
-    // From the end on, so that no value is overwritten before it was moved.
+    // Backwards, so that no value is overwritten before it is moved.
     for (let row = rows - 1; row >= 0; row--) {
       const isSet = ((this.#body[at + (row >> 3)]! >> (row & 7)) & 1) === 1;
       values[row] = isSet ? values[--count]! : 0;

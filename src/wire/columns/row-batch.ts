@@ -1,17 +1,17 @@
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { ParamType, type Schema } from "../../model/schema.ts";
 
-/** A message is full with so many schemas: half of the slots, so that no slot is given twice within one message. */
+/** The most schemas in a message: half of the slots, so that no slot is assigned twice within one message. */
 const MAX_SCHEMAS = 512;
-/** A message is full with so many rows, cells or characters of texts, whatever its length is estimated to be. */
+/** The most rows, cells and characters of texts in a message, independent of its estimated length. */
 const MAX_ROWS = 4_096;
 const MAX_CELLS = 262_144;
 const MAX_CHARACTERS = 1_048_576;
-/** A row is estimated at so many bytes, and so many more for each parameter and each character of its texts. */
+/** The estimated bytes of a row, and of each parameter; a character of a text counts as one byte. */
 const ROW_BYTES = 20;
 const CELL_BYTES = 5;
 
-/** Rows of one schema, gathered for a block. */
+/** Rows of one schema, collected for a block. */
 export class BlockRows {
   readonly schema: Schema;
   readonly records: DomainStatsRecord[] = [];
@@ -25,14 +25,14 @@ export class BlockRows {
   }
 }
 
-/** The rows of one message while it grows, by schema. Nothing is encoded before the message is made. */
+/** Collects the rows of one message by schema. Encoding starts when the message is complete. */
 export class RowBatch {
   readonly full = new Map<Schema, BlockRows>();
   readonly changed = new Map<Schema, BlockRows>();
   #rows = 0;
   #cells = 0;
   #characters = 0;
-  /** How many bytes a message had for each that it was estimated at. */
+  /** The last message's length divided by its estimate. */
   #correction = 1;
   #lastFull: BlockRows | undefined;
   #lastChanged: BlockRows | undefined;
@@ -42,12 +42,12 @@ export class RowBatch {
     return this.#rows;
   }
 
-  /** How long the message is likely to be, in bytes. */
+  /** The estimated length of the message, in bytes. */
   get length(): number {
     return this.#estimate * this.#correction;
   }
 
-  /** Whether it must be sent before more is added, however long it is. */
+  /** Whether the message must be sent before more rows are added. */
   get isFull(): boolean {
     return (
       this.#rows >= MAX_ROWS ||
@@ -71,7 +71,7 @@ export class RowBatch {
    * Adds a row.
    *
    * @param number the domain's number in its channel; undefined in a sweep
-   * @param before what the reader has of that number: the row is one of changes where that is possible
+   * @param before the record that the client has for that number; if possible, the row has only the changes to it
    */
   add(number: number | undefined, record: DomainStatsRecord, before?: DomainStatsRecord): void {
     const { schema, texts } = record.params;
@@ -94,10 +94,10 @@ export class RowBatch {
   /**
    * Empties it.
    *
-   * @param bytes how long the message of its rows was: the next one is likely to be alike
+   * @param bytes the length of the message with its rows, which improves the estimate of the next one
    */
   clear(bytes?: number): void {
-    // What leaves in a first message may be unlike what follows: no message is a reason to gather many times as much.
+    // A first message may be unlike the later ones, so no single message may lower the estimate to less than a tenth.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
     this.full.clear();
     this.changed.clear();
@@ -118,19 +118,19 @@ function blockOf(blocks: Map<Schema, BlockRows>, schema: Schema): BlockRows {
   return block;
 }
 
-/** Records that could not be sent: their reader has a failed record in their place, and no change may refer to them. */
+/** Records that could not be sent. The client has a failed record in their place, so no row of changes may refer to them. */
 const unsendable = new WeakSet<DomainStatsRecord>();
 let anyUnsendable = false;
 
-/** Notes that a reader did not get this record. */
+/** Notes that the clients did not get this record. */
 export function markUnsendable(record: DomainStatsRecord): void {
   unsendable.add(record);
   anyUnsendable = true;
 }
 
 /**
- * Whether a record may travel as its differences from the one before it: it is ok, of the same domain as it was, has the
- * same keys and the same texts, and no integer beyond 2^53. See also isExact.
+ * Whether a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before it, and
+ * neither has an integer beyond 2^53. See also isExact.
  */
 export function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
   const { domain, params } = record;
@@ -148,7 +148,7 @@ export function isChange(record: DomainStatsRecord, before: DomainStatsRecord): 
   return true;
 }
 
-/** Whether all differences between two records' integers are exact: those beyond 2^53 may not be. */
+/** Whether all differences between two records' integers are exact. A difference beyond 2^53 may not be. */
 export function isExact({ params }: DomainStatsRecord, before: DomainStatsRecord): boolean {
   return params.doubles.every(
     (double, i) =>

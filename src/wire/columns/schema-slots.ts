@@ -8,8 +8,8 @@ export interface SlotSchema {
 }
 
 /**
- * Gives schemas their slots, for all connections of one view. When there are more schemas than slots, the one that was used
- * least recently loses its slot: so a host that keeps inventing shapes cannot make either end grow without bound.
+ * Assigns slots to schemas, for all connections of one view. When there are more schemas than slots, the least recently
+ * used schema loses its slot. So a host that keeps making up schemas cannot make either end grow without bound.
  */
 export class SchemaSlots {
   /** In the order of their last use. */
@@ -32,29 +32,29 @@ export class SchemaSlots {
   }
 }
 
-/** Which schema each slot of a connection has, as the server told its client. */
-export class ToldSchemas {
+/** The schema that each slot of a connection has, as the server sent it to the client. */
+export class SentSchemas {
   /** In the order in which they were sent. */
-  readonly #told = new Map<number, Schema>();
+  readonly #sent = new Map<number, Schema>();
   #keys = 0;
 
   /**
-   * The definitions that must be sent before a message that refers to these schemas. When all slots together would have
-   * too many keys, those that were sent first are emptied.
+   * The definitions that must be sent before a message that uses these schemas. If all slots together would have
+   * too many keys, the result first empties the slots that were sent first.
    */
   missing(schemas: readonly SlotSchema[]): { slot: number; schema: Schema | undefined }[] {
     const missing: { slot: number; schema: Schema | undefined }[] = [];
     for (const { slot, schema } of schemas) {
-      if (this.#told.get(slot) === schema) continue;
+      if (this.#sent.get(slot) === schema) continue;
       this.#forget(slot);
-      this.#told.set(slot, schema);
+      this.#sent.set(slot, schema);
       this.#keys += schema.keys.length;
       missing.push({ slot, schema });
     }
     if (this.#keys <= LIMITS.schemaKeys) return missing;
     const needed = new Set(schemas.map(({ slot }) => slot));
     const emptied: typeof missing = [];
-    for (const slot of [...this.#told.keys()]) {
+    for (const slot of [...this.#sent.keys()]) {
       if (this.#keys <= LIMITS.schemaKeys || needed.has(slot)) continue;
       this.#forget(slot);
       emptied.push({ slot, schema: undefined });
@@ -63,7 +63,7 @@ export class ToldSchemas {
   }
 
   #forget(slot: number): void {
-    this.#keys -= this.#told.get(slot)?.keys.length ?? 0;
-    this.#told.delete(slot);
+    this.#keys -= this.#sent.get(slot)?.keys.length ?? 0;
+    this.#sent.delete(slot);
   }
 }

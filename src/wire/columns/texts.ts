@@ -1,13 +1,13 @@
 import { malformed } from "../errors.ts";
 
 /**
- * Texts of the rows of a block, as columns. Guests of one make have the same device names, and paths that differ in the
- * middle: `/images/guest-00017.qcow2`. So a column is one text where all rows have it, and else the beginning and the end
- * that all rows share, and what is between them for each row.
+ * The texts of a block, as columns. Similar guests have the same device names, and paths that differ only in the
+ * middle: `/images/guest-00017.qcow2`. So a column is a single text if all rows have it. Otherwise it has the start and the end
+ * that all rows share, and the middle of each row.
  */
 export type TextColumn = string | readonly [start: string, end: string, middles: readonly string[]];
 
-/** Texts shorter than this are sent whole: to look for what they share costs more time than its bytes are worth. */
+/** The encoder sends shorter texts whole: the search for common parts would cost more time than the saved bytes are worth. */
 const WORTH = 24;
 
 /** Packs the texts of all rows. */
@@ -21,7 +21,7 @@ export function packTexts(texts: readonly string[]): TextColumn {
     for (let row = 0; row < texts.length; row++) middles[row] = wellFormed(texts[row]!);
     return ["", "", middles];
   }
-  // Two rows that differ, apart in the list, say what all are likely to share; the others are only checked against that.
+  // The start and end that two different rows share are a good guess for all rows; the loop checks the other rows against it.
   const last = texts[texts.length - 1] === first ? texts[same]! : texts[texts.length - 1]!;
   let start = commonStart(first, last);
   let end = commonEnd(first, last, start);
@@ -41,7 +41,7 @@ export function packTexts(texts: readonly string[]): TextColumn {
   return [wellFormed(first.slice(0, start)), wellFormed(first.slice(first.length - end)), middles];
 }
 
-/** The first text that does not begin and end so. Comparing slices takes a third of the time of `startsWith`. */
+/** The first text without this start and end. Comparing slices takes a third of the time of `startsWith`. */
 function misfitOf(texts: readonly string[], head: string, tail: string): string | undefined {
   const least = head.length + tail.length;
   for (let row = 0; row < texts.length; row++) {
@@ -56,11 +56,11 @@ function commonStart(one: string, other: string): number {
   const most = Math.min(one.length, other.length);
   let length = 0;
   while (length < most && one.charCodeAt(length) === other.charCodeAt(length)) length++;
-  // A surrogate pair stays together: each part must be text by itself.
+  // Does not split a surrogate pair: each part must be valid text.
   return length > 0 && isHighSurrogate(one.charCodeAt(length - 1)) ? length - 1 : length;
 }
 
-/** @param start characters at the beginning that are taken already */
+/** @param start how many characters at the start are already in use */
 function commonEnd(one: string, other: string, start: number): number {
   const most = Math.min(one.length, other.length) - start;
   let length = 0;
@@ -77,12 +77,12 @@ function isLowSurrogate(code: number): boolean {
   return code >= 0xdc00 && code < 0xe000;
 }
 
-/** Half of a surrogate pair is not text to a strict decoder, which would refuse the whole message. */
+/** Replaces half a surrogate pair, because a strict decoder would refuse the whole message. */
 function wellFormed(text: string): string {
   return (text as string & { toWellFormed(): string }).toWellFormed();
 }
 
-/** How many characters the texts of one message may come to, so that a short message cannot fill the memory. */
+/** Limits the characters of one message's texts, so that a short message cannot fill the memory. */
 export class TextBudget {
   #left: number;
 
@@ -97,13 +97,13 @@ export class TextBudget {
   }
 }
 
-/** A text column as it was read: the text of all rows, or one for each. */
+/** A text column after reading: one text for all rows, or one for each row. */
 export type ReadTexts = string | readonly string[];
 
-/** Reads a text column; what does not fit throws `protocol-error`. */
+/** Reads a text column. Throws `protocol-error` if it does not fit. */
 export function readTexts(column: unknown, rows: number, budget: TextBudget): ReadTexts {
   if (typeof column === "string") {
-    // Rows share the one text; it costs nothing to have it in all of them.
+    // All rows share one string, so it counts once.
     budget.spend(column.length);
     return column;
   }
@@ -115,7 +115,7 @@ export function readTexts(column: unknown, rows: number, budget: TextBudget): Re
   let characters = rows * (start.length + end.length);
   for (let row = 0; row < rows; row++) {
     const middle = middles[row] as unknown;
-    if (typeof middle !== "string") throw malformed("a text is none");
+    if (typeof middle !== "string") throw malformed("the middle of a text is not text");
     characters += middle.length;
   }
   budget.spend(characters);
