@@ -261,7 +261,10 @@ describe("a server", () => {
     expect(await closeOf(early)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/must be a hello/)]);
     const long = await rawClient(server);
     long.socket.send(JSON.stringify({ type: "hello", client: "x".repeat(LIMITS.hello) }));
-    expect(await closeOf(long)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/the first message is too long/)]);
+    expect(await closeOf(long)).toEqual([
+      CLOSE_CODES["bad-message"],
+      expect.stringMatching(/first message is too long/),
+    ]);
     const silent = await rawClient(server);
     expect(await closeOf(silent)).toEqual([CLOSE_CODES["hello-timeout"], "no hello in time"]);
   });
