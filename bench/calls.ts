@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 
-/** What a process does for a benchmark, by name; arguments and results travel as JSON. */
+/** The functions of a process that a benchmark calls, by name. Arguments and results are sent as JSON. */
 export type Calls = Record<string, (argument: never) => Promise<unknown>>;
 
-/** In a process: answers the calls of its parent, until the parent is done with it. */
+/** Answers the calls of the parent process until the parent ends this process. */
 export function answerCalls(calls: Calls): void {
   process.on("message", async ({ name, argument }: { name: string; argument: unknown }) => {
     try {
@@ -23,8 +23,8 @@ export function cpuMicros(): number {
 }
 
 /**
- * The most memory that this process ever had resident, in MiB. Not `resourceUsage().maxRSS` on Linux: that one begins
- * with what the parent had when it forked.
+ * The peak of this process's resident memory, in MiB. On Linux it does not use `resourceUsage().maxRSS`, which starts
+ * with the parent's memory at the fork.
  */
 export function peakMemory(): number {
   if (process.platform !== "linux") return process.resourceUsage().maxRSS / 1024;

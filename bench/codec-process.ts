@@ -12,7 +12,7 @@ import { plainRecord, simulatedRecords } from "./records.ts";
 /** How a record becomes bytes. */
 export type Codec = "v1" | "v1 by 1" | "v1 by 4" | "v1 by 16" | "json" | "msgpackr";
 
-/** What one codec came to, per record. */
+/** The figures of one codec, per record. */
 export interface CodecFigures {
   readonly bytes: number;
   readonly encodeMicros: number;
@@ -20,11 +20,11 @@ export interface CodecFigures {
 }
 
 const RECORDS = 2_048;
-/** Passes over the records: the first ones are for the compiler. */
+/** Passes over the records. The first ones only let V8 compile the code. */
 const WARM_UP = 8;
 const PASSES = 40;
 
-/** One pass: encodes all records, or decodes all of what that gave. */
+/** One pass: encodes all records, or decodes all messages. */
 interface Contender {
   encode(): readonly Uint8Array[];
   decode(messages: readonly Uint8Array[]): number;
@@ -42,7 +42,7 @@ const calls = {
 };
 export type CodecCalls = typeof calls;
 
-/** CPU time per record: what else runs on the machine counts for little, the collector's work counts. */
+/** CPU time per record. It includes the garbage collector, and depends little on other programs on the machine. */
 function micros(pass: () => number): number {
   for (let i = 0; i < WARM_UP; i++) pass();
   const before = cpuMicros();
@@ -55,7 +55,7 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
   "v1 by 1": () => ours(1),
   "v1 by 4": () => ours(4),
   "v1 by 16": () => ours(16),
-  /** One JSON text per record: what everybody writes first. */
+  /** One JSON text per record, the most common encoding. */
   async json() {
     const records = (await simulatedRecords(RECORDS)).map(plainRecord);
     return {
@@ -66,7 +66,7 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
       },
     };
   },
-  /** One msgpack map per record, with the keys in it; its own record structures are several times slower on dotted keys. */
+  /** One msgpack map per record, with its keys. msgpackr's own record structures are several times slower with dotted keys. */
   async msgpackr() {
     const records = (await simulatedRecords(RECORDS)).map(plainRecord);
     const packr = new Packr({ useRecords: false });
@@ -80,7 +80,7 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
   },
 };
 
-/** Full rows in messages of 64 KiB, on a connection that has its schema: as a sweep is sent. */
+/** Full rows in messages of 64 KiB, as in a sweep, on a connection that already has the schema. */
 async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
   const records = await simulatedRecords(RECORDS);
   const profile = profileOf("virstream.v1");

@@ -6,16 +6,16 @@ import type { Benchmark, BenchRow } from "./row.ts";
 const CODECS = ["v1", "v1 by 1", "v1 by 4", "v1 by 16", "json", "msgpackr"] as const satisfies readonly Codec[];
 const LABELS = { json: "JSON objects", msgpackr: "msgpackr maps" } as const;
 
-/** A record of 79 parameters may take so many bytes in a stream of full rows. */
+/** The limit for a record of 79 parameters in a stream of full rows, in bytes. */
 const MOST_BYTES = 420;
-/** A message of few records may take so long to encode: it comes at most every 5 ms. */
+/** The limit for the encoding of a message of few records, in µs. The server sends such a message at most every 5 ms. */
 const MOST_MICROS = 30;
 
 /**
- * One record, to bytes and back: size and CPU time of the binary profile, as sweeps use it, against objects that carry
- * their keys, as JSON and as msgpack; and the time of a message of few records. The same 2,048 domains for all; 40 passes over them in a process that does nothing
- * else. The peers are given ready-made objects of one hidden class and give such objects back; ours begin and end with
- * the records that an application holds.
+ * Encodes and decodes one record: size and CPU time of the binary profile, as sweeps use it, against objects with
+ * keys, as JSON and as msgpack. It also measures messages of few records. All contenders make 40 passes over the same
+ * 2,048 domains, in a process that does nothing else. The peers encode and decode plain objects of one hidden class; virstream
+ * encodes and decodes the records of its API.
  */
 export const benchCodec: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("codec", CODECS, rounds, async (codec) => {

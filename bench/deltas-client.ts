@@ -10,9 +10,9 @@ registerDriver("ws", remoteDriver(openNodeSocket));
 let confirmations: Socket;
 let records = 0;
 let sum = 0;
-/** Ticks are confirmed by so many. */
+/** The client confirms ticks in groups of this size. */
 const CONFIRMED_TOGETHER = 4;
-/** Ticks to come in this run; what comes when there is none waits for the next. */
+/** The number of ticks that are still to come in this run. Later ticks wait for the next run. */
 let left = 0;
 let unconfirmed = 0;
 let done: () => void = () => {};
@@ -23,11 +23,11 @@ function confirm(): void {
 }
 
 const calls = {
-  /** Begins to watch, as an application would: by the public API, event by event. */
+  /** Starts to watch by the public API, event by event, like an application. */
   async watch({ port, confirmPort }: { port: number; confirmPort: number }): Promise<void> {
     confirmations = connectSocket(confirmPort, "127.0.0.1");
     confirmations.setNoDelay();
-    // As much as all ticks that may be under way: a watch that waits for credit skips ticks, and is no measure.
+    // Enough credit for all ticks in flight: a watch that waits for credit would skip ticks, which would falsify the figures.
     const connection = await connect(`ws://127.0.0.1:${port}`, { creditBytes: 4_194_304 });
     void connection.watch().events.forEach((event) => {
       if (event.type === "record") {
@@ -44,7 +44,7 @@ const calls = {
       }
     });
   },
-  /** Takes so many ticks. */
+  /** Reads this number of ticks. */
   async ticks(count: number): Promise<{ seconds: number; cpuMicros: number; records: number }> {
     const cpu = cpuMicros();
     const start = performance.now();

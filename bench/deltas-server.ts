@@ -8,7 +8,7 @@ import { TickingDriver } from "./tick-source.ts";
 let server: VirstreamServer;
 
 const calls = {
-  /** Begins to serve; gives the port, and the one where arrived ticks are confirmed, a byte for each. */
+  /** Starts to serve. Returns the port, and a second port on which the client confirms ticks, one byte for each. */
   async listen(): Promise<{ port: number; confirmPort: number }> {
     const driver = new TickingDriver();
     server = await serve(new Connection(driver), { port: 0 });

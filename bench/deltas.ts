@@ -8,7 +8,7 @@ import { measureWire } from "./wire.ts";
 
 const CONTENDERS = ["deltas", "virstream", "json"] as const;
 
-/** Ticks of 512 domains: a million records, for a second. */
+/** Ticks of 512 domains each: a million records, which take about a second. */
 const TICKS = 1_954;
 const WARM_UP_TICKS = 4_000;
 
@@ -16,15 +16,15 @@ interface Figures {
   readonly micros: number;
   readonly serverMicros: number;
   readonly clientMicros: number;
-  /** Bytes of messages; only of deltas. */
+  /** Bytes of messages; only for deltas. */
   readonly bytes: number;
 }
 
 /**
- * A watch of 512 domains of which a third of 79 parameters changes from tick to tick, from one process to another over
- * loopback, end to end: find what changed, encode, send, receive, decode, put records together, hand them to an
- * application. Against the same records as full rows of single sweeps, and as JSON objects, one per message. Fresh
- * processes for each, warmed up for as long.
+ * A watch of 512 domains from one process to another over loopback. In each tick a third of each record's 79 parameters
+ * changes. It measures the whole path: compare, encode, send, receive, decode, make records, and pass them to an
+ * application. The peers are the same records as full rows of single sweeps, and as JSON objects, one per message. Each
+ * contender runs in fresh processes, with the same warm-up.
  */
 export const benchDeltas: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds<(typeof CONTENDERS)[number], Figures>(

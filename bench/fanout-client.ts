@@ -16,14 +16,14 @@ const query = { groups: groupMask(GROUPS), flags: 0, deadlineMs: 2_000, domains:
 const SYNC = Buffer.from(pack({ type: "sync" })).subarray(MAP_HEAD);
 
 let sockets: WebSocket[] = [];
-/** Ends of sweeps that arrived, of each subscriber. */
+/** How many ends of sweeps each subscriber has received. */
 let syncs: number[] = [];
 let awaited: { readonly syncs: number; readonly resolve: () => void } | undefined;
 
 const calls = {
   /**
-   * So many subscribers of one watch, a connection each. They read, give credit without end, and look at no more than a
-   * message's type: what is measured is the server, and its readers share the machine with it.
+   * Starts subscribers of one watch, each with a connection. They read, return credit, and decode only a
+   * message's type, because the benchmark measures the server, which shares the machine with them.
    */
   async subscribe({
     port,
@@ -49,18 +49,18 @@ const calls = {
       socket.send(requestText({ type: "watch", id: 1, query, cadence, credit: LIMITS.credit, since: undefined }));
     }
   },
-  /** Waits until every subscriber has had so many more ends of sweeps. */
+  /** Waits until every subscriber has received this number of further ends of sweeps. */
   async ticks(count: number): Promise<void> {
     const syncsBefore = Math.max(...syncs);
     await new Promise<void>((resolve) => {
       awaited = { syncs: syncsBefore + count, resolve };
     });
   },
-  /** Ends of sweeps so far: those of the furthest, and of all together. */
+  /** Ends of sweeps so far: of the subscriber with the most, and of all together. */
   async arrived(): Promise<{ ticks: number; together: number }> {
     return { ticks: Math.max(...syncs), together: syncs.reduce((sum, count) => sum + count, 0) };
   },
-  /** All leave. */
+  /** Closes all connections. */
   async leave(): Promise<void> {
     for (const socket of sockets) socket.close(1000);
     await Promise.all(sockets.map((socket) => once(socket, "close")));

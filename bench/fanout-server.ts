@@ -8,7 +8,7 @@ let driver: SimulatedDriver;
 let server: VirstreamServer;
 
 const calls = {
-  /** Begins to serve so many domains of the embedded host; gives the port. */
+  /** Starts to serve this number of domains of the simulated host. Returns the port. */
   async listen(domains: number): Promise<number> {
     driver = new SimulatedDriver(`test:///default?domains=${domains}&${SHAPE}`);
     server = await serve(new Connection(driver), { port: 0, limits: { clients: 2_000, minIntervalMs: 20 } });

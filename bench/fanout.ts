@@ -16,8 +16,8 @@ interface Figures {
 }
 
 /**
- * One watch of 1,000 domains of the embedded host, once a second, with 1 to 1,000 subscribers: what the server spends for
- * each record that it delivers, sweeps and all, and how often the driver is swept.
+ * One watch of 1,000 domains of the simulated host, once a second, with 1 to 1,000 subscribers. It measures the server's CPU
+ * time for each delivered record, sweeps included, and the number of sweeps of the driver.
  */
 export const benchFanout: Benchmark = async ({ rounds = 3 } = {}) => {
   const measured = await pairedRounds("fanout", SUBSCRIBERS, rounds, (subscribers) => measure(Number(subscribers)));
@@ -47,7 +47,7 @@ async function measure(subscribers: number): Promise<Figures> {
   await using server = await BenchProcess.start<FanoutServerCalls>("fanout-server.ts");
   await using client = await BenchProcess.start<FanoutClientCalls>("fanout-client.ts");
   const port = await server.call("listen", DOMAINS);
-  // Servers run for months: what they do in their first seconds, before it is compiled, is no measure.
+  // Warm-up: servers run for months, so the first seconds, before the code is compiled, must not count.
   await client.call("subscribe", { port, subscribers: 1, intervalMs: 20 });
   await client.call("ticks", WARM_UP_TICKS);
   await client.call("leave");

@@ -4,13 +4,13 @@ import { answerCalls, cpuMicros } from "./calls.ts";
 import { simulatedRecords } from "./records.ts";
 import { inChunks } from "./wire-source.ts";
 
-/** Ways in which an application can take records. */
+/** The ways in which an application can read records. */
 export type Consumption = "callback" | "observable" | "for-await" | "forEach" | "chunks";
 
-/** A message of 64 KiB holds about so many records. */
+/** The approximate number of records in a message of 64 KiB. */
 const CHUNK = 128;
 const CHUNKS = 16;
-/** Times round the prepared chunks: about a million records for a warm-up, then three million. */
+/** How often each run repeats the prepared chunks: about a million records for the warm-up, then three million. */
 const WARM_UP = 500;
 const PASSES = 1_500;
 
@@ -31,7 +31,7 @@ type Chunks = readonly (readonly DomainStatsRecord[])[];
 type Source = () => AsyncGenerator<readonly DomainStatsRecord[]>;
 type Touch = (record: DomainStatsRecord) => void;
 
-/** Every consumer does the same with each record, so little that the way there is what counts. */
+/** All consumers do the same small work with each record, so that the figures show the cost of the hand-over. */
 async function run(consume: (source: Source, touch: Touch) => Promise<void>, chunks: Chunks, passes: number) {
   let records = 0;
   let sum = 0;
@@ -46,7 +46,7 @@ async function run(consume: (source: Source, touch: Touch) => Promise<void>, chu
 }
 
 const consumers: Record<Consumption, (source: Source, touch: Touch) => Promise<void>> = {
-  /** What one would write by hand where nothing else matters. */
+  /** A hand-written loop, the fastest way. */
   async callback(source, touch) {
     for await (const chunk of source()) {
       for (let i = 0; i < chunk.length; i++) touch(chunk[i]!);

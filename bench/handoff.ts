@@ -6,9 +6,9 @@ import type { Benchmark, BenchRow } from "./row.ts";
 const CONSUMPTIONS = ["callback", "observable", "for-await", "forEach", "chunks"] as const satisfies Consumption[];
 
 /**
- * What it costs to hand one record to the application, each way that a stream can be consumed, against a loop over the
- * chunks that calls back: three million records from chunks of 128 that are there already, a fresh process each. A promise
- * per record is the price of `for await`; the target says how far above the loop that may be.
+ * The cost of passing one record to the application, for each way to consume a stream, against a loop over the
+ * chunks that calls a callback. Each run has three million records in prepared chunks of 128, in a fresh process. `for await`
+ * costs a promise per record; the target limits its ratio to the loop.
  */
 export const benchHandoff: Benchmark = async ({ rounds = 9 } = {}) => {
   const measured = await pairedRounds("handoff", CONSUMPTIONS, rounds, async (consumption) => {

@@ -13,11 +13,11 @@ import { unpack } from "../src/wire/unpack.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
-/** Ways to take a large sweep: two that let go of each record, one that collects, and the peer's single answer. */
+/** Ways to read a large sweep: two that keep no record, one that collects all, and the peer's single answer. */
 export type Reading = "for-await" | "observable" | "collect" | "batch";
 
 export interface LargeFigures {
-  /** From the request to the first record in the application's hands, in ms. */
+  /** Time from the request until the application has the first record, in ms. */
   readonly firstMs: number;
   readonly totalMs: number;
   readonly peakMemory: number;
@@ -63,7 +63,7 @@ const readers: Record<Exclude<Reading, "batch">, Reader> = {
   },
 };
 
-/** The peer: nothing can be read before the whole answer is there. */
+/** The peer: the client can read the first record only when it has the whole answer. */
 async function readBatch(url: string, domains: number): Promise<LargeFigures> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   await once(socket, "open");

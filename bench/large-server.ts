@@ -15,14 +15,14 @@ import { GROUPS, SHAPE } from "./records.ts";
 registerDriver("test", openSimulated);
 
 const calls = {
-  /** Serves a simulated host of so many domains; gives the URL. */
+  /** Serves a simulated host with this number of domains. Returns the URL. */
   async stream(domains: number): Promise<string> {
     const connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);
     return (await serve(connection, { port: 0 })).url;
   },
   /**
-   * Serves the same host's sweep in one answer: first all records are made, then all are encoded, with the very encoding
-   * that the stream has, then they are sent.
+   * Serves the same host's sweep in one answer. It makes all records, then encodes all of them in the encoding
+   * of the stream, and then sends them.
    */
   async batch(domains: number): Promise<string> {
     const connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);
@@ -46,7 +46,7 @@ const calls = {
           }
           messages.push(...(rows.messages as Uint8Array[]));
         }
-        // One answer: the lengths of its parts, and the parts.
+        // The answer has the lengths of its parts, and then the parts.
         socket.send(pack(messages));
       });
     });

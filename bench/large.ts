@@ -9,12 +9,12 @@ const LARGE = 100_000;
 const HUGE = 1_000_000;
 
 /**
- * V8 lets the space for young objects grow to 32 MiB as long as anything at all survives in it, whatever there is to
- * store. With this flag a process shows what it needs.
+ * V8 lets the space for young objects grow to 32 MiB as long as any object survives in it, even if the process needs little.
+ * With this flag the figure shows the memory that a process needs.
  */
 const SMALL_YOUNG_SPACE = ["--max-semi-space-size=4"];
 
-/** What is measured in each round: how a sweep is read, how many domains it has, and node's flags. */
+/** The runs of each round: how the client reads a sweep, how many domains it has, and node's flags. */
 const CASES = {
   "1,000 by for await": ["for-await", SMALL],
   "100,000 by for await": ["for-await", LARGE],
@@ -34,12 +34,13 @@ interface Figures extends LargeFigures {
 }
 
 /**
- * Sweeps that are too large for one answer, of an embedded host behind a WebSocket: when the first record arrives, and
- * what both processes need. The peer answers with everything at once, in our own encoding, so that only the streaming is
- * compared. Nothing is warmed up: each sweep is the first of two fresh processes, because that is what a short-lived tool
- * sees, and because a peak of memory includes everything that happened before.
+ * Sweeps of a simulated host over WebSocket that are too large for one answer. It measures the time of the first record, and
+ * the memory of both processes. The peer sends one answer with all records in virstream's encoding, so that only the streaming
+ * is compared. There is no warm-up: each sweep is the first of two fresh processes. That is the case of a short-lived tool,
+ * and a peak of memory would include the warm-up.
  *
- * A stream that keeps nothing needs as much for a million domains as for a thousand: this compares it with itself.
+ * A stream that keeps no records needs as much memory for a million domains as for a thousand. So memory is compared with that of
+ * the same stream with 1,000 domains.
  */
 export const benchLarge: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("large", Object.keys(CASES) as Case[], rounds, measure);

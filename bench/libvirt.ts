@@ -15,20 +15,20 @@ import type { Benchmark, BenchRow } from "./row.ts";
 const GUESTS = 40;
 const MANY = 10_000;
 const ROUNDS = 15;
-/** Rounds before that, for all: libvirt asks QEMU once for the names of its statistics, Node compiles. */
+/** Warm-up rounds of all contenders: libvirt asks QEMU once for the names of its statistics, and Node compiles the code. */
 const WARM_UP = 15;
 
-/** How long a sweep took to its first record and to its last, in ms. */
+/** Time of a sweep's first and last record, in ms. */
 interface SweepTimes {
   readonly first: number;
   readonly total: number;
 }
 
 /**
- * Measures a sweep of 40 QEMU guests on an open connection, in this process and over WebSocket from `virstream serve` in
- * another, against libvirt's own bulk call (by its Python binding, on an open connection to the same daemon): the whole,
- * and the time to the first record. Rounds alternate; medians. Needs the lab; gives no rows where the machine lacks
- * something.
+ * Measures a sweep of 40 QEMU guests on an open connection, in this process and over WebSocket from a process with
+ * `virstream serve`. The peer is libvirt's own bulk call, by its Python binding, on an open connection to the same daemon. The
+ * figures are medians of the total time and of the time to the first record, from alternating rounds. It needs the lab, and
+ * returns no rows if the machine lacks something.
  */
 export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
   const missing = [...labRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
@@ -42,7 +42,7 @@ export const benchLibvirt: Benchmark = async ({ rounds = ROUNDS } = {}) => {
   return rows;
 };
 
-/** Domains of libvirt's own test driver cost microseconds: here it counts what a call and a record cost. */
+/** Domains of libvirt's own test driver cost microseconds, so this shows the cost of a call and of a record. */
 async function measureMany(rounds: number): Promise<BenchRow[]> {
   console.error(`libvirt: starting ${MANY} domains of the test driver`);
   await using host = await startTestDriver({ domains: MANY });
@@ -64,7 +64,7 @@ async function measureMany(rounds: number): Promise<BenchRow[]> {
   ];
 }
 
-/** Running guests take the host's cores from whoever sweeps; paused ones leave them, and stand still to be compared. */
+/** Running guests use the cores that the sweep needs. Paused guests do not, and their values do not change between two sweeps. */
 async function measureGuests(paused: boolean, rounds: number): Promise<BenchRow[]> {
   const guests = `${GUESTS} ${paused ? "paused" : "running"} guests`;
   await using libvirtd = await startLibvirtd();
@@ -81,7 +81,7 @@ async function measureGuests(paused: boolean, rounds: number): Promise<BenchRow[
       async () => times.local.push(await sweep(local)),
       async () => times.remote.push(await sweep(remote)),
     ];
-    // Who goes first changes: a box that gets slower must not favour one side.
+    // The order alternates, so that a machine that gets slower favours no contender.
     for (let i = 0; i < measures.length; i++) await measures[(i + round + WARM_UP) % measures.length]!();
     if (round < 0) for (const list of Object.values(times)) list.length = 0;
   }
@@ -121,7 +121,7 @@ async function sweep(connection: Connection, domains = GUESTS): Promise<SweepTim
   return { first, total: performance.now() - start };
 }
 
-/** `virstream serve`, as it is built, in a process of its own. */
+/** The built `virstream serve`, in a process of its own. */
 class Serve implements AsyncDisposable {
   readonly url: string;
   readonly #child: ChildProcess;
@@ -155,7 +155,7 @@ for line in sys.stdin:
     print((time.perf_counter() - start) * 1000, len(records), flush=True)
 `;
 
-/** A Python process with an open connection, which makes one bulk call per line and says how long it took. */
+/** A Python process with an open connection. For each line of its input it makes one bulk call, and prints its duration. */
 class BulkCaller implements AsyncDisposable {
   readonly #child;
   readonly #lines;

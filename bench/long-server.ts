@@ -5,10 +5,10 @@ import { serve, type VirstreamServer } from "../src/server/server.ts";
 import { answerCalls } from "./calls.ts";
 
 const DOMAINS = 100;
-/** A tick takes so many ms of the machine's time, however many it takes of the host's. */
+/** The duration of a tick on the machine's clock, in ms. */
 const REAL_MS = 1;
 
-/** A clock by which a second passes in a millisecond: the sampler's, the driver's and the server's own pace, hurried. */
+/** A clock that runs a thousand times as fast, for the sampler, the driver and the server. */
 const hurried: Clock = {
   now: () => performance.now() * (1_000 / REAL_MS),
   setTimeout: (callback, ms) => setTimeout(callback, (ms * REAL_MS) / 1_000),
@@ -19,7 +19,7 @@ let server: VirstreamServer;
 let driver: SimulatedDriver;
 
 const calls = {
-  /** Serves 100 domains, watched a thousand times as fast as they would be; some leave and return all the time. */
+  /** Serves 100 domains by the fast clock. Some of them leave and return all the time. */
   async listen(): Promise<number> {
     driver = new SimulatedDriver(`test:///default?domains=${DOMAINS}&vcpus=2&disks=2&nics=2`);
     server = await serve(new Connection(driver, hurried), { port: 0 });

@@ -5,14 +5,14 @@ import { parseArgs } from "node:util";
 import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
 
 /**
- * `npm run bench -- [--rounds N] [NAME …]`: runs the benchmarks named, or all of them, one after the other. The table goes
- * to stdout, progress to stderr, and everything with the machine that it ran on to bench/results/.
+ * `npm run bench -- [--rounds N] [NAME …]`: runs the named benchmarks, or all of them, one after the other. It prints the table
+ * to stdout and progress to stderr, and writes the figures with a description of the machine to bench/results/.
  */
 
-/** Run only when named: what they need is not everywhere. */
+/** These run only if they are named, because most machines lack what they need. */
 const NAMED = ["before"];
 
-/** Imported only when run: some need more than others. */
+/** Each benchmark is imported when it runs, because some need packages that others do not. */
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   record: async () => (await import("./record.ts")).benchRecord,
   codec: async () => (await import("./codec.ts")).benchCodec,
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
   console.error(`written to ${await writeReport(results)}`);
 }
 
-/** Keeps the figures with what one must know to compare them with others. */
+/** Writes the figures with a description of the machine, which a comparison with other figures needs. */
 async function writeReport(results: readonly Result[]): Promise<string> {
   const date = new Date().toISOString();
   const report = {
@@ -64,7 +64,7 @@ async function writeReport(results: readonly Result[]): Promise<string> {
       processor: cpus()[0]?.model,
       processors: cpus().length,
       memoryGiB: Math.round(totalmem() / 2 ** 30),
-      /** Over the last 1, 5 and 15 minutes: what else ran. */
+      /** The load of the last 1, 5 and 15 minutes, which shows whether other programs ran. */
       load: loadavg(),
     },
     results,

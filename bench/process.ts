@@ -8,21 +8,24 @@ import type { Calls } from "./calls.ts";
 
 type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
 
-/** Where the compiled processes of a checkout go, see tsconfig.build.json: inside it, so that they find its dependencies. */
+/**
+ * The folder for the compiled benchmarks of a checkout (see tsconfig.build.json). It is in the checkout, where Node finds
+ * the dependencies.
+ */
 const OUT = "node_modules/.cache/virstream-bench/";
 
 /** This checkout. */
 const HERE = fileURLToPath(new URL("..", import.meta.url));
 
-/** By checkout. */
+/** The compilation of each checkout, by its folder. */
 const compiled = new Map<string, Promise<void>>();
 
 /**
- * A process that runs one file of this directory and answers calls. Always a fresh one: what a contender compiled,
- * allocated or left behind must not reach the next.
+ * A process that runs one file of this directory and answers calls. Each is a fresh process, so that compiled code and memory
+ * of one contender do not affect the next.
  *
- * It runs plain JavaScript, as the package's users do. A TypeScript loader would be measured along: a thread and tens of
- * MiB in every process, and a call per function that it gives its name back.
+ * It runs plain JavaScript, like the package's users. A TypeScript loader would falsify the figures: it adds a thread and tens
+ * of MiB to every process, and a call per function to restore its name.
  */
 export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -49,7 +52,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     return new BenchProcess<Offered>(fork(script, { execArgv }));
   }
 
-  /** Makes a call and waits for its result; one at a time. */
+  /** Makes a call and waits for its result. Only one call at a time. */
   call<Name extends keyof Offered & string>(
     name: Name,
     argument?: Argument<Offered[Name]>,
@@ -66,7 +69,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     });
   }
 
-  /** Sends the process a signal, as SIGSTOP and SIGCONT. */
+  /** Sends a signal to the process, such as SIGSTOP or SIGCONT. */
   signal(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }
@@ -79,7 +82,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   }
 }
 
-/** By the compiler that makes the package, so that what is measured is what is shipped. */
+/** Compiles the benchmarks with the package's own compiler, so that they measure the code that the package has. */
 async function compile(checkout: string): Promise<void> {
   const out = join(checkout, OUT);
   await mkdir(out, { recursive: true });

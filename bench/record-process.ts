@@ -15,7 +15,7 @@ import { GROUPS, type PlainRecord, plainRecord, simulatedHost } from "./records.
 /** Our record, and the object that JSON.parse makes of the same record. */
 export type Form = "ours" | "json";
 
-/** What one record costs in one form. */
+/** The cost of one record in one form. */
 export interface RecordFigures {
   /** Memory of a record that is kept, in bytes; its domain is shared with other records, as in a watch. */
   readonly bytes: number;
@@ -45,7 +45,7 @@ const calls = {
   /** Memory of a record, with its domain, that came over a connection, in bytes. */
   async remote(url: string): Promise<number> {
     await using connection = await connect(url);
-    // The first sweep warms up: code and schemas are no part of a record.
+    // Warm-up: the memory of code and schemas must not count as a part of a record.
     await connection.stats({ groups: GROUPS }).forEach(() => {});
     let records = 0;
     const bytes = await memoryOf(async () => {
@@ -90,7 +90,7 @@ async function measureOurs(): Promise<RecordFigures> {
     decode: nanos(() => decode(ticks[0]!).length),
     compare: nanos(() => records[0]!.filter((record, i) => sameRecord(record, again[i]!)).length),
     rates: nanos(() => {
-      // Counters only grow: the first tick of each round begins again.
+      // Counters only grow, so the first tick of each round starts again.
       if (pass % ticks.length === 0) meter.gap();
       return records[pass++ % ticks.length]!.filter((record) => meter.take(record).record === record).length;
     }),
@@ -116,7 +116,7 @@ async function measureJson(): Promise<RecordFigures> {
   };
 }
 
-/** The peer of `sameRecord`: what one would write for objects. */
+/** The peer of `sameRecord`: a comparison of plain objects. */
 function samePlain(one: PlainRecord, other: PlainRecord): boolean {
   for (const key in one.params) if (one.params[key] !== other.params[key]) return false;
   return one.status === other.status && one.domain.name === other.domain.name && one.domain.id === other.domain.id;
@@ -144,7 +144,7 @@ function reply(domains: readonly Domain[], sample: (domain: Domain) => TypedPara
   return writer.take();
 }
 
-/** CPU time per record of a pass over all domains, in ns: the collector's work counts. */
+/** CPU time per record of a pass over all domains, in ns, including the garbage collector. */
 function nanos(pass: () => number): number {
   for (let i = 0; i < WARM_UP; i++) pass();
   const before = cpuMicros();
@@ -154,7 +154,7 @@ function nanos(pass: () => number): number {
   return ((cpuMicros() - before) * 1_000) / (PASSES * DOMAINS);
 }
 
-/** By how much the heap is larger for what is made, in bytes. Needs node's flag --expose-gc. */
+/** The growth of the heap by the objects that `make` returns, in bytes. Needs node's flag --expose-gc. */
 async function memoryOf(make: () => unknown): Promise<number> {
   const heap = (): number => {
     for (let i = 0; i < 3; i++) globalThis.gc!();

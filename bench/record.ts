@@ -6,14 +6,14 @@ import type { Benchmark, BenchRow } from "./row.ts";
 
 const FORMS = ["ours", "json"] as const satisfies Form[];
 
-/** A kept record of 79 parameters may take this much memory, in bytes. */
+/** The limit for the memory of a kept record of 79 parameters, in bytes. */
 const MOST_BYTES = 1_300;
 const REMOTE_DOMAINS = 20_000;
 
 /**
- * One record in memory, in a process that does nothing else: what it takes while it is kept, and what reading it from a
- * reply of libvirt's, comparing it and its rates cost. The peer are the objects that JSON.parse makes of the same records,
- * compared by a loop over their keys.
+ * One record in memory, in a process that does nothing else: its memory, and the CPU time to read it from a reply of libvirt, to
+ * compare it, and to compute its rates. The peers are the objects that JSON.parse makes of the same records, compared by a loop
+ * over their keys.
  */
 export const benchRecord: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("record", FORMS, rounds, async (form) => {

@@ -7,16 +7,16 @@ import { parseSimulatedUri } from "../src/drivers/simulated/parameters.ts";
 import { groupMask } from "../src/model/group.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 
-/** What a domain of the benchmarks has. */
+/** The devices of a domain in the benchmarks. */
 export const SHAPE = "vcpus=2&disks=2&nics=2";
 
-/** The groups that come to 79 parameters with that shape: what libvirt gives of an ordinary guest. */
+/** The groups that have 79 parameters with these devices, like libvirt's statistics of an ordinary guest. */
 export const GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 
 /** The parameters of a record. */
 export const PARAMETERS = 79;
 
-/** A record as the objects that JSON interfaces have: keys and values, nothing to look up. */
+/** A record as a plain object with keys and values, like those of JSON interfaces. */
 export interface PlainRecord {
   readonly domain: { readonly uuid: string; readonly name: string; readonly id: number; readonly host: string };
   readonly status: string;
@@ -31,7 +31,7 @@ export function simulatedHost(domains: number): { readonly host: SimulatedHost; 
   return { host, groups: groupMask(GROUPS) };
 }
 
-/** Records of so many different domains, as the simulated host makes them. */
+/** Records of this number of different domains of the simulated host. */
 export async function simulatedRecords(domains: number): Promise<DomainStatsRecord[]> {
   registerDriver("test", openSimulated);
   await using connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);

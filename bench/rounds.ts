@@ -1,9 +1,9 @@
-/** What each contender's rounds came to: the same round of each was measured one right after the other. */
+/** The figures of each contender by round. In each round, the contenders run one right after the other. */
 export type Measured<Contender extends string, Figures> = Record<Contender, Figures[]>;
 
 /**
- * Measures contenders in paired rounds. The order is reversed every second round: a machine that gets slower in the
- * middle must not favour anybody. What is compared is the ratio within a round, so that the machine's moods cancel out.
+ * Measures contenders in paired rounds. The order is reversed every second round, so that a machine that gets slower favours
+ * no contender. Ratios are of figures of the same round, so that other load on the machine cancels out.
  */
 export async function pairedRounds<Contender extends string, Figures>(
   name: string,
@@ -36,7 +36,7 @@ export function medianOf<Figures>(rounds: readonly Figures[], figure: (figures: 
   return median(rounds.map(figure));
 }
 
-/** The median over the rounds of our figure as a part of the peer's of the same round. */
+/** The median over the rounds of our figure divided by the peer's. */
 export function medianRatio<Ours, Peer>(
   ours: readonly Ours[],
   peer: readonly Peer[],

@@ -1,24 +1,27 @@
-/** One line of the result. Every ratio is a cost, ours of the peer's: smaller is better. */
+/** One line of the result. Every ratio is our cost divided by the peer's: smaller is better. */
 export interface BenchRow {
   readonly what: string;
   readonly ours: string;
   readonly peer: string;
-  /** Our cost as a part of the peer's; in paired rounds the median of the rounds' ratios, not the ratio of the medians. */
+  /** Our cost divided by the peer's; in paired rounds the median of the rounds' ratios, not the ratio of the medians. */
   readonly ratio: number;
-  /** What the ratio may be at most; absent where a figure is only for information. */
+  /** The limit of the ratio; absent if the figure is only for information. */
   readonly target?: number;
 }
 
-/** How a benchmark is run. */
+/** The options of a benchmark. */
 export interface BenchOptions {
-  /** Paired rounds: each measures every contender once. Each benchmark has a default that takes about a minute or two. */
+  /**
+   * The number of paired rounds. Each round measures every contender once. The default of a benchmark takes one or two
+   * minutes.
+   */
   readonly rounds?: number;
 }
 
-/** Measures one thing, tells its progress on stderr. */
+/** Measures one thing, and prints its progress to stderr. */
 export type Benchmark = (options?: BenchOptions) => Promise<readonly BenchRow[]>;
 
-/** Rows as a table for people, every column as wide as it needs. */
+/** The rows as a table in plain text. */
 export function formatTable(rows: readonly BenchRow[]): string {
   const lines = [["what", "ours", "peer", "ratio", "target", "met"]];
   for (const { what, ours, peer, ratio, target } of rows) {
@@ -32,7 +35,7 @@ export function formatTable(rows: readonly BenchRow[]): string {
     .join("\n");
 }
 
-/** A ratio as one reads it: `1/6.6` for what is several times less, `1.21` for the rest. */
+/** A ratio in readable form: `1/6.6` for small ratios, `1.21` for others. */
 function formatRatio(ratio: number): string {
   if (ratio >= 0.5 || ratio <= 0) return Number(ratio.toPrecision(3)).toString();
   const inverse = 1 / ratio;

@@ -7,13 +7,13 @@ import { GROUPS } from "./records.ts";
 
 registerDriver("ws", remoteDriver(openNodeSocket));
 
-/** How late each end of a sweep arrived after that sweep was over, in ms. */
+/** For each `sync`, the time from the end of its sweep until it arrived, in ms. */
 let lateness: number[] = [];
-/** When the sweeps began whose ends arrived. */
+/** For each `sync`, the start of its sweep. */
 let began: number[] = [];
 let skipped = 0;
 let gaps = 0;
-/** Since the last gap: the oldest record, as its age when it was handed over, in ms. */
+/** The greatest age of a record since the last gap, when the application got it, in ms. */
 let oldestMs = 0;
 let records = 0;
 let stop: (() => void) | undefined;
@@ -61,7 +61,7 @@ const calls = {
     gaps = 0;
     return figures;
   },
-  /** Stops pulling, but goes on reading the socket. */
+  /** Stops pulling, but continues to read the socket. */
   async sleep(): Promise<void> {
     stopPulling(new Promise((resolve) => (stop = resolve)));
   },

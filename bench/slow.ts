@@ -12,9 +12,9 @@ const ASLEEP_MS = 60_000;
 const AWAKE_MS = 8_000;
 
 /**
- * Two subscribers of a watch of 10,000 domains, once a second. One stops reading for 60 s: once by not pulling its stream,
- * once as a process that is stopped (SIGSTOP), socket and all. What becomes of the server's memory, of the other's
- * latency, and of the one that wakes.
+ * Two subscribers of a watch of 10,000 domains, once a second. One of them stops reading for 60 s: first it does not pull its
+ * stream, then its whole process is stopped (SIGSTOP). It measures the server's memory, the latency of the other subscriber,
+ * and the gap of the subscriber that wakes.
  */
 export const benchSlow: Benchmark = async () => [...(await measure("not pulling")), ...(await measure("stopped"))];
 
@@ -47,8 +47,8 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
   else await sleeper.call("wake");
   await sleep(AWAKE_MS);
   const woken = await sleeper.call("figures");
-  if (during.gaps > 0) throw new Error("the other one was told of a gap");
-  // Of the sweeps that the other one had, those that lie between two that the sleeper had.
+  if (during.gaps > 0) throw new Error("the subscriber that did not sleep had a gap");
+  // The sleeper skipped the sweeps of the other subscriber that are between its own two sweeps.
   const last = before.began.at(-1)!;
   const first = woken.began.find((_, i) => woken.gaps > 0 && woken.began[i]! - (woken.began[i - 1] ?? last) > 1_500)!;
   const lastBefore = woken.began.filter((time) => time < first).at(-1) ?? last;
@@ -72,7 +72,7 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
       target: 1.3,
     },
     {
-      what: `ticks that it was told it had skipped, against those it did (${how})`,
+      what: `ticks that its gap reported as skipped, against those that it skipped (${how})`,
       ours: String(told),
       peer: String(really),
       ratio: told / really,

@@ -9,21 +9,21 @@ import { simulatedHost } from "./records.ts";
 /** Domains of the watch. */
 export const TICK_DOMAINS = 512;
 /**
- * So many ticks are prepared; the watch goes round them. With the domains they are as many records as the peers go round:
- * all have the same use of the processor's caches. Each time that it begins again, all counters go down.
+ * The number of prepared ticks, which the watch repeats. They have as many records as the peers repeat, so that all contenders use
+ * the processor's caches alike. At each repetition all counters decrease.
  */
 const PREPARED_TICKS = 4;
-/** So many ticks may be under way. */
+/** The most ticks in flight. */
 const AHEAD = 8;
 const TICK_MS = 1_000;
-/** Of the 79 parameters, so many change from tick to tick: a third. */
+/** How many of the 79 parameters change from tick to tick: a third. */
 export const CHANGING = 26;
-/** A driver hands on so many records at once. */
+/** How many records a driver passes on at a time. */
 const CHUNK = 256;
 
 /**
- * Ticks of the embedded host, a second apart. Of its parameters 24 change in a second on average; a few more are made to,
- * by what is usual for them, so that it is a third in every record.
+ * Ticks of the simulated host, one second apart. On average 24 of its parameters change in a second. A few more are changed by
+ * a usual amount, so that a third changes in every record.
  */
 export function preparedTicks(): DomainStatsRecord[][] {
   const { host, groups } = simulatedHost(TICK_DOMAINS);
@@ -71,9 +71,9 @@ function changing(before: TypedParams, sampled: TypedParams): TypedParams {
 }
 
 /**
- * A driver that watches by itself and costs next to nothing: it hands out prepared ticks, one after the other, as fast as
- * the far end confirms them. A watch conflates when it is not taken: this is how it is kept from it,
- * so that what is measured is what it can deliver.
+ * A driver with a `watch` of its own that costs almost nothing. It emits prepared ticks, one after the other, as fast as
+ * the client confirms them. Without the confirmations, a watch would conflate ticks for a slow client, and the benchmark
+ * would not measure what it can deliver.
  */
 export class TickingDriver implements Driver {
   readonly uri = "ticking:///";
@@ -83,7 +83,7 @@ export class TickingDriver implements Driver {
   #allowed = AHEAD;
   #wake: (() => void) | undefined;
 
-  /** So many more ticks arrived. */
+  /** The client has received this number of further ticks. */
   confirm(ticks: number): void {
     this.#allowed += ticks;
     this.#wake?.();

@@ -8,7 +8,7 @@ import { connectJson } from "./wire-json.ts";
 import { connectPipe } from "./wire-pipe.ts";
 import type { Transport } from "./wire-server.ts";
 
-/** Runs a sweep of so many records and touches one value of each. */
+/** Runs a sweep of `count` records and reads one value of each. */
 type RunSweep = (domains: number, touch: (value: number) => void) => Promise<void>;
 
 registerDriver("ws", remoteDriver(openNodeSocket));
@@ -54,7 +54,7 @@ const calls = {
 };
 export type WireClientCalls = typeof calls;
 
-/** As an application would: by the public API, record by record. */
+/** Reads records by the public API, one by one, like an application. */
 async function connectVirstream(port: number): Promise<RunSweep> {
   const connection = await connect(`ws://127.0.0.1:${port}`);
   return (_domains, touch) =>

@@ -15,8 +15,8 @@ import { ParamType } from "../src/model/schema.ts";
 import { cycle, inChunks } from "./wire-source.ts";
 
 /**
- * How one sends this with gRPC when one cares: values without their keys, packed. So the peer has the same idea as we
- * have, and what is compared is everything else.
+ * An efficient schema for gRPC: packed values without their keys. So the peer uses the same idea as virstream, and the
+ * benchmark compares everything else.
  */
 const PROTO = `
 syntax = "proto3";
@@ -41,7 +41,7 @@ interface Request {
   readonly domains: number;
 }
 
-/** A record as protobufjs takes and gives it. */
+/** A record as protobufjs encodes and decodes it. */
 interface ProtoRecord {
   readonly uuid: Uint8Array;
   readonly name: string;
@@ -59,25 +59,24 @@ interface Chunk {
 }
 
 /**
- * `exact`: what we promise, by gRPC as its documentation has it: @grpc/proto-loader with its defaults, under which 64-bit
- * values are exact (Long objects); each record is put into its message when its turn comes, as a driver's record is.
- * `number`: the same with 64-bit values as floats, which are wrong above 2^53, and with messages that were put together
- * beforehand.
- * `tuned`: also that, with the newest protobufjs called directly and its support for 64-bit values switched off. That is
- * the fastest that can be had of grpc-js; few would do it.
+ * `exact` makes virstream's promise, by gRPC as its documentation describes it: @grpc/proto-loader with its defaults, which keep
+ * 64-bit values exact (Long objects). Each record is put into its message when it is sent, like a driver's record.
+ * `number` has 64-bit values as floats, which are wrong above 2^53, and messages that are prepared before the measurement.
+ * `tuned` does the same, calls the newest protobufjs directly, and switches off its support of 64-bit values. We know no faster
+ * way to use grpc-js; few programs do this.
  */
 export type GrpcCodec = "exact" | "number" | "tuned";
 
-/** Our messages have so many bytes; the peer's chunks get as many records as fill the same. */
+/** The size of virstream's messages in bytes. The peer's chunks have as many records as fit into the same size. */
 const CHUNK_BYTES = 65_536;
 
 /**
- * The HTTP/2 windows of stream and connection: as much as our credit. The default of 64 KiB is one message, and has the
- * server wait for the client after each.
+ * The HTTP/2 windows of stream and connection, as large as virstream's credit. With the default of 64 KiB, one message, the
+ * server would wait for the client after each message.
  */
 const CHANNEL_OPTIONS = { "grpc-node.flow_control_window": 1_048_576 };
 
-// This is the `tuned` one's protobufjs; the loader brings its own, which is left as it is.
+// Only `tuned` uses this protobufjs; the loader has its own, which keeps its defaults.
 (protobuf.util as { Long: unknown }).Long = null;
 protobuf.configure();
 const ROOT = protobuf.parse(PROTO, { keepCase: true }).root;
@@ -150,10 +149,10 @@ export function connectGrpc(
     });
 }
 
-/** Where cpu.time is among the values: known beforehand, the peer need not look it up. */
+/** The position of cpu.time among the values. It is computed once, so that the peer does not have to search for it. */
 const CPU_TIME = 2;
 
-/** Values and strings apart, as the message wants them. */
+/** Splits a record's values into numbers and strings, as the message has them. */
 function protoRecord({ domain, sampledAt, tookMs, params }: DomainStatsRecord): ProtoRecord {
   const { types } = params.schema;
   const values = params.doubles.filter((_, i) => types[i] !== ParamType.string);

@@ -5,12 +5,12 @@ import type { DomainStatsRecord } from "../src/model/record.ts";
 import { type PlainRecord, plainRecord } from "./records.ts";
 import { cycle } from "./wire-source.ts";
 
-/** So many bytes may wait in the socket: as our server has it. */
+/** The high-water mark of the socket in bytes, as in virstream's server. */
 const BUFFERED = 1_048_576;
 
 /**
- * Serves sweeps as everybody first does: one JSON object per WebSocket message. With the same library as ours, without
- * compression, and with as much care about what piles up in the socket.
+ * Serves sweeps as one JSON object per WebSocket message, the most common design. It uses the same WebSocket library as virstream,
+ * no compression, and the same high-water mark.
  *
  * @returns the port
  */
@@ -36,7 +36,7 @@ export async function serveJson(records: readonly DomainStatsRecord[]): Promise<
   return (server.address() as AddressInfo).port;
 }
 
-/** Connects; the result runs a sweep and touches one value of each record. */
+/** Connects. The result runs a sweep and reads one value of each record. */
 export async function connectJson(
   port: number,
 ): Promise<(domains: number, touch: (value: number) => void) => Promise<void>> {

@@ -6,12 +6,12 @@ import { RowBatch } from "../src/wire/columns/row-batch.ts";
 import { Coalescer } from "../src/wire/flow-control.ts";
 import { profileOf } from "../src/wire/profile.ts";
 
-/** What may wait in the socket, as in our server. */
+/** The high-water mark of the socket in bytes, as in virstream's server. */
 const MARK = 1_048_576;
 
 /**
- * The bytes of our messages, made beforehand, through a WebSocket of the same library, and counted at the other end: what
- * is left when nothing is encoded, decoded or checked. No protocol over WebSocket is faster on this machine.
+ * Sends the bytes of virstream's messages, prepared before the measurement, through a WebSocket of the same library. The client
+ * only counts them. Nothing is encoded, decoded or checked, so no protocol over WebSocket can be faster on this machine.
  */
 export async function servePipe(records: readonly DomainStatsRecord[]): Promise<number> {
   const profile = profileOf("virstream.v1");
@@ -42,7 +42,7 @@ export async function servePipe(records: readonly DomainStatsRecord[]): Promise<
   return (server.address() as AddressInfo).port;
 }
 
-/** Reads a sweep of at least so many records. */
+/** Reads a sweep of at least this number of records. */
 export async function connectPipe(
   port: number,
 ): Promise<(domains: number, touch: (value: number) => void) => Promise<void>> {

@@ -12,7 +12,7 @@ export type Transport = "virstream" | "grpc" | "grpc-number" | "grpc-tuned" | "j
 const driver = new PreparedDriver();
 
 const calls = {
-  /** Begins to serve; gives the port. */
+  /** Starts to serve. Returns the port. */
   async listen(transport: Transport): Promise<number> {
     const records = await wireRecords();
     switch (transport) {
@@ -33,7 +33,7 @@ const calls = {
         return servePipe(records);
     }
   },
-  /** How many records the next sweeps of virstream have: its query cannot say. */
+  /** Sets the number of records of virstream's next sweeps, because a query cannot contain it. */
   async domains(domains: number): Promise<void> {
     driver.domains = domains;
   },

@@ -3,12 +3,15 @@ import type { Query } from "../src/model/query.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { simulatedRecords } from "./records.ts";
 
-/** So many different domains are prepared; streams go round them. More than fit any cache that could flatter a codec. */
+/**
+ * The number of prepared domains, which streams repeat. They are more than fit into a processor's cache, which would favour
+ * a codec.
+ */
 const PREPARED = 2_048;
-/** The embedded host hands on so many at once. */
+/** How many records the simulated host passes on at a time. */
 const CHUNK = 256;
 
-/** The prepared records in chunks, round and round, until so many were given out. */
+/** The prepared records in chunks, repeated until `count` records were yielded. */
 export function* cycle<T>(chunks: readonly (readonly T[])[], count: number): Generator<readonly T[]> {
   for (let given = 0; given < count; ) {
     for (const chunk of chunks) {
@@ -20,7 +23,7 @@ export function* cycle<T>(chunks: readonly (readonly T[])[], count: number): Gen
   }
 }
 
-/** Items in groups of so many. */
+/** Splits items into groups of `size`. */
 export function inChunks<T>(items: readonly T[], size: number): T[][] {
   const chunks: T[][] = [];
   for (let at = 0; at < items.length; at += size) chunks.push(items.slice(at, at + size));
@@ -30,7 +33,7 @@ export function inChunks<T>(items: readonly T[], size: number): T[][] {
 /** The records of all contenders. */
 export const wireRecords = (): Promise<DomainStatsRecord[]> => simulatedRecords(PREPARED);
 
-/** A driver that costs next to nothing: it hands out prepared records, as many as it is told before each sweep. */
+/** A driver that costs almost nothing: it yields prepared records, as many as `domains` says. */
 export class PreparedDriver implements Driver {
   readonly uri = "prepared:///";
   readonly hypervisor = "prepared";

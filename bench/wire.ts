@@ -14,10 +14,10 @@ const TRANSPORTS = [
 ] as const satisfies readonly Transport[];
 
 const RECORDS = 200_000;
-/** Sweeps go on for so long before the one that is measured: servers run for months, their first second is no measure. */
+/** The warm-up before the measured sweep, in ms: servers run for months, so their first second must not count. */
 const WARM_UP_MS = 3_000;
 
-/** What one sweep came to, per record. */
+/** The figures of one sweep, per record. */
 export interface WireFigures {
   readonly micros: number;
   readonly serverMicros: number;
@@ -26,16 +26,15 @@ export interface WireFigures {
 
 /**
  * 200,000 full rows of 79 parameters from one process to another over loopback, end to end: encode, send with
- * back-pressure, receive, decode, and touch a value of each record. The records are prepared beforehand, so that no source is
- * measured. Server and client are fresh
- * processes in each round, and have run such sweeps for three seconds before.
+ * back-pressure, receive, decode, and read a value of each record. The records are prepared before the measurement, so that it
+ * measures no source. Server and client are fresh processes in each round, and run such sweeps for three seconds as a warm-up.
  *
- * Ours goes through everything that a real sweep does: coalescing, credit, tally, checks of each value, and records with
+ * virstream does everything that a real sweep does: coalescing, credit, tally, checks of each value, and records with
  * their domains at the end. The peers decode to plain objects and check nothing.
  *
- * gRPC is there three times (see GrpcCodec): with what we promise, exact 64-bit values from records as they come; with
- * floats, from messages prepared beforehand; and as fast as it can be made by hand. The target holds for the first; the
- * others give up what the first keeps, and show how much of the difference that is.
+ * gRPC runs in three variants (see GrpcCodec): with exact 64-bit values, as virstream promises; with floats, from prepared
+ * messages; and tuned by hand. The target is for the first. The other two do not keep virstream's promise, and show how much of the
+ * difference comes from that.
  */
 export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
   const measured = await pairedRounds("wire", TRANSPORTS, rounds, measureWire);
@@ -72,7 +71,7 @@ export const benchWire: Benchmark = async ({ rounds = 7 } = {}) => {
 /**
  * One sweep by this transport, in fresh processes.
  *
- * @param checkout the folder of another checkout of this project, whose code is measured instead
+ * @param checkout the folder of another checkout of this project, whose code it measures instead
  */
 export async function measureWire(transport: Transport, checkout?: string): Promise<WireFigures> {
   await using server = await BenchProcess.start<WireServerCalls>("wire-server.ts", [], checkout);
