@@ -1,8 +1,8 @@
 /** Registers the drivers that work in browsers. Imported for that effect. */
 
 import { registerDriver } from "../driver/registry.ts";
-import { openBrowserSocket } from "./remote/browser-socket.ts";
 import { REMOTE_SCHEMES, remoteDriver } from "./remote/driver.ts";
+import { openBrowserSocket } from "./remote/socket.ts";
 
 // A page that only looks at servers need not load the simulated host.
 registerDriver("test", async (uri, options) => (await import("./simulated/driver.ts")).openSimulated(uri, options));

@@ -6,7 +6,6 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
-import type { Welcome } from "../../wire/messages.ts";
 import { DEFAULT_CREDIT, LIMITS } from "../../wire/protocol.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
 import { RemoteSession, type ServerAddress } from "./session.ts";
@@ -65,17 +64,12 @@ export class RemoteDriver implements Driver {
 
   /** As the server said at the last connection; empty before the first. */
   get host(): string {
-    return this.#welcome?.host ?? "";
+    return this.#last?.welcome.host ?? "";
   }
 
   /** As the server said at the last connection; empty before the first. */
   get hypervisor(): string {
-    return this.#welcome?.hypervisor ?? "";
-  }
-
-  /** Identifies one start of the server; another epoch after a reconnection means that the server was restarted. */
-  get epoch(): string {
-    return this.#welcome?.epoch ?? "";
+    return this.#last?.welcome.hypervisor ?? "";
   }
 
   get absent(): Absent[] {
@@ -109,10 +103,6 @@ export class RemoteDriver implements Driver {
     const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
     await this.#reconnector.close(error);
     await this.#last?.close(error);
-  }
-
-  get #welcome(): Welcome | undefined {
-    return this.#last?.welcome;
   }
 }
 

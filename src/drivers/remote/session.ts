@@ -11,7 +11,7 @@ import { utf8Length } from "../../wire/flow-control.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
-import { type ClientMessage, requestText } from "../../wire/request.ts";
+import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
 import { brokenError, closeError, openingError } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
@@ -19,9 +19,6 @@ import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
 /** How long the server may take to answer our close, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
-
-/** What the client says of itself. */
-const CLIENT = "virstream";
 
 /** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
 const SUBPROTOCOL = SUBPROTOCOLS[0];
@@ -43,18 +40,11 @@ export interface ServerAddress {
   readonly credit: number;
 }
 
-/** Where a watch is resumed from. */
-export interface Since {
-  readonly epoch: string;
-  readonly channel: number;
-  readonly sequence: number;
-}
-
-/** Learns what a session does for a watch; nothing of a lost session. */
+/** Is called for a watch until the watch is cancelled or its session is lost. */
 export interface WatchReceiver {
-  /** The watch's state has read a message, which took so much of the credit. */
+  /** The watch's state has read a message, which used this much credit. */
   applied(bytes: number): void;
-  /** The server's END, also after a cancel; or what kept the watch from being sent. */
+  /** The server has ended the watch. */
   ended(error: VirstreamError | undefined): void;
 }
 
@@ -130,10 +120,11 @@ export class RemoteSession {
   }
 
   /**
-   * Begins a watch, or goes on with one.
+   * Begins a watch, or resumes one.
    *
    * @param state what it knows already; its messages change it from now on
-   * @param since where it goes on; undefined: anew
+   * @param since where it resumes; undefined: it begins with a snapshot
+   * @throws VirstreamError what keeps the watch from being sent
    */
   watch(
     query: Query,
@@ -148,13 +139,11 @@ export class RemoteSession {
       this.#watches.set(id, receiver);
       this.#decoder.adopt(id, state);
     });
-    if (refusal !== undefined) receiver.ended(refusal);
-    let cancelled = false;
+    if (refusal !== undefined) throw refusal;
     return {
       grant: (bytes) => this.#send({ type: "credit", id, bytes }),
       cancel: () => {
-        if (cancelled || !this.#watches.has(id)) return;
-        cancelled = true;
+        if (!this.#watches.delete(id)) return;
         this.#decoder.release(id);
         this.#send({ type: "cancel", id });
       },
@@ -179,7 +168,7 @@ export class RemoteSession {
         return;
       }
       this.#opened = true;
-      socket.send(requestText({ type: "hello", client: CLIENT, token }));
+      socket.send(requestText({ type: "hello", client: "virstream", token }));
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
@@ -209,7 +198,7 @@ export class RemoteSession {
   }
 
   #receive(data: unknown): void {
-    this.#heard();
+    this.#lastHeard = performance.now();
     if (this.#error !== undefined) return;
     try {
       if (typeof data === "string") throw malformed("a text message");
@@ -219,7 +208,7 @@ export class RemoteSession {
           this.#watchOver(message.welcome.beatMs);
           this.#resolveWelcome(message.welcome);
           break;
-        // What is said of a sweep or watch that was cancelled was under way when it was: nobody waits for it.
+        // Messages of a sweep or watch that was cancelled were on their way: they are dropped.
         case "begin":
           if (message.domains !== undefined) this.#sweeps.get(message.id)?.expect(message.domains);
           break;
@@ -249,22 +238,14 @@ export class RemoteSession {
     if (this.#error === undefined) this.#socket.send(requestText(message));
   }
 
-  #heard(): void {
-    this.#lastHeard = performance.now();
-  }
-
-  /** The server says something every so often. After two and a half times that, it or the way to it is gone. */
+  /** The server sends something at each beat. After two and a half beats of silence, the connection counts as lost. */
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
     this.#liveness = setInterval(() => {
       const silentMs = performance.now() - this.#lastHeard;
       if (silentMs < 2.5 * beatMs) return;
-      this.#fail(
-        new VirstreamError(
-          "connection-lost",
-          `${this.#address.url} has been silent for ${Math.round(silentMs / 1000)} s`,
-        ),
-      );
+      const message = `${this.#address.url} has been silent for ${Math.round(silentMs / 1000)} s`;
+      this.#fail(new VirstreamError("connection-lost", message));
     }, beatMs / 2);
   }
 

@@ -17,3 +17,10 @@ export interface Socket {
 
 /** Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array. */
 export type OpenSocket = (url: string, subprotocol: string) => Socket;
+
+/** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
+export const openBrowserSocket: OpenSocket = (url, subprotocol) => {
+  const socket = new WebSocket(url, subprotocol);
+  socket.binaryType = "arraybuffer";
+  return socket as unknown as Socket;
+};

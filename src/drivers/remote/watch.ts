@@ -5,15 +5,8 @@ import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
 import { CreditMeter } from "../../wire/flow-control.ts";
-import type { RemoteSession, ServerAddress, Since, WatchReceiver } from "./session.ts";
+import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
-
-/** One WATCH that was sent: from its request to its END, or to the loss of its session. */
-interface Sent extends WatchReceiver {
-  control: StreamControl | undefined;
-  /** Whether the server has answered. */
-  answered: boolean;
-}
 
 /**
  * A watch at a server, which outlives connections: it is sent again over each new one, with where it stopped, and the
@@ -23,7 +16,7 @@ interface Sent extends WatchReceiver {
  * at once, and its credit goes back at once. An outage is one `status` event, however many attempts to connect it takes;
  * an error that waiting does not cure ends the watch.
  */
-export class RemoteWatch {
+export class RemoteWatch implements WatchReceiver {
   readonly #reconnector: Reconnector<RemoteSession>;
   readonly #address: ServerAddress;
   readonly #query: Query;
@@ -33,7 +26,11 @@ export class RemoteWatch {
   /** For the waits after an END; those for a connection are the reconnector's. */
   readonly #backoff = new Backoff({ now: () => performance.now() });
   readonly #unlisten: () => void;
-  #sent: Sent | undefined;
+  /** The request that is under way: from its sending to its END, or to the loss of its session. */
+  #sent: StreamControl | undefined;
+  #credit!: CreditMeter;
+  /** Whether the server has answered it. */
+  #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /** The epoch that the state is of: that of the last server that answered. Undefined before the first, and once void. */
   #epoch: string | undefined;
@@ -60,7 +57,7 @@ export class RemoteWatch {
     this.#onStatus();
   }
 
-  /** Ends it without a word. Safe to call twice. */
+  /** Ends it without an event. Safe to call twice. */
   stop(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -102,47 +99,33 @@ export class RemoteWatch {
       if (!sameEpoch) this.#epoch = undefined;
     }
     const { since } = this.#state;
-    const resume: Since | undefined =
-      since === undefined || this.#epoch !== epoch
-        ? undefined
-        : { epoch, channel: since.channel, sequence: since.sequence };
-    const credit = new CreditMeter(this.#address.credit);
-    const sent: Sent = {
-      control: undefined,
-      answered: false,
-      applied: (bytes) => {
-        if (sent !== this.#sent) return;
-        const grant = credit.consume(bytes);
-        if (grant > 0) sent.control?.grant(grant);
-        this.#sink.flush();
-      },
-      ended: (error) => this.#onEnd(sent, error),
-    };
-    this.#sent = sent;
-    sent.control = session.watch(this.#query, this.#cadence, this.#state, resume, sent);
+    const resume = since === undefined || this.#epoch !== epoch ? undefined : { epoch, ...since };
+    this.#credit = new CreditMeter(this.#address.credit);
+    this.#answered = false;
+    try {
+      this.#sent = session.watch(this.#query, this.#cadence, this.#state, resume, this);
+    } catch (refusal) {
+      this.ended(VirstreamError.from(refusal));
+    }
   }
 
-  #onAnswer(): void {
-    if (this.#sent === undefined || this.#sent.answered) return;
-    this.#sent.answered = true;
-    this.#epoch = this.#reconnector.session?.welcome.epoch;
-    this.#interrupted = false;
-    this.#backoff.connected();
-    this.#report("connected", undefined);
+  applied(bytes: number): void {
+    const grant = this.#credit.consume(bytes);
+    if (grant > 0) this.#sent?.grant(grant);
+    this.#sink.flush();
   }
 
-  #onEnd(sent: Sent, error: VirstreamError | undefined): void {
-    if (sent !== this.#sent) return;
+  ended(error: VirstreamError | undefined): void {
     this.#sent = undefined;
-    const why = error ?? new VirstreamError("server-shutdown", `${this.#address.url} ended the watch`);
-    if (!why.retryable) {
-      this.#end(why);
+    const reason = error ?? new VirstreamError("server-shutdown", `${this.#address.url} ended the watch`);
+    if (!reason.retryable) {
+      this.#end(reason);
       return;
     }
-    // A client that was too slow learns it from the gap. But a server that ends every watch at once is given time.
-    if (why.code !== "slow-consumer" || !sent.answered) {
+    // A client that was too slow learns it from the gap. But a server that ends every watch at once gets a pause.
+    if (reason.code !== "slow-consumer" || !this.#answered) {
       this.#interrupted = true;
-      this.#report("reconnecting", why);
+      this.#report("reconnecting", reason);
       this.#retry = setTimeout(() => {
         this.#retry = undefined;
         this.#send();
@@ -151,11 +134,19 @@ export class RemoteWatch {
     this.#send();
   }
 
+  #onAnswer(): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#epoch = this.#reconnector.session?.welcome.epoch;
+    this.#interrupted = false;
+    this.#backoff.connected();
+    this.#report("connected", undefined);
+  }
+
   /** Releases the server's side. */
   #cancel(): void {
-    const sent = this.#sent;
+    this.#sent?.cancel();
     this.#sent = undefined;
-    sent?.control?.cancel();
   }
 
   /** Each change is one event. */
