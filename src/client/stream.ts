@@ -110,9 +110,15 @@ export class WatchStream extends Stream<DomainStatsRecord> {
 
   constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {
     // The end of either reaches the sampling by the iterator's return().
-    super(() => sampling.watchRecords(query, cadence), signal);
-    this.events = new Stream(() => sampling.watch(query, cadence), signal);
+    super(() => sampling.watch(query, cadence, recordsOf), signal);
+    this.events = new Stream(() => sampling.watch(query, cadence, (events) => events), signal);
   }
+}
+
+function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
+  const records: DomainStatsRecord[] = [];
+  for (const event of events) if (event.type === "record") records.push(event.record);
+  return records;
 }
 
 async function pump<T>(chunks: ChunkReader<T>, subscriber: Subscriber<T>): Promise<void> {

@@ -51,7 +51,6 @@ export interface FeedOptions {
  */
 export class Feed implements WatchSink {
   readonly cadence: Cadence;
-  readonly host: string;
   readonly #options: FeedOptions;
   /** Replaced when a listener joins or leaves, which may happen while they are called. */
   #listeners: readonly FeedListener[] = [];
@@ -72,13 +71,7 @@ export class Feed implements WatchSink {
   constructor(options: FeedOptions) {
     this.#options = options;
     this.cadence = options.cadence;
-    this.host = options.host;
     for (const host of options.hosts ?? []) this.#awaited.add(host);
-  }
-
-  /** The domains by their numbers, with holes. It changes with the feed; so do its entries. */
-  get numbers(): readonly (FeedEntry | undefined)[] {
-    return this.#numbers;
   }
 
   /** The newest record of each domain by its number, with holes: a copy, consistent where it is taken at a flush. */
@@ -161,15 +154,15 @@ export class Feed implements WatchSink {
     for (const entry of this.#numbers) {
       if (entry !== undefined && entry.sweep !== this.#sweep) this.#gone(entry);
     }
-    this.#synchronized({ type: "sync", tick: 0, host: this.host, summary, overrun });
+    this.#synchronized({ type: "sync", tick: 0, host: this.#options.host, summary, overrun });
     this.flush();
   }
 
   /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
   failSweep(error: VirstreamError, overrun: number): void {
     this.#failed += 1 + overrun;
-    if (!this.#statuses.has(this.host)) {
-      this.#status({ type: "status", state: "reconnecting", host: this.host, error });
+    if (!this.#statuses.has(this.#options.host)) {
+      this.#status({ type: "status", state: "reconnecting", host: this.#options.host, error });
     }
     this.flush();
   }
@@ -279,7 +272,7 @@ export class Feed implements WatchSink {
     if (this.#failed === 0) return;
     const skipped = this.#failed;
     this.#failed = 0;
-    this.#status({ type: "status", state: "connected", host: this.host, error: undefined });
-    this.event({ type: "gap", reason: "source", skipped, host: this.host });
+    this.#status({ type: "status", state: "connected", host: this.#options.host, error: undefined });
+    this.event({ type: "gap", reason: "source", skipped, host: this.#options.host });
   }
 }

@@ -1,4 +1,4 @@
-import { type DomainStatsRecord, RECORD_STATUSES, type RecordStatus } from "../model/record.ts";
+import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { SyncEvent } from "../model/watch.ts";
 
 /** Figures of all sweeps since the start. They are counters unless marked as gauges. */
@@ -26,15 +26,17 @@ export interface SweepFigures {
 /** Counts sweeps and their records. */
 export class SweepMetrics {
   readonly #now: () => number;
-  readonly #records: Record<RecordStatus, number> = { ok: 0, partial: 0, failed: 0, gone: 0 };
-  #whole = 0;
-  #failed = 0;
-  #stopped = 0;
-  #inFlight = 0;
-  #ms = 0;
-  #lastMs = 0;
-  #overrun = 0;
-  #quarantined = 0;
+  readonly #figures = {
+    sweeps: 0,
+    sweepsFailed: 0,
+    sweepsStopped: 0,
+    sweepsInFlight: 0,
+    sweepSeconds: 0,
+    lastSweepSeconds: 0,
+    sweepsOverrun: 0,
+    records: { ok: 0, partial: 0, failed: 0, gone: 0 },
+    recordsQuarantined: 0,
+  };
 
   /** @param now a steady clock in ms */
   constructor(now: () => number) {
@@ -44,16 +46,12 @@ export class SweepMetrics {
   /** Counts the start of a sweep. Call the returned function once, at the end of the sweep. */
   began(): (end: "whole" | "failed" | "stopped") => void {
     const began = this.#now();
-    this.#inFlight++;
+    this.#figures.sweepsInFlight++;
     return (end) => {
-      this.#inFlight--;
-      if (end === "failed") this.#failed++;
-      else if (end === "stopped") this.#stopped++;
-      else {
-        this.#whole++;
-        this.#lastMs = this.#now() - began;
-        this.#ms += this.#lastMs;
-      }
+      this.#figures.sweepsInFlight--;
+      if (end === "failed") this.#figures.sweepsFailed++;
+      else if (end === "stopped") this.#figures.sweepsStopped++;
+      else this.#whole(this.#now() - began);
     };
   }
 
@@ -63,35 +61,28 @@ export class SweepMetrics {
 
   /** Counts one record, as of a driver that pushes them. */
   record({ status, reason }: DomainStatsRecord): void {
-    this.#records[status]++;
-    if (reason === "quarantined") this.#quarantined++;
+    this.#figures.records[status]++;
+    if (reason === "quarantined") this.#figures.recordsQuarantined++;
   }
 
   /** Counts the end of a sweep of a driver that pushes. */
   sync({ overrun, summary }: SyncEvent): void {
-    this.#whole++;
-    this.#overrun += overrun;
-    this.#lastMs = summary.tookMs;
-    this.#ms += summary.tookMs;
+    this.overrun(overrun);
+    this.#whole(summary.tookMs);
   }
 
   overrun(sweeps: number): void {
-    this.#overrun += sweeps;
+    this.#figures.sweepsOverrun += sweeps;
   }
 
   /** The current figures. */
   snapshot(): SweepFigures {
-    const records = Object.fromEntries(RECORD_STATUSES.map((status) => [status, this.#records[status]]));
-    return {
-      sweeps: this.#whole,
-      sweepsFailed: this.#failed,
-      sweepsStopped: this.#stopped,
-      sweepsInFlight: this.#inFlight,
-      sweepSeconds: this.#ms / 1000,
-      lastSweepSeconds: this.#lastMs / 1000,
-      sweepsOverrun: this.#overrun,
-      records: records as Record<RecordStatus, number>,
-      recordsQuarantined: this.#quarantined,
-    };
+    return { ...this.#figures, records: { ...this.#figures.records } };
+  }
+
+  #whole(tookMs: number): void {
+    this.#figures.sweeps++;
+    this.#figures.lastSweepSeconds = tookMs / 1_000;
+    this.#figures.sweepSeconds += tookMs / 1_000;
   }
 }

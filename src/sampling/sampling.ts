@@ -2,7 +2,6 @@ import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchEvent, WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
@@ -59,21 +58,12 @@ export class Sampling {
   }
 
   /**
-   * Watches for one consumer, which pulls the events of a feed in chunks, until it returns.
+   * Watches for one consumer, which pulls what `select` takes of the events, in chunks, until it returns.
    *
    * @internal
    */
-  watch(query: Query, cadence: Cadence): Subscription<WatchEvent> {
-    return this.#subscribe(query, cadence, (events) => events);
-  }
-
-  /**
-   * The same with the records alone.
-   *
-   * @internal
-   */
-  watchRecords(query: Query, cadence: Cadence): Subscription<DomainStatsRecord> {
-    return this.#subscribe(query, cadence, recordsOf);
+  watch<T>(query: Query, cadence: Cadence, select: (events: WatchEvent[]) => readonly T[]): Subscription<T> {
+    return new Subscription(this.feed(query, cadence), select, (ticks) => this.conflated(ticks));
   }
 
   /**
@@ -119,10 +109,6 @@ export class Sampling {
     for (const feed of [...this.#feeds.values()]) feed.end(error);
   }
 
-  #subscribe<T>(query: Query, cadence: Cadence, select: (events: WatchEvent[]) => T[]): Subscription<T> {
-    return new Subscription(this.feed(query, cadence), select, (ticks) => this.conflated(ticks));
-  }
-
   #open(key: string, query: Query, cadence: Cadence): Feed {
     let stop = (): void => {};
     const feed: Feed = new Feed({
@@ -164,10 +150,4 @@ export class Sampling {
       if (sampler.idle && this.#samplers.get(key) === sampler) this.#samplers.delete(key);
     };
   }
-}
-
-function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
-  const records: DomainStatsRecord[] = [];
-  for (const event of events) if (event.type === "record") records.push(event.record);
-  return records;
 }

@@ -12,7 +12,7 @@ const SLACK = 64;
  * two sweeps of it. A slow consumer that is behind by more finds the queue dropped: its next pull gives a `gap`, and then
  * the newest state from the feed. So it costs a bounded amount, and never sees an old value after a newer one.
  */
-export class Subscription<T = WatchEvent> implements AsyncIterableIterator<readonly T[]>, FeedListener {
+export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, FeedListener {
   readonly #feed: Feed;
   readonly #select: (events: WatchEvent[]) => readonly T[];
   readonly #conflated: (ticks: number) => void;
@@ -141,9 +141,8 @@ export class Subscription<T = WatchEvent> implements AsyncIterableIterator<reado
     this.#events = [];
     this.#behind = true;
     const knew = new DomainMap<Known>();
-    for (const entry of this.#feed.numbers) {
-      if (entry === undefined) continue;
-      const { record } = entry;
+    for (const record of this.#feed.records()) {
+      if (record === undefined) continue;
       if (this.#knewBefore.get(record.domain) !== false) knew.set(record.domain, { domain: record.domain, record });
     }
     for (const event of dropped) {
@@ -187,9 +186,9 @@ export class Subscription<T = WatchEvent> implements AsyncIterableIterator<reado
       this.#knew = undefined;
     }
     this.#catchUpStatuses();
-    for (const entry of this.#feed.numbers) {
-      if (entry === undefined || knew?.get(entry.record.domain)?.record === entry.record) continue;
-      this.#events.push({ type: "record", record: entry.record });
+    for (const record of this.#feed.records()) {
+      if (record === undefined || knew?.get(record.domain)?.record === record) continue;
+      this.#events.push({ type: "record", record });
     }
     if (newTick) {
       this.#events.push(sync);

@@ -252,7 +252,9 @@ describe("A watch of several hosts", () => {
     const hosts = [new Host("hv1"), new Host("hv2")];
     await using all = await Hosts.opened(...hosts);
     const query = checkQuery({}, all.driver);
-    const watches = Array.from({ length: 3 }, () => all.connection.sampling.watch(query, checkCadence()));
+    const watches = Array.from({ length: 3 }, () =>
+      all.connection.sampling.watch(query, checkCadence(), (events) => events),
+    );
     const readers = watches.map((watch) => watch.next());
     await all.pass(100);
     for (const { value } of await Promise.all(readers)) expect(value).not.toHaveLength(0);

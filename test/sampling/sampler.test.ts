@@ -40,7 +40,7 @@ class Bench {
   }
 
   watch(options: WatchOptions = {}, query: StatsQuery = {}): Watcher {
-    const watch = this.sampling.watch(checkQuery(query), checkCadence(options));
+    const watch = this.sampling.watch(checkQuery(query), checkCadence(options), (events) => events);
     const stop = () => void watch.return();
     const watcher = { events: [] as WatchEvent[], error: undefined, ended: false, stop };
     const listen = async () => {

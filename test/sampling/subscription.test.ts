@@ -56,7 +56,7 @@ class Source {
 
 /** A consumer that pulls when it is told to, and what the events come to for it. */
 class Consumer {
-  readonly subscription: Subscription;
+  readonly subscription: Subscription<WatchEvent>;
   readonly records = new Map<string, DomainStatsRecord>();
   readonly statuses = new Map<string | undefined, WatchState>();
   readonly ticks: number[] = [];
@@ -160,7 +160,7 @@ describe("a subscription", () => {
         await consumer.drain();
 
         const { feed } = source;
-        const state = feed.numbers.flatMap((entry) => (entry === undefined ? [] : [entry.record]));
+        const state = feed.records().filter((record) => record !== undefined);
         expect(new Set(consumer.records.values())).toEqual(new Set(state));
         const amiss = [...consumer.statuses].filter(([, told]) => told !== "connected");
         expect(amiss).toEqual([...feed.statuses].map((status) => [status.host, status.state]));

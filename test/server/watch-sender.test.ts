@@ -175,7 +175,7 @@ function known(records: Iterable<DomainStatsRecord>): string[] {
 }
 
 function recordsOf(feed: Feed): DomainStatsRecord[] {
-  return feed.numbers.flatMap((entry) => (entry === undefined ? [] : [entry.record]));
+  return feed.records().filter((record) => record !== undefined);
 }
 
 const step = fc.oneof(
