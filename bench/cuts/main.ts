@@ -9,12 +9,12 @@ import { formatMs } from "../faults/fault.ts";
 import { OUTAGES } from "./outage.ts";
 
 /**
- * `npm run bench:cuts -- [--quick]`: takes the server or the network away from watches for 1, 10 and 60 s, and measures
- * how they go on. All ways at once, each with a server of its own, with everything at its default: 200 domains, once a
- * second. The table goes to stdout as Markdown, progress to stderr. Needs root and iproute2.
+ * `npm run bench:cuts -- [--quick]`: stops the server or cuts the network of watches for 1, 10 and 60 s, and measures
+ * how they resume. All kinds of outages run at the same time, each with its own server and all options at their defaults: 200
+ * domains, once a second. It prints the table to stdout as Markdown, and progress to stderr. It needs root and iproute2.
  */
 
-/** Waits are random, so that a few clients show what one can expect. */
+/** The number of watches per outage. Back-off is random, so several watches are needed for a typical figure. */
 const CLIENTS = 10;
 const INTERVAL_MS = 1_000;
 const HEAD = [
@@ -28,13 +28,13 @@ const HEAD = [
   "told",
 ];
 
-/** What became of one watch. */
+/** The figures of one watch. */
 interface Outcome {
-  /** In ms; undefined: it was not. */
+  /** In ms; undefined: the watch did not resume. */
   readonly noticedMs: number | undefined;
   readonly recoveredMs: number;
   readonly ledger: TickLedger;
-  /** Promises broken, by the ledger and by the clock. */
+  /** The broken promises, checked by the ledger and by the clock. */
   readonly broken: readonly string[];
 }
 
@@ -70,7 +70,7 @@ async function measure(what: string, lastingMs: number): Promise<void> {
   }
 }
 
-/** The sweeps between the first and the last by the clock are those that were delivered, and those in gaps. */
+/** Compares the number of sweeps that the clock expects with the delivered sweeps and those in gaps. */
 function unaccounted(ledger: TickLedger, serving: boolean): string[] {
   const { firstSync, lastSync, syncs, skipped, overruns, unknownGaps } = ledger;
   if (!serving || unknownGaps > 0) return [];

@@ -4,17 +4,17 @@ import { TcpProxy } from "../../test/lab/tcp-proxy.ts";
 
 const SERVED = "test:///default?domains=200";
 
-/** A server that can be lost, and got back. */
+/** A server that the benchmark can make unreachable and reachable again. */
 export interface Outage extends AsyncDisposable {
   readonly url: string;
-  /** Whether the server went on meanwhile: then its sweeps can be counted by the clock. */
+  /** Whether the server runs during the outage: then the clock gives the number of its sweeps. */
   readonly serving: boolean;
   begin(): void | Promise<void>;
   /** Resolves when the server can be reached again. */
   end(): void | Promise<void>;
 }
 
-/** The ways to lose a server. */
+/** The kinds of outages. */
 export const OUTAGES: Record<string, () => Promise<Outage>> = {
   "server killed, and started again": async () => {
     const server = await ServedProcess.start({ uri: SERVED });
@@ -52,7 +52,7 @@ export const OUTAGES: Record<string, () => Promise<Outage>> = {
   },
 };
 
-/** A server behind a proxy, which takes the way to it and gives it back. */
+/** A server behind a proxy that can cut and restore the connection. */
 async function proxied(begin: (proxy: TcpProxy) => void | Promise<void>): Promise<Outage> {
   const server = await ServedProcess.start({ uri: SERVED });
   const proxy = await TcpProxy.start(server.port);

@@ -8,15 +8,15 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 1_000;
-/** The deadline, and what the late domains' cheap calls may take. */
+/** The time limit of a sweep: the deadline, plus time for the calls of late domains that need no monitor. */
 const BOUND_MS = DEADLINE_MS + 500;
 const MOST_STUCK = 8;
 const FRESH_ROUNDS = 5;
 
 /**
- * All guests frozen for a minute (longer than the daemon bears a connection whose keepalives it cannot read), with sweeps
- * all the time, two at once on each of two connections: do the records come, what do we hold of the daemon, and does
- * anybody else notice? Then the same on daemons that have just started, which have five workers.
+ * Freezes all guests for a minute, which is longer than the daemon keeps a connection whose keepalive replies it cannot read. Two
+ * connections make two sweeps each, all the time. It checks that the records come, counts the daemon's workers that hang, and
+ * measures the calls of another client. Then it does the same on daemons that have just started, which have five workers.
  */
 export async function benchAllFrozen(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const lasting = options.quick ? 8_000 : 60_000;
@@ -82,7 +82,7 @@ async function measure(lab: FaultLab, lasting: number, connections: number): Pro
   }
 }
 
-/** Does a daemon with its first five workers still serve everybody after our first sweep? */
+/** Checks that a daemon with its first five workers still serves other clients after our first sweep. */
 async function measureFresh(lab: FaultLab): Promise<FaultRow> {
   let wedged = 0;
   const seen: string[] = [];

@@ -7,11 +7,11 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 1_000;
-/** The deadline, listing and fallback, and a reserve for a busy machine. */
+/** The time limit of a sweep: the deadline, plus time for listing and fallback, plus a reserve for a busy machine. */
 const BOUND_MS = 3_000;
 const RECOVERY_MS = 30_000;
 
-/** libvirtd killed and started again, and stopped for a while, in the middle of a sweep. */
+/** Kills libvirtd in the middle of a sweep and starts it again; then stops it for a while in the middle of a sweep. */
 export async function benchDaemon(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   return [
     await measure(
@@ -47,7 +47,7 @@ async function measure(
   let recovered = Number.NaN;
   try {
     for (let i = 0; i < 3; i++) await timedSweep(connection);
-    // One guest hangs, so that the sweep is under way for certain.
+    // One guest hangs, so that the sweep cannot end before the fault.
     lab.freeze(1);
     let failed: Promise<void> | undefined;
     during = [await timedSweep(connection, { deadlineMs: DEADLINE_MS }, () => (failed ??= fail()))];
@@ -98,13 +98,13 @@ async function measure(
   ];
 }
 
-/** What a sweep's user is told, in codes. */
+/** The error codes that a sweep reports. */
 function wordsOf(sweep: TimedSweep): string[] {
   const words = sweep.arrivals.map(({ record: { status, error } }) => (error === undefined ? status : error.code));
   return sweep.error === undefined ? words : [...words, `sweep: ${(sweep.error as { code?: string }).code}`];
 }
 
-/** How long until a sweep is full again, in ms; NaN when none is. */
+/** The time until a sweep is complete again, in ms; NaN if none is. */
 async function recovery(connection: Connection): Promise<number> {
   const began = performance.now();
   while (performance.now() - began < RECOVERY_MS) {

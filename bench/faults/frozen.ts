@@ -8,7 +8,7 @@ import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 2_000;
 const MOST = 1.3;
-/** Healthy sweeps before each freezing; their median is what the round is compared with. */
+/** The number of healthy sweeps before each freeze; the round is compared with their median. */
 const HEALTHY = 3;
 
 interface Round {
@@ -22,9 +22,9 @@ interface Round {
 }
 
 /**
- * Some of the guests frozen: when do the records of the others come, compared with the last of all twelve when all are
- * healthy, in the same round; when those of the frozen; and is all as before when they have thawed? On a connection that
- * has made sweeps before, and on one that makes its first.
+ * Freezes some of the guests. It measures the last record of the healthy guests, compared with the last of all twelve
+ * records when no guest is frozen, in the same round; the records of the frozen guests; and the first sweep after they have thawed.
+ * It uses a connection that has made sweeps before, and a connection that makes its first sweep.
  */
 export async function benchFrozen(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const rows: FaultRow[] = [];
@@ -60,7 +60,7 @@ async function measure(lab: FaultLab, connection: Connection, count: number, off
   await lab.calm();
   const returnedMs = performance.now() - thawedAt;
   const thawed = await timedSweep(connection);
-  // Both of these make the first sweep of their connection.
+  // Each of these two is the first sweep of its connection.
   await using one = await connect(lab.libvirtd.uri);
   const freshHealthyMs = (await timedSweep(one)).lastMs("ok");
   await using other = await connect(lab.libvirtd.uri);

@@ -6,8 +6,9 @@ import type { FaultBench } from "./fault.ts";
 import { faultLine, faultsHead } from "./table.ts";
 
 /**
- * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail and measures what becomes of a sweep,
- * beside what people use today. The table goes to stdout as Markdown, progress to stderr. Needs the lab and python3-libvirt.
+ * `npm run bench:faults -- [--quick] [--only NAME]`: makes guests and daemons fail, and measures sweeps of virstream and of the
+ * tools that people use today. It prints the table to stdout as Markdown, and progress to stderr. It needs the lab and
+ * python3-libvirt.
  */
 
 const FAULTS: Record<string, () => Promise<FaultBench>> = {
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
     const began = performance.now();
     console.error(`faults: ${name}: starting the guests`);
     await using lab = await FaultLab.start();
-    // Row by row: what was measured is not lost when a later fault cannot be brought about.
+    // Prints row by row, so that the figures are not lost if a later fault cannot be set up.
     for (const row of await bench(lab, { quick, peerLimitMs: quick ? 5_000 : 35_000 })) console.log(faultLine(row));
     console.error(`faults: ${name}: took ${((performance.now() - began) / 1000).toFixed(0)} s`);
   }

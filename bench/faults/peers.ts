@@ -2,12 +2,12 @@ import type { FaultLab } from "../../test/lab/fault-lab.ts";
 import { askPeer, PEERS, type Peer, type PeerAnswer } from "../../test/lab/peer.ts";
 import { type FaultOptions, formatMs } from "./fault.ts";
 
-/** What the peers did: by the number of the call, the first first. */
+/** The figures of the peers, by the number of the call. */
 export type PeerTexts = Partial<Record<Peer, string>>[];
 
 /**
- * Asks each peer `calls` times in a situation that is made anew for each, because what one leaves hanging in the daemon
- * changes it for the next. `meanwhile` runs beside the first call, 300 ms after it was begun.
+ * Calls each peer `calls` times. The situation is set up again for each peer, because the hanging calls of one peer would change it
+ * for the next. `meanwhile` runs during the first call, 300 ms after its start.
  */
 export async function askPeers(
   lab: FaultLab,

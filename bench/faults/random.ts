@@ -9,9 +9,9 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 
 const DEADLINE_MS = 300;
 const BOUND_MS = 1_500;
-/** When everything has been compiled and every kind of record has been seen. */
+/** The number of sweeps after which all code is compiled and every kind of record has occurred. */
 const WARM = 200;
-/** What the heap may have grown by since then, in MiB. */
+/** The limit of the heap's growth since then, in MiB. */
 const FLAT_MIB = 4;
 const SEED = 20_250_101;
 
@@ -20,7 +20,10 @@ interface Memory {
   readonly rss: number;
 }
 
-/** Sweep after sweep while random things happen to the guests: exactly one record each, and memory that stays. */
+/**
+ * Repeats sweeps during random faults of the guests. It checks that each domain has exactly one record, and that memory does
+ * not grow.
+ */
 export async function benchRandom(lab: FaultLab, options: FaultOptions): Promise<readonly FaultRow[]> {
   const sweeps = options.quick ? 300 : 2_000;
   await using connection = await connect(lab.libvirtd.uri);
@@ -67,7 +70,7 @@ export async function benchRandom(lab: FaultLab, options: FaultOptions): Promise
   ];
 }
 
-/** What is alive, after a full collection, in MiB. */
+/** The live heap after a full garbage collection, in MiB. */
 function memory(): Memory {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;

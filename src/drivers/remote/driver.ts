@@ -18,16 +18,16 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 export const REMOTE_SCHEMES = ["ws", "wss"] as const;
 
 /**
- * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost, sweeps
- * under way end with `connection-lost`, and the driver connects again by itself, with growing waits; watches go on. Its
- * domains stay its own. A loss that retrying cannot cure, such as `unauthenticated`, ends everything with that error.
+ * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost, running sweeps
+ * end with `connection-lost`. The driver reconnects with back-off, and its watches continue. `Domain` objects from before
+ * stay valid. An error that a retry cannot repair, such as `unauthenticated`, ends all sweeps and watches with that error.
  */
 export class RemoteDriver implements Driver {
   readonly uri: string;
   readonly #address: ServerAddress;
   readonly #signal: AbortSignal | undefined;
   readonly #reconnector: Reconnector<RemoteSession>;
-  /** The last session there was, also one that is lost: its socket may not be closed yet. */
+  /** The last session, also after it was lost: its socket may still be open. */
   #last: RemoteSession | undefined;
 
   /** @throws VirstreamError `invalid-argument` */
@@ -81,7 +81,7 @@ export class RemoteDriver implements Driver {
     return this.#reconnector.onStatus(listener);
   }
 
-  /** The first connection. Resolves when the server has answered; rejects with why it has not. */
+  /** The first connection. Resolves when the server has answered; rejects with the reason if it has not. */
   async opened(): Promise<void> {
     await this.#reconnector.connect(this.#signal);
   }
@@ -106,14 +106,14 @@ export class RemoteDriver implements Driver {
   }
 }
 
-/** Calls back when a browser says that it is on line again. Only there is the global scope a target of events. */
+/** Calls back when a browser is online again. Only in browsers does the global scope emit events. */
 function onOnline(hint: () => void): () => void {
   const page: Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">> = globalThis;
   page.addEventListener?.("online", hint);
   return () => page.removeEventListener?.("online", hint);
 }
 
-/** A driver for ws: and wss: URIs that opens its sockets in this way. */
+/** A driver for ws: and wss: URIs that opens its sockets with `openSocket`. */
 export function remoteDriver(openSocket: OpenSocket): (uri: string, options: OpenOptions) => Promise<RemoteDriver> {
   return async (uri, options) => {
     let url: URL;

@@ -1,7 +1,7 @@
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import { CLOSE_CODES } from "../../wire/protocol.ts";
 
-/** How each close code of the server's is told to the user. */
+/** The error code and message for each close code of the server. */
 const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES.normal]: ["connection-lost", "it ended the connection"],
   [CLOSE_CODES["going-away"]]: ["server-shutdown", "it is shutting down"],
@@ -21,7 +21,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES["slow-consumer"]]: ["slow-consumer", "we read too slowly for it"],
 };
 
-/** Why a socket could not be opened, as far as the platform says: Node does, browsers keep it to themselves. */
+/** The error of a socket that could not be opened. Node gives the reason; browsers do not. */
 export function openingError(
   url: string,
   subprotocol: string,
@@ -56,7 +56,7 @@ export function openingError(
   return new VirstreamError("connection-lost", `no connection to ${url}${message && `: ${message}`}`, { cause });
 }
 
-/** Why an open connection broke: what ws finds against the WebSocket protocol or our limits, or the network. */
+/** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */
 export function brokenError(url: string, event: { message?: string; error?: unknown }): VirstreamError {
   const cause = event.error;
   const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
@@ -69,13 +69,13 @@ export function brokenError(url: string, event: { message?: string; error?: unkn
   );
 }
 
-/** What a close says, by its code. A code that nobody knows is a connection that was lost. */
+/** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
   return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}`);
 }
 
-/** Where a URL names no port, the one that it stands for is seldom meant. */
+/** A hint for URLs without a port: their default port is seldom the server's port. */
 function portHint(url: string): string {
   const { port, protocol } = new URL(url);
   return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 unless told otherwise)` : "";

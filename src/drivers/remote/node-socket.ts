@@ -4,8 +4,8 @@ import type { OpenSocket, Socket } from "./socket.ts";
 
 /**
  * Opens WebSockets in Node: without compression, which costs far more than it saves, and with the protocol's limits. Each
- * message has an event-loop turn of its own, as in browsers: otherwise ws gives out all messages of one read at once, and a
- * watch's consumers, which run between messages, would fall behind in a burst after a resume.
+ * message has its own turn of the event loop, as in browsers. Otherwise ws would emit all messages of one read in a row. A
+ * watch's consumers run between messages, so they would fall behind in a burst after a resume.
  */
 export const openNodeSocket: OpenSocket = (url, subprotocol) => {
   const socket = new WebSocket(url, subprotocol, {

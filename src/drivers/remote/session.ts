@@ -17,21 +17,21 @@ import { brokenError, closeError, openingError } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
-/** How long the server may take to answer our close, in ms. */
+/** How long the server may take to answer our close frame, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
 const SUBPROTOCOL = SUBPROTOCOLS[0];
 
-/** How to reach a server. */
+/** The address of a server, and the options of its connections. */
 export interface ServerAddress {
   readonly url: string;
   /** The driver that the domains belong to. */
   readonly owner: object;
   readonly openSocket: OpenSocket;
-  /** Puts the server's steady times onto ours, over all connections. */
+  /** Converts the server's steady times to ours, for all connections. */
   readonly clock: ServerClock;
-  /** Schemas of all connections: a watch that is resumed compares with what it knew before. */
+  /** The schemas of all connections, so that a resumed watch can compare new records with old ones. */
   readonly schemas: SchemaTable;
   readonly token: string | undefined;
   /** How long the server may take to answer, in ms. */
@@ -40,7 +40,7 @@ export interface ServerAddress {
   readonly credit: number;
 }
 
-/** Is called for a watch until the watch is cancelled or its session is lost. */
+/** The owner of a watch, which the session calls until the watch is cancelled or the session is lost. */
 export interface WatchReceiver {
   /** The watch's state has read a message, which used this much credit. */
   applied(bytes: number): void;
@@ -48,11 +48,11 @@ export interface WatchReceiver {
   ended(error: VirstreamError | undefined): void;
 }
 
-/** One WebSocket to a server, the sweeps and watches that run over it, and the end of all. */
+/** One WebSocket to a server, with its sweeps and watches. */
 export class RemoteSession {
-  /** What the server said of itself. */
+  /** The server's description of itself. */
   welcome!: Welcome;
-  /** Called once with the reason when it is lost; not for a close of our own. */
+  /** Called once with the reason when the session is lost, but not after our own close. */
   onLost: ((error: VirstreamError) => void) | undefined;
   readonly #address: ServerAddress;
   readonly #socket: Socket;
@@ -70,10 +70,10 @@ export class RemoteSession {
   readonly #closed: Promise<void>;
   readonly #welcomed: Promise<Welcome>;
 
-  /** @throws VirstreamError `denied` where the platform does not even try to open a socket */
+  /** @throws VirstreamError `denied` if the platform refuses to open the socket */
   private constructor(address: ServerAddress) {
     this.#address = address;
-    // Before anything that would have to be taken back: a browser may refuse at once, as it does ws: to a page of https:.
+    // First, because a browser may throw here (for ws: from a page of https:), and nothing else must be cleaned up then.
     this.#socket = socketOf(address);
     this.#decoder = new MessageDecoder(address.owner, address.clock, address.schemas);
     this.#closed = new Promise((resolve) => {
@@ -86,7 +86,7 @@ export class RemoteSession {
     this.#listen(this.#socket);
   }
 
-  /** Opens a socket, and resolves when the server has answered. Rejects with why it has not, or with the signal's reason. */
+  /** Opens a socket, and resolves when the server has answered. Rejects with an error, or with the signal's reason. */
   static async open(address: ServerAddress, signal: AbortSignal): Promise<RemoteSession> {
     const { url, timeoutMs } = address;
     const session = new RemoteSession(address);
@@ -122,9 +122,9 @@ export class RemoteSession {
   /**
    * Begins a watch, or resumes one.
    *
-   * @param state what it knows already; its messages change it from now on
-   * @param since where it resumes; undefined: it begins with a snapshot
-   * @throws VirstreamError what keeps the watch from being sent
+   * @param state the state of the watch; the session applies its messages to it
+   * @param since the position where the watch resumes; undefined: it starts with a snapshot
+   * @throws VirstreamError if the watch cannot be sent
    */
   watch(
     query: Query,
@@ -150,7 +150,7 @@ export class RemoteSession {
     };
   }
 
-  /** Ends every sweep with an error, and the connection. Safe to call twice, and after it was lost. */
+  /** Ends every sweep with an error, and closes the connection. Safe to call twice, and after a loss. */
   async close(error: VirstreamError): Promise<void> {
     this.onLost = undefined;
     this.#end(error);
@@ -180,7 +180,7 @@ export class RemoteSession {
     };
   }
 
-  /** Sends what begins a sweep or a watch, or says why not. */
+  /** Sends the request of a sweep or a watch. Returns an error if it cannot be sent. */
   #request(
     message: Extract<ClientMessage, { readonly type: "get" | "watch" }>,
     begin: () => void,
@@ -208,7 +208,7 @@ export class RemoteSession {
           this.#watchOver(message.welcome.beatMs);
           this.#resolveWelcome(message.welcome);
           break;
-        // Messages of a sweep or watch that was cancelled were on their way: they are dropped.
+        // The server sent messages of a cancelled sweep or watch before it received our cancel: they are dropped.
         case "begin":
           if (message.domains !== undefined) this.#sweeps.get(message.id)?.expect(message.domains);
           break;
@@ -238,7 +238,7 @@ export class RemoteSession {
     if (this.#error === undefined) this.#socket.send(requestText(message));
   }
 
-  /** The server sends something at each beat. After two and a half beats of silence, the connection counts as lost. */
+  /** The server sends a message at least every `beatMs`. After 2.5 times as long in silence, the connection is lost. */
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
     this.#liveness = setInterval(() => {
@@ -249,12 +249,12 @@ export class RemoteSession {
     }, beatMs / 2);
   }
 
-  /** Ends everything because of an error, once; the socket is not waited for. */
+  /** Ends all sweeps and watches with an error, once. It does not wait for the socket. */
   #fail(error: VirstreamError): void {
     if (this.#error !== undefined) return;
     this.#end(error);
     if (error.code === "protocol-error") {
-      // The server should learn why; but one that does not even answer a close is not waited for.
+      // The close frame gives the server the reason. A timer ends the connection if the server does not answer.
       this.#socket.close(CLOSE_CODES["bad-message"], error.code);
       void this.#abandonLater();
     } else {

@@ -1,6 +1,6 @@
 /**
- * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, Node gets it from `ws`;
- * the code that registers the driver says which.
+ * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`;
+ * the code that registers the driver selects one.
  */
 export interface Socket {
   binaryType: string;

@@ -3,22 +3,22 @@ import { Queue } from "../../driver/queue.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { CreditMeter } from "../../wire/flow-control.ts";
 
-/** What a sweep or a watch says to its server. */
+/** The messages of a sweep or a watch to its server. */
 export interface StreamControl {
-  /** Gives credit. */
+  /** Returns credit. */
   grant(bytes: number): void;
-  /** Ends it. Does nothing when it has ended. */
+  /** Cancels the sweep or watch. Does nothing after its end. */
   cancel(): void;
 }
 
-/** The receiving end of one sweep: what the server sent, bounded by the credit that it was given. */
+/** The receiving end of one sweep: a queue of its records. The credit limits how many the server sends. */
 export class RemoteSweep {
   readonly queue = new Queue<DomainStatsRecord>();
   readonly #context: SweepContext;
   readonly #control: StreamControl;
   readonly #credit: CreditMeter;
 
-  /** @param credit bytes that the server was given with the query */
+  /** @param credit bytes of credit that the query granted */
   constructor(credit: number, context: SweepContext, control: StreamControl) {
     this.#context = context;
     this.#control = control;
@@ -30,21 +30,21 @@ export class RemoteSweep {
     context.signal.addEventListener("abort", this.#leave);
   }
 
-  /** The server knows how many domains there are. */
+  /** The server has sent the number of domains. */
   expect(domains: number): void {
     if (!this.queue.ended) this.#context.expect(domains);
   }
 
-  /** Records that the server sent, and what they took of the credit: it is given back when they are consumed. */
+  /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
   push(records: readonly DomainStatsRecord[], bytes: number): void {
     this.queue.pushChunk(records, () => {
       const grant = this.#credit.consume(bytes);
-      // A sweep that has ended takes no credit.
+      // The server accepts no credit for a sweep that has ended.
       if (grant > 0 && !this.queue.ended) this.#control.grant(grant);
     });
   }
 
-  /** The server's END: what is queued is still handed out, then the error if there is one. */
+  /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
   end(error: unknown): void {
     this.#context.signal.removeEventListener("abort", this.#leave);
     this.queue.end(error);

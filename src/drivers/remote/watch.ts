@@ -9,12 +9,12 @@ import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
 /**
- * A watch at a server, which outlives connections: it is sent again over each new one, with where it stopped, and the
- * server goes on from there or sends a snapshot.
+ * A watch at a server, which outlives connections. It is sent again over each new connection, with the position where it stopped.
+ * The server then resumes there, or sends a snapshot.
  *
- * The session's decoder applies each message to the state, and the state calls the sink; so what a server sent is consumed
- * at once, and its credit goes back at once. An outage is one `status` event, however many attempts to connect it takes;
- * an error that waiting does not cure ends the watch.
+ * The session's decoder applies each message to the state, and the state calls the sink. So a message is consumed at once, and its
+ * credit goes back at once. An outage causes one `status` event, however many attempts to connect it takes. An error that
+ * a retry cannot repair ends the watch.
  */
 export class RemoteWatch implements WatchReceiver {
   readonly #reconnector: Reconnector<RemoteSession>;
@@ -23,18 +23,21 @@ export class RemoteWatch implements WatchReceiver {
   readonly #cadence: Cadence;
   readonly #sink: WatchSink;
   readonly #state: ChannelState;
-  /** For the waits after an END; those for a connection are the reconnector's. */
+  /** The back-off after an `end`; the reconnector has its own for connections. */
   readonly #backoff = new Backoff({ now: () => performance.now() });
   readonly #unlisten: () => void;
-  /** The request that is under way: from its sending to its END, or to the loss of its session. */
+  /** The request that is under way, until its `end` or the loss of its session. */
   #sent: StreamControl | undefined;
   #credit!: CreditMeter;
   /** Whether the server has answered it. */
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
-  /** The epoch that the state is of: that of the last server that answered. Undefined before the first, and once void. */
+  /**
+   * The epoch of the state: that of the last server that answered. Undefined before the first answer, and after it became
+   * void.
+   */
   #epoch: string | undefined;
-  /** Whether the watch was interrupted, by more than its reader being slow, since the server last answered. */
+  /** Whether an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */
   #interrupted = false;
   #reported: "connected" | "reconnecting" = "connected";
   #ended = false;
@@ -75,7 +78,7 @@ export class RemoteWatch implements WatchReceiver {
     }
     if (session === undefined) {
       this.#interrupted = true;
-      // The reconnector has waits of its own.
+      // The reconnector has its own back-off.
       clearTimeout(this.#retry);
       this.#retry = undefined;
       this.#cancel();
@@ -84,7 +87,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#send();
   }
 
-  /** Sends the watch, unless it is under way, waits, or has no connection. */
+  /** Sends the watch, unless it is under way, waits for its back-off, or has no connection. */
   #send(): void {
     const { session } = this.#reconnector;
     if (this.#ended || this.#sent !== undefined || this.#retry !== undefined || session === undefined) return;
@@ -95,7 +98,7 @@ export class RemoteWatch implements WatchReceiver {
     if (this.#interrupted) {
       const sameEpoch = this.#epoch === epoch;
       this.#state.reconnect(sameEpoch);
-      // Once its ticks are void they stay so, even if the next server is again the one before.
+      // Void ticks stay void, even if the next connection leads to the earlier server again.
       if (!sameEpoch) this.#epoch = undefined;
     }
     const { since } = this.#state;
@@ -122,7 +125,7 @@ export class RemoteWatch implements WatchReceiver {
       this.#end(reason);
       return;
     }
-    // A client that was too slow learns it from the gap. But a server that ends every watch at once gets a pause.
+    // A slow consumer is reported by the gap, not as an outage. The back-off protects a server that ends every watch at once.
     if (reason.code !== "slow-consumer" || !this.#answered) {
       this.#interrupted = true;
       this.#report("reconnecting", reason);
