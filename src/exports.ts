@@ -1,4 +1,4 @@
-/** What virstream is on every platform. */
+/** The exports of virstream on every platform. */
 
 export { connect, connectAll } from "./client/connect.ts";
 export { type CallOptions, Connection, type GroupQuery } from "./client/connection.ts";

@@ -16,7 +16,7 @@ import { wholeSweep } from "./whole-sweep.ts";
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
-/** What an aggregate depends on besides its hosts. */
+/** The dependencies of an aggregate, which tests replace. */
 export interface AggregateDependencies {
   /** How to open one host. Default: by the scheme of its URI. */
   readonly open?: OpenDriver;
@@ -81,7 +81,7 @@ export class AggregateDriver implements Driver {
     return this.#members.map((member) => member.uri).join(" ");
   }
 
-  /** What answers on the hosts that have been there, each once, with commas between them. */
+  /** The hypervisors of the hosts that have been reachable, each once, separated by commas. */
   get hypervisor(): string {
     return [...new Set(this.#members.flatMap(({ driver }) => driver?.hypervisor.split(",") ?? []))].join(",");
   }
@@ -103,8 +103,8 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Events as they come, in each host's own order, with a sync for each host. The watch fails only when every host that is
-   * there refuses the query.
+   * Events as they come, in each host's own order, with a sync for each host. The watch fails only if every reachable host
+   * refuses the query.
    */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const members = this.#members;

@@ -12,7 +12,7 @@ import type { Ownership } from "./ownership.ts";
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
-/** What a sweep of all hosts depends on. */
+/** The parts that a sweep of all hosts uses. */
 export interface AggregateSweepOptions {
   readonly members: readonly Member[];
   readonly query: Query;

@@ -9,7 +9,7 @@ import { DomainMap } from "../sampling/domain-map.ts";
 import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
-/** What a host's watch depends on. */
+/** The parts that the watch of a host uses. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;
@@ -32,8 +32,8 @@ interface Degraded {
 
 /**
  * One host's part of a watch of several: a sink that makes the host's events the aggregate's and passes them on. It never
- * ends by itself: while the host cannot be reached it is `degraded` and has no other events; when it is there again, the
- * watch goes on. Each `degraded` is followed by a `connected` of the same host.
+ * ends by itself: while the host cannot be reached it is `degraded` and has no other events; when the host is back, the watch
+ * continues. Each `degraded` is followed by a `connected` of the same host.
  *
  * A driver that watches by itself may be silent because its host hangs: the connection to such a machine stays open for
  * long, and a watch has no deadline. But each sweep that ends is an event. When none comes, the host is probed, and if it
@@ -45,7 +45,7 @@ export class HostWatch implements WatchSink {
   readonly #degraded = new Map<string, Degraded>();
   /** The domains that the host's events have added up to, as their driver gave them out. */
   readonly #known = new DomainMap<Domain>();
-  /** Those that were known when a watch ended, and that the one after it has not confirmed yet. */
+  /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
   /** Whether it has ever had a sign of life; whether the watch that is under way has had one. */
@@ -185,7 +185,7 @@ export class HostWatch implements WatchSink {
     }
   }
 
-  /** The host shows that it is there: it is no longer degraded, unless this watch of it says otherwise. */
+  /** The host has answered, so it is no longer degraded, unless this watch itself is interrupted. */
   #signOfLife(): void {
     if (this.#silent) {
       this.#silent = false;

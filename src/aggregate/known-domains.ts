@@ -23,7 +23,7 @@ export class KnownDomains {
     return this.#domains.size === 0;
   }
 
-  /** Those that a query selects; its filters of states only as far as the id tells. */
+  /** The domains that a query selects. A filter by state is applied only as far as the domain's id shows the state. */
   of({ flags, domains }: Query): KnownDomain[] {
     const selectors = domains === undefined ? undefined : new SelectorTable(domains, () => true);
     return [...this.#domains].filter(({ domain }) =>

@@ -10,7 +10,7 @@ import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { KnownDomains } from "./known-domains.ts";
 
-/** What shows that a host is there: the first record of this is enough. */
+/** The query of a probe: its first record proves that the host answers. */
 const PROBE: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs: 5_000, domains: undefined };
 
 type Chunk = readonly DomainStatsRecord[];
@@ -33,7 +33,7 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "unsupported",
 ]);
 
-/** What the members of one aggregate have in common. */
+/** The parts that all members of an aggregate share. */
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
@@ -51,9 +51,9 @@ interface OpenHost {
 }
 
 /**
- * One of the hosts. It is opened, again and again until it answers. From then on it is reachable or not: a host whose
- * sweep fails, or hangs, is asked nothing more until it has answered a probe, so that it costs the others no time but
- * that of the first sweep. Never gives up: only close() ends it.
+ * One of the hosts. It is opened, again and again until it answers. From then on it is reachable or not: a host whose sweep
+ * fails or hangs is not queried again until it has answered a probe. So it delays the other hosts in its first sweep only.
+ * Never gives up: only close() ends it.
  */
 export class Member {
   readonly number: number;
@@ -228,7 +228,7 @@ export class Member {
     return opened;
   }
 
-  /** Undefined when it has given a sign of life. What a host that hangs owes us does not grow: each is given up. */
+  /** Undefined when it has given a sign of life. Calls to a host that hangs do not pile up: each one is given up. */
   async #probe(driver: Driver): Promise<VirstreamError | undefined> {
     const context: SweepContext = { signal: this.#end.signal, expect: () => {} };
     try {

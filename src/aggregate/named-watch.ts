@@ -5,7 +5,7 @@ import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
-/** What is known of one selector. */
+/** The state of one selector. */
 interface Watched {
   readonly selector: DomainSelector;
   readonly ordinal: number;
@@ -13,7 +13,7 @@ interface Watched {
   readonly holders: Map<Member, Domain>;
   /** The hosts whose last record says that they do not have it. */
   readonly without: Set<Member>;
-  /** Those of them that have said so since the last record that it is missing. */
+  /** The hosts that have reported the domain as missing since the last record. */
   readonly again: Set<Member>;
   /** The domain of that record; undefined while a host has it. */
   missing: Domain | undefined;

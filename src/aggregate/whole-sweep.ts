@@ -5,7 +5,7 @@ import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
-/** What one host has answered so far. */
+/** The answer of one host so far. */
 interface Part {
   /** Its domains that had a record; empty while nothing is known of the host, because nothing can be missing then. */
   readonly delivered: Domain[];

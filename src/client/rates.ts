@@ -11,15 +11,15 @@ import { finite, type Pair, Sample } from "./rates/sample.ts";
 export type * from "./rates/domain-rates.ts";
 
 /**
- * When the record right before failed or lacked a group, a record is compared with an earlier one, which may be at most
- * this old: a mean over longer says little, and the more may have happened in between.
+ * If the record before failed or lacked a group, a record is compared with an earlier one of at most this age. A mean over a
+ * longer time says little, and more may have happened in it.
  */
 const LONGEST_SKIP_MS = 600_000;
 
 /** A domain without a record for this long is forgotten: an hour more than the longest heartbeat of a watch. */
 const FORGOTTEN_AFTER_MS = 90_000_000;
 
-/** What is kept of a running domain: for each part, the last record that had its counters. Mostly one record for all. */
+/** The state of a running domain: for each part, the last record that had its counters. Mostly one record for all. */
 class DomainHistory {
   readonly id: number;
   /** When its last record was sampled, in ms of the steady clock. */
@@ -50,7 +50,7 @@ class DomainHistory {
   }
 
   /**
-   * What the guest reports, compared with its report before. The hypervisor asks the guest now and then, and between
+   * The guest's own report, compared with its last report. The hypervisor asks the guest now and then, and between
    * two reports the counters stand still: a difference between two records would be 0 for most pairs and the work of
    * all of them for one. So reports are compared, by the host's time of each, and a rate holds until the next report.
    */

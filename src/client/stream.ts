@@ -99,8 +99,8 @@ export class StatsStream extends Stream<DomainStatsRecord> {
 
 /**
  * The records of all domains, sweep after sweep, for as long as the stream is consumed, as an Observable, an async iterable
- * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream does not end
- * by itself, and fails only with errors that waiting does not cure.
+ * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream does not end by
+ * itself, and fails only with errors that a retry cannot repair.
  *
  * A slow consumer never gets old values: it skips to the newest record of each domain, and a `gap` event says so.
  */

@@ -18,7 +18,7 @@ export type Settings = Readonly<Record<Setting, number>>;
 /** A daemon's configuration file. The daemon reads it only when it starts. */
 export interface Configuration {
   readonly path: string;
-  /** What the file sets, and libvirt's defaults for the rest; undefined when this user cannot read the file. */
+  /** The settings of the file, and libvirt's defaults for the rest; undefined if this user cannot read the file. */
   readonly settings: Settings | undefined;
 }
 

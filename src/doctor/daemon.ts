@@ -10,7 +10,7 @@ import { type Configuration, DEFAULTS, type Setting } from "./configuration.ts";
 import { type Finding, finding } from "./finding.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
 
-/** What a daemon says about itself. */
+/** A daemon's description of itself. */
 export interface DaemonFacts {
   readonly hypervisor: HypervisorFacts;
   /** Whether both ends of a connection notice when the other end has died. */
@@ -86,7 +86,7 @@ export function connectionFinding({ uri, socket }: DaemonAddress, error: Virstre
   });
 }
 
-/** What is wrong with a daemon. */
+/** The findings about a daemon. */
 export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Finding[] {
   const { uri, socket, configuration } = address;
   if (daemon.statistics === false) {

@@ -13,7 +13,7 @@ import { examineGuests, findShutOff, type GuestFacts, listRunning, supportedGrou
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
-/** What the doctor learned about one URI. A member that it could not learn is left out, and a finding says why. */
+/** The facts and findings about one URI. A member that it could not learn is left out, and a finding says why. */
 export interface Examination extends Partial<DaemonFacts> {
   readonly uri: string;
   /** Every socket that virstream would try, in its order; none for other transports. */

@@ -1,4 +1,4 @@
-/** What the doctor can find. The ids are stable; docs/doctor.md explains each. */
+/** The findings of the doctor. The ids are stable; docs/doctor.md explains each. */
 
 /** How bad it is. virstream does not work with a `problem`, loses something with a `warning`, and works with a `note`. */
 export type Severity = "problem" | "warning" | "note";
@@ -46,7 +46,7 @@ export interface AffectedGuest {
 export interface Finding {
   readonly id: FindingId;
   readonly severity: Severity;
-  /** What it is and what it means for virstream, in a few sentences. */
+  /** The problem and its effect on virstream, in a few sentences. */
   readonly what: string;
   /** The commands that fix it or tell more; advice where no command helps; empty when there is nothing to do. */
   readonly fix: readonly string[];

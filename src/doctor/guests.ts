@@ -13,7 +13,7 @@ export interface Balloon {
   readonly periodS: number;
 }
 
-/** What the doctor learned about one running guest, without asking its monitor. */
+/** The facts about one running guest that need no monitor. */
 export interface GuestFacts {
   readonly name: string;
   readonly uuid: string;

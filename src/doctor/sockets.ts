@@ -56,7 +56,7 @@ export async function examineSockets(uri: LibvirtUri, place: SocketPlace, timeLi
   return facts;
 }
 
-/** What is wrong with the sockets before the one that is used. The state of later ones does not matter. */
+/** The findings about the sockets before the one that is used. The state of later ones does not matter. */
 export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, place: SocketPlace): Finding[] {
   const used = facts.findIndex((fact) => fact.used);
   const needed = used < 0 ? facts : facts.slice(0, used);

@@ -10,7 +10,7 @@ const CAP_MS = 30_000;
 /** After a connection that lasted this long, the waits begin with the shortest limit again. */
 const HEALTHY_MS = 30_000;
 
-/** What a Backoff depends on. */
+/** The options of a Backoff. */
 export interface BackoffOptions {
   /** Milliseconds on any clock that does not jump. */
   readonly now: () => number;

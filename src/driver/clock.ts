@@ -17,7 +17,7 @@ export const SYSTEM_CLOCK: Clock = {
 /** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
-/** What a wait may depend on besides its length. */
+/** The options of a wait. */
 export interface WaitOptions {
   /** Ends the wait early: it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;

@@ -6,7 +6,7 @@ import type { StatusListener } from "./status.ts";
 
 export type { WatchSink } from "../model/watch.ts";
 
-/** What belongs to one sweep besides the query. */
+/** The signal and the callback of one sweep. */
 export interface SweepContext {
   /** Aborted when the consumer has left. The driver then stops its work and ends the iteration promptly. */
   readonly signal: AbortSignal;
@@ -21,9 +21,9 @@ export interface Absent {
 }
 
 /**
- * Where domains come from: a hypervisor, a simulated one, another virstream. A driver keeps the promise: each sweep
- * yields exactly one record for every domain that passes the query's filters (or is named in it), each as soon as it is
- * there, each within the query's deadline, whatever the other domains do.
+ * Where domains come from: a hypervisor, a simulated one, another virstream. A driver keeps the promise: each sweep yields
+ * exactly one record for every domain that matches the query. Each record comes as soon as it is ready, and within the
+ * query's deadline, independent of the other domains.
  */
 export interface Driver {
   /** The URI it was opened with, without secrets. */
@@ -34,19 +34,19 @@ export interface Driver {
   readonly host: string;
   /**
    * Calls the listener at each change of the connection's state, until the returned function is called. There may be several
-   * listeners. What one throws becomes an uncaught exception of its own, and does not reach the driver. A driver whose
+   * listeners. An exception in a listener becomes an uncaught exception, and does not reach the driver. A driver whose
    * connection cannot be lost does not have this method.
    */
   onStatus?(listener: StatusListener): () => void;
-  /** What cannot be reached at present, for a driver that knows without asking: the hosts by name, and why. */
+  /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
   /** The names of the hosts that are connected at present, for a driver of several: a watch is complete when all were swept. */
   readonly hosts?: readonly string[];
 
   /**
-   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between
-   * pulls a driver may run ahead only by a bounded amount. A failure of one domain is a record with a status. The iteration
-   * throws (a VirstreamError) only when the sweep as a whole cannot go on.
+   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between pulls
+   * a driver may run ahead only by a bounded amount. A failure of one domain is a record with a status. The iteration throws
+   * (a VirstreamError) only if the whole sweep fails.
    */
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 
@@ -54,7 +54,7 @@ export interface Driver {
    * Pushes a watch into a sink: the state as it is, then each change. All records of a sweep come before its sync; ticks may
    * be any numbers. Only for a driver whose source is a stream already, such as another virstream: the sampler sweeps all
    * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for
-   * errors that waiting does not cure; it may come before this returns.
+   * errors that a retry cannot repair; it may come before this returns.
    *
    * @returns what stops the watch; nothing is called after that
    */
@@ -70,7 +70,7 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
   /** How long opening may take, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number;
-  /** What a virstream server may ask for; sent only to ws: and wss: peers, in the first message. */
+  /** The token for a virstream server; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
   /** How much a virstream server may send ahead of what was consumed, in bytes, per sweep. Default 1 MiB. */
   readonly creditBytes?: number;

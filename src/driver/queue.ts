@@ -57,7 +57,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     this.#wake?.();
   }
 
-  /** No more items. Those that wait are still handed out; after them the consumer gets the error, if there is one. */
+  /** No more items. The consumer still gets the items in the queue, and then the error, if there is one. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -6,9 +6,9 @@ import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
 import type { SweepContext } from "./driver.ts";
 import { type StatusListener, StatusListeners } from "./status.ts";
 
-/** What a Reconnector depends on. */
+/** The options of a Reconnector. */
 export interface ReconnectorOptions<Session> {
-  /** What cannot be reached, for people: a URI without secrets, or a host. */
+  /** The name of the source in messages: a URI without secrets, or a host. */
   readonly name: () => string;
   /** The host that its status is about. */
   readonly host: () => string;
@@ -30,7 +30,7 @@ export interface ReconnectorOptions<Session> {
 
 /**
  * Keeps one session with a peer: when it is lost, makes attempts, one at a time and with growing random waits, until there
- * is another one. Ends with close(), or with an error that trying again cannot repair.
+ * is another one. Ends with close(), or with an error that a retry cannot repair.
  *
  * It knows nothing of sockets: its owner opens sessions, and says when one is lost.
  */
@@ -72,7 +72,7 @@ export class Reconnector<Session> {
     return this.#failure;
   }
 
-  /** What fails that needs a session: the failure, or `connection-lost` with the error as its cause. */
+  /** The error for requests that need a session: the failure, or `connection-lost` with the error as its cause. */
   get unreachable(): VirstreamError | undefined {
     if (this.#error !== undefined && this.#failure === undefined) {
       this.#unreachable ??= unreachableError(this.#options.name(), this.#error);
@@ -237,7 +237,7 @@ export class Reconnector<Session> {
   }
 }
 
-/** What is said of a host that cannot be reached now. */
+/** The error of a host that cannot be reached now. */
 export function unreachableError(name: string, cause: VirstreamError): VirstreamError {
   const message = `${name} cannot be reached, and is tried again: ${cause.message}`;
   return new VirstreamError("connection-lost", message, { cause });

@@ -19,7 +19,7 @@ export interface ConnectionStatus {
 /** Hears each change of state, and not the state at the time when it is added. */
 export type StatusListener = (status: ConnectionStatus) => void;
 
-/** Any number of listeners to one connection's changes of state. */
+/** The listeners of one connection, which hear its changes of state. */
 export class StatusListeners {
   // Each call adds a listener of its own, also of a function that listens already: so each has its own end.
   readonly #listeners = new Set<{ readonly listener: StatusListener }>();
@@ -34,8 +34,8 @@ export class StatusListeners {
   }
 
   /**
-   * Calls every listener. What a listener throws harms neither the caller nor the other listeners: as with listeners of an
-   * EventTarget, and with RxJS subscribers, it is thrown again from the event loop, as an uncaught exception of its own.
+   * Calls every listener. An exception in a listener affects neither the caller nor the other listeners. It is thrown again
+   * from the event loop as an uncaught exception, as with listeners of an EventTarget and RxJS subscribers.
    */
   emit(status: ConnectionStatus): void {
     for (const { listener } of [...this.#listeners]) {

@@ -34,9 +34,9 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
 
   readonly schema: Schema;
   /**
-   * One double for each parameter, begun as `schema.row()`: an integer or a double as it is (an integer beyond 2^53
-   * rounded, a zero never negative), a boolean as 0 or 1, a text as its position in `texts`. For encoders and
-   * comparisons; readers use `get` and iteration.
+   * One double for each parameter, created by `schema.row()`. It is the value of an integer (rounded beyond 2^53, never -0)
+   * or of a double, 0 or 1 for a boolean, or the position of a text in `texts`. For encoders and comparisons; readers use
+   * `get` and iteration.
    */
   readonly doubles: readonly number[];
   /** The texts in the order of `schema.textPositions`. Records with equal texts may share the array. */

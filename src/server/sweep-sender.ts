@@ -9,7 +9,7 @@ import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
 import type { Outbound } from "./outbound.ts";
 
-/** What a sweep is sent with. */
+/** The options of a SweepSender. */
 export interface SweepSenderOptions {
   readonly id: number;
   readonly query: Query;

@@ -14,7 +14,7 @@ import { LIMITS, type Subprotocol } from "./protocol.ts";
 /** A WebSocket message: binary, or text. */
 export type WireMessage = Uint8Array | string;
 
-/** What the rows belong to: a sweep or the snapshot of a watch, by its id, or a channel. */
+/** The owner of the rows: a sweep or the snapshot of a watch, by its id, or a channel. */
 export type RowsHead = { readonly id: number } | { readonly channel: number; readonly sequence: number };
 
 /** Rows as messages. */

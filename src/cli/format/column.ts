@@ -4,7 +4,7 @@ import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { bytes, count, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
 
-/** What a line of a table shows. */
+/** The data of one line of a table. */
 export interface Row {
   readonly record: DomainStatsRecord;
   /** Undefined where no rates are wanted, or none are known yet. */

@@ -8,7 +8,7 @@ export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 /** One of them. */
 export type FormatName = (typeof FORMATS)[number];
 
-/** What a format depends on besides its name. */
+/** The options of a format. */
 export interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
   readonly groups?: number;

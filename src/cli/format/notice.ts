@@ -25,7 +25,7 @@ export class Notices {
   readonly #troubled = new Set<string | undefined>();
   /** The hosts whose last sweep outlasted the interval. */
   readonly #late = new Set<string>();
-  /** What was reported of domains whose record is not `ok`. */
+  /** The last notice of each domain whose record was not `ok`. */
   readonly #complaints = new Map<string, string>();
 
   /**

@@ -22,7 +22,7 @@ export interface Frame {
   readonly rows: readonly string[];
 }
 
-/** What is known of a host. */
+/** The state of a host. */
 interface HostLine {
   sync?: SyncEvent;
   status?: StatusEvent;
@@ -100,7 +100,7 @@ export class Screen {
     }
   }
 
-  /** What to show on a terminal of this size. */
+  /** The lines for a terminal of this size. */
   frame(size: ScreenSize): Frame {
     const head = this.#head(size.rows).map((line) => cut(line, size.columns));
     const columns = this.#fit(size.columns);

@@ -1,7 +1,7 @@
 import type { DomainStatsRecord } from "../../model/record.ts";
 
 /**
- * What a domain did between two records: rates, percentages and latencies.
+ * The activity of a domain between two records: rates, percentages and latencies.
  *
  * Every figure is a finite number, never negative, or undefined when it is unknown: for the first record, after a reset or
  * a gap, and when a parameter is missing. 0 means that nothing happened, never that nothing is known. docs/rates.md has

@@ -33,7 +33,7 @@ export const NO_MEMORY: MemoryRates = Object.freeze({
  */
 const LARGEST_STEP_MS = 1_000;
 
-/** What the guest's balloon driver counted, and how that differs from its report before. */
+/** The counters of the guest's balloon driver, and their differences from its last report. */
 export class GuestReport {
   /** As reportedAt() says. */
   readonly updatedAt: number;

@@ -5,7 +5,7 @@ import { type DeviceKeys, type Part, RateLayout } from "./layout.ts";
 /** The parts that have several devices. */
 export type Devices = Exclude<Part, "cpu">;
 
-/** What rates need of a record. The last one of each domain is kept. */
+/** The values of a record that rates need. The last one of each domain is kept. */
 export class Sample {
   readonly params: TypedParams;
   readonly layout: RateLayout;
@@ -45,7 +45,7 @@ export class Sample {
     return place < 0 ? undefined : this.params.texts[place];
   }
 
-  /** What a device keeps from record to record: a vCPU its number, any other device its name. */
+  /** The identity of a device across records: the number of a vCPU, the name of any other device. */
   identity(part: Devices, { number, name }: DeviceKeys): string | number | undefined {
     return part === "vcpus" ? number : this.text(name);
   }

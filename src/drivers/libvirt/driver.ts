@@ -42,7 +42,7 @@ export class LibvirtDriver implements Driver {
   /** It outlives connections: libvirt may not be able to list when it is back. */
   readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
-  /** Those of the first connection: a domain's host is part of what it is known by. */
+  /** The names from the first connection. They stay, because a domain's host is part of its key. */
   #host = "";
   #hypervisor = "";
   #facts!: HypervisorFacts;

@@ -5,7 +5,7 @@ import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
 import type { Transport } from "./transport/uri.ts";
 
-/** What the daemon says about itself when a connection is opened. */
+/** The daemon's description of itself at the start of a connection. */
 export interface HypervisorFacts {
   /** The daemon's host name. */
   readonly host: string;

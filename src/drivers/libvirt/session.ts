@@ -159,9 +159,10 @@ export class Session implements ConnectionOwner {
   }
 
   /**
-   * Calls that an ended connection left behind hold their places of the budget, and keep their domains in quarantine.
-   * Whether they still occupy a worker of the daemon is told by the domain's monitor: it is looked at, not used, and once
-   * it is free, so is the place. Sweeps begin when that is known, or after LOOK_MS. Undefined where there are none.
+   * Calls that an ended connection left behind hold their places of the budget, and keep their domains in quarantine. The
+   * state of the domain's monitor shows whether they still occupy a worker of the daemon. The session reads the state without
+   * using the monitor; once the monitor is free, it releases the permit. Sweeps begin when that is known, or after LOOK_MS.
+   * Undefined where there are none.
    */
   #lookAfterOrphans(): Promise<void> | undefined {
     if (this.#looking === undefined && this.#admission.orphans.length > 0) {
@@ -234,7 +235,7 @@ function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
 }
 
-/** What tells one daemon from another: the socket that the URI names, else the host's own name and how it is reached. */
+/** The identity of a daemon: the socket that the URI names, or else the host's own name and the transport. */
 function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: HypervisorFacts): string {
   // Cloned machines have one name, and must not stand in each other's way.
   return [driver, path, address ?? "", socket?.replace(/-ro$/, "") ?? host].join(" ");

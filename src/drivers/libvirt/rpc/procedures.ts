@@ -8,7 +8,7 @@ import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
  * src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
  */
 
-/** What a decoder needs besides the bytes. */
+/** The context of a decoder. */
 export interface DecodeContext {
   /** Reads statistics replies, and remembers their keys. */
   readonly stats: StatsReader;

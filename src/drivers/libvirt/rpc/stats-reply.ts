@@ -94,8 +94,8 @@ export class StatsReader {
 }
 
 /**
- * Reads a record whose keys are those of a list; undefined, and the reader where it was, when they are not, or when
- * something is wrong: the other way of reading says what.
+ * Reads a record whose keys are those of a list. If they are not, or the bytes are damaged, it returns undefined and resets
+ * the reader; the slower way then reads the record, or reports the error.
  */
 function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedParams | undefined {
   const { view, bytes } = reader;

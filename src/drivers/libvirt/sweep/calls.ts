@@ -6,7 +6,7 @@ import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./call-queu
 import type { ConnectionOwner } from "./concurrency-limit.ts";
 import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
 
-/** What calls need of the session. */
+/** The parts of the session that calls use. */
 export interface CallsHost {
   readonly admission: Admission;
   /** Whose connections the calls go out on. */
@@ -110,7 +110,7 @@ export class Calls implements CallOwner {
     });
   }
 
-  /** Sends nothing until `resume`, and the clock of waiting calls stands still: the consumer is behind. */
+  /** The consumer is behind: sends nothing until `resume`, and stops the clock of waiting calls. */
   hold(): void {
     this.#queue.hold();
     this.#deadlines.hold(performance.now());

@@ -35,9 +35,9 @@ const VM = groupBit("vm");
 
 /** The groups that can lack monitor data. */
 const MONITOR_GROUPS = ALL_GROUPS & ~MONITOR_FREE_GROUPS;
-/** Those whose monitor data prove that the answer had the job. */
+/** The groups whose monitor data prove that libvirt had the job. */
 const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
-/** Those that a QEMU process returns always or never. */
+/** The groups that a QEMU process returns always or never. */
 const LASTING = VCPU | VM | DIRTYRATE;
 
 /** Since this version of libvirt, `balloon.rss` always comes with the job. Earlier versions may lack it. */
@@ -48,7 +48,7 @@ const DOMAINS_MAX = DOMAIN_LIST_MAX;
 
 const NOTHING: readonly Group[] = Object.freeze([]);
 
-/** What the keys of an answer show, as group masks. */
+/** The facts that the keys of an answer show, as group masks. */
 interface Signs {
   /** Groups with keys that come only with the job. */
   readonly brought: number;
@@ -56,12 +56,12 @@ interface Signs {
   readonly bare: number;
 }
 
-/** What a QEMU process has answered so far. */
+/** The groups that a QEMU process has answered so far. */
 interface ProcessHistory {
   readonly id: number;
   /** The groups that were asked for in answers with the job. */
   asked: number;
-  /** Those for which monitor data came. */
+  /** The groups with monitor data. */
   brought: number;
 }
 

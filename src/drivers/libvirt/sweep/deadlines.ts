@@ -5,7 +5,7 @@ const FALLBACK_MS = 500;
 const FALLBACK_DOMAIN_MS = 5;
 
 /**
- * What a call waits for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
+ * The kind of permit that a call waits for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
  * `fallback`: a lane for the fallback call of a late domain. Each class has its own deadline.
  */
 export type WaitClass = "slot" | "lane" | "fallback";
@@ -20,13 +20,13 @@ export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies read
  * clock alone decided, they would never be read completely. So a sweep may take longer as long as it moves on:
  *
  * - A call is overdue `deadlineMs` after the beginning, or half of that after it was sent, whichever is later.
- * - Waiting calls are given up `deadlineMs` after the beginning, or when nothing has moved for half of that, whichever
- *   is later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep: this bounds
- *   what slow guests, which do move, can cost the others.
+ * - Waiting calls are given up `deadlineMs` after the beginning, or when nothing has moved for half of that, whichever is
+ *   later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep: this limits the delay
+ *   by slow guests that still answer.
  * - The fallback call of a late domain has FALLBACK_MS. Those that wait for it are given up when nothing has moved for
  *   FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
  *
- * While the consumer is behind, nothing is sent, and the clock of waiting calls stands still.
+ * While the consumer is behind, no call is sent, and the clock of waiting calls is stopped.
  */
 export class Deadlines {
   readonly #deadlineMs: number;
@@ -88,7 +88,7 @@ export class Deadlines {
     return this.#heldSince !== undefined;
   }
 
-  /** The consumer is behind: the clock of waiting calls stands still. */
+  /** The consumer is behind: stops the clock of waiting calls. */
   hold(now: number): void {
     this.#heldSince ??= now;
   }

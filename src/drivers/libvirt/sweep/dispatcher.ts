@@ -69,14 +69,14 @@ export class BatchSize {
   }
 }
 
-/** What a dispatcher needs of its session. */
+/** The parts of the session that a dispatcher uses. */
 export interface DispatcherHost extends CallsHost {
   readonly batchSize: BatchSize;
   /** There are more domains than slots: another connection would help. */
   crowded(): void;
 }
 
-/** What the sweep does with its domains. */
+/** The sweep's callbacks for its domains. */
 export interface DispatcherOwner {
   /** The domain's batch was answered; undefined when the answer leaves the domain out. */
   answered(task: DomainTask, stats: DomainStats | undefined): void;

@@ -47,7 +47,7 @@ export class DomainCache {
   }
 
   /**
-   * What can stand in for a listing that does not come: the current domains, or else the last listing, if it is recent.
+   * The replacement for a listing that does not come: the current domains, or else the last listing, if it is recent.
    */
   recall(filter: number): readonly RemoteDomain[] | undefined {
     const current = filter === 0 ? this.current() : undefined;

@@ -5,7 +5,7 @@ import { isRemoteError } from "../rpc/remote-error.ts";
 import type { Calls } from "./calls.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
-/** What a search needs of the sweep's calls. */
+/** The parts of the sweep's calls that a search uses. */
 export type OneOffCalls = Pick<Calls, "ask">;
 
 /** The keys of calls that may wait for the lock of a domain. Of each, one is in flight at a time. */
@@ -88,7 +88,8 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
  * and are found by trying. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
  * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.
  *
- * Rejects with `limit-exceeded` where libvirt has no way to name all domains. What was found until then was handed on.
+ * Rejects with `limit-exceeded` where libvirt has no way to name all domains. The domains that were found before were already
+ * passed on.
  *
  * @param found called with each part; no domain comes twice
  * @returns all that were found

@@ -8,7 +8,7 @@ import { type CallHandler, QueuedCall } from "./calls.ts";
 import type { WaitClass } from "./deadlines.ts";
 
 /**
- * What a domain of the sweep is asked next.
+ * The next call for a domain of the sweep.
  *
  * - `lookup`: its uuid, by its name.
  * - `check`: whether its monitor hangs already.
@@ -98,9 +98,9 @@ export class StatsRequests {
   readonly filter: number;
   /** The groups that were asked for; when the query names none, all that are known. */
   readonly groups: readonly Group[];
-  /** What a domain is asked first. */
+  /** The first call for a domain. */
   readonly first: StatsRequest;
-  /** What a late domain is asked instead; undefined where every group that was asked for needs the monitor, or none. */
+  /** The query of the fallback call for a late domain; undefined if every requested group needs the monitor, or none does. */
   readonly fallback: StatsRequest | undefined;
 
   /** @param monitors whether the domains have monitors that can hang */

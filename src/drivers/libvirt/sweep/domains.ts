@@ -16,13 +16,13 @@ import { DomainTask, type Stage, type StatsRequests } from "./domain-task.ts";
  */
 const RECALL_MS = 250;
 
-/** What is needed of the session. */
+/** The parts of the session that are used here. */
 export interface DomainsHost {
   readonly admission: Admission;
   readonly domainCache: DomainCache;
 }
 
-/** What the sweep does with its domains. */
+/** The sweep's callbacks for its domains. */
 export interface DomainsOwner extends CallHandler<DomainTask> {
   /** How many domains there will be. Called once, unless they cannot be found out. */
   expect(domains: number): void;

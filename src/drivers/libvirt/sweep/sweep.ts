@@ -16,7 +16,7 @@ import { Dispatcher, type DispatcherHost, type DispatcherOwner } from "./dispatc
 import { type DomainTask, StatsRequests } from "./domain-task.ts";
 import { Domains, type DomainsHost, type DomainsOwner } from "./domains.ts";
 
-/** What a sweep needs of its session. */
+/** The parts of the session that a sweep uses. */
 export interface SweepHost extends DispatcherHost, DomainsHost {
   /** The daemon's host name, for the domains. */
   readonly host: string;
@@ -221,7 +221,7 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     }
   }
 
-  /** What the daemon has left out without saying so. */
+  /** The groups that the daemon has omitted without saying so. */
   #missing({ domain, params }: DomainStats): readonly Group[] {
     const { completeness } = this.#host;
     const { kind, first } = this.#requests;
@@ -324,7 +324,7 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     this.#arm();
   }
 
-  /** Sets the timer for whatever becomes due next. */
+  /** Sets the timer for the next deadline. */
   #arm(): void {
     if (!this.#done) this.#timer.by(Math.min(this.#domains.dueAt, this.#dispatcher.dueAt, this.#calls.dueAt));
   }
