@@ -2,13 +2,14 @@ import { connect } from "../src/client/connect.ts";
 import { RateMeter } from "../src/client/rates.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { StatsReader } from "../src/drivers/libvirt/rpc/stats-reply.ts";
-import { XdrReader, XdrWriter } from "../src/drivers/libvirt/rpc/xdr.ts";
+import { XdrReader } from "../src/drivers/libvirt/rpc/xdr.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { TypedParams } from "../src/model/params.ts";
 import { type Domain, DomainStatsRecord } from "../src/model/record.ts";
 import { ParamType } from "../src/model/schema.ts";
 import { sameRecord } from "../src/sampling/same-record.ts";
+import { StatsWriter } from "../test/drivers/libvirt/rpc/stats-writer.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { GROUPS, type PlainRecord, plainRecord, simulatedHost } from "./records.ts";
 
@@ -124,7 +125,7 @@ function samePlain(one: PlainRecord, other: PlainRecord): boolean {
 
 /** A statistics reply as libvirt's daemon sends it. */
 function reply(domains: readonly Domain[], sample: (domain: Domain) => TypedParams): Buffer {
-  const writer = new XdrWriter();
+  const writer = new StatsWriter();
   writer.uint(domains.length);
   for (const domain of domains) {
     writer.string(domain.name);
@@ -136,7 +137,7 @@ function reply(domains: readonly Domain[], sample: (domain: Domain) => TypedPara
       writer.string(key);
       writer.int(ParamType[type]);
       if (typeof value === "string") writer.string(value);
-      else if (typeof value === "bigint") writer.uhyper(value);
+      else if (typeof value === "bigint") writer.hyper(value);
       else if (type === "uint") writer.uint(Number(value));
       else writer.int(Number(value));
     }

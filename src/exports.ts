@@ -13,9 +13,17 @@ export {
   type VcpuRates,
 } from "./client/rates.ts";
 export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
-export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "./driver/driver.ts";
+export type {
+  Absent,
+  ConnectionState,
+  ConnectionStatus,
+  Driver,
+  OpenDriver,
+  OpenOptions,
+  StatusListener,
+  SweepContext,
+} from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
-export type { ConnectionState, ConnectionStatus, StatusListener } from "./driver/status.ts";
 export {
   ERROR_CODES,
   type ErrorCode,

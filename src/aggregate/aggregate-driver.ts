@@ -1,7 +1,14 @@
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
-import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import {
+  type Absent,
+  type Driver,
+  type OpenDriver,
+  type OpenOptions,
+  type StatusListener,
+  StatusListeners,
+  type SweepContext,
+} from "../driver/driver.ts";
 import { openDriver } from "../driver/registry.ts";
-import { type StatusListener, StatusListeners } from "../driver/status.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";

@@ -1,6 +1,6 @@
-import { Backoff } from "../driver/backoff.ts";
 import { type Clock, sleep } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
+import { Backoff } from "../driver/reconnector.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
@@ -59,7 +59,7 @@ export class HostWatch implements WatchSink {
 
   constructor(options: HostWatchOptions) {
     this.#options = options;
-    this.#backoff = new Backoff({ now: () => options.clock.now() });
+    this.#backoff = new Backoff(() => options.clock.now());
     this.#whole = isWhole(options.query);
   }
 

@@ -1,7 +1,6 @@
 import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
-import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import type { Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../driver/driver.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
-import type { StatusListener } from "../driver/status.ts";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";

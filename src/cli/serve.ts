@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connectAll } from "../client/connect.ts";
-import type { ConnectionStatus } from "../driver/status.ts";
+import type { ConnectionStatus } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { serve as startServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";

@@ -1,6 +1,5 @@
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
-import type { Driver } from "../driver/driver.ts";
-import type { StatusListener } from "../driver/status.ts";
+import type { Driver, StatusListener } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";

@@ -1,5 +1,4 @@
-import type { OpenedDaemon } from "../drivers/libvirt/daemon.ts";
-import type { HypervisorFacts } from "../drivers/libvirt/handshake.ts";
+import type { HypervisorFacts, OpenedDaemon } from "../drivers/libvirt/daemon.ts";
 import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import { daemonOf } from "../drivers/libvirt/transport/unix.ts";

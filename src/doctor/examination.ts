@@ -1,6 +1,5 @@
-import { connectDaemon } from "../drivers/libvirt/daemon.ts";
+import { connectDaemon, type OpenTransport, openTransport } from "../drivers/libvirt/daemon.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
-import { type OpenTransport, openTransport } from "../drivers/libvirt/transport/transport.ts";
 import { type SocketPlace, socketPlace } from "../drivers/libvirt/transport/unix.ts";
 import { type LibvirtUri, parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";

@@ -1,8 +1,7 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchSink } from "../model/watch.ts";
-import type { StatusListener } from "./status.ts";
+import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 
 export type { WatchSink } from "../model/watch.ts";
 
@@ -78,3 +77,52 @@ export interface OpenOptions {
 
 /** Opens a driver for a URI of its scheme. Rejects with a VirstreamError that says what to do. */
 export type OpenDriver = (uri: string, options: OpenOptions) => Promise<Driver>;
+
+/**
+ * How a connection is doing: a WatchState, or `closed`: there will be no connection any more, because it was closed, or
+ * because of an error that trying again cannot repair.
+ */
+export type ConnectionState = WatchState | "closed";
+
+/** A change of a connection's state. States and members may be added: ignore those that you do not know. */
+export interface ConnectionStatus {
+  readonly state: ConnectionState;
+  /** The host that this is about: of a driver of several hosts, one of them, unless all are closed. */
+  readonly host: string;
+  /** Why it is not connected. Undefined when it is. */
+  readonly error: VirstreamError | undefined;
+}
+
+/** Hears each change of state, and not the state at the time when it is added. */
+export type StatusListener = (status: ConnectionStatus) => void;
+
+/** Any number of listeners to one connection's changes of state. */
+export class StatusListeners {
+  // Each call adds a listener of its own, also of a function that listens already: so each has its own end.
+  readonly #listeners = new Set<{ readonly listener: StatusListener }>();
+
+  /** Returns a function that removes the listener. */
+  add(listener: StatusListener): () => void {
+    const added = { listener };
+    this.#listeners.add(added);
+    return () => {
+      this.#listeners.delete(added);
+    };
+  }
+
+  /**
+   * Calls every listener. What a listener throws harms neither the caller nor the other listeners: as with listeners of an
+   * EventTarget, and with RxJS subscribers, it is thrown again from the event loop, as an uncaught exception of its own.
+   */
+  emit(status: ConnectionStatus): void {
+    for (const { listener } of [...this.#listeners]) {
+      try {
+        listener(status);
+      } catch (error) {
+        setTimeout(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}

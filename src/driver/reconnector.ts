@@ -1,10 +1,8 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import { Backoff } from "./backoff.ts";
 import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
-import type { SweepContext } from "./driver.ts";
-import { type StatusListener, StatusListeners } from "./status.ts";
+import { type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
 
 /** The options of a Reconnector. */
 export interface ReconnectorOptions<Session> {
@@ -24,8 +22,6 @@ export interface ReconnectorOptions<Session> {
   readonly onHint?: (hint: () => void) => () => void;
   /** A steady one. */
   readonly clock?: Clock;
-  /** From 0 to 1, 1 excluded. */
-  readonly random?: () => number;
 }
 
 /**
@@ -41,7 +37,7 @@ export class Reconnector<Session> {
   readonly #listeners = new StatusListeners();
   readonly #end = new AbortController();
   #session: Session | undefined;
-  #error: VirstreamError | undefined;
+  #error: VirstreamError | undefined = new VirstreamError("connect-timeout", "it has not answered yet");
   #unreachable: VirstreamError | undefined;
   #failure: VirstreamError | undefined;
   #attempting = false;
@@ -50,11 +46,9 @@ export class Reconnector<Session> {
   #closed: Promise<void> | undefined;
 
   constructor(options: ReconnectorOptions<Session>) {
-    const { clock = STEADY_CLOCK, random } = options;
     this.#options = options;
-    this.#clock = clock;
-    this.#backoff = new Backoff({ now: () => clock.now(), ...(random === undefined ? {} : { random }) });
-    this.#error = new VirstreamError("connect-timeout", "it has not answered yet");
+    this.#clock = options.clock ?? STEADY_CLOCK;
+    this.#backoff = new Backoff(() => this.#clock.now());
   }
 
   /** The session; undefined while there is none. */
@@ -237,7 +231,43 @@ export class Reconnector<Session> {
   }
 }
 
-/** The error of a host that cannot be reached now. */
+/** The first limit, and the last; each is twice the one before. */
+const BASE_MS = 250;
+const CAP_MS = 30_000;
+/** After a connection that lasted this long, the waits begin with the shortest limit again. */
+const HEALTHY_MS = 30_000;
+
+/**
+ * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each is
+ * random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect at
+ * the same time. The clock is passed in.
+ */
+export class Backoff {
+  readonly #now: () => number;
+  #attempts = 0;
+  #connectedAt: number | undefined;
+
+  /** @param now milliseconds on a clock that does not jump */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** A connection was made. */
+  connected(): void {
+    this.#connectedAt = this.#now();
+  }
+
+  /** How long to wait before the next attempt, in ms. */
+  next(): number {
+    if (this.#connectedAt !== undefined && this.#now() - this.#connectedAt >= HEALTHY_MS) this.#attempts = 0;
+    this.#connectedAt = undefined;
+    const limit = Math.min(CAP_MS, BASE_MS * 2 ** this.#attempts);
+    if (limit < CAP_MS) this.#attempts++;
+    return Math.random() * limit;
+  }
+}
+
+/** What is said of a host that cannot be reached now. */
 export function unreachableError(name: string, cause: VirstreamError): VirstreamError {
   const message = `${name} cannot be reached, and is tried again: ${cause.message}`;
   return new VirstreamError("connection-lost", message, { cause });

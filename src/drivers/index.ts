@@ -4,10 +4,19 @@
  * @module virstream/drivers
  */
 
-export type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+export {
+  type Absent,
+  type ConnectionState,
+  type ConnectionStatus,
+  type Driver,
+  type OpenDriver,
+  type OpenOptions,
+  type StatusListener,
+  StatusListeners,
+  type SweepContext,
+} from "../driver/driver.ts";
 export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
-export { type ConnectionState, type ConnectionStatus, type StatusListener, StatusListeners } from "../driver/status.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";

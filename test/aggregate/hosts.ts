@@ -1,7 +1,6 @@
 import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
 import { Connection } from "../../src/client/connection.ts";
-import type { Driver, SweepContext } from "../../src/driver/driver.ts";
-import { type StatusListener, StatusListeners } from "../../src/driver/status.ts";
+import { type Driver, type StatusListener, StatusListeners, type SweepContext } from "../../src/driver/driver.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../../src/model/query.ts";

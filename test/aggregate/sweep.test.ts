@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ConnectionStatus } from "../../src/driver/status.ts";
+import type { ConnectionStatus } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { uncaughtDuring } from "../uncaught.ts";

@@ -7,10 +7,9 @@ import { type Examination, type ExamineOptions, examine } from "../../src/doctor
 import { needsFix } from "../../src/doctor/finding.ts";
 import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
-import { connectDaemon } from "../../src/drivers/libvirt/daemon.ts";
+import { connectDaemon, type OpenTransport, openTransport } from "../../src/drivers/libvirt/daemon.ts";
 import type { StatsArgs } from "../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../src/drivers/libvirt/rpc/rpc-client.ts";
-import { type OpenTransport, openTransport } from "../../src/drivers/libvirt/transport/transport.ts";
 import { connectSocket } from "../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../../src/model/error.ts";

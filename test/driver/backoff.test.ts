@@ -1,11 +1,14 @@
-import { describe, expect, it } from "vitest";
-import { Backoff } from "../../src/driver/backoff.ts";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Backoff } from "../../src/driver/reconnector.ts";
 
 /** A clock and dice in the test's hand. */
 function setUp() {
   const world = { now: 0, dice: 0 };
-  return { world, backoff: new Backoff({ now: () => world.now, random: () => world.dice }) };
+  vi.spyOn(Math, "random").mockImplementation(() => world.dice);
+  return { world, backoff: new Backoff(() => world.now) };
 }
+
+afterEach(() => void vi.restoreAllMocks());
 
 /** The largest dice there are. */
 const ALMOST_ONE = 1 - 2 ** -53;
@@ -60,7 +63,7 @@ describe("The waits before connecting again", () => {
   });
 
   it("differ from each other, unless the dice are given", () => {
-    const waits = Array.from({ length: 20 }, () => new Backoff({ now: () => 0 }).next());
+    const waits = Array.from({ length: 20 }, () => new Backoff(() => 0).next());
     for (const wait of waits) {
       expect(wait).toBeGreaterThanOrEqual(0);
       expect(wait).toBeLessThan(250);

@@ -1,8 +1,8 @@
 import { getEventListeners } from "node:events";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { StatusListener } from "../../src/driver/driver.ts";
 import { Reconnector, type ReconnectorOptions } from "../../src/driver/reconnector.ts";
-import type { StatusListener } from "../../src/driver/status.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 
@@ -55,7 +55,6 @@ class World {
         };
       },
       clock: this.clock,
-      random: () => 1,
       ...options,
     });
     this.reconnector.onStatus(({ state, host, error }) => {
@@ -95,6 +94,9 @@ class World {
     });
   }
 }
+
+beforeEach(() => void vi.spyOn(Math, "random").mockReturnValue(1));
+afterEach(() => void vi.restoreAllMocks());
 
 const neverAborted = () => new AbortController().signal;
 const codeOf = (work: Promise<unknown>) => work.then(String, (error: VirstreamError) => error.code);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type ConnectionStatus, StatusListeners } from "../../src/driver/status.ts";
+import { type ConnectionStatus, StatusListeners } from "../../src/driver/driver.ts";
 import { uncaughtDuring } from "../uncaught.ts";
 
 const LOST: ConnectionStatus = { state: "reconnecting", host: "hv1", error: undefined };

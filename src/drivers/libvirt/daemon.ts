@@ -1,10 +1,40 @@
+import { hostname as localHostname } from "node:os";
+import type { Duplex } from "node:stream";
 import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { type HypervisorFacts, openHypervisor } from "./handshake.ts";
+import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./rpc/procedures.ts";
+import { isRemoteError } from "./rpc/remote-error.ts";
 import { RpcClient } from "./rpc/rpc-client.ts";
 import type { StatsReader } from "./rpc/stats-reply.ts";
-import type { OpenTransport } from "./transport/transport.ts";
-import type { LibvirtUri } from "./transport/uri.ts";
+import { checkParameters } from "./transport/parameters.ts";
+import { openSsh } from "./transport/ssh.ts";
+import { openTcp } from "./transport/tcp.ts";
+import { openTls } from "./transport/tls.ts";
+import { connectSocket } from "./transport/unix.ts";
+import type { LibvirtUri, Transport } from "./transport/uri.ts";
+
+/**
+ * Opens a byte stream to the daemon of a URI. New transports are added here. The stream carries messages only: a
+ * transport completes its own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it resolves.
+ * Rejects with a VirstreamError, or with the signal's reason, and releases everything before it does.
+ */
+export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
+
+/** Opens unix sockets, TCP, TLS and ssh. */
+export const openTransport: OpenTransport = async (uri, signal) => {
+  signal.throwIfAborted();
+  checkParameters(uri);
+  switch (uri.transport) {
+    case "unix":
+      return connectSocket(uri, signal);
+    case "tcp":
+      return openTcp(uri, signal);
+    case "tls":
+      return openTls(uri, signal);
+    default:
+      return openSsh(uri, signal);
+  }
+};
 
 /** How to reach a daemon. */
 export interface DaemonAddress {
@@ -25,10 +55,11 @@ export interface OpenedDaemon {
 /** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
 export function connectDaemon(address: DaemonAddress, signal: AbortSignal | undefined): Promise<OpenedDaemon> {
   const { uri, timeoutMs } = address;
+  // The kernel accepts connections for a daemon that hangs: nothing but the time shows that no answer will come.
   const late = (): never => {
     throw new VirstreamError(
       "connect-timeout",
-      `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor tells more`,
+      `${uri.uri} did not answer within ${timeoutMs} ms: it hangs, or is overloaded; virstream doctor finds out more`,
     );
   };
   return withTimeout((ended) => connect(address, ended), timeoutMs, late, { signal });
@@ -50,4 +81,91 @@ async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortS
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** What the daemon says about itself when a connection is opened. */
+export interface HypervisorFacts {
+  /** The daemon's host name. */
+  readonly host: string;
+  /** The name of libvirt's driver, in lower case: `qemu`, `test`, `xen`, … */
+  readonly hypervisor: string;
+  /** major · 1,000,000 + minor · 1,000 + release; undefined where the driver does not say. */
+  readonly hypervisorVersion: number | undefined;
+  /** The daemon's own version, in the same form. */
+  readonly libvirtVersion: number;
+}
+
+/**
+ * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
+ * ask for its name and versions. Each step up to the opening waits for the one before, because the daemon answers calls
+ * in any order and refuses calls that overtake the opening. AUTH_LIST is sent even where no authentication is wanted:
+ * on a socket behind polkit, the daemon serves root only after this call.
+ *
+ * Rejects with `unauthenticated` when the daemon wants an authentication that is not supported or polkit refuses, or
+ * with the daemon's own error.
+ *
+ * @param name the argument of CONNECT_OPEN, e.g. `qemu:///system`
+ * @param transport how the daemon was reached, for the advice in an `unauthenticated` error
+ */
+export async function openHypervisor(
+  client: RpcClient,
+  name: string,
+  transport: Transport = "unix",
+): Promise<HypervisorFacts> {
+  await authenticate(client, transport);
+  if (await client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE)) client.keepAlive();
+  await client.call(PROCEDURES.open, name);
+  const [host, type, hypervisorVersion, libvirtVersion] = await Promise.all([
+    client.call(PROCEDURES.hostname, undefined).catch(unlessUnsupported(localHostname())),
+    client.call(PROCEDURES.type, undefined),
+    client.call(PROCEDURES.version, undefined).catch(unlessUnsupported(undefined)),
+    client.call(PROCEDURES.libVersion, undefined),
+  ]);
+  return { host, hypervisor: type.toLowerCase(), hypervisorVersion, libvirtVersion };
+}
+
+async function authenticate(client: RpcClient, transport: Transport): Promise<void> {
+  const types = await client.call(PROCEDURES.authList, undefined);
+  if (types.length === 0 || types.includes(AuthType.none)) return;
+  if (types.includes(AuthType.polkit)) {
+    await client.call(PROCEDURES.authPolkit, undefined).catch(explainPolkit);
+    return;
+  }
+  const wanted = types.includes(AuthType.sasl) ? "SASL" : `of the unknown type ${types.join(", ")}`;
+  throw new VirstreamError(
+    "unauthenticated",
+    `the daemon wants authentication ${wanted}, which virstream does not support: ${authAdvice(transport)}`,
+  );
+}
+
+function authAdvice(transport: Transport): string {
+  switch (transport) {
+    case "tcp":
+      return 'use +ssh, or +tls with certificates; on an isolated network, set auth_tcp = "none" in libvirtd.conf';
+    case "tls":
+      return 'set auth_tls = "none" in libvirtd.conf (the certificates still decide which clients may connect), or use +ssh';
+    case "unix":
+      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf';
+    default:
+      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf on the remote host';
+  }
+}
+
+function explainPolkit(error: unknown): never {
+  if (!isRemoteError(error)) throw error;
+  throw new VirstreamError(
+    "unauthenticated",
+    `polkit does not let this user read from libvirt (${error.message}): allow the action org.libvirt.unix.monitor (on the ` +
+      "read-write socket, org.libvirt.unix.manage) by a rule in /etc/polkit-1/rules.d, or add the user to the group " +
+      'libvirt, or set auth_unix_ro = "none" in libvirtd.conf',
+    { cause: error, ...(error.libvirt && { libvirt: error.libvirt }) },
+  );
+}
+
+function unlessUnsupported<T>(instead: T): (error: unknown) => T {
+  return (error) => {
+    // A missing version or name does not matter; a lost connection does.
+    if (isRemoteError(error)) return instead;
+    throw error;
+  };
 }

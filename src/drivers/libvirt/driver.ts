@@ -1,15 +1,12 @@
-import type { Absent, Driver, OpenDriver, OpenOptions, SweepContext } from "../../driver/driver.ts";
+import type { Absent, Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
-import type { StatusListener } from "../../driver/status.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { DaemonAddress } from "./daemon.ts";
-import type { HypervisorFacts } from "./handshake.ts";
+import { connectDaemon, type DaemonAddress, type OpenTransport, openTransport } from "./daemon.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { DomainCache } from "./sweep/domain-cache.ts";
-import { type OpenTransport, openTransport } from "./transport/transport.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -45,7 +42,6 @@ export class LibvirtDriver implements Driver {
   /** The names from the first connection. They stay, because a domain's host is part of its key. */
   #host = "";
   #hypervisor = "";
-  #facts!: HypervisorFacts;
 
   private constructor(address: DaemonAddress) {
     this.uri = address.uri.uri;
@@ -82,11 +78,6 @@ export class LibvirtDriver implements Driver {
     return this.#hypervisor;
   }
 
-  /** libvirt's version and the hypervisor's, as libvirt counts them; those of the last connection. */
-  get facts(): HypervisorFacts {
-    return this.#facts;
-  }
-
   get absent(): Absent[] {
     const { error } = this.#reconnector;
     return error === undefined ? [] : [{ host: this.host, error }];
@@ -97,7 +88,7 @@ export class LibvirtDriver implements Driver {
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
-    const sweep = (session: Session, rest: Query) => session.sweep(rest, context, this, this.host).queue;
+    const sweep = (session: Session, rest: Query) => session.sweep(rest, context, this);
     return {
       [Symbol.asyncIterator]: () => {
         const { session } = this.#reconnector;
@@ -117,8 +108,7 @@ export class LibvirtDriver implements Driver {
   }
 
   async #open(signal: AbortSignal): Promise<Session> {
-    const session = await Session.open(this.#address, this.#domainCache, signal);
-    this.#facts = session.facts;
+    const session = new Session(this.#address, await connectDaemon(this.#address, signal), this.#domainCache);
     session.onLost = (error) => this.#reconnector.lost(error, session);
     return session;
   }

@@ -1,6 +1,5 @@
-import type { Absent, Driver, OpenOptions, SweepContext } from "../../driver/driver.ts";
+import type { Absent, Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
-import type { StatusListener } from "../../driver/status.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";

@@ -1,5 +1,4 @@
-import { Backoff } from "../../driver/backoff.ts";
-import type { Reconnector } from "../../driver/reconnector.ts";
+import { Backoff, type Reconnector } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
@@ -24,7 +23,7 @@ export class RemoteWatch implements WatchReceiver {
   readonly #sink: WatchSink;
   readonly #state: ChannelState;
   /** The back-off after an `end`; the reconnector has its own for connections. */
-  readonly #backoff = new Backoff({ now: () => performance.now() });
+  readonly #backoff = new Backoff(() => performance.now());
   readonly #unlisten: () => void;
   /** The request that is under way, until its `end` or the loss of its session. */
   #sent: StreamControl | undefined;

@@ -2,12 +2,11 @@ import { truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { openHypervisor } from "../../../src/drivers/libvirt/handshake.ts";
+import { openHypervisor, openTransport } from "../../../src/drivers/libvirt/daemon.ts";
 import { ControlState, PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import type { DomainStats } from "../../../src/drivers/libvirt/rpc/stats-reply.ts";
 import { Completeness } from "../../../src/drivers/libvirt/sweep/completeness.ts";
-import { openTransport } from "../../../src/drivers/libvirt/transport/transport.ts";
 import { parseLibvirtUri } from "../../../src/drivers/libvirt/transport/uri.ts";
 import {
   ALL_GROUPS,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { openHypervisor } from "../../../src/drivers/libvirt/daemon.ts";
 import { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
-import { openHypervisor } from "../../../src/drivers/libvirt/handshake.ts";
 import { AuthType } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { startLibvirtd } from "../../lab/libvirtd.ts";

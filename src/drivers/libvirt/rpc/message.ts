@@ -1,4 +1,4 @@
-import { malformed, XdrReader, XdrWriter } from "./xdr.ts";
+import { invalidMessage, XdrReader, XdrWriter } from "./xdr.ts";
 
 /**
  * libvirt's message frame (virnetprotocol.x): a length word, which counts its own four bytes, a header of six words,
@@ -8,7 +8,7 @@ import { malformed, XdrReader, XdrWriter } from "./xdr.ts";
 /** The two RPC programs that are used. */
 export const Program = { remote: 0x20008086, keepalive: 0x6b656570 } as const;
 /** The only version of both programs. */
-export const PROGRAM_VERSION = 1;
+const PROGRAM_VERSION = 1;
 
 /** The types of messages that are used (virNetMessageType). */
 export const RpcMessageType = { call: 0, reply: 1, event: 2 } as const;
@@ -16,7 +16,7 @@ export const RpcMessageType = { call: 0, reply: 1, event: 2 } as const;
 export const MessageStatus = { ok: 0, error: 1 } as const;
 
 /** Length word and header: the shortest possible message. */
-export const HEADER_BYTES = 28;
+const HEADER_BYTES = 28;
 /** VIR_NET_MESSAGE_MAX, plus the length word, which that constant does not count. */
 export const MESSAGE_MAX = 33_554_436;
 
@@ -31,15 +31,18 @@ export interface Header {
 }
 
 /** Encodes a whole message. */
-export function encodeMessage(header: Header, writePayload?: (writer: XdrWriter) => void): Buffer {
+export function encodeMessage(
+  { program, procedure, type, serial }: Pick<Header, "program" | "procedure" | "type" | "serial">,
+  writePayload?: (writer: XdrWriter) => void,
+): Buffer {
   const writer = new XdrWriter();
   writer.uint(0);
-  writer.uint(header.program);
-  writer.uint(header.version);
-  writer.int(header.procedure);
-  writer.int(header.type);
-  writer.uint(header.serial);
-  writer.int(header.status);
+  writer.uint(program);
+  writer.uint(PROGRAM_VERSION);
+  writer.int(procedure);
+  writer.int(type);
+  writer.uint(serial);
+  writer.int(MessageStatus.ok);
   writePayload?.(writer);
   writer.patchUint(0, writer.length);
   return writer.take();
@@ -47,27 +50,17 @@ export function encodeMessage(header: Header, writePayload?: (writer: XdrWriter)
 
 /** The procedures of the keepalive program. */
 export const Keepalive = { ping: 1, pong: 2 } as const;
+const KEEPALIVE = { program: Program.keepalive, type: RpcMessageType.event, serial: 0 };
 /** Asks the other side for a sign of life. */
-export const PING = keepalive(Keepalive.ping);
+export const PING = encodeMessage({ ...KEEPALIVE, procedure: Keepalive.ping });
 /** The answer to a ping. */
-export const PONG = keepalive(Keepalive.pong);
-
-function keepalive(procedure: number): Buffer {
-  return encodeMessage({
-    program: Program.keepalive,
-    version: PROGRAM_VERSION,
-    procedure,
-    type: RpcMessageType.event,
-    serial: 0,
-    status: MessageStatus.ok,
-  });
-}
+export const PONG = encodeMessage({ ...KEEPALIVE, procedure: Keepalive.pong });
 
 /** Decodes a message's header, and returns it with a reader that is positioned at the payload. */
 export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrReader } {
   const payload = new XdrReader(bytes);
   const length = payload.uint();
-  if (length !== bytes.length) throw malformed(`its length word says ${length} of ${bytes.length} bytes`);
+  if (length !== bytes.length) throw invalidMessage(`its length word says ${length} of ${bytes.length} bytes`);
   const header = {
     program: payload.uint(),
     version: payload.uint(),
@@ -112,7 +105,7 @@ export class MessageSplitter {
           at += length;
           continue;
         }
-        this.#begin(length);
+        this.#message = Buffer.allocUnsafeSlow(length);
       }
       const target = this.#message ?? this.#word;
       const copied = chunk.copy(target, this.#filled, at);
@@ -120,8 +113,8 @@ export class MessageSplitter {
       this.#filled += copied;
       if (this.#filled < target.length) continue;
       if (this.#message === undefined) {
-        this.#begin(checkLength(this.#word.readUInt32BE(0)));
-        this.#word.copy(this.#message!, 0);
+        this.#message = Buffer.allocUnsafeSlow(checkLength(this.#word.readUInt32BE(0)));
+        this.#word.copy(this.#message, 0);
       } else {
         const message = this.#message;
         this.#message = undefined;
@@ -130,15 +123,11 @@ export class MessageSplitter {
       }
     }
   }
-
-  #begin(length: number): void {
-    this.#message = Buffer.allocUnsafeSlow(length);
-  }
 }
 
 function checkLength(length: number): number {
   if (length < HEADER_BYTES || length > MESSAGE_MAX) {
-    throw malformed(`a length of ${length} bytes, only ${HEADER_BYTES} to ${MESSAGE_MAX} are possible`);
+    throw invalidMessage(`a length of ${length} bytes, only ${HEADER_BYTES} to ${MESSAGE_MAX} are possible`);
   }
   return length;
 }

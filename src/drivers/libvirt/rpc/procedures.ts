@@ -1,6 +1,6 @@
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
 import type { StatsReader, StatsReply } from "./stats-reply.ts";
-import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
+import { invalidMessage, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /**
  * The procedures of libvirt's remote protocol that this driver can send. The table is an allow-list: the client refuses
@@ -8,19 +8,14 @@ import { malformed, type XdrReader, type XdrWriter } from "./xdr.ts";
  * src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
  */
 
-/** The context of a decoder. */
-export interface DecodeContext {
-  /** Reads statistics replies, and remembers their keys. */
-  readonly stats: StatsReader;
-}
-
 /** One procedure: how to encode its arguments, how to decode its result, and why it does no harm. */
 export interface Procedure<Args, Result> {
   readonly name: string;
   readonly number: number;
   readonly harmless: string;
   encode(writer: XdrWriter, args: Args): void;
-  decode(reader: XdrReader, context: DecodeContext): Result;
+  /** @param stats reads statistics replies, and remembers their keys */
+  decode(reader: XdrReader, stats: StatsReader): Result;
 }
 
 const AUTH_TYPES_MAX = 20;
@@ -65,167 +60,140 @@ const int = (reader: XdrReader) => reader.int();
 const ints = (maximum: number) => (reader: XdrReader) =>
   Array.from({ length: reader.count(maximum, 4) }, () => reader.int());
 const bool = (reader: XdrReader) => reader.int() !== 0;
-const version = (reader: XdrReader) => Number(reader.uhyper());
+const version = (reader: XdrReader) => reader.uhyper();
 const nothing = () => {};
 
-const domainAndFlags = (writer: XdrWriter, domain: RemoteDomain) => {
+const noArgs = (_writer: XdrWriter, _args: undefined) => {};
+const writeInt = (writer: XdrWriter, value: number) => writer.int(value);
+const writeDomainAndFlags = (writer: XdrWriter, domain: RemoteDomain) => {
   writeDomain(writer, domain);
   writer.uint(0);
 };
 
-/** A procedure without arguments. */
-function get<Result>(
+function procedure<Args, Result>(
   name: string,
   number: number,
+  encode: Procedure<Args, Result>["encode"],
+  decode: Procedure<Args, Result>["decode"],
   harmless: string,
-  decode: Procedure<undefined, Result>["decode"],
-): Procedure<undefined, Result> {
-  return { name, number, harmless, encode: nothing, decode };
+): Procedure<Args, Result> {
+  return Object.freeze({ name, number, harmless, encode, decode });
 }
 
 /** The procedures, by purpose. */
 export const PROCEDURES = {
-  authList: get("AUTH_LIST", 66, "reads which authentication the daemon wants", ints(AUTH_TYPES_MAX)),
-
-  authPolkit: get(
+  authList: procedure("AUTH_LIST", 66, noArgs, ints(AUTH_TYPES_MAX), "reads which authentication the daemon wants"),
+  authPolkit: procedure(
     "AUTH_POLKIT",
     70,
-    "lets the daemon ask polkit about this process; the daemon answers once polkit has decided",
+    noArgs,
     bool,
+    "lets the daemon ask polkit about this process; the daemon answers once polkit has decided",
   ),
-
-  supportsFeature: {
-    name: "CONNECT_SUPPORTS_FEATURE",
-    number: 60,
-    harmless: "reads what the daemon can do",
-    encode: (writer, feature) => writer.int(feature),
-    decode: bool,
-  } satisfies Procedure<number, boolean>,
-
-  open: {
-    name: "CONNECT_OPEN",
-    number: 1,
-    harmless: "always opens with the read-only flag: the daemon itself then refuses every call that changes anything",
-    encode: (writer, name) => {
+  supportsFeature: procedure("CONNECT_SUPPORTS_FEATURE", 60, writeInt, bool, "reads what the daemon can do"),
+  open: procedure(
+    "CONNECT_OPEN",
+    1,
+    (writer, name: string) => {
       writer.optionalString(name);
       writer.uint(OPEN_READ_ONLY);
     },
-    decode: nothing,
-  } satisfies Procedure<string, void>,
-
-  close: get("CONNECT_CLOSE", 2, "ends this connection only", nothing),
-  type: get("CONNECT_GET_TYPE", 3, "reads the hypervisor's name", string),
-  version: get("CONNECT_GET_VERSION", 4, "reads the hypervisor's version", version),
-  libVersion: get("CONNECT_GET_LIB_VERSION", 157, "reads the daemon's version", version),
-  hostname: get("CONNECT_GET_HOSTNAME", 59, "reads the host's name", string),
-
-  listDomains: {
-    name: "CONNECT_LIST_ALL_DOMAINS",
-    number: 273,
-    harmless: "reads which domains there are; it asks no guest",
-    encode: (writer, filter) => {
+    nothing,
+    "always opens with the read-only flag: the daemon itself then refuses every call that changes anything",
+  ),
+  close: procedure("CONNECT_CLOSE", 2, noArgs, nothing, "ends this connection only"),
+  type: procedure("CONNECT_GET_TYPE", 3, noArgs, string, "reads the hypervisor's name"),
+  version: procedure("CONNECT_GET_VERSION", 4, noArgs, version, "reads the hypervisor's version"),
+  libVersion: procedure("CONNECT_GET_LIB_VERSION", 157, noArgs, version, "reads the daemon's version"),
+  hostname: procedure("CONNECT_GET_HOSTNAME", 59, noArgs, string, "reads the host's name"),
+  listDomains: procedure(
+    "CONNECT_LIST_ALL_DOMAINS",
+    273,
+    (writer, filter: number) => {
       writer.int(1);
       writer.uint(filter);
     },
-    decode: (reader) => {
+    (reader) => {
       const domains = readDomains(reader);
       const announced = reader.uint();
       if (announced !== domains.length) {
-        throw malformed(`a list of ${domains.length} domains announced as ${announced}`);
+        throw invalidMessage(`a list of ${domains.length} domains announced as ${announced}`);
       }
       return domains;
     },
-  } satisfies Procedure<number, RemoteDomain[]>,
-
-  countRunning: get("CONNECT_NUM_OF_DOMAINS", 51, "reads how many domains run; it asks no guest", int),
-  countDefined: get(
+    "reads which domains there are; it asks no guest",
+  ),
+  countRunning: procedure("CONNECT_NUM_OF_DOMAINS", 51, noArgs, int, "reads how many domains run; it asks no guest"),
+  countDefined: procedure(
     "CONNECT_NUM_OF_DEFINED_DOMAINS",
     25,
-    "reads how many domains are defined and do not run; it asks no guest",
+    noArgs,
     int,
+    "reads how many domains are defined and do not run; it asks no guest",
   ),
-
-  listIds: {
-    name: "CONNECT_LIST_DOMAINS",
-    number: 37,
-    harmless: "reads the numbers of the running domains; it asks no guest",
-    encode: (writer) => writer.int(DOMAIN_LIST_MAX),
-    decode: ints(DOMAIN_LIST_MAX),
-  } satisfies Procedure<undefined, number[]>,
-
-  lookupById: {
-    name: "DOMAIN_LOOKUP_BY_ID",
-    number: 22,
-    harmless: "reads a running domain's identity",
-    encode: (writer, id) => writer.int(id),
-    decode: readDomain,
-  } satisfies Procedure<number, RemoteDomain>,
-
-  lookupByName: {
-    name: "DOMAIN_LOOKUP_BY_NAME",
-    number: 23,
-    harmless: "reads a domain's identity",
-    encode: (writer, name) => writer.string(name),
-    decode: readDomain,
-  } satisfies Procedure<string, RemoteDomain>,
-
-  lookupByUuid: {
-    name: "DOMAIN_LOOKUP_BY_UUID",
-    number: 24,
-    harmless: "reads a domain's identity",
-    encode: (writer, uuid) => writer.uuid(uuid),
-    decode: readDomain,
-  } satisfies Procedure<string, RemoteDomain>,
-
-  controlInfo: {
-    name: "DOMAIN_GET_CONTROL_INFO",
-    number: 229,
-    harmless: "reads whether the domain's monitor is busy; it does not use the monitor",
-    encode: domainAndFlags,
-    decode: (reader) => ({ state: reader.uint(), details: reader.uint(), forMs: Number(reader.uhyper()) }),
-  } satisfies Procedure<RemoteDomain, ControlInfo>,
-
-  xml: {
-    name: "DOMAIN_GET_XML_DESC",
-    number: 14,
-    harmless: "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
-    encode: domainAndFlags,
-    decode: string,
-  } satisfies Procedure<RemoteDomain, string>,
-
-  listen: {
-    name: "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
-    number: 316,
-    harmless: "makes the daemon send this connection an event when a domain is defined, undefined, started or stopped",
-    encode: (writer) => {
+  listIds: procedure(
+    "CONNECT_LIST_DOMAINS",
+    37,
+    (writer, _args: undefined) => writer.int(DOMAIN_LIST_MAX),
+    ints(DOMAIN_LIST_MAX),
+    "reads the numbers of the running domains; it asks no guest",
+  ),
+  lookupById: procedure("DOMAIN_LOOKUP_BY_ID", 22, writeInt, readDomain, "reads a running domain's identity"),
+  lookupByName: procedure(
+    "DOMAIN_LOOKUP_BY_NAME",
+    23,
+    (writer, name: string) => writer.string(name),
+    readDomain,
+    "reads a domain's identity",
+  ),
+  lookupByUuid: procedure(
+    "DOMAIN_LOOKUP_BY_UUID",
+    24,
+    (writer, uuid: string) => writer.uuid(uuid),
+    readDomain,
+    "reads a domain's identity",
+  ),
+  controlInfo: procedure(
+    "DOMAIN_GET_CONTROL_INFO",
+    229,
+    writeDomainAndFlags,
+    (reader): ControlInfo => ({ state: reader.uint(), details: reader.uint(), forMs: reader.uhyper() }),
+    "reads whether the domain's monitor is busy; it does not use the monitor",
+  ),
+  xml: procedure(
+    "DOMAIN_GET_XML_DESC",
+    14,
+    writeDomainAndFlags,
+    string,
+    "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
+  ),
+  listen: procedure(
+    "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
+    316,
+    (writer, _args: undefined) => {
       writer.int(EVENT_LIFECYCLE);
       // No domain means every domain.
       writer.uint(0);
     },
-    decode: (reader) => reader.int(),
-  } satisfies Procedure<undefined, number>,
-
-  stats: {
-    name: "CONNECT_GET_ALL_DOMAIN_STATS",
-    number: 344,
-    harmless:
-      "reads statistics; it occupies a worker of the daemon and the domain's query job while a guest's monitor answers",
-    encode: (writer, { uuids, groups, flags }) => {
+    int,
+    "makes the daemon send this connection an event when a domain is defined, undefined, started or stopped",
+  ),
+  stats: procedure(
+    "CONNECT_GET_ALL_DOMAIN_STATS",
+    344,
+    (writer, { uuids, groups, flags }: StatsArgs) => {
       writer.uint(uuids.length);
-      for (const uuid of uuids) {
-        // The daemon uses the uuid only. The reply has the real name and id.
-        writer.string("");
-        writer.uuid(uuid);
-        writer.int(-1);
-      }
+      // The daemon uses the uuid only. The reply has the real name and id.
+      for (const uuid of uuids) writeDomain(writer, { name: "", uuid, id: -1 });
       writer.uint(groups);
       writer.uint(flags);
     },
-    decode: (reader, { stats }) => stats.read(reader),
-  } satisfies Procedure<StatsArgs, StatsReply>,
+    (reader, stats): StatsReply => stats.read(reader),
+    "reads statistics; it occupies a worker of the daemon and the domain's query job while a guest's monitor answers",
+  ),
 } as const;
 
-const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES).map((procedure) => Object.freeze(procedure)));
+const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
 
 /** Whether this very object is in the table; a copy with another number is not. */
 export function isAllowed(procedure: unknown): boolean {

@@ -10,14 +10,13 @@ import {
   MessageStatus,
   PING,
   PONG,
-  PROGRAM_VERSION,
   Program,
   RpcMessageType,
 } from "./message.ts";
-import { type DecodeContext, isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
+import { isAllowed, PROCEDURES, type Procedure } from "./procedures.ts";
 import { readRemoteError } from "./remote-error.ts";
 import { StatsReader } from "./stats-reply.ts";
-import { malformed, type XdrReader } from "./xdr.ts";
+import { invalidMessage, type XdrReader } from "./xdr.ts";
 
 /** After this many ms without a byte from the daemon, a ping is sent. The daemon does the same with us. */
 const KEEPALIVE_INTERVAL_MS = 5_000;
@@ -48,7 +47,7 @@ export class RpcClient {
   onEvent: ((procedure: number, payload: XdrReader) => void) | undefined;
 
   readonly #transport: Duplex;
-  readonly #context: DecodeContext;
+  readonly #stats: StatsReader;
   readonly #pending = new Map<number, Pending>();
   readonly #splitter = new MessageSplitter((message) => this.#receive(message));
   #serial = 0;
@@ -66,17 +65,17 @@ export class RpcClient {
    *   connection they came over
    */
   constructor(transport: Duplex, stats = new StatsReader()) {
-    this.#context = { stats };
+    this.#stats = stats;
     this.#transport = transport;
     transport.on("data", (chunk: Buffer) => this.#read(chunk));
-    transport.on("error", (error) => {
-      this.#end(
-        new VirstreamError("connection-lost", `the connection to libvirt broke: ${error.message}`, { cause: error }),
+    transport.on("error", (cause) => {
+      this.destroy(
+        new VirstreamError("connection-lost", `the connection to libvirt broke: ${cause.message}`, { cause }),
       );
     });
     transport.on("close", () => {
       const how = this.#splitter.pending ? "broke off in the middle of a message" : "was closed by the daemon";
-      this.#end(new VirstreamError("connection-lost", `the connection to libvirt ${how}`));
+      this.destroy(new VirstreamError("connection-lost", `the connection to libvirt ${how}`));
     });
   }
 
@@ -107,27 +106,14 @@ export class RpcClient {
    */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args): Promise<Result> {
     if (!isAllowed(procedure)) {
-      return Promise.reject(
-        new VirstreamError(
-          "internal",
-          `${procedure.name} (${procedure.number}) is not among the procedures that may be sent`,
-        ),
-      );
+      const message = `${procedure.name} (${procedure.number}) is not among the procedures that may be sent`;
+      return Promise.reject(new VirstreamError("internal", message));
     }
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
       const serial = this.#nextSerial();
-      const message = encodeMessage(
-        {
-          program: Program.remote,
-          version: PROGRAM_VERSION,
-          procedure: procedure.number,
-          type: RpcMessageType.call,
-          serial,
-          status: MessageStatus.ok,
-        },
-        (writer) => procedure.encode(writer, args),
-      );
+      const header = { program: Program.remote, procedure: procedure.number, type: RpcMessageType.call, serial };
+      const message = encodeMessage(header, (writer) => procedure.encode(writer, args));
       this.#pending.set(serial, { procedure: procedure as Procedure<never, unknown>, resolve, reject });
       this.#send(message);
     });
@@ -142,16 +128,22 @@ export class RpcClient {
     return this.#closing;
   }
 
-  /** Ends the connection at once. */
+  /** Ends the connection at once, with this error for the calls in flight. Safe to call twice. */
   destroy(error: VirstreamError): void {
-    this.#end(error);
+    if (this.#ended !== undefined) return;
+    this.#ended = error;
+    clearInterval(this.#keepalive);
+    this.#transport.destroy();
+    this.onEnded?.(error);
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
   }
 
   async #close(): Promise<void> {
     if (this.#ended === undefined) {
       const goodbye = this.call(PROCEDURES.close, undefined).catch(() => {});
       await withTimeout(goodbye, CLOSE_TIMEOUT_MS, () => {});
-      this.#end(new VirstreamError("connection-closed", "the connection was closed"));
+      this.destroy(new VirstreamError("connection-closed", "the connection was closed"));
     }
     if (!this.#transport.closed) {
       await new Promise<void>((resolve) => this.#transport.once("close", () => resolve()));
@@ -190,7 +182,7 @@ export class RpcClient {
       this.#send(PING);
     } else {
       const silence = (KEEPALIVE_INTERVAL_MS * (KEEPALIVE_COUNT + 1)) / 1_000;
-      this.#end(
+      this.destroy(
         new VirstreamError("connection-lost", `libvirt has not answered for ${silence} s: it hangs, or is cut off`),
       );
     }
@@ -201,7 +193,7 @@ export class RpcClient {
     try {
       this.#splitter.push(chunk);
     } catch (error) {
-      this.#end(VirstreamError.from(error));
+      this.destroy(VirstreamError.from(error));
     }
   }
 
@@ -215,38 +207,24 @@ export class RpcClient {
     } else if (header.type === RpcMessageType.event) {
       if (header.program === Program.remote) this.onEvent?.(header.procedure, payload);
     } else {
-      throw malformed(`type ${header.type} of program 0x${header.program.toString(16)}, which was not asked for`);
+      throw invalidMessage(`type ${header.type} of program 0x${header.program.toString(16)}, which was not asked for`);
     }
   }
 
   #answer(header: Header, payload: XdrReader): void {
     const pending = this.#pending.get(header.serial);
-    if (pending === undefined) throw malformed(`an answer to call ${header.serial}, which was never made`);
+    if (pending === undefined) throw invalidMessage(`an answer to call ${header.serial}, which was never made`);
     if (pending.procedure.number !== header.procedure) {
-      throw malformed(`an answer of procedure ${header.procedure} to a call of ${pending.procedure.number}`);
+      throw invalidMessage(`an answer of procedure ${header.procedure} to a call of ${pending.procedure.number}`);
     }
     if (header.status !== MessageStatus.ok && header.status !== MessageStatus.error) {
-      throw malformed(`an answer with the status ${header.status}`);
+      throw invalidMessage(`an answer with the status ${header.status}`);
     }
+    const failed = header.status === MessageStatus.error;
     // It is decoded before the call is removed: if that throws, this call is rejected with all the others.
-    if (header.status === MessageStatus.error) {
-      const error = readRemoteError(payload);
-      this.#pending.delete(header.serial);
-      pending.reject(error);
-    } else {
-      const result = pending.procedure.decode(payload, this.#context);
-      this.#pending.delete(header.serial);
-      pending.resolve(result as never);
-    }
-  }
-
-  #end(error: VirstreamError): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = error;
-    clearInterval(this.#keepalive);
-    this.#transport.destroy();
-    this.onEnded?.(error);
-    for (const { reject } of this.#pending.values()) reject(error);
-    this.#pending.clear();
+    const answer = failed ? readRemoteError(payload) : pending.procedure.decode(payload, this.#stats);
+    this.#pending.delete(header.serial);
+    if (failed) pending.reject(answer as VirstreamError);
+    else pending.resolve(answer as never);
   }
 }

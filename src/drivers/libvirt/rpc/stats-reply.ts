@@ -1,7 +1,7 @@
-import { type ParamValue, TypedParams } from "../../../model/params.ts";
+import { TypedParams } from "../../../model/params.ts";
 import { ParamType, type Schema, SchemaTable } from "../../../model/schema.ts";
 import { DOMAIN_BYTES_MIN, DOMAIN_LIST_MAX, type RemoteDomain, readDomain } from "./remote-domain.ts";
-import { malformed, padded, STRING_MAX, type XdrReader } from "./xdr.ts";
+import { invalidMessage, padded, STRING_MAX, type XdrReader } from "./xdr.ts";
 
 /** One domain's part of a statistics reply (remote_domain_stats_record). */
 export interface DomainStats {
@@ -16,7 +16,9 @@ export type StatsReply = readonly DomainStats[];
 const PARAMS_MAX = 262_144;
 /** An empty key's length word, the type, and the smallest value. */
 const PARAM_BYTES_MIN = 12;
-/** So many key lists of equal length are kept: hosts have guests of several shapes, and these come in any order. */
+/** The types whose values have 4 bytes. Those of the others but strings have 8. */
+const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
+/** How many key lists of equal length are kept: hosts have guests of several shapes, which come in any order. */
 const LISTS_PER_SIZE = 4;
 /** The most 32-bit words that all key lists have together; beyond, they are all forgotten. */
 const MAX_WORDS = 2_000_000;
@@ -37,7 +39,7 @@ interface KeyList {
  * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the work
  * of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a list,
  * a parameter costs a few integer comparisons and its value. At the first difference, or anything else that is unusual,
- * the record is read again from its beginning, key by key.
+ * its keys are read one by one from its beginning: this makes a new list, or the error that says what is wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();
@@ -58,22 +60,19 @@ export class StatsReader {
   }
 
   #params(reader: XdrReader, size: number): TypedParams {
-    const lists = this.#lists.get(size);
-    if (lists !== undefined) {
-      for (let i = 0; i < lists.length; i++) {
-        const list = lists[i]!;
-        const params = readLike(reader, list);
-        if (params === undefined) continue;
-        if (i > 0) {
-          lists.splice(i, 1);
-          lists.unshift(list);
-        }
-        return params;
-      }
+    const lists = this.#lists.get(size) ?? [];
+    for (const [i, list] of lists.entries()) {
+      const params = readLike(reader, list);
+      if (params === undefined) continue;
+      if (i > 0) lists.unshift(...lists.splice(i, 1));
+      return params;
     }
-    const { params, list } = readByKeys(reader, size, this.#schemas);
+    const start = reader.offset;
+    const list = readKeys(reader, size, this.#schemas);
+    reader.offset = start;
     this.#keep(list);
-    return params;
+    // The keys are those of the list, and the pass over them has seen that the message is whole.
+    return readLike(reader, list)!;
   }
 
   #keep(list: KeyList): void {
@@ -156,45 +155,23 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
   return new TypedParams(schema, doubles, texts, bigs);
 }
 
-function readByKeys(reader: XdrReader, size: number, schemas: SchemaTable): { params: TypedParams; list: KeyList } {
+/** Reads the keys and types of a record, and passes over its values. Throws when anything is wrong with it. */
+function readKeys(reader: XdrReader, size: number, schemas: SchemaTable): KeyList {
   const keys: string[] = [];
   const types = new Uint8Array(size);
-  const values: ParamValue[] = [];
   const words: number[] = [];
   const ends = new Int32Array(size);
   for (let i = 0; i < size; i++) {
     let at = reader.offset;
     keys.push(reader.string());
-    types[i] = readType(reader);
+    const type = reader.int();
+    if (type < ParamType.int || type > ParamType.string)
+      throw invalidMessage(`a parameter of the unknown type ${type}`);
+    types[i] = type;
     for (; at < reader.offset; at += 4) words.push(reader.view.getInt32(at));
     ends[i] = words.length;
-    values.push(readValue(reader, types[i]!));
+    if (type === ParamType.string) reader.string();
+    else reader.skip(FOUR_BYTES.has(type) ? 4 : 8);
   }
-  const schema = schemas.schemaOf(keys, types);
-  return { params: TypedParams.of(schema, values), list: { schema, words: Int32Array.from(words), ends } };
-}
-
-function readType(reader: XdrReader): number {
-  const type = reader.int();
-  if (type < ParamType.int || type > ParamType.string) throw malformed(`a parameter of the unknown type ${type}`);
-  return type;
-}
-
-function readValue(reader: XdrReader, type: number): ParamValue {
-  switch (type) {
-    case ParamType.int:
-      return reader.int();
-    case ParamType.uint:
-      return reader.uint();
-    case ParamType.llong:
-      return reader.hyper();
-    case ParamType.ullong:
-      return reader.uhyper();
-    case ParamType.double:
-      return reader.double();
-    case ParamType.boolean:
-      return reader.int() !== 0;
-    default:
-      return reader.string();
-  }
+  return { schema: schemas.schemaOf(keys, types), words: Int32Array.from(words), ends };
 }

@@ -14,12 +14,11 @@ export class XdrReader {
   readonly bytes: Buffer;
   readonly view: DataView;
   /** Where the next value begins, in `bytes`. */
-  offset: number;
+  offset = 0;
 
-  constructor(bytes: Buffer, offset = 0) {
+  constructor(bytes: Buffer) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.offset = offset;
   }
 
   /** How many bytes are left. */
@@ -35,24 +34,20 @@ export class XdrReader {
     return this.view.getUint32(this.#take(4, "an integer"));
   }
 
-  /** A signed 64-bit integer: a number while that is exact, else a bigint. */
-  hyper(): number | bigint {
-    return numberIfExact(this.view.getBigInt64(this.#take(8, "a 64-bit integer")));
+  /** An unsigned 64-bit integer, as the nearest number. Statistics have exact ones: see StatsReader. */
+  uhyper(): number {
+    return Number(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
   }
 
-  /** An unsigned 64-bit integer, likewise. */
-  uhyper(): number | bigint {
-    return numberIfExact(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
-  }
-
-  double(): number {
-    return this.view.getFloat64(this.#take(8, "a double"));
+  /** Passes over a value of this many bytes. */
+  skip(length: number): void {
+    this.#take(length, "a value");
   }
 
   /** A string. libvirt guarantees no encoding of names and paths, so bytes that are not UTF-8 become U+FFFD. */
   string(): string {
     const length = this.uint();
-    if (length > STRING_MAX) throw malformed(`a string of ${length} bytes, at most ${STRING_MAX} are allowed`);
+    if (length > STRING_MAX) throw invalidMessage(`a string of ${length} bytes, at most ${STRING_MAX} are allowed`);
     const at = this.#take(padded(length), "a string");
     return this.bytes.toString("utf8", at, at + length);
   }
@@ -65,7 +60,7 @@ export class XdrReader {
   /** A value that may be absent. A flag other than 0 and 1 is refused: the reader is not where it should be. */
   optional<T>(read: () => T): T | undefined {
     const present = this.uint();
-    if (present > 1) throw malformed(`the flag of an optional value is ${present}`);
+    if (present > 1) throw invalidMessage(`the flag of an optional value is ${present}`);
     return present === 1 ? read() : undefined;
   }
 
@@ -78,17 +73,18 @@ export class XdrReader {
    */
   count(maximum: number, itemBytes: number): number {
     const count = this.uint();
-    if (count > maximum) throw malformed(`an array of ${count} items, at most ${maximum} are allowed`);
+    if (count > maximum) throw invalidMessage(`an array of ${count} items, at most ${maximum} are allowed`);
     if (count * itemBytes > this.remaining) {
-      throw malformed(`an array of ${count} items in the last ${this.remaining} bytes`);
+      throw invalidMessage(`an array of ${count} items in the last ${this.remaining} bytes`);
     }
     return count;
   }
 
   #take(length: number, what: string): number {
     const at = this.offset;
-    if (length > this.bytes.length - at)
-      throw malformed(`it ends within ${what}, at byte ${at} of ${this.bytes.length}`);
+    if (length > this.remaining) {
+      throw invalidMessage(`it ends within ${what}, at byte ${at} of ${this.bytes.length}`);
+    }
     this.offset = at + length;
     return at;
   }
@@ -96,12 +92,8 @@ export class XdrReader {
 
 /** Writes XDR into a buffer that grows. Throws `invalid-argument` for a value that cannot be written. */
 export class XdrWriter {
-  #bytes: Buffer;
+  #bytes: Buffer = Buffer.allocUnsafe(128);
   #length = 0;
-
-  constructor(sizeHint = 128) {
-    this.#bytes = Buffer.allocUnsafe(sizeHint);
-  }
 
   int(value: number): void {
     const at = this.#grow(4);
@@ -111,21 +103,6 @@ export class XdrWriter {
   uint(value: number): void {
     const at = this.#grow(4);
     this.#bytes.writeUInt32BE(value, at);
-  }
-
-  hyper(value: bigint): void {
-    const at = this.#grow(8);
-    this.#bytes.writeBigInt64BE(value, at);
-  }
-
-  uhyper(value: bigint): void {
-    const at = this.#grow(8);
-    this.#bytes.writeBigUInt64BE(value, at);
-  }
-
-  double(value: number): void {
-    const at = this.#grow(8);
-    this.#bytes.writeDoubleBE(value, at);
   }
 
   string(text: string): void {
@@ -180,17 +157,12 @@ export class XdrWriter {
   }
 }
 
-function numberIfExact(value: bigint): number | bigint {
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
-}
-
 /** Rounds a length up to XDR's unit of four bytes. */
 export function padded(length: number): number {
   return (length + 3) & ~3;
 }
 
 /** The error for a message that breaks the protocol. */
-export function malformed(what: string): VirstreamError {
+export function invalidMessage(what: string): VirstreamError {
   return new VirstreamError("protocol-error", `malformed message from the libvirt daemon: ${what}`);
 }

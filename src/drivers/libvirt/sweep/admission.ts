@@ -1,5 +1,5 @@
 import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
-import { ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
+import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 
 /** How much is admitted. */
 export interface AdmissionOptions {
@@ -7,12 +7,6 @@ export interface AdmissionOptions {
   readonly slots?: number;
   /** Calls in flight per connection that need no monitor, beside the slots. Default 1. */
   readonly lanes?: number;
-  /** Monitor calls in flight over all connections. Default 8. */
-  readonly budget?: number;
-  /**
-   * How many of those need no proof that the daemon has a free worker. Default 4: libvirtd starts with five workers.
-   */
-  readonly unproven?: number;
   /** Milliseconds on a steady clock. */
   readonly now: () => number;
 }
@@ -57,15 +51,14 @@ const TRUSTED_MAX = 100_000;
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
  * - When a connection ends, its calls do not: the daemon's workers still hang in them. Such a call is an orphan. It
- *   counts against the budget and keeps its domain in quarantine until a check shows that the domain's monitor is free.
+ *   counts against the budget and keeps its domain in quarantine until a session sees that the domain's monitor is free.
  *
  * There is one admission per host and process, so the rules hold for every session in the process. Sweeps take turns,
  * one call each. Each sweep's calls go out on the connections of its own session.
  */
 export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
-  readonly #budget: number;
-  readonly #limit: ConcurrencyLimit;
+  readonly #limit = new ConcurrencyLimit(() => this.pump());
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
@@ -78,10 +71,8 @@ export class Admission {
   #granting = false;
   #changed = false;
 
-  constructor({ slots = 4, lanes = 1, budget = 8, unproven = 4, now }: AdmissionOptions) {
+  constructor({ slots = 4, lanes = 1, now }: AdmissionOptions) {
     this.#limits = { slot: slots, lane: lanes };
-    this.#budget = budget;
-    this.#limit = new ConcurrencyLimit(unproven, budget, () => this.pump());
     this.#now = now;
   }
 
@@ -133,7 +124,7 @@ export class Admission {
   slotsOf(owner: ConnectionOwner): number {
     let slots = 0;
     for (const connection of this.#connections.values()) if (connection.owner === owner) slots += this.#limits.slot;
-    return Math.min(slots, this.#budget);
+    return Math.min(slots, BUDGET);
   }
 
   /**
@@ -325,14 +316,14 @@ export class Admission {
 
 /**
  * By host. The budget is for all connections of this process to the host, whichever session opened them. An admission
- * is dropped with its host's last connection, unless a later connection has to know of its orphans.
+ * is dropped with its host's last connection, unless it has orphans, which a later connection must count.
  */
 const admissions = new Map<string, Admission>();
 
 /**
  * The admission of a host.
  *
- * @param host what tells the host, or more exactly the daemon, from others
+ * @param host identifies the host, or more exactly its daemon
  */
 export function admissionOf(host: string): Admission {
   for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);

@@ -32,21 +32,23 @@ export interface CallOwner {
   callDueAt(ticket: Ticket): number;
 }
 
+/** What a queue needs of its admission. */
+interface QueueKeeper {
+  pump(): void;
+  leave(queue: CallQueue): void;
+}
+
 /** The queue of one sweep: first in, first out, with cancelling. Made by `Admission.join`. */
 export class CallQueue {
   readonly owner: CallOwner;
   readonly connectionOwner: ConnectionOwner;
-  readonly #admission: { pump(): void; leave(queue: CallQueue): void };
+  readonly #admission: QueueKeeper;
   readonly #tickets = { monitor: new TicketList("monitor"), free: new TicketList("free") };
   #held = false;
   #closed = false;
 
   /** @internal */
-  constructor(
-    admission: { pump(): void; leave(queue: CallQueue): void },
-    owner: CallOwner,
-    connectionOwner: ConnectionOwner,
-  ) {
+  constructor(admission: QueueKeeper, owner: CallOwner, connectionOwner: ConnectionOwner) {
     this.#admission = admission;
     this.owner = owner;
     this.connectionOwner = connectionOwner;
@@ -116,24 +118,17 @@ class TicketList {
   }
 
   shift(): Ticket | undefined {
-    for (let ticket = this.#next(); ticket !== undefined; ticket = this.#next()) {
+    for (;;) {
+      const ticket = this.#front.pop() ?? this.#tickets[this.#head++];
+      if (ticket === undefined || this.#head >= 1_024) {
+        this.#tickets.splice(0, this.#head);
+        this.#head = 0;
+      }
+      if (ticket === undefined) return undefined;
       // A cancelled ticket may wait again as the other kind: it then stands in both lists.
       if (!ticket.waiting || ticket.kind !== this.#kind) continue;
       ticket.waiting = false;
       return ticket;
     }
-    return undefined;
-  }
-
-  #next(): Ticket | undefined {
-    if (this.#front.length > 0) return this.#front.pop();
-    const ticket = this.#tickets[this.#head];
-    if (ticket === undefined) return undefined;
-    this.#head++;
-    if (this.#head >= 1_024 || this.#head === this.#tickets.length) {
-      this.#tickets.splice(0, this.#head);
-      this.#head = 0;
-    }
-    return ticket;
   }
 }

@@ -2,17 +2,26 @@ import { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { Procedure } from "../rpc/procedures.ts";
 import type { Admission } from "./admission.ts";
+import type { BatchSize } from "./batch-size.ts";
 import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./call-queue.ts";
+import type { Completeness } from "./completeness.ts";
 import type { ConnectionOwner } from "./concurrency-limit.ts";
 import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
+import type { DomainCache } from "./domain-cache.ts";
 
-/** The parts of the session that calls use. */
-export interface CallsHost {
+/** What a sweep needs of its session. The calls go out on the session's connections. */
+export interface SweepHost extends ConnectionOwner {
   readonly admission: Admission;
-  /** Whose connections the calls go out on. */
-  readonly owner: ConnectionOwner;
+  readonly domainCache: DomainCache;
+  readonly batchSize: BatchSize;
+  /** Finds out what an answer lacks; undefined where there are no monitors. */
+  readonly completeness: Completeness | undefined;
+  /** Whether the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
+  readonly monitors: boolean;
   /** @param connection its number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
+  /** There are more domains than slots: another connection would help. */
+  crowded(): void;
 }
 
 /** One call, and what to do with its answer. Made by `callOf`. */
@@ -57,9 +66,6 @@ export abstract class QueuedCall implements Ticket {
   askedAt = 0;
 }
 
-/** `Calls.ask` rejects with it when the call became late. */
-export class Late extends Error {}
-
 /** How often waiting calls look whether a slot can still become free, in ms. */
 const LOOK_AGAIN_MS = 500;
 
@@ -68,7 +74,7 @@ const LOOK_AGAIN_MS = 500;
  * admission grants it, hands the answer on if it is still wanted, and releases the permit in any case.
  */
 export class Calls implements CallOwner {
-  readonly #host: CallsHost;
+  readonly #host: SweepHost;
   readonly #deadlines: Deadlines;
   readonly #dueBy: (at: number) => void;
   readonly #queue: CallQueue;
@@ -80,12 +86,12 @@ export class Calls implements CallOwner {
   readonly #inFlight = new Set<QueuedCall>();
   #closed = false;
 
-  /** @param dueBy called with the deadline of each call that is sent, on performance.now()'s clock */
-  constructor(host: CallsHost, deadlines: Deadlines, dueBy: (at: number) => void) {
+  /** @param dueBy called with the time at which `check` has to be called, on performance.now()'s clock */
+  constructor(host: SweepHost, deadlines: Deadlines, dueBy: (at: number) => void) {
     this.#host = host;
     this.#deadlines = deadlines;
     this.#dueBy = dueBy;
-    this.#queue = host.admission.join(this, host.owner);
+    this.#queue = host.admission.join(this, host);
   }
 
   /** Appends calls, all of one wait class, to the queue. */
@@ -96,17 +102,24 @@ export class Calls implements CallOwner {
     this.#deadlines.joined(waitClass, queued.length, waiting.size === 0, performance.now());
     for (const each of queued) waiting.add(each);
     this.#queue.wait(queued);
+    this.#dueBy(this.dueAt);
   }
 
   /**
-   * Sends one call that is not about a domain of the sweep, and resolves with the answer. Rejects with the daemon's
-   * error, or with `Late`. Never settles once the sweep is closed.
+   * Sends one call that helps to list the domains, and resolves with the answer. Rejects with the daemon's error, or
+   * with `deadline-exceeded`. Never settles once the sweep is closed.
    *
    * @param key one call with this key is in flight at a time
    */
   ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     return new Promise((resolve, reject) => {
-      this.wait([new OneOffCall(key, callOf(procedure, args, resolve), reject)]);
+      const call = callOf(procedure, args, resolve);
+      const late = (): void => {
+        const message = `libvirt did not list its domains within ${this.#deadlines.deadlineMs} ms`;
+        const why = "it waits for one of them, hangs, or is overloaded";
+        reject(new VirstreamError("deadline-exceeded", `${message}: ${why}`));
+      };
+      this.wait([new OneOffCall(key, { callFor: () => call, refused: (_, error) => reject(error), late })]);
     });
   }
 
@@ -117,9 +130,10 @@ export class Calls implements CallOwner {
   }
 
   resume(): void {
-    if (!this.#deadlines.held) return;
+    if (!this.#deadlines.held || this.#closed) return;
     this.#deadlines.resume(performance.now());
     this.#queue.resume();
+    this.#dueBy(this.dueAt);
   }
 
   /** Gives up what is due. */
@@ -206,7 +220,7 @@ export class Calls implements CallOwner {
   /** From when on calls that wait for a slot wait for frozen guests only. */
   #exhaustedAt(): number {
     if (this.#waiting.slot.size === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
-    return this.#host.admission.exhaustedAt(this.#host.owner);
+    return this.#host.admission.exhaustedAt(this.#host);
   }
 }
 
@@ -217,13 +231,9 @@ class OneOffCall extends QueuedCall {
   readonly waitClass = "lane";
   readonly handler: CallHandler;
 
-  constructor(key: string, call: Call, reject: (error: Error) => void) {
+  constructor(key: string, handler: CallHandler) {
     super();
     this.key = key;
-    this.handler = {
-      callFor: () => call,
-      refused: (_, error) => reject(error),
-      late: () => reject(new Late()),
-    };
+    this.handler = handler;
   }
 }

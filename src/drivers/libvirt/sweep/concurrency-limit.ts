@@ -27,6 +27,11 @@ export interface ConnectionOwner {
   probeWorker(probe: WorkerProbe): void;
 }
 
+/** How many monitor calls may be unanswered without a proof: libvirtd starts with five workers. */
+const SAFE = 4;
+/** The most that the limit can grow to. The daemon has 20 workers for all of its clients. */
+export const BUDGET = 8;
+
 /** Calls that were granted within this many ms went out together. */
 const BURST_MS = 1;
 
@@ -40,24 +45,15 @@ const BURST_MS = 1;
  * this proves a free worker. What was proven holds as long as the daemon lives, because its pool does not shrink.
  */
 export class ConcurrencyLimit {
-  readonly #safe: number;
-  readonly #budget: number;
   readonly #onEnd: () => void;
-  #calls: number;
+  #calls = SAFE;
   /** The largest number of unanswered calls behind which a free worker was proven. */
   #proven = 0;
   #probe: WorkerProbe | undefined;
 
-  /**
-   * @param safe how many calls need no proof
-   * @param budget the most that the limit can grow to
-   * @param onEnd called when a probe has ended
-   */
-  constructor(safe: number, budget: number, onEnd: () => void) {
-    this.#safe = Math.min(safe, budget);
-    this.#budget = budget;
+  /** @param onEnd called when a probe has ended */
+  constructor(onEnd: () => void) {
     this.#onEnd = onEnd;
-    this.#calls = this.#safe;
   }
 
   /** How many monitor calls may be unanswered. */
@@ -72,7 +68,7 @@ export class ConcurrencyLimit {
 
   /** From now on this may be another daemon, whose pool is small again. */
   reset(): void {
-    this.#calls = this.#safe;
+    this.#calls = SAFE;
     this.#proven = 0;
     // A probe under way is about the earlier daemon.
     this.#probe = undefined;
@@ -101,7 +97,7 @@ export class ConcurrencyLimit {
         if (this.#probe !== probe) return;
         this.#probe = undefined;
         this.#proven = Math.max(this.#proven, proven);
-        this.#calls = Math.max(this.#calls, Math.min(this.#budget, this.#proven + 1));
+        this.#calls = Math.max(this.#calls, Math.min(BUDGET, this.#proven + 1));
         this.#onEnd();
       },
     };

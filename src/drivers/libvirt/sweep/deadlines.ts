@@ -29,7 +29,7 @@ export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies read
  * While the consumer is behind, no call is sent, and the clock of waiting calls is stopped.
  */
 export class Deadlines {
-  readonly #deadlineMs: number;
+  readonly deadlineMs: number;
   /** When a call of each class was last sent or answered. */
   readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
@@ -40,7 +40,7 @@ export class Deadlines {
   #heldSince: number | undefined;
 
   constructor(deadlineMs: number, now: number) {
-    this.#deadlineMs = deadlineMs;
+    this.deadlineMs = deadlineMs;
     this.#beganAt = now;
     this.#movedAt = { slot: now, lane: now, fallback: now };
   }
@@ -70,7 +70,7 @@ export class Deadlines {
   /** When a call that is sent now becomes overdue. */
   callDueAt(waitClass: WaitClass, now: number): number {
     if (waitClass === "fallback") return now + FALLBACK_MS;
-    return Math.max(this.#beganAt + this.#deadlineMs, now + this.#deadlineMs / 2);
+    return Math.max(this.#beganAt + this.deadlineMs, now + this.deadlineMs / 2);
   }
 
   /** When waiting calls are given up if nothing moves before; Infinity while the consumer is behind. */
@@ -80,8 +80,8 @@ export class Deadlines {
     if (waitClass === "fallback") {
       return Math.min(movedAt + FALLBACK_MS, this.#fallbacksSince + FALLBACK_MS + this.#fallbacks * FALLBACK_DOMAIN_MS);
     }
-    const end = this.#beganAt + this.#deadlineMs;
-    return Math.min(Math.max(end, movedAt + this.#deadlineMs / 2), end + this.#domains * DOMAIN_MS);
+    const end = this.#beganAt + this.deadlineMs;
+    return Math.min(Math.max(end, movedAt + this.deadlineMs / 2), end + this.#domains * DOMAIN_MS);
   }
 
   get held(): boolean {

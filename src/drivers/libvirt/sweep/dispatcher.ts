@@ -2,7 +2,7 @@ import type { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import type { DomainStats } from "../rpc/stats-reply.ts";
-import { type Call, type CallHandler, type Calls, type CallsHost, callOf, QueuedCall } from "./calls.ts";
+import { type Call, type CallHandler, type Calls, callOf, QueuedCall, type SweepHost } from "./calls.ts";
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
@@ -17,66 +17,7 @@ const CHECKED_MAX = 8;
 /** How many batches are queued or in flight at a time. */
 const BATCHES = 4;
 
-/** How long a batch should take, in ms. The call itself then costs little, and no record waits long for the others. */
-const TARGET_MS = 4;
-/** The most domains in a batch. */
-const DOMAINS_MAX = 256;
-/** The most parameters in a batch. At some 40 bytes each the reply stays far below the 32 MiB of a message. */
-const PARAMETERS_MAX = 50_000;
-/** The domains in a batch while nothing was measured. */
-const DOMAINS_FIRST = 8;
-/** A batch is taken apart after this many times what it should have taken, and not before SLOW_MS. */
-const SLOW_FACTOR = 10;
-const SLOW_MS = 100;
-
-/** How many domains to ask for in one batch, from what earlier ones took. */
-export class BatchSize {
-  #domainMs: number | undefined;
-  /** The most parameters that a domain was seen to have. */
-  #parameters = 1;
-  #largest = DOMAINS_FIRST;
-
-  /** How many domains to ask for next. */
-  get domains(): number {
-    if (this.#domainMs === undefined) return DOMAINS_FIRST;
-    const limit = Math.min(TARGET_MS / this.#domainMs, PARAMETERS_MAX / this.#parameters);
-    return Math.max(1, Math.min(this.#largest, Math.floor(limit)));
-  }
-
-  /** How long a batch may take before it is taken apart, in ms. */
-  timeoutMs(domains: number): number {
-    return Math.max(SLOW_MS, SLOW_FACTOR * (this.#domainMs ?? 0) * domains);
-  }
-
-  /**
-   * A batch was answered.
-   *
-   * @param parameters how many the domain with the most has
-   */
-  measured(domains: number, ms: number, parameters = 1): void {
-    if (domains === 0) return;
-    this.#parameters = Math.max(this.#parameters, parameters);
-    const domainMs = ms / domains;
-    this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
-    // It grows step by step: what a few domains took says little about hundreds.
-    if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
-  }
-
-  /** A batch was taken apart: start again with small ones. */
-  failed(): void {
-    this.#domainMs = undefined;
-    this.#largest = DOMAINS_FIRST;
-  }
-}
-
-/** The parts of the session that a dispatcher uses. */
-export interface DispatcherHost extends CallsHost {
-  readonly batchSize: BatchSize;
-  /** There are more domains than slots: another connection would help. */
-  crowded(): void;
-}
-
-/** The sweep's callbacks for its domains. */
+/** What the sweep does with its domains. */
 export interface DispatcherOwner {
   /** The domain's batch was answered; undefined when the answer leaves the domain out. */
   answered(task: DomainTask, stats: DomainStats | undefined): void;
@@ -99,7 +40,7 @@ export interface DispatcherOwner {
  * each of its domains is asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
-  readonly #host: DispatcherHost;
+  readonly #host: SweepHost;
   readonly #calls: Calls;
   readonly #requests: StatsRequests;
   readonly #owner: DispatcherOwner;
@@ -116,7 +57,7 @@ export class Dispatcher implements CallHandler<Batch> {
   #releaseAt: number | undefined;
   #entered = 0;
 
-  constructor(host: DispatcherHost, calls: Calls, requests: StatsRequests, owner: DispatcherOwner) {
+  constructor(host: SweepHost, calls: Calls, requests: StatsRequests, owner: DispatcherOwner) {
     this.#host = host;
     this.#calls = calls;
     this.#requests = requests;
@@ -125,21 +66,22 @@ export class Dispatcher implements CallHandler<Batch> {
 
   /** Domains are known. */
   enter(tasks: readonly DomainTask[]): void {
-    const { admission, owner } = this.#host;
+    const { admission } = this.#host;
     const { kind } = this.#requests;
     const trusted: DomainTask[] = [];
     const before = this.#pending.length;
     this.#entered += tasks.length;
     for (const task of tasks) {
-      if (admission.isQuarantined(task.uuid, kind)) this.#owner.giveUp(task, "quarantined");
-      else if (kind === "monitor" && (task.id === -1 || admission.isTrusted(task.uuid))) trusted.push(task);
+      if (admission.isQuarantined(task.domain.uuid, kind)) this.#owner.giveUp(task, "quarantined");
+      else if (kind === "monitor" && (task.domain.id === -1 || admission.isTrusted(task.domain.uuid)))
+        trusted.push(task);
       else this.#pending.push(task);
     }
     const pending = this.#pending.length - before;
     if (kind === "free") {
       this.#startBatches(pending);
     } else {
-      if (trusted.length + pending > admission.slotsOf(owner)) this.#host.crowded();
+      if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
       this.ask(trusted);
       this.#checkNext();
     }
@@ -221,13 +163,13 @@ export class Dispatcher implements CallHandler<Batch> {
       task.sampledAt = sampledAt;
       task.askedAt = askedAt;
     }
-    const uuids = tasks.map(({ uuid }) => uuid);
+    const uuids = tasks.map(({ domain }) => domain.uuid);
     return callOf(PROCEDURES.stats, { uuids, ...this.#requests.first }, (reply) => {
       const largest = reply.reduce((most, { params }) => Math.max(most, params.size), 1);
       batchSize.measured(tasks.length, performance.now() - askedAt, largest);
       this.#nextBatch();
       const byUuid = new Map(reply.map((stats) => [stats.domain.uuid, stats]));
-      for (const task of tasks) this.#owner.answered(task, byUuid.get(task.uuid));
+      for (const task of tasks) this.#owner.answered(task, byUuid.get(task.domain.uuid));
     });
   }
 

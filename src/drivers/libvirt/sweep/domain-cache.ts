@@ -1,5 +1,4 @@
-import { type LifecycleEvent, LifecycleEventType } from "../rpc/lifecycle-event.ts";
-import type { RemoteDomain } from "../rpc/remote-domain.ts";
+import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../rpc/remote-domain.ts";
 
 /** How old a listing may be to stand in for a new one, in ms, where no events keep it current. */
 const RECENT_MS = 60_000;

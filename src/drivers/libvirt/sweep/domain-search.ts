@@ -1,15 +1,16 @@
+import { withTimeout } from "../../../driver/clock.ts";
 import { VirstreamError } from "../../../model/error.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain } from "../rpc/remote-domain.ts";
 import { isRemoteError } from "../rpc/remote-error.ts";
-import type { Calls } from "./calls.ts";
+import type { Calls, SweepHost } from "./calls.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
 /** The parts of the sweep's calls that a search uses. */
 export type OneOffCalls = Pick<Calls, "ask">;
 
 /** The keys of calls that may wait for the lock of a domain. Of each, one is in flight at a time. */
-export const LISTING_KEYS = ["list", "count running", "count defined"] as const;
+const LISTING_KEYS = ["list", "count running", "count defined"] as const;
 
 /** virConnectListAllDomainsFlags, by family. Of each family, one flag applies to a domain. */
 const FAMILIES: readonly (readonly number[])[] = [
@@ -31,10 +32,49 @@ const FRUITLESS_MAX = 100_000;
 const BEYOND = 4_096;
 
 /**
+ * Listing takes the lock of every domain in turn, and a frozen guest that is being destroyed keeps its lock for ten
+ * seconds. A healthy listing takes 1 ms. When it takes this many ms, the sweep uses the domains that it knows from
+ * before.
+ */
+const RECALL_MS = 250;
+
+/**
+ * Finds the domains of a sweep: those that `listDomains` finds or, when it has found none for RECALL_MS, those that are
+ * known from before, if any are.
+ *
+ * Rejects as `listDomains` does, or with the signal's reason.
+ *
+ * @param found called with domains as they become known, and with how many there will be in all
+ */
+export async function findDomains(
+  { admission, domainCache }: SweepHost,
+  calls: OneOffCalls,
+  { filter, deadlineMs, signal }: { filter: number; deadlineMs: number; signal: AbortSignal },
+  found: (domains: readonly RemoteDomain[], total: number) => void,
+): Promise<void> {
+  // If another sweep's listing hangs, the daemon answers this one no earlier than that one.
+  const hangs = LISTING_KEYS.some((key) => admission.unansweredFor(key, "free") >= RECALL_MS);
+  const ms = hangs ? 0 : Math.min(RECALL_MS, deadlineMs / 2);
+  let anyFound = false;
+  let recalled: readonly RemoteDomain[] | undefined;
+  const listing = listDomains(calls, domainCache, filter, (domains, total) => {
+    anyFound = true;
+    if (recalled === undefined) found(domains, total);
+  });
+  const recall = (): void => {
+    if (!anyFound) recalled = domainCache.recall(filter);
+  };
+  // After a recall the listing goes on while the sweep lasts, to fill the cache for later ones.
+  await withTimeout(listing, ms, recall, { signal });
+  if (recalled === undefined) await listing;
+  else found(recalled, recalled.length);
+}
+
+/**
  * Finds the domains that pass a filter. Where events keep the cache current and the daemon's count agrees with it, the
  * cache is the answer. Otherwise the daemon lists them, in one call where it can, and else in parts.
  *
- * Rejects with the daemon's error, with `Late` when it does not answer, or as `searchDomains` does.
+ * Rejects with the daemon's error, with `deadline-exceeded`, or as `searchDomains` does.
  *
  * @param found called with domains as they become known, and with how many there will be in all
  */

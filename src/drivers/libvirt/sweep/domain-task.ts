@@ -20,12 +20,11 @@ import type { WaitClass } from "./deadlines.ts";
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
 
 /** One domain of a sweep. */
-export class DomainTask extends QueuedCall implements RemoteDomain {
+export class DomainTask extends QueuedCall {
   readonly handler: CallHandler<DomainTask>;
   readonly index: number;
-  uuid: string;
-  name: string;
-  id: number;
+  /** As far as it is known: of a domain that the query names, the uuid or the name only. */
+  domain: RemoteDomain;
   stage: Stage;
   /** Of its statistics call. */
   readonly statsKind: CallKind;
@@ -43,16 +42,14 @@ export class DomainTask extends QueuedCall implements RemoteDomain {
     index: number,
     stage: Stage,
     statsKind: CallKind,
-    { uuid, name, id }: RemoteDomain,
+    domain: RemoteDomain,
   ) {
     super();
     this.handler = handler;
     this.index = index;
     this.stage = stage;
     this.statsKind = statsKind;
-    this.uuid = uuid;
-    this.name = name;
-    this.id = id;
+    this.domain = domain;
   }
 
   get kind(): CallKind {
@@ -65,13 +62,13 @@ export class DomainTask extends QueuedCall implements RemoteDomain {
   }
 
   get key(): string {
-    return this.stage === "lookup" ? `lookup ${this.name}` : this.uuid;
+    return this.stage === "lookup" ? `lookup ${this.domain.name}` : this.domain.uuid;
   }
 
   /** The error of a domain that is given up at its present stage. */
   lateError(deadlineMs: number): VirstreamError {
     const within = `within ${deadlineMs} ms`;
-    const name = this.name || this.uuid;
+    const name = this.domain.name || this.domain.uuid;
     const messages = {
       lookup: `libvirt did not look up domain ${name} ${within}`,
       check: `libvirt did not say ${within} whether domain ${name} can be asked: it may be starting, or being destroyed`,

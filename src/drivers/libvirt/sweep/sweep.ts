@@ -1,32 +1,20 @@
 import type { SweepContext } from "../../../driver/driver.ts";
 import { Queue } from "../../../driver/queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
-import { type Group, groupNames } from "../../../model/group.ts";
+import { groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
 import type { Query } from "../../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
+import { NIL_UUID } from "../../../model/uuid.ts";
 import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";
 import type { DomainStats, StatsReply } from "../rpc/stats-reply.ts";
-import { type Call, Calls, callOf } from "./calls.ts";
-import type { Completeness } from "./completeness.ts";
+import { type Call, type CallHandler, Calls, callOf, type SweepHost } from "./calls.ts";
 import { Deadlines, EarliestTimer } from "./deadlines.ts";
-import { Dispatcher, type DispatcherHost, type DispatcherOwner } from "./dispatcher.ts";
-import { type DomainTask, StatsRequests } from "./domain-task.ts";
-import { Domains, type DomainsHost, type DomainsOwner } from "./domains.ts";
-
-/** The parts of the session that a sweep uses. */
-export interface SweepHost extends DispatcherHost, DomainsHost {
-  /** The daemon's host name, for the domains. */
-  readonly host: string;
-  /** The driver that the domains belong to. */
-  readonly driver: object;
-  /** Whether the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
-  readonly monitors: boolean;
-  /** Finds out what an answer lacks; undefined where there are no monitors. */
-  readonly completeness: Completeness | undefined;
-}
+import { Dispatcher, type DispatcherOwner } from "./dispatcher.ts";
+import { findDomains } from "./domain-search.ts";
+import { DomainTask, type Stage, StatsRequests } from "./domain-task.ts";
 
 /** A monitor that has been busy with one command for this many ms is taken to hang. A healthy one takes 1 to 3 ms. */
 const HANGING_MS = 1_000;
@@ -45,38 +33,46 @@ const QUEUE_HIGH = 64;
  * domain whose statistics fail (its guest may have died under the call) is asked once more; after a second failure its
  * record comes from those groups, too. Where no monitor is needed, domains are asked in batches.
  */
-export class Sweep implements DomainsOwner, DispatcherOwner {
+export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** The records, for the consumer to pull. */
   readonly queue = new Queue<DomainStatsRecord>();
   /** Called once, when the sweep has ended. Its unanswered calls may still hold permits. */
   onDone: (() => void) | undefined;
 
   readonly #host: SweepHost;
+  readonly #driver: { readonly host: string };
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #requests: StatsRequests;
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
-  readonly #domains: Domains;
   readonly #dispatcher: Dispatcher;
   readonly #timer = new EarliestTimer(() => this.#check());
-  readonly #onAbort = () => this.#finish();
+  readonly #onAbort = () => this.end();
   /** Domains that have no record yet. */
   readonly #open = new Set<DomainTask>();
+  /** How many domains were found or named, and how many names turned out to mean a domain that was named already. */
+  #tasks = 0;
+  #duplicates = 0;
+  /** How many names are not looked up yet; and the uuids that are known, so that no domain gets two records. */
+  #lookups = 0;
+  readonly #uuids = new Set<string>();
   /** Whether more domains may be found. */
   #selecting = true;
+  #expected = false;
   #anyAnswer = false;
   #failure: VirstreamError | undefined;
-  #done = false;
+  readonly #ended = new AbortController();
 
-  constructor(host: SweepHost, query: Query, context: SweepContext) {
+  /** @param driver the driver that the domains belong to, with its host's name */
+  constructor(host: SweepHost, query: Query, context: SweepContext, driver: { readonly host: string }) {
     this.#host = host;
+    this.#driver = driver;
     this.#query = query;
     this.#context = context;
     this.#requests = new StatsRequests(query, host.monitors);
     this.#deadlines = new Deadlines(query.deadlineMs, performance.now());
-    this.#calls = new Calls(host, this.#deadlines, (at) => this.#timer.by(at));
-    this.#domains = new Domains(host, this.#calls, query, this.#requests, this);
+    this.#calls = new Calls(host, this.#deadlines, (at) => this.#arm(at));
     this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this);
   }
 
@@ -88,18 +84,19 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
   start(ready?: Promise<void>): void {
     const { signal } = this.#context;
     this.queue.onReturn = this.#onAbort;
-    this.queue.onTaken = () => this.#taken();
+    this.queue.onTaken = () => this.#calls.resume();
     signal.addEventListener("abort", this.#onAbort, { once: true });
-    if (signal.aborted) this.#finish();
+    if (signal.aborted) this.end();
     else if (ready === undefined) this.#begin();
     else ready.then(() => this.#begin());
   }
 
   #begin(): void {
     if (this.#done) return;
-    this.#deadlines.begin(performance.now(), this.#query.domains?.length ?? 0);
-    this.#domains.start();
-    this.#arm();
+    const { domains } = this.#query;
+    this.#deadlines.begin(performance.now(), domains?.length ?? 0);
+    if (domains === undefined) this.#findDomains();
+    else this.#enterNamed(domains);
   }
 
   /** The connection is lost: every domain that has no record yet gets one that says so, then the sweep fails. */
@@ -107,75 +104,122 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     if (this.#done) return;
     this.#failure = error;
     for (const task of this.#open) this.#fail(task, "error", error);
-    this.#finish(error);
+    this.end(error);
   }
 
-  /** The driver was closed. */
-  close(error: VirstreamError): void {
-    this.#finish(error);
+  /** Ends the sweep, for its consumer with this error. Domains that have no record yet get none. */
+  end(error?: VirstreamError): void {
+    if (this.#done) return;
+    this.#ended.abort();
+    this.#timer.clear();
+    this.#calls.close();
+    this.#context.signal.removeEventListener("abort", this.#onAbort);
+    this.queue.end(error);
+    this.onDone?.();
+  }
+
+  get #done(): boolean {
+    return this.#ended.signal.aborted;
   }
 
   // ---- which domains
 
-  /** @internal */
-  expect(domains: number): void {
+  #findDomains(): void {
+    const { filter } = this.#requests;
+    const search = { filter, deadlineMs: this.#query.deadlineMs, signal: this.#ended.signal };
+    findDomains(this.#host, this.#calls, search, (domains, total) => {
+      if (this.#done) return;
+      this.#expect(total);
+      this.#dispatcher.enter(domains.map((domain) => this.#task("ask", domain)));
+    }).then(
+      () => this.#selected(),
+      (error) => this.#selected(VirstreamError.from(error)),
+    );
+  }
+
+  #enterNamed(selectors: NonNullable<Query["domains"]>): void {
+    const tasks = selectors.map((selector) => {
+      if (!("uuid" in selector)) return this.#task("lookup", { uuid: NIL_UUID, name: selector.name, id: -1 });
+      this.#uuids.add(selector.uuid);
+      // Whether it runs is not known; an id of -1 would say that it does not.
+      return this.#task("ask", { uuid: selector.uuid, name: "", id: 0 });
+    });
+    const lookups = tasks.filter(({ stage }) => stage === "lookup");
+    this.#lookups = lookups.length;
+    this.#dispatcher.enter(tasks.filter(({ stage }) => stage === "ask"));
+    this.#calls.wait(lookups);
+    this.#settle();
+  }
+
+  #task(stage: Stage, domain: RemoteDomain): DomainTask {
+    const task = new DomainTask(this, this.#tasks++, stage, this.#requests.kind, domain);
+    this.#open.add(task);
+    return task;
+  }
+
+  #lookedUp(task: DomainTask, domain: RemoteDomain): void {
+    this.#lookups--;
+    if (this.#uuids.has(domain.uuid)) {
+      this.#duplicates++;
+      this.#drop(task);
+    } else {
+      this.#uuids.add(domain.uuid);
+      task.domain = domain;
+      task.stage = "ask";
+      this.#dispatcher.enter([task]);
+      this.#settle();
+    }
+  }
+
+  #expect(domains: number): void {
+    if (this.#expected) return;
+    this.#expected = true;
     this.#deadlines.begin(performance.now(), domains);
     this.#context.expect(domains);
   }
 
-  /** @internal */
-  add(tasks: readonly DomainTask[]): void {
-    for (const task of tasks) this.#open.add(task);
-  }
-
-  /** @internal */
-  enter(tasks: readonly DomainTask[]): void {
-    this.add(tasks);
-    this.#dispatcher.enter(tasks);
-    this.#arm();
-  }
-
-  /** @internal */
-  drop(task: DomainTask): void {
+  /** Its domain gets no record. */
+  #drop(task: DomainTask): void {
     task.stage = "done";
     this.#open.delete(task);
-    this.#finishIfDone();
+    this.#settle();
   }
 
-  /** @internal After an error, the domains that are known still get their records. */
-  selected(error?: VirstreamError): void {
+  /** No more domains will come. After an error, the domains that are known still get their records. */
+  #selected(error?: VirstreamError): void {
+    if (this.#done) return;
     this.#failure = error;
     this.#selecting = false;
-    this.#finishIfDone();
-    this.#arm();
+    this.#settle();
   }
 
   // ---- calls and answers
 
   /** @internal */
   callFor(task: DomainTask): Call | undefined {
-    const { uuid } = task;
+    const { domain } = task;
     switch (task.stage) {
+      case "lookup":
+        return callOf(PROCEDURES.lookupByName, domain.name, (found) => this.#lookedUp(task, found));
       case "check":
-        return callOf(PROCEDURES.controlInfo, task, (info) => this.#checked(task, info));
+        return callOf(PROCEDURES.controlInfo, domain, (info) => this.#checked(task, info));
       case "ask":
+      case "fallback":
         this.#dispatcher.passed(task);
         return this.#statsCall(task);
-      case "fallback":
-        return this.#statsCall(task);
       case "verify":
-        return callOf(PROCEDURES.lookupByUuid, uuid, (domain) => this.#verified(task, domain));
+        return callOf(PROCEDURES.lookupByUuid, domain.uuid, (found) => this.#verified(task, found));
       default:
         return undefined;
     }
   }
 
   #statsCall(task: DomainTask): Call {
-    const { uuid, statsKind } = task;
-    return callOf(PROCEDURES.stats, { uuids: [uuid], ...this.#requests.for(task) }, (reply: StatsReply) => {
+    const { domain, statsKind } = task;
+    return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...this.#requests.for(task) }, (reply: StatsReply) => {
       this.answered(
         task,
-        reply.find(({ domain }) => domain.uuid === uuid),
+        reply.find((stats) => stats.domain.uuid === domain.uuid),
       );
       if (statsKind === "monitor") this.#dispatcher.release();
     });
@@ -190,7 +234,6 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     task.nowait = info?.state === ControlState.job;
     task.stage = "ask";
     this.#dispatcher.ask([task]);
-    this.#arm();
   }
 
   /** @internal */
@@ -199,41 +242,34 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     this.#anyAnswer = true;
     if (stats === undefined) {
       task.stage = "verify";
-      this.#wait(task);
+      this.#calls.wait([task]);
       return;
     }
     const { domain, params } = stats;
     const { reason, error } = task;
-    task.name = domain.name;
-    task.id = domain.id;
+    task.domain = domain;
     if (task.stage === "fallback") {
       const had = groupNames(this.#requests.for(task).groups);
       const missing = this.#requests.groups.filter((group) => !had.includes(group));
       this.#push(task, "partial", { params, reason, missing, ...(error && { error }) });
       return;
     }
-    const missing = this.#missing(stats);
+    const { kind, first } = this.#requests;
+    // What the daemon has left out without saying so.
+    const missing = kind === "free" ? [] : (this.#host.completeness?.missing(domain, first.groups, params) ?? []);
     if (missing.length === 0) {
       this.#push(task, "ok", { params });
     } else {
-      this.#host.admission.distrust(task.uuid);
+      this.#host.admission.distrust(domain.uuid);
       this.#push(task, "partial", { params, reason: "busy", missing });
     }
   }
 
-  /** The groups that the daemon has omitted without saying so. */
-  #missing({ domain, params }: DomainStats): readonly Group[] {
-    const { completeness } = this.#host;
-    const { kind, first } = this.#requests;
-    return completeness === undefined || kind === "free" ? [] : completeness.missing(domain, first.groups, params);
-  }
-
   /** The daemon left an existing domain out of its answer: it does not pass the filters, or is hidden from us. */
   #verified(task: DomainTask, domain: RemoteDomain): void {
-    task.name = domain.name;
-    task.id = domain.id;
+    task.domain = domain;
     if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
-      this.drop(task);
+      this.#drop(task);
     } else {
       const message = `the daemon has domain ${domain.name} (${domain.uuid}) and hides its statistics: permission domain:read`;
       this.#fail(task, "denied", new VirstreamError("denied", message));
@@ -243,7 +279,7 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
   /** @internal */
   endsWith(error: VirstreamError): boolean {
     if (error.libvirt === undefined) this.lose(error);
-    else if (refusesRequest(error, this.#anyAnswer)) this.#finish(error);
+    else if (refusesRequest(error, this.#anyAnswer)) this.end(error);
     return this.#done;
   }
 
@@ -256,7 +292,7 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
       if (!this.endsWith(error)) this.#failed(task, error);
       this.#dispatcher.release();
     } else if (stage === "check" && error.code !== "unknown-domain") {
-      // It does not run, or the daemon cannot tell: then there is no monitor to hang, or no way to know.
+      // The domain does not run, so it has no monitor, or this hypervisor does not say whether the monitor is busy.
       this.#checked(task, undefined);
     } else {
       this.#failed(task, error);
@@ -266,16 +302,15 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain") {
-      const known = stage !== "lookup" && (this.#query.domains === undefined || task.name !== "");
+      const known = stage !== "lookup" && (this.#query.domains === undefined || task.domain.name !== "");
       this.#push(task, "gone", known ? {} : { reason: "unknown", error });
     } else if (stage !== "ask" || error.code === "denied") {
       this.#fail(task, error.code === "denied" ? "denied" : "error", error);
-    } else if (task.error === undefined) {
-      task.error = error;
-      this.#wait(task);
     } else {
+      const first = task.error === undefined;
       task.error = error;
-      this.#fallBack(task, "error");
+      if (first) this.#calls.wait([task]);
+      else this.#fallBack(task, "error");
     }
   }
 
@@ -292,10 +327,10 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
 
   /** @internal */
   giveUp(task: DomainTask, reason: RecordReason): void {
-    const { stage, uuid } = task;
+    const { stage, domain } = task;
     const possible = stage === "ask" || (stage === "check" && reason !== "timeout");
-    const worthwhile = this.#requests.fallback !== undefined && !this.#host.admission.isQuarantined(uuid, "free");
-    if (possible && worthwhile) this.#fallBack(task, reason);
+    const useless = this.#requests.fallback === undefined || this.#host.admission.isQuarantined(domain.uuid, "free");
+    if (possible && !useless) this.#fallBack(task, reason);
     else this.#fail(task, stage === "ask" ? reason : "timeout", task.lateError(this.#query.deadlineMs));
   }
 
@@ -303,30 +338,24 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
   #fallBack(task: DomainTask, reason: RecordReason): void {
     task.reason = reason;
     this.#dispatcher.passed(task);
-    if (this.#requests.fallback === undefined) {
+    if (this.#requests.fallback !== undefined) {
+      task.stage = "fallback";
+      this.#calls.wait([task]);
+    } else {
       this.#fail(task, reason, task.error ?? task.lateError(this.#query.deadlineMs));
-      return;
     }
-    task.stage = "fallback";
-    this.#wait(task);
-  }
-
-  #wait(task: DomainTask): void {
-    this.#calls.wait([task]);
-    this.#arm();
   }
 
   #check(): void {
     const now = performance.now();
-    this.#domains.check(now);
     this.#dispatcher.check(now);
     this.#calls.check(now);
     this.#arm();
   }
 
-  /** Sets the timer for the next deadline. */
-  #arm(): void {
-    if (!this.#done) this.#timer.by(Math.min(this.#domains.dueAt, this.#dispatcher.dueAt, this.#calls.dueAt));
+  /** Sets the timer for what becomes due next. */
+  #arm(callsDueAt = this.#calls.dueAt): void {
+    if (!this.#done) this.#timer.by(Math.min(this.#dispatcher.dueAt, callsDueAt));
   }
 
   // ---- records
@@ -337,12 +366,13 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
   ): void {
     const now = performance.now();
-    const { host, driver } = this.#host;
+    const { uuid, name, id } = task.domain;
+    if (task.stage === "lookup") this.#lookups--;
     task.stage = "done";
     this.#open.delete(task);
     this.queue.push(
       new DomainStatsRecord({
-        domain: new Domain(task.uuid, task.name, task.id, host, driver),
+        domain: new Domain(uuid, name, id, this.#driver.host, this.#driver),
         params: TypedParams.EMPTY,
         status,
         sampledAt: task.sampledAt || Date.now(),
@@ -353,31 +383,20 @@ export class Sweep implements DomainsOwner, DispatcherOwner {
     );
     this.#dispatcher.passed(task);
     if (this.queue.length >= QUEUE_HIGH) this.#calls.hold();
-    this.#finishIfDone();
+    this.#settle();
   }
 
   #fail(task: DomainTask, reason: RecordReason, error: VirstreamError): void {
     this.#push(task, "failed", { reason, missing: this.#requests.groups, error });
   }
 
-  #taken(): void {
-    if (this.#done || !this.#deadlines.held) return;
-    this.#calls.resume();
-    this.#arm();
-  }
-
-  #finishIfDone(): void {
-    if (this.#open.size === 0 && !this.#selecting) this.#finish(this.#failure);
-  }
-
-  #finish(error?: VirstreamError): void {
-    if (this.#done) return;
-    this.#done = true;
-    this.#timer.clear();
-    this.#domains.close();
-    this.#calls.close();
-    this.#context.signal.removeEventListener("abort", this.#onAbort);
-    this.queue.end(error);
-    this.onDone?.();
+  /** Something is settled about a domain. Ends the sweep when no domain is left, and no more will be found. */
+  #settle(): void {
+    // How many domains were named is known when all names are looked up: two of them may mean the same domain.
+    if (this.#query.domains !== undefined && this.#lookups === 0 && this.#failure === undefined) {
+      this.#expect(this.#tasks - this.#duplicates);
+      this.#selecting = false;
+    }
+    if (this.#open.size === 0 && !this.#selecting) this.end(this.#failure);
   }
 }

@@ -41,11 +41,11 @@ export interface Credentials {
 export interface ClientCertificate {
   readonly certificate: Buffer;
   readonly key: Buffer;
-  readonly certificatePath: string;
-  readonly keyPath: string;
+  readonly paths: Paths;
 }
 
-interface Paths {
+/** Where the files are, in one of the places. */
+export interface Paths {
   readonly ca: string;
   readonly crl: string;
   readonly certificate: string;
@@ -62,19 +62,18 @@ export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlac
   const places = folder === undefined ? defaultPlaces(place) : [flat(folder)];
   const verify = !flag(uri, "no_verify");
 
-  const ca = await first(places.map((paths) => paths.ca));
+  const ca = await first(places, "ca");
   if (ca === undefined && (verify || folder !== undefined)) {
-    throw missing(
-      places.map((paths) => paths.ca),
-      "the CA's certificate, to verify the server",
-    );
+    const paths = places.map((place) => place.ca);
+    throw missing(paths, "the CA's certificate, to verify the server");
   }
   let client: ClientCertificate | undefined;
+  // A certificate without its key is an error in any place: to go on searching would present another certificate.
   for (const paths of places) {
     const [certificate, key] = [await read(paths.certificate), await read(paths.key)];
     if (certificate !== undefined && key !== undefined) {
       checkKey(paths.key, key);
-      client = { certificate, key, certificatePath: paths.certificate, keyPath: paths.key };
+      client = { certificate, key, paths };
       break;
     }
     if (certificate !== undefined) throw missing([paths.key], `the private key of ${paths.certificate}`);
@@ -83,12 +82,7 @@ export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlac
   if (client === undefined && folder !== undefined) {
     throw missing([places[0]!.certificate, places[0]!.key], "the client's certificate and its key");
   }
-  return {
-    ca,
-    crl: await first(places.map((paths) => paths.crl)),
-    client,
-    places: places.map((paths) => paths.certificate),
-  };
+  return { ca, crl: await first(places, "crl"), client, places: places.map(({ certificate }) => certificate) };
 }
 
 function flat(folder: string): Paths {
@@ -110,9 +104,9 @@ function defaultPlaces({ userFolder, systemFolder }: PkiPlace): Paths[] {
   return userFolder === undefined ? [system] : [flat(userFolder), system];
 }
 
-async function first(paths: readonly string[]): Promise<Buffer | undefined> {
-  for (const path of paths) {
-    const bytes = await read(path);
+async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buffer | undefined> {
+  for (const paths of places) {
+    const bytes = await read(paths[file]);
     if (bytes !== undefined) return bytes;
   }
   return undefined;
@@ -161,7 +155,7 @@ export function doubtsAbout({ ca, client, places }: Credentials, now = Date.now(
   if (client === undefined) {
     return `No client certificate was shown, as there is no ${places.join(", no ")}: put one there, or name its folder by pkipath=`;
   }
-  const path = client.certificatePath;
+  const path = client.paths.certificate;
   const certificate = parse(client.certificate);
   if (certificate === undefined) return `See whether ${path} is a certificate`;
   const subject = certificate.subject.split("\n").join(",");

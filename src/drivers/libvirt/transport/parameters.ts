@@ -1,39 +1,10 @@
 import { VirstreamError } from "../../../model/error.ts";
-import type { LibvirtUri, Transport } from "./uri.ts";
+import { type LibvirtUri, PARAMETERS } from "./uri.ts";
 
 /**
  * The URI parameters that libvirt's client consumes. Each is honoured, or the URI is refused with an error that names
  * it: a parameter that is silently ignored may have been a security setting.
  */
-
-const SSH = [
-  "mode",
-  "proxy",
-  "socket",
-  "netcat",
-  "keyfile",
-  "no_verify",
-  "known_hosts",
-  "known_hosts_verify",
-  "sshauth",
-];
-
-const HONOURED: Readonly<Record<Transport, readonly string[]>> = {
-  unix: ["mode", "socket"],
-  tcp: [],
-  tls: ["pkipath", "no_verify"],
-  ssh: SSH,
-  libssh: SSH,
-  libssh2: SSH,
-  ext: [],
-};
-
-/**
- * The parameters that every transport accepts: the name, and those that ask for what is always so. Users are never
- * prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and `authfile` has
- * passwords for SASL, which is refused anyway.
- */
-const EVERYWHERE = ["name", "no_tty", "no_sanity", "auth", "authfile"];
 
 /**
  * Throws for parameters that the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where
@@ -49,9 +20,10 @@ export function checkParameters(uri: LibvirtUri): void {
         uri,
         "tls_priority= is in GnuTLS's syntax, which is not supported: leave it out; TLS 1.2 and 1.3 are used",
       );
-    } else if (!EVERYWHERE.includes(name) && !HONOURED[uri.transport].includes(name)) {
-      const others = (Object.keys(HONOURED) as Transport[]).filter((other) => HONOURED[other].includes(name));
-      const whose = others.length > 0 ? ` (it is for ${others.join(", ")})` : "";
+    } else {
+      const transports = PARAMETERS.get(name) ?? [];
+      if (transports.includes(uri.transport)) continue;
+      const whose = transports.length > 0 ? ` (it is for ${transports.join(", ")})` : "";
       throw invalidParameter(uri, `the transport ${uri.transport} has no use for ${name}=${whose}: leave it out`);
     }
   }

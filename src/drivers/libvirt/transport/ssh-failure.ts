@@ -15,7 +15,7 @@ export interface SshEnd {
   readonly words: string;
 }
 
-type KnownFailure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri, words: string) => string];
+type KnownFailure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri) => string];
 
 const target = ({ user, host = "localhost", port }: LibvirtUri) =>
   `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
@@ -77,7 +77,7 @@ const REMOTE_FAILURES: readonly KnownFailure[] = [
       `there is no virt-ssh-helper and no ${parameters.get("netcat") ?? "nc"} to use in the PATH there: apt-get install ` +
       "libvirt-daemon there, or netcat-openbsd, or name a netcat by netcat=PATH",
   ],
-  [new RegExp(`${TROUBLE}closed`), "socket-denied", (uri) => deniedAdvice(uri)],
+  [new RegExp(`${TROUBLE}closed`), "socket-denied", deniedAdvice],
   [
     new RegExp(`${TROUBLE}no socket`),
     "socket-missing",
@@ -88,7 +88,7 @@ const REMOTE_FAILURES: readonly KnownFailure[] = [
         : `there is no socket ${uri.socket} there: correct socket=, or start the daemon that serves it`,
   ],
   [/unrecognized option|invalid option|usage:/i, "unsupported", () => "netcat= must be one that knows -U"],
-  [/Permission denied/, "socket-denied", (uri) => deniedAdvice(uri)],
+  [/Permission denied/, "socket-denied", deniedAdvice],
   [
     /No such file or directory/,
     "socket-missing",
@@ -119,13 +119,12 @@ export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): Virst
   const said = lastLines(words);
   const how = said || (end.signal === null ? `it ended with the code ${end.code}` : `it was ended by ${end.signal}`);
   if (opened) return new VirstreamError("connection-lost", `ssh ${target(uri)} ended: ${how}`);
-  const known = (end.code === 255 ? SSH_FAILURES : end.signal === null ? REMOTE_FAILURES : []).find(([pattern]) =>
-    pattern.test(words),
-  );
+  const failures = end.code === 255 ? SSH_FAILURES : end.signal === null ? REMOTE_FAILURES : [];
+  const known = failures.find(([pattern]) => pattern.test(words));
   if (known !== undefined) {
     const [, code, what] = known;
     const own = said.includes(TROUBLE) || said === "" ? "" : `${said}: `;
-    return new VirstreamError(code, `ssh ${target(uri)}: ${own}${what(uri, words)}`);
+    return new VirstreamError(code, `ssh ${target(uri)}: ${own}${what(uri)}`);
   }
   return new VirstreamError(
     "connection-lost",

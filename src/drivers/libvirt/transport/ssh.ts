@@ -32,34 +32,23 @@ export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Dup
   signal.throwIfAborted();
   let opened = false;
   let noise = "";
-  const stream = new ProcessStream("ssh", args, (end) => {
-    return sshFailure(uri, { ...end, words: noise + end.words }, opened);
-  });
+  const stream = new ProcessStream("ssh", args, (end) => sshFailure(uri, { ...end, words: noise + end.words }, opened));
+  const takeReady = (bytes: Buffer): number | undefined => {
+    // A login shell may print something first.
+    const at = bytes.indexOf(READY);
+    noise = bytes.subarray(0, at < 0 ? bytes.length : at).toString("utf8");
+    if (noise.length > WORDS_MAX) throw noDaemon(uri, noise);
+    return at < 0 ? undefined : at + READY.length;
+  };
+  const takePong = (bytes: Buffer): number | undefined => {
+    const isPong = PONG.subarray(0, bytes.length).equals(bytes.subarray(0, PONG.length));
+    if (!isPong) throw noDaemon(uri, bytes.toString("latin1"));
+    return bytes.length < PONG.length ? undefined : PONG.length;
+  };
   try {
-    const ready = await readPrefix(
-      stream,
-      (bytes) => {
-        // A login shell may print something first.
-        const at = bytes.indexOf(READY);
-        noise = bytes.subarray(0, at < 0 ? bytes.length : at).toString("utf8");
-        if (noise.length > WORDS_MAX) throw noDaemon(uri, noise);
-        return at < 0 ? undefined : at + READY.length;
-      },
-      signal,
-    );
+    const ready = await readPrefix(stream, takeReady, signal);
     if (ready) stream.write(PING);
-    const alive =
-      ready &&
-      (await readPrefix(
-        stream,
-        (bytes) => {
-          if (!PONG.subarray(0, bytes.length).equals(bytes.subarray(0, PONG.length))) {
-            throw noDaemon(uri, bytes.toString("latin1"));
-          }
-          return bytes.length < PONG.length ? undefined : PONG.length;
-        },
-        signal,
-      ));
+    const alive = ready && (await readPrefix(stream, takePong, signal));
     if (!alive) throw new VirstreamError("connection-lost", `${uri.uri}: ssh ended, and did not say why`);
   } catch (error) {
     stream.destroy();

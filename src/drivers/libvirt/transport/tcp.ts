@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { connect, isIPv6, type Socket } from "node:net";
 import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri } from "./uri.ts";
@@ -51,29 +52,17 @@ function listenAdvice(uri: LibvirtUri, { port, host }: Address): string {
   );
 }
 
-/** Resolves at an event of the socket. Rejects when the socket fails or closes first; an abort destroys it. */
-export function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (how: () => void) => {
-      socket.off(event, onEvent);
-      socket.off("error", onError);
-      socket.off("close", onClose);
-      signal.removeEventListener("abort", onAbort);
-      how();
-    };
-    const onEvent = () => settle(resolve);
-    const onError = (error: Error) => settle(() => reject(error));
-    const onClose = () => onError(Object.assign(new Error("it was closed"), { code: "ECONNRESET" }));
-    const onAbort = () => {
-      settle(() => reject(signal.reason));
-      socket.on("error", () => {});
-      socket.destroy();
-    };
-    socket.on(event, onEvent);
-    socket.on("error", onError);
-    socket.on("close", onClose);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
+/** Resolves at an event of the socket. Rejects when the socket fails first; an abort destroys it. */
+export async function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
+  try {
+    await once(socket, event, { signal });
+  } catch (error) {
+    // The socket may fail once more while it closes. Without a listener that error would be uncaught.
+    socket.on("error", () => {});
+    socket.destroy();
+    signal.throwIfAborted();
+    throw error;
+  }
 }
 
 const UNREACHABLE: Readonly<Record<string, readonly [code: ErrorCode, what: string]>> = {

@@ -78,7 +78,7 @@ function createContext({ ca, crl, client }: Credentials): SecureContext {
     });
   } catch (cause) {
     const why = (cause as Error).message;
-    const files = client === undefined ? "the CA's file" : `${client.certificatePath} and ${client.keyPath}`;
+    const files = client === undefined ? "the CA's file" : `${client.paths.certificate} and ${client.paths.key}`;
     throw new VirstreamError(
       "unauthenticated",
       `the certificates cannot be used (${why}): check that ${files} are in PEM format and that key and certificate belong together`,
@@ -94,19 +94,14 @@ async function awaitWelcome(
   credentials: Credentials,
   signal: AbortSignal,
 ): Promise<void> {
+  const takeWelcome = (bytes: Buffer): number => {
+    const [first] = bytes;
+    if (first === WELCOME) return 1;
+    const what = `${address.text} speaks TLS, but is not a libvirt daemon: its first byte is ${first}`;
+    throw new VirstreamError("protocol-error", `${what}. Correct the address in ${uri.uri}`);
+  };
   try {
-    const greeted = await readPrefix(
-      socket,
-      (bytes) => {
-        if (bytes[0] === WELCOME) return 1;
-        throw new VirstreamError(
-          "protocol-error",
-          `${address.text} speaks TLS, but is not a libvirt daemon: its first byte is ${bytes[0]}. Correct the address in ${uri.uri}`,
-        );
-      },
-      signal,
-    );
-    if (!greeted) throw refused(address, credentials);
+    if (!(await readPrefix(socket, takeWelcome, signal))) throw refused(address, credentials);
   } catch (error) {
     socket.destroy();
     signal.throwIfAborted();
@@ -126,18 +121,8 @@ const SERVER_FAULTS: Readonly<Record<string, (host: string) => string>> = {
     `is not for ${host}: use a name in the URI that it has, or have it issued with ${host} among its alternative names`,
 };
 
-const UNKNOWN_ISSUER = new Set([
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "CERT_SIGNATURE_FAILURE",
-  "CERT_UNTRUSTED",
-  "CERT_REJECTED",
-  "INVALID_CA",
-  "INVALID_PURPOSE",
-]);
+/** OpenSSL's other errors about a server's certificate: it does not lead to a CA that is trusted. */
+const UNTRUSTED = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/;
 
 function handshakeError(uri: LibvirtUri, address: Address, credentials: Credentials, cause: unknown): VirstreamError {
   const { code = "", message: whole, reason } = cause as NodeJS.ErrnoException & { reason?: string };
@@ -145,7 +130,7 @@ function handshakeError(uri: LibvirtUri, address: Address, credentials: Credenti
   const message = reason ?? whole.trim();
   const fault =
     SERVER_FAULTS[code]?.(address.host) ??
-    (UNKNOWN_ISSUER.has(code)
+    (UNTRUSTED.test(code)
       ? `was not issued by a CA of cacert.pem, or not for a server (${message}): get the server's cacert.pem`
       : undefined);
   if (fault !== undefined) {

@@ -69,10 +69,12 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
       return await connectPath(path, signal);
     } catch (error) {
       signal.throwIfAborted();
-      const code = (error as NodeJS.ErrnoException).code;
+      const { code, message } = error as NodeJS.ErrnoException;
       if (code === "EACCES" || code === "EPERM") denied ??= path;
       else if (code === "ECONNREFUSED" || code === "EAGAIN") refused ??= path;
-      else if (code !== "ENOENT" && code !== "ENOTDIR") throw unusable(path, error);
+      else if (code !== "ENOENT" && code !== "ENOTDIR") {
+        throw new VirstreamError("invalid-uri", `${path} cannot be used as a socket: ${message}`, { cause: error });
+      }
     }
   }
   if (denied !== undefined) throw deniedError(denied);
@@ -98,17 +100,10 @@ export async function connectPath(path: string, signal: AbortSignal): Promise<So
   return socket;
 }
 
-function unusable(path: string, cause: unknown): VirstreamError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new VirstreamError("invalid-uri", `${path} cannot be used as a socket: ${why}`, { cause });
-}
-
 function deniedError(path: string): VirstreamError {
   const group = groupOf(path);
-  return new VirstreamError(
-    "socket-denied",
-    `no permission to use ${path}${group === undefined ? "" : `, which is for the group ${group}`}: ${groupAdvice(group)}`,
-  );
+  const whose = group === undefined ? "" : `, which is for the group ${group}`;
+  return new VirstreamError("socket-denied", `no permission to use ${path}${whose}: ${groupAdvice(group)}`);
 }
 
 /** How to get access to a socket of this group. */

@@ -39,26 +39,33 @@ export interface LibvirtUri {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** The parameters that libvirt's client consumes. All others are passed to the daemon with the name. */
-export const CONSUMED: ReadonlySet<string> = new Set([
-  "name",
-  "command",
-  "socket",
-  "auth",
-  "authfile",
-  "sshauth",
-  "netcat",
-  "keyfile",
-  "pkipath",
-  "known_hosts",
-  "known_hosts_verify",
-  "tls_priority",
-  "mode",
-  "proxy",
-  "no_sanity",
-  "no_verify",
-  "no_tty",
-  "argv",
+const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
+
+/**
+ * The parameters that libvirt's client consumes, with the transports that can honour them here. All others are passed to
+ * the daemon with the name. Every transport accepts those that ask for what is always so: users are never prompted
+ * (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and `authfile` has passwords
+ * for SASL, which is refused anyway.
+ */
+export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
+  ["name", TRANSPORTS],
+  ["no_tty", TRANSPORTS],
+  ["no_sanity", TRANSPORTS],
+  ["auth", TRANSPORTS],
+  ["authfile", TRANSPORTS],
+  ["mode", ["unix", ...SSH]],
+  ["socket", ["unix", ...SSH]],
+  ["no_verify", ["tls", ...SSH]],
+  ["pkipath", ["tls"]],
+  ["proxy", SSH],
+  ["netcat", SSH],
+  ["keyfile", SSH],
+  ["known_hosts", SSH],
+  ["known_hosts_verify", SSH],
+  ["sshauth", SSH],
+  ["tls_priority", []],
+  ["command", []],
+  ["argv", []],
 ]);
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
@@ -68,6 +75,7 @@ const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
 /** Parses a URI. Throws `invalid-uri` for one that libvirt would refuse as well. */
 export function parseLibvirtUri(text: string): LibvirtUri {
+  // Errors and status show the URI, so they must not show its password.
   const uri = text.replace(/^([^/]*\/\/[^/?#@]*?):[^/?#]*@/, "$1@");
   const shape = SHAPE.exec(text);
   if (shape === null) throw invalid(uri, "it is not of the form driver[+transport]://[user@][host][:port]/path");
@@ -98,7 +106,7 @@ export function parseLibvirtUri(text: string): LibvirtUri {
     if (piece === "") continue;
     const [key, ...value] = piece.split("=");
     const name = decode(uri, key!);
-    if (CONSUMED.has(name)) {
+    if (PARAMETERS.has(name)) {
       parameters.set(name, decode(uri, value.join("=")));
     } else {
       checkTyping(uri, name);
@@ -121,7 +129,8 @@ export function parseLibvirtUri(text: string): LibvirtUri {
  */
 function checkTyping(uri: string, name: string): void {
   const plain = plainly(name);
-  for (const known of CONSUMED) {
+  for (const known of PARAMETERS.keys()) {
+    // Two slips in a short word could make any other short word of it.
     const slips = known.length < 6 ? 1 : 2;
     if (distance(plain, plainly(known), slips) <= slips && known.length > slips + 2) {
       throw invalid(

@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { openHypervisor } from "../../../../src/drivers/libvirt/handshake.ts";
+import { openHypervisor } from "../../../../src/drivers/libvirt/daemon.ts";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import { RpcClient } from "../../../../src/drivers/libvirt/rpc/rpc-client.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";

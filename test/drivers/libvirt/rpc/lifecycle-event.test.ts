@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LifecycleEventType, readLifecycleEvent } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
+import { LifecycleEventType, readLifecycleEvent } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { XdrReader } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";

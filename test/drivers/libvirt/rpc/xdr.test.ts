@@ -2,13 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { STRING_MAX, XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
+import { StatsWriter } from "./stats-writer.ts";
 
 type Value =
   | { type: "int"; value: number }
   | { type: "uint"; value: number }
-  | { type: "hyper"; value: bigint }
-  | { type: "uhyper"; value: bigint }
-  | { type: "double"; value: number }
+  | { type: "uhyper"; value: number }
   | { type: "string"; value: string }
   | { type: "uuid"; value: string }
   | { type: "optionalString"; value: string | undefined };
@@ -16,17 +15,18 @@ type Value =
 const value: fc.Arbitrary<Value> = fc.oneof(
   fc.record({ type: fc.constant("int" as const), value: fc.integer() }),
   fc.record({ type: fc.constant("uint" as const), value: fc.nat({ max: 0xffffffff }) }),
-  fc.record({ type: fc.constant("hyper" as const), value: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }) }),
-  fc.record({ type: fc.constant("uhyper" as const), value: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }) }),
-  fc.record({ type: fc.constant("double" as const), value: fc.double() }),
+  fc.record({ type: fc.constant("uhyper" as const), value: fc.maxSafeNat() }),
   fc.record({ type: fc.constant("string" as const), value: fc.string({ unit: "grapheme" }) }),
   fc.record({ type: fc.constant("uuid" as const), value: fc.uuid() }),
   fc.record({ type: fc.constant("optionalString" as const), value: fc.option(fc.string(), { nil: undefined }) }),
 );
 
 function write(values: readonly Value[]): Buffer {
-  const writer = new XdrWriter(8);
-  for (const { type, value } of values) (writer[type] as (value: unknown) => void).call(writer, value);
+  const writer = new StatsWriter();
+  for (const { type, value } of values) {
+    if (type === "uhyper") writer.hyper(BigInt(value));
+    else (writer[type] as (value: unknown) => void).call(writer, value);
+  }
   return writer.take();
 }
 
@@ -42,11 +42,7 @@ describe("XDR", () => {
         expect(bytes.length % 4).toBe(0);
         const reader = new XdrReader(bytes);
         for (const entry of values) {
-          const expected =
-            typeof entry.value === "bigint" && Number.isSafeInteger(Number(entry.value))
-              ? Number(entry.value)
-              : entry.value;
-          expect(read(reader, entry)).toStrictEqual(expected);
+          expect(read(reader, entry)).toStrictEqual(entry.value);
         }
         expect(reader.remaining).toBe(0);
       }),
@@ -66,19 +62,6 @@ describe("XDR", () => {
       }),
       { numRuns: 50 },
     );
-  });
-
-  it("keeps integers as numbers up to 2^53 - 1 and as bigints beyond, exactly", () => {
-    for (const exact of [0n, 2n ** 32n, 2n ** 53n - 1n]) {
-      expect(new XdrReader(write([{ type: "uhyper", value: exact }])).uhyper()).toBe(Number(exact));
-      expect(new XdrReader(write([{ type: "hyper", value: -exact }])).hyper()).toBe(0 - Number(exact));
-    }
-    for (const big of [2n ** 53n, 2n ** 63n - 1n]) {
-      expect(new XdrReader(write([{ type: "uhyper", value: big }])).uhyper()).toBe(big);
-      expect(new XdrReader(write([{ type: "hyper", value: big }])).hyper()).toBe(big);
-      expect(new XdrReader(write([{ type: "hyper", value: -big }])).hyper()).toBe(-big);
-    }
-    expect(new XdrReader(Buffer.alloc(8, 0xff)).uhyper()).toBe(2n ** 64n - 1n);
   });
 
   it("pads strings with zeros", () => {

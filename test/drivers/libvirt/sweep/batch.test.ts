@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import { BatchSize } from "../../../../src/drivers/libvirt/sweep/dispatcher.ts";
+import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch-size.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 import { advance, Run, turnTheClock } from "./run.ts";
 import { libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";

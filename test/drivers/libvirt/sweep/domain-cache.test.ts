@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type LifecycleEvent, LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
-import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import {
+  type LifecycleEvent,
+  LifecycleEventType,
+  type RemoteDomain,
+} from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 

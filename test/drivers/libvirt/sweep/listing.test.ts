@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
 import { PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import { DOMAIN_LIST_MAX, type RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import {
+  DOMAIN_LIST_MAX,
+  LifecycleEventType,
+  type RemoteDomain,
+} from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
 import { listDomains } from "../../../../src/drivers/libvirt/sweep/domain-search.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";

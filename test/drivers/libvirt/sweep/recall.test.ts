@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/lifecycle-event.ts";
 import { PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
-import { DOMAIN_LIST_MAX } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import { DOMAIN_LIST_MAX, LifecycleEventType } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 import { advance, Run, turnTheClock } from "./run.ts";
 import { libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";

@@ -22,7 +22,7 @@ export class Run {
         this.expected = domains;
       },
     };
-    this.sweep = new Sweep(daemon, checkQuery(query), context);
+    this.sweep = new Sweep(daemon, checkQuery(query), context, daemon);
     const start = performance.now();
     this.sweep.start();
     this.done = this.#consume(start, pace);

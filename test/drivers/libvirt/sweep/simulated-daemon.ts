@@ -7,11 +7,11 @@ import {
 } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
+import { BatchSize } from "../../../../src/drivers/libvirt/sweep/batch-size.ts";
+import type { SweepHost } from "../../../../src/drivers/libvirt/sweep/calls.ts";
 import type { Completeness } from "../../../../src/drivers/libvirt/sweep/completeness.ts";
 import type { WorkerProbe } from "../../../../src/drivers/libvirt/sweep/concurrency-limit.ts";
-import { BatchSize } from "../../../../src/drivers/libvirt/sweep/dispatcher.ts";
 import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
-import type { SweepHost } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import { TypedParams } from "../../../../src/model/params.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
@@ -42,11 +42,9 @@ const STATE = TypedParams.from([["state.state", "int", 1]]);
 /** A daemon on the test's clock. It watches that no more is asked of it than five calls at a time per connection. */
 export class SimulatedDaemon implements SweepHost {
   readonly host = "node1";
-  readonly driver = this;
   readonly admission = new Admission({ now: () => performance.now() });
   readonly domainCache = new DomainCache(() => performance.now());
   readonly batchSize = new BatchSize();
-  readonly owner = this;
   completeness: Completeness | undefined;
   monitors = true;
   readonly domains: { name: string; uuid: string; id: number; behaviour: Behaviour }[];

@@ -354,7 +354,7 @@ describe("The consumer of a sweep", () => {
 
   it("may have gone before it begins", async () => {
     const daemon = new SimulatedDaemon(3);
-    const sweep = new Sweep(daemon, checkQuery(), { signal: AbortSignal.abort(), expect: () => {} });
+    const sweep = new Sweep(daemon, checkQuery(), { signal: AbortSignal.abort(), expect: () => {} }, daemon);
     sweep.start();
     await expect(sweep.queue.next()).resolves.toMatchObject({ done: true });
     expect(daemon.calls).toEqual([]);
@@ -362,7 +362,7 @@ describe("The consumer of a sweep", () => {
 
   it("ends it when it leaves the loop", async () => {
     const daemon = new SimulatedDaemon(300);
-    const sweep = new Sweep(daemon, checkQuery(), { signal: new AbortController().signal, expect: () => {} });
+    const sweep = new Sweep(daemon, checkQuery(), { signal: new AbortController().signal, expect: () => {} }, daemon);
     const left = vi.fn();
     sweep.onDone = left;
     sweep.start();

@@ -1,5 +1,5 @@
+import type { OpenTransport } from "../../../../src/drivers/libvirt/daemon.ts";
 import { LibvirtDriver } from "../../../../src/drivers/libvirt/driver.ts";
-import type { OpenTransport } from "../../../../src/drivers/libvirt/transport/transport.ts";
 import { checkQuery } from "../../../../src/model/query.ts";
 
 /** Opens a driver, runs one sweep, closes it, and gives what was found: names with status. */

@@ -1,0 +1,51 @@
+/** How long a batch should take, in ms. The call itself then costs little, and no record waits long for the others. */
+const TARGET_MS = 4;
+/** The most domains in a batch. */
+const DOMAINS_MAX = 256;
+/** The most parameters in a batch. At some 40 bytes each the reply stays far below the 32 MiB of a message. */
+const PARAMETERS_MAX = 50_000;
+/** The domains in a batch while nothing was measured. */
+const DOMAINS_FIRST = 8;
+/** A batch is taken apart after this many times what it should have taken, and not before SLOW_MS. */
+const SLOW_FACTOR = 10;
+const SLOW_MS = 100;
+
+/** How many domains to ask for in one batch, from what earlier ones took. */
+export class BatchSize {
+  #domainMs: number | undefined;
+  /** The most parameters that a domain was seen to have. */
+  #parameters = 1;
+  #largest = DOMAINS_FIRST;
+
+  /** How many domains to ask for next. */
+  get domains(): number {
+    if (this.#domainMs === undefined) return DOMAINS_FIRST;
+    const limit = Math.min(TARGET_MS / this.#domainMs, PARAMETERS_MAX / this.#parameters);
+    return Math.max(1, Math.min(this.#largest, Math.floor(limit)));
+  }
+
+  /** How long a batch may take before it is taken apart, in ms. */
+  timeoutMs(domains: number): number {
+    return Math.max(SLOW_MS, SLOW_FACTOR * (this.#domainMs ?? 0) * domains);
+  }
+
+  /**
+   * A batch was answered.
+   *
+   * @param parameters how many the domain with the most has
+   */
+  measured(domains: number, ms: number, parameters = 1): void {
+    if (domains === 0) return;
+    this.#parameters = Math.max(this.#parameters, parameters);
+    const domainMs = ms / domains;
+    this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
+    // It grows step by step: what a few domains took says little about hundreds.
+    if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
+  }
+
+  /** A batch was taken apart: start again with small ones. */
+  failed(): void {
+    this.#domainMs = undefined;
+    this.#largest = DOMAINS_FIRST;
+  }
+}
