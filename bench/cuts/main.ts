@@ -25,7 +25,7 @@ const HEAD = [
   "sweeps delivered, in gaps",
   "gaps of unknown length",
   "lost, or twice",
-  "told",
+  "events",
 ];
 
 /** The figures of one watch. */

@@ -35,15 +35,15 @@ interface Degraded {
  * ends by itself: while the host cannot be reached it is `degraded` and has no other events; when the host is back, the watch
  * continues. Each `degraded` is followed by a `connected` of the same host.
  *
- * A driver that watches by itself may be silent because its host hangs: the connection to such a machine stays open for
- * long, and a watch has no deadline. But each sweep that ends is an event. When none comes, the host is probed, and if it
+ * A driver that pushes its watch may be silent because its host hangs: the connection to such a machine stays open for
+ * long, and a watch has no deadline. But each sweep ends with an event. When none comes, the host is probed, and if it
  * does not answer, it counts as unreachable until the watch has events again.
  */
 export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
   readonly #degraded = new Map<string, Degraded>();
-  /** The domains that the host's events have added up to, as their driver gave them out. */
+  /** The domains that the host has, by its events; they belong to its own driver. */
   readonly #known = new DomainMap<Domain>();
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();

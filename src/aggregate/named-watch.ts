@@ -20,8 +20,8 @@ interface Watched {
 }
 
 /**
- * A watch of named domains, whichever host has them. In every sweep each host reports which of the selectors it does not
- * know; of these records, only two kinds of news concern the aggregate: no host has the domain, or a host lost it.
+ * A watch of named domains on any of the hosts. In every sweep each host has a `gone` record for each selector that it does
+ * not know. The aggregate passes on only two facts from these records: no host has the domain, or a host lost it.
  */
 export class NamedWatch {
   readonly #members: readonly Member[];

@@ -45,7 +45,7 @@ export interface FeedOptions {
 }
 
 /**
- * Sends the events of one query and cadence to all its listeners, and keeps the state that they come to: the newest record
+ * Sends the events of one query and cadence to all its listeners, and keeps the state that results: the newest record
  * of each domain. A sampler feeds it sweep by sweep, or a driver pushes into it. From the state, a listener that joins or
  * falls behind gets what it would know had it listened all the time.
  */

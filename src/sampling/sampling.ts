@@ -8,7 +8,7 @@ import { type SweepFigures, SweepMetrics } from "./metrics.ts";
 import { Sampler } from "./sampler.ts";
 import { Subscription } from "./subscription.ts";
 
-/** What watching a driver has come to. Counters unless said otherwise. */
+/** Figures of all watches of a driver. They are counters unless marked as gauges. */
 export interface SamplingFigures extends SweepFigures {
   /** Different queries that are swept repeatedly; a gauge. */
   readonly samplers: number;

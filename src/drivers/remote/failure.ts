@@ -60,13 +60,8 @@ export function openingError(
 export function brokenError(url: string, event: { message?: string; error?: unknown }): VirstreamError {
   const cause = event.error;
   const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
-  return new VirstreamError(
-    violation ? "protocol-error" : "connection-lost",
-    `${url}: ${event.message ?? "it broke"}`,
-    {
-      cause,
-    },
-  );
+  const code = violation ? "protocol-error" : "connection-lost";
+  return new VirstreamError(code, `${url}: ${event.message ?? "it broke"}`, { cause });
 }
 
 /** The error for a close code. An unknown code means `connection-lost`. */
@@ -78,5 +73,5 @@ export function closeError(url: string, code: number, reason: string): Virstream
 /** A hint for URLs without a port: their default port is seldom the server's port. */
 function portHint(url: string): string {
   const { port, protocol } = new URL(url);
-  return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 unless told otherwise)` : "";
+  return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 by default)` : "";
 }
