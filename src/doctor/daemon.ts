@@ -6,7 +6,7 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { type Configuration, DEFAULTS, type Setting } from "./configuration.ts";
-import { type Finding, finding } from "./finding.ts";
+import { type Finding, type FindingId, finding } from "./finding.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
 
 /** A daemon's description of itself. */
@@ -95,61 +95,53 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
     return [finding("stats-unsupported", what)];
   }
   const findings: Finding[] = [];
+  const add = (id: FindingId, what: string, fix: readonly string[] = []): void => {
+    findings.push(finding(id, what, { fix }));
+  };
   if (daemon.statistics === undefined) {
-    const what =
+    add(
+      "workers-busy",
       "The daemon answers quick calls, but no slow calls: all of its workers are busy, most likely with guests that " +
-      "hang. Every record waits until a worker is free. The doctor could examine only the monitors of the guests.";
-    const server = daemonOf(socket ?? "");
-    const fix = [
-      `virt-admin srv-threadpool-set ${server} --max-workers ${2 * DEFAULTS.max_workers}  # until the daemon restarts`,
-    ];
-    findings.push(finding("workers-busy", what, { fix }));
+        "hang. Every record waits until a worker is free. The doctor could examine only the monitors of the guests.",
+      [
+        `virt-admin srv-threadpool-set ${daemonOf(socket ?? "")} --max-workers ${2 * DEFAULTS.max_workers}` +
+          "  # until the daemon restarts",
+      ],
+    );
   }
   const settings = configuration?.settings;
   if (settings === undefined) findings.push(unknownRequests(address));
   else {
-    const { max_client_requests: requests, max_workers: workers } = settings;
-    if (requests < REQUESTS_NEEDED) {
-      const what =
-        `${configuration!.path} sets max_client_requests = ${requests}, but virstream needs ${REQUESTS_NEEDED}: while ` +
-        "guests hang, sweeps are late, and the daemon may close the connection.";
-      findings.push(finding("requests-few", what, { fix: restoreDefault(address, "max_client_requests") }));
-    }
-    if (workers < WORKERS_NEEDED) {
-      const what =
-        `${configuration!.path} sets max_workers = ${workers}, but virstream needs ${WORKERS_NEEDED}: frozen guests can ` +
-        "block 8 workers, and other clients need workers, too.";
-      findings.push(finding("workers-few", what, { fix: restoreDefault(address, "max_workers") }));
-    }
+    const few = (id: FindingId, name: Setting, needed: number, why: string): void => {
+      if (settings[name] >= needed) return;
+      const sets = `${configuration!.path} sets ${name} = ${settings[name]}`;
+      add(id, `${sets}, but virstream needs ${needed}: ${why}.`, restoreDefault(address, name));
+    };
+    const late = "while guests hang, sweeps are late, and the daemon may close the connection";
+    few("requests-few", "max_client_requests", REQUESTS_NEEDED, late);
+    const blocked = "frozen guests can block 8 workers, and other clients need workers, too";
+    few("workers-few", "max_workers", WORKERS_NEEDED, blocked);
   }
   if (!daemon.keepalive) {
-    findings.push(
-      finding("keepalive-missing", "The daemon sends no keepalive messages: virstream notices a dead connection late."),
-    );
+    add("keepalive-missing", "The daemon sends no keepalive messages: virstream notices a dead connection late.");
   }
   if (!daemon.events) {
-    const what = "The daemon sends no events when domains start and stop (libvirt before 1.2.4).";
-    findings.push(finding("events-missing", what));
+    add("events-missing", "The daemon sends no events when domains start and stop (libvirt before 1.2.4).");
   }
   return findings;
 }
 
 /** libvirt reports max_client_requests to no client, not even over its admin interface: only the file has it. */
 function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
-  const [why, files, where] =
-    configuration !== undefined
-      ? [`this user cannot read ${configuration.path}`, configuration.path, ""]
-      : uri.transport === "unix"
-        ? [
-            "the daemon's configuration file is not known",
-            "/etc/libvirt/*.conf",
-            "in the daemon's --config file, if any; ",
-          ]
-        : [
-            "the configuration of another host cannot be read",
-            "/etc/libvirt/*.conf",
-            `on ${uri.host ?? "that host"}; `,
-          ];
+  let [why, files, where] = [
+    "the configuration of another host cannot be read",
+    "/etc/libvirt/*.conf",
+    `on ${uri.host ?? "that host"}; `,
+  ];
+  if (configuration !== undefined)
+    [why, files, where] = [`this user cannot read ${configuration.path}`, configuration.path, ""];
+  else if (uri.transport === "unix")
+    [why, where] = ["the daemon's configuration file is not known", "in the daemon's --config file, if any; "];
   const what = `max_client_requests is not known: ${why}. virstream needs ${REQUESTS_NEEDED}, which is the default.`;
   const sudo = configuration === undefined ? "" : "sudo ";
   return finding("requests-unknown", what, {

@@ -7,8 +7,7 @@ import { type Group, groupNames } from "../model/group.ts";
 import { type Configuration, type ConfigurationPlace, configurationPlace, readConfiguration } from "./configuration.ts";
 import { connectionFinding, type DaemonFacts, daemonFindings, examineDaemon, type OpenConnection } from "./daemon.ts";
 import { type Finding, finding } from "./finding.ts";
-import { guestFindings } from "./guest-findings.ts";
-import { examineGuests, findShutOff, type GuestFacts, listRunning, supportedGroups } from "./guests.ts";
+import { examineGuests, findShutOff, type GuestFacts, guestFindings, listRunning, supportedGroups } from "./guests.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 

@@ -10,7 +10,7 @@ import {
   startAdvice,
 } from "../drivers/libvirt/transport/unix.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
-import { type Finding, finding } from "./finding.ts";
+import { type Finding, type FindingId, finding } from "./finding.ts";
 import type { TimeLimit } from "./time-limit.ts";
 
 /**
@@ -61,29 +61,28 @@ export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, pl
   const used = facts.findIndex((fact) => fact.used);
   const needed = used < 0 ? facts : facts.slice(0, used);
   const findings: Finding[] = [];
-  const severity = used < 0 ? {} : ({ severity: "note" } as const satisfies Partial<Finding>);
   const instead = used < 0 ? "" : ` virstream uses ${facts[used]!.path} instead.`;
+  const add = (state: SocketState, id: FindingId, of: (fact: SocketFact) => [what: string, fix: string]): void => {
+    const fact = needed.find((fact) => fact.state === state);
+    if (fact === undefined) return;
+    const [what, fix] = of(fact);
+    findings.push(finding(id, what + instead, { fix: [fix], ...(used < 0 ? {} : { severity: "note" }) }));
+  };
 
-  const denied = needed.find(({ state }) => state === "denied");
-  if (denied !== undefined) {
-    const group = groupOf(denied.path);
+  add("denied", "socket-denied", ({ path }) => {
+    const group = groupOf(path);
     const whose = group === undefined ? "" : `, which belongs to the group ${group}`;
-    const what = `This user has no permission to use ${denied.path}${whose}.${instead}`;
-    findings.push(finding("socket-denied", what, { fix: [groupAdvice(group)], ...severity }));
-  }
-  const dead = needed.find(({ state }) => state === "dead");
-  if (dead !== undefined) {
-    const why = dead.error === "EAGAIN" ? "the daemon accepts no connections" : "no daemon listens on it";
-    const what = `${dead.path} exists, but ${why}.${instead}`;
-    const own = dirname(dead.path) === place.userFolder;
-    const start = own ? installAdvice(uri, place) : startAdvice(uri, dead.path);
-    findings.push(finding("socket-dead", what, { fix: [start], ...severity }));
-  }
-  const unusable = needed.find(({ state }) => state === "unusable");
-  if (unusable !== undefined) {
-    const what = `${unusable.path} cannot be used as a socket (${unusable.error}).${instead}`;
-    findings.push(finding("connection-failed", what, { fix: ["correct socket= in the URI"], ...severity }));
-  }
+    return [`This user has no permission to use ${path}${whose}.`, groupAdvice(group)];
+  });
+  add("dead", "socket-dead", ({ path, error }) => {
+    const why = error === "EAGAIN" ? "the daemon accepts no connections" : "no daemon listens on it";
+    const own = dirname(path) === place.userFolder;
+    return [`${path} exists, but ${why}.`, own ? installAdvice(uri, place) : startAdvice(uri, path)];
+  });
+  add("unusable", "connection-failed", ({ path, error }) => [
+    `${path} cannot be used as a socket (${error}).`,
+    "correct socket= in the URI",
+  ]);
   if (used < 0 && findings.length === 0) {
     const what = `There is no libvirt daemon for ${uri.uri}: none of its sockets exists.`;
     findings.push(finding("socket-missing", what, { fix: [installAdvice(uri, place)] }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { guestFindings, shellWord } from "../../src/doctor/guest-findings.ts";
 import type { GuestFacts } from "../../src/doctor/guests.ts";
+import { guestFindings, shellWord } from "../../src/doctor/guests.ts";
 import { ControlState } from "../../src/drivers/libvirt/rpc/procedures.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../../src/model/error.ts";
