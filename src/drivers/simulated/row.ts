@@ -32,16 +32,18 @@ export class Row {
     if (this.#schema === undefined) this.#prefix = device === undefined ? `${group}.` : `${group}.${device}.`;
   }
 
-  /** A number within ±(2^53 − 1), unless it is a double; of a boolean 0 or 1. */
-  number(name: string, value: number, type: ParamTypeCode = ParamType.ullong): void {
-    if (this.#schema === undefined) this.#declared.push([this.#prefix + name, type]);
+  /** A number within ±(2^53 − 1), unless it is a double; of a boolean 0 or 1. Its type is ullong unless one is given. */
+  number(name: string, value: number, type?: ParamTypeCode): void {
+    if (this.#schema === undefined) this.#declare(name, type);
     else this.#doubles[this.size] = value;
     this.size++;
   }
 
+  /** A text; the schema's row holds its position in the list of texts already. */
   text(name: string, value: string): void {
-    this.number(name, this.#texts.length, ParamType.string);
+    if (this.#schema === undefined) this.#declare(name, ParamType.string);
     this.#texts.push(value);
+    this.size++;
   }
 
   /** An integer beyond ±(2^53 − 1). */
@@ -63,5 +65,9 @@ export class Row {
   /** The parameters of a row that was written with a schema. */
   params(): TypedParams {
     return new TypedParams(this.#schema!, this.#doubles, this.#texts, this.#bigs);
+  }
+
+  #declare(name: string, type: ParamTypeCode = ParamType.ullong): void {
+    this.#declared.push([this.#prefix + name, type]);
   }
 }
