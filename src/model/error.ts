@@ -54,7 +54,7 @@ export interface VirstreamErrorDetails {
 export class VirstreamError extends Error {
   override readonly name = "VirstreamError";
   readonly code: ErrorCode;
-  /** Whether the same request may succeed later although nobody changes anything. */
+  /** Whether the same request may succeed later although nothing else was changed. */
   readonly retryable: boolean;
   /** libvirt's code and domain, when libvirt raised it. */
   readonly libvirt: LibvirtErrorInfo | undefined;
@@ -80,6 +80,20 @@ export class VirstreamError extends Error {
 /** Whether a string is one of the stable codes. */
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
+}
+
+/**
+ * Refuses what is no whole number within the limits.
+ *
+ * @param least the lower limit in words, where it is not self-evident
+ * @throws VirstreamError `invalid-argument`
+ */
+export function checkWhole(name: string, value: number, min: number, max: number, least = `${min}`): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new VirstreamError(
+    "invalid-argument",
+    `${name} must be a whole number from ${least} to ${max}, not ${JSON.stringify(value)}`,
+  );
 }
 
 /**

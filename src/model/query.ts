@@ -1,4 +1,4 @@
-import { checkMembers, VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
@@ -27,7 +27,7 @@ export const FILTER_MASK = 0xff;
 const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
 
 /** The default deadline of a domain, in ms. */
-export const DEFAULT_DEADLINE_MS = 2_000;
+const DEFAULT_DEADLINE_MS = 2_000;
 const MAX_DEADLINE_MS = 600_000;
 
 /** What to ask for. The default is every supported group of every domain. */
@@ -76,10 +76,12 @@ const QUERY_MEMBERS = ["groups", "filter", "flags", "enforce", "backing", "nowai
  */
 export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
   checkMembers(query, QUERY_MEMBERS, "a query");
+  const { deadlineMs = DEFAULT_DEADLINE_MS } = query;
+  checkWhole("deadlineMs", deadlineMs, 1, MAX_DEADLINE_MS);
   return {
     groups: groupMask(query.groups),
     flags: checkFlags(query),
-    deadlineMs: checkDeadline(query.deadlineMs),
+    deadlineMs,
     domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
   };
 }
@@ -115,17 +117,6 @@ function checkFlags(query: StatsQuery): number {
     if (value === true) flags |= StatsFlag[name];
   }
   return flags >>> 0;
-}
-
-function checkDeadline(deadlineMs: number | undefined): number {
-  if (deadlineMs === undefined) return DEFAULT_DEADLINE_MS;
-  if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
-    throw new VirstreamError(
-      "invalid-argument",
-      `deadlineMs must be a whole number from 1 to ${MAX_DEADLINE_MS}, not ${JSON.stringify(deadlineMs)}`,
-    );
-  }
-  return deadlineMs;
 }
 
 function checkDomains(domains: readonly (Domain | string)[], driver: object | undefined): DomainSelector[] {

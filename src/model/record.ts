@@ -2,7 +2,6 @@ import type { VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
 import type { TypedParams } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
-import { steadyTimeOf } from "./steady-time.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /** The identity of a domain on its host. The uuid is the key: names are reused and changed. */
@@ -180,4 +179,20 @@ export class SweepTally {
     const rounded = Math.round(tookMs * 1000) / 1000;
     return { domains, ok, partial, failed, gone, startedAt: this.startedAt, tookMs: rounded };
   }
+}
+
+/** Wall time minus steady time, in whole ms. */
+let difference = Number.NaN;
+
+/**
+ * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. It keeps the old
+ * difference between them while the new one differs only by rounding; so two samples are the same time apart on both clocks,
+ * unless the wall clock was set between them.
+ *
+ * @param wall in ms since 1970
+ */
+export function steadyTimeOf(wall: number): number {
+  const now = Date.now() - Math.round(performance.now());
+  if (!(Math.abs(now - difference) <= 1)) difference = now;
+  return Math.round(wall) - difference;
 }

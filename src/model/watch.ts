@@ -1,4 +1,4 @@
-import { checkMembers, VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, VirstreamError } from "./error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
@@ -40,8 +40,9 @@ export const MIN_INTERVAL_MS = 10;
 export const MAX_INTERVAL_MS = 3_600_000;
 /** The default interval, in ms. */
 export const DEFAULT_INTERVAL_MS = 1_000;
+/** The longest heartbeat, in ms. */
+export const MAX_HEARTBEAT_MS = 86_400_000;
 const DEFAULT_HEARTBEAT_MS = 30_000;
-const MAX_HEARTBEAT_MS = 86_400_000;
 
 /**
  * The state of a source of records. `connected`: it answers. `reconnecting`: it cannot be reached; the connection is
@@ -137,11 +138,7 @@ const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
 export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INTERVAL_MS): Cadence {
   checkMembers(options, WATCH_MEMBERS, "a watch");
   const { intervalMs = DEFAULT_INTERVAL_MS, mode = "sample", heartbeatMs } = options;
-  if (!Number.isInteger(intervalMs) || intervalMs < MIN_INTERVAL_MS || intervalMs > MAX_INTERVAL_MS) {
-    throw invalid(
-      `intervalMs must be a whole number from ${MIN_INTERVAL_MS} to ${MAX_INTERVAL_MS}, not ${JSON.stringify(intervalMs)}`,
-    );
-  }
+  checkWhole("intervalMs", intervalMs, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
   if (intervalMs < minIntervalMs) {
     throw invalid(
       `the interval of ${intervalMs} ms is too short for this server: ask for ${minIntervalMs} ms or more (its --min-interval says what it allows)`,
@@ -155,11 +152,7 @@ export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INT
     return { intervalMs, mode, heartbeatMs: 0 };
   }
   const heartbeat = heartbeatMs ?? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs);
-  if (!Number.isInteger(heartbeat) || heartbeat < intervalMs || heartbeat > MAX_HEARTBEAT_MS) {
-    throw invalid(
-      `heartbeatMs must be a whole number from the interval, ${intervalMs}, to ${MAX_HEARTBEAT_MS}, not ${JSON.stringify(heartbeat)}`,
-    );
-  }
+  checkWhole("heartbeatMs", heartbeat, intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`);
   return { intervalMs, mode, heartbeatMs: heartbeat };
 }
 

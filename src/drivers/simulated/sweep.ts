@@ -4,8 +4,7 @@ import { VirstreamError } from "../../model/error.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
-import { DomainStatsRecord, type RecordInit } from "../../model/record.ts";
-import { steadyTimeOf } from "../../model/steady-time.ts";
+import { DomainStatsRecord, type RecordInit, steadyTimeOf } from "../../model/record.ts";
 import type { SimulatedHost } from "./host.ts";
 
 /**
