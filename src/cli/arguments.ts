@@ -1,9 +1,15 @@
-import { parseArgs } from "node:util";
-import { GROUPS } from "../model/group.ts";
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { GROUPS, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, type StatsQuery } from "../model/query.ts";
-import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS, type WatchOptions } from "../model/watch.ts";
+import {
+  DEFAULT_INTERVAL_MS,
+  MAX_HEARTBEAT_MS,
+  MAX_INTERVAL_MS,
+  MIN_INTERVAL_MS,
+  type WatchOptions,
+} from "../model/watch.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
-import { FORMATS } from "./format/formats.ts";
+import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
 
 export type GetArguments = ReturnType<typeof parseGet>;
@@ -11,159 +17,154 @@ export type WatchArguments = ReturnType<typeof parseWatch>;
 export type ServeArguments = ReturnType<typeof parseServe>;
 export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
-const MAX_HEARTBEAT_MS = 86_400_000;
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
-const RECORD_FLAGS = [...GROUPS, ...FILTERS.map((filter) => `list-${filter}`), "enforce", "backing", "nowait", "raw"];
-const RECORD_TEXTS = ["format", "deadline", "token-file"];
+const FLAG = { type: "boolean" } as const;
+const TEXT = { type: "string" } as const;
+const LIST = { type: "string", multiple: true } as const;
+
+/** The options of every command that prints records. */
+const RECORD_OPTIONS = {
+  ...(Object.fromEntries(GROUPS.map((group) => [group, FLAG])) as Record<KnownGroup, typeof FLAG>),
+  ...(Object.fromEntries(FILTERS.map((filter) => [`list-${filter}`, FLAG])) as Record<
+    `list-${ListFilter}`,
+    typeof FLAG
+  >),
+  enforce: FLAG,
+  backing: FLAG,
+  nowait: FLAG,
+  raw: FLAG,
+  domain: LIST,
+  format: TEXT,
+  deadline: TEXT,
+  "token-file": TEXT,
+};
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
-  return recordArguments(parse(args, RECORD_FLAGS, RECORD_TEXTS, ["domain"]));
+  const { values, uris } = parse(args, RECORD_OPTIONS);
+  return recordArguments(values, uris);
 }
 
 /** @throws UsageError */
 export function parseWatch(args: readonly string[]) {
-  const flags = [...RECORD_FLAGS, "on-change", "rates"];
-  const given = parse(args, flags, [...RECORD_TEXTS, "interval", "count", "heartbeat"], ["domain"]);
-  const { format, ...rest } = recordArguments(given);
+  const options = { ...RECORD_OPTIONS, "on-change": FLAG, rates: FLAG, interval: TEXT, count: TEXT, heartbeat: TEXT };
+  const { values, uris } = parse(args, options);
+  const { format, ...rest } = recordArguments(values, uris);
   if (format === "json") {
     throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
   }
-  const rates = given.flag("rates");
+  const { rates = false, "on-change": onChange = false, count, heartbeat } = values;
   if (rates && format === "virsh") {
     throw new UsageError("--rates does not fit virsh's format: use --format table or ndjson");
   }
-  if (rates && given.flag("on-change")) {
+  if (rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
   }
-  const count = given.text("count");
   if (count !== undefined && !/^0*[1-9]\d{0,8}$/.test(count)) {
     throw new UsageError(`--count takes a number of sweeps, 1 or more, not ${JSON.stringify(count)}`);
   }
+  if (heartbeat !== undefined && !onChange) {
+    throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
+  }
+  const intervalMs = duration("interval", values.interval, MIN_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
+  const heartbeatMs = duration("heartbeat", heartbeat, intervalMs, MAX_HEARTBEAT_MS);
   return {
     ...rest,
     format,
     rates,
-    options: watchOptions(given),
+    options: {
+      intervalMs,
+      mode: onChange ? "on-change" : "sample",
+      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+    } satisfies WatchOptions,
     count: count === undefined ? undefined : Number(count),
   };
 }
 
 /** @throws UsageError */
 export function parseServe(args: readonly string[]) {
-  const texts = ["listen", "token-file", "source-token-file", "viewers", "min-interval"];
-  const given = parse(args, ["allow-anyone"], texts, ["origin"]);
+  const { values, uris } = parse(args, {
+    listen: TEXT,
+    "token-file": TEXT,
+    "source-token-file": TEXT,
+    viewers: TEXT,
+    "min-interval": TEXT,
+    "allow-anyone": FLAG,
+    origin: LIST,
+  });
   return {
     /** None: the default one. */
-    uris: given.uris,
+    uris,
     /** The shortest interval that watches may ask for; undefined: the server's default. */
-    minIntervalMs: given.duration("min-interval", MIN_INTERVAL_MS, MAX_INTERVAL_MS),
-    ...parseListen(given.text("listen") ?? ""),
+    minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
+    ...parseListen(values.listen ?? ""),
     /** The file of the token that clients must send. */
-    tokenFile: given.text("token-file"),
+    tokenFile: values["token-file"],
     /** The file of the token that is sent to virstream servers among the URIs. */
-    sourceTokenFile: given.text("source-token-file"),
-    viewersFile: given.text("viewers"),
-    allowAnyone: given.flag("allow-anyone"),
-    origins: given.list("origin") ?? [],
+    sourceTokenFile: values["source-token-file"],
+    viewersFile: values.viewers,
+    allowAnyone: values["allow-anyone"] ?? false,
+    origins: values.origin ?? [],
   };
 }
 
 /** @throws UsageError */
 export function parseDoctor(args: readonly string[]) {
-  const given = parse(args, ["all"], ["format"]);
-  return { uri: given.uri(), format: formatOf(given, ["text", "json"]), all: given.flag("all") };
+  const { values, uris } = parse(args, { all: FLAG, format: TEXT });
+  return { uri: single(uris), format: formatOf(values.format, ["text", "json"]), all: values.all ?? false };
 }
 
-function recordArguments(given: Given) {
-  const deadlineMs = given.duration("deadline");
-  const domains = given.list("domain");
+type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig["options"]>;
+type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parse<Options>>["values"];
+
+function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly string[]) {
+  const deadlineMs = duration("deadline", values.deadline, 1, 600_000);
   const query: StatsQuery = {
-    groups: GROUPS.filter((group) => given.flag(group)),
-    filter: FILTERS.filter((name) => given.flag(`list-${name}`)),
-    enforce: given.flag("enforce"),
-    backing: given.flag("backing"),
-    nowait: given.flag("nowait"),
+    groups: GROUPS.filter((group) => values[group]),
+    filter: FILTERS.filter((filter) => values[`list-${filter}`]),
+    enforce: values.enforce ?? false,
+    backing: values.backing ?? false,
+    nowait: values.nowait ?? false,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(domains === undefined ? {} : { domains }),
+    ...(values.domain === undefined ? {} : { domains: values.domain }),
   };
-  return { uri: given.uri(), query, format: formatOf(given, FORMATS), tokenFile: given.text("token-file") };
-}
-
-function watchOptions(given: Given): WatchOptions {
-  const intervalMs = given.duration("interval", MIN_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
-  if (given.flag("on-change")) {
-    const heartbeatMs = given.duration("heartbeat", intervalMs, MAX_HEARTBEAT_MS);
-    return { intervalMs, mode: "on-change", ...(heartbeatMs === undefined ? {} : { heartbeatMs }) };
-  }
-  if (given.text("heartbeat") !== undefined) {
-    throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
-  }
-  return { intervalMs, mode: "sample" };
+  return { uri: single(uris), query, format: formatOf(values.format, FORMATS), tokenFile: values["token-file"] };
 }
 
 /** One of the formats, by default the first. */
-function formatOf<Name extends string>(given: Given, formats: readonly Name[]): Name {
-  const format = given.text("format") ?? formats[0]!;
-  if (formats.includes(format as Name)) return format as Name;
+function formatOf<Name extends string>(format: string | undefined, formats: readonly Name[]): Name {
+  const found = formats.find((name) => name === (format ?? formats[0]));
+  if (found !== undefined) return found;
   throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of ${formats.join(", ")}`);
 }
 
-type Given = ReturnType<typeof parse>;
+/** The URI of a command that takes one. */
+function single([uri, other]: readonly string[]): string | undefined {
+  if (other !== undefined) throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}?`);
+  return uri;
+}
 
-/**
- * The options of a command line, by name.
- *
- * @param lists options that can be given several times
- */
-function parse(
-  args: readonly string[],
-  flags: readonly string[],
-  texts: readonly string[],
-  lists: readonly string[] = [],
-) {
-  const options = {
-    ...Object.fromEntries(flags.map((name) => [name, { type: "boolean" } as const])),
-    ...Object.fromEntries(texts.map((name) => [name, { type: "string" } as const])),
-    ...Object.fromEntries(lists.map((name) => [name, { type: "string", multiple: true } as const])),
-  };
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
+function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], options: Options) {
   try {
-    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    return { values, uris: positionals };
   } catch (error) {
     // Node's advice after the first sentence is about writing programs, not about using them.
     throw new UsageError((error as Error).message.split(". ")[0]!);
   }
-  const { values, positionals: uris } = parsed;
-  const text = (name: string): string | undefined => values[name] as string | undefined;
-  return {
-    uris,
-    /** The URI of a command that takes one. */
-    uri: (): string | undefined => {
-      if (uris.length > 1) throw new UsageError(`one URI at a time: what is ${JSON.stringify(uris[1])}?`);
-      return uris[0];
-    },
-    flag: (name: string) => values[name] === true,
-    text,
-    /** A time in ms. */
-    duration: (name: string, minMs?: number, maxMs?: number): number | undefined => {
-      const duration = text(name);
-      return duration === undefined ? undefined : parseDuration(`--${name}`, duration, minMs, maxMs);
-    },
-    list: (name: string) => values[name] as string[] | undefined,
-  };
 }
 
 const UNITS: Record<string, number> = { "": 1, ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** A time such as 500ms, 1.5s, 1m or 1h, in ms; a bare number is ms. */
-function parseDuration(option: string, duration: string, minMs = 1, maxMs = 600_000): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(duration);
+/** An option's time such as 500ms, 1.5s, 1m or 1h, in ms; a bare number is ms. */
+function duration(option: string, text: string | undefined, minMs: number, maxMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text);
   const ms = match === null ? Number.NaN : Math.round(Number(match[1]) * UNITS[match[2]!]!);
   if (Number.isNaN(ms) || ms < minMs || ms > maxMs) {
     const range = `from ${durationText(minMs)} to ${durationText(maxMs)}`;
-    throw new UsageError(`${option} takes a time ${range} such as 500ms, 2s or 1m, not ${JSON.stringify(duration)}`);
+    throw new UsageError(`--${option} takes a time ${range} such as 500ms, 2s or 1m, not ${JSON.stringify(text)}`);
   }
   return ms;
 }

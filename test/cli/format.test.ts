@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createFormat } from "../../src/cli/format/formats.ts";
-import { Progress } from "../../src/cli/progress.ts";
+import { createFormat } from "../../src/cli/format/format.ts";
+import { Progress } from "../../src/cli/get.ts";
 import { defaultUri } from "../../src/cli/source.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";

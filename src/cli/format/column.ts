@@ -2,7 +2,7 @@ import type { DiskRates, DomainRates } from "../../client/rates.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { bytes, count, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
+import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
 
 /** The data of one line of a table. */
 export interface Row {
@@ -33,31 +33,31 @@ export const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({
 const TOTAL_COLUMNS: readonly Column[] = [
   NAME,
   { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => record.state?.state ?? "-" },
-  right("VCPUS", 5, "vcpu", 5, ({ params }) => count(params.number("vcpu.current"))),
-  right("CPU TIME", 10, "cpu-total", 3, ({ params }) => seconds(params.number("cpu.time"))),
-  right("MEMORY", 9, "balloon", 4, ({ params }) => bytes(params.number("balloon.current"), 1024)),
-  right("RSS", 9, "balloon", 8, ({ params }) => bytes(params.number("balloon.rss"), 1024)),
-  right("RX", 9, "interface", 6, ({ params }) => bytes(total(params, "net", "rx.bytes"))),
-  right("TX", 9, "interface", 6, ({ params }) => bytes(total(params, "net", "tx.bytes"))),
-  right("READ", 9, "block", 7, ({ params }) => bytes(total(params, "block", "rd.bytes"))),
-  right("WRITTEN", 9, "block", 7, ({ params }) => bytes(total(params, "block", "wr.bytes"))),
-  right("PARAMS", 6, undefined, 9, ({ params }) => String(params.size)),
+  total("VCPUS", 5, "vcpu", 5, (params) => params.number("vcpu.current"), String),
+  total("CPU TIME", 10, "cpu-total", 3, (params) => params.number("cpu.time"), seconds),
+  total("MEMORY", 9, "balloon", 4, (params) => params.number("balloon.current"), kibibytes),
+  total("RSS", 9, "balloon", 8, (params) => params.number("balloon.rss"), kibibytes),
+  total("RX", 9, "interface", 6, (params) => devicesSum(params, "net", "rx.bytes"), bytes),
+  total("TX", 9, "interface", 6, (params) => devicesSum(params, "net", "tx.bytes"), bytes),
+  total("READ", 9, "block", 7, (params) => devicesSum(params, "block", "rd.bytes"), bytes),
+  total("WRITTEN", 9, "block", 7, (params) => devicesSum(params, "block", "wr.bytes"), bytes),
+  total("PARAMS", 6, undefined, 9, (params) => params.size, String),
   STATUS,
 ];
 
 const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
   { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => record.state?.state ?? "-" },
-  rate("CPU %", "cpu-total", 1, ({ cpuPercent }) => percent(cpuPercent)),
-  rate("STEAL%", "vcpu", 6, ({ stealPercent }) => percent(stealPercent)),
-  rate("MEM", "balloon", 2, ({ usedBytes }) => narrowBytes(usedBytes)),
-  rate("RX/s", "interface", 3, ({ receivedBytes }) => narrowBytes(receivedBytes)),
-  rate("TX/s", "interface", 3, ({ transmittedBytes }) => narrowBytes(transmittedBytes)),
-  rate("RD/s", "block", 4, ({ readBytes }) => narrowBytes(readBytes)),
-  rate("WR/s", "block", 4, ({ writtenBytes }) => narrowBytes(writtenBytes)),
-  rate("RDOP/s", "block", 8, ({ reads }) => narrowCount(reads)),
-  rate("WROP/s", "block", 8, ({ writes }) => narrowCount(writes)),
-  { ...rate("LATENCY", "block", 7, ({ latencyMs }) => milliseconds(latencyMs)), width: 8 },
+  rate("CPU %", "cpu-total", 1, "cpuPercent", percent),
+  rate("STEAL%", "vcpu", 6, "stealPercent", percent),
+  rate("MEM", "balloon", 2, "usedBytes", narrowBytes),
+  rate("RX/s", "interface", 3, "receivedBytes", narrowBytes),
+  rate("TX/s", "interface", 3, "transmittedBytes", narrowBytes),
+  rate("RD/s", "block", 4, "readBytes", narrowBytes),
+  rate("WR/s", "block", 4, "writtenBytes", narrowBytes),
+  rate("RDOP/s", "block", 8, "reads", narrowCount),
+  rate("WROP/s", "block", 8, "writes", narrowCount),
+  { ...rate("LATENCY", "block", 7, "latencyMs", milliseconds), width: 8 },
   STATUS,
 ];
 
@@ -84,18 +84,30 @@ export function lineOf(columns: readonly Column[], cell: (column: Column) => str
   return cells.join("  ").trimEnd();
 }
 
-function right(
+function total(
   title: string,
   width: number,
   group: KnownGroup | undefined,
   rank: number,
-  text: (record: DomainStatsRecord) => string,
+  value: (params: TypedParams) => number | undefined,
+  words: (value: number) => string,
 ): Column {
-  return { title, width, group, rank, align: "right", text: ({ record }) => text(record) };
+  return { title, width, group, rank, align: "right", text: ({ record }) => cell(value(record.params), words) };
 }
 
-function rate(title: string, group: KnownGroup, rank: number, text: (rates: RateFigures) => string): Column {
-  return { title, width: 6, group, rank, align: "right", text: ({ rates }) => (rates ? text(rates) : "-") };
+function rate(
+  title: string,
+  group: KnownGroup,
+  rank: number,
+  figure: keyof RateFigures,
+  words: (value: number) => string,
+): Column {
+  return { title, width: 6, group, rank, align: "right", text: ({ rates }) => cell(rates?.[figure], words) };
+}
+
+/** What is missing is a dash, never zero. */
+function cell(value: number | undefined, words: (value: number) => string): string {
+  return value === undefined ? "-" : words(value);
 }
 
 function status(record: DomainStatsRecord): string {
@@ -107,7 +119,7 @@ function status(record: DomainStatsRecord): string {
 }
 
 /** The sum over a domain's devices; undefined where no device has the number. */
-function total(params: TypedParams, device: "net" | "block", field: string): number | undefined {
+function devicesSum(params: TypedParams, device: "net" | "block", field: string): number | undefined {
   const devices = Array.from({ length: params.number(`${device}.count`) ?? 0 }, (_, i) => i);
   return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
 }

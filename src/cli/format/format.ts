@@ -1,9 +1,13 @@
 import type { DomainRates } from "../../client/rates.ts";
+import type { VirstreamError } from "../../model/error.ts";
+import type { Param } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { WatchEvent } from "../../model/watch.ts";
+import { type Column, columnsOf, HOST_COLUMN, lineOf, rateFigures } from "./column.ts";
+import { sweepText } from "./notice.ts";
 
 /** An event of a watch that is no record. */
-export type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
+type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
 export abstract class Format {
@@ -26,4 +30,207 @@ export abstract class Format {
   end(): string {
     return "";
   }
+}
+
+/** How records can be printed. */
+export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
+
+/** What a format depends on besides its name. */
+interface FormatOptions {
+  /** The groups asked for as a mask; 0: all. */
+  readonly groups?: number;
+  /** Show rates in place of totals, where the format has columns for them. */
+  readonly rates?: boolean;
+  /** Whether the domains are of several hosts. */
+  readonly hosts?: boolean;
+  /** Whether sweep follows sweep. */
+  readonly watch?: boolean;
+}
+
+/** A format by its name. A watch has no end, so `json`, which is one array, does not fit one. */
+export function createFormat(
+  name: (typeof FORMATS)[number],
+  { groups = 0, rates = false, hosts = false, watch = false }: FormatOptions = {},
+): Format {
+  switch (name) {
+    case "table":
+      return new TableFormat(groups, rates, hosts);
+    case "virsh":
+      return watch ? new VirshWatchFormat() : new VirshFormat();
+    case "ndjson":
+      return new NdjsonFormat();
+    case "json":
+      return new JsonFormat();
+  }
+}
+
+/**
+ * A table for people: a line per domain as it arrives, with columns for the groups asked for. In a watch, a comment and
+ * an empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
+ */
+class TableFormat extends Format {
+  readonly #columns: readonly Column[];
+
+  /**
+   * @param groups the groups asked for as a mask; 0: all
+   * @param rates show rates in place of totals
+   * @param hosts show each domain's host
+   */
+  constructor(groups: number, rates: boolean, hosts: boolean) {
+    super();
+    const [name, ...rest] = columnsOf(groups, rates);
+    this.#columns = hosts ? [name!, HOST_COLUMN, ...rest] : [name!, ...rest];
+  }
+
+  override begin(): string {
+    return `${lineOf(this.#columns, (column) => column.title)}\n`;
+  }
+
+  record(record: DomainStatsRecord, rates?: DomainRates): string {
+    const row = { record, rates: rates && rateFigures(rates) };
+    return `${lineOf(this.#columns, (column) => column.text(row))}\n`;
+  }
+
+  override event(event: OtherEvent): string {
+    return event.type === "sync" ? `# ${sweepText(event)}\n\n` : "";
+  }
+}
+
+/**
+ * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order
+ * of the host's listing and records come as they are ready, so an early record is held back until those before it are
+ * there.
+ */
+class VirshFormat extends Format {
+  #next = 0;
+  #separator = "";
+  readonly #early = new Map<number, DomainStatsRecord>();
+
+  record(record: DomainStatsRecord): string {
+    this.#early.set(record.index, record);
+    let text = "";
+    for (let due = this.#early.get(this.#next); due !== undefined; due = this.#early.get(this.#next)) {
+      text += this.#print(due);
+      this.#early.delete(this.#next++);
+    }
+    return text;
+  }
+
+  override end(): string {
+    const rest = [...this.#early.values()].sort(byIndex);
+    return `${rest.map((record) => this.#print(record)).join("")}\n`;
+  }
+
+  #print(record: DomainStatsRecord): string {
+    if (!isPrinted(record)) return "";
+    const text = this.#separator + domainText(record);
+    this.#separator = "\n";
+    return text;
+  }
+}
+
+/** What `virsh domstats` prints, once per sweep of a host, at its end. */
+class VirshWatchFormat extends Format {
+  readonly #sweeps = new Map<string, Map<string, DomainStatsRecord>>();
+
+  record(record: DomainStatsRecord): string {
+    const { host, uuid } = record.domain;
+    const sweep = this.#sweeps.get(host) ?? new Map<string, DomainStatsRecord>();
+    this.#sweeps.set(host, sweep);
+    // A sweep may be interrupted and start again: the newer of two records counts.
+    sweep.set(uuid, record);
+    return "";
+  }
+
+  override event(event: OtherEvent): string {
+    if (event.type !== "sync") return "";
+    const records = [...(this.#sweeps.get(event.host)?.values() ?? [])].filter(isPrinted).sort(byIndex);
+    this.#sweeps.delete(event.host);
+    return `${records.map(domainText).join("\n")}\n`;
+  }
+}
+
+function isPrinted({ status }: DomainStatsRecord): boolean {
+  return status !== "failed" && status !== "gone";
+}
+
+function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
+  return one.index - other.index;
+}
+
+function domainText(record: DomainStatsRecord): string {
+  let text = `Domain: '${record.domain.name}'\n`;
+  for (const param of record.params.list()) text += `  ${param.key}=${virshValue(param)}\n`;
+  return text;
+}
+
+/** A value as virsh prints its type: doubles as C's %lf, booleans as yes and no. */
+function virshValue({ type, value }: Param): string {
+  if (type === "boolean") return value ? "yes" : "no";
+  if (type !== "double") return String(value);
+  const number = value as number;
+  if (Number.isNaN(number)) return "nan";
+  if (!Number.isFinite(number)) return number > 0 ? "inf" : "-inf";
+  return Math.abs(number) < 1e21 ? number.toFixed(6) : `${BigInt(number)}.000000`;
+}
+
+/**
+ * One JSON object per line: a record, or another event of a watch. A record has no member `event`, so a program that
+ * reads the records of `virstream get` reads those of a watch as well; all other events have `event` and no `params`.
+ */
+class NdjsonFormat extends Format {
+  override readonly hasAllEvents = true;
+
+  record(record: DomainStatsRecord, rates?: DomainRates): string {
+    const text = recordText(record);
+    if (rates === undefined) return `${text}\n`;
+    const { record: _, ...figures } = rates;
+    return `${text.slice(0, -1)},"rates":${JSON.stringify(figures)}}\n`;
+  }
+
+  override event(event: OtherEvent): string {
+    const { type, error, ...members } = { error: undefined, ...event };
+    // What is not known is null, so that every event of a type has the same members.
+    return `${JSON.stringify({ event: type, ...members, ...errorMember(error) }, (_, value) => value ?? null)}\n`;
+  }
+}
+
+/** One JSON array of records. */
+class JsonFormat extends Format {
+  #separator = "\n";
+
+  override begin(): string {
+    return "[";
+  }
+
+  record(record: DomainStatsRecord): string {
+    const text = this.#separator + recordText(record);
+    this.#separator = ",\n";
+    return text;
+  }
+
+  override end(): string {
+    return "\n]\n";
+  }
+}
+
+/**
+ * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is
+ * text. `error` is there only when the record has one.
+ */
+function recordText(record: DomainStatsRecord): string {
+  const { domain, status, reason = null, missing, sampledAt, tookMs, params, error } = record;
+  const head = JSON.stringify({ domain, status, reason, missing, ...errorMember(error), sampledAt, tookMs });
+  const members = Array.from(params, ([key, value]) => {
+    const notJson = typeof value === "number" && !Number.isFinite(value);
+    const text = typeof value === "bigint" ? value : JSON.stringify(notJson ? String(value) : value);
+    return `${JSON.stringify(key)}:${text}`;
+  });
+  return `${head.slice(0, -1)},"params":{${members.join(",")}}}`;
+}
+
+function errorMember(error: VirstreamError | undefined): object {
+  if (error === undefined) return {};
+  const { code, message, retryable } = error;
+  return { error: { code, message, retryable } };
 }

@@ -113,3 +113,19 @@ export function gapText({ reason, skipped, host }: GapEvent): string {
   const number = skipped === undefined ? "an unknown number of sweeps" : `${skipped} sweep${skipped === 1 ? "" : "s"}`;
   return `${number}${host === undefined ? "" : ` of ${host}`} skipped: ${GAP_WORDS[reason]}`;
 }
+
+/** A sweep in words, e.g. `sweep 3: 40 domains of hv1 in 0.12 s, 1 partial`. */
+export function sweepText({ tick, host, summary, overrun }: SyncEvent): string {
+  const { domains, tookMs } = summary;
+  const whose = `${domains} domain${domains === 1 ? "" : "s"} of ${printable(host)}`;
+  const leftOut = overrun === 0 ? "" : `; ${overrun} left out: it outlasted the interval`;
+  return `sweep ${tick}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
+}
+
+/** The records of a sweep that are not whole, e.g. `, 2 partial, 1 gone`. */
+export function notWhole(counts: Readonly<Record<"partial" | "failed" | "gone", number>>): string {
+  return (["partial", "failed", "gone"] as const)
+    .filter((status) => counts[status] > 0)
+    .map((status) => `, ${counts[status]} ${status}`)
+    .join("");
+}

@@ -2,9 +2,8 @@ import type { DomainRates } from "../../client/rates.ts";
 import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row, rateFigures } from "./column.ts";
-import { gapText, statusText } from "./notice.ts";
+import { gapText, statusText, sweepText } from "./notice.ts";
 import { printable } from "./quantity.ts";
-import { sweepText } from "./table.ts";
 
 /** How large a terminal is, in characters. */
 export interface ScreenSize {
