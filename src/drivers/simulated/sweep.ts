@@ -108,7 +108,8 @@ export class Sweep {
           yield chunk;
         } else if (this.#position === this.#size && this.#pending.size + this.#due.length === 0) {
           return;
-        } else if (this.#position === this.#size || this.#busySlots === SLOTS) {
+        } else if (this.#due.length === 0 && (this.#position === this.#size || this.#busySlots === SLOTS)) {
+          // A guest that became due while it was being asked has no timer: nothing would end the wait.
           await new Promise<void>((resolve) => (this.#wake = resolve));
         }
         await this.#turn();

@@ -7,6 +7,17 @@ import { checkQuery, LIST_FILTERS, type ListFilter, StatsFlag } from "../../../s
 import { Bench, ofGuest, SIX_GROUPS } from "./harness.ts";
 import { turn } from "./manual-clock.ts";
 
+/** A sweep in a process that does not get the processor: this many ms pass each time it looks at the clock. */
+function withBusyProcess(bench: Bench, ms: number) {
+  const { clock } = bench;
+  const now = clock.now.bind(clock);
+  clock.now = () => {
+    clock.set(now() + ms);
+    return now();
+  };
+  return { clock, records: bench.records() };
+}
+
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
 describe("a sweep of the embedded host", () => {
@@ -78,6 +89,12 @@ describe("a sweep of the embedded host", () => {
     expect(records.map(({ sampledAt }) => sampledAt - start)).toEqual([0, 0, 0, 0, 20, 20, 20, 20, 40, 40]);
     expect(records.every(({ tookMs, status }) => tookMs === 20 && status === "ok")).toBe(true);
     expect(bench.clock.now() - start).toBe(60);
+  });
+
+  it("ends although answers become due while their guests are still being asked", async () => {
+    const { clock, records } = withBusyProcess(new Bench("domains=10&latency=20"), 30);
+    expect((await records).map(({ index }) => index).toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(clock.timers).toBe(0);
   });
 
   it("lets the event loop turn while it works", async () => {
