@@ -26,7 +26,7 @@ export interface HostWatchOptions {
 interface Degraded {
   /** Whether it is behind this one: a source may be several hosts. */
   readonly behind: boolean;
-  /** Whether the watch that is under way has reported it itself. */
+  /** Whether the present watch has itself reported the source as degraded. */
   reported: boolean;
 }
 

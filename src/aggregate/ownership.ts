@@ -4,7 +4,7 @@ import type { DomainSelector } from "../model/query.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
 import { identityOf } from "../sampling/selector-table.ts";
 
-/** How many indexes each host has before the next one's begin. */
+/** The number of indexes that are reserved for each host. */
 const BLOCK = 2 ** 24;
 
 /**
@@ -61,7 +61,7 @@ export class Ownership {
    * The record of a selector that no reachable host has.
    *
    * @param ordinal the selector's place in the query
-   * @param reason what a host said of it, or why a host that may have it cannot be reached
+   * @param reason a host's reason, or the reason why a host that may have the domain cannot be reached
    */
   missing(selector: DomainSelector, ordinal: number, reason: DomainStatsRecord | VirstreamError): DomainStatsRecord {
     const { uuid, name } = identityOf(selector);

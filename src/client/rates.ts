@@ -26,7 +26,7 @@ class DomainHistory {
   heardAt = Number.NaN;
   readonly #kept: Partial<Record<Part, Sample>> = {};
   #report: GuestReport | undefined;
-  /** When the record right before the next one was sampled; undefined when that record failed. */
+  /** The sampling time of the last record; undefined if that record failed. */
   #lastAt: number | undefined;
 
   constructor(id: number) {

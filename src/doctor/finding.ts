@@ -32,7 +32,7 @@ export const FINDINGS = {
 /** The id of a finding. */
 export type FindingId = keyof typeof FINDINGS;
 
-/** A guest that has what was found. */
+/** A guest that a finding is about. */
 export interface AffectedGuest {
   readonly name: string;
   readonly uuid: string;

@@ -55,7 +55,7 @@ export interface Driver {
    * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for
    * errors that a retry cannot repair; it may come before this returns.
    *
-   * @returns what stops the watch; nothing is called after that
+   * @returns a function that stops the watch; the sink is not called after that
    */
   watch?(query: Query, cadence: Cadence, sink: WatchSink): () => void;
 
@@ -71,7 +71,7 @@ export interface OpenOptions {
   readonly connectTimeoutMs?: number;
   /** The token for a virstream server; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
-  /** How much a virstream server may send ahead of what was consumed, in bytes, per sweep. Default 1 MiB. */
+  /** How many bytes a virstream server may send ahead of the consumer, for each sweep and watch. Default 1 MiB. */
   readonly creditBytes?: number;
 }
 

@@ -11,7 +11,7 @@ export interface FeedEntry {
   readonly number: number;
   /** Its newest record that listeners were given. */
   record: DomainStatsRecord;
-  /** When they were given it, on the feed's clock. */
+  /** The time at which the listeners got it, on the feed's clock. */
   reportedAt: number;
   /** The last sweep that had it. */
   sweep: number;

@@ -51,8 +51,8 @@ export class Sample {
   }
 
   /**
-   * The device with this identity: by a map, since a long list may be searched for each of a long list. Devices without
-   * counters are left out: the members of a disk's backing chain have its name.
+   * The device with this identity: by a map, since a long list may be searched for each of a long list. Leaves out devices
+   * without counters, such as the other members of a disk's backing chain, which have the disk's name.
    */
   find(part: Devices, identity: string | number | undefined): DeviceKeys | undefined {
     let found = this.#found?.[part];
@@ -111,7 +111,7 @@ export function difference(before: number | bigint, after: number | bigint): num
   return isInteger(before) && isInteger(after) ? Number(BigInt(after) - BigInt(before)) : Number.NaN;
 }
 
-/** A count per second; undefined for NaN, and for what a tiny interval would make infinite. */
+/** A count per second; undefined for NaN, and if a tiny interval makes it infinite. */
 export function perSecond(step: number, intervalMs: number): number | undefined {
   return finite((step * 1_000) / intervalMs);
 }

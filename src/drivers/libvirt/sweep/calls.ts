@@ -57,7 +57,7 @@ export abstract class QueuedCall implements Ticket {
   abstract readonly waitClass: WaitClass;
   abstract readonly handler: CallHandler;
   waiting = false;
-  /** Counts what was sent and given up: the answer to an earlier attempt is dropped. */
+  /** Counts the attempts. The answer to an attempt that was given up is dropped. */
   attempt = 0;
   /** When the call in flight is overdue. */
   dueAt = Number.POSITIVE_INFINITY;
@@ -136,7 +136,7 @@ export class Calls implements CallOwner {
     this.#dueBy(this.dueAt);
   }
 
-  /** Gives up what is due. */
+  /** Gives up the calls whose deadline has passed. */
   check(now: number): void {
     for (const queued of [...this.#inFlight]) {
       if (queued.dueAt > now) continue;

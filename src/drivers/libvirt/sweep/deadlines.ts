@@ -34,7 +34,7 @@ export class Deadlines {
   readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
   #domains = 0;
-  /** Since when domains have waited for their fallback without a break, and how many have joined since. */
+  /** The time since which there have always been domains that wait for their fallback, and how many have joined since then. */
   #fallbacksSince = 0;
   #fallbacks = 0;
   #heldSince: number | undefined;
@@ -110,7 +110,7 @@ export class EarliestTimer {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #at = Number.POSITIVE_INFINITY;
 
-  /** @param onDue called at the deadline, or a little earlier: it looks for what is due, and sets the timer again */
+  /** @param onDue called at the deadline, or a little earlier: it handles the calls that are due, and sets the timer again */
   constructor(onDue: () => void) {
     this.#onDue = onDue;
   }

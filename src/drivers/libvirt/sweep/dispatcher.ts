@@ -11,7 +11,10 @@ import type { DomainTask, StatsRequests } from "./domain-task.ts";
  */
 const AHEAD_MS = 20;
 
-/** Maximum number of domains between monitor check and stats call: no slot waits, and what was seen is fresh. */
+/**
+ * Maximum number of domains between monitor check and stats call. It is enough to keep every slot busy, and small enough
+ * that the checks are recent.
+ */
 const CHECKED_MAX = 8;
 
 /** How many batches are queued or in flight at a time. */
