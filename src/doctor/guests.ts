@@ -158,7 +158,7 @@ export function readBalloon(xml: string): Balloon | undefined {
 /** How often a guest reports its memory after the suggested command, in seconds. */
 const PERIOD_S = 10;
 
-/** What is wrong with the guests. */
+/** The findings about the guests. */
 export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): Finding[] {
   const findings: Finding[] = [];
   const virsh = `virsh -c ${shellWord(virshUri(uri))}`;

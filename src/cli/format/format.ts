@@ -35,7 +35,7 @@ export abstract class Format {
 /** How records can be printed. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 
-/** What a format depends on besides its name. */
+/** The options of a format. */
 interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
   readonly groups?: number;

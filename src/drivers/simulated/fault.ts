@@ -23,7 +23,7 @@ export const NO_FAULT = {
   extremes: false,
 };
 
-/** What is wrong with one guest. */
+/** The faults of one guest. */
 export type Fault = Readonly<typeof NO_FAULT>;
 
 interface FaultParameter {
@@ -80,7 +80,7 @@ const EXTREMES: readonly (readonly [name: string, value: number | bigint | strin
   ["string.long", "x".repeat(4_096), string],
 ];
 
-/** Writes what the faults `extremes` and `huge` add to the end of a record. */
+/** Writes the parameters that the faults `extremes` and `huge` add to the end of a record. */
 export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeconds: number): void {
   if (extremes) {
     row.of("extreme");

@@ -135,7 +135,7 @@ export class SimulatedHost {
   }
 
   /**
-   * What a guest's meters show. Records of the same groups and shape share a schema object.
+   * The parameters of a guest at a time. Records of the same groups and shape share a schema object.
    *
    * @param groups known bits; 0: none
    * @param now in ms since 1970
@@ -187,12 +187,12 @@ export class SimulatedHost {
     return row.params();
   }
 
-  /** What is wrong with a guest; undefined when nothing is. */
+  /** A guest's faults; undefined when it has none. */
   fault(index: number): Fault | undefined {
     return this.#faults.get(index);
   }
 
-  /** Changes what is wrong with a guest. */
+  /** Changes a guest's faults. */
   change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
       throw new VirstreamError("invalid-argument", `there is no guest ${index}: the host has ${this.options.domains}`);

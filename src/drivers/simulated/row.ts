@@ -1,7 +1,7 @@
 import { TypedParams } from "../../model/params.ts";
 import { ParamType, type ParamTypeCode, Schema } from "../../model/schema.ts";
 
-/** What a row with a schema declares. */
+/** The declarations of a row that has a schema: none, shared by all such rows. */
 const NOTHING: [key: string, type: ParamTypeCode][] = [];
 
 /**

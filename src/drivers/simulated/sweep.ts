@@ -23,7 +23,7 @@ const SLOTS = 4;
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself says when a guest's statistics cannot be had. */
 const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 
-/** What every record says of a guest: its identity, its position in the listing, and when it was asked. */
+/** The part of every record that is known before the answer: the guest's identity, its position in the listing, and when it was asked. */
 type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
 /** A guest that was asked and has not answered yet. */
@@ -39,7 +39,7 @@ interface Pending {
 
 /**
  * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
- * being made. One that takes its time is waited for until its answer or its deadline is due, and delays no other.
+ * being made. The sweep waits for any other until its answer or its deadline is due; meanwhile it asks the rest.
  * Nothing is computed ahead of a pull.
  */
 export class Sweep {
