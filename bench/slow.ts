@@ -54,7 +54,7 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
   const lastBefore = woken.began.filter((time) => time < first).at(-1) ?? last;
   const all = [...during.began, ...(await other.call("figures")).began];
   const really = all.filter((time) => time > lastBefore && time < first).length;
-  const told = woken.skipped;
+  const reported = woken.skipped;
   console.error(`slow: ${how}: oldest record after the gap ${Math.round(woken.oldestMs)} ms, ${woken.gaps} gaps`);
   return [
     {
@@ -73,9 +73,9 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
     },
     {
       what: `ticks that its gap reported as skipped, against those that it skipped (${how})`,
-      ours: String(told),
+      ours: String(reported),
       peer: String(really),
-      ratio: told / really,
+      ratio: reported / really,
       target: 1,
     },
   ];

@@ -75,8 +75,8 @@ function unaccounted(ledger: TickLedger, serving: boolean): string[] {
   const { firstSync, lastSync, syncs, skipped, overruns, unknownGaps } = ledger;
   if (!serving || unknownGaps > 0) return [];
   const due = Math.round((lastSync!.summary.startedAt - firstSync!.summary.startedAt) / INTERVAL_MS) + 1;
-  const told = syncs + skipped + overruns;
-  return due === told ? [] : [`${due} sweeps were due, and ${told} are accounted for`];
+  const reported = syncs + skipped + overruns;
+  return due === reported ? [] : [`${due} sweeps were due, and ${reported} are accounted for`];
 }
 
 function cells(outcomes: readonly Outcome[]): string[] {
@@ -85,14 +85,14 @@ function cells(outcomes: readonly Outcome[]): string[] {
   const ledgers = outcomes.map(({ ledger }) => ledger);
   const sum = (figure: (ledger: TickLedger) => number): number =>
     ledgers.reduce((total, ledger) => total + figure(ledger), 0);
-  const told = new Set(ledgers.map(({ statuses }) => statuses.join(", ") || "nothing"));
+  const reported = new Set(ledgers.map(({ statuses }) => statuses.join(", ") || "nothing"));
   return [
     noticed.length === 0 ? "not at all" : formatMs(Math.max(...noticed)),
     `${formatMs(recovered[Math.floor(recovered.length / 2)]!)}, ${formatMs(recovered.at(-1)!)}`,
     `${sum(({ syncs }) => syncs)}, ${sum(({ skipped }) => skipped)}`,
     `${sum(({ unknownGaps }) => unknownGaps)}`,
     `${outcomes.reduce((total, { broken }) => total + broken.length, 0)}`,
-    [...told].join("; "),
+    [...reported].join("; "),
   ];
 }
 

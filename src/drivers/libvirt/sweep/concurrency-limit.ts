@@ -47,7 +47,7 @@ const BURST_MS = 1;
 export class ConcurrencyLimit {
   readonly #onEnd: () => void;
   #calls = SAFE;
-  /** The largest number of unanswered calls behind which a free worker was proven. */
+  /** The largest number of unanswered calls with which a probe has proven a free worker. */
   #proven = 0;
   #probe: WorkerProbe | undefined;
 
