@@ -205,7 +205,7 @@ export class AggregateDriver implements Driver {
       if (same !== undefined) {
         throw new VirstreamError(
           "invalid-argument",
-          `${driver.uri} and ${member.driver!.uri} are both the host ${same}: name each host once`,
+          `${driver.uri} and ${member.driver!.uri} are both the host ${same}: name each host once (and give simulated hosts names with ?host=NAME)`,
         );
       }
     }

@@ -24,7 +24,7 @@ export interface HostWatchOptions {
 
 /** A host that was reported as degraded. */
 interface Degraded {
-  /** Whether it is behind this one: a source may be several hosts. */
+  /** Whether it is one of several hosts that the source serves, and not the source itself. */
   readonly behind: boolean;
   /** Whether the present watch has itself reported the source as degraded. */
   reported: boolean;

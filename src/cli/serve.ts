@@ -34,7 +34,9 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     ...(viewers === undefined ? {} : { viewers }),
     ...(args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } }),
   });
-  notify(`serving ${connection.uri} of host ${connection.host}; interrupt to end`);
+  notify(
+    `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
+  );
   process.stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
   return ExitCode.ok;

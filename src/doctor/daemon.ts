@@ -159,7 +159,7 @@ function restartCommand(uri: LibvirtUri, socket: string): string {
     : `systemctl restart ${daemon}  # guests keep running`;
 }
 
-/** The commands that give a setting libvirt's default. */
+/** The commands that set a setting back to libvirt's default. */
 function restoreDefault({ configuration, uri, socket }: DaemonAddress, name: Setting): string[] {
   const { path } = configuration!;
   return [

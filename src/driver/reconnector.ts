@@ -231,7 +231,7 @@ export class Reconnector<Session> {
   }
 }
 
-/** The first limit, and the last; each is twice the one before. */
+/** The upper limit of the first random wait, and the greatest upper limit. Each limit is twice the one before. */
 const BASE_MS = 250;
 const CAP_MS = 30_000;
 /** After a connection that lasted this long, the waits begin with the shortest limit again. */

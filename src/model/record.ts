@@ -16,8 +16,8 @@ export interface DomainIdentity {
 }
 
 /**
- * A key for a domain over all hosts: its host and uuid, because two hosts have it while it migrates. A domain that was
- * asked for by name and does not exist has no uuid; its key has the name.
+ * A key for a domain over all hosts: its host and uuid, because during a migration two hosts have a domain of the same
+ * uuid. A domain that was asked for by name and does not exist has no uuid; its key has the name.
  */
 export function domainKey({ host, uuid, name }: DomainIdentity): string {
   return `${host}\n${uuid === NIL_UUID ? name : uuid}`;

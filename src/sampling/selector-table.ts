@@ -42,7 +42,7 @@ export class SelectorTable<Value> {
   }
 }
 
-/** The uuid and the name of a record of a domain that no host has: all that its selector says. */
+/** The identity in the record of a domain that no host has. Only its selector is known: the uuid is nil, or the name empty. */
 export function identityOf(selector: DomainSelector): Pick<Domain, "uuid" | "name"> {
   return { uuid: NIL_UUID, name: "", ...selector };
 }

@@ -107,7 +107,7 @@ export class WatchSender implements ChannelReader {
     this.#end(undefined, error);
   }
 
-  /** The connection is lost; the client may come back. */
+  /** Ends the sending because the connection was lost. The client may come back and resume the watch. */
   cut(): void {
     this.#leave(this.#resumeAt);
   }

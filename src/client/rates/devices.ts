@@ -111,8 +111,8 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 /**
  * The earlier record's device that is the same as the i-th one of the later record: of the same number (vCPUs) or name, and a
  * disk also of the same path and backing index. Another disk may be plugged under an old name, and its counters, compared
- * with the old disk's, would be wrong and look right. A disk that only got a new image, by a snapshot, costs one pair of
- * records.
+ * with the old disk's, would be wrong and look right. If a snapshot only gave the disk a new
+ * image, the disk has no rates for one pair of records.
  */
 function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;

@@ -41,7 +41,7 @@ const LOOK_MS = 250;
  */
 export class Session implements SweepHost {
   readonly facts: HypervisorFacts;
-  /** Called once, when a connection was lost. */
+  /** Called once, when the first of its connections is lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
 
   // Its sweeps use these, as their host.

@@ -4,13 +4,13 @@ import { CLOSE_CODES } from "../../wire/protocol.ts";
 /** The error code and message for each close code of the server. */
 const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES.normal]: ["connection-lost", "it ended the connection"],
-  [CLOSE_CODES["going-away"]]: ["server-shutdown", "it is shutting down"],
+  [CLOSE_CODES["going-away"]]: ["server-shutdown", "it ended the connection"],
   1006: ["connection-lost", "the connection broke"],
   [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it; name fewer domains at once"],
   [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us; are both of a version that fits?"],
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
-    "it wants a token (--token-file FILE, $VIRSTREAM_TOKEN, or the option token), and not the one it got, if any",
+    "it needs its token: give it with --token-file FILE, $VIRSTREAM_TOKEN, or the option token",
   ],
   [CLOSE_CODES.forbidden]: ["denied", "it does not admit us"],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
@@ -46,7 +46,7 @@ export function openingError(
     });
   }
   const status = /server response: (\d+)/i.exec(message)?.[1];
-  if (status === "401") return new VirstreamError("unauthenticated", `${url} wants a token`, { cause });
+  if (status === "401") return new VirstreamError("unauthenticated", `${url} needs a token`, { cause });
   if (status === "403") return new VirstreamError("denied", `${url} does not admit this origin`, { cause });
   if (status !== undefined) {
     return new VirstreamError("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket`, {

@@ -32,8 +32,8 @@ export class RemoteWatch implements WatchReceiver {
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /**
-   * The epoch of the state: that of the last server that answered. Undefined before the first answer, and after it became
-   * void.
+   * The epoch of the state: that of the last server that answered. Undefined before the first answer, and after the
+   * state became void.
    */
   #epoch: string | undefined;
   /** Whether an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */

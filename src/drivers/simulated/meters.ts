@@ -175,7 +175,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
     for (let disk = 0; disk < disks; disk++) {
       const draw = mix(guest.draw, 0x2000 + disk);
       const capacity = CAPACITY[draw & 7]!;
-      // Whole clusters of 64 KiB, as qcow2 allocates them.
+      // The allocation is a multiple of 64 KiB, the size of a qcow2 cluster.
       const allocation = Math.floor((capacity / 65_536) * (0.05 + ((draw >>> 3) & 255) / 300)) * 65_536;
       row.of("block", disk * chain);
       row.text("name", TARGETS[disk]!);

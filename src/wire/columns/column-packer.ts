@@ -55,7 +55,7 @@ export class ColumnPacker {
   }
 
   /**
-   * Adds a present column, given the least and the greatest of its values.
+   * Adds a column that is not absent. `least` and `greatest` are the limits of its values.
    *
    * @param values a number for each row; the rest of the array is ignored
    */

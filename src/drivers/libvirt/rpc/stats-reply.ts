@@ -18,7 +18,10 @@ const PARAMS_MAX = 262_144;
 const PARAM_BYTES_MIN = 12;
 /** The types whose values have 4 bytes. Those of the others but strings have 8. */
 const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
-/** How many key lists of equal length are kept: hosts have guests of several shapes, which come in any order. */
+/**
+ * How many key lists of equal length are kept. Guests with different devices can have equally many keys, and their records come
+ * in any order.
+ */
 const LISTS_PER_SIZE = 4;
 /** The most 32-bit words that all key lists have together; beyond, they are all forgotten. */
 const MAX_WORDS = 2_000_000;

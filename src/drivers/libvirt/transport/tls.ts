@@ -121,7 +121,7 @@ const SERVER_FAULTS: Readonly<Record<string, (host: string) => string>> = {
     `is not for ${host}: use a name in the URI that it has, or have it issued with ${host} among its alternative names`,
 };
 
-/** OpenSSL's other errors about a server's certificate: it does not lead to a CA that is trusted. */
+/** OpenSSL's other errors about a server's certificate: its chain does not end at a trusted CA. */
 const UNTRUSTED = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/;
 
 function handshakeError(uri: LibvirtUri, address: Address, credentials: Credentials, cause: unknown): VirstreamError {
