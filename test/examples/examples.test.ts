@@ -133,12 +133,14 @@ describeWith(["chromium"], "the browser example, in Chromium,", () => {
       expect(policy).toMatch(/^default-src 'none'; script-src 'self';/);
       expect(policy).not.toContain("unsafe-eval");
       await inChromium(url, async (page) => {
-        await page.waitForSelector('#progress[data-sweeps="2"]');
+        // From the second sweep on there are rates; the third may have ended before the page is read.
+        await page.waitForSelector('#progress[data-sweeps]:not([data-sweeps="1"])');
         expect(await page.locator("tbody tr").count()).toBe(12);
         expect(await page.locator("tr.partial").textContent()).toMatch(/^guest-00003.*-.*partial \(.*\)$/);
-        expect(await page.locator("tr.ok td:nth-child(3)").first().textContent()).toMatch(/^\d+\.\d$/);
-        expect(await page.locator("#progress").textContent()).toBe(
-          "sweep 2: 11 of 12 domains of simulated are complete",
+        const rates = await page.locator("tr.ok td:nth-child(3)").allTextContents();
+        expect(rates.filter((rate) => /^\d+\.\d$/.test(rate)).length).toBeGreaterThanOrEqual(8);
+        expect(await page.locator("#progress").textContent()).toMatch(
+          /^sweep \d+: 11 of 12 domains of simulated are complete$/,
         );
         if (process.env["VIRSTREAM_TEST_SCREENSHOT"]) {
           await page.screenshot({ path: process.env["VIRSTREAM_TEST_SCREENSHOT"] });

@@ -197,8 +197,8 @@ describeWith(["python3-msgpack"], "the client of the binary profile in Python", 
     async () => {
       const server = await served(new Connection(new TickingHost(30, new Dice(2))));
       const proxy = own(await TcpProxy.start(Number(new URL(server.url).port)));
-      const beside = await watchedBeside(server.url, 300);
-      const client = runClient([proxy.url, "300", "9"]);
+      const beside = await watchedBeside(server.url, 500);
+      const client = runClient([proxy.url, "500", "7"]);
       await client.until((line) => line.type === "sync");
       proxy.cut();
       proxy.mend();
@@ -207,7 +207,7 @@ describeWith(["python3-msgpack"], "the client of the binary profile in Python", 
       expect(ofType(lines, "begin").map(({ resumed }) => resumed)).toEqual([false, true]);
       expect(ofType(lines, "gap")).toEqual([]);
       const ticks = ofType(lines, "sync").map(({ tick }) => tick);
-      expect(ticks).toEqual(Array.from({ length: 9 }, (_, i) => ticks[0] + i));
+      expect(ticks).toEqual(Array.from({ length: 7 }, (_, i) => ticks[0] + i));
       await expectSame(printedSweeps(lines), beside, withoutState);
     },
     TIMEOUT_MS,
