@@ -61,7 +61,7 @@ async function proxied(begin: (proxy: TcpProxy) => void | Promise<void>): Promis
     true,
     [proxy, server],
     () => begin(proxy),
-    () => proxy.mend(),
+    () => proxy.restore(),
   );
 }
 

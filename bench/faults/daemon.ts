@@ -38,7 +38,7 @@ async function measure(
   options: FaultOptions,
   what: string,
   fail: () => Promise<void>,
-  mend: () => Promise<void>,
+  restore: () => Promise<void>,
   lasting: number,
 ): Promise<readonly FaultRow[]> {
   const resources = process.getActiveResourcesInfo().length;
@@ -58,7 +58,7 @@ async function measure(
       during.push(await timedSweep(connection, { deadlineMs: DEADLINE_MS }));
       await sleep(100);
     }
-    await mend();
+    await restore();
     recovered = await recovery(connection);
   } finally {
     await connection.close();
@@ -66,14 +66,14 @@ async function measure(
   }
   await sleep(200);
   const left = process.getActiveResourcesInfo().length - resources;
-  let mended: Promise<void> | undefined;
+  let restored: Promise<void> | undefined;
   const [first] = await askPeers(lab, options, () => lab.freeze(1), {
     meanwhile: async () => {
       await fail();
       lab.guests[0]!.thaw();
-      mended = sleep(lasting).then(mend);
+      restored = sleep(lasting).then(restore);
     },
-    leave: () => mended,
+    leave: () => restored,
   });
   const longest = Math.max(...during.map(({ tookMs }) => tookMs));
   const twice = during.filter((sweep) => [...sweep.perDomain().values()].some((count) => count !== 1)).length;

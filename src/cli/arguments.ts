@@ -12,6 +12,7 @@ import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
 import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
 
+/** The options of each subcommand, checked, with the defaults filled in. */
 export type GetArguments = ReturnType<typeof parseGet>;
 export type WatchArguments = ReturnType<typeof parseWatch>;
 export type ServeArguments = ReturnType<typeof parseServe>;

@@ -3,8 +3,6 @@ import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 
-export type { WatchSink } from "../model/watch.ts";
-
 /** The signal and the callback of one sweep. */
 export interface SweepContext {
   /** Aborted when the consumer has left. The driver then stops its work and ends the iteration promptly. */

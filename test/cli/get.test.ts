@@ -82,7 +82,7 @@ describe("virstream get", () => {
   });
 
   it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
-    // biome-ignore lint/correctness/useYield: a sweep that fails before it yields is what this is about
+    // biome-ignore lint/correctness/useYield: the sweep must fail before it yields
     const driver = new ScriptedDriver(async function* () {
       throw new VirstreamError("unsupported", "this host has no statistics");
     });

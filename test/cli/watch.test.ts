@@ -333,7 +333,7 @@ describe("following a watch", () => {
 });
 
 /** What moves the cursor, and carriage returns. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it takes out
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
 const CONTROL = /\u001b\[[?\d]*[a-zA-Z]|\r/g;
 const SECOND_SCREEN = "\u001b[?1049h";
 const FIRST_SCREEN = "\u001b[?7h\u001b[?25h\u001b[?1049l";

@@ -125,7 +125,7 @@ describe("Work with a timeout", () => {
     expect([started, ...left()]).toEqual([false, 0, 0]);
   });
 
-  it("may still fail when nobody waits for it any more, without an unhandled rejection", async () => {
+  it("causes no unhandled rejection when it fails after its caller stopped to wait", async () => {
     const { clock, abort, options } = setUp();
     let reject: (error: Error) => void = () => {};
     const promise = new Promise<number>((_, onReject) => {

@@ -14,7 +14,7 @@ describe("Opening a driver by its scheme", () => {
     expect((await openDriver("TEST:///default")).hypervisor).toBe("test");
   });
 
-  it("says which schemes there are, for one that nobody registered and for what is no URI", async () => {
+  it("names the known schemes in the error for an unknown scheme, and for a text that is no URI", async () => {
     await expect(openDriver("tset:///default")).rejects.toMatchObject({
       code: "unknown-scheme",
       message: expect.stringContaining("there are drivers for test"),

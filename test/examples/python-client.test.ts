@@ -201,7 +201,7 @@ describeWith(["python3-msgpack"], "the client of the binary profile in Python", 
       const client = runClient([proxy.url, "500", "7"]);
       await client.until((line) => line.type === "sync");
       proxy.cut();
-      proxy.mend();
+      proxy.restore();
       const { lines } = await client.ended;
       expect(ofType(lines, "lost").length).toBeGreaterThan(0);
       expect(ofType(lines, "begin").map(({ resumed }) => resumed)).toEqual([false, true]);

@@ -54,7 +54,7 @@ export class TcpProxy implements AsyncDisposable {
     return this.#pairs.size;
   }
 
-  /** Resets all connections, and every new one until `mend`. */
+  /** Resets all connections, and every new one until `restore`. */
   cut(): void {
     this.#state = "cut";
     for (const pair of this.#pairs) destroy(pair);
@@ -66,7 +66,7 @@ export class TcpProxy implements AsyncDisposable {
   }
 
   /** Passes bytes on again, of new connections: the old ones are reset, as their streams have holes. */
-  mend(): void {
+  restore(): void {
     for (const pair of this.#pairs) destroy(pair);
     this.#state = "whole";
   }

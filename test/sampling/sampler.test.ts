@@ -225,7 +225,7 @@ describe("a sampler", () => {
     expect(watcher.error).toMatchObject({ code: "internal", message: "a slip" });
   });
 
-  it("goes on trying while waiting may mend it: says so once, and then how many sweeps were skipped", async () => {
+  it("goes on trying while waiting may restore it: says so once, and then how many sweeps were skipped", async () => {
     const bench = new Bench(async function* (driver) {
       // From 2 s on it fails, at 3 s after 2.5 s of trying; at 6 s it is there again.
       const now = bench.begun.at(-1)!;

@@ -137,7 +137,7 @@ describe("a client of the JSON profile", () => {
     ]);
   });
 
-  it("of several hosts is told that all domains were said only when the slowest host was swept", async () => {
+  it("of several hosts gets `complete` only when the slowest host was swept", async () => {
     const connection = await connectAll([
       "test:///default?domains=2&host=b",
       "test:///default?domains=3&host=a&latency=100",

@@ -157,7 +157,7 @@ describe("a server with watches", () => {
     await until(() => server.clients === 0);
   });
 
-  it("ends a watch with the host's error, if waiting cannot mend that", async () => {
+  it("ends a watch with the host's error, if waiting cannot restore that", async () => {
     const { host, server, client } = await start(new TickingHost());
     const reader = await client();
     const watch = reader.watch(1);

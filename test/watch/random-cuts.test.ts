@@ -74,7 +74,7 @@ class Lane implements AsyncDisposable {
       if (dice.below(2) === 0) this.#network.cut();
       else this.#network.swallow();
       await sleep(outageMs(dice));
-      this.#network.mend();
+      this.#network.restore();
     }
     this.#network.delay(0);
     await this.watch.sweeps(2);

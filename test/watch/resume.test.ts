@@ -45,7 +45,7 @@ describe("A watch that is resumed", () => {
         // Fewer than the server keeps.
         void vi
           .waitUntil(() => host.sampling.snapshot().sweeps >= made + 5, { timeout: 10_000 })
-          .then(() => network.mend());
+          .then(() => network.restore());
       }
       if (event.type === "status" && event.state === "connected") resumed = ledger.syncs;
       if (event.type === "sync" && resumed > 0 && ledger.syncs >= resumed + 3) break;

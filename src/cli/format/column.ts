@@ -124,6 +124,7 @@ function devicesSum(params: TypedParams, device: "net" | "block", field: string)
   return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
 }
 
+/** The rates of a whole domain, as `rateFigures` sums them. */
 export type RateFigures = ReturnType<typeof rateFigures>;
 
 /**

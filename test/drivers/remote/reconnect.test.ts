@@ -121,7 +121,7 @@ describe("A remote driver whose way to the server is cut", () => {
     expect(await cut).toBe("connection-lost");
     await lost;
     const waiting = connection.domainListGetStats(before.slice(0, 2), { groups: ["state"], deadlineMs: 30_000 });
-    proxy.mend();
+    proxy.restore();
     expect((await waiting).map(({ status, domain }) => [status, domain.uuid]).sort()).toEqual(
       before
         .slice(0, 2)
@@ -154,7 +154,7 @@ describe("A remote driver whose way to the server is cut", () => {
     await connection.close();
     expect(await waiting).toBe("connection-closed");
     const { connections } = proxy;
-    proxy.mend();
+    proxy.restore();
     for (let i = 0; i < 50; i++) await turn();
     expect(proxy.connections).toBe(connections);
   });
@@ -171,13 +171,13 @@ describe("A remote driver whose way to the server is cut", () => {
     expect(await connection.getAllDomainStats()).toHaveLength(7);
   });
 
-  it("gives a way up that swallows everything, and connects again once it is mended", async () => {
+  it("gives up a connection on which nothing arrives any more, and connects again when the network is restored", async () => {
     const { proxy, driver, connection } = await setUp(undefined, { beatMs: 40 }, { connectTimeoutMs: 200 });
     const lost = told(driver, false);
     proxy.swallow();
     await lost;
     const connected = told(driver, true);
-    proxy.mend();
+    proxy.restore();
     await connected;
     expect(await connection.getAllDomainStats()).toHaveLength(5);
   });
@@ -194,7 +194,7 @@ describe("A remote driver whose way to the server is cut", () => {
       proxy.cut();
       await lost;
       const connected = told(driver, true);
-      proxy.mend();
+      proxy.restore();
       await connected;
       expect(driver.absent).toEqual([]);
       expect(await connection.getAllDomainStats()).toHaveLength(5);
@@ -243,7 +243,7 @@ describe("A watch over a way that breaks", () => {
     for (let i = 0; i < 4; i++) {
       const connected = told(driver, true);
       proxy.cut();
-      proxy.mend();
+      proxy.restore();
       await connected;
       await watch.more(3);
     }
@@ -294,7 +294,7 @@ describe("A watch over a way that breaks", () => {
     proxy.cut();
     await lost;
     watch.stop();
-    proxy.mend();
+    proxy.restore();
     expect(await connection.getAllDomainStats({ deadlineMs: 30_000 })).toHaveLength(5);
     expect(server.sweeps).toBe(0);
   });

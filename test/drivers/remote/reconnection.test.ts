@@ -160,7 +160,7 @@ describe("A remote driver that lost its connection", () => {
     await network.driver.close();
   });
 
-  it("stops trying when an attempt meets what waiting cannot mend, and tells those who wait", async () => {
+  it("stops trying after an error that waiting cannot fix, and rejects the sweeps that wait", async () => {
     const network = await ScriptedNetwork.connected();
     network.last.lose();
     const waiting = [codeOf(sweep(network)), codeOf(watch(network))];

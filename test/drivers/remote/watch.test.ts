@@ -269,7 +269,7 @@ describe("The end of a watch", () => {
   });
 
   it.each(["server-shutdown", "limit-exceeded", "hypervisor-error", undefined] as const)(
-    "by %s is mended by waiting, longer each time, and told once",
+    "by %s is restored by waiting, longer each time, and told once",
     async (code) => {
       const { network, channel, watch } = await watching();
       const { sequence } = channel;
@@ -288,7 +288,7 @@ describe("The end of a watch", () => {
     },
   );
 
-  it("by slow-consumer is mended at once, without a word but the gap", async () => {
+  it("by slow-consumer is followed by a reconnection at once, and the subscriber gets only the gap", async () => {
     const { network, channel, watch } = await watching();
     end(network.last, 1, "slow-consumer");
     const [, again] = network.last.ofType("watch");

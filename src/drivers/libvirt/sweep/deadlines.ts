@@ -10,6 +10,7 @@ const FALLBACK_DOMAIN_MS = 5;
  */
 export type WaitClass = "slot" | "lane" | "fallback";
 
+/** All classes, for code that goes over them. */
 export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies readonly WaitClass[];
 
 /**

@@ -323,7 +323,7 @@ describe("Admission, when a connection ends", () => {
     // It was seen to be free, but it has not answered.
     expect(admission.isTrusted("b")).toBe(false);
     admission.releaseOrphan("b");
-    admission.releaseOrphan("nobody");
+    admission.releaseOrphan("unknown");
     expect(two.keys).toBe("m");
     // At its turn it stepped aside for the domain's call, so it goes first.
     admission.releaseOrphan("a");
