@@ -74,12 +74,17 @@ export function readFull(
       template[key] = least;
     }
   }
+  const values = new Float64Array(rows * varying.length);
+  for (const [i, key] of varying.entries()) {
+    columns.read(HEAD_COLUMNS + key, values, i * rows);
+    if (!areOfType(values, i * rows, rows, types[key]!)) throw malformed("a value is not of its declared type");
+  }
+  // Row by row: going column by column would load each record into the processor's cache once for every column.
   const doubles = new Array<number[]>(rows);
-  for (let row = 0; row < rows; row++) doubles[row] = template.slice();
-  for (const key of varying) {
-    const values = columns.read(HEAD_COLUMNS + key);
-    if (!areOfType(values, types[key]!)) throw malformed("a value is not of its declared type");
-    for (let row = 0; row < rows; row++) doubles[row]![key] = values[row]!;
+  for (let row = 0; row < rows; row++) {
+    const own = template.slice();
+    for (let i = 0, at = row; i < varying.length; i++, at += rows) own[varying[i]!] = values[at]!;
+    doubles[row] = own;
   }
 
   if (!Array.isArray(texts) || texts.length !== 2 + textCount)
@@ -140,6 +145,20 @@ export function readChanges(
   const times = columnOf(columns, HeadColumn.time);
   const steps = columnOf(columns, HeadColumn.step);
   const tooks = columnOf(columns, HeadColumn.took);
+  const integers: number[] = [];
+  const floats: number[] = [];
+  for (let key = 0; key < width; key++) {
+    if (!columns.isPresent(HEAD_COLUMNS + key)) continue;
+    const type = schema.types[key]!;
+    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
+    (type === ParamType.double ? floats : integers).push(key);
+  }
+  const changed = [...integers, ...floats];
+  const values = new Float64Array(rows * changed.length);
+  for (const [i, key] of changed.entries()) columns.read(HEAD_COLUMNS + key, values, i * rows);
+  const lowest = integers.map((key) => LEAST[schema.types[key]!]!);
+  const highest = integers.map((key) => GREATEST[schema.types[key]!]!);
+  let good = true;
   const befores = new Array<DomainStatsRecord>(rows);
   const doubles = new Array<number[]>(rows);
   for (let row = 0; row < rows; row++) {
@@ -149,26 +168,19 @@ export function readChanges(
     }
     if (before.params.bigs !== undefined) throw malformed("a row of changes refers to integers beyond 2^53");
     befores[row] = before;
-    doubles[row] = before.params.doubles.slice();
-  }
-  for (let key = 0; key < width; key++) {
-    const column = HEAD_COLUMNS + key;
-    const type = schema.types[key]!;
-    if (!columns.isPresent(column)) continue;
-    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
-    const values = columns.varies(column) ? columns.read(column) : columns.values.fill(columns.least(column));
-    if (type === ParamType.double) {
-      for (let row = 0; row < rows; row++) doubles[row]![key] = values[row]!;
-      continue;
+    const own = before.params.doubles.slice();
+    let at = row;
+    for (let i = 0; i < integers.length; i++, at += rows) {
+      const key = integers[i]!;
+      const value = own[key]! + values[at]!;
+      good &&= value >= lowest[i]! && value <= highest[i]! && Math.floor(value) === value;
+      own[key] = value;
     }
-    for (let row = 0; row < rows; row++) {
-      const value = doubles[row]![key]! + values[row]!;
-      values[row] = value;
-      doubles[row]![key] = value;
-    }
-    // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
-    if (!areOfType(values, type)) throw malformed("a difference leads to a value that is not of its declared type");
+    for (let i = 0; i < floats.length; i++, at += rows) own[floats[i]!] = values[at]!;
+    doubles[row] = own;
   }
+  // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
+  if (!good) throw malformed("a difference leads to a value that is not of its declared type");
   for (let row = 0; row < rows; row++) {
     const before = befores[row]!;
     const { texts } = before.params;
@@ -214,8 +226,10 @@ function columnOf(columns: ColumnReader, column: number): HeadValues {
     if (!Number.isSafeInteger(least)) throw malformed("a row's head has a value that is no whole number");
     return new HeadValues(undefined, least);
   }
-  const values = columns.read(column).slice();
-  if (!areOfType(values, ParamType.llong)) throw malformed("a row's head has a value that is no whole number");
+  const values = new Float64Array(columns.rows);
+  columns.read(column, values, 0);
+  if (!areOfType(values, 0, values.length, ParamType.llong))
+    throw malformed("a row's head has a value that is no whole number");
   return new HeadValues(values, 0);
 }
 
@@ -225,13 +239,13 @@ function isOfType(value: number, type: number): boolean {
   );
 }
 
-function areOfType(values: Float64Array, type: number): boolean {
+function areOfType(values: Float64Array, from: number, count: number, type: number): boolean {
   if (type === ParamType.double) return true;
   const least = LEAST[type]!;
   const greatest = GREATEST[type]!;
   let good = true;
-  for (let row = 0; row < values.length; row++) {
-    const value = values[row]!;
+  for (let i = from; i < from + count; i++) {
+    const value = values[i]!;
     good &&= value >= least && value <= greatest && Math.floor(value) === value;
   }
   return good;
@@ -256,7 +270,8 @@ function bigsFromWire(
     const [row, position, read] = big as unknown[];
     // A msgpack decoder may return 2^53 itself as a number.
     const value = Number.isInteger(read) ? BigInt(read as number) : read;
-    const type = schema.types[position as number];
+    // A position of "length" would read the number of keys as a type.
+    const type = isRow(position, schema.types.length) ? schema.types[position] : undefined;
     const fits = type === ParamType.llong ? BigInt.asIntN : type === ParamType.ullong ? BigInt.asUintN : undefined;
     if (!isRow(row, rows) || fits === undefined || typeof value !== "bigint" || fits(64, value) !== value) {
       throw malformed("a large integer is not of the form [row, position, value]");

@@ -5,6 +5,7 @@ import { writeUuid } from "../../model/uuid.ts";
 import { statusToWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";
 import { ColumnPacker } from "./column-packer.ts";
+import { NumberColumns } from "./number-columns.ts";
 import type { BlockRows } from "./row-batch.ts";
 import { packTexts } from "./texts.ts";
 
@@ -25,10 +26,9 @@ export interface TimeBase {
  */
 export class BlockEncoder {
   readonly #packer = new ColumnPacker();
+  readonly #numbers = new NumberColumns();
+  /** One column at a time. */
   #values = new Float64Array(1_024);
-  #leasts = new Float64Array(1_024);
-  #greatest = new Float64Array(1_024);
-  #zeros = new Uint32Array(1_024);
 
   /** Frees the buffers: the blocks that were made before are in a message. */
   reset(): void {
@@ -39,23 +39,20 @@ export class BlockEncoder {
   full({ schema, records, numbers }: BlockRows, slot: number, base: TimeBase): unknown[] {
     const rows = records.length;
     const width = schema.keys.length;
-    this.#reserve(rows, width);
+    this.#reserve(rows);
     this.#packer.begin(rows, HEAD_COLUMNS + width);
     this.#heads(records, numbers, undefined, base);
-    const doubles = records.map(({ params }) => exactDoubles(params));
-    this.#ranges(doubles, width);
-    const values = this.#values;
+    this.#numbers.gather(records, width);
+    const { values, stride, leasts, greatest } = this.#numbers;
     for (let column = 0; column < width; column++) {
       const type = schema.types[column]!;
       if (type === ParamType.string) continue;
-      const least = this.#leasts[column]!;
-      const greatest = this.#greatest[column]!;
+      const at = column * stride;
       if (type === ParamType.double) {
-        for (let row = 0; row < rows; row++) values[row] = doubles[row]![column]!;
+        this.#values.set(values.subarray(at, at + rows));
         this.#floats(HEAD_COLUMNS + column, rows);
       } else {
-        if (least !== greatest) for (let row = 0; row < rows; row++) values[row] = doubles[row]![column]!;
-        this.#packer.add(HEAD_COLUMNS + column, values, least, greatest);
+        this.#packer.add(HEAD_COLUMNS + column, values, at, leasts[column]!, greatest[column]!);
       }
     }
     return [
@@ -75,12 +72,10 @@ export class BlockEncoder {
   changes({ schema, records, numbers, before }: BlockRows, slot: number, base: TimeBase): unknown[] | undefined {
     const rows = records.length;
     const width = schema.keys.length;
-    this.#reserve(rows, width);
+    this.#reserve(rows);
     this.#packer.begin(rows, HEAD_COLUMNS + width);
     this.#heads(records, numbers, before, base);
-    const doubles = records.map(({ params }) => params.doubles);
-    const olds = before.map(({ params }) => params.doubles);
-    this.#differences(doubles, olds, width);
+    this.#numbers.subtract(records, before, width);
     const values = this.#values;
     for (let column = 0; column < width; column++) {
       const type = schema.types[column]!;
@@ -88,18 +83,17 @@ export class BlockEncoder {
       if (type === ParamType.double) {
         let changed = false;
         for (let row = 0; row < rows; row++) {
-          values[row] = doubles[row]![column]!;
-          changed ||= !Object.is(values[row], olds[row]![column]);
+          values[row] = records[row]!.params.doubles[column]!;
+          changed ||= !Object.is(values[row], before[row]!.params.doubles[column]);
         }
         if (changed) this.#packer.addFloats(HEAD_COLUMNS + column, values);
         continue;
       }
-      const least = this.#leasts[column]!;
-      const greatest = this.#greatest[column]!;
-      if (least === 0 && greatest === 0) continue;
+      if (this.#numbers.changed[column] === 0) continue;
+      const least = this.#numbers.leasts[column]!;
+      const greatest = this.#numbers.greatest[column]!;
       if (!(least >= -Number.MAX_SAFE_INTEGER && greatest <= Number.MAX_SAFE_INTEGER)) return undefined;
-      for (let row = 0; row < rows; row++) values[row] = doubles[row]![column]! - olds[row]![column]!;
-      this.#packer.addChanges(HEAD_COLUMNS + column, values, least, greatest, this.#zeros[column]!);
+      this.#packer.addChanges(HEAD_COLUMNS + column, this.#numbers, column);
     }
     return [slot, rows, ...this.#packer.take()];
   }
@@ -145,7 +139,7 @@ export class BlockEncoder {
       if (value < least) least = value;
       else if (value > greatest) greatest = value;
     }
-    this.#packer.add(column, values, least, greatest);
+    this.#packer.add(column, values, 0, least, greatest);
   }
 
   /** Adds the column of doubles that is in `values`; as a single value if all are the same and finite. */
@@ -157,111 +151,13 @@ export class BlockEncoder {
       this.#packer.addFloats(column, values);
       return;
     }
-    if (Number.isFinite(first)) this.#packer.add(column, values, first, first);
+    if (Number.isFinite(first)) this.#packer.add(column, values, 0, first, first);
     else this.#packer.addFloats(column, values);
   }
 
-  /**
-   * The least and the greatest value of each column. It handles four columns per pass, because each pass loads all rows into
-   * the cache.
-   */
-  #ranges(rows: readonly (readonly number[])[], width: number): void {
-    const leasts = this.#leasts;
-    const greatest = this.#greatest;
-    const first = rows[0]!;
-    let column = 0;
-    for (; column + 4 <= width; column += 4) {
-      let l0 = first[column]!;
-      let l1 = first[column + 1]!;
-      let l2 = first[column + 2]!;
-      let l3 = first[column + 3]!;
-      let g0 = l0;
-      let g1 = l1;
-      let g2 = l2;
-      let g3 = l3;
-      for (let row = 1; row < rows.length; row++) {
-        const doubles = rows[row]!;
-        const a = doubles[column]!;
-        const b = doubles[column + 1]!;
-        const c = doubles[column + 2]!;
-        const d = doubles[column + 3]!;
-        if (a < l0) l0 = a;
-        if (a > g0) g0 = a;
-        if (b < l1) l1 = b;
-        if (b > g1) g1 = b;
-        if (c < l2) l2 = c;
-        if (c > g2) g2 = c;
-        if (d < l3) l3 = d;
-        if (d > g3) g3 = d;
-      }
-      leasts[column] = l0;
-      leasts[column + 1] = l1;
-      leasts[column + 2] = l2;
-      leasts[column + 3] = l3;
-      greatest[column] = g0;
-      greatest[column + 1] = g1;
-      greatest[column + 2] = g2;
-      greatest[column + 3] = g3;
-    }
-    for (; column < width; column++) {
-      let least = first[column]!;
-      let most = least;
-      for (let row = 1; row < rows.length; row++) {
-        const value = rows[row]![column]!;
-        if (value < least) least = value;
-        if (value > most) most = value;
-      }
-      leasts[column] = least;
-      greatest[column] = most;
-    }
-  }
-
-  /** The least and the greatest difference of each column, and how many are 0. Two columns at a time, as above. */
-  #differences(rows: readonly (readonly number[])[], olds: readonly (readonly number[])[], width: number): void {
-    for (let column = 0; column < width; column += 2) {
-      const other = column + 1 < width ? column + 1 : column;
-      let l0 = Number.POSITIVE_INFINITY;
-      let g0 = Number.NEGATIVE_INFINITY;
-      let l1 = Number.POSITIVE_INFINITY;
-      let g1 = Number.NEGATIVE_INFINITY;
-      let z0 = 0;
-      let z1 = 0;
-      for (let row = 0; row < rows.length; row++) {
-        const doubles = rows[row]!;
-        const old = olds[row]!;
-        const a = doubles[column]! - old[column]!;
-        const b = doubles[other]! - old[other]!;
-        if (a === 0) z0++;
-        if (a < l0) l0 = a;
-        if (a > g0) g0 = a;
-        if (b === 0) z1++;
-        if (b < l1) l1 = b;
-        if (b > g1) g1 = b;
-      }
-      this.#leasts[column] = l0;
-      this.#greatest[column] = g0;
-      this.#zeros[column] = z0;
-      this.#leasts[other] = l1;
-      this.#greatest[other] = g1;
-      this.#zeros[other] = z1;
-    }
-  }
-
-  #reserve(rows: number, width: number): void {
+  #reserve(rows: number): void {
     if (this.#values.length < rows) this.#values = new Float64Array(2 * rows);
-    if (this.#leasts.length > width) return;
-    this.#leasts = new Float64Array(2 * width);
-    this.#greatest = new Float64Array(2 * width);
-    this.#zeros = new Uint32Array(2 * width);
   }
-}
-
-/** The doubles, with 0 where the exact value is in `bigs`. */
-function exactDoubles({ doubles, bigs }: DomainStatsRecord["params"]): readonly number[] {
-  if (bigs === undefined) return doubles;
-  const exact = doubles.slice();
-  for (const position of bigs.keys()) exact[position] = 0;
-  return exact;
 }
 
 function uuidsOf(records: readonly DomainStatsRecord[]): Uint8Array {

@@ -1,4 +1,5 @@
 import { FLOAT, SPARSE } from "../protocol.ts";
+import { type NumberColumns, spread } from "./number-columns.ts";
 
 /**
  * The numbers of a block, as columns. A column has a least value and, for each row, an offset from it in as few
@@ -57,9 +58,9 @@ export class ColumnPacker {
   /**
    * Adds a column that is not absent. `least` and `greatest` are the limits of its values.
    *
-   * @param values a number for each row; the rest of the array is ignored
+   * @param values a number for each row, from index `at`; the rest of the array is ignored
    */
-  add(column: number, values: Float64Array, least: number, greatest: number): void {
+  add(column: number, values: Float64Array, at: number, least: number, greatest: number): void {
     const span = greatest - least;
     if (span === 0) {
       if (least !== 0) this.#head(column, 0, least);
@@ -67,41 +68,38 @@ export class ColumnPacker {
     }
     const width = widthOf(span);
     this.#head(column, width, width === FLOAT ? 0 : least);
-    this.#write(values, this.#rows, width, width === FLOAT ? 0 : least);
+    this.#write(values, at, this.#rows, width, width === FLOAT ? 0 : least);
   }
 
-  /** Adds a column of changes, of which `zeros` are 0; as a sparse column if enough of them are. */
-  addChanges(column: number, values: Float64Array, least: number, greatest: number, zeros: number): void {
+  /** Adds a column of changes, of which at least one is not 0; as a sparse column if enough of them are 0. */
+  addChanges(column: number, columns: NumberColumns, from: number): void {
     const rows = this.#rows;
-    if (rows < SPARSE_ROWS || zeros < rows * SPARSE_SHARE || zeros === rows) {
-      this.add(column, values, least, greatest);
+    const { values, masks } = columns;
+    const at = from * columns.stride;
+    const mask = from * columns.maskBytes;
+    const changed = columns.changed[from]!;
+    const least = columns.leasts[from]!;
+    const greatest = columns.greatest[from]!;
+    if (changed === rows) {
+      this.add(column, values, at, least, greatest);
       return;
     }
-    const size = (rows + 7) >> 3;
-    this.#reserve(size + rows * 8);
-    const mask = this.#length;
-    this.#bytes.fill(0, mask, mask + size);
-    let count = 0;
-    let low = Number.POSITIVE_INFINITY;
-    let high = Number.NEGATIVE_INFINITY;
-    for (let row = 0; row < rows; row++) {
-      const value = values[row]!;
-      if (value === 0) continue;
-      this.#bytes[mask + (row >> 3)]! |= 1 << (row & 7);
-      if (value < low) low = value;
-      if (value > high) high = value;
-      values[count++] = value;
+    if (rows < SPARSE_ROWS || rows - changed < rows * SPARSE_SHARE) {
+      spread(values, at, rows, changed, masks, mask);
+      this.add(column, values, at, Math.min(least, 0), Math.max(greatest, 0));
+      return;
     }
-    const width = high === low ? 0 : widthOf(high - low);
-    this.#head(column, width | SPARSE, width === FLOAT ? 0 : low);
-    this.#length += size;
-    this.#write(values, count, width, width === FLOAT ? 0 : low);
+    const width = greatest === least ? 0 : widthOf(greatest - least);
+    this.#head(column, width | SPARSE, width === FLOAT ? 0 : least);
+    this.#reserve(columns.maskBytes);
+    for (let i = 0; i < columns.maskBytes; i++) this.#bytes[this.#length++] = masks[mask + i]!;
+    this.#write(values, at, changed, width, width === FLOAT ? 0 : least);
   }
 
   /** Adds a column of float64 values without offsets. */
   addFloats(column: number, values: Float64Array): void {
     this.#head(column, FLOAT, 0);
-    this.#write(values, this.#rows, FLOAT, 0);
+    this.#write(values, 0, this.#rows, FLOAT, 0);
   }
 
   take(): PackedColumns {
@@ -115,35 +113,36 @@ export class ColumnPacker {
     this.#leasts.push(least);
   }
 
-  #write(values: Float64Array, count: number, width: number, least: number): void {
+  #write(values: Float64Array, from: number, count: number, width: number, least: number): void {
     this.#reserve(count * width);
     const bytes = this.#bytes;
     const view = this.#view;
+    const to = from + count;
     let at = this.#length;
     this.#length = at + count * width;
     switch (width) {
       case 0:
         return;
       case 1:
-        for (let i = 0; i < count; i++) bytes[at++] = values[i]! - least;
+        for (let i = from; i < to; i++) bytes[at++] = values[i]! - least;
         return;
       case 2:
-        for (let i = 0; i < count; i++, at += 2) view.setUint16(at, values[i]! - least, true);
+        for (let i = from; i < to; i++, at += 2) view.setUint16(at, values[i]! - least, true);
         return;
       case 3:
-        for (let i = 0; i < count; i++, at += 3) {
+        for (let i = from; i < to; i++, at += 3) {
           const offset = values[i]! - least;
           view.setUint16(at, offset, true);
           bytes[at + 2] = offset / 65_536;
         }
         return;
       case 4:
-        for (let i = 0; i < count; i++, at += 4) view.setUint32(at, values[i]! - least, true);
+        for (let i = from; i < to; i++, at += 4) view.setUint32(at, values[i]! - least, true);
         return;
       case 5:
       case 6:
       case 7:
-        for (let i = 0; i < count; i++, at += width) {
+        for (let i = from; i < to; i++, at += width) {
           const offset = values[i]! - least;
           view.setUint32(at, offset, true);
           const high = offset / 4_294_967_296;
@@ -153,7 +152,7 @@ export class ColumnPacker {
         }
         return;
       default:
-        for (let i = 0; i < count; i++, at += 8) view.setFloat64(at, values[i]!, true);
+        for (let i = from; i < to; i++, at += 8) view.setFloat64(at, values[i]!, true);
     }
   }
 
