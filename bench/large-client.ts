@@ -1,5 +1,3 @@
-import { once } from "node:events";
-import { WebSocket } from "ws";
 import { connect } from "../src/client/connect.ts";
 import type { Connection } from "../src/client/connection.ts";
 import { registerDriver } from "../src/driver/registry.ts";
@@ -11,6 +9,7 @@ import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { ServerClock } from "../src/wire/server-clock.ts";
 import { unpack } from "../src/wire/unpack.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
+import { connectPlain } from "./plain-socket.ts";
 import { GROUPS } from "./records.ts";
 
 /** Ways to read a large sweep: two that keep no record, one that collects all, and the peer's single answer. */
@@ -65,8 +64,7 @@ const readers: Record<Exclude<Reading, "batch">, Reader> = {
 
 /** The peer: the client can read the first record only when it has the whole answer. */
 async function readBatch(url: string, domains: number): Promise<LargeFigures> {
-  const socket = new WebSocket(url, { perMessageDeflate: false });
-  await once(socket, "open");
+  const socket = await connectPlain(Number(new URL(url).port));
   const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
   const start = performance.now();
   const records = await new Promise<DomainStatsRecord[]>((resolve) => {

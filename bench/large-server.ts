@@ -1,6 +1,3 @@
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { WebSocketServer } from "ws";
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
@@ -10,6 +7,7 @@ import { SentSchemas } from "../src/wire/columns/schema-slots.ts";
 import { pack } from "../src/wire/pack.ts";
 import { profileOf } from "../src/wire/profile.ts";
 import { answerCalls, peakMemory } from "./calls.ts";
+import { listenPlain } from "./plain-socket.ts";
 import { GROUPS, SHAPE } from "./records.ts";
 
 registerDriver("test", openSimulated);
@@ -26,8 +24,7 @@ const calls = {
    */
   async batch(domains: number): Promise<string> {
     const connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);
-    const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
-    server.on("connection", (socket) => {
+    const port = await listenPlain((socket) => {
       socket.on("message", async () => {
         const records = await connection.getAllDomainStats({ groups: GROUPS });
         const profile = profileOf("virstream.v1");
@@ -50,8 +47,7 @@ const calls = {
         socket.send(pack(messages));
       });
     });
-    await once(server, "listening");
-    return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    return `ws://127.0.0.1:${port}`;
   },
   memory: async (): Promise<number> => peakMemory(),
 };

@@ -3,7 +3,6 @@ import { registerDriver } from "../src/driver/registry.ts";
 import { openSimulated } from "../src/drivers/simulated/driver.ts";
 import { SimulatedHost } from "../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../src/drivers/simulated/parameters.ts";
-
 import { groupMask } from "../src/model/group.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 
@@ -14,7 +13,7 @@ export const SHAPE = "vcpus=2&disks=2&nics=2";
 export const GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 
 /** The parameters of a record. */
-export const PARAMETERS = 79;
+const PARAMETERS = 79;
 
 /** A record as a plain object with keys and values, like those of JSON interfaces. */
 export interface PlainRecord {

@@ -15,7 +15,6 @@ let skipped = 0;
 let gaps = 0;
 /** The greatest age of a record since the last gap, when the application got it, in ms. */
 let oldestMs = 0;
-let records = 0;
 let stop: (() => void) | undefined;
 
 const calls = {
@@ -30,13 +29,11 @@ const calls = {
     void (async () => {
       for await (const event of events) {
         if (event.type === "record") {
-          records++;
           oldestMs = Math.max(oldestMs, Date.now() - event.record.sampledAt);
         } else if (event.type === "gap") {
           gaps++;
           skipped += event.skipped ?? Number.NaN;
           oldestMs = 0;
-          records = 0;
         } else if (event.type === "sync") {
           began.push(event.summary.startedAt);
           lateness.push(Date.now() - event.summary.startedAt - event.summary.tookMs);
@@ -52,9 +49,8 @@ const calls = {
     skipped: number;
     gaps: number;
     oldestMs: number;
-    records: number;
   }> {
-    const figures = { lateness, began, skipped, gaps, oldestMs, records };
+    const figures = { lateness, began, skipped, gaps, oldestMs };
     lateness = [];
     began = [];
     skipped = 0;

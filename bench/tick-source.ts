@@ -7,7 +7,7 @@ import type { Cadence, WatchSink } from "../src/model/watch.ts";
 import { simulatedHost } from "./records.ts";
 
 /** Domains of the watch. */
-export const TICK_DOMAINS = 512;
+const TICK_DOMAINS = 512;
 /**
  * The number of prepared ticks, which the watch repeats. They have as many records as the peers repeat, so that all contenders use
  * the processor's caches alike. At each repetition all counters decrease.
@@ -25,7 +25,7 @@ const CHUNK = 256;
  * Ticks of the simulated host, one second apart. On average 24 of its parameters change in a second. A few more are changed by
  * a usual amount, so that a third changes in every record.
  */
-export function preparedTicks(): DomainStatsRecord[][] {
+function preparedTicks(): DomainStatsRecord[][] {
   const { host, groups } = simulatedHost(TICK_DOMAINS);
   const began = Date.now();
   const ticks: DomainStatsRecord[][] = [];
