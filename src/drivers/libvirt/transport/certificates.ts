@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { VirstreamError } from "../../../model/error.ts";
 import { flag } from "./parameters.ts";
+import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /**
@@ -55,7 +56,8 @@ export interface Paths {
 /**
  * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
  * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
- * `unauthenticated`, which names the file that is missing, unreadable or unusable.
+ * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no file
+ * can be read at present.
  */
 export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlace()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");
@@ -112,6 +114,9 @@ async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buff
   return undefined;
 }
 
+/** The errors that the file itself causes. All others may be over at the next attempt. */
+const UNREADABLE: ReadonlySet<string | undefined> = new Set(["EACCES", "EPERM", "EISDIR", "ELOOP", "ENAMETOOLONG"]);
+
 /** The bytes of a file; undefined when it does not exist. */
 async function read(path: string): Promise<Buffer | undefined> {
   try {
@@ -119,6 +124,9 @@ async function read(path: string): Promise<Buffer | undefined> {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (!UNREADABLE.has(code)) {
+      throw new VirstreamError("connection-lost", `${path} cannot be read: ${message}: ${LIMIT_ADVICE}`, { cause });
+    }
     const advice =
       code === "EACCES"
         ? "let the user that virstream runs as read it, or give that user files of its own (pkipath=)"

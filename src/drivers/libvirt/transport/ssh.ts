@@ -5,6 +5,7 @@ import { PING, PONG } from "../rpc/message.ts";
 import { readPrefix } from "./read-prefix.ts";
 import { READY, sshArguments } from "./ssh-command.ts";
 import { type SshEnd, sshFailure } from "./ssh-failure.ts";
+import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 /** How much of the text for people is kept, in characters. */
@@ -25,7 +26,8 @@ const LAST_WORDS_MS = 500;
  * once, before authentication. The stream is returned after the answer.
  *
  * Rejects with what `sshFailure` makes of ssh's end, what `sshArguments` throws, `unsupported` when there is no ssh,
- * `protocol-error` when what answers is no daemon, or the signal's reason.
+ * `connection-lost` when none can be started at present, `protocol-error` when what answers is no daemon, or the
+ * signal's reason.
  */
 export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
   const args = sshArguments(uri);
@@ -78,13 +80,7 @@ class ProcessStream extends Duplex {
 
   constructor(program: string, args: readonly string[], explain: (end: SshEnd) => VirstreamError) {
     super();
-    const child = spawn(program, args, {
-      stdio: "pipe",
-      // The texts that `explain` reads are those of the locale C. There is no desktop to ask for a passphrase on.
-      env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
-      // In a session of its own it has no terminal to prompt on, and Ctrl-C at ours does not end it before us.
-      detached: true,
-    });
+    const child = start(program, args);
     this.#child = child;
     // Without a listener, an error between two reads would be uncaught. Each read has a listener of its own.
     this.on("error", () => {});
@@ -149,8 +145,32 @@ class ProcessStream extends Duplex {
   }
 }
 
-function notStarted(program: string, cause: Error): VirstreamError {
-  const { code } = cause as NodeJS.ErrnoException;
-  const advice = code === "ENOENT" ? "install it (apt-get install openssh-client)" : cause.message;
-  return new VirstreamError("unsupported", `the program ${program} cannot be started: ${advice}`, { cause });
+/** Starts a program. Throws what `notStarted` makes of an error, unless the child emits the error later. */
+function start(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+  let child: ChildProcessWithoutNullStreams;
+  try {
+    child = spawn(program, args, {
+      stdio: "pipe",
+      // The texts that `explain` reads are those of the locale C. There is no desktop to ask for a passphrase on.
+      env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
+      // In a session of its own it has no terminal to prompt on, and Ctrl-C at ours does not end it before us.
+      detached: true,
+    });
+  } catch (error) {
+    throw notStarted(program, error);
+  }
+  if (child.stdin !== undefined) return child;
+  // Without file descriptors Node makes no pipes, and emits the error later.
+  child.on("error", () => {});
+  throw notStarted(program, new Error("too many files are open"));
+}
+
+function notStarted(program: string, cause: unknown): VirstreamError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const what = `the program ${program} cannot be started`;
+  if (code === "ENOENT" || code === "EACCES") {
+    const advice = code === "ENOENT" ? "install it (apt-get install openssh-client)" : message;
+    return new VirstreamError("unsupported", `${what}: ${advice}`, { cause });
+  }
+  return new VirstreamError("connection-lost", `${what}: ${message}: ${LIMIT_ADVICE}`, { cause });
 }

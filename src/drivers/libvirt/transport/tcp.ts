@@ -12,6 +12,10 @@ const PORT = 16_509;
 /** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
 export const TCP_KEEPALIVE_MS = 5_000;
 
+/** For the system's errors without advice of their own: most of them mean that a limit is reached. */
+export const LIMIT_ADVICE =
+  "try again; if this process has reached a limit, raise it (ulimit -n, ulimit -u; for a service LimitNOFILE=, TasksMax=)";
+
 /** The network address of a URI. */
 export interface Address {
   readonly host: string;
@@ -80,6 +84,7 @@ const UNREACHABLE: Readonly<Record<string, readonly [code: ErrorCode, what: stri
 export function unreachable(address: Address, cause: unknown, advice: string): VirstreamError {
   const { code: number = "", message } = cause as NodeJS.ErrnoException;
   const [code, what] = UNREACHABLE[number] ?? ["connection-lost", message];
-  const rest = number === "ENOTFOUND" || number === "EAI_AGAIN" ? "correct the host in the URI" : advice;
+  const unnamed = number === "ENOTFOUND" || number === "EAI_AGAIN";
+  const rest = unnamed ? "correct the host in the URI" : /^E[MN]FILE$/.test(number) ? LIMIT_ADVICE : advice;
   return new VirstreamError(code, `${address.text} cannot be reached: ${what}: ${rest}`, { cause });
 }

@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { VirstreamError } from "../../../model/error.ts";
-import { reached } from "./tcp.ts";
+import { LIMIT_ADVICE, reached } from "./tcp.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
 /**
@@ -56,9 +56,13 @@ export function findLocalSocket(place: SocketPlace = socketPlace()): string | un
   return candidates.find((path) => existsSync(path));
 }
 
+/** The errors that a path causes which will never be a daemon's socket. */
+const NO_SOCKET: ReadonlySet<string | undefined> = new Set(["ENAMETOOLONG", "ELOOP", "EPROTOTYPE", "EINVAL"]);
+
 /**
  * Connects to the first socket that accepts. Otherwise rejects with `socket-denied`, else `connection-refused`, else
- * `socket-missing`, or with the signal's reason.
+ * `socket-missing`. An error that is about none of this ends the search, with `invalid-uri` or `connection-lost`, and
+ * so does the signal, with its reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);
@@ -73,7 +77,9 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
       if (code === "EACCES" || code === "EPERM") denied ??= path;
       else if (code === "ECONNREFUSED" || code === "EAGAIN") refused ??= path;
       else if (code !== "ENOENT" && code !== "ENOTDIR") {
-        throw new VirstreamError("invalid-uri", `${path} cannot be used as a socket: ${message}`, { cause: error });
+        const what = `${path} cannot be used as a socket: ${message}`;
+        if (NO_SOCKET.has(code)) throw new VirstreamError("invalid-uri", what, { cause: error });
+        throw new VirstreamError("connection-lost", `${what}: ${LIMIT_ADVICE}`, { cause: error });
       }
     }
   }

@@ -241,6 +241,16 @@ describe("The ssh program", () => {
     await rm(folder, { recursive: true });
   });
 
+  it("that cannot be started at present may be tried again", async () => {
+    // The system refuses to start a program with an environment as large as this.
+    vi.stubEnv("VIRSTREAM_TEST", "x".repeat(200_000));
+    await expect(LibvirtDriver.open("qemu+ssh://host/system")).rejects.toMatchObject({
+      code: "connection-lost",
+      retryable: true,
+      message: expect.stringContaining("ssh cannot be started: spawn E2BIG: try again"),
+    });
+  });
+
   it("that does not end when it is told to is killed", async () => {
     // A program in ssh's place that hears no SIGTERM and never answers.
     const folder = await mkdtemp(join(tmpdir(), "vs-ssh-"));
