@@ -51,7 +51,8 @@ export function answersOf(
     }
     if (!signal.aborted) yield { member, records: [], ended: true, unreachable };
   }
-  return merge((ended) => members.map((member) => ask(member, ended)), context.signal, whenClosed);
+  const sources = members.map((member) => (ended: AbortSignal) => ask(member, ended));
+  return merge(sources, context.signal, whenClosed);
 }
 
 /**
@@ -59,29 +60,33 @@ export function answersOf(
  * is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with the first
  * pull; ends when all sources have ended, or with the error of one.
  *
- * @param sources they get a signal that is aborted when the merge ends, for whatever reason
+ * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
  * @param signal the consumer leaves when it is aborted
  * @param whenClosed makes the merge fail
  */
 export async function* merge<T>(
-  sources: (ended: AbortSignal) => readonly AsyncIterable<T>[],
+  sources: readonly ((ended: AbortSignal) => AsyncIterable<T>)[],
   signal: AbortSignal,
   whenClosed: WhenClosed,
 ): AsyncGenerator<T, void, void> {
   if (signal.aborted) return;
   const queue = new Queue<T>();
-  const abort = new AbortController();
+  const aborts = sources.map(() => new AbortController());
+  const abort = (): void => {
+    for (const each of aborts) each.abort();
+  };
   const fail = (error: unknown): void => {
     queue.end(error);
-    abort.abort();
+    abort();
   };
   const leave = (): void => {
     void queue.return();
-    abort.abort();
+    abort();
   };
   signal.addEventListener("abort", leave);
   const unlisten = whenClosed(fail);
-  const open = new Set(abort.signal.aborted ? [] : sources(abort.signal).map((each) => each[Symbol.asyncIterator]()));
+  const begin = queue.ended ? [] : sources;
+  const open = new Set(begin.map((source, i) => source(aborts[i]!.signal)[Symbol.asyncIterator]()));
   const pull = (source: AsyncIterator<T>): void => {
     source.next().then(
       (result) => {
@@ -100,7 +105,7 @@ export async function* merge<T>(
   } finally {
     signal.removeEventListener("abort", leave);
     unlisten();
-    abort.abort();
+    abort();
     // Not waited for: the signal is what makes a source give up.
     for (const source of open) source.return?.().then(undefined, () => {});
   }

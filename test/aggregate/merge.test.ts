@@ -41,19 +41,19 @@ class Source implements AsyncIterableIterator<string> {
 function merged(count: number) {
   const sources = Array.from({ length: count }, () => new Source());
   const [signal, closed] = [new AbortController(), new AbortController()];
-  let ended: AbortSignal | undefined;
-  const sourcesOf = (signal: AbortSignal) => {
-    ended = signal;
-    return sources;
-  };
-  const merge = mergeOf<string>(sourcesOf, signal.signal, (fail) => {
+  const signals: AbortSignal[] = [];
+  const begin = sources.map((source) => (ended: AbortSignal) => {
+    signals.push(ended);
+    return source;
+  });
+  const merge = mergeOf<string>(begin, signal.signal, (fail) => {
     const onClosed = () => fail(closed.signal.reason);
     if (closed.signal.aborted) onClosed();
     closed.signal.addEventListener("abort", onClosed);
     return () => closed.signal.removeEventListener("abort", onClosed);
   });
   const listeners = () => [signal, closed].flatMap(({ signal }) => getEventListeners(signal, "abort"));
-  return { sources, merge, signal, closed, ended: () => ended?.aborted, listeners };
+  return { sources, merge, signal, closed, ended: () => signals.map(({ aborted }) => aborted), listeners };
 }
 
 describe("A merge", () => {
@@ -102,7 +102,7 @@ describe("A merge", () => {
     sources[1]!.end();
     expect(await next).toEqual({ done: true, value: undefined });
     expect(await merge.next()).toEqual({ done: true, value: undefined });
-    expect([ended(), listeners()]).toEqual([true, []]);
+    expect([ended(), listeners()]).toEqual([[true, true], []]);
   });
 
   it("hands out what is ready before the error of a source, and lets the other sources go", async () => {
@@ -115,7 +115,10 @@ describe("A merge", () => {
     expect((await merge.next()).value).toBe("b");
     await expect(merge.next()).rejects.toThrow("broken");
     expect(await merge.next()).toEqual({ done: true, value: undefined });
-    expect([ended(), ...sources.map(({ returned }) => returned)]).toEqual([true, 1, 1, 0]);
+    expect([ended(), sources.map(({ returned }) => returned)]).toEqual([
+      [true, true, true],
+      [1, 1, 0],
+    ]);
   });
 
   it("lets its sources go once when its consumer leaves, also while it waits for them", async () => {
@@ -135,11 +138,11 @@ describe("A merge", () => {
     await next;
     signal.abort();
     expect(await merge.next()).toEqual({ done: true, value: undefined });
-    expect([ended(), listeners(), ...sources.map(({ returned }) => returned)]).toEqual([true, [], 1, 1]);
+    expect([ended(), listeners(), ...sources.map(({ returned }) => returned)]).toEqual([[true, true], [], 1, 1]);
     const late = merged(1);
     late.signal.abort();
     expect(await late.merge.next()).toEqual({ done: true, value: undefined });
-    expect([late.ended(), late.sources[0]!.pulls]).toEqual([undefined, 0]);
+    expect([late.ended(), late.sources[0]!.pulls]).toEqual([[], 0]);
   });
 
   it("is failed from outside while it waits, and before", async () => {

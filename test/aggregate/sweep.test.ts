@@ -272,6 +272,18 @@ describe("A sweep of several hosts", () => {
     expect(warnings).toEqual([]);
   });
 
+  it("takes any number of hosts without a warning of a leak", async () => {
+    await using all = await Hosts.opened(...Array.from({ length: 12 }, (_, i) => new Host(`hv${i}`)));
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    const records = await all.recordsAtOnce();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", onWarning);
+    expect(records).toHaveLength(36);
+    expect(warnings).toEqual([]);
+  });
+
   it("leaves nothing behind when its reader leaves while a host is silent", async () => {
     const frozen = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), frozen);
