@@ -7,7 +7,7 @@ import { unreachableRecord } from "./ownership.ts";
 
 /** The answer of one host so far. */
 interface Part {
-  /** Its domains that had a record; empty while nothing is known of the host, because nothing can be missing then. */
+  /** Its domains that had a record. Another sweep may make more domains known before this one ends. */
   readonly delivered: Domain[];
   records: number;
   /** The first index that no record of this sweep has; 0 when the host has no record in it. */
@@ -37,11 +37,9 @@ export async function* wholeSweep(
   let unreachableHosts = 0;
   for await (const { member, records, ended, unreachable } of answersOf(options, expect)) {
     const part = parts.get(member)!;
-    if (!member.known.empty) {
-      for (const { domain, index } of records) {
-        part.delivered.push(domain);
-        part.nextIndex = Math.max(part.nextIndex, index + 1);
-      }
+    for (const { domain, index } of records) {
+      part.delivered.push(domain);
+      part.nextIndex = Math.max(part.nextIndex, index + 1);
     }
     const owned =
       unreachable === undefined

@@ -95,6 +95,21 @@ describe("A sweep of several hosts", () => {
     expect([records.length, failed.length]).toEqual([103, 35]);
   });
 
+  it("has one record of each domain when another sweep ends before its host fails", async () => {
+    const host = new Host("hv2", "domains=100");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    const sweep = all.connection.stats().chunks()[Symbol.asyncIterator]();
+    const records = [...(await sweep.next()).value!, ...(await sweep.next()).value!];
+    await all.recordsAtOnce();
+    host.edit = () => {
+      throw lost();
+    };
+    for (let next = await sweep.next(); !next.done; next = await sweep.next()) records.push(...next.value);
+    expect(records.filter(({ status }) => status === "failed").length).toBeGreaterThan(0);
+    expect(inOrder(records)).toHaveLength(103);
+    expect(new Set(records.map(({ domain }) => `${domain.host} ${domain.uuid}`)).size).toBe(103);
+  });
+
   it("does not take a slow reader for a silent host", async () => {
     await using all = await Hosts.opened(new Host("hv1", "domains=200"), new Host("hv2", "domains=200"));
     const sweep = all.connection.stats().chunks()[Symbol.asyncIterator]();
