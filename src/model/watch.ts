@@ -151,7 +151,8 @@ export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INT
     if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change: a sample is one anyway");
     return { intervalMs, mode, heartbeatMs: 0 };
   }
-  const heartbeat = heartbeatMs ?? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs);
+  // Not `??`: from the wire it may be null, which is not the same as absent.
+  const heartbeat = heartbeatMs === undefined ? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs) : heartbeatMs;
   checkWhole("heartbeatMs", heartbeat, intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`);
   return { intervalMs, mode, heartbeatMs: heartbeat };
 }

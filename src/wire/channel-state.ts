@@ -193,6 +193,11 @@ export class ChannelState {
     });
   }
 
+  /** A message of a type that a later version of the protocol adds. */
+  unknown(message: RawMessage): void {
+    this.#next(message);
+  }
+
   /** The sequence of a channel's message: the one after the last. */
   #next(message: RawMessage): void {
     const sequence = wholeOf(message, "sequence");
@@ -261,8 +266,10 @@ export class ChannelState {
   }
 
   #gone(number: unknown): void {
-    const record = this.#recordOf(number as number);
-    this.#records[number as number] = undefined;
+    // A text such as "map" would read a member of the array.
+    if (typeof number !== "number") throw malformed("a number in gone is not a number");
+    const record = this.#recordOf(number);
+    this.#records[number] = undefined;
     this.#count--;
     this.#sink.gone(record.domain);
   }

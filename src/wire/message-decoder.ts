@@ -115,8 +115,8 @@ export class MessageDecoder {
         return { type: "end", id, summary, error: errorFromWire(message["error"]) };
       }
       default:
-        // A beat, or a type that a later version of the protocol adds.
-        return NONE;
+        // A beat, or a type that a later version of the protocol adds: as a message of a channel it counts in its sequence.
+        return message["channel"] === undefined ? NONE : this.#ofChannel(message, 0, (state) => state.unknown(message));
     }
   }
 
@@ -135,7 +135,10 @@ export class MessageDecoder {
   }
 
   /** The schema of a slot. An undefined slot has the schema without keys. */
-  readonly #schemaOf = (slot: unknown): Schema => this.#schemas.get(slot as number) ?? EMPTY_SCHEMA;
+  readonly #schemaOf = (slot: unknown): Schema => {
+    if (!Number.isInteger(slot)) throw malformed("a block's slot is not a whole number");
+    return this.#schemas.get(slot as number) ?? EMPTY_SCHEMA;
+  };
 
   #define(message: RawMessage): void {
     const slot = wholeOf(message, "slot", LIMITS.slots - 1);

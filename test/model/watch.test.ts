@@ -30,6 +30,7 @@ describe("how to watch", () => {
     [{ heartbeatMs: 5_000 }, "goes with the mode on-change"],
     [{ mode: "on-change", heartbeatMs: 999 }, "from the interval, 1000, to 86400000, not 999"],
     [{ mode: "on-change", heartbeatMs: 86_400_001 }, "from the interval"],
+    [{ mode: "on-change", heartbeatMs: null }, "from the interval, 1000, to 86400000, not null"],
     [{ interval: 1_000 }, 'a watch has no member "interval": it has intervalMs, mode, heartbeatMs'],
   ])("is refused with what would be right: %j", (options, message, minIntervalMs) => {
     const check = () => checkCadence(options as WatchOptions, minIntervalMs);

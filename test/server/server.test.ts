@@ -11,13 +11,12 @@ import { remoteDriver } from "../../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
-import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { ServerClock } from "../../src/wire/server-clock.ts";
+import { decoderOf } from "../wire/decoding.ts";
 import { distinctText } from "./distinct-text.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
+import { until } from "./ticking-host.ts";
 
 const open = remoteDriver(openNodeSocket);
 const owned: (() => unknown)[] = [];
@@ -75,10 +74,6 @@ async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
   return http!;
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await turn();
-}
-
 const HELLO = JSON.stringify({ type: "hello" });
 /** A kilobyte that no other record has: what all rows share is sent once. */
 const kilobyte = (i: number) => TypedParams.from([["block.0.path", "string", distinctText(i, 1_000)]]);
@@ -89,10 +84,6 @@ function plenty(count: number): ScriptedDriver {
     context.expect(count);
     for (let i = 0; i < count && !context.signal.aborted; i++) yield [driver.record(i, kilobyte(i))];
   });
-}
-
-function decoderOf(): MessageDecoder {
-  return new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
 }
 
 /** Yields one record and then nothing until it is stopped. */

@@ -13,11 +13,10 @@ import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
 import { WatchSender } from "../../src/server/watch-sender.ts";
-import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "../wire/collected-state.ts";
+import { decoderOf } from "../wire/decoding.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
@@ -74,7 +73,7 @@ class Reader {
   sender: WatchSender | undefined;
   channel: Channel | undefined;
   readonly #schemas = new SchemaTable();
-  #decoder = this.#newDecoder();
+  #decoder = decoderOf({}, this.#schemas);
   readonly #open: (wanted: number | undefined) => Channel;
   readonly #channels: Channels;
   readonly #sampling: Sampling;
@@ -88,7 +87,7 @@ class Reader {
   connect(credit: number, mark: number, ticks = 0): void {
     this.socket = new FakeSocket();
     this.balance = credit;
-    this.#decoder = this.#newDecoder();
+    this.#decoder = decoderOf({}, this.#schemas);
     this.#decoder.adopt(1, this.state);
     const { since } = this.state;
     if (!this.#heard) this.before = Math.max(0, ticks - 1);
@@ -106,10 +105,6 @@ class Reader {
       done: () => {},
     });
     this.sender.start();
-  }
-
-  #newDecoder(): MessageDecoder {
-    return new MessageDecoder({}, new ServerClock(() => 0), this.#schemas);
   }
 
   /** Some of what was under way is lost with the connection. */

@@ -9,6 +9,7 @@ import { type Profile, profileOf } from "../../src/wire/profile.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "./collected-state.ts";
+import { decoderOf } from "./decoding.ts";
 import { ServerEnd } from "./server-end.ts";
 import { keyOf, WatchServer } from "./watch-server.ts";
 
@@ -230,7 +231,7 @@ describe("the state of a watch", () => {
   /** What a watch's messages come to. */
   function watching() {
     const state = new CollectedState();
-    const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+    const decoder = decoderOf();
     decoder.adopt(1, state);
     return (...messages: object[]): WatchEvent[] =>
       messages.flatMap((message) => {
@@ -258,6 +259,15 @@ describe("the state of a watch", () => {
     const status = { type: "status", channel: 1, sequence: 1, state: "connected", host: "h" };
     expect(events(status).map(({ type }) => type)).toEqual(["status"]);
     expect(events(snapshot).map(({ type }) => type)).toEqual(["status"]);
+  });
+
+  it("counts a channel's message of a type that it does not know in the channel's sequence", () => {
+    const gap = (sequence: number): object => ({ type: "gap", channel: 1, sequence, reason: "source" });
+    const novelty = { type: "novelty", channel: 1, sequence: 1 };
+    expect(watching()(begin, novelty, gap(2))).toHaveLength(1);
+    expect(() => watching()(begin, novelty, gap(1))).toThrow("malformed");
+    expect(() => watching()(begin, { ...novelty, sequence: 2 })).toThrow("malformed");
+    expect(() => watching()(begin, { ...novelty, channel: 2 })).toThrow("malformed");
   });
 
   // With a walk through all numbers this takes minutes.

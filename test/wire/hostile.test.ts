@@ -1,13 +1,10 @@
 import fc from "fast-check";
 import { addExtension, Packr } from "msgpackr";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { VirstreamError } from "../../src/model/error.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
-import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { LIMITS } from "../../src/wire/protocol.ts";
-import { ServerClock } from "../../src/wire/server-clock.ts";
 import { unpack } from "../../src/wire/unpack.ts";
+import { codeOf, decoderOf } from "./decoding.ts";
 
 /**
  * What hostile bytes do to a general msgpack library: it builds objects of classes, compiles functions, or is busy for
@@ -19,15 +16,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function decode(bytes: Uint8Array): string {
-  try {
-    new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable()).decode(bytes);
-  } catch (error) {
-    if (error instanceof VirstreamError) return error.code;
-    throw error;
-  }
-  return "none";
-}
+const decode = (bytes: Uint8Array): string => codeOf(() => decoderOf().decode(bytes));
 
 /** A map of two members: the type of a beat, and `x`. */
 const BEAT = [0x82, 0xa4, ...Buffer.from("type"), 0xa4, ...Buffer.from("beat"), 0xa1, 0x78];
@@ -178,15 +167,10 @@ describe("a message of columns", () => {
     return [0, rows, new Uint8Array(16 * rows), present, new Uint8Array(0), [], new Uint8Array(0), texts, [], []];
   };
   const read = (keys: number, ...blocks: unknown[][]): string => {
-    const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+    const decoder = decoderOf();
     const names = Array.from({ length: keys }, (_, i) => `k${i}`);
     decoder.decode(pack({ type: "schema", slot: 0, keys: names, types: new Array<number>(keys).fill(1) }));
-    try {
-      decoder.decode(pack({ type: "records", id: 1, at: [0, 0], blocks }));
-    } catch (error) {
-      return VirstreamError.from(error).code;
-    }
-    return "none";
+    return codeOf(() => decoder.decode(pack({ type: "records", id: 1, at: [0, 0], blocks })));
   };
 
   it("is refused when it stands for more rows or cells than its bound, in one block or in many", () => {
@@ -198,6 +182,20 @@ describe("a message of columns", () => {
     expect(read(columns - 5, block(rows, columns - 5))).toBe("protocol-error");
     expect(read(columns / 2 - 6, block(rows, columns / 2 - 6), block(rows, columns / 2 - 6))).toBe("none");
     expect(read(columns / 2 - 5, block(rows, columns / 2 - 5), block(rows, columns / 2 - 5))).toBe("protocol-error");
+  });
+
+  it("is refused when the position of a large integer is the name of a member of its schema's types", () => {
+    const keys = 4;
+    const present = new Uint8Array(2);
+    const large = (position: unknown): string => {
+      const decoder = decoderOf();
+      decoder.decode(pack({ type: "schema", slot: 0, keys: ["a", "b", "c", "d"], types: [4, 4, 4, 4] }));
+      const columns = [present, new Uint8Array(0), [], new Uint8Array(0)];
+      const block = [0, 1, new Uint8Array(16), ...columns, ["a", "h"], [[0, position, 5n]], []];
+      return codeOf(() => decoder.decode(pack({ type: "records", id: 1, at: [0, 0], blocks: [block] })));
+    };
+    for (let position = 0; position < keys; position++) expect(large(position)).toBe("none");
+    for (const position of ["length", "0", keys, -1, null]) expect(large(position)).toBe("protocol-error");
   });
 
   it("is refused when its texts come to more characters than their bound, also where all rows share a part", () => {

@@ -9,6 +9,7 @@ import { errorToWire } from "../../src/wire/errors.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
+import { uuidOf } from "../sampling/sample.ts";
 
 /** What the test vectors are made of: the sessions that docs/protocol-vectors.json has, in both profiles. */
 
@@ -21,8 +22,6 @@ export interface VectorSession {
   readonly subprotocol: Subprotocol;
   readonly steps: readonly ({ readonly client: object } | { readonly server: WireMessage })[];
 }
-
-const uuidOf = (number: number): string => `00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`;
 
 const DOMAINS = ["web-1", "web-2", "db"].map((name, i) => new Domain(uuidOf(i + 1), name, i + 7, "hv1"));
 

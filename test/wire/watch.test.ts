@@ -3,17 +3,18 @@ import { describe, expect, it, vi } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
-import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
-import { MessageDecoder } from "../../src/wire/message-decoder.ts";
+import type { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
 import { parseClientMessage, requestText } from "../../src/wire/request.ts";
-import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import type { CollectingSink } from "../sampling/collecting-sink.ts";
+import { uuidOf } from "../sampling/sample.ts";
 import { CollectedState } from "./collected-state.ts";
+import { codeOf, decoderOf, expectDeclaredTypes } from "./decoding.ts";
 import { ServerEnd } from "./server-end.ts";
 
 // Thousands of random steps: on a loaded machine they take their time.
@@ -31,8 +32,6 @@ const SHAPE = new Schema(
 
 const syncOf = (tick: number): SyncEvent => ({ type: "sync", tick, host: "hv1", overrun: 0, summary: SUMMARY });
 
-const uuidOf = (number: number): string => `00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`;
-
 function record(number: number, tick: number, cells: readonly ParamValue[], schema = SHAPE): DomainStatsRecord {
   return new DomainStatsRecord({
     domain: new Domain(uuidOf(number), `web-${number}`, number, "hv1"),
@@ -43,10 +42,6 @@ function record(number: number, tick: number, cells: readonly ParamValue[], sche
     steadyAt: 77 + tick * 1_000 + number,
     tookMs: 0.25,
   });
-}
-
-function decoderOf(): MessageDecoder {
-  return new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
 }
 
 /** Both ends of a connection, and the channel that it watches. */
@@ -79,15 +74,6 @@ class Link {
 
 function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
   return events.flatMap((event) => (event.type === "record" ? [event.record] : []));
-}
-
-function codeOf(work: () => unknown): string {
-  try {
-    work();
-  } catch (error) {
-    return VirstreamError.from(error).code;
-  }
-  return "none";
 }
 
 describe("a watch", () => {
@@ -282,6 +268,7 @@ describe("a watch", () => {
       return codeOf(() => link.read([pack({ ...changes, ...message })]));
     };
     expect(read({})).toBe("none");
+    expect(read({}, { gone: [0], changed: [] })).toBe("none");
     expect(read({ 1: 5, 3: -2, 5: 250, 6: -5, 7: 7.5, 9: -1 })).toBe("none");
     expect(read({ 6: 2 ** 53 - 1 - 5 })).toBe("none");
     for (const columns of [
@@ -312,10 +299,14 @@ describe("a watch", () => {
     expect(read({ 6: 1 }, { cells: [2 ** 53 - 1, 1, "", true] })).toBe("protocol-error");
     for (const message of [
       { gone: [0] },
-      { gone: [7] },
-      { gone: [-1] },
-      { gone: ["0"] },
-      { gone: 0 },
+      { gone: [7], changed: [] },
+      { gone: [-1], changed: [] },
+      { gone: [0.5], changed: [] },
+      { gone: ["0"], changed: [] },
+      { gone: ["map"], changed: [] },
+      { gone: ["length"], changed: [] },
+      { gone: [null], changed: [] },
+      { gone: 0, changed: [] },
       { sequence: 3 },
       { full: null },
     ]) {
@@ -373,14 +364,6 @@ function decoderAfter(lead: readonly Uint8Array[]): { decoder: MessageDecoder; s
   return { decoder, sink: state.sink };
 }
 
-function expectDeclaredTypes(params: TypedParams): void {
-  for (const { type, value } of params.list()) {
-    const integer = type.endsWith("llong");
-    expect(typeof value).toBe(integer ? "bigint" : type === "string" || type === "boolean" ? type : "number");
-    if (type === "ullong") expect(BigInt.asUintN(64, value as bigint)).toBe(value);
-  }
-}
-
 describe("a watch that a client asks for", () => {
   const query = { groups: 3, flags: 0, deadlineMs: 2_000, domains: undefined };
 
@@ -419,6 +402,7 @@ describe("a watch that a client asks for", () => {
       { heartbeatMs: 1_000 },
       { heartbeatMs: 999, mode: "on-change" },
       { heartbeatMs: "x", mode: "on-change" },
+      { heartbeatMs: null, mode: "on-change" },
     ]) {
       expect([members, refusal(members)]).toEqual([members, "invalid-argument"]);
     }

@@ -142,7 +142,7 @@ export class BlockEncoder {
     this.#packer.add(column, values, 0, least, greatest);
   }
 
-  /** Adds the column of doubles that is in `values`; as a single value if all are the same and finite. */
+  /** Adds the column of doubles that is in `values`; as a single value if all are the same and finite; a -0 has no single value. */
   #floats(column: number, rows: number): void {
     const values = this.#values;
     const first = values[0]!;
@@ -151,7 +151,7 @@ export class BlockEncoder {
       this.#packer.addFloats(column, values);
       return;
     }
-    if (Number.isFinite(first)) this.#packer.add(column, values, 0, first, first);
+    if (Number.isFinite(first) && !Object.is(first, -0)) this.#packer.add(column, values, 0, first, first);
     else this.#packer.addFloats(column, values);
   }
 

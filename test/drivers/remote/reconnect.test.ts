@@ -12,6 +12,7 @@ import type { ServerLimits } from "../../../src/server/limits.ts";
 import { serve, type VirstreamServer } from "../../../src/server/server.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
+import { until } from "../../server/ticking-host.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
 
 const open = remoteDriver(openNodeSocket);
@@ -50,10 +51,6 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
     () => "none",
     (error) => VirstreamError.from(error).code,
   );
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await turn();
 }
 
 /** Resolves when the driver is told of a loss, or of a connection. */
