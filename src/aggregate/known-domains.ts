@@ -1,13 +1,14 @@
-import { FILTER_MASK, LIST_FILTERS, type Query } from "../model/query.ts";
+import { LIST_FILTERS, passesFilter, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
-import { SelectorTable } from "../sampling/selector-table.ts";
 
 /** How many domains of a host are remembered; further ones have no record while it cannot be reached. */
 const MAX_KNOWN = 100_000;
 
-const ACTIVE_STATES = LIST_FILTERS.running | LIST_FILTERS.paused | LIST_FILTERS.other;
-const INACTIVE_STATES = LIST_FILTERS.shutoff | LIST_FILTERS.other;
+const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
+/** The filters that may apply to a domain with an id, and to one without. */
+const ACTIVE_TRAITS = active | persistent | transient | running | paused | other;
+const INACTIVE_TRAITS = inactive | persistent | transient | shutoff | other;
 
 /** A domain, and its index on its host. */
 export interface KnownDomain {
@@ -23,12 +24,8 @@ export class KnownDomains {
     return this.#domains.size === 0;
   }
 
-  /** The domains that a query selects. A filter by state is applied only as far as the domain's id shows the state. */
-  of({ flags, domains }: Query): KnownDomain[] {
-    const selectors = domains === undefined ? undefined : new SelectorTable(domains, () => true);
-    return [...this.#domains].filter(({ domain }) =>
-      selectors === undefined ? mayPass(flags, domain) : selectors.of(domain).length > 0,
-    );
+  [Symbol.iterator](): Generator<KnownDomain> {
+    return this.#domains[Symbol.iterator]();
   }
 
   add({ domain, status, index }: DomainStatsRecord): void {
@@ -44,10 +41,7 @@ export class KnownDomains {
   }
 }
 
-function mayPass(flags: number, { id }: Domain): boolean {
-  if ((flags & FILTER_MASK) === 0) return true;
-  const [active, states] = id >= 0 ? [LIST_FILTERS.active, ACTIVE_STATES] : [LIST_FILTERS.inactive, INACTIVE_STATES];
-  const ofActivity = flags & (LIST_FILTERS.active | LIST_FILTERS.inactive);
-  const ofState = flags & (ACTIVE_STATES | INACTIVE_STATES);
-  return (ofActivity === 0 || (ofActivity & active) !== 0) && (ofState === 0 || (ofState & states) !== 0);
+/** Whether a domain passes a query's filters, as far as its id shows the state. */
+export function mayPass({ id }: Domain, { flags }: Query): boolean {
+  return passesFilter(id >= 0 ? ACTIVE_TRAITS : INACTIVE_TRAITS, flags);
 }

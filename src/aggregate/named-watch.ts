@@ -11,8 +11,8 @@ interface Watched {
   readonly ordinal: number;
   /** The hosts that have its domain, and as which domain. */
   readonly holders: Map<Member, Domain>;
-  /** The hosts whose last record says that they do not have it. */
-  readonly without: Set<Member>;
+  /** The hosts whose last record says that they do not have it, and that record's domain. */
+  readonly without: Map<Member, Domain>;
   /** The hosts that have reported the domain as missing since the last record. */
   readonly again: Set<Member>;
   /** The domain of that record; undefined while a host has it. */
@@ -36,7 +36,7 @@ export class NamedWatch {
     this.#sink = sink;
     this.#selectors = new SelectorTable(domains, (selector, ordinal) => ({
       ...{ selector, ordinal, missing: undefined },
-      ...{ holders: new Map(), without: new Set(), again: new Set() },
+      ...{ holders: new Map(), without: new Map(), again: new Set() },
     }));
   }
 
@@ -57,8 +57,7 @@ export class NamedWatch {
       watched.without.delete(member);
       watched.again.delete(member);
       watched.holders.set(member, record.domain);
-      if (watched.missing !== undefined) this.#sink.gone(watched.missing);
-      watched.missing = undefined;
+      this.#exists(watched);
     }
     this.#sink.record(record);
   }
@@ -72,7 +71,7 @@ export class NamedWatch {
       if (held !== undefined && held.uuid !== gone?.uuid) this.#sink.gone(held);
       gone ??= held;
       watched.holders.delete(member);
-      watched.without.add(member);
+      watched.without.set(member, record.domain);
       watched.again.add(member);
     }
     for (const watched of denied) if (this.#isMissing(watched)) this.#sink.record(this.#missing(watched, record));
@@ -80,13 +79,27 @@ export class NamedWatch {
 
   #gone(member: Member, domain: Domain): void {
     let held = false;
-    for (const { holders } of this.#selectors.of(domain)) {
+    for (const watched of this.#selectors.of(domain)) {
+      const { holders, without, again } = watched;
+      const denied = without.get(member);
+      if (denied?.uuid === domain.uuid && denied.name === domain.name) {
+        // The host has the domain now, which does not pass the query's filters.
+        without.delete(member);
+        again.delete(member);
+        this.#exists(watched);
+      }
       const holds = holders.get(member);
       if (holds?.uuid !== domain.uuid || holds.host !== domain.host) continue;
       holders.delete(member);
       held = true;
     }
     if (held) this.#sink.gone(domain);
+  }
+
+  /** A host has the domain: the record that says that it is missing is no longer true. */
+  #exists(watched: Watched): void {
+    if (watched.missing !== undefined) this.#sink.gone(watched.missing);
+    watched.missing = undefined;
   }
 
   /** Whether all hosts that can be reached say so; for another record of it, all must have said so again. */

@@ -2,6 +2,7 @@ import type { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
+import { mayPass } from "./known-domains.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
@@ -62,7 +63,7 @@ function failedRecords(
 ): DomainStatsRecord[] {
   const answered = new DomainMap<true>();
   for (const domain of delivered) answered.set(domain, true);
-  const missing = member.known.of(query).filter(({ domain }) => !answered.get(domain));
+  const missing = [...member.known].filter(({ domain }) => mayPass(domain, query) && !answered.get(domain));
   return missing.map(({ domain, index }, i) => {
     // An index of the last sweep may be another domain's in this one, where a domain has come or gone.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);

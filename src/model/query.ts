@@ -24,6 +24,10 @@ export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x8
 /** The filter bits of a query's flags. */
 export const FILTER_MASK = 0xff;
 
+const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
+/** The filters come in families: bits of one family add up, the families narrow each other. */
+const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
+
 const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
 
 /** The default deadline of a domain, in ms. */
@@ -84,6 +88,11 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
     deadlineMs,
     domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
   };
+}
+
+/** Whether a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
+export function passesFilter(traits: number, flags: number): boolean {
+  return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
 }
 
 function checkFlags(query: StatsQuery): number {

@@ -93,6 +93,31 @@ describe("Domains that are named, of several hosts", () => {
     expect(inOrder(await all.recordsAtOnce(MIGRATING))).toEqual(["hv1/guest-00000 ok"]);
   });
 
+  it("have no record when they do not pass the filters, on one host or on two, and are unknown only if no host has them", async () => {
+    const filter = ["running" as const];
+    const domains = ["guest-00000", "guest-00003", "nobody"];
+    const all = async (...hosts: Host[]): Promise<string[]> => {
+      await using opened = await Hosts.opened(...hosts);
+      return inOrder(await opened.recordsAtOnce({ domains, filter }));
+    };
+    expect(await all(new Host("hv1", "domains=4&paused=4"))).toEqual(["/nobody gone"]);
+    expect(await all(new Host("hv1", "domains=4&paused=4"), new Host("hv2", "domains=0"))).toEqual(["/nobody gone"]);
+    expect(await all(new Host("hv1", "domains=4&paused=4"), new Host("hv2", "domains=1"))).toEqual([
+      "hv2/guest-00000 ok",
+      "/nobody gone",
+    ]);
+  });
+
+  it("of an absent host have a record only where they may pass the filters", async () => {
+    const host = new Host("hv2", "domains=4&shutoff=4");
+    await using all = await Hosts.opened(new Host("hv1", "domains=0"), host);
+    await all.recordsAtOnce();
+    host.failure = new VirstreamError("connection-lost", "the daemon went away");
+    const domains = ["guest-00003"];
+    expect(await all.recordsAtOnce({ domains, filter: ["active"] })).toEqual([]);
+    expect(inOrder(await all.recordsAtOnce({ domains, filter: ["inactive"] }))).toEqual(["hv2/guest-00003 failed"]);
+  });
+
   it("are told how many from the beginning", async () => {
     await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
     const events = await all.connection.stats({ domains: ["guest-00000", "nobody"] }).events.toArray();
@@ -126,6 +151,20 @@ describe("A watch of named domains of several hosts", () => {
     const signs = watch.take();
     expect(signs).toContain("record hv2/guest-00003 ok");
     expect(signs.filter(nobody)).toHaveLength(1);
+    watch.stop();
+  });
+
+  it("does not call a domain gone that a host has and the filters leave out, and takes back that it was", async () => {
+    const host = new Host("hv1", "domains=1&paused=1");
+    await using all = await Hosts.opened(host, new Host("hv2", "domains=0"));
+    const watch = all.watch({ domains: ["guest-00000"], filter: ["running"] });
+    const signs = () => watch.take().filter((sign) => !sign.startsWith("sync"));
+    host.simulation.change(0, { appearsAt: Number.POSITIVE_INFINITY });
+    await all.pass(100);
+    expect(signs()).toEqual(["record /guest-00000 gone"]);
+    host.simulation.change(0, { appearsAt: 0 });
+    await all.pass(3_000);
+    expect(signs()).toEqual(["gone /guest-00000"]);
     watch.stop();
   });
 

@@ -2,7 +2,7 @@ import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
+import { type DomainSelector, passesFilter, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
@@ -10,7 +10,7 @@ import { NIL_UUID } from "../../model/uuid.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";
 import { type Guest, METERS } from "./meters.ts";
 import type { SimulatedOptions, Span } from "./parameters.ts";
-import { Identities, mix, passesFilter, populate, scramble, stateOf, textKey } from "./population.ts";
+import { Identities, mix, populate, scramble, stateOf, textKey } from "./population.ts";
 import { Row } from "./row.ts";
 
 /**

@@ -54,10 +54,7 @@ export class Identities {
   }
 }
 
-const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-
-/** The filters come in families: bits of one family add up, the families narrow each other. */
-const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
+const { active, inactive, persistent, transient, running, paused, shutoff } = LIST_FILTERS;
 
 /**
  * The traits of every guest, as the filter bits that apply to it: a byte each. Exactly as many guests as the options
@@ -87,11 +84,6 @@ export function populate(options: SimulatedOptions): Uint8Array {
     alive--;
   }
   return traits;
-}
-
-/** Whether a guest of these traits passes the filter bits of a query's flags; no bits let all pass. */
-export function passesFilter(traits: number, filter: number): boolean {
-  return FAMILIES.every((family) => (filter & family) === 0 || (filter & family & traits) !== 0);
 }
 
 /** libvirt's number of the state that these traits mean. */
