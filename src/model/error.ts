@@ -92,7 +92,7 @@ export function checkWhole(name: string, value: number, min: number, max: number
   if (Number.isInteger(value) && value >= min && value <= max) return;
   throw new VirstreamError(
     "invalid-argument",
-    `${name} must be a whole number from ${least} to ${max}, not ${JSON.stringify(value)}`,
+    `${name} must be a whole number from ${least} to ${max}, not ${typeof value === "number" ? value : JSON.stringify(value)}`,
   );
 }
 

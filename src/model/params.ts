@@ -44,6 +44,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** The exact values of integers beyond ±(2^53 − 1) by position; undefined when there are none. */
   readonly bigs: ReadonlyMap<number, bigint> | undefined;
 
+  /** Parameters from their parts, which must be of the schema's types: it does not check them, as `of` does. */
   constructor(
     schema: Schema,
     doubles: readonly number[],
@@ -58,7 +59,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
 
   /**
    * Parameters from the values of a schema's keys, in its order. An integer may be a number or a bigint, whatever its
-   * size.
+   * type.
    *
    * @throws VirstreamError `invalid-argument` when a value is none of its declared type
    */
@@ -216,10 +217,15 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 }
 
-/** Whether a value is one of a type; the size of an integer is not looked at. */
+/** For each type of integers, its least and its greatest value. */
+const LEAST = [0n, -(2n ** 31n), 0n, -(2n ** 63n), 0n];
+const GREATEST = [0n, 2n ** 31n - 1n, 2n ** 32n - 1n, 2n ** 63n - 1n, 2n ** 64n - 1n];
+
 function isOfType(value: ParamValue, type: number): boolean {
   if (type === ParamType.string) return typeof value === "string";
   if (type === ParamType.boolean) return typeof value === "boolean";
   if (type === ParamType.double) return typeof value === "number";
-  return typeof value === "bigint" || Number.isInteger(value);
+  if (typeof value !== "bigint" && !Number.isInteger(value)) return false;
+  const integer = value as number | bigint;
+  return integer >= LEAST[type]! && integer <= GREATEST[type]!;
 }

@@ -1,5 +1,6 @@
-import { checkMembers, VirstreamError } from "../model/error.ts";
-import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
+import { checkMembers, checkWhole } from "../model/error.ts";
+import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../model/watch.ts";
+import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
 /** The limits of a server. DEFAULT_SERVER_LIMITS has every default. */
 export interface ServerLimits {
@@ -38,24 +39,23 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 
 /** A timer beyond 2^31 - 1 ms fires at once. This limit leaves room for the three intervals that a watch's timer is longer. */
 const MOST = 2_000_000_000;
-/** The protocol's limit. */
-const MOST_BEAT_MS = 3_600_000;
+/** The bounds of the limits that have others than 1 and MOST. */
+const BOUNDS: Partial<Record<string, readonly [least: number, most: number]>> = {
+  beatMs: [1, MAX_BEAT_MS],
+  minIntervalMs: [MIN_INTERVAL_MS, MAX_INTERVAL_MS],
+};
 
 /**
  * The limits, with the default for each that is absent.
  *
- * @throws VirstreamError `invalid-argument` for a limit that is not a positive whole number, or is too large for a timer
+ * @throws VirstreamError `invalid-argument` for a limit that is not a whole number within its bounds
  */
 export function checkLimits(limits: Partial<ServerLimits> = {}): ServerLimits {
   checkMembers(limits, Object.keys(DEFAULT_SERVER_LIMITS), "limits");
   const all = { ...DEFAULT_SERVER_LIMITS, ...limits };
   for (const [name, value] of Object.entries(all)) {
-    const most = name === "beatMs" ? MOST_BEAT_MS : MOST;
-    if (Number.isInteger(value) && value >= 1 && value <= most) continue;
-    throw new VirstreamError(
-      "invalid-argument",
-      `the limit ${name} must be a whole number from 1 to ${most}, not ${String(value)}`,
-    );
+    const [least, most] = BOUNDS[name] ?? [1, MOST];
+    checkWhole(`the limit ${name}`, value, least, most);
   }
   return all;
 }

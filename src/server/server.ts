@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
-import { checkMembers, VirstreamError } from "../model/error.ts";
+import { checkMembers, checkWhole, VirstreamError } from "../model/error.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
@@ -97,9 +97,7 @@ export class VirstreamServer implements AsyncDisposable {
     const limits = checkLimits(options.limits);
     const host = options.host ?? DEFAULT_LISTEN_HOST;
     const port = options.port ?? DEFAULT_PORT;
-    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-      throw new VirstreamError("invalid-argument", `port must be a whole number from 0 to 65535, not ${String(port)}`);
-    }
+    checkWhole("port", port, 0, 65_535);
     const guarded = options.token !== undefined || options.viewers !== undefined;
     if (!isLoopback(host) && !guarded && options.allowAnyone !== true) {
       throw new VirstreamError(

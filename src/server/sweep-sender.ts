@@ -69,7 +69,7 @@ export class SweepSender {
     const done = this.#options.metrics.began();
     const unlisten = this.#options.outbound.onWritable(() => this.#opened());
     try {
-      const expect = (domains: number): void => this.#expect(domains);
+      const expect = (domains: number): void => this.#begin(domains);
       for await (const records of this.#options.driver.sweep(this.#options.query, { signal, expect })) {
         if (signal.aborted) break;
         this.#tally.add(records);
@@ -92,17 +92,11 @@ export class SweepSender {
     this.#options.outbound.end(this.#options.id, this.#tally.summary(performance.now() - began), this.#error);
   }
 
-  /** Sends `begin` with the number of domains, as soon as the driver knows it. */
-  #expect(domains: number): void {
-    this.#begun = true;
-    this.#options.outbound.say({ type: "begin", id: this.#options.id, domains });
-  }
-
-  /** Sends `begin` without the number of domains, if it was not sent before. */
-  #begin(): void {
+  /** Sends `begin` if it was not sent before, with the number of domains if the driver knows it by then. */
+  #begin(domains?: number): void {
     if (this.#begun) return;
     this.#begun = true;
-    this.#options.outbound.say({ type: "begin", id: this.#options.id });
+    this.#options.outbound.say({ type: "begin", id: this.#options.id, ...(domains !== undefined && { domains }) });
   }
 
   get #open(): boolean {

@@ -199,8 +199,12 @@ export class WatchSender implements ChannelReader {
     const tick = sync?.tick ?? 0;
     if (tick - 1 > this.#lastTick) sampling.conflated(tick - 1 - this.#lastTick);
     this.#lastTick = Math.max(this.#lastTick, tick);
-    if (size > 0) this.#snapshot = snapshot;
-    else snapshot.close();
+    if (size > 0) {
+      this.#snapshot = snapshot;
+    } else {
+      snapshot.close();
+      this.#progressed(0);
+    }
     return true;
   }
 

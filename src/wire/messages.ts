@@ -1,7 +1,7 @@
 import type { SweepSummary } from "../model/record.ts";
-import { MIN_INTERVAL_MS } from "../model/watch.ts";
 import type { WireError } from "./errors.ts";
 import { malformed } from "./errors.ts";
+import { MAX_BEAT_MS } from "./protocol.ts";
 
 /** The server's description of itself in its first message. */
 export interface Welcome {
@@ -127,14 +127,11 @@ export function summaryOf(value: unknown): SweepSummary {
   return Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
 }
 
-/** The largest `beatMs`: one hour. */
-const MAX_BEAT_MS = 3_600_000;
-
 /** @throws VirstreamError `protocol-error` */
 export function welcomeOf(message: RawMessage): Welcome {
-  const { beatMs, minIntervalMs = MIN_INTERVAL_MS } = message;
+  const { beatMs, minIntervalMs } = message;
   if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a welcome has no beatMs");
-  if (typeof minIntervalMs !== "number") throw malformed("a welcome's minIntervalMs is not a number");
+  if (typeof minIntervalMs !== "number") throw malformed("a welcome has no minIntervalMs");
   const { steadyMs } = message;
   if (typeof steadyMs !== "number" || !Number.isFinite(steadyMs)) throw malformed("a welcome has no steadyMs");
   const text = (member: string): string => textOf(message, member);

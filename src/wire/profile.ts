@@ -65,11 +65,15 @@ class BinaryProfile implements Profile {
   }
 
   rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
-    try {
-      return this.#encode(head, batch, gone);
-    } catch {
-      // At least one record cannot be sent: find and replace it, and send the others.
-      return this.#encode(head, this.#sendable(batch), gone);
+    let sent = batch;
+    // Each time, it replaces records that are half as large: several may be too large for one message only together.
+    for (let most: number = LIMITS.message; ; most /= 2) {
+      try {
+        return this.#encode(head, sent, gone);
+      } catch (error) {
+        if (most < 1) throw error;
+        sent = this.#sendable(batch, most);
+      }
     }
   }
 
@@ -96,17 +100,21 @@ class BinaryProfile implements Profile {
       "id" in head
         ? pack({ type: "records", id: head.id, at, blocks: full })
         : pack({ type: "changes", ...head, gone: gone.map(({ number }) => number), at, full, changed });
-    if (message.length > LIMITS.message) throw tooBig(message.length);
+    // Texts with a common start are short in the message, but the client counts them in full.
+    if (message.length > LIMITS.message || batch.characters > LIMITS.characters) {
+      throw tooBig(Math.max(message.length, batch.characters));
+    }
     return { messages: [message], bytes: message.length, schemas };
   }
 
-  /** A copy of the batch with a failed record in place of each record that cannot be sent. */
-  #sendable(batch: RowBatch): RowBatch {
+  /** A copy of the batch with a failed record in place of each record that cannot be sent, or has more than `most` bytes. */
+  #sendable(batch: RowBatch, most: number): RowBatch {
     return rebuilt(batch, (number, record, before, copy) => {
       const alone = new RowBatch();
       alone.add(number, record);
       try {
-        this.#encode({ id: 0 }, alone, NO_DEPARTURES);
+        const { bytes } = this.#encode({ id: 0 }, alone, NO_DEPARTURES);
+        if (bytes > most) throw tooBig(bytes);
         copy.add(number, record, before);
       } catch (thrown) {
         copy.add(number, failedInstead(record, VirstreamError.from(thrown)));
@@ -195,6 +203,6 @@ function failedInstead(record: DomainStatsRecord, error: VirstreamError): Domain
 function tooBig(bytes: number): VirstreamError {
   return new VirstreamError(
     "message-too-big",
-    `the record has ${bytes} bytes, and a message at most ${LIMITS.message}: request fewer groups`,
+    `the record has ${bytes} bytes, and a message, with other records, at most ${LIMITS.message}: request fewer groups`,
   );
 }

@@ -93,5 +93,8 @@ export const HELLO_TIMEOUT_MS = 5_000;
 /** The server sends something at least this often, in ms; a client gives up after two and a half times as long. */
 export const BEAT_MS = 5_000;
 
+/** The longest time between two beats that a server may be configured for, in ms. */
+export const MAX_BEAT_MS = 3_600_000;
+
 /** How long a sweep waits for credit, or for the socket to take more, in ms. */
 export const PROGRESS_TIMEOUT_MS = 30_000;

@@ -70,6 +70,21 @@ describe("typed parameters", () => {
     expect(json["block.0.rd.bytes"]).toBe("9007199254740992");
   });
 
+  it("refuse an integer that is outside its type: a server could not send it", () => {
+    const make = (type: ParamTypeName, value: number | bigint) => () => TypedParams.from([["x", type, value]]);
+    for (const [type, least, greatest] of [
+      ["int", -(2n ** 31n), 2n ** 31n - 1n],
+      ["uint", 0n, 2n ** 32n - 1n],
+      ["llong", -(2n ** 63n), 2n ** 63n - 1n],
+      ["ullong", 0n, 2n ** 64n - 1n],
+    ] as const) {
+      for (const good of [least, greatest]) expect(make(type, good)().number("x")).toBe(Number(good));
+      for (const bad of [least - 1n, greatest + 1n, -(2 ** 70), 2 ** 70]) {
+        expect(make(type, bad)).toThrow(expect.objectContaining({ code: "invalid-argument" }));
+      }
+    }
+  });
+
   it("keep every integer of 64 bits exactly, and their numbers as doubles", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), (value) => {

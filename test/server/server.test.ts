@@ -184,6 +184,23 @@ describe("a server", () => {
     expect(events.at(-1)).toMatchObject({ summary: { domains: 3, ok: 3, partial: 0, failed: 0, gone: 0 } });
   });
 
+  it("sends one begin for a sweep, also when the driver knows the number of domains only after its first records", async () => {
+    const driver = new ScriptedDriver(async function* (scripted, { expect }) {
+      yield [scripted.record(0)];
+      await turn();
+      expect(2);
+      yield [scripted.record(1)];
+    });
+    const client = await rawClient(await startServer(driver));
+    const types: string[] = [];
+    const decoder = decoderOf();
+    client.socket.on("message", (data: Buffer) => types.push(decoder.decode(data).type));
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1}');
+    await until(() => types.includes("end"));
+    expect(types.filter((type) => type === "begin")).toHaveLength(1);
+  });
+
   it("says for each malformed message why it ends the connection", async () => {
     const server = await startServer(stuck());
     const cases: [message: string | Buffer, code: number, reason: RegExp][] = [
@@ -342,7 +359,7 @@ describe("a server", () => {
     expect(await codeOf(serve(connection, { port: 70_000 }))).toBe("invalid-argument");
   });
 
-  it("refuses limits that are no whole numbers, or longer than a timer lasts", async () => {
+  it("refuses limits that are no whole numbers, longer than a timer lasts, or intervals that no watch may have", async () => {
     const driver = new ScriptedDriver(async function* () {});
     for (const limits of [
       { progressTimeoutMs: Number.POSITIVE_INFINITY },
@@ -350,6 +367,8 @@ describe("a server", () => {
       { clients: Number.NaN },
       { beatMs: 0 },
       { beatMs: 3_600_001 },
+      { minIntervalMs: 9 },
+      { minIntervalMs: 3_600_001 },
     ]) {
       expect(await codeOf(startServer(driver, { limits }))).toBe("invalid-argument");
     }

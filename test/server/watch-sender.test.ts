@@ -306,6 +306,26 @@ describe("a watch", () => {
     expect([slow.ended, slow.error?.code]).toEqual([true, "slow-consumer"]);
   });
 
+  it("has no time limit for a reader that was behind and has learnt that every domain left", () => {
+    const { feed, reader } = watched();
+    const slow = reader();
+    slow.connect(1, 1_000_000);
+    for (let version = 1; version <= 5; version++) {
+      feed.beginSweep();
+      if (version < 5) feed.takeSwept([record(0, version, 0, 200_000)]);
+      feed.endSweep(new SweepTally(0).summary(1), 0);
+    }
+    vi.advanceTimersByTime(PROGRESS_TIMEOUT_MS);
+    slow.read();
+    slow.grant(1 - slow.balance);
+    slow.read();
+    expect(slow.state.domains).toBe(0);
+    vi.advanceTimersByTime(10 * PROGRESS_TIMEOUT_MS);
+    slow.read();
+    expect(slow.ended).toBe(false);
+    slow.sender!.stop();
+  });
+
   it("has no time limit for a reader that has taken everything", () => {
     const { feed, reader } = watched();
     const idle = reader();

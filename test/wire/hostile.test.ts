@@ -144,7 +144,16 @@ describe("a client", () => {
         ],
       }),
       pack({ type: "end", id: 1, error: { code: "internal", message: "x", retryable: false } }),
-      pack({ type: "welcome", epoch: "e", server: "s", host: "h", hypervisor: "q", beatMs: 5, steadyMs: 0.5 }),
+      pack({
+        type: "welcome",
+        epoch: "e",
+        server: "s",
+        host: "h",
+        hypervisor: "q",
+        beatMs: 5,
+        minIntervalMs: 10,
+        steadyMs: 0.5,
+      }),
     ];
     fc.assert(
       fc.property(

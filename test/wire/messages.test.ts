@@ -227,6 +227,21 @@ describe("the binary profile", () => {
     ]);
   });
 
+  it("replaces a record that has no room in a message beside others by a failed one, and sends the others", () => {
+    const text = (length: number) => TypedParams.from([["block.0.path", "string", "x".repeat(length)]]);
+    const given = [record(text(10_000), 0), record(text(LIMITS.message - 5_000), 1), record(text(10_001), 2)];
+    const outcomes = (records: readonly DomainStatsRecord[]) =>
+      records.map(({ domain, status, error }) => [domain.name, status, error?.code]).sort();
+    const { messages } = encode(new ServerEnd(), 1, given);
+    expect(outcomes(recordsOf(decodeAll(decoderOf(), messages)))).toEqual([
+      ["d0", "ok", undefined],
+      ["d1", "failed", "message-too-big"],
+      ["d2", "ok", undefined],
+    ]);
+    const alone = encode(new ServerEnd(), 1, given, 1).messages;
+    expect(outcomes(recordsOf(decodeAll(decoderOf(), alone)))[1]).toEqual(["d1", "ok", undefined]);
+  });
+
   it("replaces a record of a domain whose uuid is none by a failed one that says so", () => {
     const domain = new Domain("not-a-uuid", "odd", 1, "hv1");
     const params = TypedParams.from([["cpu.time", "ullong", 5n]]);

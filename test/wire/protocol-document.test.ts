@@ -19,6 +19,7 @@ import {
   HELLO_TIMEOUT_MS,
   HeadColumn,
   LIMITS,
+  MAX_BEAT_MS,
   PROGRESS_TIMEOUT_MS,
   SUBPROTOCOLS,
 } from "../../src/wire/protocol.ts";
@@ -115,7 +116,7 @@ describe("PROTOCOL.md has the same values as the code for", () => {
     const ofKind = (retryable: boolean) =>
       codes.flatMap(([code, known]) => (known.retryable === retryable ? [code] : []));
     expect(named("Retryable: ", "Not retryable: ").sort()).toEqual(ofKind(true).sort());
-    expect(named("Not retryable: ", "A record that is larger").sort()).toEqual(ofKind(false).sort());
+    expect(named("Not retryable: ", "A record that does not fit").sort()).toEqual(ofKind(false).sort());
   });
 
   it("limits, times and other numbers", () => {
@@ -125,6 +126,7 @@ describe("PROTOCOL.md has the same values as the code for", () => {
     expect(prose).toContain(`The usual port is ${DEFAULT_PORT}`);
     expect(prose).toContain(`It MUST come within ${HELLO_TIMEOUT_MS / 1000} s`);
     expect(prose).toContain(`(${BEAT_MS / 1000} s unless configured otherwise`);
+    expect(prose).toContain(MAX_BEAT_MS === 3_600_000 ? "above 0 and at most an hour" : "another limit");
     expect(prose).toContain(`takes nothing for ${PROGRESS_TIMEOUT_MS / 1000} s ends with`);
     expect(prose).toContain(`| 1 to ${english(LIMITS.rows)} | how many`);
   });

@@ -1,6 +1,6 @@
 import type { Absent, Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
-import { VirstreamError } from "../../model/error.ts";
+import { checkWhole, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema.ts";
@@ -32,9 +32,7 @@ export class RemoteDriver implements Driver {
   /** @throws VirstreamError `invalid-argument` */
   constructor(uri: string, openSocket: OpenSocket, options: OpenOptions) {
     const credit = options.creditBytes ?? DEFAULT_CREDIT;
-    if (!Number.isInteger(credit) || credit < 1 || credit > LIMITS.credit) {
-      throw new VirstreamError("invalid-argument", `creditBytes must be from 1 to ${LIMITS.credit}`);
-    }
+    checkWhole("creditBytes", credit, 1, LIMITS.credit);
     this.uri = uri;
     this.#signal = options.signal;
     this.#address = {

@@ -57,6 +57,11 @@ export class RowBatch {
     );
   }
 
+  /** The characters of its full rows' texts, counted for each row. */
+  get characters(): number {
+    return this.#characters;
+  }
+
   /** The record of the first row. */
   get first(): DomainStatsRecord | undefined {
     for (const blocks of [this.full, this.changed]) for (const { records } of blocks.values()) return records[0];
