@@ -4,6 +4,7 @@ import { posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 
+const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (name: string) => JSON.parse(readFileSync(new URL(`../${name}`, import.meta.url), "utf8"));
 
 it("the lock file has the packages of every platform, so that npm ci works on each", () => {
@@ -24,9 +25,35 @@ it("the package needs msgpackr, ws and, as the application's own, rxjs, and noth
   expect(Object.keys(read("package.json").peerDependencies)).toEqual(["rxjs"]);
 });
 
+/** The native addons that a program loads. It is JavaScript without imports. */
+function addonsOf(program: string): string[] {
+  const recorder = `const loaded = [];
+    const { dlopen } = process;
+    process.dlopen = (module, file, ...flags) => (loaded.push(file), dlopen.call(process, module, file, ...flags));`;
+  const args = ["--input-type=module", "--eval", `${recorder}\n${program}\nconsole.log(JSON.stringify(loaded));`];
+  return JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: "utf8", timeout: 30_000 }));
+}
+
+it("a program that serves statistics and reads them loads no native addon", () => {
+  const loader = `(await import("node:module")).createRequire(import.meta.url).extensions[".node"]`;
+  expect(addonsOf(`try { ${loader}({}, "missing.node"); } catch {}`)).toEqual(["missing.node"]);
+  const program = `
+    const { connect } = await import("virstream");
+    const { serve } = await import("virstream/server");
+    await import("virstream/drivers");
+    const host = await connect("test:///default");
+    const server = await serve(host, { port: 0 });
+    const client = await connect(server.url);
+    if ((await client.getAllDomainStats()).length === 0) throw new Error("no records came");
+    for (const each of [client, server, host]) await each.close();`;
+  expect(addonsOf(program)).toEqual([]);
+});
+
 it("the package has the sources that its source maps and declaration maps point to", () => {
-  const cwd = fileURLToPath(new URL("..", import.meta.url));
-  const listing = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd, encoding: "utf8" });
+  const listing = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts", "--offline"], {
+    cwd: root,
+    encoding: "utf8",
+  });
   const [{ files }] = JSON.parse(listing) as [{ files: { path: string }[] }];
   const packed = files.map(({ path }) => path);
   const sources = packed.filter((path) => path.startsWith("src/"));
