@@ -98,11 +98,12 @@ function withoutState({ state, ...rest }: Line): Line {
 }
 
 /**
- * Expects that a client had the same records as one that watches beside it, in all sweeps but the client's first two: its
- * snapshot may already have records of the second.
+ * Expects that a client had records, and the same ones as a client that watches beside it. The client's first two sweeps
+ * do not count: its snapshot may already have records of the second.
  */
 async function expectSame(sweeps: Sweeps, beside: () => Sweeps, asPrinted = (record: Line) => record): Promise<void> {
   const compared = [...sweeps.keys()].slice(2);
+  expect(compared.flatMap((sweep) => sweeps.get(sweep)!)).not.toEqual([]);
   await expect.poll(() => [...beside().keys()], { timeout: TIMEOUT_MS / 2 }).toEqual(expect.arrayContaining(compared));
   const others = beside();
   for (const sweep of compared) expect(sweeps.get(sweep)).toEqual(others.get(sweep)!.map(asPrinted));
