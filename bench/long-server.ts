@@ -31,7 +31,7 @@ const calls = {
         vanishing: false,
         appearsAt: Number.NEGATIVE_INFINITY,
       });
-      driver.simulation.change((turn + DOMAINS / 4) % DOMAINS, { restartedAt: Date.now() });
+      driver.simulation.change((turn + DOMAINS / 4) % DOMAINS, { resetMs: Date.now() });
     }, 5);
     return Number(new URL(server.url).port);
   },

@@ -30,19 +30,7 @@ export class SimulatedDriver implements Driver {
 
   /** @throws VirstreamError at the first pull: `unsupported` with the enforce flag, `connection-closed` */
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
-    const sweep = new Sweep(this.simulation, query, context);
-    const records = sweep.records();
-    return {
-      next: () => records.next(),
-      // A generator ignores return() while it waits for a frozen guest: end that wait first.
-      return: () => {
-        sweep.leave();
-        return records.return();
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    return new Sweep(this.simulation, query, context).records();
   }
 
   async close(): Promise<void> {

@@ -15,8 +15,6 @@ export const NO_FAULT = {
   appearsAt: Number.NEGATIVE_INFINITY,
   /** Its counters restart whenever the time since 1970 is a multiple of this many ms; 0: never. */
   resetMs: 0,
-  /** Its counters restarted at this time, in ms since 1970. */
-  restartedAt: Number.NEGATIVE_INFINITY,
   /** Its record has this many parameters, if it has fewer without the fault. Comes with the block group. */
   parameters: 0,
   /** Its record has values at the limits of every type. Comes with the block group. */

@@ -44,8 +44,8 @@ export class SimulatedHost {
   readonly options: SimulatedOptions;
   readonly clock: Clock;
   readonly identities: Identities;
-  /** The sweeps that have begun and not ended. */
-  readonly underWay = new Set<{ thaw(index: number): void; wake(): void }>();
+  /** Wake the sweeps that have begun and not ended. */
+  readonly waiting = new Set<() => void>();
   /** How many sweeps began; a sweep begins with its first pull. */
   sweeps = 0;
   /** How many records were computed so far, over all sweeps. */
@@ -78,7 +78,7 @@ export class SimulatedHost {
   /** Ends all sweeps with `connection-closed`. */
   close(): void {
     this.closed = true;
-    for (const sweep of this.underWay) sweep.wake();
+    for (const wake of this.waiting) wake();
   }
 
   /** Whether every guest is there and passes a query's filter bits, which spares asking one by one. */
@@ -152,7 +152,9 @@ export class SimulatedHost {
     const paused = state === STATE_NUMBERS.paused;
     const termMs = now - Math.floor(now / TERM_MS) * TERM_MS;
     let upSeconds = WEEK_SECONDS + (mix(draw, 0) >>> 11) + (paused ? 0 : termMs / 1000);
-    if (fault !== undefined && !paused) upSeconds = restartedSeconds(fault, now, upSeconds);
+    if (fault !== undefined && fault.resetMs > 0 && !paused) {
+      upSeconds = Math.min(upSeconds, (now % fault.resetMs) / 1000);
+    }
     const guest: Guest = {
       name: this.identities.name(index),
       draw,
@@ -179,7 +181,12 @@ export class SimulatedHost {
       for (const write of meters) write(first, guest);
       if (extended) writeExtension(first, fault, upSeconds);
       schema = first.declared();
-      this.#keep(schemas, key, schema);
+      this.#keys += schema.keys.length;
+      if (this.#keys > MAX_KEYS) {
+        this.#layouts.clear();
+        this.#keys = schema.keys.length;
+      }
+      schemas.set(key, schema);
     }
     const row = new Row(schema);
     for (const write of meters) write(row, guest);
@@ -203,8 +210,6 @@ export class SimulatedHost {
     } else {
       this.#faults.delete(index);
     }
-    // A sweep that waits for the guest need not wait for the deadline.
-    if (!fault.frozen) for (const sweep of this.underWay) sweep.thaw(index);
   }
 
   #layout(groups: number, backing: boolean): Layout {
@@ -215,15 +220,6 @@ export class SimulatedHost {
       this.#layouts.set(key, layout);
     }
     return layout;
-  }
-
-  #keep(schemas: Layout["schemas"], key: number | string, schema: Schema): void {
-    this.#keys += schema.keys.length;
-    if (this.#keys > MAX_KEYS) {
-      this.#layouts.clear();
-      this.#keys = schema.keys.length;
-    }
-    schemas.set(key, schema);
   }
 }
 
@@ -236,14 +232,6 @@ function reasonOf(state: number, draw: number): number {
   // Running guests were booted, those shut off were shut down; a paused one may have hit a full disk.
   if (state !== STATE_NUMBERS.paused) return 1;
   return (draw & 3) === 0 ? PAUSED_BY_IO_ERROR : PAUSED_BY_USER;
-}
-
-/** How long a guest with a fault has been counting, in s. */
-function restartedSeconds(fault: Fault, now: number, upSeconds: number): number {
-  let seconds = upSeconds;
-  if (fault.restartedAt <= now) seconds = Math.min(seconds, (now - fault.restartedAt) / 1000);
-  if (fault.resetMs > 0) seconds = Math.min(seconds, (now % fault.resetMs) / 1000);
-  return seconds;
 }
 
 /** Bends the time by one swell of 64 to 575 s; its slope stays above −0.8, so the sum never falls while time passes. */

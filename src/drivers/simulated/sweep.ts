@@ -26,17 +26,6 @@ const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 /** The part of every record that is known before the answer: the guest's identity, its position in the listing, and when it was asked. */
 type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
-/** A guest that was asked and has not answered yet. */
-interface Pending {
-  readonly guest: number;
-  readonly asked: Asked;
-  /** How long its answer takes, in ms; Infinity while it is frozen. */
-  tookMs: number;
-  /** Whether it takes one of the few slots for guests that are asked at once. */
-  readonly slot: boolean;
-  timer: unknown;
-}
-
 /**
  * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
  * being made. The sweep waits for any other until its answer or its deadline is due; meanwhile it asks the rest.
@@ -47,10 +36,10 @@ export class Sweep {
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #backing: boolean;
-  /** The guests that are waited for, by index. */
-  readonly #pending = new Map<number, Pending>();
-  /** The guests whose timer has fired: that makes them due, not the clock, which may be set back. */
-  #due: Pending[] = [];
+  /** The timers of the guests that are waited for. */
+  readonly #timers = new Set<unknown>();
+  /** Make the records of the guests whose timer has fired: that makes them due, not the clock, which may be set back. */
+  readonly #due: (() => DomainStatsRecord)[] = [];
   /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
   #listed: readonly (number | DomainSelector)[] | undefined;
   #size = 0;
@@ -59,7 +48,6 @@ export class Sweep {
   #groups = 0;
   #monitored = 0;
   #busySlots = 0;
-  #left = false;
   #wake: (() => void) | undefined;
   #turnAt = 0;
 
@@ -70,33 +58,13 @@ export class Sweep {
     this.#backing = (query.flags & StatsFlag.backing) !== 0;
   }
 
-  /** Ends a wait: something has changed. */
-  wake(): void {
-    this.#wake?.();
-  }
-
-  /** The consumer wants no more. */
-  leave(): void {
-    this.#left = true;
-    this.wake();
-  }
-
-  /** A guest answers again: its full record follows now, if the sweep waits for it. */
-  thaw(guest: number): void {
-    const pending = this.#pending.get(guest);
-    if (pending?.tookMs !== Number.POSITIVE_INFINITY) return;
-    this.#host.clock.clearTimeout(pending.timer);
-    pending.tookMs = this.#host.clock.now() + this.#host.options.latencyMs - pending.asked.sampledAt;
-    this.#await(pending);
-  }
-
   /** The records, in chunks. Begins with the first pull. */
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { signal } = this.#context;
-    const wake = () => this.wake();
+    const wake = () => this.#wake?.();
     signal.addEventListener("abort", wake);
     this.#host.sweeps++;
-    this.#host.underWay.add(this);
+    this.#host.waiting.add(wake);
     try {
       this.#turnAt = performance.now() + WORK_MS;
       if (!this.#goesOn() || !(await this.#begin())) return;
@@ -106,19 +74,16 @@ export class Sweep {
         if (chunk.length > 0) {
           limit = CHUNK_RECORDS;
           yield chunk;
-        } else if (this.#position === this.#size && this.#pending.size + this.#due.length === 0) {
-          return;
-        } else if (this.#due.length === 0 && (this.#position === this.#size || this.#busySlots === SLOTS)) {
-          // A guest that became due while it was being asked has no timer: nothing would end the wait.
+        } else if (this.#position === this.#size || this.#busySlots === SLOTS) {
+          if (this.#timers.size === 0) return;
           await new Promise<void>((resolve) => (this.#wake = resolve));
         }
         await this.#turn();
       }
     } finally {
       signal.removeEventListener("abort", wake);
-      this.#host.underWay.delete(this);
-      for (const { timer } of this.#pending.values()) this.#host.clock.clearTimeout(timer);
-      this.#pending.clear();
+      this.#host.waiting.delete(wake);
+      for (const timer of this.#timers) this.#host.clock.clearTimeout(timer);
     }
   }
 
@@ -165,7 +130,7 @@ export class Sweep {
 
   /** Whether the sweep goes on: false once the consumer has left, an error once the driver is closed. */
   #goesOn(): boolean {
-    if (this.#left || this.#context.signal.aborted) return false;
+    if (this.#context.signal.aborted) return false;
     if (this.#host.closed) throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
     return true;
   }
@@ -182,9 +147,11 @@ export class Sweep {
       parameters += record.params.size;
     };
     const full = (): boolean => chunk.length === limit || parameters >= CHUNK_PARAMETERS;
-    let due = 0;
-    while (due < this.#due.length && !full()) add(this.#late(this.#due[due++]!));
-    this.#due.splice(0, due);
+    for (const makeRecord of this.#due) {
+      if (full()) break;
+      add(makeRecord());
+    }
+    this.#due.splice(0, chunk.length);
     for (let asked = 0; asked < STRIDE && !full(); asked++) {
       if (this.#position === this.#size || this.#busySlots === SLOTS) break;
       add(this.#next(now, steadyAt));
@@ -221,36 +188,32 @@ export class Sweep {
     if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
     const tookMs = frozen ? Number.POSITIVE_INFINITY : slowMs || latencyMs;
     if (tookMs === 0) return this.#answer(asked, guest, 0);
-    const slot = !frozen && slowMs === 0;
-    if (slot) this.#busySlots++;
-    this.#await({ guest, asked, tookMs, slot, timer: undefined });
+    this.#await(asked, guest, tookMs, !frozen && slowMs === 0);
     return undefined;
   }
 
-  /** Waits for a guest until its answer or its deadline is due. */
-  #await(pending: Pending): void {
+  /**
+   * Waits for a guest until its answer or its deadline is due.
+   *
+   * @param tookMs how long its answer takes; Infinity while it is frozen
+   * @param slot whether it takes one of the few slots for guests that are asked at once
+   */
+  #await(asked: Asked, guest: number, tookMs: number, slot: boolean): void {
     const { clock } = this.#host;
-    const { guest, asked, tookMs } = pending;
-    const due = () => {
-      this.#pending.delete(guest);
-      this.#due.push(pending);
-      this.wake();
-    };
-    const ms = asked.sampledAt + Math.min(tookMs, this.#query.deadlineMs) - clock.now();
-    if (ms <= 0) {
-      due();
-    } else {
-      pending.timer = clock.setTimeout(due, ms);
-      this.#pending.set(guest, pending);
-    }
-  }
-
-  /** The record of a guest whose answer, or whose deadline, is due. */
-  #late({ guest, asked, tookMs, slot }: Pending): DomainStatsRecord {
     const { deadlineMs } = this.#query;
-    if (slot) this.#busySlots--;
-    if (tookMs > deadlineMs && this.#monitored !== 0) return this.#partial("timeout", asked, guest, deadlineMs);
-    return this.#answer(asked, guest, Math.min(tookMs, deadlineMs));
+    const late = tookMs > deadlineMs && this.#monitored !== 0;
+    const ms = Math.min(tookMs, deadlineMs);
+    if (slot) this.#busySlots++;
+    const timer = clock.setTimeout(
+      () => {
+        if (slot) this.#busySlots--;
+        this.#timers.delete(timer);
+        this.#due.push(() => (late ? this.#partial("timeout", asked, guest, ms) : this.#answer(asked, guest, ms)));
+        this.#wake?.();
+      },
+      Math.max(0, asked.sampledAt + ms - clock.now()),
+    );
+    this.#timers.add(timer);
   }
 
   #answer(asked: Asked, guest: number, tookMs: number): DomainStatsRecord {

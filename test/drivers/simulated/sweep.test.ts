@@ -215,17 +215,6 @@ describe("the end of a sweep", () => {
     expect([bench.driver.simulation.produced, bench.expected]).toEqual([0, undefined]);
   });
 
-  it("comes promptly when the consumer returns while it waits", async () => {
-    const bench = new Bench("domains=1&freeze=0");
-    const sweep = bench.begin();
-    const waiting = sweep.next();
-    await turn();
-    await sweep.return!();
-    expect(await waiting).toMatchObject({ done: true });
-    expect(bench.clock.timers).toBe(0);
-    expect(await sweep.next()).toMatchObject({ done: true });
-  });
-
   it("is connection-closed when the driver is closed, for sweeps that wait, that are pulled later, and that begin", async () => {
     const bench = new Bench("domains=3&freeze=1");
     const waiting = bench.begin();
