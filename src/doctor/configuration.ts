@@ -43,7 +43,8 @@ export async function readConfiguration(
   sockets: SocketPlace,
   place: ConfigurationPlace,
 ): Promise<Configuration | undefined> {
-  const folder = dirname(socket);
+  // On most machines /var/run is a link to /run.
+  const folder = dirname(socket).replace(/^\/var(?=\/run\/)/, "");
   const own = folder === sockets.userFolder;
   if (!own && !sockets.systemFolders.includes(folder)) return undefined;
   const path = join(own ? place.userFolder : place.systemFolder, `${daemonOf(socket)}.conf`);

@@ -1,7 +1,7 @@
 import type { HypervisorFacts, OpenedDaemon } from "../drivers/libvirt/daemon.ts";
 import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
-import { daemonOf } from "../drivers/libvirt/transport/unix.ts";
+import { daemonOf, restartCommand } from "../drivers/libvirt/transport/unix.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import { NIL_UUID } from "../model/uuid.ts";
@@ -147,16 +147,6 @@ function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
   return finding("requests-unknown", what, {
     fix: [`${sudo}grep -sw max_client_requests ${files}  # ${where}commented out or missing means ${REQUESTS_NEEDED}`],
   });
-}
-
-/** The command that restarts the daemon behind a socket. */
-function restartCommand(uri: LibvirtUri, socket: string): string {
-  const daemon = daemonOf(socket);
-  // For root, /session is the system's daemon.
-  const own = uri.path === "/session" && !/^(\/var)?\/run\/libvirt\//.test(socket);
-  return own
-    ? `kill $(pgrep -xu $USER ${daemon})  # the next virsh -c ${uri.name} starts it again; guests keep running`
-    : `systemctl restart ${daemon}  # guests keep running`;
 }
 
 /** The commands that set a setting back to libvirt's default. */

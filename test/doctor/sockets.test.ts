@@ -1,4 +1,4 @@
-import { chmod, chown, link, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, link, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import { examineSockets, socketFindings } from "../../src/doctor/sockets.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
 import type { SocketPlace } from "../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
+import { fillBacklog } from "../drivers/libvirt/transport/full-backlog.ts";
 
 describe("The sockets", () => {
   let folder: string;
@@ -61,13 +62,6 @@ describe("The sockets", () => {
     });
   });
 
-  it("are listed once when two folders are the same", async () => {
-    await mkdir(join(folder, "var"));
-    await symlink(join(folder, "run"), join(folder, "var/run"));
-    place = { ...place, systemFolders: [join(folder, "run"), join(folder, "var/run")] };
-    expect((await examine()).facts).toHaveLength(4);
-  });
-
   it("are a problem when none is there, with how to get a daemon", async () => {
     const { facts, findings } = await examine();
     expect(facts.every((fact) => fact.endsWith(" missing"))).toBe(true);
@@ -80,6 +74,19 @@ describe("The sockets", () => {
     await leave("run/virtqemud-sock-ro");
     expect((await examine()).findings).toMatchObject([
       { id: "socket-dead", severity: "problem", fix: ["systemctl start virtqemud.socket"] },
+    ]);
+  });
+
+  it("are a problem when the daemon accepts no connections, with how to restart it", async () => {
+    await using full = await fillBacklog(join(folder, "run/virtqemud-sock-ro"));
+    const [finding] = (await examine(`qemu:///system?socket=${full.path}`)).findings;
+    expect(finding).toMatchObject({ id: "socket-dead", fix: [expect.stringContaining("systemctl restart virtqemud")] });
+  });
+
+  it("are a problem when this process may open no more files, with the limit to raise", () => {
+    const facts = [{ path: "/run/libvirt/libvirt-sock", state: "unusable", used: false, error: "EMFILE" }] as const;
+    expect(socketFindings(facts, parseLibvirtUri("qemu:///system"), place)).toMatchObject([
+      { id: "connection-failed", severity: "problem", fix: [expect.stringContaining("LimitNOFILE=")] },
     ]);
   });
 

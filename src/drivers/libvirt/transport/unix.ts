@@ -1,8 +1,8 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
-import { VirstreamError } from "../../../model/error.ts";
+import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import { LIMIT_ADVICE, reached } from "./tcp.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
@@ -23,9 +23,10 @@ export interface SocketPlace {
 export function socketPlace(): SocketPlace {
   const runtime = process.env.XDG_RUNTIME_DIR;
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+  const sameFolder = lstatSync("/var/run", { throwIfNoEntry: false })?.isSymbolicLink();
   return {
     uid: process.getuid?.() ?? -1,
-    systemFolders: ["/run/libvirt", "/var/run/libvirt"],
+    systemFolders: ["/run/libvirt", ...(sameFolder ? [] : ["/var/run/libvirt"])],
     userFolder: join(runtime || cache, "libvirt"),
   };
 }
@@ -56,8 +57,26 @@ export function findLocalSocket(place: SocketPlace = socketPlace()): string | un
   return candidates.find((path) => existsSync(path));
 }
 
-/** The errors that a path causes which will never be a daemon's socket. */
-const NO_SOCKET: ReadonlySet<string | undefined> = new Set(["ENAMETOOLONG", "ELOOP", "EPROTOTYPE", "EINVAL"]);
+/**
+ * The state of a socket. `denied`: this user has no permission. `dead`: the file exists, but no daemon accepts
+ * connections. `unusable`: any other error.
+ */
+export type SocketState = "open" | "missing" | "denied" | "dead" | "unusable";
+
+const STATES: Readonly<Record<string, SocketState>> = {
+  ENOENT: "missing",
+  ENOTDIR: "missing",
+  EACCES: "denied",
+  EPERM: "denied",
+  ECONNREFUSED: "dead",
+  // The daemon does not accept the connections in its backlog, and the backlog is full.
+  EAGAIN: "dead",
+};
+
+/** The state of a socket when connecting to it failed with this code of the system. */
+export function stateAfter(code = ""): SocketState {
+  return STATES[code] ?? "unusable";
+}
 
 /**
  * Connects to the first socket that accepts. Otherwise rejects with `socket-denied`, else `connection-refused`, else
@@ -66,29 +85,22 @@ const NO_SOCKET: ReadonlySet<string | undefined> = new Set(["ENAMETOOLONG", "ELO
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);
-  let denied: string | undefined;
-  let refused: string | undefined;
+  const failed = new Map<SocketState, { path: string; error: NodeJS.ErrnoException }>();
   for (const path of candidates) {
     try {
       return await connectPath(path, signal);
-    } catch (error) {
+    } catch (cause) {
       signal.throwIfAborted();
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (code === "EACCES" || code === "EPERM") denied ??= path;
-      else if (code === "ECONNREFUSED" || code === "EAGAIN") refused ??= path;
-      else if (code !== "ENOENT" && code !== "ENOTDIR") {
-        const what = `${path} cannot be used as a socket: ${message}`;
-        if (NO_SOCKET.has(code)) throw new VirstreamError("invalid-uri", what, { cause: error });
-        throw new VirstreamError("connection-lost", `${what}: ${LIMIT_ADVICE}`, { cause: error });
-      }
+      const error = cause as NodeJS.ErrnoException;
+      const state = stateAfter(error.code);
+      if (!failed.has(state)) failed.set(state, { path, error });
+      if (state === "unusable") break;
     }
   }
-  if (denied !== undefined) throw deniedError(denied);
-  if (refused !== undefined) {
-    throw new VirstreamError(
-      "connection-refused",
-      `${refused}: no process listens there, the daemon has ended: ${startAdvice(uri, refused)}`,
-    );
+  const failure = failed.get("unusable") ?? failed.get("denied") ?? failed.get("dead");
+  if (failure !== undefined) {
+    const { code, what, fix } = explainSocket(failure.path, failure.error, uri, place);
+    throw new VirstreamError(code, `${what}: ${fix}`, { cause: failure.error });
   }
   throw new VirstreamError(
     "socket-missing",
@@ -106,21 +118,50 @@ export async function connectPath(path: string, signal: AbortSignal): Promise<So
   return socket;
 }
 
-function deniedError(path: string): VirstreamError {
-  const group = groupOf(path);
-  const whose = group === undefined ? "" : `, which is for the group ${group}`;
-  return new VirstreamError("socket-denied", `no permission to use ${path}${whose}: ${groupAdvice(group)}`);
+/** Why a socket that exists cannot be connected to, and what to do. */
+export function explainSocket(
+  path: string,
+  error: { readonly code?: string | undefined; readonly message: string },
+  uri: LibvirtUri,
+  place: SocketPlace,
+): { code: ErrorCode; what: string; fix: string } {
+  switch (stateAfter(error.code)) {
+    case "denied": {
+      const group = groupOf(path);
+      const whose = group === undefined ? "" : `, which is for the group ${group}`;
+      return {
+        code: "socket-denied",
+        what: `this user has no permission to use ${path}${whose}`,
+        fix: groupAdvice(group),
+      };
+    }
+    case "dead": {
+      if (error.code === "EAGAIN") {
+        const what = `the daemon of ${path} hangs or is overloaded: it accepts no connections`;
+        return { code: "connection-refused", what, fix: restartCommand(uri, path) };
+      }
+      const bySystemd = uri.socket === undefined && dirname(path) !== place.userFolder;
+      const fix = bySystemd ? `systemctl start ${daemonOf(path)}.socket` : installAdvice(uri, place);
+      return { code: "connection-refused", what: `no process listens on ${path}, its daemon has ended`, fix };
+    }
+    default: {
+      const what = `${path} cannot be used as a socket (${error.message})`;
+      const never = /^(ENAMETOOLONG|ELOOP|EPROTOTYPE|EINVAL)$/.test(error.code ?? "");
+      if (never) return { code: "invalid-uri", what, fix: "correct socket= in the URI" };
+      return { code: "connection-lost", what, fix: LIMIT_ADVICE };
+    }
+  }
 }
 
 /** How to get access to a socket of this group. */
-export function groupAdvice(group: string | undefined): string {
+function groupAdvice(group: string | undefined): string {
   return group === undefined || group === "root"
     ? "run as root, or let the daemon's configuration (unix_sock_group) admit a group of yours"
     : `usermod -aG ${group} ${userName()}, then log in again`;
 }
 
 /** The group of a socket, by name if it has one; undefined where neither the socket nor its folder can be read. */
-export function groupOf(path: string): string | undefined {
+function groupOf(path: string): string | undefined {
   // If the folder is closed to us, the socket's own group cannot be read.
   for (const place of [path, dirname(path)]) {
     try {
@@ -142,15 +183,19 @@ function userName(): string {
   }
 }
 
-/** How to start the daemon of this socket. */
-export function startAdvice(uri: LibvirtUri, path: string): string {
-  if (uri.socket !== undefined) return "start the daemon that serves it";
-  return `systemctl start ${daemonOf(path)}.socket`;
-}
-
 /** The daemon that creates the socket of this name: a driver's own, such as `virtqemud`, or else `libvirtd`. */
 export function daemonOf(path: string): string {
   return /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
+}
+
+/** The command that restarts the daemon behind a socket. */
+export function restartCommand(uri: LibvirtUri, socket: string): string {
+  const daemon = daemonOf(socket);
+  // For root, /session is the system's daemon.
+  const own = uri.path === "/session" && !/^(\/var)?\/run\/libvirt\//.test(socket);
+  return own
+    ? `kill $(pgrep -xu $USER ${daemon})  # the next virsh -c ${uri.name} starts it again; guests keep running`
+    : `systemctl restart ${daemon}  # guests keep running`;
 }
 
 /** How to get a daemon for this URI. */

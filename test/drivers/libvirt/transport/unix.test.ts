@@ -1,18 +1,21 @@
+import { realpathSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   connectSocket,
   findLocalSocket,
   type SocketPlace,
   socketCandidates,
+  socketPlace,
 } from "../../../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 import { runCommand } from "../../../lab/command.ts";
 import { describeWith, labRequirements } from "../../../lab/requirement.ts";
 import { SESSION_UID, startSessionLibvirtd } from "../../../lab/session-libvirtd.ts";
+import { fillBacklog } from "./full-backlog.ts";
 
 const system: SocketPlace = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
 const user: SocketPlace = { ...system, uid: 1_000 };
@@ -54,6 +57,14 @@ describe("The sockets of a URI", () => {
 
   it("are the one that the URI names", () => {
     expect(candidates("qemu:///session?socket=/tmp/s", user)).toEqual(["/tmp/s"]);
+  });
+});
+
+describe("The folders of the system's sockets", () => {
+  it("are not searched twice where one is a link to the other", () => {
+    const folders = socketPlace().systemFolders.map((folder) => realpathSync(dirname(folder)));
+    expect(folders).toEqual([...new Set(folders)]);
+    expect(socketPlace().systemFolders[0]).toBe("/run/libvirt");
   });
 });
 
@@ -111,6 +122,25 @@ describe("Connecting to a socket", () => {
     await using _ = await listen(join(folder, "run/libvirt-sock"));
     const socket = await connect("qemu:///system");
     socket.destroy();
+  });
+
+  it("says of a daemon that accepts no connections that it hangs, with how to restart it", async () => {
+    await using full = await fillBacklog(join(folder, "run/libvirt-sock"));
+    await expect(connect(`qemu:///system?socket=${full.path}`)).rejects.toMatchObject({
+      code: "connection-refused",
+      retryable: true,
+      message: expect.stringMatching(/hangs or is overloaded.*systemctl restart libvirtd/),
+    });
+  });
+
+  it("says of a user's own daemon that has ended how that is started", async () => {
+    await mkdir(join(folder, "user"));
+    await writeFile(join(folder, "user/libvirt-sock"), "");
+    const own = connectSocket(parseLibvirtUri("qemu:///session"), never, { ...place, uid: 1_000 });
+    await expect(own).rejects.toMatchObject({
+      code: "connection-refused",
+      message: expect.stringMatching(/libvirtd --daemon/),
+    });
   });
 
   it("refuses a file that is no socket, and a path that is too long for one", async () => {
