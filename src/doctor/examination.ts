@@ -139,7 +139,9 @@ async function examineDomains(
 }
 
 function listingFinding(error: VirstreamError): Finding {
-  if (!isSilence(error)) return finding("connection-failed", `The daemon cannot list its domains: ${error.message}`);
+  if (!isSilence(error)) {
+    return finding("connection-failed", `The daemon cannot list its domains: ${error.message} [${error.code}]`);
+  }
   const what =
     "The daemon answers, but does not list its domains, because one guest is locked. Most likely that guest is being " +
     "destroyed and its process does not exit. Sweeps wait for the list as well, or use the previous one.";
