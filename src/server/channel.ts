@@ -5,7 +5,7 @@ import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/flow-control.ts";
 import { ChannelRing } from "./channel-ring.ts";
-import { type Snapshot, Snapshots } from "./snapshot.ts";
+import { Snapshots } from "./snapshot.ts";
 
 /** How long a channel continues after its last client was cut off, in ms. */
 const LINGER_MS = 30_000;
@@ -29,8 +29,10 @@ export class Channel implements FeedListener {
   readonly feed: Feed;
   readonly #encoder: ChannelEncoder;
   readonly #over: () => void;
-  readonly #ring = new ChannelRing();
-  readonly #snapshots = new Snapshots();
+  /** The last messages. */
+  readonly ring = new ChannelRing();
+  /** Its snapshots, to be opened right after `flushNow`. */
+  readonly snapshots = new Snapshots();
   readonly #readers = new Set<ChannelReader>();
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
@@ -61,15 +63,6 @@ export class Channel implements FeedListener {
     return this.feed.sync?.tick ?? 0;
   }
 
-  /** The last messages. */
-  get ring(): ChannelRing {
-    return this.#ring;
-  }
-
-  has(reader: ChannelReader): boolean {
-    return this.#readers.has(reader);
-  }
-
   join(reader: ChannelReader): void {
     clearTimeout(this.#linger);
     this.#readers.add(reader);
@@ -85,16 +78,7 @@ export class Channel implements FeedListener {
 
   /** Whether a reader can continue after this sequence. */
   covers(sequence: number): boolean {
-    return sequence === this.sequence || this.#ring.get(sequence + 1) !== undefined;
-  }
-
-  /**
-   * A snapshot of the present state. Readers at the same sequence share it; each must `close` it. Undefined
-   * while too many snapshots are alive, or if the channel has ended. Not to be called while the feed is in the middle of an event.
-   */
-  snapshot(): Snapshot | undefined {
-    this.flushNow();
-    return this.#ended ? undefined : this.#snapshots.open(this.sequence, this.feed);
+    return sequence === this.sequence || this.ring.get(sequence + 1) !== undefined;
   }
 
   /** Encodes all collected rows. Not to be called while the feed is in the middle of an event. */
@@ -163,7 +147,7 @@ export class Channel implements FeedListener {
   }
 
   #made(message: ChannelMessage): void {
-    this.#ring.push(message);
+    this.ring.push(message);
     for (const reader of this.#readers) reader.offer(message);
     if (this.#readers.size === 0 && !this.#resumable) this.end();
   }

@@ -126,7 +126,7 @@ export class WatchSender implements ChannelReader {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#unlisten();
-    this.#snapshot?.close();
+    if (this.#snapshot !== undefined) this.channel.snapshots.close(this.#snapshot);
     this.#snapshot = undefined;
     this.channel.leave(this, resumeAt);
     this.#options.done();
@@ -147,11 +147,15 @@ export class WatchSender implements ChannelReader {
 
   /** Sends the next message or part of the snapshot; false: it may not be sent yet. */
   #sendNext(): boolean {
-    if (this.#snapshot !== undefined) return this.#sendRows(this.#snapshot);
+    const snapshot = this.#snapshot;
     const position = this.#position;
-    if (position !== undefined && !this.#tooFarBehind(position))
+    if (snapshot === undefined && position !== undefined && !this.#tooFarBehind(position)) {
       return this.#take(this.channel.ring.get(position + 1)!);
-    return this.#credit.open && this.#beginSnapshot();
+    }
+    if (!this.#credit.open) return false;
+    if (snapshot?.records === undefined) this.#beginSnapshot();
+    else this.#sendRows(snapshot, snapshot.records);
+    return true;
   }
 
   #tooFarBehind(position: number): boolean {
@@ -173,14 +177,12 @@ export class WatchSender implements ChannelReader {
     return true;
   }
 
-  /** Starts a snapshot in place of the missed messages; false: there are too many snapshots at present. */
-  #beginSnapshot(): boolean {
+  /** Starts a snapshot in place of the missed messages, or of a snapshot that was dropped. */
+  #beginSnapshot(): void {
     const { id, channel, sampling, outbound } = this.#options;
-    const snapshot = channel.snapshot();
-    if (snapshot === undefined || this.#stopped) {
-      snapshot?.close();
-      return this.#stopped;
-    }
+    channel.flushNow();
+    if (this.#stopped) return;
+    const snapshot = channel.snapshots.open(channel.sequence, channel.feed);
     const { sequence, size, sync, statuses, complete } = snapshot;
     outbound.say({
       type: "begin",
@@ -196,23 +198,26 @@ export class WatchSender implements ChannelReader {
     this.#position = sequence;
     this.#cursor = 0;
     // The client learns how many ticks it skipped from the ticks' numbers.
-    const tick = sync?.tick ?? 0;
-    if (tick - 1 > this.#lastTick) sampling.conflated(tick - 1 - this.#lastTick);
-    this.#lastTick = Math.max(this.#lastTick, tick);
+    const before = (sync?.tick ?? 0) - 1;
+    if (before > this.#lastTick) sampling.conflated(before - this.#lastTick);
+    this.#lastTick = Math.max(this.#lastTick, before);
     if (size > 0) {
       this.#snapshot = snapshot;
     } else {
-      snapshot.close();
+      this.#endSnapshot(snapshot);
       this.#progressed(0);
     }
-    return true;
   }
 
-  /** Sends a part of the snapshot; false: there is no credit for it. */
-  #sendRows(snapshot: Snapshot): boolean {
-    if (!this.#credit.open) return false;
+  #endSnapshot(snapshot: Snapshot): void {
+    this.#snapshot = undefined;
+    this.channel.snapshots.close(snapshot);
+    this.#lastTick = Math.max(this.#lastTick, snapshot.sync?.tick ?? 0);
+  }
+
+  /** Sends a part of the snapshot. */
+  #sendRows(snapshot: Snapshot, records: NonNullable<Snapshot["records"]>): void {
     const { id, outbound } = this.#options;
-    const { records } = snapshot;
     const batch = this.#batch;
     let cursor = this.#cursor;
     for (; cursor < records.length && batch.length < Coalescer.FULL && !batch.isFull; cursor++) {
@@ -221,15 +226,11 @@ export class WatchSender implements ChannelReader {
     }
     while (cursor < records.length && records[cursor] === undefined) cursor++;
     this.#cursor = cursor;
-    if (cursor === records.length) {
-      this.#snapshot = undefined;
-      snapshot.close();
-    }
+    if (cursor === records.length) this.#endSnapshot(snapshot);
     const rows = outbound.profile.rows({ id }, batch);
     batch.clear(rows.bytes);
     outbound.sendRows(rows);
     this.#progressed(rows.bytes);
-    return true;
   }
 
   #progressed(bytes: number): void {

@@ -367,6 +367,39 @@ describe("a watch", () => {
     expect([again.channels.size, again.sampling.snapshot().feeds]).toEqual([0, 0]);
   });
 
+  it("begins at once while eight others are in the middle of older snapshots, of which the oldest gives way", () => {
+    const { feed, reader } = watched();
+    const tick = (version: number): void => {
+      feed.beginSweep();
+      feed.takeSwept([0, 1].map((number) => record(number, version, 0, 70_000)));
+      feed.endSweep(new SweepTally(0).summary(1), 0);
+    };
+    const slow = Array.from({ length: 8 }, (_, i) => {
+      tick(i + 1);
+      const each = reader();
+      each.connect(1, 1_000_000, i + 1);
+      each.read();
+      expect(each.state.domains).toBe(1);
+      return each;
+    });
+    tick(9);
+    const late = reader();
+    late.connect(1_000_000_000, 1_000_000_000, 9);
+    late.read();
+    expect(known(late.state.records())).toEqual(known(recordsOf(feed)));
+    for (const each of slow) {
+      each.catchUp();
+      expect(known(each.state.records())).toEqual(known(recordsOf(feed)));
+    }
+    // The first one got a part of tick 1's state, and then the whole of tick 9's.
+    const [first] = slow;
+    expect(first!.events.flatMap((event) => (event.type === "gap" ? [event.reason, event.skipped] : []))).toEqual([
+      "slow-consumer",
+      8,
+    ]);
+    for (const each of [...slow, late]) each.sender!.stop();
+  });
+
   it("keeps no more than the ring, whatever the ticks, while its reader sleeps", () => {
     const { feed, reader } = watched();
     const asleep = reader();
