@@ -39,13 +39,11 @@ export const CLOSE_CODES = {
   "too-big": 1009,
   "bad-message": 4400,
   unauthenticated: 4401,
-  forbidden: 4403,
   "wrong-subprotocol": 4406,
   "hello-timeout": 4408,
   "duplicate-id": 4409,
   "server-error": 4500,
   overloaded: 4503,
-  "slow-consumer": 4508,
 } as const;
 /** A close code by name. */
 export type CloseReason = keyof typeof CLOSE_CODES;

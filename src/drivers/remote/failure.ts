@@ -12,13 +12,11 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
     "unauthenticated",
     "it needs its token: give it with --token-file FILE, $VIRSTREAM_TOKEN, or the option token",
   ],
-  [CLOSE_CODES.forbidden]: ["denied", "it does not admit us"],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
   [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "two of our sweeps had one id"],
   [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
-  [CLOSE_CODES["slow-consumer"]]: ["slow-consumer", "we read too slowly for it"],
 };
 
 /** The error of a socket that could not be opened. Node gives the reason; browsers do not. */

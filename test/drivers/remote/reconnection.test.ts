@@ -144,7 +144,6 @@ describe("A remote driver that lost its connection", () => {
   it.each([
     ["bad-message", "protocol-error"],
     ["unauthenticated", "unauthenticated"],
-    ["forbidden", "denied"],
     ["wrong-subprotocol", "wrong-subprotocol"],
     ["too-big", "message-too-big"],
     ["server-error", "internal"],
