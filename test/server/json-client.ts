@@ -16,17 +16,44 @@ export type JsonMessage = { readonly type: string; readonly id?: number; readonl
   unknown
 >;
 
-/** A client of the JSON profile, as PROTOCOL.md has it, without any code of ours. */
-export class JsonClient {
-  readonly socket: WebSocket;
-  readonly messages: JsonMessage[] = [];
-  /** The state of the one watch that it has. */
+/** The state of one watch in the JSON profile, as PROTOCOL.md has it, without any code of ours. */
+export class JsonState {
   readonly domains = new Map<string, JsonRecord>();
-  /** Bytes of messages with records. */
-  bytes = 0;
   #awaited = 0;
   #complete = false;
   #old = new Set<string>();
+
+  receive(message: JsonMessage): void {
+    if (message.type === "begin" && message.channel !== undefined) {
+      this.#old = new Set(this.domains.keys());
+      this.#awaited = message["domains"] as number;
+      this.#complete = message["complete"] === true;
+      if (this.#awaited === 0 && this.#complete) this.#forget();
+    } else if (message.type === "record") {
+      const record = message["record"] as JsonRecord;
+      const key = `${record.domain.host} ${record.domain.uuid}`;
+      this.#old.delete(key);
+      if (record.status === "gone" && record.params === undefined) this.domains.delete(key);
+      else this.domains.set(key, record);
+      if (message.id !== undefined && --this.#awaited === 0 && this.#complete) this.#forget();
+    } else if (message.type === "sync" && message["complete"] === true) {
+      this.#forget();
+    }
+  }
+
+  #forget(): void {
+    for (const key of this.#old) this.domains.delete(key);
+    this.#old.clear();
+  }
+}
+
+/** A client of the JSON profile. */
+export class JsonClient {
+  readonly socket: WebSocket;
+  readonly messages: JsonMessage[] = [];
+  /** Bytes of messages with records. */
+  bytes = 0;
+  readonly #state = new JsonState();
 
   static async connect(server: VirstreamServer): Promise<JsonClient> {
     const client = new JsonClient(new WebSocket(server.url, "virstream.v1.json"));
@@ -42,6 +69,11 @@ export class JsonClient {
       if (isBinary) throw new Error("a binary message");
       this.#receive(JSON.parse(data.toString()), data.length);
     });
+  }
+
+  /** The state of the one watch that it has. */
+  get domains(): ReadonlyMap<string, JsonRecord> {
+    return this.#state.domains;
   }
 
   send(message: object): void {
@@ -65,26 +97,7 @@ export class JsonClient {
 
   #receive(message: JsonMessage, bytes: number): void {
     this.messages.push(message);
-    if (message.type === "begin" && message.channel !== undefined) {
-      this.#old = new Set(this.domains.keys());
-      this.#awaited = message["domains"] as number;
-      this.#complete = message["complete"] === true;
-      if (this.#awaited === 0 && this.#complete) this.#forget();
-    } else if (message.type === "record") {
-      this.bytes += bytes;
-      const record = message["record"] as JsonRecord;
-      const key = `${record.domain.host} ${record.domain.uuid}`;
-      this.#old.delete(key);
-      if (record.status === "gone" && record.params === undefined) this.domains.delete(key);
-      else this.domains.set(key, record);
-      if (message.id !== undefined && --this.#awaited === 0 && this.#complete) this.#forget();
-    } else if (message.type === "sync" && message["complete"] === true) {
-      this.#forget();
-    }
-  }
-
-  #forget(): void {
-    for (const key of this.#old) this.domains.delete(key);
-    this.#old.clear();
+    if (message.type === "record") this.bytes += bytes;
+    this.#state.receive(message);
   }
 }

@@ -23,9 +23,10 @@ import {
   PROGRESS_TIMEOUT_MS,
   SUBPROTOCOLS,
 } from "../../src/wire/protocol.ts";
-import { parseClientMessage } from "../../src/wire/request.ts";
+import { type ClientMessage, parseClientMessage, requestText } from "../../src/wire/request.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { unpack } from "../../src/wire/unpack.ts";
+import { JsonState } from "../server/json-client.ts";
 import { CollectedState } from "./collected-state.ts";
 import { decoderOf } from "./decoding.ts";
 import { SESSIONS } from "./vector-sessions.ts";
@@ -73,15 +74,23 @@ describe("PROTOCOL.md has the same values as the code for", () => {
     expect(profiles.sort()).toEqual([...SUBPROTOCOLS].sort());
   });
 
-  it("the messages of both ends, of which a server has eleven at most", () => {
-    const types = (heading: string) => new Set(table(heading).flatMap(([type]) => (type === "" ? [] : [type])));
-    expect([...types("## Messages from the client")]).toEqual(["hello", "get", "watch", "credit", "cancel"]);
-    const ofServer = types("## Messages from the server");
-    expect(ofServer.size).toBeLessThanOrEqual(11);
-    const sent = SESSIONS.flatMap(({ steps }) =>
-      steps.flatMap((step) => ("server" in step ? [typeOf(step.server)] : [])),
+  it("the messages of both ends and their members, of which a server has eleven messages at most", () => {
+    const ofServer = membersOf(
+      SESSIONS.flatMap(({ steps }) => steps.flatMap((step) => ("server" in step ? [readOf(step.server)] : []))),
     );
-    expect([...ofServer].sort()).toEqual([...new Set(sent)].sort());
+    expect(documented("## Messages from the server")).toEqual(ofServer);
+    expect(Object.keys(ofServer).length).toBeLessThanOrEqual(11);
+    const query = { groups: 1, flags: 1, deadlineMs: 1, domains: [{ name: "web" }] };
+    const cadence = { intervalMs: 10, mode: "on-change", heartbeatMs: 10 } as const;
+    const requests: ClientMessage[] = [
+      { type: "hello", client: "", token: "" },
+      { type: "get", id: 1, query, credit: 1 },
+      { type: "watch", id: 1, query, cadence, credit: 1, since: { epoch: "", channel: 1, sequence: 1 } },
+      { type: "credit", id: 1, bytes: 1 },
+      { type: "cancel", id: 1 },
+    ];
+    const ofClient = documented("## Messages from the client");
+    expect(ofClient).toEqual(membersOf(requests.map((request) => JSON.parse(requestText(request)))));
   });
 
   it("groups, flags and types", () => {
@@ -133,10 +142,14 @@ describe("PROTOCOL.md has the same values as the code for", () => {
 });
 
 describe("this package's client", () => {
+  it("knows the close codes of PROTOCOL.md, and no others", () => {
+    const documentedCodes = table("## Close codes").map(([code]) => Number(code));
+    expect(documentedCodes).toEqual(Object.values(CLOSE_CODES));
+  });
+
   it.each(table("## Close codes").map((row) => [row[0]!, row[2]!] as const))(
     "reports a close with %s as %s, as PROTOCOL.md says",
     async (code, error) => {
-      expect(Object.values(CLOSE_CODES)).toContain(Number(code));
       const socket = { send: () => {}, close: () => {}, protocol: SUBPROTOCOLS[0] } as unknown as Socket;
       const opening = remoteDriver(() => socket)("ws://server.example", {});
       socket.onopen!({} as never);
@@ -156,15 +169,54 @@ function asJson(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asJson(item)]));
 }
 
-function typeOf(message: Uint8Array | string): string {
-  return (typeof message === "string" ? JSON.parse(message) : (unpack(message) as { type: string })).type;
+type Steps = (typeof SESSIONS)[number]["steps"];
+type Members = Record<string, unknown> & { readonly type: string };
+
+function readOf(message: Uint8Array | string): Members {
+  return typeof message === "string" ? JSON.parse(message) : (unpack(message) as Members);
+}
+
+/** The members that messages of each type have, without the type itself. */
+function membersOf(messages: readonly Members[]): Record<string, string[]> {
+  const all: Record<string, string[]> = {};
+  for (const { type, ...rest } of messages)
+    all[type] = [...new Set([...(all[type] ?? []), ...Object.keys(rest)])].sort();
+  return all;
+}
+
+/** The members of each type of message in the document's table. */
+function documented(heading: string): Record<string, string[]> {
+  const all: Record<string, string[]> = {};
+  let type = "";
+  for (const [first, members] of table(heading)) {
+    if (first !== "") type = first!;
+    all[type] ??= [];
+    const names = members === "all of get" ? all["get"]! : (members!.match(/[a-z]\w*/gi) ?? []);
+    all[type]!.push(...names.filter((name) => name !== "or" && name !== "and"));
+    all[type]!.sort();
+  }
+  return all;
+}
+
+/** The records that a client in the binary profile knows after each tick of a watch, and at its end. */
+function statesOf(steps: Steps): unknown[][] {
+  const state = new CollectedState();
+  const known: unknown[][] = [];
+  meaningOf(steps, state, ({ type }) => {
+    if (type === "sync" || type === "end")
+      known.push([...state.records()].map((record) => JSON.parse(JSON.stringify(record))));
+  });
+  return known;
 }
 
 /** What the steps of a session come to for a client in the binary profile, step by step. */
-function meaningOf(steps: (typeof SESSIONS)[number]["steps"]): unknown[][] {
+function meaningOf(
+  steps: Steps,
+  state = new CollectedState(),
+  after: (message: Members) => void = () => {},
+): unknown[][] {
   const clock = new ServerClock(() => 86_400_000);
   const schemas = new SchemaTable();
-  const state = new CollectedState();
   let decoder = new MessageDecoder({}, clock, schemas);
   let connections = 0;
   return steps.map((step) => {
@@ -178,6 +230,7 @@ function meaningOf(steps: (typeof SESSIONS)[number]["steps"]): unknown[][] {
       return [];
     }
     const decoded = decoder.decode(step.server as Uint8Array);
+    after(readOf(step.server));
     if (decoded.type === "records") return decoded.records.map((record) => ({ record: record.toJSON() }));
     return state.sink.take().map((event) => {
       if (event.type === "record") return { record: event.record.toJSON() };
@@ -270,6 +323,22 @@ describe("the test vectors", () => {
     );
     const byIndex = (records: unknown[]) => records.map((each) => JSON.stringify(each)).sort();
     expect(byIndex(binary!)).toEqual(byIndex(json!));
+    // After each tick of a watch, and at its end, a client of either profile knows the same domains.
+    const stepsOf = (name: string) => SESSIONS.find((session) => session.name === name)!.steps;
+    const state = new JsonState();
+    const known: unknown[][] = [];
+    const note = () => known.push([...state.domains.values()]);
+    for (const step of stepsOf("a watch, virstream.v1.json")) {
+      if (!("server" in step)) continue;
+      const message = readOf(step.server);
+      state.receive(message);
+      if (message.type === "sync" || message.type === "end") note();
+    }
+    expect(known).toEqual(statesOf(stepsOf("a watch, virstream.v1")));
+    const [refusal, other] = ["virstream.v1", "virstream.v1.json"].map((subprotocol) =>
+      stepsOf(`a query that is refused, ${subprotocol}`).map((step) => ("server" in step ? readOf(step.server) : step)),
+    );
+    expect(refusal).toEqual(other);
   });
 
   it("have at each step what PROTOCOL.md's sections say of a watch: differences, gone, clock steps, gaps, resumption", () => {
