@@ -27,14 +27,14 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 export interface AggregateDependencies {
   /** How to open one host. Default: by the scheme of its URI. */
   readonly open?: OpenDriver;
-  /** A steady one; for tests. */
+  /** A steady clock; tests pass their own. */
   readonly clock?: Clock;
 }
 
 /**
- * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. The first
- * sweep of a host that does not answer takes the query's deadline and a second more; from then on the host is left out, and
- * probed in the background, until it answers again. See docs/aggregation.md for what that means to a reader.
+ * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. A
+ * host that does not answer delays one sweep, by the query's deadline and one second. Later sweeps leave it out, and
+ * the driver probes it in the background until it answers again. docs/aggregation.md has the rules.
  */
 export class AggregateDriver implements Driver {
   readonly #members: readonly Member[];
@@ -93,7 +93,7 @@ export class AggregateDriver implements Driver {
     return [...new Set(this.#members.flatMap(({ driver }) => driver?.hypervisor.split(",") ?? []))].join(",");
   }
 
-  /** The hosts' names with commas between them; a host's URI while it has not been there. */
+  /** The hosts' names with commas between them; the URI of a host that was never reachable. */
   get host(): string {
     return this.#members.map((member) => member.name).join(",");
   }
@@ -141,7 +141,7 @@ export class AggregateDriver implements Driver {
     return stop;
   }
 
-  /** `degraded` and `connected` of one host each, and `closed` of all. */
+  /** Listeners get `degraded` and `connected` for one host at a time, and `closed` for all together. */
   onStatus(listener: StatusListener): () => void {
     return this.#listeners.add(listener);
   }
@@ -197,7 +197,7 @@ export class AggregateDriver implements Driver {
     return new VirstreamError(code, said.length === 1 ? said[0]! : `no host can be reached: ${said.join("; ")}`);
   }
 
-  /** Two ways to one host would give each of its domains twice. */
+  /** With two URIs of one host, each of its domains would appear twice. */
   #check(driver: Driver): void {
     const hosts = driver.host.split(",");
     for (const member of this.#members) {

@@ -7,8 +7,8 @@ import { isFaultOfQuery, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
 /**
- * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns what ends that. It is
- * no AbortSignal, because Node warns of a leak when one has more than ten listeners.
+ * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns a function that
+ * removes the callback. An AbortSignal would not do: Node warns of a leak when one has more than ten listeners.
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
@@ -61,7 +61,7 @@ export function answersOf(
  * pull; ends when all sources have ended, or with the error of one.
  *
  * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
- * @param signal the consumer leaves when it is aborted
+ * @param signal when it is aborted, the merge ends as if the consumer had left
  * @param whenClosed makes the merge fail
  */
 export async function* merge<T>(
@@ -106,7 +106,7 @@ export async function* merge<T>(
     signal.removeEventListener("abort", leave);
     unlisten();
     abort();
-    // Not waited for: the signal is what makes a source give up.
+    // Not awaited, because the signal already makes a source give up.
     for (const source of open) source.return?.().then(undefined, () => {});
   }
 }

@@ -16,7 +16,7 @@ export interface HostWatchOptions {
   readonly cadence: Cadence;
   readonly ownership: Ownership;
   readonly clock: Clock;
-  /** Gets the host's events, as the aggregate's; its `end` is not called. */
+  /** Gets the host's events, with domains that belong to the aggregate; its `end` is not called. */
   readonly sink: WatchSink;
   /** Called when the host has refused the query before it sent anything. */
   readonly refused: (error: VirstreamError) => void;
@@ -24,16 +24,16 @@ export interface HostWatchOptions {
 
 /** A host that was reported as degraded. */
 interface Degraded {
-  /** Whether it is one of several hosts that the source serves, and not the source itself. */
+  /** True for one of several hosts that the source serves, false for the source itself. */
   readonly behind: boolean;
   /** Whether the present watch has itself reported the source as degraded. */
   reported: boolean;
 }
 
 /**
- * One host's part of a watch of several: a sink that makes the host's events the aggregate's and passes them on. It never
- * ends by itself: while the host cannot be reached it is `degraded` and has no other events; when the host is back, the watch
- * continues. Each `degraded` is followed by a `connected` of the same host.
+ * One host's part of a watch of several: a sink that reassigns the host's domains to the aggregate and passes the
+ * events on. It never ends by itself: while the host cannot be reached it is `degraded` and has no other events; when
+ * the host is back, the watch continues. Each `degraded` is followed by a `connected` of the same host.
  *
  * A driver that pushes its watch may be silent because its host hangs: the connection to such a machine stays open for
  * long, and a watch has no deadline. But each sweep ends with an event. When none comes, the host is probed, and if it
@@ -43,7 +43,7 @@ export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
   readonly #degraded = new Map<string, Degraded>();
-  /** The domains that the host has, by its events; they belong to its own driver. */
+  /** The domains that the host has, according to its events. They belong to the host's driver. */
   readonly #known = new DomainMap<Domain>();
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
@@ -164,7 +164,7 @@ export class HostWatch implements WatchSink {
     return ended;
   }
 
-  /** Probes the host each time that it has been silent for as long as a host that is well never is. */
+  /** Probes the host each time that it has been silent for longer than a healthy host ever is. */
   async #listen(driver: Driver, over: AbortSignal): Promise<void> {
     const { member, query, cadence, clock, sink } = this.#options;
     const silenceMs = cadence.intervalMs + query.deadlineMs + GRACE_MS;
@@ -214,7 +214,7 @@ export class HostWatch implements WatchSink {
     else if (this.#degraded.delete(host)) this.#options.sink.event({ type: "status", state, host, error });
   }
 
-  /** A change is one event: no second one where only the reason is another. */
+  /** Only a change of state is an event, not a change of the reason alone. */
   #degrade(host: string, error: VirstreamError | undefined, degraded: Degraded): void {
     const before = this.#degraded.get(host);
     if (before !== undefined) {

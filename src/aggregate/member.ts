@@ -16,8 +16,8 @@ type Chunk = readonly DomainStatsRecord[];
 type Pulled = IteratorResult<Chunk> | undefined;
 
 /**
- * A host that keeps its promise has a record within the deadline: that of the domain that is late. When it is silent for
- * this much longer, in ms, something between here and there is dead.
+ * A healthy host sends a record by the deadline, if only that of a late domain. A host that is silent for this many ms
+ * longer counts as unreachable.
  */
 export const GRACE_MS = 1_000;
 
@@ -36,9 +36,9 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
-  /** A steady one. */
+  /** A steady clock. */
   readonly clock: Clock;
-  /** Refuses a host that another member is already. */
+  /** Throws if another member already has the same host. */
   readonly check: (driver: Driver) => void;
 }
 
@@ -50,9 +50,9 @@ interface OpenHost {
 }
 
 /**
- * One of the hosts. It is opened, again and again until it answers. From then on it is reachable or not: a host whose sweep
- * fails or hangs is not queried again until it has answered a probe. So it delays the other hosts in its first sweep only.
- * Never gives up: only close() ends it.
+ * One of the hosts. It is opened again and again until it answers. Later, if a sweep of the host fails or hangs, the
+ * host is unreachable, and is not queried until it has answered a probe. So it delays the other hosts in one sweep
+ * only. Only close() ends the attempts.
  */
 export class Member {
   readonly number: number;
@@ -127,8 +127,8 @@ export class Member {
   }
 
   /**
-   * One sweep of it. Fails at once while it is unreachable, and becomes unreachable by a failure that is not the query's;
-   * the error names the host.
+   * One sweep of it. Fails at once while the host is unreachable. A failure that the query did not cause makes the host
+   * unreachable. The error names the host.
    */
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<Chunk, void, void> {
     const open = this.#open;
@@ -147,7 +147,10 @@ export class Member {
     }
   }
 
-  /** Pushes a watch of it into a sink: by its driver, or by the sampler. It must have a driver. Returns what stops it. */
+  /**
+   * Pushes a watch of the host into a sink, by its driver or by the sampler. The host must have a driver. Returns a
+   * function that stops the watch.
+   */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const { driver, sampling } = this.#open!;
     return driver.watch === undefined ? sampling.push(query, cadence, sink) : driver.watch(query, cadence, sink);
@@ -176,7 +179,7 @@ export class Member {
     await attempts;
   }
 
-  /** It has shown that it cannot be reached. Ignored when this driver was replaced since. */
+  /** Marks the host as unreachable. Ignored if this driver was replaced in the meantime. */
   markUnreachable(cause: VirstreamError, driver: Driver): VirstreamError {
     const open = this.#open;
     if (open?.driver === driver) this.#reconnector.lost(cause, open);
@@ -218,7 +221,7 @@ export class Member {
       sampling: new Sampling(source, this.#options.clock),
       unlisten: driver.onStatus?.(({ state, error }) => {
         if (state === "connected") this.#reconnector.restored(opened);
-        // A driver of several hosts that is degraded serves the others.
+        // A degraded driver of several hosts still serves the others.
         else if (state !== "degraded") this.#reconnector.lost(error!, opened);
       }),
     };
@@ -267,7 +270,7 @@ async function* sweepWithTimeout(
     for (;;) {
       const pulled = source.next();
       let result = await withTimeout<Pulled>(pulled, silenceMs, () => undefined, { signal, clock });
-      // When this process itself stood still, timers are late, and fire before what has arrived is read.
+      // If this process was suspended, the timer fires before the data that has arrived is read.
       result ??= await Promise.race<Pulled>([pulled, eventLoopTurn().then(() => undefined)]);
       if (result === undefined) {
         throw new VirstreamError("connection-lost", `${driver.uri} has been silent for ${silenceMs} ms`);

@@ -16,9 +16,9 @@ interface Open {
   readonly answered: Set<Member>;
   best: DomainStatsRecord | undefined;
   bestWeight: number;
-  /** Its record on an unreachable host that had it when that host last answered. */
+  /** The failed record of the domain, if an unreachable host had the domain when that host last answered. */
   last: DomainStatsRecord | undefined;
-  /** Whether a host has its domain, which does not pass the query's filters. */
+  /** Whether some host has the domain, but it does not pass the query's filters. */
   filtered: boolean;
 }
 
@@ -117,7 +117,10 @@ export class NamedSweep {
     return this.#options.ownership.missing(selector, ordinal, reason);
   }
 
-  /** A host has a record of every domain that it does not have, but none of a domain that does not pass the filters. */
+  /**
+   * A host sends a `gone` record for a domain that it does not have, and nothing for one that does not pass the
+   * filters.
+   */
   #answeredInFull(member: Member): void {
     this.#answered++;
     if (!this.#hasFilter) return;

@@ -9,7 +9,7 @@ import type { Ownership } from "./ownership.ts";
 interface Watched {
   readonly selector: DomainSelector;
   readonly ordinal: number;
-  /** The hosts that have its domain, and as which domain. */
+  /** The hosts that have the domain, each with its own Domain object. */
   readonly holders: Map<Member, Domain>;
   /** The hosts whose last record says that they do not have it, and that record's domain. */
   readonly without: Map<Member, Domain>;
@@ -67,7 +67,7 @@ export class NamedWatch {
     let gone: Domain | undefined;
     for (const watched of denied) {
       const held = watched.holders.get(member);
-      // A domain that goes by two selectors is gone once.
+      // If two selectors mean the same domain, there is one `gone`.
       if (held !== undefined && held.uuid !== gone?.uuid) this.#sink.gone(held);
       gone ??= held;
       watched.holders.delete(member);
@@ -83,7 +83,7 @@ export class NamedWatch {
       const { holders, without, again } = watched;
       const denied = without.get(member);
       if (denied?.uuid === domain.uuid && denied.name === domain.name) {
-        // The host has the domain now, which does not pass the query's filters.
+        // The host has the domain now, but it does not pass the query's filters.
         without.delete(member);
         again.delete(member);
         this.#exists(watched);
@@ -102,7 +102,10 @@ export class NamedWatch {
     watched.missing = undefined;
   }
 
-  /** Whether all hosts that can be reached say so; for another record of it, all must have said so again. */
+  /**
+   * Whether all reachable hosts report the domain as missing. Before a further record of this, all must have reported
+   * it again.
+   */
   #isMissing({ holders, without, again, missing }: Watched): boolean {
     if (holders.size > 0) return false;
     const said = missing === undefined ? without : again;

@@ -8,8 +8,8 @@ import { identityOf } from "../sampling/selector-table.ts";
 const BLOCK = 2 ** 24;
 
 /**
- * Reassigns a host's domains and records to the aggregate driver: its domains can be asked for again through the aggregate,
- * and no two records of one sweep have the same index.
+ * Reassigns a host's domains and records to the aggregate driver: queries of the aggregate accept these domains, and no
+ * two records of one sweep have the same index.
  *
  * Indexes come in blocks, one for each host in the order in which the hosts were named, and one for domains that no host
  * has. A source that is itself several hosts has several blocks, which are given further ones when they occur; so
@@ -22,7 +22,7 @@ export class Ownership {
   #nextBlock: number;
 
   /**
-   * @param owner the driver that the domains shall belong to
+   * @param owner the driver that the domains will belong to
    * @param hosts how many hosts there are
    */
   constructor(owner: object, hosts: number) {
@@ -31,7 +31,7 @@ export class Ownership {
     this.#nextBlock = hosts + 1;
   }
 
-  /** The same domain, as the aggregate's. */
+  /** The same domain, belonging to the aggregate. */
   domain({ uuid, name, id, host }: Domain): Domain {
     return new Domain(uuid, name, id, host, this.#owner);
   }
@@ -45,7 +45,7 @@ export class Ownership {
     });
   }
 
-  /** The index among all hosts of an index on one. */
+  /** Converts an index on one host to the index among all hosts. */
   index(index: number, host: number): number {
     if (index < BLOCK) return host * BLOCK + index;
     const key = host * BLOCK + Math.floor(index / BLOCK);
@@ -58,7 +58,7 @@ export class Ownership {
   }
 
   /**
-   * The record of a selector that no reachable host has.
+   * The record for a selector whose domain no reachable host has.
    *
    * @param ordinal the selector's place in the query
    * @param reason a host's reason, or the reason why a host that may have the domain cannot be reached

@@ -65,7 +65,7 @@ function failedRecords(
   for (const domain of delivered) answered.set(domain, true);
   const missing = [...member.known].filter(({ domain }) => mayPass(domain, query) && !answered.get(domain));
   return missing.map(({ domain, index }, i) => {
-    // An index of the last sweep may be another domain's in this one, where a domain has come or gone.
+    // If a domain has come or gone, an index of the last sweep may belong to another domain in this one.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);
     return unreachableRecord(ownership.domain(domain), free, error);
   });

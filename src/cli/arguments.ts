@@ -95,14 +95,14 @@ export function parseServe(args: readonly string[]) {
     origin: LIST,
   });
   return {
-    /** None: the default one. */
+    /** Empty: the default URI. */
     uris,
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
     ...parseListen(values.listen ?? ""),
-    /** The file of the token that clients must send. */
+    /** The file with the token that clients must send. */
     tokenFile: values["token-file"],
-    /** The file of the token that is sent to virstream servers among the URIs. */
+    /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
     viewersFile: values.viewers,
     allowAnyone: values["allow-anyone"] ?? false,

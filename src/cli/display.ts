@@ -10,9 +10,9 @@ import { notify } from "./source.ts";
 
 /** Where a watch is shown. */
 export interface Display {
-  /** @param rates those of the event's record, where rates are wanted */
+  /** @param rates the rates of the event's record, if the user asked for rates */
   take(event: WatchEvent, rates: DomainRates | undefined): void;
-  /** Resolves when the display has room for more. Until then the watch merges what happens. */
+  /** Resolves when the display has room for more. Until then the watch keeps only the newest records. */
   room(signal: AbortSignal): Promise<void>;
   /** Shows what is still held back, and restores the terminal. Safe to call twice. */
   end(): void;

@@ -41,7 +41,7 @@ async function examineAll(uri: string | undefined, signal: AbortSignal): Promise
 }
 
 /**
- * An examination for people: the facts, then the findings. The worst come last, next to the prompt.
+ * An examination for people: the facts, then the findings. The worst findings come last, next to the prompt.
  *
  * @param all name every guest, not only the first few
  */

@@ -38,7 +38,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         }
         progress.add(event.record);
         text += format.record(event.record);
-        // virsh's output cannot show what is missing of a domain.
+        // virsh's output cannot show that a record is incomplete.
         const complained = args.format === "virsh" ? complaint(event.record) : undefined;
         if (complained !== undefined) notify(complained);
       }

@@ -16,7 +16,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const interrupt = (): void => abort.abort(INTERRUPTED);
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
-  // A reader that has seen enough, such as head, closes the pipe. That ends the work and is no failure.
+  // A reader such as head closes the pipe when it has seen enough. This ends the command, and is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") abort.abort(READER_LEFT);
     else abort.abort(new VirstreamError("internal", `the output cannot be written (${error.code})`, { cause: error }));

@@ -11,7 +11,7 @@ export function notify(notice: string): void {
   process.stderr.write(`virstream: ${notice}\n`);
 }
 
-/** The URI when none was given: the environment's, a daemon of this machine, or else the simulated host. */
+/** The default URI: from the environment, else a daemon of this machine, else the simulated host. */
 export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): { uri: string; notice?: string } {
   const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"];
   if (named) return { uri: named };

@@ -42,7 +42,7 @@ const HOW = `\
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
 `;
 
-/** The help texts, by command; the empty command is the program. */
+/** The help texts by command; the empty name has the help of the program itself. */
 export const HELP = {
   "": `\
 Usage: virstream COMMAND [URI] [OPTION]...

@@ -34,7 +34,7 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
  * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room it
  * pulls nothing: the watch then keeps only the newest records, and reports the sweeps that it skipped.
  *
- * @param meter computes rates, where they are wanted
+ * @param meter computes rates, if the user asked for them
  */
 export async function follow(
   chunks: AsyncIterable<readonly WatchEvent[]>,
@@ -68,7 +68,7 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
     return new TerminalDisplay(new Screen(source, groups, args.rates), stdout);
   }
   const format = createFormat(args.format, { groups, rates: args.rates, hosts, watch: true });
-  // virsh's output cannot show what is missing of a domain.
+  // virsh's output cannot show that a record is incomplete.
   return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
 }
 
@@ -82,8 +82,8 @@ interface HostCount {
 }
 
 /**
- * Counts the sweeps of a watch, host by host, until each host has had the number wanted. A host counts from the first
- * event that names it. The count does not wait for a host that cannot be reached, unless there is no other.
+ * Counts the sweeps of a watch, host by host, until each host has had the requested number. A host counts from the
+ * first event that names it. The count does not wait for a host that cannot be reached, unless there is no other.
  */
 export class SweepCount {
   readonly #limit: number;

@@ -16,9 +16,9 @@ export async function connect(uri: string, options: OpenOptions = {}): Promise<C
 }
 
 /**
- * Connects to several hosts as one: one sweep, one watch and one list have the domains of all of them, each domain with
- * its host. The options apply to every host. A host that cannot be reached is retried with back-off; meanwhile the others
- * serve.
+ * Connects to several hosts as one: each sweep, watch and list covers all hosts, and each domain names its host. The
+ * options apply to every host. A host that cannot be reached is retried with back-off; the other hosts continue
+ * meanwhile.
  *
  * @throws VirstreamError `invalid-argument` without a URI, or when a host is named twice; a host's error from connect(),
  *   with the name of the host, when retrying cannot cure it; and, when no host could be reached, their common error, such

@@ -132,7 +132,7 @@ export class Connection implements AsyncDisposable {
     return this.driver.onStatus?.(listener) ?? (() => {});
   }
 
-  /** Ends every sweep and releases all resources. Calling it twice is allowed. */
+  /** Ends every sweep and watch with `connection-closed`, and releases all resources. Calling it twice is allowed. */
   async close(): Promise<void> {
     this.#closed = true;
     this.sampling.close(this.#closedError());

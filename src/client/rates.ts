@@ -19,7 +19,10 @@ const LONGEST_SKIP_MS = 600_000;
 /** A domain without a record for this long is forgotten: an hour more than the longest heartbeat of a watch. */
 const FORGOTTEN_AFTER_MS = 90_000_000;
 
-/** The state of a running domain: for each part, the last record that had its counters. Mostly one record for all. */
+/**
+ * The state of a running domain: for each part, the last record that had its counters. Usually all parts have the same
+ * record.
+ */
 class DomainHistory {
   readonly id: number;
   /** When its last record was sampled, in ms of the steady clock. */
@@ -50,9 +53,9 @@ class DomainHistory {
   }
 
   /**
-   * The guest's own report, compared with its last report. The hypervisor asks the guest now and then, and between
-   * two reports the counters stand still: a difference between two records would be 0 for most pairs and the work of
-   * all of them for one. So reports are compared, by the host's time of each, and a rate holds until the next report.
+   * The guest's own report, compared with its last report. The guest reports now and then, and its counters stand still
+   * in between: the difference between two records would be 0 for most pairs, and all the work since the last report
+   * for one. So two reports are compared, by the host's time of each, and a rate stays valid until the next report.
    */
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
@@ -72,7 +75,7 @@ class DomainHistory {
     for (const part of sample.layout.parts) this.#kept[part] = sample;
   }
 
-  /** Notes a record that has failed: the next one does not follow the kept one directly. */
+  /** Notes a record that has failed: the next record does not directly follow the kept one. */
   skip(at: number): void {
     this.heardAt = at;
     this.#lastAt = undefined;
@@ -90,8 +93,8 @@ class HostHistory {
   #takes = 0;
 
   /**
-   * Forgets domains that had no record for long: nothing may have announced that they are gone. It looks once in twice as
-   * many records as there are domains, so that it costs next to nothing per record.
+   * Forgets domains that had no record for long: nothing may have announced that they are gone. The search runs once
+   * per so many records as twice the number of domains, so it costs next to nothing per record.
    */
   tidy(now: number): void {
     if (++this.#takes <= 2 * this.domains.size + 1_000) return;
@@ -197,7 +200,7 @@ export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, Domain
     });
 }
 
-/** libvirtd that runs as a user sends its own processor time for a domain that is shut off. */
+/** For a shut-off domain, a libvirtd that runs as a user sends libvirtd's own processor time. */
 function isActive(domain: DomainIdentity, sample: Sample): boolean {
   return domain.id >= 0 && sample.number(sample.layout.state) !== STATE_NUMBERS.shutoff;
 }

@@ -233,7 +233,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     if (this.#closed) return;
     this.#close();
     this.#abort.abort();
-    // Not waited for: the signal is what makes the source give up.
+    // Not awaited, because the signal already makes the source give up.
     this.#source?.return?.().then(undefined, () => {});
   }
 

@@ -1,6 +1,9 @@
 /** The findings of the doctor. The ids are stable; docs/doctor.md explains each. */
 
-/** How bad it is. virstream does not work with a `problem`, loses something with a `warning`, and works with a `note`. */
+/**
+ * How bad a finding is. virstream does not work with a `problem`, loses something with a `warning`, and works with a
+ * `note`.
+ */
 export type Severity = "problem" | "warning" | "note";
 
 /** Every finding, with its usual severity. */

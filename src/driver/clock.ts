@@ -31,7 +31,7 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 }
 
 /**
- * Waits for work, but no longer than this many ms (Infinity: without a limit). When they are over, the outcome is what
+ * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, the outcome is what
  * `late` returns or throws. However the wait ends, it leaves no timer and no listener behind, and ignores what the work
  * does afterwards.
  *

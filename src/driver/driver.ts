@@ -48,10 +48,10 @@ export interface Driver {
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 
   /**
-   * Pushes a watch into a sink: the state as it is, then each change. All records of a sweep come before its sync; ticks may
-   * be any numbers. Only for a driver whose source is a stream already, such as another virstream: the sampler sweeps all
-   * others, once per interval. A source that cannot be reached for a while is a `status` event. The sink's `end` is for
-   * errors that a retry cannot repair; it may come before this returns.
+   * Pushes a watch into a sink: the current state, then each change. All records of a sweep come before its sync; ticks
+   * may be any numbers. Only for a driver whose source is already a stream, such as another virstream. The sampler
+   * sweeps all other drivers once per interval. A source that cannot be reached for a while is a `status` event. The
+   * sink's `end` is for errors that a retry cannot repair; it may come before this returns.
    *
    * @returns a function that stops the watch; the sink is not called after that
    */
@@ -85,18 +85,18 @@ export type ConnectionState = WatchState | "closed";
 /** A change of a connection's state. States and members may be added: ignore those that you do not know. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
-  /** The host that this is about: of a driver of several hosts, one of them, unless all are closed. */
+  /** The host whose state changed. A driver of several hosts names one of them, except when it is closed. */
   readonly host: string;
   /** Why it is not connected. Undefined when it is. */
   readonly error: VirstreamError | undefined;
 }
 
-/** Hears each change of state, and not the state at the time when it is added. */
+/** Called at each change of state, but not with the state at the time when it is added. */
 export type StatusListener = (status: ConnectionStatus) => void;
 
 /** Any number of listeners to one connection's changes of state. */
 export class StatusListeners {
-  // Each call adds a listener of its own, also of a function that listens already: so each has its own end.
+  // A function that is added twice is called twice, and each of the two can be removed alone.
   readonly #listeners = new Set<{ readonly listener: StatusListener }>();
 
   /** Returns a function that removes the listener. */

@@ -5,11 +5,11 @@ interface Chunk<T> {
 }
 
 /**
- * Between a source that is called back and a consumer that pulls: the source puts items in as they come, singly or in
- * chunks, and a pull takes the next chunk. Items that were put in singly become one chunk, as many as wait.
+ * A queue between a source that pushes and a consumer that pulls. The source adds items as they come, singly or in
+ * chunks, and a pull takes the next chunk. All waiting items that were added singly become one chunk.
  *
- * The queue has no bound of its own, its owner keeps one: by `length` and `onTaken`, or by what it lets a sender send, and
- * grants again when a chunk is released.
+ * The queue itself has no bound. Its owner keeps one, by `length` and `onTaken`, or by credit that it returns to a
+ * sender when a chunk is released.
  */
 export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
   /** Called after each pull that took a chunk, in a microtask of its own. */

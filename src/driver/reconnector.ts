@@ -8,19 +8,22 @@ import { type StatusListener, StatusListeners, type SweepContext } from "./drive
 export interface ReconnectorOptions<Session> {
   /** The name of the source in messages: a URI without secrets, or a host. */
   readonly name: () => string;
-  /** The host that its status is about. */
+  /** The host that status events name. */
   readonly host: () => string;
   /** Makes one attempt. Rejects with why it failed; the signal is aborted when the reconnector is closed. */
   readonly open: (signal: AbortSignal) => Promise<Session>;
-  /** Ends a session that is not lost. Default: its owner does. */
+  /** Ends a session that is not lost. By default, its owner ends it. */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
   /** Whether an error ends all attempts. Default: when it is not `retryable`. */
   readonly isPermanent?: (error: VirstreamError) => boolean;
-  /** Whether the first attempt after a loss is made without a wait. Only for a source that many clients do not share. */
+  /**
+   * Whether the first attempt after a loss is made without a wait. Only for a source that is not shared by many
+   * clients.
+   */
   readonly retryAtOnce?: boolean;
-  /** Calls back when the next attempt should not wait any longer. Returns a function that ends that. */
+  /** Calls back when the next attempt should not wait any longer. Returns a function that removes the callback. */
   readonly onHint?: (hint: () => void) => () => void;
-  /** A steady one. */
+  /** A steady clock. */
   readonly clock?: Clock;
 }
 
@@ -56,7 +59,7 @@ export class Reconnector<Session> {
     return this.#session;
   }
 
-  /** Why there is no session, as the last loss or attempt said. Undefined while there is one. */
+  /** The error of the last loss or the last failed attempt. Undefined while there is a session. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
@@ -79,7 +82,7 @@ export class Reconnector<Session> {
     return this.#listeners.add(listener);
   }
 
-  /** Makes the first attempt. Rejects with why it failed: then no other one is made, unless by retry(). */
+  /** Makes the first attempt. Rejects with its error if it fails; only retry() makes further attempts then. */
   async connect(signal?: AbortSignal): Promise<Session> {
     signal?.throwIfAborted();
     const giveUp = (): void => this.#end.abort(signal?.reason);
@@ -106,7 +109,7 @@ export class Reconnector<Session> {
     this.#start(false);
   }
 
-  /** This session is lost. Ignored for one that is not, or not any more, the current one. */
+  /** Reports that a session is lost. Ignored unless it is the current session. */
   lost(error: VirstreamError, session: Session): void {
     if (session !== this.#session) return;
     this.#session = undefined;
@@ -116,8 +119,8 @@ export class Reconnector<Session> {
   }
 
   /**
-   * The session that was lost serves again, as its owner has found out otherwise than by an attempt. Only for an owner
-   * whose attempts would give that same session. Ignored while there is one.
+   * Reports that the lost session works again, when its owner noticed this without an attempt. Only for an owner whose
+   * attempts would return the same session. Ignored while there is a session.
    */
   restored(session: Session): void {
     if (this.#end.signal.aborted || this.#failure !== undefined || this.#session !== undefined) return;
@@ -133,7 +136,7 @@ export class Reconnector<Session> {
    * Resolves with the session as soon as there is one, or with undefined when this many ms are over or the signal is
    * aborted.
    *
-   * @throws the failure, when there will be none any more
+   * @throws the failure, if there will be no session any more
    */
   async reached(ms: number, signal: AbortSignal): Promise<Session | undefined> {
     let session = this.#session;
@@ -180,7 +183,7 @@ export class Reconnector<Session> {
     const { signal } = this.#end;
     let waits = !atOnce;
     while (!signal.aborted && this.#session === undefined && this.#failure === undefined) {
-      // Also without a wait the attempt comes after what reports the loss has returned.
+      // Even without a wait, the attempt begins after the function that reports the loss has returned.
       await (waits ? this.#wait() : undefined);
       waits = true;
       if (signal.aborted || this.#session !== undefined) continue;
@@ -204,7 +207,7 @@ export class Reconnector<Session> {
     return session;
   }
 
-  /** Waits until the next attempt is due; shorter after a hint, and when there is a session or a close. */
+  /** Waits until the next attempt is due. A hint, a restored session or close() ends the wait early. */
   async #wait(): Promise<void> {
     const early = new AbortController();
     this.#hint = () => early.abort();
@@ -267,7 +270,7 @@ export class Backoff {
   }
 }
 
-/** What is said of a host that cannot be reached now. */
+/** The error for a host that cannot be reached now. */
 export function unreachableError(name: string, cause: VirstreamError): VirstreamError {
   const message = `${name} cannot be reached, and is tried again: ${cause.message}`;
   return new VirstreamError("connection-lost", message, { cause });

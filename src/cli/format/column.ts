@@ -7,7 +7,7 @@ import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, prin
 /** The data of one line of a table. */
 export interface Row {
   readonly record: DomainStatsRecord;
-  /** Undefined where no rates are wanted, or none are known yet. */
+  /** Undefined if the user did not ask for rates, or none are known yet. */
   readonly rates?: RateFigures | undefined;
 }
 
@@ -105,7 +105,7 @@ function rate(
   return { title, width: 6, group, rank, align: "right", text: ({ rates }) => cell(rates?.[figure], words) };
 }
 
-/** What is missing is a dash, never zero. */
+/** A missing value is a dash, never zero. */
 function cell(value: number | undefined, words: (value: number) => string): string {
   return value === undefined ? "-" : words(value);
 }
@@ -133,7 +133,7 @@ export type RateFigures = ReturnType<typeof rateFigures>;
  */
 export function rateFigures({ cpu, vcpus, disks, interfaces, memory }: DomainRates) {
   return {
-    /** Of one processor: 400 are four. */
+    /** In percent of one processor: 400 means four processors. */
     cpuPercent: cpu.percent,
     stealPercent: sum(vcpus, (vcpu) => vcpu.stealPercent),
     usedBytes: memory.usedBytes,
@@ -157,7 +157,10 @@ function sum<T>(devices: readonly T[], figure: (device: T) => number | undefined
   return total;
 }
 
-/** The mean time of a read or write over all disks: a busy disk weighs more than an idle one. Undefined without any. */
+/**
+ * The mean time of a read or write over all disks: a busy disk weighs more than an idle one. Undefined if there was
+ * none.
+ */
 function meanLatency(disks: readonly DiskRates[]): number | undefined {
   let operations = 0;
   let time = 0;

@@ -19,7 +19,7 @@ export abstract class Format {
     return "";
   }
 
-  /** @param rates those of the record, where rates are wanted */
+  /** @param rates the rates of the record, if the user asked for rates */
   abstract record(record: DomainStatsRecord, rates?: DomainRates): string;
 
   event(_event: OtherEvent): string {
@@ -43,11 +43,11 @@ interface FormatOptions {
   readonly rates?: boolean;
   /** Whether the domains are of several hosts. */
   readonly hosts?: boolean;
-  /** Whether sweep follows sweep. */
+  /** Whether sweeps are repeated. */
   readonly watch?: boolean;
 }
 
-/** A format by its name. A watch has no end, so `json`, which is one array, does not fit one. */
+/** A format by its name. A watch cannot have the format `json`, which is one array: a watch has no end. */
 export function createFormat(
   name: (typeof FORMATS)[number],
   { groups = 0, rates = false, hosts = false, watch = false }: FormatOptions = {},
@@ -98,8 +98,8 @@ class TableFormat extends Format {
 
 /**
  * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order
- * of the host's listing and records come as they are ready, so an early record is held back until those before it are
- * there.
+ * of the host's listing and records come as they are ready, so an early record is held back until the records before it
+ * have come.
  */
 class VirshFormat extends Format {
   #next = 0;
@@ -190,7 +190,7 @@ class NdjsonFormat extends Format {
 
   override event(event: OtherEvent): string {
     const { type, error, ...members } = { error: undefined, ...event };
-    // What is not known is null, so that every event of a type has the same members.
+    // An unknown member is null, so that every event of a type has the same members.
     return `${JSON.stringify({ event: type, ...members, ...errorMember(error) }, (_, value) => value ?? null)}\n`;
   }
 }

@@ -15,7 +15,7 @@ const STATE_WORDS: Record<WatchState, string> = {
 };
 
 /**
- * The events of a watch that are no records, in one line each, for formats that have no text for them. A trouble that
+ * The events of a watch that are no records, in one line each, for formats that have no text for them. A problem that
  * lasts is reported once.
  */
 export class Notices {
@@ -29,7 +29,7 @@ export class Notices {
   readonly #complaints = new Map<string, string>();
 
   /**
-   * @param source the name of the connection to all hosts, such as the URI
+   * @param source the name for the connection as a whole, such as its URI
    * @param records whether to report records that are not `ok`, too
    */
   constructor(source: string, records = false) {
@@ -73,7 +73,7 @@ export class Notices {
     const key = domainKey(domain);
     const reported = this.#complaints.get(key);
     this.#complaints.delete(key);
-    // Its last record has said so already.
+    // The domain's last record has already been reported as gone.
     if (reported?.startsWith(`domain ${domain.name}: gone`)) return undefined;
     return `domain ${domain.name} of ${domain.host} is gone`;
   }

@@ -63,7 +63,7 @@ export class Screen {
   #synced = false;
 
   /**
-   * @param source the name of the connection to all hosts, such as the URI
+   * @param source the name for the connection as a whole, such as its URI
    * @param groups the groups asked for as a mask; 0: all
    * @param rates show rates, and the busiest domains first
    */
@@ -109,7 +109,7 @@ export class Screen {
     const shown = sorted.length <= room ? sorted : sorted.slice(0, Math.max(0, room - 1));
     const rows = shown.map(({ record, rates }) => {
       const stale = this.#stale(record);
-      // The last rates of a host that is not connected say nothing about now.
+      // The last rates of a host that is not connected are out of date.
       const row: Row = { record, rates: stale === undefined && rates ? rateFigures(rates) : undefined };
       return line((column) => (column.title === "STATUS" && stale) || shorten(column.text(row), column));
     });
@@ -129,7 +129,7 @@ export class Screen {
     else Object.assign(line, { record, rates });
   }
 
-  /** Why a record may be old: its host is not connected. Undefined when it is. */
+  /** If the record's host is not connected, the reason why the record may be old. */
   #stale({ domain }: DomainStatsRecord): string | undefined {
     const status = this.#lost ?? this.#hosts.get(domain.host)?.status;
     return status === undefined || status.state === "connected" ? undefined : `stale: ${STALE_WORDS[status.state]}`;
@@ -188,7 +188,7 @@ export class Screen {
   }
 }
 
-/** A host's state unless it is connected. */
+/** The state of a host that is not connected; undefined if it is connected. */
 function trouble({ status }: HostLine): StatusEvent | undefined {
   return status?.state === "connected" ? undefined : status;
 }
@@ -212,7 +212,7 @@ function order(one: string, other: string): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
-/** A text that fits its column, without its middle: names that belong together differ at their ends. */
+/** Shortens a text to its column's width. It removes the middle, because related names differ at their ends. */
 function shorten(text: string, { width, title }: Column): string {
   if (text.length <= width || title === "STATUS") return text;
   const head = Math.ceil((width - 1) / 2);

@@ -2,7 +2,7 @@ import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-ra
 import type { DeviceKeys } from "./layout.ts";
 import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond } from "./sample.ts";
 
-/** How far the counters of the current device went. Overwritten for each device. */
+/** The increase of each counter of the current device. Overwritten for each device. */
 const steps = new Float64Array(8);
 
 /** The processor rates where there is nothing to compare with. */
@@ -109,10 +109,10 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * The earlier record's device that is the same as the i-th one of the later record: of the same number (vCPUs) or name, and a
- * disk also of the same path and backing index. Another disk may be plugged under an old name, and its counters, compared
- * with the old disk's, would be wrong and look right. If a snapshot only gave the disk a new
- * image, the disk has no rates for one pair of records.
+ * The earlier record's device that is the same as the i-th one of the later record: of the same number (vCPUs) or name,
+ * and a disk also of the same path and backing index. Another disk may be plugged in under an old name: rates from the
+ * counters of both disks would be wrong but plausible. If a snapshot only gave the disk a new image, the disk has no
+ * rates for one pair of records.
  */
 function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;

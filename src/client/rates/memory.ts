@@ -35,17 +35,20 @@ const LARGEST_STEP_MS = 1_000;
 
 /** The counters of the guest's balloon driver, and their differences from its last report. */
 export class GuestReport {
-  /** As reportedAt() says. */
+  /** See reportedAt(). */
   readonly updatedAt: number;
   /** When a record had the report first, in ms of the steady clock. */
   readonly seenAt: number;
   readonly rates: GuestRates;
   /** How far the wall clock was ahead of the steady one; NaN where the host does not date the report. */
   readonly #wallAhead: number;
-  /** Swapped in and out, major and minor faults. Not the whole sample: a report is kept for many records. */
+  /**
+   * Swapped in and out, major and minor faults. A report is kept for many records, so it does not hold the whole
+   * sample.
+   */
   readonly counters: readonly (number | bigint)[];
 
-  /** @param longestMs how much older the report before may be to be compared */
+  /** @param longestMs if the report before is older by more than this, it is not compared */
   constructor(sample: Sample, updatedAt: number, before: GuestReport | undefined, longestMs: number) {
     this.updatedAt = updatedAt;
     this.seenAt = sample.at;
@@ -98,7 +101,7 @@ export function memoryRates(sample: Sample, report: GuestReport | undefined): Me
   const updatedAt = reportedAt(sample);
   const dated = updatedAt !== undefined && isDated(sample);
   const totalKib = updatedAt === undefined ? Number.NaN : sample.number(layout.available);
-  // More may be usable than there is for a moment, when the balloon moves.
+  // While the balloon changes its size, the usable memory may exceed the total for a moment.
   const usedKib =
     totalKib > 0 && sample.number(layout.usable) >= 0
       ? difference(sample.exact(layout.usable), sample.exact(layout.available))

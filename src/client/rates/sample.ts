@@ -32,7 +32,7 @@ export class Sample {
     return this.params.bigs?.get(position) ?? this.number(position);
   }
 
-  /** How far a counter went from this sample to a later one, exact; NaN where one of them lacks it. */
+  /** The exact increase of a counter from this sample to a later one; NaN if one of them lacks it. */
   step(position: number, later: Sample, laterPosition: number): number {
     if (this.params.bigs === undefined && later.params.bigs === undefined) {
       return later.number(laterPosition) - this.number(position);
@@ -51,14 +51,14 @@ export class Sample {
   }
 
   /**
-   * The device with this identity: by a map, since a long list may be searched for each of a long list. Leaves out devices
+   * The device with this identity. A map finds it, because both samples may have many devices. Leaves out devices
    * without counters, such as the other members of a disk's backing chain, which have the disk's name.
    */
   find(part: Devices, identity: string | number | undefined): DeviceKeys | undefined {
     let found = this.#found?.[part];
     if (found === undefined) {
       const counting = this.layout[part].filter(({ counts }) => counts);
-      // The first one of a name counts.
+      // Of several devices with one name, the first counts.
       found = new Map(counting.toReversed().map((keys) => [this.identity(part, keys), keys]));
       this.#found = { ...this.#found, [part]: found };
     }
@@ -76,7 +76,7 @@ export interface Pair {
 }
 
 /**
- * Writes how far each counter of a device went into `steps`: NaN where one of the records lacks it.
+ * Writes the increase of each counter of a device into `steps`: NaN where one of the records lacks it.
  *
  * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down: the device
  *   was reset then, and its other counters cannot be trusted either
@@ -102,8 +102,8 @@ function unknown(steps: Float64Array): false {
 }
 
 /**
- * How far a counter went: exact before it is rounded to a float, so that two counters above 2^53 differ by what they
- * really do. Negative where it was reset; NaN where it is missing on either side.
+ * The increase of a counter. The subtraction is exact, and only its result is rounded to a float: this matters above
+ * 2^53. Negative where it was reset; NaN where it is missing on either side.
  */
 export function difference(before: number | bigint, after: number | bigint): number {
   if (typeof before === "number" && typeof after === "number") return after - before;

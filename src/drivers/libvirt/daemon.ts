@@ -55,7 +55,7 @@ export interface OpenedDaemon {
 /** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
 export function connectDaemon(address: DaemonAddress, signal: AbortSignal | undefined): Promise<OpenedDaemon> {
   const { uri, timeoutMs } = address;
-  // The kernel accepts connections for a daemon that hangs: nothing but the time shows that no answer will come.
+  // The kernel accepts connections for a daemon that hangs: only a timeout shows that no answer will come.
   const late = (): never => {
     throw new VirstreamError(
       "connect-timeout",
@@ -72,7 +72,7 @@ async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortS
   try {
     if (signal.aborted) onAbort();
     const facts = await openHypervisor(client, uri.name, uri.transport);
-    // A client that ended with the last answer would not report its end again.
+    // If the client ended together with the last answer, it does not report its end again.
     if (client.ended !== undefined) throw client.ended;
     return { client, facts };
   } catch (error) {

@@ -31,12 +31,12 @@ export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri,
 /**
  * A hypervisor behind a libvirt daemon. When the connection is lost (the daemon was restarted, was killed, or hangs for
  * 30 s), sweeps under way end with `connection-lost`, and the driver connects again by itself, with growing waits. Its
- * domains stay its own.
+ * `Domain` objects stay valid.
  */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
   readonly #address: DaemonAddress;
-  /** It outlives connections: libvirt may not be able to list when it is back. */
+  /** It is kept across connections, because libvirt may be unable to list its domains just after a reconnection. */
   readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
   /** The names from the first connection. They stay, because a domain's host is part of its key. */
@@ -56,7 +56,7 @@ export class LibvirtDriver implements Driver {
     });
   }
 
-  /** @param transports how to reach the daemon; by default, the transports there are */
+  /** @param transports how to reach the daemon; by default, all that virstream has */
   static async open(
     text: string,
     options: OpenOptions = {},

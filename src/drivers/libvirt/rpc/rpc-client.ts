@@ -221,7 +221,7 @@ export class RpcClient {
       throw invalidMessage(`an answer with the status ${header.status}`);
     }
     const failed = header.status === MessageStatus.error;
-    // It is decoded before the call is removed: if that throws, this call is rejected with all the others.
+    // The answer is decoded before the call is removed: if decoding throws, this call is rejected with all the others.
     const answer = failed ? readRemoteError(payload) : pending.procedure.decode(payload, this.#stats);
     this.#pending.delete(header.serial);
     if (failed) pending.reject(answer as VirstreamError);

@@ -16,14 +16,14 @@ export type StatsReply = readonly DomainStats[];
 const PARAMS_MAX = 262_144;
 /** An empty key's length word, the type, and the smallest value. */
 const PARAM_BYTES_MIN = 12;
-/** The types whose values have 4 bytes. Those of the others but strings have 8. */
+/** The types whose values have 4 bytes. Values of all other types except strings have 8. */
 const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
 /**
  * How many key lists of equal length are kept. Guests with different devices can have equally many keys, and their records come
  * in any order.
  */
 const LISTS_PER_SIZE = 4;
-/** The most 32-bit words that all key lists have together; beyond, they are all forgotten. */
+/** The most 32-bit words that all key lists have together; beyond this, all lists are dropped. */
 const MAX_WORDS = 2_000_000;
 
 /** A list of keys and types as a reply has it, without the values between them. */
@@ -31,7 +31,7 @@ interface KeyList {
   readonly schema: Schema;
   /** Each key and its type as 32-bit words, which XDR's alignment allows. */
   readonly words: Int32Array;
-  /** Where each parameter's words end among them. */
+  /** Where each parameter ends in `words`. */
   readonly ends: Int32Array;
 }
 
@@ -104,7 +104,7 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
   const { types } = schema;
   const end = bytes.length;
   const doubles = schema.row();
-  // Of its final length at once: an array that grows reserves room for 16 texts more.
+  // Allocated with its final length: an array that grows reserves room for 16 more texts.
   const texts = schema.textCount === 0 ? undefined : new Array<string>(schema.textCount);
   let bigs: Map<number, bigint> | undefined;
   let at = reader.offset;

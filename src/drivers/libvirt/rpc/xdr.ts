@@ -34,7 +34,7 @@ export class XdrReader {
     return this.view.getUint32(this.#take(4, "an integer"));
   }
 
-  /** An unsigned 64-bit integer, as the nearest number. Statistics have exact ones: see StatsReader. */
+  /** An unsigned 64-bit integer, as the nearest number. StatsReader reads statistics exactly. */
   uhyper(): number {
     return Number(this.view.getBigUint64(this.#take(8, "a 64-bit integer")));
   }
@@ -57,7 +57,9 @@ export class XdrReader {
     return formatUuid(this.bytes, this.#take(16, "a uuid"));
   }
 
-  /** A value that may be absent. A flag other than 0 and 1 is refused: the reader is not where it should be. */
+  /**
+   * A value that may be absent. A flag other than 0 and 1 is refused: it shows that the reader is at a wrong position.
+   */
   optional<T>(read: () => T): T | undefined {
     const present = this.uint();
     if (present > 1) throw invalidMessage(`the flag of an optional value is ${present}`);
