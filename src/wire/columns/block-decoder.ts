@@ -5,7 +5,7 @@ import { formatUuid } from "../../model/uuid.ts";
 import { malformed, statusFromWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn, LIMITS } from "../protocol.ts";
 import type { TimeBase } from "./block-encoder.ts";
-import { ColumnReader } from "./column-reader.ts";
+import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
 import { readTexts, TextBudget } from "./texts.ts";
 
 /** Limits what one message expands to: a few bytes of columns can stand for millions of values. */
@@ -74,17 +74,21 @@ export function readFull(
       template[key] = least;
     }
   }
-  const values = new Float64Array(rows * varying.length);
-  for (const [i, key] of varying.entries()) {
-    columns.read(HEAD_COLUMNS + key, values, i * rows);
-    if (!areOfType(values, i * rows, rows, types[key]!)) throw malformed("a value is not of its declared type");
-  }
-  // Row by row: going column by column would load each record into the processor's cache once for every column.
   const doubles = new Array<number[]>(rows);
-  for (let row = 0; row < rows; row++) {
-    const own = template.slice();
-    for (let i = 0, at = row; i < varying.length; i++, at += rows) own[varying[i]!] = values[at]!;
-    doubles[row] = own;
+  for (let from = 0; from < rows; from += STRIP) {
+    const to = Math.min(from + STRIP, rows);
+    for (let row = from; row < to; row++) doubles[row] = template.slice();
+    for (const key of varying) {
+      const type = types[key]!;
+      let mask = columns.readStrip(HEAD_COLUMNS + key, from);
+      let good = true;
+      for (let i = 0; mask !== 0; mask &= mask - 1, i++) {
+        const value = strip[i]!;
+        good &&= isOfType(value, type);
+        doubles[from + firstOf(mask)]![key] = value;
+      }
+      if (!good) throw malformed("a value is not of its declared type");
+    }
   }
 
   if (!Array.isArray(texts) || texts.length !== 2 + textCount)
@@ -145,59 +149,64 @@ export function readChanges(
   const times = columnOf(columns, HeadColumn.time);
   const steps = columnOf(columns, HeadColumn.step);
   const tooks = columnOf(columns, HeadColumn.took);
-  const integers: number[] = [];
-  const floats: number[] = [];
+  const changed: number[] = [];
   for (let key = 0; key < width; key++) {
     if (!columns.isPresent(HEAD_COLUMNS + key)) continue;
-    const type = schema.types[key]!;
-    if (type === ParamType.string) throw malformed("a text is in a column of numbers");
-    (type === ParamType.double ? floats : integers).push(key);
+    if (schema.types[key] === ParamType.string) throw malformed("a text is in a column of numbers");
+    changed.push(key);
   }
-  const changed = [...integers, ...floats];
-  const values = new Float64Array(rows * changed.length);
-  for (const [i, key] of changed.entries()) columns.read(HEAD_COLUMNS + key, values, i * rows);
-  const lowest = integers.map((key) => LEAST[schema.types[key]!]!);
-  const highest = integers.map((key) => GREATEST[schema.types[key]!]!);
+  const befores = new Array<DomainStatsRecord>(STRIP);
+  const doubles = new Array<number[]>(STRIP);
+  for (let from = 0; from < rows; from += STRIP) {
+    const count = Math.min(STRIP, rows - from);
+    for (let i = 0; i < count; i++) {
+      const before = beforeOf(numbers.at(from + i) + from + i);
+      const { params } = before;
+      if (params.schema !== schema && !hasShape(params.schema, schema.keys, schema.types)) {
+        throw malformed("a row of changes refers to a record of another schema");
+      }
+      if (params.bigs !== undefined) throw malformed("a row of changes refers to integers beyond 2^53");
+      befores[i] = before;
+      doubles[i] = params.doubles.slice();
+    }
+    for (const key of changed) addStrip(columns.readStrip(HEAD_COLUMNS + key, from), doubles, key, schema.types[key]!);
+    for (let i = 0; i < count; i++) {
+      const before = befores[i]!;
+      const row = from + i;
+      const time = times.at(row);
+      apply(
+        numbers.at(row) + row,
+        new DomainStatsRecord({
+          domain: before.domain,
+          params: new TypedParams(schema, doubles[i]!, before.params.texts),
+          status: "ok",
+          sampledAt: base.wall + time,
+          steadyAt: base.steady + time + steps.at(row),
+          tookMs: tooks.at(row) / 1_000,
+          index: before.index + indexes.at(row),
+        }),
+      );
+    }
+  }
+}
+
+/** Adds the differences of a strip to the rows that the mask names; doubles are not differences, but values. */
+function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
+  if (type === ParamType.double) {
+    for (let i = 0; mask !== 0; mask &= mask - 1, i++) doubles[firstOf(mask)]![key] = strip[i]!;
+    return;
+  }
+  const least = LEAST[type]!;
+  const greatest = GREATEST[type]!;
   let good = true;
-  const befores = new Array<DomainStatsRecord>(rows);
-  const doubles = new Array<number[]>(rows);
-  for (let row = 0; row < rows; row++) {
-    const before = beforeOf(numbers.at(row) + row);
-    if (before.params.schema !== schema && !hasShape(before.params.schema, schema.keys, schema.types)) {
-      throw malformed("a row of changes refers to a record of another schema");
-    }
-    if (before.params.bigs !== undefined) throw malformed("a row of changes refers to integers beyond 2^53");
-    befores[row] = before;
-    const own = before.params.doubles.slice();
-    let at = row;
-    for (let i = 0; i < integers.length; i++, at += rows) {
-      const key = integers[i]!;
-      const value = own[key]! + values[at]!;
-      good &&= value >= lowest[i]! && value <= highest[i]! && Math.floor(value) === value;
-      own[key] = value;
-    }
-    for (let i = 0; i < floats.length; i++, at += rows) own[floats[i]!] = values[at]!;
-    doubles[row] = own;
+  for (let i = 0; mask !== 0; mask &= mask - 1, i++) {
+    const own = doubles[firstOf(mask)]!;
+    const value = own[key]! + strip[i]!;
+    // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
+    good &&= value >= least && value <= greatest && Math.floor(value) === value;
+    own[key] = value;
   }
-  // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
   if (!good) throw malformed("a difference leads to a value that is not of its declared type");
-  for (let row = 0; row < rows; row++) {
-    const before = befores[row]!;
-    const { texts } = before.params;
-    const time = times.at(row);
-    apply(
-      numbers.at(row) + row,
-      new DomainStatsRecord({
-        domain: before.domain,
-        params: new TypedParams(schema, doubles[row]!, texts),
-        status: "ok",
-        sampledAt: base.wall + time,
-        steadyAt: base.steady + time + steps.at(row),
-        tookMs: tooks.at(row) / 1_000,
-        index: before.index + indexes.at(row),
-      }),
-    );
-  }
 }
 
 function rowsOf(count: unknown): number {
@@ -226,10 +235,8 @@ function columnOf(columns: ColumnReader, column: number): HeadValues {
     if (!Number.isSafeInteger(least)) throw malformed("a row's head has a value that is no whole number");
     return new HeadValues(undefined, least);
   }
-  const values = new Float64Array(columns.rows);
-  columns.read(column, values, 0);
-  if (!areOfType(values, 0, values.length, ParamType.llong))
-    throw malformed("a row's head has a value that is no whole number");
+  const values = columns.read(column);
+  if (!values.every(Number.isSafeInteger)) throw malformed("a row's head has a value that is no whole number");
   return new HeadValues(values, 0);
 }
 
@@ -237,18 +244,6 @@ function isOfType(value: number, type: number): boolean {
   return (
     type === ParamType.double || (value >= LEAST[type]! && value <= GREATEST[type]! && Math.floor(value) === value)
   );
-}
-
-function areOfType(values: Float64Array, from: number, count: number, type: number): boolean {
-  if (type === ParamType.double) return true;
-  const least = LEAST[type]!;
-  const greatest = GREATEST[type]!;
-  let good = true;
-  for (let i = from; i < from + count; i++) {
-    const value = values[i]!;
-    good &&= value >= least && value <= greatest && Math.floor(value) === value;
-  }
-  return good;
 }
 
 function textAt(column: string | readonly string[], row: number): string {

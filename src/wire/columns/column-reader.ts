@@ -1,12 +1,18 @@
 import { malformed } from "../errors.ts";
 import { FLOAT, SPARSE } from "../protocol.ts";
-import { spread } from "./number-columns.ts";
 
 /** The width of a column that has no bytes per row. */
 const CONSTANT = 0;
 
+/** How many rows a strip has at most: as many as a number has bits for a mask. */
+export const STRIP = 32;
+
+/** The values of one strip of one column. */
+export const strip = new Float64Array(STRIP);
+
 /**
- * Reads the columns of a block. The constructor reads the values that all rows share; `read` then reads the columns one by one. Bytes that do not fit throw `protocol-error`.
+ * Reads the columns of a block, strip by strip: a strip is 32 rows. Going through a whole column at once would load each record
+ * into the processor's cache once for every column; the records of a strip stay there. Bytes that do not fit throw `protocol-error`.
  */
 export class ColumnReader {
   /** How many rows the block has. */
@@ -18,6 +24,8 @@ export class ColumnReader {
   readonly #widths: Uint8Array;
   readonly #leasts: Float64Array;
   readonly #begins: Uint32Array;
+  /** For each sparse column, where its next strip has its values. */
+  readonly #nexts: Uint32Array;
 
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {
     if (!(present instanceof Uint8Array) || present.length !== (columns + 7) >> 3) {
@@ -34,6 +42,7 @@ export class ColumnReader {
     this.#widths = new Uint8Array(columns);
     this.#leasts = new Float64Array(columns);
     this.#begins = new Uint32Array(columns);
+    this.#nexts = new Uint32Array(columns);
     let at = 0;
     let read = 0;
     for (let column = 0; column < columns; column++) {
@@ -44,6 +53,7 @@ export class ColumnReader {
       this.#widths[column] = width;
       this.#leasts[column] = least;
       this.#begins[column] = at;
+      this.#nexts[column] = at + ((rows + 7) >> 3);
       at += this.#sizeOf(width, at);
     }
     if (read !== widths.length || at !== body.length)
@@ -64,14 +74,36 @@ export class ColumnReader {
     return this.#leasts[column]!;
   }
 
-  /** Reads a number for each row into `values`, from index `to`. */
-  read(column: number, values: Float64Array, to: number): void {
+  /** Reads a whole column. */
+  read(column: number): Float64Array {
+    const values = new Float64Array(this.rows);
+    for (let row = 0; row < this.rows; row += STRIP) {
+      let mask = this.readStrip(column, row);
+      for (let i = 0; mask !== 0; mask &= mask - 1, i++) values[row + firstOf(mask)] = strip[i]!;
+    }
+    return values;
+  }
+
+  /**
+   * Reads a strip, which begins at this row. The strips of a column must be read in their order.
+   *
+   * @returns a mask of the rows that have a value, the first row in bit 0. The other rows are 0. The values are in `strip`,
+   * until the next call.
+   */
+  readStrip(column: number, row: number): number {
+    const count = Math.min(STRIP, this.rows - row);
     const width = this.#widths[column]!;
     const least = this.#leasts[column]!;
-    const at = this.#begins[column]!;
-    if (width === CONSTANT) values.fill(least, to, to + this.rows);
-    else if (width >= SPARSE) this.#sparse(width - SPARSE, least, at, values, to);
-    else this.#offsets(width, least, at, values, to, to + this.rows);
+    const begin = this.#begins[column]!;
+    if (width < SPARSE) {
+      this.#offsets(width, least, begin + row * width, count);
+      return -1 >>> (STRIP - count);
+    }
+    const mask = this.#maskOf(begin, row);
+    const present = bitsOf(mask);
+    this.#offsets(width - SPARSE, least, this.#nexts[column]!, present);
+    this.#nexts[column]! += present * (width - SPARSE);
+    return mask;
   }
 
   /** How many bytes of the body a column takes. Throws if the body is too short for it. */
@@ -79,67 +111,75 @@ export class ColumnReader {
     const rows = this.rows;
     let size = rows * width;
     if (width >= SPARSE) {
-      const mask = (rows + 7) >> 3;
-      const count = at + mask <= this.#body.length ? this.#countOf(at) : 0;
-      size = mask + count * (width - SPARSE);
+      size = (rows + 7) >> 3;
+      if (at + size > this.#body.length) throw malformed("a column ends beyond its block");
+      for (let row = 0; row < rows; row += STRIP) size += bitsOf(this.#maskOf(at, row)) * (width - SPARSE);
     }
     if ((width & ~SPARSE) > FLOAT || at + size > this.#body.length) throw malformed("a column ends beyond its block");
     return size;
   }
 
-  #sparse(width: number, least: number, at: number, values: Float64Array, to: number): void {
-    const count = this.#countOf(at);
-    if (width === CONSTANT) values.fill(least, to, to + count);
-    else this.#offsets(width, least, at + ((this.rows + 7) >> 3), values, to, to + count);
-    spread(values, to, this.rows, count, this.#body, at);
+  /** The part of a sparse column's mask that is for the strip that begins at a row. */
+  #maskOf(begin: number, row: number): number {
+    const count = Math.min(STRIP, this.rows - row);
+    let mask = 0;
+    for (let i = 0; i < count; i += 8) mask |= this.#body[begin + ((row + i) >> 3)]! << i;
+    return mask & (-1 >>> (STRIP - count));
   }
 
-  /** How many rows a mask names. */
-  #countOf(at: number): number {
-    const bytes = this.#body;
-    const rows = this.rows;
-    let count = 0;
-    for (let row = 0; row < rows; row++) count += (bytes[at + (row >> 3)]! >> (row & 7)) & 1;
-    return count;
-  }
-
-  #offsets(width: number, least: number, begin: number, values: Float64Array, to: number, end: number): void {
+  /** Reads this many numbers into `strip`. */
+  #offsets(width: number, least: number, begin: number, count: number): void {
     const bytes = this.#body;
     const view = this.#view;
     let at = begin;
     switch (width) {
+      case CONSTANT:
+        strip.fill(least, 0, count);
+        return;
       case 1:
-        for (let i = to; i < end; i++) values[i] = least + bytes[at++]!;
+        for (let i = 0; i < count; i++) strip[i] = least + bytes[at++]!;
         return;
       case 2:
-        for (let i = to; i < end; i++, at += 2) values[i] = least + view.getUint16(at, true);
+        for (let i = 0; i < count; i++, at += 2) strip[i] = least + view.getUint16(at, true);
         return;
       case 3:
-        for (let i = to; i < end; i++, at += 3) {
-          values[i] = least + (view.getUint16(at, true) + bytes[at + 2]! * 65_536);
+        for (let i = 0; i < count; i++, at += 3) {
+          strip[i] = least + (view.getUint16(at, true) + bytes[at + 2]! * 65_536);
         }
         return;
       case 4:
-        for (let i = to; i < end; i++, at += 4) values[i] = least + view.getUint32(at, true);
+        for (let i = 0; i < count; i++, at += 4) strip[i] = least + view.getUint32(at, true);
         return;
       case 5:
-        for (let i = to; i < end; i++, at += 5) {
-          values[i] = least + (view.getUint32(at, true) + bytes[at + 4]! * 4_294_967_296);
+        for (let i = 0; i < count; i++, at += 5) {
+          strip[i] = least + (view.getUint32(at, true) + bytes[at + 4]! * 4_294_967_296);
         }
         return;
       case 6:
-        for (let i = to; i < end; i++, at += 6) {
-          values[i] = least + (view.getUint32(at, true) + view.getUint16(at + 4, true) * 4_294_967_296);
+        for (let i = 0; i < count; i++, at += 6) {
+          strip[i] = least + (view.getUint32(at, true) + view.getUint16(at + 4, true) * 4_294_967_296);
         }
         return;
       case 7:
-        for (let i = to; i < end; i++, at += 7) {
+        for (let i = 0; i < count; i++, at += 7) {
           const high = view.getUint16(at + 4, true) + bytes[at + 6]! * 65_536;
-          values[i] = least + (view.getUint32(at, true) + high * 4_294_967_296);
+          strip[i] = least + (view.getUint32(at, true) + high * 4_294_967_296);
         }
         return;
       default:
-        for (let i = to; i < end; i++, at += 8) values[i] = view.getFloat64(at, true);
+        for (let i = 0; i < count; i++, at += 8) strip[i] = view.getFloat64(at, true);
     }
   }
+}
+
+/** The position of the lowest bit that is set. */
+export function firstOf(mask: number): number {
+  return 31 - Math.clz32(mask & -mask);
+}
+
+/** How many bits are set. */
+function bitsOf(mask: number): number {
+  const pairs = mask - ((mask >>> 1) & 0x55555555);
+  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
