@@ -1,8 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
 import { TypedParams } from "../model/params.ts";
-import type { DomainSelector } from "../model/query.ts";
+import { type DomainSelector, unknownDomain } from "../model/query.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
-import { identityOf } from "../sampling/selector-table.ts";
 
 /** The number of indexes that are reserved for each host. */
 const BLOCK = 2 ** 24;
@@ -36,13 +35,12 @@ export class Ownership {
     return new Domain(uuid, name, id, host, this.#owner);
   }
 
-  /** @param host the number of the host that it comes from, from 0 */
-  record(record: DomainStatsRecord, host: number): DomainStatsRecord {
-    return new DomainStatsRecord({
-      ...record,
-      domain: this.domain(record.domain),
-      index: this.index(record.index, host),
-    });
+  /**
+   * @param host the number of the host that it comes from, from 0
+   * @param domain its domain, if it is the aggregate's already
+   */
+  record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain)): DomainStatsRecord {
+    return new DomainStatsRecord({ ...record, domain, index: this.index(record.index, host) });
   }
 
   /** Converts an index on one host to the index among all hosts. */
@@ -64,8 +62,7 @@ export class Ownership {
    * @param reason a host's reason, or the reason why a host that may have the domain cannot be reached
    */
   missing(selector: DomainSelector, ordinal: number, reason: DomainStatsRecord | VirstreamError): DomainStatsRecord {
-    const { uuid, name } = identityOf(selector);
-    const domain = new Domain(uuid, name, -1, "", this.#owner);
+    const domain = unknownDomain(selector, "", this.#owner);
     const index = this.index(ordinal, this.#hosts);
     return reason instanceof VirstreamError
       ? unreachableRecord(domain, index, reason)

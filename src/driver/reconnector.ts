@@ -4,6 +4,9 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
 import { type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
 
+/** How long an attempt to connect may take by default, in ms. */
+export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+
 /** The options of a Reconnector. */
 export interface ReconnectorOptions<Session> {
   /** The name of the source in messages: a URI without secrets, or a host. */

@@ -1,7 +1,7 @@
 import { checkMembers, checkWhole, VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
-import { parseUuid } from "./uuid.ts";
+import { NIL_UUID, parseUuid } from "./uuid.ts";
 
 /** libvirt's list filters by name. A domain must pass one filter of each family of which filters are given. */
 export const LIST_FILTERS = {
@@ -93,6 +93,18 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
 /** Whether a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
 export function passesFilter(traits: number, flags: number): boolean {
   return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
+}
+
+/** The domain in the record of a selector that no host has. Only the selector is known: the uuid is nil, or the name empty. */
+export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
+  const { uuid, name } = { uuid: NIL_UUID, name: "", ...selector };
+  return new Domain(uuid, name, -1, host, owner);
+}
+
+/** The error in that record. */
+export function unknownDomainError(selector: DomainSelector, host: string): VirstreamError {
+  const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
+  return new VirstreamError("unknown-domain", `there is no domain ${named} on ${host}`);
 }
 
 function checkFlags(query: StatsQuery): number {

@@ -1,5 +1,5 @@
 import type { DomainSelector } from "../model/query.ts";
-import type { Domain, DomainIdentity } from "../model/record.ts";
+import type { DomainIdentity } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
 /**
@@ -40,9 +40,4 @@ export class SelectorTable<Value> {
     if (byUuid === undefined) return byName === undefined ? [] : [byName];
     return byName === undefined ? [byUuid] : [byUuid, byName];
   }
-}
-
-/** The identity in the record of a domain that no host has. Only its selector is known: the uuid is nil, or the name empty. */
-export function identityOf(selector: DomainSelector): Pick<Domain, "uuid" | "name"> {
-  return { uuid: NIL_UUID, name: "", ...selector };
 }

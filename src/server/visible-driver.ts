@@ -1,13 +1,19 @@
 import type { Driver, SweepContext } from "../driver/driver.ts";
-import { VirstreamError } from "../model/error.ts";
+import type { VirstreamError } from "../model/error.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../model/group.ts";
 import { TypedParams } from "../model/params.ts";
-import { type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
-import { Domain, DomainStatsRecord } from "../model/record.ts";
+import {
+  type DomainSelector,
+  distinctSelectors,
+  type Query,
+  unknownDomain,
+  unknownDomainError,
+} from "../model/query.ts";
+import { type Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
-import { identityOf, SelectorTable } from "../sampling/selector-table.ts";
+import { SelectorTable } from "../sampling/selector-table.ts";
 
 /** The domains that a query's selectors mean for a client that may see some domains only. */
 interface Resolution {
@@ -51,10 +57,6 @@ export class VisibleDriver implements Driver {
 
   get host(): string {
     return this.#inner.host;
-  }
-
-  get hosts(): readonly string[] {
-    return this.#inner.hosts ?? [];
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
@@ -155,16 +157,14 @@ export class VisibleDriver implements Driver {
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
     return unknown.map((selector, i) => {
-      const { uuid, name } = identityOf(selector);
-      const domain = new Domain(uuid, name, -1, this.host, this.#inner);
+      const domain = unknownDomain(selector, this.host, this.#inner);
       const rest = { domain, params: TypedParams.EMPTY, sampledAt, tookMs: 0, index: visible.length + i };
       if (unidentified !== undefined) {
         const { reason, error } = unidentified;
         const missing = groupNames(query.groups === 0 ? ALL_GROUPS : query.groups);
         return new DomainStatsRecord({ ...rest, status: "failed", reason, missing, error });
       }
-      const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-      const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${this.host}`);
+      const error = unknownDomainError(selector, this.host);
       return new DomainStatsRecord({ ...rest, status: "gone", reason: "unknown", error });
     });
   }

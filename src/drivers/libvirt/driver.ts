@@ -1,5 +1,5 @@
 import type { Absent, Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
-import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
@@ -8,8 +8,6 @@ import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { DomainCache } from "./sweep/domain-cache.ts";
 import { LIBVIRT_DRIVERS, parseLibvirtUri, TRANSPORTS } from "./transport/uri.ts";
-
-const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
  * The URI schemes that this driver opens: libvirt's drivers with each of libvirt's transports. Plain `test:` is not
@@ -62,7 +60,7 @@ export class LibvirtDriver implements Driver {
     options: OpenOptions = {},
     transports: OpenTransport = openTransport,
   ): Promise<LibvirtDriver> {
-    const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+    const timeoutMs = options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS;
     const driver = new LibvirtDriver({ uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() });
     const { facts } = await driver.#reconnector.connect(options.signal);
     driver.#host = facts.host;

@@ -1,5 +1,5 @@
 import type { Absent, Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
-import { Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { checkWhole, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
@@ -10,8 +10,6 @@ import { ServerClock } from "../../wire/server-clock.ts";
 import { RemoteSession, type ServerAddress } from "./session.ts";
 import type { OpenSocket } from "./socket.ts";
 import { RemoteWatch } from "./watch.ts";
-
-const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
 /** The schemes of virstream servers. */
 export const REMOTE_SCHEMES = ["ws", "wss"] as const;

@@ -2,11 +2,10 @@ import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, passesFilter, type Query, StatsFlag } from "../../model/query.ts";
+import { type DomainSelector, passesFilter, type Query, StatsFlag, unknownDomain } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
-import { NIL_UUID } from "../../model/uuid.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";
 import { type Guest, METERS } from "./meters.ts";
 import type { SimulatedOptions, Span } from "./parameters.ts";
@@ -112,8 +111,7 @@ export class SimulatedHost {
 
   /** The identity of a guest that was asked for and does not exist; the uuid of one asked for by name is all zeros. */
   unknownDomain(selector: DomainSelector): Domain {
-    const { uuid, name } = { uuid: NIL_UUID, name: "", ...selector };
-    return new Domain(uuid, name, -1, this.options.host, this.#owner);
+    return unknownDomain(selector, this.options.host, this.#owner);
   }
 
   /**

@@ -3,7 +3,7 @@ import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
+import { type DomainSelector, FILTER_MASK, type Query, StatsFlag, unknownDomainError } from "../../model/query.ts";
 import { DomainStatsRecord, type RecordInit, steadyTimeOf } from "../../model/record.ts";
 import type { SimulatedHost } from "./host.ts";
 
@@ -236,8 +236,7 @@ export class Sweep {
 
   #unknown(selector: DomainSelector, asked: Omit<Asked, "domain">): DomainStatsRecord {
     const host = this.#host;
-    const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-    const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${host.options.host}`);
+    const error = unknownDomainError(selector, host.options.host);
     return this.#bare({ domain: host.unknownDomain(selector), ...asked }, "gone", { reason: "unknown", error });
   }
 
