@@ -71,6 +71,17 @@ describe("the table", () => {
     );
   });
 
+  it("sums the devices that a record has, whatever number of them it claims", () => {
+    for (const count of [4_294_967_295, Number.NaN, -1, 1.5]) {
+      const params = TypedParams.from([
+        ["net.count", "double", count],
+        ["net.0.rx.bytes", "ullong", 512n],
+      ]);
+      const line = createFormat("table", { groups: 0x10 }).record(record(0, { params }));
+      expect(line).toMatch(count > 0 ? /^guest-0 +512 B +- +2 +ok\n$/ : /^guest-0 +- +- +2 +ok\n$/);
+    }
+  });
+
   it("does not let a name from elsewhere move the cursor", () => {
     const domain = new Domain("00000000-0000-4000-8000-000000000000", "evil\u001b[2J\r\nname", 1, "hv1");
     expect(createFormat("table", { groups: 1 }).record(record(0, { domain }))).toMatch(

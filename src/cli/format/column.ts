@@ -120,7 +120,9 @@ function status(record: DomainStatsRecord): string {
 
 /** The sum over a domain's devices; undefined where no device has the number. */
 function devicesSum(params: TypedParams, device: "net" | "block", field: string): number | undefined {
-  const devices = Array.from({ length: params.number(`${device}.count`) ?? 0 }, (_, i) => i);
+  // The count comes from elsewhere, and may be any number: a record has no more devices than parameters.
+  const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);
+  const devices = Array.from({ length }, (_, i) => i);
   return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
 }
 
