@@ -7,7 +7,7 @@ import type { WatchEvent } from "../../src/model/watch.ts";
 import { serve, type VirstreamServer } from "../../src/server/server.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
-import { ServerProcess } from "./server-process.ts";
+import { ServedProcess } from "../lab/served-process.ts";
 
 /** Hosts that hang are given up soon. */
 const DEADLINE_MS = 300;
@@ -29,7 +29,7 @@ function perHost(records: readonly DomainStatsRecord[]): Record<string, string> 
 
 describe("Three servers as one, of which one is a process of its own", () => {
   let locals: { server: VirstreamServer; source: Connection }[];
-  let third: ServerProcess;
+  let third: ServedProcess;
   let all: Connection;
 
   beforeEach(async () => {
@@ -39,7 +39,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
         return { source, server: await serve(source, { port: 0 }) };
       }),
     );
-    third = await ServerProcess.started("test:///default?host=hv3&domains=22");
+    third = await ServedProcess.start({ uri: "test:///default?host=hv3&domains=22" });
     all = await connectAll([...locals.map(({ server }) => server.url), third.url]);
   });
 
@@ -78,7 +78,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
     await sweep();
     await third.kill();
     expect(perHost(await sweep())).toEqual({ hv1: "20 ok", hv2: "21 ok", hv3: "22 failed" });
-    await third.start();
+    await third.restart();
     await vi.waitFor(async () => {
       expect(perHost(await sweep())).toEqual({ hv1: "20 ok", hv2: "21 ok", hv3: "22 ok" });
     }, PATIENCE);
@@ -102,7 +102,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
 
     await third.kill();
     await vi.waitFor(() => expect(states().slice(2)).toEqual(["degraded"]), PATIENCE);
-    await third.start();
+    await third.restart();
     await vi.waitFor(() => expect(states().slice(2)).toEqual(["degraded", "connected"]), PATIENCE);
     const after = syncs("hv3");
     await vi.waitFor(() => expect(syncs("hv3")).toBeGreaterThan(after), PATIENCE);

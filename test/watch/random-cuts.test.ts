@@ -15,7 +15,7 @@ import { TcpProxy } from "../lab/tcp-proxy.ts";
 import { TickLedger } from "../lab/tick-ledger.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
 
-const CUTS_PER_LANE = 100;
+const CUTS_PER_LANE = 125;
 const DOMAINS = 200;
 const INTERVAL_MS = 20;
 /** A server that is silent for two and a half beats is taken for lost, and one that does not answer for so long. */
@@ -105,8 +105,8 @@ async function connected(url: string, options: OpenOptions | undefined): Promise
   }
 }
 
-describe("A watch over a network that is cut 500 times", () => {
-  it("has every sweep delivered or covered by a gap, none twice, and knows after each what the server knew", async () => {
+describe("Four watches over networks that are cut 500 times in all", () => {
+  it("have every sweep delivered or covered by a gap, none twice, and know after each what the server knew", async () => {
     const dice = new Dice();
     vi.spyOn(Math, "random").mockImplementation(() => dice.next() * IMPATIENCE);
     const host = new TickingHost(DOMAINS, new Dice(dice.seed));
