@@ -1,6 +1,6 @@
 import { RateMeter } from "../client/rates.ts";
 import { groupMask } from "../model/group.ts";
-import type { WatchEvent } from "../model/watch.ts";
+import { hostNames, type WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
 import { type Display, LineDisplay, TerminalDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
@@ -77,8 +77,6 @@ interface HostCount {
   syncs: number;
   /** Whether its last sweep had a record that is not `ok`. */
   incomplete: boolean;
-  /** Whether it cannot be reached now. */
-  absent: boolean;
 }
 
 /**
@@ -88,6 +86,8 @@ interface HostCount {
 export class SweepCount {
   readonly #limit: number;
   readonly #hosts = new Map<string, HostCount>();
+  /** The hosts that cannot be reached now. */
+  readonly #absent = new Set<string>();
   /** The connection to all hosts is lost. */
   #lost = false;
 
@@ -99,36 +99,45 @@ export class SweepCount {
   take(event: WatchEvent): void {
     switch (event.type) {
       case "record":
-        this.#host(event.record.domain.host);
+        // A named domain that no host has is of no host.
+        if (event.record.domain.host !== "") this.#host(event.record.domain.host);
         break;
       case "sync": {
         const host = this.#host(event.host);
         host.syncs++;
         host.incomplete = event.summary.ok < event.summary.domains;
-        host.absent = false;
+        this.#absent.delete(event.host);
         this.#lost = false;
         break;
       }
       case "status":
         if (event.host === undefined) this.#lost = event.state !== "connected";
-        else this.#host(event.host).absent = event.state !== "connected";
+        else this.#status(event.host, event.state === "connected");
         break;
     }
   }
 
   /** Whether every host that can be reached has had its sweeps. */
   get done(): boolean {
-    const there = [...this.#hosts.values()].filter((host) => !host.absent);
-    return !this.#lost && there.length > 0 && there.every((host) => host.syncs >= this.#limit);
+    const there = [...this.#hosts].filter(([name]) => !this.#absent.has(name));
+    return !this.#lost && there.length > 0 && there.every(([, { syncs }]) => syncs >= this.#limit);
   }
 
   /** Whether some host cannot be reached, or its last sweep had a record that is not `ok`. */
   get incomplete(): boolean {
-    return this.#lost || [...this.#hosts.values()].some((host) => host.absent || host.incomplete);
+    return this.#lost || this.#absent.size > 0 || [...this.#hosts.values()].some(({ incomplete }) => incomplete);
+  }
+
+  #status(hosts: string, connected: boolean): void {
+    for (const name of hosts.split(",")) {
+      if (connected) this.#absent.delete(name);
+      else this.#absent.add(name);
+    }
+    for (const name of hostNames(hosts)) this.#host(name);
   }
 
   #host(name: string): HostCount {
-    const host = this.#hosts.get(name) ?? { syncs: 0, incomplete: false, absent: false };
+    const host = this.#hosts.get(name) ?? { syncs: 0, incomplete: false };
     this.#hosts.set(name, host);
     return host;
   }

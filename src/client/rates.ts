@@ -169,7 +169,8 @@ export class RateMeter {
   /** Notes that records of a host, or of all hosts, may be missing: the next records are not compared with earlier ones. */
   gap(host?: string): void {
     if (host === undefined) this.#hosts.clear();
-    else this.#hosts.delete(host);
+    // A gap of several hosts has their names with commas between them.
+    for (const name of host?.split(",") ?? []) this.#hosts.delete(name);
   }
 }
 

@@ -27,7 +27,10 @@ export interface Driver {
   readonly uri: string;
   /** What kind of hypervisor answers: `qemu`, `test`, … */
   readonly hypervisor: string;
-  /** The name of the host whose domains these are. */
+  /**
+   * The name of the host whose domains these are. Of several, all names with commas between them, and the URI of a host that
+   * has never answered. A watch by the driver is complete when it has a sync of each.
+   */
   readonly host: string;
   /**
    * Calls the listener at each change of the connection's state, until the returned function is called. There may be several
@@ -37,8 +40,6 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
-  /** The names of the hosts that are connected at present, for a driver of several: a watch is complete when all were swept. */
-  readonly hosts?: readonly string[];
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between pulls

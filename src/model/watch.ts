@@ -127,6 +127,14 @@ export interface WatchSink {
   end(error: VirstreamError): void;
 }
 
+/**
+ * The hosts in a driver's `host`, or in that of a status: several have commas between their names. Without those that have
+ * never answered: they go by their URI, and will have another name in their events.
+ */
+export function hostNames(host: string): string[] {
+  return host.split(",").filter((name) => !name.includes("://"));
+}
+
 const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
 
 /**

@@ -1,6 +1,13 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
+import {
+  type Cadence,
+  type GapEvent,
+  hostNames,
+  type StatusEvent,
+  type SyncEvent,
+  type WatchSink,
+} from "../model/watch.ts";
 import { DomainMap } from "./domain-map.ts";
 import type { SweepMetrics } from "./metrics.ts";
 import { sameRecord } from "./same-record.ts";
@@ -35,8 +42,8 @@ export interface FeedOptions {
   readonly host: string;
   /** Whether the query names its domains: then one that is not there has a record in every sweep, which says so. */
   readonly named: boolean;
-  /** Hosts that are connected at the beginning, if there are several: it is complete when all of them were swept. */
-  readonly hosts?: readonly string[];
+  /** The names of the hosts that a driver with its own watch has at present. Default: only `host`. */
+  readonly hosts?: () => readonly string[];
   readonly now: () => number;
   /** Counts what a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
@@ -60,8 +67,6 @@ export class Feed implements WatchSink {
   #next = 0;
   readonly #statuses = new Map<string | undefined, StatusEvent>();
   readonly #swept = new Set<string>();
-  /** Hosts that are there and were not swept yet. */
-  readonly #awaited = new Set<string>();
   #sync: SyncEvent | undefined;
   #tick = 0;
   #sweep = 0;
@@ -71,7 +76,6 @@ export class Feed implements WatchSink {
   constructor(options: FeedOptions) {
     this.#options = options;
     this.cadence = options.cadence;
-    for (const host of options.hosts ?? []) this.#awaited.add(host);
   }
 
   /** The newest record of each domain by its number, with holes: a copy, consistent where it is taken at a flush. */
@@ -96,7 +100,8 @@ export class Feed implements WatchSink {
 
   /** Whether it knows the domains of all hosts that are there: each has been swept once, or cannot be reached. */
   get complete(): boolean {
-    return this.#sync !== undefined && this.#awaited.size === 0;
+    const hosts = this.#options.hosts?.() ?? [];
+    return this.#sync !== undefined && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
   }
 
   /** The sources that are not connected. */
@@ -251,19 +256,18 @@ export class Feed implements WatchSink {
 
   #synchronized(event: SyncEvent): void {
     this.#swept.add(event.host);
-    this.#awaited.delete(event.host);
     this.#sync = { ...event, tick: ++this.#tick };
     for (const listener of this.#listeners) listener.event(this.#sync);
   }
 
+  /** A status may be about several hosts behind one source. */
+  #isAbsent(host: string): boolean {
+    return [...this.#statuses.keys()].some((names) => names !== undefined && hostNames(names).includes(host));
+  }
+
   #status(event: StatusEvent): void {
-    const { host, state } = event;
-    if (state === "connected") this.#statuses.delete(host);
-    else this.#statuses.set(host, event);
-    if (host !== undefined) {
-      if (state === "connected" && !this.#swept.has(host)) this.#awaited.add(host);
-      else this.#awaited.delete(host);
-    }
+    if (event.state === "connected") this.#statuses.delete(event.host);
+    else this.#statuses.set(event.host, event);
     for (const listener of this.#listeners) listener.event(event);
   }
 

@@ -2,7 +2,7 @@ import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Cadence, WatchEvent, WatchSink } from "../model/watch.ts";
+import { type Cadence, hostNames, type WatchEvent, type WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
 import { Sampler } from "./sampler.ts";
@@ -115,7 +115,7 @@ export class Sampling {
       cadence,
       host: this.#driver.host,
       named: query.domains !== undefined,
-      hosts: this.#driver.hosts ?? [],
+      ...(this.#driver.watch && { hosts: () => hostNames(this.#driver.host) }),
       now: () => this.#clock.now(),
       metrics: this.metrics,
       over: () => {

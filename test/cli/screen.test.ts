@@ -181,6 +181,22 @@ describe("the screen", () => {
     expect(screen.frame(LARGE).head[0]).toMatch(/of hv1 /);
   });
 
+  it("has a line only for hosts: none for a URI once that host answers, for several, or for a domain that no host has", () => {
+    const screen = new Screen("ws://all", 0, false);
+    screen.take(record(0, { status: "gone", domain: domain(0, "") }));
+    screen.take(record(1, { domain: domain(1, "hvA") }));
+    screen.take(sync(1, "hvA"));
+    for (const host of ["ws://hv2", "hvA,hvB"]) screen.take(status("degraded", host));
+    expect(screen.frame(LARGE).head).toEqual([
+      "sweep 1: 2 domains of hvA in 0.12 s; absent: it hung up",
+      "hvB: waiting for its first sweep; absent: it hung up",
+      "ws://hv2: waiting for its first sweep; absent: it hung up",
+    ]);
+    expect(screen.frame(LARGE).rows.at(-1)).toMatch(/^guest-1 +hvA .* stale: host absent$/);
+    for (const host of ["ws://hv2", "hvA,hvB"]) screen.take(status("connected", host));
+    expect(screen.frame(LARGE).head).toEqual(["sweep 1: 2 domains of hvA in 0.12 s"]);
+  });
+
   it("says that the connection is lost while it is, and of a gap for some sweeps", () => {
     const screen = new Screen("ws://all", 0, false);
     screen.take(sync(1));
@@ -224,6 +240,15 @@ describe("counting sweeps", () => {
     expect(count(2, sync(1), status("reconnecting"), status("connected"), sync(2)).done).toBe(true);
     const back = count(2, sync(1), status("degraded", "hv1"), sync(2));
     expect([back.done, back.incomplete]).toEqual([true, false]);
+  });
+
+  it("waits for no host by a name that it does not have: a URI, several names, or that of a domain that no host has", () => {
+    const nobody = record(0, { status: "gone", domain: domain(0, "") });
+    const counted = count(1, status("degraded", "ws://hv2"), nobody, sync(1), status("connected", "ws://hv2"));
+    expect([counted.done, counted.incomplete]).toEqual([true, false]);
+    const behind = [status("degraded", "hvA,hvB"), sync(1), status("connected", "hvA,hvB"), sync(2, "hvA")];
+    expect(count(1, ...behind).done).toBe(false);
+    expect(count(1, ...behind, sync(3, "hvB")).done).toBe(true);
   });
 
   it("judges a host by its last sweep alone", () => {

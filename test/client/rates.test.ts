@@ -217,6 +217,8 @@ describe("what a RateMeter remembers", () => {
     expect([take(1_000, "a"), take(1_000, "b")]).toEqual([NOTHING, STEADY]);
     meter.gap();
     expect([take(2_000, "a"), take(2_000, "b")]).toEqual([NOTHING, NOTHING]);
+    meter.gap("b,a");
+    expect([take(3_000, "a"), take(3_000, "b")]).toEqual([NOTHING, NOTHING]);
   });
 
   it("no domain of which it heard nothing for more than a day, though nobody said that it is gone", () => {

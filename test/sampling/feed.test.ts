@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
-import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
+import { type Cadence, checkCadence, hostNames, type WatchEvent } from "../../src/model/watch.ts";
 import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectingSink, pushAll } from "./collecting-sink.ts";
@@ -190,7 +190,12 @@ describe("a feed", () => {
   });
 
   it("is complete once every host that is there has been swept, or cannot be reached", () => {
-    const { feed } = new Bench();
+    let hosts = "hv1,hv2,ws://hv4";
+    const over = () => {};
+    const feed = new Feed({
+      ...{ cadence: checkCadence(), host: "", named: false, now: () => 0, over },
+      hosts: () => hostNames(hosts),
+    });
     const summary = new SweepTally(0).summary(1);
     const complete = (...events: WatchEvent[]): boolean => {
       pushAll(feed, events);
@@ -200,10 +205,16 @@ describe("a feed", () => {
     const status = (host: string, state: "connected" | "degraded") =>
       ({ type: "status", state, host, error: state === "connected" ? undefined : lost }) as const;
     expect(complete()).toBe(false);
-    expect(complete(status("hv2", "connected"), sync("hv1"))).toBe(false);
+    expect(complete(status("ws://hv4", "degraded"), sync("hv1"))).toBe(false);
     expect(complete(sync("hv2"))).toBe(true);
-    expect(complete(status("hv3", "connected"))).toBe(false);
-    expect(complete(status("hv3", "degraded"))).toBe(true);
+    hosts = "hv1,hv2,hv4";
+    expect(complete(status("ws://hv4", "connected"))).toBe(false);
+    expect(complete(sync("hv4"))).toBe(true);
+    hosts = "hv1,hv2,hv4,hvA,hvB";
+    expect(complete()).toBe(false);
+    expect(complete(status("hvA,hvB", "degraded"))).toBe(true);
+    expect(complete(status("hvA,hvB", "connected"), sync("hvA"))).toBe(false);
+    expect(complete(sync("hvB"))).toBe(true);
   });
 
   it("says once that its source cannot be swept, and when it can be again how many sweeps that cost", () => {

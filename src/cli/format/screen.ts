@@ -24,7 +24,8 @@ export interface Frame {
 /** The state of a host. */
 interface HostLine {
   sync?: SyncEvent;
-  status?: StatusEvent;
+  /** Undefined while it is connected. */
+  status?: StatusEvent | undefined;
 }
 
 /** The line of a domain; it keeps its place while its record is replaced. */
@@ -90,8 +91,7 @@ export class Screen {
         if (this.#notice !== undefined && ++this.#notice.syncs > NOTICE_SYNCS) this.#notice = undefined;
         return true;
       case "status":
-        if (event.host === undefined) this.#lost = event.state === "connected" ? undefined : event;
-        else this.#host(event.host).status = event;
+        this.#status(event);
         return true;
       case "gap":
         this.#notice = { text: printable(gapText(event)), syncs: 0 };
@@ -122,7 +122,8 @@ export class Screen {
     const key = domainKey(record.domain);
     const { host, name } = record.domain;
     this.#longestName = Math.max(this.#longestName, name.length);
-    this.#host(host);
+    // A named domain that no host has is of no host.
+    if (host !== "") this.#host(host);
     const line = this.#lines.get(key);
     if (line?.record.domain.name !== name) this.#sorted = undefined;
     if (line === undefined) this.#lines.set(key, { record, rates });
@@ -135,6 +136,17 @@ export class Screen {
     return status === undefined || status.state === "connected" ? undefined : `stale: ${STALE_WORDS[status.state]}`;
   }
 
+  #status(event: StatusEvent): void {
+    const status = event.state === "connected" ? undefined : event;
+    if (event.host === undefined) this.#lost = status;
+    for (const name of event.host?.split(",") ?? []) {
+      const host = this.#host(name);
+      host.status = status;
+      // A host that has never answered goes by its URI, and has another name from now on.
+      if (status === undefined && host.sync === undefined) this.#hosts.delete(name);
+    }
+  }
+
   #host(name: string): HostLine {
     const host = this.#hosts.get(name) ?? {};
     this.#hosts.set(name, host);
@@ -145,7 +157,7 @@ export class Screen {
     const lines: string[] = [];
     if (this.#lost !== undefined) lines.push(`${this.#source}: ${printable(statusText(this.#lost))}`);
     const hosts = [...this.#hosts].sort(
-      ([one, a], [other, b]) => Number(!trouble(a)) - Number(!trouble(b)) || order(one, other),
+      ([one, a], [other, b]) => Number(!a.status) - Number(!b.status) || order(one, other),
     );
     if (hosts.length === 0) lines.push(`${this.#source}: waiting for the first sweep`);
     // At most a third of the screen: the rest is for the domains.
@@ -188,14 +200,7 @@ export class Screen {
   }
 }
 
-/** The state of a host that is not connected; undefined if it is connected. */
-function trouble({ status }: HostLine): StatusEvent | undefined {
-  return status?.state === "connected" ? undefined : status;
-}
-
-function hostText(name: string, host: HostLine): string {
-  const { sync } = host;
-  const status = trouble(host);
+function hostText(name: string, { sync, status }: HostLine): string {
   const swept = sync === undefined ? `${printable(name)}: waiting for its first sweep` : sweepText(sync);
   return status === undefined ? swept : `${swept}; ${printable(statusText(status))}`;
 }
