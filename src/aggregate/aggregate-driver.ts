@@ -8,6 +8,7 @@ import {
   StatusListeners,
   type SweepContext,
 } from "../driver/driver.ts";
+import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
 import { openDriver } from "../driver/registry.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -20,8 +21,6 @@ import { NamedSweep } from "./named-sweep.ts";
 import { NamedWatch } from "./named-watch.ts";
 import { Ownership } from "./ownership.ts";
 import { wholeSweep } from "./whole-sweep.ts";
-
-const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
 /** The dependencies of an aggregate, which tests replace. */
 export interface AggregateDependencies {
@@ -118,14 +117,12 @@ export class AggregateDriver implements Driver {
     const context = { query, cadence, ownership: this.#ownership, clock: this.#clock };
     const named =
       query.domains === undefined ? undefined : new NamedWatch(members, query.domains, this.#ownership, sink);
-    const refusing = new Set<Member>();
-    const watches = members.map((member) => {
-      const refused = (error: VirstreamError): void => {
-        refusing.add(member);
-        if (members.every((each) => each.driver === undefined || refusing.has(each))) fail(error);
-      };
-      return new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused });
-    });
+    const refused = (error: VirstreamError): void => {
+      if (watches.every((watch, i) => members[i]!.driver === undefined || watch.refuses)) fail(error);
+    };
+    const watches = members.map(
+      (member) => new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused }),
+    );
     const stop = (): void => {
       this.#underWay.delete(fail);
       for (const watch of watches) watch.stop();
@@ -179,10 +176,6 @@ export class AggregateDriver implements Driver {
         if (state !== "closed") this.#listeners.emit({ state: error === undefined ? state : "degraded", host, error });
       });
     }
-  }
-
-  get hosts(): string[] {
-    return this.#members.flatMap(({ driver, name }) => (driver === undefined ? [] : [name]));
   }
 
   get absent(): Absent[] {

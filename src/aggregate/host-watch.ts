@@ -22,6 +22,14 @@ export interface HostWatchOptions {
   readonly refused: (error: VirstreamError) => void;
 }
 
+/** A domain of the host. */
+interface WatchedDomain {
+  /** As its own driver has it. */
+  readonly domain: Domain;
+  /** As the aggregate's. The same object in all its records, so that readers recognize it without a search. */
+  readonly owned: Domain;
+}
+
 /** A host that was reported as degraded. */
 interface Degraded {
   /** True for one of several hosts that the source serves, false for the source itself. */
@@ -43,11 +51,12 @@ export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
   readonly #degraded = new Map<string, Degraded>();
-  /** The domains that the host has, according to its events. They belong to the host's driver. */
-  readonly #known = new DomainMap<Domain>();
+  /** The domains that the host has, by its events. */
+  readonly #known = new DomainMap<WatchedDomain>();
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
+  #refuses = false;
   /** Whether it has ever had a sign of life; whether the watch that is under way has had one. */
   #heard = false;
   #joined = false;
@@ -61,6 +70,11 @@ export class HostWatch implements WatchSink {
     this.#options = options;
     this.#backoff = new Backoff(() => options.clock.now());
     this.#whole = isWhole(options.query);
+  }
+
+  /** Whether the host has refused the query, and has sent nothing. */
+  get refuses(): boolean {
+    return this.#refuses;
   }
 
   /** Watches until it is stopped, over and over. */
@@ -77,11 +91,12 @@ export class HostWatch implements WatchSink {
       const error = await this.#watch(driver);
       if (error === undefined) return;
       const faultOfQuery = isFaultOfQuery(error);
-      if (faultOfQuery && !this.#heard) refused(error);
+      this.#refuses = faultOfQuery && !this.#heard;
+      if (this.#refuses) refused(error);
       if (signal.aborted) return;
       const reason = faultOfQuery ? error : member.markUnreachable(error, driver);
       this.#degrade(member.name, reason, { behind: false, reported: false });
-      for (const domain of this.#known) this.#doubtful.set(domain, domain);
+      for (const { domain } of this.#known) this.#doubtful.set(domain, domain);
       await sleep(this.#backoff.next(), { signal, clock }).catch(() => {});
     }
   }
@@ -96,15 +111,18 @@ export class HostWatch implements WatchSink {
     this.#signOfLife();
     const { member, ownership, sink } = this.#options;
     const { domain } = record;
-    if (this.#known.get(domain) !== domain) this.#known.set(domain, domain);
+    let known = this.#known.get(domain);
+    if (known?.domain !== domain) {
+      known = { domain, owned: ownership.domain(domain) };
+      this.#known.set(domain, known);
+    }
     if (this.#doubtful.size > 0) this.#doubtful.delete(domain);
     if (this.#whole) member.known.add(record);
-    sink.record(ownership.record(record, member.number));
+    sink.record(ownership.record(record, member.number, known.owned));
   }
 
   gone(domain: Domain): void {
     this.#signOfLife();
-    if (this.#whole) this.#options.member.known.delete(domain);
     this.#gone(domain);
   }
 
@@ -198,6 +216,7 @@ export class HostWatch implements WatchSink {
     this.#recovered(false);
     if (this.#heard) sink.event({ type: "gap", reason: "source", skipped: undefined, host: member.name });
     this.#heard = true;
+    this.#refuses = false;
   }
 
   /** The hosts of this kind that the watch has not reported as degraded are connected. */
@@ -234,9 +253,10 @@ export class HostWatch implements WatchSink {
   }
 
   #gone(domain: Domain): void {
+    const { member, ownership, sink } = this.#options;
     this.#known.delete(domain);
     this.#doubtful.delete(domain);
-    const { ownership, sink } = this.#options;
+    if (this.#whole) member.known.delete(domain);
     sink.gone(ownership.domain(domain));
   }
 }

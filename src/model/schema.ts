@@ -100,6 +100,7 @@ export class SchemaTable {
 
 /** Whether a schema has these keys and types. */
 export function hasShape(schema: Schema, keys: readonly string[], types: Uint8Array): boolean {
+  if (schema.keys === keys && schema.types === types) return true;
   if (schema.keys.length !== keys.length) return false;
   for (let i = 0; i < keys.length; i++) {
     if (schema.keys[i] !== keys[i] || schema.types[i] !== types[i]) return false;

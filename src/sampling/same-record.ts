@@ -1,6 +1,6 @@
 import type { TypedParams } from "../model/params.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Schema } from "../model/schema.ts";
+import { hasShape } from "../model/schema.ts";
 
 /**
  * Whether two records of a domain are equal in everything but their times: identity, index, status, error, and every
@@ -26,7 +26,7 @@ function sameParameters({ params: one }: DomainStatsRecord, { params: other }: D
   if (texts !== other.texts) {
     for (let i = 0; i < texts.length; i++) if (texts[i] !== other.texts[i]) return false;
   }
-  return sameBigs(one.bigs, other.bigs) && sameSchema(one.schema, other.schema);
+  return sameBigs(one.bigs, other.bigs) && hasShape(one.schema, other.schema.keys, other.schema.types);
 }
 
 /** Compares the integers beyond 2^53, where different integers can have equal doubles. */
@@ -35,10 +35,4 @@ function sameBigs(one: TypedParams["bigs"], other: TypedParams["bigs"]): boolean
   if (one.size !== other.size) return false;
   for (const [position, value] of one) if (other.get(position) !== value) return false;
   return true;
-}
-
-/** Records of one shape usually share their schema. A driver does not have to do that, so unequal objects are compared. */
-function sameSchema(one: Schema, other: Schema): boolean {
-  if (one === other) return true;
-  return one.keys.every((key, i) => key === other.keys[i] && one.types[i] === other.types[i]);
 }

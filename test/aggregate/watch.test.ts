@@ -2,9 +2,10 @@ import { describe, expect, it } from "vitest";
 import type { Driver } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type Query } from "../../src/model/query.ts";
+import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { type Cadence, checkCadence, type WatchEvent, type WatchSink } from "../../src/model/watch.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
-import { pushAll } from "../sampling/collecting-sink.ts";
+import { CollectingSink, pushAll } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
 import { Host, Hosts, inOrder } from "./hosts.ts";
 
@@ -131,6 +132,81 @@ describe("A watch of several hosts", () => {
     expect(syncs(signs, "hv1")).toBe(4);
     expect(signs.filter((sign) => sign.startsWith("status"))).toEqual(["status hv2 degraded"]);
     watch.stop();
+  });
+
+  it("goes on with a host that accepts what it refused at first, when the others refuse it later", async () => {
+    const [first, second] = [new Host("hv1"), new Host("hv2")];
+    await using all = await Hosts.opened(first, second);
+    const refusal = new VirstreamError("invalid-argument", "500 ms is the shortest interval here");
+    first.failure = refusal;
+    second.frozenAfter = 0;
+    const watch = all.watch();
+    await all.pass(100);
+    first.failure = undefined;
+    await all.pass(40_000);
+    expect(syncs(watch.takeSigns(), "hv1")).toBeGreaterThan(0);
+    second.frozenAfter = undefined;
+    second.failure = refusal;
+    await all.pass(40_000);
+    expect(watch.error).toBeUndefined();
+    expect(syncs(watch.takeSigns(), "hv1")).toBeGreaterThan(30);
+    watch.stop();
+  });
+
+  it("lets no sweep report a domain that left a host while its driver was opened again", async () => {
+    const source = await Hosts.opened(new Host("hv2"));
+    const records = await source.recordsAtOnce();
+    await source.connection.close();
+    let sink: WatchSink | undefined;
+    const host: Host = Object.assign(new Host("hv2"), {
+      watch(_query: Query, _cadence: Cadence, to: WatchSink): () => void {
+        sink = to;
+        return () => {};
+      },
+    });
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    const watch = all.watch();
+    const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
+    const sync: WatchEvent = { type: "sync", tick: 1, host: "hv2", overrun: 0, summary };
+    const sweep = (some: readonly DomainStatsRecord[]): void =>
+      pushAll(sink!, [...some.map((record) => ({ type: "record", record }) as const), sync]);
+    sweep(records);
+    sink!.end(new VirstreamError("unauthenticated", "the token is another one now"));
+    await all.pass(31_000);
+    sweep(records.slice(1));
+    host.failure = lost();
+    const failed = (await all.recordsAtOnce()).filter(({ status }) => status === "failed");
+    expect(failed.map(({ domain }) => domain.name)).toEqual(["guest-00001", "guest-00002"]);
+    watch.stop();
+  });
+
+  it("is complete once all hosts were swept, also one that was absent at first and those behind one source", async () => {
+    const late = new Host("hv2");
+    late.down = true;
+    const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 0, tookMs: 0 };
+    let sweep = (_host: string): void => {};
+    const several: Host = Object.assign(new Host("hvA"), {
+      host: "hvA,hvB",
+      watch(_query: Query, _cadence: Cadence, sink: WatchSink): () => void {
+        sweep = (host) => pushAll(sink, [{ type: "sync", tick: 1, host, overrun: 0, summary }]);
+        return () => {};
+      },
+    });
+    await using all = await Hosts.opened(new Host("hv1"), late, several);
+    const feed = all.connection.sampling.feed(checkQuery({}, all.driver), checkCadence());
+    const sink = new CollectingSink();
+    feed.push(sink);
+    await all.pass(100);
+    sweep("hvA");
+    expect(feed.complete).toBe(false);
+    sweep("hvB");
+    expect(feed.complete).toBe(true);
+    late.down = false;
+    const { length } = sink.events;
+    await all.pass(31_000);
+    expect(sink.events.slice(length)).toContainEqual(expect.objectContaining({ type: "sync", host: "hv2" }));
+    expect(feed.complete).toBe(true);
+    feed.end(lost());
   });
 
   it("passes on what a source that is several hosts says of each", async () => {
