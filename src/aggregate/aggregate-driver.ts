@@ -59,8 +59,9 @@ export class AggregateDriver implements Driver {
   /**
    * Opens all at once. Resolves when each has answered, or failed once; those that failed are retried.
    *
-   * @throws VirstreamError `invalid-argument` for no URI, one that is named twice, or two for one host; what a host's driver
-   *   raises and retrying cannot cure (`invalid-uri`, `unauthenticated`, …); and when no host could be reached, why
+   * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
+   *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); the hosts' error when none could
+   *   be reached
    */
   static async open(
     uris: readonly string[],

@@ -34,7 +34,7 @@ interface WatchedDomain {
 interface Degraded {
   /** True for one of several hosts that the source serves, false for the source itself. */
   readonly behind: boolean;
-  /** Whether the present watch has itself reported the source as degraded. */
+  /** Whether an event of the present watch reported it. */
   reported: boolean;
 }
 
@@ -57,7 +57,7 @@ export class HostWatch implements WatchSink {
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
   #refuses = false;
-  /** Whether it has ever had a sign of life; whether the watch that is under way has had one. */
+  /** Whether the host has ever sent an event; whether it has sent one in the watch that is under way. */
   #heard = false;
   #joined = false;
   #silent = false;
@@ -219,7 +219,7 @@ export class HostWatch implements WatchSink {
     this.#refuses = false;
   }
 
-  /** The hosts of this kind that the watch has not reported as degraded are connected. */
+  /** Reports hosts as connected that the present watch has not reported as degraded. */
   #recovered(behind: boolean): void {
     for (const [host, degraded] of this.#degraded) {
       if (degraded.behind !== behind || degraded.reported) continue;

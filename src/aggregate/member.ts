@@ -230,7 +230,7 @@ export class Member {
     return opened;
   }
 
-  /** Undefined when it has given a sign of life. Calls to a host that hangs do not pile up: each one is given up. */
+  /** Undefined when the host has answered. Each probe has a timeout, so calls to a host that hangs do not pile up. */
   async #probe(driver: Driver): Promise<VirstreamError | undefined> {
     const context: SweepContext = { signal: this.#end.signal, expect: () => {} };
     try {
@@ -304,7 +304,7 @@ export function isWhole({ domains, flags }: Query): boolean {
   return domains === undefined && (flags & FILTER_MASK) === 0;
 }
 
-/** A URI as it may be shown. */
+/** A URI without its password. */
 function withoutSecrets(uri: string): string {
   return uri.replace(/(\/\/[^/:@]*):[^/@]*@/, "$1@");
 }

@@ -81,7 +81,10 @@ class DomainHistory {
     this.#lastAt = undefined;
   }
 
-  /** The longest interval since a record that was sampled then: any, when no record came between. */
+  /**
+   * The longest interval for a comparison with a record that was sampled then: without limit if no record came in
+   * between.
+   */
   #longestSince(at: number | undefined): number {
     return at === this.#lastAt ? Number.MAX_VALUE : LONGEST_SKIP_MS;
   }

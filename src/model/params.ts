@@ -44,7 +44,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** The exact values of integers beyond ±(2^53 − 1) by position; undefined when there are none. */
   readonly bigs: ReadonlyMap<number, bigint> | undefined;
 
-  /** Parameters from their parts, which must be of the schema's types: it does not check them, as `of` does. */
+  /** Parameters from their parts, which must be of the schema's types: unlike `of`, it does not check them. */
   constructor(
     schema: Schema,
     doubles: readonly number[],
@@ -61,7 +61,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
    * Parameters from the values of a schema's keys, in its order. An integer may be a number or a bigint, whatever its
    * type.
    *
-   * @throws VirstreamError `invalid-argument` when a value is none of its declared type
+   * @throws VirstreamError `invalid-argument` when a value is not of its declared type
    */
   static of(schema: Schema, values: readonly ParamValue[]): TypedParams {
     if (values.length !== schema.keys.length) {

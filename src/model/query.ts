@@ -3,7 +3,7 @@ import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
 import { NIL_UUID, parseUuid } from "./uuid.ts";
 
-/** libvirt's list filters by name. A domain must pass one filter of each family of which filters are given. */
+/** libvirt's list filters by name. Of each family with a named filter, a domain must pass one that is named. */
 export const LIST_FILTERS = {
   active: 0x1,
   inactive: 0x2,

@@ -38,7 +38,7 @@ export function formatUuid(bytes: Uint8Array, offset: number): string {
 /** Writes the 16 bytes of a uuid's text to `offset`; false when the text is no uuid of that form. */
 export function writeUuid(text: string, bytes: Uint8Array, offset: number): boolean {
   if (text.length !== 36) return false;
-  // Looked at as a whole afterwards: a branch for each digit costs as much as the digit.
+  // Checked once at the end: a branch for each digit would cost as much as converting the digit.
   let bad = 0;
   let codes = 0;
   for (let i = 0; i < 16; i++) {

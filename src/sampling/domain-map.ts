@@ -2,9 +2,9 @@ import type { DomainIdentity } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
 /**
- * Something for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two hosts have
- * it. A domain that was asked for by a name that no host has is known by that name. Two levels rather than one joined text: no
- * text is made, and none hashed, where one host's domains follow each other.
+ * A map with one value for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two
+ * hosts have it. A domain that was asked for by a name that no host has is known by that name. It has two levels
+ * instead of one joined key, so that no key is built and hashed while the domains of one host follow each other.
  */
 export class DomainMap<Value> {
   readonly #hosts = new Map<string, Map<string, Value>>();

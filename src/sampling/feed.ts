@@ -25,8 +25,8 @@ export interface FeedEntry {
 }
 
 /**
- * Listens to a feed: a sink that is also given what the feed knows of the domain. Each WatchSink is one. It must not throw,
- * nor change what it is given.
+ * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. It
+ * must not throw, nor change what it is given.
  */
 export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end"> {
   /** @param before the domain's record before this one; undefined when there was none */
@@ -53,8 +53,8 @@ export interface FeedOptions {
 
 /**
  * Sends the events of one query and cadence to all its listeners, and keeps the state that results: the newest record
- * of each domain. A sampler feeds it sweep by sweep, or a driver pushes into it. From the state, a listener that joins or
- * falls behind gets what it would know had it listened all the time.
+ * of each domain. A sampler feeds it sweep by sweep, or a driver pushes into it. A listener that joins or falls behind
+ * gets this state, and then knows as much as one that has listened all the time.
  */
 export class Feed implements WatchSink {
   readonly cadence: Cadence;
@@ -208,7 +208,10 @@ export class Feed implements WatchSink {
     this.#options.over();
   }
 
-  /** Domains mostly come in the order of before, and as the same objects: the next one is a good guess, and saves a hash. */
+  /**
+   * Domains mostly come in the order of the last sweep, and as the same objects: trying the next one first saves a
+   * hash.
+   */
   #entryOf(domain: Domain): FeedEntry | undefined {
     const guess = this.#numbers[this.#next];
     const entry = guess?.record.domain === domain ? guess : this.#entries.get(domain);

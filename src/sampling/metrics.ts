@@ -59,7 +59,7 @@ export class SweepMetrics {
     for (const record of records) this.record(record);
   }
 
-  /** Counts one record, as of a driver that pushes them. */
+  /** Counts one record of a driver that pushes. */
   record({ status, reason }: DomainStatsRecord): void {
     this.#figures.records[status]++;
     if (reason === "quarantined") this.#figures.recordsQuarantined++;

@@ -24,7 +24,7 @@ export class Sampler {
   #timer: unknown;
   #sweeping: AbortController | undefined;
 
-  /** @param clock a steady one */
+  /** @param clock a steady clock */
   constructor(driver: Driver, query: Query, clock: Clock, metrics: SweepMetrics) {
     this.#driver = driver;
     this.#query = query;
@@ -100,7 +100,9 @@ export class Sampler {
     }
   }
 
-  /** How many times each feed skipped. Those of the fastest feed count as skipped sweeps in the metrics. */
+  /**
+   * Returns how many of its times each feed skipped. Those of the fastest feed count as skipped sweeps in the metrics.
+   */
   #end(feeds: readonly Feed[], now: number): [Feed, number][] {
     const ends = feeds.map((feed): [Feed, number] => [feed, this.#schedule.end(feed, now)]);
     let fastest = Number.POSITIVE_INFINITY;

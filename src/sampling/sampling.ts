@@ -14,7 +14,7 @@ export interface SamplingFigures extends SweepFigures {
   readonly samplers: number;
   /** Different watches: queries and cadences; a gauge. */
   readonly feeds: number;
-  /** Listeners to them: consumers in this process, and channels of a server; a gauge. */
+  /** Listeners of all feeds: consumers in this process, and channels of a server; a gauge. */
   readonly subscribers: number;
   /** Sweeps that readers skipped because they were slow. */
   readonly ticksConflated: number;
@@ -39,7 +39,7 @@ export class Sampling {
    */
   readonly metrics: SweepMetrics;
 
-  /** @param clock a steady one; for tests */
+  /** @param clock a steady clock; tests pass their own */
   constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.#driver = driver;
     this.#clock = clock;
@@ -58,7 +58,7 @@ export class Sampling {
   }
 
   /**
-   * Watches for one consumer, which pulls what `select` takes of the events, in chunks, until it returns.
+   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until it returns.
    *
    * @internal
    */
@@ -67,7 +67,8 @@ export class Sampling {
   }
 
   /**
-   * Pushes a watch into a sink: what its feed knows already first. Returns what stops it.
+   * Pushes a watch into a sink: first what its feed already knows, then each event. Returns a function that stops the
+   * watch.
    *
    * @internal
    */
@@ -136,7 +137,7 @@ export class Sampling {
     return feed;
   }
 
-  /** Feeds it by the sampler of its query. Returns what stops that. */
+  /** Lets the sampler of its query feed it. Returns a function that stops this. */
   #sample(query: Query, feed: Feed): () => void {
     const key = JSON.stringify(query);
     let sampler = this.#samplers.get(key);

@@ -3,9 +3,9 @@ import type { DomainIdentity } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
 /**
- * Resolves the selectors of a query to domains, which are known by host and uuid. A selector does not say on which host its
- * domain is, and a name says no uuid: both are known only from a domain that answers. So a table keeps a value for each
- * selector, and finds those that a domain goes by.
+ * Resolves the selectors of a query to domains, which are known by host and uuid. A selector does not say on which host
+ * its domain is, and a name says no uuid: both are known only from a domain that answers. So a table keeps a value for
+ * each selector, and finds the values of those that mean a given domain.
  */
 export class SelectorTable<Value> {
   readonly #byUuid = new Map<string, Value>();
@@ -28,12 +28,15 @@ export class SelectorTable<Value> {
     return [...this.#byUuid.values(), ...this.#byName.values()];
   }
 
-  /** The value of this very selector; undefined where only another selector, or none, can mean the same domain. */
+  /**
+   * The value of exactly this selector; undefined if it is not in the table, even if another one there means the same
+   * domain.
+   */
   get(selector: DomainSelector): Value | undefined {
     return "uuid" in selector ? this.#byUuid.get(selector.uuid) : this.#byName.get(selector.name);
   }
 
-  /** The values of the selectors that a domain goes by: two where both its uuid and its name are selectors, uuid first. */
+  /** The values of the selectors that mean a domain: two where both its uuid and its name are selectors, uuid first. */
   of({ uuid, name }: DomainIdentity): Value[] {
     const byUuid = uuid === NIL_UUID ? undefined : this.#byUuid.get(uuid);
     const byName = this.#byName.get(name);

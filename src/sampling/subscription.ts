@@ -8,9 +8,9 @@ import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
 const SLACK = 64;
 
 /**
- * One consumer of a feed in this process, where push becomes pull: what happens between two pulls is queued, up to about
- * two sweeps of it. A slow consumer that is behind by more finds the queue dropped: its next pull gives a `gap`, and then
- * the newest state from the feed. So it costs a bounded amount, and never sees an old value after a newer one.
+ * One consumer of a feed in this process, where push becomes pull: events between two pulls are queued, up to about
+ * those of two sweeps. If a consumer is behind by more, its queue is dropped: its next pull gives a `gap`, and then the
+ * newest state from the feed. So it costs a bounded amount, and never sees an old value after a newer one.
  */
 export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, FeedListener {
   readonly #feed: Feed;
@@ -24,11 +24,11 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #behind = true;
   /** What the consumer knew when it fell behind: the state cannot say which domains left since. */
   #knew: DomainMap<Known> | undefined;
-  /** Whether the consumer knew a domain before the events in the queue: for those that came or left in them. */
+  /** Whether the consumer knew a domain before the events in the queue, for each domain that came or left in them. */
   #knewBefore = new DomainMap<boolean>();
   /** The most domains that the feed has had since the last pull. */
   #domains = 0;
-  /** The state of each source that the consumer was given last; undefined: it was dropped. */
+  /** The last state of each source that the consumer got; undefined: the event was dropped. */
   readonly #statuses = new Map<string | undefined, WatchState | undefined>();
   /** The last sweep whose end was queued. */
   #tick = 0;

@@ -39,7 +39,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 
 /** A timer beyond 2^31 - 1 ms fires at once. This limit leaves room for the three intervals that a watch's timer is longer. */
 const MOST = 2_000_000_000;
-/** The bounds of the limits that have others than 1 and MOST. */
+/** The bounds of the limits whose bounds are not 1 and MOST. */
 const BOUNDS: Partial<Record<string, readonly [least: number, most: number]>> = {
   beatMs: [1, MAX_BEAT_MS],
   minIntervalMs: [MIN_INTERVAL_MS, MAX_INTERVAL_MS],

@@ -209,7 +209,7 @@ export class ChannelState {
   /** Makes all numbers void. The records stay known by key until the channel is complete. */
   #forget(): void {
     for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
-    // A server could send snapshots that are never complete: bounds the domains that they gather.
+    // A server could send snapshots that are never complete: this bounds the domains that are kept from them.
     if (this.#previous.size > LIMITS.domains) throw malformed(`snapshots of more than ${LIMITS.domains} domains`);
     this.#records = [];
     this.#count = 0;

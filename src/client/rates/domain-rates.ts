@@ -12,7 +12,7 @@ export interface DomainRates {
   readonly record: DomainStatsRecord;
   /**
    * The time since the record that this one is compared with, in ms, by their `steadyAt`; undefined when there is none.
-   * After a partial record, the parts may be compared with different records: then the shortest time.
+   * After a partial record, the parts may be compared with different records: then it is the shortest of the times.
    */
   readonly intervalMs: number | undefined;
   readonly cpu: CpuRates;

@@ -20,19 +20,22 @@ import { Sweep } from "./sweep/sweep.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
- * Connections to one QEMU daemon. Each adds four slots. Two let four frozen guests and a healthy sweep live side by side,
- * and more would be of no use: admission lets no more than 8 of the daemon's 20 workers be occupied.
+ * Connections to one QEMU daemon. Each adds four slots. With two, a sweep continues beside four frozen guests. More
+ * would be of no use: admission allows calls in at most 8 of the daemon's 20 workers.
  */
 const QEMU_CONNECTIONS = 2;
 
-/** Until a call that was sent has been taken up by a worker, and until a worker that has answered is free again. */
+/** The time in which a worker takes up a call, or becomes free after an answer, in ms. */
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
 /** How many calls of a connection a daemon works on at a time (max_client_requests). */
 const REQUESTS_MAX = 5;
 
-/** How long a sweep waits until orphaned calls were looked at. Healthy is 1 ms for each; a locked domain takes seconds. */
+/**
+ * How long a sweep waits for the check of orphaned calls, in ms. Each takes 1 ms; that of a locked domain takes
+ * seconds.
+ */
 const LOOK_MS = 250;
 
 /**
@@ -44,7 +47,7 @@ export class Session implements SweepHost {
   /** Called once, when the first of its connections is lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
 
-  // Its sweeps use these, as their host.
+  // For its sweeps; see SweepHost.
   readonly admission: Admission;
   readonly domainCache: DomainCache;
   readonly batchSize = new BatchSize();
@@ -52,7 +55,7 @@ export class Session implements SweepHost {
   readonly monitors: boolean;
 
   readonly #address: DaemonAddress;
-  /** By admission's numbers. */
+  /** By the numbers that admission gave the connections. */
   readonly #clients = new Map<number, RpcClient>();
   readonly #sweeps = new Set<Sweep>();
   readonly #end = new AbortController();
@@ -90,7 +93,7 @@ export class Session implements SweepHost {
     for (const sweep of this.#sweeps) sweep.end(error);
     this.#end.abort(error);
     for (const [number, client] of this.#clients) {
-      // Before its calls are rejected: the daemon works on them all the same.
+      // Called before the calls are rejected: the daemon still works on them.
       client.onEnded = () => this.admission.removeConnections([number]);
     }
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
@@ -139,8 +142,9 @@ export class Session implements SweepHost {
 
   /**
    * Frees the permits of orphans: calls that an ended connection left behind. They count against the budget, and keep
-   * their domains in quarantine. Whether one still occupies a worker, the state of its domain's monitor shows. It is read
-   * without using the monitor. Sweeps begin when all were looked at, or after LOOK_MS. Undefined where there are none.
+   * their domains in quarantine. The state of the domain's monitor shows whether its call still occupies a worker;
+   * libvirt reports it without using the monitor. Sweeps begin when all orphans were checked, or after LOOK_MS.
+   * Undefined if there are none.
    */
   #lookAfterOrphans(): Promise<void> | undefined {
     if (this.#looking === undefined && this.admission.orphans.length > 0) {
@@ -166,12 +170,12 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Asks for the statistics of a domain that cannot exist: such a call goes the way of all statistics calls, touches no
-   * domain, and cannot hang. See ConcurrencyLimit for what it proves.
+   * Asks for the statistics of a domain that cannot exist: such a call needs a worker like every statistics call,
+   * touches no domain, and cannot hang. See ConcurrencyLimit for what it proves.
    */
   async probeWorker(probe: WorkerProbe): Promise<void> {
     try {
-      // A burst into an idle pool finds its workers waiting. A single call may need one that is only being started.
+      // An idle pool has workers ready for a burst. A single call may need a worker that is still being started.
       await sleep(probe.fresh ? BURST_SETTLE_MS : SETTLE_MS);
       // The daemon reads no sixth call of a connection.
       const client = [...this.#clients.values()].find(({ inFlight }) => inFlight < REQUESTS_MAX);
@@ -189,7 +193,8 @@ export class Session implements SweepHost {
 
   /** A sweep has more domains than slots: opens one more connection, unless there are enough. */
   crowded(): void {
-    // Other drivers' domains cost too little, and each connection to the test driver has domains of its own.
+    // With other drivers, a domain costs too little for this, and each connection to the test driver has its own
+    // domains.
     if (this.facts.hypervisor !== "qemu" || this.#clients.size >= QEMU_CONNECTIONS) return;
     if (performance.now() < this.#growAfter) return;
     this.#growing ??= this.#grow().finally(() => {
@@ -207,7 +212,7 @@ export class Session implements SweepHost {
   }
 }
 
-/** Ignores an error that the daemon has sent: it takes a worker to refuse a call, too. */
+/** Ignores an error that the daemon has sent: to refuse a call takes a worker, too. */
 function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
 }

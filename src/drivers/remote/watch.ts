@@ -41,7 +41,7 @@ export class RemoteWatch implements WatchReceiver {
   #reported: "connected" | "reconnecting" = "connected";
   #ended = false;
 
-  /** Begins it. */
+  /** Begins the watch. */
   constructor(
     reconnector: Reconnector<RemoteSession>,
     address: ServerAddress,
@@ -59,7 +59,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#onStatus();
   }
 
-  /** Ends it without an event. Safe to call twice. */
+  /** Ends the watch without an event. Safe to call twice. */
   stop(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -151,7 +151,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#sent = undefined;
   }
 
-  /** Each change is one event. */
+  /** Sends an event only if the state has changed. */
   #report(state: "connected" | "reconnecting", error: VirstreamError | undefined): void {
     if (this.#reported === state || this.#ended) return;
     this.#reported = state;

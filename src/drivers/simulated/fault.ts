@@ -7,9 +7,9 @@ export const NO_FAULT = {
   frozen: false,
   /** Its monitor answers after this many ms; 0: at once. */
   slowMs: 0,
-  /** Asking for it fails. */
+  /** Its statistics call fails. */
   failing: false,
-  /** It is still listed, and will be gone when it is next asked for. */
+  /** It is still listed, and will be gone at the next call for it. */
   vanishing: false,
   /** It does not exist before this time, in ms since 1970. */
   appearsAt: Number.NEGATIVE_INFINITY,

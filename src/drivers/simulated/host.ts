@@ -14,8 +14,8 @@ import { Row } from "./row.ts";
 
 /**
  * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, all guests restart as if they had
- * been up for one to five weeks. So counters follow from the time alone, go on from one process to the next, and no
- * vCPU's ns ever pass 2^53.
+ * been up for one to five weeks. So counters depend on the time alone, continue from one process to the next, and no
+ * vCPU's time ever exceeds 2^53 ns.
  */
 const TERM_MS = 2 ** 32;
 const WEEK_SECONDS = 604_800;
@@ -35,9 +35,9 @@ interface Layout {
 }
 
 /**
- * A host full of guests that do not exist. Everything about a guest follows from (seed, host, index), its values from
- * those and the time. A guest takes one byte, and more only while it has a fault. The host answers at once: waiting is
- * the sweep's part.
+ * A host full of guests that do not exist. Everything about a guest is computed from (seed, host, index), its values
+ * also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at once:
+ * the sweep does the waiting.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
@@ -80,7 +80,7 @@ export class SimulatedHost {
     for (const wake of this.waiting) wake();
   }
 
-  /** Whether every guest is there and passes a query's filter bits, which spares asking one by one. */
+  /** Whether every guest is there and passes a query's filter bits, so that no guest must be checked alone. */
   listsAll(filter: number): boolean {
     return filter === 0 && this.#faults.size === 0;
   }
@@ -115,7 +115,7 @@ export class SimulatedHost {
   }
 
   /**
-   * The groups that a query comes to on this host, as a mask of known bits; unlike in a query, 0 is none.
+   * The groups that a query gets from this host, as a mask of known bits. Here 0 means none, in a query it means all.
    *
    * @throws VirstreamError `unsupported` when the query insists on groups that the host does not know
    */
@@ -146,7 +146,7 @@ export class SimulatedHost {
     const active = state !== STATE_NUMBERS.shutoff;
     const fault = this.#faults.get(index);
 
-    // A paused guest's meters stand still where its term began.
+    // A paused guest's meters keep their values from the beginning of the term.
     const paused = state === STATE_NUMBERS.paused;
     const termMs = now - Math.floor(now / TERM_MS) * TERM_MS;
     let upSeconds = WEEK_SECONDS + (mix(draw, 0) >>> 11) + (paused ? 0 : termMs / 1000);

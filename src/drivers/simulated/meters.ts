@@ -19,7 +19,7 @@ export interface Guest {
   readonly firstNic: number;
   /** Whether each image of a backing chain is listed. */
   readonly backing: boolean;
-  /** Whether it has what only some real guests have. */
+  /** Whether it has the parameters that only some real guests have. */
   readonly extras: boolean;
   /** The time that its gauges show, in ms since 1970. */
   readonly wallMs: number;

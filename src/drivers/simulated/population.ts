@@ -25,7 +25,10 @@ export class Identities {
     this.#key = key;
   }
 
-  /** The uuid of a guest, of version 4. Its first 32 bits are the index in disguise, the others follow from them. */
+  /**
+   * The uuid of a guest, of version 4. Its first 32 bits are the scrambled index; the other bits are computed from
+   * them.
+   */
   uuid(index: number): string {
     const word = Math.imul(index, FACTOR) ^ this.#key;
     this.#words.setUint32(0, word);
@@ -92,7 +95,7 @@ export function stateOf(traits: number): number {
   return (traits & paused) !== 0 ? STATE_NUMBERS.paused : STATE_NUMBERS.shutoff;
 }
 
-/** 32 bits from 32 bits, each of the result's depending on each of the input's. */
+/** Mixes 32 bits: each bit of the result depends on each bit of the input. */
 export function scramble(bits: number): number {
   let x = bits | 0;
   x = Math.imul(x ^ (x >>> 16), 0x7feb352d);

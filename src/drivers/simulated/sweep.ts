@@ -27,9 +27,9 @@ const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
 /**
- * One sweep: lists guests, asks them and hands on their records. A guest that answers at once is a record of the chunk
- * being made. The sweep waits for any other until its answer or its deadline is due; meanwhile it asks the rest.
- * Nothing is computed ahead of a pull.
+ * One sweep: lists guests, asks them and hands on their records. The record of a guest that answers at once goes into
+ * the current chunk. For any other guest the sweep waits until the answer or the deadline is due, and asks the rest
+ * meanwhile. Nothing is computed ahead of a pull.
  */
 export class Sweep {
   readonly #host: SimulatedHost;
@@ -222,7 +222,10 @@ export class Sweep {
     return new DomainStatsRecord({ domain, params, status: "ok", sampledAt, steadyAt, tookMs, index });
   }
 
-  /** The groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is held. */
+  /**
+   * A record of the groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is
+   * held.
+   */
   #partial(reason: "busy" | "timeout", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
     const params = this.#host.sample(guest, this.#groups & MONITOR_FREE_GROUPS, asked.sampledAt, this.#backing);
     const missing = groupNames(this.#monitored);

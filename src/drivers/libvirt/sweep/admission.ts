@@ -110,7 +110,7 @@ export class Admission {
   releaseOrphan(key: string): void {
     const permit = this.#permits.monitor.get(key);
     if (!permit?.orphan) return;
-    // What was proven behind the orphan may not hold without it: this may be another daemon, with a small pool.
+    // Free workers that were proven before may not exist now: this may be another daemon, with a small pool.
     this.#limit.reset();
     this.#release(permit);
   }
@@ -135,7 +135,7 @@ export class Admission {
     return this.#trusted.has(key);
   }
 
-  /** The domain may have another monitor now, or its monitor was seen to be busy. */
+  /** Called when the domain may have another monitor now, or its monitor was seen to be busy. */
   distrust(key: string): void {
     this.#trusted.delete(key);
   }
@@ -174,8 +174,8 @@ export class Admission {
   }
 
   /**
-   * When all the calls that keep this owner's monitor calls waiting will be overdue, unless one is answered before;
-   * Infinity while a call could go out. From that time on, to wait is to wait for frozen guests only.
+   * The time at which all calls that block this owner's monitor calls will be overdue; Infinity while a call could go
+   * out. From that time on, the owner's calls wait for frozen guests only.
    */
   exhaustedAt(owner: ConnectionOwner): number {
     const spent = this.#spent;
@@ -196,7 +196,7 @@ export class Admission {
 
   /** Grants all calls that may go out. Called whenever something may have changed. */
   pump(): void {
-    // A grant may change something before it returns. The loop that runs already sees to it.
+    // A grant may call this again before it returns. The loop that already runs then starts over.
     this.#changed = true;
     if (this.#granting) return;
     this.#granting = true;
@@ -222,7 +222,7 @@ export class Admission {
     if (at < this.#turn) this.#turn--;
   }
 
-  /** Whether as many monitor calls are unanswered as may be. */
+  /** Whether the limit of unanswered monitor calls is reached. */
   get #spent(): boolean {
     return this.#permits.monitor.size >= this.#limit.calls;
   }

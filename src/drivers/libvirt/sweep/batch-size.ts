@@ -6,7 +6,7 @@ const DOMAINS_MAX = 256;
 const PARAMETERS_MAX = 50_000;
 /** The domains in a batch while nothing was measured. */
 const DOMAINS_FIRST = 8;
-/** A batch is taken apart after this many times what it should have taken, and not before SLOW_MS. */
+/** A batch is taken apart after this many times its expected duration, and not before SLOW_MS. */
 const SLOW_FACTOR = 10;
 const SLOW_MS = 100;
 

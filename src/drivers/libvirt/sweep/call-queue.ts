@@ -5,7 +5,7 @@ export type CallKind = "monitor" | "free";
 
 /** A call that waits for a permit. */
 export interface Ticket {
-  /** Of each kind, one call with this key is in flight at a time: the domain's uuid. */
+  /** The domain's uuid. Of each kind, one call with this key is in flight at a time. */
   readonly key: string;
   readonly kind: CallKind;
   /** Set by `CallQueue.wait`, cleared when the ticket is granted or cancelled. */

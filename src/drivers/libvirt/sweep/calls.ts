@@ -20,7 +20,7 @@ export interface SweepHost extends ConnectionOwner {
   readonly monitors: boolean;
   /** @param connection its number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
-  /** There are more domains than slots: another connection would help. */
+  /** Called when there are more domains than slots: another connection would help. */
   crowded(): void;
 }
 
@@ -66,7 +66,7 @@ export abstract class QueuedCall implements Ticket {
   askedAt = 0;
 }
 
-/** How often waiting calls look whether a slot can still become free, in ms. */
+/** How often to check whether a slot can still become free for waiting calls, in ms. */
 const LOOK_AGAIN_MS = 500;
 
 /**
@@ -217,7 +217,7 @@ export class Calls implements CallOwner {
     );
   }
 
-  /** From when on calls that wait for a slot wait for frozen guests only. */
+  /** The time from which calls that wait for a slot wait for frozen guests only. */
   #exhaustedAt(): number {
     if (this.#waiting.slot.size === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
     return this.#host.admission.exhaustedAt(this.#host);

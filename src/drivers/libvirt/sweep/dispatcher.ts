@@ -6,8 +6,8 @@ import { type Call, type CallHandler, type Calls, callOf, QueuedCall, type Sweep
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
- * With every slot busy from the start, the first record shares the host's cores with all the others and comes half as
- * fast. So one domain goes ahead. The others follow at its answer, or after this many ms, in case it is frozen.
+ * With every slot busy from the start, the first record shares the host's cores with all the others and takes twice as
+ * long. So one domain goes ahead. The others follow at its answer, or after this many ms, in case it is frozen.
  */
 const AHEAD_MS = 20;
 
@@ -54,7 +54,8 @@ export class Dispatcher implements CallHandler<Batch> {
   #checked = 0;
   #batches = 0;
   /**
-   * Domains that let one go ahead, and until when. The time is undefined before there is one, and Infinity afterwards.
+   * Domains that wait for the one ahead, and until when. The time is undefined before that one is sent, and Infinity
+   * afterwards.
    */
   #rest: DomainTask[] = [];
   #releaseAt: number | undefined;
@@ -67,7 +68,7 @@ export class Dispatcher implements CallHandler<Batch> {
     this.#owner = owner;
   }
 
-  /** Domains are known. */
+  /** Adds domains that became known. */
   enter(tasks: readonly DomainTask[]): void {
     const { admission } = this.#host;
     const { kind } = this.#requests;
@@ -105,7 +106,7 @@ export class Dispatcher implements CallHandler<Batch> {
     }
   }
 
-  /** A monitor has answered: queues the domains that let one go ahead. */
+  /** A monitor has answered: queues the domains that wait for the one ahead. */
   release(): void {
     this.#releaseAt = Number.POSITIVE_INFINITY;
     const rest = this.#rest;

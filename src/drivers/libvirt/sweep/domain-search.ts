@@ -26,7 +26,7 @@ const INACTIVE = 1 << 1;
 
 /** How many ids are looked up at a time. */
 const LOOKUPS = 4;
-/** After this many ids that no domain has, the search ends: the host has counted too far. */
+/** After this many ids that no domain has, the search ends: the host's ids lie too far apart. */
 const FRUITLESS_MAX = 100_000;
 /** How many ids above the highest known one are tried. */
 const BEYOND = 4_096;
@@ -148,7 +148,7 @@ export async function searchDomains(
   };
   const tooMany = await listParts(calls, filter, FAMILIES, take);
   if (tooMany.length > 0) {
-    // An id says nothing about filters, and a domain that does not run has none.
+    // An id does not show whether its domain passes a filter, and a domain that does not run has no id.
     if (filter !== 0 || tooMany.some((part) => (part & INACTIVE) !== 0)) throw unlistable(all.size);
     await lookUpIds(calls, all, take);
   }

@@ -26,7 +26,7 @@ export class DomainTask extends QueuedCall {
   /** As far as it is known: of a domain that the query names, the uuid or the name only. */
   domain: RemoteDomain;
   stage: Stage;
-  /** Of its statistics call. */
+  /** The kind of its statistics call. */
   readonly statsKind: CallKind;
   /** Why it is late, or why its record will have less than was asked for. */
   reason: RecordReason = "timeout";
@@ -102,8 +102,7 @@ export class StatsRequests {
 
   /** @param monitors whether the domains have monitors that can hang */
   constructor({ groups, flags, domains }: Query, monitors: boolean) {
-    // No group named is every group, monitor and all. A mask that is computed as 0 would mean the same: it must not
-    // happen.
+    // 0 means every group, also those that need the monitor. So no mask that is computed below may become 0.
     const wanted = groups === 0 ? ALL_GROUPS : groups;
     const free = wanted & MONITOR_FREE_GROUPS;
     const needing = (wanted & ~MONITOR_FREE_GROUPS) >>> 0;

@@ -107,7 +107,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.end(error);
   }
 
-  /** Ends the sweep, for its consumer with this error. Domains that have no record yet get none. */
+  /** Ends the sweep; its consumer gets this error. Domains that have no record yet get none. */
   end(error?: VirstreamError): void {
     if (this.#done) return;
     this.#ended.abort();
@@ -178,7 +178,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#context.expect(domains);
   }
 
-  /** Its domain gets no record. */
+  /** Removes a task whose domain gets no record. */
   #drop(task: DomainTask): void {
     task.stage = "done";
     this.#open.delete(task);
@@ -255,7 +255,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       return;
     }
     const { kind, first } = this.#requests;
-    // What the daemon has left out without saying so.
+    // The groups that the daemon left out silently.
     const missing = kind === "free" ? [] : (this.#host.completeness?.missing(domain, first.groups, params) ?? []);
     if (missing.length === 0) {
       this.#push(task, "ok", { params });
@@ -318,8 +318,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   /** @internal */
   late(task: DomainTask, reason: RecordReason): void {
-    // A call that timed out waiting for a permit means that no permit will free up in this sweep. Only the wait for a
-    // fallback says nothing about the others.
+    // A call that timed out waiting for a permit means that no permit will free up in this sweep. But a timeout in the
+    // wait for a fallback says nothing about other calls.
     const none = reason !== "timeout" && task.waitClass !== "fallback";
     this.giveUp(task, reason);
     if (none) this.#dispatcher.giveUp("busy");
@@ -390,7 +390,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#push(task, "failed", { reason, missing: this.#requests.groups, error });
   }
 
-  /** Something is settled about a domain. Ends the sweep when no domain is left, and no more will be found. */
+  /**
+   * Called when a domain has its record or needs none. Ends the sweep if no domain is left, and no more will be found.
+   */
   #settle(): void {
     // How many domains were named is known when all names are looked up: two of them may mean the same domain.
     if (this.#query.domains !== undefined && this.#lookups === 0 && this.#failure === undefined) {

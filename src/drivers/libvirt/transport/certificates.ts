@@ -114,7 +114,7 @@ async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buff
   return undefined;
 }
 
-/** The errors that the file itself causes. All others may be over at the next attempt. */
+/** The errors that the file itself causes. Any other error may be gone at the next attempt. */
 const UNREADABLE: ReadonlySet<string | undefined> = new Set(["EACCES", "EPERM", "EISDIR", "ELOOP", "ENAMETOOLONG"]);
 
 /** The bytes of a file; undefined when it does not exist. */

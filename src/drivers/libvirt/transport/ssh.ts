@@ -160,7 +160,7 @@ function start(program: string, args: readonly string[]): ChildProcessWithoutNul
     throw notStarted(program, error);
   }
   if (child.stdin !== undefined) return child;
-  // Without file descriptors Node makes no pipes, and emits the error later.
+  // If no file descriptor is free, Node makes no pipes, and emits the error later.
   child.on("error", () => {});
   throw notStarted(program, new Error("too many files are open"));
 }

@@ -24,7 +24,7 @@ export interface Address {
   readonly text: string;
 }
 
-/** The address of a URI. Without a host it is this one, as in libvirt. */
+/** The address of a URI. Without a host it is this machine, as in libvirt. */
 export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
   const host = uri.host ?? "localhost";
   const port = uri.port ?? defaultPort;

@@ -80,8 +80,8 @@ export function stateAfter(code = ""): SocketState {
 
 /**
  * Connects to the first socket that accepts. Otherwise rejects with `socket-denied`, else `connection-refused`, else
- * `socket-missing`. An error that is about none of this ends the search, with `invalid-uri` or `connection-lost`, and
- * so does the signal, with its reason.
+ * `socket-missing`. Any other error ends the search, with `invalid-uri` or `connection-lost`, and so does the signal,
+ * with its reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);

@@ -130,7 +130,7 @@ export function parseLibvirtUri(text: string): LibvirtUri {
 function checkTyping(uri: string, name: string): void {
   const plain = plainly(name);
   for (const known of PARAMETERS.keys()) {
-    // Two slips in a short word could make any other short word of it.
+    // Two slips could turn a short word into any other short word.
     const slips = known.length < 6 ? 1 : 2;
     if (distance(plain, plainly(known), slips) <= slips && known.length > slips + 2) {
       throw invalid(
