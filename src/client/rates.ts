@@ -97,7 +97,7 @@ class HostHistory {
 
   /**
    * Forgets domains that had no record for long: nothing may have announced that they are gone. The search runs once
-   * per so many records as twice the number of domains, so it costs next to nothing per record.
+   * per 2 × (number of domains) records, so it costs next to nothing per record.
    */
   tidy(now: number): void {
     if (++this.#takes <= 2 * this.domains.size + 1_000) return;
