@@ -57,7 +57,7 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Opens all at once. Resolves when each has answered, or failed once; those that failed are retried.
+   * Opens all hosts at once. Resolves when each has answered or failed once; hosts that failed are retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
    *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); the hosts' error when none could

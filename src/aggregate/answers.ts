@@ -32,7 +32,7 @@ export interface Answer {
 }
 
 /**
- * Sweeps all hosts at once. A host that cannot be reached is an answer; an error of the query fails the sweep.
+ * Sweeps all hosts at once. A host that cannot be reached gives an answer, too; an error of the query fails the sweep.
  *
  * @param expect gets the number of domains of each host that announces it
  */

@@ -77,7 +77,7 @@ export class HostWatch implements WatchSink {
     return this.#refuses;
   }
 
-  /** Watches until it is stopped, over and over. */
+  /** Watches the host again and again, until it is stopped. */
   async run(): Promise<void> {
     const { member, clock, refused } = this.#options;
     const { signal } = this.#end;

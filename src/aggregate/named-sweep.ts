@@ -92,7 +92,7 @@ export class NamedSweep {
     return settled;
   }
 
-  /** Whether every host that may still answer has answered for it. */
+  /** Whether every host that may still answer has answered for this selector. */
   #isComplete({ answered }: Open): boolean {
     for (const member of this.#asked) if (!answered.has(member)) return false;
     return true;

@@ -140,7 +140,7 @@ function formatOf<Name extends string>(format: string | undefined, formats: read
   throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of ${formats.join(", ")}`);
 }
 
-/** The URI of a command that takes one. */
+/** The URI of a command that takes at most one. */
 function single([uri, other]: readonly string[]): string | undefined {
   if (other !== undefined) throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}?`);
   return uri;
@@ -151,7 +151,7 @@ function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], 
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
     return { values, uris: positionals };
   } catch (error) {
-    // Node's advice after the first sentence is about writing programs, not about using them.
+    // Node's message goes on with advice for the programmer: the user gets its first sentence.
     throw new UsageError((error as Error).message.split(". ")[0]!);
   }
 }

@@ -36,7 +36,7 @@ class DomainHistory {
     this.id = id;
   }
 
-  /** The record that a part of this one is compared with. */
+  /** Pairs a part of this record with the earlier record that it is compared with. */
   pair(part: Part, after: Sample): Pair {
     const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
     const intervalMs = before === undefined ? Number.NaN : after.at - before.at;

@@ -42,17 +42,17 @@ export interface Driver {
   readonly absent?: readonly Absent[];
 
   /**
-   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. It is pulled: between pulls
-   * a driver may run ahead only by a bounded amount. A failure of one domain is a record with a status. The iteration throws
-   * (a VirstreamError) only if the whole sweep fails.
+   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
+   * the chunks: between pulls a driver may run ahead only by a bounded amount. A failure of one domain is a record with
+   * a status. The iteration throws (a VirstreamError) only if the whole sweep fails.
    */
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 
   /**
-   * Pushes a watch into a sink: the current state, then each change. All records of a sweep come before its sync; ticks
-   * may be any numbers. Only for a driver whose source is already a stream, such as another virstream. The sampler
-   * sweeps all other drivers once per interval. A source that cannot be reached for a while is a `status` event. The
-   * sink's `end` is for errors that a retry cannot repair; it may come before this returns.
+   * Pushes a watch into a sink: the current state, then each change. All records of a sweep come before its sync, whose
+   * `tick` may be any number. Only for a driver whose source is already a stream, such as another virstream. The
+   * sampler sweeps all other drivers once per interval. A source that cannot be reached for a while is a `status`
+   * event. The sink's `end` is for errors that a retry cannot repair; it may be called before `watch` returns.
    *
    * @returns a function that stops the watch; the sink is not called after that
    */

@@ -58,8 +58,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * Parameters from the values of a schema's keys, in its order. An integer may be a number or a bigint, whatever its
-   * type.
+   * Makes parameters from a schema and one value for each of its keys, in order. An integer may be a number or a
+   * bigint, whatever its type.
    *
    * @throws VirstreamError `invalid-argument` when a value is not of its declared type
    */
@@ -96,7 +96,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * Parameters from a plain list, for drivers that make up their own. Lists of the same keys and types share a schema.
+   * Makes parameters from a plain list, for drivers that have their own parameters. Lists of the same keys and types
+   * share a schema.
    */
   static from(list: Iterable<readonly [key: string, type: ParamTypeName, value: ParamValue]>): TypedParams {
     const keys: string[] = [];

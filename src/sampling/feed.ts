@@ -40,7 +40,10 @@ export interface FeedOptions {
   readonly cadence: Cadence;
   /** The name of the host that is swept. */
   readonly host: string;
-  /** Whether the query names its domains: then one that is not there has a record in every sweep, which says so. */
+  /**
+   * Whether the query names its domains: then a domain that does not exist has a record in every sweep, with the status
+   * `gone`.
+   */
   readonly named: boolean;
   /** The names of the hosts that a driver with its own watch has at present. Default: only `host`. */
   readonly hosts?: () => readonly string[];
@@ -98,7 +101,7 @@ export class Feed implements WatchSink {
     return this.#sync;
   }
 
-  /** Whether it knows the domains of all hosts that are there: each has been swept once, or cannot be reached. */
+  /** Whether it knows the domains of all hosts that can be reached: each of these has been swept once. */
   get complete(): boolean {
     const hosts = this.#options.hosts?.() ?? [];
     return this.#sync !== undefined && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
@@ -133,7 +136,7 @@ export class Feed implements WatchSink {
     this.listen(sink);
   }
 
-  /** Without listeners it ends. */
+  /** Removes a listener. Without listeners the feed ends. */
   leave(listener: FeedListener): void {
     const others = this.#listeners.filter((other) => other !== listener);
     const left = others.length < this.#listeners.length;

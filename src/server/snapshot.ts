@@ -2,7 +2,10 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import type { StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed } from "../sampling/feed.ts";
 
-/** The most snapshots of one channel at a time. Each takes two words per domain, and keeps its records in memory. */
+/**
+ * The most snapshots of one channel at a time. Each takes two machine words per domain, and keeps its records in
+ * memory.
+ */
 const MAX_ALIVE = 8;
 
 /** A consistent copy of a channel's state at one sequence. All readers that join at this sequence share it. */

@@ -84,7 +84,7 @@ export class ChannelState {
   }
 
   /**
-   * There is a new connection, which is the reason for the ticks that the next snapshot skips.
+   * Notes that there is a new connection: if the next snapshot skips ticks, this is the reason.
    *
    * @param sameEpoch whether the server has not restarted; if it has, the old numbers are void
    */
@@ -94,7 +94,7 @@ export class ChannelState {
     if (this.#phase === "snapshot") this.#phase = "new";
   }
 
-  /** The state calls the sink no more. */
+  /** From now on the state does not call the sink. */
   close(): void {
     this.#sink = CLOSED;
   }
@@ -198,7 +198,7 @@ export class ChannelState {
     this.#next(message);
   }
 
-  /** The sequence of a channel's message: the one after the last. */
+  /** Checks that the sequence of a channel's message is one more than the last. */
   #next(message: RawMessage): void {
     const sequence = wholeOf(message, "sequence");
     if (this.#phase !== "live") throw malformed("a channel's message before the end of its snapshot");
@@ -215,7 +215,10 @@ export class ChannelState {
     this.#count = 0;
   }
 
-  /** Reports the ticks before the snapshot that this watch did not get: none for a new watch, no number for another channel. */
+  /**
+   * Reports the ticks before the snapshot that this watch did not get: none for a new watch, an unknown number for
+   * another channel.
+   */
   #skip(channel: number, tick: number, isNew: boolean, reason: GapReason): void {
     if (channel !== this.#channel || !this.#sameEpoch) {
       this.#tick = Math.max(tick - 1, 0);

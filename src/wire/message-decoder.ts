@@ -47,7 +47,8 @@ export class MessageDecoder {
 
   /**
    * @param owner the driver that the domains belong to
-   * @param clock outlives connections, as does the table, so that records from before and after a reconnection are comparable
+   * @param clock clock and table outlive connections, so that records from before and after a reconnection are
+   *   comparable
    */
   constructor(owner: object, clock: ServerClock, table: SchemaTable) {
     this.#owner = owner;

@@ -25,14 +25,14 @@ export function kibibytes(value: number): string {
   return bytes(value * 1_024);
 }
 
-/** Bytes, narrow, by powers of 1,024: `512`, `1.5K`, `200M`. */
+/** Bytes in a narrow form, by powers of 1,024: `512`, `1.5K`, `200M`. */
 export function narrowBytes(value: number): string {
   return narrow(value, 1_024, "KMGTPE");
 }
 
 /**
- * A number, narrow, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are often
- * small.
+ * A number in a narrow form, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are
+ * often small.
  */
 export function narrowCount(value: number): string {
   if (value > 0 && value < 99.95) return value.toFixed(1);

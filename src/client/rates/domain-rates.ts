@@ -18,7 +18,7 @@ export interface DomainRates {
   readonly cpu: CpuRates;
   /** The vCPUs that are online; their numbers may have holes. */
   readonly vcpus: readonly VcpuRates[];
-  /** The disks, each once, whatever its backing chain. */
+  /** One entry for each disk, whatever its backing chain. */
   readonly disks: readonly DiskRates[];
   readonly interfaces: readonly InterfaceRates[];
   readonly memory: MemoryRates;
@@ -44,16 +44,16 @@ export interface VcpuRates {
   readonly number: number;
   /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** The part of the time that its thread ran on a processor, guest mode included. */
+  /** The part of the time in which its thread ran on a processor, guest mode included. */
   readonly percent: number | undefined;
   /**
-   * The part of the time that its thread was ready to run and did not, by the scheduler's wait_sum. `stealPercent` is the
-   * same time, measured at another place in the kernel: never add the two.
+   * The part of the time in which its thread was ready to run and did not run, by the scheduler's wait_sum.
+   * `stealPercent` is the same time, measured at another place in the kernel: never add the two.
    */
   readonly waitPercent: number | undefined;
   /**
-   * The part of the time that its thread waited in the host's run queue, by the scheduler's run_delay. The guest sees it as
-   * steal time.
+   * The part of the time in which its thread waited in the host's run queue, by the scheduler's run_delay. The guest
+   * sees it as steal time.
    */
   readonly stealPercent: number | undefined;
 }

@@ -41,7 +41,7 @@ export class RateLayout {
   readonly vcpus: readonly DeviceKeys[];
   readonly disks: readonly DeviceKeys[];
   readonly interfaces: readonly DeviceKeys[];
-  /** The parts that a record of this schema has counters of. */
+  /** The parts for which a record of this schema has counters. */
   readonly parts: readonly Part[];
   /** Whether some disks have no counters, and so may belong to the backing chain of another. */
   readonly hasChains: boolean;

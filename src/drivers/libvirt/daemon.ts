@@ -16,7 +16,7 @@ import type { LibvirtUri, Transport } from "./transport/uri.ts";
 /**
  * Opens a byte stream to the daemon of a URI. New transports are added here. The stream carries messages only: a
  * transport completes its own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it resolves.
- * Rejects with a VirstreamError, or with the signal's reason, and releases everything before it does.
+ * Rejects with a VirstreamError, or with the signal's reason, and releases everything before that.
  */
 export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
 

@@ -28,7 +28,7 @@ export class RemoteWatch implements WatchReceiver {
   /** The request that is under way, until its `end` or the loss of its session. */
   #sent: StreamControl | undefined;
   #credit!: CreditMeter;
-  /** Whether the server has answered it. */
+  /** Whether the server has answered the request. */
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /**

@@ -95,7 +95,9 @@ export class SimulatedHost {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }
 
-  /** Whether a listed guest is still there now that it is asked for; one that was about to vanish has then vanished. */
+  /**
+   * Whether a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment.
+   */
   meet(index: number): boolean {
     if (this.#faults.get(index)?.vanishing) {
       this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });
@@ -109,7 +111,9 @@ export class SimulatedHost {
     return new Domain(this.identities.uuid(index), this.identities.name(index), id, this.options.host, this.#owner);
   }
 
-  /** The identity of a guest that was asked for and does not exist; the uuid of one asked for by name is all zeros. */
+  /**
+   * The identity of a guest that was asked for and does not exist; if it was asked for by name, its uuid is all zeros.
+   */
   unknownDomain(selector: DomainSelector): Domain {
     return unknownDomain(selector, this.options.host, this.#owner);
   }
@@ -232,7 +236,7 @@ function reasonOf(state: number, draw: number): number {
   return (draw & 3) === 0 ? PAUSED_BY_IO_ERROR : PAUSED_BY_USER;
 }
 
-/** Bends the time by one swell of 64 to 575 s; its slope stays above −0.8, so the sum never falls while time passes. */
+/** Adds a wave to the time, 64 to 575 s long. Its slope stays above −0.8, so the sum never falls while time passes. */
 function workOf(upSeconds: number, draw: number): number {
   const cycle = 64 + (draw & 511);
   const phase = upSeconds / cycle - Math.floor(upSeconds / cycle);

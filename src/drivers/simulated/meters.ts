@@ -78,7 +78,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
 
   "cpu-total"(row, { draw, active, vcpus, work }) {
     row.of("cpu");
-    // A little above the sum of the vCPUs: QEMU's own threads.
+    // A little more than the sum of the vCPUs, because of QEMU's own threads.
     const time = active ? work * vcpus * LOAD[draw >>> 24]! * 1.05e9 : 0;
     total(row, "time", time);
     total(row, "user", time * (0.5 + (draw & 255) / 1024));

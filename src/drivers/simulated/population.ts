@@ -17,7 +17,7 @@ export class Identities {
   readonly #words = new DataView(this.#bytes.buffer);
 
   /**
-   * @param domains how many guests there are: indexes run from 0 to one less
+   * @param domains the number of guests: indexes run from 0 to `domains` - 1
    * @param key hosts with different keys share no uuid
    */
   constructor(domains: number, key: number) {

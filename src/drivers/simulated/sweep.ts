@@ -100,7 +100,7 @@ export class Sweep {
   }
 
   /**
-   * The guests as they are now: one that appears later is not in the sweep, one that vanishes later still is. Those
+   * The guests as they are now: a guest that appears later is not in the sweep, a guest that vanishes later is. Those
    * that the query names come once each, in its order.
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
@@ -135,7 +135,7 @@ export class Sweep {
     return true;
   }
 
-  /** Up to `limit` records that can be had now: first those that were waited for, then from guests not yet asked. */
+  /** Up to `limit` records that are ready now: first of guests that it has waited for, then of guests not yet asked. */
   #chunk(limit: number): DomainStatsRecord[] {
     const now = this.#host.clock.now();
     const steadyAt = steadyTimeOf(now);
@@ -160,7 +160,7 @@ export class Sweep {
     return chunk;
   }
 
-  /** Asks the next guest: its record if that can be had at once, undefined if it is to be waited for. */
+  /** Asks the next guest. Returns its record if the guest answers at once; otherwise undefined. */
   #next(now: number, steadyAt: number): DomainStatsRecord | undefined {
     const host = this.#host;
     const index = this.#position++;

@@ -55,7 +55,7 @@ export class RpcClient {
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
-  /** Whether anything has arrived since the last beat, and how many pings were sent since. */
+  /** Whether anything has arrived since the last beat, and how many pings are unanswered. */
   #heard = false;
   #pings = 0;
 

@@ -39,10 +39,11 @@ interface KeyList {
  * Reads statistics replies. One of these serves all connections of a driver, so that a domain's records have the same
  * schema whichever connection they came over.
  *
- * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the work
- * of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a list,
- * a parameter costs a few integer comparisons and its value. At the first difference, or anything else that is unusual,
- * its keys are read one by one from its beginning: this makes a new list, or the error that says what is wrong.
+ * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the
+ * work of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a
+ * list, a parameter costs a few integer comparisons and the reading of its value. At the first difference, or anything
+ * else that is unusual, its keys are read one by one from its beginning: this makes a new list, or the error that says
+ * what is wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();

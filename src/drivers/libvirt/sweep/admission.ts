@@ -79,7 +79,7 @@ export class Admission {
   /**
    * Adds a connection and returns its number.
    *
-   * @param owner whose queues it serves
+   * @param owner the owner of the queues that the connection serves
    * @param ready called with the number before any call is granted on the connection
    */
   addConnection(owner: ConnectionOwner, ready?: (number: number) => void): number {

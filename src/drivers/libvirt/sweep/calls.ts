@@ -44,9 +44,9 @@ export function callOf<Args, Result>(
 export interface CallHandler<T extends QueuedCall = QueuedCall> {
   /** The call to send, now that there is a permit; undefined when there is nothing left to ask. */
   callFor(queued: T): Call | undefined;
-  /** It was answered with the daemon's error, or the connection has ended with one. */
+  /** The daemon answered the call with an error, or the connection has ended with one. */
   refused(queued: T, error: VirstreamError): void;
-  /** It was not sent in time (`busy`, `quarantined`), or not answered in time (`timeout`). */
+  /** The call was not sent in time (`busy`, `quarantined`), or not answered in time (`timeout`). */
   late(queued: T, reason: RecordReason): void;
 }
 

@@ -24,8 +24,8 @@ export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies read
  * - Waiting calls are given up `deadlineMs` after the beginning, or when nothing has moved for half of that, whichever is
  *   later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep: this limits the delay
  *   by slow guests that still answer.
- * - The fallback call of a late domain has FALLBACK_MS. Those that wait for it are given up when nothing has moved for
- *   FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
+ * - The fallback call of a late domain may take FALLBACK_MS. Those that wait for it are given up when nothing has moved
+ *   for FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
  *
  * While the consumer is behind, no call is sent, and the clock of waiting calls is stopped.
  */
