@@ -6,15 +6,16 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { connectDaemon, type DaemonAddress, type HypervisorFacts, type OpenedDaemon } from "./daemon.ts";
-import { ControlState, FEATURE_EVENT_CALLBACK, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
+import { ControlState, FEATURE_EVENT_CALLBACK, MONITOR_BROKEN, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/remote-domain.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
 import { type Admission, admissionOf } from "./sweep/admission.ts";
 import { BatchSize } from "./sweep/batch-size.ts";
-import type { SweepHost } from "./sweep/calls.ts";
+import { Calls, type SweepHost } from "./sweep/calls.ts";
 import { Completeness } from "./sweep/completeness.ts";
 import type { WorkerProbe } from "./sweep/concurrency-limit.ts";
+import { Deadlines } from "./sweep/deadlines.ts";
 import type { DomainCache } from "./sweep/domain-cache.ts";
 import { Sweep } from "./sweep/sweep.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
@@ -28,9 +29,6 @@ const QEMU_CONNECTIONS = 2;
 /** The time in which a worker takes up a call, or becomes free after an answer, in ms. */
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
-
-/** How many calls of a connection a daemon works on at a time (max_client_requests). */
-const REQUESTS_MAX = 5;
 
 /**
  * How long a sweep waits for the check of orphaned calls, in ms. Each takes 1 ms; that of a locked domain takes
@@ -58,6 +56,8 @@ export class Session implements SweepHost {
   /** By the numbers that admission gave the connections. */
   readonly #clients = new Map<number, RpcClient>();
   readonly #sweeps = new Set<Sweep>();
+  /** The calls that no sweep makes. */
+  readonly #calls: Calls;
   readonly #end = new AbortController();
   #growing: Promise<void> | undefined;
   readonly #growth = new Backoff(() => performance.now());
@@ -72,6 +72,8 @@ export class Session implements SweepHost {
     this.monitors = facts.hypervisor !== "test";
     this.completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.admission = admissionOf(hostKey(address.uri, facts));
+    this.#calls = new Calls(this, new Deadlines(LOOK_MS, performance.now()), () => {});
+    this.#end.signal.addEventListener("abort", () => this.#calls.close());
     this.#adopt(client);
     this.#listen(client);
     this.#lookAfterOrphans();
@@ -156,11 +158,13 @@ export class Session implements SweepHost {
   }
 
   async #lookAtOrphans(): Promise<void> {
-    const [client] = this.#clients.values();
     for (const uuid of this.admission.orphans) {
       try {
-        const { state } = await client!.call(PROCEDURES.controlInfo, { uuid, name: "", id: 0 });
-        if (state !== ControlState.occupied) this.admission.releaseOrphan(uuid);
+        const domain = { uuid, name: "", id: 0 };
+        const { state, details } = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
+        // A job, and the moments between two commands of a call, say nothing about the call that hangs.
+        const broken = state === ControlState.error && details === MONITOR_BROKEN;
+        if (state === ControlState.ok || broken) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;
         // The domain does not run any more, or does not exist: no call hangs in it.
@@ -177,10 +181,8 @@ export class Session implements SweepHost {
     try {
       // An idle pool has workers ready for a burst. A single call may need a worker that is still being started.
       await sleep(probe.fresh ? BURST_SETTLE_MS : SETTLE_MS);
-      // The daemon reads no sixth call of a connection.
-      const client = [...this.#clients.values()].find(({ inFlight }) => inFlight < REQUESTS_MAX);
-      if (client !== undefined && probe.useful) {
-        await client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 }).catch(refusedAtMost);
+      if (probe.useful) {
+        await this.#ask(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 }, "probe").catch(refusedAtMost);
         probe.answered();
         await sleep(SETTLE_MS);
       }
@@ -189,6 +191,17 @@ export class Session implements SweepHost {
     } finally {
       probe.end();
     }
+  }
+
+  /**
+   * Makes a call that is about no sweep, when admission has a place for it: the daemon reads no sixth call of a connection.
+   * Rejects with the daemon's error, or when the session ends.
+   */
+  #ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
+    const never = (): never => {
+      throw this.#end.signal.reason;
+    };
+    return withTimeout(this.#calls.ask(procedure, args, key), Number.POSITIVE_INFINITY, never, { signal: this.#end.signal });
   }
 
   /** A sweep has more domains than slots: opens one more connection, unless there are enough. */

@@ -20,6 +20,8 @@ export class FrozenGuests implements AsyncDisposable {
   readonly daemon: FakeDaemon;
   /** Whether calls hang from now on. */
   frozen = true;
+  /** The state, and its details, of each monitor in which a call hangs. */
+  busyState = [OCCUPIED, 0];
   /** Whether the daemon tells of changes, to those who ask it to. */
   tells = false;
   /** The domains whose monitors were asked, in that order. */
@@ -79,7 +81,7 @@ export class FrozenGuests implements AsyncDisposable {
       case 229: {
         const name = payload.readUInt32BE(0);
         const busy = this.#stuck.some(({ uuid }) => uuid === uuidAt(payload, 4 + name + ((4 - (name % 4)) % 4)));
-        return { ok: busy ? words(OCCUPIED, 0, 0, 60_000) : words(OK, 0, 0, 0) };
+        return { ok: busy ? words(...this.busyState, 0, 60_000) : words(OK, 0, 0, 0) };
       }
       case 344: {
         const uuids = Array.from({ length: payload.readUInt32BE(0) }, (_, i) => uuidAt(payload, 4 + i * 24 + 4));

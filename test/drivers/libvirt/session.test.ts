@@ -1,4 +1,4 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { OpenTransport } from "../../../src/drivers/libvirt/daemon.ts";
@@ -8,7 +8,7 @@ import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { FrozenGuests } from "./frozen-guests.ts";
-import { frame, words } from "./rpc/fake-daemon.ts";
+import { frame, uuidOf, words } from "./rpc/fake-daemon.ts";
 
 const BUDGET = 8;
 
@@ -125,6 +125,63 @@ describe("Two drivers of one process, to the same daemon", () => {
     guests.thaw();
     expect((await sweep(two, { deadlineMs: 20_000 })).count("ok")).toBe(20);
     expect((await sweep(await open(), { deadlineMs: 20_000 })).count("ok")).toBe(20);
+  });
+
+  it.each([
+    ["has a job, such as a backup", [1, 0]],
+    ["works between two commands", [3, 3]],
+  ])("do not ask a guest again of which libvirt says only that it %s", async (_, state) => {
+    const one = await open();
+    await spend(one);
+    await one.close();
+    guests.busyState = state;
+    const { count } = await sweep(await open());
+    expect(count("partial", "quarantined")).toBe(BUDGET);
+    expect(guests.most.all).toBe(BUDGET);
+    expect(new Set(guests.asked).size).toBe(guests.asked.length);
+  });
+
+  it.each([
+    ["before", true],
+    ["while", false],
+  ])("have at most five calls unanswered on a connection, also when one was closed %s the other sweeps", async (_, first) => {
+    const [one, two] = [await open(), await open()];
+    await spend(one);
+    const unanswered = new Map<Socket, number>();
+    const { answer } = guests.daemon;
+    guests.daemon.answer = (request, socket) => {
+      if (request.procedure !== 229) return answer(request, socket);
+      unanswered.set(socket, (unanswered.get(socket) ?? 0) + 1);
+      return undefined;
+    };
+    if (first) await one.close();
+    const abort = new AbortController();
+    const under = sweep(two, { deadlineMs: 20_000 }, abort.signal);
+    await until(() => [...unanswered.values()].includes(5));
+    await one.close();
+    await sweep(two);
+    expect(Math.max(...unanswered.values())).toBe(5);
+    abort.abort();
+    await under;
+  });
+
+  it("do not send call after call to find a free worker while there is no place for such a call", async () => {
+    const driver = await open();
+    const { answer } = guests.daemon;
+    // Looking up a name hangs, and takes the only place of its kind.
+    guests.daemon.answer = (request, socket) => (request.procedure === 23 ? undefined : answer(request, socket));
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    const abort = new AbortController();
+    const lookup = sweep(driver, { deadlineMs: 20_000, domains: ["unknown"] }, abort.signal);
+    await until(() => guests.daemon.requests.some(({ procedure }) => procedure === 23));
+    const domains = Array.from({ length: 4 }, (_, i) => uuidOf(i));
+    const under = sweep(driver, { deadlineMs: 20_000, domains }, abort.signal);
+    await until(() => guests.unanswered === 4);
+    timers.mockClear();
+    await sleep(500);
+    expect(timers.mock.calls.length).toBeLessThan(20);
+    abort.abort();
+    await Promise.all([lookup, under]);
   });
 
   it("have a record for every domain, too, where libvirt does not even say whether a monitor is free", async () => {

@@ -45,6 +45,8 @@ export interface StatsArgs {
 
 /** The states of a domain's monitor (virDomainControlState). */
 export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
+/** The details of the state `error` when the connection to the monitor has broken (virDomainControlErrorReason). */
+export const MONITOR_BROKEN = 2;
 
 /** The state of a domain's monitor, as libvirt knows it without using the monitor. */
 export interface ControlInfo {
