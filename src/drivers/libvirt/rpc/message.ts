@@ -23,7 +23,6 @@ export const MESSAGE_MAX = 33_554_436;
 /** The header of every message (virNetMessageHeader). */
 export interface Header {
   readonly program: number;
-  readonly version: number;
   readonly procedure: number;
   readonly type: number;
   readonly serial: number;
@@ -61,9 +60,11 @@ export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrRead
   const payload = new XdrReader(bytes);
   const length = payload.uint();
   if (length !== bytes.length) throw invalidMessage(`its length word says ${length} of ${bytes.length} bytes`);
+  const program = payload.uint();
+  const version = payload.uint();
+  if (version !== PROGRAM_VERSION) throw invalidMessage(`version ${version} of its program`);
   const header = {
-    program: payload.uint(),
-    version: payload.uint(),
+    program,
     procedure: payload.int(),
     type: payload.int(),
     serial: payload.uint(),

@@ -33,7 +33,7 @@ describe("A message", () => {
         "61626300",
     );
     const { header, payload } = decodeMessage(bytes);
-    expect(header).toEqual({ program: 0x20008086, version: 1, procedure: 344, type: 0, serial: 7, status: 0 });
+    expect(header).toEqual({ program: 0x20008086, procedure: 344, type: 0, serial: 7, status: 0 });
     expect(payload.string()).toBe("abc");
   });
 
@@ -86,6 +86,12 @@ describe("A message", () => {
     }).push(message);
     expect(delivered!.buffer).toBe(message.buffer);
     expect(delivered!.byteOffset).toBe(message.byteOffset);
+  });
+
+  it("of another version than 1 is refused: its fields may mean something else", () => {
+    const bytes = frame(344, 1, Buffer.alloc(0));
+    bytes.writeUInt32BE(2, 8);
+    expect(() => decodeMessage(bytes)).toThrow(/malformed message .* version 2/);
   });
 
   it.each([0, 4, 27, MESSAGE_MAX + 1, 0xffffffff])("cannot have %i bytes", (length) => {
