@@ -1,4 +1,4 @@
-import { type ControlInfo, ControlState, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
+import { type ControlInfo, ControlState, isMonitorBroken, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RemoteDomain } from "../drivers/libvirt/rpc/remote-domain.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
@@ -193,7 +193,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   );
   add(
     "monitor-error",
-    guests.filter(({ control }) => control?.state === ControlState.error),
+    guests.filter(({ control }) => control !== undefined && isMonitorBroken(control)),
     (count) =>
       `libvirt lost the monitor connection to QEMU in ${count}: the records will be partial until the guest is restarted.`,
     (_, word) => [`${virsh} domcontrol ${word}`, `${virsh} destroy ${word} && ${virsh} start ${word}`],

@@ -45,9 +45,11 @@ describe("What is wrong with guests", () => {
   });
 
   it("is a monitor connection that libvirt has lost", () => {
-    expect(find([guest("a", { control: { ...ok, state: ControlState.error } })])).toMatchObject([
+    expect(find([guest("a", { control: { ...ok, state: ControlState.error, details: 2 } })])).toMatchObject([
       { id: "monitor-error", severity: "warning", guests: [{ name: "a" }] },
     ]);
+    // libvirt's internal error: it shows for a moment between two commands.
+    expect(find([guest("a", { control: { ...ok, state: ControlState.error, details: 3 } })])).toEqual([]);
   });
 
   it("is a balloon that reports nothing; the fix is permanent for a guest with a persistent definition", () => {

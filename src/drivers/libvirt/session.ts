@@ -6,7 +6,7 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { connectDaemon, type DaemonAddress, type HypervisorFacts, type OpenedDaemon } from "./daemon.ts";
-import { ControlState, FEATURE_EVENT_CALLBACK, MONITOR_BROKEN, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
+import { ControlState, FEATURE_EVENT_CALLBACK, isMonitorBroken, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/remote-domain.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
@@ -72,7 +72,7 @@ export class Session implements SweepHost {
     this.monitors = facts.hypervisor !== "test";
     this.completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.admission = admissionOf(hostKey(address.uri, facts));
-    this.#calls = new Calls(this, new Deadlines(LOOK_MS, performance.now()), () => {});
+    this.#calls = new Calls(this, new Deadlines(Number.POSITIVE_INFINITY, performance.now()));
     this.#end.signal.addEventListener("abort", () => this.#calls.close());
     this.#adopt(client);
     this.#listen(client);
@@ -161,10 +161,9 @@ export class Session implements SweepHost {
     for (const uuid of this.admission.orphans) {
       try {
         const domain = { uuid, name: "", id: 0 };
-        const { state, details } = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
-        // A job, and the moments between two commands of a call, say nothing about the call that hangs.
-        const broken = state === ControlState.error && details === MONITOR_BROKEN;
-        if (state === ControlState.ok || broken) this.admission.releaseOrphan(uuid);
+        const control = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
+        // A job, and the moment between two commands, say nothing about the call that hangs.
+        if (control.state === ControlState.ok || isMonitorBroken(control)) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;
         // The domain does not run any more, or does not exist: no call hangs in it.
@@ -201,7 +200,9 @@ export class Session implements SweepHost {
     const never = (): never => {
       throw this.#end.signal.reason;
     };
-    return withTimeout(this.#calls.ask(procedure, args, key), Number.POSITIVE_INFINITY, never, { signal: this.#end.signal });
+    return withTimeout(this.#calls.ask(procedure, args, key), Number.POSITIVE_INFINITY, never, {
+      signal: this.#end.signal,
+    });
   }
 
   /** A sweep has more domains than slots: opens one more connection, unless there are enough. */

@@ -144,26 +144,29 @@ describe("Two drivers of one process, to the same daemon", () => {
   it.each([
     ["before", true],
     ["while", false],
-  ])("have at most five calls unanswered on a connection, also when one was closed %s the other sweeps", async (_, first) => {
-    const [one, two] = [await open(), await open()];
-    await spend(one);
-    const unanswered = new Map<Socket, number>();
-    const { answer } = guests.daemon;
-    guests.daemon.answer = (request, socket) => {
-      if (request.procedure !== 229) return answer(request, socket);
-      unanswered.set(socket, (unanswered.get(socket) ?? 0) + 1);
-      return undefined;
-    };
-    if (first) await one.close();
-    const abort = new AbortController();
-    const under = sweep(two, { deadlineMs: 20_000 }, abort.signal);
-    await until(() => [...unanswered.values()].includes(5));
-    await one.close();
-    await sweep(two);
-    expect(Math.max(...unanswered.values())).toBe(5);
-    abort.abort();
-    await under;
-  });
+  ])(
+    "have at most five calls unanswered on a connection, also when one was closed %s the other sweeps",
+    async (_, first) => {
+      const [one, two] = [await open(), await open()];
+      await spend(one);
+      const unanswered = new Map<Socket, number>();
+      const { answer } = guests.daemon;
+      guests.daemon.answer = (request, socket) => {
+        if (request.procedure !== 229) return answer(request, socket);
+        unanswered.set(socket, (unanswered.get(socket) ?? 0) + 1);
+        return undefined;
+      };
+      if (first) await one.close();
+      const abort = new AbortController();
+      const under = sweep(two, { deadlineMs: 20_000 }, abort.signal);
+      await until(() => [...unanswered.values()].includes(5));
+      await one.close();
+      await sweep(two);
+      expect(Math.max(...unanswered.values())).toBe(5);
+      abort.abort();
+      await under;
+    },
+  );
 
   it("do not send call after call to find a free worker while there is no place for such a call", async () => {
     const driver = await open();

@@ -45,8 +45,8 @@ export interface StatsArgs {
 
 /** The states of a domain's monitor (virDomainControlState). */
 export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
-/** The details of the state `error` when the connection to the monitor has broken (virDomainControlErrorReason). */
-export const MONITOR_BROKEN = 2;
+/** VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR. */
+const MONITOR_BROKEN = 2;
 
 /** The state of a domain's monitor, as libvirt knows it without using the monitor. */
 export interface ControlInfo {
@@ -55,6 +55,14 @@ export interface ControlInfo {
   readonly details: number;
   /** For how long it has been in this state, in ms; 0 for `ok` and `error`. */
   readonly forMs: number;
+}
+
+/**
+ * Whether libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it between
+ * two commands of one call.
+ */
+export function isMonitorBroken({ state, details }: ControlInfo): boolean {
+  return state === ControlState.error && details === MONITOR_BROKEN;
 }
 
 const string = (reader: XdrReader) => reader.string();

@@ -92,11 +92,6 @@ export class RpcClient {
     if (this.#ended === undefined) this.#keepalive ??= setInterval(() => this.#beat(), KEEPALIVE_INTERVAL_MS);
   }
 
-  /** How many calls are unanswered. */
-  get inFlight(): number {
-    return this.#pending.size;
-  }
-
   /**
    * Calls a procedure of the allow-list.
    *

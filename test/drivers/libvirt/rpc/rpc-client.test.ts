@@ -25,7 +25,6 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await client.close();
-  expect(client.inFlight).toBe(0);
   for (let left = 100; left > 0 && daemon.open > 0; left--) await sleep(10);
   expect(daemon.open).toBe(0);
   await daemon[Symbol.asyncDispose]();
