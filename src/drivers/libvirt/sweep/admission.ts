@@ -2,7 +2,7 @@ import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } fr
 import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 
 /** How much is admitted. */
-export interface AdmissionOptions {
+interface AdmissionOptions {
   /** Monitor calls in flight per connection. Default 4. */
   readonly slots?: number;
   /** Calls in flight per connection that need no monitor, beside the slots. Default 1. */
@@ -220,6 +220,15 @@ export class Admission {
     if (at < 0) return;
     this.#queues.splice(at, 1);
     if (at < this.#turn) this.#turn--;
+    // A call that hangs for hours must not keep the sweeps alive that wait for its answer.
+    for (const parked of [this.#parked.monitor, this.#parked.free]) {
+      for (const [key, tickets] of parked) {
+        parked.set(
+          key,
+          tickets.filter((ticket) => ticket.queue !== queue),
+        );
+      }
+    }
   }
 
   /** Whether the limit of unanswered monitor calls is reached. */
@@ -283,11 +292,7 @@ export class Admission {
       if (!this.#permits[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
       ticket.waiting = true;
-      // Tickets that were given up meanwhile are dropped here: a call that hangs for hours must not keep their sweeps
-      // alive.
-      const parked = (this.#parked[kind].get(ticket.key) ?? []).filter(
-        (other) => other.ticket.waiting && !other.queue.closed,
-      );
+      const parked = this.#parked[kind].get(ticket.key) ?? [];
       parked.push({ queue, ticket });
       this.#parked[kind].set(ticket.key, parked);
     }

@@ -1,5 +1,5 @@
 import { VirstreamError } from "../../../model/error.ts";
-import type { RecordReason } from "../../../model/record.ts";
+import { type RecordReason, steadyTimeOf } from "../../../model/record.ts";
 import type { Procedure } from "../rpc/procedures.ts";
 import type { Admission } from "./admission.ts";
 import type { BatchSize } from "./batch-size.ts";
@@ -50,6 +50,13 @@ export interface CallHandler<T extends QueuedCall = QueuedCall> {
   late(queued: T, reason: RecordReason): void;
 }
 
+/** When a call was sent: both as a record says it, read at that moment, and on performance.now()'s clock. */
+export interface SentAt {
+  readonly sampledAt: number;
+  readonly steadyAt: number;
+  readonly at: number;
+}
+
 /** A call from the queue to its answer. It may be queued again afterwards, to ask something else. */
 export abstract class QueuedCall implements Ticket {
   abstract readonly key: string;
@@ -61,9 +68,8 @@ export abstract class QueuedCall implements Ticket {
   attempt = 0;
   /** When the call in flight is overdue. */
   dueAt = Number.POSITIVE_INFINITY;
-  /** When it was last sent, in ms since 1970 and on the steady clock; 0 before. */
-  sampledAt = 0;
-  askedAt = 0;
+  /** When it was last sent; undefined before. */
+  sent: SentAt | undefined;
 }
 
 /** How often to check whether a slot can still become free for waiting calls, in ms. */
@@ -76,7 +82,6 @@ const LOOK_AGAIN_MS = 500;
 export class Calls implements CallOwner {
   readonly #host: SweepHost;
   readonly #deadlines: Deadlines;
-  readonly #dueBy: (at: number) => void;
   readonly #queue: CallQueue;
   readonly #waiting: Readonly<Record<WaitClass, Set<QueuedCall>>> = {
     slot: new Set(),
@@ -84,13 +89,14 @@ export class Calls implements CallOwner {
     fallback: new Set(),
   };
   readonly #inFlight = new Set<QueuedCall>();
+  /** One timer for the earliest of all deadlines. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
 
-  /** @param dueBy called with the time at which `check` has to be called, on performance.now()'s clock */
-  constructor(host: SweepHost, deadlines: Deadlines, dueBy: (at: number) => void) {
+  constructor(host: SweepHost, deadlines: Deadlines) {
     this.#host = host;
     this.#deadlines = deadlines;
-    this.#dueBy = dueBy;
     this.#queue = host.admission.join(this, host);
   }
 
@@ -102,7 +108,7 @@ export class Calls implements CallOwner {
     this.#deadlines.joined(waitClass, queued.length, waiting.size === 0, performance.now());
     for (const each of queued) waiting.add(each);
     this.#queue.wait(queued);
-    this.#dueBy(this.dueAt);
+    this.#checkBy(this.#dueAt);
   }
 
   /**
@@ -133,11 +139,26 @@ export class Calls implements CallOwner {
     if (!this.#deadlines.held || this.#closed) return;
     this.#deadlines.resume(performance.now());
     this.#queue.resume();
-    this.#dueBy(this.dueAt);
+    this.#checkBy(this.#dueAt);
+  }
+
+  /** Sets the timer, unless it is set to an earlier time. The time is on performance.now()'s clock. */
+  #checkBy(at: number): void {
+    if (at >= this.#timerAt || this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY;
+        this.#check(performance.now());
+        this.#checkBy(this.#dueAt);
+      },
+      Math.max(0, Math.ceil(at - performance.now())),
+    );
   }
 
   /** Gives up the calls whose deadline has passed. */
-  check(now: number): void {
+  #check(now: number): void {
     for (const queued of [...this.#inFlight]) {
       if (queued.dueAt > now) continue;
       queued.attempt++;
@@ -158,8 +179,8 @@ export class Calls implements CallOwner {
     }
   }
 
-  /** When `check` has to be called next. */
-  get dueAt(): number {
+  /** When the next call has to be given up. */
+  get #dueAt(): number {
     let at = this.#exhaustedAt();
     // Other sweeps may come to hold all slots. Nothing reports this, so look again.
     if (at === Number.POSITIVE_INFINITY && this.#waiting.slot.size > 0 && !this.#deadlines.held) {
@@ -175,6 +196,7 @@ export class Calls implements CallOwner {
   /** Drops all calls. Permits last until they are answered. */
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#timer);
     this.#queue.close();
     for (const waitClass of WAIT_CLASSES) this.#waiting[waitClass].clear();
     this.#inFlight.clear();
@@ -193,8 +215,8 @@ export class Calls implements CallOwner {
     this.#waiting[waitClass].delete(queued);
     this.#deadlines.moved(waitClass, now);
     queued.dueAt = permit.dueAt;
-    queued.sampledAt = Date.now();
-    queued.askedAt = now;
+    const sampledAt = Date.now();
+    queued.sent = { sampledAt, steadyAt: steadyTimeOf(sampledAt), at: now };
     const call = handler.callFor(queued);
     if (call === undefined) {
       permit.release();
@@ -210,7 +232,7 @@ export class Calls implements CallOwner {
       this.#deadlines.moved(waitClass, performance.now());
       act();
     };
-    this.#dueBy(queued.dueAt);
+    this.#checkBy(queued.dueAt);
     this.#host.call(call.procedure, call.args, permit.connection).then(
       (result) => settle(() => call.onAnswer(result)),
       (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),

@@ -104,34 +104,3 @@ export class Deadlines {
     for (const waitClass of WAIT_CLASSES) this.moved(waitClass, now);
   }
 }
-
-/** One timer for the earliest of many deadlines, on performance.now()'s clock. */
-export class EarliestTimer {
-  readonly #onDue: () => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #at = Number.POSITIVE_INFINITY;
-
-  /** @param onDue called at the deadline, or a little earlier: it handles the calls that are due, and sets the timer again */
-  constructor(onDue: () => void) {
-    this.#onDue = onDue;
-  }
-
-  /** Calls `onDue` at this time at the latest. */
-  by(at: number): void {
-    if (at >= this.#at) return;
-    clearTimeout(this.#timer);
-    this.#at = at;
-    this.#timer = setTimeout(
-      () => {
-        this.#at = Number.POSITIVE_INFINITY;
-        this.#onDue();
-      },
-      Math.max(0, Math.ceil(at - performance.now())),
-    );
-  }
-
-  /** Stops the timer. */
-  clear(): void {
-    clearTimeout(this.#timer);
-  }
-}

@@ -1,3 +1,4 @@
+import { sleep } from "../../../driver/clock.ts";
 import type { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
@@ -47,25 +48,25 @@ export class Dispatcher implements CallHandler<Batch> {
   readonly #calls: Calls;
   readonly #requests: StatsRequests;
   readonly #owner: DispatcherOwner;
+  readonly #ended: AbortSignal;
   /** Domains that are to be checked, or asked in batches, from the position `#taken` on. */
   readonly #pending: DomainTask[] = [];
   #taken = 0;
   /** How many domains are between monitor check and stats call, and how many batches are queued or in flight. */
   #checked = 0;
   #batches = 0;
-  /**
-   * Domains that wait for the one ahead, and until when. The time is undefined before that one is sent, and Infinity
-   * afterwards.
-   */
-  #rest: DomainTask[] = [];
-  #releaseAt: number | undefined;
+  /** Domains that wait for the one ahead; undefined when none is ahead. */
+  #rest: DomainTask[] | undefined;
+  #mayGoAhead = true;
   #entered = 0;
 
-  constructor(host: SweepHost, calls: Calls, requests: StatsRequests, owner: DispatcherOwner) {
+  /** @param ended aborted when the sweep has ended */
+  constructor(host: SweepHost, calls: Calls, requests: StatsRequests, owner: DispatcherOwner, ended: AbortSignal) {
     this.#host = host;
     this.#calls = calls;
     this.#requests = requests;
     this.#owner = owner;
+    this.#ended = ended;
   }
 
   /** Adds domains that became known. */
@@ -94,23 +95,26 @@ export class Dispatcher implements CallHandler<Batch> {
   /** Queues domains whose monitor may be asked. One goes ahead, the rest waits for it. */
   ask(tasks: readonly DomainTask[]): void {
     if (tasks.length === 0) return;
-    if (this.#releaseAt === undefined && this.#entered > 1 && this.#host.admission.inFlight("monitor") === 0) {
-      this.#releaseAt = performance.now() + AHEAD_MS;
-      this.#rest = tasks.slice(1);
-      this.#calls.wait(tasks.slice(0, 1));
-    } else if (this.#releaseAt !== undefined && this.#releaseAt !== Number.POSITIVE_INFINITY) {
+    if (this.#rest !== undefined) {
       for (const task of tasks) this.#rest.push(task);
+    } else if (this.#mayGoAhead && this.#entered > 1 && this.#host.admission.inFlight("monitor") === 0) {
+      this.#rest = tasks.slice(1);
+      sleep(AHEAD_MS, { signal: this.#ended }).then(
+        () => this.release(),
+        () => {},
+      );
+      this.#calls.wait(tasks.slice(0, 1));
     } else {
-      this.#releaseAt = Number.POSITIVE_INFINITY;
+      this.#mayGoAhead = false;
       this.#calls.wait(tasks);
     }
   }
 
-  /** A monitor has answered: queues the domains that wait for the one ahead. */
+  /** A monitor has answered, or the domain that went ahead takes too long: queues the domains that wait for it. */
   release(): void {
-    this.#releaseAt = Number.POSITIVE_INFINITY;
-    const rest = this.#rest;
-    this.#rest = [];
+    const rest = this.#rest ?? [];
+    this.#rest = undefined;
+    this.#mayGoAhead = false;
     this.#calls.wait(rest);
   }
 
@@ -127,16 +131,6 @@ export class Dispatcher implements CallHandler<Batch> {
     const rest = this.#pending.slice(this.#taken);
     this.#taken = this.#pending.length;
     for (const task of rest) this.#owner.giveUp(task, reason);
-  }
-
-  /** When `check` has to be called next. */
-  get dueAt(): number {
-    return this.#releaseAt ?? Number.POSITIVE_INFINITY;
-  }
-
-  /** Releases the rest when the domain that went ahead takes too long. */
-  check(now: number): void {
-    if (this.dueAt <= now) this.release();
   }
 
   #checkNext(): void {
@@ -160,17 +154,14 @@ export class Dispatcher implements CallHandler<Batch> {
       return undefined;
     }
     this.#taken += tasks.length;
-    const { sampledAt, askedAt } = batch;
+    const sent = batch.sent!;
     batch.tasks = tasks;
-    batch.dueAt = Math.min(batch.dueAt, askedAt + batchSize.timeoutMs(tasks.length));
-    for (const task of tasks) {
-      task.sampledAt = sampledAt;
-      task.askedAt = askedAt;
-    }
+    batch.dueAt = Math.min(batch.dueAt, sent.at + batchSize.timeoutMs(tasks.length));
+    for (const task of tasks) task.sent = sent;
     const uuids = tasks.map(({ domain }) => domain.uuid);
     return callOf(PROCEDURES.stats, { uuids, ...this.#requests.first }, (reply) => {
       const largest = reply.reduce((most, { params }) => Math.max(most, params.size), 1);
-      batchSize.measured(tasks.length, performance.now() - askedAt, largest);
+      batchSize.measured(tasks.length, performance.now() - sent.at, largest);
       this.#nextBatch();
       const byUuid = new Map(reply.map((stats) => [stats.domain.uuid, stats]));
       for (const task of tasks) this.#owner.answered(task, byUuid.get(task.domain.uuid));

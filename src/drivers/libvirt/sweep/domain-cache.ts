@@ -25,9 +25,14 @@ export class DomainCache {
     this.#now = now;
   }
 
-  /** Stores a new listing. */
-  remember(filter: number, domains: readonly RemoteDomain[]): void {
-    if (filter === 0) this.#all = new Map(domains.map((domain) => [domain.uuid, domain]));
+  /**
+   * Stores a new listing.
+   *
+   * @param live whether the daemon sent events already when it was asked. A listing from before may lack a change of
+   *   which no event came
+   */
+  remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
+    if (filter === 0 && live) this.#all = new Map(domains.map((domain) => [domain.uuid, domain]));
     this.#kept.delete(filter);
     this.#kept.set(filter, { domains, at: this.#now() });
     const oldest = this.#kept.keys().next();
@@ -42,7 +47,7 @@ export class DomainCache {
 
   /** All domains, kept current by events; undefined where they are not known. */
   current(): readonly RemoteDomain[] | undefined {
-    return this.live && this.#all !== undefined ? [...this.#all.values()] : undefined;
+    return this.#all === undefined ? undefined : [...this.#all.values()];
   }
 
   /**

@@ -91,6 +91,7 @@ export async function listDomains(
     return;
   }
   let domains: readonly RemoteDomain[];
+  let { live } = cache;
   try {
     domains = await calls.ask(PROCEDURES.listDomains, filter, "list");
     found(domains, domains.length);
@@ -98,6 +99,7 @@ export async function listDomains(
     if (!isRemoteError(error)) throw error;
     const total = await countDomains(calls);
     if (total <= DOMAIN_LIST_MAX) throw error;
+    live = cache.live;
     if (filter === 0) {
       domains = await searchDomains(calls, filter, (part) => found(part, total));
     } else {
@@ -106,7 +108,7 @@ export async function listDomains(
       found(domains, domains.length);
     }
   }
-  cache.remember(filter, domains);
+  cache.remember(filter, domains, live);
 }
 
 /** How many domains there are. The count that comes with a listing does not help: it fails where the listing does. */

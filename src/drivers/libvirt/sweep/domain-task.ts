@@ -82,7 +82,7 @@ export class DomainTask extends QueuedCall {
 }
 
 /** The groups and flags of a statistics call. */
-export interface StatsRequest {
+interface StatsRequest {
   readonly groups: number;
   readonly flags: number;
 }

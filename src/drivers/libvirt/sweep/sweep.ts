@@ -11,7 +11,7 @@ import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";
 import type { DomainStats, StatsReply } from "../rpc/stats-reply.ts";
 import { type Call, type CallHandler, Calls, callOf, type SweepHost } from "./calls.ts";
-import { Deadlines, EarliestTimer } from "./deadlines.ts";
+import { Deadlines } from "./deadlines.ts";
 import { Dispatcher, type DispatcherOwner } from "./dispatcher.ts";
 import { findDomains } from "./domain-search.ts";
 import { DomainTask, type Stage, StatsRequests } from "./domain-task.ts";
@@ -47,11 +47,10 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
   readonly #dispatcher: Dispatcher;
-  readonly #timer = new EarliestTimer(() => this.#check());
   readonly #onAbort = () => this.end();
   /** Domains that have no record yet. */
   readonly #open = new Set<DomainTask>();
-  /** How many domains were found or named, and how many names turned out to mean a domain that was named already. */
+  /** How many domains were found or named, and how many of these names mean a domain that was named already. */
   #tasks = 0;
   #duplicates = 0;
   /** How many names are not looked up yet; and the uuids that are known, so that no domain gets two records. */
@@ -64,7 +63,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failure: VirstreamError | undefined;
   readonly #ended = new AbortController();
 
-  /** @param driver the driver that the domains belong to, with its host's name */
+  /** @param driver the driver that the domains belong to */
   constructor(host: SweepHost, query: Query, context: SweepContext, driver: { readonly host: string }) {
     this.#host = host;
     this.#driver = driver;
@@ -72,8 +71,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#context = context;
     this.#requests = new StatsRequests(query, host.monitors);
     this.#deadlines = new Deadlines(query.deadlineMs, performance.now());
-    this.#calls = new Calls(host, this.#deadlines, (at) => this.#arm(at));
-    this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this);
+    this.#calls = new Calls(host, this.#deadlines);
+    this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this, this.#ended.signal);
   }
 
   /**
@@ -111,7 +110,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   end(error?: VirstreamError): void {
     if (this.#done) return;
     this.#ended.abort();
-    this.#timer.clear();
     this.#calls.close();
     this.#context.signal.removeEventListener("abort", this.#onAbort);
     this.queue.end(error);
@@ -129,6 +127,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const search = { filter, deadlineMs: this.#query.deadlineMs, signal: this.#ended.signal };
     findDomains(this.#host, this.#calls, search, (domains, total) => {
       if (this.#done) return;
+      // Only now it can ask. The deadline of domains that the query names runs from the start.
+      if (!this.#expected) this.#deadlines.begin(performance.now(), total);
       this.#expect(total);
       this.#dispatcher.enter(domains.map((domain) => this.#task("ask", domain)));
     }).then(
@@ -172,10 +172,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   }
 
   #expect(domains: number): void {
-    if (this.#expected) return;
+    if (!this.#expected) this.#context.expect(domains);
     this.#expected = true;
-    this.#deadlines.begin(performance.now(), domains);
-    this.#context.expect(domains);
   }
 
   /** Removes a task whose domain gets no record. */
@@ -229,11 +227,11 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #checked(task: DomainTask, info: ControlInfo | undefined): void {
     if (info?.state === ControlState.occupied && info.forMs >= HANGING_MS) {
       this.#fallBack(task, "busy");
-      return;
+    } else {
+      task.nowait = info?.state === ControlState.job;
+      task.stage = "ask";
+      this.#dispatcher.ask([task]);
     }
-    task.nowait = info?.state === ControlState.job;
-    task.stage = "ask";
-    this.#dispatcher.ask([task]);
   }
 
   /** @internal */
@@ -329,8 +327,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   giveUp(task: DomainTask, reason: RecordReason): void {
     const { stage, domain } = task;
     const possible = stage === "ask" || (stage === "check" && reason !== "timeout");
-    const useless = this.#requests.fallback === undefined || this.#host.admission.isQuarantined(domain.uuid, "free");
-    if (possible && !useless) this.#fallBack(task, reason);
+    const useful = this.#requests.fallback !== undefined && !this.#host.admission.isQuarantined(domain.uuid, "free");
+    if (possible && useful) this.#fallBack(task, reason);
     else this.#fail(task, stage === "ask" ? reason : "timeout", task.lateError(this.#query.deadlineMs));
   }
 
@@ -346,18 +344,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     }
   }
 
-  #check(): void {
-    const now = performance.now();
-    this.#dispatcher.check(now);
-    this.#calls.check(now);
-    this.#arm();
-  }
-
-  /** Sets the timer for what becomes due next. */
-  #arm(callsDueAt = this.#calls.dueAt): void {
-    if (!this.#done) this.#timer.by(Math.min(this.#dispatcher.dueAt, callsDueAt));
-  }
-
   // ---- records
 
   #push(
@@ -365,8 +351,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     status: RecordStatus,
     rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
   ): void {
-    const now = performance.now();
     const { uuid, name, id } = task.domain;
+    const { sampledAt, steadyAt, at } = task.sent ?? { sampledAt: Date.now() };
     if (task.stage === "lookup") this.#lookups--;
     task.stage = "done";
     this.#open.delete(task);
@@ -375,8 +361,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
         domain: new Domain(uuid, name, id, this.#driver.host, this.#driver),
         params: TypedParams.EMPTY,
         status,
-        sampledAt: task.sampledAt || Date.now(),
-        tookMs: task.askedAt === 0 ? 0 : Math.round((now - task.askedAt) * 1_000) / 1_000,
+        sampledAt,
+        steadyAt,
+        tookMs: at === undefined ? 0 : Math.round((performance.now() - at) * 1_000) / 1_000,
         index: task.index,
         ...rest,
       }),

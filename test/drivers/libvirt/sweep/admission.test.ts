@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import { Caller, OTHER, OWNER, prove, setUp } from "./caller.ts";
@@ -107,6 +109,23 @@ describe("Admission", () => {
     one!.granted_[2]!.release();
     expect([one!.keys, two!.keys]).toEqual(["abcd", "x"]);
     expect(admission.inFlight("monitor")).toBe(4);
+  });
+
+  it("keeps nothing of a sweep that has ended while the call hangs that it waited for", async () => {
+    setFlagsFromString("--expose-gc");
+    const collectGarbage = runInNewContext("gc") as () => void;
+    const { admission, callers } = setUp();
+    callers[0]!.wait(["a"]);
+    const endedSweep = (): WeakRef<Caller> => {
+      const caller = new Caller(admission);
+      caller.wait(["a"]);
+      caller.queue.close();
+      return new WeakRef(caller);
+    };
+    const ended = endedSweep();
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
+    expect(ended.deref()).toBeUndefined();
   });
 
   it("passes over cancelled tickets, in line and parked", () => {

@@ -19,7 +19,7 @@ function setUp({ live = true } = {}) {
   const clock = { now: 0 };
   const cache = new DomainCache(() => clock.now);
   cache.live = live;
-  cache.remember(0, [domain(1), domain(2), domain(3, -1)]);
+  cache.remember(0, [domain(1), domain(2), domain(3, -1)], live);
   const ids = () => Object.fromEntries(cache.current()!.map(({ name, id }) => [name, id]));
   return { clock, cache, ids };
 }
@@ -28,8 +28,8 @@ describe("The cache of domains", () => {
   it("is current only where the daemon tells of changes, and once it was listed", () => {
     const { cache } = setUp({ live: false });
     expect(cache.current()).toBeUndefined();
-    cache.live = true;
-    expect(cache.current()).toHaveLength(3);
+    const { cache: listed } = setUp();
+    expect(listed.current()).toHaveLength(3);
     const unlisted = new DomainCache(() => 0);
     unlisted.live = true;
     expect(unlisted.current()).toBeUndefined();
@@ -79,9 +79,9 @@ describe("The cache of domains", () => {
   it("is what the last full listing says, whatever events said before", () => {
     const { cache, ids } = setUp();
     cache.apply(event("started", domain(5)));
-    cache.remember(0, [domain(6)]);
+    cache.remember(0, [domain(6)], true);
     expect(ids()).toEqual({ vm6: 6 });
-    cache.remember(1, [domain(7)]);
+    cache.remember(1, [domain(7)], true);
     expect(ids()).toEqual({ vm6: 6 });
   });
 });
@@ -96,7 +96,7 @@ describe("What stands in for a listing that cannot be had", () => {
 
   it("is elsewhere the last listing of the same filter, for a minute", () => {
     const { cache, clock } = setUp({ live: false });
-    cache.remember(1, [domain(1)]);
+    cache.remember(1, [domain(1)], true);
     clock.now = 60_000;
     expect(cache.recall(0)).toHaveLength(3);
     expect(cache.recall(1)).toHaveLength(1);
@@ -106,7 +106,7 @@ describe("What stands in for a listing that cannot be had", () => {
 
   it("goes by no events where a filter is: they do not say who passes it", () => {
     const { cache, clock } = setUp();
-    cache.remember(1, [domain(1), domain(2)]);
+    cache.remember(1, [domain(1), domain(2)], true);
     cache.apply(event("stopped", domain(1)));
     expect(cache.recall(1)).toEqual([domain(1), domain(2)]);
     clock.now = 60_001;
@@ -115,11 +115,11 @@ describe("What stands in for a listing that cannot be had", () => {
 
   it("is kept for the four filters used last only: filters come from strangers", () => {
     const { cache } = setUp({ live: false });
-    for (const filter of [1, 2, 4]) cache.remember(filter, [domain(filter)]);
-    cache.remember(0, [domain(1)]);
-    cache.remember(8, [domain(8)]);
+    for (const filter of [1, 2, 4]) cache.remember(filter, [domain(filter)], false);
+    cache.remember(0, [domain(1)], false);
+    cache.remember(8, [domain(8)], false);
     expect([0, 1, 2, 4, 8].map((filter) => cache.recall(filter)?.length)).toEqual([1, undefined, 1, 1, 1]);
-    for (let filter = 16; filter < 16_384; filter *= 2) cache.remember(filter, []);
+    for (let filter = 16; filter < 16_384; filter *= 2) cache.remember(filter, [], false);
     expect(cache.recall(0)).toBeUndefined();
   });
 

@@ -93,6 +93,19 @@ describe("Listing the domains", () => {
     expect(daemon.count(countRunning)).toBe(0);
   });
 
+  it("is done again where the daemon did not tell of changes yet when it was asked", async () => {
+    const { daemon, cache } = setUp({ live: false });
+    daemon.before = () => {
+      cache.live = true;
+    };
+    await find(daemon, cache);
+    // A change of which no event comes: just as many domains, and another one.
+    daemon.domains.splice(0, 1, running(4, 4));
+    expect((await find(daemon, cache)).names).toEqual(["vm4", "vm2", "vm3"]);
+    await find(daemon, cache);
+    expect(daemon.count(list)).toBe(2);
+  });
+
   it("rejects with the daemon's own error where that is not about their number", async () => {
     const { daemon, cache } = setUp();
     const error = refusal(88, "denied", "access denied");

@@ -33,6 +33,17 @@ describe("A sweep", () => {
     expect(daemon.crowds).toBe(1);
   });
 
+  it("dates its records when it asks, on a clock that does not jump when somebody sets the machine's", async () => {
+    const daemon = new SimulatedDaemon(2, (i) => ({ monitorMs: i === 0 ? 8 : 100 }));
+    const run = new Run(daemon);
+    await advance(50);
+    vi.setSystemTime(Date.now() + 3_600_000);
+    await advance(100);
+    const [first, second] = run.records.map(({ record }) => record);
+    expect(second!.sampledAt - first!.sampledAt).toBe(8);
+    expect(second!.steadyAt - first!.steadyAt).toBe(8);
+  });
+
   it("of no domains ends at once", async () => {
     const run = new Run(new SimulatedDaemon(0));
     await advance(1);
@@ -122,6 +133,15 @@ describe("A sweep", () => {
 });
 
 describe("A sweep of named domains", () => {
+  it("gives the domains up at its deadline, however long it took to look up their names", async () => {
+    const daemon = new SimulatedDaemon(2, () => ({ monitorMs: NEVER, freeMs: 400 }));
+    const run = new Run(daemon, { domains: ["vm0", "vm1"], deadlineMs: 1_000 });
+    await advance(1_450);
+    expect(run.summary).toEqual(["vm0:partial/timeout", "vm1:partial/timeout"]);
+    daemon.thaw();
+    await advance(0);
+  });
+
   it("answers each once, at the place where it was named, also when it is named twice over", async () => {
     const run = new Run(new SimulatedDaemon(5), { domains: ["vm3", uuidOf(1), uuidOf(3), "vm1"] });
     await advance(50);
