@@ -60,8 +60,8 @@ export class AggregateDriver implements Driver {
    * Opens all hosts at once. Resolves when each has answered or failed once; hosts that failed are retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
-   *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); the hosts' error when none could
-   *   be reached
+   *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,
+   *   their common error, or `connection-lost`
    */
   static async open(
     uris: readonly string[],

@@ -34,7 +34,7 @@ export interface Answer {
 /**
  * Sweeps all hosts at once. A host that cannot be reached gives an answer, too; an error of the query fails the sweep.
  *
- * @param expect gets the number of domains of each host that announces it
+ * @param expect called with the number of domains of each host that reports this number
  */
 export function answersOf(
   { members, query, context, whenClosed }: AggregateSweepOptions,

@@ -16,8 +16,8 @@ type Chunk = readonly DomainStatsRecord[];
 type Pulled = IteratorResult<Chunk> | undefined;
 
 /**
- * A healthy host sends a record by the deadline, if only that of a late domain. A host that is silent for this many ms
- * longer counts as unreachable.
+ * A healthy host sends a record by the deadline, even if it is only that of a late domain. A host that is silent for
+ * this many ms longer counts as unreachable.
  */
 export const GRACE_MS = 1_000;
 
@@ -243,9 +243,9 @@ export class Member {
 }
 
 /**
- * A sweep of one host that cannot hang: it fails with `connection-lost` when no records come for the query's deadline and
- * GRACE_MS. Only the time of a pull counts: a slow consumer does not make a host silent, and a large host may take as long
- * as it needs, while records come.
+ * A sweep of one host that cannot hang: it fails with `connection-lost` when no records come for the query's deadline
+ * and GRACE_MS. Only time in which the consumer pulls counts: a slow consumer does not make a host silent, and a large
+ * host may take as long as it needs, while records come.
  */
 async function* sweepWithTimeout(
   driver: Driver,

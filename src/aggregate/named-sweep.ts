@@ -151,8 +151,8 @@ export class NamedSweep {
 const LEAST_RUNNING = 6;
 
 /**
- * Ranks the records that several hosts have of one domain during and after a migration: the host on which it runs first,
- * then active before inactive, whole before partial, failed, and gone last.
+ * Ranks the records that several hosts have of one domain during and after a migration: first that of the host on which
+ * it runs, then active before inactive, then complete, partial, failed and gone.
  */
 function weightOf({ status, domain, params }: DomainStatsRecord): number {
   if (status === "gone") return 0;

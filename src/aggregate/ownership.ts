@@ -10,9 +10,9 @@ const BLOCK = 2 ** 24;
  * Reassigns a host's domains and records to the aggregate driver: queries of the aggregate accept these domains, and no
  * two records of one sweep have the same index.
  *
- * Indexes come in blocks, one for each host in the order in which the hosts were named, and one for domains that no host
- * has. A source that is itself several hosts has several blocks, which are given further ones when they occur; so
- * aggregates can be aggregated.
+ * Indexes come in blocks, one for each host in the order in which the hosts were named, and one for domains that no
+ * host has. A source that stands for several hosts has several blocks of its own. Each of these gets a further block
+ * here when it first occurs, so an aggregate can be part of another one.
  */
 export class Ownership {
   readonly #owner: object;
@@ -37,7 +37,7 @@ export class Ownership {
 
   /**
    * @param host the number of the host that it comes from, from 0
-   * @param domain its domain, if it is the aggregate's already
+   * @param domain the record's domain, if it belongs to the aggregate already
    */
   record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain)): DomainStatsRecord {
     return new DomainStatsRecord({ ...record, domain, index: this.index(record.index, host) });

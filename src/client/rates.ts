@@ -11,8 +11,8 @@ import { finite, type Pair, Sample } from "./rates/sample.ts";
 export type * from "./rates/domain-rates.ts";
 
 /**
- * If the record before failed or lacked a group, a record is compared with an earlier one of at most this age. A mean over a
- * longer time says little, and more may have happened in it.
+ * If the record before failed or lacked a group, a record is compared with an earlier one of at most this age. A mean
+ * over a longer time says little, and more may have happened in that time.
  */
 const LONGEST_SKIP_MS = 600_000;
 
@@ -54,8 +54,8 @@ class DomainHistory {
 
   /**
    * The guest's own report, compared with its last report. The guest reports now and then, and its counters stand still
-   * in between: the difference between two records would be 0 for most pairs, and all the work since the last report
-   * for one. So two reports are compared, by the host's time of each, and a rate stays valid until the next report.
+   * in between: the difference between two records would be 0 for most pairs, and the increase of a whole period for
+   * one. So two reports are compared, by the host's time of each, and a rate stays valid until the next report.
    */
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
@@ -82,8 +82,7 @@ class DomainHistory {
   }
 
   /**
-   * The longest interval for a comparison with a record that was sampled then: without limit if no record came in
-   * between.
+   * The longest interval between a record and one that was sampled at `at`: without limit if no record came in between.
    */
   #longestSince(at: number | undefined): number {
     return at === this.#lastAt ? Number.MAX_VALUE : LONGEST_SKIP_MS;
@@ -97,7 +96,7 @@ class HostHistory {
 
   /**
    * Forgets domains that had no record for long: nothing may have announced that they are gone. The search runs once
-   * per 2 × (number of domains) records, so it costs next to nothing per record.
+   * per 2 × (number of domains) records, so it costs almost nothing per record.
    */
   tidy(now: number): void {
     if (++this.#takes <= 2 * this.domains.size + 1_000) return;

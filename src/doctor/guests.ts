@@ -56,9 +56,9 @@ export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Prom
 }
 
 /**
- * Examines guests. The calls need no monitor, but they need the guest's lock, which libvirt holds for many seconds while
- * it destroys a guest. So each connection has one call in flight, and is not used again when that call gets no answer:
- * at most one worker of the daemon waits for each connection.
+ * Examines guests. The calls need no monitor, but they need the guest's lock, which libvirt holds for many seconds
+ * while it destroys a guest. So each connection has one call in flight, and is not used again when that call gets no
+ * answer: each connection blocks at most one worker of the daemon.
  *
  * @param clients connections for the calls, used for nothing else meanwhile
  * @param what with `monitors`, makes only quick calls: a daemon answers those even when its normal workers are all busy

@@ -24,8 +24,8 @@ export interface SocketFact {
 const CONNECT_MS = 1_000;
 
 /**
- * Tries to connect to every socket that a URI can mean, in virstream's order. systemd may start a daemon because of that,
- * as it does for any client.
+ * Tries to connect to every socket that a URI can mean, in virstream's order. systemd may start a daemon because of the
+ * attempt, as it does for any client.
  */
 export async function examineSockets(uri: LibvirtUri, place: SocketPlace, timeLimit: TimeLimit): Promise<SocketFact[]> {
   const facts: SocketFact[] = [];

@@ -28,8 +28,8 @@ export interface Driver {
   /** What kind of hypervisor answers: `qemu`, `test`, … */
   readonly hypervisor: string;
   /**
-   * The name of the host whose domains these are. Of several, all names with commas between them, and the URI of a host that
-   * has never answered. A watch by the driver is complete when it has a sync of each.
+   * The name of the host whose domains these are. For several hosts, all names with commas between them; a host that
+   * has never answered has its URI here. A watch by the driver is complete when it has a sync of each host.
    */
   readonly host: string;
   /**
@@ -78,7 +78,7 @@ export interface OpenOptions {
 export type OpenDriver = (uri: string, options: OpenOptions) => Promise<Driver>;
 
 /**
- * How a connection is doing: a WatchState, or `closed`: there will be no connection any more, because it was closed, or
+ * The state of a connection: a WatchState, or `closed`: there will be no connection any more, because it was closed, or
  * because of an error that trying again cannot repair.
  */
 export type ConnectionState = WatchState | "closed";

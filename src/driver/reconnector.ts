@@ -31,8 +31,8 @@ export interface ReconnectorOptions<Session> {
 }
 
 /**
- * Keeps one session with a peer: when it is lost, makes attempts, one at a time and with growing random waits, until there
- * is another one. Ends with close(), or with an error that a retry cannot repair.
+ * Keeps one session with a peer. When the session is lost, it tries to open another one, one attempt at a time, with
+ * growing random waits. Ends with close(), or with an error that a retry cannot repair.
  *
  * It knows nothing of sockets: its owner opens sessions, and says when one is lost.
  */

@@ -128,8 +128,8 @@ export interface WatchSink {
 }
 
 /**
- * The hosts in a driver's `host`, or in that of a status: several have commas between their names. Without those that have
- * never answered: they go by their URI, and will have another name in their events.
+ * The names in the `host` of a driver or a status, where commas separate several hosts. A host that has never answered
+ * is left out: until it answers, its URI stands there, and its events will have another name.
  */
 export function hostNames(host: string): string[] {
   return host.split(",").filter((name) => !name.includes("://"));

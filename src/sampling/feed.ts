@@ -277,7 +277,10 @@ export class Feed implements WatchSink {
     for (const listener of this.#listeners) listener.event(event);
   }
 
-  /** After failed sweeps, the first records show that the source is there again; the gap counts the sweeps it missed. */
+  /**
+   * After failed sweeps, the first records show that the source can be reached again; the gap counts the sweeps that
+   * failed.
+   */
   #recovered(): void {
     if (this.#failed === 0) return;
     const skipped = this.#failed;

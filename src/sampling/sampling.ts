@@ -58,7 +58,8 @@ export class Sampling {
   }
 
   /**
-   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until it returns.
+   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until the consumer
+   * calls `return()`.
    *
    * @internal
    */

@@ -36,7 +36,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #skipped: number | undefined = 0;
 
   /**
-   * @param select what of the events the consumer pulls
+   * @param select makes the items that the consumer pulls from the events
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
    */
   constructor(feed: Feed, select: (events: WatchEvent[]) => readonly T[], conflated: (ticks: number) => void) {

@@ -14,8 +14,9 @@ export interface TrafficMetrics {
 }
 
 /**
- * The sending side of one client's socket, with a high-water mark. The queue of `ws` has no limit, and shows its size only as
- * `bufferedAmount`. Above the mark, the sweeps and watches of this socket stop producing; below it, they are woken.
+ * The sending side of one client's socket, with a high-water mark. The queue of `ws` has no limit, and shows its size
+ * only as `bufferedAmount`. Above the mark, the sweeps and watches of this socket stop producing; below it, they
+ * continue.
  */
 export class Outbound {
   readonly #socket: WebSocket;

@@ -100,8 +100,9 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * A watch by a driver that has its own `watch`. A query that names the domains of the list gets a record in every sweep for each
-   * missing domain. A client that queries all domains must get only a `gone` when a domain leaves, so UnnamedSink filters.
+   * A watch by a driver that has its own `watch`. A query that names the domains of the list gets a record in every
+   * sweep for each missing domain. A client that queries all domains must get only a `gone` when a domain leaves, so
+   * UnnamedSink removes these records.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;

@@ -2,10 +2,10 @@ import { VirstreamError } from "../model/error.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
- * The sender's side of flow control. The receiver grants credit in bytes, and the sender spends it on messages with rows. It
- * may overdraw the credit by one message, so no message is too big to send. Credit counts bytes, because messages
- * differ in size by a factor of twenty. It is needed because a browser has no other back-pressure: it queues every message that
- * arrives, even if its application does not read.
+ * The sender's side of flow control. The receiver grants credit in bytes, and the sender spends it on messages with
+ * rows. It may overdraw the credit by one message, so no message is too big to send. Credit counts bytes, because
+ * messages differ in size by a factor of twenty. Credit is needed because a browser has no other back-pressure: it
+ * queues every message that arrives, even if its application does not read.
  */
 export class CreditAccount {
   #balance: number;

@@ -142,7 +142,7 @@ export class Screen {
     for (const name of event.host?.split(",") ?? []) {
       const host = this.#host(name);
       host.status = status;
-      // A host that has never answered goes by its URI, and has another name from now on.
+      // A host that has never answered had its URI as its name, and has another name from now on.
       if (status === undefined && host.sync === undefined) this.#hosts.delete(name);
     }
   }

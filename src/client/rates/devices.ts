@@ -109,10 +109,10 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * The earlier record's device that is the same as the i-th one of the later record: of the same number (vCPUs) or name,
- * and a disk also of the same path and backing index. Another disk may be plugged in under an old name: rates from the
- * counters of both disks would be wrong but plausible. If a snapshot only gave the disk a new image, the disk has no
- * rates for one pair of records.
+ * The device of the earlier record that is the same as the i-th one of the later record. vCPUs match by number, other
+ * devices by name, and disks also by path and backing index. Another disk may be plugged in under an old name: rates
+ * from the counters of both disks would be wrong but plausible. If a snapshot only gave the disk a new image, the disk
+ * has no rates for one pair of records.
  */
 function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;

@@ -100,8 +100,9 @@ export interface InterfaceRates {
 }
 
 /**
- * Memory. The sizes are those of this record alone. The guest itself reports used, total, swap and faults: they are known
- * only when it has a balloon driver and the domain a period for its statistics, and are as old as `guestAgeMs` says.
+ * Memory. The sizes are those of this record alone. The guest itself reports used, total, swap and faults: they are
+ * known only when the guest has a balloon driver and the domain has a period for its statistics. `guestAgeMs` is their
+ * age.
  */
 export interface MemoryRates {
   /** The memory that the host lets the guest have at present: the balloon's size. */

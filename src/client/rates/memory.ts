@@ -28,8 +28,8 @@ export const NO_MEMORY: MemoryRates = Object.freeze({
 });
 
 /**
- * The host dates reports by its wall clock, to the second. When the wall clock was set by more than that between two
- * reports, the time between them is unknown.
+ * The host dates reports by its wall clock, to the second. When the wall clock was set by more than this value between
+ * two reports, the time between them is unknown.
  */
 const LARGEST_STEP_MS = 1_000;
 

@@ -103,7 +103,7 @@ function unknown(steps: Float64Array): false {
 
 /**
  * The increase of a counter. The subtraction is exact, and only its result is rounded to a float: this matters above
- * 2^53. Negative where it was reset; NaN where it is missing on either side.
+ * 2^53. Negative if the counter was reset; NaN if it is missing on either side.
  */
 export function difference(before: number | bigint, after: number | bigint): number {
   if (typeof before === "number" && typeof after === "number") return after - before;

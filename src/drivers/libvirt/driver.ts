@@ -21,8 +21,9 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
 /**
  * Opens a connection to a libvirt daemon, always read-only.
  *
- * Rejects with `invalid-uri`, `unsupported` (the transport ext, `command=`; a parameter that cannot be honoured), `socket-missing`,
- * `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or what the daemon says to the opening.
+ * Rejects with `invalid-uri`, `unsupported` (the transport ext, `command=`; a parameter that cannot be honoured),
+ * `socket-missing`, `socket-denied`, `connection-refused`, `connect-timeout`, `unauthenticated`, or the daemon's own
+ * error.
  */
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);
 

@@ -80,7 +80,7 @@ export class SimulatedHost {
     for (const wake of this.waiting) wake();
   }
 
-  /** Whether every guest is there and passes a query's filter bits, so that no guest must be checked alone. */
+  /** Whether every guest exists and passes a query's filter bits, so that no guest must be checked alone. */
   listsAll(filter: number): boolean {
     return filter === 0 && this.#faults.size === 0;
   }
@@ -90,7 +90,7 @@ export class SimulatedHost {
     return passesFilter(this.#traits[index]!, filter);
   }
 
-  /** Whether a guest is there at a time, in ms since 1970. */
+  /** Whether a guest exists at a time, in ms since 1970. */
   isThere(index: number, now: number): boolean {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }

@@ -37,8 +37,8 @@ interface Pending {
  *
  * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`, and so does
  * an answer to a call that was never made. Each call is kept until it is answered, so such an answer means that the two
- * sides disagree on what is in flight, and admission relies on that. Events are recognised by their type and never by
- * their serial, because libvirtd sends them with serial 1. Events of other programs are dropped.
+ * sides disagree on what is in flight. Admission relies on their agreement. Events are recognised by their type and
+ * never by their serial, because libvirtd sends them with serial 1. Events of other programs are dropped.
  */
 export class RpcClient {
   /** Called once, when the connection has ended in any way, before the calls in flight are rejected. */
@@ -154,7 +154,7 @@ export class RpcClient {
 
   /**
    * Calls that are made together go out in one write. The write happens in a microtask, not in the next tick, so a call
-   * that an answer triggers is on its way before the answer is worked on.
+   * that an answer triggers is on its way before the answer is processed.
    */
   #send(message: Buffer): void {
     if (!this.#corked) {

@@ -9,7 +9,7 @@ export interface DomainStats {
   readonly params: TypedParams;
 }
 
-/** The domains that the daemon answered for; those it does not know, or hides, are simply not there. */
+/** The domains that the daemon answered for. It leaves out domains that it does not know, or hides. */
 export type StatsReply = readonly DomainStats[];
 
 /** REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX: the most parameters of one domain. */
@@ -42,8 +42,8 @@ interface KeyList {
  * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the
  * work of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a
  * list, a parameter costs a few integer comparisons and the reading of its value. At the first difference, or anything
- * else that is unusual, its keys are read one by one from its beginning: this makes a new list, or the error that says
- * what is wrong.
+ * else that is unusual, the record is read again from its beginning, key by key: this makes a new list, or the error
+ * that says what is wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();

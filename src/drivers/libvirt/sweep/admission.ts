@@ -242,7 +242,7 @@ export class Admission {
     this.#limit.seek([...this.#permits.monitor.values()], this.#now(), newest?.owner);
   }
 
-  /** Grants one call of the next queue in turn that has one and has a connection with room for it. */
+  /** Grants one call of the next queue that has a call, and a connection with room for it. */
   #grant(kind: CallKind, place: Place): boolean {
     if (kind === "monitor" && this.#spent) return false;
     for (let tried = 0; tried < this.#queues.length; tried++) {

@@ -32,7 +32,7 @@ export class BatchSize {
   /**
    * A batch was answered.
    *
-   * @param parameters how many the domain with the most has
+   * @param parameters the largest number of parameters of one domain
    */
   measured(domains: number, ms: number, parameters = 1): void {
     if (domains === 0) return;

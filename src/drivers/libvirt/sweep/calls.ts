@@ -77,7 +77,7 @@ const LOOK_AGAIN_MS = 500;
 
 /**
  * The calls of one sweep: those in the queue, those in flight, and when each is given up. It sends a call when
- * admission grants it, hands the answer on if it is still wanted, and releases the permit in any case.
+ * admission grants it, passes the answer on unless the call was given up, and releases the permit in any case.
  */
 export class Calls implements CallOwner {
   readonly #host: SweepHost;
@@ -182,7 +182,7 @@ export class Calls implements CallOwner {
   /** When the next call has to be given up. */
   get #dueAt(): number {
     let at = this.#exhaustedAt();
-    // Other sweeps may come to hold all slots. Nothing reports this, so look again.
+    // Other sweeps may take all slots. Nothing reports this, so look again.
     if (at === Number.POSITIVE_INFINITY && this.#waiting.slot.size > 0 && !this.#deadlines.held) {
       at = performance.now() + LOOK_AGAIN_MS;
     }
@@ -225,7 +225,7 @@ export class Calls implements CallOwner {
     const attempt = ++queued.attempt;
     this.#inFlight.add(queued);
     const settle = (act: () => void) => {
-      // The next call goes out first. Only then is the answer worked on.
+      // The next call goes out first. Only then is the answer processed.
       permit.release();
       if (this.#closed || queued.attempt !== attempt) return;
       this.#inFlight.delete(queued);

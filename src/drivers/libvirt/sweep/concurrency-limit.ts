@@ -6,7 +6,7 @@ export interface UnansweredCall {
   readonly answered: boolean;
 }
 
-/** One question to the daemon: is there a free worker behind all monitor calls that are unanswered now? */
+/** One question to the daemon: is a worker free although all present monitor calls are unanswered? */
 export interface WorkerProbe {
   /** The unanswered calls went out together just now, to a daemon that had no other call of ours. */
   readonly fresh: boolean;

@@ -18,14 +18,15 @@ export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies read
  *
  * On a host of ordinary size the rule is simple: `deadlineMs` after the sweep could begin, every domain has been asked
  * or is given up. On a large and healthy host the last domains in the queue get their turn later than that. If the
- * clock alone decided, they would never be read completely. So a sweep may take longer as long as it moves on:
+ * clock alone decided, they would never be read completely. So a sweep may take longer as long as calls are sent and
+ * answered:
  *
  * - A call is overdue `deadlineMs` after the beginning, or half of that after it was sent, whichever is later.
- * - Waiting calls are given up `deadlineMs` after the beginning, or when nothing has moved for half of that, whichever is
- *   later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep: this limits the delay
- *   by slow guests that still answer.
- * - The fallback call of a late domain may take FALLBACK_MS. Those that wait for it are given up when nothing has moved
- *   for FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
+ * - Waiting calls are given up `deadlineMs` after the beginning, or when no call was sent or answered for half of that,
+ *   whichever is later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep:
+ *   this limits the delay by slow guests that still answer.
+ * - The fallback call of a late domain may take FALLBACK_MS. Domains that wait for it are given up when no such call
+ *   was sent or answered for FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
  *
  * While the consumer is behind, no call is sent, and the clock of waiting calls is stopped.
  */
@@ -74,7 +75,9 @@ export class Deadlines {
     return Math.max(this.#beganAt + this.deadlineMs, now + this.deadlineMs / 2);
   }
 
-  /** When waiting calls are given up if nothing moves before; Infinity while the consumer is behind. */
+  /**
+   * When waiting calls are given up, unless a call is sent or answered before; Infinity while the consumer is behind.
+   */
   dueAt(waitClass: WaitClass): number {
     if (this.held) return Number.POSITIVE_INFINITY;
     const movedAt = this.#movedAt[waitClass];

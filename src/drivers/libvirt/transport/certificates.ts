@@ -28,7 +28,7 @@ export function pkiPlace(): PkiPlace {
 
 /** The files that a TLS connection is opened with. */
 export interface Credentials {
-  /** Undefined where there is none and the URI says that the server is not to be verified. */
+  /** Undefined if there is no such file, and the URI switches off the verification of the server. */
   readonly ca: Buffer | undefined;
   /** Revoked certificates. */
   readonly crl: Buffer | undefined;

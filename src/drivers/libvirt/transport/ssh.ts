@@ -26,8 +26,8 @@ const LAST_WORDS_MS = 500;
  * once, before authentication. The stream is returned after the answer.
  *
  * Rejects with what `sshFailure` makes of ssh's end, what `sshArguments` throws, `unsupported` when there is no ssh,
- * `connection-lost` when none can be started at present, `protocol-error` when what answers is no daemon, or the
- * signal's reason.
+ * `connection-lost` when none can be started at present, `protocol-error` when the program that answers is no daemon,
+ * or the signal's reason.
  */
 export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
   const args = sshArguments(uri);

@@ -42,10 +42,10 @@ export interface LibvirtUri {
 const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 
 /**
- * The parameters that libvirt's client consumes, with the transports that can honour them here. All others are passed to
- * the daemon with the name. Every transport accepts those that ask for what is always so: users are never prompted
- * (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and `authfile` has passwords
- * for SASL, which is refused anyway.
+ * The parameters that libvirt's client consumes, with the transports that can honour them here. All others are passed
+ * to the daemon with the name. Every transport accepts those that ask for something that is always true here: users are
+ * never prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and
+ * `authfile` has passwords for SASL, which is refused anyway.
  */
 export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
   ["name", TRANSPORTS],
