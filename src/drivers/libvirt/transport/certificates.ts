@@ -12,79 +12,38 @@ import type { LibvirtUri } from "./uri.ts";
  * system's.
  */
 
-/** The folders that are searched. Tests pass their own. */
-export interface PkiPlace {
-  /** The user's folder, searched first; undefined for root, who has only the system's. */
-  readonly userFolder: string | undefined;
-  /** The system's folder, normally /etc/pki. */
-  readonly systemFolder: string;
-}
-
-/** The folders that this process searches. */
-export function pkiPlace(): PkiPlace {
-  const userFolder = process.getuid?.() === 0 ? undefined : join(homedir(), ".pki/libvirt");
-  return { userFolder, systemFolder: "/etc/pki" };
+/** Where the files are, in one of the places that are searched. */
+export interface Paths {
+  readonly ca: string;
+  /** Revoked certificates. */
+  readonly crl: string;
+  readonly certificate: string;
+  readonly key: string;
 }
 
 /** The files that a TLS connection is opened with. */
 export interface Credentials {
   /** Undefined if there is no such file, and the URI switches off the verification of the server. */
   readonly ca: Buffer | undefined;
-  /** Revoked certificates. */
   readonly crl: Buffer | undefined;
   /** Undefined where the default folders have none: some daemons want none. */
-  readonly client: ClientCertificate | undefined;
-  /** The paths where a client certificate was searched for. */
-  readonly places: readonly string[];
+  readonly client: { readonly certificate: Buffer; readonly key: Buffer; readonly paths: Paths } | undefined;
+  /** The places that were searched. */
+  readonly places: readonly Paths[];
 }
 
-/** This side's certificate with its key. */
-export interface ClientCertificate {
-  readonly certificate: Buffer;
-  readonly key: Buffer;
-  readonly paths: Paths;
-}
-
-/** Where the files are, in one of the places. */
-export interface Paths {
-  readonly ca: string;
-  readonly crl: string;
-  readonly certificate: string;
-  readonly key: string;
-}
-
-/**
- * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
- * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
- * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no file
- * can be read at present.
- */
-export async function readCredentials(uri: LibvirtUri, place: PkiPlace = pkiPlace()): Promise<Credentials> {
-  const folder = uri.parameters.get("pkipath");
-  const places = folder === undefined ? defaultPlaces(place) : [flat(folder)];
-  const verify = !flag(uri, "no_verify");
-
-  const ca = await first(places, "ca");
-  if (ca === undefined && (verify || folder !== undefined)) {
-    const paths = places.map((place) => place.ca);
-    throw missing(paths, "the CA's certificate, to verify the server");
-  }
-  let client: ClientCertificate | undefined;
-  // A certificate without its key is an error in any place: to go on searching would present another certificate.
-  for (const paths of places) {
-    const [certificate, key] = [await read(paths.certificate), await read(paths.key)];
-    if (certificate !== undefined && key !== undefined) {
-      checkKey(paths.key, key);
-      client = { certificate, key, paths };
-      break;
-    }
-    if (certificate !== undefined) throw missing([paths.key], `the private key of ${paths.certificate}`);
-    if (key !== undefined) throw missing([paths.certificate], `the certificate to ${paths.key}`);
-  }
-  if (client === undefined && folder !== undefined) {
-    throw missing([places[0]!.certificate, places[0]!.key], "the client's certificate and its key");
-  }
-  return { ca, crl: await first(places, "crl"), client, places: places.map(({ certificate }) => certificate) };
+/** The default places: the user's folder, which root does not have, and the system's. */
+export function defaultPlaces(
+  userFolder = process.getuid?.() === 0 ? "" : join(homedir(), ".pki/libvirt"),
+  systemFolder = "/etc/pki",
+): Paths[] {
+  const system = {
+    ca: join(systemFolder, "CA/cacert.pem"),
+    crl: join(systemFolder, "CA/cacrl.pem"),
+    certificate: join(systemFolder, "libvirt/clientcert.pem"),
+    key: join(systemFolder, "libvirt/private/clientkey.pem"),
+  };
+  return userFolder === "" ? [system] : [flat(userFolder), system];
 }
 
 function flat(folder: string): Paths {
@@ -96,14 +55,36 @@ function flat(folder: string): Paths {
   };
 }
 
-function defaultPlaces({ userFolder, systemFolder }: PkiPlace): Paths[] {
-  const system = {
-    ca: join(systemFolder, "CA/cacert.pem"),
-    crl: join(systemFolder, "CA/cacrl.pem"),
-    certificate: join(systemFolder, "libvirt/clientcert.pem"),
-    key: join(systemFolder, "libvirt/private/clientkey.pem"),
-  };
-  return userFolder === undefined ? [system] : [flat(userFolder), system];
+/**
+ * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
+ * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
+ * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no file
+ * can be read at present.
+ */
+export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces()): Promise<Credentials> {
+  const folder = uri.parameters.get("pkipath");
+  const places = folder === undefined ? defaults : [flat(folder)];
+  const required = folder !== undefined;
+
+  const ca = await first(places, "ca");
+  if (ca === undefined && (required || !flag(uri, "no_verify"))) {
+    const paths = places.map((place) => place.ca);
+    throw missing(paths, "the CA's certificate, to verify the server");
+  }
+  let client: Credentials["client"];
+  // A certificate without its key is an error in any place: to go on searching would present another certificate.
+  for (const paths of places) {
+    const [certificate, key] = [await read(paths.certificate), await read(paths.key)];
+    if (certificate !== undefined && key !== undefined) {
+      checkKey(paths.key, key);
+      client = { certificate, key, paths };
+      break;
+    }
+    if (certificate !== undefined) throw missing([paths.key], `the private key of ${paths.certificate}`);
+    if (key !== undefined) throw missing([paths.certificate], `the certificate to ${paths.key}`);
+    if (required) throw missing([paths.certificate, paths.key], "the client's certificate and its key");
+  }
+  return { ca, crl: await first(places, "crl"), client, places };
 }
 
 async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buffer | undefined> {
@@ -161,19 +142,21 @@ function missing(paths: readonly string[], what: string): VirstreamError {
  */
 export function doubtsAbout({ ca, client, places }: Credentials, now = Date.now()): string {
   if (client === undefined) {
-    return `No client certificate was shown, as there is no ${places.join(", no ")}: put one there, or name its folder by pkipath=`;
+    const paths = places.map(({ certificate }) => certificate).join(", no ");
+    return `No client certificate was shown, as there is no ${paths}: put one there, or name its folder by pkipath=`;
   }
   const path = client.paths.certificate;
   const certificate = parse(client.certificate);
   if (certificate === undefined) return `See whether ${path} is a certificate`;
-  const subject = certificate.subject.split("\n").join(",");
+  const oneLine = (name: string): string => name.replaceAll("\n", ",");
+  const subject = oneLine(certificate.subject);
   if (Date.parse(certificate.validTo) < now) return `${path} (${subject}) expired on ${certificate.validTo}: renew it`;
   if (Date.parse(certificate.validFrom) > now)
     return `${path} (${subject}) is not valid before ${certificate.validFrom}`;
   const issuer = ca && parse(ca);
   if (issuer !== undefined && !certificate.checkIssued(issuer)) {
-    const by = certificate.issuer.split("\n").join(",");
-    return `${path} (${subject}) was issued by ${by}, not by the CA that issued the server's (${issuer.subject.split("\n").join(",")})`;
+    const [by, ours] = [oneLine(certificate.issuer), oneLine(issuer.subject)];
+    return `${path} (${subject}) was issued by ${by}, not by the CA that issued the server's (${ours})`;
   }
   return (
     `${path} has the name ${subject}: see whether the server's tls_allowed_dn_list has it (virt-pki-query-dn ${path} prints it ` +

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { createSecureContext, type SecureContext, type TLSSocket, connect as tlsConnect } from "node:tls";
 import { VirstreamError } from "../../../model/error.ts";
-import { type Credentials, doubtsAbout, type PkiPlace, readCredentials } from "./certificates.ts";
+import { type Credentials, doubtsAbout, type Paths, readCredentials } from "./certificates.ts";
 import { flag } from "./parameters.ts";
 import { readPrefix } from "./read-prefix.ts";
 import { type Address, addressOf, reached, TCP_KEEPALIVE_MS, unreachable } from "./tcp.ts";
@@ -23,9 +23,9 @@ const WELCOME = 1;
  * `connect-timeout` when the server cannot be reached, `protocol-error` when it is not libvirtd, `connection-lost`, or
  * the signal's reason.
  */
-export async function openTls(uri: LibvirtUri, signal: AbortSignal, place?: PkiPlace): Promise<TLSSocket> {
+export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Paths[]): Promise<TLSSocket> {
   const address = addressOf(uri, PORT);
-  const credentials = await readCredentials(uri, place);
+  const credentials = await readCredentials(uri, places);
   const secureContext = createContext(credentials);
   signal.throwIfAborted();
   const socket = tlsConnect({
@@ -40,19 +40,26 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, place?: PkiP
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   // Without a listener, an error between two reads would be uncaught. Each read has a listener of its own.
   socket.on("error", () => {});
-  let connected = false;
-  socket.once("connect", () => {
-    connected = true;
-  });
+  let stage: "connect" | "secureConnect" | "welcome" = "connect";
+  const takeWelcome = ([first]: Buffer): number => {
+    if (first === WELCOME) return 1;
+    const what = `${address.text} speaks TLS, but is not a libvirt daemon: its first byte is ${first}`;
+    throw new VirstreamError("protocol-error", `${what}. Correct the address in ${uri.uri}`);
+  };
   try {
-    await reached(socket, "secureConnect", signal);
+    await reached(socket, stage, signal);
+    stage = "secureConnect";
+    await reached(socket, stage, signal);
+    stage = "welcome";
+    if (!(await readPrefix(socket, takeWelcome, signal))) throw refused(address, credentials);
   } catch (error) {
+    socket.destroy();
     signal.throwIfAborted();
-    throw connected
-      ? handshakeError(uri, address, credentials, error)
-      : unreachable(address, error, listenAdvice(uri, address));
+    if (error instanceof VirstreamError) throw error;
+    if (stage === "connect") throw unreachable(address, error, listenAdvice(uri, address));
+    if (isRefusal(error)) throw refused(address, credentials, error);
+    throw stage === "welcome" ? broken(address, error) : handshakeError(uri, address, error);
   }
-  await awaitWelcome(socket, uri, address, credentials, signal);
   writeSingly(socket);
   return socket;
 }
@@ -87,29 +94,6 @@ function createContext({ ca, crl, client }: Credentials): SecureContext {
   }
 }
 
-async function awaitWelcome(
-  socket: TLSSocket,
-  uri: LibvirtUri,
-  address: Address,
-  credentials: Credentials,
-  signal: AbortSignal,
-): Promise<void> {
-  const takeWelcome = (bytes: Buffer): number => {
-    const [first] = bytes;
-    if (first === WELCOME) return 1;
-    const what = `${address.text} speaks TLS, but is not a libvirt daemon: its first byte is ${first}`;
-    throw new VirstreamError("protocol-error", `${what}. Correct the address in ${uri.uri}`);
-  };
-  try {
-    if (!(await readPrefix(socket, takeWelcome, signal))) throw refused(address, credentials);
-  } catch (error) {
-    socket.destroy();
-    signal.throwIfAborted();
-    if (error instanceof VirstreamError) throw error;
-    throw isRefusal(error) ? refused(address, credentials, error) : broken(address, error);
-  }
-}
-
 /** OpenSSL's errors about a server's certificate, and what to do. */
 const SERVER_FAULTS: Readonly<Record<string, (host: string) => string>> = {
   CERT_HAS_EXPIRED: () => "has expired: renew it on the server, and restart libvirtd there",
@@ -124,7 +108,7 @@ const SERVER_FAULTS: Readonly<Record<string, (host: string) => string>> = {
 /** OpenSSL's other errors about a server's certificate: its chain does not end at a trusted CA. */
 const UNTRUSTED = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/;
 
-function handshakeError(uri: LibvirtUri, address: Address, credentials: Credentials, cause: unknown): VirstreamError {
+function handshakeError(uri: LibvirtUri, address: Address, cause: unknown): VirstreamError {
   const { code = "", message: whole, reason } = cause as NodeJS.ErrnoException & { reason?: string };
   // OpenSSL's messages contain its source lines; `reason` is the plain text.
   const message = reason ?? whole.trim();
@@ -140,7 +124,6 @@ function handshakeError(uri: LibvirtUri, address: Address, credentials: Credenti
       { cause },
     );
   }
-  if (isRefusal(cause)) return refused(address, credentials, cause);
   if (code.startsWith("ERR_SSL_")) {
     return new VirstreamError(
       "protocol-error",

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { LibvirtDriver } from "../../../../src/drivers/libvirt/driver.ts";
+import { defaultPlaces } from "../../../../src/drivers/libvirt/transport/certificates.ts";
 import { openTls } from "../../../../src/drivers/libvirt/transport/tls.ts";
 import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 import { Authority, type Issued } from "../../../lab/certificates.ts";
@@ -116,9 +117,9 @@ describeWith([...labRequirements, "openssl"], "libvirt over TLS", () => {
     });
 
     it("says where it looked for a client's certificate when the daemon wants one and there is none", async () => {
-      const place = { userFolder: await pki(join(folder, "home"), ours), systemFolder: join(folder, "etc-pki") };
+      const places = defaultPlaces(await pki(join(folder, "home"), ours), join(folder, "etc-pki"));
       const opening = LibvirtDriver.open(`qemu+tls://localhost:${port}/system`, {}, (given, signal) =>
-        openTls(given, signal, place),
+        openTls(given, signal, places),
       );
       await expect(opening).rejects.toMatchObject({
         code: "unauthenticated",
@@ -163,11 +164,11 @@ describeWith([...labRequirements, "openssl"], "libvirt over TLS", () => {
     await copyFile(join(good, "cacert.pem"), join(systemFolder, "CA/cacert.pem"));
     await copyFile(join(good, "clientcert.pem"), join(systemFolder, "libvirt/clientcert.pem"));
     await copyFile(join(good, "clientkey.pem"), join(systemFolder, "libvirt/private/clientkey.pem"));
-    const open = (userFolder: string | undefined) =>
+    const open = (userFolder: string) =>
       oneSweep(`qemu://localhost:${port}/system`, (given, signal) =>
-        openTls(given, signal, { userFolder, systemFolder }),
+        openTls(given, signal, defaultPlaces(userFolder, systemFolder)),
       );
-    expect(await open(undefined)).toEqual({ guest: "ok" });
+    expect(await open("")).toEqual({ guest: "ok" });
     expect(await open(join(folder, "nobody"))).toEqual({ guest: "ok" });
     await expect(open(await pki(join(folder, "wrong-home"), theirs))).rejects.toMatchObject({
       code: "unauthenticated",
