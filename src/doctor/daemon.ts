@@ -114,8 +114,11 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
   else {
     const few = (id: FindingId, name: Setting, needed: number, why: string): void => {
       if (settings[name] >= needed) return;
-      const sets = `${configuration!.path} sets ${name} = ${settings[name]}`;
-      add(id, `${sets}, but virstream needs ${needed}: ${why}.`, restoreDefault(address, name));
+      const { path } = configuration!;
+      add(id, `${path} sets ${name} = ${settings[name]}, but virstream needs ${needed}: ${why}.`, [
+        `sed -i '/^ *${name} *=/d' ${path}; echo '${name} = ${DEFAULTS[name]}' >>${path}`,
+        restartCommand(uri, socket!),
+      ]);
     };
     const late = "while guests hang, sweeps are late, and the daemon may close the connection";
     few("requests-few", "max_client_requests", REQUESTS_NEEDED, late);
@@ -147,13 +150,4 @@ function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
   return finding("requests-unknown", what, {
     fix: [`${sudo}grep -sw max_client_requests ${files}  # ${where}commented out or missing means ${REQUESTS_NEEDED}`],
   });
-}
-
-/** The commands that set a setting back to libvirt's default. */
-function restoreDefault({ configuration, uri, socket }: DaemonAddress, name: Setting): string[] {
-  const { path } = configuration!;
-  return [
-    `sed -i '/^ *${name} *=/d' ${path}; echo '${name} = ${DEFAULTS[name]}' >>${path}`,
-    restartCommand(uri, socket!),
-  ];
 }

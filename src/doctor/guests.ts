@@ -141,6 +141,8 @@ export async function supportedGroups(
 
 /** VIR_ERR_ARGUMENT_UNSUPPORTED. */
 const ARGUMENT_UNSUPPORTED = 74;
+/** VIR_ERR_NO_DOMAIN. */
+const NO_DOMAIN = 42;
 
 /**
  * Reads the balloon from a domain's XML; undefined when there is none. The search is limited to the devices, because users
@@ -170,7 +172,14 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   ): void => {
     if (affected.length === 0) return;
     const count = `${affected.length} of ${guests.length} running guest${guests.length === 1 ? "" : "s"}`;
-    findings.push(finding(id, what(count), { guests: affected.map((guest) => affectedGuest(guest, fix)) }));
+    const named = affected.map((guest): AffectedGuest => {
+      const { name, uuid, control } = guest;
+      // virsh would take a name that begins with a dash for an option.
+      const word = name.startsWith("-") ? uuid : shellWord(name);
+      const since = control !== undefined && isBusy(control) ? { forMs: control.forMs } : {};
+      return { name, uuid, ...since, fix: fix(guest, word) };
+    });
+    findings.push(finding(id, what(count), { guests: named }));
   };
 
   const busy = guests.filter(({ control }) => control !== undefined && isBusy(control));
@@ -221,7 +230,8 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     ({ name }) => [`ps -eo pid,stat,args | grep ${shellWord(`[g]uest=${name}`)}`],
   );
   const unreached = guests.filter(({ error, control }) =>
-    error === undefined ? control === undefined : !isSilence(error) && !isGone(error.libvirt),
+    // A guest that has stopped since it was listed is no finding.
+    error === undefined ? control === undefined : !isSilence(error) && error.libvirt?.code !== NO_DOMAIN,
   );
   const why = unreached.find(({ error }) => error !== undefined)?.error?.message ?? "the time was up";
   add("guest-unexamined", unreached, (count) => `The doctor could not examine ${count}: ${why}.`);
@@ -241,22 +251,6 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
 /** The groups that a guest does not support, as bits; 0 where that is not known. */
 function missingGroups({ groups = ALL_GROUPS }: GuestFacts): number {
   return ALL_GROUPS & ~groups;
-}
-
-/** VIR_ERR_NO_DOMAIN. */
-const NO_DOMAIN = 42;
-
-/** A guest that has stopped since it was listed is no finding. */
-function isGone(libvirt: { readonly code: number } | undefined): boolean {
-  return libvirt?.code === NO_DOMAIN;
-}
-
-function affectedGuest(guest: GuestFacts, fix: (guest: GuestFacts, word: string) => readonly string[]): AffectedGuest {
-  const { name, uuid, control } = guest;
-  // virsh would take a name that begins with a dash for an option.
-  const word = name.startsWith("-") ? uuid : shellWord(name);
-  const since = control !== undefined && isBusy(control) ? { forMs: control.forMs } : {};
-  return { name, uuid, ...since, fix: fix(guest, word) };
 }
 
 /** The URI for virsh, by the read-write socket: the commands change something. */

@@ -47,7 +47,7 @@ export class Reconnector<Session> {
   #unreachable: VirstreamError | undefined;
   #failure: VirstreamError | undefined;
   #attempting = false;
-  #attempts: Promise<void> | undefined;
+  #attempts: Promise<unknown> | undefined;
   #hint: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
@@ -91,10 +91,7 @@ export class Reconnector<Session> {
     const giveUp = (): void => this.#end.abort(signal?.reason);
     signal?.addEventListener("abort", giveUp);
     const attempt = this.#attempt();
-    this.#attempts = attempt.then(
-      () => {},
-      () => {},
-    );
+    this.#attempts = Promise.allSettled([attempt]);
     try {
       return await attempt;
     } catch (error) {

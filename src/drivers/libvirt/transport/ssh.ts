@@ -84,12 +84,10 @@ class ProcessStream extends Duplex {
     this.#child = child;
     // Without a listener, an error between two reads would be uncaught. Each read has a listener of its own.
     this.on("error", () => {});
-    child.stdin.on("error", () => {});
-    child.stdout.on("error", () => {});
+    for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
     child.stdout.on("data", (chunk: Buffer) => {
       if (!this.push(chunk)) child.stdout.pause();
     });
-    child.stderr.on("error", () => {});
     child.stderr.on("data", (chunk: Buffer) => {
       this.#words = (this.#words + chunk.toString("utf8")).slice(-WORDS_MAX);
     });
@@ -111,10 +109,6 @@ class ProcessStream extends Duplex {
 
   override _read(): void {
     this.#child.stdout.resume();
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#child.stdin.write(chunk, () => done());
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
