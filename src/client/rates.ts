@@ -111,8 +111,8 @@ class HostHistory {
  * Turns the records of domains, one after the other, into rates. It compares each record with the last one of the same
  * domain (host and uuid), by their own `steadyAt`, and needs no clock.
  *
- * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and after
- * a day those without a record.
+ * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and
+ * domains without a record for 25 hours.
  */
 export class RateMeter {
   readonly #hosts = new Map<string, HostHistory>();

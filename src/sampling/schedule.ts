@@ -4,8 +4,8 @@
  * - The fastest cadence sets the pace. Every other cadence takes part in the sweep that is nearest to its own due time.
  *   So the hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its mean
  *   interval exactly.
- * - Among equally fast cadences the first one sets the pace, alone. Otherwise two cadences of 1 s that are offset by
- *   500 ms would cause two sweeps per second.
+ * - Among equally fast cadences, only the first one sets the pace. Otherwise two cadences of 1 s that are offset by 500
+ *   ms would cause two sweeps per second.
  * - Sweeps never overlap. A time that passes while a sweep runs is skipped and counted, so that a hypervisor that cannot
  *   keep up rests until the next time.
  *
