@@ -2,6 +2,7 @@ import { getEventListeners } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Stream } from "../../src/client/stream.ts";
+import { until } from "../until.ts";
 
 /** Numbers in chunks, and what the source saw of its consumer. */
 function numbers(chunks: readonly (readonly number[])[], end: "complete" | "fail" | "wait" = "complete") {
@@ -31,10 +32,6 @@ function numbers(chunks: readonly (readonly number[])[], end: "complete" | "fail
       };
     }, signal);
   return { stream, seen };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await turn();
 }
 
 describe("a stream", () => {

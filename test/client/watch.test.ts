@@ -15,14 +15,11 @@ import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { pass } from "../sampling/pass.ts";
+import { until } from "../until.ts";
 
 const QUICK: StatsQuery = { groups: ["state"] };
 const OFTEN: WatchOptions = { intervalMs: 10 };
 const IDLE = { samplers: 0, feeds: 0, subscribers: 0, sweepsInFlight: 0 };
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await turn();
-}
 
 describe("watching a connection", () => {
   let connection: Connection;

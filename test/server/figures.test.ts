@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { EventLoopDelay } from "../../src/server/server-metrics.ts";
-import { TickingHost, until } from "./ticking-host.ts";
+import { until } from "../until.ts";
+import { TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
 
 const owned: (() => unknown)[] = [];

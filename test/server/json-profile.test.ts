@@ -5,9 +5,10 @@ import { connect, connectAll } from "../../src/client/connect.ts";
 import { Connection } from "../../src/client/connection.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { serve, type VirstreamServer } from "../../src/server/server.ts";
+import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import { TickingHost, until } from "./ticking-host.ts";
+import { TickingHost } from "./ticking-host.ts";
 
 const owned: (() => unknown)[] = [];
 

@@ -1,7 +1,8 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { VirstreamServer } from "../../src/server/server.ts";
-import { known, TickingHost, until } from "./ticking-host.ts";
+import { until } from "../until.ts";
+import { known, TickingHost } from "./ticking-host.ts";
 import { type ClientWatch, WatchClient } from "./watch-client.ts";
 
 const owned: (() => unknown)[] = [];

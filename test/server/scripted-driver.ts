@@ -2,6 +2,7 @@ import type { Driver, SweepContext } from "../../src/driver/driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import type { Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import { uuidOf } from "../sampling/sample.ts";
 
 /** A driver whose sweeps are what a test says, and which counts what is asked of it. */
 export class ScriptedDriver implements Driver {
@@ -39,7 +40,7 @@ export class ScriptedDriver implements Driver {
 
   /** A record of this driver's. */
   record(index: number, params: TypedParams = TypedParams.EMPTY): DomainStatsRecord {
-    const uuid = `00000000-0000-4000-8000-${index.toString(16).padStart(12, "0")}`;
+    const uuid = uuidOf(index);
     return new DomainStatsRecord({
       domain: new Domain(uuid, `domain-${index}`, index + 1, this.host, this),
       params,

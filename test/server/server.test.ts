@@ -1,66 +1,19 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import type { Server as HttpServer } from "node:http";
-import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
+import { connect as connectSocket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
-import { WebSocket, WebSocketServer } from "ws";
+import { describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
 import { Connection } from "../../src/client/connection.ts";
-import type { OpenOptions } from "../../src/driver/driver.ts";
-import { remoteDriver } from "../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
-import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
+import { serve, type VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { until } from "../until.ts";
 import { decoderOf } from "../wire/decoding.ts";
-import { distinctText } from "./distinct-text.ts";
-import { aborted, ScriptedDriver } from "./scripted-driver.ts";
-import { until } from "./ticking-host.ts";
-
-const open = remoteDriver(openNodeSocket);
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
-
-async function startServer(driver: ScriptedDriver, options: ServeOptions = {}): Promise<VirstreamServer> {
-  return own(await serve(new Connection(driver), { port: 0, ...options }));
-}
-
-async function connectTo(url: string, options: OpenOptions = {}): Promise<Connection> {
-  return own(new Connection(await open(url, options)));
-}
-
-/** A client that says what a test wants, and hears what comes. */
-async function rawClient(server: VirstreamServer, protocols: string | string[] = SUBPROTOCOLS[0]) {
-  const socket = new WebSocket(server.url, protocols);
-  owned.push(() => socket.terminate());
-  const closed = once(socket, "close") as Promise<[code: number, reason: Buffer]>;
-  await once(socket, "open");
-  return { socket, closed };
-}
-
-async function closeOf(client: { closed: Promise<[number, Buffer]> }): Promise<[code: number, reason: string]> {
-  const [code, reason] = await client.closed;
-  return [code, reason.toString()];
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof VirstreamError) return error.code;
-    throw error;
-  }
-  return "none";
-}
+import { ScriptedDriver } from "./scripted-driver.ts";
+import { closeOf, codeOf, connectTo, HELLO, own, owned, plenty, rawClient, startServer, stuck } from "./serving.ts";
 
 /** What listens below a server: Node says it with each request. */
 async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
@@ -72,26 +25,6 @@ async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
   await fetch(`${server.url.replace("ws:", "http:")}/healthz`);
   unsubscribe("http.server.request.start", onRequest);
   return http!;
-}
-
-const HELLO = JSON.stringify({ type: "hello" });
-/** A kilobyte that no other record has: what all rows share is sent once. */
-const kilobyte = (i: number) => TypedParams.from([["block.0.path", "string", distinctText(i, 1_000)]]);
-
-/** Yields `count` records, one a chunk, as fast as it is pulled. */
-function plenty(count: number): ScriptedDriver {
-  return new ScriptedDriver(async function* (driver, context) {
-    context.expect(count);
-    for (let i = 0; i < count && !context.signal.aborted; i++) yield [driver.record(i, kilobyte(i))];
-  });
-}
-
-/** Yields one record and then nothing until it is stopped. */
-function stuck(): ScriptedDriver {
-  return new ScriptedDriver(async function* (driver, context) {
-    yield [driver.record(0)];
-    await aborted(context.signal);
-  });
 }
 
 describe("a server", () => {
@@ -525,123 +458,3 @@ describe("a server", () => {
     expect((await fetch(base, { method: "POST" })).status).toBe(405);
   });
 });
-
-describe("the remote driver", () => {
-  it("says when nothing listens, and what to do", async () => {
-    await expect(open("ws://127.0.0.1:1", {})).rejects.toMatchObject({
-      code: "connection-refused",
-      retryable: true,
-      message: expect.stringMatching(/virstream serve/),
-    });
-  });
-
-  it("says when what listens is no virstream server", async () => {
-    const { port } = await plainServer((socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
-    expect(await codeOf(open(`ws://127.0.0.1:${port}`, {}))).toBe("connection-refused");
-  });
-
-  it("gives up on a server that never answers", async () => {
-    const { port } = await plainServer(() => {});
-    expect(await codeOf(open(`ws://127.0.0.1:${port}`, { connectTimeoutMs: 50 }))).toBe("connect-timeout");
-  });
-
-  it("gives up connecting when it is aborted, with the reason of the abort", async () => {
-    const { port } = await plainServer(() => {});
-    const reason = new Error("changed my mind");
-    const abort = new AbortController();
-    const opening = open(`ws://127.0.0.1:${port}`, { signal: abort.signal });
-    setImmediate(() => abort.abort(reason));
-    await expect(opening).rejects.toBe(reason);
-  });
-
-  it("ends every sweep with connection-lost when the way to the server breaks, and finds another for the next", async () => {
-    const server = await startServer(stuck());
-    const { port, sockets } = await proxyTo(Number(new URL(server.url).port));
-    const connection = await connectTo(`ws://127.0.0.1:${port}`);
-    const sweep = connection.stats()[Symbol.asyncIterator]();
-    await sweep.next();
-    const next = sweep.next();
-    for (const socket of sockets) socket.destroy();
-    await expect(next).rejects.toMatchObject({ code: "connection-lost", retryable: true });
-    for await (const record of connection.stats()) {
-      expect(record.domain.name).toBe("domain-0");
-      break;
-    }
-  });
-
-  it("refuses a query that is larger than the protocol carries, and lives on", async () => {
-    const connection = await connectTo((await startServer(plenty(1))).url);
-    const many = Array.from({ length: 40_000 }, (_, i) => `a rather long name of a domain, number ${i}`);
-    await expect(connection.domainListGetStats(many)).rejects.toMatchObject({
-      code: "message-too-big",
-      message: expect.stringMatching(/40000 domains.*name fewer/),
-    });
-    expect(await connection.getAllDomainStats()).toHaveLength(1);
-  });
-
-  it("gives a server up that has gone silent, after two and a half of its beats", async () => {
-    const server = await startServer(stuck(), { limits: { beatMs: 40 } });
-    const { port, swallow } = await proxyTo(Number(new URL(server.url).port));
-    const connection = await connectTo(`ws://127.0.0.1:${port}`);
-    const sweep = connection.stats()[Symbol.asyncIterator]();
-    await sweep.next();
-    const next = sweep.next();
-    swallow();
-    await expect(next).rejects.toMatchObject({ code: "connection-lost", message: expect.stringMatching(/silent/) });
-  });
-
-  it("calls a message beyond the limit a violation of the protocol", async () => {
-    const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
-    owned.push(() => {
-      for (const client of server.clients) client.terminate();
-      server.close();
-    });
-    await once(server, "listening");
-    server.on("connection", (socket) => socket.on("message", () => socket.send(Buffer.alloc(LIMITS.message + 1))));
-    const { port } = server.address() as AddressInfo;
-    expect(await codeOf(open(`ws://127.0.0.1:${port}`, {}))).toBe("protocol-error");
-  });
-
-  it("ends its sweeps with connection-closed when it is closed", async () => {
-    const connection = await connectTo((await startServer(stuck())).url);
-    const sweep = connection.stats()[Symbol.asyncIterator]();
-    await sweep.next();
-    const next = codeOf(sweep.next());
-    await connection.close();
-    expect(await next).toBe("connection-closed");
-    expect(() => connection.stats()).toThrow(/was closed/);
-  });
-});
-
-/** A TCP server that does with each connection what a test says. */
-async function plainServer(handle: (socket: Socket) => void): Promise<{ port: number; sockets: Set<Socket> }> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {});
-    handle(socket);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  owned.push(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, sockets };
-}
-
-/** A way to a port that can break, and that can swallow everything without a word. */
-async function proxyTo(port: number): Promise<{ port: number; sockets: Set<Socket>; swallow: () => void }> {
-  const upstreams = new Set<Socket>();
-  const server = await plainServer((socket) => {
-    const upstream = connectSocket(port, "127.0.0.1");
-    upstreams.add(upstream);
-    upstream.on("error", () => {});
-    socket.pipe(upstream).pipe(socket);
-    socket.on("close", () => upstream.destroy());
-  });
-  const swallow = (): void => {
-    for (const socket of [...server.sockets, ...upstreams]) socket.unpipe().resume();
-  };
-  return { ...server, swallow };
-}

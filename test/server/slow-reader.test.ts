@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../src/wire/protocol.ts";
 import { unpack } from "../../src/wire/unpack.ts";
-import { known, TickingHost, until } from "./ticking-host.ts";
+import { until } from "../until.ts";
+import { known, TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
 
 const owned: (() => unknown)[] = [];

@@ -1,4 +1,3 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { Connection } from "../../src/client/connection.ts";
 import type { Driver } from "../../src/driver/driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
@@ -7,17 +6,13 @@ import { ParamType, Schema } from "../../src/model/schema.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { cellsOf } from "../model/cells.ts";
+import { until } from "../until.ts";
 import { distinctText } from "./distinct-text.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
 const SHAPE = new Schema(["cpu.time", "block.0.path"], Uint8Array.of(ParamType.ullong, ParamType.string));
 const CHUNK = 50;
-
-/** Resolves when a condition holds. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await turn();
-}
 
 /** What a reader must know of a host: who, and with which values, in an order of its own. */
 export function known(records: Iterable<DomainStatsRecord>): string[] {

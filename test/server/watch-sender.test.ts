@@ -15,6 +15,7 @@ import { Outbound } from "../../src/server/outbound.ts";
 import { WatchSender } from "../../src/server/watch-sender.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { cellsOf } from "../model/cells.ts";
+import { uuidOf } from "../sampling/sample.ts";
 import { CollectedState } from "../wire/collected-state.ts";
 import { decoderOf } from "../wire/decoding.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -151,7 +152,7 @@ function record(number: number, version: number, shape: number, size: number): D
   const schema = SHAPES[shape]!;
   const numbers = schema.keys.slice(2).map((_, i) => version * (i + 3));
   return new DomainStatsRecord({
-    domain: new Domain(`00000000-0000-4000-8000-${number.toString(16).padStart(12, "0")}`, `web-${number}`, 1, HOST),
+    domain: new Domain(uuidOf(number), `web-${number}`, 1, HOST),
     params: TypedParams.of(schema, [version * 1_000, `${version}`.padEnd(size, "x"), ...numbers]),
     status: "ok",
     index: number,
@@ -428,7 +429,7 @@ function watched() {
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
   const feed = sampling.feed(query, cadence);
   const open = (wanted: number | undefined) =>
-    channels.open(sampling, query, cadence, channels.profile(SUBPROTOCOLS[0]), () => false, wanted);
+    channels.open(feed, channels.profile(SUBPROTOCOLS[0]), () => false, wanted);
   return { sampling, channels, feed, reader: () => new Reader(open, channels, sampling) };
 }
 

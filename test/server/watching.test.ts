@@ -7,8 +7,9 @@ import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { ServeOptions } from "../../src/server/server.ts";
 import { CLOSE_CODES } from "../../src/wire/protocol.ts";
+import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
-import { known, TickingHost, until } from "./ticking-host.ts";
+import { known, TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
 
 const owned: (() => unknown)[] = [];

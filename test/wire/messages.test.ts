@@ -11,6 +11,7 @@ import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
 import { LIMITS } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
+import { uuidOf } from "../sampling/sample.ts";
 import { codeOf, decoderOf, expectDeclaredTypes } from "./decoding.ts";
 import { ServerEnd } from "./server-end.ts";
 
@@ -165,7 +166,7 @@ function recordsOf(messages: readonly DecodedMessage[]): DomainStatsRecord[] {
 }
 
 function record(params: TypedParams, index = 0): DomainStatsRecord {
-  const uuid = `00000000-0000-4000-8000-${index.toString(16).padStart(12, "0")}`;
+  const uuid = uuidOf(index);
   const domain = new Domain(uuid, `d${index}`, index, "hv1");
   return new DomainStatsRecord({ domain, params, status: "ok", index, sampledAt: STARTED, steadyAt: 5, tookMs: 1 });
 }

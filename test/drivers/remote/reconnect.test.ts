@@ -12,8 +12,8 @@ import type { ServerLimits } from "../../../src/server/limits.ts";
 import { serve, type VirstreamServer } from "../../../src/server/server.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
-import { until } from "../../server/ticking-host.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
+import { until } from "../../until.ts";
 
 const open = remoteDriver(openNodeSocket);
 const owned: (() => unknown)[] = [];

@@ -2,6 +2,7 @@ import { TypedParams } from "../../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../../src/model/record.ts";
 import type { SyncEvent } from "../../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage, syncToWire } from "../../../src/wire/channel-encoder.ts";
+import { uuidOf } from "../../sampling/sample.ts";
 import { PROFILE, type ScriptedSocket } from "./scripted-socket.ts";
 
 const OWNER = {};
@@ -72,7 +73,7 @@ export class ScriptedChannel {
   }
 
   #record(index: number): DomainStatsRecord {
-    const uuid = `00000000-0000-4000-8000-${index.toString(16).padStart(12, "0")}`;
+    const uuid = uuidOf(index);
     return new DomainStatsRecord({
       domain: new Domain(uuid, `domain-${index}`, index + 1, "script", OWNER),
       params: TypedParams.from([["cpu.time", "ullong", BigInt(this.tick)]]),
