@@ -82,6 +82,11 @@ export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
 }
 
+/** The error for an argument that is not allowed. */
+export function invalid(message: string): VirstreamError {
+  return new VirstreamError("invalid-argument", message);
+}
+
 /**
  * Refuses what is no whole number within the limits.
  *
@@ -90,10 +95,8 @@ export function isErrorCode(code: unknown): code is ErrorCode {
  */
 export function checkWhole(name: string, value: number, min: number, max: number, least = `${min}`): void {
   if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw new VirstreamError(
-    "invalid-argument",
-    `${name} must be a whole number from ${least} to ${max}, not ${typeof value === "number" ? value : JSON.stringify(value)}`,
-  );
+  const given = typeof value === "number" ? value : JSON.stringify(value);
+  throw invalid(`${name} must be a whole number from ${least} to ${max}, not ${given}`);
 }
 
 /**
@@ -106,9 +109,6 @@ export function checkWhole(name: string, value: number, min: number, max: number
 export function checkMembers(options: object, known: readonly string[], what: string): void {
   for (const member of Object.keys(options)) {
     if (known.includes(member)) continue;
-    throw new VirstreamError(
-      "invalid-argument",
-      `${what} has no member ${JSON.stringify(member)}: it has ${known.join(", ")}`,
-    );
+    throw invalid(`${what} has no member ${JSON.stringify(member)}: it has ${known.join(", ")}`);
   }
 }

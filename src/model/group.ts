@@ -48,17 +48,11 @@ export function groupBit(name: string): number {
  */
 export function groupMask(groups: readonly string[] | number | undefined): number {
   if (groups === undefined) return 0;
-  if (typeof groups === "number") {
-    if (!Number.isInteger(groups) || groups < 0 || groups > 0xffffffff) {
-      throw new VirstreamError("unknown-group", `groups must be names or a bit mask of 32 bits, not ${groups}`);
-    }
-    return groups;
-  }
+  if (typeof groups === "number" && Number.isInteger(groups) && groups >= 0 && groups <= 0xffffffff) return groups;
   if (!Array.isArray(groups)) {
-    throw new VirstreamError(
-      "unknown-group",
-      `groups must be a list of names or a bit mask, not ${JSON.stringify(groups)}`,
-    );
+    const given = typeof groups === "number" ? groups : JSON.stringify(groups);
+    const message = `groups must be a list of names or a bit mask, not ${given}: a mask has 32 bits, unsigned`;
+    throw new VirstreamError("unknown-group", message);
   }
   let mask = 0;
   for (const name of groups) mask = (mask | groupBit(name)) >>> 0;

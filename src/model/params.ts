@@ -1,4 +1,4 @@
-import { VirstreamError } from "./error.ts";
+import { invalid } from "./error.ts";
 import type { KnownKey, KnownValue } from "./field.ts";
 import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "./schema.ts";
 
@@ -65,7 +65,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
    */
   static of(schema: Schema, values: readonly ParamValue[]): TypedParams {
     if (values.length !== schema.keys.length) {
-      throw new VirstreamError("invalid-argument", `${values.length} values for ${schema.keys.length} keys`);
+      throw invalid(`${values.length} values for ${schema.keys.length} keys`);
     }
     const doubles = schema.row();
     const texts = new Array<string>(schema.textCount);
@@ -74,11 +74,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
       const value = values[i]!;
       const type = schema.types[i]!;
       if (!isOfType(value, type)) {
-        const name = PARAM_TYPES[type - 1];
-        throw new VirstreamError(
-          "invalid-argument",
-          `${schema.keys[i]} is ${typeof value} ${value}, which is no ${name}`,
-        );
+        throw invalid(`${schema.keys[i]} is ${typeof value} ${value}, which is no ${PARAM_TYPES[type - 1]}`);
       }
       if (typeof value === "string") {
         texts[doubles[i]!] = value;

@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole, VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, invalid, VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
 import { NIL_UUID, parseUuid } from "./uuid.ts";
@@ -133,7 +133,7 @@ function checkFlags(query: StatsQuery): number {
   for (const name of ["nowait", "backing", "enforce"] as const) {
     const value = query[name];
     if (value !== undefined && typeof value !== "boolean") {
-      throw new VirstreamError("invalid-argument", `${name} must be true or false, not ${JSON.stringify(value)}`);
+      throw invalid(`${name} must be true or false, not ${JSON.stringify(value)}`);
     }
     if (value === true) flags |= StatsFlag[name];
   }
@@ -141,7 +141,7 @@ function checkFlags(query: StatsQuery): number {
 }
 
 function checkDomains(domains: readonly (Domain | string)[], driver: object | undefined): DomainSelector[] {
-  if (!Array.isArray(domains)) throw new VirstreamError("invalid-argument", "domains must be a list");
+  if (!Array.isArray(domains)) throw invalid("domains must be a list");
   return distinctSelectors(
     domains.map((domain) => {
       if (domain instanceof Domain) {
@@ -157,7 +157,7 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
         const uuid = parseUuid(domain);
         return uuid === undefined ? { name: domain } : { uuid };
       }
-      throw new VirstreamError("invalid-argument", "a domain is named by a Domain of the connection, a uuid or a name");
+      throw invalid("a domain is named by a Domain of the connection, a uuid or a name");
     }),
   );
 }

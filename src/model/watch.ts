@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole, VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, invalid, type VirstreamError } from "./error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
@@ -163,8 +163,4 @@ export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INT
   const heartbeat = heartbeatMs === undefined ? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs) : heartbeatMs;
   checkWhole("heartbeatMs", heartbeat, intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`);
   return { intervalMs, mode, heartbeatMs: heartbeat };
-}
-
-function invalid(message: string): VirstreamError {
-  return new VirstreamError("invalid-argument", message);
 }

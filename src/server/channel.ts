@@ -2,8 +2,9 @@ import { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
-import type { ChannelEncoder, ChannelMessage } from "../wire/channel-encoder.ts";
+import { ChannelEncoder, type ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/flow-control.ts";
+import type { Profile } from "../wire/profile.ts";
 import { ChannelRing } from "./channel-ring.ts";
 import { Snapshots } from "./snapshot.ts";
 
@@ -15,9 +16,9 @@ export interface ChannelReader {
   /** The channel has a new message. The feed may be in the middle of an event, so the reader must not read its state now. */
   offer(message: ChannelMessage): void;
   /** There are no more messages for now. Everything in the feed is in messages, or will be after the next flush. */
-  settled(): void;
+  advance(): void;
   /** The channel has ended. */
-  ended(error: VirstreamError): void;
+  stop(error: VirstreamError): void;
 }
 
 /**
@@ -27,6 +28,8 @@ export interface ChannelReader {
  */
 export class Channel implements FeedListener {
   readonly feed: Feed;
+  readonly number: number;
+  readonly profile: Profile;
   readonly #encoder: ChannelEncoder;
   readonly #over: () => void;
   /** The last messages. */
@@ -42,25 +45,18 @@ export class Channel implements FeedListener {
   #ended = false;
 
   /** @param over called once, when the channel has ended */
-  constructor(feed: Feed, encoder: ChannelEncoder, over: () => void) {
+  constructor(feed: Feed, number: number, profile: Profile, over: () => void) {
     this.feed = feed;
-    this.#encoder = encoder;
+    this.number = number;
+    this.profile = profile;
+    this.#encoder = new ChannelEncoder(number, profile);
     this.#over = over;
     feed.listen(this);
-  }
-
-  get number(): number {
-    return this.#encoder.channel;
   }
 
   /** The sequence of the last message. */
   get sequence(): number {
     return this.#encoder.sequence;
-  }
-
-  /** The number of the last tick; 0: there was none yet. */
-  get tick(): number {
-    return this.feed.sync?.tick ?? 0;
   }
 
   join(reader: ChannelReader): void {
@@ -100,7 +96,7 @@ export class Channel implements FeedListener {
     clearTimeout(this.#linger);
     this.feed.leave(this);
     const why = error ?? new VirstreamError("server-shutdown", "the watch ended");
-    for (const reader of [...this.#readers]) reader.ended(why);
+    for (const reader of [...this.#readers]) reader.stop(why);
     this.#readers.clear();
     this.#over();
   }
@@ -130,7 +126,7 @@ export class Channel implements FeedListener {
       if (wait <= 0) this.flushNow();
       else this.#timer ??= setTimeout(() => this.#due(), Math.ceil(wait));
     }
-    this.#settled();
+    for (const reader of this.#readers) reader.advance();
   }
 
   get #resumable(): boolean {
@@ -139,11 +135,7 @@ export class Channel implements FeedListener {
 
   #due(): void {
     this.flushNow();
-    this.#settled();
-  }
-
-  #settled(): void {
-    for (const reader of this.#readers) reader.settled();
+    this.flush();
   }
 
   #made(message: ChannelMessage): void {

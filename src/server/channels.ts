@@ -1,7 +1,4 @@
-import type { Query } from "../model/query.ts";
-import type { Cadence } from "../model/watch.ts";
-import type { Sampling } from "../sampling/sampling.ts";
-import { ChannelEncoder } from "../wire/channel-encoder.ts";
+import type { Feed } from "../sampling/feed.ts";
 import { type Profile, profileOf } from "../wire/profile.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Channel } from "./channel.ts";
@@ -11,13 +8,9 @@ import { Channel } from "./channel.ts";
  * same query gets two channels, because a channel's messages do not say to which watch of a connection they belong.
  */
 export class Channels {
-  readonly #profiles = new Map<Subprotocol, Profile>();
-  readonly #channels = new Map<string, Channel[]>();
+  readonly #profiles = new Map(SUBPROTOCOLS.map((subprotocol) => [subprotocol, profileOf(subprotocol)]));
+  readonly #channels = new Map<Feed, Channel[]>();
   #last = 0;
-
-  constructor() {
-    for (const subprotocol of SUBPROTOCOLS) this.#profiles.set(subprotocol, profileOf(subprotocol));
-  }
 
   /** The profile for all connections with a subprotocol; they share the slots of schemas. */
   profile(subprotocol: Subprotocol): Profile {
@@ -26,46 +19,34 @@ export class Channels {
 
   /** How many there are. */
   get size(): number {
-    let size = 0;
-    for (const channels of this.#channels.values()) size += channels.length;
-    return size;
+    return [...this.#channels.values()].flat().length;
   }
 
   /**
    * The channel for a watch. The caller must join it at once, before it returns to the event loop.
    *
-   * @param sampling the sampling of the client's view, which has the domains that the client may see
+   * @param feed of the client's view, which has the domains that the client may see
    * @param taken whether the connection already uses a channel
    * @param wanted the number of the client's last channel, which is preferred
    */
-  open(
-    sampling: Sampling,
-    query: Query,
-    cadence: Cadence,
-    profile: Profile,
-    taken: (channel: Channel) => boolean,
-    wanted: number | undefined,
-  ): Channel {
-    const feed = sampling.feed(query, cadence);
+  open(feed: Feed, profile: Profile, taken: (channel: Channel) => boolean, wanted: number | undefined): Channel {
     // A driver may refuse at once. The feed has then ended already, and would not report its end to a new listener.
     if (feed.error !== undefined) throw feed.error;
-    const key = JSON.stringify([query, cadence, profile.subprotocol]);
-    // A channel of another feed belongs to another view, or has ended.
-    const all = this.#channels.get(key) ?? [];
-    const free = all.filter((channel) => channel.feed === feed && !taken(channel));
+    const all = this.#channels.get(feed) ?? [];
+    const free = all.filter((channel) => channel.profile === profile && !taken(channel));
     const found = free.find((channel) => channel.number === wanted) ?? free[0];
     if (found !== undefined) return found;
-    const channel: Channel = new Channel(feed, new ChannelEncoder(++this.#last, profile), () => {
-      const rest = (this.#channels.get(key) ?? []).filter((other) => other !== channel);
-      if (rest.length === 0) this.#channels.delete(key);
-      else this.#channels.set(key, rest);
+    const channel: Channel = new Channel(feed, ++this.#last, profile, () => {
+      const rest = (this.#channels.get(feed) ?? []).filter((other) => other !== channel);
+      if (rest.length === 0) this.#channels.delete(feed);
+      else this.#channels.set(feed, rest);
     });
-    this.#channels.set(key, [...all, channel]);
+    this.#channels.set(feed, [...all, channel]);
     return channel;
   }
 
   /** Ends all channels, also those that wait for clients that were cut off. */
   close(): void {
-    for (const channels of [...this.#channels.values()]) for (const channel of channels) channel.end();
+    for (const channel of [...this.#channels.values()].flat()) channel.end();
   }
 }

@@ -128,7 +128,7 @@ export class ClientSession {
         this.#watch(message);
         break;
       case "refused":
-        if (this.#isFree(message.id)) this.#refuse(message.id, message.error);
+        if (this.#isFree(message.id)) this.#outbound.end(message.id, message.error);
         break;
       // An unknown id is no error: the client may have sent this before it received the `end`.
       case "credit":
@@ -158,10 +158,9 @@ export class ClientSession {
   #get(message: Extract<ClientMessage, { type: "get" }>): void {
     const { id, query, credit } = message;
     if (!this.#hasRoom(id)) return;
-    const { limits } = this.#context;
+    const { progressTimeoutMs } = this.#context.limits;
     const { driver, sampling } = this.#view!;
     const { metrics } = sampling;
-    const { progressTimeoutMs } = limits;
     const sweep = new SweepSender({ id, query, credit, driver, metrics, outbound: this.#outbound, progressTimeoutMs });
     this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
@@ -174,15 +173,14 @@ export class ClientSession {
   #watch(message: Extract<ClientMessage, { type: "watch" }>): void {
     const { id, query, cadence, credit, since } = message;
     if (!this.#hasRoom(id)) return;
-    const { limits } = this.#context;
     const { sampling, channels, epoch } = this.#view!;
     const known = since?.epoch === epoch ? since : undefined;
     const taken = (channel: Channel): boolean => this.#watched.has(channel);
     let channel: Channel;
     try {
-      channel = channels.open(sampling, query, cadence, this.#outbound.profile, taken, known?.channel);
+      channel = channels.open(sampling.feed(query, cadence), this.#outbound.profile, taken, known?.channel);
     } catch (thrown) {
-      this.#refuse(id, VirstreamError.from(thrown));
+      this.#outbound.end(id, VirstreamError.from(thrown));
       return;
     }
     const watch = new WatchSender({
@@ -191,7 +189,7 @@ export class ClientSession {
       channel,
       sampling,
       outbound: this.#outbound,
-      progressTimeoutMs: limits.progressTimeoutMs,
+      progressTimeoutMs: this.#context.limits.progressTimeoutMs,
       since: known?.channel === channel.number ? known.sequence : undefined,
       done: () => {
         this.#senders.delete(id);
@@ -208,10 +206,8 @@ export class ClientSession {
     if (!this.#isFree(id)) return false;
     const most = this.#context.limits.sweepsPerClient;
     if (this.#senders.size < most) return true;
-    this.#refuse(
-      id,
-      new VirstreamError("limit-exceeded", `a connection may have at most ${most} sweeps and watches at a time`),
-    );
+    const message = `a connection may have at most ${most} sweeps and watches at a time`;
+    this.#outbound.end(id, new VirstreamError("limit-exceeded", message));
     return false;
   }
 
@@ -220,11 +216,6 @@ export class ClientSession {
     if (!this.#senders.has(id)) return true;
     this.close("duplicate-id", `sweep or watch ${id} is still under way`);
     return false;
-  }
-
-  /** Ends a sweep or a watch before it has started. */
-  #refuse(id: number, error: VirstreamError): void {
-    this.#outbound.end(id, undefined, error);
   }
 
   /** Sends a beat, so that the client sees that the connection works, and a ping, so that the server sees it. */
@@ -248,11 +239,7 @@ export class ClientSession {
   }
 }
 
-/** A reason that fits into a close frame, cut at a character boundary. */
+/** A reason that fits into a close frame. Because of `stream`, the decoder leaves out a character that is cut in two. */
 function closeReason(text: string): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= MAX_CLOSE_REASON) return text;
-  let end = MAX_CLOSE_REASON;
-  while ((bytes[end]! & 0xc0) === 0x80) end--;
-  return bytes.toString("utf8", 0, end);
+  return new TextDecoder().decode(Buffer.from(text).subarray(0, MAX_CLOSE_REASON), { stream: true });
 }

@@ -53,7 +53,7 @@ export class Outbound {
   }
 
   /** Sends the end of a sweep or a watch. */
-  end(id: number, summary: SweepSummary | undefined, error: VirstreamError | undefined): void {
+  end(id: number, error: VirstreamError | undefined, summary?: SweepSummary): void {
     this.say({ type: "end", id, ...(summary && { summary }), ...(error && { error: errorToWire(error) }) });
   }
 

@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
-import { checkMembers, checkWhole, VirstreamError } from "../model/error.ts";
+import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
@@ -100,8 +100,7 @@ export class VirstreamServer implements AsyncDisposable {
     checkWhole("port", port, 0, 65_535);
     const guarded = options.token !== undefined || options.viewers !== undefined;
     if (!isLoopback(host) && !guarded && options.allowAnyone !== true) {
-      throw new VirstreamError(
-        "invalid-argument",
+      throw invalid(
         `listening on ${host} would show every domain to every client that reaches it: set a token (--token-file), or allow anyone (--allow-anyone)`,
       );
     }
@@ -136,29 +135,21 @@ export class VirstreamServer implements AsyncDisposable {
 
   /** How many sweeps are under way, over all clients. */
   get sweeps(): number {
-    let sweeps = 0;
-    for (const session of this.#sessions) sweeps += session.sweeps;
-    return sweeps;
+    return [...this.#sessions].reduce((sum, { sweeps }) => sum + sweeps, 0);
   }
 
   /** How many watches there are, over all clients. */
   get watches(): number {
-    let watches = 0;
-    for (const session of this.#sessions) watches += session.watches;
-    return watches;
+    return [...this.#sessions].reduce((sum, { watches }) => sum + watches, 0);
   }
 
   /** The health of the server and of the watched hosts; also at `/healthz`, which needs no token and so has no names. */
   health(): ServerHealth {
     const { views } = this.#context;
     const known = views.whole.driver.absent?.length ?? 0;
-    const absent = Math.max(known, ...[...views].map(({ sampling }) => sampling.absent));
-    return {
-      status: absent === 0 ? "ok" : "degraded",
-      clients: this.clients,
-      watches: this.watches,
-      sourcesAbsent: absent,
-    };
+    const sourcesAbsent = Math.max(known, ...[...views].map(({ sampling }) => sampling.absent));
+    const status = sourcesAbsent === 0 ? "ok" : "degraded";
+    return { status, clients: this.clients, watches: this.watches, sourcesAbsent };
   }
 
   /** The metrics of the server; also at `/stats.json`. */
@@ -215,23 +206,19 @@ export class VirstreamServer implements AsyncDisposable {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const respond = (status: number, type: string, body: string): void => {
       response.writeHead(status, { "content-type": `${type}; charset=utf-8`, "cache-control": "no-store" });
-      response.end(request.method === "HEAD" ? undefined : body);
+      response.end(request.method === "HEAD" ? undefined : `${body}\n`);
     };
+    const say = (status: number, text: string): void => respond(status, "text/plain", text);
     const path = request.url?.split("?")[0];
-    if (request.method !== "GET" && request.method !== "HEAD") respond(405, "text/plain", "only GET and HEAD\n");
-    else if (path === "/healthz") respond(200, "application/json", `${JSON.stringify(this.health())}\n`);
-    else if (path === "/stats.json") {
-      const { views } = this.#context;
-      if (views.admit(bearerToken(request)) === views.whole) {
-        respond(200, "application/json", `${JSON.stringify(this.stats())}\n`);
-      } else respond(401, "text/plain", "this needs the token that shows every domain: Authorization: Bearer TOKEN\n");
-    } else if (path === "/") {
-      respond(
-        426,
-        "text/plain",
-        `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.\n`,
-      );
-    } else respond(404, "text/plain", "nothing here\n");
+    const { views } = this.#context;
+    if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
+    else if (path === "/healthz") respond(200, "application/json", JSON.stringify(this.health()));
+    else if (path === "/")
+      say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
+    else if (path !== "/stats.json") say(404, "nothing here");
+    else if (views.admit(bearerToken(request)) === views.whole) {
+      respond(200, "application/json", JSON.stringify(this.stats()));
+    } else say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -281,12 +268,7 @@ export class VirstreamServer implements AsyncDisposable {
   }
 
   #originAllowed(origin: string): boolean {
-    if (this.#origins.has(origin)) return true;
-    try {
-      return isLoopback(new URL(origin).hostname);
-    } catch {
-      return false;
-    }
+    return this.#origins.has(origin) || (URL.canParse(origin) && isLoopback(new URL(origin).hostname));
   }
 }
 

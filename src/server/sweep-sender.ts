@@ -89,7 +89,7 @@ export class SweepSender {
     unlisten();
     clearTimeout(this.#timer);
     this.#begin();
-    this.#options.outbound.end(this.#options.id, this.#tally.summary(performance.now() - began), this.#error);
+    this.#options.outbound.end(this.#options.id, this.#error, this.#tally.summary(performance.now() - began));
   }
 
   /** Sends `begin` if it was not sent before, with the number of domains if the driver knows it by then. */
@@ -153,13 +153,9 @@ export class SweepSender {
       this.#wakeOpen = resolve;
     });
     const ms = this.#options.progressTimeoutMs;
+    const advice = "read faster, or request fewer groups or fewer domains at a time";
     return withTimeout(open, ms, () => {
-      this.stop(
-        new VirstreamError(
-          "slow-consumer",
-          `the reader took nothing for ${ms / 1000} s: read faster, or request fewer groups or fewer domains at a time`,
-        ),
-      );
+      this.stop(new VirstreamError("slow-consumer", `the reader took nothing for ${ms / 1000} s: ${advice}`));
     });
   }
 }

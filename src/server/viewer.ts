@@ -1,7 +1,7 @@
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import type { Connection } from "../client/connection.ts";
 import type { Driver } from "../driver/driver.ts";
-import { checkMembers, VirstreamError } from "../model/error.ts";
+import { checkMembers, invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type DomainSelector } from "../model/query.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { Channels } from "./channels.ts";
@@ -124,8 +124,4 @@ function selectorsOf({ domains }: Viewer, who: string): readonly DomainSelector[
 
 function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
-}
-
-function invalid(message: string): VirstreamError {
-  return new VirstreamError("invalid-argument", message);
 }

@@ -1,5 +1,4 @@
 import type { Driver, SweepContext } from "../driver/driver.ts";
-import type { VirstreamError } from "../model/error.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../model/group.ts";
 import { TypedParams } from "../model/params.ts";
 import {
@@ -9,9 +8,9 @@ import {
   unknownDomain,
   unknownDomainError,
 } from "../model/query.ts";
-import { type Domain, DomainStatsRecord } from "../model/record.ts";
+import { DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 
@@ -102,12 +101,12 @@ export class VisibleDriver implements Driver {
   /**
    * A watch by a driver that has its own `watch`. A query that names the domains of the list gets a record in every
    * sweep for each missing domain. A client that queries all domains must get only a `gone` when a domain leaves, so
-   * UnnamedSink removes these records.
+   * unnamedSink removes these records.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
     if (query.domains === undefined) {
-      return inner.watch!({ ...query, domains: this.#list }, cadence, new UnnamedSink(sink));
+      return inner.watch!({ ...query, domains: this.#list }, cadence, unnamedSink(sink));
     }
     if (query.domains.every((selector) => this.#visible.get(selector) !== undefined))
       return inner.watch!(query, cadence, sink);
@@ -174,37 +173,23 @@ export class VisibleDriver implements Driver {
 /**
  * Converts the events of a watch of named domains to those of a watch of all domains, which has no records of missing domains.
  */
-class UnnamedSink implements WatchSink {
-  readonly #sink: WatchSink;
-
-  constructor(sink: WatchSink) {
-    this.#sink = sink;
-  }
-
-  record(record: DomainStatsRecord): void {
-    // A feed ignores a `gone` of a domain that it does not know.
-    if (record.status === "gone") this.#sink.gone(record.domain);
-    else this.#sink.record(record);
-  }
-
-  gone(domain: Domain): void {
-    this.#sink.gone(domain);
-  }
-
-  event(event: SyncEvent | GapEvent | StatusEvent): void {
-    if (event.type !== "sync" || event.summary.gone === 0) {
-      this.#sink.event(event);
-      return;
-    }
-    const { domains, gone } = event.summary;
-    this.#sink.event({ ...event, summary: { ...event.summary, domains: domains - gone, gone: 0 } });
-  }
-
-  flush(): void {
-    this.#sink.flush();
-  }
-
-  end(error: VirstreamError): void {
-    this.#sink.end(error);
-  }
+function unnamedSink(sink: WatchSink): WatchSink {
+  return {
+    record: (record) => {
+      // A feed ignores a `gone` of a domain that it does not know.
+      if (record.status === "gone") sink.gone(record.domain);
+      else sink.record(record);
+    },
+    gone: (domain) => sink.gone(domain),
+    event: (event) => {
+      if (event.type === "sync") {
+        const { domains, gone } = event.summary;
+        sink.event({ ...event, summary: { ...event.summary, domains: domains - gone, gone: 0 } });
+      } else {
+        sink.event(event);
+      }
+    },
+    flush: () => sink.flush(),
+    end: (error) => sink.end(error),
+  };
 }

@@ -62,21 +62,22 @@ export class WatchSender implements ChannelReader {
   /** Sends `begin`, and then the messages or the snapshot that the client needs. */
   start(): void {
     const { id, channel, outbound, since } = this.#options;
-    this.#unlisten = outbound.onWritable(() => this.#advance());
+    this.#unlisten = outbound.onWritable(() => this.advance());
     channel.flushNow();
     if (this.#stopped) return;
+    const tick = channel.feed.sync?.tick ?? 0;
     if (since !== undefined && channel.covers(since)) {
       this.#position = since;
       this.#replayThrough = channel.sequence;
-      this.#lastTick = channel.tick - channel.ring.since(since + 1).ticks;
+      this.#lastTick = tick - channel.ring.since(since + 1).ticks;
       outbound.say({ type: "begin", id, channel: channel.number, sequence: since, resumed: true });
     } else {
       // Ticks from before the watch do not count as skipped.
-      this.#lastTick = Math.max(0, channel.tick - 1);
+      this.#lastTick = Math.max(0, tick - 1);
       this.#beginSnapshot();
     }
     this.#sending = false;
-    this.#advance();
+    this.advance();
   }
 
   get channel(): Channel {
@@ -86,7 +87,7 @@ export class WatchSender implements ChannelReader {
   /** @throws VirstreamError `protocol-error` for credit beyond the limit */
   grant(bytes: number): void {
     this.#credit.grant(bytes);
-    this.#advance();
+    this.advance();
   }
 
   offer(message: ChannelMessage): void {
@@ -94,17 +95,13 @@ export class WatchSender implements ChannelReader {
     if (this.#position + 1 === message.sequence && this.#options.outbound.writable) this.#take(message);
   }
 
-  settled(): void {
-    this.#advance();
-  }
-
-  ended(error: VirstreamError): void {
-    this.stop(error);
-  }
-
-  /** Ends the watch: with an error, or because the client cancelled it. */
-  stop(error?: VirstreamError): void {
-    this.#end(undefined, error);
+  /**
+   * Ends the watch: with an error, or because the client cancelled it.
+   *
+   * @param resumeAt where the client could resume; undefined if it will not
+   */
+  stop(error?: VirstreamError, resumeAt?: number): void {
+    if (this.#leave(resumeAt)) this.#options.outbound.end(this.#options.id, error);
   }
 
   /** Ends the sending because the connection was lost. The client may come back and resume the watch. */
@@ -112,13 +109,9 @@ export class WatchSender implements ChannelReader {
     this.#leave(this.#resumeAt);
   }
 
-  /** Where the client could resume; undefined within a snapshot. */
+  /** Undefined within a snapshot. */
   get #resumeAt(): number | undefined {
     return this.#snapshot === undefined ? this.#position : undefined;
-  }
-
-  #end(resumeAt: number | undefined, error: VirstreamError | undefined): void {
-    if (this.#leave(resumeAt)) this.#options.outbound.end(this.#options.id, undefined, error);
   }
 
   #leave(resumeAt: number | undefined): boolean {
@@ -134,7 +127,7 @@ export class WatchSender implements ChannelReader {
   }
 
   /** Sends all messages that exist and may be sent. */
-  #advance(): void {
+  advance(): void {
     if (this.#sending) return;
     this.#sending = true;
     while (!this.#stopped && (this.#snapshot !== undefined || this.#position !== this.channel.sequence)) {
@@ -245,7 +238,7 @@ export class WatchSender implements ChannelReader {
     this.#timer ??= setTimeout(() => {
       const seconds = Math.round(ms / 1000);
       const advice = `the reader took nothing for ${seconds} s: read faster, request fewer groups, or use a longer interval`;
-      this.#end(this.#resumeAt, new VirstreamError("slow-consumer", advice));
+      this.stop(new VirstreamError("slow-consumer", advice), this.#resumeAt);
     }, ms);
   }
 }

@@ -118,10 +118,8 @@ export function remoteDriver(openSocket: OpenSocket): (uri: string, options: Ope
       throw new VirstreamError("invalid-uri", `${JSON.stringify(uri)} is not of the form ws://HOST:PORT`, { cause });
     }
     if (url.username !== "" || url.password !== "" || url.hash !== "") {
-      throw new VirstreamError(
-        "invalid-uri",
-        `a ${url.protocol}// URI has no user and no fragment: give a token apart`,
-      );
+      const message = `a ${url.protocol}// URI has no user and no fragment: give a token apart`;
+      throw new VirstreamError("invalid-uri", message);
     }
     const driver = new RemoteDriver(uri, openSocket, options);
     await driver.opened();

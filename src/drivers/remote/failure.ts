@@ -23,35 +23,27 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
 export function openingError(
   url: string,
   subprotocol: string,
-  event: { message?: string; error?: unknown },
+  { message = "", error: cause }: { message?: string; error?: unknown },
 ): VirstreamError {
-  const cause = event.error;
+  const failure = (code: ErrorCode, text: string) => new VirstreamError(code, text, { cause });
   const system = (cause as { code?: string } | undefined)?.code;
-  const message = event.message ?? "";
   if (system === "ECONNREFUSED") {
-    return new VirstreamError(
-      "connection-refused",
-      `nothing listens at ${url}${portHint(url)}: start a server there with "virstream serve --listen HOST:PORT"`,
-      { cause },
-    );
+    const advice = `start a server there with "virstream serve --listen HOST:PORT"`;
+    return failure("connection-refused", `nothing listens at ${url}${portHint(url)}: ${advice}`);
   }
   if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
-    return new VirstreamError("connection-refused", `the name in ${url} leads to no host`, { cause });
+    return failure("connection-refused", `the name in ${url} leads to no host`);
   }
   if (/subprotocol|server response: 400/i.test(message)) {
-    return new VirstreamError("wrong-subprotocol", `${url} does not speak ${subprotocol}: is it a virstream server?`, {
-      cause,
-    });
+    return failure("wrong-subprotocol", `${url} does not speak ${subprotocol}: is it a virstream server?`);
   }
   const status = /server response: (\d+)/i.exec(message)?.[1];
-  if (status === "401") return new VirstreamError("unauthenticated", `${url} needs a token`, { cause });
-  if (status === "403") return new VirstreamError("denied", `${url} does not admit this origin`, { cause });
+  if (status === "401") return failure("unauthenticated", `${url} needs a token`);
+  if (status === "403") return failure("denied", `${url} does not admit this origin`);
   if (status !== undefined) {
-    return new VirstreamError("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket`, {
-      cause,
-    });
+    return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket`);
   }
-  return new VirstreamError("connection-lost", `no connection to ${url}${message && `: ${message}`}`, { cause });
+  return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}`);
 }
 
 /** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */

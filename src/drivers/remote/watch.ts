@@ -90,10 +90,7 @@ export class RemoteWatch implements WatchReceiver {
   #send(): void {
     const { session } = this.#reconnector;
     if (this.#ended || this.#sent !== undefined || this.#retry !== undefined || session === undefined) return;
-    this.#sendOver(session, session.welcome.epoch);
-  }
-
-  #sendOver(session: RemoteSession, epoch: string): void {
+    const { epoch } = session.welcome;
     if (this.#interrupted) {
       const sameEpoch = this.#epoch === epoch;
       this.#state.reconnect(sameEpoch);
