@@ -89,8 +89,8 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
 }
 
 /**
- * Examines the QEMU daemons of this machine: the system's and, for a user who is not root, the user's own. One of them is
- * enough: if one exists, a missing other one is only a note.
+ * Examines the QEMU daemons of this machine: the system's and, for a user who is not root, the user's own. One of them
+ * is enough: if one exists, it is only a note that the other is missing.
  */
 export async function examineLocal(options: ExamineOptions = {}): Promise<Examination[]> {
   const { uid } = options.place ?? socketPlace();

@@ -39,8 +39,8 @@ const BEYOND = 4_096;
 const RECALL_MS = 250;
 
 /**
- * Finds the domains of a sweep: those that `listDomains` finds or, when it has found none for RECALL_MS, those that are
- * known from before, if any are.
+ * Finds the domains of a sweep with `listDomains`. If that finds none within RECALL_MS, the domains that are known from
+ * before are used, if there are any.
  *
  * Rejects as `listDomains` does, or with the signal's reason.
  *

@@ -13,8 +13,8 @@ import type { WaitClass } from "./deadlines.ts";
  * - `lookup`: its uuid, by its name.
  * - `check`: whether its monitor hangs already.
  * - `ask`: its statistics.
- * - `fallback`: it is late, or its statistics failed: the groups that need no monitor.
- * - `verify`: the daemon left it out of an answer: whether it exists at all.
+ * - `fallback`: the groups that need no monitor, because it is late or its statistics failed.
+ * - `verify`: whether it exists at all, because the daemon left it out of an answer.
  * - `done`: nothing. It has its record, or needs none.
  */
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
