@@ -62,7 +62,7 @@ export class Member {
   readonly #options: MemberOptions;
   /** Keeps the host reachable: an attempt is a probe, or opens a driver where there is none. */
   readonly #reconnector: Reconnector<OpenHost>;
-  /** It outlives losses, until its driver says that it will not work again. */
+  /** The open host, also while it is unreachable, until its driver reports that it will not work again. */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
   #host = "";

@@ -78,8 +78,8 @@ export function withTimeout<T>(
 }
 
 /**
- * Gives the event loop one turn, so that timers, sockets and painting get theirs. Browsers have no setImmediate, and delay
- * nested timeouts by 4 ms; there, a message to oneself is quicker.
+ * Gives the event loop one turn, so that timers, sockets and painting get theirs. Browsers have no setImmediate, and
+ * delay nested timeouts by 4 ms; there, a message that the code sends to itself is quicker.
  */
 export function eventLoopTurn(): Promise<void> {
   if (typeof setImmediate === "function") return new Promise((resolve) => setImmediate(resolve));

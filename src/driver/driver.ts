@@ -43,8 +43,8 @@ export interface Driver {
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
-   * the chunks: between pulls a driver may run ahead only by a bounded amount. A failure of one domain is a record with
-   * a status. The iteration throws (a VirstreamError) only if the whole sweep fails.
+   * the chunks: between pulls a driver may run ahead only by a bounded amount. If one domain fails, its record says so
+   * in its status. The iteration throws (a VirstreamError) only if the whole sweep fails.
    */
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]>;
 

@@ -89,8 +89,9 @@ export class DomainStatsRecord {
   /** The time just before the driver asked the hypervisor, in ms since 1970. */
   readonly sampledAt: number;
   /**
-   * The same moment on a steady clock, in whole ms: setting the wall clock does not change it. It starts at an arbitrary
-   * value, so only differences between records of one domain are meaningful, as long as their source did not restart.
+   * The same moment on a steady clock, in whole ms: setting the wall clock does not change it. The clock starts at an
+   * arbitrary value, so only differences between records of one domain are meaningful, as long as their source did not
+   * restart.
    */
   readonly steadyAt: number;
   /** How long the answer took, in ms, to the microsecond. */
@@ -185,9 +186,9 @@ export class SweepTally {
 let difference = Number.NaN;
 
 /**
- * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. It keeps the old
- * difference between them while the new one differs only by rounding; so two samples are the same time apart on both clocks,
- * unless the wall clock was set between them.
+ * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. The function
+ * keeps the old difference between them while the new one differs only by rounding; so two samples are the same time
+ * apart on both clocks, unless the wall clock was set between them.
  *
  * @param wall in ms since 1970
  */

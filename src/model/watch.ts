@@ -46,7 +46,8 @@ const DEFAULT_HEARTBEAT_MS = 30_000;
 
 /**
  * The state of a source of records. `connected`: it answers. `reconnecting`: it cannot be reached; the connection is
- * retried with back-off. `degraded`: one of several hosts that are watched as one cannot be reached; the others go on.
+ * retried with back-off. `degraded`: one of several hosts that are watched as one cannot be reached; the other hosts
+ * continue.
  */
 export const WATCH_STATES = ["connected", "reconnecting", "degraded"] as const;
 /** One of them. */

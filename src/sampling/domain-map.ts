@@ -3,7 +3,7 @@ import { NIL_UUID } from "../model/uuid.ts";
 
 /**
  * A map with one value for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two
- * hosts have it. A domain that was asked for by a name that no host has is known by that name. It has two levels
+ * hosts have it. A domain that was asked for by a name that no host has is known by that name. The map has two levels
  * instead of one joined key, so that no key is built and hashed while the domains of one host follow each other.
  */
 export class DomainMap<Value> {

@@ -25,8 +25,8 @@ export interface FeedEntry {
 }
 
 /**
- * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. It
- * must not throw, nor change what it is given.
+ * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. A
+ * listener must not throw, nor change what it is given.
  */
 export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end"> {
   /** @param before the domain's record before this one; undefined when there was none */

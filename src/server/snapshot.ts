@@ -3,8 +3,8 @@ import type { StatusEvent, SyncEvent } from "../model/watch.ts";
 import type { Feed } from "../sampling/feed.ts";
 
 /**
- * The most snapshots of one channel at a time. Each takes two machine words per domain, and keeps its records in
- * memory.
+ * The most snapshots of one channel at a time. Each snapshot takes two machine words per domain, and keeps its records
+ * in memory.
  */
 const MAX_ALIVE = 8;
 

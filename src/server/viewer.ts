@@ -7,7 +7,7 @@ import { Sampling } from "../sampling/sampling.ts";
 import { Channels } from "./channels.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
-/** A token that shows only some domains. For a client with this token, the others do not exist. */
+/** A token that shows only some domains. For a client with this token, no other domains exist. */
 export interface Viewer {
   /** The name in the metrics; not empty, and different for each viewer. */
   readonly name: string;

@@ -25,7 +25,7 @@ interface Resolution {
 }
 
 /**
- * A driver that shows only a list of domains. All others behave as if they did not exist.
+ * A driver that shows only a list of domains. All other domains behave as if they did not exist.
  *
  * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor the
  * time of an answer reveals other domains, and a view costs the hypervisor only what it shows. This class itself answers all

@@ -17,9 +17,9 @@ import { LIMITS } from "./protocol.ts";
 const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, flush: () => {}, end: () => {} };
 
 /**
- * The client's side of one watch: applies its messages, and calls a sink with the events. It outlives connections: a
- * resumed watch continues where it stopped. A watch that gets a snapshot instead still reports exactly how many ticks were
- * skipped and which domains left in between. Pure: no socket, no clock.
+ * The client's side of one watch: applies its messages, and calls a sink with the events. It is kept across
+ * connections: a resumed watch continues where it stopped. A watch that gets a snapshot instead still reports exactly
+ * how many ticks were skipped and which domains left in between. Pure: no socket, no clock.
  *
  * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages that
  * follow begin with the next sequence.

@@ -47,7 +47,7 @@ export class MessageDecoder {
 
   /**
    * @param owner the driver that the domains belong to
-   * @param clock clock and table outlive connections, so that records from before and after a reconnection are
+   * @param clock clock and table are kept across connections, so that records from before and after a reconnection are
    *   comparable
    */
   constructor(owner: object, clock: ServerClock, table: SchemaTable) {

@@ -31,7 +31,7 @@ const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
 /**
- * How long a sweep waits for the check of orphaned calls, in ms. Each takes 1 ms; that of a locked domain takes
+ * How long a sweep waits for the check of orphaned calls, in ms. A check takes 1 ms; that of a locked domain takes
  * seconds.
  */
 const LOOK_MS = 250;

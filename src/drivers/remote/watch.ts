@@ -8,8 +8,8 @@ import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
 /**
- * A watch at a server, which outlives connections. It is sent again over each new connection, with the position where it stopped.
- * The server then resumes there, or sends a snapshot.
+ * A watch at a server, which is kept across connections. It is sent again over each new connection, with the position
+ * where it stopped. The server then resumes there, or sends a snapshot.
  *
  * The session's decoder applies each message to the state, and the state calls the sink. So a message is consumed at once, and its
  * credit goes back at once. An outage causes one `status` event, however many attempts to connect it takes. An error that

@@ -7,13 +7,11 @@ import { type DomainSelector, FILTER_MASK, type Query, StatsFlag, unknownDomainE
 import { DomainStatsRecord, type RecordInit, steadyTimeOf } from "../../model/record.ts";
 import type { SimulatedHost } from "./host.ts";
 
-/**
- * The first record is a chunk of its own, so that it arrives at once; later chunks have at most this many records, ...
- */
+/** The most records in a chunk. The first record is a chunk of its own, so that it arrives at once. */
 const CHUNK_RECORDS = 64;
-/** ... or fewer, when they are big. */
+/** A chunk ends early when its records together have this many parameters. */
 const CHUNK_PARAMETERS = 65_536;
-/** The event loop gets a turn after this many ms of work, our consumer's included. */
+/** The event loop gets a turn after this many ms of work, including the consumer's work. */
 const WORK_MS = 4;
 /** How many guests are listed or asked before the event loop may get a turn. */
 const STRIDE = 4_096;

@@ -5,9 +5,9 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
 
 /**
  * libvirt's QEMU driver also answers a statistics call when it could not get the domain's job: with NOWAIT while
- * another call holds the job, or after waiting for 30 s. It then leaves out what only the monitor knows, and nothing in
- * the answer says so. But the keys of the answer show it, because for every group it is known which keys come without
- * the job:
+ * another call holds the job, or after waiting for 30 s. libvirt then leaves out what only the monitor knows, and
+ * nothing in the answer says so. But the keys of the answer show it, because for every group it is known which keys
+ * come without the job:
  *
  * - Some keys exist only with the job. One of them proves that the whole answer had it, for all of its groups.
  * - With the job, balloon.* has more than its two sizes, at least `rss`, whatever the guest and its devices are. A disk
@@ -19,8 +19,8 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
  *   Otherwise the source is the host's debugfs, which can be unmounted, and which needs no job.
  * - iothread.* comes and goes with the iothreads of a running guest. Its absence never proves anything.
  *
- * A group may also be missing from an answer that had the job, if the guest died while its groups were being read. This
- * shows as well, if the group is one of those above and was there before.
+ * A group may also be missing from an answer that had the job, if the guest died while its groups were being read. The
+ * keys show this as well, if the group is one of those above and was there before.
  *
  * In doubt, an answer counts as complete: a healthy guest's record must never be called partial.
  */

@@ -9,7 +9,7 @@ import type { LibvirtUri } from "./uri.ts";
  * The arguments of the ssh program, and the command that it runs on the remote host.
  *
  * Words of the URI pass through two parsers: the option parser of ssh, and the remote user's login shell, which may be
- * any shell. So each word is passed in a form that means the same to all of them, or is refused.
+ * any shell. So each word is passed in a form that all of these read in the same way, or is refused.
  */
 
 /** The remote command prints it before it connects its output to the daemon. */

@@ -16,8 +16,8 @@ const WELCOME = 1;
  * Connects over TLS, and waits until libvirtd has accepted the client's certificate.
  *
  * With TLS 1.3 the client's handshake is complete before the server has seen the client's certificate, and libvirtd
- * checks it after the handshake in any version. It refuses a certificate by ending the stream where the welcome byte
- * should come. A connection reset at that point is not a refusal: it may be tried again.
+ * checks it after the handshake in any version. libvirtd refuses a certificate by ending the stream where the welcome
+ * byte should come. A connection reset at that point is not a refusal: it may be tried again.
  *
  * Rejects with `unauthenticated` when either side's certificate is not accepted, `connection-refused` or
  * `connect-timeout` when the server cannot be reached, `protocol-error` when it is not libvirtd, `connection-lost`, or
