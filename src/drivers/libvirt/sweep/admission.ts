@@ -26,11 +26,6 @@ interface HeldPermit extends Permit, UnansweredCall {
   orphan: boolean;
 }
 
-interface ParkedTicket {
-  readonly queue: CallQueue;
-  readonly ticket: Ticket;
-}
-
 /** How many domains are remembered as trusted. At one more, all are forgotten, and each is checked again. */
 const TRUSTED_MAX = 100_000;
 
@@ -64,8 +59,6 @@ export class Admission {
   readonly #now: () => number;
   readonly #queues: CallQueue[] = [];
   readonly #permits = { monitor: new Map<string, HeldPermit>(), free: new Map<string, HeldPermit>() };
-  /** Tickets whose domain had a call in flight at their turn. They go first when it is answered. */
-  readonly #parked = { monitor: new Map<string, ParkedTicket[]>(), free: new Map<string, ParkedTicket[]>() };
   readonly #trusted = new Set<string>();
   #turn = 0;
   #granting = false;
@@ -220,15 +213,6 @@ export class Admission {
     if (at < 0) return;
     this.#queues.splice(at, 1);
     if (at < this.#turn) this.#turn--;
-    // A call that hangs for hours must not keep the sweeps alive that wait for its answer.
-    for (const parked of [this.#parked.monitor, this.#parked.free]) {
-      for (const [key, tickets] of parked) {
-        parked.set(
-          key,
-          tickets.filter((ticket) => ticket.queue !== queue),
-        );
-      }
-    }
   }
 
   /** Whether the limit of unanswered monitor calls is reached. */
@@ -291,10 +275,7 @@ export class Admission {
     for (let ticket = queue.take(kind); ticket !== undefined; ticket = queue.take(kind)) {
       if (!this.#permits[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
-      ticket.waiting = true;
-      const parked = this.#parked[kind].get(ticket.key) ?? [];
-      parked.push({ queue, ticket });
-      this.#parked[kind].set(ticket.key, parked);
+      queue.park(ticket);
     }
     return undefined;
   }
@@ -310,11 +291,7 @@ export class Admission {
       if (this.#trusted.size >= TRUSTED_MAX) this.#trusted.clear();
       this.#trusted.add(key);
     }
-    const parked = this.#parked[kind].get(key);
-    if (parked !== undefined) {
-      this.#parked[kind].delete(key);
-      for (const { queue, ticket } of parked) if (ticket.waiting) queue.putBack(ticket);
-    }
+    for (const queue of this.#queues) queue.unpark(kind, key);
     this.pump();
   }
 }

@@ -8,7 +8,7 @@ export interface Ticket {
   /** The domain's uuid. Of each kind, one call with this key is in flight at a time. */
   readonly key: string;
   readonly kind: CallKind;
-  /** Set by `CallQueue.wait`, cleared when the ticket is granted or cancelled. */
+  /** Set by `CallQueue.wait`, cleared when the ticket is granted. Clear it to take the ticket out of the queue. */
   waiting: boolean;
 }
 
@@ -44,6 +44,7 @@ export class CallQueue {
   readonly connectionOwner: ConnectionOwner;
   readonly #admission: QueueKeeper;
   readonly #tickets = { monitor: new TicketList("monitor"), free: new TicketList("free") };
+  readonly #parked: Ticket[] = [];
   #held = false;
   #closed = false;
 
@@ -61,11 +62,6 @@ export class CallQueue {
     this.#admission.pump();
   }
 
-  /** Takes a ticket out of the queue, wherever it stands. */
-  cancel(ticket: Ticket): void {
-    ticket.waiting = false;
-  }
-
   /** Grants nothing until `resume`: the consumer is behind. */
   hold(): void {
     this.#held = true;
@@ -74,10 +70,6 @@ export class CallQueue {
   resume(): void {
     this.#held = false;
     this.#admission.pump();
-  }
-
-  get closed(): boolean {
-    return this.#closed;
   }
 
   /** Drops all tickets. Permits last until they are released. */
@@ -91,9 +83,19 @@ export class CallQueue {
     return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
   }
 
-  /** @internal Puts a ticket at the front. */
-  putBack(ticket: Ticket): void {
-    if (!this.#closed) this.#tickets[ticket.kind].unshift(ticket);
+  /** @internal Sets a ticket aside: another queue's call with its key is in flight. It goes first when that is answered. */
+  park(ticket: Ticket): void {
+    ticket.waiting = true;
+    this.#parked.push(ticket);
+  }
+
+  /** @internal Such a call was answered. */
+  unpark(kind: CallKind, key: string): void {
+    if (this.#parked.length === 0) return;
+    for (const ticket of this.#parked.splice(0)) {
+      if (ticket.kind !== kind || ticket.key !== key) this.#parked.push(ticket);
+      else this.#tickets[kind].unshift(ticket);
+    }
   }
 }
 
@@ -102,7 +104,6 @@ class TicketList {
   readonly #kind: CallKind;
   readonly #tickets: Ticket[] = [];
   #head = 0;
-  readonly #front: Ticket[] = [];
 
   constructor(kind: CallKind) {
     this.#kind = kind;
@@ -114,12 +115,13 @@ class TicketList {
   }
 
   unshift(ticket: Ticket): void {
-    this.#front.push(ticket);
+    if (this.#head > 0) this.#tickets[--this.#head] = ticket;
+    else this.#tickets.unshift(ticket);
   }
 
   shift(): Ticket | undefined {
     for (;;) {
-      const ticket = this.#front.pop() ?? this.#tickets[this.#head++];
+      const ticket = this.#tickets[this.#head++];
       if (ticket === undefined || this.#head >= 1_024) {
         this.#tickets.splice(0, this.#head);
         this.#head = 0;

@@ -125,7 +125,7 @@ export class Calls implements CallOwner {
         const why = "it waits for one of them, hangs, or is overloaded";
         reject(new VirstreamError("deadline-exceeded", `${message}: ${why}`));
       };
-      this.wait([new OneOffCall(key, { callFor: () => call, refused: (_, error) => reject(error), late })]);
+      this.wait([new FreeCall(key, { callFor: () => call, refused: (_, error) => reject(error), late })]);
     });
   }
 
@@ -171,7 +171,7 @@ export class Calls implements CallOwner {
       const waiting = this.#waiting[waitClass];
       for (const queued of [...waiting]) {
         if (!waiting.delete(queued)) continue;
-        this.#queue.cancel(queued);
+        queued.waiting = false;
         const inFlight = this.#host.admission.isInFlight(queued.key, queued.kind);
         queued.handler.late(queued, inFlight ? "quarantined" : "busy");
         if (this.#closed) return;
@@ -246,8 +246,8 @@ export class Calls implements CallOwner {
   }
 }
 
-/** A call that is not about a domain of the sweep. */
-class OneOffCall extends QueuedCall {
+/** A call that needs no monitor, and is not about one domain of the sweep. */
+export class FreeCall extends QueuedCall {
   readonly key: string;
   readonly kind = "free";
   readonly waitClass = "lane";

@@ -3,7 +3,7 @@ import type { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import { PROCEDURES } from "../rpc/procedures.ts";
 import type { DomainStats } from "../rpc/stats-reply.ts";
-import { type Call, type CallHandler, type Calls, callOf, QueuedCall, type SweepHost } from "./calls.ts";
+import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHost } from "./calls.ts";
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
@@ -186,14 +186,18 @@ export class Dispatcher implements CallHandler<Batch> {
   #startBatches(domains: number): void {
     for (let left = domains; left > 0 && this.#batches < BATCHES; left -= this.#host.batchSize.domains) {
       this.#batches++;
-      this.#calls.wait([new Batch(this)]);
+      this.#queueBatch();
     }
   }
 
   /** A batch was answered or taken apart: queues the next. */
   #nextBatch(): void {
-    if (this.#taken < this.#pending.length) this.#calls.wait([new Batch(this)]);
+    if (this.#taken < this.#pending.length) this.#queueBatch();
     else this.#batches--;
+  }
+
+  #queueBatch(): void {
+    this.#calls.wait([new Batch(`batch ${batches++}`, this)]);
   }
 
   #takeApart({ tasks }: Batch): void {
@@ -203,18 +207,10 @@ export class Dispatcher implements CallHandler<Batch> {
   }
 }
 
+/** Makes the keys of batches unique. */
 let batches = 0;
 
 /** A call for several domains. */
-class Batch extends QueuedCall {
-  readonly key = `batch ${batches++}`;
-  readonly kind = "free";
-  readonly waitClass = "lane";
-  readonly handler: CallHandler<Batch>;
+class Batch extends FreeCall {
   tasks: readonly DomainTask[] = [];
-
-  constructor(handler: CallHandler<Batch>) {
-    super();
-    this.handler = handler;
-  }
 }

@@ -95,7 +95,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
       queue.wait(tickets);
       for (const ticket of tickets) {
         if (!ticket.waiting || random() > 0.02) continue;
-        queue.cancel(ticket);
+        ticket.waiting = false;
         cancelled++;
       }
     }
