@@ -24,17 +24,10 @@ export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Du
 export const openTransport: OpenTransport = async (uri, signal) => {
   signal.throwIfAborted();
   checkParameters(uri);
-  switch (uri.transport) {
-    case "unix":
-      return connectSocket(uri, signal);
-    case "tcp":
-      return openTcp(uri, signal);
-    case "tls":
-      return openTls(uri, signal);
-    default:
-      return openSsh(uri, signal);
-  }
+  return (OPENERS[uri.transport] ?? openSsh)(uri, signal);
 };
+
+const OPENERS: Partial<Record<Transport, OpenTransport>> = { unix: connectSocket, tcp: openTcp, tls: openTls };
 
 /** How to reach a daemon. */
 export interface DaemonAddress {
@@ -134,22 +127,16 @@ async function authenticate(client: RpcClient, transport: Transport): Promise<vo
   const wanted = types.includes(AuthType.sasl) ? "SASL" : `of the unknown type ${types.join(", ")}`;
   throw new VirstreamError(
     "unauthenticated",
-    `the daemon wants authentication ${wanted}, which virstream does not support: ${authAdvice(transport)}`,
+    `the daemon wants authentication ${wanted}, which virstream does not support: ${AUTH_ADVICE[transport] ?? SSH_AUTH_ADVICE}`,
   );
 }
 
-function authAdvice(transport: Transport): string {
-  switch (transport) {
-    case "tcp":
-      return 'use +ssh, or +tls with certificates; on an isolated network, set auth_tcp = "none" in libvirtd.conf';
-    case "tls":
-      return 'set auth_tls = "none" in libvirtd.conf (the certificates still decide which clients may connect), or use +ssh';
-    case "unix":
-      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf';
-    default:
-      return 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf on the remote host';
-  }
-}
+const AUTH_ADVICE: Partial<Record<Transport, string>> = {
+  tcp: 'use +ssh, or +tls with certificates; on an isolated network, set auth_tcp = "none" in libvirtd.conf',
+  tls: 'set auth_tls = "none" in libvirtd.conf (the certificates still decide which clients may connect), or use +ssh',
+  unix: 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf',
+};
+const SSH_AUTH_ADVICE = 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf on the remote host';
 
 function explainPolkit(error: unknown): never {
   if (!isRemoteError(error)) throw error;

@@ -3,12 +3,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { OpenTransport } from "../../../src/drivers/libvirt/daemon.ts";
 import { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
-import { LifecycleEventType } from "../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { FrozenGuests } from "./frozen-guests.ts";
-import { frame, uuidOf, words } from "./rpc/fake-daemon.ts";
+import { EVENT_TYPES, frame, uuidOf, words } from "./rpc/fake-daemon.ts";
 
 const BUDGET = 8;
 
@@ -255,9 +254,9 @@ describe("A daemon that tells of changes", () => {
   });
 
   it.each([
-    ["started", [LifecycleEventType.started], 21],
-    ["stopped, though it runs by now", [LifecycleEventType.stopped, LifecycleEventType.resumed], 21],
-    ["been suspended", [LifecycleEventType.suspended], 20],
+    ["started", [EVENT_TYPES.started], 21],
+    ["stopped, though it runs by now", [EVENT_TYPES.stopped, EVENT_TYPES.resumed], 21],
+    ["been suspended", [EVENT_TYPES.suspended], 20],
   ])(
     "that says that a domain has %s is believed: what another process answers is not known",
     async (_, types, checks) => {

@@ -18,8 +18,6 @@ export interface Procedure<Args, Result> {
   decode(reader: XdrReader, stats: StatsReader): Result;
 }
 
-const AUTH_TYPES_MAX = 20;
-
 /** The ways of authentication (remote_auth_type). */
 export const AuthType = { none: 0, sasl: 1, polkit: 2 } as const;
 
@@ -28,12 +26,6 @@ export const FEATURE_KEEPALIVE = 10;
 
 /** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: the procedure `listen` exists (libvirt 1.2.4 and later). */
 export const FEATURE_EVENT_CALLBACK = 14;
-
-/** VIR_DOMAIN_EVENT_ID_LIFECYCLE. */
-const EVENT_LIFECYCLE = 0;
-
-/** VIR_CONNECT_RO. */
-const OPEN_READ_ONLY = 1;
 
 /** The arguments of the statistics call. Groups and flags have libvirt's bits. */
 export interface StatsArgs {
@@ -92,7 +84,7 @@ function procedure<Args, Result>(
 
 /** The procedures, by purpose. */
 export const PROCEDURES = {
-  authList: procedure("AUTH_LIST", 66, noArgs, ints(AUTH_TYPES_MAX), "reads which authentication the daemon wants"),
+  authList: procedure("AUTH_LIST", 66, noArgs, ints(20), "reads which authentication the daemon wants"),
   authPolkit: procedure(
     "AUTH_POLKIT",
     70,
@@ -105,8 +97,11 @@ export const PROCEDURES = {
     "CONNECT_OPEN",
     1,
     (writer, name: string) => {
-      writer.optionalString(name);
-      writer.uint(OPEN_READ_ONLY);
+      // A name is given.
+      writer.uint(1);
+      writer.string(name);
+      // VIR_CONNECT_RO
+      writer.uint(1);
     },
     nothing,
     "always opens with the read-only flag: the daemon itself then refuses every call that changes anything",
@@ -181,7 +176,8 @@ export const PROCEDURES = {
     "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
     316,
     (writer, _args: undefined) => {
-      writer.int(EVENT_LIFECYCLE);
+      // VIR_DOMAIN_EVENT_ID_LIFECYCLE
+      writer.int(0);
       // No domain means every domain.
       writer.uint(0);
     },

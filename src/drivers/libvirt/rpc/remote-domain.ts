@@ -40,30 +40,20 @@ export function readDomains(reader: XdrReader): RemoteDomain[] {
 export const LIFECYCLE_EVENT = 318;
 
 /** The changes that libvirt reports (virDomainEventType). */
-export const LifecycleEventType = {
-  defined: 0,
-  undefined: 1,
-  started: 2,
-  suspended: 3,
-  resumed: 4,
-  stopped: 5,
-  shutdown: 6,
-  pmsuspended: 7,
-  crashed: 8,
-} as const;
+export const LifecycleEventType = { undefined: 1, started: 2, stopped: 5 } as const;
 
 /** A change of a domain. */
 export interface LifecycleEvent {
   readonly domain: RemoteDomain;
   /** One of LifecycleEventType; newer daemons may send others. */
   readonly type: number;
-  /** The cause; its meaning depends on the type. */
-  readonly detail: number;
 }
 
 /** Reads a remote_domain_event_callback_lifecycle_msg. */
 export function readLifecycleEvent(reader: XdrReader): LifecycleEvent {
   reader.int();
-  const domain = readDomain(reader);
-  return { domain, type: reader.int(), detail: reader.int() };
+  const event = { domain: readDomain(reader), type: reader.int() };
+  // The cause follows. Its meaning depends on the type.
+  reader.int();
+  return event;
 }

@@ -128,11 +128,6 @@ export class XdrWriter {
     }
   }
 
-  optionalString(text: string | undefined): void {
-    this.uint(text === undefined ? 0 : 1);
-    if (text !== undefined) this.string(text);
-  }
-
   /** Overwrites four bytes that were written before. */
   patchUint(offset: number, value: number): void {
     this.#bytes.writeUInt32BE(value, offset);

@@ -5,13 +5,12 @@ const FALLBACK_MS = 500;
 const FALLBACK_DOMAIN_MS = 5;
 
 /**
- * The kind of permit that a call waits for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
+ * The kinds of permit that a call may wait for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
  * `fallback`: a lane for the fallback call of a late domain. Each class has its own deadline.
  */
-export type WaitClass = "slot" | "lane" | "fallback";
-
-/** All classes, for code that goes over them. */
-export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const satisfies readonly WaitClass[];
+export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const;
+/** One of them. */
+export type WaitClass = (typeof WAIT_CLASSES)[number];
 
 /**
  * When the calls of one sweep are given up. Pure arithmetic: all times are handed in, in ms on a steady clock.

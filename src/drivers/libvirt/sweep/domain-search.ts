@@ -12,16 +12,11 @@ export type OneOffCalls = Pick<Calls, "ask">;
 /** The keys of calls that may wait for the lock of a domain. Of each, one is in flight at a time. */
 const LISTING_KEYS = ["list", "count running", "count defined"] as const;
 
-/** virConnectListAllDomainsFlags, by family. Of each family, one flag applies to a domain. */
-const FAMILIES: readonly (readonly number[])[] = [
-  [1 << 0, 1 << 1], // active, inactive
-  [1 << 2, 1 << 3], // persistent, transient
-  [1 << 4, 1 << 5, 1 << 6, 1 << 7], // running, paused, shut off, other
-  [1 << 8, 1 << 9], // with a managed save image, without
-  [1 << 10, 1 << 11], // with autostart, without
-  [1 << 12, 1 << 13], // with snapshots, without
-  [1 << 14, 1 << 15], // with checkpoints, without
-];
+/**
+ * virConnectListAllDomainsFlags, by family; of each family, one flag applies to a domain: active or not, persistent or not,
+ * running, paused, shut off or other, and with or without a managed save image, autostart, snapshots, checkpoints.
+ */
+const FAMILIES = [0x3, 0xc, 0xf0, 0x300, 0xc00, 0x3000, 0xc000];
 const INACTIVE = 1 << 1;
 
 /** How many ids are looked up at a time. */
@@ -161,16 +156,16 @@ export async function searchDomains(
 async function listParts(
   calls: OneOffCalls,
   filter: number,
-  families: readonly (readonly number[])[],
+  families: readonly number[],
   take: (domains: readonly RemoteDomain[]) => void,
 ): Promise<number[]> {
   const [family, ...rest] = families;
   if (family === undefined) return [filter];
-  const mask = family.reduce((bits, bit) => bits | bit, 0);
-  const options = (filter & mask) === 0 ? family : family.filter((bit) => (filter & bit) !== 0);
+  const options = filter & family || family;
   const tooMany: number[] = [];
-  for (const bit of options) {
-    const part = (filter & ~mask) | bit;
+  for (let bit = 1; bit <= options; bit <<= 1) {
+    if ((options & bit) === 0) continue;
+    const part = (filter & ~family) | bit;
     try {
       take(await calls.ask(PROCEDURES.listDomains, part, "list"));
     } catch (error) {

@@ -50,15 +50,13 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #onAbort = () => this.end();
   /** Domains that have no record yet. */
   readonly #open = new Set<DomainTask>();
-  /** How many domains were found or named, and how many of these names mean a domain that was named already. */
+  /** How many domains were found or named. */
   #tasks = 0;
-  #duplicates = 0;
   /** How many names are not looked up yet; and the uuids that are known, so that no domain gets two records. */
   #lookups = 0;
   readonly #uuids = new Set<string>();
   /** Whether more domains may be found. */
   #selecting = true;
-  #expected = false;
   #anyAnswer = false;
   #failure: VirstreamError | undefined;
   readonly #ended = new AbortController();
@@ -128,8 +126,10 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     findDomains(this.#host, this.#calls, search, (domains, total) => {
       if (this.#done) return;
       // Only now it can ask. The deadline of domains that the query names runs from the start.
-      if (!this.#expected) this.#deadlines.begin(performance.now(), total);
-      this.#expect(total);
+      if (this.#tasks === 0) {
+        this.#deadlines.begin(performance.now(), total);
+        this.#context.expect(total);
+      }
       this.#dispatcher.enter(domains.map((domain) => this.#task("ask", domain)));
     }).then(
       () => this.#selected(),
@@ -160,7 +160,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #lookedUp(task: DomainTask, domain: RemoteDomain): void {
     this.#lookups--;
     if (this.#uuids.has(domain.uuid)) {
-      this.#duplicates++;
+      this.#tasks--;
       this.#drop(task);
     } else {
       this.#uuids.add(domain.uuid);
@@ -169,11 +169,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       this.#dispatcher.enter([task]);
       this.#settle();
     }
-  }
-
-  #expect(domains: number): void {
-    if (!this.#expected) this.#context.expect(domains);
-    this.#expected = true;
   }
 
   /** Removes a task whose domain gets no record. */
@@ -382,9 +377,10 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
    */
   #settle(): void {
     // How many domains were named is known when all names are looked up: two of them may mean the same domain.
-    if (this.#query.domains !== undefined && this.#lookups === 0 && this.#failure === undefined) {
-      this.#expect(this.#tasks - this.#duplicates);
+    const named = this.#query.domains !== undefined && this.#lookups === 0;
+    if (named && this.#selecting && this.#failure === undefined) {
       this.#selecting = false;
+      this.#context.expect(this.#tasks);
     }
     if (this.#open.size === 0 && !this.#selecting) this.end(this.#failure);
   }

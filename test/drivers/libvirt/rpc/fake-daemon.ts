@@ -166,3 +166,14 @@ export class FakeDaemon implements AsyncDisposable {
     }
   }
 }
+
+/** virDomainEventType. */
+export const EVENT_TYPES = {
+  defined: 0,
+  undefined: 1,
+  started: 2,
+  suspended: 3,
+  resumed: 4,
+  stopped: 5,
+  shutdown: 6,
+} as const;

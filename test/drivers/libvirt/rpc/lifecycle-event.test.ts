@@ -18,18 +18,18 @@ function read(hex: string) {
 }
 
 describe("The bytes of a lifecycle event", () => {
-  it("are the callback's number, the domain, what happened, and more exactly what", () => {
+  it("are the callback's number, the domain, what happened, and more exactly what, which nothing needs", () => {
     const domain = { name: "vm1", uuid: UUID, id: 5 };
-    expect(read(STARTED)).toEqual({ domain, type: LifecycleEventType.started, detail: 1 });
+    expect(read(STARTED)).toEqual({ domain, type: LifecycleEventType.started });
   });
 
   it("name a domain that has stopped without a number", () => {
     const domain = { name: "vm1", uuid: UUID, id: -1 };
-    expect(read(DESTROYED)).toEqual({ domain, type: LifecycleEventType.stopped, detail: 1 });
+    expect(read(DESTROYED)).toEqual({ domain, type: LifecycleEventType.stopped });
   });
 
   it("may tell of what only a newer daemon knows", () => {
-    expect(read(UNKNOWN)).toMatchObject({ type: 99, detail: -2 });
+    expect(read(UNKNOWN)).toMatchObject({ type: 99 });
   });
 
   it("that end too early are a malformed message", () => {
@@ -40,17 +40,6 @@ describe("The bytes of a lifecycle event", () => {
   });
 
   it("count the types as libvirt does", () => {
-    expect(Object.values(LifecycleEventType)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    expect(Object.keys(LifecycleEventType)).toEqual([
-      "defined",
-      "undefined",
-      "started",
-      "suspended",
-      "resumed",
-      "stopped",
-      "shutdown",
-      "pmsuspended",
-      "crashed",
-    ]);
+    expect(LifecycleEventType).toEqual({ undefined: 1, started: 2, stopped: 5 });
   });
 });

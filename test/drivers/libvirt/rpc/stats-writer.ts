@@ -12,4 +12,9 @@ export class StatsWriter extends XdrWriter {
     bytes.setFloat64(0, value);
     this.hyper(bytes.getBigInt64(0));
   }
+
+  optionalString(text: string | undefined): void {
+    this.uint(text === undefined ? 0 : 1);
+    if (text !== undefined) this.string(text);
+  }
 }

@@ -1,17 +1,12 @@
 import { describe, expect, it } from "vitest";
-import {
-  type LifecycleEvent,
-  LifecycleEventType,
-  type RemoteDomain,
-} from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
+import type { LifecycleEvent, RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
-import { uuidOf } from "../rpc/fake-daemon.ts";
+import { EVENT_TYPES, uuidOf } from "../rpc/fake-daemon.ts";
 
 const domain = (number: number, id = number): RemoteDomain => ({ name: `vm${number}`, uuid: uuidOf(number), id });
-const event = (type: keyof typeof LifecycleEventType, of: RemoteDomain): LifecycleEvent => ({
-  type: LifecycleEventType[type],
+const event = (type: keyof typeof EVENT_TYPES, of: RemoteDomain): LifecycleEvent => ({
+  type: EVENT_TYPES[type],
   domain: of,
-  detail: 0,
 });
 
 /** An cache of the domains 1 and 2, which run, and 3, which does not. */
@@ -67,7 +62,7 @@ describe("The cache of domains", () => {
   it("takes in a new name, and what a newer daemon tells of", () => {
     const { cache } = setUp();
     cache.apply(event("defined", { ...domain(3, -1), name: "renamed" }));
-    cache.apply({ type: 99, detail: 7, domain: { ...domain(2), id: 12 } });
+    cache.apply({ type: 99, domain: { ...domain(2), id: 12 } });
     expect(
       cache
         .current()!

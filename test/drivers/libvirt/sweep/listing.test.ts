@@ -54,7 +54,7 @@ describe("Listing the domains", () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     daemon.domains.push(running(4, 7));
-    cache.apply({ type: LifecycleEventType.started, detail: 0, domain: running(4, 7) });
+    cache.apply({ type: LifecycleEventType.started, domain: running(4, 7) });
     const { parts } = await find(daemon, cache);
     expect(parts.flat().at(-1)).toMatchObject({ name: "vm4", id: 7 });
     expect(daemon.count(list)).toBe(1);
@@ -64,7 +64,7 @@ describe("Listing the domains", () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     daemon.domains.shift();
-    cache.apply({ type: LifecycleEventType.stopped, detail: 0, domain: { ...running(1, -1) } });
+    cache.apply({ type: LifecycleEventType.stopped, domain: { ...running(1, -1) } });
     const { names } = await find(daemon, cache);
     expect(names).toEqual(["vm2", "vm3"]);
     expect(daemon.count(list)).toBe(2);

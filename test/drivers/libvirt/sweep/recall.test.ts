@@ -92,10 +92,10 @@ describe("A sweep while libvirt cannot count, and events keep the cache current"
   it("has a record for a domain that has started meanwhile, and none for one that was undefined", async () => {
     const daemon = await setUp();
     daemon.domains.push({ name: "vm20", uuid: uuidOf(20), id: 77, behaviour: {} });
-    daemon.domainCache.apply({ type: LifecycleEventType.started, detail: 0, domain: daemon.domains[20]! });
+    daemon.domainCache.apply({ type: LifecycleEventType.started, domain: daemon.domains[20]! });
     const stopped = { ...daemon.domains[3]!, id: -1 };
-    daemon.domainCache.apply({ type: LifecycleEventType.stopped, detail: 0, domain: stopped });
-    daemon.domainCache.apply({ type: LifecycleEventType.undefined, detail: 0, domain: stopped });
+    daemon.domainCache.apply({ type: LifecycleEventType.stopped, domain: stopped });
+    daemon.domainCache.apply({ type: LifecycleEventType.undefined, domain: stopped });
     const run = new Run(daemon);
     await advance(500);
     expect(run.records.map(({ record }) => record.domain.name)).toContain("vm20");
