@@ -31,9 +31,9 @@ export interface AggregateDependencies {
 }
 
 /**
- * Several hosts as one. A sweep sweeps them all at once, a watch watches them all; every record carries its host. A
- * host that does not answer delays one sweep, by the query's deadline and one second. Later sweeps leave it out, and
- * the driver probes it in the background until it answers again. docs/aggregation.md has the rules.
+ * Several hosts as one. A sweep or a watch covers all of them at the same time; every record carries its host. A host
+ * that does not answer delays one sweep, by the query's deadline and one second. Later sweeps leave it out, and the
+ * driver probes it in the background until it answers again. docs/aggregation.md has the rules.
  */
 export class AggregateDriver implements Driver {
   readonly #members: readonly Member[];
@@ -57,7 +57,7 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Opens all hosts at once. Resolves when each has answered or failed once; hosts that failed are retried.
+   * Opens all hosts at the same time. Resolves when each has answered or failed once; hosts that failed are retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
    *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,

@@ -8,7 +8,7 @@ import type { Ownership } from "./ownership.ts";
 
 /**
  * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns a function that
- * removes the callback. An AbortSignal would not do: Node warns of a leak when one has more than ten listeners.
+ * removes the callback. This is no AbortSignal, because Node warns of a leak when a signal has more than ten listeners.
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
@@ -32,7 +32,8 @@ export interface Answer {
 }
 
 /**
- * Sweeps all hosts at once. A host that cannot be reached gives an answer, too; an error of the query fails the sweep.
+ * Sweeps all hosts at the same time. A host that cannot be reached gives an answer, too; an error of the query fails
+ * the sweep.
  *
  * @param expect called with the number of domains of each host that reports this number
  */
@@ -56,9 +57,9 @@ export function answersOf(
 }
 
 /**
- * Several streams as one, in the order in which their items are ready: a silent source does not hold up the others. A source
- * is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with the first
- * pull; ends when all sources have ended, or with the error of one.
+ * Several streams as one, in the order in which their items are ready: a silent source does not delay the others. A
+ * source is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with
+ * the first pull; ends when all sources have ended, or with the error of one.
  *
  * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
  * @param signal when it is aborted, the merge ends as if the consumer had left

@@ -230,7 +230,9 @@ export class Member {
     return opened;
   }
 
-  /** Undefined when the host has answered. Each probe has a timeout, so calls to a host that hangs do not pile up. */
+  /**
+   * Undefined when the host has answered. Each probe has a timeout, so calls to a host that hangs do not accumulate.
+   */
   async #probe(driver: Driver): Promise<VirstreamError | undefined> {
     const context: SweepContext = { signal: this.#end.signal, expect: () => {} };
     try {

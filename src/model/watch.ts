@@ -124,7 +124,7 @@ export interface WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void;
   /** No more events follow for now: buffered ones can be sent. */
   flush(): void;
-  /** The watch has ended for good; nothing is called after this. */
+  /** The watch has ended permanently; nothing is called after this. */
   end(error: VirstreamError): void;
 }
 

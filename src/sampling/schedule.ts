@@ -1,5 +1,5 @@
 /**
- * Decides when to sweep for several cadences at once, and which of them take part in each sweep.
+ * Decides when to sweep for several cadences together, and which of them take part in each sweep.
  *
  * - The fastest cadence sets the pace. Every other cadence takes part in the sweep that is nearest to its own due time.
  *   So the hypervisor is swept no more often than the fastest cadence asks for, and each cadence keeps its mean

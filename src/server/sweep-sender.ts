@@ -22,9 +22,9 @@ export interface SweepSenderOptions {
 }
 
 /**
- * Sends one sweep to one client. It pulls records from the driver and collects them into messages. It sends a message when the
- * coalescer, the client's credit and the socket's high-water mark allow it. Until then it does not pull, so a slow client slows
- * down the driver, and no records pile up here.
+ * Sends one sweep to one client. It pulls records from the driver and collects them into messages. It sends a message
+ * when the coalescer, the client's credit and the socket's high-water mark allow it. Until then it does not pull, so a
+ * slow client slows down the driver, and no records accumulate here.
  */
 export class SweepSender {
   readonly #options: SweepSenderOptions;

@@ -24,7 +24,7 @@ const CLOSED: WatchSink = { record: () => {}, gone: () => {}, event: () => {}, f
  * A snapshot is the channel's state at one sequence. Its rows come in any number of messages; the channel's messages that
  * follow begin with the next sequence.
  *
- * A message that does not fit throws `protocol-error`. After that the state must not be used.
+ * A message that is not valid in the present state throws `protocol-error`. After that the state must not be used.
  */
 export class ChannelState {
   readonly #owner: object;

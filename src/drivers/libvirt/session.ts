@@ -207,8 +207,8 @@ export class Session implements SweepHost {
 
   /** A sweep has more domains than slots: opens one more connection, unless there are enough. */
   crowded(): void {
-    // With other drivers, a domain costs too little for this, and each connection to the test driver has its own
-    // domains.
+    // With other drivers, a domain costs too little to need a second connection, and each connection to the test driver
+    // has its own domains.
     if (this.facts.hypervisor !== "qemu" || this.#clients.size >= QEMU_CONNECTIONS) return;
     if (performance.now() < this.#growAfter) return;
     this.#growing ??= this.#grow().finally(() => {

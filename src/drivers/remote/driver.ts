@@ -15,9 +15,10 @@ import { RemoteWatch } from "./watch.ts";
 export const REMOTE_SCHEMES = ["ws", "wss"] as const;
 
 /**
- * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost, running sweeps
- * end with `connection-lost`. The driver reconnects with back-off, and its watches continue. `Domain` objects from before
- * stay valid. An error that a retry cannot repair, such as `unauthenticated`, ends all sweeps and watches with that error.
+ * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost,
+ * running sweeps end with `connection-lost`. The driver reconnects with back-off, and its watches continue. `Domain`
+ * objects from before the loss stay valid. An error that a retry cannot repair, such as `unauthenticated`, ends all
+ * sweeps and watches with that error.
  */
 export class RemoteDriver implements Driver {
   readonly uri: string;

@@ -15,7 +15,7 @@ const CHUNK_PARAMETERS = 65_536;
 const WORK_MS = 4;
 /** How many guests are listed or asked before the event loop may get a turn. */
 const STRIDE = 4_096;
-/** How many guests are asked at once when answers take time: as many as libvirt serves for one connection. */
+/** How many guests are asked at the same time when answers take time: as many as libvirt serves for one connection. */
 const SLOTS = 4;
 
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself says when a guest's statistics cannot be had. */
@@ -194,7 +194,7 @@ export class Sweep {
    * Waits for a guest until its answer or its deadline is due.
    *
    * @param tookMs how long its answer takes; Infinity while it is frozen
-   * @param slot whether it takes one of the few slots for guests that are asked at once
+   * @param slot whether it takes one of the few slots for guests that are asked at the same time
    */
   #await(asked: Asked, guest: number, tookMs: number, slot: boolean): void {
     const { clock } = this.#host;

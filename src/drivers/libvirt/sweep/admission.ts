@@ -30,7 +30,7 @@ interface HeldPermit extends Permit, UnansweredCall {
 const TRUSTED_MAX = 100_000;
 
 /**
- * Decides which call goes to a daemon, and when. Pure: no sockets, no timers; the clock is handed in.
+ * Decides which call goes to a daemon, and when. Pure: no sockets, no timers; the caller passes the clock.
  *
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot cancel a call.
  * The call occupies a worker of the daemon until the guest answers, and the daemon has 20 workers for all of its
@@ -41,7 +41,7 @@ const TRUSTED_MAX = 100_000;
  *
  * - Each connection has four slots for monitor calls. Calls that need no monitor have a lane of their own, which frozen
  *   guests cannot block. They may also use free slots that no monitor call waits for.
- * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent at once: see
+ * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent all together: see
  *   ConcurrencyLimit.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.

@@ -6,7 +6,7 @@ const DOMAINS_MAX = 256;
 const PARAMETERS_MAX = 50_000;
 /** The domains in a batch while nothing was measured. */
 const DOMAINS_FIRST = 8;
-/** A batch is taken apart after this many times its expected duration, and not before SLOW_MS. */
+/** A batch is divided after this many times its expected duration, and not before SLOW_MS. */
 const SLOW_FACTOR = 10;
 const SLOW_MS = 100;
 
@@ -24,7 +24,7 @@ export class BatchSize {
     return Math.max(1, Math.min(this.#largest, Math.floor(limit)));
   }
 
-  /** How long a batch may take before it is taken apart, in ms. */
+  /** How long a batch may take before it is divided, in ms. */
   timeoutMs(domains: number): number {
     return Math.max(SLOW_MS, SLOW_FACTOR * (this.#domainMs ?? 0) * domains);
   }
@@ -43,7 +43,7 @@ export class BatchSize {
     if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
   }
 
-  /** A batch was taken apart: start again with small ones. */
+  /** A batch was divided: start again with small ones. */
   failed(): void {
     this.#domainMs = undefined;
     this.#largest = DOMAINS_FIRST;

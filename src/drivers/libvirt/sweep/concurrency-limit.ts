@@ -40,7 +40,7 @@ const BURST_MS = 1;
  *
  * libvirtd starts with five workers, and adds one when a call arrives and no worker is free. But it miscounts, and adds
  * none while another call is queued. If a burst of calls takes the last free workers and all of them hang, all queued
- * calls, of all clients, wait for ever. So four unanswered calls need no proof. Beyond that the limit grows by one each
+ * calls, of all clients, wait forever. So four unanswered calls need no proof. Beyond that the limit grows by one each
  * time that a call which cannot hang was answered while all the others were unanswered: this proves a free worker. What
  * was proven holds as long as the daemon lives, because its pool does not shrink.
  */

@@ -13,7 +13,7 @@ export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const;
 export type WaitClass = (typeof WAIT_CLASSES)[number];
 
 /**
- * When the calls of one sweep are given up. Pure arithmetic: all times are handed in, in ms on a steady clock.
+ * When the calls of one sweep are given up. Pure arithmetic: the caller passes all times, in ms on a steady clock.
  *
  * On a host of ordinary size the rule is simple: `deadlineMs` after the sweep could begin, every domain has been asked
  * or is given up. On a large and healthy host the last domains in the queue get their turn later than that. If the

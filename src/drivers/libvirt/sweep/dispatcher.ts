@@ -40,8 +40,8 @@ export interface DispatcherOwner {
  *
  * Where no monitor is needed, a domain costs some microseconds, and a call for each would cost more than its answer. So
  * they are asked in batches. But the domains of a batch wait for each other: libvirt takes the lock of each in turn.
- * Therefore the time that earlier batches took limits the size of a batch. A batch that is not answered soon is taken
- * apart, and each of its domains is asked by a call of its own.
+ * Therefore the time that earlier batches took limits the size of a batch. A batch that is not answered soon is
+ * divided: each of its domains is then asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
   readonly #host: SweepHost;
@@ -190,7 +190,7 @@ export class Dispatcher implements CallHandler<Batch> {
     }
   }
 
-  /** A batch was answered or taken apart: queues the next. */
+  /** A batch was answered or divided: queues the next. */
   #nextBatch(): void {
     if (this.#taken < this.#pending.length) this.#queueBatch();
     else this.#batches--;

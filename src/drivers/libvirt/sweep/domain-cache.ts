@@ -1,13 +1,13 @@
 import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../rpc/remote-domain.ts";
 
-/** How old a listing may be to stand in for a new one, in ms, where no events keep it current. */
+/** How old a listing may be to replace a new one, in ms, where no events keep it current. */
 const RECENT_MS = 60_000;
 /** For how many filters the last listing is kept. The number is bounded because clients choose the filters. */
 const KEPT = 4;
 
 /**
  * The domains of a host, as far as they are known: the last listing of all, kept current by libvirt's lifecycle events,
- * and the last listing for each of a few filters. Pure; the clock is handed in.
+ * and the last listing for each of a few filters. Pure; the caller passes the clock.
  *
  * Events arrive a moment after the change. An event also does not say whether the domain that stopped was transient,
  * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on it.

@@ -25,9 +25,9 @@ const LAST_WORDS_MS = 500;
  * Both report a failure only by ending. So a ping of libvirt's keepalive program is sent, which every daemon answers at
  * once, before authentication. The stream is returned after the answer.
  *
- * Rejects with what `sshFailure` makes of ssh's end, what `sshArguments` throws, `unsupported` when there is no ssh,
- * `connection-lost` when none can be started at present, `protocol-error` when the program that answers is no daemon,
- * or the signal's reason.
+ * Rejects with the error that `sshFailure` makes from ssh's end, an error of `sshArguments`, `unsupported` when there
+ * is no ssh, `connection-lost` when none can be started at present, `protocol-error` when the program that answers is
+ * no daemon, or the signal's reason.
  */
 export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
   const args = sshArguments(uri);
