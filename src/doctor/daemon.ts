@@ -40,12 +40,12 @@ const WORKERS_NEEDED = 16;
 /**
  * Asks the daemon about itself. Rejects when the daemon cannot be opened or does not answer.
  *
- * @returns its answers, and the connection that gave them
+ * @returns its answers, and the connections that gave them: two, or one where the daemon admits no other
  */
 export async function examineDaemon(
   open: OpenConnection,
   timeLimit: TimeLimit,
-): Promise<{ client: RpcClient; daemon: DaemonFacts }> {
+): Promise<{ clients: RpcClient[]; daemon: DaemonFacts }> {
   const { client, facts: hypervisor } = await open();
   const features = Promise.all([
     client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),
@@ -53,9 +53,10 @@ export async function examineDaemon(
   ]);
   const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
   // On a connection of its own, a statistics call without an answer blocks no other call.
-  const other = (await open().catch(() => undefined))?.client ?? client;
-  const statistics = await hasStatistics(other, timeLimit);
-  return { client, daemon: { hypervisor, keepalive, events, statistics } };
+  const other = (await open().catch(() => undefined))?.client;
+  const statistics = await hasStatistics(other ?? client, timeLimit);
+  const clients = other === undefined ? [client] : [client, other];
+  return { clients, daemon: { hypervisor, keepalive, events, statistics } };
 }
 
 /** Asks for the statistics of a domain that does not exist; undefined when no answer comes. */

@@ -40,8 +40,6 @@ export interface ExamineOptions {
 
 const TIMEOUT_MS = 8_000;
 const CONNECT_MS = 3_000;
-/** Connections for the guests. Each can leave at most one unanswered call behind in the daemon. */
-const LANES = 2;
 
 /**
  * Examines a libvirt host: its sockets, its daemon and its running guests. It changes nothing and asks no guest's
@@ -65,12 +63,12 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
   const seen = { uri: uri.uri, sockets, configuration };
   const address = { uri, socket, configuration };
 
-  const clients: RpcClient[] = [];
+  const opened: RpcClient[] = [];
   const open: OpenConnection = async () => {
     const transports = options.transports ?? openTransport;
-    const opened = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
-    clients.push(opened.client);
-    return opened;
+    const daemon = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
+    opened.push(daemon.client);
+    return daemon;
   };
   try {
     const answer = await examineDaemon(open, timeLimit).catch((error) => {
@@ -78,13 +76,13 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
       return connectionFinding(address, VirstreamError.from(error));
     });
     if (!("daemon" in answer)) return { ...seen, findings: [...findings, answer] };
-    const { client, daemon } = answer;
+    const { clients, daemon } = answer;
     findings.push(...daemonFindings(address, daemon));
     if (daemon.statistics === false) return { ...seen, ...daemon, findings };
-    const domains = await examineDomains(uri, daemon, client, open, timeLimit);
+    const domains = await examineDomains(uri, daemon, clients, timeLimit);
     return { ...seen, ...daemon, ...domains, findings: [...findings, ...domains.findings] };
   } finally {
-    await Promise.all(clients.map((client) => client.close()));
+    await Promise.all(opened.map((client) => client.close()));
   }
 }
 
@@ -107,10 +105,10 @@ type DomainFacts = Pick<Examination, "groups" | "guests" | "findings">;
 async function examineDomains(
   uri: LibvirtUri,
   { hypervisor: { hypervisor }, statistics }: DaemonFacts,
-  client: RpcClient,
-  open: OpenConnection,
+  clients: readonly RpcClient[],
   timeLimit: TimeLimit,
 ): Promise<DomainFacts> {
+  const [client] = clients as [RpcClient];
   let running: GuestFacts[];
   try {
     running = await listRunning(client, timeLimit);
@@ -122,13 +120,7 @@ async function examineDomains(
   if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
   if (running.length === 0 && statistics) return examineWithoutGuests(client, timeLimit);
 
-  const lanes = [client];
-  while (lanes.length < Math.min(LANES, running.length)) {
-    const opened = await open().catch(() => undefined);
-    if (opened === undefined) break;
-    lanes.push(opened.client);
-  }
-  const guests = await examineGuests(lanes, running, statistics ? "everything" : "monitors", timeLimit);
+  const guests = await examineGuests(clients, running, statistics ? "everything" : "monitors", timeLimit);
   const masks = guests.flatMap(({ groups }) => groups ?? []);
   const examined = guests.filter(({ control, error }) => control !== undefined && error === undefined);
   return {

@@ -6,45 +6,41 @@ import { type LibvirtUri, PARAMETERS } from "./uri.ts";
  * it: a parameter that is silently ignored may have been a security setting.
  */
 
+/** A URI often comes from a configuration or a request. It may name a host, but no program to run on this one. */
+const ANY_PROGRAM = "runs any program that the URI names, which a service should not";
+
+/** The parameters that libvirt honours and virstream does not, with what to do instead. */
+const REFUSED: ReadonlyMap<string, string> = new Map([
+  [
+    "command",
+    `command= ${ANY_PROGRAM}. Leave it out: the program ssh is run, as PATH finds it. What it should do otherwise, say ` +
+      "in ~/.ssh/config",
+  ],
+  [
+    "tls_priority",
+    "tls_priority= is in GnuTLS's syntax, which is not supported: leave it out; TLS 1.2 and 1.3 are used",
+  ],
+]);
+
 /**
  * Throws for parameters that the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where
  * the parameter has no meaning for this transport.
  */
 export function checkParameters(uri: LibvirtUri): void {
-  refusePrograms(uri);
-  for (const name of ["no_verify", "no_tty", "no_sanity"]) flag(uri, name);
-  for (const [name, value] of uri.parameters) {
-    if (name === "auth") checkAuth(uri, value);
-    else if (name === "tls_priority" && uri.transport === "tls") {
-      throw unsupported(
-        uri,
-        "tls_priority= is in GnuTLS's syntax, which is not supported: leave it out; TLS 1.2 and 1.3 are used",
-      );
-    } else {
-      const transports = PARAMETERS.get(name) ?? [];
-      if (transports.includes(uri.transport)) continue;
-      const whose = transports.length > 0 ? ` (it is for ${transports.join(", ")})` : "";
-      throw invalidParameter(uri, `the transport ${uri.transport} has no use for ${name}=${whose}: leave it out`);
-    }
-  }
-}
-
-/** A URI often comes from a configuration or a request. It may name a host, but no program to run on this one. */
-function refusePrograms(uri: LibvirtUri): void {
-  const refusal = (what: string, instead: string) =>
-    unsupported(uri, `${what} runs any program that the URI names, which a service should not. ${instead}`);
   if (uri.transport === "ext") {
-    throw refusal(
-      "the transport ext",
-      "Use +ssh; or start the program beside a socket (socat UNIX-LISTEN:PATH,fork EXEC:PROGRAM), and use " +
-        `${uri.driver}:///system?socket=PATH`,
-    );
+    const instead = "start the program beside a socket (socat UNIX-LISTEN:PATH,fork EXEC:PROGRAM), and use";
+    const why = `the transport ext ${ANY_PROGRAM}. Use +ssh; or ${instead} ${uri.driver}:///system?socket=PATH`;
+    throw unsupported(uri, why);
   }
-  if (uri.parameters.has("command")) {
-    throw refusal(
-      "command=",
-      "Leave it out: the program ssh is run, as PATH finds it. What it should do otherwise, say in ~/.ssh/config",
-    );
+  for (const [name, value] of uri.parameters) {
+    const refusal = REFUSED.get(name);
+    if (refusal !== undefined) throw unsupported(uri, refusal);
+    if (name === "auth") checkAuth(uri, value);
+    if (name.startsWith("no_")) flag(uri, name);
+    const transports = PARAMETERS.get(name)!;
+    if (transports.includes(uri.transport)) continue;
+    const whose = transports.length > 0 ? ` (it is for ${transports.join(", ")})` : "";
+    throw invalidParameter(uri, `the transport ${uri.transport} has no use for ${name}=${whose}: leave it out`);
   }
 }
 

@@ -37,7 +37,6 @@ export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
  */
 export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Socket> {
   const address = addressOf(uri, PORT);
-  signal.throwIfAborted();
   const socket = connect({ host: address.host, port: address.port, noDelay: true });
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   try {

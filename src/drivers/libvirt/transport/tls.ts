@@ -27,7 +27,6 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
   const address = addressOf(uri, PORT);
   const credentials = await readCredentials(uri, places);
   const secureContext = createContext(credentials);
-  signal.throwIfAborted();
   const socket = tlsConnect({
     host: address.host,
     port: address.port,

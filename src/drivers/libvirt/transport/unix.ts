@@ -110,7 +110,6 @@ export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place 
 
 /** Connects to one socket. Rejects with the system's own error, or with the signal's reason. */
 export async function connectPath(path: string, signal: AbortSignal): Promise<Socket> {
-  signal.throwIfAborted();
   // Node truncates longer paths, and would connect to another socket.
   if (Buffer.byteLength(path) > 107) throw Object.assign(new Error("longer than 107 bytes"), { code: "ENAMETOOLONG" });
   const socket = connect(path);
