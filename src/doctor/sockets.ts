@@ -63,13 +63,11 @@ export function socketFindings(facts: readonly SocketFact[], uri: LibvirtUri, pl
 }
 
 async function probeSocket(path: string, timeLimit: TimeLimit): Promise<string | undefined> {
-  const abort = new AbortController();
   try {
-    const socket = await timeLimit.wait(connectPath(path, abort.signal), CONNECT_MS);
+    const socket = await timeLimit.wait((signal) => connectPath(path, signal), CONNECT_MS);
     socket.destroy();
     return undefined;
   } catch (error) {
-    abort.abort(error);
     timeLimit.signal.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
     return code ?? String(error);

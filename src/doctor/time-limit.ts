@@ -20,8 +20,8 @@ export class TimeLimit {
     return Math.max(0, Math.min(ms, this.#until - performance.now()));
   }
 
-  /** Waits for an answer. Rejects like the answer, with `deadline-exceeded`, or with the signal's reason. */
-  wait<T>(answer: Promise<T>, ms: number): Promise<T> {
+  /** Waits for an answer as withTimeout does. Rejects like it, with `deadline-exceeded`, or with the signal's reason. */
+  wait<T>(answer: Promise<T> | ((signal: AbortSignal) => Promise<T>), ms: number): Promise<T> {
     const limit = this.atMost(ms);
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `no answer within ${Math.round(limit)} ms`);

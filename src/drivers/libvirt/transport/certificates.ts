@@ -7,11 +7,6 @@ import { flag } from "./parameters.ts";
 import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/**
- * The certificates of a TLS connection, found by libvirt's rules: in `pkipath`, else in the user's folder, else in the
- * system's.
- */
-
 /** Where the files are, in one of the places that are searched. */
 export interface Paths {
   readonly ca: string;

@@ -52,9 +52,8 @@ export function sshArguments(uri: LibvirtUri): string[] {
   if (uri.user !== undefined) args.push("-l", checkUser(uri, uri.user));
   const keyfile = uri.parameters.get("keyfile");
   if (keyfile !== undefined) args.push("-i", checkKeyfile(uri, keyfile));
-  args.push("-T", "-e", "none");
   // Never prompt. Never become a control master, which would outlive us. Notice a dead connection within 30 s.
-  for (const option of [
+  const options = [
     "BatchMode=yes",
     "ControlMaster=no",
     "LogLevel=INFO",
@@ -62,11 +61,8 @@ export function sshArguments(uri: LibvirtUri): string[] {
     "ServerAliveCountMax=3",
     ...hostKeyOptions(uri),
     ...authenticationOptions(uri),
-  ]) {
-    args.push("-o", option);
-  }
-  args.push("--", uri.host ?? "localhost", remoteCommand(uri));
-  return args;
+  ].flatMap((option) => ["-o", option]);
+  return [...args, "-T", "-e", "none", ...options, "--", uri.host ?? "localhost", remoteCommand(uri)];
 }
 
 /** The command for the remote login shell. */

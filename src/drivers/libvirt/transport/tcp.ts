@@ -3,11 +3,6 @@ import { connect, isIPv6, type Socket } from "node:net";
 import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/**
- * libvirt over TCP: plain messages, unencrypted. TLS shares the address, the wait for the connection, and the error for
- * a server that cannot be reached.
- */
-
 const PORT = 16_509;
 /** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
 export const TCP_KEEPALIVE_MS = 5_000;
@@ -32,7 +27,7 @@ export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
 }
 
 /**
- * Connects over TCP. Rejects with `connection-refused` when no process listens or the host is not known,
+ * Connects over TCP, unencrypted. Rejects with `connection-refused` when no process listens or the host is not known,
  * `connect-timeout` when packets are lost, or the signal's reason.
  */
 export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Socket> {

@@ -75,9 +75,10 @@ function writeSingly(socket: TLSSocket): void {
 function createContext({ ca, crl, client }: Credentials): SecureContext {
   try {
     return createSecureContext({
-      ...(ca === undefined ? {} : { ca }),
-      ...(crl === undefined ? {} : { crl }),
-      ...(client === undefined ? {} : { cert: client.certificate, key: client.key }),
+      ca,
+      crl,
+      cert: client?.certificate,
+      key: client?.key,
       // As in libvirt, every certificate in the CA's file is trusted, even if it is not a root.
       allowPartialTrustChain: true,
       minVersion: "TLSv1.2",
@@ -144,7 +145,7 @@ function refused(address: Address, credentials: Credentials, cause?: unknown): V
   return new VirstreamError(
     "unauthenticated",
     `libvirtd at ${address.text} refused the client's certificate. ${doubtsAbout(credentials)}.`,
-    cause === undefined ? {} : { cause },
+    { cause },
   );
 }
 

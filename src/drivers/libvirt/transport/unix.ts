@@ -6,10 +6,6 @@ import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import { LIMIT_ADVICE, reached } from "./tcp.ts";
 import { type LibvirtUri, parseLibvirtUri } from "./uri.ts";
 
-/**
- * libvirt's unix sockets: which to connect to, and what to advise when none of them accepts.
- */
-
 /** The user and the folders that are searched. Tests pass their own. */
 export interface SocketPlace {
   readonly uid: number;

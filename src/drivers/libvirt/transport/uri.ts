@@ -128,15 +128,12 @@ export function parseLibvirtUri(text: string): LibvirtUri {
  * ignore them: a mistyped `socket=` would silently connect to another daemon.
  */
 function checkTyping(uri: string, name: string): void {
-  const plain = plainly(name);
   for (const known of PARAMETERS.keys()) {
-    // Two slips could turn a short word into any other short word.
+    // Two slips in a short word could make any other short word of it.
     const slips = known.length < 6 ? 1 : 2;
-    if (distance(plain, plainly(known), slips) <= slips && known.length > slips + 2) {
-      throw invalid(
-        uri,
-        `there is no parameter ${name}=; ${known}= is meant? (name= takes a name with any parameters)`,
-      );
+    if (known.length > slips + 2 && isNear(plainly(name), plainly(known), slips)) {
+      const why = `there is no parameter ${name}=; ${known}= is meant? (name= takes a name with any parameters)`;
+      throw invalid(uri, why);
     }
   }
 }
@@ -145,18 +142,13 @@ function plainly(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, "");
 }
 
-/** The edit distance (insert, delete, replace) of two words; exact only up to `limit`. */
-function distance(a: string, b: string, limit: number): number {
-  if (Math.abs(a.length - b.length) > limit) return limit + 1;
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      next.push(Math.min(row[j]! + (a[i] === b[j] ? 0 : 1), row[j + 1]! + 1, next[j]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
+/** Whether one word becomes the other by at most this many inserted, deleted or replaced characters. */
+function isNear(a: string, b: string, slips: number): boolean {
+  if (a === "" || b === "") return a.length + b.length <= slips;
+  const [restA, restB] = [a.slice(1), b.slice(1)];
+  if (a[0] === b[0]) return isNear(restA, restB, slips);
+  if (slips === 0) return false;
+  return isNear(restA, restB, slips - 1) || isNear(restA, b, slips - 1) || isNear(a, restB, slips - 1);
 }
 
 function decode(uri: string, text: string): string {
