@@ -1,11 +1,12 @@
 import { Observable, type OperatorFunction } from "rxjs";
+import { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
 import type { WatchEvent } from "../model/watch.ts";
-import { cpuRates, diskRates, interfaceRates, NO_CPU, vcpuRates } from "./rates/devices.ts";
+import { cpuRates, diskRates, interfaceRates, vcpuRates } from "./rates/devices.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import type { Part } from "./rates/layout.ts";
-import { GuestReport, isDated, memoryRates, NO_MEMORY, reportedAt } from "./rates/memory.ts";
+import { GuestReport, isDated, memoryRates, reportedAt } from "./rates/memory.ts";
 import { finite, type Pair, Sample } from "./rates/sample.ts";
 
 export type * from "./rates/domain-rates.ts";
@@ -227,5 +228,5 @@ function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: Samp
 }
 
 function noRates(record: DomainStatsRecord): DomainRates {
-  return { record, intervalMs: undefined, cpu: NO_CPU, vcpus: [], disks: [], interfaces: [], memory: NO_MEMORY };
+  return ratesOf(record, new DomainHistory(-1), new Sample({ ...record, params: TypedParams.EMPTY }));
 }

@@ -5,28 +5,18 @@ import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond 
 /** The increase of each counter of the current device. Overwritten for each device. */
 const steps = new Float64Array(8);
 
-/** The processor rates where there is nothing to compare with. */
-export const NO_CPU: CpuRates = Object.freeze({
-  intervalMs: undefined,
-  percent: undefined,
-  userPercent: undefined,
-  systemPercent: undefined,
-  percentOfVcpus: undefined,
-});
-
 /** The processor's rates. */
 export function cpuRates(pair: Pair): CpuRates {
   const { before, after, intervalMs } = pair;
-  if (!compare(steps, pair, before?.layout.cpu[0], after.layout.cpu[0]!)) return NO_CPU;
+  const known = compare(steps, pair, before?.layout.cpu[0], after.layout.cpu[0]!);
   const percent = percentOf(steps[0]!, intervalMs);
-  if (percent === undefined) return NO_CPU;
   const vcpus = after.number(after.layout.vcpuCurrent);
   return {
-    intervalMs,
+    intervalMs: known ? intervalMs : undefined,
     percent,
     userPercent: percentOf(steps[1]!, intervalMs),
     systemPercent: percentOf(steps[2]!, intervalMs),
-    percentOfVcpus: vcpus > 0 ? finite(percent / vcpus) : undefined,
+    percentOfVcpus: percent !== undefined && vcpus > 0 ? finite(percent / vcpus) : undefined,
   };
 }
 

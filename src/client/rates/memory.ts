@@ -7,25 +7,7 @@ type GuestRates = Pick<
   "intervalMs" | "swapInBytesPerSecond" | "swapOutBytesPerSecond" | "majorFaultsPerSecond" | "minorFaultsPerSecond"
 >;
 
-const NO_GUEST_RATES: GuestRates = Object.freeze({
-  intervalMs: undefined,
-  swapInBytesPerSecond: undefined,
-  swapOutBytesPerSecond: undefined,
-  majorFaultsPerSecond: undefined,
-  minorFaultsPerSecond: undefined,
-});
-
-/** The memory of a record that has failed. */
-export const NO_MEMORY: MemoryRates = Object.freeze({
-  assignedBytes: undefined,
-  rssBytes: undefined,
-  totalBytes: undefined,
-  usedBytes: undefined,
-  usedPercent: undefined,
-  guestUpdatedAt: undefined,
-  guestAgeMs: undefined,
-  ...NO_GUEST_RATES,
-});
+const NO_GUEST_RATES = guestRates([], Number.NaN);
 
 /**
  * The host dates reports by its wall clock, to the second. When the wall clock was set by more than this value between
@@ -58,15 +40,7 @@ export class GuestReport {
     const steps = this.counters.map((counter, i) => difference(before?.counters[i] ?? Number.NaN, counter));
     const known =
       intervalMs > 0 && intervalMs <= longestMs && steps.some((step) => step >= 0) && !steps.some((step) => step < 0);
-    this.rates = known
-      ? {
-          intervalMs,
-          swapInBytesPerSecond: perSecond(steps[0]! * 1024, intervalMs),
-          swapOutBytesPerSecond: perSecond(steps[1]! * 1024, intervalMs),
-          majorFaultsPerSecond: perSecond(steps[2]!, intervalMs),
-          minorFaultsPerSecond: perSecond(steps[3]!, intervalMs),
-        }
-      : NO_GUEST_RATES;
+    this.rates = guestRates(steps, known ? intervalMs : Number.NaN);
   }
 
   /** The ms between two reports; NaN when they are not dated by the same clock. */
@@ -116,6 +90,17 @@ export function memoryRates(sample: Sample, report: GuestReport | undefined): Me
     guestUpdatedAt: dated ? updatedAt : undefined,
     guestAgeMs: dated ? notNegative(Math.max(0, wallAt - updatedAt)) : undefined,
     ...(report?.rates ?? NO_GUEST_RATES),
+  };
+}
+
+/** @param intervalMs NaN: the rates are not known */
+function guestRates(steps: readonly number[], intervalMs: number): GuestRates {
+  return {
+    intervalMs: finite(intervalMs),
+    swapInBytesPerSecond: perSecond(steps[0]! * 1024, intervalMs),
+    swapOutBytesPerSecond: perSecond(steps[1]! * 1024, intervalMs),
+    majorFaultsPerSecond: perSecond(steps[2]!, intervalMs),
+    minorFaultsPerSecond: perSecond(steps[3]!, intervalMs),
   };
 }
 

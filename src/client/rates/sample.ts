@@ -15,7 +15,7 @@ export class Sample {
   readonly wallAt: number;
   #found: Partial<Record<Devices, ReadonlyMap<string | number | undefined, DeviceKeys>>> | undefined;
 
-  constructor({ params, steadyAt, sampledAt }: DomainStatsRecord) {
+  constructor({ params, steadyAt, sampledAt }: Pick<DomainStatsRecord, "params" | "steadyAt" | "sampledAt">) {
     this.params = params;
     this.layout = RateLayout.of(params.schema);
     this.at = steadyAt;
