@@ -56,7 +56,8 @@ export class HostWatch implements WatchSink {
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
-  #refuses = false;
+  /** Whether the host has refused the query, and has sent nothing. */
+  refuses = false;
   /** Whether the host has ever sent an event; whether it has sent one in the watch that is under way. */
   #heard = false;
   #joined = false;
@@ -70,11 +71,6 @@ export class HostWatch implements WatchSink {
     this.#options = options;
     this.#backoff = new Backoff(() => options.clock.now());
     this.#whole = isWhole(options.query);
-  }
-
-  /** Whether the host has refused the query, and has sent nothing. */
-  get refuses(): boolean {
-    return this.#refuses;
   }
 
   /** Watches the host again and again, until it is stopped. */
@@ -91,8 +87,8 @@ export class HostWatch implements WatchSink {
       const error = await this.#watch(driver);
       if (error === undefined) return;
       const faultOfQuery = isFaultOfQuery(error);
-      this.#refuses = faultOfQuery && !this.#heard;
-      if (this.#refuses) refused(error);
+      this.refuses = faultOfQuery && !this.#heard;
+      if (this.refuses) refused(error);
       if (signal.aborted) return;
       const reason = faultOfQuery ? error : member.markUnreachable(error, driver);
       this.#degrade(member.name, reason, { behind: false, reported: false });
@@ -128,20 +124,18 @@ export class HostWatch implements WatchSink {
 
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     const { member, sink } = this.#options;
-    if (event.type === "status") {
-      if (event.state === "connected") this.#signOfLife();
-      const { host } = event;
-      this.#status(event, host !== undefined && host !== member.name);
+    const { host = member.name } = event;
+    if (event.type === "status" && event.state !== "connected") {
+      this.#degrade(host, event.error, { behind: host !== member.name, reported: true });
       return;
     }
     this.#signOfLife();
-    if (event.type === "gap") {
-      sink.event({ ...event, host: event.host ?? member.name });
-      return;
-    }
+    if (event.type === "status") this.#connected(host);
+    if (event.type === "gap") sink.event({ ...event, host });
+    if (event.type !== "sync") return;
     // By its first sync, a watch has reported which of the hosts behind its host are degraded.
     this.#recovered(true);
-    this.#left(event.host);
+    this.#left(host);
     sink.event(event);
   }
 
@@ -184,7 +178,7 @@ export class HostWatch implements WatchSink {
 
   /** Probes the host each time that it has been silent for longer than a healthy host ever is. */
   async #listen(driver: Driver, over: AbortSignal): Promise<void> {
-    const { member, query, cadence, clock, sink } = this.#options;
+    const { member, query, cadence, clock } = this.#options;
     const silenceMs = cadence.intervalMs + query.deadlineMs + GRACE_MS;
     while (!over.aborted) {
       const heardAt = this.#heardAt;
@@ -198,39 +192,34 @@ export class HostWatch implements WatchSink {
       this.#heardAt = clock.now();
       if (error === undefined) continue;
       this.#silent = true;
-      this.#status({ type: "status", state: "reconnecting", host: undefined, error }, false);
-      sink.flush();
+      this.#degrade(member.name, error, { behind: false, reported: true });
     }
   }
 
   /** The host has answered, so it is no longer degraded, unless this watch itself is interrupted. */
   #signOfLife(): void {
-    if (this.#silent) {
-      this.#silent = false;
-      this.#status({ type: "status", state: "connected", host: undefined, error: undefined }, false);
-    }
+    const { member, sink } = this.#options;
+    if (this.#silent) this.#connected(member.name);
+    this.#silent = false;
     if (this.#joined) return;
     this.#joined = true;
-    const { member, sink } = this.#options;
     this.#backoff.connected();
     this.#recovered(false);
     if (this.#heard) sink.event({ type: "gap", reason: "source", skipped: undefined, host: member.name });
     this.#heard = true;
-    this.#refuses = false;
+    this.refuses = false;
   }
 
   /** Reports hosts as connected that the present watch has not reported as degraded. */
   #recovered(behind: boolean): void {
     for (const [host, degraded] of this.#degraded) {
-      if (degraded.behind !== behind || degraded.reported) continue;
-      this.#degraded.delete(host);
-      this.#options.sink.event({ type: "status", state: "connected", host, error: undefined });
+      if (degraded.behind === behind && !degraded.reported) this.#connected(host);
     }
   }
 
-  #status({ state, host = this.#options.member.name, error }: StatusEvent, behind: boolean): void {
-    if (state !== "connected") this.#degrade(host, error, { behind, reported: true });
-    else if (this.#degraded.delete(host)) this.#options.sink.event({ type: "status", state, host, error });
+  #connected(host: string): void {
+    if (!this.#degraded.delete(host)) return;
+    this.#options.sink.event({ type: "status", state: "connected", host, error: undefined });
   }
 
   /** Only a change of state is an event, not a change of the reason alone. */

@@ -17,27 +17,13 @@ export interface KnownDomain {
 }
 
 /** The domains that a host had when it last answered: they have a failed record each while it cannot be reached. */
-export class KnownDomains {
-  readonly #domains = new DomainMap<KnownDomain>();
-
-  get empty(): boolean {
-    return this.#domains.size === 0;
-  }
-
-  [Symbol.iterator](): Generator<KnownDomain> {
-    return this.#domains[Symbol.iterator]();
-  }
-
+export class KnownDomains extends DomainMap<KnownDomain> {
   add({ domain, status, index }: DomainStatsRecord): void {
-    const known = this.#domains.get(domain);
-    if (status === "gone") this.#domains.delete(domain);
-    else if (known?.domain !== domain && (known !== undefined || this.#domains.size < MAX_KNOWN)) {
-      this.#domains.set(domain, { domain, index });
+    const known = this.get(domain);
+    if (status === "gone") this.delete(domain);
+    else if (known?.domain !== domain && (known !== undefined || this.size < MAX_KNOWN)) {
+      this.set(domain, { domain, index });
     }
-  }
-
-  delete(domain: Domain): void {
-    this.#domains.delete(domain);
   }
 }
 

@@ -131,7 +131,7 @@ export class NamedSweep {
   #remember(member: Member, unreachable: VirstreamError): void {
     const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
-    this.#remembered ||= !member.known.empty;
+    this.#remembered ||= member.known.size > 0;
     for (const { domain, index } of member.known) {
       const selectors = this.#selectors.of(domain);
       if (selectors.length === 0) continue;

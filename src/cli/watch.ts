@@ -1,4 +1,4 @@
-import { RateMeter } from "../client/rates.ts";
+import { measured, RateMeter } from "../client/rates.ts";
 import { groupMask } from "../model/group.ts";
 import { hostNames, type WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
@@ -45,20 +45,12 @@ export async function follow(
 ): Promise<void> {
   for await (const events of chunks) {
     for (const event of events) {
-      display.take(event, meter && measure(meter, event));
+      display.take(event, meter && measured(meter, event));
       count.take(event);
       if (event.type !== "record" && count.done) return;
     }
     await display.room(signal);
   }
-}
-
-/** The rates of the event's record. Other events only change the meter's state. */
-function measure(meter: RateMeter, event: WatchEvent): ReturnType<RateMeter["take"]> | undefined {
-  if (event.type === "record") return meter.take(event.record);
-  if (event.type === "gone") meter.forget(event.domain);
-  if (event.type === "gap") meter.gap(event.host);
-  return undefined;
 }
 
 function openDisplay(args: WatchArguments, source: string, hosts: boolean): Display {

@@ -131,18 +131,14 @@ export class RateMeter {
    */
   take(record: DomainStatsRecord): DomainRates {
     const { domain, status } = record;
-    if (status === "gone") {
-      this.forget(domain);
-      return noRates(record);
-    }
     let host = this.#hosts.get(domain.host);
     let history = host?.domains.get(domain.uuid);
-    if (status === "failed") {
-      if (history === undefined) return noRates(record);
+    if (status === "gone" || status === "failed") {
       // A record that has failed may lack the id.
-      if (domain.id >= 0 && domain.id !== history.id) this.forget(domain);
-      history.skip(record.steadyAt);
-      return noRates(record);
+      if (status === "gone" || (domain.id >= 0 && domain.id !== history?.id)) this.forget(domain);
+      history?.skip(record.steadyAt);
+      // Its parameters, if it has any, say nothing.
+      return ratesOf(record, new DomainHistory(-1), new Sample({ ...record, params: TypedParams.EMPTY }));
     }
     const sample = new Sample(record);
     if (!isActive(domain, sample)) {
@@ -177,6 +173,14 @@ export class RateMeter {
   }
 }
 
+/** The rates of the event's record. Other events only change the meter's state. */
+export function measured(meter: RateMeter, event: WatchEvent): DomainRates | undefined {
+  if (event.type === "record") return meter.take(event.record);
+  if (event.type === "gone") meter.forget(event.domain);
+  if (event.type === "gap") meter.gap(event.host);
+  return undefined;
+}
+
 /**
  * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. It emits one
  * DomainRates for each record, also for the first one of a domain, whose rates are undefined. The events `gap` and `gone`
@@ -188,15 +192,8 @@ export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, Domain
       const meter = new RateMeter();
       return source.subscribe({
         next(item) {
-          if (!("type" in item)) {
-            subscriber.next(meter.take(item));
-          } else if (item.type === "record") {
-            subscriber.next(meter.take(item.record));
-          } else if (item.type === "gone") {
-            meter.forget(item.domain);
-          } else if (item.type === "gap") {
-            meter.gap(item.host);
-          }
+          const figures = "type" in item ? measured(meter, item) : meter.take(item);
+          if (figures !== undefined) subscriber.next(figures);
         },
         error: (error) => subscriber.error(error),
         complete: () => subscriber.complete(),
@@ -225,8 +222,4 @@ function ratesOf(record: DomainStatsRecord, history: DomainHistory, sample: Samp
     interfaces: interfaceRates(interfaces),
     memory: memoryRates(sample, history.guestReport(sample)),
   };
-}
-
-function noRates(record: DomainStatsRecord): DomainRates {
-  return ratesOf(record, new DomainHistory(-1), new Sample({ ...record, params: TypedParams.EMPTY }));
 }

@@ -87,17 +87,14 @@ export class Sampler {
       done(abort.signal.aborted ? "stopped" : "whole");
     } catch (thrown) {
       done(abort.signal.aborted ? "stopped" : "failed");
-      if (!abort.signal.aborted) this.#failed(feeds, VirstreamError.from(thrown));
+      const error = VirstreamError.from(thrown);
+      for (const [feed, overrun] of abort.signal.aborted ? [] : this.#end(feeds, this.#clock.now())) {
+        if (error.retryable) feed.failSweep(error, overrun);
+        else feed.end(error);
+      }
     }
     this.#sweeping = undefined;
     this.#arm();
-  }
-
-  #failed(feeds: readonly Feed[], error: VirstreamError): void {
-    for (const [feed, overrun] of this.#end(feeds, this.#clock.now())) {
-      if (error.retryable) feed.failSweep(error, overrun);
-      else feed.end(error);
-    }
   }
 
   /**
@@ -105,14 +102,8 @@ export class Sampler {
    */
   #end(feeds: readonly Feed[], now: number): [Feed, number][] {
     const ends = feeds.map((feed): [Feed, number] => [feed, this.#schedule.end(feed, now)]);
-    let fastest = Number.POSITIVE_INFINITY;
-    let skipped = 0;
-    for (const [{ cadence }, overrun] of ends) {
-      if (cadence.intervalMs >= fastest) continue;
-      fastest = cadence.intervalMs;
-      skipped = overrun;
-    }
-    this.#metrics.overrun(skipped);
+    const [fastest] = ends.toSorted(([one], [other]) => one.cadence.intervalMs - other.cadence.intervalMs);
+    this.#metrics.overrun(fastest?.[1] ?? 0);
     return ends;
   }
 }

@@ -126,14 +126,10 @@ export class Sampling {
       },
     });
     this.#feeds.set(key, feed);
-    if (this.#driver.watch === undefined) {
-      stop = this.#sample(query, feed);
-    } else {
-      try {
-        stop = this.#driver.watch(query, cadence, feed);
-      } catch (thrown) {
-        feed.end(VirstreamError.from(thrown));
-      }
+    try {
+      stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(query, feed);
+    } catch (thrown) {
+      feed.end(VirstreamError.from(thrown));
     }
     return feed;
   }

@@ -85,7 +85,9 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
 
   record(record: DomainStatsRecord, _entry: FeedEntry, before: DomainStatsRecord | undefined): void {
     if (this.#behind) return;
-    if (before === undefined) this.#came(record.domain);
+    if (before === undefined && this.#knewBefore.get(record.domain) === undefined) {
+      this.#knewBefore.set(record.domain, false);
+    }
     this.#put({ type: "record", record });
   }
 
@@ -123,10 +125,6 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     this.#ended = true;
     this.#wake?.();
     this.#wake = undefined;
-  }
-
-  #came(domain: Domain): void {
-    if (this.#knewBefore.get(domain) === undefined) this.#knewBefore.set(domain, false);
   }
 
   #put(event: WatchEvent): void {

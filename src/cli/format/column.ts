@@ -27,8 +27,7 @@ export interface Column {
 const NAME: Column = { title: "DOMAIN", width: 24, rank: 0, text: ({ record }) => record.domain.name };
 const STATUS: Column = { title: "STATUS", width: 7, rank: 0, text: ({ record }) => status(record) };
 
-/** The second column of a table of several hosts. */
-export const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record }) => record.domain.host };
+const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record }) => record.domain.host };
 
 const TOTAL_COLUMNS: readonly Column[] = [
   NAME,
@@ -66,11 +65,14 @@ const RATE_COLUMNS: readonly Column[] = [
  *
  * @param groups the groups asked for as a mask; 0: all
  * @param rates show rates in place of totals
+ * @param hosts show the host of each domain
  */
-export function columnsOf(groups: number, rates: boolean): readonly Column[] {
-  return (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
+export function columnsOf(groups: number, rates: boolean, hosts: boolean): Column[] {
+  const columns = (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
     ({ group }) => group === undefined || groups === 0 || (groups & groupBit(group)) !== 0,
   );
+  if (hosts) columns.splice(1, 0, HOST_COLUMN);
+  return columns;
 }
 
 /** The text of one line, without its end. The last column is not padded. */

@@ -3,7 +3,7 @@ import type { VirstreamError } from "../../model/error.ts";
 import type { Param } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, HOST_COLUMN, lineOf, rateFigures } from "./column.ts";
+import { type Column, columnsOf, lineOf, rateFigures } from "./column.ts";
 import { sweepText } from "./notice.ts";
 
 /** An event of a watch that is no record. */
@@ -54,7 +54,7 @@ export function createFormat(
 ): Format {
   switch (name) {
     case "table":
-      return new TableFormat(groups, rates, hosts);
+      return new TableFormat(columnsOf(groups, rates, hosts));
     case "virsh":
       return watch ? new VirshWatchFormat() : new VirshFormat();
     case "ndjson":
@@ -71,15 +71,9 @@ export function createFormat(
 class TableFormat extends Format {
   readonly #columns: readonly Column[];
 
-  /**
-   * @param groups the groups asked for as a mask; 0: all
-   * @param rates show rates in place of totals
-   * @param hosts show each domain's host
-   */
-  constructor(groups: number, rates: boolean, hosts: boolean) {
+  constructor(columns: readonly Column[]) {
     super();
-    const [name, ...rest] = columnsOf(groups, rates);
-    this.#columns = hosts ? [name!, HOST_COLUMN, ...rest] : [name!, ...rest];
+    this.#columns = columns;
   }
 
   override begin(): string {

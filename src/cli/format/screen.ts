@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
 import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, HOST_COLUMN, lineOf, type Row, rateFigures } from "./column.ts";
+import { type Column, columnsOf, lineOf, type Row, rateFigures } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
 import { printable } from "./quantity.ts";
 
@@ -51,7 +51,7 @@ const NOTICE_SYNCS = 5;
  */
 export class Screen {
   readonly #source: string;
-  readonly #columns: readonly Column[];
+  readonly #groups: number;
   readonly #rates: boolean;
   readonly #hosts = new Map<string, HostLine>();
   readonly #lines = new Map<string, Line>();
@@ -70,7 +70,7 @@ export class Screen {
    */
   constructor(source: string, groups: number, rates: boolean) {
     this.#source = printable(source);
-    this.#columns = columnsOf(groups, rates);
+    this.#groups = groups;
     this.#rates = rates;
   }
 
@@ -171,9 +171,7 @@ export class Screen {
   }
 
   #sort(): readonly Line[] {
-    if (this.#sorted === undefined) {
-      this.#sorted = [...this.#lines.values()].sort(this.#rates ? busiest : byName);
-    }
+    this.#sorted ??= [...this.#lines.values()].sort(this.#rates ? busiest : byName);
     // Records that are not `ok` come first: they have no rates, and would not be seen at the end. Old records come last.
     const rank = ({ record }: Line): number => (this.#stale(record) !== undefined ? 2 : record.status === "ok" ? 1 : 0);
     const ranks = [0, 1, 2].map((each) => this.#sorted!.filter((line) => rank(line) === each));
@@ -182,18 +180,15 @@ export class Screen {
 
   /** The columns that fit into a width; the first is as wide as its names, if the rest of the line allows. */
   #fit(width: number): Column[] {
-    const name = Math.min(MAX_NAME_WIDTH, Math.max(this.#columns[0]!.title.length, this.#longestName));
+    const columns = columnsOf(this.#groups, this.#rates, this.#hosts.size > 1);
+    const name = Math.min(MAX_NAME_WIDTH, Math.max(columns[0]!.title.length, this.#longestName));
     const narrow = Math.min(MIN_NAME_WIDTH, name);
-    const columns = [...this.#columns];
-    if (this.#hosts.size > 1) columns.splice(1, 0, HOST_COLUMN);
     const needed = (): number => columns.reduce((sum, column, i) => sum + (i === 0 ? narrow : column.width + GAP), 0);
     while (needed() > width) {
       const rank = Math.max(...columns.map((column) => column.rank));
       if (rank === 0) break;
-      columns.splice(
-        columns.findLastIndex((column) => column.rank === rank),
-        1,
-      );
+      const last = columns.findLastIndex((column) => column.rank === rank);
+      columns.splice(last, 1);
     }
     columns[0] = { ...columns[0]!, width: Math.max(narrow, Math.min(name, narrow + width - needed())) };
     return columns;
