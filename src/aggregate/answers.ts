@@ -12,7 +12,6 @@ import type { Ownership } from "./ownership.ts";
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
-/** The parts that a sweep of all hosts uses. */
 export interface AggregateSweepOptions {
   readonly members: readonly Member[];
   readonly query: Query;

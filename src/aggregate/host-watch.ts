@@ -9,7 +9,6 @@ import { DomainMap } from "../sampling/domain-map.ts";
 import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
-/** The parts that the watch of a host uses. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;
@@ -22,7 +21,6 @@ export interface HostWatchOptions {
   readonly refused: (error: VirstreamError) => void;
 }
 
-/** A domain of the host. */
 interface WatchedDomain {
   /** As its own driver has it. */
   readonly domain: Domain;

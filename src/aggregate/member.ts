@@ -32,17 +32,14 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "unsupported",
 ]);
 
-/** The parts that all members of an aggregate share. */
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
-  /** A steady clock. */
   readonly clock: Clock;
   /** Throws if another member already has the same host. */
   readonly check: (driver: Driver) => void;
 }
 
-/** A host's driver, and its watches. */
 interface OpenHost {
   readonly driver: Driver;
   readonly sampling: Sampling;
@@ -94,7 +91,6 @@ export class Member {
     return this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
   }
 
-  /** Its driver, once there is one. */
   get driver(): Driver | undefined {
     return this.#open?.driver;
   }
@@ -209,13 +205,7 @@ export class Member {
       await driver.close();
       throw refused;
     }
-    const source: Driver = {
-      uri: driver.uri,
-      hypervisor: driver.hypervisor,
-      host: driver.host,
-      sweep: (query, context) => this.sweep(query, context),
-      close: () => driver.close(),
-    };
+    const source = { host: driver.host, sweep: this.sweep.bind(this) };
     const opened: OpenHost = {
       driver,
       sampling: new Sampling(source, this.#options.clock),

@@ -55,7 +55,7 @@ export class NamedSweep {
   }
 
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    if (!this.#hasFilter) this.#options.context.expect(this.#selectors.size);
+    if (!this.#hasFilter) this.#options.context.expect(this.#open.size);
     for await (const { member, records, ended, unreachable } of answersOf(this.#options, () => {})) {
       const settled = ended ? this.#end(member, unreachable) : this.#take(member, records);
       if (settled.length > 0) yield settled;

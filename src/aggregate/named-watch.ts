@@ -5,7 +5,6 @@ import { SelectorTable } from "../sampling/selector-table.ts";
 import type { Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
-/** The state of one selector. */
 interface Watched {
   readonly selector: DomainSelector;
   readonly ordinal: number;
@@ -40,7 +39,6 @@ export class NamedWatch {
     }));
   }
 
-  /** The sink for one host's events. */
   sinkOf(member: Member): WatchSink {
     const sink = this.#sink;
     return {

@@ -6,7 +6,6 @@ import { mayPass } from "./known-domains.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
-/** The answer of one host so far. */
 interface Part {
   /** Its domains that had a record. Another sweep may make more domains known before this one ends. */
   readonly delivered: Domain[];

@@ -8,7 +8,6 @@ import type { Notices } from "./format/notice.ts";
 import type { Screen, ScreenSize } from "./format/screen.ts";
 import { notify } from "./source.ts";
 
-/** Where a watch is shown. */
 export interface Display {
   /** @param rates the rates of the event's record, if the user asked for rates */
   take(event: WatchEvent, rates: DomainRates | undefined): void;

@@ -94,7 +94,6 @@ export class Progress {
     return this.#counts.ok < this.#seen;
   }
 
-  /** The counts in words. */
   get text(): string {
     const of = this.#expected === undefined ? "" : ` of ${this.#expected}`;
     return `${this.#seen}${of} domain${(this.#expected ?? this.#seen) === 1 ? "" : "s"}${notWhole(this.#counts)}`;

@@ -6,7 +6,6 @@ import { VirstreamError } from "../model/error.ts";
 
 const SIMULATED = "test:///default";
 
-/** Prints a notice on stderr. */
 export function notify(notice: string): void {
   process.stderr.write(`virstream: ${notice}\n`);
 }
@@ -43,7 +42,6 @@ export async function readText(what: string, file: string): Promise<string> {
   }
 }
 
-/** Connects to a URI, or to the default one. */
 export async function openSource(
   uri: string | undefined,
   token: string | undefined,

@@ -133,5 +133,4 @@ Exit code: 0 nothing to fix, 1 something to fix, or failure, 2 usage.
 `,
 } as const;
 
-/** A command that has a help text. */
 export type Command = Exclude<keyof typeof HELP, "">;

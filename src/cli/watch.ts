@@ -64,7 +64,6 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
   return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
 }
 
-/** The sweeps of one host. */
 interface HostCount {
   syncs: number;
   /** Whether its last sweep had a record that is not `ok`. */
@@ -78,9 +77,7 @@ interface HostCount {
 export class SweepCount {
   readonly #limit: number;
   readonly #hosts = new Map<string, HostCount>();
-  /** The hosts that cannot be reached now. */
   readonly #absent = new Set<string>();
-  /** The connection to all hosts is lost. */
   #lost = false;
 
   /** @param limit the number of sweeps; Infinity: never done */

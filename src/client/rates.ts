@@ -90,7 +90,6 @@ class DomainHistory {
   }
 }
 
-/** The domains of one host. */
 class HostHistory {
   readonly domains = new Map<string, DomainHistory>();
   #takes = 0;

@@ -35,7 +35,6 @@ export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end">
   gone(domain: Domain, entry: FeedEntry): void;
 }
 
-/** What a feed depends on. */
 export interface FeedOptions {
   readonly cadence: Cadence;
   /** The name of the host that is swept. */
@@ -86,12 +85,10 @@ export class Feed implements WatchSink {
     return this.#numbers.map((entry) => entry?.record);
   }
 
-  /** How many domains it knows. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /** Whether it knows this domain now. */
   has(domain: Domain): boolean {
     return this.#entries.get(domain) !== undefined;
   }
@@ -112,7 +109,6 @@ export class Feed implements WatchSink {
     return this.#statuses.values();
   }
 
-  /** How many listeners it has. */
   get listeners(): number {
     return this.#listeners.length;
   }

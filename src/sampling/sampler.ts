@@ -16,7 +16,7 @@ const RECORDS_PER_TURN = 2_048;
  * under way and stops.
  */
 export class Sampler {
-  readonly #driver: Driver;
+  readonly #driver: Pick<Driver, "sweep">;
   readonly #query: Query;
   readonly #clock: Clock;
   readonly #metrics: SweepMetrics;
@@ -25,14 +25,13 @@ export class Sampler {
   #sweeping: AbortController | undefined;
 
   /** @param clock a steady clock */
-  constructor(driver: Driver, query: Query, clock: Clock, metrics: SweepMetrics) {
+  constructor(driver: Pick<Driver, "sweep">, query: Query, clock: Clock, metrics: SweepMetrics) {
     this.#driver = driver;
     this.#query = query;
     this.#clock = clock;
     this.#metrics = metrics;
   }
 
-  /** Whether it has no feeds. */
   get idle(): boolean {
     return this.#schedule.size === 0;
   }

@@ -20,13 +20,16 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
+/** The members of a driver that watches need. */
+type Source = Pick<Driver, "host" | "sweep" | "watch">;
+
 /**
  * All watches of one driver. Equal watches share: one sampler for each query, one feed for each query and cadence, so the
  * load on the hypervisor does not grow with the number of readers. Every reader of a feed sees all of it: a client that
  * may see fewer domains has a driver, and a Sampling, of its own.
  */
 export class Sampling {
-  readonly #driver: Driver;
+  readonly #driver: Source;
   readonly #clock: Clock;
   readonly #samplers = new Map<string, Sampler>();
   readonly #feeds = new Map<string, Feed>();
@@ -40,7 +43,7 @@ export class Sampling {
   readonly metrics: SweepMetrics;
 
   /** @param clock a steady clock; tests pass their own */
-  constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
+  constructor(driver: Source, clock: Clock = STEADY_CLOCK) {
     this.#driver = driver;
     this.#clock = clock;
     this.metrics = new SweepMetrics(() => clock.now());

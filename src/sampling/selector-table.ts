@@ -19,10 +19,6 @@ export class SelectorTable<Value> {
     }
   }
 
-  get size(): number {
-    return this.#byUuid.size + this.#byName.size;
-  }
-
   /** The values of all selectors. */
   values(): Value[] {
     return [...this.#byUuid.values(), ...this.#byName.values()];

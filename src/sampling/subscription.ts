@@ -70,7 +70,6 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     }
   }
 
-  /** The consumer leaves. */
   return(): Promise<IteratorResult<readonly T[]>> {
     this.#end();
     this.#error = undefined;

@@ -111,10 +111,8 @@ export class VisibleDriver implements Driver {
     if (query.domains.every((selector) => this.#visible.get(selector) !== undefined))
       return inner.watch!(query, cadence, sink);
     // The domains of such selectors may change from sweep to sweep, so each sweep resolves them again.
-    const { uri, hypervisor, host } = this;
-    const sweep = this.sweep.bind(this);
-    const close = this.close.bind(this);
-    return new Sampling({ uri, hypervisor, host, sweep, close }).push(query, cadence, sink);
+    const source = { host: this.host, sweep: this.sweep.bind(this) };
+    return new Sampling(source).push(query, cadence, sink);
   }
 
   async #resolve(query: Query, named: readonly DomainSelector[], signal: AbortSignal): Promise<Resolution> {

@@ -4,14 +4,12 @@ import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
 
-/** The data of one line of a table. */
 export interface Row {
   readonly record: DomainStatsRecord;
   /** Undefined if the user did not ask for rates, or none are known yet. */
   readonly rates?: RateFigures | undefined;
 }
 
-/** One column of a table. */
 export interface Column {
   readonly title: string;
   /** In characters. The last column takes the rest of the line. */

@@ -6,7 +6,6 @@ import type { WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, lineOf, rateFigures } from "./column.ts";
 import { sweepText } from "./notice.ts";
 
-/** An event of a watch that is no record. */
 type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
@@ -32,10 +31,8 @@ export abstract class Format {
   }
 }
 
-/** How records can be printed. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 
-/** The options of a format. */
 interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
   readonly groups?: number;
@@ -43,7 +40,6 @@ interface FormatOptions {
   readonly rates?: boolean;
   /** Whether the domains are of several hosts. */
   readonly hosts?: boolean;
-  /** Whether sweeps are repeated. */
   readonly watch?: boolean;
 }
 
@@ -189,7 +185,6 @@ class NdjsonFormat extends Format {
   }
 }
 
-/** One JSON array of records. */
 class JsonFormat extends Format {
   #separator = "\n";
 

@@ -21,7 +21,6 @@ const STATE_WORDS: Record<WatchState, string> = {
 export class Notices {
   readonly #source: string;
   readonly #records: boolean;
-  /** The hosts that are not connected. */
   readonly #troubled = new Set<string | undefined>();
   /** The hosts whose last sweep outlasted the interval. */
   readonly #late = new Set<string>();

@@ -15,13 +15,11 @@ export interface ScreenSize {
 export interface Frame {
   /** The state of the hosts. */
   readonly head: readonly string[];
-  /** The titles of the columns. */
   readonly title: string;
   /** A line per domain, as many as fit. */
   readonly rows: readonly string[];
 }
 
-/** The state of a host. */
 interface HostLine {
   sync?: SyncEvent;
   /** Undefined while it is connected. */
@@ -99,7 +97,6 @@ export class Screen {
     }
   }
 
-  /** The lines for a terminal of this size. */
   frame(size: ScreenSize): Frame {
     const head = this.#head(size.rows).map((line) => cut(line, size.columns));
     const columns = this.#fit(size.columns);

@@ -12,7 +12,7 @@ const DEVICE_COUNTERS: Readonly<Record<string, readonly string[]>> = {
   block: ["rd.bytes", "wr.bytes", "rd.reqs", "wr.reqs", "fl.reqs", "rd.times", "wr.times", "fl.times"],
 };
 
-const DEVICE_KEY = /^(vcpu|net|block)\.(\d{1,9})\.(.+)$/;
+const DEVICE_KEY = /^(vcpu|net|block)\.(\d{1,9})\./;
 
 /** Where one device's parameters are in a record; −1 where the record has no such parameter. */
 export interface DeviceKeys {
@@ -21,12 +21,12 @@ export interface DeviceKeys {
   /** Positions in `TypedParams.doubles`. */
   readonly counters: Int32Array;
   /** Places in `TypedParams.texts`. */
-  name: number;
-  path: number;
+  readonly name: number;
+  readonly path: number;
   /** A position in `TypedParams.doubles`. */
-  backingIndex: number;
+  readonly backingIndex: number;
   /** Whether it has any counter at all: the members of a backing chain have none. */
-  counts: boolean;
+  readonly counts: boolean;
 }
 
 /**
@@ -69,14 +69,11 @@ export class RateLayout {
       const position = schema.position(key);
       return position >= 0 && isNumeric(schema.types[position]!) ? position : -1;
     };
-    const cpu = device(0, CPU_COUNTERS.length);
-    cpu.counters.set(CPU_COUNTERS.map(at));
-    cpu.counts = cpu.counters[0]! >= 0;
-    this.cpu = [cpu];
-    const devices = devicesOf(schema);
-    this.vcpus = [...devices["vcpu"]!.values()];
-    this.interfaces = [...devices["net"]!.values()];
-    this.disks = [...devices["block"]!.values()];
+    const counters = Int32Array.from(CPU_COUNTERS, at);
+    this.cpu = [{ number: 0, counters, name: -1, path: -1, backingIndex: -1, counts: counters[0]! >= 0 }];
+    this.vcpus = devicesOf("vcpu", schema, at);
+    this.interfaces = devicesOf("net", schema, at);
+    this.disks = devicesOf("block", schema, at);
     this.parts = (["cpu", "vcpus", "disks", "interfaces"] as const).filter((part) =>
       this[part].some(({ counts }) => counts),
     );
@@ -92,40 +89,27 @@ export class RateLayout {
   }
 }
 
-/** The devices of each kind, by number. Of a key that occurs twice, the first counts. */
-function devicesOf(schema: Schema): Record<string, Map<number, DeviceKeys>> {
-  const kinds: Record<string, Map<number, DeviceKeys>> = { vcpu: new Map(), net: new Map(), block: new Map() };
+/** The devices of a kind that have a counter or a name. */
+function devicesOf(kind: "vcpu" | "net" | "block", schema: Schema, at: (key: string) => number): DeviceKeys[] {
   const row = schema.row();
-  for (const [position, key] of schema.keys.entries()) {
-    const [, kind, digits, name] = DEVICE_KEY.exec(key) ?? [];
-    if (kind === undefined || name === undefined) continue;
-    const counters = DEVICE_COUNTERS[kind]!;
-    const counter = counters.indexOf(name);
-    const isLabel = (name === "name" && kind !== "vcpu") || (kind === "block" && /^(path|backingIndex)$/.test(name));
-    if (counter < 0 && !isLabel) continue;
-    const number = Number(digits);
-    let keys = kinds[kind]!.get(number);
-    if (keys === undefined) {
-      keys = device(number, counters.length);
-      kinds[kind]!.set(number, keys);
-    }
-    const type = schema.types[position]!;
-    if (name === "name" || name === "path") {
-      if (type === ParamType.string && keys[name] < 0) keys[name] = row[position]!;
-    } else if (isNumeric(type)) {
-      if (name === "backingIndex") {
-        if (keys.backingIndex < 0) keys.backingIndex = position;
-      } else {
-        if (keys.counters[counter]! < 0) keys.counters[counter] = position;
-        keys.counts = true;
-      }
-    }
-  }
-  return kinds;
-}
-
-function device(number: number, counters: number): DeviceKeys {
-  return { number, counters: new Int32Array(counters).fill(-1), name: -1, path: -1, backingIndex: -1, counts: false };
+  const textAt = (key: string): number => {
+    const position = schema.position(key);
+    return schema.types[position] === ParamType.string ? row[position]! : -1;
+  };
+  const found = schema.keys.map((key) => DEVICE_KEY.exec(key)).filter((match) => match?.[1] === kind);
+  const devices = Array.from(new Set(found.map((match) => match![2]!)), (number): DeviceKeys => {
+    const prefix = `${kind}.${number}.`;
+    const counters = Int32Array.from(DEVICE_COUNTERS[kind]!, (name) => at(prefix + name));
+    return {
+      number: Number(number),
+      counters,
+      name: textAt(`${prefix}name`),
+      path: textAt(`${prefix}path`),
+      backingIndex: at(`${prefix}backingIndex`),
+      counts: counters.some((position) => position >= 0),
+    };
+  });
+  return devices.filter(({ counts, name }) => counts || name >= 0);
 }
 
 function isNumeric(type: number): boolean {
