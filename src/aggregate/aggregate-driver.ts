@@ -173,7 +173,7 @@ export class AggregateDriver implements Driver {
     await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
     if (this.#members.every(({ driver }) => driver === undefined)) throw this.#noneReachable();
     for (const member of this.#members) {
-      member.onStatus(({ state, host, error }) => {
+      member.reconnector.onStatus(({ state, host, error }) => {
         if (state !== "closed") this.#listeners.emit({ state: error === undefined ? state : "degraded", host, error });
       });
     }

@@ -79,7 +79,7 @@ export class HostWatch implements WatchSink {
       const { driver } = member;
       if (driver === undefined) {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
-        await member.opened(signal);
+        await member.reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
         continue;
       }
       const error = await this.#watch(driver);

@@ -1,5 +1,5 @@
 import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
-import type { Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../driver/driver.ts";
+import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
@@ -58,7 +58,7 @@ export class Member {
   readonly #uri: string;
   readonly #options: MemberOptions;
   /** Keeps the host reachable: an attempt is a probe, or opens a driver where there is none. */
-  readonly #reconnector: Reconnector<OpenHost>;
+  readonly reconnector: Reconnector<OpenHost>;
   /** The open host, also while it is unreachable, until its driver reports that it will not work again. */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
@@ -71,7 +71,7 @@ export class Member {
     this.#uri = uri;
     this.#options = options;
     this.number = number;
-    this.#reconnector = new Reconnector({
+    this.reconnector = new Reconnector({
       name: () => this.name,
       host: () => this.name,
       open: (signal) => this.#attempt(signal),
@@ -97,27 +97,22 @@ export class Member {
 
   /** Why it cannot be asked; undefined while it is reachable. */
   get unreachable(): VirstreamError | undefined {
-    return this.#reconnector.unreachable;
+    return this.reconnector.unreachable;
   }
 
   /** Why the last attempt failed; undefined while it is reachable. */
   get error(): VirstreamError | undefined {
-    return this.#reconnector.error;
-  }
-
-  /** Its own changes of state: `connected` and `reconnecting`. */
-  onStatus(listener: StatusListener): () => void {
-    return this.#reconnector.onStatus(listener);
+    return this.reconnector.error;
   }
 
   /** Begins to open it. Resolves at the end of the first attempt, with its error if it failed; others follow. */
   async start(): Promise<VirstreamError | undefined> {
     try {
-      await this.#reconnector.connect();
+      await this.reconnector.connect();
       return undefined;
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
-      this.#reconnector.retry(error);
+      this.reconnector.retry(error);
       return error;
     }
   }
@@ -152,11 +147,6 @@ export class Member {
     return driver.watch === undefined ? sampling.push(query, cadence, sink) : driver.watch(query, cadence, sink);
   }
 
-  /** Resolves once it is reachable, when the signal is aborted, or when it is closed. */
-  async opened(signal: AbortSignal): Promise<void> {
-    await this.#reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
-  }
-
   /** Resolves with why it is unreachable, or undefined; asks the host if that is not known. */
   async probe(driver: Driver): Promise<VirstreamError | undefined> {
     if (this.unreachable !== undefined) return this.unreachable;
@@ -169,7 +159,7 @@ export class Member {
 
   async close(error: VirstreamError): Promise<void> {
     this.#end.abort(error);
-    const attempts = this.#reconnector.close(error);
+    const attempts = this.reconnector.close(error);
     const open = this.#open;
     if (open !== undefined) await closeHost(open, error);
     await attempts;
@@ -178,7 +168,7 @@ export class Member {
   /** Marks the host as unreachable. Ignored if this driver was replaced in the meantime. */
   markUnreachable(cause: VirstreamError, driver: Driver): VirstreamError {
     const open = this.#open;
-    if (open?.driver === driver) this.#reconnector.lost(cause, open);
+    if (open?.driver === driver) this.reconnector.lost(cause, open);
     return this.unreachable ?? unreachableError(this.name, cause);
   }
 
@@ -187,7 +177,7 @@ export class Member {
     if (open === undefined) return this.#openDriver(signal);
     const error = await this.#probe(open.driver);
     if (error === undefined || isFaultOfQuery(error)) return open;
-    if (!error.retryable && !signal.aborted && this.#reconnector.session === undefined) {
+    if (!error.retryable && !signal.aborted && this.reconnector.session === undefined) {
       // The driver will not work again: the next attempt opens another one.
       this.#open = undefined;
       await closeHost(open, unreachableError(this.name, error));
@@ -210,9 +200,9 @@ export class Member {
       driver,
       sampling: new Sampling(source, this.#options.clock),
       unlisten: driver.onStatus?.(({ state, error }) => {
-        if (state === "connected") this.#reconnector.restored(opened);
+        if (state === "connected") this.reconnector.restored(opened);
         // A degraded driver of several hosts still serves the others.
-        else if (state !== "degraded") this.#reconnector.lost(error!, opened);
+        else if (state !== "degraded") this.reconnector.lost(error!, opened);
       }),
     };
     this.#open = opened;

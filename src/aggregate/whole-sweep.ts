@@ -25,13 +25,10 @@ export async function* wholeSweep(
   const { members, context, ownership } = options;
   const parts = new Map(members.map((member): [Member, Part] => [member, { delivered: [], records: 0, nextIndex: 0 }]));
   const sizes = new Map<Member, number>();
-  let announced = false;
   /** The number of all domains is known once that of every host is. */
   const expect = (member: Member, domains: number): void => {
     sizes.set(member, domains);
-    if (announced || sizes.size < members.length) return;
-    announced = true;
-    context.expect([...sizes.values()].reduce((all, size) => all + size, 0));
+    if (sizes.size === members.length) context.expect([...sizes.values()].reduce((all, size) => all + size, 0));
   };
   let yielded = false;
   let unreachableHosts = 0;

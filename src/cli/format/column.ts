@@ -30,31 +30,31 @@ const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record
 const TOTAL_COLUMNS: readonly Column[] = [
   NAME,
   { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => record.state?.state ?? "-" },
-  total("VCPUS", 5, "vcpu", 5, (params) => params.number("vcpu.current"), String),
-  total("CPU TIME", 10, "cpu-total", 3, (params) => params.number("cpu.time"), seconds),
-  total("MEMORY", 9, "balloon", 4, (params) => params.number("balloon.current"), kibibytes),
-  total("RSS", 9, "balloon", 8, (params) => params.number("balloon.rss"), kibibytes),
-  total("RX", 9, "interface", 6, (params) => devicesSum(params, "net", "rx.bytes"), bytes),
-  total("TX", 9, "interface", 6, (params) => devicesSum(params, "net", "tx.bytes"), bytes),
-  total("READ", 9, "block", 7, (params) => devicesSum(params, "block", "rd.bytes"), bytes),
-  total("WRITTEN", 9, "block", 7, (params) => devicesSum(params, "block", "wr.bytes"), bytes),
-  total("PARAMS", 6, undefined, 9, (params) => params.size, String),
+  right("VCPUS", 5, "vcpu", 5, ({ record }) => cell(record.params.number("vcpu.current"), String)),
+  right("CPU TIME", 10, "cpu-total", 3, ({ record }) => cell(record.params.number("cpu.time"), seconds)),
+  right("MEMORY", 9, "balloon", 4, ({ record }) => cell(record.params.number("balloon.current"), kibibytes)),
+  right("RSS", 9, "balloon", 8, ({ record }) => cell(record.params.number("balloon.rss"), kibibytes)),
+  right("RX", 9, "interface", 6, ({ record }) => cell(devicesSum(record.params, "net", "rx.bytes"), bytes)),
+  right("TX", 9, "interface", 6, ({ record }) => cell(devicesSum(record.params, "net", "tx.bytes"), bytes)),
+  right("READ", 9, "block", 7, ({ record }) => cell(devicesSum(record.params, "block", "rd.bytes"), bytes)),
+  right("WRITTEN", 9, "block", 7, ({ record }) => cell(devicesSum(record.params, "block", "wr.bytes"), bytes)),
+  right("PARAMS", 6, undefined, 9, ({ record }) => cell(record.params.size, String)),
   STATUS,
 ];
 
 const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
   { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => record.state?.state ?? "-" },
-  rate("CPU %", "cpu-total", 1, "cpuPercent", percent),
-  rate("STEAL%", "vcpu", 6, "stealPercent", percent),
-  rate("MEM", "balloon", 2, "usedBytes", narrowBytes),
-  rate("RX/s", "interface", 3, "receivedBytes", narrowBytes),
-  rate("TX/s", "interface", 3, "transmittedBytes", narrowBytes),
-  rate("RD/s", "block", 4, "readBytes", narrowBytes),
-  rate("WR/s", "block", 4, "writtenBytes", narrowBytes),
-  rate("RDOP/s", "block", 8, "reads", narrowCount),
-  rate("WROP/s", "block", 8, "writes", narrowCount),
-  { ...rate("LATENCY", "block", 7, "latencyMs", milliseconds), width: 8 },
+  right("CPU %", 6, "cpu-total", 1, ({ rates }) => cell(rates?.cpuPercent, percent)),
+  right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(rates?.stealPercent, percent)),
+  right("MEM", 6, "balloon", 2, ({ rates }) => cell(rates?.usedBytes, narrowBytes)),
+  right("RX/s", 6, "interface", 3, ({ rates }) => cell(rates?.receivedBytes, narrowBytes)),
+  right("TX/s", 6, "interface", 3, ({ rates }) => cell(rates?.transmittedBytes, narrowBytes)),
+  right("RD/s", 6, "block", 4, ({ rates }) => cell(rates?.readBytes, narrowBytes)),
+  right("WR/s", 6, "block", 4, ({ rates }) => cell(rates?.writtenBytes, narrowBytes)),
+  right("RDOP/s", 6, "block", 8, ({ rates }) => cell(rates?.reads, narrowCount)),
+  right("WROP/s", 6, "block", 8, ({ rates }) => cell(rates?.writes, narrowCount)),
+  right("LATENCY", 8, "block", 7, ({ rates }) => cell(rates?.latencyMs, milliseconds)),
   STATUS,
 ];
 
@@ -84,25 +84,14 @@ export function lineOf(columns: readonly Column[], cell: (column: Column) => str
   return cells.join("  ").trimEnd();
 }
 
-function total(
+function right(
   title: string,
   width: number,
   group: KnownGroup | undefined,
   rank: number,
-  value: (params: TypedParams) => number | undefined,
-  words: (value: number) => string,
+  text: Column["text"],
 ): Column {
-  return { title, width, group, rank, align: "right", text: ({ record }) => cell(value(record.params), words) };
-}
-
-function rate(
-  title: string,
-  group: KnownGroup,
-  rank: number,
-  figure: keyof RateFigures,
-  words: (value: number) => string,
-): Column {
-  return { title, width: 6, group, rank, align: "right", text: ({ rates }) => cell(rates?.[figure], words) };
+  return { title, width, group, rank, align: "right", text };
 }
 
 /** A missing value is a dash, never zero. */
@@ -127,7 +116,7 @@ function devicesSum(params: TypedParams, device: "net" | "block", field: string)
 }
 
 /** The rates of a whole domain, as `rateFigures` sums them. */
-export type RateFigures = ReturnType<typeof rateFigures>;
+type RateFigures = ReturnType<typeof rateFigures>;
 
 /**
  * The rates of a whole domain: sums over all its devices. A figure that no device has is undefined; a device without it
