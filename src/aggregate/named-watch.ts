@@ -101,8 +101,8 @@ export class NamedWatch {
   }
 
   /**
-   * Whether all reachable hosts report the domain as missing. Before a further record of this, all must have reported
-   * it again.
+   * Whether all reachable hosts report the domain as missing. Before another record says so, all must have reported it
+   * again.
    */
   #isMissing({ holders, without, again, missing }: Watched): boolean {
     if (holders.size > 0) return false;

@@ -130,7 +130,7 @@ export interface WatchSink {
 
 /**
  * The names in the `host` of a driver or a status, where commas separate several hosts. A host that has never answered
- * is left out: until it answers, its URI stands there, and its events will have another name.
+ * is left out: it has its URI in place of a name, and its events will have another name.
  */
 export function hostNames(host: string): string[] {
   return host.split(",").filter((name) => !name.includes("://"));

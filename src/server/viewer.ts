@@ -43,8 +43,8 @@ export class Views {
   readonly #tokens: readonly { readonly digest: Buffer; readonly view: View }[];
 
   /**
-   * @param token the token for the view of every domain. If it is undefined, all clients have that view, or none if there are
-   *   viewers
+   * @param token the token for the view of every domain. If it is undefined, all clients have that view; but if there
+   *   are viewers, no client has it
    * @throws VirstreamError `invalid-argument` for an empty token, for invalid viewers, and for an empty list of viewers, which
    *   would admit every client
    */

@@ -25,8 +25,8 @@ export class GuestReport {
   /** How far the wall clock was ahead of the steady one; NaN where the host does not date the report. */
   readonly #wallAhead: number;
   /**
-   * Swapped in and out, major and minor faults. A report is kept for many records, so it does not hold the whole
-   * sample.
+   * The counters of swapping in and out, and of major and minor faults. A report is kept for many records, so it does
+   * not hold the whole sample.
    */
   readonly counters: readonly (number | bigint)[];
 

@@ -60,8 +60,8 @@ export class Identities {
 const { active, inactive, persistent, transient, running, paused, shutoff } = LIST_FILTERS;
 
 /**
- * The traits of every guest, as the filter bits that apply to it: a byte each. Exactly as many guests as the options
- * say are shut off, paused and transient; the seed decides which ones.
+ * The traits of every guest, as the filter bits that apply to it: a byte each. The numbers of guests that are shut off,
+ * paused and transient are exactly those of the options; the seed decides which guests.
  */
 export function populate(options: SimulatedOptions): Uint8Array {
   const { domains, seed } = options;

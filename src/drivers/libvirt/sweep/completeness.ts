@@ -13,8 +13,8 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
  * - With the job, balloon.* has more than its two sizes, at least `rss`, whatever the guest and its devices are. A disk
  *   with a path has counters or sizes; a disk without a path may be vhost-user, which never has any. Where these keys
  *   are missing, and no other key shows that the answer had the job, it did not have it.
- * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But a group that a QEMU
- *   process has returned once, it returns until it ends. So the groups are remembered with the domain's id, which
+ * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But once a QEMU process has
+ *   returned a group, it returns this group until it ends. So the groups are remembered with the domain's id, which
  *   changes when the domain is restarted. The same holds for cpu.haltpoll.*, but only where QEMU itself is the source.
  *   Otherwise the source is the host's debugfs, which can be unmounted, and which needs no job.
  * - iothread.* comes and goes with the iothreads of a running guest. Its absence never proves anything.

@@ -38,10 +38,10 @@ export interface DispatcherOwner {
  * call of its own: first those whose monitor is known to answer, and the others once their monitor was checked. One
  * domain goes ahead of all.
  *
- * Where no monitor is needed, a domain costs some microseconds, and a call for each would cost more than its answer. So
- * they are asked in batches. But the domains of a batch wait for each other: libvirt takes the lock of each in turn.
- * Therefore the time that earlier batches took limits the size of a batch. A batch that is not answered soon is
- * divided: each of its domains is then asked by a call of its own.
+ * Where no monitor is needed, a domain costs some microseconds, and a call for each would cost more than the work for
+ * the domain. So they are asked in batches. But the domains of a batch wait for each other: libvirt takes the lock of
+ * each in turn. Therefore the time that earlier batches took limits the size of a batch. A batch that is not answered
+ * soon is divided: each of its domains is then asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
   readonly #host: SweepHost;

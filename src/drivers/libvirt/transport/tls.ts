@@ -65,8 +65,8 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
 
 /**
  * Makes every write a TLS record of its own. From a record with several messages libvirtd (9.0) reads only the first.
- * The others lie decrypted in its TLS library, where poll does not see them, until more data arrives, for instance at
- * the next keepalive after 5 s. Node would join writes to one record when they are corked or queued.
+ * The other messages stay decrypted in its TLS library, where poll does not see them, until more data arrives, for
+ * instance at the next keepalive after 5 s. Node would join writes to one record when they are corked or queued.
  */
 function writeSingly(socket: TLSSocket): void {
   Object.assign(socket, { cork: () => {}, uncork: () => {}, _writev: undefined });
