@@ -48,7 +48,7 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
   await sleep(AWAKE_MS);
   const woken = await sleeper.call("figures");
   if (during.gaps > 0) throw new Error("the subscriber that did not sleep had a gap");
-  // The sleeper skipped the sweeps of the other subscriber that are between its own two sweeps.
+  // The subscriber that slept skipped those sweeps of the other one that are between two sweeps of its own.
   const last = before.began.at(-1)!;
   const first = woken.began.find((_, i) => woken.gaps > 0 && woken.began[i]! - (woken.began[i - 1] ?? last) > 1_500)!;
   const lastBefore = woken.began.filter((time) => time < first).at(-1) ?? last;

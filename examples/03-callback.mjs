@@ -1,5 +1,5 @@
 // One callback per domain. If it returns a promise, the stream waits for it; a slow callback therefore also slows down the
-// questions to the hypervisor. An AbortSignal ends the stream.
+// calls to the hypervisor. An AbortSignal ends the stream.
 //
 //   node examples/03-callback.mjs [URI]
 

@@ -9,7 +9,7 @@ import { type FaultOptions, type FaultRow, formatMs } from "./fault.ts";
 import { askPeers } from "./peers.ts";
 
 const DEADLINE_MS = 2_000;
-/** So far away that no record comes because of it. */
+/** A deadline so late that no record comes because of it. */
 const FAR_MS = 15_000;
 
 /** Guests that are destroyed, killed, defined, started and undefined while a sweep is going on. */

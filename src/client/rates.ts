@@ -12,8 +12,8 @@ import { finite, type Pair, Sample } from "./rates/sample.ts";
 export type * from "./rates/domain-rates.ts";
 
 /**
- * If the record before failed or lacked a group, a record is compared with an earlier one of at most this age. A mean
- * over a longer time says little, and more may have happened in that time.
+ * If the record before failed or lacked a group, a record is compared with an older one. That one is at most this old,
+ * in ms. A mean over a longer time says little, and more may have happened in that time.
  */
 const LONGEST_SKIP_MS = 600_000;
 

@@ -45,8 +45,9 @@ const TRUSTED_MAX = 100_000;
  *   ConcurrencyLimit.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
- * - When a connection ends, its calls do not: the daemon's workers still hang in them. Such a call is an orphan. It
- *   counts against the budget and keeps its domain in quarantine until a session sees that the domain's monitor is free.
+ * - When a connection ends, its calls continue: the daemon's workers still hang in them. Such a call is an orphan. It
+ *   counts against the budget and keeps its domain in quarantine until a session sees that the domain's monitor is
+ *   free.
  *
  * There is one admission per host and process, so the rules hold for every session in the process. Sweeps take turns,
  * one call each. Each sweep's calls go out on the connections of its own session.

@@ -9,10 +9,11 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
  * nothing in the answer says so. But the keys of the answer show it, because for every group it is known which keys
  * come without the job:
  *
- * - Some keys exist only with the job. One of them proves that the whole answer had it, for all of its groups.
+ * - Some keys exist only with the job. One of them proves that libvirt had the job for the whole answer, for all of its
+ *   groups.
  * - With the job, balloon.* has more than its two sizes, at least `rss`, whatever the guest and its devices are. A disk
  *   with a path has counters or sizes; a disk without a path may be vhost-user, which never has any. Where these keys
- *   are missing, and no other key shows that the answer had the job, it did not have it.
+ *   are missing, and no other key shows that libvirt had the job, libvirt did not have it.
  * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But once a QEMU process has
  *   returned a group, it returns this group until it ends. So the groups are remembered with the domain's id, which
  *   changes when the domain is restarted. The same holds for cpu.haltpoll.*, but only where QEMU itself is the source.
