@@ -1,4 +1,4 @@
-import { Observable, type Subscriber } from "rxjs";
+import { Observable } from "rxjs";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -27,7 +27,10 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   constructor(open: ChunkSource<T>, signal?: AbortSignal) {
     super((subscriber) => {
       const chunks = new ChunkReader(open, signal);
-      void pump(chunks, subscriber);
+      consume(chunks, (item) => subscriber.next(item)).then(
+        () => subscriber.complete(),
+        (error) => subscriber.error(error),
+      );
       return () => chunks.leave();
     });
     this.#open = open;
@@ -52,13 +55,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   override async forEach(callback: (item: T) => void | PromiseLike<void>): Promise<void> {
     const chunks = new ChunkReader(this.#open, this.#signal);
     try {
-      for await (const chunk of chunks) {
-        for (const item of chunk) {
-          const held = callback(item);
-          if (held !== undefined) await held;
-          if (chunks.aborted) break;
-        }
-      }
+      await consume(chunks, callback);
     } finally {
       chunks.leave();
     }
@@ -121,17 +118,13 @@ function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
   return records;
 }
 
-async function pump<T>(chunks: ChunkReader<T>, subscriber: Subscriber<T>): Promise<void> {
-  try {
-    for await (const chunk of chunks) {
-      for (const item of chunk) {
-        subscriber.next(item);
-        if (subscriber.closed) return;
-      }
+async function consume<T>(chunks: ChunkReader<T>, callback: (item: T) => void | PromiseLike<void>): Promise<void> {
+  for await (const chunk of chunks) {
+    for (const item of chunk) {
+      const held = callback(item);
+      if (held !== undefined) await held;
+      if (chunks.closed) break;
     }
-    subscriber.complete();
-  } catch (error) {
-    subscriber.error(error);
   }
 }
 
@@ -174,12 +167,13 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #signal: AbortSignal | undefined;
   readonly #source: AsyncIterator<readonly T[]> | undefined;
   #rejectNext: ((reason: unknown) => void) | undefined;
-  #closed = false;
+  /** Whether the consumption has ended; then `next` gives nothing more. */
+  closed = false;
 
   constructor(open: ChunkSource<T>, signal: AbortSignal | undefined) {
     this.#signal = signal;
     if (signal?.aborted) {
-      this.#closed = true;
+      this.closed = true;
     } else {
       signal?.addEventListener("abort", this.#onAbort, { once: true });
       try {
@@ -191,13 +185,8 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     }
   }
 
-  /** Whether the caller's signal is aborted. */
-  get aborted(): boolean {
-    return this.#signal?.aborted ?? false;
-  }
-
   async next(): Promise<IteratorResult<readonly T[]>> {
-    if (this.#closed) {
+    if (this.closed) {
       if (this.#signal?.aborted) throw this.#signal.reason;
       return { done: true, value: undefined };
     }
@@ -230,7 +219,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
 
   /** Ends the consumption from the consumer's side. It may be called at any time, any number of times. */
   leave(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     this.#close();
     this.#abort.abort();
     // Not awaited, because the signal already makes the source give up.
@@ -238,7 +227,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   }
 
   #close(): void {
-    this.#closed = true;
+    this.closed = true;
     this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 
@@ -264,7 +253,7 @@ class ItemIterator<T> implements AsyncIterableIterator<T> {
   }
 
   next(): Promise<IteratorResult<T>> {
-    if (this.#position < this.#chunk.length && !this.#chunks.aborted) {
+    if (this.#position < this.#chunk.length && !this.#chunks.closed) {
       return Promise.resolve({ done: false, value: this.#chunk[this.#position++]! });
     }
     // Overlapping calls wait for each other, as with a generator.
@@ -285,7 +274,7 @@ class ItemIterator<T> implements AsyncIterableIterator<T> {
   }
 
   async #pull(): Promise<IteratorResult<T>> {
-    while (this.#position >= this.#chunk.length || this.#chunks.aborted) {
+    while (this.#position >= this.#chunk.length || this.#chunks.closed) {
       this.#chunk = [];
       this.#position = 0;
       const result = await this.#chunks.next();

@@ -1,4 +1,4 @@
-import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { SamplingFigures } from "../sampling/sampling.ts";
 
 /** The health of a server. There is no status for a server that is down, because it does not answer. */
@@ -43,42 +43,40 @@ export interface ServerFigures {
   readonly memoryBytes: { readonly rss: number; readonly heapUsed: number };
 }
 
+const RESOLUTION_MS = 10;
+const ROTATION_MS = 30_000;
+
 /**
  * Measures how late timers are, which shows how long clients wait when a server is too busy. Figures since the start would hide
  * the present, and figures since the last request would be wrong with two monitors. So there are two histograms. Each restarts
  * every 60 s, 30 s after the other, and the older one gives the figures.
  */
 export class EventLoopDelay {
-  static readonly RESOLUTION_MS = 10;
-  static readonly ROTATION_MS = 30_000;
-  #older: IntervalHistogram = monitorEventLoopDelay({ resolution: EventLoopDelay.RESOLUTION_MS });
-  #newer: IntervalHistogram = monitorEventLoopDelay({ resolution: EventLoopDelay.RESOLUTION_MS });
-  readonly #timer: NodeJS.Timeout;
+  /** The older one first. */
+  readonly #histograms = [0, 1].map(() => monitorEventLoopDelay({ resolution: RESOLUTION_MS }));
+  readonly #timer = setInterval(() => this.rotate(), ROTATION_MS).unref();
 
   constructor() {
-    this.#older.enable();
-    this.#newer.enable();
-    this.#timer = setInterval(() => this.rotate(), EventLoopDelay.ROTATION_MS).unref();
+    for (const histogram of this.#histograms) histogram.enable();
   }
 
   /** The figures of the last 30 to 60 s. */
   get figures(): ServerFigures["eventLoopDelayMs"] {
-    const histogram = this.#older;
+    const histogram = this.#histograms[0]!;
     // The histogram has the times from timer to timer: the time beyond the timer's own is delay.
     const late = (nanoseconds: number): number =>
-      Number.isFinite(nanoseconds) ? Math.max(0, nanoseconds / 1e6 - EventLoopDelay.RESOLUTION_MS) : 0;
+      Number.isFinite(nanoseconds) ? Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS) : 0;
     return { mean: late(histogram.mean), p99: late(histogram.percentile(99)), max: late(histogram.max) };
   }
 
   /** Resets the older histogram, and makes the other one the older. A timer calls this every 30 s. */
   rotate(): void {
-    this.#older.reset();
-    [this.#older, this.#newer] = [this.#newer, this.#older];
+    this.#histograms[0]!.reset();
+    this.#histograms.reverse();
   }
 
   close(): void {
     clearInterval(this.#timer);
-    this.#older.disable();
-    this.#newer.disable();
+    for (const histogram of this.#histograms) histogram.disable();
   }
 }

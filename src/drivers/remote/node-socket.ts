@@ -12,7 +12,6 @@ export const openNodeSocket: OpenSocket = (url, subprotocol) => {
     perMessageDeflate: false,
     allowSynchronousEvents: false,
     maxPayload: LIMITS.message,
-    handshakeTimeout: 10_000,
   });
   socket.binaryType = "nodebuffer";
   return socket as unknown as Socket;

@@ -7,7 +7,7 @@ import type { SchemaTable } from "../../model/schema.ts";
 import type { Cadence } from "../../model/watch.ts";
 import type { ChannelState } from "../../wire/channel-state.ts";
 import { malformed } from "../../wire/errors.ts";
-import { utf8Length } from "../../wire/flow-control.ts";
+import { CreditMeter, utf8Length } from "../../wire/flow-control.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
@@ -108,12 +108,7 @@ export class RemoteSession {
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     const { credit } = this.#address;
     const id = ++this.#lastId;
-    const sweep = new RemoteSweep(credit, context, {
-      grant: (bytes) => this.#send({ type: "credit", id, bytes }),
-      cancel: () => {
-        if (this.#sweeps.delete(id)) this.#send({ type: "cancel", id });
-      },
-    });
+    const sweep = new RemoteSweep(context, this.#control(id, this.#sweeps));
     const refusal = this.#request({ type: "get", id, query, credit }, () => this.#sweeps.set(id, sweep));
     if (refusal !== undefined) sweep.end(refusal);
     return sweep.queue;
@@ -140,14 +135,7 @@ export class RemoteSession {
       this.#decoder.adopt(id, state);
     });
     if (refusal !== undefined) throw refusal;
-    return {
-      grant: (bytes) => this.#send({ type: "credit", id, bytes }),
-      cancel: () => {
-        if (!this.#watches.delete(id)) return;
-        this.#decoder.release(id);
-        this.#send({ type: "cancel", id });
-      },
-    };
+    return this.#control(id, this.#watches);
   }
 
   /** Ends every sweep with an error, and closes the connection. Safe to call twice, and after a loss. */
@@ -232,6 +220,21 @@ export class RemoteSession {
     } catch (error) {
       this.#fail(VirstreamError.from(error));
     }
+  }
+
+  #control(id: number, streams: Map<number, unknown>): StreamControl {
+    const meter = new CreditMeter(this.#address.credit);
+    return {
+      consumed: (bytes) => {
+        const grant = meter.consume(bytes);
+        if (grant > 0) this.#send({ type: "credit", id, bytes: grant });
+      },
+      cancel: () => {
+        if (!streams.delete(id)) return;
+        this.#decoder.release(id);
+        this.#send({ type: "cancel", id });
+      },
+    };
   }
 
   #send(message: ClientMessage): void {

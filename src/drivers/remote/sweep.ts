@@ -1,12 +1,11 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { CreditMeter } from "../../wire/flow-control.ts";
 
 /** The messages of a sweep or a watch to its server. */
 export interface StreamControl {
-  /** Returns credit. */
-  grant(bytes: number): void;
+  /** Returns credit to the server, now or later, for this many bytes that were consumed. */
+  consumed(bytes: number): void;
   /** Cancels the sweep or watch. Does nothing after its end. */
   cancel(): void;
 }
@@ -16,13 +15,10 @@ export class RemoteSweep {
   readonly queue = new Queue<DomainStatsRecord>();
   readonly #context: SweepContext;
   readonly #control: StreamControl;
-  readonly #credit: CreditMeter;
 
-  /** @param credit bytes of credit that the query granted */
-  constructor(credit: number, context: SweepContext, control: StreamControl) {
+  constructor(context: SweepContext, control: StreamControl) {
     this.#context = context;
     this.#control = control;
-    this.#credit = new CreditMeter(credit);
     this.queue.onReturn = () => {
       context.signal.removeEventListener("abort", this.#leave);
       control.cancel();
@@ -38,9 +34,8 @@ export class RemoteSweep {
   /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
   push(records: readonly DomainStatsRecord[], bytes: number): void {
     this.queue.pushChunk(records, () => {
-      const grant = this.#credit.consume(bytes);
       // The server accepts no credit for a sweep that has ended.
-      if (grant > 0 && !this.queue.ended) this.#control.grant(grant);
+      if (!this.queue.ended) this.#control.consumed(bytes);
     });
   }
 

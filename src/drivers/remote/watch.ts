@@ -3,7 +3,6 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
-import { CreditMeter } from "../../wire/flow-control.ts";
 import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
@@ -27,7 +26,6 @@ export class RemoteWatch implements WatchReceiver {
   readonly #unlisten: () => void;
   /** The request that is under way, until its `end` or the loss of its session. */
   #sent: StreamControl | undefined;
-  #credit!: CreditMeter;
   /** Whether the server has answered the request. */
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -99,7 +97,6 @@ export class RemoteWatch implements WatchReceiver {
     }
     const { since } = this.#state;
     const resume = since === undefined || this.#epoch !== epoch ? undefined : { epoch, ...since };
-    this.#credit = new CreditMeter(this.#address.credit);
     this.#answered = false;
     try {
       this.#sent = session.watch(this.#query, this.#cadence, this.#state, resume, this);
@@ -109,8 +106,7 @@ export class RemoteWatch implements WatchReceiver {
   }
 
   applied(bytes: number): void {
-    const grant = this.#credit.consume(bytes);
-    if (grant > 0) this.#sent?.grant(grant);
+    this.#sent?.consumed(bytes);
     this.#sink.flush();
   }
 
