@@ -6,7 +6,7 @@ import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
  * Management Interface", 3.5.1.5.2): `sample` delivers every domain's record in every sweep; `on-change` delivers a
  * record only when its parameters, status or identity changed, and at least once per heartbeat.
  */
-export const WATCH_MODES = ["sample", "on-change"] as const;
+const WATCH_MODES = ["sample", "on-change"] as const;
 /** One of them. */
 export type WatchMode = (typeof WATCH_MODES)[number];
 

@@ -52,12 +52,12 @@ export interface RowStatus {
 }
 
 /** The status of a record that is not ok. */
-export function statusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
+export function rowStatusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
   return { status, ...(reason && { reason }), missing, ...(error && { error: errorToWire(error) }) };
 }
 
 /** The status from the wire; a reason that this version does not know becomes `error`. */
-export function statusFromWire(value: unknown): RowStatus {
+export function rowStatusFromWire(value: unknown): RowStatus {
   const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
   if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has an unknown status");
   if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {

@@ -21,10 +21,6 @@ export class CreditAccount {
     return this.#balance > 0;
   }
 
-  get balance(): number {
-    return this.#balance;
-  }
-
   spend(bytes: number): void {
     this.#balance -= bytes;
   }
@@ -41,18 +37,18 @@ export class CreditAccount {
 
 /** The receiver's side: counts the bytes that its application consumed, and decides when to return credit. */
 export class CreditMeter {
-  readonly window: number;
+  readonly #window: number;
   #consumed = 0;
 
   /** @param window bytes of credit granted with the request */
   constructor(window: number) {
-    this.window = window;
+    this.#window = window;
   }
 
   /** Returns how many bytes of credit to return now: 0 until half a window is consumed, then all consumed bytes. */
   consume(bytes: number): number {
     this.#consumed += bytes;
-    if (this.#consumed * 2 < this.window) return 0;
+    if (this.#consumed * 2 < this.#window) return 0;
     const grant = this.#consumed;
     this.#consumed = 0;
     return grant;

@@ -2,7 +2,7 @@ import { TypedParams } from "../../model/params.ts";
 import { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { hasShape, ParamType, type Schema } from "../../model/schema.ts";
 import { formatUuid } from "../../model/uuid.ts";
-import { malformed, statusFromWire } from "../errors.ts";
+import { malformed, type RowStatus, rowStatusFromWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn, LIMITS } from "../protocol.ts";
 import type { TimeBase } from "./block-encoder.ts";
 import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
@@ -103,7 +103,7 @@ export function readFull(
   const all = new Array<FullRow>(rows);
   for (let row = 0; row < rows; row++) {
     const ownTexts = textCount === 0 ? NO_TEXTS : (shared ?? own.map((column) => textAt(column, row)));
-    const { status, reason, missing, error } = special?.get(row) ?? (OK as ReturnType<typeof statusFromWire>);
+    const { status, reason, missing, error } = special?.get(row) ?? (OK as RowStatus);
     const time = times.at(row);
     const record = new DomainStatsRecord({
       domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids.at(row), textAt(hosts, row), owner),
@@ -282,15 +282,15 @@ function bigsFromWire(
   return all;
 }
 
-function statusesFromWire(statuses: unknown, rows: number): Map<number, ReturnType<typeof statusFromWire>> | undefined {
+function statusesFromWire(statuses: unknown, rows: number): Map<number, RowStatus> | undefined {
   if (!Array.isArray(statuses)) throw malformed("a block's statuses are not an array");
   if (statuses.length === 0) return undefined;
-  const all = new Map<number, ReturnType<typeof statusFromWire>>();
+  const all = new Map<number, RowStatus>();
   for (const item of statuses as unknown[]) {
     if (!Array.isArray(item)) throw malformed("a status is not of the form [row, status]");
     const [row, status] = item as unknown[];
     if (!isRow(row, rows)) throw malformed("a status is of a row that does not exist");
-    all.set(row, statusFromWire(status));
+    all.set(row, rowStatusFromWire(status));
   }
   return all;
 }

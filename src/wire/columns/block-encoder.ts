@@ -2,7 +2,7 @@ import { VirstreamError } from "../../model/error.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { ParamType, type Schema } from "../../model/schema.ts";
 import { writeUuid } from "../../model/uuid.ts";
-import { statusToWire } from "../errors.ts";
+import { rowStatusToWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";
 import { ColumnPacker } from "./column-packer.ts";
 import { NumberColumns } from "./number-columns.ts";
@@ -195,7 +195,7 @@ function bigsOf(records: readonly DomainStatsRecord[]): unknown[] {
 function statusesOf(records: readonly DomainStatsRecord[]): unknown[] {
   const all: unknown[] = [];
   for (let row = 0; row < records.length; row++) {
-    if (records[row]!.status !== "ok") all.push([row, statusToWire(records[row]!)]);
+    if (records[row]!.status !== "ok") all.push([row, rowStatusToWire(records[row]!)]);
   }
   return all;
 }
