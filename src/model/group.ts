@@ -36,10 +36,8 @@ export function groupBit(name: string): number {
   if (known >= 0) return 2 ** known;
   const bit = /^group-(\d{1,2})$/.exec(name);
   if (bit && Number(bit[1]) < 32) return 2 ** Number(bit[1]);
-  throw new VirstreamError(
-    "unknown-group",
-    `unknown statistics group ${JSON.stringify(name)}: the groups are ${GROUPS.join(", ")}`,
-  );
+  const message = `unknown statistics group ${JSON.stringify(name)}: the groups are ${GROUPS.join(", ")}`;
+  throw new VirstreamError("unknown-group", message);
 }
 
 /**

@@ -115,18 +115,14 @@ function checkFlags(query: StatsQuery): number {
   }
   const unknown = (given & ~KNOWN_FLAGS) >>> 0;
   if (unknown !== 0) {
-    throw new VirstreamError(
-      "unknown-flag",
-      `unknown flags 0x${unknown.toString(16)}: known are 0x${KNOWN_FLAGS.toString(16)}`,
-    );
+    const message = `unknown flags 0x${unknown.toString(16)}: known are 0x${KNOWN_FLAGS.toString(16)}`;
+    throw new VirstreamError("unknown-flag", message);
   }
   let flags = given;
   for (const name of query.filter ?? []) {
     if (!Object.hasOwn(LIST_FILTERS, name)) {
-      throw new VirstreamError(
-        "unknown-flag",
-        `unknown filter ${JSON.stringify(name)}: the filters are ${Object.keys(LIST_FILTERS).join(", ")}`,
-      );
+      const message = `unknown filter ${JSON.stringify(name)}: the filters are ${Object.keys(LIST_FILTERS).join(", ")}`;
+      throw new VirstreamError("unknown-flag", message);
     }
     flags |= LIST_FILTERS[name];
   }
@@ -146,10 +142,8 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
     domains.map((domain) => {
       if (domain instanceof Domain) {
         if (driver !== undefined && !Domain.belongsTo(domain, driver)) {
-          throw new VirstreamError(
-            "foreign-domain",
-            `domain ${domain.name} (${domain.uuid}) belongs to another connection: query it there`,
-          );
+          const message = `domain ${domain.name} (${domain.uuid}) belongs to another connection: query it there`;
+          throw new VirstreamError("foreign-domain", message);
         }
         return { uuid: domain.uuid };
       }
@@ -169,10 +163,8 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
  */
 export function distinctSelectors(selectors: readonly DomainSelector[]): DomainSelector[] {
   if (selectors.length === 0) {
-    throw new VirstreamError(
-      "empty-domain-list",
-      "the list of domains is empty: name at least one, or leave it out to ask for all",
-    );
+    const message = "the list of domains is empty: name at least one, or leave it out to ask for all";
+    throw new VirstreamError("empty-domain-list", message);
   }
   const distinct = new Map<string, DomainSelector>();
   for (const selector of selectors)

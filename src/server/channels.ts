@@ -26,14 +26,14 @@ export class Channels {
    * The channel for a watch. The caller must join it at once, before it returns to the event loop.
    *
    * @param feed of the client's view, which has the domains that the client may see
-   * @param taken whether the connection already uses a channel
+   * @param taken the channels that the connection already uses
    * @param wanted the number of the client's last channel, which is preferred
    */
-  open(feed: Feed, profile: Profile, taken: (channel: Channel) => boolean, wanted: number | undefined): Channel {
+  open(feed: Feed, profile: Profile, taken: ReadonlySet<Channel>, wanted: number | undefined): Channel {
     // A driver may refuse at once. The feed has then ended already, and would not report its end to a new listener.
     if (feed.error !== undefined) throw feed.error;
     const all = this.#channels.get(feed) ?? [];
-    const free = all.filter((channel) => channel.profile === profile && !taken(channel));
+    const free = all.filter((channel) => channel.profile === profile && !taken.has(channel));
     const found = free.find((channel) => channel.number === wanted) ?? free[0];
     if (found !== undefined) return found;
     const channel: Channel = new Channel(feed, ++this.#last, profile, () => {

@@ -1,5 +1,6 @@
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
+import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
@@ -28,20 +29,14 @@ export interface SessionContext {
   readonly limits: ServerLimits;
 }
 
-/** A sweep or a watch that is under way, by its id. */
-interface Sender {
-  grant(bytes: number): void;
-  stop(error?: VirstreamError): void;
-  cut(): void;
-}
-
 /** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
   readonly #outbound: Outbound;
   readonly #subprotocol: Subprotocol;
-  readonly #senders = new Map<number, Sender>();
+  /** The sweeps and watches that are under way, by id. */
+  readonly #senders = new Map<number, SweepSender | WatchSender>();
   readonly #watched = new Set<Channel>();
   readonly #helloTimer: NodeJS.Timeout;
   readonly #beatTimer: NodeJS.Timeout;
@@ -101,11 +96,9 @@ export class ClientSession {
       return;
     }
     try {
-      if (isBinary) throw new VirstreamError("protocol-error", "malformed message: clients speak JSON text");
+      if (isBinary) throw malformed("clients speak JSON text");
       const bytes = data as Buffer;
-      if (!this.#greeted && bytes.length > LIMITS.hello) {
-        throw new VirstreamError("protocol-error", "malformed message: the first message is too long");
-      }
+      if (!this.#greeted && bytes.length > LIMITS.hello) throw malformed("the first message is too long");
       this.#handle(parseClientMessage(bytes.toString(), this.#context.limits.minIntervalMs));
     } catch (thrown) {
       const error = VirstreamError.from(thrown);
@@ -114,9 +107,7 @@ export class ClientSession {
   }
 
   #handle(message: ClientMessage | RefusedQuery): void {
-    if (!this.#greeted && message.type !== "hello") {
-      throw new VirstreamError("protocol-error", "malformed message: the first message must be a hello");
-    }
+    if (!this.#greeted && message.type !== "hello") throw malformed("the first message must be a hello");
     switch (message.type) {
       case "hello":
         this.#greet(message.token);
@@ -141,7 +132,7 @@ export class ClientSession {
   }
 
   #greet(token: string | undefined): void {
-    if (this.#greeted) throw new VirstreamError("protocol-error", "malformed message: a second hello");
+    if (this.#greeted) throw malformed("a second hello");
     const view = this.#view ?? this.#context.views.admit(token);
     if (view === undefined) {
       this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is wrong");
@@ -175,10 +166,9 @@ export class ClientSession {
     if (!this.#hasRoom(id)) return;
     const { sampling, channels, epoch } = this.#view!;
     const known = since?.epoch === epoch ? since : undefined;
-    const taken = (channel: Channel): boolean => this.#watched.has(channel);
     let channel: Channel;
     try {
-      channel = channels.open(sampling.feed(query, cadence), this.#outbound.profile, taken, known?.channel);
+      channel = channels.open(sampling.feed(query, cadence), this.#outbound.profile, this.#watched, known?.channel);
     } catch (thrown) {
       this.#outbound.end(id, VirstreamError.from(thrown));
       return;
@@ -233,7 +223,7 @@ export class ClientSession {
     clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
     for (const sender of [...this.#senders.values()]) {
-      if (GOODBYES.includes(code)) sender.stop();
+      if (sender instanceof SweepSender || GOODBYES.includes(code)) sender.stop();
       else sender.cut();
     }
   }

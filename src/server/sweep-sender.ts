@@ -10,7 +10,7 @@ import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
 import type { Outbound } from "./outbound.ts";
 
 /** The options of a SweepSender. */
-export interface SweepSenderOptions {
+interface SweepSenderOptions {
   readonly id: number;
   readonly query: Query;
   /** Bytes; undefined: no credit is kept. */
@@ -55,11 +55,6 @@ export class SweepSender {
     this.#error ??= error;
     this.#abort.abort();
     this.#wakeOpen?.();
-  }
-
-  /** The connection is lost. */
-  cut(): void {
-    this.stop();
   }
 
   /** Runs the sweep until its `end` is sent. Never rejects. */

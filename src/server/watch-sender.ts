@@ -14,7 +14,7 @@ const MAX_BYTES_BEHIND = 262_144;
 const PATIENT_INTERVALS = 3;
 
 /** The options of a WatchSender. */
-export interface WatchSenderOptions {
+interface WatchSenderOptions {
   readonly id: number;
   /** The initial credit in bytes; undefined: no limit. */
   readonly credit: number | undefined;

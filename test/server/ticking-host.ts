@@ -1,9 +1,7 @@
 import { Connection } from "../../src/client/connection.ts";
-import type { Driver } from "../../src/driver/driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { ParamType, Schema } from "../../src/model/schema.ts";
-import { Sampling } from "../../src/sampling/sampling.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { cellsOf } from "../model/cells.ts";
 import { until } from "../until.ts";
@@ -21,15 +19,6 @@ export function known(records: Iterable<DomainStatsRecord>): string[] {
       JSON.stringify([domain.uuid, domain.name, status, index, sampledAt, cellsOf(params)]),
     )
     .sort();
-}
-
-class ClockedConnection extends Connection {
-  override readonly sampling: Sampling;
-
-  constructor(driver: Driver, clock: ManualClock) {
-    super(driver);
-    this.sampling = new Sampling(driver, clock);
-  }
 }
 
 /** A host whose domains all change with each sweep, and which is swept when a test says so. */
@@ -55,7 +44,7 @@ export class TickingHost {
     this.domains = domains;
     this.payload = payload;
     this.driver = new ScriptedDriver((_, { signal }) => this.#sweep(signal));
-    this.connection = new ClockedConnection(this.driver, this.clock);
+    this.connection = new Connection(this.driver, this.clock);
   }
 
   /** Serves it. */
