@@ -51,8 +51,8 @@ export interface Driver {
   /**
    * Pushes a watch into a sink: the current state, then each change. All records of a sweep come before its sync, whose
    * `tick` may be any number. Only for a driver whose source is already a stream, such as another virstream. The
-   * sampler sweeps all other drivers once per interval. A source that cannot be reached for a while is a `status`
-   * event. The sink's `end` is for errors that a retry cannot repair; it may be called before `watch` returns.
+   * sampler sweeps all other drivers once per interval. A `status` event reports a source that cannot be reached for a
+   * while. The sink's `end` is for errors that a retry cannot repair; it may be called before `watch` returns.
    *
    * @returns a function that stops the watch; the sink is not called after that
    */
