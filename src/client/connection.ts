@@ -18,7 +18,8 @@ export type GroupQuery = Omit<StatsQuery, "domains">;
 
 /**
  * A connection to a host's domains through any driver: in this process, through libvirtd, or through another virstream.
- * It owns the driver: `close()`, or leaving an `await using` block, ends every sweep and releases all resources.
+ * It owns the driver: `close()`, or leaving an `await using` block, ends every sweep and watch, and releases all
+ * resources.
  */
 export class Connection implements AsyncDisposable {
   /** The driver behind the connection. */

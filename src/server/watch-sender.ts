@@ -29,10 +29,10 @@ interface WatchSenderOptions {
 }
 
 /**
- * Sends one watch to one client. It keeps only the client's position in its channel. A client that reads gets the channel's
- * messages as soon as they exist. A client that does not read gets nothing. When it reads again, it gets the messages that it
- * missed if they are few, or else a snapshot with the newest state of each domain. So a slow or sleeping client
- * costs a number, a share of a snapshot, and the bytes in its socket.
+ * Sends one watch to one client. It keeps only the client's position in its channel. A client that reads gets the
+ * channel's messages as soon as they exist. A client that does not read gets nothing. When it reads again, it gets the
+ * messages that it missed if they are few, or else a snapshot with the newest state of each domain. So for a slow or
+ * sleeping client the server keeps only a number, a share of a snapshot, and the bytes in its socket.
  */
 export class WatchSender implements ChannelReader {
   readonly #options: WatchSenderOptions;

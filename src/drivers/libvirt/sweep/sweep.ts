@@ -30,7 +30,7 @@ const QUEUE_HIGH = 64;
  * hangs there, ours must not join it. A domain that does not answer in time is late: see Deadlines. Its record then
  * comes from the groups that need no monitor, by a call through the lane that frozen guests cannot block, and says what
  * is missing. If that call is late, too, the record says so. An answer that comes later only releases its permit. A
- * domain whose statistics fail (its guest may have died under the call) is asked once more; after a second failure its
+ * domain whose statistics fail (its guest may have died during the call) is asked once more; after a second failure its
  * record comes from those groups, too. Where no monitor is needed, domains are asked in batches.
  */
 export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
