@@ -70,7 +70,7 @@ describe("a narrowed driver", () => {
 
   it("answers for a hidden domain in every field as for one that does not exist, without asking for either", async () => {
     const { driver, connection } = narrow((host) => [host.uuid(1), host.name(2)]);
-    driver.simulation.change(7, { frozen: true });
+    driver.simulation.change(7, { slowMs: Number.POSITIVE_INFINITY });
     const pairs = [
       [driver.uuid(7), STRANGER],
       [driver.name(7), "nobody"],

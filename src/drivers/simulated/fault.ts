@@ -3,9 +3,7 @@ import type { Row } from "./row.ts";
 
 /** A guest without a fault. */
 export const NO_FAULT = {
-  /** Its monitor never answers. */
-  frozen: false,
-  /** Its monitor answers after this many ms; 0: at once. */
+  /** Its monitor answers after this many ms; 0: at once, Infinity: never. */
   slowMs: 0,
   /** Its statistics call fails. */
   failing: false,
@@ -30,10 +28,10 @@ interface FaultParameter {
   change(amount: number, now: number): Partial<Fault>;
 }
 
-/** The faults that a URI can ask for, by parameter. */
+/** The faults that a URI can ask for, by parameter. A guest that is slow and frozen is frozen. */
 export const FAULT_PARAMETERS: Readonly<Record<string, FaultParameter>> = {
-  freeze: { change: () => ({ frozen: true }) },
   slow: { amount: { unit: "ms", usual: 500, most: 600_000 }, change: (slowMs) => ({ slowMs }) },
+  freeze: { change: () => ({ slowMs: Number.POSITIVE_INFINITY }) },
   vanish: { change: () => ({ vanishing: true }) },
   error: { change: () => ({ failing: true }) },
   appear: {

@@ -181,12 +181,12 @@ export class Sweep {
     }
 
     // A frozen or slow guest delays only the groups that need its monitor.
-    const frozen = fault?.frozen === true && this.#monitored !== 0;
     const slowMs = this.#monitored === 0 ? 0 : (fault?.slowMs ?? 0);
+    const frozen = slowMs === Number.POSITIVE_INFINITY;
     if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
-    const tookMs = frozen ? Number.POSITIVE_INFINITY : slowMs || latencyMs;
+    const tookMs = slowMs || latencyMs;
     if (tookMs === 0) return this.#answer(asked, guest, 0);
-    this.#await(asked, guest, tookMs, !frozen && slowMs === 0);
+    this.#await(asked, guest, tookMs, slowMs === 0);
     return undefined;
   }
 

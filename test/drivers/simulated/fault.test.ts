@@ -54,6 +54,11 @@ describe("a frozen guest", () => {
     expect(records.slice(0, 8).every(({ sampledAt, tookMs }) => sampledAt + tookMs - start <= 20)).toBe(true);
   });
 
+  it("is frozen although it is slow as well", async () => {
+    const records = await new Bench("domains=1&freeze=0&slow=0:10").records();
+    expect(records).toMatchObject([{ status: "partial", reason: "timeout" }]);
+  });
+
   it("answers in full what needs no monitor", async () => {
     const bench = new Bench("domains=2&freeze=0");
     const records = await bench.records({ groups: ["state", "interface", "perf", "memory"] });
@@ -76,8 +81,8 @@ describe("a frozen guest", () => {
 
   it("may be frozen and thawed in code", async () => {
     const bench = new Bench("domains=2&freeze=0");
-    bench.host.change(0, { frozen: false });
-    bench.host.change(1, { frozen: true });
+    bench.host.change(0, { slowMs: 0 });
+    bench.host.change(1, { slowMs: Number.POSITIVE_INFINITY });
     expect(statuses(await bench.records())).toEqual(["ok", "partial"]);
   });
 

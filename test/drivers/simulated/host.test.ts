@@ -304,14 +304,14 @@ describe("the faults of a simulated guest", () => {
   });
 
   it("are refused for guests that the host does not have", () => {
-    expect(() => host("domains=3").change(3, { frozen: true })).toThrow(
+    expect(() => host("domains=3").change(3, { slowMs: Number.POSITIVE_INFINITY })).toThrow(
       expect.objectContaining({ code: "invalid-argument" }),
     );
   });
 
   it("are forgotten when they are lifted", () => {
-    const simulated = host("domains=3&freeze=1&slow=1:100");
-    simulated.change(1, { frozen: false, slowMs: 0 });
+    const simulated = host("domains=3&freeze=1&error=1");
+    simulated.change(1, { slowMs: 0, failing: false });
     expect(simulated.fault(1)).toBeUndefined();
   });
 });

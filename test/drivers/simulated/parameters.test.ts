@@ -45,10 +45,10 @@ describe("the URI of the embedded host", () => {
 
   it("takes faults as lists of indexes and ranges, with an amount behind a colon", () => {
     expect(parse("freeze=3,7-8&slow=5:300,6&appear=2").faults).toEqual([
-      { fault: "freeze", first: 3, last: 3, amount: 0 },
-      { fault: "freeze", first: 7, last: 8, amount: 0 },
       { fault: "slow", first: 5, last: 5, amount: 300 },
       { fault: "slow", first: 6, last: 6, amount: 500 },
+      { fault: "freeze", first: 3, last: 3, amount: 0 },
+      { fault: "freeze", first: 7, last: 8, amount: 0 },
       { fault: "appear", first: 2, last: 2, amount: 5000 },
     ]);
   });

@@ -69,7 +69,7 @@ function noDaemon(uri: LibvirtUri, said: string): VirstreamError {
 }
 
 /**
- * The standard input and output of a process as one stream. When the process ends by itself, the stream fails with the
+ * The standard input and output of a process as one stream, which is destroyed and never ended. When the process ends by itself, the stream fails with the
  * error that `explain` returns. When the stream is destroyed, it ends the process first, and then closes.
  */
 class ProcessStream extends Duplex {
@@ -113,10 +113,6 @@ class ProcessStream extends Duplex {
 
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
     this.#child.stdin.write(Buffer.concat(chunks.map(({ chunk }) => chunk)), () => done());
-  }
-
-  override _final(done: (error?: Error | null) => void): void {
-    this.#child.stdin.end(() => done());
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
