@@ -39,7 +39,4 @@ export class SimulatedDriver implements Driver {
 }
 
 /** Opens the simulated host. Rejects with `invalid-uri`. */
-export const openSimulated: OpenDriver = async (uri, options) => {
-  options.signal?.throwIfAborted();
-  return new SimulatedDriver(uri);
-};
+export const openSimulated: OpenDriver = async (uri) => new SimulatedDriver(uri);
