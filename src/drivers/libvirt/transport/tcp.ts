@@ -3,7 +3,7 @@ import { connect, isIPv6, type Socket } from "node:net";
 import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-const PORT = 16_509;
+const PORTS: Readonly<Record<string, number>> = { tcp: 16_509, tls: 16_514 };
 /** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
 export const TCP_KEEPALIVE_MS = 5_000;
 
@@ -19,10 +19,10 @@ export interface Address {
   readonly text: string;
 }
 
-/** The address of a URI. Without a host it is this machine, as in libvirt. */
-export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
+/** The address of a TCP or TLS URI. Without a host it is this one, as in libvirt. */
+export function addressOf(uri: LibvirtUri): Address {
   const host = uri.host ?? "localhost";
-  const port = uri.port ?? defaultPort;
+  const port = uri.port ?? PORTS[uri.transport]!;
   return { host, port, text: `${isIPv6(host) || host.includes("%") ? `[${host}]` : host}:${port}` };
 }
 
@@ -31,23 +31,16 @@ export function addressOf(uri: LibvirtUri, defaultPort: number): Address {
  * `connect-timeout` when packets are lost, or the signal's reason.
  */
 export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Socket> {
-  const address = addressOf(uri, PORT);
-  const socket = connect({ host: address.host, port: address.port, noDelay: true });
+  const { host, port } = addressOf(uri);
+  const socket = connect({ host, port, noDelay: true });
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   try {
     await reached(socket, "connect", signal);
   } catch (error) {
     signal.throwIfAborted();
-    throw unreachable(address, error, listenAdvice(uri, address));
+    throw unreachable(uri, error);
   }
   return socket;
-}
-
-function listenAdvice(uri: LibvirtUri, { port, host }: Address): string {
-  return (
-    `on ${host}, set listen_tcp = 1 (and tcp_port, if not ${PORT}) in libvirtd.conf and systemctl start ` +
-    `libvirtd-tcp.socket; is port ${port} right? Safer: ${uri.driver}+ssh://${host}${uri.path}, which needs none of this`
-  );
 }
 
 /** Resolves at an event of the socket. Rejects when the socket fails first; an abort destroys it. */
@@ -74,11 +67,17 @@ const UNREACHABLE: Readonly<Record<string, readonly [code: ErrorCode, what: stri
   ETIMEDOUT: ["connect-timeout", "it does not answer; a firewall may drop the packets"],
 };
 
-/** The error for an address that cannot be reached, from the system's error. */
-export function unreachable(address: Address, cause: unknown, advice: string): VirstreamError {
+/** The error for a TCP or TLS URI whose address cannot be reached, from the system's error. */
+export function unreachable(uri: LibvirtUri, cause: unknown): VirstreamError {
+  const { driver, transport, path } = uri;
+  const { host, port, text } = addressOf(uri);
   const { code: number = "", message } = cause as NodeJS.ErrnoException;
   const [code, what] = UNREACHABLE[number] ?? ["connection-lost", message];
   const unnamed = number === "ENOTFOUND" || number === "EAI_AGAIN";
+  const advice =
+    `on ${host}, libvirtd needs ${transport === "tls" ? "a certificate, " : ""}listen_${transport} = 1 (and ` +
+    `${transport}_port, if not ${PORTS[transport]}) in libvirtd.conf and systemctl start libvirtd-${transport}.socket; is ` +
+    `port ${port} right? Encrypted without certificates: ${driver}+ssh://${host}${path}, which needs none of this`;
   const rest = unnamed ? "correct the host in the URI" : /^E[MN]FILE$/.test(number) ? LIMIT_ADVICE : advice;
-  return new VirstreamError(code, `${address.text} cannot be reached: ${what}: ${rest}`, { cause });
+  return new VirstreamError(code, `${text} cannot be reached: ${what}: ${rest}`, { cause });
 }

@@ -7,8 +7,6 @@ import { readPrefix } from "./read-prefix.ts";
 import { type Address, addressOf, reached, TCP_KEEPALIVE_MS, unreachable } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-const PORT = 16_514;
-
 /** The first byte inside TLS: libvirtd sends it when it has accepted the client's certificate. */
 const WELCOME = 1;
 
@@ -24,7 +22,7 @@ const WELCOME = 1;
  * the signal's reason.
  */
 export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Paths[]): Promise<TLSSocket> {
-  const address = addressOf(uri, PORT);
+  const address = addressOf(uri);
   const credentials = await readCredentials(uri, places);
   const secureContext = createContext(credentials);
   const socket = tlsConnect({
@@ -55,7 +53,7 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
     socket.destroy();
     signal.throwIfAborted();
     if (error instanceof VirstreamError) throw error;
-    if (stage === "connect") throw unreachable(address, error, listenAdvice(uri, address));
+    if (stage === "connect") throw unreachable(uri, error);
     if (isRefusal(error)) throw refused(address, credentials, error);
     throw stage === "welcome" ? broken(address, error) : handshakeError(uri, address, error);
   }
@@ -155,12 +153,5 @@ function broken(address: Address, cause: unknown): VirstreamError {
     `the connection to ${address.text} broke while it was being opened (${(cause as Error).message}): try again; if it ` +
       "always does, see libvirtd's log, and whether this is libvirtd's tls_port",
     { cause },
-  );
-}
-
-function listenAdvice(uri: LibvirtUri, { port, host }: Address): string {
-  return (
-    `on ${host}, libvirtd needs a certificate, listen_tls = 1 (and tls_port, if not ${PORT}) in libvirtd.conf and systemctl ` +
-    `start libvirtd-tls.socket; is port ${port} right? With no certificates: ${uri.driver}+ssh://${host}${uri.path}`
   );
 }

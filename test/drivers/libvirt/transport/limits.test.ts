@@ -23,7 +23,7 @@ describe("A process that has as many open files as it may have", () => {
     "qemu+tls://127.0.0.1:1/system?pkipath=/nowhere",
   ])("does not end when it connects to %s, and learns that it may try again, and which limit to raise", async (uri) => {
     const built = join(import.meta.dirname, "../../../../dist/index.js");
-    const words = ["-c", 'ulimit -n 64; exec "$@"', "sh", process.execPath, "--input-type=module", "-e", CONNECT];
+    const words = ["-c", 'ulimit -n 256; exec "$@"', "sh", process.execPath, "--input-type=module", "-e", CONNECT];
     const { stdout, stderr } = await runCommand("sh", [...words, built, uri], { timeout: 20_000 });
     expect(stderr).toBe("");
     expect(JSON.parse(stdout)).toMatchObject({

@@ -112,7 +112,7 @@ describe("The examples of libvirt's own documentation", () => {
   ] as const)("%s: by %s, as %s, to %s, for %s", (text, transport, user, address, name) => {
     const uri = parseLibvirtUri(text);
     expect(uri).toMatchObject({ transport, user, name });
-    expect(addressOf(uri, port[uri.transport]).text).toBe(address);
+    expect(addressOf({ ...uri, port: uri.port ?? port[uri.transport] }).text).toBe(address);
   });
 
   it.each([
