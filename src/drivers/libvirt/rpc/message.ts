@@ -43,8 +43,9 @@ export function encodeMessage(
   writer.uint(serial);
   writer.int(MessageStatus.ok);
   writePayload?.(writer);
-  writer.patchUint(0, writer.length);
-  return writer.take();
+  const message = writer.take();
+  message.writeUInt32BE(message.length, 0);
+  return message;
 }
 
 /** The procedures of the keepalive program. */

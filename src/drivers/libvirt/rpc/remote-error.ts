@@ -19,15 +19,9 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
 export function readRemoteError(reader: XdrReader): VirstreamError {
   const code = reader.int();
   const domain = reader.int();
-  const message = reader.optional(() => reader.string());
+  const message = reader.optional(() => reader.string()) ?? `libvirt error ${code} without a message`;
   // Level, objects and the parts of the message follow. They are not needed.
-  return new VirstreamError(
-    CODES.get(code) ?? "hypervisor-error",
-    message ?? `libvirt error ${code} without a message`,
-    {
-      libvirt: { code, domain },
-    },
-  );
+  return new VirstreamError(CODES.get(code) ?? "hypervisor-error", message, { libvirt: { code, domain } });
 }
 
 /** Whether the daemon answered with this error. Any other error means that the connection has failed. */

@@ -128,15 +128,6 @@ export class XdrWriter {
     }
   }
 
-  /** Overwrites four bytes that were written before. */
-  patchUint(offset: number, value: number): void {
-    this.#bytes.writeUInt32BE(value, offset);
-  }
-
-  get length(): number {
-    return this.#length;
-  }
-
   /** Returns the bytes. The writer must not be used afterwards. */
   take(): Buffer {
     return this.#bytes.subarray(0, this.#length);

@@ -1,16 +1,6 @@
 import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
 import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 
-/** How much is admitted. */
-interface AdmissionOptions {
-  /** Monitor calls in flight per connection. Default 4. */
-  readonly slots?: number;
-  /** Calls in flight per connection that need no monitor, beside the slots. Default 1. */
-  readonly lanes?: number;
-  /** Milliseconds on a steady clock. */
-  readonly now: () => number;
-}
-
 /** The two kinds of room that a connection has for calls. */
 type Place = "slot" | "lane";
 
@@ -65,8 +55,13 @@ export class Admission {
   #granting = false;
   #changed = false;
 
-  constructor({ slots = 4, lanes = 1, now }: AdmissionOptions) {
-    this.#limits = { slot: slots, lane: lanes };
+  /**
+   * @param now milliseconds on a steady clock
+   * @param slot monitor calls in flight per connection
+   * @param lane calls in flight per connection that need no monitor, beside the slots
+   */
+  constructor(now: () => number, slot = 4, lane = 1) {
+    this.#limits = { slot, lane };
     this.#now = now;
   }
 
@@ -201,7 +196,9 @@ export class Admission {
         while (this.#grant("monitor", "slot"));
         // No monitor call waits for the slots that are still free.
         while (this.#grant("free", "slot"));
-        this.#seekProof();
+        if (!this.#spent) continue;
+        const newest = [...this.#connections.values()].at(-1);
+        this.#limit.seek([...this.#permits.monitor.values()], this.#now(), newest?.owner);
       }
     } finally {
       this.#granting = false;
@@ -219,12 +216,6 @@ export class Admission {
   /** Whether the limit of unanswered monitor calls is reached. */
   get #spent(): boolean {
     return this.#permits.monitor.size >= this.#limit.calls;
-  }
-
-  #seekProof(): void {
-    if (!this.#spent) return;
-    const newest = [...this.#connections.values()].at(-1);
-    this.#limit.seek([...this.#permits.monitor.values()], this.#now(), newest?.owner);
   }
 
   /** Grants one call of the next queue that has a call, and a connection with room for it. */
@@ -312,7 +303,7 @@ export function admissionOf(host: string): Admission {
   for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);
   let admission = admissions.get(host);
   if (admission === undefined) {
-    admission = new Admission({ now: () => performance.now() });
+    admission = new Admission(() => performance.now());
     admissions.set(host, admission);
   }
   return admission;

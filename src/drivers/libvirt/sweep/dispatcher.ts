@@ -84,7 +84,7 @@ export class Dispatcher implements CallHandler<Batch> {
     }
     const pending = this.#pending.length - before;
     if (kind === "free") {
-      this.#startBatches(pending);
+      this.#queueBatches();
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
       this.ask(trusted);
@@ -162,7 +162,8 @@ export class Dispatcher implements CallHandler<Batch> {
     return callOf(PROCEDURES.stats, { uuids, ...this.#requests.first }, (reply) => {
       const largest = reply.reduce((most, { params }) => Math.max(most, params.size), 1);
       batchSize.measured(tasks.length, performance.now() - sent.at, largest);
-      this.#nextBatch();
+      this.#batches--;
+      this.#queueBatches();
       const byUuid = new Map(reply.map((stats) => [stats.domain.uuid, stats]));
       for (const task of tasks) this.#owner.answered(task, byUuid.get(task.domain.uuid));
     });
@@ -183,27 +184,19 @@ export class Dispatcher implements CallHandler<Batch> {
     }
   }
 
-  #startBatches(domains: number): void {
-    for (let left = domains; left > 0 && this.#batches < BATCHES; left -= this.#host.batchSize.domains) {
+  #queueBatches(): void {
+    let left = this.#pending.length - this.#taken;
+    for (; left > 0 && this.#batches < BATCHES; left -= this.#host.batchSize.domains) {
       this.#batches++;
-      this.#queueBatch();
+      this.#calls.wait([new Batch(`batch ${batches++}`, this)]);
     }
-  }
-
-  /** A batch was answered or divided: queues the next. */
-  #nextBatch(): void {
-    if (this.#taken < this.#pending.length) this.#queueBatch();
-    else this.#batches--;
-  }
-
-  #queueBatch(): void {
-    this.#calls.wait([new Batch(`batch ${batches++}`, this)]);
   }
 
   #takeApart({ tasks }: Batch): void {
     this.#host.batchSize.failed();
     this.#calls.wait(tasks);
-    this.#nextBatch();
+    this.#batches--;
+    this.#queueBatches();
   }
 }
 

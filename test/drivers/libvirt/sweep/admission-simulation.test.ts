@@ -36,7 +36,7 @@ describe("Admission, with thousands of domains that freeze at random", () => {
   function run(seed: number, { owners: count, connections: usual, ending }: World): void {
     const random = randomFrom(seed);
     const clock = { now: 0 };
-    const admission = new Admission({ now: () => clock.now });
+    const admission = new Admission(() => clock.now);
     const owners = Array.from({ length: count }, () => ({ connections: new Set<number>(), probeWorker: prove }));
     const working = new Set<Working>();
     /** What else happens, and when: connections are made anew, freed monitors are noticed. */

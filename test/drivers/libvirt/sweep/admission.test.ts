@@ -207,7 +207,7 @@ describe("Admission", () => {
 /** Two owners with two connections each, and a sweep of each. */
 function setUpTwo() {
   const clock = { now: 0 };
-  const admission = new Admission({ now: () => clock.now });
+  const admission = new Admission(() => clock.now);
   const connections = [OWNER, OWNER, OTHER, OTHER].map((owner) => admission.addConnection(owner));
   return { clock, admission, connections, one: new Caller(admission), two: new Caller(admission, OTHER) };
 }
@@ -236,7 +236,7 @@ describe("Admission to a host that several ask", () => {
   });
 
   it("keeps an owner without a connection waiting, and nobody else, until it has one", () => {
-    const admission = new Admission({ now: () => 0 });
+    const admission = new Admission(() => 0);
     const [one, two] = [new Caller(admission), new Caller(admission, OTHER)];
     one.wait(["a"]);
     one.wait(["b"], "free");
@@ -248,7 +248,7 @@ describe("Admission to a host that several ask", () => {
   });
 
   it("tells who adds a connection its number before anything goes out on it", () => {
-    const admission = new Admission({ now: () => 0 });
+    const admission = new Admission(() => 0);
     const caller = new Caller(admission);
     caller.wait(["a"]);
     const before: string[] = [];

@@ -55,7 +55,7 @@ export class Caller implements CallOwner {
 /** An admission on a clock of its own, a connection, and sweeps. */
 export function setUp({ slots = 4, lanes = 1, callers = 1 } = {}) {
   const clock = { now: 0 };
-  const admission = new Admission({ slots, lanes, now: () => clock.now });
+  const admission = new Admission(() => clock.now, slots, lanes);
   admission.addConnection(OWNER);
   return { clock, admission, callers: Array.from({ length: callers }, () => new Caller(admission)) };
 }

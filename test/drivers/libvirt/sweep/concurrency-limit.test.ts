@@ -7,7 +7,7 @@ describe("The concurrency limit of admission, while the daemon's pool of workers
   function narrow() {
     const probes: WorkerProbe[] = [];
     const owner: ConnectionOwner = { probeWorker: (probe) => void probes.push(probe) };
-    const admission = new Admission({ now: () => 0 });
+    const admission = new Admission(() => 0);
     const connections = [admission.addConnection(owner), admission.addConnection(owner)];
     return { probes, owner, admission, connections, caller: new Caller(admission, owner) };
   }

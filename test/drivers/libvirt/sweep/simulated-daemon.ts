@@ -42,7 +42,7 @@ const STATE = TypedParams.from([["state.state", "int", 1]]);
 /** A daemon on the test's clock. It watches that no more is asked of it than five calls at a time per connection. */
 export class SimulatedDaemon implements SweepHost {
   readonly host = "node1";
-  readonly admission = new Admission({ now: () => performance.now() });
+  readonly admission = new Admission(() => performance.now());
   readonly domainCache = new DomainCache(() => performance.now());
   readonly batchSize = new BatchSize();
   completeness: Completeness | undefined;
