@@ -57,6 +57,7 @@ describeWith(labRequirements, "A host with more domains than libvirt names in on
     expect([second.records, second.uuids.size]).toEqual([DOMAINS, DOMAINS]);
     expect(second.count(PROCEDURES.lookupById)).toBe(0);
     expect(second.count(PROCEDURES.listDomains)).toBe(0);
+    expect([second.count(PROCEDURES.countRunning), second.count(PROCEDURES.countDefined)]).toEqual([1, 1]);
     // A call asks for several domains, fewer on a busy machine. Its reply is never too large.
     expect(second.count(PROCEDURES.stats)).toBeLessThan(DOMAINS / 4);
     expect(second.count(PROCEDURES.stats)).toBeGreaterThanOrEqual(DOMAINS / 256);
