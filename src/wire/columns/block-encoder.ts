@@ -172,13 +172,14 @@ function uuidsOf(records: readonly DomainStatsRecord[]): Uint8Array {
 }
 
 function textsOf(records: readonly DomainStatsRecord[], { textCount }: Schema): unknown[] {
-  const columns: unknown[] = [
-    packTexts(records.map(({ domain }) => domain.name)),
-    packTexts(records.map(({ domain }) => domain.host)),
-  ];
-  for (let text = 0; text < textCount; text++)
-    columns.push(packTexts(records.map(({ params }) => params.texts[text]!)));
-  return columns;
+  const columns = Array.from({ length: 2 + textCount }, () => new Array<string>(records.length));
+  for (let row = 0; row < records.length; row++) {
+    const { domain, params } = records[row]!;
+    columns[0]![row] = domain.name;
+    columns[1]![row] = domain.host;
+    for (let text = 0; text < textCount; text++) columns[2 + text]![row] = params.texts[text]!;
+  }
+  return columns.map(packTexts);
 }
 
 /** Integers beyond 2^53: `[row, position, value]`. */
