@@ -236,7 +236,8 @@ export class HostWatch implements WatchSink {
   /** The first whole sweep of a host shows which domains left it while it was not watched. */
   #left(host: string): void {
     if (this.#doubtful.size === 0) return;
-    for (const domain of [...this.#doubtful]) if (domain.host === host) this.#gone(domain);
+    const hosts = host.split(",");
+    for (const domain of [...this.#doubtful]) if (hosts.includes(domain.host)) this.#gone(domain);
   }
 
   #gone(domain: Domain): void {

@@ -91,14 +91,15 @@ export class SweepCount {
         // A named domain that no host has is of no host.
         if (event.record.domain.host !== "") this.#host(event.record.domain.host);
         break;
-      case "sync": {
-        const host = this.#host(event.host);
-        host.syncs++;
-        host.incomplete = event.summary.ok < event.summary.domains;
-        this.#absent.delete(event.host);
+      case "sync":
+        for (const name of hostNames(event.host)) {
+          const host = this.#host(name);
+          host.syncs++;
+          host.incomplete = event.summary.ok < event.summary.domains;
+          this.#absent.delete(name);
+        }
         this.#lost = false;
         break;
-      }
       case "status":
         if (event.host === undefined) this.#lost = event.state !== "connected";
         else this.#status(event.host, event.state === "connected");

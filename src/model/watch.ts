@@ -70,7 +70,7 @@ export interface SyncEvent {
    * does not include sweeps that a server skipped or that failed; a `gap` reports each of these cases.
    */
   readonly tick: number;
-  /** The host that was swept. A watch of several hosts has a sync for each. */
+  /** The host that was swept. A watch of several hosts has a sync for each, or one with commas between their names. */
   readonly host: string;
   /** The result of the sweep. It also counts records that did not change and were not delivered. */
   readonly summary: SweepSummary;

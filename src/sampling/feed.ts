@@ -257,7 +257,7 @@ export class Feed implements WatchSink {
   }
 
   #synchronized(event: SyncEvent): void {
-    this.#swept.add(event.host);
+    for (const host of event.host.split(",")) this.#swept.add(host);
     this.#sync = { ...event, tick: ++this.#tick };
     for (const listener of this.#listeners) listener.event(this.#sync);
   }

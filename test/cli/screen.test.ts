@@ -195,6 +195,8 @@ describe("the screen", () => {
     expect(screen.frame(LARGE).rows.at(-1)).toMatch(/^guest-1 +hvA .* stale: host absent$/);
     for (const host of ["ws://hv2", "hvA,hvB"]) screen.take(status("connected", host));
     expect(screen.frame(LARGE).head).toEqual(["sweep 1: 2 domains of hvA in 0.12 s"]);
+    screen.take(sync(2, "hvA,hvB"));
+    expect(new Set(screen.frame(LARGE).head)).toEqual(new Set(["sweep 2: 2 domains of hvA,hvB in 0.12 s"]));
   });
 
   it("says that the connection is lost while it is, and of a gap for some sweeps", () => {
@@ -249,6 +251,8 @@ describe("counting sweeps", () => {
     const behind = [status("degraded", "hvA,hvB"), sync(1), status("connected", "hvA,hvB"), sync(2, "hvA")];
     expect(count(1, ...behind).done).toBe(false);
     expect(count(1, ...behind, sync(3, "hvB")).done).toBe(true);
+    const together = [record(0, { domain: domain(0, "hvA") }), record(1, { domain: domain(1, "hvB") })];
+    expect(count(1, ...together, sync(1, "hvA,hvB")).done).toBe(true);
   });
 
   it("judges a host by its last sweep alone", () => {
@@ -324,6 +328,14 @@ describe("the formats of a watch", () => {
     expect(textOf(format, sync(1))).toBe(`Domain: 'guest-0'\n${state}\nDomain: 'guest-1'\n${state}  cpu.time=7\n\n`);
     expect(textOf(format, sync(2, "hv2"))).toBe(`Domain: 'guest-9'\n${state}\n`);
     expect(textOf(format, sync(3))).toBe("\n");
+  });
+
+  it("virsh prints the domains of all hosts that were swept together", () => {
+    const format = createFormat("virsh", { watch: true });
+    for (const host of ["hv1", "hv2"]) textOf(format, record(0, { domain: domain(0, host, `of-${host}`) }));
+    const printed = textOf(format, sync(1, "hv1,hv2"));
+    expect(printed.match(/^Domain: .*$/gm)).toEqual(["Domain: 'of-hv1'", "Domain: 'of-hv2'"]);
+    expect(textOf(format, sync(2, "hv1,hv2"))).toBe("\n");
   });
 
   it("the table is one paragraph per sweep, under one head", () => {

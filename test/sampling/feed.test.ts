@@ -215,6 +215,8 @@ describe("a feed", () => {
     expect(complete(status("hvA,hvB", "degraded"))).toBe(true);
     expect(complete(status("hvA,hvB", "connected"), sync("hvA"))).toBe(false);
     expect(complete(sync("hvB"))).toBe(true);
+    hosts = "hvC,hvD";
+    expect(complete(sync("hvC,hvD"))).toBe(true);
   });
 
   it("says once that its source cannot be swept, and when it can be again how many sweeps that cost", () => {

@@ -134,9 +134,10 @@ class VirshWatchFormat extends Format {
 
   override event(event: OtherEvent): string {
     if (event.type !== "sync") return "";
-    const records = [...(this.#sweeps.get(event.host)?.values() ?? [])].filter(isPrinted).sort(byIndex);
-    this.#sweeps.delete(event.host);
-    return `${records.map(domainText).join("\n")}\n`;
+    const hosts = event.host.split(",");
+    const records = hosts.flatMap((host) => [...(this.#sweeps.get(host)?.values() ?? [])]);
+    for (const host of hosts) this.#sweeps.delete(host);
+    return `${records.filter(isPrinted).sort(byIndex).map(domainText).join("\n")}\n`;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { DomainRates } from "../../client/rates.ts";
 import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
-import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
+import { hostNames, type StatusEvent, type SyncEvent, type WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, lineOf, type Row, rateFigures } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
 import { printable } from "./quantity.ts";
@@ -84,7 +84,7 @@ export class Screen {
         return true;
       case "sync":
         this.#synced = true;
-        this.#host(event.host).sync = event;
+        for (const name of hostNames(event.host)) this.#host(name).sync = event;
         if (this.#rates) this.#sorted = undefined;
         if (this.#notice !== undefined && ++this.#notice.syncs > NOTICE_SYNCS) this.#notice = undefined;
         return true;
