@@ -72,8 +72,8 @@ function factLines(examination: Examination): string[] {
     add("libvirt", version(hypervisor.libvirtVersion));
     add("hypervisor", `${hypervisor.hypervisor} ${version(hypervisor.hypervisorVersion)}`);
   }
-  if (keepalive !== undefined) add("keepalive", yes(keepalive));
-  if (events !== undefined) add("events", yes(events));
+  if (keepalive !== undefined) add("keepalive", keepalive ? "yes" : "no");
+  if (events !== undefined) add("events", events ? "yes" : "no");
   if (configuration !== undefined) {
     const { path, settings } = configuration;
     const values = Object.entries(settings ?? {}).map(([name, value]) => `${name} = ${value}`);
@@ -113,8 +113,4 @@ function summary(findings: readonly Finding[]): string {
 function version(number: number | undefined): string {
   if (number === undefined) return "(version not known)";
   return [Math.floor(number / 1_000_000), Math.floor(number / 1_000) % 1_000, number % 1_000].join(".");
-}
-
-function yes(it: boolean): string {
-  return it ? "yes" : "no";
 }

@@ -70,7 +70,6 @@ export class Feed implements WatchSink {
   readonly #statuses = new Map<string | undefined, StatusEvent>();
   readonly #swept = new Set<string>();
   #sync: SyncEvent | undefined;
-  #tick = 0;
   #sweep = 0;
   #failed = 0;
   #error: VirstreamError | undefined;
@@ -258,7 +257,7 @@ export class Feed implements WatchSink {
 
   #synchronized(event: SyncEvent): void {
     for (const host of event.host.split(",")) this.#swept.add(host);
-    this.#sync = { ...event, tick: ++this.#tick };
+    this.#sync = { ...event, tick: (this.#sync?.tick ?? 0) + 1 };
     for (const listener of this.#listeners) listener.event(this.#sync);
   }
 
