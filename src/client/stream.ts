@@ -53,12 +53,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
    * that error.
    */
   override async forEach(callback: (item: T) => void | PromiseLike<void>): Promise<void> {
-    const chunks = new ChunkReader(this.#open, this.#signal);
-    try {
-      await consume(chunks, callback);
-    } finally {
-      chunks.leave();
-    }
+    await consume(new ChunkReader(this.#open, this.#signal), callback);
   }
 
   /** All items, collected into one array. */
@@ -168,21 +163,14 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #source: AsyncIterator<readonly T[]> | undefined;
   #rejectNext: ((reason: unknown) => void) | undefined;
   /** Whether the consumption has ended; then `next` gives nothing more. */
-  closed = false;
+  closed: boolean;
 
   constructor(open: ChunkSource<T>, signal: AbortSignal | undefined) {
     this.#signal = signal;
-    if (signal?.aborted) {
-      this.closed = true;
-    } else {
-      signal?.addEventListener("abort", this.#onAbort, { once: true });
-      try {
-        this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
-      } catch (error) {
-        this.#close();
-        throw error;
-      }
-    }
+    this.closed = signal?.aborted ?? false;
+    if (this.closed) return;
+    this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   async next(): Promise<IteratorResult<readonly T[]>> {

@@ -23,9 +23,6 @@ export interface ServerLimits {
   readonly beatMs: number;
 }
 
-/** The default of the shortest interval, in ms: a sweep of a busy host takes a large part of a second. */
-const MIN_SERVED_INTERVAL_MS = 1_000;
-
 /** The default limits of a server. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
@@ -33,7 +30,8 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   bufferedBytes: 1_048_576,
   helloTimeoutMs: HELLO_TIMEOUT_MS,
   progressTimeoutMs: PROGRESS_TIMEOUT_MS,
-  minIntervalMs: MIN_SERVED_INTERVAL_MS,
+  // A sweep of a busy host takes a large part of a second.
+  minIntervalMs: 1_000,
   beatMs: BEAT_MS,
 };
 

@@ -1,5 +1,8 @@
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
-import { CLOSE_CODES } from "../../wire/protocol.ts";
+import { CLOSE_CODES, SUBPROTOCOLS } from "../../wire/protocol.ts";
+
+/** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
+export const SUBPROTOCOL = SUBPROTOCOLS[0];
 
 /** The error code and message for each close code of the server. */
 const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
@@ -22,7 +25,6 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
 /** The error of a socket that could not be opened. Node gives the reason; browsers do not. */
 export function openingError(
   url: string,
-  subprotocol: string,
   { message = "", error: cause }: { message?: string; error?: unknown },
 ): VirstreamError {
   const failure = (code: ErrorCode, text: string) => new VirstreamError(code, text, { cause });
@@ -35,7 +37,7 @@ export function openingError(
     return failure("connection-refused", `the name in ${url} leads to no host`);
   }
   if (/subprotocol|server response: 400/i.test(message)) {
-    return failure("wrong-subprotocol", `${url} does not speak ${subprotocol}: is it a virstream server?`);
+    return wrongSubprotocol(url, cause);
   }
   const status = /server response: (\d+)/i.exec(message)?.[1];
   if (status === "401") return failure("unauthenticated", `${url} needs a token`);
@@ -44,6 +46,12 @@ export function openingError(
     return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket`);
   }
   return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}`);
+}
+
+/** The error for a server that does not accept our subprotocol. */
+export function wrongSubprotocol(url: string, cause?: unknown): VirstreamError {
+  const message = `${url} does not speak ${SUBPROTOCOL}: is it a virstream server?`;
+  return new VirstreamError("wrong-subprotocol", message, { cause });
 }
 
 /** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */

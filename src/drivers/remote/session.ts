@@ -10,18 +10,15 @@ import { malformed } from "../../wire/errors.ts";
 import { CreditMeter, utf8Length } from "../../wire/flow-control.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
-import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../wire/protocol.ts";
+import { CLOSE_CODES, LIMITS } from "../../wire/protocol.ts";
 import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
-import { brokenError, closeError, openingError } from "./failure.ts";
+import { brokenError, closeError, openingError, SUBPROTOCOL, wrongSubprotocol } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
 /** How long the server may take to answer our close frame, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
-
-/** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
-const SUBPROTOCOL = SUBPROTOCOLS[0];
 
 /** The address of a server, and the options of its connections. */
 export interface ServerAddress {
@@ -74,7 +71,12 @@ export class RemoteSession {
   private constructor(address: ServerAddress) {
     this.#address = address;
     // First, because a browser may throw here (for ws: from a page of https:), and nothing else must be cleaned up then.
-    this.#socket = socketOf(address);
+    try {
+      this.#socket = address.openSocket(address.url, SUBPROTOCOL);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new VirstreamError("denied", `${address.url} may not be opened from here: ${why}`, { cause });
+    }
     this.#decoder = new MessageDecoder(address.owner, address.clock, address.schemas);
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
@@ -150,9 +152,7 @@ export class RemoteSession {
     const { url, token } = this.#address;
     socket.onopen = () => {
       if (socket.protocol !== SUBPROTOCOL) {
-        this.#fail(
-          new VirstreamError("wrong-subprotocol", `${url} does not speak ${SUBPROTOCOL}: is it a virstream server?`),
-        );
+        this.#fail(wrongSubprotocol(url));
         return;
       }
       this.#opened = true;
@@ -160,7 +160,7 @@ export class RemoteSession {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
-      this.#fail(this.#opened ? brokenError(url, event) : openingError(url, SUBPROTOCOL, event));
+      this.#fail(this.#opened ? brokenError(url, event) : openingError(url, event));
     };
     socket.onclose = (event) => {
       this.#fail(closeError(url, event.code, event.reason));
@@ -286,14 +286,5 @@ export class RemoteSession {
     if (this.#socket.terminate === undefined) this.#socket.close();
     else this.#socket.terminate();
     this.#resolveClosed();
-  }
-}
-
-function socketOf({ url, openSocket }: ServerAddress): Socket {
-  try {
-    return openSocket(url, SUBPROTOCOL);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new VirstreamError("denied", `${url} may not be opened from here: ${why}`, { cause });
   }
 }
