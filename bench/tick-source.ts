@@ -14,7 +14,7 @@ const TICK_DOMAINS = 512;
  */
 const PREPARED_TICKS = 4;
 /** The most ticks in flight. */
-const AHEAD = 8;
+const AHEAD = 16;
 const TICK_MS = 1_000;
 /** How many of the 79 parameters change from tick to tick: a third. */
 export const CHANGING = 26;
