@@ -1,4 +1,4 @@
-import type { DiskRates, DomainRates } from "../../client/rates.ts";
+import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
@@ -7,7 +7,7 @@ import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, prin
 export interface Row {
   readonly record: DomainStatsRecord;
   /** Undefined if the user did not ask for rates, or none are known yet. */
-  readonly rates?: RateFigures | undefined;
+  readonly rates?: DomainRates | undefined;
 }
 
 export interface Column {
@@ -45,16 +45,16 @@ const TOTAL_COLUMNS: readonly Column[] = [
 const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
   { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => record.state?.state ?? "-" },
-  right("CPU %", 6, "cpu-total", 1, ({ rates }) => cell(rates?.cpuPercent, percent)),
-  right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(rates?.stealPercent, percent)),
-  right("MEM", 6, "balloon", 2, ({ rates }) => cell(rates?.usedBytes, narrowBytes)),
-  right("RX/s", 6, "interface", 3, ({ rates }) => cell(rates?.receivedBytes, narrowBytes)),
-  right("TX/s", 6, "interface", 3, ({ rates }) => cell(rates?.transmittedBytes, narrowBytes)),
-  right("RD/s", 6, "block", 4, ({ rates }) => cell(rates?.readBytes, narrowBytes)),
-  right("WR/s", 6, "block", 4, ({ rates }) => cell(rates?.writtenBytes, narrowBytes)),
-  right("RDOP/s", 6, "block", 8, ({ rates }) => cell(rates?.reads, narrowCount)),
-  right("WROP/s", 6, "block", 8, ({ rates }) => cell(rates?.writes, narrowCount)),
-  right("LATENCY", 8, "block", 7, ({ rates }) => cell(rates?.latencyMs, milliseconds)),
+  right("CPU %", 6, "cpu-total", 1, ({ rates }) => cell(rates?.cpu.percent, percent)),
+  right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(vcpus(rates, "stealPercent"), percent)),
+  right("MEM", 6, "balloon", 2, ({ rates }) => cell(rates?.memory.usedBytes, narrowBytes)),
+  right("RX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "receivedBytesPerSecond"), narrowBytes)),
+  right("TX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "transmittedBytesPerSecond"), narrowBytes)),
+  right("RD/s", 6, "block", 4, ({ rates }) => cell(disks(rates, "readBytesPerSecond"), narrowBytes)),
+  right("WR/s", 6, "block", 4, ({ rates }) => cell(disks(rates, "writeBytesPerSecond"), narrowBytes)),
+  right("RDOP/s", 6, "block", 8, ({ rates }) => cell(disks(rates, "readsPerSecond"), narrowCount)),
+  right("WROP/s", 6, "block", 8, ({ rates }) => cell(disks(rates, "writesPerSecond"), narrowCount)),
+  right("LATENCY", 8, "block", 7, ({ rates }) => cell(meanLatency(rates?.disks ?? []), milliseconds)),
   STATUS,
 ];
 
@@ -115,31 +115,20 @@ function devicesSum(params: TypedParams, device: "net" | "block", field: string)
   return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
 }
 
-/** The rates of a whole domain, as `rateFigures` sums them. */
-type RateFigures = ReturnType<typeof rateFigures>;
-
-/**
- * The rates of a whole domain: sums over all its devices. A figure that no device has is undefined; a device without it
- * adds nothing.
- */
-export function rateFigures({ cpu, vcpus, disks, interfaces, memory }: DomainRates) {
-  return {
-    /** In percent of one processor: 400 means four processors. */
-    cpuPercent: cpu.percent,
-    stealPercent: sum(vcpus, (vcpu) => vcpu.stealPercent),
-    usedBytes: memory.usedBytes,
-    // All per second:
-    receivedBytes: sum(interfaces, (nic) => nic.receivedBytesPerSecond),
-    transmittedBytes: sum(interfaces, (nic) => nic.transmittedBytesPerSecond),
-    readBytes: sum(disks, (disk) => disk.readBytesPerSecond),
-    writtenBytes: sum(disks, (disk) => disk.writeBytesPerSecond),
-    reads: sum(disks, (disk) => disk.readsPerSecond),
-    writes: sum(disks, (disk) => disk.writesPerSecond),
-    latencyMs: meanLatency(disks),
-  };
+function vcpus(rates: DomainRates | undefined, figure: Exclude<keyof VcpuRates, "number">): number | undefined {
+  return sum(rates?.vcpus, (vcpu) => vcpu[figure]);
 }
 
-function sum<T>(devices: readonly T[], figure: (device: T) => number | undefined): number | undefined {
+function nics(rates: DomainRates | undefined, figure: Exclude<keyof InterfaceRates, "name">): number | undefined {
+  return sum(rates?.interfaces, (nic) => nic[figure]);
+}
+
+function disks(rates: DomainRates | undefined, figure: Exclude<keyof DiskRates, "name" | "path">): number | undefined {
+  return sum(rates?.disks, (disk) => disk[figure]);
+}
+
+/** The sum over all devices of a domain. A device without the figure adds nothing; undefined if no device has it. */
+function sum<T>(devices: readonly T[] = [], figure: (device: T) => number | undefined): number | undefined {
   let total: number | undefined;
   for (const device of devices) {
     const value = figure(device);

@@ -3,7 +3,7 @@ import type { VirstreamError } from "../../model/error.ts";
 import type { Param } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf, rateFigures } from "./column.ts";
+import { type Column, columnsOf, lineOf } from "./column.ts";
 import { sweepText } from "./notice.ts";
 
 type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
@@ -77,8 +77,7 @@ class TableFormat extends Format {
   }
 
   record(record: DomainStatsRecord, rates?: DomainRates): string {
-    const row = { record, rates: rates && rateFigures(rates) };
-    return `${lineOf(this.#columns, (column) => column.text(row))}\n`;
+    return `${lineOf(this.#columns, (column) => column.text({ record, rates }))}\n`;
   }
 
   override event(event: OtherEvent): string {

@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
 import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import { hostNames, type StatusEvent, type SyncEvent, type WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf, type Row, rateFigures } from "./column.ts";
+import { type Column, columnsOf, lineOf, type Row } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
 import { printable } from "./quantity.ts";
 
@@ -107,7 +107,7 @@ export class Screen {
     const rows = shown.map(({ record, rates }) => {
       const stale = this.#stale(record);
       // The last rates of a host that is not connected are out of date.
-      const row: Row = { record, rates: stale === undefined && rates ? rateFigures(rates) : undefined };
+      const row: Row = { record, rates: stale === undefined ? rates : undefined };
       return line((column) => (column.title === "STATUS" && stale) || shorten(column.text(row), column));
     });
     if (shown.length < sorted.length && room > 0)
