@@ -19,10 +19,7 @@ export interface ReconnectorOptions<Session> {
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
   /** Whether an error ends all attempts. Default: when it is not `retryable`. */
   readonly isPermanent?: (error: VirstreamError) => boolean;
-  /**
-   * Whether the first attempt after a loss is made without a wait. Only for a source that is not shared by many
-   * clients.
-   */
+  /** Whether the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
   readonly retryAtOnce?: boolean;
   /** Calls back when the next attempt should not wait any longer. Returns a function that removes the callback. */
   readonly onHint?: (hint: () => void) => () => void;

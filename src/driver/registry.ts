@@ -28,17 +28,12 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   }
   const open = drivers.get(scheme);
   if (open === undefined) {
-    throw new VirstreamError(
-      "unknown-scheme",
-      `no driver for ${scheme}: URIs; there are drivers for ${families().join(", ")}`,
-    );
+    // Without their transports: what a person would choose from.
+    const schemes = new Set([...drivers.keys()].map((name) => name.split("+")[0]!));
+    const known = [...schemes].sort().join(", ");
+    throw new VirstreamError("unknown-scheme", `no driver for ${scheme}: URIs; there are drivers for ${known}`);
   }
   checkMembers(options, OPEN_MEMBERS, "connect's options");
   options.signal?.throwIfAborted();
   return open(uri, options);
-}
-
-/** The schemes without their transports: what a person would choose from. */
-function families(): string[] {
-  return [...new Set([...drivers.keys()].map((scheme) => scheme.split("+")[0]!))].sort();
 }

@@ -95,9 +95,7 @@ export class SimulatedHost {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }
 
-  /**
-   * Whether a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment.
-   */
+  /** Whether a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment. */
   meet(index: number): boolean {
     if (this.#faults.get(index)?.vanishing) {
       this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });
@@ -111,9 +109,7 @@ export class SimulatedHost {
     return new Domain(this.identities.uuid(index), this.identities.name(index), id, this.options.host, this.#owner);
   }
 
-  /**
-   * The identity of a guest that was asked for and does not exist; if it was asked for by name, its uuid is all zeros.
-   */
+  /** The identity of a guest that was asked for and does not exist; if it was asked for by name, its uuid is all zeros. */
   unknownDomain(selector: DomainSelector): Domain {
     return unknownDomain(selector, this.options.host, this.#owner);
   }

@@ -23,9 +23,7 @@ export interface Guest {
   readonly extras: boolean;
   /** The time that its gauges show, in ms since 1970. */
   readonly wallMs: number;
-  /**
-   * The guest's uptime in seconds, plus a slow wave so that rates rise and fall. Never falls while time passes.
-   */
+  /** The guest's uptime in seconds, plus a slow wave so that rates rise and fall. Never falls while time passes. */
   readonly work: number;
 }
 

@@ -7,9 +7,7 @@ import type { SimulatedOptions } from "./parameters.ts";
 const FACTOR = 0x9e3779b1;
 const INVERSE = 0x0e8b2f51;
 
-/**
- * The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table.
- */
+/** The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table. */
 export class Identities {
   readonly #domains: number;
   readonly #key: number;
@@ -25,10 +23,7 @@ export class Identities {
     this.#key = key;
   }
 
-  /**
-   * The uuid of a guest, of version 4. Its first 32 bits are the scrambled index; the other bits are computed from
-   * them.
-   */
+  /** The uuid of a guest, of version 4. Its first 32 bits are the scrambled index; the other bits are computed from them. */
   uuid(index: number): string {
     const word = Math.imul(index, FACTOR) ^ this.#key;
     this.#words.setUint32(0, word);

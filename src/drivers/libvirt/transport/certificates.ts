@@ -111,9 +111,7 @@ async function read(path: string): Promise<Buffer | undefined> {
   }
 }
 
-/**
- * Refuses an encrypted key with a clear message. OpenSSL's own speaks of an interrupted read, because it cannot prompt.
- */
+/** Refuses an encrypted key with a clear message. OpenSSL's own speaks of an interrupted read, because it cannot prompt. */
 function checkKey(path: string, key: Buffer): void {
   if (!/^(-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED)/m.test(key.toString("latin1"))) return;
   throw new VirstreamError(

@@ -12,10 +12,7 @@ import type { LibvirtUri } from "./uri.ts";
 const WORDS_MAX = 8_192;
 /** How long ssh has to end after SIGTERM before it is killed, in ms. */
 const END_MS = 2_000;
-/**
- * How long to wait for the rest of its standard error after it has ended, in ms: another process may hold the pipe
- * open.
- */
+/** How long to wait for the rest of its standard error after it has ended, in ms: another process may hold the pipe open. */
 const LAST_WORDS_MS = 500;
 
 /**
