@@ -1,4 +1,4 @@
-import { defer, filter, map, type OperatorFunction } from "rxjs";
+import { Observable, type OperatorFunction } from "rxjs";
 import { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
@@ -187,10 +187,16 @@ export function measured(meter: RateMeter, event: WatchEvent): DomainRates | und
  */
 export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, DomainRates> {
   return (source) =>
-    defer(() => {
+    new Observable((subscriber) => {
       const meter = new RateMeter();
-      const figures = source.pipe(map((item) => ("type" in item ? measured(meter, item) : meter.take(item))));
-      return figures.pipe(filter((each) => each !== undefined));
+      return source.subscribe({
+        next(item) {
+          const figures = "type" in item ? measured(meter, item) : meter.take(item);
+          if (figures !== undefined) subscriber.next(figures);
+        },
+        error: (error) => subscriber.error(error),
+        complete: () => subscriber.complete(),
+      });
     });
 }
 
