@@ -32,8 +32,8 @@ export class Schema {
     this.keys = keys;
     this.types = types;
     const textPositions: number[] = [];
-    // If the first value is a fraction, V8 keeps the array as plain doubles, 8 bytes each. An array that begins with
-    // small integers holds pointers, and a heap object of 16 bytes for every number beyond 2^31.
+    // If the first value is a fraction, V8 keeps the array as plain doubles, 8 bytes each. It would convert an
+    // array of small integers, for each record, at the first larger number.
     const row = [0.5];
     row.pop();
     for (let i = 0; i < types.length; i++) {

@@ -30,7 +30,7 @@ interface Resolution {
  * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor the
  * time of an answer reveals other domains, and a view costs the hypervisor only what it shows. This class itself answers all
  * other selectors, in the same way for hidden and for missing domains. If a query names a domain by name and the list has its
- * uuid, or the reverse, it first queries the identities of the listed domains, which needs no monitor.
+ * uuid, or the reverse, this class first queries the identities of the listed domains, which needs no monitor.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;

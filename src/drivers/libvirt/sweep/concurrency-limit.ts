@@ -21,7 +21,7 @@ export interface WorkerProbe {
 /** Owns connections to the daemon, and probes for a free worker on them. */
 export interface ConnectionOwner {
   /**
-   * Sends a call that cannot hang, once the daemon has taken up the calls before it, and reports its answer to the
+   * Sends a call that cannot hang, once the daemon has taken up the calls before it, and passes the answer to the
    * probe. Always calls `probe.end()`.
    */
   probeWorker(probe: WorkerProbe): void;

@@ -10,7 +10,7 @@ const KEPT = 4;
  * and the last listing for each of a few filters. Pure; the caller passes the clock.
  *
  * Events arrive a moment after the change. An event also does not say whether the domain that stopped was transient,
- * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on it.
+ * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on the cache.
  */
 export class DomainCache {
   /** Whether the daemon sends events. */

@@ -20,8 +20,8 @@ export const TROUBLE = "virstream: trouble: ";
 /**
  * The remote command, run by `sh`: $1 is auto, native or netcat, $2 the URI for virt-ssh-helper, $3 the netcat program,
  * and the others are the sockets to try. It has no single quote, exclamation mark, backslash or newline, so that any
- * login shell can pass it to sh in single quotes. With `-q0`, where this netcat has it, netcat ends when our input
- * ends.
+ * login shell can pass it to sh in single quotes. With `-q0`, where this netcat has it, netcat ends when its
+ * input ends.
  */
 const REMOTE_SCRIPT = [
   `trouble() { echo "${TROUBLE}$*" >&2; exit 64; }`,

@@ -22,7 +22,7 @@ const LAST_WORDS_MS = 500;
  * Both report a failure only by ending. So a ping of libvirt's keepalive program is sent, which every daemon answers at
  * once, before authentication. The stream is returned after the answer.
  *
- * Rejects with the error that `sshFailure` makes from ssh's end, an error of `sshArguments`, `unsupported` when there
+ * Rejects with the error that `sshFailure` makes when ssh ends, an error of `sshArguments`, `unsupported` when there
  * is no ssh, `connection-lost` when none can be started at present, `protocol-error` when the program that answers is
  * no daemon, or the signal's reason.
  */

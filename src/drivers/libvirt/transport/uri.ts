@@ -43,9 +43,9 @@ const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 
 /**
  * The parameters that libvirt's client consumes, with the transports that can honour them here. All others are passed
- * to the daemon with the name. Every transport accepts those that ask for something that is always true here: users are
- * never prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and
- * `authfile` has passwords for SASL, which is refused anyway.
+ * to the daemon with the name. Every transport accepts three parameters that change nothing here: users are never
+ * prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and SASL, which uses
+ * `authfile`, is refused anyway.
  */
 export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
   ["name", TRANSPORTS],
