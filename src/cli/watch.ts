@@ -21,6 +21,7 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
   const display = openDisplay(args, connection.uri, connection.host.includes(","));
   try {
     await follow(stream.events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
+    if (!count.done) signal.throwIfAborted();
   } catch (error) {
     if (signal.reason === INTERRUPTED && args.count === undefined) return ExitCode.ok;
     throw error;

@@ -9,7 +9,7 @@ import { StatsStream, WatchStream } from "./stream.ts";
 
 /** Options of every call, besides its query. */
 export interface CallOptions {
-  /** Aborts the call, in the driver too. The call fails with the signal's reason. */
+  /** Aborts the call, in the driver too. A watch then completes; any other call fails with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -133,7 +133,10 @@ export class Connection implements AsyncDisposable {
     return this.driver.onStatus?.(listener) ?? (() => {});
   }
 
-  /** Ends every sweep and watch with `connection-closed`, and releases all resources. Calling it twice is allowed. */
+  /**
+   * Completes every watch, and releases all resources. Sweeps under way, and later calls, fail with `connection-closed`.
+   * Calling it twice is allowed.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     this.sampling.close(this.#closedError());

@@ -1,4 +1,5 @@
 import { Observable } from "rxjs";
+import { onAbort } from "../driver/abort.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -17,16 +18,21 @@ export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]
  * - with `forEach(callback)`: when the callback returns a promise, the stream waits until the promise is settled.
  *
  * It is cold: nothing happens until it is consumed, and each consumption opens the source again. `break`, `unsubscribe()`
- * and the AbortSignal all end the work at the source. An aborted stream fails with the signal's reason.
+ * and the AbortSignal all end the work at the source. When its signal is aborted, an endless stream completes; any other
+ * fails with the signal's reason, because it would otherwise seem to be whole.
  */
 export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   readonly #open: ChunkSource<T>;
   readonly #signal: AbortSignal | undefined;
+  readonly #endless: boolean;
 
-  /** @internal */
-  constructor(open: ChunkSource<T>, signal?: AbortSignal) {
+  /**
+   * @internal
+   * @param endless whether only its consumer ends it, so that an abort is its regular end
+   */
+  constructor(open: ChunkSource<T>, signal?: AbortSignal, endless = false) {
     super((subscriber) => {
-      const chunks = new ChunkReader(open, signal);
+      const chunks = new ChunkReader(open, signal, endless);
       consume(chunks, (item) => subscriber.next(item)).then(
         () => subscriber.complete(),
         (error) => subscriber.error(error),
@@ -35,16 +41,17 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     });
     this.#open = open;
     this.#signal = signal;
+    this.#endless = endless;
   }
 
   /** Starts a consumption by `for await`. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
-    return new ItemIterator(new ChunkReader(this.#open, this.#signal));
+    return new ItemIterator(this.#read());
   }
 
   /** The items in chunks as they came, for consumers that cannot afford a promise per item. */
   chunks(): AsyncIterable<readonly T[]> {
-    return { [Symbol.asyncIterator]: () => new ChunkReader(this.#open, this.#signal) };
+    return { [Symbol.asyncIterator]: () => this.#read() };
   }
 
   /**
@@ -53,7 +60,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
    * that error.
    */
   override async forEach(callback: (item: T) => void | PromiseLike<void>): Promise<void> {
-    await consume(new ChunkReader(this.#open, this.#signal), callback);
+    await consume(this.#read(), callback);
   }
 
   /** All items, collected into one array. */
@@ -63,6 +70,10 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
       for (const item of chunk) items.push(item);
     }
     return items;
+  }
+
+  #read(): ChunkReader<T> {
+    return new ChunkReader(this.#open, this.#signal, this.#endless);
   }
 }
 
@@ -91,8 +102,8 @@ export class StatsStream extends Stream<DomainStatsRecord> {
 
 /**
  * The records of all domains, sweep after sweep, for as long as the stream is consumed, as an Observable, an async iterable
- * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream does not end by
- * itself, and fails only with errors that a retry cannot repair.
+ * or by callback; see Stream. All watches of a connection with the same query share one sampler. The stream completes when
+ * its signal is aborted or the connection is closed, and fails only with errors that a retry cannot repair.
  *
  * A slow consumer never gets old values: it skips to the newest record of each domain, and a `gap` event says so.
  */
@@ -102,8 +113,8 @@ export class WatchStream extends Stream<DomainStatsRecord> {
 
   constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {
     // The end of either reaches the sampling by the iterator's return().
-    super(() => sampling.watch(query, cadence, recordsOf), signal);
-    this.events = new Stream(() => sampling.watch(query, cadence, (events) => events), signal);
+    super(() => sampling.watch(query, cadence, recordsOf), signal, true);
+    this.events = new Stream(() => sampling.watch(query, cadence, (events) => events), signal, true);
   }
 }
 
@@ -160,24 +171,24 @@ async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): 
 class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal | undefined;
+  readonly #endless: boolean;
+  readonly #unlisten: () => void = () => {};
   readonly #source: AsyncIterator<readonly T[]> | undefined;
   #rejectNext: ((reason: unknown) => void) | undefined;
   /** Whether the consumption has ended; then `next` gives nothing more. */
   closed: boolean;
 
-  constructor(open: ChunkSource<T>, signal: AbortSignal | undefined) {
+  constructor(open: ChunkSource<T>, signal: AbortSignal | undefined, endless: boolean) {
     this.#signal = signal;
+    this.#endless = endless;
     this.closed = signal?.aborted ?? false;
     if (this.closed) return;
     this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    this.#unlisten = onAbort(signal, () => this.#abortPull());
   }
 
   async next(): Promise<IteratorResult<readonly T[]>> {
-    if (this.closed) {
-      if (this.#signal?.aborted) throw this.#signal.reason;
-      return { done: true, value: undefined };
-    }
+    if (this.closed) return this.#ended();
     if (this.#rejectNext !== undefined) {
       throw new VirstreamError("invalid-argument", "next() was called before the one before it was settled");
     }
@@ -190,7 +201,8 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
       return result;
     } catch (error) {
       this.leave();
-      throw this.#signal?.aborted ? this.#signal.reason : error;
+      if (!this.#signal?.aborted) throw error;
+      return this.#ended();
     } finally {
       this.#rejectNext = undefined;
     }
@@ -216,14 +228,20 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
 
   #close(): void {
     this.closed = true;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#unlisten();
   }
 
-  readonly #onAbort = (): void => {
+  /** The end of a consumption that is closed. */
+  #ended(): IteratorResult<readonly T[]> {
+    if (this.#signal?.aborted && !this.#endless) throw this.#signal.reason;
+    return { done: true, value: undefined };
+  }
+
+  #abortPull(): void {
     const reject = this.#rejectNext;
     this.leave();
     reject?.(this.#signal?.reason);
-  };
+  }
 }
 
 /**

@@ -1,3 +1,5 @@
+import { onAbort } from "./abort.ts";
+
 /** The time, and timers. Tests pass in their own, so that they do not have to sleep. */
 export interface Clock {
   /** The time in ms. A test's clock may begin anywhere. */
@@ -46,19 +48,19 @@ export function withTimeout<T>(
 ): Promise<T> {
   const abort = new AbortController();
   let timer: unknown;
-  let onAbort = (): void => {};
+  let unlisten = (): void => {};
   const outcome = new Promise<T>((resolve, reject) => {
-    onAbort = () => {
+    const giveUp = (): void => {
       abort.abort(signal?.reason);
       reject(signal?.reason);
     };
     if (signal?.aborted) {
       // A promise may reject later; without a handler that would be an unhandled rejection.
       if (typeof work !== "function") work.then(undefined, () => {});
-      onAbort();
+      giveUp();
       return;
     }
-    signal?.addEventListener("abort", onAbort);
+    unlisten = onAbort(signal, giveUp);
     const onTimeout = (): void => {
       try {
         resolve(late());
@@ -73,7 +75,7 @@ export function withTimeout<T>(
   });
   return outcome.finally(() => {
     if (timer !== undefined) clock.clearTimeout(timer);
-    signal?.removeEventListener("abort", onAbort);
+    unlisten();
   });
 }
 

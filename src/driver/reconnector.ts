@@ -1,6 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
+import { onAbort } from "./abort.ts";
 import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
 import { type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
 
@@ -85,8 +86,7 @@ export class Reconnector<Session> {
   /** Makes the first attempt. Rejects with its error if it fails; only retry() makes further attempts then. */
   async connect(signal?: AbortSignal): Promise<Session> {
     signal?.throwIfAborted();
-    const giveUp = (): void => this.#end.abort(signal?.reason);
-    signal?.addEventListener("abort", giveUp);
+    const unlisten = onAbort(signal, () => this.#end.abort(signal?.reason));
     const attempt = this.#attempt();
     this.#attempts = Promise.allSettled([attempt]);
     try {
@@ -95,7 +95,7 @@ export class Reconnector<Session> {
       this.#setError(VirstreamError.from(error));
       throw error;
     } finally {
-      signal?.removeEventListener("abort", giveUp);
+      unlisten();
     }
   }
 

@@ -67,7 +67,12 @@ export class Sampling {
    * @internal
    */
   watch<T>(query: Query, cadence: Cadence, select: (events: WatchEvent[]) => readonly T[]): Subscription<T> {
-    return new Subscription(this.feed(query, cadence), select, (ticks) => this.conflated(ticks));
+    return new Subscription(
+      this.feed(query, cadence),
+      select,
+      (ticks) => this.conflated(ticks),
+      () => this.#closed,
+    );
   }
 
   /**
@@ -108,7 +113,7 @@ export class Sampling {
     };
   }
 
-  /** Ends all watches with this error. */
+  /** Ends all watches: with this error for sinks. The watches of consumers in this process complete. */
   close(error: VirstreamError): void {
     this.#closed = true;
     for (const feed of [...this.#feeds.values()]) feed.end(error);

@@ -16,6 +16,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   readonly #feed: Feed;
   readonly #select: (events: WatchEvent[]) => readonly T[];
   readonly #conflated: (ticks: number) => void;
+  readonly #closed: () => boolean;
   #events: WatchEvent[] = [];
   #wake: (() => void) | undefined;
   #ended = false;
@@ -38,11 +39,18 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   /**
    * @param select makes the items that the consumer pulls from the events
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
+   * @param closed whether the program itself has closed the connection, so that the end is no failure
    */
-  constructor(feed: Feed, select: (events: WatchEvent[]) => readonly T[], conflated: (ticks: number) => void) {
+  constructor(
+    feed: Feed,
+    select: (events: WatchEvent[]) => readonly T[],
+    conflated: (ticks: number) => void,
+    closed: () => boolean = () => false,
+  ) {
     this.#feed = feed;
     this.#select = select;
     this.#conflated = conflated;
+    this.#closed = closed;
     if (feed.error !== undefined) this.end(feed.error);
     else feed.listen(this);
   }
@@ -116,7 +124,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     if (this.#ended) return;
     // The consumer still gets what it was not given yet.
     if (this.#behind) this.#catchUp();
-    this.#error = error;
+    this.#error = this.#closed() ? undefined : error;
     this.#end();
   }
 

@@ -1,6 +1,8 @@
 import { getEventListeners } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import "../../src/drivers/builtin.ts";
+import { connect } from "../../src/client/connect.ts";
 import { Stream } from "../../src/client/stream.ts";
 import { until } from "../until.ts";
 
@@ -126,6 +128,32 @@ describe("a stream", () => {
     await expect(closed.forEach(() => {})).rejects.toThrow("closed");
     closed.subscribe({ error: () => {} });
     expect(getEventListeners(signal, "abort")).toHaveLength(0);
+  });
+
+  it("shares one listener with all streams of its signal, of which Node does not warn, and all of them end with it", async () => {
+    const warnings: Error[] = [];
+    const collect = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", collect);
+    const abort = new AbortController();
+    const connections = await Promise.all(
+      Array.from({ length: 12 }, () => connect("test:///default?domains=2", { signal: abort.signal })),
+    );
+    const watches = connections.map((connection) => connection.watch({}, { signal: abort.signal }).forEach(() => {}));
+    const sweeps = Array.from({ length: 12 }, () =>
+      numbers([[1]], "wait")
+        .stream(abort.signal)
+        .toArray(),
+    );
+    await turn();
+    expect(getEventListeners(abort.signal, "abort")).toHaveLength(1);
+    const ended = Promise.allSettled(sweeps);
+    abort.abort();
+    await Promise.all(watches);
+    expect((await ended).map(({ status }) => status)).toEqual(sweeps.map(() => "rejected"));
+    for (const connection of connections) await connection.close();
+    process.off("warning", collect);
+    expect(warnings).toEqual([]);
+    expect(getEventListeners(abort.signal, "abort")).toHaveLength(0);
   });
 
   it("hands an error of its source to every kind of consumer, after the items before it", async () => {

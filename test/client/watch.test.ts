@@ -1,8 +1,9 @@
-import { firstValueFrom, take, toArray } from "rxjs";
+import { firstValueFrom, lastValueFrom, take, toArray } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
+import { rates } from "../../src/client/rates.ts";
 import { WatchStream } from "../../src/client/stream.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { NO_FAULT } from "../../src/drivers/simulated/fault.ts";
@@ -15,6 +16,7 @@ import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { pass } from "../sampling/pass.ts";
+import { uncaughtDuring } from "../uncaught.ts";
 import { until } from "../until.ts";
 
 const QUICK: StatsQuery = { groups: ["state"] };
@@ -76,15 +78,21 @@ describe("watching a connection", () => {
     for (const subscription of subscriptions) subscription.unsubscribe();
   });
 
-  it("fails with the signal's reason when it is aborted", async () => {
+  it("completes when its signal is aborted, for every kind of consumer, also before it begins", async () => {
     const abort = new AbortController();
-    const reason = new Error("that is enough");
     let records = 0;
-    const watching = watch(abort.signal).forEach(() => {
-      if (++records === 7) abort.abort(reason);
+    let completed = 0;
+    watch(abort.signal).subscribe({ complete: () => completed++ });
+    const looping = (async () => {
+      for await (const _ of watch(abort.signal).events);
+    })();
+    await watch(abort.signal).forEach(() => {
+      if (++records === 7) abort.abort(new Error("that is enough"));
     });
-    await expect(watching).rejects.toBe(reason);
+    await looping;
+    await until(() => completed === 1);
     expect(records).toBe(7);
+    expect(await watch(abort.signal).toArray()).toEqual([]);
   });
 
   it("ends when the callback throws, and fails with that", async () => {
@@ -117,26 +125,42 @@ describe("watching a connection", () => {
     await expect(enforced.toArray()).rejects.toMatchObject({ code: "unsupported" satisfies ErrorCode });
   });
 
-  it("fails when its connection is closed, and so does one that is begun after that", async () => {
+  it("completes when its connection is closed, and throws nothing where a subscriber has no error callback", async () => {
     const own = await connect("test:///default?domains=5");
     const stream = own.watch(QUICK, OFTEN);
-    const errors: VirstreamError[] = [];
-    const codes = () => errors.map(({ code }) => code);
     let records = 0;
+    let completed = 0;
     const count = () => {
       records++;
     };
-    stream.subscribe({ next: count, error: (error) => errors.push(error) });
-    const listening = stream.forEach(count).catch((error) => errors.push(error));
-    await until(() => records >= 20);
-    await own.close();
-    await listening;
-    await until(() => errors.length === 2);
-    stream.subscribe({ error: (error) => errors.push(error) });
-    await until(() => errors.length === 3);
-    expect(codes()).toEqual(["connection-closed", "connection-closed", "connection-closed"]);
-    expect(() => own.watch()).toThrow(expect.objectContaining({ code: "connection-closed" }));
+    const uncaught = await uncaughtDuring(async () => {
+      stream.events.pipe(rates()).subscribe(count);
+      stream.subscribe({ next: count, complete: () => completed++ });
+      const listening = stream.forEach(count);
+      const iterator = stream.events[Symbol.asyncIterator]();
+      await until(() => records >= 30);
+      await own.close();
+      await listening;
+      for (let next = await iterator.next(); !next.done; next = await iterator.next());
+      await until(() => completed === 1);
+    });
+    expect(uncaught).toEqual([]);
     expect(own.sampling.snapshot()).toMatchObject(IDLE);
+  });
+
+  it("that is begun after its connection was closed fails with connection-closed, as every call does", async () => {
+    let stream: WatchStream;
+    let closed: Connection;
+    {
+      await using own = await connect("test:///default?domains=5");
+      closed = own;
+      stream = own.watch(QUICK, OFTEN);
+    }
+    const code = "connection-closed" satisfies ErrorCode;
+    await expect(stream.toArray()).rejects.toMatchObject({ code });
+    await expect(lastValueFrom(stream.events)).rejects.toMatchObject({ code });
+    expect(() => closed.watch()).toThrow(expect.objectContaining({ code }));
+    await expect(closed.getAllDomainStats()).rejects.toMatchObject({ code });
   });
 });
 

@@ -83,7 +83,7 @@ class Lane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.watch[Symbol.asyncDispose]();
     await this.#network[Symbol.asyncDispose]();
-    expect(this.watch.end, "what the watch ended with").toMatchObject({ code: "connection-closed" });
+    expect(this.watch.end, "what the watch ended with").toBe("no error");
   }
 }
 

@@ -370,7 +370,7 @@ describe("The end of a watch", () => {
   it("comes at once for one whose signal was aborted before it began", async () => {
     const network = await ScriptedNetwork.connected();
     const connection = new Connection(network.driver);
-    await expect(connection.watch({}, { signal: AbortSignal.abort() }).toArray()).rejects.toThrow();
+    expect(await connection.watch({}, { signal: AbortSignal.abort() }).toArray()).toEqual([]);
     expect(network.last.ofType("watch")).toEqual([]);
     await connection.close();
   });
