@@ -1,10 +1,9 @@
-import type { HypervisorFacts, OpenedDaemon } from "../drivers/libvirt/daemon.ts";
+import { type HypervisorFacts, hasStatistics, type OpenedDaemon } from "../drivers/libvirt/daemon.ts";
 import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
 import { daemonOf, restartCommand } from "../drivers/libvirt/transport/unix.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
-import { VirstreamError } from "../model/error.ts";
-import { NIL_UUID } from "../model/uuid.ts";
+import type { VirstreamError } from "../model/error.ts";
 import { type Configuration, DEFAULTS, type Setting } from "./configuration.ts";
 import { type Finding, type FindingId, finding } from "./finding.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
@@ -54,22 +53,12 @@ export async function examineDaemon(
   const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
   // On a connection of its own, a statistics call without an answer blocks no other call.
   const other = (await open().catch(() => undefined))?.client;
-  const statistics = await hasStatistics(other ?? client, timeLimit);
+  const statistics = await timeLimit.wait(hasStatistics(other ?? client), ANSWER_MS).catch((error) => {
+    if (!isSilence(error)) throw error;
+    return undefined;
+  });
   const clients = other === undefined ? [client] : [client, other];
   return { clients, daemon: { hypervisor, keepalive, events, statistics } };
-}
-
-/** Asks for the statistics of a domain that does not exist; undefined when no answer comes. */
-async function hasStatistics(client: RpcClient, timeLimit: TimeLimit): Promise<boolean | undefined> {
-  const asked = client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });
-  try {
-    await timeLimit.wait(asked, ANSWER_MS);
-    return true;
-  } catch (error) {
-    if (VirstreamError.from(error).code === "unsupported") return false;
-    if (isSilence(error)) return undefined;
-    throw error;
-  }
 }
 
 /** The finding for a daemon that could not be asked. */
@@ -91,8 +80,8 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
   const { uri, socket, configuration } = address;
   if (daemon.statistics === false) {
     const what =
-      `libvirt's ${uri.driver} driver has no statistics call (virConnectGetAllDomainStats), so virstream cannot read ` +
-      "this host.";
+      `libvirt's ${uri.driver} driver has no statistics call (virConnectGetAllDomainStats), so virstream reads only the ` +
+      "state of each domain (virDomainGetState); every record is partial, with the reason unsupported.";
     return [finding("stats-unsupported", what)];
   }
   const findings: Finding[] = [];

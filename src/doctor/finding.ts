@@ -14,7 +14,7 @@ export const FINDINGS = {
   "connection-failed": "problem",
   "daemon-silent": "problem",
   "workers-busy": "problem",
-  "stats-unsupported": "problem",
+  "stats-unsupported": "note",
   "requests-few": "warning",
   "requests-unknown": "note",
   "workers-few": "warning",

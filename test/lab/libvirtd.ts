@@ -35,6 +35,8 @@ for folder in etc lib cache log; do
 done
 mount --bind "$directory/run" /run || exit 1
 # Without this, the kernel sends IPv6 packets of its own to every tap device, and counters of a paused guest move.
+# Where both versions of cgroups are mounted, libvirt's LXC driver can start no container.
+umount /sys/fs/cgroup/unified 2>/dev/null
 [ "$network" = host ] || echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 || true
 while read -r line; do
   ( "$libvirtd" -p /run/libvirtd.pid "$@" </dev/null & )

@@ -19,6 +19,10 @@ export const POLKITD = "/usr/lib/polkit-1/polkitd";
 
 const known = {
   libvirtd: { met: () => program("libvirtd"), packages: "libvirt-daemon libvirt-daemon-driver-qemu" },
+  "libvirt's LXC driver": {
+    met: () => existsSync("/usr/lib/libvirt/libvirt_lxc"),
+    packages: "libvirt-daemon-driver-lxc",
+  },
   qemu: { met: () => program("qemu-system-x86_64"), packages: "qemu-system-x86 seabios ipxe-qemu" },
   "qemu-img": { met: () => program("qemu-img"), packages: "qemu-utils" },
   virsh: { met: () => program("virsh"), packages: "libvirt-clients" },

@@ -2,6 +2,7 @@ import { hostname as localHostname } from "node:os";
 import type { Duplex } from "node:stream";
 import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
 import { AuthType, FEATURE_KEEPALIVE, PROCEDURES } from "./rpc/procedures.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import { RpcClient } from "./rpc/rpc-client.ts";
@@ -86,7 +87,12 @@ export interface HypervisorFacts {
   readonly hypervisorVersion: number | undefined;
   /** The daemon's own version, in the same form. */
   readonly libvirtVersion: number;
+  /** Whether the driver has the statistics call. Without it, only each domain's state can be read. */
+  readonly statistics: boolean;
 }
+
+/** Drivers that are known to have the statistics call. The others are asked: distributions patch it into some of them. */
+const WITH_STATISTICS: readonly string[] = ["qemu", "test"];
 
 /**
  * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
@@ -114,7 +120,20 @@ export async function openHypervisor(
     client.call(PROCEDURES.version, undefined).catch(unlessUnsupported(undefined)),
     client.call(PROCEDURES.libVersion, undefined),
   ]);
-  return { host, hypervisor: type.toLowerCase(), hypervisorVersion, libvirtVersion };
+  const hypervisor = type.toLowerCase();
+  const statistics = WITH_STATISTICS.includes(hypervisor) || (await hasStatistics(client));
+  return { host, hypervisor, hypervisorVersion, libvirtVersion, statistics };
+}
+
+/** Asks for the statistics of a domain that cannot exist, to learn whether the driver has the call. */
+export async function hasStatistics(client: RpcClient): Promise<boolean> {
+  try {
+    await client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });
+    return true;
+  } catch (error) {
+    if (!isRemoteError(error)) throw error;
+    return error.code !== "unsupported";
+  }
 }
 
 async function authenticate(client: RpcClient, transport: Transport): Promise<void> {

@@ -69,7 +69,7 @@ export class Session implements SweepHost {
     this.#address = address;
     this.domainCache = domainCache;
     this.facts = facts;
-    this.monitors = facts.hypervisor !== "test";
+    this.monitors = facts.statistics && facts.hypervisor !== "test";
     this.completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.admission = admissionOf(hostKey(address.uri, facts));
     this.#calls = new Calls(this, new Deadlines(Number.POSITIVE_INFINITY, performance.now()));

@@ -1,5 +1,5 @@
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
-import type { StatsReader, StatsReply } from "./stats-reply.ts";
+import { readState, type StatsReader, type StatsReply } from "./stats-reply.ts";
 import { invalidMessage, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /**
@@ -164,6 +164,13 @@ export const PROCEDURES = {
     writeDomainAndFlags,
     (reader): ControlInfo => ({ state: reader.uint(), details: reader.uint(), forMs: reader.uhyper() }),
     "reads whether the domain's monitor is busy; it does not use the monitor",
+  ),
+  state: procedure(
+    "DOMAIN_GET_STATE",
+    212,
+    writeDomainAndFlags,
+    readState,
+    "reads a domain's state from libvirt's own records; only for hypervisors without the statistics call",
   ),
   xml: procedure(
     "DOMAIN_GET_XML_DESC",

@@ -9,6 +9,14 @@ export interface DomainStats {
   readonly params: TypedParams;
 }
 
+/** Reads the answer of DOMAIN_GET_STATE, as the parameters that the statistics call has for the group `state`. */
+export function readState(reader: XdrReader): TypedParams {
+  return TypedParams.from([
+    ["state.state", "int", reader.int()],
+    ["state.reason", "int", reader.int()],
+  ]);
+}
+
 /** The domains that the daemon answered for. It leaves out domains that it does not know, or hides. */
 export type StatsReply = readonly DomainStats[];
 

@@ -1,5 +1,6 @@
 import { VirstreamError } from "../../../model/error.ts";
 import { type RecordReason, steadyTimeOf } from "../../../model/record.ts";
+import type { HypervisorFacts } from "../daemon.ts";
 import type { Procedure } from "../rpc/procedures.ts";
 import type { Admission } from "./admission.ts";
 import type { BatchSize } from "./batch-size.ts";
@@ -18,6 +19,7 @@ export interface SweepHost extends ConnectionOwner {
   readonly completeness: Completeness | undefined;
   /** Whether the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
   readonly monitors: boolean;
+  readonly facts: Pick<HypervisorFacts, "hypervisor" | "statistics">;
   /** @param connection its number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
   /** Called when there are more domains than slots: another connection would help. */

@@ -72,18 +72,21 @@ export class Dispatcher implements CallHandler<Batch> {
   /** Adds domains that became known. */
   enter(tasks: readonly DomainTask[]): void {
     const { admission } = this.#host;
-    const { kind } = this.#requests;
+    const { kind, stateOnly } = this.#requests;
     const trusted: DomainTask[] = [];
     const before = this.#pending.length;
     this.#entered += tasks.length;
     for (const task of tasks) {
       if (admission.isQuarantined(task.domain.uuid, kind)) this.#owner.giveUp(task, "quarantined");
+      else if (stateOnly) trusted.push(task);
       else if (kind === "monitor" && (task.domain.id === -1 || admission.isTrusted(task.domain.uuid)))
         trusted.push(task);
       else this.#pending.push(task);
     }
     const pending = this.#pending.length - before;
-    if (kind === "free") {
+    if (stateOnly) {
+      this.#calls.wait(trusted);
+    } else if (kind === "free") {
       this.#queueBatches();
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();

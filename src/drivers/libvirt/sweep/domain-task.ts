@@ -1,16 +1,16 @@
 import { VirstreamError } from "../../../model/error.ts";
-import { ALL_GROUPS, type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
+import { ALL_GROUPS, type Group, groupBit, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
 import { FILTER_MASK, type Query, StatsFlag } from "../../../model/query.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import type { CallKind } from "./call-queue.ts";
-import { type CallHandler, QueuedCall } from "./calls.ts";
+import { type CallHandler, QueuedCall, type SweepHost } from "./calls.ts";
 import type { WaitClass } from "./deadlines.ts";
 
 /**
  * The next call for a domain of the sweep.
  *
- * - `lookup`: its uuid, by its name.
+ * - `lookup`: its uuid, by its name; or its name, by its uuid, where the next answer does not have it.
  * - `check`: whether its monitor hangs already.
  * - `ask`: its statistics.
  * - `fallback`: the groups that need no monitor, because it is late or its statistics failed.
@@ -18,6 +18,8 @@ import type { WaitClass } from "./deadlines.ts";
  * - `done`: nothing. It has its record, or needs none.
  */
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
+
+const STATE = groupBit("state");
 
 /** One domain of a sweep. */
 export class DomainTask extends QueuedCall {
@@ -62,7 +64,7 @@ export class DomainTask extends QueuedCall {
   }
 
   get key(): string {
-    return this.stage === "lookup" ? `lookup ${this.domain.name}` : this.domain.uuid;
+    return this.stage === "lookup" ? `lookup ${this.domain.name || this.domain.uuid}` : this.domain.uuid;
   }
 
   /** The error of a domain that is given up at its present stage. */
@@ -100,8 +102,12 @@ export class StatsRequests {
   /** The query of the fallback call for a late domain; undefined if every requested group needs the monitor, or none does. */
   readonly fallback: StatsRequest | undefined;
 
-  /** @param monitors whether the domains have monitors that can hang */
-  constructor({ groups, flags, domains }: Query, monitors: boolean) {
+  /** Whether each domain is asked for its state alone, because the hypervisor has no statistics call. */
+  readonly stateOnly: boolean;
+  /** The groups that the hypervisor does not have. */
+  readonly unsupported: readonly Group[];
+
+  constructor({ groups, flags, domains }: Query, { monitors, facts }: Pick<SweepHost, "monitors" | "facts">) {
     // 0 means every group, also those that need the monitor. So no mask that is computed below may become 0.
     const wanted = groups === 0 ? ALL_GROUPS : groups;
     const free = wanted & MONITOR_FREE_GROUPS;
@@ -112,7 +118,21 @@ export class StatsRequests {
     this.filter = flags & FILTER_MASK;
     this.groups = groupNames(wanted);
     this.first = { groups, flags: asked };
-    this.fallback = needing === 0 || free === 0 ? undefined : { groups: free, flags: asked & FILTER_MASK };
+    this.stateOnly = !facts.statistics;
+    this.unsupported = this.stateOnly ? groupNames((wanted & ~STATE) >>> 0) : [];
+    this.fallback =
+      this.stateOnly || needing === 0 || free === 0 ? undefined : { groups: free, flags: asked & FILTER_MASK };
+  }
+
+  /** The error if the hypervisor can answer no part of the query. */
+  refusal({ domains, flags, groups }: Query, hypervisor: string): VirstreamError | undefined {
+    const enforced = (flags & StatsFlag.enforce) !== 0 && groups !== STATE;
+    const filtered = domains !== undefined && this.filter !== 0;
+    if (!this.stateOnly || !(enforced || filtered || !this.groups.includes("state"))) return undefined;
+    const message = `libvirt's ${hypervisor} driver has no statistics call, only the state of each domain`;
+    const advice =
+      "ask for the group state, or for all groups, without enforce, and without a filter for named domains";
+    return new VirstreamError("unsupported", `${message}: ${advice}`);
   }
 
   /** The request for a domain at its present stage. */

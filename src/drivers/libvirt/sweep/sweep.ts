@@ -67,7 +67,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#driver = driver;
     this.#query = query;
     this.#context = context;
-    this.#requests = new StatsRequests(query, host.monitors);
+    this.#requests = new StatsRequests(query, host);
     this.#deadlines = new Deadlines(query.deadlineMs, performance.now());
     this.#calls = new Calls(host, this.#deadlines);
     this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this, this.#ended.signal);
@@ -90,6 +90,11 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   #begin(): void {
     if (this.#done) return;
+    const refusal = this.#requests.refusal(this.#query, this.#host.facts.hypervisor);
+    if (refusal !== undefined) {
+      this.end(refusal);
+      return;
+    }
     const { domains } = this.#query;
     this.#deadlines.begin(performance.now(), domains?.length ?? 0);
     if (domains === undefined) this.#findDomains();
@@ -140,6 +145,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #enterNamed(selectors: NonNullable<Query["domains"]>): void {
     const tasks = selectors.map((selector) => {
       if (!("uuid" in selector)) return this.#task("lookup", { uuid: NIL_UUID, name: selector.name, id: -1 });
+      if (this.#requests.stateOnly) return this.#task("lookup", { uuid: selector.uuid, name: "", id: -1 });
       this.#uuids.add(selector.uuid);
       // Whether it runs is not known; an id of -1 would say that it does not.
       return this.#task("ask", { uuid: selector.uuid, name: "", id: 0 });
@@ -193,7 +199,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const { domain } = task;
     switch (task.stage) {
       case "lookup":
-        return callOf(PROCEDURES.lookupByName, domain.name, (found) => this.#lookedUp(task, found));
+        return domain.name === ""
+          ? callOf(PROCEDURES.lookupByUuid, domain.uuid, (found) => this.#lookedUp(task, found))
+          : callOf(PROCEDURES.lookupByName, domain.name, (found) => this.#lookedUp(task, found));
       case "check":
         return callOf(PROCEDURES.controlInfo, domain, (info) => this.#checked(task, info));
       case "ask":
@@ -209,6 +217,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   #statsCall(task: DomainTask): Call {
     const { domain, statsKind } = task;
+    if (this.#requests.stateOnly) {
+      return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
+    }
     return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...this.#requests.for(task) }, (reply: StatsReply) => {
       this.answered(
         task,
@@ -247,14 +258,15 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       this.#push(task, "partial", { params, reason, missing, ...(error && { error }) });
       return;
     }
-    const { kind, first } = this.#requests;
-    // The groups that the daemon left out silently.
-    const missing = kind === "free" ? [] : (this.#host.completeness?.missing(domain, first.groups, params) ?? []);
+    const { kind, first, unsupported } = this.#requests;
+    // The groups that the hypervisor does not have, or that the daemon left out silently.
+    const missing =
+      kind === "free" ? unsupported : (this.#host.completeness?.missing(domain, first.groups, params) ?? []);
     if (missing.length === 0) {
       this.#push(task, "ok", { params });
     } else {
       this.#host.admission.distrust(domain.uuid);
-      this.#push(task, "partial", { params, reason: "busy", missing });
+      this.#push(task, "partial", { params, reason: unsupported.length > 0 ? "unsupported" : "busy", missing });
     }
   }
 

@@ -37,6 +37,7 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
     "000000020000000000000000000095d3",
     { state: 2, details: 0, forMs: 38_355 },
   ],
+  state: [212, DOMAIN, `${DOMAIN_HEX}00000000`, "0000000300000005", undefined],
   xml: [14, DOMAIN, `${DOMAIN_HEX}00000000`, "000000093c646f6d61696e2f3e000000", "<domain/>"],
   listen: [316, undefined, "0000000000000000", "00000003", 3],
   stats: [
@@ -72,10 +73,10 @@ describe("The procedures that may be sent", () => {
     }
   });
 
-  it("are those that read: 20, each with the reason why it does no harm", () => {
+  it("are those that read: 21, each with the reason why it does no harm", () => {
     const numbers = Object.values(PROCEDURES).map(({ number }) => number);
     expect(numbers.sort((a, b) => a - b)).toEqual([
-      1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 229, 273, 316, 344,
+      1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 273, 316, 344,
     ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
   });

@@ -47,6 +47,7 @@ export class SimulatedDaemon implements SweepHost {
   readonly batchSize = new BatchSize();
   completeness: Completeness | undefined;
   monitors = true;
+  facts = { hypervisor: "qemu", statistics: true };
   readonly domains: { name: string; uuid: string; id: number; behaviour: Behaviour }[];
   readonly calls: { name: string; args: unknown; at: number }[] = [];
   /** The most calls in flight at a time, per connection. */
@@ -126,6 +127,7 @@ export class SimulatedDaemon implements SweepHost {
     }
     if (procedure === PROCEDURES.stats) return this.#stats(args as StatsArgs);
     if (procedure === PROCEDURES.controlInfo) return this.#control(args as RemoteDomain);
+    if (procedure === PROCEDURES.state) return this.#state(args as RemoteDomain);
     const domain = this.domains.find(({ name, uuid }) => name === args || uuid === args);
     await this.#wait(domain?.behaviour.freeMs ?? 0.2);
     if (domain === undefined || domain.behaviour.gone) throw libvirtError(42, "unknown-domain");
@@ -137,6 +139,14 @@ export class SimulatedDaemon implements SweepHost {
     await this.#wait(behaviour?.checkMs ?? 0.1);
     if (behaviour === undefined || behaviour.gone) throw libvirtError(42, "unknown-domain");
     return behaviour.control ?? { state: ControlState.ok, details: 0, forMs: 0 };
+  }
+
+  async #state({ uuid }: RemoteDomain): Promise<TypedParams> {
+    const { freeMs = 0.2, gone, error } = this.#find(uuid)!.behaviour;
+    await this.#wait(freeMs);
+    if (gone) throw libvirtError(42, "unknown-domain");
+    if (error !== undefined) throw error;
+    return STATE;
   }
 
   async #stats({ uuids, groups, flags }: StatsArgs): Promise<unknown> {
