@@ -6,7 +6,8 @@ export default defineConfig({
     globalSetup: ["test/build.ts"],
     setupFiles: ["test/leaks.ts"],
     reporters: ["default", "./test/closing-line.ts"],
-    testTimeout: 30_000,
+    // Guards against waiting for ever: on a loaded machine, the start of one process can take seconds.
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
     // Tests start daemons and guests: two files at once are what a small machine bears.

@@ -31,7 +31,7 @@ function addonsOf(program: string): string[] {
     const { dlopen } = process;
     process.dlopen = (module, file, ...flags) => (loaded.push(file), dlopen.call(process, module, file, ...flags));`;
   const args = ["--input-type=module", "--eval", `${recorder}\n${program}\nconsole.log(JSON.stringify(loaded));`];
-  return JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: "utf8", timeout: 30_000 }));
+  return JSON.parse(execFileSync(process.execPath, args, { cwd: root, encoding: "utf8", timeout: 100_000 }));
 }
 
 it("a program that serves statistics and reads them loads no native addon", () => {

@@ -8,11 +8,11 @@ import { serve, type VirstreamServer } from "../../src/server/server.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
+import { PATIENCE } from "../until.ts";
 
 /** Hosts that hang are given up soon. */
 const DEADLINE_MS = 300;
 /** What everything takes at most on a busy machine; tests wait for events, not for times. */
-const PATIENCE = { timeout: 25_000, interval: 20 };
 
 function perHost(records: readonly DomainStatsRecord[]): Record<string, string> {
   const hosts: Record<string, Map<string, number>> = {};

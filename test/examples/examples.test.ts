@@ -14,6 +14,7 @@ import { serve } from "../../src/server/index.ts";
 import { Dice } from "../lab/dice.ts";
 import { describeWith, findProgram } from "../lab/requirement.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
+import { PATIENCE } from "../until.ts";
 
 const file = (name: string) => fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
 
@@ -216,7 +217,7 @@ describeWith(["chromium"], "the page without a library, in Chromium,", () => {
           if (line === "connecting …" || shown.has(line)) continue;
           shown.add(line);
           expect(line).toMatch(new RegExp(`^sweep \\d+: ${rows.length} domains$`));
-          await expect.poll(() => sweeps, { timeout: 10_000 }).toContain(rows.sort().join("\n"));
+          await expect.poll(() => sweeps, PATIENCE).toContain(rows.sort().join("\n"));
         }
       });
     } finally {

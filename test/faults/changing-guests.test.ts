@@ -6,6 +6,7 @@ import { FaultLab, faultRequirements } from "../lab/fault-lab.ts";
 import { createGuest, defineGuest } from "../lab/guest.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { type TimedSweep, timedSweep } from "../lab/timed-sweep.ts";
+import { PATIENCE } from "../until.ts";
 
 /** Far away, so that what comes before it does not come because of it. */
 const DEADLINE_MS = 15_000;
@@ -53,7 +54,7 @@ describeWith(faultRequirements, "With guests that come and go in the middle of a
     expectOncePerDomain(sweep);
     expect(sweep.count("ok")).toBeGreaterThanOrEqual(11);
     expect(sweep.tookMs).toBeLessThan(SOON_MS);
-    await vi.waitFor(async () => expect(await guest.virsh(`domstate ${guest.uuid}`)).toContain("shut off"));
+    await vi.waitFor(async () => expect(await guest.virsh(`domstate ${guest.uuid}`)).toContain("shut off"), PATIENCE);
     const next = await timedSweep(connection);
     expectOncePerDomain(next);
     expect(next.of(guest.uuid)!.record).toMatchObject({ status: "ok", state: { state: "shutoff", reason: "crashed" } });
@@ -69,7 +70,7 @@ describeWith(faultRequirements, "With guests that come and go in the middle of a
     expectOncePerDomain(sweep);
     expect(sweep.tookMs).toBeLessThan(SOON_MS);
     for (const guest of doomed) {
-      await vi.waitFor(async () => expect(await guest.virsh(`domstate ${guest.uuid}`)).toContain("shut off"));
+      await vi.waitFor(async () => expect(await guest.virsh(`domstate ${guest.uuid}`)).toContain("shut off"), PATIENCE);
       await guest.start();
     }
     const next = await timedSweep(connection);
@@ -119,6 +120,6 @@ describeWith(faultRequirements, "With guests that come and go in the middle of a
     });
     expectOncePerDomain(sweep, [...lab.guests.map(({ uuid }) => uuid), guest.uuid]);
     expect(sweep.tookMs).toBeLessThan(SOON_MS);
-    await vi.waitFor(async () => expectOncePerDomain(await timedSweep(connection)));
+    await vi.waitFor(async () => expectOncePerDomain(await timedSweep(connection)), PATIENCE);
   });
 });

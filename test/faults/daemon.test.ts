@@ -8,6 +8,7 @@ import { FaultLab, faultRequirements } from "../lab/fault-lab.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { type TimedSweep, timedSweep } from "../lab/timed-sweep.ts";
 import { workerPool } from "../lab/workers.ts";
+import { PATIENCE } from "../until.ts";
 
 const DEADLINE_MS = 1_000;
 /** No sweep may last longer, whatever becomes of the daemon: its deadline, and a busy machine. */
@@ -94,7 +95,7 @@ describeWith(faultRequirements, "When libvirtd itself fails in the middle of a s
     await expectRecovery(connection);
     expect(openSockets()).toBeLessThanOrEqual(held + 2);
     await connection.close();
-    await vi.waitFor(() => expect(openSockets()).toBeLessThanOrEqual(sockets));
+    await vi.waitFor(() => expect(openSockets()).toBeLessThanOrEqual(sockets), PATIENCE);
   });
 
   it("restarted five times beneath continuous sweeps: each ends clearly, and at the end all is as before", {

@@ -7,6 +7,7 @@ import { FaultLab, faultRequirements } from "../lab/fault-lab.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { type TimedSweep, timedSweep } from "../lab/timed-sweep.ts";
 import { workerPool } from "../lab/workers.ts";
+import { PATIENCE } from "../until.ts";
 
 /** Long enough that healthy guests are never late on a busy machine. */
 const DEADLINE_MS = 2_000;
@@ -97,12 +98,9 @@ describeWith(faultRequirements, "With frozen guests among twelve", () => {
     const [guest] = lab.freeze(1, 5);
     const destroyed = guest!.destroy();
     // From then on libvirt cannot list its domains.
-    await vi.waitFor(
-      async () => {
-        expect((await timedSweep(connection, { groups: ["state"], deadlineMs: 400 })).count("failed")).toBe(1);
-      },
-      { timeout: 8_000, interval: 50 },
-    );
+    await vi.waitFor(async () => {
+      expect((await timedSweep(connection, { groups: ["state"], deadlineMs: 400 })).count("failed")).toBe(1);
+    }, PATIENCE);
     let sweeps = 0;
     for (; sweeps < 4; sweeps++) {
       const sweep = await timedSweep(connection, { deadlineMs: 1_500 });

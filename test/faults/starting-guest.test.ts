@@ -7,6 +7,7 @@ import { connect } from "../../src/client/connect.ts";
 import { createGuests, defineGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { PATIENCE } from "../until.ts";
 
 describeWith(labRequirements, "A guest that takes long to start", () => {
   let libvirtd: Libvirtd;
@@ -55,6 +56,6 @@ describeWith(labRequirements, "A guest that takes long to start", () => {
     await starting;
     await vi.waitFor(async () => {
       for (const { status } of await connection.getAllDomainStats()) expect(status).toBe("ok");
-    }, 20_000);
+    }, PATIENCE);
   });
 });

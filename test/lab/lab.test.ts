@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { PATIENCE } from "../until.ts";
 import { runCommand } from "./command.ts";
 import { createGuest } from "./guest.ts";
 import { type Lab, standardLab } from "./hypervisor.ts";
@@ -68,7 +69,7 @@ describeWith(labRequirements, "the standard lab", () => {
       return Number(/rd.reqs=(\d+)/.exec(stdout)?.[1]);
     };
     const before = await read();
-    await expect.poll(read, { timeout: 10_000, interval: 100 }).toBeGreaterThan(before);
+    await expect.poll(read, PATIENCE).toBeGreaterThan(before);
   });
 
   it("hangs in a frozen guest and in no other, and answers after the thaw", async () => {

@@ -10,6 +10,7 @@ import { TcpProxy } from "../lab/tcp-proxy.ts";
 import { TickLedger } from "../lab/tick-ledger.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
 import { ScriptedDriver } from "../server/scripted-driver.ts";
+import { PATIENCE } from "../until.ts";
 
 const DOMAINS = 200;
 
@@ -81,16 +82,16 @@ describe("A watch of a server that has begun anew", () => {
     const seen: WatchEvent[] = [];
     const watching = connection.watch({}, { intervalMs: 50 }).events.forEach((event) => void seen.push(event));
     watching.catch(() => {});
-    await vi.waitUntil(() => seen.some(({ type }) => type === "sync"));
+    await vi.waitUntil(() => seen.some(({ type }) => type === "sync"), PATIENCE);
     await before.close();
     await first.close();
     const after = await serve(second, port);
     try {
-      await vi.waitUntil(() => seen.some((event) => event.type === "status" && event.state === "connected"));
+      await vi.waitUntil(() => seen.some((event) => event.type === "status" && event.state === "connected"), PATIENCE);
       const begun = seen.length;
       await sleep(50);
       release();
-      await vi.waitUntil(() => seen.slice(begun).some(({ type }) => type === "sync"));
+      await vi.waitUntil(() => seen.slice(begun).some(({ type }) => type === "sync"), PATIENCE);
       expect(seen.filter(({ type }) => type === "gone")).toEqual([]);
     } finally {
       release();
@@ -109,7 +110,7 @@ describe("A watch whose reader stood still for a while", () => {
       ledger.take(event);
       if (event.type === "sync" && ledger.syncs % 5 === 0) {
         const { sweeps } = connection.sampling.snapshot();
-        await vi.waitUntil(() => connection.sampling.snapshot().sweeps >= sweeps + 30, { timeout: 10_000 });
+        await vi.waitUntil(() => connection.sampling.snapshot().sweeps >= sweeps + 30, PATIENCE);
       }
       if (ledger.syncs > 20) break;
     }

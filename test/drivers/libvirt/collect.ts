@@ -2,6 +2,7 @@ import { expect, vi } from "vitest";
 import type { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
 import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
+import { PATIENCE } from "../../until.ts";
 
 /** What a sweep has yielded, and how it ended. */
 export interface Collected {
@@ -44,5 +45,5 @@ export function statuses({ records }: Collected): Record<string, string> {
 export async function calm(driver: LibvirtDriver): Promise<void> {
   await vi.waitFor(async () => {
     for (const { status } of (await collect(driver)).records) expect(status).toBe("ok");
-  }, 10_000);
+  }, PATIENCE);
 }

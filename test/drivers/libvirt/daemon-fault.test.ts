@@ -6,6 +6,7 @@ import { createGuest } from "../../lab/guest.ts";
 import { startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
+import { PATIENCE } from "../../until.ts";
 import { collect, statuses } from "./collect.ts";
 
 describeWith(labRequirements, "The libvirt driver, when its daemon is killed in the middle of a sweep", () => {
@@ -39,7 +40,7 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
       const complete = await collect(driver);
       expect(statuses(complete)).toEqual({ frozen: "ok", healthy: "ok" });
       return complete;
-    }, 20_000);
+    }, PATIENCE);
     expect(states).toEqual(["true reconnecting connection-lost", "true connected undefined"]);
     // A domain that was given out before is still this driver's.
     const domains = records.map(({ domain }) => domain);
@@ -60,10 +61,10 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
     ];
     const uncaught = await uncaughtDuring(async () => {
       await libvirtd.kill();
-      await vi.waitFor(() => expect(states).toEqual(["reconnecting"]), 20_000);
+      await vi.waitFor(() => expect(states).toEqual(["reconnecting"]), PATIENCE);
       expect(driver.absent).toEqual([{ host: driver.host, error: expect.any(VirstreamError) }]);
       await libvirtd.restart();
-      await vi.waitFor(() => expect(states).toEqual(["reconnecting", "connected"]), 20_000);
+      await vi.waitFor(() => expect(states).toEqual(["reconnecting", "connected"]), PATIENCE);
       expect(driver.absent).toEqual([]);
       expect((await collect(driver)).error).toBeUndefined();
     });
@@ -85,12 +86,12 @@ describeWith(labRequirements, "The libvirt driver, when its daemon is killed in 
       const some = await collect(driver, { deadlineMs: 1_000 });
       expect(statuses(some)).toMatchObject({ healthy: "ok" });
       return some;
-    }, 20_000);
+    }, PATIENCE);
     expect(statuses(during)["frozen"]).toMatch(/^(partial|failed) /);
     guest.thaw();
     await vi.waitFor(async () => {
       expect(statuses(await collect(driver))).toEqual({ frozen: "ok", healthy: "ok" });
-    }, 20_000);
+    }, PATIENCE);
   });
 });
 
@@ -112,6 +113,6 @@ describeWith(labRequirements, "The libvirt driver, while a frozen guest is being
     expect(statuses(again)).toEqual({ frozen: "failed quarantined", one: "ok", two: "ok" });
     await guest.kill();
     await destroyed;
-    await vi.waitFor(async () => expect(statuses(await collect(driver))).toEqual({ one: "ok", two: "ok" }));
+    await vi.waitFor(async () => expect(statuses(await collect(driver))).toEqual({ one: "ok", two: "ok" }), PATIENCE);
   });
 });

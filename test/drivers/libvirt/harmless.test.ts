@@ -8,6 +8,7 @@ import { createGuests, type Guest } from "../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
 import { RpcProxy } from "../../lab/rpc-proxy.ts";
+import { PATIENCE } from "../../until.ts";
 
 const STATS = PROCEDURES.stats.number;
 /** The program of libvirt's remote protocol, and that of its keepalives. */
@@ -72,7 +73,7 @@ describeWith(labRequirements, "What a daemon is asked, seen from outside", () =>
     } finally {
       for (const guest of guests) guest.thaw();
     }
-    await vi.waitFor(() => expect(proxy.unanswered(STATS)).toBe(0), 10_000);
+    await vi.waitFor(() => expect(proxy.unanswered(STATS)).toBe(0), PATIENCE);
     for (const { status } of await two.getAllDomainStats()) expect(status).toBe("ok");
   });
 
@@ -117,7 +118,7 @@ describeWith(labRequirements, "What a daemon is asked, seen from outside", () =>
       const before = proxy.calls.length;
       await sleep(1_000);
       proxy.cut();
-      const again = await vi.waitFor(() => connection.getAllDomainStats({ deadlineMs: 1_000 }), 20_000);
+      const again = await vi.waitFor(() => connection.getAllDomainStats({ deadlineMs: 1_000 }), PATIENCE);
       expect(again.map(({ status }) => status)).toEqual(Array(12).fill("partial"));
       // Calls for a domain that cannot exist prove that the daemon has workers.
       const nobody = Buffer.alloc(16);
@@ -131,6 +132,6 @@ describeWith(labRequirements, "What a daemon is asked, seen from outside", () =>
     }
     await vi.waitFor(async () => {
       for (const { status } of await connection.getAllDomainStats()) expect(status).toBe("ok");
-    }, 20_000);
+    }, PATIENCE);
   });
 });

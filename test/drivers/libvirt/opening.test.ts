@@ -5,6 +5,7 @@ import { describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { openDriver } from "../../../src/driver/registry.ts";
 import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/drivers/libvirt/driver.ts";
+import { PATIENCE } from "../../until.ts";
 import { collect } from "./collect.ts";
 import { domain, FakeDaemon, frame, RUNNING, remoteError, statsReply, uuidOf, words } from "./rpc/fake-daemon.ts";
 
@@ -53,7 +54,7 @@ describe("Opening the libvirt driver", () => {
       code: "unauthenticated",
       message: expect.stringContaining("SASL"),
     });
-    await vi.waitFor(() => expect(daemon.open).toBe(0));
+    await vi.waitFor(() => expect(daemon.open).toBe(0), PATIENCE);
   });
 
   it("gives up after the connect timeout, at whatever step the daemon falls silent", async () => {
@@ -65,7 +66,7 @@ describe("Opening the libvirt driver", () => {
         code: "connect-timeout",
       });
       expect(performance.now() - start).toBeLessThan(1_000);
-      await vi.waitFor(() => expect(daemon.open).toBe(0));
+      await vi.waitFor(() => expect(daemon.open).toBe(0), PATIENCE);
     }
   });
 
@@ -77,7 +78,7 @@ describe("Opening the libvirt driver", () => {
     const given = expect(opening).rejects.toThrow("enough");
     setTimeout(() => abort.abort(new Error("enough")), 20);
     await given;
-    await vi.waitFor(() => expect(daemon.open).toBe(0));
+    await vi.waitFor(() => expect(daemon.open).toBe(0), PATIENCE);
   });
 
   it("hands on what the daemon says to the opening", async () => {
@@ -129,19 +130,19 @@ describe("A second connection", () => {
     };
     await using driver = await LibvirtDriver.open(daemon.uri());
     expect((await collect(driver)).records).toHaveLength(40);
-    await vi.waitFor(() => expect(daemon.open).toBe(1));
+    await vi.waitFor(() => expect(daemon.open).toBe(1), PATIENCE);
     refuse = false;
     // It is not tried with every sweep, but soon.
     await vi.waitFor(async () => {
       expect((await collect(driver)).error).toBeUndefined();
       expect(daemon.open).toBe(2);
-    }, 10_000);
+    }, PATIENCE);
     for (let i = 0; i < 3; i++) expect((await collect(driver)).error).toBeUndefined();
     const used = new Set(
       daemon.requests.filter(({ procedure }) => procedure === 344).map(({ connection }) => connection),
     );
     expect(used.size).toBe(2);
     await driver.close();
-    await vi.waitFor(() => expect(daemon.open).toBe(0));
+    await vi.waitFor(() => expect(daemon.open).toBe(0), PATIENCE);
   });
 });

@@ -6,6 +6,7 @@ import { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
+import { PATIENCE } from "../../until.ts";
 import { FrozenGuests } from "./frozen-guests.ts";
 import { EVENT_TYPES, frame, uuidOf, words } from "./rpc/fake-daemon.ts";
 
@@ -26,7 +27,7 @@ async function sweep(driver: LibvirtDriver, query: StatsQuery = {}, signal = new
   return { records, error, count };
 }
 
-const until = (what: () => boolean) => vi.waitFor(() => expect(what()).toBe(true), { timeout: 10_000, interval: 5 });
+const until = (what: () => boolean) => vi.waitFor(() => expect(what()).toBe(true), PATIENCE);
 
 let guests: FrozenGuests;
 const drivers: LibvirtDriver[] = [];

@@ -10,6 +10,7 @@ import { freePort } from "../../../lab/port.ts";
 import { describeWith, labRequirements } from "../../../lab/requirement.ts";
 import { type Sshd, startSshd } from "../../../lab/sshd.ts";
 import { startTestDriver } from "../../../lab/test-driver.ts";
+import { PATIENCE } from "../../../until.ts";
 import { oneSweep, sweepOf } from "./one-sweep.ts";
 import { SilentListener } from "./silent-listener.ts";
 
@@ -76,7 +77,7 @@ describeWith(requirements, "libvirt over ssh", () => {
       expect(await sshProcesses()).toHaveLength(1);
       await driver.close();
       expect(await sshProcesses()).toEqual([]);
-      await vi.waitFor(async () => expect(await sshd.sessions()).toEqual([]), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await sshd.sessions()).toEqual([]), PATIENCE);
     }
   });
 
@@ -92,8 +93,8 @@ describeWith(requirements, "libvirt over ssh", () => {
       );
     });
     await Promise.all(attempts);
-    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), { timeout: 10_000 });
-    await vi.waitFor(async () => expect(await sshd.sessions()).toEqual([]), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), PATIENCE);
+    await vi.waitFor(async () => expect(await sshd.sessions()).toEqual([]), PATIENCE);
   });
 
   it("says that the connection is lost, with ssh's words, when its session dies in the middle, and connects again", async () => {
@@ -112,7 +113,7 @@ describeWith(requirements, "libvirt over ssh", () => {
     } finally {
       guest.thaw();
     }
-    await vi.waitFor(async () => expect(await sweepOf(driver)).toEqual({ guest: "ok" }), 20_000);
+    await vi.waitFor(async () => expect(await sweepOf(driver)).toEqual({ guest: "ok" }), PATIENCE);
     await driver.close();
     expect(await sshProcesses()).toEqual([]);
   });
@@ -210,12 +211,12 @@ describeWith(["ssh"], "Connecting by ssh", () => {
     const uri = `qemu+ssh://127.0.0.1:${listener.port}/system`;
     const abort = new AbortController();
     const given = expect(LibvirtDriver.open(uri, { signal: abort.signal })).rejects.toThrow("enough");
-    await vi.waitFor(() => expect(listener.open).toBe(1));
+    await vi.waitFor(() => expect(listener.open).toBe(1), PATIENCE);
     abort.abort(new Error("enough"));
     await given;
-    await vi.waitFor(async () => expect([listener.open, await sshProcesses()]).toEqual([0, []]));
+    await vi.waitFor(async () => expect([listener.open, await sshProcesses()]).toEqual([0, []]), PATIENCE);
     await expect(LibvirtDriver.open(uri, { connectTimeoutMs: 100 })).rejects.toMatchObject({ code: "connect-timeout" });
-    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]));
+    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), PATIENCE);
   });
 });
 
@@ -259,7 +260,7 @@ describe("The ssh program", () => {
     const opening = LibvirtDriver.open("qemu+ssh://host/system", { connectTimeoutMs: 300 });
     await expect(opening).rejects.toMatchObject({ code: "connect-timeout" });
     expect(await sshProcesses()).toHaveLength(1);
-    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await sshProcesses()).toEqual([]), PATIENCE);
     await rm(folder, { recursive: true });
   });
 });

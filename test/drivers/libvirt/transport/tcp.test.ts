@@ -4,6 +4,7 @@ import { createGuest } from "../../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../../lab/libvirtd.ts";
 import { freePort } from "../../../lab/port.ts";
 import { describeWith, labRequirements } from "../../../lab/requirement.ts";
+import { PATIENCE } from "../../../until.ts";
 import { oneSweep, sweepOf } from "./one-sweep.ts";
 import { SilentListener } from "./silent-listener.ts";
 
@@ -37,11 +38,12 @@ describeWith(labRequirements, "libvirt over TCP", () => {
   it("says that the connection is lost when the daemon is killed, and connects again when it is back", async () => {
     await using driver = await LibvirtDriver.open(`qemu+tcp://127.0.0.1:${port}/system`);
     await libvirtd.kill();
-    await vi.waitFor(() =>
-      expect(sweepOf(driver, 200)).rejects.toMatchObject({ code: "connection-lost", retryable: true }),
+    await vi.waitFor(
+      () => expect(sweepOf(driver, 200)).rejects.toMatchObject({ code: "connection-lost", retryable: true }),
+      PATIENCE,
     );
     await libvirtd.restart();
-    await vi.waitFor(async () => expect(await sweepOf(driver)).toEqual({ guest: "ok" }), 20_000);
+    await vi.waitFor(async () => expect(await sweepOf(driver)).toEqual({ guest: "ok" }), PATIENCE);
   });
 });
 
@@ -67,14 +69,14 @@ describe("Connecting over TCP", () => {
     const abort = new AbortController();
     const opening = LibvirtDriver.open(`qemu+tcp://127.0.0.1:${listener.port}/system`, { signal: abort.signal });
     const given = expect(opening).rejects.toThrow("enough");
-    await vi.waitFor(() => expect(listener.open).toBe(1));
+    await vi.waitFor(() => expect(listener.open).toBe(1), PATIENCE);
     abort.abort(new Error("enough"));
     await given;
-    await vi.waitFor(() => expect(listener.open).toBe(0));
+    await vi.waitFor(() => expect(listener.open).toBe(0), PATIENCE);
     await expect(
       LibvirtDriver.open(`qemu+tcp://127.0.0.1:${listener.port}/system`, { connectTimeoutMs: 50 }),
     ).rejects.toMatchObject({ code: "connect-timeout" });
-    await vi.waitFor(() => expect(listener.open).toBe(0));
+    await vi.waitFor(() => expect(listener.open).toBe(0), PATIENCE);
   });
 
   it("is not begun when the signal has spoken before", async () => {

@@ -16,6 +16,7 @@ import { createGuest } from "../../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../../lab/libvirtd.ts";
 import { accepts, freePort } from "../../../lab/port.ts";
 import { describeWith, labRequirements } from "../../../lab/requirement.ts";
+import { PATIENCE } from "../../../until.ts";
 import { oneSweep } from "./one-sweep.ts";
 import { SilentListener } from "./silent-listener.ts";
 
@@ -154,7 +155,7 @@ describeWith([...labRequirements, "openssl"], "libvirt over TLS", () => {
     });
     await Promise.all(attempts);
     const sockets = () => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap");
-    await vi.waitFor(() => expect(sockets()).toEqual([]));
+    await vi.waitFor(() => expect(sockets()).toEqual([]), PATIENCE);
   });
 
   it("opens from the default folders: the user's first, what is missing there from the system's", async () => {
@@ -245,7 +246,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
     const stream = await openTls(parseLibvirtUri(uri(peer.port)), never);
     const chunks: string[] = [];
     stream.on("data", (chunk) => chunks.push(String(chunk)));
-    await vi.waitFor(() => expect(chunks.join("")).toBe("first"));
+    await vi.waitFor(() => expect(chunks.join("")).toBe("first"), PATIENCE);
     stream.destroy();
   });
 
@@ -259,7 +260,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
     stream.cork();
     for (let length = 1; length <= 20; length++) stream.write(Buffer.alloc(length));
     stream.uncork();
-    await vi.waitFor(() => expect(records).toEqual(Array.from({ length: 20 }, (_, index) => index + 1)));
+    await vi.waitFor(() => expect(records).toEqual(Array.from({ length: 20 }, (_, index) => index + 1)), PATIENCE);
     stream.destroy();
   });
 
@@ -301,7 +302,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
       { stdio: "ignore" },
     );
     try {
-      await vi.waitFor(async () => expect(await accepts(port)).toBe(true), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await accepts(port)).toBe(true), PATIENCE);
       await expect(LibvirtDriver.open(uri(port))).rejects.toMatchObject({
         code: "unauthenticated",
         message: expect.stringMatching(/refused the client's certificate/),
@@ -349,7 +350,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
       setTimeout(() => abort.abort(new Error("enough")), 150);
       await given;
     }
-    await vi.waitFor(() => expect(silent.open).toBe(0));
+    await vi.waitFor(() => expect(silent.open).toBe(0), PATIENCE);
   });
 
   describe("with files that will not do", () => {
