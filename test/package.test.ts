@@ -20,8 +20,8 @@ it("the lock file has the packages of every platform, so that npm ci works on ea
   expect(missing).toEqual([]);
 });
 
-it("the package needs msgpackr, ws and, as the application's own, rxjs, and nothing else", () => {
-  expect(Object.keys(read("package.json").dependencies)).toEqual(["msgpackr", "ws"]);
+it("the package needs msgpackr, ws, for terminals get-east-asian-width and, as the application's own, rxjs, and nothing else", () => {
+  expect(Object.keys(read("package.json").dependencies)).toEqual(["get-east-asian-width", "msgpackr", "ws"]);
   expect(Object.keys(read("package.json").peerDependencies)).toEqual(["rxjs"]);
 });
 

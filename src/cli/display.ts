@@ -5,7 +5,8 @@ import type { DomainRates } from "../client/rates.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { Format } from "./format/format.ts";
 import type { Notices } from "./format/notice.ts";
-import type { Screen, ScreenSize } from "./format/screen.ts";
+import type { Frame, Screen, ScreenSize } from "./format/screen.ts";
+import { alert } from "./format/text.ts";
 import { notify } from "./source.ts";
 
 export interface Display {
@@ -73,13 +74,15 @@ const REDRAW_MS = 100;
 export class TerminalDisplay implements Display {
   readonly #screen: Screen;
   readonly #output: WriteStream;
+  readonly #colours: boolean;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #drawnAt = Number.NEGATIVE_INFINITY;
   #ended = false;
 
-  constructor(screen: Screen, output: WriteStream) {
+  constructor(screen: Screen, output: WriteStream, colours: boolean) {
     this.#screen = screen;
     this.#output = output;
+    this.#colours = colours;
     output.on("resize", this.#draw);
     process.on("SIGTSTP", this.#suspend);
     process.on("SIGCONT", this.#resume);
@@ -105,21 +108,25 @@ export class TerminalDisplay implements Display {
     process.off("SIGCONT", this.#resume);
     // One row less, for the prompt that follows.
     const { columns, rows: height } = this.#size;
-    const { head, title, rows } = this.#screen.frame({ columns, rows: height - 1 });
-    this.#output.write(`${LEAVE}${[...head, title, ...rows].join("\n")}\n`);
+    const frame = this.#screen.frame({ columns, rows: height - 1 });
+    this.#output.write(`${LEAVE}${[...frame.head, frame.title, ...this.#rows(frame)].join("\n")}\n`);
   }
 
   readonly #draw = (): void => {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#drawnAt = performance.now();
-    const { head, title, rows } = this.#screen.frame(this.#size);
+    const frame = this.#screen.frame(this.#size);
     // Erase each line before it is written: erasing after a line as wide as the terminal would remove its last character.
     const line = (text: string): string => `${ERASE_REST_OF_LINE}${text}`;
-    const lines = [...head.map(line), `${REVERSE}${line(title)}${PLAIN}`, ...rows.map(line)];
+    const lines = [...frame.head.map(line), `${REVERSE}${line(frame.title)}${PLAIN}`, ...this.#rows(frame).map(line)];
     const below = lines.length < this.#size.rows ? `\n${ERASE_REST_OF_SCREEN}` : "";
     this.#output.write(`${HOME}${lines.join("\n")}${below}`);
   };
+
+  #rows({ rows, alerts }: Frame): string[] {
+    return rows.map((row, i) => alert(row, this.#colours && i < alerts));
+  }
 
   /** Restores the terminal before the program stops. */
   readonly #suspend = (): void => {

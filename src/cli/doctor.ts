@@ -3,7 +3,7 @@ import { type AffectedGuest, type Finding, needsFix } from "../doctor/finding.ts
 import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
-import { printable } from "./format/quantity.ts";
+import { jsonText, printable } from "./format/text.ts";
 import { ExitCode, UsageError } from "./usage.ts";
 
 /** How many guests of a finding are named without --all. */
@@ -16,7 +16,7 @@ export async function doctor(args: DoctorArguments, signal: AbortSignal): Promis
   const broken = examinations.some(({ findings }) => needsFix(findings));
   process.stdout.write(
     args.format === "json"
-      ? `${JSON.stringify({ examinations }, undefined, 2)}\n`
+      ? `${jsonText({ examinations }, 2)}\n`
       : examinations.map((examination) => examinationText(examination, args.all)).join("\n"),
   );
   return broken ? ExitCode.failed : ExitCode.ok;

@@ -4,6 +4,7 @@ import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
 import { complaint, notWhole } from "./format/notice.ts";
+import { showsColours } from "./format/text.ts";
 import { notify, openSource, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -16,7 +17,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   await using connection = await openSource(args.uri, token, signal);
 
   const groups = groupMask(args.query.groups);
-  const format = createFormat(args.format, { groups, hosts: connection.host.includes(",") });
+  const colours = showsColours(stdout, process.env);
+  const hosts = connection.host.includes(",");
+  const format = createFormat(args.format, { groups, hosts, terminal: stdout.isTTY === true, colours });
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };

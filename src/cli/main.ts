@@ -6,6 +6,7 @@ import { parseDoctor, parseGet, parseServe, parseWatch } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
+import { notify } from "./source.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
 import { watch } from "./watch.ts";
 
@@ -64,11 +65,12 @@ function failure(error: unknown, signal: AbortSignal, name: string | undefined):
   if (signal.reason === READER_LEFT) return ExitCode.ok;
   if (signal.reason === INTERRUPTED) return ExitCode.interrupted;
   if (error instanceof UsageError) {
-    process.stderr.write(`virstream: ${error.message}\nTry "virstream ${isCommand(name) ? `${name} ` : ""}--help".\n`);
+    notify(error.message);
+    process.stderr.write(`Try "virstream ${isCommand(name) ? `${name} ` : ""}--help".\n`);
     return ExitCode.usage;
   }
   const { code, message } = VirstreamError.from(signal.aborted ? signal.reason : error);
-  process.stderr.write(`virstream: ${message} [${code}]\n`);
+  notify(`${message} [${code}]`);
   return ExitCode.failed;
 }
 

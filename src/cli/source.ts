@@ -3,11 +3,13 @@ import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
+import { printable } from "./format/text.ts";
 
 const SIMULATED = "test:///default";
 
+/** Writes a line for people to stderr. */
 export function notify(notice: string): void {
-  process.stderr.write(`virstream: ${notice}\n`);
+  process.stderr.write(`virstream: ${printable(notice)}\n`);
 }
 
 /** The default URI: from the environment, else a daemon of this machine, else the simulated host. */

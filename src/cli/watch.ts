@@ -6,6 +6,7 @@ import { type Display, LineDisplay, TerminalDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { Screen } from "./format/screen.ts";
+import { showsColours } from "./format/text.ts";
 import { openSource, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -57,10 +58,11 @@ export async function follow(
 function openDisplay(args: WatchArguments, source: string, hosts: boolean): Display {
   const { stdout, env } = process;
   const groups = groupMask(args.query.groups);
-  if (args.format === "table" && stdout.isTTY && env["TERM"] !== "dumb") {
-    return new TerminalDisplay(new Screen(source, groups, args.rates), stdout);
+  const [terminal, colours] = [stdout.isTTY === true, showsColours(stdout, env)];
+  if (args.format === "table" && terminal && env["TERM"] !== "dumb") {
+    return new TerminalDisplay(new Screen(source, groups, args.rates), stdout, colours);
   }
-  const format = createFormat(args.format, { groups, rates: args.rates, hosts, watch: true });
+  const format = createFormat(args.format, { groups, rates: args.rates, hosts, watch: true, terminal, colours });
   // virsh's output cannot show that a record is incomplete.
   return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
 }

@@ -26,6 +26,21 @@ export interface StateWords {
   readonly reason: string;
 }
 
+/**
+ * The states that a domain has only because something failed, and of each the reasons that say so. A domain that crashed
+ * has failed for any reason.
+ */
+const TROUBLES: Readonly<Record<string, readonly string[]>> = {
+  running: ["postcopy-failed"],
+  paused: ["ioerror", "watchdog", "crashed", "postcopy-failed", "api-error"],
+  shutoff: ["crashed", "failed", "daemon"],
+};
+
+/** Whether a domain is in this state because something failed: its storage, its QEMU, a migration. */
+export function isTrouble({ state, reason }: StateWords): boolean {
+  return state === "crashed" || TROUBLES[state]?.includes(reason) === true;
+}
+
 /** libvirt's two numbers in words; a number without a known word becomes `state-N` or `reason-N`. */
 export function stateWords(state: number, reason: number): StateWords {
   const [word, reasons] = STATES[state] ?? [];

@@ -4,7 +4,8 @@ import { hasShape } from "../model/schema.ts";
 
 /**
  * Whether two records of a domain are equal in everything but their times: identity, index, status, error, and every
- * parameter. NaN equals NaN: a NaN would otherwise count as a change in every sweep.
+ * parameter. NaN equals NaN: a NaN would otherwise count as a change in every sweep. The processor time of a domain that
+ * does not run is left out: a libvirtd of a user reports its own time there, which always rises.
  */
 export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
   if (one.status !== other.status || one.reason !== other.reason || one.index !== other.index) return false;
@@ -15,24 +16,32 @@ export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): bo
   return sameParameters(one, other);
 }
 
-function sameParameters({ params: one }: DomainStatsRecord, { params: other }: DomainStatsRecord): boolean {
+function sameParameters(record: DomainStatsRecord, { params: other }: DomainStatsRecord): boolean {
+  const one = record.params;
   const { doubles, texts } = one;
   if (doubles.length !== other.doubles.length || texts.length !== other.texts.length) return false;
   for (let i = 0; i < doubles.length; i++) {
     const double = doubles[i]!;
     const same = other.doubles[i]!;
-    if (double !== same && !(Number.isNaN(double) && Number.isNaN(same))) return false;
+    if (double !== same && !(Number.isNaN(double) && Number.isNaN(same)) && isContent(record, i)) return false;
   }
   if (texts !== other.texts) {
     for (let i = 0; i < texts.length; i++) if (texts[i] !== other.texts[i]) return false;
   }
-  return sameBigs(one.bigs, other.bigs) && hasShape(one.schema, other.schema.keys, other.schema.types);
+  return sameBigs(record, other.bigs) && hasShape(one.schema, other.schema.keys, other.schema.types);
 }
 
 /** Compares the integers beyond 2^53, where different integers can have equal doubles. */
-function sameBigs(one: TypedParams["bigs"], other: TypedParams["bigs"]): boolean {
+function sameBigs(record: DomainStatsRecord, other: TypedParams["bigs"]): boolean {
+  const one = record.params.bigs;
   if (one === undefined || other === undefined) return one === other;
   if (one.size !== other.size) return false;
-  for (const [position, value] of one) if (other.get(position) !== value) return false;
+  for (const [position, value] of one) {
+    if (other.get(position) !== value && isContent(record, position)) return false;
+  }
   return true;
+}
+
+function isContent({ domain, params }: DomainStatsRecord, position: number): boolean {
+  return domain.id >= 0 || !params.schema.keys[position]!.startsWith("cpu.");
 }

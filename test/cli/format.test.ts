@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createFormat } from "../../src/cli/format/format.ts";
+import { showsColours } from "../../src/cli/format/text.ts";
 import { Progress } from "../../src/cli/get.ts";
 import { defaultUri } from "../../src/cli/source.ts";
 import { VirstreamError } from "../../src/model/error.ts";
@@ -82,6 +83,29 @@ describe("the table", () => {
     }
   });
 
+  it("has no processor time of a guest that does not run: a user's libvirtd reports its own there", () => {
+    const off = new Domain("00000000-0000-4000-8000-000000000000", "off", -1, "hv1");
+    const params = TypedParams.from([["cpu.time", "ullong", 1_600_000_000n]]);
+    const table = createFormat("table", { groups: 0x2 });
+    expect(table.record(record(0, { params }))).toMatch(/^guest-0 +1\.60 s /);
+    expect(table.record(record(0, { params, domain: off }))).toMatch(/^off +- +1 +ok\n$/);
+    expect(createFormat("ndjson").record(record(0, { params, domain: off }))).toContain('"cpu.time":1600000000');
+  });
+
+  it("shows in bold red what needs attention, where the output shows colours", () => {
+    const failed = record(0, { status: "failed", reason: "error" });
+    const line = (colours: boolean, each = failed) => createFormat("table", { colours }).record(each);
+    expect(line(true)).toBe(`\u001b[1;31m${line(false).trimEnd()}\u001b[m\n`);
+    expect(line(false)).toMatch(/failed \(error\)\n$/);
+    expect(line(true, record(0))).toBe(line(false, record(0)));
+    expect(showsColours({ isTTY: true }, {})).toBe(true);
+    expect([{ NO_COLOR: "1" }, { TERM: "dumb" }].map((env) => showsColours({ isTTY: true }, env))).toEqual([
+      false,
+      false,
+    ]);
+    expect(showsColours({}, {})).toBe(false);
+  });
+
   it("does not let a name from elsewhere move the cursor", () => {
     const domain = new Domain("00000000-0000-4000-8000-000000000000", "evil\u001b[2J\r\nname", 1, "hv1");
     expect(createFormat("table", { groups: 1 }).record(record(0, { domain }))).toMatch(
@@ -107,6 +131,7 @@ describe("the JSON formats", () => {
       error: { code: "deadline-exceeded", message: "too late", retryable: true },
       sampledAt: 1_700_000_000_000,
       tookMs: 0.5,
+      state: null,
       params: { a: "Infinity", 'k"ey': "\u2028\n" },
     });
   });

@@ -36,9 +36,19 @@ describe("virstream get", () => {
     expect(lines).toHaveLength(3);
     for (const line of lines) {
       const record = JSON.parse(line);
-      expect(Object.keys(record)).toEqual(["domain", "status", "reason", "missing", "sampledAt", "tookMs", "params"]);
+      expect(Object.keys(record)).toEqual([
+        "domain",
+        "status",
+        "reason",
+        "missing",
+        "sampledAt",
+        "tookMs",
+        "state",
+        "params",
+      ]);
       expect(Object.keys(record.domain)).toEqual(["uuid", "name", "id", "host"]);
-      expect(record).toMatchObject({ status: "ok", reason: null, missing: [] });
+      const state = { state: "running", reason: "booted" };
+      expect(record).toMatchObject({ status: "ok", reason: null, missing: [], state });
     }
     expect(stdout).toContain(":18446744073709551615");
     expect(stdout).toContain(":-9223372036854775808");

@@ -5,8 +5,8 @@ import { LineDisplay } from "../../src/cli/display.ts";
 import type { Format } from "../../src/cli/format/format.ts";
 import { createFormat } from "../../src/cli/format/format.ts";
 import { Notices } from "../../src/cli/format/notice.ts";
-import { printable } from "../../src/cli/format/quantity.ts";
 import { type Frame, Screen } from "../../src/cli/format/screen.ts";
+import { printable, width } from "../../src/cli/format/text.ts";
 import { SweepCount } from "../../src/cli/watch.ts";
 import { RateMeter } from "../../src/client/rates.ts";
 import { VirstreamError } from "../../src/model/error.ts";
@@ -69,7 +69,101 @@ describe("the screen", () => {
     const frame = screen.frame(LARGE);
     expect(names(frame)).toEqual(["guest-1", "guest-2"]);
     expect(frame.rows[0]).toMatch(/^guest-1 +running +8 .* ok$/);
-    expect(frame.head).toEqual(["sweep 1: 2 domains of hv1 in 0.12 s"]);
+    expect(frame.head[0]).toBe("sweep 1: 2 domains of hv1 in 0.12 s");
+  });
+
+  it("puts guests that failed on top, and says how, never cut, on a terminal of 80 cells", () => {
+    const screen = new Screen("test:///", 0, true);
+    const state = (number: number, reason: number): TypedParams =>
+      TypedParams.from([
+        ["state.state", "int", number],
+        ["state.reason", "int", reason],
+        ["cpu.time", "ullong", 1n],
+      ]);
+    screen.take(record(0));
+    screen.take(record(1, { params: state(5, 3), domain: new Domain(domain(1).uuid, "guest-1", -1, "hv1") }));
+    screen.take(record(2, { params: state(3, 5) }));
+    screen.take(record(3, { params: state(5, 1) }));
+    screen.take(sync(1));
+    const frame = screen.frame({ columns: 80, rows: 24 });
+    expect(frame.rows[0]).toMatch(/^guest-1 .* shut off \(crashed\)$/);
+    expect(frame.rows[1]).toMatch(/^guest-2 .* paused \(I\/O error\)$/);
+    expect(frame.rows.slice(2).map((row) => row.replaceAll(/ .* /g, " "))).toEqual(["guest-0 ok", "guest-3 ok"]);
+    expect(frame.alerts).toBe(2);
+  });
+
+  it("lists who left or failed lately, the newest first, until they are back", () => {
+    let now = 0;
+    const screen = new Screen("test:///", 0, false, () => now);
+    const failed = record(1, {
+      params: TypedParams.from([
+        ["state.state", "int", 5],
+        ["state.reason", "int", 3],
+      ]),
+    });
+    const lately = (): string | undefined => screen.frame(LARGE).head.find((line) => line.startsWith("lately: "));
+    for (const index of [0, 1]) screen.take(record(index));
+    expect(lately()).toBeUndefined();
+    screen.take({ type: "gone", domain: domain(0) });
+    now = 65_000;
+    for (const event of [failed, failed]) screen.take(event);
+    now = 70_000;
+    expect(lately()).toBe("lately: guest-1 shut off (crashed) 5 s ago, guest-0 left 1 min ago");
+    screen.take(record(0));
+    expect(lately()).toBe("lately: guest-1 shut off (crashed) 5 s ago");
+    screen.take(record(1));
+    expect(lately()).toBeUndefined();
+    for (let i = 2; i < 300; i++)
+      for (const event of [record(i), { type: "gone", domain: domain(i) } as const]) screen.take(event);
+    expect(lately()).toMatch(/^lately: guest-299 left 0 s ago, .* and 46 more$/);
+    now += 3_600_000;
+    expect(lately()).toBeUndefined();
+  });
+
+  it("has the memory that a guest reports, else what its process occupies or what it may have, marked", () => {
+    const screen = new Screen("test:///", 0, true);
+    const meter = new RateMeter();
+    const assigned = ["balloon.current", "ullong", 4_194_304n] as const;
+    const rss = ["balloon.rss", "ullong", 1_048_576n] as const;
+    const report = [
+      ["balloon.available", "ullong", 4_000_000n],
+      ["balloon.usable", "ullong", 3_475_712n],
+    ] as const;
+    const off = { domain: new Domain(domain(3).uuid, "guest-3", -1, "hv1") };
+    const cases = [
+      record(0, {}, [assigned, rss, ...report]),
+      record(1, {}, [assigned, rss]),
+      record(2, {}, [assigned]),
+    ];
+    for (const event of [...cases, record(3, off, [assigned])]) screen.take(event, meter.take(event.record));
+    const { title, rows } = screen.frame(LARGE);
+    const end = title.indexOf("MEM") + 3;
+    expect(rows.map((row) => row.slice(0, end).split(" ").at(-1))).toEqual(["512M", "~1.0G", "≤4.0G", "-"]);
+  });
+
+  it("keeps its columns in line, whatever the names are, and cuts no character in half", () => {
+    const names = [
+      "web-01",
+      "数据库服务器",
+      "👩‍👩‍👧‍👦-family",
+      "cafe\u0301",
+      "数".repeat(40),
+      `${"👩‍👩‍👧‍👦".repeat(19)}-é`,
+      "evil\u202etxt.exe\u009b2J",
+    ];
+    for (const columns of [60, 80, 81, 200]) {
+      const screen = new Screen("test:///", 1, false);
+      for (const [i, name] of names.entries()) screen.take(record(i, { domain: domain(i, "hv1", name) }));
+      const { title, rows } = screen.frame({ columns, rows: 24 });
+      const place = title.indexOf("STATE");
+      for (const row of rows) {
+        expect(width(row.slice(0, row.indexOf("running")))).toBe(place);
+        expect(width(row)).toBeLessThanOrEqual(columns);
+        expect(row).toMatch(/ok$/);
+        // A family that is cut has fewer members, and a joiner that joins nothing.
+        expect(row.replaceAll("👩‍👩‍👧‍👦", "")).not.toMatch(/\u200d|\p{Surrogate}|\p{Bidi_Control}/u);
+      }
+    }
   });
 
   it("asks to be shown as the first sweep goes on, and then at the end of each", () => {
@@ -112,8 +206,8 @@ describe("the screen", () => {
       fc.property(
         fc.integer({ min: 1, max: 250 }),
         fc.integer({ min: 3, max: 60 }),
-        fc.array(fc.string({ maxLength: 80 }), { maxLength: 30 }),
-        fc.array(fc.string({ maxLength: 80 }), { maxLength: 30 }),
+        fc.array(fc.string({ maxLength: 80, unit: "binary" }), { maxLength: 30 }),
+        fc.array(fc.string({ maxLength: 80, unit: "grapheme" }), { maxLength: 30 }),
         fc.boolean(),
         (columns, rows, guests, hosts, rates) => {
           const screen = new Screen("test:///", 0, rates);
@@ -123,7 +217,7 @@ describe("the screen", () => {
           screen.take({ type: "gap", reason: "slow-consumer", skipped: 3, host: undefined });
           const lines = linesOf(screen.frame({ columns, rows }));
           expect(lines.length).toBeLessThanOrEqual(rows);
-          for (const line of lines) expect([line, line.length <= columns]).toEqual([printable(line), true]);
+          for (const line of lines) expect([line, width(line) <= columns]).toEqual([printable(line), true]);
         },
       ),
     );

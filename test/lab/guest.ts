@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readFile, truncate, writeFile } from "node:fs/promises";
+import { open, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { commandError, mustRun, runCommand } from "./command.ts";
 import type { Libvirtd } from "./libvirtd.ts";
@@ -22,6 +22,8 @@ export interface GuestOptions {
   readonly iothreads?: number;
   /** Makes the first disk an empty qcow2 overlay on a qcow2 base, which nothing reads. Default false. */
   readonly backingChain?: boolean;
+  /** Makes the first disk a qcow2 that cannot be read: QEMU pauses the guest with an I/O error when its firmware tries. */
+  readonly brokenDisk?: boolean;
   /** Starts the guest with its CPUs stopped, so that its counters stand still. Default false. */
   readonly paused?: boolean;
   /** Only defines the guest. Default false. */
@@ -217,25 +219,41 @@ interface Disk {
 async function createDisks(directory: string, uuid: string, options: GuestOptions): Promise<Disk[]> {
   const disks: Disk[] = [];
   for (let index = 0; index < (options.disks ?? 1); index++) {
-    const format = index === 0 && !options.backingChain ? "raw" : "qcow2";
+    const format = index === 0 && !options.backingChain && !options.brokenDisk ? "raw" : "qcow2";
     const path = join(directory, "disks", `${uuid}-${index}.${format}`);
     if (format === "raw") {
       await writeFile(path, bootSector);
       await truncate(path, 1 << 20);
-    } else if (index === 0) {
+    } else if (index === 0 && options.backingChain) {
       const base = join(directory, "disks", `${uuid}-base.qcow2`);
       await mustRun("qemu-img", ["create", "-q", "-f", "qcow2", base, "1M"]);
       await mustRun("qemu-img", ["create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", path]);
     } else {
       await mustRun("qemu-img", ["create", "-q", "-f", "qcow2", path, "1M"]);
+      if (index === 0) await breakFirstCluster(path);
     }
     disks.push({ path, format });
   }
   return disks;
 }
 
+/** Makes the first cluster of a qcow2 image a compressed one whose data is no compressed data: it cannot be read. */
+async function breakFirstCluster(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    const { buffer } = await file.read(Buffer.alloc(8), 0, 8, 40);
+    // The entry of the first table points to a second table, whose first entry points to zeros.
+    await file.write(Buffer.from("8000000000050000", "hex"), 0, 8, Number(buffer.readBigUInt64BE()));
+    await file.truncate(0x60000);
+    await file.write(Buffer.from("4000000000040000", "hex"), 0, 8, 0x50000);
+  } finally {
+    await file.close();
+  }
+}
+
 function domainXml(options: GuestOptions & { uuid: string; kvm: boolean }, disks: readonly Disk[]): string {
   const iothreads = options.iothreads ?? 0;
+  const policy = options.brokenDisk ? ' error_policy="stop" rerror_policy="stop"' : "";
   return `<domain type="${options.kvm ? "kvm" : "qemu"}">
   <name>${escapeXml(options.name)}</name>
   <uuid>${options.uuid}</uuid>
@@ -248,7 +266,7 @@ function domainXml(options: GuestOptions & { uuid: string; kvm: boolean }, disks
     ${disks
       .map(
         ({ path, format }, index) => `<disk type="file" device="disk">
-      <driver name="qemu" type="${format}"${index === 0 && iothreads > 0 ? ' iothread="1"' : ""}/>
+      <driver name="qemu" type="${format}"${index === 0 && iothreads > 0 ? ' iothread="1"' : ""}${policy}/>
       <source file="${path}"/>
       <target dev="vd${String.fromCharCode(97 + index)}" bus="virtio"/>
     </disk>`,

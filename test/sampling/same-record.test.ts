@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
+import { TypedParams } from "../../src/model/params.ts";
+import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import { sameRecord } from "../../src/sampling/same-record.ts";
-import { type Sample, sample } from "./sample.ts";
+import { type Sample, sample, uuidOf } from "./sample.ts";
 
 const error = (message: string) => new VirstreamError("hypervisor-error", message);
 
@@ -51,6 +53,26 @@ describe("a record is a change when its successor differs in", () => {
 describe("a record is no change when its successor differs in", () => {
   it("nothing but its times", () => {
     expect(sameRecord(sample({ sampledAt: 1, tookMs: 1 }), sample({ sampledAt: 2, tookMs: 5 }))).toBe(true);
+  });
+
+  it("nothing but the processor time of a domain that does not run: it is libvirtd's own", () => {
+    const off = (time: bigint, count: number, id = -1) =>
+      new DomainStatsRecord({
+        domain: new Domain(uuidOf(1), "off", id, "hv1"),
+        params: TypedParams.from([
+          ["state.state", "int", 5],
+          ["cpu.time", "ullong", time],
+          ["block.count", "uint", count],
+        ]),
+        status: "ok",
+        index: 1,
+        sampledAt: 1,
+        tookMs: 1,
+      });
+    expect(sameRecord(off(1_600n, 0), off(1_700n, 0))).toBe(true);
+    expect(sameRecord(off(2n ** 60n, 0), off(2n ** 60n + 1n, 0))).toBe(true);
+    expect(sameRecord(off(1_600n, 0), off(1_700n, 1))).toBe(false);
+    expect(sameRecord(off(1_600n, 0, 7), off(1_700n, 0, 7))).toBe(false);
   });
 
   it("nothing but a nan, which equals no number, itself included", () => {

@@ -2,7 +2,9 @@ import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../../cl
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, printable, seconds } from "./quantity.ts";
+import { isTrouble, type StateWords } from "../../model/state.ts";
+import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, seconds } from "./quantity.ts";
+import { pad, printable } from "./text.ts";
 
 export interface Row {
   readonly record: DomainStatsRecord;
@@ -12,7 +14,7 @@ export interface Row {
 
 export interface Column {
   readonly title: string;
-  /** In characters. The last column takes the rest of the line. */
+  /** In cells of a terminal. The last column takes the rest of the line. */
   readonly width: number;
   /** The column is shown if this group was asked for; undefined: always. */
   readonly group?: KnownGroup | undefined;
@@ -29,9 +31,9 @@ const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record
 
 const TOTAL_COLUMNS: readonly Column[] = [
   NAME,
-  { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => record.state?.state ?? "-" },
+  { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => stateWord(record.state) },
   right("VCPUS", 5, "vcpu", 5, ({ record }) => cell(record.params.number("vcpu.current"), String)),
-  right("CPU TIME", 10, "cpu-total", 3, ({ record }) => cell(record.params.number("cpu.time"), seconds)),
+  right("CPU TIME", 10, "cpu-total", 3, ({ record }) => cell(cpuTime(record), seconds)),
   right("MEMORY", 9, "balloon", 4, ({ record }) => cell(record.params.number("balloon.current"), kibibytes)),
   right("RSS", 9, "balloon", 8, ({ record }) => cell(record.params.number("balloon.rss"), kibibytes)),
   right("RX", 9, "interface", 6, ({ record }) => cell(devicesSum(record.params, "net", "rx.bytes"), bytes)),
@@ -44,10 +46,10 @@ const TOTAL_COLUMNS: readonly Column[] = [
 
 const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
-  { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => record.state?.state ?? "-" },
+  { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => stateWord(record.state) },
   right("CPU %", 6, "cpu-total", 1, ({ rates }) => cell(rates?.cpu.percent, percent)),
   right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(vcpus(rates, "stealPercent"), percent)),
-  right("MEM", 6, "balloon", 2, ({ rates }) => cell(rates?.memory.usedBytes, narrowBytes)),
+  right("MEM", 6, "balloon", 2, memory),
   right("RX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "receivedBytesPerSecond"), narrowBytes)),
   right("TX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "transmittedBytesPerSecond"), narrowBytes)),
   right("RD/s", 6, "block", 4, ({ rates }) => cell(disks(rates, "readBytesPerSecond"), narrowBytes)),
@@ -79,7 +81,7 @@ export function lineOf(columns: readonly Column[], cell: (column: Column) => str
   const cells = columns.map((column, i) => {
     const text = printable(cell(column));
     if (i === last) return text;
-    return column.align === "right" ? text.padStart(column.width) : text.padEnd(column.width);
+    return pad(text, column.width, column.align);
   });
   return cells.join("  ").trimEnd();
 }
@@ -99,12 +101,55 @@ function cell(value: number | undefined, words: (value: number) => string): stri
   return value === undefined ? "-" : words(value);
 }
 
+/** The words of people for those of libvirt's states that are hard to read. */
+const STATE_WORDS: Readonly<Record<string, string>> = {
+  nostate: "no state",
+  shutdown: "stopping",
+  shutoff: "shut off",
+  pmsuspended: "suspended",
+};
+
+function stateWord(state: StateWords | undefined): string {
+  return state === undefined ? "-" : (STATE_WORDS[state.state] ?? state.state);
+}
+
+/** The trouble that a domain's state tells of, e.g. `paused (I/O error)`; undefined when there is none. */
+export function trouble({ state }: DomainStatsRecord): string | undefined {
+  if (state === undefined || !isTrouble(state)) return undefined;
+  const reason = state.reason === "ioerror" ? "I/O error" : state.reason.replaceAll("-", " ");
+  return `${stateWord(state)} (${reason})`;
+}
+
+/** Whether people should look at a record: it is not whole, or its domain is in trouble. */
+export function needsAttention(record: DomainStatsRecord): boolean {
+  return record.status !== "ok" || trouble(record) !== undefined;
+}
+
 function status(record: DomainStatsRecord): string {
+  const state = trouble(record);
+  if (record.status === "ok" && state !== undefined) return state;
   const why = record.reason === undefined ? "" : ` (${record.reason})`;
   const missing =
     record.status === "partial" && record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
   const error = record.error === undefined ? "" : `: ${record.error.message}`;
-  return `${record.status}${why}${missing}${error}`;
+  return `${record.status}${why}${missing}${error}${state === undefined ? "" : `; ${state}`}`;
+}
+
+/** A libvirtd of a user reports its own processor time for a domain that does not run. */
+function cpuTime({ domain, params }: DomainStatsRecord): number | undefined {
+  return domain.id < 0 ? undefined : params.number("cpu.time");
+}
+
+/**
+ * The memory that a guest uses by its own report. Without a report, `~` and what its process occupies on the host, or `≤`
+ * and what the host lets it have.
+ */
+function memory({ record, rates }: Row): string {
+  if (rates === undefined || record.domain.id < 0) return "-";
+  const { usedBytes, rssBytes, assignedBytes } = rates.memory;
+  if (usedBytes !== undefined) return narrowBytes(usedBytes);
+  if (rssBytes !== undefined) return `~${narrowBytes(rssBytes)}`;
+  return assignedBytes === undefined ? "-" : `≤${narrowBytes(assignedBytes)}`;
 }
 
 /** The sum over a domain's devices; undefined where no device has the number. */

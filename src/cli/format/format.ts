@@ -1,10 +1,12 @@
 import type { DomainRates } from "../../client/rates.ts";
 import type { VirstreamError } from "../../model/error.ts";
-import type { Param } from "../../model/params.ts";
+import type { Param, ParamValue } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import type { Schema } from "../../model/schema.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf } from "./column.ts";
+import { type Column, columnsOf, lineOf, needsAttention } from "./column.ts";
 import { sweepText } from "./notice.ts";
+import { alert, jsonText, printable } from "./text.ts";
 
 type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
@@ -41,18 +43,22 @@ interface FormatOptions {
   /** Whether the domains are of several hosts. */
   readonly hosts?: boolean;
   readonly watch?: boolean;
+  /** Whether the text goes to a terminal, which it must not change. */
+  readonly terminal?: boolean;
+  /** Whether the output shows colours. */
+  readonly colours?: boolean;
 }
 
 /** A format by its name. A watch cannot have the format `json`, which is one array: a watch has no end. */
 export function createFormat(
   name: (typeof FORMATS)[number],
-  { groups = 0, rates = false, hosts = false, watch = false }: FormatOptions = {},
+  { groups = 0, rates = false, hosts = false, watch = false, terminal = false, colours = false }: FormatOptions = {},
 ): Format {
   switch (name) {
     case "table":
-      return new TableFormat(columnsOf(groups, rates, hosts));
+      return new TableFormat(columnsOf(groups, rates, hosts), colours);
     case "virsh":
-      return watch ? new VirshWatchFormat() : new VirshFormat();
+      return watch ? new VirshWatchFormat(terminal) : new VirshFormat(terminal);
     case "ndjson":
       return new NdjsonFormat();
     case "json":
@@ -66,10 +72,12 @@ export function createFormat(
  */
 class TableFormat extends Format {
   readonly #columns: readonly Column[];
+  readonly #colours: boolean;
 
-  constructor(columns: readonly Column[]) {
+  constructor(columns: readonly Column[], colours: boolean) {
     super();
     this.#columns = columns;
+    this.#colours = colours;
   }
 
   override begin(): string {
@@ -77,20 +85,38 @@ class TableFormat extends Format {
   }
 
   record(record: DomainStatsRecord, rates?: DomainRates): string {
-    return `${lineOf(this.#columns, (column) => column.text({ record, rates }))}\n`;
+    const line = lineOf(this.#columns, (column) => column.text({ record, rates }));
+    return `${alert(line, this.#colours && needsAttention(record))}\n`;
   }
 
   override event(event: OtherEvent): string {
-    return event.type === "sync" ? `# ${sweepText(event)}\n\n` : "";
+    return event.type === "sync" ? `# ${printable(sweepText(event))}\n\n` : "";
+  }
+}
+
+/** What `virsh domstats` prints, byte for byte, except that control characters are replaced on a terminal. */
+abstract class VirshText extends Format {
+  readonly #terminal: boolean;
+
+  constructor(terminal: boolean) {
+    super();
+    this.#terminal = terminal;
+  }
+
+  protected text(record: DomainStatsRecord): string {
+    const line = (text: string): string => `${this.#terminal ? printable(text) : text}\n`;
+    let text = line(`Domain: '${record.domain.name}'`);
+    for (const param of record.params.list()) text += line(`  ${param.key}=${virshValue(param)}`);
+    return text;
   }
 }
 
 /**
- * What `virsh domstats` prints, byte for byte. Like virsh it leaves out domains that failed. virsh prints in the order
+ * What `virsh domstats` prints. Like virsh it leaves out domains that failed. virsh prints in the order
  * of the host's listing and records come as they are ready, so an early record is held back until the records before it
  * have come.
  */
-class VirshFormat extends Format {
+class VirshFormat extends VirshText {
   #next = 0;
   #separator = "";
   readonly #early = new Map<number, DomainStatsRecord>();
@@ -112,14 +138,14 @@ class VirshFormat extends Format {
 
   #print(record: DomainStatsRecord): string {
     if (!isPrinted(record)) return "";
-    const text = this.#separator + domainText(record);
+    const text = this.#separator + this.text(record);
     this.#separator = "\n";
     return text;
   }
 }
 
 /** What `virsh domstats` prints, once per sweep of a host, at its end. */
-class VirshWatchFormat extends Format {
+class VirshWatchFormat extends VirshText {
   readonly #sweeps = new Map<string, Map<string, DomainStatsRecord>>();
 
   record(record: DomainStatsRecord): string {
@@ -136,7 +162,11 @@ class VirshWatchFormat extends Format {
     const hosts = event.host.split(",");
     const records = hosts.flatMap((host) => [...(this.#sweeps.get(host)?.values() ?? [])]);
     for (const host of hosts) this.#sweeps.delete(host);
-    return `${records.filter(isPrinted).sort(byIndex).map(domainText).join("\n")}\n`;
+    return `${records
+      .filter(isPrinted)
+      .sort(byIndex)
+      .map((record) => this.text(record))
+      .join("\n")}\n`;
   }
 }
 
@@ -146,12 +176,6 @@ function isPrinted({ status }: DomainStatsRecord): boolean {
 
 function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
   return one.index - other.index;
-}
-
-function domainText(record: DomainStatsRecord): string {
-  let text = `Domain: '${record.domain.name}'\n`;
-  for (const param of record.params.list()) text += `  ${param.key}=${virshValue(param)}\n`;
-  return text;
 }
 
 /** A value as virsh prints its type: doubles as C's %lf, booleans as yes and no. */
@@ -175,13 +199,14 @@ class NdjsonFormat extends Format {
     const text = recordText(record);
     if (rates === undefined) return `${text}\n`;
     const { record: _, ...figures } = rates;
-    return `${text.slice(0, -1)},"rates":${JSON.stringify(figures)}}\n`;
+    return `${text.slice(0, -1)},"rates":${jsonText(figures)}}\n`;
   }
 
   override event(event: OtherEvent): string {
     const { type, error, ...members } = { error: undefined, ...event };
     // An unknown member is null, so that every event of a type has the same members.
-    return `${JSON.stringify({ event: type, ...members, ...errorMember(error) }, (_, value) => value ?? null)}\n`;
+    const known = Object.entries(members).map(([name, value]) => [name, value ?? null]);
+    return `${jsonText({ event: type, ...Object.fromEntries(known), ...errorMember(error) })}\n`;
   }
 }
 
@@ -209,13 +234,24 @@ class JsonFormat extends Format {
  */
 function recordText(record: DomainStatsRecord): string {
   const { domain, status, reason = null, missing, sampledAt, tookMs, params, error } = record;
-  const head = JSON.stringify({ domain, status, reason, missing, ...errorMember(error), sampledAt, tookMs });
-  const members = Array.from(params, ([key, value]) => {
-    const notJson = typeof value === "number" && !Number.isFinite(value);
-    const text = typeof value === "bigint" ? value : JSON.stringify(notJson ? String(value) : value);
-    return `${JSON.stringify(key)}:${text}`;
-  });
+  const state = record.state ?? null;
+  const head = jsonText({ domain, status, reason, missing, ...errorMember(error), sampledAt, tookMs, state });
+  const members = jsonKeys(params.schema).map((key, i) => key + jsonValue(params.at(i)!));
   return `${head.slice(0, -1)},"params":{${members.join(",")}}}`;
+}
+
+function jsonValue(value: ParamValue): string {
+  if (typeof value === "string") return jsonText(value);
+  return typeof value === "number" && !Number.isFinite(value) ? `"${value}"` : String(value);
+}
+
+const keysOfSchemas = new WeakMap<Schema, readonly string[]>();
+
+/** The keys as JSON text with their colons. Records of one schema share them. */
+function jsonKeys(schema: Schema): readonly string[] {
+  const known = keysOfSchemas.get(schema) ?? schema.keys.map((key) => `${jsonText(key)}:`);
+  keysOfSchemas.set(schema, known);
+  return known;
 }
 
 function errorMember(error: VirstreamError | undefined): object {

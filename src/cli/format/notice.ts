@@ -1,6 +1,6 @@
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
-import { printable } from "./quantity.ts";
+import { printable } from "./text.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
@@ -104,7 +104,7 @@ export function complaint(record: DomainStatsRecord): string | undefined {
   if (record.status === "ok") return undefined;
   const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
   const why = record.error?.message ?? record.reason ?? "";
-  return printable(`domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}`);
+  return `domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}`;
 }
 
 /** A gap in words, e.g. `3 sweeps of hv1 skipped: they were not read fast enough`. */
@@ -116,7 +116,7 @@ export function gapText({ reason, skipped, host }: GapEvent): string {
 /** A sweep in words, e.g. `sweep 3: 40 domains of hv1 in 0.12 s, 1 partial`. */
 export function sweepText({ tick, host, summary, overrun }: SyncEvent): string {
   const { domains, tookMs } = summary;
-  const whose = `${domains} domain${domains === 1 ? "" : "s"} of ${printable(host)}`;
+  const whose = `${domains} domain${domains === 1 ? "" : "s"} of ${host}`;
   const leftOut = overrun === 0 ? "" : `; ${overrun} left out: it outlasted the interval`;
   return `sweep ${tick}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
 }

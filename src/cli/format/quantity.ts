@@ -64,9 +64,3 @@ function scaled(amount: number, limit: number, base: number, most: number): [amo
   for (; amount >= limit && steps < most; steps++) amount /= base;
   return [amount, steps];
 }
-
-/** Names and messages come from elsewhere: control characters, which could change the screen, are replaced. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "\u{fffd}");
-}

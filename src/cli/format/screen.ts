@@ -1,11 +1,11 @@
 import type { DomainRates } from "../../client/rates.ts";
-import { type DomainStatsRecord, domainKey } from "../../model/record.ts";
+import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import { hostNames, type StatusEvent, type SyncEvent, type WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf, type Row } from "./column.ts";
+import { type Column, columnsOf, lineOf, needsAttention, type Row, trouble } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
-import { printable } from "./quantity.ts";
+import { cut, printable, shorten, width } from "./text.ts";
 
-/** How large a terminal is, in characters. */
+/** How large a terminal is, in cells. */
 export interface ScreenSize {
   readonly columns: number;
   readonly rows: number;
@@ -18,6 +18,8 @@ export interface Frame {
   readonly title: string;
   /** A line per domain, as many as fit. */
   readonly rows: readonly string[];
+  /** How many of the rows, from the first, are of domains that people should look at. */
+  readonly alerts: number;
 }
 
 interface HostLine {
@@ -30,6 +32,13 @@ interface HostLine {
 interface Line {
   record: DomainStatsRecord;
   rates: DomainRates | undefined;
+  attention: boolean;
+}
+
+/** What happened to a domain, and when by the screen's clock. */
+interface Incident {
+  readonly text: string;
+  readonly at: number;
 }
 
 const GAP = 2;
@@ -41,22 +50,30 @@ const STALE_WORDS = { reconnecting: "reconnecting", degraded: "host absent" } as
 const MAX_HOST_LINES = 4;
 /** For how many sweeps a notice stays. */
 const NOTICE_SYNCS = 5;
+/** For how long the screen lists a domain that left or failed, in ms, and how many of them. */
+const INCIDENT_MS = 600_000;
+const MAX_INCIDENTS = 50;
+const NAMED_INCIDENTS = 4;
+/** The words of a failed state, such as `shut off (crashed)`, fit into the status of any line. */
+const MAX_STATUS_WIDTH = 18;
 
 /**
  * The newest state of a watch, laid out as top(1) does for a terminal of any size: the state of the hosts, and as many
- * domains as fit. Domains whose record is not `ok` come first, then the busiest if there are rates, otherwise by host
- * and name. Columns that do not fit are left out, the least important first. It writes nothing itself.
+ * domains as fit. Domains that need attention come first, then the busiest if there are rates, otherwise by host and name. Columns that do not fit are left out, the least important first. It writes nothing itself.
  */
 export class Screen {
   readonly #source: string;
   readonly #groups: number;
   readonly #rates: boolean;
+  readonly #now: () => number;
   readonly #hosts = new Map<string, HostLine>();
   readonly #lines = new Map<string, Line>();
   /** The lines in order; undefined when they must be sorted again. */
   #sorted: Line[] | undefined;
   /** The state of the connection to all hosts, while it is lost. */
   #lost: StatusEvent | undefined;
+  /** The domains that left or failed lately, the newest last. */
+  readonly #incidents = new Map<string, Incident>();
   #notice: { readonly text: string; syncs: number } | undefined;
   #longestName = 0;
   #synced = false;
@@ -65,11 +82,13 @@ export class Screen {
    * @param source the name for the connection as a whole, such as its URI
    * @param groups the groups asked for as a mask; 0: all
    * @param rates show rates, and the busiest domains first
+   * @param now a clock in ms
    */
-  constructor(source: string, groups: number, rates: boolean) {
-    this.#source = printable(source);
+  constructor(source: string, groups: number, rates: boolean, now = () => performance.now()) {
+    this.#source = source;
     this.#groups = groups;
     this.#rates = rates;
+    this.#now = now;
   }
 
   /** Takes an event. True when it is time to draw: at the end of a sweep, and after events that are no records. */
@@ -80,7 +99,10 @@ export class Screen {
         // The first sweep may take long: show its records as they come.
         return !this.#synced;
       case "gone":
-        if (this.#lines.delete(domainKey(event.domain))) this.#sorted = undefined;
+        if (this.#lines.delete(domainKey(event.domain))) {
+          this.#sorted = undefined;
+          this.#incident(event.domain, "left");
+        }
         return true;
       case "sync":
         this.#synced = true;
@@ -92,39 +114,64 @@ export class Screen {
         this.#status(event);
         return true;
       case "gap":
-        this.#notice = { text: printable(gapText(event)), syncs: 0 };
+        this.#notice = { text: gapText(event), syncs: 0 };
         return true;
     }
   }
 
   frame(size: ScreenSize): Frame {
-    const head = this.#head(size.rows).map((line) => cut(line, size.columns));
-    const columns = this.#fit(size.columns);
+    const head = this.#head(size.rows).map((line) => cut(printable(line), size.columns));
     const line = (cell: (column: Column) => string): string => cut(lineOf(columns, cell), size.columns);
     const sorted = this.#sort();
     const room = Math.max(0, size.rows - head.length - 1);
     const shown = sorted.length <= room ? sorted : sorted.slice(0, Math.max(0, room - 1));
+    const columns = this.#fit(size.columns, shown);
     const rows = shown.map(({ record, rates }) => {
       const stale = this.#stale(record);
       // The last rates of a host that is not connected are out of date.
       const row: Row = { record, rates: stale === undefined ? rates : undefined };
-      return line((column) => (column.title === "STATUS" && stale) || shorten(column.text(row), column));
+      return line((column) => {
+        if (column.title === "STATUS") return stale ?? column.text(row);
+        return shorten(printable(column.text(row)), column.width);
+      });
     });
+    const alerts = shown.filter((each) => this.#rank(each) === 0).length;
     if (shown.length < sorted.length && room > 0)
       rows.push(cut(`and ${sorted.length - shown.length} more`, size.columns));
-    return { head, title: line((column) => column.title), rows };
+    return { head, title: line((column) => column.title), rows, alerts };
   }
 
   #put(record: DomainStatsRecord, rates: DomainRates | undefined): void {
     const key = domainKey(record.domain);
     const { host, name } = record.domain;
-    this.#longestName = Math.max(this.#longestName, name.length);
+    this.#longestName = Math.max(this.#longestName, width(printable(name)));
     // A named domain that no host has is of no host.
     if (host !== "") this.#host(host);
     const line = this.#lines.get(key);
     if (line?.record.domain.name !== name) this.#sorted = undefined;
-    if (line === undefined) this.#lines.set(key, { record, rates });
-    else Object.assign(line, { record, rates });
+    const failed = trouble(record);
+    if (failed === undefined) this.#incidents.delete(key);
+    else if (line !== undefined && trouble(line.record) !== failed) this.#incident(record.domain, failed);
+    const next = { record, rates, attention: needsAttention(record) };
+    if (line === undefined) this.#lines.set(key, next);
+    else Object.assign(line, next);
+  }
+
+  #incident(domain: DomainIdentity, what: string): void {
+    const key = domainKey(domain);
+    this.#incidents.delete(key);
+    this.#incidents.set(key, { text: `${domain.name} ${what}`, at: this.#now() });
+    if (this.#incidents.size > MAX_INCIDENTS) this.#incidents.delete(this.#incidents.keys().next().value!);
+  }
+
+  /** The domains that left or failed lately, the newest first; undefined when there are none. */
+  #incidentsText(): string | undefined {
+    const now = this.#now();
+    const lately = [...this.#incidents.values()].filter(({ at }) => now - at < INCIDENT_MS).reverse();
+    if (lately.length === 0) return undefined;
+    const named = lately.slice(0, NAMED_INCIDENTS).map(({ text, at }) => `${text} ${ago(now - at)}`);
+    const more = lately.length - named.length;
+    return `lately: ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
   }
 
   /** If the record's host is not connected, the reason why the record may be old. */
@@ -152,7 +199,7 @@ export class Screen {
 
   #head(rows: number): string[] {
     const lines: string[] = [];
-    if (this.#lost !== undefined) lines.push(`${this.#source}: ${printable(statusText(this.#lost))}`);
+    if (this.#lost !== undefined) lines.push(`${this.#source}: ${statusText(this.#lost)}`);
     const hosts = [...this.#hosts].sort(
       ([one, a], [other, b]) => Number(!a.status) - Number(!b.status) || order(one, other),
     );
@@ -163,38 +210,51 @@ export class Screen {
     for (const [name, host] of own) lines.push(hostText(name, host));
     if (own.length < hosts.length)
       lines.push(`and ${hosts.length - own.length} more hosts: ${this.#lines.size} domains in all`);
+    const incidents = this.#incidentsText();
+    if (incidents !== undefined) lines.push(incidents);
     if (this.#notice !== undefined) lines.push(this.#notice.text);
     return lines.slice(0, Math.max(1, rows - 2));
   }
 
   #sort(): readonly Line[] {
     this.#sorted ??= [...this.#lines.values()].sort(this.#rates ? busiest : byName);
-    // Records that are not `ok` come first: they have no rates, and would not be seen at the end. Old records come last.
-    const rank = ({ record }: Line): number => (this.#stale(record) !== undefined ? 2 : record.status === "ok" ? 1 : 0);
-    const ranks = [0, 1, 2].map((each) => this.#sorted!.filter((line) => rank(line) === each));
+    const ranks: Line[][] = [[], [], []];
+    for (const line of this.#sorted) ranks[this.#rank(line)]!.push(line);
     return ranks.flat();
   }
 
-  /** The columns that fit into a width; the first is as wide as its names, if the rest of the line allows. */
-  #fit(width: number): Column[] {
+  /** Trouble comes first: such a domain has no rates, and would not be seen at the end. Old records come last. */
+  #rank({ record, attention }: Line): 0 | 1 | 2 {
+    if (this.#stale(record) !== undefined) return 2;
+    return attention ? 0 : 1;
+  }
+
+  /**
+   * The columns that fit into a line. The first is as wide as its names, if the rest of the line allows, and the last as
+   * wide as the troubles of the shown lines.
+   */
+  #fit(cells: number, shown: readonly Line[]): Column[] {
     const columns = columnsOf(this.#groups, this.#rates, this.#hosts.size > 1);
+    const status = columns.at(-1)!;
+    const widths = shown.map(({ record }) => Math.min(MAX_STATUS_WIDTH, trouble(record)?.length ?? 0));
+    columns[columns.length - 1] = { ...status, width: Math.max(status.width, ...widths) };
     const name = Math.min(MAX_NAME_WIDTH, Math.max(columns[0]!.title.length, this.#longestName));
     const narrow = Math.min(MIN_NAME_WIDTH, name);
     const needed = (): number => columns.reduce((sum, column, i) => sum + (i === 0 ? narrow : column.width + GAP), 0);
-    while (needed() > width) {
+    while (needed() > cells) {
       const rank = Math.max(...columns.map((column) => column.rank));
       if (rank === 0) break;
       const last = columns.findLastIndex((column) => column.rank === rank);
       columns.splice(last, 1);
     }
-    columns[0] = { ...columns[0]!, width: Math.max(narrow, Math.min(name, narrow + width - needed())) };
+    columns[0] = { ...columns[0]!, width: Math.max(narrow, Math.min(name, narrow + cells - needed())) };
     return columns;
   }
 }
 
 function hostText(name: string, { sync, status }: HostLine): string {
-  const swept = sync === undefined ? `${printable(name)}: waiting for its first sweep` : sweepText(sync);
-  return status === undefined ? swept : `${swept}; ${printable(statusText(status))}`;
+  const swept = sync === undefined ? `${name}: waiting for its first sweep` : sweepText(sync);
+  return status === undefined ? swept : `${swept}; ${statusText(status)}`;
 }
 
 function busiest(one: Line, other: Line): number {
@@ -209,13 +269,6 @@ function order(one: string, other: string): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
-/** Shortens a text to its column's width. It removes the middle, because related names differ at their ends. */
-function shorten(text: string, { width, title }: Column): string {
-  if (text.length <= width || title === "STATUS") return text;
-  const head = Math.ceil((width - 1) / 2);
-  return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
-}
-
-function cut(line: string, width: number): string {
-  return line.length <= width ? line : `${line.slice(0, Math.max(0, width - 1))}…`;
+function ago(ms: number): string {
+  return ms < 60_000 ? `${Math.floor(ms / 1_000)} s ago` : `${Math.floor(ms / 60_000)} min ago`;
 }

@@ -1,0 +1,100 @@
+import { eastAsianWidth } from "get-east-asian-width";
+
+/** Control characters, line separators, and the characters that change the direction of the text after them. */
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+
+/**
+ * Makes a text from elsewhere safe to print: names, hosts, messages, values. Characters that could move the cursor, change
+ * the screen, or reorder a line are replaced. Everything that the command line prints for people goes through it, at
+ * the latest where it is written.
+ */
+export function printable(text: string): string {
+  return text.replaceAll(CONTROL, "\u{fffd}");
+}
+
+/**
+ * A value as JSON text with the same characters escaped: JSON itself escapes only those below U+0020.
+ *
+ * @param space as in JSON.stringify
+ */
+export function jsonText(value: unknown, space?: number): string {
+  const escaped = (character: string): string =>
+    character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return JSON.stringify(value, undefined, space).replaceAll(CONTROL, escaped);
+}
+
+const ALERT = "\u001b[1;31m";
+const PLAIN = "\u001b[m";
+
+/** A line about trouble, in bold red where the output shows colours. The words of the line say the same. */
+export function alert(line: string, colours: boolean): string {
+  return colours ? `${ALERT}${line}${PLAIN}` : line;
+}
+
+/** Whether an output shows colours: a terminal does, unless the user sets NO_COLOR (https://no-color.org). */
+export function showsColours({ isTTY }: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean {
+  return isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
+}
+
+const GRAPHEMES = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+const ASCII = /^[ -~]*$/;
+const EMOJI = /\p{Emoji_Presentation}|\u{fe0f}/u;
+/** Marks and format characters add no cell, e.g. accents and joiners. */
+const NO_CELL = /[\p{Mn}\p{Me}\p{Cf}]/gu;
+
+/** How many cells of a terminal a printable text takes. */
+export function width(text: string): number {
+  if (ASCII.test(text)) return text.length;
+  let cells = 0;
+  for (const { segment } of GRAPHEMES.segment(text)) cells += graphemeWidth(segment);
+  return cells;
+}
+
+/** The longest beginning of a text that fits into a number of cells. It ends with a whole grapheme. */
+function beginning(text: string, cells: number): string {
+  if (ASCII.test(text)) return text.slice(0, cells);
+  let room = cells;
+  for (const { segment, index } of GRAPHEMES.segment(text)) {
+    room -= graphemeWidth(segment);
+    if (room < 0) return text.slice(0, index);
+  }
+  return text;
+}
+
+/** The longest end of a text that fits. */
+function ending(text: string, cells: number): string {
+  if (ASCII.test(text)) return text.slice(text.length - cells);
+  let room = cells;
+  let end = "";
+  for (const { segment } of [...GRAPHEMES.segment(text)].reverse()) {
+    room -= graphemeWidth(segment);
+    if (room < 0) break;
+    end = segment + end;
+  }
+  return end;
+}
+
+/** Fills a text with spaces to a number of cells. */
+export function pad(text: string, cells: number, align: "left" | "right" = "left"): string {
+  const spaces = " ".repeat(Math.max(0, cells - width(text)));
+  return align === "right" ? spaces + text : text + spaces;
+}
+
+/** Cuts the end of a text that does not fit into a number of cells. */
+export function cut(text: string, cells: number): string {
+  return width(text) <= cells ? text : `${beginning(text, Math.max(0, cells - 1))}…`;
+}
+
+/** Cuts the middle of a text that does not fit into a number of cells: related names differ at their ends. */
+export function shorten(text: string, cells: number): string {
+  if (width(text) <= cells) return text;
+  const head = Math.ceil((cells - 1) / 2);
+  return `${beginning(text, head)}…${ending(text, cells - 1 - head)}`;
+}
+
+/** A grapheme is what people see as one character; it may consist of several code points. */
+function graphemeWidth(grapheme: string): number {
+  if (EMOJI.test(grapheme)) return 2;
+  const visible = grapheme.replaceAll(NO_CELL, "");
+  return visible === "" ? 0 : eastAsianWidth(visible.codePointAt(0)!);
+}
