@@ -1,3 +1,4 @@
+import { VirstreamError } from "../model/error.ts";
 import type { Feed } from "../sampling/feed.ts";
 import { type Profile, profileOf } from "../wire/profile.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
@@ -28,15 +29,32 @@ export class Channels {
    * @param feed of the client's view, which has the domains that the client may see
    * @param taken the channels that the connection already uses
    * @param wanted the number of the client's last channel, which is preferred
+   * @param hold called for a new channel; it may throw. The channel calls the function that it returns when it has ended, which
+   *   may be long after its last client was cut off
    */
-  open(feed: Feed, profile: Profile, taken: ReadonlySet<Channel>, wanted: number | undefined): Channel {
+  open(
+    feed: Feed,
+    profile: Profile,
+    taken: ReadonlySet<Channel>,
+    wanted: number | undefined,
+    hold: () => () => void,
+  ): Channel {
     // A driver may refuse at once. The feed has then ended already, and would not report its end to a new listener.
     if (feed.error !== undefined) throw feed.error;
     const all = this.#channels.get(feed) ?? [];
     const free = all.filter((channel) => channel.profile === profile && !taken.has(channel));
     const found = free.find((channel) => channel.number === wanted) ?? free[0];
     if (found !== undefined) return found;
+    let release: () => void;
+    try {
+      release = hold();
+    } catch (thrown) {
+      // A feed ends when its last listener leaves, and this one has not had any.
+      if (feed.listeners === 0) feed.end(VirstreamError.from(thrown));
+      throw thrown;
+    }
     const channel: Channel = new Channel(feed, ++this.#last, profile, () => {
+      release();
       const rest = (this.#channels.get(feed) ?? []).filter((other) => other !== channel);
       if (rest.length === 0) this.#channels.delete(feed);
       else this.#channels.set(feed, rest);

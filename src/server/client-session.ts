@@ -1,11 +1,12 @@
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import type { Channel } from "./channel.ts";
-import type { ServerLimits } from "./limits.ts";
+import { Quota, type ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
 import { SweepSender } from "./sweep-sender.ts";
 import type { View, Views } from "./viewer.ts";
@@ -27,6 +28,8 @@ export interface SessionContext {
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
   readonly limits: ServerLimits;
+  /** The domains that the sweeps and watches of all clients name. */
+  readonly selectors: Quota;
 }
 
 /** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
@@ -41,6 +44,8 @@ export class ClientSession {
   readonly #helloTimer: NodeJS.Timeout;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
+  readonly #slots: Quota;
+  readonly #selectors: Quota;
   #greeted = false;
   /** The domains that the client may see; undefined before the client has shown its token. */
   #view: View | undefined;
@@ -52,6 +57,15 @@ export class ClientSession {
     this.#context = context;
     this.#view = view;
     this.#subprotocol = subprotocol;
+    const { sweepsPerClient, selectorsPerClient } = context.limits;
+    this.#slots = new Quota(
+      sweepsPerClient,
+      `a connection may have at most ${sweepsPerClient} sweeps and watches at a time`,
+    );
+    this.#selectors = new Quota(
+      selectorsPerClient,
+      `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
+    );
     this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
@@ -148,7 +162,8 @@ export class ClientSession {
 
   #get(message: Extract<ClientMessage, { type: "get" }>): void {
     const { id, query, credit } = message;
-    if (!this.#hasRoom(id)) return;
+    const release = this.#hold(id, query, () => this.#context.selectors.hold(named(query)));
+    if (release === undefined) return;
     const { progressTimeoutMs } = this.#context.limits;
     const { driver, sampling } = this.#view!;
     const { metrics } = sampling;
@@ -156,6 +171,7 @@ export class ClientSession {
     this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
       this.#senders.delete(id);
+      release();
       this.#running.delete(run);
     });
     this.#running.add(run);
@@ -163,16 +179,16 @@ export class ClientSession {
 
   #watch(message: Extract<ClientMessage, { type: "watch" }>): void {
     const { id, query, cadence, credit, since } = message;
-    if (!this.#hasRoom(id)) return;
     const { sampling, channels, epoch } = this.#view!;
     const known = since?.epoch === epoch ? since : undefined;
-    let channel: Channel;
-    try {
-      channel = channels.open(sampling.feed(query, cadence), this.#outbound.profile, this.#watched, known?.channel);
-    } catch (thrown) {
-      this.#outbound.end(id, VirstreamError.from(thrown));
-      return;
-    }
+    let channel!: Channel;
+    const release = this.#hold(id, query, () => {
+      const feed = sampling.feed(query, cadence);
+      const hold = (): (() => void) => this.#context.selectors.hold(named(query));
+      channel = channels.open(feed, this.#outbound.profile, this.#watched, known?.channel, hold);
+      return undefined;
+    });
+    if (release === undefined) return;
     const watch = new WatchSender({
       id,
       credit,
@@ -183,6 +199,7 @@ export class ClientSession {
       since: known?.channel === channel.number ? known.sequence : undefined,
       done: () => {
         this.#senders.delete(id);
+        release();
         this.#watched.delete(channel);
       },
     });
@@ -191,14 +208,26 @@ export class ClientSession {
     watch.start();
   }
 
-  /** Whether a sweep or watch with this id may start. If not, the client gets the reason. */
-  #hasRoom(id: number): boolean {
-    if (!this.#isFree(id)) return false;
-    const most = this.#context.limits.sweepsPerClient;
-    if (this.#senders.size < most) return true;
-    const message = `a connection may have at most ${most} sweeps and watches at a time`;
-    this.#outbound.end(id, new VirstreamError("limit-exceeded", message));
-    return false;
+  /**
+   * Counts a sweep or watch, and returns a function that does the opposite. If it may not start, or `then` throws, the client
+   * gets the reason.
+   */
+  #hold(id: number, query: Query, then: () => (() => void) | undefined): (() => void) | undefined {
+    if (!this.#isFree(id)) return undefined;
+    const releases: (() => void)[] = [];
+    const release = (): void => {
+      for (const give of releases) give();
+    };
+    try {
+      releases.push(this.#slots.hold(1));
+      releases.push(this.#selectors.hold(named(query)));
+      releases.push(then() ?? (() => {}));
+      return release;
+    } catch (thrown) {
+      release();
+      this.#outbound.end(id, VirstreamError.from(thrown));
+      return undefined;
+    }
   }
 
   /** Whether the id is free. If not, it closes the connection: messages with this id must belong to one sweep or watch only. */
@@ -227,6 +256,11 @@ export class ClientSession {
       else sender.cut();
     }
   }
+}
+
+/** How many domains a query names. */
+function named({ domains }: Query): number {
+  return domains?.length ?? 0;
 }
 
 /** A reason that fits into a close frame. Because of `stream`, the decoder leaves out a character that is cut in two. */

@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole } from "../model/error.ts";
+import { checkMembers, checkWhole, VirstreamError } from "../model/error.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../model/watch.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
@@ -8,6 +8,10 @@ export interface ServerLimits {
   readonly clients: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;
+  /** Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. */
+  readonly selectorsPerClient: number;
+  /** The same of all connections together. */
+  readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. */
   readonly bufferedBytes: number;
   /** Timeout for a client's hello, in ms. */
@@ -27,6 +31,9 @@ export interface ServerLimits {
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
   sweepsPerClient: LIMITS.sweeps,
+  // A watched name that no domain has costs about 600 bytes.
+  selectorsPerClient: 32_768,
+  selectors: 131_072,
   bufferedBytes: 1_048_576,
   helloTimeoutMs: HELLO_TIMEOUT_MS,
   progressTimeoutMs: PROGRESS_TIMEOUT_MS,
@@ -56,4 +63,30 @@ export function checkLimits(limits: Partial<ServerLimits> = {}): ServerLimits {
     checkWhole(`the limit ${name}`, value, least, most);
   }
   return all;
+}
+
+/** Counts how much of a limit is in use. */
+export class Quota {
+  readonly #most: number;
+  readonly #rule: string;
+  #used = 0;
+
+  /** @param rule what the limit allows, and what to do beyond it: the message of the error */
+  constructor(most: number, rule: string) {
+    this.#most = most;
+    this.#rule = rule;
+  }
+
+  /**
+   * Returns a function that gives it back, to be called once.
+   *
+   * @throws VirstreamError `limit-exceeded`
+   */
+  hold(amount: number): () => void {
+    if (this.#used + amount > this.#most) throw new VirstreamError("limit-exceeded", this.#rule);
+    this.#used += amount;
+    return () => {
+      this.#used -= amount;
+    };
+  }
 }

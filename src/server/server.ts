@@ -8,7 +8,7 @@ import { withTimeout } from "../driver/clock.ts";
 import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
-import { checkLimits, type ServerLimits } from "./limits.ts";
+import { checkLimits, Quota, type ServerLimits } from "./limits.ts";
 import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { VERSION } from "./version.ts";
 import { type Viewer, Views } from "./viewer.ts";
@@ -74,6 +74,10 @@ export class VirstreamServer implements AsyncDisposable {
         minIntervalMs: limits.minIntervalMs,
       },
       limits,
+      selectors: new Quota(
+        limits.selectors,
+        `all clients together may name at most ${limits.selectors} domains at a time: query all domains`,
+      ),
     };
     this.#origins = new Set(options.origins);
     this.#webSockets = new WebSocketServer({

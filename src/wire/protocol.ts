@@ -76,6 +76,10 @@ export const LIMITS = {
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */
   sweeps: 32,
+  /** Domains that a `get` or `watch` names. */
+  selectors: 16_384,
+  /** UTF-16 units of a domain's name in a `get` or `watch`. */
+  name: 256,
   /** The largest initial credit and the largest balance, in bytes. */
   credit: 1_073_741_824,
   /** The largest id of a sweep. */

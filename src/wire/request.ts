@@ -1,4 +1,4 @@
-import { type ErrorCode, VirstreamError } from "../model/error.ts";
+import { type ErrorCode, invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../model/watch.ts";
@@ -49,6 +49,7 @@ const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
   "unknown-group",
   "unknown-flag",
   "empty-domain-list",
+  "limit-exceeded",
 ]);
 
 /**
@@ -121,7 +122,7 @@ function queryFromWire(message: Record<string, unknown>): Query {
     throw new VirstreamError("unknown-flag", "flags must be a number");
   }
   if (deadlineMs !== undefined && typeof deadlineMs !== "number") {
-    throw new VirstreamError("invalid-argument", "deadlineMs must be a number");
+    throw invalid("deadlineMs must be a number");
   }
   const query = checkQuery({
     ...(groups === undefined ? {} : { groups }),
@@ -132,21 +133,30 @@ function queryFromWire(message: Record<string, unknown>): Query {
 }
 
 function selectorsFromWire(domains: unknown): DomainSelector[] {
-  if (!Array.isArray(domains)) throw new VirstreamError("invalid-argument", "domains must be a list");
+  if (!Array.isArray(domains)) throw invalid("domains must be a list");
+  if (domains.length > LIMITS.selectors) {
+    const message = `a query may name at most ${LIMITS.selectors} domains: divide it, or query all domains`;
+    throw new VirstreamError("limit-exceeded", message, { retryable: false });
+  }
   return distinctSelectors(
     domains.map((selector: Partial<Record<"uuid" | "name", unknown>> | null) => {
       const { uuid, name } = selector ?? {};
       const parsed = typeof uuid === "string" ? parseUuid(uuid) : undefined;
       if (parsed !== undefined) return { uuid: parsed };
-      if (uuid === undefined && typeof name === "string" && name !== "") return { name };
-      throw new VirstreamError("invalid-argument", 'a domain is selected by {"uuid": …} or {"name": …}');
+      if (uuid !== undefined || typeof name !== "string" || name === "") {
+        throw invalid('a domain is selected by {"uuid": …} or {"name": …}');
+      }
+      if (name.length > LIMITS.name) {
+        throw invalid(`a name may have at most ${LIMITS.name} characters: select this domain by its uuid`);
+      }
+      return { name };
     }),
   );
 }
 
 function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number): Cadence {
   const { intervalMs, mode, heartbeatMs } = message;
-  if (intervalMs === undefined) throw new VirstreamError("invalid-argument", "intervalMs is missing");
+  if (intervalMs === undefined) throw invalid("intervalMs is missing");
   // These may be of any type: checkCadence checks them.
   const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
   return checkCadence(options, minIntervalMs);

@@ -429,7 +429,7 @@ function watched() {
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
   const feed = sampling.feed(query, cadence);
   const open = (wanted: number | undefined) =>
-    channels.open(feed, channels.profile(SUBPROTOCOLS[0]), new Set(), wanted);
+    channels.open(feed, channels.profile(SUBPROTOCOLS[0]), new Set(), wanted, () => () => {});
   return { sampling, channels, feed, reader: () => new Reader(open, channels, sampling) };
 }
 
