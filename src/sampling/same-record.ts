@@ -3,12 +3,13 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import { hasShape } from "../model/schema.ts";
 
 /**
- * Whether two records of a domain are equal in everything but their times: identity, index, status, error, and every
- * parameter. NaN equals NaN: a NaN would otherwise count as a change in every sweep. The processor time of a domain that
- * does not run is left out: a libvirtd of a user reports its own time there, which always rises.
+ * Whether two records of a domain have the same content: identity, status, error, and every parameter. Their times and
+ * their `index` are no content: a domain that is defined or undefined moves the domains after it in the listing. NaN
+ * equals NaN: a NaN would otherwise count as a change in every sweep. The processor time of a domain that does not run is
+ * left out: a libvirtd of a user reports its own time there, which always rises.
  */
 export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
-  if (one.status !== other.status || one.reason !== other.reason || one.index !== other.index) return false;
+  if (one.status !== other.status || one.reason !== other.reason) return false;
   if (one.error?.code !== other.error?.code || one.error?.message !== other.error?.message) return false;
   if (one.domain.name !== other.domain.name || one.domain.id !== other.domain.id) return false;
   if (one.missing.length !== other.missing.length) return false;

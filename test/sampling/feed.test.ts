@@ -283,6 +283,13 @@ describe("a sink that a feed is pushed into", () => {
 describe("a feed in the mode on-change", () => {
   const onChange = (heartbeatMs: number) => checkCadence({ mode: "on-change", heartbeatMs });
 
+  it("delivers only the domains that came when these move all others in the listing", () => {
+    const bench = new Bench(onChange(30_000));
+    const listing = (...uuids: number[]) => uuids.map((uuid, index) => sample({ uuid, index }));
+    bench.sweep(...listing(2, 3, 4, 5));
+    expect(bench.sweep(...listing(1, 2, 4, 5))).toEqual(["domain-1 1", "gone domain-3", "sync 2"]);
+  });
+
   it("tells a record that changed, and the end of every sweep, and nothing of those that did not change", () => {
     const bench = new Bench(onChange(60_000));
     expect(bench.sweep(a(1), b(1))).toEqual(["a 1", "b 1", "sync 1"]);
