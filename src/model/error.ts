@@ -30,6 +30,8 @@ export const ERROR_CODES = {
   "limit-exceeded": { retryable: true },
   "slow-consumer": { retryable: true },
   "server-shutdown": { retryable: true },
+  "address-in-use": { retryable: true },
+  "output-failed": { retryable: false },
   internal: { retryable: false },
 } as const satisfies Record<string, { retryable: boolean }>;
 

@@ -94,7 +94,7 @@ export class VirstreamServer implements AsyncDisposable {
    * Starts to listen.
    *
    * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for invalid tokens, viewers
-   *   or limits; `connection-refused` if the server cannot listen on the address
+   *   or limits, or an address on which the server cannot listen; `address-in-use` if another program listens there
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
     checkMembers(options, SERVE_MEMBERS, "serve's options");
@@ -115,21 +115,22 @@ export class VirstreamServer implements AsyncDisposable {
     } catch (thrown) {
       server.#delay.close();
       const cause = thrown as NodeJS.ErrnoException;
-      const hint =
-        cause.code === "EADDRINUSE" ? ": another program uses that port; choose another, or 0 for a free one" : "";
-      const message = `cannot listen on ${host} port ${port} (${cause.code})${hint}`;
-      throw new VirstreamError("connection-refused", message, { cause });
+      const inUse = cause.code === "EADDRINUSE";
+      const fix = inUse
+        ? "another program uses that port; choose another, or 0 for a free one"
+        : listenAdvice(cause.code);
+      const message = `cannot listen on ${host} port ${port} (${cause.code}): ${fix}`;
+      throw new VirstreamError(inUse ? "address-in-use" : "invalid-argument", message, { cause });
     }
     // If the system fails to accept a connection, the listening socket reports an error and continues to listen.
     server.#http.on("error", () => {});
     return server;
   }
 
-  /** The URL that clients connect to. */
+  /** The address as bound, as a URL. `0.0.0.0` and `[::]` are all addresses of this machine: clients elsewhere use one of them. */
   get url(): string {
     const { address, port } = this.#http.address() as AddressInfo;
-    const host = address === "0.0.0.0" || address === "::" ? "localhost" : address;
-    return `ws://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    return `ws://${address.includes(":") ? `[${address}]` : address}:${port}`;
   }
 
   /** How many clients are connected. */
@@ -292,6 +293,10 @@ function bearerToken(request: IncomingMessage): string | undefined {
 
 function isSubprotocol(name: string): name is Subprotocol {
   return (SUBPROTOCOLS as readonly string[]).includes(name);
+}
+
+function listenAdvice(code: string | undefined): string {
+  return code === "EACCES" ? "choose a port above 1023" : "choose an address of this machine";
 }
 
 function isLoopback(host: string): boolean {

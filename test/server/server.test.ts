@@ -282,7 +282,7 @@ describe("a server", () => {
     const connection = new Connection(stuck());
     expect(await codeOf(serve(connection, { host: "0.0.0.0", port: 0 }))).toBe("invalid-argument");
     const server = own(await serve(connection, { host: "0.0.0.0", port: 0, allowAnyone: true }));
-    expect(server.url).toMatch(/^ws:\/\/localhost:\d+$/);
+    expect(server.url).toMatch(/^ws:\/\/0\.0\.0\.0:\d+$/);
   });
 
   it("refuses options that it does not have, and a port that is none", async () => {
@@ -311,8 +311,12 @@ describe("a server", () => {
     const server = await startServer(stuck());
     const port = Number(new URL(server.url).port);
     await expect(serve(new Connection(stuck()), { port })).rejects.toMatchObject({
-      code: "connection-refused",
+      code: "address-in-use",
       message: expect.stringMatching(/EADDRINUSE.*choose another/),
+    });
+    await expect(serve(new Connection(stuck()), { host: "192.0.2.1", port, token: "t" })).rejects.toMatchObject({
+      code: "invalid-argument",
+      message: expect.stringMatching(/EADDRNOTAVAIL.*address of this machine/),
     });
   });
 
