@@ -20,6 +20,12 @@ export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
+/**
+ * The shortest interval of `virstream watch`, in ms. People read no faster, and a shorter one is more often a mistaken unit than
+ * a wish: it would keep a hypervisor busy. Programs may go down to MIN_INTERVAL_MS.
+ */
+const LEAST_INTERVAL_MS = 250;
+
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
 const LIST = { type: "string", multiple: true } as const;
@@ -68,7 +74,7 @@ export function parseWatch(args: readonly string[]) {
   if (heartbeat !== undefined && !onChange) {
     throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
   }
-  const intervalMs = duration("interval", values.interval, MIN_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
+  const intervalMs = duration("interval", values.interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
   const heartbeatMs = duration("heartbeat", heartbeat, intervalMs, MAX_HEARTBEAT_MS);
   return {
     ...rest,
@@ -156,23 +162,35 @@ function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], 
   }
 }
 
-const UNITS: Record<string, number> = { "": 1, ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+/** The units of a time in ms, in the order in which they are written. A number without a unit is seconds. */
+const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+const NUMBER = "\\d+\\.?\\d*|\\.\\d+";
+const DURATION = new RegExp(
+  `^(?:(${NUMBER})|${Object.keys(UNITS)
+    .map((unit) => `(?:(${NUMBER})${unit})?`)
+    .join("")})$`,
+);
 
-/** An option's time such as 500ms, 1.5s, 1m or 1h, in ms; a bare number is ms. */
+/** An option's time such as 500ms, .5s, 1m30s or 1h, in ms. A bare number is seconds, as in `watch -n`. */
 function duration(option: string, text: string | undefined, minMs: number, maxMs: number): number | undefined {
   if (text === undefined) return undefined;
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text);
-  const ms = match === null ? Number.NaN : Math.round(Number(match[1]) * UNITS[match[2]!]!);
-  if (Number.isNaN(ms) || ms < minMs || ms > maxMs) {
+  const [, bare, ...parts] = DURATION.exec(text) ?? [];
+  const factors = Object.values(UNITS);
+  const ms = Math.round(
+    parts.reduce((sum, part = "0", i) => sum + Number(part) * factors[i]!, Number(bare ?? 0) * 1_000),
+  );
+  if (ms < minMs || ms > maxMs) {
     const range = `from ${durationText(minMs)} to ${durationText(maxMs)}`;
-    throw new UsageError(`--${option} takes a time ${range} such as 500ms, 2s or 1m, not ${JSON.stringify(text)}`);
+    throw new UsageError(
+      `--${option} takes a time ${range} such as 500ms, 2s or 1m30s, not ${JSON.stringify(text)} (a bare number is seconds)`,
+    );
   }
   return ms;
 }
 
 function durationText(ms: number): string {
-  const unit = ["h", "m", "s"].find((unit) => ms % UNITS[unit]! === 0) ?? "ms";
-  return `${ms / UNITS[unit]!}${unit}`;
+  const [unit, factor] = Object.entries(UNITS).find(([, factor]) => ms % factor === 0)!;
+  return `${ms / factor}${unit}`;
 }
 
 /** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. */
@@ -181,7 +199,8 @@ function parseListen(listen: string): { host: string; port: number } {
   const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
   const port = match === null ? DEFAULT_PORT : Number(match[2]);
   if ((listen !== "" && match === null) || port > 65_535) {
-    throw new UsageError(`--listen takes HOST:PORT, not ${JSON.stringify(listen)}`);
+    const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
+    throw new UsageError(`--listen takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
   }
   return { host, port };
 }

@@ -18,7 +18,7 @@ URI picks where the domains come from:
   qemu+ssh://USER@HOST/system another machine's, by ssh; TLS and TCP: docs/libvirt.md
   ws://HOST:PORT             a virstream server
   test:///default            a simulated host in this process
-Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, a daemon on this machine, else the simulated host.
+Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, or the libvirt daemon of this machine.
 `;
 
 const QUERY = `\
@@ -34,7 +34,7 @@ Which domains (one filter of each line given must apply):
 `;
 
 const HOW = `\
-  --deadline TIME       how long to wait for a domain: 500ms, 2s (default), 1m
+  --deadline TIME       how long to wait for a domain: 500ms, 2s (default), 1m30s; a bare number is seconds
   --enforce             fail when a group asked for is not supported
   --backing             count every image of a backing chain
   --nowait              do not wait for a domain that is busy with another job
@@ -79,7 +79,8 @@ in a pipe or file each sweep ends with a comment, "# sweep 3: ...". Fails when U
 A connection that is lost later is retried.
 
 How often, and what:
-  --interval TIME       between the starts of two sweeps: 500ms, 1s (default), 5m; sweeps never overlap
+  --interval TIME       between the starts of two sweeps: 250ms or more, 1s (default), 1m30s; sweeps never overlap;
+                        a bare number is seconds, as in watch -n
   --count N             end after N sweeps of every host; waits while no host can be reached
   --on-change           print only records that changed, and each record at least once per heartbeat
   --heartbeat TIME      with --on-change; default 30s
