@@ -53,8 +53,8 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     progress.hide();
     // An output that was cut short must not look complete.
     if (signal.reason === INTERRUPTED) notify(`interrupted after ${progress.text}`);
-    // Also after a failure: the records that arrived are printed, and an array of JSON is closed.
-    if (begun && !signal.aborted) await print(format.end());
+    // Also after a failure or an interrupt: the records that arrived are printed, and an array of JSON is closed.
+    if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end());
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
   return progress.incomplete ? ExitCode.incomplete : ExitCode.ok;

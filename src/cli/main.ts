@@ -17,27 +17,18 @@ async function main(argv: readonly string[]): Promise<number> {
   const interrupt = (): void => abort.abort(INTERRUPTED);
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
-  // A reader such as head closes the pipe when it has seen enough. This ends the command, and is no failure.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") abort.abort(READER_LEFT);
-    else abort.abort(new VirstreamError("internal", `the output cannot be written (${error.code})`, { cause: error }));
+  process.stdout.on("error", (cause: NodeJS.ErrnoException) => {
+    const fix = cause.code === "ENOSPC" ? ": make room on its disk" : "";
+    abort.abort(new VirstreamError("output-failed", `the output cannot be written (${cause.code})${fix}`, { cause }));
   });
+  // Notices that nothing can take are dropped: a server whose log has gone continues to serve.
+  process.stderr.on("error", () => {});
   try {
-    if (name === undefined) {
-      process.stderr.write(HELP[""]);
-      return ExitCode.usage;
-    }
-    const asked = ["help", "--help", "-h"].includes(name) ? "" : name;
-    if (asked === "" || (isCommand(asked) && (args.includes("--help") || args.includes("-h")))) {
-      process.stdout.write(HELP[asked]);
-      return ExitCode.ok;
-    }
-    if (name === "--version") {
-      process.stdout.write(`${VERSION}\n`);
-      return ExitCode.ok;
-    }
-    if (!isCommand(name)) throw new UsageError(`there is no command ${JSON.stringify(name)}`);
-    return await COMMANDS[name](args, abort.signal);
+    const code = await run(name, args, abort.signal);
+    // The output reports a failure, such as a full disk, after the write.
+    await new Promise((resolve) => process.stdout.write("", resolve));
+    if (abort.signal.aborted && abort.signal.reason !== INTERRUPTED) throw abort.signal.reason;
+    return code;
   } catch (error) {
     return failure(error, abort.signal, name);
   } finally {
@@ -46,7 +37,23 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-const READER_LEFT = new Error("the reader left");
+async function run(name: string | undefined, args: readonly string[], signal: AbortSignal): Promise<number> {
+  if (name === undefined) {
+    process.stderr.write(HELP[""]);
+    return ExitCode.usage;
+  }
+  const asked = ["help", "--help", "-h"].includes(name) ? "" : name;
+  if (asked === "" || (isCommand(asked) && (args.includes("--help") || args.includes("-h")))) {
+    process.stdout.write(HELP[asked]);
+    return ExitCode.ok;
+  }
+  if (name === "--version") {
+    process.stdout.write(`${VERSION}\n`);
+    return ExitCode.ok;
+  }
+  if (!isCommand(name)) throw new UsageError(`there is no command ${JSON.stringify(name)}`);
+  return COMMANDS[name](args, signal);
+}
 
 type Run = (args: readonly string[], signal: AbortSignal) => Promise<number>;
 
@@ -62,14 +69,17 @@ function isCommand(name: string | undefined): name is Command {
 }
 
 function failure(error: unknown, signal: AbortSignal, name: string | undefined): number {
-  if (signal.reason === READER_LEFT) return ExitCode.ok;
-  if (signal.reason === INTERRUPTED) return ExitCode.interrupted;
+  const { reason } = signal;
+  if (reason === INTERRUPTED) return ExitCode.interrupted;
+  // A reader such as head closes the pipe when it has seen enough. But a server's URL is for a reader.
+  const cause: NodeJS.ErrnoException | undefined = reason?.cause;
+  if (name !== "serve" && cause?.code === "EPIPE") return ExitCode.ok;
   if (error instanceof UsageError) {
     notify(error.message);
     process.stderr.write(`Try "virstream ${isCommand(name) ? `${name} ` : ""}--help".\n`);
     return ExitCode.usage;
   }
-  const { code, message } = VirstreamError.from(signal.aborted ? signal.reason : error);
+  const { code, message } = VirstreamError.from(signal.aborted ? reason : error);
   notify(`${message} [${code}]`);
   return ExitCode.failed;
 }

@@ -6,7 +6,7 @@ import { serve as startServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { notify, openSource, readText, readToken } from "./source.ts";
-import { ExitCode } from "./usage.ts";
+import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
@@ -39,6 +39,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   );
   process.stdout.write(`${server.url}\n`);
   if (!signal.aborted) await once(signal, "abort");
+  if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
 }
 

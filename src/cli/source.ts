@@ -5,25 +5,17 @@ import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
 import { printable } from "./format/text.ts";
 
-const SIMULATED = "test:///default";
-
 /** Writes a line for people to stderr. */
 export function notify(notice: string): void {
   process.stderr.write(`virstream: ${printable(notice)}\n`);
 }
 
-/** The default URI: from the environment, else a daemon of this machine, else the simulated host. */
-export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): { uri: string; notice?: string } {
+/** The default URI: from the environment, else the daemon of this machine: the user's own only if the system has none. */
+export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): string {
   const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"];
-  if (named) return { uri: named };
+  if (named) return named;
   const socket = findSocket();
-  if (socket !== undefined) {
-    return { uri: /^(\/var)?\/run\/libvirt\//.test(socket) ? "qemu:///system" : "qemu:///session" };
-  }
-  return {
-    uri: SIMULATED,
-    notice: `no URI was given and no libvirt daemon runs on this machine: these are the domains of the simulated host ${SIMULATED}`,
-  };
+  return socket === undefined || /^(\/var)?\/run\/libvirt\//.test(socket) ? "qemu:///system" : "qemu:///session";
 }
 
 /** The token from a file or the environment; undefined where there is neither. */
@@ -49,7 +41,10 @@ export async function openSource(
   token: string | undefined,
   signal: AbortSignal,
 ): Promise<Connection> {
-  const source = uri === undefined ? defaultUri(process.env) : { uri };
-  if (source.notice !== undefined) notify(source.notice);
-  return connect(source.uri, { signal, ...(token === undefined ? {} : { token }) });
+  try {
+    return await connect(uri ?? defaultUri(process.env), { signal, ...(token === undefined ? {} : { token }) });
+  } catch (error) {
+    if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
+    throw new VirstreamError(error.code, `${error.message}. Or try test:///default for a demo`, { cause: error });
+  }
 }

@@ -158,12 +158,12 @@ describe("progress", () => {
 });
 
 describe("without a URI", () => {
-  it("the environment is asked, then this machine, and last the simulated host, which says so", () => {
+  it("the environment is asked, then this machine, and never the simulated host", () => {
     const none = () => undefined;
-    expect(defaultUri({ VIRSTREAM_URI: "a:b", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toEqual({ uri: "a:b" });
-    expect(defaultUri({ VIRSTREAM_URI: "", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toEqual({ uri: "c:d" });
-    expect(defaultUri({}, () => "/run/libvirt/libvirt-sock-ro")).toEqual({ uri: "qemu:///system" });
-    expect(defaultUri({}, () => "/run/user/1000/libvirt/libvirt-sock")).toEqual({ uri: "qemu:///session" });
-    expect(defaultUri({}, none)).toMatchObject({ uri: "test:///default", notice: expect.stringMatching(/simulated/) });
+    expect(defaultUri({ VIRSTREAM_URI: "a:b", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toBe("a:b");
+    expect(defaultUri({ VIRSTREAM_URI: "", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toBe("c:d");
+    expect(defaultUri({}, () => "/run/libvirt/libvirt-sock-ro")).toBe("qemu:///system");
+    expect(defaultUri({}, () => "/run/user/1000/libvirt/libvirt-sock")).toBe("qemu:///session");
+    expect(defaultUri({}, none)).toBe("qemu:///system");
   });
 });

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
+import { findLocalSocket } from "../../src/drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { serve } from "../../src/server/server.ts";
 import { describeWith } from "../lab/requirement.ts";
@@ -21,6 +22,22 @@ afterAll(() => rm(folder, { recursive: true }));
 function expectComplaint(outcome: { stderr: string; stdout: string }, code: string): void {
   expect(outcome.stderr).toMatch(new RegExp(`^virstream: .*\\[${code}\\]\\n$`));
   expect(outcome.stderr).not.toMatch(/\n\s+at /);
+}
+
+/** Runs `virstream COMMAND` by a shell, which redirects its output. */
+async function shell(command: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn("bash", ["-c", `"${process.execPath}" "${PROGRAM}" ${command}`], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
 }
 
 describe("virstream get", () => {
@@ -111,6 +128,15 @@ describe("virstream get", () => {
     expect((await virstream(["get", "--format", "ndjson"], two)).stdout.trimEnd().split("\n")).toHaveLength(2);
   });
 
+  it.skipIf(findLocalSocket() !== undefined)("has no invented domains where no libvirt daemon runs", async () => {
+    for (const command of ["get", "watch", "serve"]) {
+      const outcome = await virstream([command]);
+      expect([command, outcome.code, outcome.stdout]).toEqual([command, 1, ""]);
+      expectComplaint(outcome, "socket-missing");
+      expect(outcome.stderr).toMatch(/no libvirt daemon for qemu:\/\/\/system.* try test:\/\/\/default for a demo/);
+    }
+  });
+
   it("complains in one line with a stable code about what cannot be had", async () => {
     const gone = join(folder, "no-socket");
     const cases: [args: string[], code: string][] = [
@@ -139,6 +165,7 @@ describe("virstream get", () => {
       ["get", "--deadline", "0"],
       ["serve", "--listen", "nowhere"],
       ["serve", "--listen", "a:b:c"],
+      ["serve", "--listen", "::1:16580"],
       ["dance"],
       [],
     ]) {
@@ -147,6 +174,7 @@ describe("virstream get", () => {
       expect(stderr).toMatch(/--help|Usage/);
       expect(stderr).not.toMatch(/\n\s+at /);
     }
+    expect((await virstream(["serve", "--listen", "::1:16580"])).stderr).toContain("[::1]:16580");
     expect((await virstream(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     for (const args of [["--help"], ["get", "-h"], ["serve", "--help"]]) {
       const { stdout, code } = await virstream(args);
@@ -166,27 +194,54 @@ describe("virstream get", () => {
     expect([stderr, code]).toEqual(["", 0]);
   });
 
-  it("says that its output cannot be written, without a stack trace", async () => {
-    const args = ["-c", `"${process.execPath}" "${PROGRAM}" get test:///default > /dev/full`];
-    const child = spawn("bash", args, { stdio: ["ignore", "ignore", "pipe"] });
+  it.each([
+    ["get test:///default"],
+    ["get test:///default --format json"],
+    ["serve test:///default --listen :0"],
+    ["--help"],
+    ["--version"],
+    ["get --help"],
+  ])("says of %s that its output cannot be written, without a stack trace", async (command) => {
+    const { code, stderr } = await shell(`${command} > /dev/full`);
+    const last = stderr.trimEnd().split("\n").at(-1);
+    expect([code, last]).toEqual([
+      1,
+      "virstream: the output cannot be written (ENOSPC): make room on its disk [output-failed]",
+    ]);
+  });
+
+  it("prints its records, whether anything can take its notices or not", async () => {
+    for (const redirection of ["2>&-", "2> /dev/full", "2> >(true)"]) {
+      const { code, stdout } = await shell(`get 'test:///default?domains=3&freeze=0' --format virsh ${redirection}`);
+      expect([redirection, code, stdout.match(/^Domain: /gm)?.length]).toEqual([redirection, 3, 3]);
+    }
+  });
+
+  it.each([
+    ["json", (text: string) => JSON.parse(text)],
+    [
+      "ndjson",
+      (text: string) =>
+        text
+          .trimEnd()
+          .split("\n")
+          .map((line) => JSON.parse(line)),
+    ],
+  ])("ends with 130 when it is interrupted, says how far it came, and leaves valid %s", async (format, parse) => {
+    const child = start(["get", "test:///default?domains=2&freeze=0", "--deadline", "10m", "--format", format]);
     let stderr = "";
+    let stdout = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr += text;
     });
-    const [code] = await once(child, "close");
-    expect([code, stderr]).toEqual([1, "virstream: the output cannot be written (ENOSPC) [internal]\n"]);
-  });
-
-  it("ends with 130 when it is interrupted, whatever it waits for, and says how far it came", async () => {
-    const child = start(["get", "test:///default?domains=2&freeze=0", "--deadline", "10m", "--format", "ndjson"]);
-    let stderr = "";
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      stderr += text;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
     });
     await once(child.stdout, "data");
     child.kill("SIGINT");
     const [code] = await once(child, "close");
     expect([code, stderr]).toEqual([130, "virstream: interrupted after 1 of 2 domains\n"]);
+    expect(parse(stdout)).toMatchObject([{ domain: { name: "guest-00001" } }]);
   });
 });
 
@@ -233,6 +288,32 @@ describe("virstream serve", () => {
         .map((line) => JSON.parse(line).domain.uuid);
     expect(names(remote.stdout)).toEqual(names(local.stdout));
     expect(await end()).toBe(0);
+  });
+
+  it("serves on, whether anything can take its notices or not", async () => {
+    for (const redirection of ["2>&-", "2> /dev/full", "2> >(true)"]) {
+      const serve = `exec "${process.execPath}" "${PROGRAM}" serve test:///default?domains=1 --listen :0 ${redirection}`;
+      const child = spawn("bash", ["-c", serve], { stdio: ["ignore", "pipe", "ignore"] });
+      const [line] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+      const { stdout, code } = await virstream(["get", line.trim(), "--format", "ndjson"]);
+      expect([redirection, code, stdout.split("\n").length]).toEqual([redirection, 0, 2]);
+      child.kill("SIGTERM");
+      expect(await once(child, "close")).toEqual([0, null]);
+    }
+  });
+
+  it("ends with 1 when nothing reads its URL", async () => {
+    const child = start(["serve", "test:///default", "--listen", ":0"]);
+    child.stdout.destroy();
+    let stderr = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    const [code] = await once(child, "close");
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/the output cannot be written \(EPIPE\) \[output-failed\]\n$/),
+    ]);
   });
 
   it("serves only those who know its token", async () => {
