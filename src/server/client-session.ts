@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -14,6 +15,9 @@ import { WatchSender } from "./watch-sender.ts";
 
 /** The maximum length of a close frame's reason, in bytes (RFC 6455, 5.5). */
 const MAX_CLOSE_REASON = 123;
+/** The maximum of the bytes of a hello's frames besides its own, and of the chunks in which it may arrive. */
+const HELLO_FRAMES = 1_024;
+const HELLO_CHUNKS = 64;
 /** After this many unanswered pings, the server cuts the connection. */
 const MISSED_PONGS = 6;
 /** The client closed the connection without a code (RFC 6455, 7.1.5), which is also an orderly close. */
@@ -36,6 +40,7 @@ export interface SessionContext {
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
+  readonly #enter: () => boolean;
   readonly #outbound: Outbound;
   readonly #subprotocol: Subprotocol;
   /** The sweeps and watches that are under way, by id. */
@@ -51,8 +56,18 @@ export class ClientSession {
   #view: View | undefined;
   #unanswered = 0;
 
-  /** @param view the view of the token in the upgrade request; undefined if it had no token */
-  constructor(socket: WebSocket, subprotocol: Subprotocol, view: View | undefined, context: SessionContext) {
+  /**
+   * @param view the view of the token in the upgrade request; undefined if it had no token
+   * @param enter called with the hello of a client that may read; false: there are too many clients
+   */
+  constructor(
+    socket: WebSocket,
+    subprotocol: Subprotocol,
+    view: View | undefined,
+    context: SessionContext,
+    enter: () => boolean,
+  ) {
+    this.#enter = enter;
     this.#socket = socket;
     this.#context = context;
     this.#view = view;
@@ -76,6 +91,30 @@ export class ClientSession {
     socket.on("close", (code) => this.#ended(code));
     this.#helloTimer = setTimeout(() => this.close("hello-timeout", "no hello in time"), context.limits.helloTimeoutMs);
     this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
+  }
+
+  /**
+   * Bounds what the client sends before it is greeted: without a bound, each silent client could keep a message of 1 MiB, or as
+   * many parts of a message, in memory.
+   *
+   * @param socket the socket under the WebSocket, which reads it first
+   */
+  boundHello(socket: Duplex): void {
+    let bytes = 0;
+    let chunks = 0;
+    const read = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      chunks++;
+      // The hello may be in this chunk: then ws hands it over in this turn of the event loop.
+      setImmediate(() => {
+        if (this.#greeted) socket.off("data", read);
+        else if (bytes > LIMITS.hello + HELLO_FRAMES || chunks > HELLO_CHUNKS) {
+          this.close("bad-message", "the first message is too long");
+          this.#socket.pause();
+        }
+      });
+    };
+    socket.on("data", read);
   }
 
   /** How many sweeps are under way. */
@@ -153,6 +192,10 @@ export class ClientSession {
       return;
     }
     clearTimeout(this.#helloTimer);
+    if (!this.#enter()) {
+      this.close("overloaded", "too many clients");
+      return;
+    }
     this.#greeted = true;
     this.#view = view;
     this.#outbound.profile = view.channels.profile(this.#subprotocol);

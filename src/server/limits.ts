@@ -4,8 +4,10 @@ import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } f
 
 /** The limits of a server. DEFAULT_SERVER_LIMITS has every default. */
 export interface ServerLimits {
-  /** Connections at a time; the server closes further ones with 4503. */
+  /** Greeted connections at a time; the server closes further ones with 4503. */
   readonly clients: number;
+  /** Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. */
+  readonly waiting: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;
   /** Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. */
@@ -14,7 +16,7 @@ export interface ServerLimits {
   readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. */
   readonly bufferedBytes: number;
-  /** Timeout for a client's hello, in ms. */
+  /** Timeout for a client's request, and then for its hello, in ms. */
   readonly helloTimeoutMs: number;
   /**
    * How long a sweep waits for a client that takes nothing, in ms, before it ends with `slow-consumer`. A watch waits three
@@ -30,6 +32,7 @@ export interface ServerLimits {
 /** The default limits of a server. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
+  waiting: 1_000,
   sweepsPerClient: LIMITS.sweeps,
   // A watched name that no domain has costs about 600 bytes.
   selectorsPerClient: 32_768,

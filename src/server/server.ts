@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, isIP } from "node:net";
+import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
-import { WebSocketServer } from "ws";
+import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "ws";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
@@ -12,14 +13,20 @@ import { checkLimits, Quota, type ServerLimits } from "./limits.ts";
 import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { VERSION } from "./version.ts";
 import { type Viewer, Views } from "./viewer.ts";
+import { WaitingSockets } from "./waiting-sockets.ts";
 
 /** The default address to listen on: this machine only. */
 export const DEFAULT_LISTEN_HOST = "127.0.0.1";
 /** The default port. */
 export const DEFAULT_PORT = 16_580;
 
-/** When the server closes, how long clients may take to answer its close frame, in ms. */
+/** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
+/** How often Node looks for connections whose request does not come, in ms. */
+const REQUEST_CHECK_MS = 1_000;
+/** Frames of a client's message, and the parts in which a frame may arrive: each takes memory besides its bytes. */
+const MAX_FRAGMENTS = 128;
+const MAX_CHUNKS = 2_048;
 
 const SERVE_MEMBERS = ["host", "port", "token", "viewers", "allowAnyone", "origins", "limits"];
 
@@ -55,6 +62,9 @@ export class VirstreamServer implements AsyncDisposable {
   readonly #http: Server;
   readonly #webSockets: WebSocketServer;
   readonly #sessions = new Set<ClientSession>();
+  /** Those that have been greeted: the clients. */
+  readonly #greeted = new Set<ClientSession>();
+  readonly #waiting: WaitingSockets;
   readonly #context: SessionContext;
   readonly #startedAt = performance.now();
   readonly #delay = new EventLoopDelay();
@@ -80,13 +90,23 @@ export class VirstreamServer implements AsyncDisposable {
       ),
     };
     this.#origins = new Set(options.origins);
-    this.#webSockets = new WebSocketServer({
+    // The types of ws lack closeTimeout.
+    const webSocketOptions: WebSocketServerOptions & { readonly closeTimeout: number } = {
       noServer: true,
       maxPayload: LIMITS.request,
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_CHUNKS,
+      closeTimeout: CLOSE_TIMEOUT_MS,
       perMessageDeflate: false,
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
-    });
-    this.#http = createServer((request, response) => this.#answer(request, response));
+    };
+    this.#webSockets = new WebSocketServer(webSocketOptions);
+    this.#waiting = new WaitingSockets(limits.waiting);
+    const timeouts = { headersTimeout: limits.helloTimeoutMs, requestTimeout: limits.helloTimeoutMs };
+    this.#http = createServer({ ...timeouts, connectionsCheckingInterval: REQUEST_CHECK_MS }, (request, response) =>
+      this.#answer(request, response),
+    );
+    this.#http.on("connection", (socket) => this.#waiting.add(socket));
     this.#http.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -133,9 +153,9 @@ export class VirstreamServer implements AsyncDisposable {
     return `ws://${address.includes(":") ? `[${address}]` : address}:${port}`;
   }
 
-  /** How many clients are connected. */
+  /** How many clients are connected, of those that have said hello and shown a right token if one is needed. */
   get clients(): number {
-    return this.#sessions.size;
+    return this.#greeted.size;
   }
 
   /** How many sweeps are under way, over all clients. */
@@ -199,7 +219,7 @@ export class VirstreamServer implements AsyncDisposable {
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await withTimeout(closed, CLOSE_TIMEOUT_MS, () => {
       for (const session of this.#sessions) session.terminate();
-      this.#http.closeAllConnections();
+      this.#waiting.destroy();
     });
     await closed;
     await Promise.all(sessions.map((session) => session.idle()));
@@ -221,19 +241,29 @@ export class VirstreamServer implements AsyncDisposable {
     else if (path === "/")
       say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
     else if (path !== "/stats.json") say(404, "nothing here");
-    else if (views.admit(bearerToken(request)) === views.whole) {
+    else if (!views.guarded && !this.#hostAllowed(request.headers.host)) {
+      say(
+        403,
+        "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
+      );
+    } else if (views.admit(bearerToken(request)) === views.whole) {
       respond(200, "application/json", JSON.stringify(this.stats()));
     } else say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const refuse = (status: string, text: string): void => {
-      socket.on("error", () => {});
       const body = `${text}\n`;
       socket.end(
         `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
           `Connection: close\r\n\r\n${body}`,
       );
+      // A client that keeps its end open would keep the socket.
+      const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT_MS);
+      socket
+        .on("error", () => {})
+        .on("close", () => clearTimeout(timer))
+        .resume();
     };
     const origin = request.headers.origin;
     if (origin !== undefined && !this.#originAllowed(origin)) {
@@ -258,22 +288,42 @@ export class VirstreamServer implements AsyncDisposable {
         isSubprotocol(subprotocol) ? subprotocol : SUBPROTOCOLS[1],
         view,
         this.#context,
+        () => {
+          if (this.#greeted.size >= this.#context.limits.clients) return false;
+          this.#waiting.delete(socket);
+          this.#greeted.add(session);
+          return true;
+        },
       );
       this.#sessions.add(session);
       this.#accepted++;
-      webSocket.on("close", () => this.#sessions.delete(session));
+      session.boundHello(socket);
+      webSocket.on("close", () => {
+        this.#sessions.delete(session);
+        this.#greeted.delete(session);
+      });
       if (!isSubprotocol(subprotocol)) {
         session.close("wrong-subprotocol", `offer one of the subprotocols ${SUBPROTOCOLS.join(", ")}`);
-      } else if (this.#sessions.size > this.#context.limits.clients) {
-        session.close("overloaded", "too many clients");
       } else if (this.#closing !== undefined) {
         session.close("going-away", "the server is shutting down");
       }
     });
   }
 
+  /**
+   * Whether a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
+   * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
+   */
+  #hostAllowed(host: string | undefined): boolean {
+    if (host === undefined) return true;
+    const name = hostnameOf(`http://${host}`);
+    if (name === undefined) return false;
+    if (isLoopback(name) || isIP(name.replace(/^\[|\]$/g, "")) > 0 || name === hostname().toLowerCase()) return true;
+    return [...this.#origins].some((origin) => hostnameOf(origin) === name);
+  }
+
   #originAllowed(origin: string): boolean {
-    return this.#origins.has(origin) || (URL.canParse(origin) && isLoopback(new URL(origin).hostname));
+    return this.#origins.has(origin) || isLoopback(hostnameOf(origin) ?? "");
   }
 }
 
@@ -289,6 +339,10 @@ export function serve(connection: Connection, options: ServeOptions = {}): Promi
 /** The token of a request, if it has one. */
 function bearerToken(request: IncomingMessage): string | undefined {
   return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+}
+
+function hostnameOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).hostname : undefined;
 }
 
 function isSubprotocol(name: string): name is Subprotocol {

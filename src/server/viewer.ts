@@ -63,9 +63,14 @@ export class Views {
     ];
   }
 
+  /** Whether a client needs a token. */
+  get guarded(): boolean {
+    return this.#tokens.length > 0;
+  }
+
   /** The view of a token; undefined: the token is wrong. Takes the same time for every token. */
   admit(token: string | undefined): View | undefined {
-    if (this.#tokens.length === 0) return this.whole;
+    if (!this.guarded) return this.whole;
     const shown = digest(token ?? "");
     const same = this.#tokens.map((known) => timingSafeEqual(shown, known.digest));
     return this.#tokens[same.indexOf(true)]?.view;

@@ -1,6 +1,4 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
-import type { Server as HttpServer } from "node:http";
 import { connect as connectSocket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
@@ -8,24 +6,24 @@ import { WebSocket } from "ws";
 import { Connection } from "../../src/client/connection.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
-import { serve, type VirstreamServer } from "../../src/server/server.ts";
+import { serve } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { until } from "../until.ts";
 import { decoderOf } from "../wire/decoding.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import { closeOf, codeOf, connectTo, HELLO, own, owned, plenty, rawClient, startServer, stuck } from "./serving.ts";
-
-/** What listens below a server: Node says it with each request. */
-async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
-  let http: HttpServer | undefined;
-  const onRequest = (message: unknown): void => {
-    http = (message as { server: HttpServer }).server;
-  };
-  subscribe("http.server.request.start", onRequest);
-  await fetch(`${server.url.replace("ws:", "http:")}/healthz`);
-  unsubscribe("http.server.request.start", onRequest);
-  return http!;
-}
+import {
+  closeOf,
+  codeOf,
+  connectTo,
+  HELLO,
+  httpServerOf,
+  own,
+  owned,
+  plenty,
+  rawClient,
+  startServer,
+  stuck,
+} from "./serving.ts";
 
 describe("a server", () => {
   it("delivers a record while the driver still waits for the next", async () => {

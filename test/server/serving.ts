@@ -1,4 +1,6 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
+import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
 import { afterEach } from "vitest";
 import { WebSocket } from "ws";
@@ -57,6 +59,25 @@ export async function codeOf(work: Promise<unknown>): Promise<string> {
     throw error;
   }
   return "none";
+}
+
+/** What listens below a server: Node says it with each request. */
+export async function httpServerOf(server: VirstreamServer): Promise<HttpServer> {
+  let http: HttpServer | undefined;
+  const onRequest = (message: unknown): void => {
+    http = (message as { server: HttpServer }).server;
+  };
+  subscribe("http.server.request.start", onRequest);
+  await fetch(`${server.url.replace("ws:", "http:")}/healthz`);
+  unsubscribe("http.server.request.start", onRequest);
+  return http!;
+}
+
+/** How many sockets a server has open. */
+export async function socketsOf(http: HttpServer): Promise<number> {
+  return await new Promise((resolve, reject) =>
+    http.getConnections((error, n) => (error ? reject(error) : resolve(n))),
+  );
 }
 
 export const HELLO = JSON.stringify({ type: "hello" });
