@@ -137,7 +137,7 @@ export class ChannelState {
   snapshot(message: RawMessage, base: TimeBase, schemaOf: SchemaOf, budget: MessageBudget): void {
     if (this.#phase !== "snapshot") throw malformed("rows of a snapshot, and there is none");
     for (const block of listOf(message, "blocks")) {
-      for (const { number, record } of readFull(block, schemaOf, this.#owner, base, budget)) {
+      readFull(block, schemaOf, this.#owner, base, budget, (number, record) => {
         if (this.#awaited-- === 0) throw malformed("a snapshot has more rows than it began with");
         if (this.#records[number] !== undefined) throw malformed(`domain ${number} is in a snapshot twice`);
         const key = domainKey(record.domain);
@@ -146,7 +146,7 @@ export class ChannelState {
         this.#set(number, record);
         const isNews = before?.sampledAt !== record.sampledAt || before.tookMs !== record.tookMs;
         if (isNews) this.#sink.record(record);
-      }
+      });
     }
     if (this.#awaited === 0) this.#endSnapshot();
   }
@@ -156,7 +156,7 @@ export class ChannelState {
     this.#next(message);
     for (const number of listOf(message, "gone")) this.#gone(number);
     for (const block of listOf(message, "full")) {
-      for (const { number, record } of readFull(block, schemaOf, this.#owner, base, budget)) this.#put(number, record);
+      readFull(block, schemaOf, this.#owner, base, budget, this.#put);
     }
     for (const block of listOf(message, "changed")) {
       readChanges(block, schemaOf, base, budget, this.#recordOf, this.#changed);
@@ -277,7 +277,7 @@ export class ChannelState {
     this.#sink.gone(record.domain);
   }
 
-  #put(number: number, record: DomainStatsRecord): void {
+  readonly #put = (number: number, record: DomainStatsRecord): void => {
     const key = domainKey(record.domain);
     const before = this.#records[number];
     if (before !== undefined && domainKey(before.domain) !== key) {
@@ -286,7 +286,7 @@ export class ChannelState {
     if (this.#previous.size > 0) this.#previous.delete(key);
     this.#set(number, record);
     this.#sink.record(record);
-  }
+  };
 
   #set(number: number, record: DomainStatsRecord): void {
     if (!(number >= 0 && number < LIMITS.domains)) throw malformed(`there is no domain ${number}`);

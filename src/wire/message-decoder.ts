@@ -130,7 +130,7 @@ export class MessageDecoder {
     const budget = new MessageBudget();
     const records: DomainStatsRecord[] = [];
     for (const block of listOf(message, "blocks")) {
-      for (const { record } of readFull(block, this.#schemaOf, this.#owner, base, budget)) records.push(record);
+      readFull(block, this.#schemaOf, this.#owner, base, budget, (_, record) => records.push(record));
     }
     return records;
   }

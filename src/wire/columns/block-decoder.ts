@@ -20,12 +20,6 @@ export class MessageBudget {
   }
 }
 
-/** A row of a full block. */
-export interface FullRow {
-  readonly number: number;
-  readonly record: DomainStatsRecord;
-}
-
 /** For each type, the smallest and the largest value that is not in `bigs`. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
@@ -36,14 +30,19 @@ const OK = { status: "ok" } as const;
 /** The schema that a block's slot stands for. */
 export type SchemaOf = (slot: unknown) => Schema;
 
-/** Reads a full block. */
+/**
+ * Reads a full block.
+ *
+ * @param apply called with each row's number and record
+ */
 export function readFull(
   block: unknown,
   schemaOf: SchemaOf,
   owner: object,
   base: TimeBase,
   budget: MessageBudget,
-): FullRow[] {
+  apply: (number: number, record: DomainStatsRecord) => void,
+): void {
   if (!Array.isArray(block) || block.length < 10) throw malformed("a full block has fewer than 10 items");
   const [slot, count, uuids, present, widths, leasts, body, texts, bigs, statuses] = block as unknown[];
   const schema = schemaOf(slot);
@@ -74,52 +73,44 @@ export function readFull(
       template[key] = least;
     }
   }
-  const doubles = new Array<number[]>(rows);
-  for (let from = 0; from < rows; from += STRIP) {
-    const to = Math.min(from + STRIP, rows);
-    for (let row = from; row < to; row++) doubles[row] = template.slice();
-    for (const key of varying) {
-      const type = types[key]!;
-      let mask = columns.readStrip(HEAD_COLUMNS + key, from);
-      let good = true;
-      for (let i = 0; mask !== 0; mask &= mask - 1, i++) {
-        const value = strip[i]!;
-        good &&= isOfType(value, type);
-        doubles[from + firstOf(mask)]![key] = value;
-      }
-      if (!good) throw malformed("a value is not of its declared type");
-    }
-  }
-
   if (!Array.isArray(texts) || texts.length !== 2 + textCount)
     throw malformed("a block's texts are not those of its schema");
   const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget.texts));
   const [names, hosts] = read as [string | readonly string[], string | readonly string[]];
   const own = read.slice(2);
   const shared = own.every((column) => typeof column === "string") ? (own as string[]) : undefined;
-  const exact = bigsFromWire(bigs, rows, schema, doubles);
+  const exact = bigsFromWire(bigs, rows, schema);
   const special = statusesFromWire(statuses, rows);
 
-  const all = new Array<FullRow>(rows);
-  for (let row = 0; row < rows; row++) {
-    const ownTexts = textCount === 0 ? NO_TEXTS : (shared ?? own.map((column) => textAt(column, row)));
-    const { status, reason, missing, error } = special?.get(row) ?? (OK as RowStatus);
-    const time = times.at(row);
-    const record = new DomainStatsRecord({
-      domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids.at(row), textAt(hosts, row), owner),
-      params: keys.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, doubles[row]!, ownTexts, exact?.get(row)),
-      status,
-      sampledAt: base.wall + time,
-      steadyAt: base.steady + time + steps.at(row),
-      tookMs: tooks.at(row) / 1_000,
-      index: indexes.at(row) + row,
-      reason,
-      missing,
-      error,
-    });
-    all[row] = { number: numbers.at(row) + row, record };
+  const doubles = new Array<number[]>(STRIP);
+  for (let from = 0; from < rows; from += STRIP) {
+    const count = Math.min(STRIP, rows - from);
+    for (let i = 0; i < count; i++) doubles[i] = template.slice();
+    for (const key of varying) addStrip(columns.readStrip(HEAD_COLUMNS + key, from), doubles, key, types[key]!);
+    for (let i = 0; i < count; i++) {
+      const row = from + i;
+      const large = exact?.get(row);
+      if (large !== undefined) for (const [position, value] of large) doubles[i]![position] = Number(value);
+      const ownTexts = textCount === 0 ? NO_TEXTS : (shared ?? own.map((column) => textAt(column, row)));
+      const { status, reason, missing, error } = special?.get(row) ?? (OK as RowStatus);
+      const time = times.at(row);
+      apply(
+        numbers.at(row) + row,
+        new DomainStatsRecord({
+          domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids.at(row), textAt(hosts, row), owner),
+          params: keys.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, doubles[i]!, ownTexts, large),
+          status,
+          sampledAt: base.wall + time,
+          steadyAt: base.steady + time + steps.at(row),
+          tookMs: tooks.at(row) / 1_000,
+          index: indexes.at(row) + row,
+          reason,
+          missing,
+          error,
+        }),
+      );
+    }
   }
-  return all;
 }
 
 /**
@@ -190,7 +181,10 @@ export function readChanges(
   }
 }
 
-/** Adds the differences of a strip to the rows that the mask names; doubles are not differences, but values. */
+/**
+ * Adds the numbers of a strip to the rows that the mask names: to the last values in changes, to 0 in full rows. Doubles are never
+ * added: they replace what was there.
+ */
 function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   if (type === ParamType.double) {
     for (let i = 0; mask !== 0; mask &= mask - 1, i++) doubles[firstOf(mask)]![key] = strip[i]!;
@@ -206,7 +200,7 @@ function addStrip(mask: number, doubles: readonly number[][], key: number, type:
     good &&= value >= least && value <= greatest && Math.floor(value) === value;
     own[key] = value;
   }
-  if (!good) throw malformed("a difference leads to a value that is not of its declared type");
+  if (!good) throw malformed("a value is not of its declared type");
 }
 
 function rowsOf(count: unknown): number {
@@ -250,20 +244,14 @@ function textAt(column: string | readonly string[], row: number): string {
   return typeof column === "string" ? column : column[row]!;
 }
 
-/** The exact values of integers beyond 2^53, by row and position. It also writes them, rounded, into `doubles`. */
-function bigsFromWire(
-  bigs: unknown,
-  rows: number,
-  schema: Schema,
-  doubles: readonly number[][],
-): Map<number, Map<number, bigint>> | undefined {
+/** The exact values of integers beyond 2^53, by row and position. */
+function bigsFromWire(bigs: unknown, rows: number, schema: Schema): Map<number, Map<number, bigint>> | undefined {
   if (!Array.isArray(bigs)) throw malformed("a block's large integers are not an array");
   if (bigs.length === 0) return undefined;
   const all = new Map<number, Map<number, bigint>>();
   for (const big of bigs as unknown[]) {
     if (!Array.isArray(big)) throw malformed("a large integer is not of the form [row, position, value]");
     const [row, position, read] = big as unknown[];
-    // A msgpack decoder may return 2^53 itself as a number.
     const value = Number.isInteger(read) ? BigInt(read as number) : read;
     // A position of "length" would read the number of keys as a type.
     const type = isRow(position, schema.types.length) ? schema.types[position] : undefined;
@@ -277,7 +265,6 @@ function bigsFromWire(
       all.set(row, ofRow);
     }
     ofRow.set(position as number, value);
-    doubles[row]![position as number] = Number(value);
   }
   return all;
 }
