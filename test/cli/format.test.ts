@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createFormat } from "../../src/cli/format/format.ts";
+import { complaint } from "../../src/cli/format/notice.ts";
+import { Screen } from "../../src/cli/format/screen.ts";
 import { showsColours } from "../../src/cli/format/text.ts";
 import { Progress } from "../../src/cli/get.ts";
 import { defaultUri } from "../../src/cli/source.ts";
@@ -90,6 +92,17 @@ describe("the table", () => {
     expect(table.record(record(0, { params }))).toMatch(/^guest-0 +1\.60 s /);
     expect(table.record(record(0, { params, domain: off }))).toMatch(/^off +- +1 +ok\n$/);
     expect(createFormat("ndjson").record(record(0, { params, domain: off }))).toContain('"cpu.time":1600000000');
+  });
+
+  it("has the uuid of a domain that was asked for by uuid, and that nobody has", () => {
+    const uuid = "aaaaaaaa-0000-4000-8000-000000000001";
+    const domain = new Domain(uuid, "", -1, "hv1");
+    const gone = record(0, { domain, status: "gone", reason: "unknown", params: TypedParams.EMPTY });
+    expect(createFormat("table").record(gone)).toMatch(new RegExp(`^${uuid} +-.* gone \\(unknown\\)\n$`));
+    expect(complaint(gone)).toBe(`domain ${uuid}: gone: unknown`);
+    const screen = new Screen("test:///", 0, false);
+    screen.take({ type: "record", record: gone });
+    expect(screen.frame({ columns: 200, rows: 9 }).rows[0]).toMatch(new RegExp(`^${uuid} `));
   });
 
   it("shows in bold red what needs attention, where the output shows colours", () => {

@@ -1,7 +1,7 @@
 import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
 import { isTrouble, type StateWords } from "../../model/state.ts";
 import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, seconds } from "./quantity.ts";
 import { pad, printable } from "./text.ts";
@@ -24,7 +24,7 @@ export interface Column {
   readonly text: (row: Row) => string;
 }
 
-const NAME: Column = { title: "DOMAIN", width: 24, rank: 0, text: ({ record }) => record.domain.name };
+const NAME: Column = { title: "DOMAIN", width: 24, rank: 0, text: ({ record }) => nameOf(record.domain) };
 const STATUS: Column = { title: "STATUS", width: 7, rank: 0, text: ({ record }) => status(record) };
 
 const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record }) => record.domain.host };
@@ -99,6 +99,11 @@ function right(
 /** A missing value is a dash, never zero. */
 function cell(value: number | undefined, words: (value: number) => string): string {
   return value === undefined ? "-" : words(value);
+}
+
+/** A domain that nobody has has no name if the query names it by its uuid. */
+export function nameOf({ name, uuid }: DomainIdentity): string {
+  return name || uuid;
 }
 
 /** The words of people for those of libvirt's states that are hard to read. */

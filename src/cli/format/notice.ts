@@ -1,5 +1,6 @@
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
+import { nameOf } from "./column.ts";
 import { printable } from "./text.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
@@ -73,8 +74,8 @@ export class Notices {
     const reported = this.#complaints.get(key);
     this.#complaints.delete(key);
     // The domain's last record has already been reported as gone.
-    if (reported?.startsWith(`domain ${domain.name}: gone`)) return undefined;
-    return `domain ${domain.name} of ${domain.host} is gone`;
+    if (reported?.startsWith(`domain ${nameOf(domain)}: gone`)) return undefined;
+    return `domain ${nameOf(domain)} of ${domain.host} is gone`;
   }
 
   #complaint(record: DomainStatsRecord): string | undefined {
@@ -83,7 +84,7 @@ export class Notices {
     if (text === this.#complaints.get(key)) return undefined;
     if (text === undefined) this.#complaints.delete(key);
     else this.#complaints.set(key, text);
-    return text ?? `domain ${record.domain.name}: ok again`;
+    return text ?? `domain ${nameOf(record.domain)}: ok again`;
   }
 
   #status(event: StatusEvent): string | undefined {
@@ -104,7 +105,7 @@ export function complaint(record: DomainStatsRecord): string | undefined {
   if (record.status === "ok") return undefined;
   const missing = record.missing.length > 0 ? ` without ${record.missing.join(", ")}` : "";
   const why = record.error?.message ?? record.reason ?? "";
-  return `domain ${record.domain.name}: ${record.status}${missing}${why && `: ${why}`}`;
+  return `domain ${nameOf(record.domain)}: ${record.status}${missing}${why && `: ${why}`}`;
 }
 
 /** A gap in words, e.g. `3 sweeps of hv1 skipped: they were not read fast enough`. */

@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import { hostNames, type StatusEvent, type SyncEvent, type WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf, needsAttention, type Row, trouble } from "./column.ts";
+import { type Column, columnsOf, lineOf, nameOf, needsAttention, type Row, trouble } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
 import { cut, printable, shorten, width } from "./text.ts";
 
@@ -144,7 +144,7 @@ export class Screen {
   #put(record: DomainStatsRecord, rates: DomainRates | undefined): void {
     const key = domainKey(record.domain);
     const { host, name } = record.domain;
-    this.#longestName = Math.max(this.#longestName, width(printable(name)));
+    this.#longestName = Math.max(this.#longestName, width(printable(nameOf(record.domain))));
     // A named domain that no host has is of no host.
     if (host !== "") this.#host(host);
     const line = this.#lines.get(key);
@@ -160,7 +160,7 @@ export class Screen {
   #incident(domain: DomainIdentity, what: string): void {
     const key = domainKey(domain);
     this.#incidents.delete(key);
-    this.#incidents.set(key, { text: `${domain.name} ${what}`, at: this.#now() });
+    this.#incidents.set(key, { text: `${nameOf(domain)} ${what}`, at: this.#now() });
     if (this.#incidents.size > MAX_INCIDENTS) this.#incidents.delete(this.#incidents.keys().next().value!);
   }
 

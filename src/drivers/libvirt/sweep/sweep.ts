@@ -358,7 +358,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     status: RecordStatus,
     rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
   ): void {
-    const { uuid, name, id } = task.domain;
+    const { uuid, name } = task.domain;
+    // A domain that the query names by its uuid, and that the daemon did not describe, has no known number.
+    const id = name === "" ? -1 : task.domain.id;
     const { sampledAt, steadyAt, at } = task.sent ?? { sampledAt: Date.now() };
     if (task.stage === "lookup") this.#lookups--;
     task.stage = "done";
