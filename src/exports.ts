@@ -45,6 +45,7 @@ export {
 } from "./model/record.ts";
 export { type ParamTypeName, Schema } from "./model/schema.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
+export { VERSION } from "./model/version.ts";
 export type {
   Cadence,
   GapEvent,

@@ -1,8 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { posix } from "node:path";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import { expect, it } from "vitest";
+import { VERSION } from "../src/index.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (name: string) => JSON.parse(readFileSync(new URL(`../${name}`, import.meta.url), "utf8"));
@@ -23,6 +26,39 @@ it("the lock file has the packages of every platform, so that npm ci works on ea
 it("the package needs msgpackr, ws, for terminals get-east-asian-width and, as the application's own, rxjs, and nothing else", () => {
   expect(Object.keys(read("package.json").dependencies)).toEqual(["get-east-asian-width", "msgpackr", "ws"]);
   expect(Object.keys(read("package.json").peerDependencies)).toEqual(["rxjs"]);
+});
+
+it("the version that programs read, and servers send, is that of the package", () => {
+  expect(VERSION).toBe(read("package.json").version);
+});
+
+it("a server that is bundled into one file runs where the file is alone", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "virstream-bundle-"));
+  try {
+    const program = `
+      import { connect, VERSION } from "virstream";
+      import { serve } from "virstream/server";
+      (async () => {
+        const host = await connect("test:///default");
+        const server = await serve(host, { port: 0 });
+        const client = await connect(server.url);
+        console.log(VERSION, (await client.getAllDomainStats()).length);
+        for (const each of [client, server, host]) await each.close();
+      })();`;
+    const outfile = join(folder, "server.cjs");
+    await build({
+      stdin: { contents: program, resolveDir: root },
+      bundle: true,
+      platform: "node",
+      format: "cjs",
+      outfile,
+      logLevel: "silent",
+    });
+    const printed = execFileSync(process.execPath, [outfile], { cwd: folder, encoding: "utf8", timeout: 30_000 });
+    expect(printed).toBe(`${VERSION} 12\n`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 /** The native addons that a program loads. It is JavaScript without imports. */

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
-import { VERSION } from "../server/version.ts";
+import { VERSION } from "../model/version.ts";
 import { parseDoctor, parseGet, parseServe, parseWatch } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";

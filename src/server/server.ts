@@ -7,11 +7,11 @@ import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "w
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
+import { VERSION } from "../model/version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, Quota, type ServerLimits } from "./limits.ts";
 import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
-import { VERSION } from "./version.ts";
 import { type Viewer, Views } from "./viewer.ts";
 import { WaitingSockets } from "./waiting-sockets.ts";
 
