@@ -9,7 +9,7 @@ connection is lost connects again and resumes. Set VIRSTREAM_TOKEN to the server
 import base64, contextlib, io, json, math, os, random, signal, socket, struct, sys, time, urllib.parse, uuid
 import msgpack
 
-MESSAGE, VALUES, DEPTH, SLOTS, KEYS, ROWS = 33_554_432, 2_097_152, 8, 1024, 1_048_576, 65_536  # PROTOCOL.md, "Limits"
+MESSAGE, VALUES, DEPTH, SLOTS, KEYS, ROWS = 33_554_432, 2_097_152, 8, 1024, 67_108_864, 65_536  # PROTOCOL.md, "Limits"
 CELLS, CHARACTERS, DOMAINS, SAFE = 1_048_576, 33_554_432, 4_194_304, 2**53 - 1
 INT, UINT, LLONG, ULLONG, DOUBLE, BOOLEAN, STRING = range(1, 8)
 RANGES = {INT: (-(2**31), 2**31 - 1), UINT: (0, 2**32 - 1), LLONG: (-SAFE, SAFE), ULLONG: (0, SAFE), BOOLEAN: (0, 1)}
@@ -97,7 +97,7 @@ class Connection:
                 pairs = zip(message["keys"], message["types"], strict=True)
                 schema = [(of(str, key), whole(kind, INT, STRING)) for key, kind in pairs]
                 self.schemas[whole(message["slot"], 0, SLOTS - 1)] = schema
-                need(sum(map(len, self.schemas.values())) <= KEYS, "too many keys in schemas")
+                need(sum(32 + len(key) for keys in self.schemas.values() for key, _ in keys) <= KEYS, "too many keys in schemas")
             elif message["type"] == "end":
                 if "error" not in message: return
                 raise Failed(message["error"]["code"], message["error"]["message"])

@@ -9,7 +9,7 @@ import {
   type SweepContext,
 } from "../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
-import { openDriver } from "../driver/registry.ts";
+import { openDriver, withoutSecrets } from "../driver/registry.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
@@ -70,8 +70,9 @@ export class AggregateDriver implements Driver {
   ): Promise<AggregateDriver> {
     if (uris.length === 0) throw new VirstreamError("invalid-argument", "there is no URI: name at least one host");
     const twice = uris.find((uri, i) => uris.indexOf(uri) !== i);
-    if (twice !== undefined)
-      throw new VirstreamError("invalid-argument", `${twice} is named twice: name each host once`);
+    if (twice !== undefined) {
+      throw new VirstreamError("invalid-argument", `${withoutSecrets(twice)} is named twice: name each host once`);
+    }
     options.signal?.throwIfAborted();
     const driver = new AggregateDriver(uris, options, dependencies);
     try {

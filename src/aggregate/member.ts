@@ -1,6 +1,7 @@
 import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
 import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
+import { withoutSecrets } from "../driver/registry.ts";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
@@ -284,9 +285,4 @@ export function isFaultOfQuery(error: VirstreamError): boolean {
 /** Whether a query is about all domains there are. */
 export function isWhole({ domains, flags }: Query): boolean {
   return domains === undefined && (flags & FILTER_MASK) === 0;
-}
-
-/** A URI without its password. */
-function withoutSecrets(uri: string): string {
-  return uri.replace(/(\/\/[^/:@]*):[^/@]*@/, "$1@");
 }

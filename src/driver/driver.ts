@@ -70,6 +70,11 @@ export interface OpenOptions {
   readonly connectTimeoutMs?: number;
   /** The token for a virstream server; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
+  /**
+   * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
+   * set NODE_EXTRA_CA_CERTS. Not in browsers.
+   */
+  readonly ca?: string;
   /** How many bytes a virstream server may send ahead of the consumer, for each sweep and watch. Default 1 MiB. */
   readonly creditBytes?: number;
 }

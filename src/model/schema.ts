@@ -66,8 +66,11 @@ export class Schema {
   }
 }
 
-/** The most keys that the schemas of one table have together: keys that a daemon invents cannot fill the memory. */
-const MAX_KEYS = 500_000;
+/**
+ * The most bytes, roughly, that the schemas of one table need together: keys that a daemon invents cannot fill the memory.
+ * A key needs about 64 bytes besides its characters.
+ */
+const MAX_SIZE = 33_554_432;
 
 /**
  * Gives records of the same shape the same Schema object, so that a comparison of two schemas is one of identity. When
@@ -75,7 +78,7 @@ const MAX_KEYS = 500_000;
  */
 export class SchemaTable {
   readonly #schemas = new Map<string, Schema>();
-  #keys = 0;
+  #size = 0;
   #last: Schema | undefined;
 
   /** The schema of a list of keys and their types' codes. */
@@ -86,10 +89,11 @@ export class SchemaTable {
     let schema = this.#schemas.get(shape);
     if (schema === undefined) {
       schema = new Schema(keys, types);
-      this.#keys += keys.length;
-      if (this.#keys > MAX_KEYS) {
+      const size = shape.length + 64 * keys.length;
+      this.#size += size;
+      if (this.#size > MAX_SIZE) {
         this.#schemas.clear();
-        this.#keys = keys.length;
+        this.#size = size;
       }
       this.#schemas.set(shape, schema);
     }

@@ -49,7 +49,8 @@ export class ChannelState {
    */
   #previous = new Map<string, DomainStatsRecord>();
   /** The sources that are not connected. */
-  readonly #sources = new Map<string | undefined, WatchState>();
+  readonly #sources = new Map<string | undefined, StatusEvent>();
+  #sourceCharacters = 0;
 
   /** The last tick that was reported, or that a gap covers. */
   #tick = 0;
@@ -252,20 +253,27 @@ export class ChannelState {
     const hosts = new Set(statuses.map(({ host }) => host));
     for (const host of [...this.#sources.keys()]) {
       if (hosts.has(host)) continue;
-      this.#sources.delete(host);
-      this.#sink.event({ type: "status", state: "connected", host, error: undefined });
+      const event: StatusEvent = { type: "status", state: "connected", host, error: undefined };
+      this.#source(event);
+      this.#sink.event(event);
     }
     for (const event of statuses) {
-      if (this.#sources.get(event.host) === event.state) continue;
+      if (this.#sources.get(event.host)?.state === event.state) continue;
       this.#source(event);
       this.#sink.event(event);
     }
   }
 
-  #source({ host, state }: StatusEvent): void {
-    if (state === "connected") this.#sources.delete(host);
-    else this.#sources.set(host, state);
-    if (this.#sources.size > LIMITS.hosts) throw malformed(`more than ${LIMITS.hosts} sources are not connected`);
+  #source(event: StatusEvent): void {
+    const { host, state } = event;
+    this.#sourceCharacters -= charactersOf(this.#sources.get(host));
+    this.#sources.delete(host);
+    if (state === "connected") return;
+    this.#sources.set(host, event);
+    this.#sourceCharacters += charactersOf(event);
+    if (this.#sources.size > LIMITS.hosts || this.#sourceCharacters > LIMITS.hostCharacters) {
+      throw malformed("too many sources are not connected, or their names and errors are too long");
+    }
   }
 
   #gone(number: unknown): void {
@@ -304,6 +312,11 @@ export class ChannelState {
     this.#records[number] = record;
     this.#sink.record(record);
   };
+}
+
+/** The length of what is kept of a source that is not connected. */
+function charactersOf(status: StatusEvent | undefined): number {
+  return (status?.host?.length ?? 0) + (status?.error?.message.length ?? 0);
 }
 
 function syncOf(message: RawMessage): SyncEvent {

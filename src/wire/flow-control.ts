@@ -1,4 +1,5 @@
 import { VirstreamError } from "../model/error.ts";
+import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
@@ -35,14 +36,31 @@ export class CreditAccount {
   }
 }
 
-/** The receiver's side: counts the bytes that its application consumed, and decides when to return credit. */
+/**
+ * The receiver's side: counts the bytes that its application consumed, decides when to return credit, and refuses what the
+ * sender had no credit for.
+ */
 export class CreditMeter {
   readonly #window: number;
+  /** Credit that was granted, less the bytes that have come. The sender's own balance is at most this. */
+  #balance: number;
   #consumed = 0;
 
   /** @param window bytes of credit granted with the request */
   constructor(window: number) {
     this.#window = window;
+    this.#balance = window;
+  }
+
+  /** Whether the sender may send, as far as the receiver knows. */
+  get open(): boolean {
+    return this.#balance > 0;
+  }
+
+  /** A message with rows has come. @throws VirstreamError `protocol-error` if the sender had no credit */
+  receive(bytes: number): void {
+    if (!this.open) throw malformed("it came without credit");
+    this.#balance -= bytes;
   }
 
   /** Returns how many bytes of credit to return now: 0 until half a window is consumed, then all consumed bytes. */
@@ -51,6 +69,7 @@ export class CreditMeter {
     if (this.#consumed * 2 < this.#window) return 0;
     const grant = this.#consumed;
     this.#consumed = 0;
+    this.#balance += grant;
     return grant;
   }
 }
@@ -93,8 +112,7 @@ export function sizeOf(message: Uint8Array | string): number {
   return typeof message === "string" ? utf8Length(message) : message.length;
 }
 
-/** The size of a text in UTF-8, in bytes. Node counts without encoding; browsers must encode. */
+/** The size of a text in UTF-8, in bytes. Not by Node's Buffer: a page may have an incomplete imitation of it. */
 export function utf8Length(text: string): number {
-  const buffer = (globalThis as { Buffer?: { byteLength(text: string): number } }).Buffer;
-  return buffer === undefined ? encoder.encode(text).length : buffer.byteLength(text);
+  return encoder.encode(text).length;
 }

@@ -4,6 +4,7 @@ import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
 import type { Schema, SchemaTable } from "../model/schema.ts";
 import type { ChannelState } from "./channel-state.ts";
 import { MessageBudget, readFull } from "./columns/block-decoder.ts";
+import { sizeOfKeys } from "./columns/schema-slots.ts";
 import { errorFromWire, malformed } from "./errors.ts";
 import { listOf, mapOf, type RawMessage, summaryOf, textOf, type Welcome, welcomeOf, wholeOf } from "./messages.ts";
 import { LIMITS } from "./protocol.ts";
@@ -42,7 +43,7 @@ export class MessageDecoder {
   readonly #clock: ServerClock;
   readonly #table: SchemaTable;
   readonly #schemas = new Map<number, Schema>();
-  #keys = 0;
+  #schemaSize = 0;
   readonly #watches = new WatchTable();
 
   /**
@@ -149,8 +150,8 @@ export class MessageDecoder {
     const isType = (type: unknown): boolean => Number.isInteger(type) && (type as number) >= 1 && (type as number) <= 7;
     if (types.length !== keys.length || !types.every(isType))
       throw malformed("a schema's types are not one for each key");
-    this.#keys += keys.length - (this.#schemas.get(slot)?.keys.length ?? 0);
-    if (this.#keys > LIMITS.schemaKeys) throw malformed(`its schemas have more than ${LIMITS.schemaKeys} keys`);
+    this.#schemaSize += sizeOfKeys(keys as string[]) - sizeOfKeys(this.#schemas.get(slot)?.keys ?? []);
+    if (this.#schemaSize > LIMITS.schemaSize) throw malformed("its schemas have too many keys, or too long ones");
     if (keys.length === 0) this.#schemas.delete(slot);
     else this.#schemas.set(slot, this.#table.schemaOf(keys as string[], Uint8Array.from(types as number[])));
   }

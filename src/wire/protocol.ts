@@ -68,10 +68,12 @@ export const LIMITS = {
   characters: 33_554_432,
   /** Schemas that a connection has at a time. */
   slots: 1_024,
-  /** Keys of all those schemas together. */
-  schemaKeys: 1_048_576,
+  /** Characters of the keys of all those schemas, and 32 more for each key. */
+  schemaSize: 67_108_864,
   /** Hosts of one watch that are not connected. */
   hosts: 65_536,
+  /** Characters of the names and errors of those hosts. */
+  hostCharacters: 16_777_216,
   /** Numbers of domains in a channel. */
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */

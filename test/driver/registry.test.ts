@@ -1,4 +1,7 @@
+import { execFileSync } from "node:child_process";
+import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
+import { connectAll } from "../../src/client/connect.ts";
 import type { OpenOptions } from "../../src/driver/driver.ts";
 import { openDriver, registerDriver } from "../../src/driver/registry.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
@@ -8,6 +11,11 @@ registerDriver("test", async (uri, options) => {
   opened.push(options);
   return new SimulatedDriver(uri);
 });
+
+/** What a program prints that imports the built package. */
+function run(program: string): string {
+  return execFileSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" });
+}
 
 describe("Opening a driver by its scheme", () => {
   it("takes the scheme in capitals, too", async () => {
@@ -21,6 +29,62 @@ describe("Opening a driver by its scheme", () => {
     });
     await expect(openDriver("default")).rejects.toMatchObject({ code: "invalid-uri" });
     expect(() => registerDriver("Test", openDriver)).toThrow(expect.objectContaining({ code: "invalid-argument" }));
+  });
+
+  it("takes the program's own driver, whatever entry of the package is loaded after that", async () => {
+    await import("../../src/browser.ts");
+    await import("../../src/index.ts");
+    const before = opened.length;
+    await openDriver("test:///default");
+    expect(opened).toHaveLength(before + 1);
+  });
+
+  it("opens ws: URIs with Node's own WebSocket where the entry for browsers is loaded, too, before or after", () => {
+    const program = (first: string, second: string) => `
+      delete globalThis.WebSocket; // as in Node 20
+      const one = await import("${first}");
+      const other = await import("${second}");
+      const { serve } = await import("virstream/server");
+      const server = await serve(await one.connect("test:///default"), { port: 0 });
+      for (const { connect } of [one, other]) {
+        const client = await connect(server.url);
+        console.log((await client.getAllDomainStats()).length);
+        await client.close();
+      }
+      await server.close();`;
+    for (const [first, second] of [
+      ["virstream", "virstream/browser"],
+      ["virstream/browser", "virstream"],
+    ] as const) {
+      expect(run(program(first, second))).toBe("12\n12\n");
+    }
+  });
+
+  it("says what to import where a runtime has no WebSocket", () => {
+    const program = `
+      delete globalThis.WebSocket;
+      const { connect } = await import("virstream/browser");
+      await connect("ws://127.0.0.1:1").catch(({ code, message }) => console.log(code, message));`;
+    expect(run(program)).toMatch(/^unsupported this runtime has no WebSocket: import "virstream" /);
+  });
+
+  it("repeats no password and no token in an error, and refuses a ws: URI that has one", async () => {
+    await import("../../src/index.ts");
+    const uris = [
+      "ws://user:PASSWORD@127.0.0.1:1",
+      "ws://user:PASS@WORD@127.0.0.1:1",
+      "ws://user:PASSWORD@127.0.0.1:999999",
+      "ws://127.0.0.1:1/?token=PASSWORD",
+      "ws://127.0.0.1:1/?a=1&access_token=PASSWORD",
+      "//user:PASSWORD@127.0.0.1",
+    ];
+    for (const uri of uris) {
+      for (const opening of [openDriver(uri), connectAll([uri])]) {
+        const error: unknown = await opening.catch((error) => error);
+        expect(error).toMatchObject({ code: "invalid-uri" });
+        expect(inspect(error, { depth: 5 }), uri).not.toMatch(/PASS|WORD/);
+      }
+    }
   });
 
   it("opens nothing with an option that does not exist, or once the signal is aborted", async () => {

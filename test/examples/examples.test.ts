@@ -7,12 +7,12 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { chromium, type Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { Connection, connect } from "../../src/index.ts";
 import { serve } from "../../src/server/index.ts";
+import { inChromium } from "../lab/chromium.ts";
 import { Dice } from "../lab/dice.ts";
-import { describeWith, findProgram } from "../lab/requirement.ts";
+import { describeWith } from "../lab/requirement.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
 import { PATIENCE } from "../until.ts";
 
@@ -128,30 +128,6 @@ describe("the browser build", () => {
     expect(size).toBeLessThanOrEqual(24_000);
   });
 });
-
-/** A page in Chromium, and what it complained of: errors, and what its Content-Security-Policy forbade. */
-async function inChromium(url: string, test: (page: Page) => Promise<void>): Promise<void> {
-  const browser = await chromium.launch({
-    executablePath: findProgram("chromium")!,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
-  });
-  try {
-    const page = await browser.newPage();
-    const complaints: string[] = [];
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    await page.exposeFunction("forbidden", (directive: string, what: string) =>
-      complaints.push(`${directive} ${what}`),
-    );
-    await page.addInitScript(
-      `addEventListener("securitypolicyviolation", (event) => forbidden(event.effectiveDirective, event.blockedURI));`,
-    );
-    await page.goto(url);
-    await test(page);
-    expect(complaints).toEqual([]);
-  } finally {
-    await browser.close();
-  }
-}
 
 describeWith(["chromium"], "the browser example, in Chromium,", () => {
   it("shows a row per domain with its CPU use, marks the one that is frozen, and needs no eval", async () => {

@@ -6,6 +6,7 @@ import type { WatchEvent } from "../../src/model/watch.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { type Profile, profileOf } from "../../src/wire/profile.ts";
+import { LIMITS } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectedState } from "./collected-state.ts";
@@ -259,6 +260,29 @@ describe("the state of a watch", () => {
     const status = { type: "status", channel: 1, sequence: 1, state: "connected", host: "h" };
     expect(events(status).map(({ type }) => type)).toEqual(["status"]);
     expect(events(snapshot).map(({ type }) => type)).toEqual(["status"]);
+  });
+
+  it("refuses sources whose names and errors are long together, though none of them is in a large message", () => {
+    const events = watching();
+    events(begin);
+    let characters = 0;
+    expect(() => {
+      for (let sequence = 1; sequence <= LIMITS.hosts; sequence++) {
+        const host = `${sequence}.${"h".repeat(5_000)}`;
+        const error = { code: "connection-lost", message: "e".repeat(5_000), retryable: true };
+        events({ type: "status", channel: 1, sequence, state: "reconnecting", host, error });
+        characters += host.length + error.message.length;
+      }
+    }).toThrow("malformed");
+    expect(characters).toBeLessThanOrEqual(LIMITS.hostCharacters);
+    // Sources that are connected again count no more.
+    const changing = watching();
+    changing(begin);
+    for (let sequence = 1; sequence <= 8_000; sequence += 2) {
+      const host = `${sequence}.${"h".repeat(5_000)}`;
+      changing({ type: "status", channel: 1, sequence, state: "reconnecting", host });
+      changing({ type: "status", channel: 1, sequence: sequence + 1, state: "connected", host });
+    }
   });
 
   it("counts a channel's message of a type that it does not know in the channel's sequence", () => {

@@ -268,7 +268,7 @@ describe("the binary profile", () => {
   it("keeps the keys of a connection's schemas below their bound by emptying slots", () => {
     const end = new ServerEnd();
     const reader = decoderOf();
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 8; i++) {
       const keys = Array.from({ length: 300_000 }, (_, k) => `s${i}.k${k}`);
       const params = TypedParams.of(
         new Schema(keys, new Uint8Array(keys.length).fill(1)),
@@ -278,6 +278,18 @@ describe("the binary profile", () => {
       const [decoded] = recordsOf(decodeAll(reader, end.rows(1, [record(params, i)]).messages));
       expect(decoded!.params.number(`s${i}.k299999`)).toBe(i);
     }
+  });
+
+  it("refuses schemas whose keys are long together, although each message is small and no slot is left over", () => {
+    const reader = decoderOf();
+    let characters = 0;
+    const define = (slot: number) => {
+      const keys = Array.from({ length: 100 }, (_, i) => `${i}.${"k".repeat(10_000)}`);
+      reader.decode(pack({ type: "schema", slot, keys, types: keys.map(() => 1) }));
+      characters += keys.join("").length;
+    };
+    expect(codeOf(() => Array.from({ length: LIMITS.slots }, (_, slot) => define(slot)))).toBe("protocol-error");
+    expect(characters).toBeLessThanOrEqual(LIMITS.schemaSize);
   });
 
   it("sends a schema once to each connection of a view, and gives all of them the same bytes", () => {

@@ -1,5 +1,6 @@
 import type { Absent, Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
+import { withoutSecrets } from "../../driver/registry.ts";
 import { checkWhole, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
@@ -41,6 +42,7 @@ export class RemoteDriver implements Driver {
       clock: new ServerClock(() => performance.now()),
       schemas: new SchemaTable(),
       token: options.token,
+      ca: options.ca,
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       credit,
     };
@@ -115,11 +117,16 @@ export function remoteDriver(openSocket: OpenSocket): (uri: string, options: Ope
     let url: URL;
     try {
       url = new URL(uri);
-    } catch (cause) {
-      throw new VirstreamError("invalid-uri", `${JSON.stringify(uri)} is not of the form ws://HOST:PORT`, { cause });
+    } catch {
+      // Without the cause, which has the URI with its secrets.
+      throw new VirstreamError(
+        "invalid-uri",
+        `${JSON.stringify(withoutSecrets(uri))} is not of the form ws://HOST:PORT`,
+      );
     }
-    if (url.username !== "" || url.password !== "" || url.hash !== "") {
-      const message = `a ${url.protocol}// URI has no user and no fragment: give a token apart`;
+    if (url.username !== "" || url.password !== "" || url.hash !== "" || withoutSecrets(uri) !== uri) {
+      const advice = "give the token with the option token, or at the command line with --token-file FILE";
+      const message = `a ${url.protocol}// URI has no user, no token and no fragment: ${advice}`;
       throw new VirstreamError("invalid-uri", message);
     }
     const driver = new RemoteDriver(uri, openSocket, options);

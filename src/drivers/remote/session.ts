@@ -31,6 +31,8 @@ export interface ServerAddress {
   /** The schemas of all connections, so that a resumed watch can compare new records with old ones. */
   readonly schemas: SchemaTable;
   readonly token: string | undefined;
+  /** See OpenOptions. */
+  readonly ca: string | undefined;
   /** How long the server may take to answer, in ms. */
   readonly timeoutMs: number;
   /** Bytes of credit for each sweep and each watch. */
@@ -56,6 +58,8 @@ export class RemoteSession {
   readonly #decoder: MessageDecoder;
   readonly #sweeps = new Map<number, RemoteSweep>();
   readonly #watches = new Map<number, WatchReceiver>();
+  /** The ids in use, also those of cancelled sweeps and watches: an id is free after the server's `end`. */
+  readonly #meters = new Map<number, CreditMeter>();
   #lastId = 0;
   #opened = false;
   #lastHeard = 0;
@@ -72,8 +76,9 @@ export class RemoteSession {
     this.#address = address;
     // First, because a browser may throw here (for ws: from a page of https:), and nothing else must be cleaned up then.
     try {
-      this.#socket = address.openSocket(address.url, SUBPROTOCOL);
+      this.#socket = address.openSocket(address.url, SUBPROTOCOL, address.ca);
     } catch (cause) {
+      if (cause instanceof VirstreamError) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VirstreamError("denied", `${address.url} may not be opened from here: ${why}`, { cause });
     }
@@ -110,7 +115,7 @@ export class RemoteSession {
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     const { credit } = this.#address;
     const id = ++this.#lastId;
-    const sweep = new RemoteSweep(context, this.#control(id, this.#sweeps));
+    const sweep = new RemoteSweep(this.#address.url, query, context, this.#control(id, this.#sweeps));
     const refusal = this.#request({ type: "get", id, query, credit }, () => this.#sweeps.set(id, sweep));
     if (refusal !== undefined) sweep.end(refusal);
     return sweep.queue;
@@ -180,6 +185,7 @@ export class RemoteSession {
       const advice = `${domains} domains in one query are more than the protocol carries: name fewer at once`;
       return new VirstreamError("message-too-big", advice);
     }
+    this.#meters.set(message.id, new CreditMeter(this.#address.credit));
     begin();
     this.#socket.send(text);
     return undefined;
@@ -189,8 +195,11 @@ export class RemoteSession {
     this.#lastHeard = performance.now();
     if (this.#error !== undefined) return;
     try {
-      if (typeof data === "string") throw malformed("a text message");
+      if (typeof data === "string") throw malformed("it is text, in the binary profile");
       const message = this.#decoder.decode(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer));
+      const isWelcomed = this.#liveness !== undefined;
+      if ((message.type === "welcome") === isWelcomed)
+        throw malformed("the first message, and only that, is a welcome");
       switch (message.type) {
         case "welcome":
           this.#watchOver(message.welcome.beatMs);
@@ -198,21 +207,25 @@ export class RemoteSession {
           break;
         // The server sent messages of a cancelled sweep or watch before it received our cancel: they are dropped.
         case "begin":
-          if (message.domains !== undefined) this.#sweeps.get(message.id)?.expect(message.domains);
+          this.#meterOf(message.id);
+          this.#sweeps.get(message.id)?.begin(message.domains);
           break;
         case "records":
+          this.#meterOf(message.id).receive(message.bytes);
           this.#sweeps.get(message.id)?.push(message.records, message.bytes);
           break;
         case "watch":
+          if (message.bytes > 0) this.#meterOf(message.id).receive(message.bytes);
           this.#watches.get(message.id)?.applied(message.bytes);
           break;
         case "end": {
-          const { id, error } = message;
-          const sweep = this.#sweeps.get(id);
+          const { id, error, summary } = message;
+          this.#meterOf(id);
+          this.#meters.delete(id);
           const watch = this.#watches.get(id);
+          this.#sweeps.get(id)?.ended(error, summary);
           this.#sweeps.delete(id);
           this.#watches.delete(id);
-          sweep?.end(error);
           watch?.ended(error);
           break;
         }
@@ -222,11 +235,17 @@ export class RemoteSession {
     }
   }
 
+  #meterOf(id: number): CreditMeter {
+    const meter = this.#meters.get(id);
+    if (meter === undefined) throw malformed(`id ${id} is not in use`);
+    return meter;
+  }
+
   #control(id: number, streams: Map<number, unknown>): StreamControl {
-    const meter = new CreditMeter(this.#address.credit);
     return {
+      mayReceive: () => this.#meters.get(id)?.open ?? false,
       consumed: (bytes) => {
-        const grant = meter.consume(bytes);
+        const grant = this.#meters.get(id)?.consume(bytes) ?? 0;
         if (grant > 0) this.#send({ type: "credit", id, bytes: grant });
       },
       cancel: () => {
@@ -245,7 +264,9 @@ export class RemoteSession {
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
     this.#liveness = setInterval(() => {
-      const silentMs = performance.now() - this.#lastHeard;
+      const now = performance.now();
+      for (const sweep of [...this.#sweeps.values()]) sweep.checkSilence(now);
+      const silentMs = now - this.#lastHeard;
       if (silentMs < 2.5 * beatMs) return;
       const message = `${this.#address.url} has been silent for ${Math.round(silentMs / 1000)} s`;
       this.#fail(new VirstreamError("connection-lost", message));

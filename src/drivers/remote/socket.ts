@@ -1,3 +1,5 @@
+import { VirstreamError } from "../../model/error.ts";
+
 /**
  * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`;
  * the code that registers the driver selects one.
@@ -15,11 +17,23 @@ export interface Socket {
   terminate?(): void;
 }
 
-/** Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array. */
-export type OpenSocket = (url: string, subprotocol: string) => Socket;
+/**
+ * Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array.
+ *
+ * @param ca the certificates of the authorities to trust; undefined: those of the platform
+ */
+export type OpenSocket = (url: string, subprotocol: string, ca: string | undefined) => Socket;
 
 /** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
-export const openBrowserSocket: OpenSocket = (url, subprotocol) => {
+export const openBrowserSocket: OpenSocket = (url, subprotocol, ca) => {
+  if (typeof WebSocket === "undefined") {
+    const advice = `import "virstream" instead of "virstream/browser", or use Node 22 or newer`;
+    throw new VirstreamError("unsupported", `this runtime has no WebSocket: ${advice}`);
+  }
+  if (ca !== undefined) {
+    const advice = "add the authority to those that the browser trusts, and leave the option ca out";
+    throw new VirstreamError("unsupported", `only Node's WebSocket can trust certificates of its own: ${advice}`);
+  }
   const socket = new WebSocket(url, subprotocol);
   socket.binaryType = "arraybuffer";
   return socket as unknown as Socket;

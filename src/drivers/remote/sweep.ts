@@ -1,9 +1,20 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { Query } from "../../model/query.ts";
+import type { DomainStatsRecord, SweepSummary } from "../../model/record.ts";
+import { malformed } from "../../wire/errors.ts";
+
+/**
+ * A server has a record of each domain by the query's deadline, or a second later from a host behind it. If it sends nothing
+ * for this many ms longer, it has lost the sweep.
+ */
+const SILENCE_MS = 30_000;
 
 /** The messages of a sweep or a watch to its server. */
 export interface StreamControl {
+  /** Whether the server has credit to send. */
+  mayReceive(): boolean;
   /** Returns credit to the server, now or later, for this many bytes that were consumed. */
   consumed(bytes: number): void;
   /** Cancels the sweep or watch. Does nothing after its end. */
@@ -13,10 +24,18 @@ export interface StreamControl {
 /** The receiving end of one sweep: a queue of its records. The credit limits how many the server sends. */
 export class RemoteSweep {
   readonly queue = new Queue<DomainStatsRecord>();
+  readonly #url: string;
+  readonly #silenceMs: number;
   readonly #context: SweepContext;
   readonly #control: StreamControl;
+  #begun = false;
+  #records = 0;
+  /** When it was last the server's turn to send, on the steady clock. */
+  #heardAt = performance.now();
 
-  constructor(context: SweepContext, control: StreamControl) {
+  constructor(url: string, query: Query, context: SweepContext, control: StreamControl) {
+    this.#url = url;
+    this.#silenceMs = query.deadlineMs + SILENCE_MS;
     this.#context = context;
     this.#control = control;
     this.queue.onReturn = () => {
@@ -26,13 +45,18 @@ export class RemoteSweep {
     context.signal.addEventListener("abort", this.#leave);
   }
 
-  /** The server has sent the number of domains. */
-  expect(domains: number): void {
-    if (!this.queue.ended) this.#context.expect(domains);
+  /** The server has begun the sweep. @param domains undefined: their number is not known */
+  begin(domains: number | undefined): void {
+    if (this.#begun) throw malformed("a sweep begins twice");
+    this.#begun = true;
+    this.#heardAt = performance.now();
+    if (domains !== undefined && !this.queue.ended) this.#context.expect(domains);
   }
 
   /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
   push(records: readonly DomainStatsRecord[], bytes: number): void {
+    this.#records += records.length;
+    this.#heardAt = performance.now();
     this.queue.pushChunk(records, () => {
       // The server accepts no credit for a sweep that has ended.
       if (!this.queue.ended) this.#control.consumed(bytes);
@@ -40,9 +64,27 @@ export class RemoteSweep {
   }
 
   /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
+  ended(error: VirstreamError | undefined, summary: SweepSummary | undefined): void {
+    if (error === undefined && summary?.domains !== this.#records) {
+      throw malformed(`a sweep ends after ${this.#records} records, and its summary counts ${summary?.domains}`);
+    }
+    this.end(error);
+  }
+
+  /** Ends the sweep. The consumer still gets the queued records. */
   end(error: unknown): void {
     this.#context.signal.removeEventListener("abort", this.#leave);
     this.queue.end(error);
+  }
+
+  /** Ends the sweep if the server could send, and has sent nothing of it for longer than any domain may take. */
+  checkSilence(now: number): void {
+    if (this.queue.length > 0 || !this.#control.mayReceive()) this.#heardAt = now;
+    const silentMs = now - this.#heardAt;
+    if (silentMs < this.#silenceMs) return;
+    const message = `${this.#url} has sent nothing of a sweep for ${Math.round(silentMs / 1000)} s: start it again`;
+    this.end(new VirstreamError("connection-lost", message));
+    this.#control.cancel();
   }
 
   readonly #leave = (): void => void this.queue.return();

@@ -7,6 +7,11 @@ export interface SlotSchema {
   readonly schema: Schema;
 }
 
+/** What a schema counts towards the limit of a connection: its characters, and the memory that each key needs besides. */
+export function sizeOfKeys(keys: readonly string[]): number {
+  return keys.reduce((sum, { length }) => sum + length, 32 * keys.length);
+}
+
 /**
  * Assigns slots to schemas, for all connections of one view. When there are more schemas than slots, the least recently
  * used schema loses its slot. So a host that keeps making up schemas cannot make either end grow without bound.
@@ -36,11 +41,11 @@ export class SchemaSlots {
 export class SentSchemas {
   /** In the order in which they were sent. */
   readonly #sent = new Map<number, Schema>();
-  #keys = 0;
+  #size = 0;
 
   /**
-   * The definitions that must be sent before a message that uses these schemas. If all slots together would have
-   * too many keys, the result first empties the slots that were sent first.
+   * The definitions that must be sent before a message that uses these schemas. If all slots together would be too
+   * large, the result first empties the slots that were sent first.
    */
   missing(schemas: readonly SlotSchema[]): { slot: number; schema: Schema | undefined }[] {
     const missing: { slot: number; schema: Schema | undefined }[] = [];
@@ -48,14 +53,14 @@ export class SentSchemas {
       if (this.#sent.get(slot) === schema) continue;
       this.#forget(slot);
       this.#sent.set(slot, schema);
-      this.#keys += schema.keys.length;
+      this.#size += sizeOfKeys(schema.keys);
       missing.push({ slot, schema });
     }
-    if (this.#keys <= LIMITS.schemaKeys) return missing;
+    if (this.#size <= LIMITS.schemaSize) return missing;
     const needed = new Set(schemas.map(({ slot }) => slot));
     const emptied: typeof missing = [];
     for (const slot of [...this.#sent.keys()]) {
-      if (this.#keys <= LIMITS.schemaKeys || needed.has(slot)) continue;
+      if (this.#size <= LIMITS.schemaSize || needed.has(slot)) continue;
       this.#forget(slot);
       emptied.push({ slot, schema: undefined });
     }
@@ -63,7 +68,7 @@ export class SentSchemas {
   }
 
   #forget(slot: number): void {
-    this.#keys -= this.#sent.get(slot)?.keys.length ?? 0;
+    this.#size -= sizeOfKeys(this.#sent.get(slot)?.keys ?? []);
     this.#sent.delete(slot);
   }
 }

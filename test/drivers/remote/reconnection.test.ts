@@ -171,6 +171,27 @@ describe("A remote driver that lost its connection", () => {
     await network.driver.close();
   });
 
+  it("tries again after any HTTP status but 401 and 403, as of a proxy whose server is being restarted", async () => {
+    for (const status of [400, 404, 426, 429, 500, 502, 503]) {
+      const network = await ScriptedNetwork.connected();
+      network.last.lose();
+      await vi.advanceTimersByTimeAsync(250);
+      network.last.refuse(status);
+      await vi.advanceTimersByTimeAsync(500);
+      network.last.welcome();
+      await vi.advanceTimersByTimeAsync(0);
+      expect([status, ...network.heard]).toEqual([status, "reconnecting: connection-lost", "connected"]);
+      await network.driver.close();
+    }
+    const network = await ScriptedNetwork.connected();
+    network.last.lose();
+    await vi.advanceTimersByTimeAsync(250);
+    network.last.refuse(403);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(network.heard).toEqual(["reconnecting: connection-lost", "closed: denied"]);
+    await network.driver.close();
+  });
+
   it.each([
     ["between two attempts", 100],
     ["in the middle of one", 250],

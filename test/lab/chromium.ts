@@ -1,0 +1,44 @@
+import { chromium, type Page } from "playwright-core";
+import { expect } from "vitest";
+import { findProgram } from "./requirement.ts";
+
+/**
+ * A page in Chromium, and what it complained of: errors, and what its Content-Security-Policy forbade.
+ *
+ * @param args more options of Chromium's
+ * @param expected the complaints that must come
+ */
+export async function inChromium(
+  url: string,
+  test: (page: Page) => Promise<void>,
+  args: readonly string[] = [],
+  expected: readonly string[] = [],
+): Promise<void> {
+  const browser = await chromium.launch({
+    executablePath: findProgram("chromium")!,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-background-networking",
+      "--disable-sync",
+      ...args,
+    ],
+  });
+  try {
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    await page.exposeFunction("forbidden", (directive: string, what: string) =>
+      complaints.push(`${directive} ${what}`),
+    );
+    await page.addInitScript(
+      `addEventListener("securitypolicyviolation", (event) => forbidden(event.effectiveDirective, event.blockedURI));`,
+    );
+    await page.goto(url);
+    await test(page);
+    expect(complaints).toEqual(expected);
+  } finally {
+    await browser.close();
+  }
+}
