@@ -2,31 +2,41 @@ import { VirstreamError } from "../model/error.ts";
 import { type DomainSelector, FILTER_MASK } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
+import { NIL_UUID } from "../model/uuid.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import { mayPass } from "./known-domains.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
-/** A selector of the query that has no record yet. */
+interface Best {
+  readonly record: DomainStatsRecord;
+  /** Its rank among the records that several hosts have of one domain; see weightOf. */
+  readonly weight: number;
+}
+
+/** A selector of the query for which more records may come. */
 interface Open {
   readonly selector: DomainSelector;
   readonly ordinal: number;
-  /** The hosts that have answered; the best of their records and its weight. */
+  /** The hosts that have sent a record. */
   readonly answered: Set<Member>;
-  best: DomainStatsRecord | undefined;
-  bestWeight: number;
-  /** The failed record of the domain, if an unreachable host had the domain when that host last answered. */
-  last: DomainStatsRecord | undefined;
+  /** The best record of each domain that it means, by uuid. Several hosts can have a domain of one name. */
+  readonly found: Map<string, Best>;
+  /** The best of the records that are about no domain, because a host does not have it. */
+  without: Best | undefined;
+  /** The failed record of each domain that an unreachable host had when it last answered, by uuid. */
+  readonly last: Map<string, DomainStatsRecord>;
   /** Whether some host has the domain, but it does not pass the query's filters. */
   filtered: boolean;
 }
 
 /**
- * A sweep of named domains, whichever host has them: all hosts are asked for all of them, and each selector has exactly one
- * record, or none if its domain does not pass the filters on any host. A domain that runs gets its record at once. For any
- * other, all hosts must answer first: a domain that has migrated may still be defined on its old host. While a host cannot be
- * reached, a domain cannot be called gone.
+ * A sweep of named domains, whichever host has them: all hosts are asked for all of them, and each domain has exactly one
+ * record. A selector has none if its domain does not pass the filters on any host. A domain that runs gets its record at once.
+ * For any other, all hosts must answer first: a domain that has migrated may still be defined on its old host. For a name all
+ * hosts must answer in any case, because each may have a domain of that name. While a host cannot be reached, a domain cannot
+ * be called gone.
  */
 export class NamedSweep {
   readonly #options: AggregateSweepOptions;
@@ -35,8 +45,8 @@ export class NamedSweep {
   readonly #hasFilter: boolean;
   /** The hosts that have not answered in full. */
   readonly #asked: Set<Member>;
-  /** Records that were given out: two selectors may mean one domain. */
-  readonly #delivered = new WeakSet<DomainStatsRecord>();
+  /** The uuids of the domains whose record was given out. */
+  readonly #delivered = new Set<string>();
   #unreachable: VirstreamError | undefined;
   /** How many hosts have answered in full. */
   #answered = 0;
@@ -46,8 +56,8 @@ export class NamedSweep {
   constructor(options: AggregateSweepOptions) {
     this.#options = options;
     this.#selectors = new SelectorTable(options.query.domains ?? [], (selector, ordinal) => ({
-      ...{ selector, ordinal, answered: new Set() },
-      ...{ best: undefined, bestWeight: -1, last: undefined, filtered: false },
+      ...{ selector, ordinal, answered: new Set(), found: new Map() },
+      ...{ without: undefined, last: new Map(), filtered: false },
     }));
     this.#open = new Set(this.#selectors.values());
     this.#asked = new Set(options.members);
@@ -55,8 +65,11 @@ export class NamedSweep {
   }
 
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    if (!this.#hasFilter) this.#options.context.expect(this.#open.size);
+    const { context, query } = this.#options;
+    const exact = !this.#hasFilter && query.domains?.every((selector) => "uuid" in selector);
+    if (exact) context.expect(this.#open.size);
     for await (const { member, records, ended, unreachable } of answersOf(this.#options, () => {})) {
+      if (unreachable !== undefined) context.absent?.({ host: member.name, error: unreachable });
       const settled = ended ? this.#end(member, unreachable) : this.#take(member, records);
       if (settled.length > 0) yield settled;
       if (this.#open.size === 0) return;
@@ -66,17 +79,18 @@ export class NamedSweep {
   #take(member: Member, records: readonly DomainStatsRecord[]): DomainStatsRecord[] {
     const settled: DomainStatsRecord[] = [];
     for (const record of records) {
-      let owned: DomainStatsRecord | undefined;
-      const weight = weightOf(record);
+      const { uuid } = record.domain;
+      const best: Best = { record: this.#options.ownership.record(record, member.number), weight: weightOf(record) };
       for (const open of this.#selectors.of(record.domain)) {
         if (!this.#open.has(open)) continue;
         open.answered.add(member);
-        if (weight > open.bestWeight) {
-          owned ??= this.#options.ownership.record(record, member.number);
-          open.best = owned;
-          open.bestWeight = weight;
+        if (best.weight === 0 || uuid === NIL_UUID) open.without = better(open.without, best);
+        else open.found.set(uuid, better(open.found.get(uuid), best));
+        if (best.weight >= LEAST_RUNNING) {
+          this.#deliver(best.record, settled);
+          if ("uuid" in open.selector) this.#open.delete(open);
         }
-        if (weight >= LEAST_RUNNING || this.#isComplete(open)) this.#settle(open, settled);
+        if (this.#isComplete(open)) this.#settle(open, settled);
       }
     }
     return settled;
@@ -93,28 +107,43 @@ export class NamedSweep {
   }
 
   /** Whether every host that may still answer has answered for this selector. */
-  #isComplete({ answered }: Open): boolean {
+  #isComplete({ selector, answered }: Open): boolean {
+    for (const { name } of this.#asked) {
+      // A source that stands for several hosts may have several domains of a name.
+      if ("name" in selector && name.includes(",")) return false;
+    }
     for (const member of this.#asked) if (!answered.has(member)) return false;
     return true;
   }
 
   #settle(open: Open, settled: DomainStatsRecord[]): void {
     this.#open.delete(open);
-    const record = this.#recordOf(open);
-    if (record === undefined || this.#delivered.has(record)) return;
-    this.#delivered.add(record);
+    const records = this.#recordsOf(open).sort((one, other) => one.index - other.index);
+    for (const record of records) this.#deliver(record, settled);
+  }
+
+  /** Two selectors may mean one domain, and a domain that runs had its record at once. */
+  #deliver(record: DomainStatsRecord, settled: DomainStatsRecord[]): void {
+    const { uuid } = record.domain;
+    if (this.#delivered.has(uuid)) return;
+    if (uuid !== NIL_UUID) this.#delivered.add(uuid);
     settled.push(record);
   }
 
-  #recordOf({ selector, ordinal, best, bestWeight, last, filtered }: Open): DomainStatsRecord | undefined {
-    if (best !== undefined && bestWeight > 0) return best;
-    if (last !== undefined || filtered) return last;
-    if (best !== undefined && best.reason !== "unknown" && this.#unreachable === undefined) return best;
-    const reason = this.#unreachable ?? best;
+  #recordsOf({ selector, ordinal, found, without, last, filtered }: Open): DomainStatsRecord[] {
+    const known = new Map(last);
+    for (const [uuid, { record }] of found) known.set(uuid, record);
+    if (known.size > 0) return [...known.values()];
+    if (without !== undefined && without.weight > 0) return [without.record];
+    if (filtered) return [];
+    if (without !== undefined && without.record.reason !== "unknown" && this.#unreachable === undefined) {
+      return [without.record];
+    }
+    const reason = this.#unreachable ?? without?.record;
     if (reason === undefined) {
       throw new VirstreamError("internal", `no host has answered for ${JSON.stringify(selector)}`);
     }
-    return this.#options.ownership.missing(selector, ordinal, reason);
+    return [this.#options.ownership.missing(selector, ordinal, reason)];
   }
 
   /**
@@ -133,18 +162,19 @@ export class NamedSweep {
     this.#unreachable ??= unreachable;
     this.#remembered ||= member.known.size > 0;
     for (const { domain, index } of member.known) {
-      const selectors = this.#selectors.of(domain);
-      if (selectors.length === 0) continue;
-      const place = ownership.index(index, member.number);
-      const record = mayPass(domain, query)
-        ? unreachableRecord(ownership.domain(domain), place, unreachable)
-        : undefined;
-      for (const open of selectors) {
-        open.last ??= record;
-        open.filtered ||= record === undefined;
+      const passes = mayPass(domain, query);
+      for (const open of this.#selectors.of(domain)) {
+        open.filtered ||= !passes;
+        if (!passes || open.last.has(domain.uuid)) continue;
+        const place = ownership.index(index, member.number);
+        open.last.set(domain.uuid, unreachableRecord(ownership.domain(domain), place, unreachable));
       }
     }
   }
+}
+
+function better(one: Best | undefined, other: Best): Best {
+  return one === undefined || other.weight > one.weight ? other : one;
 }
 
 /** A record of at least this weight is of a domain that runs: the sweep does not wait for the other hosts. */

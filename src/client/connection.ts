@@ -1,8 +1,9 @@
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver, StatusListener } from "../driver/driver.ts";
-import { VirstreamError } from "../model/error.ts";
+import { invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import { NIL_UUID } from "../model/uuid.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { StatsStream, WatchStream } from "./stream.ts";
@@ -82,8 +83,9 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The records of the given domains, in the order of arrival, each domain once. The counterpart of
-   * virDomainListGetStats. A domain that does not exist yields a record with status `gone`.
+   * The records of the given domains, each domain once, in the order of the list; of several hosts, in the order of the hosts.
+   * The counterpart of virDomainListGetStats. A domain that does not exist yields a record with status `gone`. A name that
+   * domains of several hosts have yields a record of each.
    *
    * @param domains domains of this connection, or uuids or names
    */
@@ -92,7 +94,7 @@ export class Connection implements AsyncDisposable {
     query: GroupQuery = {},
     options: CallOptions = {},
   ): Promise<DomainStatsRecord[]> {
-    return this.stats({ ...query, domains }, options).toArray();
+    return (await this.stats({ ...query, domains }, options).toArray()).sort(byIndex);
   }
 
   /** The domains that pass the query's filters, in the order in which the driver lists them. */
@@ -100,23 +102,27 @@ export class Connection implements AsyncDisposable {
     const records = await this.stats({ ...query, groups: ["state"] }, options).toArray();
     return records
       .filter((record) => record.status !== "gone")
-      .sort((one, other) => one.index - other.index)
+      .sort(byIndex)
       .map((record) => record.domain);
   }
 
   /**
    * Finds the domain with a uuid or a name.
    *
-   * @throws VirstreamError `unknown-domain`
+   * @throws VirstreamError `unknown-domain`; `invalid-argument` when domains of several hosts have the name; `connection-lost`
+   *   when a host cannot be reached that may have the domain
    */
   async lookupDomain(uuidOrName: string, options: CallOptions = {}): Promise<Domain> {
-    const [record] = await this.stats({ groups: ["state"], domains: [uuidOrName] }, options).toArray();
-    if (record === undefined || record.status === "gone") {
-      throw (
-        record?.error ?? new VirstreamError("unknown-domain", `no domain ${JSON.stringify(uuidOrName)} on ${this.uri}`)
-      );
+    const records = await this.domainListGetStats([uuidOrName], { groups: ["state"] }, options);
+    const found = records.filter(({ status, domain }) => status !== "gone" && domain.uuid !== NIL_UUID);
+    const named = JSON.stringify(uuidOrName);
+    if (found.length > 1) {
+      const which = found.map(({ domain }) => `${domain.uuid} on ${domain.host}`).join(", ");
+      throw invalid(`${found.length} domains have the name ${named}: ${which}. Use one of these uuids`);
     }
-    return record.domain;
+    const [record] = found;
+    if (record !== undefined) return record.domain;
+    throw records[0]?.error ?? new VirstreamError("unknown-domain", `no domain ${named} on ${this.uri}`);
   }
 
   /**
@@ -156,4 +162,8 @@ export class Connection implements AsyncDisposable {
   #closedError(): VirstreamError {
     return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed: connect() again`);
   }
+}
+
+function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
+  return one.index - other.index;
 }

@@ -23,6 +23,8 @@ export class Host implements Driver {
   edit: ((record: DomainStatsRecord) => DomainStatsRecord | undefined) | undefined;
   /** After so many chunks a sweep says nothing more; undefined: it is not frozen. */
   frozenAfter: number | undefined;
+  /** For how many turns of the event loop its sweeps say nothing. */
+  delayTurns = 0;
   /** How often it was opened, and closed. */
   opened = 0;
   closed = 0;
@@ -44,6 +46,7 @@ export class Host implements Driver {
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     this.queries.push(query);
     let chunks = 0;
+    for (let i = 0; i < this.delayTurns; i++) await turn();
     if (this.frozenAfter === 0) return this.#hang(context);
     if (this.failure !== undefined) throw this.failure;
     for await (const records of this.#inner.sweep(query, context)) {
