@@ -14,7 +14,6 @@ export {
 } from "./client/rates.ts";
 export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
 export type {
-  Absent,
   ConnectionState,
   ConnectionStatus,
   Driver,
@@ -36,6 +35,7 @@ export { GROUPS, type Group, groupMask, groupNames, type KnownGroup } from "./mo
 export { type Param, type ParamTree, type ParamValue, TypedParams } from "./model/params.ts";
 export { LIST_FILTERS, type ListFilter, StatsFlag, type StatsQuery } from "./model/query.ts";
 export {
+  type Absent,
   Domain,
   type DomainIdentity,
   DomainStatsRecord,

@@ -1,6 +1,5 @@
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import {
-  type Absent,
   type Driver,
   type OpenDriver,
   type OpenOptions,
@@ -12,7 +11,7 @@ import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
 import { openDriver, withoutSecrets } from "../driver/registry.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
+import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { WhenClosed } from "./answers.ts";
 import { HostWatch } from "./host-watch.ts";

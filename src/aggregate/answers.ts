@@ -43,7 +43,7 @@ export function answersOf(
   async function* ask(member: Member, signal: AbortSignal): AsyncGenerator<Answer, void, void> {
     let unreachable: VirstreamError | undefined;
     try {
-      const records = member.sweep(query, { signal, expect: (domains) => expect(member, domains) });
+      const records = member.sweep(query, { ...context, signal, expect: (domains) => expect(member, domains) });
       for await (const chunk of records) yield { member, records: chunk, ended: false, unreachable };
     } catch (thrown) {
       unreachable = VirstreamError.from(thrown);

@@ -233,7 +233,7 @@ export class Member {
 async function* sweepWithTimeout(
   driver: Driver,
   query: Query,
-  { signal, expect }: SweepContext,
+  { signal, expect, ...rest }: SweepContext,
   clock: Clock,
 ): AsyncGenerator<Chunk, void, void> {
   if (signal.aborted) return;
@@ -242,6 +242,7 @@ async function* sweepWithTimeout(
   const stop = (): void => abort.abort();
   signal.addEventListener("abort", stop);
   const context: SweepContext = {
+    ...rest,
     signal: abort.signal,
     expect: (domains) => {
       if (!abort.signal.aborted) expect(domains);

@@ -34,6 +34,7 @@ export async function* wholeSweep(
   let unreachableHosts = 0;
   for await (const { member, records, ended, unreachable } of answersOf(options, expect)) {
     const part = parts.get(member)!;
+    if (unreachable !== undefined) context.absent?.({ host: member.name, error: unreachable });
     for (const { domain, index } of records) {
       part.delivered.push(domain);
       part.nextIndex = Math.max(part.nextIndex, index + 1);

@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { groupMask } from "../model/group.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
+import type { StatusEvent } from "../model/watch.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
-import { complaint, notWhole } from "./format/notice.ts";
+import { complaint, notWhole, statusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify, openSource, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -37,6 +38,12 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         begun = true;
         if (event.type === "sync") {
           took = event.summary.tookMs;
+          for (const { host, error } of event.summary.absent ?? []) {
+            const absence: StatusEvent = { type: "status", state: "degraded", host, error };
+            progress.absent++;
+            notify(`${host}: ${statusText(absence)}`);
+            text += format.event(absence);
+          }
           continue;
         }
         progress.add(event.record);
@@ -72,6 +79,8 @@ export class Progress {
   readonly #output: { write(text: string): unknown };
   readonly #now: () => number;
   readonly #counts: Record<RecordStatus, number> = { ok: 0, partial: 0, failed: 0, gone: 0 };
+  /** The number of hosts that could not be reached. */
+  absent = 0;
   #expected: number | undefined;
   #seen = 0;
   #visible = false;
@@ -92,9 +101,9 @@ export class Progress {
     this.#counts[record.status]++;
   }
 
-  /** Whether some record is not `ok`. */
+  /** Whether some record is not `ok`, or some host is absent. */
   get incomplete(): boolean {
-    return this.#counts.ok < this.#seen;
+    return this.#counts.ok < this.#seen || this.absent > 0;
   }
 
   get text(): string {

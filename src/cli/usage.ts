@@ -69,7 +69,7 @@ How:
 ${HOW}  -h, --help
 
 ${URIS}
-Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial, or does not exist.
+Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial, or does not exist, or a host is absent.
 `,
   watch: `\
 Usage: virstream watch [URI] [OPTION]...

@@ -142,7 +142,7 @@ async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): 
   let expected: Promise<number> | undefined = new Promise((resolve) => {
     expect = resolve;
   });
-  const records = driver.sweep(query, { signal, expect })[Symbol.asyncIterator]();
+  const records = driver.sweep(query, { signal, expect, absent: tally.addAbsent })[Symbol.asyncIterator]();
   try {
     for (;;) {
       const next = records.next();

@@ -1,6 +1,6 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
+import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 
 /** The signal and the callback of one sweep. */
@@ -9,12 +9,8 @@ export interface SweepContext {
   readonly signal: AbortSignal;
   /** The driver calls it once, as soon as the number of domains is known: progress is measured against it. */
   expect(domains: number): void;
-}
-
-/** A host that cannot be reached at present. */
-export interface Absent {
-  readonly host: string;
-  readonly error: VirstreamError;
+  /** A driver of several hosts calls it for each host that could not be reached. */
+  absent?(host: Absent): void;
 }
 
 /**

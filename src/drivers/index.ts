@@ -5,7 +5,6 @@
  */
 
 export {
-  type Absent,
   type ConnectionState,
   type ConnectionStatus,
   type Driver,
@@ -20,7 +19,7 @@ export { openDriver, registerDriver } from "../driver/registry.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
-export { Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
+export { type Absent, Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
 export { ParamType, type ParamTypeCode, Schema, SchemaTable } from "../model/schema.ts";
 export { STATE_NUMBERS } from "../model/state.ts";
 export type { WatchSink } from "../model/watch.ts";

@@ -147,6 +147,13 @@ export class DomainStatsRecord {
   }
 }
 
+/** A host that cannot be reached at present. */
+export interface Absent {
+  /** Its name, or its URI until it has answered once. */
+  readonly host: string;
+  readonly error: VirstreamError;
+}
+
 /** The result of a sweep: the number of records by status, when it began and how long it took. */
 export interface SweepSummary {
   readonly domains: number;
@@ -157,11 +164,14 @@ export interface SweepSummary {
   /** In ms since 1970. */
   readonly startedAt: number;
   readonly tookMs: number;
+  /** The hosts that could not be reached, so that some of their domains may have no record. Left out when there is none. */
+  readonly absent?: readonly Absent[];
 }
 
 /** Counts records into a summary. */
 export class SweepTally {
   readonly startedAt: number;
+  readonly #absent: Absent[] = [];
   readonly #counts = { ok: 0, partial: 0, failed: 0, gone: 0 };
 
   /** @param startedAt in ms since 1970 */
@@ -173,12 +183,16 @@ export class SweepTally {
     for (const record of records) this.#counts[record.status]++;
   }
 
+  /** Adds a host that could not be reached. A property, so that it can be passed on as a callback. */
+  readonly addAbsent = (host: Absent): void => void this.#absent.push(host);
+
   /** @param tookMs is rounded to the µs */
   summary(tookMs: number): SweepSummary {
     const { ok, partial, failed, gone } = this.#counts;
     const domains = ok + partial + failed + gone;
     const rounded = Math.round(tookMs * 1000) / 1000;
-    return { domains, ok, partial, failed, gone, startedAt: this.startedAt, tookMs: rounded };
+    const absent = this.#absent.length > 0 && { absent: this.#absent };
+    return { domains, ok, partial, failed, gone, startedAt: this.startedAt, tookMs: rounded, ...absent };
   }
 }
 

@@ -3,7 +3,7 @@ import type { VirstreamError } from "../model/error.ts";
 import type { SweepSummary } from "../model/record.ts";
 import { SentSchemas } from "../wire/columns/schema-slots.ts";
 import { errorToWire } from "../wire/errors.ts";
-import type { ServerMessage } from "../wire/messages.ts";
+import { type ServerMessage, summaryToWire } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
 
 /** How much a server has sent. */
@@ -54,7 +54,12 @@ export class Outbound {
 
   /** Sends the end of a sweep or a watch. */
   end(id: number, error: VirstreamError | undefined, summary?: SweepSummary): void {
-    this.say({ type: "end", id, ...(summary && { summary }), ...(error && { error: errorToWire(error) }) });
+    this.say({
+      type: "end",
+      id,
+      ...(summary && { summary: summaryToWire(summary) }),
+      ...(error && { error: errorToWire(error) }),
+    });
   }
 
   /** Sends messages with rows, and before them the schemas that the client does not have. */

@@ -61,11 +61,13 @@ export class SweepSender {
   async run(): Promise<void> {
     const began = performance.now();
     const { signal } = this.#abort;
+    const { driver, query } = this.#options;
     const done = this.#options.metrics.began();
     const unlisten = this.#options.outbound.onWritable(() => this.#opened());
     try {
       const expect = (domains: number): void => this.#begin(domains);
-      for await (const records of this.#options.driver.sweep(this.#options.query, { signal, expect })) {
+      const absent = this.#tally.addAbsent;
+      for await (const records of driver.sweep(query, { signal, expect, absent })) {
         if (signal.aborted) break;
         this.#tally.add(records);
         this.#options.metrics.records(records);

@@ -73,8 +73,11 @@ export class VisibleDriver implements Driver {
    * A sweep of the whole list. A domain that is missing has no record: the query did not name it. So the number of records is
    * known only at the end, and `expect` is not called.
    */
-  async *#sweepAll(query: Query, { signal }: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
-    for await (const records of this.#inner.sweep({ ...query, domains: this.#list }, { signal, expect: () => {} })) {
+  async *#sweepAll(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
+    for await (const records of this.#inner.sweep(
+      { ...query, domains: this.#list },
+      { ...context, expect: () => {} },
+    )) {
       const there = records.filter(({ reason }) => reason !== "unknown");
       if (there.length > 0) yield there;
     }
@@ -83,8 +86,9 @@ export class VisibleDriver implements Driver {
   async *#sweepNamed(
     query: Query,
     named: readonly DomainSelector[],
-    { signal, expect }: SweepContext,
+    { expect, ...rest }: SweepContext,
   ): AsyncGenerator<readonly DomainStatsRecord[]> {
+    const { signal } = rest;
     const began = performance.now();
     const resolution = await this.#resolve(query, named, signal);
     if (signal.aborted) return;
@@ -94,7 +98,7 @@ export class VisibleDriver implements Driver {
     if (visible.length === 0) return;
     const deadlineMs =
       visible === named ? query.deadlineMs : Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
-    const context: SweepContext = { signal, expect: (domains) => expect(domains + unknown.length) };
+    const context: SweepContext = { ...rest, expect: (domains) => expect(domains + unknown.length) };
     yield* this.#inner.sweep({ ...query, deadlineMs, domains: visible }, context);
   }
 

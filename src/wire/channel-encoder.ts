@@ -4,7 +4,7 @@ import { RowBatch } from "./columns/row-batch.ts";
 import type { SlotSchema } from "./columns/schema-slots.ts";
 import { errorToWire } from "./errors.ts";
 import { sizeOf } from "./flow-control.ts";
-import type { WireStatus, WireSync } from "./messages.ts";
+import { summaryToWire, type WireStatus, type WireSync } from "./messages.ts";
 import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
 
 /** The messages of a channel at one sequence, encoded for all its watches. */
@@ -120,7 +120,7 @@ export class ChannelEncoder {
 
 /** The end of a tick, as it is on the wire. */
 export function syncToWire({ tick, host, overrun, summary }: SyncEvent): WireSync {
-  return { tick, host, overrun, summary };
+  return { tick, host, overrun, summary: summaryToWire(summary) };
 }
 
 /** The state of a source, as it is on the wire. */

@@ -1,6 +1,5 @@
-import type { SweepSummary } from "../model/record.ts";
-import type { WireError } from "./errors.ts";
-import { malformed } from "./errors.ts";
+import type { Absent, SweepSummary } from "../model/record.ts";
+import { errorFromWire, errorToWire, malformed, type WireError } from "./errors.ts";
 import { MAX_BEAT_MS } from "./protocol.ts";
 
 /** The server's description of itself in its first message. */
@@ -20,12 +19,17 @@ export interface Welcome {
   readonly steadyMs: number;
 }
 
+/** The summary of a sweep, as it is on the wire. */
+export interface WireSummary extends Omit<SweepSummary, "absent"> {
+  readonly absent?: readonly { readonly host: string; readonly error: WireError }[];
+}
+
 /** The end of a tick, as it is on the wire. */
 export interface WireSync {
   readonly tick: number;
   readonly host: string;
   readonly overrun: number;
-  readonly summary: SweepSummary;
+  readonly summary: WireSummary;
 }
 
 /** The state of a source, as it is on the wire. */
@@ -66,7 +70,7 @@ export type ServerMessage =
   | ({ readonly type: "sync"; readonly complete: boolean } & Numbered & WireSync)
   | ({ readonly type: "status" } & Numbered & WireStatus)
   | ({ readonly type: "gap"; readonly reason: string; readonly skipped?: number; readonly host?: string } & Numbered)
-  | { readonly type: "end"; readonly id: number; readonly summary?: SweepSummary; readonly error?: WireError }
+  | { readonly type: "end"; readonly id: number; readonly summary?: WireSummary; readonly error?: WireError }
   | { readonly type: "beat" };
 
 /** A message from a server before its members are checked. */
@@ -118,13 +122,29 @@ function nameOf(message: RawMessage): string {
 
 const SUMMARY_MEMBERS = ["domains", "ok", "partial", "failed", "gone", "startedAt", "tookMs"] as const;
 
+function absentOf(value: unknown): Absent {
+  const map = mapOf(value, "an absent host");
+  const error = errorFromWire(map["error"]);
+  if (error === undefined) throw malformed("an absent host has no error");
+  return { host: textOf(map, "host"), error };
+}
+
+export function summaryToWire({ absent, ...numbers }: SweepSummary): WireSummary {
+  if (absent === undefined) return numbers;
+  return { ...numbers, absent: absent.map(({ host, error }) => ({ host, error: errorToWire(error) })) };
+}
+
 /** A summary from the wire. @throws VirstreamError `protocol-error` */
 export function summaryOf(value: unknown): SweepSummary {
   const map = mapOf(value, "a summary");
   for (const member of SUMMARY_MEMBERS) {
     if (typeof map[member] !== "number") throw malformed(`a summary has no ${member} that is a number`);
   }
-  return Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
+  const numbers = Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
+  const { absent } = map;
+  return absent === undefined || absent === null
+    ? numbers
+    : { ...numbers, absent: listOf(map, "absent").map(absentOf) };
 }
 
 /** @throws VirstreamError `protocol-error` */

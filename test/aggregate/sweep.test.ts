@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
+import "../../src/drivers/builtin.ts";
+import { connect, connectAll } from "../../src/client/connect.ts";
+import type { Connection } from "../../src/client/connection.ts";
 import type { ConnectionStatus } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
+import type { StatsQuery } from "../../src/model/query.ts";
+import { serve } from "../../src/server/server.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { uncaughtDuring } from "../uncaught.ts";
 import { Host, Hosts, inOrder } from "./hosts.ts";
@@ -23,6 +28,26 @@ function lost(): VirstreamError {
 }
 
 describe("A sweep of several hosts", () => {
+  it("names the hosts that could not be reached in its summary, with what a host knows of others behind it", async () => {
+    const host = new Host("hv2");
+    await using all = await Hosts.opened(new Host("hv1"), host);
+    const summary = async (connection: Connection, query: StatsQuery = {}) => {
+      const events = await all.settle(connection.stats(query).events.toArray());
+      const sync = events.find((event) => event.type === "sync");
+      return sync?.summary.absent?.map(({ host, error }) => `${host} ${error.code}`);
+    };
+    await using server = await serve(all.connection, { port: 0 });
+    await using remote = await connect(server.url);
+    await using nested = await connectAll([server.url]);
+    const connections = [all.connection, remote, nested];
+    for (const connection of connections) expect(await summary(connection)).toBeUndefined();
+    host.failure = new VirstreamError("connection-lost", "the daemon went away");
+    for (const connection of connections) {
+      expect(await summary(connection)).toEqual(["hv2 connection-lost"]);
+      expect(await summary(connection, { domains: ["nobody"] }), connection.uri).toEqual(["hv2 connection-lost"]);
+    }
+  });
+
   it("has exactly one record of every domain, with its host, in the order of the hosts", async () => {
     await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
     const records = await all.recordsAtOnce();

@@ -316,6 +316,34 @@ describe("virstream serve", () => {
     ]);
   });
 
+  it("leaves no doubt about a host that is absent: get names it on stderr and in its JSON, and exits with 3", async () => {
+    const { url, end } = await startServe(["test:///default?host=hv1&domains=2", "ws://127.0.0.1:1"]);
+    for (const format of ["table", "virsh", "ndjson", "json"]) {
+      const { stdout, stderr, code } = await virstream(["get", url, "--state", "--format", format]);
+      expect([format, code]).toEqual([format, 3]);
+      expect(stderr).toMatch(/^virstream: ws:\/\/127\.0\.0\.1:1: absent: .*nothing listens.*\n$/);
+      if (!format.endsWith("json")) continue;
+      const items =
+        format === "json"
+          ? JSON.parse(stdout)
+          : stdout
+              .trimEnd()
+              .split("\n")
+              .map((line) => JSON.parse(line));
+      expect(items).toEqual([
+        expect.objectContaining({ status: "ok" }),
+        expect.objectContaining({ status: "ok" }),
+        {
+          event: "status",
+          state: "degraded",
+          host: "ws://127.0.0.1:1",
+          error: expect.objectContaining({ code: "connection-lost", retryable: true }),
+        },
+      ]);
+    }
+    expect(await end()).toBe(0);
+  });
+
   it("serves only those who know its token", async () => {
     const file = join(folder, "token");
     await writeFile(file, "open sesame\n");

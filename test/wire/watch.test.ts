@@ -7,6 +7,7 @@ import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
 import type { MessageDecoder } from "../../src/wire/message-decoder.ts";
+import type { WireSummary } from "../../src/wire/messages.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
 import { parseClientMessage, requestText } from "../../src/wire/request.ts";
@@ -23,7 +24,15 @@ vi.setConfig({ testTimeout: 180_000 });
 const STARTED = 1_700_000_000_000;
 const CHANNEL = 3;
 const WATCH = 1;
-const SUMMARY: SweepSummary = { domains: 1, ok: 1, partial: 0, failed: 0, gone: 0, startedAt: STARTED, tookMs: 2 };
+const SUMMARY: SweepSummary & WireSummary = {
+  domains: 1,
+  ok: 1,
+  partial: 0,
+  failed: 0,
+  gone: 0,
+  startedAt: STARTED,
+  tookMs: 2,
+};
 
 const SHAPE = new Schema(
   ["cpu.time", "vm.temperature.max", "block.0.path", "net.0.up"],

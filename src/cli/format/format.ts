@@ -189,8 +189,9 @@ function virshValue({ type, value }: Param): string {
 }
 
 /**
- * One JSON object per line: a record, or another event of a watch. A record has no member `event`, so a program that
- * reads the records of `virstream get` reads those of a watch as well; all other events have `event` and no `params`.
+ * One JSON object per line: a record, or another event of a watch, or an absent host of `virstream get`. A record has no member
+ * `event`, so a program that reads the records of `get` reads those of a watch as well; all other events have `event` and no
+ * `params`.
  */
 class NdjsonFormat extends Format {
   override readonly hasAllEvents = true;
@@ -203,10 +204,7 @@ class NdjsonFormat extends Format {
   }
 
   override event(event: OtherEvent): string {
-    const { type, error, ...members } = { error: undefined, ...event };
-    // An unknown member is null, so that every event of a type has the same members.
-    const known = Object.entries(members).map(([name, value]) => [name, value ?? null]);
-    return `${jsonText({ event: type, ...Object.fromEntries(known), ...errorMember(error) })}\n`;
+    return `${eventText(event)}\n`;
   }
 }
 
@@ -218,14 +216,29 @@ class JsonFormat extends Format {
   }
 
   record(record: DomainStatsRecord): string {
-    const text = this.#separator + recordText(record);
-    this.#separator = ",\n";
-    return text;
+    return this.#element(recordText(record));
+  }
+
+  override event(event: OtherEvent): string {
+    return this.#element(eventText(event));
   }
 
   override end(): string {
     return "\n]\n";
   }
+
+  #element(json: string): string {
+    const text = this.#separator + json;
+    this.#separator = ",\n";
+    return text;
+  }
+}
+
+function eventText(event: OtherEvent): string {
+  const { type, error, ...members } = { error: undefined, ...event };
+  // An unknown member is null, so that every event of a type has the same members.
+  const known = Object.entries(members).map(([name, value]) => [name, value ?? null]);
+  return jsonText({ event: type, ...Object.fromEntries(known), ...errorMember(error) });
 }
 
 /**

@@ -1,8 +1,8 @@
-import type { Absent, Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
+import type { Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { connectDaemon, type DaemonAddress, type OpenTransport, openTransport } from "./daemon.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";

@@ -1,9 +1,9 @@
-import type { Absent, Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
+import type { Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { checkWhole, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { DEFAULT_CREDIT, LIMITS } from "../../wire/protocol.ts";

@@ -68,6 +68,7 @@ export class RemoteSweep {
     if (error === undefined && summary?.domains !== this.#records) {
       throw malformed(`a sweep ends after ${this.#records} records, and its summary counts ${summary?.domains}`);
     }
+    if (!this.queue.ended) for (const host of summary?.absent ?? []) this.#context.absent?.(host);
     this.end(error);
   }
 

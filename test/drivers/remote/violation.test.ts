@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
-import type { DomainStatsRecord, SweepSummary } from "../../../src/model/record.ts";
+import type { DomainStatsRecord } from "../../../src/model/record.ts";
+import type { WireSummary } from "../../../src/wire/messages.ts";
 import { sample } from "../../sampling/sample.ts";
 import { ScriptedNetwork } from "./scripted-socket.ts";
 
@@ -18,7 +19,7 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
     (error) => VirstreamError.from(error).code,
   );
 
-const summaryOf = (domains: number): SweepSummary => ({
+const summaryOf = (domains: number): WireSummary => ({
   ...{ domains, ok: domains, partial: 0, failed: 0, gone: 0 },
   ...{ startedAt: 0, tookMs: 1 },
 });
