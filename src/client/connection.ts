@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver, StatusListener } from "../driver/driver.ts";
 import { invalid, VirstreamError } from "../model/error.ts";

@@ -1,5 +1,6 @@
 import { WebSocket } from "ws";
 import { LIMITS } from "../../wire/protocol.ts";
+import { openingError } from "./node-failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 
 /**
@@ -15,5 +16,5 @@ export const openNodeSocket: OpenSocket = (url, subprotocol, ca) => {
     ...(ca !== undefined && { ca }),
   });
   socket.binaryType = "nodebuffer";
-  return socket as unknown as Socket;
+  return Object.assign(socket as unknown as Socket, { explain: openingError });
 };

@@ -13,7 +13,7 @@ import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS } from "../../wire/protocol.ts";
 import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
-import { brokenError, closeError, openingError, SUBPROTOCOL, wrongSubprotocol } from "./failure.ts";
+import { brokenError, closeError, SUBPROTOCOL, unexplainedError, wrongSubprotocol } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
@@ -165,7 +165,7 @@ export class RemoteSession {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
-      this.#fail(this.#opened ? brokenError(url, event) : openingError(url, event));
+      this.#fail(this.#opened ? brokenError(url, event) : (socket.explain?.(url, event) ?? unexplainedError(url)));
     };
     socket.onclose = (event) => {
       this.#fail(closeError(url, event.code, event.reason));

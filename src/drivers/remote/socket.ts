@@ -1,5 +1,11 @@
 import { VirstreamError } from "../../model/error.ts";
 
+/** Why a socket could not be opened, or broke: empty in browsers. */
+export interface SocketFailure {
+  readonly message?: string;
+  readonly error?: unknown;
+}
+
 /**
  * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`;
  * the code that registers the driver selects one.
@@ -9,10 +15,12 @@ export interface Socket {
   readonly protocol: string;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
-  onerror: ((event: { message?: string; error?: unknown }) => void) | null;
+  onerror: ((event: SocketFailure) => void) | null;
   onclose: ((event: { code: number; reason: string }) => void) | null;
   send(data: string): void;
   close(code?: number, reason?: string): void;
+  /** Only in Node, because browsers conceal the reason: the error of a socket that could not be opened. */
+  explain?(url: string, failure: SocketFailure): VirstreamError;
   /** Only in Node: ends the connection without waiting for the other side. */
   terminate?(): void;
 }

@@ -1,0 +1,49 @@
+import { type ErrorCode, VirstreamError } from "../../model/error.ts";
+import { SUBPROTOCOL, wrongSubprotocol } from "./failure.ts";
+import type { SocketFailure } from "./socket.ts";
+
+/** Node's codes for a certificate of the server that is not accepted, and what to do. */
+const CERTIFICATE_FAULTS: readonly (readonly [codes: RegExp, fault: string])[] = [
+  [/^CERT_HAS_EXPIRED$/, "has expired: renew it on the server"],
+  [/^CERT_NOT_YET_VALID$/, "is not valid yet: check both clocks"],
+  [/^(ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/, "is for another name: use a host name that it has"],
+  [
+    /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/,
+    "is not of an authority that is trusted here: pass the authority's certificate with the option ca, or start Node with NODE_EXTRA_CA_CERTS=FILE",
+  ],
+];
+
+/** The error of a socket that could not be opened, from the reason that Node gives. */
+export function openingError(url: string, { message = "", error: cause }: SocketFailure): VirstreamError {
+  const failure = (code: ErrorCode, text: string) => new VirstreamError(code, text, { cause });
+  const system = (cause as { code?: string } | undefined)?.code;
+  if (system === "ECONNREFUSED") {
+    const advice = `start a server there with "virstream serve --listen HOST:PORT"`;
+    return failure("connection-refused", `nothing listens at ${url}${portHint(url)}: ${advice}`);
+  }
+  if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
+    return failure("connection-refused", `the name in ${url} leads to no host`);
+  }
+  const certificate = CERTIFICATE_FAULTS.find(([codes]) => system !== undefined && codes.test(system));
+  if (certificate !== undefined) {
+    return failure("unauthenticated", `the certificate of ${url} ${certificate[1]} (${message})`);
+  }
+  if (/subprotocol/i.test(message)) return wrongSubprotocol(url, cause);
+  const status = /server response: (\d+)/i.exec(message)?.[1];
+  if (status === "401") return failure("unauthenticated", `${url} needs a token`);
+  if (status === "403") {
+    const advice = "if it is a virstream server, start it with --origin and the client's origin";
+    return failure("denied", `${url} does not admit this client (HTTP status 403): ${advice}`);
+  }
+  if (status !== undefined) {
+    const advice = `is it a virstream server that speaks ${SUBPROTOCOL}, or a proxy whose server is down?`;
+    return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket: ${advice}`);
+  }
+  return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}`);
+}
+
+/** A hint for URLs without a port: their default port is seldom the server's port. */
+function portHint(url: string): string {
+  const { port, protocol } = new URL(url);
+  return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 by default)` : "";
+}
