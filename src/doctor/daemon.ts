@@ -45,34 +45,77 @@ export async function examineDaemon(
   open: OpenConnection,
   timeLimit: TimeLimit,
 ): Promise<{ clients: RpcClient[]; daemon: DaemonFacts }> {
-  const { client, facts: hypervisor } = await open();
+  const began = performance.now();
+  const [{ client, facts: hypervisor }, other] = await openTwo(open, timeLimit);
+  // What was slow to open, because of the network or its load, is slow to answer: that is no silence.
+  const answerMs = ANSWER_MS + 2 * (performance.now() - began);
   const features = Promise.all([
     client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),
     client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK),
   ]);
-  const [keepalive, events] = await timeLimit.wait(features, ANSWER_MS);
+  const [keepalive, events] = await timeLimit.wait(features, answerMs);
   // On a connection of its own, a statistics call without an answer blocks no other call.
-  const other = (await open().catch(() => undefined))?.client;
-  const statistics = await timeLimit.wait(hasStatistics(other ?? client), ANSWER_MS).catch((error) => {
+  const statistics = await timeLimit.wait(hasStatistics(other?.client ?? client), answerMs).catch((error) => {
     if (!isSilence(error)) throw error;
     return undefined;
   });
-  const clients = other === undefined ? [client] : [client, other];
+  const clients = other === undefined ? [client] : [client, other.client];
   return { clients, daemon: { hypervisor, keepalive, events, statistics } };
 }
 
-/** The finding for a daemon that could not be asked. */
-export function connectionFinding({ uri, socket }: DaemonAddress, error: VirstreamError): Finding {
+/**
+ * Opens two connections at once, because each takes long over a slow network. The second one has a little longer than
+ * the first: the daemon may admit no other.
+ */
+async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[OpenedDaemon, OpenedDaemon?]> {
+  const opened: OpenedDaemon[] = [];
+  const opening = [open(), open()].map((each) => each.then((daemon) => opened.push(daemon)));
+  await Promise.any(opening).catch(({ errors }: AggregateError) => Promise.reject(errors[0]));
+  await timeLimit.wait(Promise.allSettled(opening), ANSWER_MS).catch(() => {});
+  return opened as [OpenedDaemon, OpenedDaemon?];
+}
+
+/**
+ * The finding for a daemon that could not be asked.
+ *
+ * @param reached whether the transport was open, so that neither the network nor ssh is the cause
+ */
+export function connectionFinding(
+  { uri, socket, configuration }: DaemonAddress,
+  error: VirstreamError,
+  reached: boolean,
+): Finding {
   const silent = isSilence(error) || error.code === "connect-timeout";
   if (!silent) return finding("connection-failed", `Cannot open ${uri.uri}: ${error.message} [${error.code}]`);
-  if (socket === undefined) {
-    return finding("daemon-silent", `${uri.uri} does not answer.`, {
-      fix: ["check that the host is up, that its daemon runs, and that no firewall blocks the connection"],
-    });
+  if (!reached) {
+    const ssh = /ssh/.test(uri.transport);
+    return finding(
+      "daemon-silent",
+      `${uri.uri} does not answer: ${ssh ? "ssh opened no connection to its daemon" : "no connection came about"}.`,
+      {
+        fix: [
+          "check that the host is up, that its daemon runs, and that no firewall blocks the connection",
+          ...(ssh ? [`time ssh ${sshTarget(uri)} true  # how long ssh takes without the daemon`] : []),
+        ],
+      },
+    );
   }
-  return finding("daemon-silent", `The daemon accepts connections on ${socket}, but does not answer.`, {
-    fix: [`ps -o pid,stat,wchan:20,args -C ${daemonOf(socket)}  # T: kill -CONT PID`, restartCommand(uri, socket)],
+  const [daemon, limit] = [daemonOf(socket ?? ""), configuration?.settings?.max_clients];
+  const what =
+    `The daemon accepts connections on ${socket ?? uri.uri}, but does not answer. It is stopped, it hangs, or it has as many ` +
+    `clients as it admits: max_clients${limit === undefined ? "" : ` = ${limit}`} in all, max_anonymous_clients that have ` +
+    "not authenticated.";
+  return finding("daemon-silent", what, {
+    fix: [
+      `ps -o pid,stat,wchan:20,args -C ${daemon}  # T: kill -CONT PID`,
+      `virt-admin srv-clients-info ${daemon}  # at a limit? srv-clients-list shows the clients`,
+      restartCommand(uri, socket ?? ""),
+    ],
   });
+}
+
+function sshTarget({ user, host, port }: LibvirtUri): string {
+  return `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
 }
 
 /** The findings about a daemon. */

@@ -7,7 +7,16 @@ import { type Group, groupNames } from "../model/group.ts";
 import { type Configuration, type ConfigurationPlace, configurationPlace, readConfiguration } from "./configuration.ts";
 import { connectionFinding, type DaemonFacts, daemonFindings, examineDaemon, type OpenConnection } from "./daemon.ts";
 import { type Finding, finding } from "./finding.ts";
-import { examineGuests, findShutOff, type GuestFacts, guestFindings, listRunning, supportedGroups } from "./guests.ts";
+import {
+  examineGuests,
+  findShutOff,
+  type GuestFacts,
+  guestFindings,
+  listRunning,
+  shellWord,
+  supportedGroups,
+} from "./guests.ts";
+import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
@@ -39,7 +48,7 @@ export interface ExamineOptions {
 }
 
 const TIMEOUT_MS = 8_000;
-const CONNECT_MS = 3_000;
+const PROCESSES_MS = 2_000;
 
 /**
  * Examines a libvirt host: its sockets, its daemon and its running guests. It changes nothing and asks no guest's
@@ -64,16 +73,25 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
   const address = { uri, socket, configuration };
 
   const opened: RpcClient[] = [];
+  const ended = new AbortController();
+  const signal = AbortSignal.any([timeLimit.signal, ended.signal]);
+  let reached = false;
   const open: OpenConnection = async () => {
-    const transports = options.transports ?? openTransport;
-    const daemon = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(CONNECT_MS) }, options.signal);
+    const transports: OpenTransport = async (...args) => {
+      const stream = await (options.transports ?? openTransport)(...args);
+      reached = true;
+      return stream;
+    };
+    // Without a connection there is nothing else to examine: it may take all of the time.
+    const timeoutMs = timeLimit.atMost(Number.POSITIVE_INFINITY);
+    const daemon = await connectDaemon({ uri, transports, timeoutMs }, signal);
     opened.push(daemon.client);
     return daemon;
   };
   try {
     const answer = await examineDaemon(open, timeLimit).catch((error) => {
       timeLimit.signal.throwIfAborted();
-      return connectionFinding(address, VirstreamError.from(error));
+      return connectionFinding(address, VirstreamError.from(error), reached);
     });
     if (!("daemon" in answer)) return { ...seen, findings: [...findings, answer] };
     const { clients, daemon } = answer;
@@ -82,6 +100,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
     const domains = await examineDomains(uri, daemon, clients, timeLimit);
     return { ...seen, ...daemon, ...domains, findings: [...findings, ...domains.findings] };
   } finally {
+    ended.abort();
     await Promise.all(opened.map((client) => client.close()));
   }
 }
@@ -120,14 +139,32 @@ async function examineDomains(
   if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
   if (running.length === 0 && statistics) return examineWithoutGuests(client, timeLimit);
 
-  const guests = await examineGuests(clients, running, statistics ? "everything" : "monitors", timeLimit);
+  const processes =
+    uri.transport === "unix" ? await timeLimit.wait(guestProcesses(), PROCESSES_MS).catch(() => NONE) : NONE;
+  timeLimit.signal.throwIfAborted();
+  const facts = await examineGuests(clients, running, statistics ? "everything" : "monitors", timeLimit);
+  const guests = facts.map((guest) => ({ ...guest, process: processes.get(guest.uuid) }));
+  const findings = guestFindings(guests, uri);
+  const unseen = guests.filter(({ process }) => process === undefined).length;
+  if (unseen > 0) findings.push(unaskedFinding(uri, unseen, running.length));
   const masks = guests.flatMap(({ groups }) => groups ?? []);
   const examined = guests.filter(({ control, error }) => control !== undefined && error === undefined);
   return {
     groups: masks.length === 0 ? undefined : groupNames(masks.reduce((all, mask) => (all & mask) >>> 0)),
     guests: { running: running.length, examined: statistics ? examined.length : 0 },
-    findings: guestFindings(guests, uri),
+    findings,
   };
+}
+
+const NONE: ReadonlyMap<string, GuestProcess> = new Map();
+
+function unaskedFinding({ uri }: LibvirtUri, unseen: number, running: number): Finding {
+  const what =
+    `The doctor asked no guest, and cannot see the QEMU processes of ${unseen} of ${running} running ` +
+    `guest${running === 1 ? "" : "s"}: a guest that hangs is found only once a client has waited for it.`;
+  return finding("guests-unasked", what, {
+    fix: [`virstream get ${shellWord(uri)}  # asks each guest, in bounded time`],
+  });
 }
 
 function listingFinding(error: VirstreamError): Finding {
@@ -143,7 +180,11 @@ function listingFinding(error: VirstreamError): Finding {
 /** Where no guest runs, a shut-off domain shows which groups libvirt itself supports. */
 async function examineWithoutGuests(client: RpcClient, timeLimit: TimeLimit): Promise<DomainFacts> {
   const mask = await findShutOff(client, timeLimit)
-    .then((domain) => (domain === undefined ? undefined : supportedGroups(client, domain.uuid, timeLimit)))
+    .then((domain) =>
+      domain === undefined
+        ? undefined
+        : supportedGroups(client, domain.uuid, timeLimit, timeLimit.atMost(Number.POSITIVE_INFINITY)),
+    )
     .catch(() => undefined);
   timeLimit.signal.throwIfAborted();
   const what =

@@ -28,6 +28,9 @@ export const FINDINGS = {
   "monitor-busy": "warning",
   "monitor-job": "note",
   "monitor-error": "warning",
+  "guest-failed": "warning",
+  "process-stuck": "warning",
+  "guests-unasked": "note",
   "guest-silent": "warning",
   "guest-unexamined": "warning",
 } as const satisfies Record<string, Severity>;

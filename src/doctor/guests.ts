@@ -5,7 +5,9 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import { ALL_GROUPS, groupNames } from "../model/group.ts";
 import { LIST_FILTERS, StatsFlag } from "../model/query.ts";
+import { isTrouble, type StateWords, stateWords } from "../model/state.ts";
 import { type AffectedGuest, type Finding, type FindingId, finding } from "./finding.ts";
+import type { GuestProcess } from "./processes.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
 
 /** The memory balloon in a guest's definition. */
@@ -23,6 +25,9 @@ export interface GuestFacts {
   /** Whether libvirt forgets it when it stops: then it has no persistent definition to change. */
   readonly transient: boolean;
   readonly control?: ControlInfo;
+  readonly state?: StateWords;
+  /** Its QEMU, if it runs on this machine and this user may see it. */
+  readonly process?: GuestProcess | undefined;
   /** The groups that libvirt and its QEMU support, as bits. */
   readonly groups?: number;
   /** Its balloon; left out when its monitor is busy. */
@@ -49,9 +54,12 @@ export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Prom
   return all.map(({ name, uuid }) => ({ name, uuid, transient: uuids.has(uuid) }));
 }
 
-/** Finds a domain that does not run; undefined when there is none. */
+/** Finds a domain that does not run; undefined when there is none. Nothing is left to do afterwards: it may take all of the time. */
 export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
-  const domains = await timeLimit.wait(client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive), LISTING_MS);
+  const domains = await timeLimit.wait(
+    client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive),
+    timeLimit.atMost(Number.POSITIVE_INFINITY),
+  );
   return domains[0];
 }
 
@@ -93,7 +101,9 @@ async function examineGuest(
   let facts = guest;
   try {
     const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
-    facts = { ...facts, control };
+    const params = await timeLimit.wait(client.call(PROCEDURES.state, domain), ANSWER_MS);
+    const state = stateWords(params.number("state.state") ?? 0, params.number("state.reason") ?? 0);
+    facts = { ...facts, control, state };
     if (what === "monitors") return facts;
     const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
@@ -126,10 +136,11 @@ export async function supportedGroups(
   client: RpcClient,
   uuid: string,
   timeLimit: TimeLimit,
+  answerMs = ANSWER_MS,
 ): Promise<number | undefined> {
   const asked = client.call(PROCEDURES.stats, { uuids: [uuid], groups: EVERY_BIT, flags: StatsFlag.enforce });
   try {
-    await timeLimit.wait(asked, ANSWER_MS);
+    await timeLimit.wait(asked, answerMs);
     return undefined;
   } catch (error) {
     const { libvirt, message } = VirstreamError.from(error);
@@ -174,8 +185,8 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     const count = `${affected.length} of ${guests.length} running guest${guests.length === 1 ? "" : "s"}`;
     const named = affected.map((guest): AffectedGuest => {
       const { name, uuid, control } = guest;
-      // virsh would take a name that begins with a dash for an option.
-      const word = name.startsWith("-") ? uuid : shellWord(name);
+      // virsh would take a name that begins with a dash for an option, and a terminal does not show control characters.
+      const word = /^-|\p{C}/u.test(name) ? uuid : shellWord(name);
       const since = control !== undefined && isBusy(control) ? { forMs: control.forMs } : {};
       return { name, uuid, ...since, fix: fix(guest, word) };
     });
@@ -189,9 +200,9 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     (count) =>
       `The monitor of ${count} has been busy for more than ${BUSY_MS / 1_000} s: QEMU does not answer another client, ` +
       "and the records will be partial.",
-    ({ name }, word) => [
+    (guest, word) => [
       `${virsh} domcontrol ${word}`,
-      `ps -eo pid,stat,args | grep ${shellWord(`[g]uest=${name}`)}  # T: stopped, kill -CONT PID; D: waits for storage`,
+      `${psOf(guest)}  # T: stopped, kill -CONT PID; D: waits for storage`,
     ],
   );
   add(
@@ -207,6 +218,32 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
       `libvirt lost the monitor connection to QEMU in ${count}: the records will be partial until the guest is restarted.`,
     (_, word) => [`${virsh} domcontrol ${word}`, `${virsh} destroy ${word} && ${virsh} start ${word}`],
   );
+  for (const [states, words, advice] of STUCK) {
+    add(
+      "process-stuck",
+      guests.filter(({ process }) => process !== undefined && states.includes(process.state)),
+      (count) => `The QEMU process of ${count} ${words}: it answers nothing, and the records will be partial.`,
+      ({ process: { pid } = { pid: 0 } }) => [advice.replace("PID", `${pid}`)],
+    );
+  }
+  const failed = guests.flatMap(({ state }) => (state !== undefined && isTrouble(state) ? [state] : []));
+  for (const kind of new Set(failed.map(({ state, reason }) => `${state} (${reason})`))) {
+    const storage = kind === "paused (ioerror)";
+    add(
+      "guest-failed",
+      guests.filter(({ state }) => state !== undefined && `${state.state} (${state.reason})` === kind),
+      (count) =>
+        storage
+          ? `A disk of ${count} failed or is full, so QEMU paused the guest: paused (I/O error).`
+          : `Something failed in ${count}: its state is ${kind}.`,
+      (_, word) => [
+        ...(storage ? [`${virsh} domblkerror ${word}  # which disk: repair it or make room, then:`] : []),
+        kind.startsWith("paused")
+          ? `${virsh} resume ${word}`
+          : `${virsh} domstate ${word} --reason  # read libvirt's and the guest's log before you restart it`,
+      ],
+    );
+  }
   add(
     "balloon-period-off",
     guests.filter(({ balloon }) => balloon !== undefined && balloon.model !== "none" && balloon.periodS === 0),
@@ -227,7 +264,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     (count) =>
       `${count} did not answer: libvirt keeps the guest locked. Most likely the guest is being started, or is being ` +
       "destroyed and its process does not exit.",
-    ({ name }) => [`ps -eo pid,stat,args | grep ${shellWord(`[g]uest=${name}`)}`],
+    (guest) => [psOf(guest)],
   );
   const unreached = guests.filter(({ error, control }) =>
     // A guest that has stopped since it was listed is no finding.
@@ -246,6 +283,17 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     );
   }
   return findings;
+}
+
+/** The states of a process that answers nothing, what they mean, and what helps. */
+const STUCK = [
+  ["Tt", "is stopped (state T)", "kill -CONT PID  # unless a debugger or a backup tool has stopped it on purpose"],
+  ["D", "waits for storage (state D)", "cat /proc/PID/wchan  # repair the storage first: nothing else ends this wait"],
+] as const;
+
+/** Shows a guest's process. A uuid is unique, and has no character that grep would interpret; the pattern does not match itself. */
+function psOf({ uuid }: GuestFacts): string {
+  return `ps -eo pid,stat,args | grep '[-]uuid ${uuid}'`;
 }
 
 /** The groups that a guest does not support, as bits; 0 where that is not known. */

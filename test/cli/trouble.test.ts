@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { mustRun } from "../lab/command.ts";
 import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
@@ -27,6 +28,19 @@ describeWith(labRequirements, "Guests that failed", () => {
     expect(stdout).toMatch(/^broken +paused .* paused \(I\/O error\)$/m);
     expect(stdout).toMatch(/^killed +shut off .* shut off \(crashed\)$/m);
     expect(stdout).not.toContain("\u001b");
+  });
+
+  it("are found by the doctor where a disk failed, with the commands that show the disk and go on", async () => {
+    const { stdout, code } = await virstream(["doctor", libvirtd.uri]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /^warning: A disk of 1 of 1 running guest failed or is full, .* \[guest-failed\]\n {2}broken$/m,
+    );
+    const [show, resume] = ["domblkerror", "resume"].map(
+      (verb) => new RegExp(`^ +(virsh .*${verb} broken)`, "m").exec(stdout)![1]!,
+    );
+    expect((await mustRun("sh", ["-c", show!])).stdout).toMatch(/^vda: /m);
+    await mustRun("sh", ["-c", resume!]);
   });
 
   it("have their state and its reason in words in ndjson", async () => {

@@ -91,6 +91,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     expect([...names].filter((name) => /DOMAIN_/.test(name)).sort()).toEqual([
       "CONNECT_GET_ALL_DOMAIN_STATS",
       "DOMAIN_GET_CONTROL_INFO",
+      "DOMAIN_GET_STATE",
       "DOMAIN_GET_XML_DESC",
     ]);
     const asked = call.mock.calls
@@ -101,16 +102,33 @@ describeWith(labRequirements, "The examination of a host", () => {
     expect(asked.filter((args) => !refused.includes(args))).toEqual([{ uuids: [NIL_UUID], groups: 1, flags: 0 }]);
   });
 
-  it("asks no guest: frozen guests change nothing in the result, and their monitors stay idle", async () => {
+  it("asks no guest: it finds frozen guests by their processes, nothing else changes, and their monitors stay idle", async () => {
     const guests = [lab.rich, lab.chained, lab.minimal, lab.running];
     const before = await examine(lab.libvirtd.uri);
     for (const guest of guests) guest.freeze();
     try {
-      expect(await examine(lab.libvirtd.uri)).toEqual(before);
+      const examination = await examine(lab.libvirtd.uri);
+      const { what, guests: stuck } = find(examination, "process-stuck")!;
+      expect(what).toMatch(/^The QEMU process of 4 of 4 running guests is stopped/);
+      const fixes = guests.map(({ name, pid }) => [name, `kill -CONT ${pid}`]);
+      expect(stuck.map(({ name, fix }) => [name, fix[0]!.split("  #")[0]]).sort()).toEqual(fixes.sort());
+      const others = examination.findings.filter(({ id }) => id !== "process-stuck");
+      expect({ ...examination, findings: others }).toEqual(before);
       for (const guest of guests) expect(await guest.virsh(`domcontrol ${guest.name}`)).toBe("ok\n\n");
     } finally {
       for (const guest of guests) guest.thaw();
     }
+  });
+
+  it("says that no guest was asked, and how to ask them, where it cannot see their processes", async () => {
+    const transports: OpenTransport = (_, signal) => openTransport(parseLibvirtUri(lab.libvirtd.uri), signal);
+    const far = await examine("qemu+tcp://far/system", { transports });
+    expect(find(far, "guests-unasked")).toMatchObject({
+      severity: "note",
+      what: expect.stringContaining("the QEMU processes of 4 of 4 running guests"),
+      fix: [expect.stringMatching(/^virstream get qemu\+tcp:\/\/far\/system /)],
+    });
+    expect(ids(await examine(lab.libvirtd.uri))).not.toContain("guests-unasked");
   });
 
   it("finds guests that do not report their memory, with commands that fix it", async () => {
@@ -244,11 +262,13 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
   afterAll(() => libvirtd?.stop());
 
   it("says what can be known where no guest runs, and what cannot", async () => {
-    const empty = await examine(libvirtd.uri);
+    // This is about what it finds: on a loaded machine it may take as long as it takes.
+    const patient = { timeoutMs: 60_000 };
+    const empty = await examine(libvirtd.uri, patient);
     expect(empty).toMatchObject({ groups: undefined, guests: { running: 0, examined: 0 } });
     expect(ids(empty)).toContain("groups-unknown");
     await createGuest(libvirtd, { name: "off", shutOff: true, disks: 0 });
-    const off = await examine(libvirtd.uri);
+    const off = await examine(libvirtd.uri, patient);
     expect(off.groups).toEqual(expect.arrayContaining(["state", "cpu-total", "balloon", "vcpu", "interface", "block"]));
     expect(find(off, "groups-unknown")).toMatchObject({ severity: "note", what: expect.stringContaining("vm") });
   });
@@ -264,7 +284,7 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
       );
       await sleep(BUSY_MS);
       const examination = await examine(libvirtd.uri);
-      expect(ids(examination)).toEqual(["monitor-busy", "requests-unknown", "workers-busy"]);
+      expect(ids(examination)).toEqual(["monitor-busy", "process-stuck", "requests-unknown", "workers-busy"]);
       expect(find(examination, "monitor-busy")!.guests.map(({ name }) => name)).toEqual([stuck!.name]);
       expect(examination).toMatchObject({ guests: { running: 2, examined: 0 } });
     } finally {
@@ -291,7 +311,55 @@ describeWith(labRequirements, "The examination of a host with few workers", () =
   });
 });
 
+describeWith(labRequirements, "The examination of a host that admits no more clients", () => {
+  it("names the limits of clients, and the command that shows who they are", async () => {
+    await using libvirtd = await startLibvirtd({ conf: ["max_clients = 2", "max_anonymous_clients = 2"] });
+    const uri = parseLibvirtUri(libvirtd.uri);
+    const dial = () => connectDaemon({ uri, transports: openTransport, timeoutMs: BOUND_MS }, undefined);
+    const others = await Promise.all([dial(), dial()]);
+    try {
+      const options = { ...asLocal(libvirtd), timeoutMs: 1_500 };
+      const { what, fix } = find(await examine("qemu:///system", options), "daemon-silent")!;
+      expect(what).toContain("max_clients = 2 in all, max_anonymous_clients");
+      expect(fix.join("\n")).toContain("virt-admin srv-clients-info libvirtd ");
+    } finally {
+      await Promise.all(others.map(({ client }) => client.close()));
+    }
+  });
+});
+
 describe("The examination of a host", () => {
+  it("waits for a slow transport, and does not call the daemon silent for it", async () => {
+    await using daemon = await FakeDaemon.start();
+    daemon.answer = ({ procedure }) => (procedure === 344 ? { ok: statsReply() } : "default");
+    const transports: OpenTransport = async (_, signal) => {
+      await sleep(3_500, undefined, { signal });
+      return openTransport(parseLibvirtUri(daemon.uri()), signal);
+    };
+    expect(ids(await examine("qemu+ssh://far/system", { transports, timeoutMs: 30_000 }))).not.toContain(
+      "daemon-silent",
+    );
+  });
+
+  it("has the command that times ssh alone where ssh opens no connection", async () => {
+    const transports: OpenTransport = (_, signal) =>
+      sleep(BOUND_MS, undefined, { signal }).then(() => Promise.reject());
+    const examination = await examine("qemu+ssh://root@far:2222/system", { transports, timeoutMs: 200 });
+    const { what, fix } = find(examination, "daemon-silent")!;
+    expect(`${what} ${fix.join()}`).toMatch(/ssh opened no connection.*time ssh -p 2222 root@far true /);
+    expect(fix.join()).not.toContain("kill");
+  });
+
+  it("proposes libvirt's own scheme for its test driver, never that of the simulated host", async () => {
+    const place = { uid: 0, systemFolders: ["/nowhere"], userFolder: "/nowhere" };
+    const [missing] = (await examine("test+unix:///default", { place })).findings;
+    expect(missing).toMatchObject({
+      id: "socket-missing",
+      fix: [expect.stringContaining(" test+unix:///default?socket=PATH")],
+    });
+    expect(missing!.fix[0]).not.toMatch(/ test:|virttestd/);
+  });
+
   it("refuses what is no libvirt URI", async () => {
     await expect(examine("qemu+carrier-pigeon:///system")).rejects.toMatchObject({ code: "invalid-uri" });
   });

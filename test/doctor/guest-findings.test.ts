@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import type { GuestFacts } from "../../src/doctor/guests.ts";
 import { guestFindings, shellWord } from "../../src/doctor/guests.ts";
@@ -34,7 +35,44 @@ describe("What is wrong with guests", () => {
     expect(finding!.guests).toMatchObject([{ name: "slow", forMs: 38_355 }]);
     expect(finding!.guests[0]!.fix).toEqual([
       "virsh -c qemu:///system domcontrol slow",
-      expect.stringContaining("grep '[g]uest=slow'"),
+      expect.stringContaining(`grep '[-]uuid ${finding!.guests[0]!.uuid}'`),
+    ]);
+  });
+
+  it("is a guest that QEMU paused because its disk failed, with which disk and how it goes on", () => {
+    const failed = { state: { state: "paused", reason: "ioerror" } };
+    const [finding, ...others] = find([guest("a"), guest("full", failed), guest("-b", failed)]);
+    expect(others).toEqual([]);
+    expect(finding).toMatchObject({
+      id: "guest-failed",
+      severity: "warning",
+      what: expect.stringContaining("I/O error"),
+    });
+    const [full, dash] = finding!.guests;
+    expect(full!.fix[0]).toMatch(/^virsh -c qemu:\/\/\/system domblkerror full /);
+    expect(full!.fix[1]).toBe("virsh -c qemu:///system resume full");
+    expect(dash!.fix[1]).toBe(`virsh -c qemu:///system resume ${dash!.uuid}`);
+  });
+
+  it("is another state that follows a failure, one finding for each, and no ordinary state", () => {
+    const state = (state: string, reason: string) => ({ state: { state, reason } });
+    const guests = [
+      guest("user", state("paused", "user")),
+      guest("dog", state("paused", "watchdog")),
+      guest("panic", state("crashed", "panicked")),
+    ];
+    expect(find(guests).map(({ what, guests }) => [what, guests[0]!.name])).toEqual([
+      ["Something failed in 1 of 3 running guests: its state is paused (watchdog).", "dog"],
+      ["Something failed in 1 of 3 running guests: its state is crashed (panicked).", "panic"],
+    ]);
+  });
+
+  it("is a QEMU process that is stopped, or that waits for storage", () => {
+    const process = (pid: number, state: string) => ({ process: { pid, state } });
+    const guests = [guest("a", process(1, "S")), guest("b", process(22, "T")), guest("c", process(33, "D"))];
+    expect(find(guests)).toMatchObject([
+      { id: "process-stuck", guests: [{ name: "b", fix: [expect.stringMatching(/^kill -CONT 22 /)] }] },
+      { id: "process-stuck", guests: [{ name: "c", fix: [expect.stringMatching(/^cat \/proc\/33\/wchan /)] }] },
     ]);
   });
 
@@ -103,6 +141,17 @@ describe("What is wrong with guests", () => {
 });
 
 describe("The commands", () => {
+  it("find the process of this guest alone, whatever the names of others are", () => {
+    const busy = { control: { state: ControlState.occupied, details: 0, forMs: 9_000 } };
+    const [g2, g20] = [guest("g2", busy), guest("g20", busy)];
+    const [command] = find([g2])[0]!.guests[0]!.fix.slice(-1);
+    const args = [g2, g20].map(
+      ({ name, uuid }) => `qemu -name guest=${name},debug-threads=on -uuid ${uuid} -display none`,
+    );
+    const shell = `ps() { printf '%s\\n' ${args.map(shellWord).join(" ")} ${shellWord(command!)}; }; ${command}`;
+    expect(execFileSync("sh", ["-c", shell], { encoding: "utf8" })).toBe(`${args[0]}\n`);
+  });
+
   it("use the read-write socket, and the host of the URI", () => {
     const balloon = { model: "virtio", periodS: 0 };
     const command = (uri: string) => find([guest("a", { balloon })], uri)[0]!.guests[0]!.fix[0];
@@ -115,6 +164,8 @@ describe("The commands", () => {
   it("quote every name as one word", () => {
     expect(shellWord("web-01.example")).toBe("web-01.example");
     expect(shellWord("it's; rm -rf $HOME")).toBe("'it'\\''s; rm -rf $HOME'");
+    const unseen = guest("a\u009b2J", { balloon: { model: "virtio", periodS: 0 } });
+    expect(find([unseen])[0]!.guests[0]!.fix[0]).toContain(`dommemstat ${unseen.uuid} `);
     const odd = guest("--help", { balloon: { model: "virtio", periodS: 0 } });
     expect(find([odd])[0]!.guests[0]!.fix[0]).toContain(`dommemstat ${odd.uuid} `);
   });

@@ -170,7 +170,7 @@ export const PROCEDURES = {
     212,
     writeDomainAndFlags,
     readState,
-    "reads a domain's state from libvirt's own records; only for hypervisors without the statistics call",
+    "reads a domain's state from libvirt's own records; it does not use the monitor",
   ),
   xml: procedure(
     "DOMAIN_GET_XML_DESC",

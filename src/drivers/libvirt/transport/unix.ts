@@ -199,8 +199,13 @@ export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   if (place.uid !== 0 && uri.path === "/session") {
     return "virstream does not start a user's daemon: libvirtd --daemon does, or any use of virsh -c qemu:///session.";
   }
+  // Every daemon serves libvirt's test driver. Without a transport, its scheme is that of virstream's simulated host.
+  const [daemons, example] =
+    uri.driver === "test"
+      ? ["libvirtd.socket", "test+unix:///default"]
+      : [`libvirtd.socket, or virt${uri.driver}d.socket`, `${uri.driver}:///system`];
   return (
-    "Install one (apt-get install libvirt-daemon-system), start it " +
-    `(systemctl start libvirtd.socket, or virt${uri.driver}d.socket), or name its socket: ${uri.driver}:///system?socket=PATH`
+    `Install one (apt-get install libvirt-daemon-system), start it (systemctl start ${daemons}), or name its socket: ` +
+    `${example}?socket=PATH`
   );
 }

@@ -1,0 +1,40 @@
+import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** The QEMU process of a guest on this machine. */
+export interface GuestProcess {
+  readonly pid: number;
+  /** Its state, as ps shows it: `T` and `t` are stopped, `D` waits for storage. */
+  readonly state: string;
+}
+
+/** A healthy process is in state `D` for moments: it is looked at again after this long, in ms. */
+const AGAIN_MS = 300;
+
+/**
+ * Finds the QEMU processes of this machine by the uuid in their arguments. It asks no guest and no daemon. The result has no
+ * process that this user may not see, and none where there is no /proc.
+ */
+export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
+  const found = new Map<string, GuestProcess>();
+  const entries = await readdir("/proc").catch(() => []);
+  for (const pid of entries.filter((name) => /^\d+$/.test(name)).map(Number)) {
+    const args = (await read(`/proc/${pid}/cmdline`)).split("\0");
+    const uuid = args[args.indexOf("-uuid") + 1];
+    if (uuid !== undefined && args.includes("-uuid")) found.set(uuid, { pid, state: await stateOf(pid) });
+  }
+  const waiting = [...found].filter(([, { state }]) => state === "D");
+  if (waiting.length > 0) await sleep(AGAIN_MS);
+  for (const [uuid, { pid }] of waiting) found.set(uuid, { pid, state: await stateOf(pid) });
+  return found;
+}
+
+/** The state follows the name of the program, which is in parentheses and may contain some. */
+async function stateOf(pid: number): Promise<string> {
+  return /\) (\S)[^)]*$/.exec(await read(`/proc/${pid}/stat`))?.[1] ?? "";
+}
+
+/** A process may end meanwhile, and others' may be hidden. */
+function read(path: string): Promise<string> {
+  return readFile(path, "utf8").catch(() => "");
+}
