@@ -84,6 +84,18 @@ export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
 }
 
+/** The most characters of a text that an error message quotes. */
+const MAX_QUOTE = 100;
+
+/** A given value for an error message, which must be short whatever was given: a text or number, or else only its type. */
+export function quote(value: unknown): string {
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}…` : value);
+  }
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" && value !== null ? "an object" : String(value).slice(0, MAX_QUOTE);
+}
+
 /** The error for an argument that is not allowed. */
 export function invalid(message: string): VirstreamError {
   return new VirstreamError("invalid-argument", message);
@@ -97,8 +109,7 @@ export function invalid(message: string): VirstreamError {
  */
 export function checkWhole(name: string, value: number, min: number, max: number, least = `${min}`): void {
   if (Number.isInteger(value) && value >= min && value <= max) return;
-  const given = typeof value === "number" ? value : JSON.stringify(value);
-  throw invalid(`${name} must be a whole number from ${least} to ${max}, not ${given}`);
+  throw invalid(`${name} must be a whole number from ${least} to ${max}, not ${quote(value)}`);
 }
 
 /**
@@ -111,6 +122,6 @@ export function checkWhole(name: string, value: number, min: number, max: number
 export function checkMembers(options: object, known: readonly string[], what: string): void {
   for (const member of Object.keys(options)) {
     if (known.includes(member)) continue;
-    throw invalid(`${what} has no member ${JSON.stringify(member)}: it has ${known.join(", ")}`);
+    throw invalid(`${what} has no member ${quote(member)}: it has ${known.join(", ")}`);
   }
 }

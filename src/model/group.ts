@@ -1,4 +1,4 @@
-import { VirstreamError } from "./error.ts";
+import { quote, VirstreamError } from "./error.ts";
 
 /** libvirt's statistics groups (virDomainStatsTypes) in the order of their bits: the position is the bit. */
 export const GROUPS = [
@@ -36,7 +36,7 @@ export function groupBit(name: string): number {
   if (known >= 0) return 2 ** known;
   const bit = /^group-(\d{1,2})$/.exec(name);
   if (bit && Number(bit[1]) < 32) return 2 ** Number(bit[1]);
-  const message = `unknown statistics group ${JSON.stringify(name)}: the groups are ${GROUPS.join(", ")}`;
+  const message = `unknown statistics group ${quote(name)}: the groups are ${GROUPS.join(", ")}`;
   throw new VirstreamError("unknown-group", message);
 }
 
@@ -48,8 +48,7 @@ export function groupMask(groups: readonly string[] | number | undefined): numbe
   if (groups === undefined) return 0;
   if (typeof groups === "number" && Number.isInteger(groups) && groups >= 0 && groups <= 0xffffffff) return groups;
   if (!Array.isArray(groups)) {
-    const given = typeof groups === "number" ? groups : JSON.stringify(groups);
-    const message = `groups must be a list of names or a bit mask, not ${given}: a mask has 32 bits, unsigned`;
+    const message = `groups must be a list of names or a bit mask, not ${quote(groups)}: a mask has 32 bits, unsigned`;
     throw new VirstreamError("unknown-group", message);
   }
   let mask = 0;

@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole, invalid, VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, invalid, quote, VirstreamError } from "./error.ts";
 import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
 import { NIL_UUID, parseUuid } from "./uuid.ts";
@@ -117,7 +117,7 @@ function checkFlags(query: StatsQuery): number {
   const given = query.flags ?? 0;
   if (!Number.isInteger(given) || given < 0 || given > 0xffffffff) {
     // JavaScript's bit operators make a mask with bit 31, libvirt's enforce, negative.
-    throw new VirstreamError("unknown-flag", `flags must be unsigned (>>> 0 makes them so), not ${String(given)}`);
+    throw new VirstreamError("unknown-flag", `flags must be unsigned (>>> 0 makes them so), not ${quote(given)}`);
   }
   const unknown = (given & ~KNOWN_FLAGS) >>> 0;
   if (unknown !== 0) {
@@ -127,7 +127,7 @@ function checkFlags(query: StatsQuery): number {
   let flags = given;
   for (const name of query.filter ?? []) {
     if (!Object.hasOwn(LIST_FILTERS, name)) {
-      const message = `unknown filter ${JSON.stringify(name)}: the filters are ${Object.keys(LIST_FILTERS).join(", ")}`;
+      const message = `unknown filter ${quote(name)}: the filters are ${Object.keys(LIST_FILTERS).join(", ")}`;
       throw new VirstreamError("unknown-flag", message);
     }
     flags |= LIST_FILTERS[name];
@@ -135,7 +135,7 @@ function checkFlags(query: StatsQuery): number {
   for (const name of ["nowait", "backing", "enforce"] as const) {
     const value = query[name];
     if (value !== undefined && typeof value !== "boolean") {
-      throw invalid(`${name} must be true or false, not ${JSON.stringify(value)}`);
+      throw invalid(`${name} must be true or false, not ${quote(value)}`);
     }
     if (value === true) flags |= StatsFlag[name];
   }

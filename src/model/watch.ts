@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole, invalid, type VirstreamError } from "./error.ts";
+import { checkMembers, checkWhole, invalid, quote, type VirstreamError } from "./error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
@@ -154,7 +154,7 @@ export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INT
     );
   }
   if (!WATCH_MODES.includes(mode)) {
-    throw invalid(`unknown mode ${JSON.stringify(mode)}: the modes are ${WATCH_MODES.join(" and ")}`);
+    throw invalid(`unknown mode ${quote(mode)}: the modes are ${WATCH_MODES.join(" and ")}`);
   }
   if (mode === "sample") {
     if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change: a sample is one anyway");
