@@ -1,12 +1,16 @@
 import { once } from "node:events";
 import { connectAll } from "../client/connect.ts";
+import type { Connection } from "../client/connection.ts";
 import type { ConnectionStatus } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
-import { serve as startServer } from "../server/server.ts";
+import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { notify, openSource, readText, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
+
+/** How often the log looks at the health of the server, in ms. */
+const HEALTH_CHECK_MS = 1_000;
 
 /** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
@@ -38,9 +42,25 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
   process.stdout.write(`${server.url}\n`);
+  const stopLog = logHealth(server, connection);
   if (!signal.aborted) await once(signal, "abort");
+  stopLog();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
+}
+
+/** Logs when hosts stop to give statistics although their connections last, and when they do so again. */
+function logHealth(server: VirstreamServer, connection: Connection): () => void {
+  let before = server.health().sourcesAbsent;
+  const timer = setInterval(() => {
+    const { sourcesAbsent } = server.health();
+    // The log has a line for each lost connection already.
+    if (sourcesAbsent === before || (connection.driver.absent?.length ?? 0) > 0) return;
+    before = sourcesAbsent;
+    const hosts = sourcesAbsent === 1 ? "a watched host fails" : `${sourcesAbsent} watched hosts fail`;
+    notify(sourcesAbsent === 0 ? "the watched hosts give statistics again" : `${hosts} every record: see /healthz`);
+  }, HEALTH_CHECK_MS);
+  return () => clearInterval(timer);
 }
 
 /** A change of the source's state, for the log. */

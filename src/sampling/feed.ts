@@ -69,6 +69,7 @@ export class Feed implements WatchSink {
   #next = 0;
   readonly #statuses = new Map<string | undefined, StatusEvent>();
   readonly #swept = new Set<string>();
+  readonly #failing = new Set<string>();
   #sync: SyncEvent | undefined;
   #sweep = 0;
   #failed = 0;
@@ -106,6 +107,11 @@ export class Feed implements WatchSink {
   /** The sources that are not connected. */
   get statuses(): Iterable<StatusEvent> {
     return this.#statuses.values();
+  }
+
+  /** The hosts whose last sweep had records, all of which failed. */
+  get failing(): Iterable<string> {
+    return this.#failing;
   }
 
   get listeners(): number {
@@ -256,7 +262,12 @@ export class Feed implements WatchSink {
   }
 
   #synchronized(event: SyncEvent): void {
-    for (const host of event.host.split(",")) this.#swept.add(host);
+    const { domains, failed } = event.summary;
+    for (const host of event.host.split(",")) {
+      this.#swept.add(host);
+      if (domains > 0 && failed === domains) this.#failing.add(host);
+      else this.#failing.delete(host);
+    }
     this.#sync = { ...event, tick: (this.#sync?.tick ?? 0) + 1 };
     for (const listener of this.#listeners) listener.event(this.#sync);
   }

@@ -10,6 +10,9 @@ import { Schedule } from "./schedule.ts";
 /** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
 const RECORDS_PER_TURN = 2_048;
 
+/** Calls `begin` when a sampler may begin, perhaps at once. Returns a function that gives this up. */
+export type Enter = (begin: () => void) => () => void;
+
 /**
  * Sweeps one driver with one query for all feeds of that query, whatever their cadences: one sweep at a time, no more
  * often than the fastest feed asks for. It starts with the first feed. When the last feed is removed, it aborts the sweep
@@ -23,17 +26,23 @@ export class Sampler {
   readonly #schedule = new Schedule<Feed>();
   #timer: unknown;
   #sweeping: AbortController | undefined;
+  #entered: boolean;
+  readonly #giveUp: (() => void) | undefined;
 
-  /** @param clock a steady clock */
-  constructor(driver: Pick<Driver, "sweep">, query: Query, clock: Clock, metrics: SweepMetrics) {
+  /**
+   * @param clock a steady clock
+   * @param enter delays the first sweep
+   */
+  constructor(driver: Pick<Driver, "sweep">, query: Query, clock: Clock, metrics: SweepMetrics, enter?: Enter) {
     this.#driver = driver;
     this.#query = query;
     this.#clock = clock;
     this.#metrics = metrics;
-  }
-
-  get idle(): boolean {
-    return this.#schedule.size === 0;
+    this.#entered = enter === undefined;
+    this.#giveUp = enter?.(() => {
+      this.#entered = true;
+      this.#arm();
+    });
   }
 
   add(feed: Feed): void {
@@ -43,7 +52,10 @@ export class Sampler {
 
   remove(feed: Feed): void {
     this.#schedule.remove(feed);
-    if (this.idle) this.#sweeping?.abort();
+    if (this.#schedule.size === 0) {
+      this.#sweeping?.abort();
+      this.#giveUp?.();
+    }
     this.#arm();
   }
 
@@ -51,7 +63,7 @@ export class Sampler {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     const next = this.#schedule.next();
-    if (next === undefined || this.#sweeping !== undefined) return;
+    if (next === undefined || this.#sweeping !== undefined || !this.#entered) return;
     this.#timer = this.#clock.setTimeout(() => void this.#sweep(), Math.max(0, next - this.#clock.now()));
   }
 

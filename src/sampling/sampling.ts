@@ -5,7 +5,7 @@ import type { Query } from "../model/query.ts";
 import { type Cadence, hostNames, type WatchEvent, type WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
-import { Sampler } from "./sampler.ts";
+import { type Enter, Sampler } from "./sampler.ts";
 import { Subscription } from "./subscription.ts";
 
 /** Figures of all watches of a driver. They are counters unless marked as gauges. */
@@ -20,6 +20,18 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
+/** A source that fails every record within this deadline does not work; with a shorter one it may just be slow. */
+const TELLING_DEADLINE_MS = 1_000;
+
+/** A query that is watched. */
+interface WatchedQuery {
+  readonly query: Query;
+  /** By cadence. */
+  readonly feeds: Map<string, Feed>;
+  /** Undefined: the driver has its own watch. */
+  sampler: Sampler | undefined;
+}
+
 /** The members of a driver that watches need. */
 type Source = Pick<Driver, "host" | "sweep" | "watch">;
 
@@ -31,8 +43,8 @@ type Source = Pick<Driver, "host" | "sweep" | "watch">;
 export class Sampling {
   readonly #driver: Source;
   readonly #clock: Clock;
-  readonly #samplers = new Map<string, Sampler>();
-  readonly #feeds = new Map<string, Feed>();
+  readonly #watched = new Map<string, WatchedQuery>();
+  #load = 0;
   #conflated = 0;
   #closed = false;
   /**
@@ -52,12 +64,31 @@ export class Sampling {
   /**
    * The feed of a query and a cadence, which ends when its last listener leaves. The caller must add a listener at once.
    *
+   * @param enter delays the first sweep of a new sampler; default: it begins at once
    * @internal
    */
-  feed(query: Query, cadence: Cadence): Feed {
+  feed(query: Query, cadence: Cadence, enter?: Enter): Feed {
     if (this.#closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");
-    const key = JSON.stringify([query, cadence]);
-    return this.#feeds.get(key) ?? this.#open(key, query, cadence);
+    const feeds = this.#watched.get(JSON.stringify(query))?.feeds;
+    return feeds?.get(JSON.stringify(cadence)) ?? this.#open(query, cadence, enter);
+  }
+
+  /**
+   * Whether a query is watched: then a further watch of it causes no further sweeps.
+   *
+   * @internal
+   */
+  isWatched(query: Query): boolean {
+    return this.#watched.has(JSON.stringify(query));
+  }
+
+  /**
+   * The load of all different queries that are watched; see loadOf.
+   *
+   * @internal
+   */
+  get load(): number {
+    return this.#load;
   }
 
   /**
@@ -93,22 +124,30 @@ export class Sampling {
     this.#conflated += ticks;
   }
 
-  /** How many sources that are watched cannot be reached at present. */
+  /**
+   * How many sources that are watched cannot be reached at present, or had failed records only in the last sweep of all domains.
+   * Such a sweep says nothing about the source if its deadline was short.
+   */
   get absent(): number {
     const hosts = new Set<string | undefined>();
-    for (const feed of this.#feeds.values()) for (const { host } of feed.statuses) hosts.add(host);
+    for (const { query, feeds } of this.#watched.values()) {
+      const telling = query.domains === undefined && query.deadlineMs >= TELLING_DEADLINE_MS;
+      for (const feed of feeds.values()) {
+        for (const { host } of feed.statuses) hosts.add(host);
+        for (const host of telling ? feed.failing : []) hosts.add(host);
+      }
+    }
     return hosts.size;
   }
 
   /** The figures as they are now. */
   snapshot(): SamplingFigures {
-    let subscribers = 0;
-    for (const feed of this.#feeds.values()) subscribers += feed.listeners;
+    const feeds = this.#feeds;
     return {
       ...this.metrics.snapshot(),
-      samplers: this.#samplers.size,
-      feeds: this.#feeds.size,
-      subscribers,
+      samplers: [...this.#watched.values()].filter(({ sampler }) => sampler !== undefined).length,
+      feeds: feeds.length,
+      subscribers: feeds.reduce((sum, { listeners }) => sum + listeners, 0),
       ticksConflated: this.#conflated,
     };
   }
@@ -116,10 +155,16 @@ export class Sampling {
   /** Ends all watches: with this error for sinks. The watches of consumers in this process complete. */
   close(error: VirstreamError): void {
     this.#closed = true;
-    for (const feed of [...this.#feeds.values()]) feed.end(error);
+    for (const feed of this.#feeds) feed.end(error);
   }
 
-  #open(key: string, query: Query, cadence: Cadence): Feed {
+  get #feeds(): Feed[] {
+    return [...this.#watched.values()].flatMap(({ feeds }) => [...feeds.values()]);
+  }
+
+  #open(query: Query, cadence: Cadence, enter: Enter | undefined): Feed {
+    const [key, cadenceKey] = [JSON.stringify(query), JSON.stringify(cadence)];
+    const watched = this.#watched.get(key) ?? { query, feeds: new Map<string, Feed>(), sampler: undefined };
     let stop = (): void => {};
     const feed: Feed = new Feed({
       cadence,
@@ -129,13 +174,21 @@ export class Sampling {
       now: () => this.#clock.now(),
       metrics: this.metrics,
       over: () => {
-        if (this.#feeds.get(key) === feed) this.#feeds.delete(key);
+        watched.feeds.delete(cadenceKey);
+        if (watched.feeds.size === 0) {
+          this.#watched.delete(key);
+          this.#load -= loadOf(query);
+        }
         stop();
       },
     });
-    this.#feeds.set(key, feed);
+    if (watched.feeds.size === 0) {
+      this.#watched.set(key, watched);
+      this.#load += loadOf(query);
+    }
+    watched.feeds.set(cadenceKey, feed);
     try {
-      stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(query, feed);
+      stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(watched, query, feed, enter);
     } catch (thrown) {
       feed.end(VirstreamError.from(thrown));
     }
@@ -143,17 +196,15 @@ export class Sampling {
   }
 
   /** Lets the sampler of its query feed it. Returns a function that stops this. */
-  #sample(query: Query, feed: Feed): () => void {
-    const key = JSON.stringify(query);
-    let sampler = this.#samplers.get(key);
-    if (sampler === undefined) {
-      sampler = new Sampler(this.#driver, query, this.#clock, this.metrics);
-      this.#samplers.set(key, sampler);
-    }
+  #sample(watched: WatchedQuery, query: Query, feed: Feed, enter: Enter | undefined): () => void {
+    watched.sampler ??= new Sampler(this.#driver, query, this.#clock, this.metrics, enter);
+    const { sampler } = watched;
     sampler.add(feed);
-    return () => {
-      sampler.remove(feed);
-      if (sampler.idle && this.#samplers.get(key) === sampler) this.#samplers.delete(key);
-    };
+    return () => sampler.remove(feed);
   }
+}
+
+/** A query of all domains has the load 1. One of named domains has a hundredth for each of them, and 1 at most. */
+export function loadOf({ domains }: Query): number {
+  return domains === undefined ? 1 : Math.min(1, domains.length / 100);
 }

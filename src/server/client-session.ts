@@ -2,12 +2,15 @@ import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
+import { loadOf } from "../sampling/sampling.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
+import { Quota } from "./bounds/quota.ts";
+import type { SweepPace } from "./bounds/sweep-pace.ts";
 import type { Channel } from "./channel.ts";
-import { Quota, type ServerLimits } from "./limits.ts";
+import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
 import { SweepSender } from "./sweep-sender.ts";
 import type { View, Views } from "./viewer.ts";
@@ -34,6 +37,7 @@ export interface SessionContext {
   readonly limits: ServerLimits;
   /** The domains that the sweeps and watches of all clients name. */
   readonly selectors: Quota;
+  readonly pace: SweepPace;
 }
 
 /** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
@@ -51,6 +55,7 @@ export class ClientSession {
   readonly #running = new Set<Promise<void>>();
   readonly #slots: Quota;
   readonly #selectors: Quota;
+  readonly #queries: Quota;
   #greeted = false;
   /** The domains that the client may see; undefined before the client has shown its token. */
   #view: View | undefined;
@@ -72,7 +77,7 @@ export class ClientSession {
     this.#context = context;
     this.#view = view;
     this.#subprotocol = subprotocol;
-    const { sweepsPerClient, selectorsPerClient } = context.limits;
+    const { sweepsPerClient, selectorsPerClient, queriesPerClient } = context.limits;
     this.#slots = new Quota(
       sweepsPerClient,
       `a connection may have at most ${sweepsPerClient} sweeps and watches at a time`,
@@ -81,6 +86,7 @@ export class ClientSession {
       selectorsPerClient,
       `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
     );
+    this.#queries = new Quota(queriesPerClient, tooManyQueries("a connection", queriesPerClient));
     this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
@@ -209,8 +215,16 @@ export class ClientSession {
     if (release === undefined) return;
     const { progressTimeoutMs } = this.#context.limits;
     const { driver, sampling } = this.#view!;
-    const { metrics } = sampling;
-    const sweep = new SweepSender({ id, query, credit, driver, metrics, outbound: this.#outbound, progressTimeoutMs });
+    const sweep = new SweepSender({
+      id,
+      query,
+      credit,
+      driver,
+      metrics: sampling.metrics,
+      outbound: this.#outbound,
+      progressTimeoutMs,
+      enter: this.#enterOf(query),
+    });
     this.#senders.set(id, sweep);
     const run = sweep.run().then(() => {
       this.#senders.delete(id);
@@ -225,12 +239,20 @@ export class ClientSession {
     const { sampling, channels, epoch } = this.#view!;
     const known = since?.epoch === epoch ? since : undefined;
     let channel!: Channel;
-    const release = this.#hold(id, query, () => {
-      const feed = sampling.feed(query, cadence);
+    const holdQuery = (): (() => void) => {
+      if (sampling.isWatched(query)) return () => {};
+      const most = this.#context.limits.queries;
+      if (sampling.load + loadOf(query) > most)
+        throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
+      return this.#queries.hold(loadOf(query));
+    };
+    const holdChannel = (): (() => void) => {
+      const feed = sampling.feed(query, cadence, this.#enterOf(query));
       const hold = (): (() => void) => this.#context.selectors.hold(named(query));
       channel = channels.open(feed, this.#outbound.profile, this.#watched, known?.channel, hold);
-      return undefined;
-    });
+      return () => {};
+    };
+    const release = this.#hold(id, query, holdQuery, holdChannel);
     if (release === undefined) return;
     const watch = new WatchSender({
       id,
@@ -251,20 +273,23 @@ export class ClientSession {
     watch.start();
   }
 
+  #enterOf(query: Query): (begin: () => void) => () => void {
+    return (begin) => this.#context.pace.enter(this, loadOf(query), begin);
+  }
+
   /**
-   * Counts a sweep or watch, and returns a function that does the opposite. If it may not start, or `then` throws, the client
-   * gets the reason.
+   * Counts a sweep or watch, and returns a function that does the opposite. If it may not start, or one of `others` throws, the
+   * client gets the reason.
    */
-  #hold(id: number, query: Query, then: () => (() => void) | undefined): (() => void) | undefined {
+  #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
     if (!this.#isFree(id)) return undefined;
     const releases: (() => void)[] = [];
     const release = (): void => {
       for (const give of releases) give();
     };
     try {
-      releases.push(this.#slots.hold(1));
-      releases.push(this.#selectors.hold(named(query)));
-      releases.push(then() ?? (() => {}));
+      const own = [() => this.#slots.hold(1), () => this.#selectors.hold(named(query))];
+      for (const hold of [...own, ...others]) releases.push(hold());
       return release;
     } catch (thrown) {
       release();
@@ -299,6 +324,10 @@ export class ClientSession {
       else sender.cut();
     }
   }
+}
+
+function tooManyQueries(who: string, most: number): string {
+  return `${who} may watch at most ${most} different queries of all domains at a time: use the same groups, flags and deadline`;
 }
 
 /** How many domains a query names. */

@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole, VirstreamError } from "../model/error.ts";
+import { checkMembers, checkWhole } from "../model/error.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../model/watch.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
@@ -10,6 +10,15 @@ export interface ServerLimits {
   readonly waiting: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;
+  /**
+   * Different queries that the watches of one connection add; those that other connections watch already do not count. A query of
+   * named domains counts a hundredth for each of them.
+   */
+  readonly queriesPerClient: number;
+  /** Different queries that all watches of one token's domains have, counted in the same way. */
+  readonly queries: number;
+  /** Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way. */
+  readonly sweepsPerSecond: number;
   /** Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. */
   readonly selectorsPerClient: number;
   /** The same of all connections together. */
@@ -34,6 +43,9 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
   waiting: 1_000,
   sweepsPerClient: LIMITS.sweeps,
+  queriesPerClient: 8,
+  queries: 64,
+  sweepsPerSecond: 20,
   // A watched name that no domain has costs about 600 bytes.
   selectorsPerClient: 32_768,
   selectors: 131_072,
@@ -66,30 +78,4 @@ export function checkLimits(limits: Partial<ServerLimits> = {}): ServerLimits {
     checkWhole(`the limit ${name}`, value, least, most);
   }
   return all;
-}
-
-/** Counts how much of a limit is in use. */
-export class Quota {
-  readonly #most: number;
-  readonly #rule: string;
-  #used = 0;
-
-  /** @param rule what the limit allows, and what to do beyond it: the message of the error */
-  constructor(most: number, rule: string) {
-    this.#most = most;
-    this.#rule = rule;
-  }
-
-  /**
-   * Returns a function that gives it back, to be called once.
-   *
-   * @throws VirstreamError `limit-exceeded`
-   */
-  hold(amount: number): () => void {
-    if (this.#used + amount > this.#most) throw new VirstreamError("limit-exceeded", this.#rule);
-    this.#used += amount;
-    return () => {
-      this.#used -= amount;
-    };
-  }
 }

@@ -3,11 +3,11 @@ import type { SamplingFigures } from "../sampling/sampling.ts";
 
 /** The health of a server. There is no status for a server that is down, because it does not answer. */
 export interface ServerHealth {
-  /** `degraded`: a watched host cannot be reached at present. */
+  /** `degraded`: a watched host cannot be reached at present, or failed every record of its last sweep. */
   readonly status: "ok" | "degraded";
   readonly clients: number;
   readonly watches: number;
-  /** How many of the watched sources cannot be reached; with viewers, the largest number of any one viewer. */
+  /** How many of the watched sources cannot be reached, or failed every record; with viewers, the largest number of any one viewer. */
   readonly sourcesAbsent: number;
 }
 

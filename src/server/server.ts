@@ -10,12 +10,15 @@ import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
 import { VERSION } from "../model/version.ts";
+import { hostNames } from "../model/watch.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
+import { Quota } from "./bounds/quota.ts";
+import { SweepPace } from "./bounds/sweep-pace.ts";
+import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
-import { checkLimits, Quota, type ServerLimits } from "./limits.ts";
+import { checkLimits, type ServerLimits } from "./limits.ts";
 import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { type Viewer, Views } from "./viewer.ts";
-import { WaitingSockets } from "./waiting-sockets.ts";
 
 /** The default address to listen on: this machine only. */
 export const DEFAULT_LISTEN_HOST = "127.0.0.1";
@@ -86,6 +89,7 @@ export class VirstreamServer implements AsyncDisposable {
         minIntervalMs: limits.minIntervalMs,
       },
       limits,
+      pace: new SweepPace(limits.sweepsPerSecond),
       selectors: new Quota(
         limits.selectors,
         `all clients together may name at most ${limits.selectors} domains at a time: query all domains`,
@@ -99,6 +103,8 @@ export class VirstreamServer implements AsyncDisposable {
       maxFragments: MAX_FRAGMENTS,
       maxBufferedChunks: MAX_CHUNKS,
       closeTimeout: CLOSE_TIMEOUT_MS,
+      // One message of a client in a turn of the event loop: a burst of requests delays the other clients by one at a time.
+      allowSynchronousEvents: false,
       perMessageDeflate: false,
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
     };
@@ -170,7 +176,9 @@ export class VirstreamServer implements AsyncDisposable {
     return [...this.#sessions].reduce((sum, { watches }) => sum + watches, 0);
   }
 
-  /** The health of the server and of the watched hosts; also at `/healthz`, which needs no token and so has no names. */
+  /**
+   * The health of the server and of the watched hosts; also at `/healthz` and `/readyz`, which need no token and so have no names.
+   */
   health(): ServerHealth {
     const { views } = this.#context;
     const known = views.whole.driver.absent?.length ?? 0;
@@ -226,6 +234,7 @@ export class VirstreamServer implements AsyncDisposable {
     await closed;
     await Promise.all(sessions.map((session) => session.idle()));
     this.#context.views.close();
+    this.#context.pace.close();
     this.#delay.close();
     this.#webSockets.close();
   }
@@ -239,8 +248,11 @@ export class VirstreamServer implements AsyncDisposable {
     const path = request.url?.split("?")[0];
     const { views } = this.#context;
     if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
-    else if (path === "/healthz") respond(200, "application/json", JSON.stringify(this.health()));
-    else if (path === "/")
+    else if (path === "/healthz" || path === "/readyz") {
+      const health = this.health();
+      const ready = path === "/healthz" || health.sourcesAbsent < hostNames(views.whole.driver.host).length;
+      respond(ready ? 200 : 503, "application/json", JSON.stringify(health));
+    } else if (path === "/")
       say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
     else if (path !== "/stats.json") say(404, "nothing here");
     else if (!views.guarded && !this.#hostAllowed(request.headers.host)) {

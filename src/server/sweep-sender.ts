@@ -19,6 +19,8 @@ interface SweepSenderOptions {
   readonly metrics: SweepMetrics;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
+  /** Calls back when the sweep may begin, perhaps at once. Returns a function that gives this up. */
+  readonly enter: (begin: () => void) => () => void;
 }
 
 /**
@@ -59,15 +61,16 @@ export class SweepSender {
 
   /** Runs the sweep until its `end` is sent. Never rejects. */
   async run(): Promise<void> {
-    const began = performance.now();
     const { signal } = this.#abort;
     const { driver, query } = this.#options;
+    await this.#turn();
+    const began = performance.now();
     const done = this.#options.metrics.began();
     const unlisten = this.#options.outbound.onWritable(() => this.#opened());
     try {
       const expect = (domains: number): void => this.#begin(domains);
       const absent = this.#tally.addAbsent;
-      for await (const records of driver.sweep(query, { signal, expect, absent })) {
+      for await (const records of signal.aborted ? [] : driver.sweep(query, { signal, expect, absent })) {
         if (signal.aborted) break;
         this.#tally.add(records);
         this.#options.metrics.records(records);
@@ -87,6 +90,17 @@ export class SweepSender {
     clearTimeout(this.#timer);
     this.#begin();
     this.#options.outbound.end(this.#options.id, this.#error, this.#tally.summary(performance.now() - began));
+  }
+
+  /** Resolves when the sweep may begin, or is stopped. */
+  async #turn(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const giveUp = this.#options.enter(resolve);
+      this.#abort.signal.addEventListener("abort", () => {
+        giveUp();
+        resolve();
+      });
+    });
   }
 
   /** Sends `begin` if it was not sent before, with the number of domains if the driver knows it by then. */

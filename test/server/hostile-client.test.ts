@@ -1,7 +1,12 @@
+import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { LIMITS } from "../../src/wire/protocol.ts";
+import { Connection } from "../../src/client/connection.ts";
+import { serve } from "../../src/server/server.ts";
+import { CLOSE_CODES, LIMITS } from "../../src/wire/protocol.ts";
 import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
+import { RecordingDriver } from "./recording-driver.ts";
+import { ScriptedDriver } from "./scripted-driver.ts";
 import { own, startServer, stuck } from "./serving.ts";
 
 const names = (count: number, prefix = "no") => Array.from({ length: count }, (_, i) => ({ name: `${prefix}-${i}` }));
@@ -65,4 +70,107 @@ describe("a client that names very many domains", () => {
     // The channel of the lost client waits for it to come back.
     expect([server.stats().channels, endsOf(other)[3]]).toEqual([1, "limit-exceeded"]);
   });
+});
+
+describe("a client that asks for very many sweeps", () => {
+  it("is refused more than a few watches of queries that differ, also only in their deadline, and may join those of others", async () => {
+    const driver = new RecordingDriver(1);
+    const connection = own(new Connection(driver));
+    const limits = { queriesPerClient: 3, queries: 5, sweepsPerSecond: 1_000 };
+    const server = own(await serve(connection, { port: 0, limits }));
+    const [one, other] = [await jsonClient(server), await jsonClient(server)];
+    const watches = (client: JsonClient, from: number, to: number) => {
+      for (let i = from; i <= to; i++) client.watch(i, { deadlineMs: 2_000 + i });
+    };
+    watches(one, 1, 4);
+    await one.settled();
+    watches(other, 3, 6);
+    await other.settled();
+    expect([endsOf(one), endsOf(other)]).toEqual([{ 4: "limit-exceeded" }, { 6: "limit-exceeded" }]);
+    expect(server.stats().sampling).toMatchObject({ samplers: 5, feeds: 5 });
+    one.send({ type: "cancel", id: 1 });
+    one.watch(7, { domains: names(50) });
+    await one.settled();
+    expect(endsOf(one)).toMatchObject({ 1: undefined, 4: "limit-exceeded" });
+    expect(server.stats().sampling.samplers).toBe(5);
+  });
+
+  it("waits for its turn, and the sweeps that it cancels before are never begun", async () => {
+    const driver = new ScriptedDriver(async function* () {});
+    const server = await startServer(driver, { limits: { sweepsPerSecond: 1 } });
+    const client = await jsonClient(server);
+    client.send({ type: "get", id: 1 });
+    await until(() => client.ofType("end").length === 1);
+    for (let id = 2; id <= 401; id += 2) {
+      client.watch(id, { deadlineMs: id });
+      client.send({ type: "get", id: id + 1, deadlineMs: id });
+      for (const one of [id, id + 1]) client.send({ type: "cancel", id: one });
+    }
+    await until(() => client.ofType("end").length === 401);
+    // At most one for each second that a slow machine takes for the 400 requests.
+    expect(driver.queries.length).toBeLessThan(40);
+  });
+
+  it("takes turns with other clients", async () => {
+    const driver = new ScriptedDriver(async function* () {});
+    const server = await startServer(driver, { limits: { sweepsPerSecond: 5 } });
+    const [one, other] = [await jsonClient(server), await jsonClient(server)];
+    for (let id = 1; id <= 30; id++) one.send({ type: "get", id });
+    await one.settled();
+    other.send({ type: "get", id: 1 });
+    await until(() => other.ofType("end").length === 1);
+    expect(one.ofType("end").length).toBeLessThan(15);
+  });
+
+  it("has one of its requests handled while another client has one handled", async () => {
+    const driver = new ScriptedDriver(async function* () {});
+    const server = await startServer(driver, { limits: { sweepsPerSecond: 1_000_000 } });
+    const [one, other] = [await jsonClient(server), await jsonClient(server)];
+    for (let id = 1; id <= 5_000; id++) one.send({ type: "get", id, groups: -1 });
+    await until(() => one.ofType("end").length > 0);
+    const before = one.ofType("end").length;
+    other.send({ type: "get", id: 1 });
+    await until(() => other.ofType("end").length === 1);
+    expect(one.ofType("end").length - before).toBeLessThan(1_000);
+    await until(() => one.ofType("end").length === 5_000);
+  });
+});
+
+describe("a client that sends values of any type and size", () => {
+  const nested = `${"[".repeat(10_000)}${"]".repeat(10_000)}`;
+  const members = ["groups", "flags", "deadlineMs", "domains", "intervalMs", "mode", "heartbeatMs"];
+  const watchOf = (id: number, member: string, json: string) => {
+    const rest = { intervalMs: 1_000, mode: "on-change", [member]: undefined };
+    return `${JSON.stringify({ type: "watch", id, ...rest }).slice(0, -1)},"${member}":${json}}`;
+  };
+
+  it.each([
+    ["nested", nested],
+    ["a list of what is nested", `[${nested}]`],
+    ["long", JSON.stringify("x".repeat(500_000))],
+    ["a list of what is long", `["${"x".repeat(500_000)}"]`],
+    ["null", "null"],
+  ])("gets a short error for each member that is %s, and keeps its connection", async (_, json) => {
+    const client = await jsonClient(await startServer(stuck()));
+    for (const [i, member] of members.entries()) client.socket.send(watchOf(i + 1, member, json));
+    await client.settled();
+    const errors = client.ofType("end").map(({ error }) => error as { code: string; message: string });
+    expect(errors.map(({ code }) => code)).toEqual([
+      "unknown-group",
+      "unknown-flag",
+      ...Array.from({ length: 5 }, () => "invalid-argument"),
+    ]);
+    for (const { message } of errors) expect(message.length).toBeLessThan(400);
+  });
+
+  it.each(["id", "credit", "since"])(
+    "loses its connection as for any malformed message when its %s is nested",
+    async (member) => {
+      const server = await startServer(stuck());
+      const client = await jsonClient(server);
+      const closed = once(client.socket, "close");
+      client.socket.send(watchOf(1, member, nested));
+      expect((await closed)[0]).toBe(CLOSE_CODES["bad-message"]);
+    },
+  );
 });

@@ -19,7 +19,7 @@ describe("docs/serving.md", () => {
     await using server = await serve(connection, { port: 0 });
     const { sampling, ...rest } = server.stats();
     expect(await rows("/stats.json")).toEqual(["sampling", ...Object.keys(rest), ...Object.keys(sampling)].sort());
-    expect(await rows("/healthz")).toEqual(Object.keys(server.health()).sort());
+    expect(await rows("/healthz and /readyz")).toEqual(Object.keys(server.health()).sort());
   });
 
   it("has the limits and their defaults", async () => {

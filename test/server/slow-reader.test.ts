@@ -187,6 +187,7 @@ describe("a snapshot", () => {
     await first.settled();
     await host.tick();
     const watch = second.watch(1, { credit: 1 });
+    await second.settled();
     await host.tick(12);
     await until(() => watch.ticks.at(-1) === 13);
     expect(known(watch.state.records())).toEqual(known(host.records));

@@ -203,6 +203,33 @@ describe("a server with watches", () => {
     expect(server.health()).toMatchObject({ status: "ok", sourcesAbsent: 0 });
   });
 
+  it("is degraded and not ready while a watched host fails every record of its sweeps, although its connection lasts", async () => {
+    const { host, server, client } = await start(new TickingHost());
+    const status = async (path: string) => (await fetch(server.url.replace("ws:", "http:") + path)).status;
+    const reader = await client();
+    reader.watch(1);
+    reader.watch(2, { deadlineMs: 10 });
+    reader.watch(3, { domains: [{ name: "domain-0" }] });
+    await reader.settled();
+    const ok = host.driver.record(0);
+    const late = new DomainStatsRecord({ ...ok, domain: ok.domain, status: "failed", reason: "timeout" });
+    const other = new DomainStatsRecord({ ...late, domain: host.driver.record(1).domain });
+    host.script = () => [late, other];
+    await host.tick();
+    expect(server.health()).toMatchObject({ status: "degraded", sourcesAbsent: 1 });
+    expect([await status("/healthz"), await status("/readyz")]).toEqual([200, 503]);
+    host.script = () => [ok, other];
+    await host.tick();
+    expect(server.health()).toMatchObject({ status: "ok", sourcesAbsent: 0 });
+    expect(await status("/readyz")).toBe(200);
+    // A client can make its own sweeps fail, with a short deadline or by naming a domain that cannot be read.
+    host.script = () => [late];
+    reader.send({ type: "cancel", id: 1 });
+    await reader.settled();
+    await host.tick();
+    expect(server.health()).toMatchObject({ status: "ok", sourcesAbsent: 0 });
+  });
+
   it("ends a watch that its driver refuses at once, and says why", async () => {
     const { host, server, client } = await start(new TickingHost());
     Object.assign(host.driver, {

@@ -1,0 +1,65 @@
+/** Waits for its turn; `cost` is in sweeps of all domains. */
+interface Waiting {
+  readonly cost: number;
+  readonly begin: () => void;
+}
+
+/**
+ * Limits how many sweeps of a host the requests of clients begin per second: single sweeps, and the first sweep of a watch that
+ * shares none. Later sweeps of a watch have the pace of its interval. A client that asks for more waits, and the clients that wait
+ * take turns, so one that asks for very many delays itself most.
+ */
+export class SweepPace {
+  readonly #perSecond: number;
+  /** Those that wait, by client; the client whose turn is next comes first. */
+  readonly #clients = new Map<object, Waiting[]>();
+  /** Sweeps that may begin now: a second's at most. */
+  #free: number;
+  #at = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(perSecond: number) {
+    this.#perSecond = perSecond;
+    this.#free = perSecond;
+  }
+
+  /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */
+  enter(client: object, cost: number, begin: () => void): () => void {
+    const waiting = { cost, begin };
+    const others = this.#clients.get(client);
+    if (others === undefined) this.#clients.set(client, [waiting]);
+    else others.push(waiting);
+    if (this.#timer === undefined) this.#serve();
+    return () => {
+      const left = this.#clients.get(client)?.filter((one) => one !== waiting) ?? [];
+      if (left.length > 0) this.#clients.set(client, left);
+      else this.#clients.delete(client);
+    };
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#clients.clear();
+  }
+
+  #serve(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    this.#free = Math.min(this.#perSecond, this.#free + ((now - this.#at) / 1_000) * this.#perSecond);
+    this.#at = now;
+    for (const [client, [first, ...rest]] of this.#clients) {
+      // Half a µs of rounding must not cost a timer.
+      if (this.#free + 1e-6 < first!.cost) {
+        this.#timer = setTimeout(
+          () => this.#serve(),
+          Math.ceil(((first!.cost - this.#free) / this.#perSecond) * 1_000),
+        );
+        return;
+      }
+      this.#free -= first!.cost;
+      this.#clients.delete(client);
+      if (rest.length > 0) this.#clients.set(client, rest);
+      first!.begin();
+    }
+  }
+}
