@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -56,6 +56,28 @@ it("a server that is bundled into one file runs where the file is alone", async 
     });
     const printed = execFileSync(process.execPath, [outfile], { cwd: folder, encoding: "utf8", timeout: 30_000 });
     expect(printed).toBe(`${VERSION} 12\n`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+it("has no script that npm runs, or warns of, where the package is installed", () => {
+  const scripts = Object.keys(read("package.json").scripts);
+  expect(scripts.filter((name) => /^(pre|post)?(install|prepare)$/.test(name))).toEqual([]);
+});
+
+it("the command of a checkout says what to run while the checkout is not built, and works after that", () => {
+  const folder = mkdtempSync(join(tmpdir(), "virstream-checkout-"));
+  const run = () => spawnSync(join(folder, read("package.json").bin.virstream), ["--version"], { encoding: "utf8" });
+  try {
+    for (const name of ["bin", "package.json"]) cpSync(join(root, name), join(folder, name), { recursive: true });
+    expect(run()).toMatchObject({ status: 1, stdout: "", stderr: expect.stringMatching(/not built.* run npm ci/) });
+    // A build that was interrupted.
+    cpSync(join(root, "dist/cli/main.js"), join(folder, "dist/cli/main.js"));
+    expect(run()).toMatchObject({ status: 1, stdout: "", stderr: expect.stringMatching(/not completely: run npm ci/) });
+    cpSync(join(root, "dist"), join(folder, "dist"), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+    expect(run()).toMatchObject({ status: 0, stdout: `${VERSION}\n`, stderr: "" });
   } finally {
     rmSync(folder, { recursive: true });
   }
