@@ -3,7 +3,7 @@ import { type AffectedGuest, type Finding, needsFix } from "../doctor/finding.ts
 import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
-import { jsonText, printable } from "./format/text.ts";
+import { jsonText, pad, printable, width } from "./format/text.ts";
 import { ExitCode, UsageError } from "./usage.ts";
 
 /** How many guests of a finding are named without --all. */
@@ -63,9 +63,9 @@ function factLines(examination: Examination): string[] {
   const add = (label: string, text: string): void => {
     lines.push(`  ${label.padEnd(LABEL_WIDTH)}${printable(text)}`);
   };
-  const width = Math.max(...sockets.map(({ path }) => path.length));
+  const cells = Math.max(...sockets.map(({ path }) => width(path)));
   for (const [i, { path, state, used }] of sockets.entries()) {
-    add(i === 0 ? "sockets" : "", `${path.padEnd(width)}  ${state}${used ? ", used" : ""}`);
+    add(i === 0 ? "sockets" : "", `${pad(path, cells)}  ${state}${used ? ", used" : ""}`);
   }
   if (hypervisor !== undefined) {
     add("host", hypervisor.host);

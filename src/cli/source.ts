@@ -5,9 +5,9 @@ import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
 import { printable } from "./format/text.ts";
 
-/** Writes a line for people to stderr. */
+/** Writes one line for people to stderr. A message from elsewhere may have several. */
 export function notify(notice: string): void {
-  process.stderr.write(`virstream: ${printable(notice)}\n`);
+  process.stderr.write(`virstream: ${printable(notice.replaceAll(/\s*\n\s*/g, " "))}\n`);
 }
 
 /** The default URI: from the environment, else the daemon of this machine: the user's own only if the system has none. */

@@ -31,7 +31,7 @@ function evilServer(fails = true): ReturnType<typeof serve> {
       new DomainStatsRecord({ ...rest, domain, params, status: "ok" }),
       new DomainStatsRecord({ ...rest, index: 1, domain: other, params, status: "failed", reason: "error", error }),
     ];
-    if (fails) throw new VirstreamError("hypervisor-error", `it ended: ${EVIL}`);
+    if (fails) throw new VirstreamError("hypervisor-error", `it ended:\n ${EVIL}\n`);
   });
   return serve(new Connection(Object.assign(driver, { host: EVIL })), { port: 0 });
 }
@@ -48,7 +48,7 @@ describe("Text from elsewhere", () => {
       const { stdout, stderr } = await virstream(["get", server.url, "--format", format]);
       expect([format, stdout]).toEqual([format, expect.stringContaining("evil")]);
       expect([format, CONTROL.exec(stdout), CONTROL.exec(stderr)]).toEqual([format, null, null]);
-      expect(stderr).toMatch(/^virstream: it ended: evil.*\[hypervisor-error\]\n$/);
+      expect(stderr).toMatch(/^virstream: it ended: evil.* \[hypervisor-error\]\n$/);
       if (format !== "json") continue;
       expect(JSON.parse(stdout)[0]).toMatchObject({
         domain: { name: EVIL, host: EVIL },

@@ -273,6 +273,8 @@ describe("the screen", () => {
     screen.take(status("connected", "hv5"));
     expect(screen.frame(LARGE).rows[4]).toMatch(/^guest-5 +hv5 .* ok$/);
     expect(screen.frame(LARGE).head[0]).toMatch(/of hv1 /);
+    screen.take({ type: "gone", domain: domain(6, "hv6") });
+    expect(screen.frame(LARGE).head.at(-1)).toBe("lately: guest-6 of hv6 left 0 s ago");
   });
 
   it("has a line only for hosts: none for a URI once that host answers, for several, or for a domain that no host has", () => {

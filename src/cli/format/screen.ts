@@ -160,7 +160,8 @@ export class Screen {
   #incident(domain: DomainIdentity, what: string): void {
     const key = domainKey(domain);
     this.#incidents.delete(key);
-    this.#incidents.set(key, { text: `${nameOf(domain)} ${what}`, at: this.#now() });
+    const who = this.#hosts.size > 1 ? `${nameOf(domain)} of ${domain.host}` : nameOf(domain);
+    this.#incidents.set(key, { text: `${who} ${what}`, at: this.#now() });
     if (this.#incidents.size > MAX_INCIDENTS) this.#incidents.delete(this.#incidents.keys().next().value!);
   }
 
