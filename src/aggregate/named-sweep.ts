@@ -86,9 +86,10 @@ export class NamedSweep {
         open.answered.add(member);
         if (best.weight === 0 || uuid === NIL_UUID) open.without = better(open.without, best);
         else open.found.set(uuid, better(open.found.get(uuid), best));
-        if (best.weight >= LEAST_RUNNING) {
+        const exact = "uuid" in open.selector && open.selector.uuid === uuid;
+        if (best.weight >= LEAST_RUNNING && (exact || !("uuid" in open.selector))) {
           this.#deliver(best.record, settled);
-          if ("uuid" in open.selector) this.#open.delete(open);
+          if (exact) this.#open.delete(open);
         }
         if (this.#isComplete(open)) this.#settle(open, settled);
       }
@@ -110,7 +111,7 @@ export class NamedSweep {
   #isComplete({ selector, answered }: Open): boolean {
     for (const { name } of this.#asked) {
       // A source that stands for several hosts may have several domains of a name.
-      if ("name" in selector && name.includes(",")) return false;
+      if (!("uuid" in selector) && name.includes(",")) return false;
     }
     for (const member of this.#asked) if (!answered.has(member)) return false;
     return true;
@@ -133,6 +134,9 @@ export class NamedSweep {
   #recordsOf({ selector, ordinal, found, without, last, filtered }: Open): DomainStatsRecord[] {
     const known = new Map(last);
     for (const [uuid, { record }] of found) known.set(uuid, record);
+    // A domain with this uuid comes before domains with this name.
+    const exact = "uuid" in selector ? known.get(selector.uuid) : undefined;
+    if (exact !== undefined) return [exact];
     if (known.size > 0) return [...known.values()];
     if (without !== undefined && without.weight > 0) return [without.record];
     if (filtered) return [];

@@ -6,7 +6,7 @@ import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
 import { complaint, notWhole, statusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
-import { notify, openSource, readToken } from "./source.ts";
+import { notify, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** `virstream get`: prints one record of every domain as it arrives. Resolves with the exit code. */
@@ -17,6 +17,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const token = await readToken(args.tokenFile, process.env);
   await using connection = await openSource(args.uri, token, signal);
 
+  const query = await withoutIds(connection, args.query, signal);
   const groups = groupMask(args.query.groups);
   const colours = showsColours(stdout, process.env);
   const hosts = connection.host.includes(",");
@@ -27,7 +28,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   let took = 0;
   let begun = false;
   try {
-    for await (const events of connection.stats(args.query, { signal }).events.chunks()) {
+    for await (const events of connection.stats(query, { signal }).events.chunks()) {
       let text = "";
       for (const event of events) {
         if (event.type === "expect") {

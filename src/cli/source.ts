@@ -3,6 +3,8 @@ import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
+import type { StatsQuery } from "../model/query.ts";
+import type { Domain } from "../model/record.ts";
 import { printable } from "./format/text.ts";
 
 /** Writes one line for people to stderr. A message from elsewhere may have several. */
@@ -47,4 +49,16 @@ export async function openSource(
     if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
     throw new VirstreamError(error.code, `${error.message}. Or try test:///default for a demo`, { cause: error });
   }
+}
+
+/** The query with the domain of each id that `--domain` has. As in virsh, an id comes before a name. */
+export async function withoutIds(connection: Connection, query: StatsQuery, signal: AbortSignal): Promise<StatsQuery> {
+  if (query.domains === undefined) return query;
+  const find = (text: string): Promise<Domain | string> =>
+    connection.lookupDomain(text, { signal }).catch((error: VirstreamError) => {
+      if (error.code === "unknown-domain") return text;
+      throw error;
+    });
+  const domains = query.domains.map((domain) => (/^\d+$/.test(String(domain)) ? find(String(domain)) : domain));
+  return { ...query, domains: await Promise.all(domains) };
 }

@@ -30,7 +30,7 @@ Which domains (one filter of each line given must apply):
   --list-active --list-inactive
   --list-persistent --list-transient
   --list-running --list-paused --list-shutoff --list-other
-  --domain NAME|UUID    only this domain; can be given several times
+  --domain ID|UUID|NAME only this domain; can be given several times
 `;
 
 const HOW = `\

@@ -7,7 +7,7 @@ import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { Screen } from "./format/screen.ts";
 import { showsColours } from "./format/text.ts";
-import { openSource, readToken } from "./source.ts";
+import { openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
@@ -17,7 +17,7 @@ import { ExitCode, INTERRUPTED } from "./usage.ts";
 export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
   const token = await readToken(args.tokenFile, process.env);
   await using connection = await openSource(args.uri, token, signal);
-  const stream = connection.watch(args.query, { ...args.options, signal });
+  const stream = connection.watch(await withoutIds(connection, args.query, signal), { ...args.options, signal });
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection.uri, connection.host.includes(","));
   try {

@@ -109,22 +109,27 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Finds the domain with a uuid or a name.
+   * Finds a domain as virsh does it: by its id, else by its uuid, else by its name.
    *
-   * @throws VirstreamError `unknown-domain`; `invalid-argument` when domains of several hosts have the name; `connection-lost`
-   *   when a host cannot be reached that may have the domain
+   * @throws VirstreamError `unknown-domain`; `invalid-argument` when domains of several hosts have the id or the name;
+   *   `connection-lost` when a host cannot be reached that may have the domain
    */
-  async lookupDomain(uuidOrName: string, options: CallOptions = {}): Promise<Domain> {
-    const records = await this.domainListGetStats([uuidOrName], { groups: ["state"] }, options);
-    const found = records.filter(({ status, domain }) => status !== "gone" && domain.uuid !== NIL_UUID);
-    const named = JSON.stringify(uuidOrName);
-    if (found.length > 1) {
-      const which = found.map(({ domain }) => `${domain.uuid} on ${domain.host}`).join(", ");
-      throw invalid(`${found.length} domains have the name ${named}: ${which}. Use one of these uuids`);
+  async lookupDomain(text: string, options: CallOptions = {}): Promise<Domain> {
+    const active = /^\d{1,10}$/.test(text) ? await this.listDomains({ filter: ["active"] }, options) : [];
+    let found = active.filter(({ id }) => String(id) === text);
+    let error: VirstreamError | undefined;
+    if (found.length === 0) {
+      const records = await this.domainListGetStats([text], { groups: ["state"] }, options);
+      const known = records.filter(({ status, domain }) => status !== "gone" && domain.uuid !== NIL_UUID);
+      found = known.map(({ domain }) => domain);
+      error = records[0]?.error;
     }
-    const [record] = found;
-    if (record !== undefined) return record.domain;
-    throw records[0]?.error ?? new VirstreamError("unknown-domain", `no domain ${named} on ${this.uri}`);
+    const [domain, ...others] = found;
+    const named = JSON.stringify(text);
+    if (domain === undefined) throw error ?? new VirstreamError("unknown-domain", `no domain ${named} on ${this.uri}`);
+    if (others.length === 0) return domain;
+    const which = found.map(({ uuid, host }) => `${uuid} on ${host}`).join(", ");
+    throw invalid(`${found.length} domains have the name or id ${named}: ${which}. Use one of these uuids`);
   }
 
   /**

@@ -56,8 +56,11 @@ export interface StatsQuery {
   readonly domains?: readonly (Domain | string)[];
 }
 
-/** A domain by its uuid or its name. */
-export type DomainSelector = { readonly uuid: string } | { readonly name: string };
+/**
+ * A domain by its uuid or its name. As virsh does it, a uuid that no domain has is looked up as a name. `name` is how the uuid
+ * was written, if not in lower case with dashes.
+ */
+export type DomainSelector = { readonly uuid: string; readonly name?: string } | { readonly name: string };
 
 /** A checked query with all defaults filled in: the form that drivers take and that is sent to a server. */
 export interface Query {
@@ -97,8 +100,9 @@ export function passesFilter(traits: number, flags: number): boolean {
 
 /** The domain in the record of a selector that no host has. Only the selector is known: the uuid is nil, or the name empty. */
 export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
-  const { uuid, name } = { uuid: NIL_UUID, name: "", ...selector };
-  return new Domain(uuid, name, -1, host, owner);
+  return "uuid" in selector
+    ? new Domain(selector.uuid, "", -1, host, owner)
+    : new Domain(NIL_UUID, selector.name, -1, host, owner);
 }
 
 /** The error in that record. It has no stack: a stack takes half of the memory of such a record, and most of its time. */
@@ -155,7 +159,8 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
       }
       if (typeof domain === "string" && domain !== "") {
         const uuid = parseUuid(domain);
-        return uuid === undefined ? { name: domain } : { uuid };
+        if (uuid === undefined) return { name: domain };
+        return uuid === domain ? { uuid } : { uuid, name: domain };
       }
       throw invalid("a domain is named by a Domain of the connection, a uuid or a name");
     }),

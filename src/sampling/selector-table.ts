@@ -10,12 +10,19 @@ import { NIL_UUID } from "../model/uuid.ts";
 export class SelectorTable<Value> {
   readonly #byUuid = new Map<string, Value>();
   readonly #byName = new Map<string, Value>();
+  /** The values of the uuids by how they were written: a domain may have such a name. */
+  readonly #byOtherName = new Map<string, Value>();
 
   /** @param value what is kept for a selector; its ordinal is its place among them */
   constructor(selectors: readonly DomainSelector[], value: (selector: DomainSelector, ordinal: number) => Value) {
     for (const [ordinal, selector] of selectors.entries()) {
-      if ("uuid" in selector) this.#byUuid.set(selector.uuid, value(selector, ordinal));
-      else this.#byName.set(selector.name, value(selector, ordinal));
+      const its = value(selector, ordinal);
+      if ("uuid" in selector) {
+        this.#byUuid.set(selector.uuid, its);
+        this.#byOtherName.set(selector.name ?? selector.uuid, its);
+      } else {
+        this.#byName.set(selector.name, its);
+      }
     }
   }
 
@@ -34,7 +41,7 @@ export class SelectorTable<Value> {
 
   /** The values of the selectors that mean a domain: two where both its uuid and its name are selectors, uuid first. */
   of({ uuid, name }: DomainIdentity): Value[] {
-    const byUuid = uuid === NIL_UUID ? undefined : this.#byUuid.get(uuid);
+    const byUuid = (uuid === NIL_UUID ? undefined : this.#byUuid.get(uuid)) ?? this.#byOtherName.get(name);
     const byName = this.#byName.get(name);
     if (byUuid === undefined) return byName === undefined ? [] : [byName];
     return byName === undefined ? [byUuid] : [byUuid, byName];

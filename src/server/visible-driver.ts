@@ -96,8 +96,7 @@ export class VisibleDriver implements Driver {
     if (visible.length === 0) expect(unknown.length);
     if (unknown.length > 0) yield this.#unknown(resolution, query);
     if (visible.length === 0) return;
-    const deadlineMs =
-      visible === named ? query.deadlineMs : Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
+    const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
     const context: SweepContext = { ...rest, expect: (domains) => expect(domains + unknown.length) };
     yield* this.#inner.sweep({ ...query, deadlineMs, domains: visible }, context);
   }
@@ -112,8 +111,8 @@ export class VisibleDriver implements Driver {
     if (query.domains === undefined) {
       return inner.watch!({ ...query, domains: this.#list }, cadence, unnamedSink(sink));
     }
-    if (query.domains.every((selector) => this.#visible.get(selector) !== undefined))
-      return inner.watch!(query, cadence, sink);
+    const own = query.domains.flatMap((selector) => this.#visible.get(selector) ?? []);
+    if (own.length === query.domains.length) return inner.watch!({ ...query, domains: own }, cadence, sink);
     // The domains of such selectors may change from sweep to sweep, so each sweep resolves them again.
     const source = { host: this.host, sweep: this.sweep.bind(this) };
     return new Sampling(source).push(query, cadence, sink);
@@ -121,8 +120,7 @@ export class VisibleDriver implements Driver {
 
   async #resolve(query: Query, named: readonly DomainSelector[], signal: AbortSignal): Promise<Resolution> {
     const others = named.filter((selector) => this.#visible.get(selector) === undefined);
-    if (others.length === 0) return { visible: named, unknown: [], unidentified: undefined };
-    const byName = others.some((selector) => "name" in selector);
+    const byName = others.some((selector) => !("uuid" in selector));
     const byUuid = others.some((selector) => "uuid" in selector);
     const candidates = this.#list.filter((selector) => ("uuid" in selector ? byName : byUuid));
     const meant = new SelectorTable<{ own: DomainSelector | undefined }>(others, () => ({ own: undefined }));

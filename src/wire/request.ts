@@ -142,7 +142,10 @@ function selectorsFromWire(domains: unknown): DomainSelector[] {
     domains.map((selector: Partial<Record<"uuid" | "name", unknown>> | null) => {
       const { uuid, name } = selector ?? {};
       const parsed = typeof uuid === "string" ? parseUuid(uuid) : undefined;
-      if (parsed !== undefined) return { uuid: parsed };
+      if (parsed !== undefined) {
+        const spelled = typeof name === "string" && parseUuid(name) === parsed;
+        return spelled ? { uuid: parsed, name } : { uuid: parsed };
+      }
       if (uuid !== undefined || typeof name !== "string" || name === "") {
         throw invalid('a domain is selected by {"uuid": …} or {"name": …}');
       }

@@ -110,7 +110,7 @@ describe("Domains that are named, of several hosts", () => {
         ]);
         await expect(connection.lookupDomain("guest-00000")).rejects.toMatchObject({
           code: "invalid-argument",
-          message: expect.stringMatching(/^2 domains have the name "guest-00000": .* on hv1, .* on hv2/),
+          message: expect.stringMatching(/^2 domains have the name or id "guest-00000": .* on hv1, .* on hv2/),
         });
         const [, second] = records;
         expect(await connection.lookupDomain(second!.domain.uuid)).toEqual(second!.domain);

@@ -28,6 +28,10 @@ export class DomainTask extends QueuedCall {
   /** As far as it is known: of a domain that the query names, the uuid or the name only. */
   domain: RemoteDomain;
   stage: Stage;
+  /** How the query wrote the domain's uuid. If no domain has the uuid, one may have this name. */
+  otherName: string | undefined;
+  /** The name by which it is looked up instead of by `domain`. */
+  lookupName: string | undefined;
   /** The kind of its statistics call. */
   readonly statsKind: CallKind;
   /** Why it is late, or why its record will have less than was asked for. */
@@ -64,7 +68,9 @@ export class DomainTask extends QueuedCall {
   }
 
   get key(): string {
-    return this.stage === "lookup" ? `lookup ${this.domain.name || this.domain.uuid}` : this.domain.uuid;
+    return this.stage === "lookup"
+      ? `lookup ${this.lookupName || this.domain.name || this.domain.uuid}`
+      : this.domain.uuid;
   }
 
   /** The error of a domain that is given up at its present stage. */

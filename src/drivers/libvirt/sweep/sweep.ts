@@ -145,10 +145,13 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #enterNamed(selectors: NonNullable<Query["domains"]>): void {
     const tasks = selectors.map((selector) => {
       if (!("uuid" in selector)) return this.#task("lookup", { uuid: NIL_UUID, name: selector.name, id: -1 });
-      if (this.#requests.stateOnly) return this.#task("lookup", { uuid: selector.uuid, name: "", id: -1 });
-      this.#uuids.add(selector.uuid);
+      const { uuid, name } = selector;
+      const { stateOnly } = this.#requests;
+      if (!stateOnly) this.#uuids.add(uuid);
       // Whether it runs is not known; an id of -1 would say that it does not.
-      return this.#task("ask", { uuid: selector.uuid, name: "", id: 0 });
+      const task = this.#task(stateOnly ? "lookup" : "ask", { uuid, name: "", id: stateOnly ? -1 : 0 });
+      task.otherName = name ?? uuid;
+      return task;
     });
     const lookups = tasks.filter(({ stage }) => stage === "lookup");
     this.#lookups = lookups.length;
@@ -199,9 +202,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const { domain } = task;
     switch (task.stage) {
       case "lookup":
-        return domain.name === ""
+        return (task.lookupName ?? domain.name) === ""
           ? callOf(PROCEDURES.lookupByUuid, domain.uuid, (found) => this.#lookedUp(task, found))
-          : callOf(PROCEDURES.lookupByName, domain.name, (found) => this.#lookedUp(task, found));
+          : callOf(PROCEDURES.lookupByName, task.lookupName ?? domain.name, (found) => this.#lookedUp(task, found));
       case "check":
         return callOf(PROCEDURES.controlInfo, domain, (info) => this.#checked(task, info));
       case "ask":
@@ -306,7 +309,13 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
-    if (error.code === "unknown-domain") {
+    if (error.code === "unknown-domain" && task.otherName !== undefined && task.domain.name === "") {
+      if (stage !== "lookup") this.#lookups++;
+      task.stage = "lookup";
+      task.lookupName = task.otherName;
+      task.otherName = undefined;
+      this.#calls.wait([task]);
+    } else if (error.code === "unknown-domain") {
       const known = stage !== "lookup" && (this.#query.domains === undefined || task.domain.name !== "");
       this.#push(task, "gone", known ? {} : { reason: "unknown", error });
     } else if (stage !== "ask" || error.code === "denied") {
