@@ -15,8 +15,14 @@ import { unpack } from "./unpack.ts";
 export type DecodedMessage =
   | { readonly type: "welcome"; readonly welcome: Welcome }
   | { readonly type: "begin"; readonly id: number; readonly domains: number | undefined }
-  /** Records of a sweep. `bytes` is the credit that the message uses. */
-  | { readonly type: "records"; readonly id: number; readonly records: DomainStatsRecord[]; readonly bytes: number }
+  /** Records of a sweep. `bytes` is the credit that the message uses, `expanded` about how much memory the records need. */
+  | {
+      readonly type: "records";
+      readonly id: number;
+      readonly records: DomainStatsRecord[];
+      readonly bytes: number;
+      readonly expanded: number;
+    }
   | {
       readonly type: "end";
       readonly id: number;
@@ -98,7 +104,9 @@ export class MessageDecoder {
             state.snapshot(message, this.#clock.baseOf(message), this.#schemaOf, new MessageBudget()),
           );
         }
-        return { type: "records", id, records: this.#records(message), bytes: size };
+        const budget = new MessageBudget();
+        const records = this.#records(message, budget);
+        return { type: "records", id, records, bytes: size, expanded: budget.bytes };
       }
       case "changes":
         return this.#ofChannel(message, size, (state) =>
@@ -126,9 +134,8 @@ export class MessageDecoder {
     return applied(this.#watches.ofChannel(wholeOf(message, "channel", LIMITS.id)), bytes, apply);
   }
 
-  #records(message: RawMessage): DomainStatsRecord[] {
+  #records(message: RawMessage, budget: MessageBudget): DomainStatsRecord[] {
     const base = this.#clock.baseOf(message);
-    const budget = new MessageBudget();
     const records: DomainStatsRecord[] = [];
     for (const block of listOf(message, "blocks")) {
       readFull(block, this.#schemaOf, this.#owner, base, budget, (_, record) => records.push(record));

@@ -115,7 +115,7 @@ export class RemoteSession {
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     const { credit } = this.#address;
     const id = ++this.#lastId;
-    const sweep = new RemoteSweep(this.#address.url, query, context, this.#control(id, this.#sweeps));
+    const sweep = new RemoteSweep(this.#address, query, context, this.#control(id, this.#sweeps));
     const refusal = this.#request({ type: "get", id, query, credit }, () => this.#sweeps.set(id, sweep));
     if (refusal !== undefined) sweep.end(refusal);
     return sweep.queue;
@@ -212,7 +212,7 @@ export class RemoteSession {
           break;
         case "records":
           this.#meterOf(message.id).receive(message.bytes);
-          this.#sweeps.get(message.id)?.push(message.records, message.bytes);
+          this.#sweeps.get(message.id)?.push(message);
           break;
         case "watch":
           if (message.bytes > 0) this.#meterOf(message.id).receive(message.bytes);

@@ -4,12 +4,20 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord, SweepSummary } from "../../model/record.ts";
 import { malformed } from "../../wire/errors.ts";
+import type { DecodedMessage } from "../../wire/message-decoder.ts";
 
 /**
  * A server has a record of each domain by the query's deadline, or a second later from a host behind it. If it sends nothing
  * for this many ms longer, it has lost the sweep.
  */
 const SILENCE_MS = 30_000;
+
+/**
+ * Credit bounds the bytes of the messages that wait. A hostile server's messages can expand to a thousand times as much: this
+ * bounds what they expand to. Records of idle guests that are all alike expand to about a hundred times their bytes.
+ */
+const HELD_BYTES = 134_217_728;
+const HELD_PER_CREDIT = 256;
 
 /** The messages of a sweep or a watch to its server. */
 export interface StreamControl {
@@ -25,16 +33,25 @@ export interface StreamControl {
 export class RemoteSweep {
   readonly queue = new Queue<DomainStatsRecord>();
   readonly #url: string;
+  readonly #mostHeld: number;
   readonly #silenceMs: number;
   readonly #context: SweepContext;
   readonly #control: StreamControl;
   #begun = false;
   #records = 0;
+  /** About how much memory the records that wait need, in bytes. */
+  #held = 0;
   /** When it was last the server's turn to send, on the steady clock. */
   #heardAt = performance.now();
 
-  constructor(url: string, query: Query, context: SweepContext, control: StreamControl) {
+  constructor(
+    { url, credit }: { readonly url: string; readonly credit: number },
+    query: Query,
+    context: SweepContext,
+    control: StreamControl,
+  ) {
     this.#url = url;
+    this.#mostHeld = HELD_BYTES + HELD_PER_CREDIT * credit;
     this.#silenceMs = query.deadlineMs + SILENCE_MS;
     this.#context = context;
     this.#control = control;
@@ -54,10 +71,13 @@ export class RemoteSweep {
   }
 
   /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
-  push(records: readonly DomainStatsRecord[], bytes: number): void {
+  push({ records, bytes, expanded }: Extract<DecodedMessage, { readonly type: "records" }>): void {
     this.#records += records.length;
     this.#heardAt = performance.now();
+    this.#held += expanded;
+    if (this.#held > this.#mostHeld) throw malformed("records that wait expand to more than any server's do");
     this.queue.pushChunk(records, () => {
+      this.#held -= expanded;
       // The server accepts no credit for a sweep that has ended.
       if (!this.queue.ended) this.#control.consumed(bytes);
     });

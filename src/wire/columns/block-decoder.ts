@@ -13,6 +13,11 @@ export class MessageBudget {
   readonly texts = new TextBudget(LIMITS.characters);
   #cells = LIMITS.cells;
 
+  /** How much memory the message has expanded to, roughly: 8 bytes for a cell, and one for a character. */
+  get bytes(): number {
+    return 8 * (LIMITS.cells - this.#cells) + this.texts.spent;
+  }
+
   /** @throws VirstreamError `protocol-error` beyond the bounds */
   spend(rows: number, columns: number): void {
     this.#cells -= rows * columns;

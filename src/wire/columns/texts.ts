@@ -84,10 +84,16 @@ function wellFormed(text: string): string {
 
 /** Limits the characters of one message's texts, so that a short message cannot fill the memory. */
 export class TextBudget {
+  readonly #limit: number;
   #left: number;
 
   constructor(characters: number) {
+    this.#limit = characters;
     this.#left = characters;
+  }
+
+  get spent(): number {
+    return this.#limit - this.#left;
   }
 
   /** @throws VirstreamError `protocol-error` beyond the bound */

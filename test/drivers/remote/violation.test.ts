@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
-import type { DomainStatsRecord } from "../../../src/model/record.ts";
+import { DomainStatsRecord } from "../../../src/model/record.ts";
 import type { WireSummary } from "../../../src/wire/messages.ts";
+import { DEFAULT_CREDIT } from "../../../src/wire/protocol.ts";
 import { sample } from "../../sampling/sample.ts";
 import { ScriptedNetwork } from "./scripted-socket.ts";
 
@@ -93,6 +94,27 @@ describe("a client", () => {
     }
     expect(network.heard).toEqual(["closed: protocol-error"]);
     expect(sent).toBeLessThanOrEqual(1_000 + 2 * batch.at(-1)!.length);
+    await first;
+    await connection.close();
+  });
+
+  it("keeps no more of records that wait than a bound, however much the server's small messages expand to", async () => {
+    const { network, server, connection } = await sweeping();
+    // A consumer that does not pull.
+    const iterator = connection.stats().chunks()[Symbol.asyncIterator]();
+    const first = codeOf(iterator.next());
+    await vi.advanceTimersByTimeAsync(0);
+    const keys = Array.from({ length: 10_000 }, (_, i) => `k${i}`);
+    const alike = sample({ cells: keys.map(() => 0), types: keys.map(() => 4) });
+    const records = Array.from({ length: 100 }, (_, i) => new DomainStatsRecord({ ...alike, index: i }));
+    const messages = server.end.rows(2, records).messages;
+    let sent = 0;
+    for (let i = 0; i < 1_000 && network.heard.length === 0; i++) {
+      server.say(i === 0 ? messages : messages.slice(-1));
+      sent += messages.at(-1)!.length;
+    }
+    expect(network.heard).toEqual(["closed: protocol-error"]);
+    expect(sent).toBeLessThan(DEFAULT_CREDIT);
     await first;
     await connection.close();
   });
