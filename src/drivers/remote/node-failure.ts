@@ -28,6 +28,10 @@ export function openingError(url: string, { message = "", error: cause }: Socket
   if (certificate !== undefined) {
     return failure("unauthenticated", `the certificate of ${url} ${certificate[1]} (${message})`);
   }
+  if (system !== undefined && /^(EPROTO|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH))/.test(system)) {
+    const advice = "use ws:, or start the TLS proxy in front of the server";
+    return failure("connection-refused", `what listens at ${url} does not speak TLS: ${advice}`);
+  }
   if (/subprotocol/i.test(message)) return wrongSubprotocol(url, cause);
   const status = /server response: (\d+)/i.exec(message)?.[1];
   if (status === "401") return failure("unauthenticated", `${url} needs a token`);

@@ -9,7 +9,7 @@ import { serve, type VirstreamServer } from "../../../src/server/index.ts";
 import { Authority, type Issued } from "../../lab/certificates.ts";
 import { describeWith } from "../../lab/requirement.ts";
 
-describeWith(["openssl"], "a server behind TLS", () => {
+describeWith(["openssl"], "a server at a wss: address", () => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-wss-"));
   let authority: Authority;
   let server: VirstreamServer;
@@ -49,6 +49,13 @@ describeWith(["openssl"], "a server behind TLS", () => {
     await expect(connectAll([url])).rejects.toMatchObject(refusal);
     await using connection = await connect(url, { ca: readFileSync(authority.certificate, "utf8") });
     expect(await connection.getAllDomainStats()).toHaveLength(3);
+  });
+
+  it("that has no TLS is named as such where a wss: address leads to it", async () => {
+    await expect(connect(server.url.replace("ws:", "wss:"))).rejects.toMatchObject({
+      code: "connection-refused",
+      message: expect.stringMatching(/does not speak TLS: use ws:/),
+    });
   });
 
   it("is refused for good when its certificate has expired or is for another name, and the error says so", async () => {
