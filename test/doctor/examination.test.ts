@@ -6,6 +6,7 @@ import { DEFAULTS } from "../../src/doctor/configuration.ts";
 import { type Examination, type ExamineOptions, examine } from "../../src/doctor/examination.ts";
 import { needsFix } from "../../src/doctor/finding.ts";
 import { BUSY_MS, examineGuests, type GuestFacts, listRunning } from "../../src/doctor/guests.ts";
+import { guestProcesses } from "../../src/doctor/processes.ts";
 import { TimeLimit } from "../../src/doctor/time-limit.ts";
 import { connectDaemon, type OpenTransport, openTransport } from "../../src/drivers/libvirt/daemon.ts";
 import type { StatsArgs } from "../../src/drivers/libvirt/rpc/procedures.ts";
@@ -107,6 +108,11 @@ describeWith(labRequirements, "The examination of a host", () => {
     const before = await examine(lab.libvirtd.uri);
     for (const guest of guests) guest.freeze();
     try {
+      // Each stops a moment after the signal.
+      await vi.waitFor(async () => {
+        const processes = await guestProcesses();
+        expect(guests.map(({ uuid }) => processes.get(uuid)?.state)).toEqual(["T", "T", "T", "T"]);
+      }, BOUND_MS);
       const examination = await examine(lab.libvirtd.uri);
       const { what, guests: stuck } = find(examination, "process-stuck")!;
       expect(what).toMatch(/^The QEMU process of 4 of 4 running guests is stopped/);
