@@ -10,6 +10,8 @@ export interface GuestProcess {
 
 /** A healthy process is in state `D` for moments: it is looked at again after this long, in ms. */
 const AGAIN_MS = 300;
+/** A host may have more processes than this one may open files. */
+const AT_ONCE = 64;
 
 /**
  * Finds the QEMU processes of this machine by the uuid in their arguments. It asks no guest and no daemon. The result has no
@@ -18,10 +20,14 @@ const AGAIN_MS = 300;
 export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
   const found = new Map<string, GuestProcess>();
   const entries = await readdir("/proc").catch(() => []);
-  for (const pid of entries.filter((name) => /^\d+$/.test(name)).map(Number)) {
-    const args = (await read(`/proc/${pid}/cmdline`)).split("\0");
-    const uuid = args[args.indexOf("-uuid") + 1];
-    if (uuid !== undefined && args.includes("-uuid")) found.set(uuid, { pid, state: await stateOf(pid) });
+  const pids = entries.filter((name) => /^\d+$/.test(name)).map(Number);
+  for (let i = 0; i < pids.length; i += AT_ONCE) {
+    await Promise.all(
+      pids.slice(i, i + AT_ONCE).map(async (pid) => {
+        const uuid = /\0-uuid\0([^\0]+)/.exec(await read(`/proc/${pid}/cmdline`))?.[1];
+        if (uuid !== undefined) found.set(uuid, { pid, state: await stateOf(pid) });
+      }),
+    );
   }
   const waiting = [...found].filter(([, { state }]) => state === "D");
   if (waiting.length > 0) await sleep(AGAIN_MS);
