@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
+import { PATIENT_CLOCK } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import { loadOf } from "../sampling/sampling.ts";
@@ -50,7 +51,7 @@ export class ClientSession {
   /** The sweeps and watches that are under way, by id. */
   readonly #senders = new Map<number, SweepSender | WatchSender>();
   readonly #watched = new Set<Channel>();
-  readonly #helloTimer: NodeJS.Timeout;
+  readonly #helloTimer: unknown;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
   readonly #slots: Quota;
@@ -95,7 +96,8 @@ export class ClientSession {
     // ws itself answers a malformed frame with a close.
     socket.on("error", () => {});
     socket.on("close", (code) => this.#ended(code));
-    this.#helloTimer = setTimeout(() => this.close("hello-timeout", "no hello in time"), context.limits.helloTimeoutMs);
+    const noHello = (): void => this.close("hello-timeout", "no hello in time");
+    this.#helloTimer = PATIENT_CLOCK.setTimeout(noHello, context.limits.helloTimeoutMs);
     this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
   }
 
@@ -197,7 +199,7 @@ export class ClientSession {
       this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is wrong");
       return;
     }
-    clearTimeout(this.#helloTimer);
+    PATIENT_CLOCK.clearTimeout(this.#helloTimer);
     if (!this.#enter()) {
       this.close("overloaded", "too many clients");
       return;
@@ -317,7 +319,7 @@ export class ClientSession {
   }
 
   #ended(code: number): void {
-    clearTimeout(this.#helloTimer);
+    PATIENT_CLOCK.clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
     for (const sender of [...this.#senders.values()]) {
       if (sender instanceof SweepSender || GOODBYES.includes(code)) sender.stop();

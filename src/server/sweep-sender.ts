@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { withTimeout } from "../driver/clock.ts";
+import { PATIENT_CLOCK, withTimeout } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -165,8 +165,8 @@ export class SweepSender {
     });
     const ms = this.#options.progressTimeoutMs;
     const advice = "read faster, or request fewer groups or fewer domains at a time";
-    return withTimeout(open, ms, () => {
+    const late = (): void =>
       this.stop(new VirstreamError("slow-consumer", `the reader took nothing for ${ms / 1000} s: ${advice}`));
-    });
+    return withTimeout(open, ms, late, { clock: PATIENT_CLOCK });
   }
 }

@@ -1,3 +1,4 @@
+import { PATIENT_CLOCK } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import { type ChannelMessage, statusToWire, syncToWire } from "../wire/channel-encoder.ts";
@@ -50,7 +51,7 @@ export class WatchSender implements ChannelReader {
   #lastTick = 0;
   /** True while it sends. A flush makes the channel offer messages, which must not be sent in the middle of another send. */
   #sending = true;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: unknown;
   #stopped = false;
 
   constructor(options: WatchSenderOptions) {
@@ -117,7 +118,7 @@ export class WatchSender implements ChannelReader {
   #leave(resumeAt: number | undefined): boolean {
     if (this.#stopped) return false;
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    PATIENT_CLOCK.clearTimeout(this.#timer);
     this.#unlisten();
     if (this.#snapshot !== undefined) this.channel.snapshots.close(this.#snapshot);
     this.#snapshot = undefined;
@@ -228,14 +229,14 @@ export class WatchSender implements ChannelReader {
 
   #progressed(bytes: number): void {
     this.#credit.spend(bytes);
-    clearTimeout(this.#timer);
+    PATIENT_CLOCK.clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
   /** Starts the timeout for a client that does not take the next message. */
   #awaitProgress(): void {
     const ms = this.#options.progressTimeoutMs + PATIENT_INTERVALS * this.channel.feed.cadence.intervalMs;
-    this.#timer ??= setTimeout(() => {
+    this.#timer ??= PATIENT_CLOCK.setTimeout(() => {
       const seconds = Math.round(ms / 1000);
       const advice = `the reader took nothing for ${seconds} s: read faster, request fewer groups, or use a longer interval`;
       this.stop(new VirstreamError("slow-consumer", advice), this.#resumeAt);

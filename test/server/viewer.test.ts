@@ -13,6 +13,7 @@ import type { WatchEvent } from "../../src/model/watch.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import type { Viewer } from "../../src/server/viewer.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { unpack } from "../../src/wire/unpack.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { startTestDriver } from "../lab/test-driver.ts";
 import { RecordingDriver } from "./recording-driver.ts";
@@ -175,6 +176,41 @@ describe("a server with viewers", () => {
       ["ben", 1, 1],
     ]);
     for (const watch of watches) await watch.return?.();
+  });
+
+  it("gives a viewer numbers of schemas and channels that do not depend on what others asked for", async () => {
+    const numbersOf = async (othersAsk: boolean) => {
+      const { server } = await startServer();
+      const groups = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];
+      if (othersAsk) {
+        for (const token of ["all", "ben's"]) {
+          const other = await connectTo(server, token);
+          for (const group of groups) await other.getAllDomainStats({ groups: [group] });
+          await watched(other, undefined);
+        }
+      }
+      const socket = new WebSocket(server.url, SUBPROTOCOLS[0]);
+      owned.push(() => socket.terminate());
+      await once(socket, "open");
+      const numbers: unknown[] = [];
+      let synced = false;
+      socket.on("message", (data: Buffer) => {
+        const message = unpack(data) as Record<string, unknown>;
+        if (message["type"] === "schema") numbers.push(message["slot"]);
+        if (message["type"] === "begin" && "channel" in message) numbers.push(message["channel"]);
+        synced ||= message["type"] === "sync";
+      });
+      socket.send(JSON.stringify({ type: "hello", token: "ann's" }));
+      for (const [id, group] of groups.entries()) {
+        socket.send(JSON.stringify({ type: "get", id: id + 1, groups: [group] }));
+      }
+      socket.send(JSON.stringify({ type: "watch", id: 100, intervalMs: 10 }));
+      while (!synced) await turn();
+      return numbers.sort();
+    };
+    const alone = await numbersOf(false);
+    expect(alone.length).toBeGreaterThan(3);
+    expect(await numbersOf(true)).toEqual(alone);
   });
 
   it("knows a viewer by its token in the upgrade request and in the hello, and refuses a wrong one", async () => {

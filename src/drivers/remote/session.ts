@@ -1,4 +1,4 @@
-import { withTimeout } from "../../driver/clock.ts";
+import { isLate, withTimeout } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
@@ -263,8 +263,13 @@ export class RemoteSession {
   /** The server sends a message at least every `beatMs`. After 2.5 times as long in silence, the connection is lost. */
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
+    let due = performance.now() + beatMs / 2;
     this.#liveness = setInterval(() => {
       const now = performance.now();
+      const late = now - due;
+      due = now + beatMs / 2;
+      // After a pause of the process, the sockets have not been read yet.
+      if (isLate(late)) return;
       for (const sweep of [...this.#sweeps.values()]) sweep.checkSilence(now);
       const silentMs = now - this.#lastHeard;
       if (silentMs < 2.5 * beatMs) return;
