@@ -104,7 +104,7 @@ export function connectionFinding(
   const what =
     `The daemon accepts connections on ${socket ?? uri.uri}, but does not answer. It is stopped, it hangs, or it has as many ` +
     `clients as it admits: max_clients${limit === undefined ? "" : ` = ${limit}`} in all, max_anonymous_clients that have ` +
-    "not authenticated.";
+    `not authenticated.${socket === undefined ? " The commands are for that host." : ""}`;
   return finding("daemon-silent", what, {
     fix: [
       `ps -o pid,stat,wchan:20,args -C ${daemon}  # T: kill -CONT PID`,

@@ -262,9 +262,12 @@ const keysOfSchemas = new WeakMap<Schema, readonly string[]>();
 
 /** The keys as JSON text with their colons. Records of one schema share them. */
 function jsonKeys(schema: Schema): readonly string[] {
-  const known = keysOfSchemas.get(schema) ?? schema.keys.map((key) => `${jsonText(key)}:`);
-  keysOfSchemas.set(schema, known);
-  return known;
+  let keys = keysOfSchemas.get(schema);
+  if (keys === undefined) {
+    keys = schema.keys.map((key) => `${jsonText(key)}:`);
+    keysOfSchemas.set(schema, keys);
+  }
+  return keys;
 }
 
 function errorMember(error: VirstreamError | undefined): object {
