@@ -4,6 +4,7 @@ import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
 import { jsonText, pad, printable, width } from "./format/text.ts";
+import { resolveUri } from "./source.ts";
 import { ExitCode, UsageError } from "./usage.ts";
 
 /** How many guests of a finding are named without --all. */
@@ -12,7 +13,7 @@ const LABEL_WIDTH = 13;
 
 /** `virstream doctor`: examines a libvirt host. Resolves with the exit code. */
 export async function doctor(args: DoctorArguments, signal: AbortSignal): Promise<number> {
-  const examinations = await examineAll(args.uri, signal);
+  const examinations = await examineAll(args.uri === undefined ? undefined : resolveUri(args.uri), signal);
   const broken = examinations.some(({ findings }) => needsFix(findings));
   process.stdout.write(
     args.format === "json"

@@ -6,7 +6,7 @@ import { VirstreamError } from "../model/error.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { notify, openSource, readText, readToken } from "./source.ts";
+import { notify, openSource, readText, readToken, resolveUri } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How often the log looks at the health of the server, in ms. */
@@ -21,7 +21,10 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   await using connection =
     others.length === 0
       ? await openSource(uri, sourceToken, signal)
-      : await connectAll(args.uris, { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) });
+      : await connectAll(
+          args.uris.map((each) => resolveUri(each)),
+          { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) },
+        );
   connection.onStatus((status) => {
     if (status.error?.code === "connection-closed") return;
     notify(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);

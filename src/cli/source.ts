@@ -1,6 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
+import {
+  type ClientConfiguration,
+  clientConfigurationFile,
+  readClientConfiguration,
+} from "../drivers/libvirt/transport/client-configuration.ts";
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { StatsQuery } from "../model/query.ts";
@@ -12,9 +17,22 @@ export function notify(notice: string): void {
   process.stderr.write(`virstream: ${printable(notice.replaceAll(/\s*\n\s*/g, " "))}\n`);
 }
 
-/** The default URI: from the environment, else the daemon of this machine: the user's own only if the system has none. */
-export function defaultUri(env: NodeJS.ProcessEnv, findSocket = findLocalSocket): string {
-  const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"];
+/**
+ * The URI that an argument or the environment means: itself, or the one that libvirt's client configuration has under this
+ * name.
+ */
+export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): string {
+  if (text.includes(":")) return text;
+  return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
+}
+
+/** The default URI: from the environment or libvirt's client configuration, else the daemon of this machine: the user's own only if the system has none. */
+export function defaultUri(
+  env: NodeJS.ProcessEnv,
+  findSocket = findLocalSocket,
+  configuration: Pick<ClientConfiguration, "defaultUri"> = readClientConfiguration(clientConfigurationFile(env)),
+): string {
+  const named = env["VIRSTREAM_URI"] || env["LIBVIRT_DEFAULT_URI"] || configuration.defaultUri;
   if (named) return named;
   const socket = findSocket();
   return socket === undefined || /^(\/var)?\/run\/libvirt\//.test(socket) ? "qemu:///system" : "qemu:///session";
@@ -44,7 +62,10 @@ export async function openSource(
   signal: AbortSignal,
 ): Promise<Connection> {
   try {
-    return await connect(uri ?? defaultUri(process.env), { signal, ...(token === undefined ? {} : { token }) });
+    return await connect(resolveUri(uri ?? defaultUri(process.env)), {
+      signal,
+      ...(token === undefined ? {} : { token }),
+    });
   } catch (error) {
     if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
     throw new VirstreamError(error.code, `${error.message}. Or try test:///default for a demo`, { cause: error });

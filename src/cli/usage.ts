@@ -18,7 +18,8 @@ URI picks where the domains come from:
   qemu+ssh://USER@HOST/system another machine's, by ssh; TLS and TCP: docs/libvirt.md
   ws://HOST:PORT             a virstream server
   test:///default            a simulated host in this process
-Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, or the libvirt daemon of this machine.
+Or an alias: uri_aliases in libvirt.conf, as for virsh.
+Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, uri_default in libvirt.conf, or this machine's daemon.
 `;
 
 const QUERY = `\

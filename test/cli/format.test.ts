@@ -4,7 +4,7 @@ import { complaint } from "../../src/cli/format/notice.ts";
 import { Screen } from "../../src/cli/format/screen.ts";
 import { showsColours } from "../../src/cli/format/text.ts";
 import { Progress } from "../../src/cli/get.ts";
-import { defaultUri } from "../../src/cli/source.ts";
+import { defaultUri as chooseDefaultUri } from "../../src/cli/source.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
@@ -33,13 +33,14 @@ describe("the virsh format", () => {
       ["a.large", "double", 1e22],
       ["a.nan", "double", Number.NaN],
       ["a.inf", "double", Number.NEGATIVE_INFINITY],
+      ["a.minus", "double", -0],
       ["a.yes", "boolean", true],
       ["a.no", "boolean", false],
       ["a.text", "string", "/a path/with = and 'quotes'"],
     ]);
     expect(format.record(record(0, { params })) + format.end()).toBe(
       "Domain: 'guest-0'\n  a.int=-5\n  a.ullong=18446744073709551615\n  a.llong=-9223372036854775808\n" +
-        "  a.double=0.100000\n  a.whole=3.000000\n  a.large=10000000000000000000000.000000\n  a.nan=nan\n  a.inf=-inf\n" +
+        "  a.double=0.100000\n  a.whole=3.000000\n  a.large=10000000000000000000000.000000\n  a.nan=nan\n  a.inf=-inf\n  a.minus=-0.000000\n" +
         "  a.yes=yes\n  a.no=no\n  a.text=/a path/with = and 'quotes'\n\n",
     );
   });
@@ -173,10 +174,18 @@ describe("progress", () => {
 describe("without a URI", () => {
   it("the environment is asked, then this machine, and never the simulated host", () => {
     const none = () => undefined;
+    const defaultUri = (env: NodeJS.ProcessEnv, find = none as () => string | undefined) =>
+      chooseDefaultUri(env, find, { defaultUri: undefined });
     expect(defaultUri({ VIRSTREAM_URI: "a:b", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toBe("a:b");
     expect(defaultUri({ VIRSTREAM_URI: "", LIBVIRT_DEFAULT_URI: "c:d" }, none)).toBe("c:d");
     expect(defaultUri({}, () => "/run/libvirt/libvirt-sock-ro")).toBe("qemu:///system");
     expect(defaultUri({}, () => "/run/user/1000/libvirt/libvirt-sock")).toBe("qemu:///session");
     expect(defaultUri({}, none)).toBe("qemu:///system");
+  });
+
+  it("libvirt's client configuration is asked after the environment", () => {
+    const configuration = { defaultUri: "xen:///system" };
+    expect(chooseDefaultUri({}, () => "/run/libvirt/libvirt-sock-ro", configuration)).toBe("xen:///system");
+    expect(chooseDefaultUri({ LIBVIRT_DEFAULT_URI: "c:d" }, () => undefined, configuration)).toBe("c:d");
   });
 });

@@ -185,6 +185,8 @@ function virshValue({ type, value }: Param): string {
   const number = value as number;
   if (Number.isNaN(number)) return "nan";
   if (!Number.isFinite(number)) return number > 0 ? "inf" : "-inf";
+  // toFixed drops the sign of -0, and C prints it.
+  if (Object.is(number, -0)) return "-0.000000";
   return Math.abs(number) < 1e21 ? number.toFixed(6) : `${BigInt(number)}.000000`;
 }
 
