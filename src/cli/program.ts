@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../model/version.ts";
@@ -11,7 +10,7 @@ import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.t
 import { watch } from "./watch.ts";
 
 /** Runs a command; resolves with the exit code. Help goes to stdout, errors to stderr, in one line. */
-async function main(argv: readonly string[]): Promise<number> {
+export async function main(argv: readonly string[]): Promise<number> {
   const [name, ...args] = argv;
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(INTERRUPTED);
@@ -83,5 +82,3 @@ function failure(error: unknown, signal: AbortSignal, name: string | undefined):
   notify(`${message} [${code}]`);
   return ExitCode.failed;
 }
-
-process.exitCode = await main(process.argv.slice(2));

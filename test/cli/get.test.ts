@@ -8,6 +8,7 @@ import { Connection } from "../../src/client/connection.ts";
 import { findLocalSocket } from "../../src/drivers/libvirt/transport/unix.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { serve } from "../../src/server/server.ts";
+import { runCommand } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { ScriptedDriver } from "../server/scripted-driver.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
@@ -41,6 +42,22 @@ async function shell(command: string): Promise<{ code: number | null; stdout: st
 }
 
 describe("virstream get", () => {
+  it("that may open too few files to start says so in one line, with the limit to raise", async () => {
+    for (const files of [20, 40, 64]) {
+      const { stdout, stderr, code } = await runCommand("sh", [
+        "-c",
+        `ulimit -n ${files}; exec "$@"`,
+        "sh",
+        process.execPath,
+        PROGRAM,
+        "get",
+        "test:///default",
+      ]);
+      expect([stdout, code]).toEqual(["", 1]);
+      expect(stderr).toMatch(/^virstream: .*ulimit -n 1024.*\n$/);
+    }
+  });
+
   it("prints one JSON object per record as ndjson, with all digits of every integer", async () => {
     const { stdout, stderr, code } = await virstream([
       "get",

@@ -15,6 +15,8 @@ export const LIMIT_ADVICE =
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** The host as a URI has it: an IPv6 address in brackets. */
+  readonly bracketed: string;
   /** `host:port`, for messages. */
   readonly text: string;
 }
@@ -23,7 +25,8 @@ export interface Address {
 export function addressOf(uri: LibvirtUri): Address {
   const host = uri.host ?? "localhost";
   const port = uri.port ?? PORTS[uri.transport]!;
-  return { host, port, text: `${isIPv6(host) || host.includes("%") ? `[${host}]` : host}:${port}` };
+  const bracketed = isIPv6(host) || host.includes("%") ? `[${host}]` : host;
+  return { host, port, bracketed, text: `${bracketed}:${port}` };
 }
 
 /**
@@ -70,14 +73,14 @@ const UNREACHABLE: Readonly<Record<string, readonly [code: ErrorCode, what: stri
 /** The error for a TCP or TLS URI whose address cannot be reached, from the system's error. */
 export function unreachable(uri: LibvirtUri, cause: unknown): VirstreamError {
   const { driver, transport, path } = uri;
-  const { host, port, text } = addressOf(uri);
+  const { host, port, bracketed, text } = addressOf(uri);
   const { code: number = "", message } = cause as NodeJS.ErrnoException;
   const [code, what] = UNREACHABLE[number] ?? ["connection-lost", message];
   const unnamed = number === "ENOTFOUND" || number === "EAI_AGAIN";
   const advice =
     `on ${host}, libvirtd needs ${transport === "tls" ? "a certificate, " : ""}listen_${transport} = 1 (and ` +
     `${transport}_port, if not ${PORTS[transport]}) in libvirtd.conf and systemctl start libvirtd-${transport}.socket; is ` +
-    `port ${port} right? Encrypted without certificates: ${driver}+ssh://${host}${path}, which needs none of this`;
+    `port ${port} right? Encrypted without certificates: ${driver}+ssh://${bracketed.replace("%", "%25")}${path}, which needs none of this`;
   const rest = unnamed ? "correct the host in the URI" : /^E[MN]FILE$/.test(number) ? LIMIT_ADVICE : advice;
   return new VirstreamError(code, `${text} cannot be reached: ${what}: ${rest}`, { cause });
 }

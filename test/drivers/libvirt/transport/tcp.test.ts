@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { LibvirtDriver } from "../../../../src/drivers/libvirt/driver.ts";
+import { parseLibvirtUri } from "../../../../src/drivers/libvirt/transport/uri.ts";
 import { createGuest } from "../../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../../lab/libvirtd.ts";
 import { freePort } from "../../../lab/port.ts";
@@ -55,6 +56,16 @@ describe("Connecting over TCP", () => {
       retryable: true,
       message: expect.stringMatching(new RegExp(`^127.0.0.1:${port} cannot be reached.*listen_tcp = 1.*qemu\\+ssh:`)),
     });
+  });
+
+  it.each([
+    ["[::1]", "::1"],
+    ["[fe80::1%25lo]", "fe80::1%lo"],
+  ])("advises a URI that can be opened, also for the address %s", async (host, address) => {
+    const port = await freePort();
+    const error = await LibvirtDriver.open(`qemu+tcp://${host}:${port}/system`).catch((thrown) => thrown);
+    const [advised] = /qemu\+ssh:[^,]+/.exec(error.message)!;
+    expect(parseLibvirtUri(advised)).toMatchObject({ transport: "ssh", host: address, path: "/system" });
   });
 
   it("says that a host's name is unknown", async () => {
