@@ -107,8 +107,9 @@ async function examineGuest(
     if (what === "monitors") return facts;
     const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
-    // An old libvirt may ask the monitor before it answers the next call, so skip it when the monitor is busy.
-    if (isBusy(control)) return facts;
+    // The next call occupies a worker. An old libvirt may ask the monitor before it answers, and libvirt 11 and later wait
+    // until no other call has the domain's job. So skip it when another call has it.
+    if (control.state === ControlState.occupied || control.state === ControlState.job) return facts;
     const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
     return balloon === undefined ? facts : { ...facts, balloon };
   } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * The field table: every typed parameter that libvirt documents or was seen to send, up to libvirt 12.3.
+ * The field table: every typed parameter that libvirt documents or was seen to send, up to libvirt 12.4.
  *
  * In a key, <num>, <index> and <id> stand for a number, <name> for a word that the hypervisor chooses. The types are those
  * that the drivers really send, which in places differ from libvirt's documentation; "a|b" means that both occur. "~"
@@ -27,6 +27,8 @@ export const FIELD_TABLE = [
   ["cpu.energy.monitor.<num>.vcpus", "cpu-total", "string", "cpulist", "label", "~12.4.0", "vCPUs covered by the energy monitor."],
   ["cpu.energy.monitor.<num>.pkg.count", "cpu-total", "uint", "count", "gauge", "~12.4.0", "Packages reported by the monitor."],
   ["cpu.energy.monitor.<num>.pkg.<index>.id", "cpu-total", "uint", "id", "label", "~12.4.0", "Package id."],
+  ["cpu.energy.monitor.<num>.pkg.<index>.core_energy", "cpu-total", "double", "J", "counter", "~12.4.0", "Energy that the cores of the package used for the monitor's vCPUs."],
+  ["cpu.energy.monitor.<num>.pkg.<index>.activity", "cpu-total", "double", "F", "counter", "~12.4.0", "Energy divided by the square of the voltage: work that does not depend on the voltage."],
   ["balloon.current", "balloon", "ullong", "KiB", "gauge", "1.2.9", "Memory the guest currently has (balloon target/actual)."],
   ["balloon.maximum", "balloon", "ullong", "KiB", "gauge", "1.2.9", "Configured total memory."],
   ["balloon.swap_in", "balloon", "ullong", "KiB", "counter", "~2.2.0", "Guest-reported data read back from guest swap."],
@@ -132,8 +134,8 @@ export const FIELD_TABLE = [
   ["perf.stalled_cycles_frontend", "perf", "ullong", "count", "counter", "3.0.0", "Cycles stalled in the pipeline front end."],
   ["perf.stalled_cycles_backend", "perf", "ullong", "count", "counter", "3.0.0", "Cycles stalled in the pipeline back end."],
   ["perf.ref_cpu_cycles", "perf", "ullong", "count", "counter", "3.0.0", "Cycles at reference frequency."],
-  ["perf.cpu_clock", "perf", "ullong", "count", "counter", "3.2.0", "CPU clock counter."],
-  ["perf.task_clock", "perf", "ullong", "count", "counter", "3.2.0", "Task clock counter."],
+  ["perf.cpu_clock", "perf", "ullong", "ns", "counter", "3.2.0", "Time on the CPU clock."],
+  ["perf.task_clock", "perf", "ullong", "ns", "counter", "3.2.0", "Time on the task clock."],
   ["perf.page_faults", "perf", "ullong", "count", "counter", "3.2.0", "Page faults."],
   ["perf.context_switches", "perf", "ullong", "count", "counter", "3.2.0", "Context switches."],
   ["perf.cpu_migrations", "perf", "ullong", "count", "counter", "3.2.0", "Moves between host CPUs."],
@@ -153,7 +155,7 @@ export const FIELD_TABLE = [
   ["memory.bandwidth.monitor.<num>.node.<index>.bytes.local", "memory", "ullong", "bytes", "counter", "6.0.0", "Bytes through the local controller."],
   ["memory.bandwidth.monitor.<num>.node.<index>.bytes.total", "memory", "ullong", "bytes", "counter", "6.0.0", "Bytes through all controllers."],
   ["dirtyrate.calc_status", "dirtyrate", "int", "enum", "gauge", "7.2.0", "Status of the last measurement."],
-  ["dirtyrate.calc_start_time", "dirtyrate", "llong", "s", "timestamp", "7.2.0", "Start of the last measurement (host clock value from QEMU)."],
+  ["dirtyrate.calc_start_time", "dirtyrate", "llong", "s", "timestamp", "7.2.0", "Start of the last measurement, counted from the boot of the host."],
   ["dirtyrate.calc_period", "dirtyrate", "int", "s", "gauge", "7.2.0", "Length of the last measurement."],
   ["dirtyrate.megabytes_per_second", "dirtyrate", "llong", "MiB/s", "gauge", "7.2.0", "Measured rate; only when status is measured."],
   ["dirtyrate.calc_mode", "dirtyrate", "string", "enum", "label", "8.1.0", "page-sampling, dirty-bitmap or dirty-ring."],

@@ -162,6 +162,11 @@ describe("the field table", () => {
     expect(fieldOf("block.0.rd.bytes")).toMatchObject({ group: "block", unit: "bytes" });
     expect(fieldOf("vcpu.1.halt_exits.sum")?.pattern).toBe("vcpu.<num>.<name>.sum");
     expect(fieldOf("vm.remote_tlb_flush.sum")?.group).toBe("vm");
+    expect(fieldOf("cpu.energy.monitor.0.pkg.1.core_energy")).toMatchObject({ types: ["double"], unit: "J" });
+    expect(fieldOf("cpu.energy.monitor.0.pkg.1.activity")).toMatchObject({ types: ["double"], unit: "F" });
+    expect(fieldOf("perf.cpu_clock")).toMatchObject({ unit: "ns", kind: "counter" });
+    expect(fieldOf("perf.task_clock")).toMatchObject({ unit: "ns", kind: "counter" });
+    expect(fieldOf("dirtyrate.calc_start_time")!.description).toMatch(/boot of the host/);
     expect(fieldOf("block.0.new_thing")).toBeUndefined();
     for (const field of FIELDS) {
       const concrete = field.pattern.replaceAll("<name>", "some_name").replaceAll(/<\w+>/g, "7");

@@ -113,7 +113,7 @@ export async function openHypervisor(
 ): Promise<HypervisorFacts> {
   await authenticate(client, transport);
   if (await client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE)) client.keepAlive();
-  await client.call(PROCEDURES.open, name);
+  await client.call(PROCEDURES.open, name).catch((error) => explainDriver(error, name));
   const [host, type, hypervisorVersion, libvirtVersion] = await Promise.all([
     client.call(PROCEDURES.hostname, undefined).catch(unlessUnsupported(localHostname())),
     client.call(PROCEDURES.type, undefined),
@@ -156,6 +156,20 @@ const AUTH_ADVICE: Partial<Record<Transport, string>> = {
   unix: 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf',
 };
 const SSH_AUTH_ADVICE = 'set auth_unix_ro = "none" or "polkit" in libvirtd.conf on the remote host';
+
+/** VIR_ERR_NO_CONNECT: the daemon has no driver for the URI. */
+const NO_CONNECT = 5;
+
+function explainDriver(error: unknown, name: string): never {
+  if (!isRemoteError(error) || error.libvirt?.code !== NO_CONNECT) throw error;
+  const driver = name.split(":", 1)[0];
+  throw new VirstreamError(
+    "unsupported",
+    `the daemon has no driver for ${name} (${error.message}): on its host install libvirt-daemon-driver-${driver} (Debian, ` +
+      `Ubuntu) or libvirt-daemon-${driver} (Fedora), and restart the daemon; or correct the URI`,
+    { cause: error, libvirt: error.libvirt },
+  );
+}
 
 function explainPolkit(error: unknown): never {
   if (!isRemoteError(error)) throw error;

@@ -32,6 +32,19 @@ describe("Opening the libvirt driver", () => {
     await rm(folder, { recursive: true });
   });
 
+  it("of a hypervisor whose driver the daemon lacks is refused with the package to install", async () => {
+    await using daemon = await FakeDaemon.start();
+    // As libvirtd 9 sends it.
+    const refusal = "no connection driver available for bhyve:///system";
+    daemon.answer = ({ procedure }) => (procedure === 1 ? { error: remoteError(5, 0, refusal) } : "default");
+    await expect(LibvirtDriver.open(daemon.uri("bhyve:///system"))).rejects.toMatchObject({
+      code: "unsupported",
+      retryable: false,
+      message: expect.stringMatching(/no driver for bhyve:\/\/\/system .*install libvirt-daemon-driver-bhyve /),
+      libvirt: { code: 5 },
+    });
+  });
+
   it("follows libvirt's sequence, read-only, and takes the names that the daemon gives", async () => {
     await using daemon = await FakeDaemon.start();
     await using driver = await LibvirtDriver.open(daemon.uri());

@@ -4,6 +4,7 @@ import type { XdrReader } from "./xdr.ts";
 /** The error code for some of libvirt's error numbers (virErrorNumber); all others are a `hypervisor-error`. */
 const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [3, "unsupported"], // no support: the driver lacks the entry
+  [5, "unsupported"], // no connect: the daemon has no driver for the URI
   [74, "unsupported"], // argument unsupported: a group, with the enforce flag
   [84, "unsupported"], // operation unsupported
   [42, "unknown-domain"],

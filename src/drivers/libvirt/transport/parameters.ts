@@ -32,6 +32,10 @@ export function checkParameters(uri: LibvirtUri): void {
     const why = `the transport ext ${ANY_PROGRAM}. Use +ssh; or ${instead} ${uri.driver}:///system?socket=PATH`;
     throw unsupported(uri, why);
   }
+  if (uri.path === "/embed" && !uri.parameters.has("name")) {
+    const why = "runs libvirt's driver inside the program that opens it, and virstream has none: it asks a daemon";
+    throw unsupported(uri, `the path /embed ${why}. Use ${uri.driver}:///system`);
+  }
   for (const [name, value] of uri.parameters) {
     const refusal = REFUSED.get(name);
     if (refusal !== undefined) throw unsupported(uri, refusal);
