@@ -9,13 +9,13 @@ import {
 } from "../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
 import { openDriver, withoutSecrets } from "../driver/registry.ts";
-import { VirstreamError } from "../model/error.ts";
+import { invalid, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { WhenClosed } from "./answers.ts";
 import { HostWatch } from "./host-watch.ts";
-import { Member } from "./member.ts";
+import { Member, type MemberOptions, uuidsOf } from "./member.ts";
 import { NamedSweep } from "./named-sweep.ts";
 import { NamedWatch } from "./named-watch.ts";
 import { Ownership } from "./ownership.ts";
@@ -41,6 +41,8 @@ export class AggregateDriver implements Driver {
   readonly #listeners = new StatusListeners();
   /** Ends each sweep and watch that is under way. */
   readonly #underWay = new Set<(reason: VirstreamError) => void>();
+  /** One host at a time is compared with the others, and becomes one of them. */
+  #admissions: Promise<void> = Promise.resolve();
   #error: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
 
@@ -50,9 +52,16 @@ export class AggregateDriver implements Driver {
     { open = openDriver, clock = STEADY_CLOCK }: AggregateDependencies,
   ) {
     this.#clock = clock;
-    this.#ownership = new Ownership(this, uris.length);
-    const check = (driver: Driver): void => this.#check(driver);
-    this.#members = uris.map((uri, number) => new Member(uri, number, { open, openOptions, clock, check }));
+    const admit: MemberOptions["admit"] = (driver, member, admitted) => {
+      const admission = this.#admissions.then(() => this.#check(driver, member)).then(admitted);
+      this.#admissions = admission.catch(() => {});
+      return admission;
+    };
+    this.#members = uris.map((uri, number) => new Member(uri, number, { open, openOptions, clock, admit }));
+    this.#ownership = new Ownership(
+      this,
+      this.#members.map(({ label }) => label),
+    );
   }
 
   /**
@@ -191,16 +200,25 @@ export class AggregateDriver implements Driver {
     return new VirstreamError(code, said.length === 1 ? said[0]! : `no host can be reached: ${said.join("; ")}`);
   }
 
-  /** With two URIs of one host, each of its domains would appear twice. */
-  #check(driver: Driver): void {
-    const hosts = driver.host.split(",");
-    for (const member of this.#members) {
-      const same = member.driver?.host.split(",").find((host) => hosts.includes(host));
+  /** With two URIs of one host, each of its domains would appear twice. Several daemons may run on a host. */
+  async #check(driver: Driver, { label }: Member): Promise<void> {
+    if (label !== undefined && driver.host.includes(",")) {
+      throw invalid(`${driver.uri} stands for several hosts (${driver.host}), so it has no label=`);
+    }
+    const names = (label ?? driver.host).split(",");
+    for (const { name, driver: other } of this.#members) {
+      if (other === undefined) continue;
+      const same = name.split(",").find((host) => names.includes(host));
+      const both = `${driver.uri} and ${other.uri}`;
       if (same !== undefined) {
-        throw new VirstreamError(
-          "invalid-argument",
-          `${driver.uri} and ${member.driver!.uri} are both the host ${same}: name each host once (and give simulated hosts names with ?host=NAME)`,
+        throw invalid(
+          `${both} are both the host ${same}: name each host once, or give two daemons of one host different names with label=NAME in their URIs`,
         );
+      }
+      if (driver.host !== other.host) continue;
+      const [ours, theirs] = await Promise.all([uuidsOf(driver, this.#clock), uuidsOf(other, this.#clock)]);
+      if ([...ours].some((uuid) => theirs.has(uuid))) {
+        throw invalid(`${both} have the same domains: name each daemon once`);
       }
     }
   }

@@ -107,7 +107,7 @@ export class HostWatch implements WatchSink {
     const { domain } = record;
     let known = this.#known.get(domain);
     if (known?.domain !== domain) {
-      known = { domain, owned: ownership.domain(domain) };
+      known = { domain, owned: ownership.domain(domain, member.number) };
       this.#known.set(domain, known);
     }
     if (this.#doubtful.size > 0) this.#doubtful.delete(domain);
@@ -122,7 +122,7 @@ export class HostWatch implements WatchSink {
 
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     const { member, sink } = this.#options;
-    const { host = member.name } = event;
+    const host = member.label ?? event.host ?? member.name;
     if (event.type === "status" && event.state !== "connected") {
       this.#degrade(host, event.error, { behind: host !== member.name, reported: true });
       return;
@@ -133,8 +133,8 @@ export class HostWatch implements WatchSink {
     if (event.type !== "sync") return;
     // By its first sync, a watch has reported which of the hosts behind its host are degraded.
     this.#recovered(true);
-    this.#left(host);
-    sink.event(event);
+    this.#left(event.host);
+    sink.event({ ...event, host });
   }
 
   flush(): void {
@@ -245,6 +245,6 @@ export class HostWatch implements WatchSink {
     this.#known.delete(domain);
     this.#doubtful.delete(domain);
     if (this.#whole) member.known.delete(domain);
-    sink.gone(ownership.domain(domain));
+    sink.gone(ownership.domain(domain, member.number));
   }
 }

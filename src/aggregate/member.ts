@@ -37,8 +37,8 @@ export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
   readonly clock: Clock;
-  /** Throws if another member already has the same host. */
-  readonly check: (driver: Driver) => void;
+  /** Calls back when no other member has the same host; rejects if one has. */
+  readonly admit: (driver: Driver, member: Member, admitted: () => void) => Promise<void>;
 }
 
 interface OpenHost {
@@ -54,6 +54,8 @@ interface OpenHost {
  */
 export class Member {
   readonly number: number;
+  /** Its name in this aggregate, if its URI has one. */
+  readonly label: string | undefined;
   /** The domains that it had when it last answered. */
   known = new KnownDomains();
   readonly #uri: string;
@@ -69,7 +71,9 @@ export class Member {
 
   /** @param number its place among the members, from 0 */
   constructor(uri: string, number: number, options: MemberOptions) {
-    this.#uri = uri;
+    const { rest, label } = withoutLabel(uri);
+    this.#uri = rest;
+    this.label = label;
     this.#options = options;
     this.number = number;
     this.reconnector = new Reconnector({
@@ -87,9 +91,9 @@ export class Member {
     return this.#open?.driver.uri ?? withoutSecrets(this.#uri);
   }
 
-  /** The host's name; its URI, without a password, until that is known. */
+  /** Its label, or the host's name; its URI, without a password, until that is known. */
   get name(): string {
-    return this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
+    return this.label || this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
   }
 
   get driver(): Driver | undefined {
@@ -187,15 +191,8 @@ export class Member {
   }
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
-    const { open, openOptions, check } = this.#options;
+    const { open, openOptions, admit } = this.#options;
     const driver = await open(this.#uri, { ...openOptions, signal });
-    try {
-      signal.throwIfAborted();
-      check(driver);
-    } catch (refused) {
-      await driver.close();
-      throw refused;
-    }
     const source = { host: driver.host, sweep: this.sweep.bind(this) };
     const opened: OpenHost = {
       driver,
@@ -206,8 +203,16 @@ export class Member {
         else if (state !== "degraded") this.reconnector.lost(error!, opened);
       }),
     };
-    this.#open = opened;
-    this.#host = driver.host;
+    try {
+      await admit(driver, this, () => {
+        signal.throwIfAborted();
+        this.#open = opened;
+        this.#host = driver.host;
+      });
+    } catch (refused) {
+      await closeHost(opened, VirstreamError.from(refused));
+      throw refused;
+    }
     return opened;
   }
 
@@ -223,6 +228,18 @@ export class Member {
       return VirstreamError.from(thrown);
     }
   }
+}
+
+/** The uuids of a host's domains, as far as it sends them. */
+export async function uuidsOf(driver: Driver, clock: Clock): Promise<Set<string>> {
+  const uuids = new Set<string>();
+  const context: SweepContext = { signal: new AbortController().signal, expect: () => {} };
+  try {
+    for await (const records of sweepWithTimeout(driver, PROBE, context, clock)) {
+      for (const { domain } of records) uuids.add(domain.uuid);
+    }
+  } catch {}
+  return uuids;
 }
 
 /**
@@ -286,4 +303,16 @@ export function isFaultOfQuery(error: VirstreamError): boolean {
 /** Whether a query is about all domains there are. */
 export function isWhole({ domains, flags }: Query): boolean {
   return domains === undefined && (flags & FILTER_MASK) === 0;
+}
+
+/** Takes the parameter `label` out of a URI. @throws VirstreamError `invalid-uri` */
+function withoutLabel(uri: string): { rest: string; label: string | undefined } {
+  const [whole, before, text, after] = /([?&])label=([^&#]*)(&?)/.exec(uri) ?? [];
+  if (whole === undefined) return { rest: uri, label: undefined };
+  const label = new URLSearchParams(`label=${text}`).get("label")!;
+  // Commas separate names, and what has :// is the URI of a host that has no name yet.
+  if (label === "" || label.includes(",") || label.includes("://")) {
+    throw new VirstreamError("invalid-uri", `label= takes a name without commas, not ${JSON.stringify(label)}`);
+  }
+  return { rest: uri.replace(whole, after === "" ? "" : before!), label };
 }

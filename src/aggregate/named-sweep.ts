@@ -171,7 +171,7 @@ export class NamedSweep {
         open.filtered ||= !passes;
         if (!passes || open.last.has(domain.uuid)) continue;
         const place = ownership.index(index, member.number);
-        open.last.set(domain.uuid, unreachableRecord(ownership.domain(domain), place, unreachable));
+        open.last.set(domain.uuid, unreachableRecord(ownership.domain(domain, member.number), place, unreachable));
       }
     }
   }

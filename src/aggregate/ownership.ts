@@ -17,29 +17,35 @@ const BLOCK = 2 ** 24;
 export class Ownership {
   readonly #owner: object;
   readonly #blocks = new Map<number, number>();
+  readonly #labels: readonly (string | undefined)[];
   readonly #hosts: number;
   #nextBlock: number;
 
   /**
    * @param owner the driver that the domains will belong to
-   * @param hosts how many hosts there are
+   * @param labels the label of each host, by which its domains name it; undefined: they keep the host's own name
    */
-  constructor(owner: object, hosts: number) {
+  constructor(owner: object, labels: readonly (string | undefined)[]) {
     this.#owner = owner;
-    this.#hosts = hosts;
-    this.#nextBlock = hosts + 1;
+    this.#labels = labels;
+    this.#hosts = labels.length;
+    this.#nextBlock = labels.length + 1;
   }
 
-  /** The same domain, belonging to the aggregate. */
-  domain({ uuid, name, id, host }: Domain): Domain {
-    return new Domain(uuid, name, id, host, this.#owner);
+  /**
+   * The same domain, belonging to the aggregate.
+   *
+   * @param from the number of the host that it comes from, from 0
+   */
+  domain({ uuid, name, id, host }: Domain, from: number): Domain {
+    return new Domain(uuid, name, id, this.#labels[from] ?? host, this.#owner);
   }
 
   /**
    * @param host the number of the host that it comes from, from 0
    * @param domain the record's domain, if it belongs to the aggregate already
    */
-  record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain)): DomainStatsRecord {
+  record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain, host)): DomainStatsRecord {
     return new DomainStatsRecord({ ...record, domain, index: this.index(record.index, host) });
   }
 

@@ -64,6 +64,6 @@ function failedRecords(
   return missing.map(({ domain, index }, i) => {
     // If a domain has come or gone, an index of the last sweep may belong to another domain in this one.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);
-    return unreachableRecord(ownership.domain(domain), free, error);
+    return unreachableRecord(ownership.domain(domain, member.number), free, error);
   });
 }

@@ -1,8 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
-import { connectAll } from "../../src/client/connect.ts";
+import { connect, connectAll } from "../../src/client/connect.ts";
 import { VirstreamError } from "../../src/model/error.ts";
+import { serve } from "../../src/server/server.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { Host } from "./hosts.ts";
 
@@ -69,6 +70,39 @@ describe("Opening several hosts", () => {
       /both the host simulated/,
     );
     await expect(connectAll(["test:///default", "nonsense:///"])).rejects.toMatchObject({ code: "unknown-scheme" });
+  });
+
+  it("takes two daemons of one host by labels that tell them apart, and finds by their domains what is one daemon", async () => {
+    const daemon = (seed: number, label: string) => `test:///default?domains=${seed}&label=${label}&seed=${seed}`;
+    await using all = await connectAll([daemon(1, "vms"), daemon(2, "containers%201")]);
+    expect(all.host).toBe("vms,containers 1");
+    expect(all.uri).toBe("test:///default?domains=1&seed=1 test:///default?domains=2&seed=2");
+    await using server = await serve(all, { port: 0 });
+    await using remote = await connect(server.url);
+    for (const connection of [all, remote]) {
+      const hosts = (await connection.listDomains()).map(({ host }) => host);
+      expect(hosts).toEqual(["vms", "containers 1", "containers 1"]);
+      const swept = new Set<string>();
+      const seen = new Set<string>();
+      for await (const event of connection.watch({ groups: ["state"] }, { intervalMs: 1_000 }).events) {
+        if (event.type === "record") seen.add(event.record.domain.host);
+        if (event.type === "sync") for (const host of event.host.split(",")) swept.add(host);
+        if (swept.size === 2) break;
+      }
+      expect([[...swept].sort(), [...seen].sort()]).toEqual([
+        ["containers 1", "vms"],
+        ["containers 1", "vms"],
+      ]);
+    }
+    await expect(connectAll([daemon(1, "a"), daemon(1, "b")])).rejects.toMatchObject({
+      code: "invalid-argument",
+      message: expect.stringMatching(/have the same domains/),
+    });
+    await expect(connectAll([daemon(1, "a"), daemon(2, "a")])).rejects.toThrow(/both the host a: .*label=NAME/);
+    await expect(connectAll([`${server.url}?label=x`, daemon(3, "c")])).rejects.toThrow(/stands for several hosts/);
+    for (const label of ["", "a,b", "a%3A//b"]) {
+      await expect(connectAll([`test:///default?label=${label}`])).rejects.toMatchObject({ code: "invalid-uri" });
+    }
   });
 
   it("waits for a host that does not answer no longer than opening may take", async () => {

@@ -7,17 +7,19 @@ import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 const owner = {};
 const theirs = new Domain("00000000-0000-4000-8000-000000000001", "web", 3, "hv1", {});
 
+const unlabelled = (hosts: number): undefined[] => Array.from({ length: hosts }, () => undefined);
+
 describe("Domains of several hosts", () => {
   it("belong to the aggregate, and are the same otherwise", () => {
-    const ownership = new Ownership(owner, 2);
-    const domain = ownership.domain(theirs);
+    const ownership = new Ownership(owner, unlabelled(2));
+    const domain = ownership.domain(theirs, 0);
     expect(Domain.belongsTo(theirs, owner)).toBe(false);
     expect(Domain.belongsTo(domain, owner)).toBe(true);
     expect(domain).toMatchObject({ uuid: theirs.uuid, name: "web", id: 3, host: "hv1" });
   });
 
   it("keep everything of their records but owner and place", () => {
-    const ownership = new Ownership(owner, 2);
+    const ownership = new Ownership(owner, unlabelled(2));
     const init = {
       params: TypedParams.EMPTY,
       status: "partial",
@@ -36,7 +38,7 @@ describe("Domains of several hosts", () => {
     const place = fc.record({ host: fc.nat(hosts - 1), index: fc.nat(2 ** 24 - 1) });
     fc.assert(
       fc.property(place, place, (one, other) => {
-        const ownership = new Ownership(owner, hosts);
+        const ownership = new Ownership(owner, unlabelled(hosts));
         const [a, b] = [one, other].map(({ index, host }) => ownership.index(index, host));
         const order = one.host - other.host || one.index - other.index;
         expect(Math.sign(a! - b!)).toBe(Math.sign(order));
@@ -51,9 +53,9 @@ describe("Domains of several hosts", () => {
       fc.property(
         fc.uniqueArray(place, { selector: ({ outer, inner, index }) => `${outer} ${inner} ${index}` }),
         (all) => {
-          const inner = [0, 1, 2].map(() => new Ownership(owner, 4));
-          const ownership = new Ownership(owner, 3);
-          const further = new Ownership(owner, 1);
+          const inner = [0, 1, 2].map(() => new Ownership(owner, unlabelled(4)));
+          const ownership = new Ownership(owner, unlabelled(3));
+          const further = new Ownership(owner, unlabelled(1));
           const places = all.map((each) =>
             further.index(ownership.index(inner[each.outer]!.index(each.index, each.inner), each.outer), 0),
           );
