@@ -18,7 +18,7 @@ const calls = {
     switch (transport) {
       case "virstream": {
         driver.prepare(records);
-        const server = await serve(new Connection(driver), { port: 0 });
+        const server = await serve(new Connection(driver), { port: 0, limits: { sweepsPerSecond: 1_000_000 } });
         return Number(new URL(server.url).port);
       }
       case "grpc":

@@ -229,7 +229,7 @@ export class ChannelState {
     const skipped = tick - 1 - this.#tick;
     if (skipped <= 0) return;
     this.#tick = tick - 1;
-    if (!isNew) this.#sink.event({ type: "gap", reason, skipped, host: undefined });
+    this.#sink.event({ type: "gap", reason, skipped, host: undefined });
   }
 
   #endSnapshot(): void {
