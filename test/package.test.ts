@@ -54,7 +54,7 @@ it("a server that is bundled into one file runs where the file is alone", async 
       outfile,
       logLevel: "silent",
     });
-    const printed = execFileSync(process.execPath, [outfile], { cwd: folder, encoding: "utf8", timeout: 30_000 });
+    const printed = execFileSync(process.execPath, [outfile], { cwd: folder, encoding: "utf8", timeout: 120_000 });
     expect(printed).toBe(`${VERSION} 12\n`);
   } finally {
     rmSync(folder, { recursive: true });

@@ -3,6 +3,7 @@ import { mustRun } from "../lab/command.ts";
 import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { PATIENCE } from "../until.ts";
 import { virstream } from "./run.ts";
 
 describeWith(labRequirements, "Guests that failed", () => {
@@ -13,13 +14,10 @@ describeWith(labRequirements, "Guests that failed", () => {
     broken = await createGuest(libvirtd, { name: "broken", brokenDisk: true });
     const killed = await createGuest(libvirtd, { name: "killed", disks: 0, paused: true });
     await killed.kill();
-    await vi.waitFor(
-      async () => {
-        expect(await killed.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
-        expect(await broken.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
-      },
-      { timeout: 30_000, interval: 100 },
-    );
+    await vi.waitFor(async () => {
+      expect(await killed.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
+      expect(await broken.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
+    }, PATIENCE);
   });
   afterAll(() => libvirtd?.stop());
 

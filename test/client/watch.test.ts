@@ -281,7 +281,7 @@ describeWith(labRequirements, "watching real QEMU guests", () => {
   afterAll(() => lab?.stop());
 
   it("goes on over a restart of libvirtd: it says that it reconnects, then that it is back and what was skipped", {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     await using connection = await connect(lab.libvirtd.uri);
     const names = lab.guests.map(({ name }) => name).sort();

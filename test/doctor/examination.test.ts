@@ -202,7 +202,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("ends in time, with a finding, when a guest stays locked", { timeout: 60_000 }, async () => {
+  it("ends in time, with a finding, when a guest stays locked", { timeout: 120_000 }, async () => {
     const timeLimit = new TimeLimit(BOUND_MS, new AbortController().signal);
     const dial = () =>
       connectDaemon(

@@ -16,7 +16,7 @@ const NAME = "06-client-in-python.py";
 const PYTHON = "/usr/bin/python3";
 /** Guests of many shapes; one whose record is larger than a message, one that fails, one with the largest numbers. */
 const SHAPES = "domains=300&vcpus=1-4&disks=1-3&nics=2&extras=1&huge=6:60000&error=7&extremes=8";
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 const owned: (() => unknown)[] = [];
 

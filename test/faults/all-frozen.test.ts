@@ -27,7 +27,7 @@ describeWith(faultRequirements, "With all of twelve guests frozen", () => {
   afterAll(() => lab?.stop());
 
   it("every record comes in time, eight workers hang at most, other clients do not notice, and the connection lives on", {
-    timeout: 90_000,
+    timeout: 120_000,
   }, async () => {
     await using connection = await connect(lab.libvirtd.uri);
     expect((await timedSweep(connection)).count("ok")).toBe(12);

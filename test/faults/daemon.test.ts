@@ -121,7 +121,7 @@ describeWith(faultRequirements, "When libvirtd itself fails in the middle of a s
   });
 
   it("stopped for some time: every sweep ends in time, and afterwards all is as before", {
-    timeout: 90_000,
+    timeout: 120_000,
   }, async () => {
     await using connection = await open();
     const held = openSockets();
