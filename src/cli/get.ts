@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { groupMask } from "../model/group.ts";
+import { checkQuery } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
+import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
 import { complaint, notWhole, statusText } from "./format/notice.ts";
@@ -25,6 +27,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
+  const { domains = [] } = checkQuery(query, connection.driver);
+  const named = new SelectorTable(domains, (selector) => selector);
+  const unanswered = new Set(named.values());
   let took = 0;
   let begun = false;
   try {
@@ -45,8 +50,14 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
             notify(`${host}: ${statusText(absence)}`);
             text += format.event(absence);
           }
+          // Without a filter, each has a record.
+          for (const selector of unanswered) {
+            const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
+            notify(`domain ${name} does not pass the filters (--list-…)`);
+          }
           continue;
         }
+        for (const selector of named.of(event.record.domain)) unanswered.delete(selector);
         progress.add(event.record);
         text += format.record(event.record);
         // virsh's output cannot show that a record is incomplete.
@@ -65,7 +76,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end());
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
-  return progress.incomplete ? ExitCode.incomplete : ExitCode.ok;
+  return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
 const ERASE_LINE = "\r\u001b[K";

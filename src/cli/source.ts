@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import {
@@ -46,9 +46,17 @@ export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv
   return token;
 }
 
-/** @param what the file's purpose, for the error */
+/**
+ * The text of a file with secrets. A file that every user of this machine can read draws a warning.
+ *
+ * @param what the file's purpose, for the error
+ */
 export async function readText(what: string, file: string): Promise<string> {
   try {
+    const { mode } = await stat(file);
+    if (process.platform !== "win32" && (mode & 0o004) !== 0) {
+      notify(`every user of this machine can read the ${what} ${file}: chmod 600 ${file}`);
+    }
     return await readFile(file, "utf8");
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

@@ -70,7 +70,8 @@ How:
 ${HOW}  -h, --help
 
 ${URIS}
-Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial, or does not exist, or a host is absent.
+Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial or does not exist, a filter leaves
+out a named domain, or a host is absent.
 `,
   watch: `\
 Usage: virstream watch [URI] [OPTION]...

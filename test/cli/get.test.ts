@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -123,6 +123,20 @@ describe("virstream get", () => {
     const unknown = await virstream(["get", "test:///default", "--domain", "nobody", "--format", "virsh"]);
     expect([unknown.stdout, unknown.code]).toEqual(["\n", 3]);
     expect(unknown.stderr).toMatch(/domain nobody: gone: /);
+  });
+
+  it("says which of the named domains a filter leaves out, and exits with 3", async () => {
+    const named = ["--domain", "guest-00000", "--domain", "guest-00001", "--list-inactive", "--state"];
+    for (const format of ["table", "virsh", "json"]) {
+      const { stdout, stderr, code } = await virstream(["get", "test:///default", "--format", format, ...named]);
+      expect([format, code, stderr]).toEqual([
+        format,
+        3,
+        "virstream: domain guest-00000 does not pass the filters (--list-…)\n",
+      ]);
+      expect(stdout).toContain("guest-00001");
+      expect(stdout).not.toContain("guest-00000");
+    }
   });
 
   it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
@@ -369,6 +383,21 @@ describe("virstream serve", () => {
     expect((await virstream(["get", url, "--token-file", file])).code).toBe(0);
     expect((await virstream(["get", url], { VIRSTREAM_TOKEN: "open sesame" })).code).toBe(0);
     expect(await end()).toBe(0);
+  });
+
+  it("warns of a token file that every user of the machine can read", async () => {
+    const file = join(folder, "secret");
+    for (const mode of [0o600, 0o640, 0o644]) {
+      await writeFile(file, "s3cret");
+      await chmod(file, mode);
+      const { stderr } = await virstream(["get", "test:///default?domains=1", "--token-file", file]);
+      expect([mode, stderr]).toEqual([
+        mode,
+        mode === 0o644
+          ? `virstream: every user of this machine can read the token file ${file}: chmod 600 ${file}\n`
+          : "",
+      ]);
+    }
   });
 
   it("does not open a port to the world by mistake", async () => {
