@@ -1,7 +1,9 @@
+import { once } from "node:events";
 import { expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { serve } from "../../src/server/server.ts";
+import { start } from "../cli/run.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { startTestDriver } from "../lab/test-driver.ts";
 import { until } from "../until.ts";
@@ -26,5 +28,28 @@ describeWith(labRequirements, "a server of a libvirtd that was stopped with SIGS
     await until(() => server.health().status === "ok");
     expect(await ready()).toBe(200);
     await client.close();
+  });
+
+  it("has a line in the log of `virstream serve` when this begins and when it ends", async () => {
+    await using daemon = await startTestDriver({ domains: 3 });
+    const program = start(["serve", daemon.uri, "--listen", "127.0.0.1:0"]);
+    try {
+      let log = "";
+      program.stderr.setEncoding("utf8").on("data", (text: string) => {
+        log += text;
+      });
+      const [url] = (await once(program.stdout.setEncoding("utf8"), "data")) as [string];
+      const client = await WatchClient.connect({ url: url.trim() });
+      client.watch(1, { deadlineMs: 1_000 });
+      await client.settled();
+      await daemon.libvirtd.kill("SIGSTOP");
+      await until(() => log.includes("a watched host fails every record: see /healthz\n"));
+      await daemon.libvirtd.kill("SIGCONT");
+      await until(() => log.includes("the watched hosts give statistics again\n"));
+      await client.close();
+    } finally {
+      program.kill();
+      await once(program, "close");
+    }
   });
 });

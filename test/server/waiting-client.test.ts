@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import type { WebSocket } from "ws";
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { start } from "../cli/run.ts";
 import { until } from "../until.ts";
 import {
   closeOf,
@@ -22,7 +23,7 @@ import {
 } from "./serving.ts";
 
 /** A socket to a server, which stays open until the other end destroys it. */
-function socketTo(server: VirstreamServer): Socket {
+function socketTo(server: { readonly url: string }): Socket {
   const port = Number(new URL(server.url).port);
   const socket = connectSocket({ port, host: "127.0.0.1", allowHalfOpen: true });
   owned.push(() => socket.destroy());
@@ -60,6 +61,17 @@ describe("a client that was refused and keeps its socket open", () => {
       await once(socket, "end");
     }
     await server.close();
+  });
+
+  it("does not hold up the end of `virstream serve`", async () => {
+    const program = start(["serve", "test:///default", "--listen", "127.0.0.1:0"]);
+    owned.push(() => program.kill("SIGKILL"));
+    const [url] = (await once(program.stdout.setEncoding("utf8"), "data")) as [string];
+    const socket = socketTo({ url: url.trim() });
+    socket.write(upgrade(REFUSED[0]!));
+    await once(socket, "end");
+    program.kill("SIGTERM");
+    await once(program, "close");
   });
 
   it("loses its socket too when it does not answer the server's close", async () => {

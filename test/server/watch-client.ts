@@ -3,7 +3,6 @@ import { WebSocket } from "ws";
 import type { VirstreamError } from "../../src/model/error.ts";
 import { SchemaTable } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
-import type { VirstreamServer } from "../../src/server/server.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
@@ -64,7 +63,10 @@ export class WatchClient {
   readonly #watches = new Map<number, ClientWatch>();
 
   /** Connects; greets, unless told otherwise. */
-  static async connect(server: VirstreamServer, { greets = true }: { greets?: boolean } = {}): Promise<WatchClient> {
+  static async connect(
+    server: { readonly url: string },
+    { greets = true }: { greets?: boolean } = {},
+  ): Promise<WatchClient> {
     const client = new WatchClient(new WebSocket(server.url, SUBPROTOCOLS[0]));
     await once(client.socket, "open");
     if (!greets) return client;
