@@ -1,10 +1,15 @@
 #!/usr/bin/env node
 // The command is this file and not a file of dist/, so that npx and npm link find it before the first build, too.
 
+const LIMIT = "this process may open too few files: raise the limit (ulimit -n 1024; for a service LimitNOFILE=)";
+
 try {
   await import("../dist/cli/main.js");
 } catch (error) {
-  if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
-  console.error("virstream: this checkout is not built, or not completely: run npm ci in it");
+  // Node also says that a module is not found when it cannot open a file that says what the module is.
+  if (error.code === "ERR_MODULE_NOT_FOUND") {
+    console.error(`virstream: this checkout is not built, or not completely: run npm ci in it. Or ${LIMIT}`);
+  } else if (error.code === "EMFILE" || error.code === "ENFILE") console.error(`virstream: ${LIMIT}`);
+  else throw error;
   process.exitCode = 1;
 }

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 /** The command line as users run it: built, in a process of its own. */
-export const PROGRAM = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+export const PROGRAM = fileURLToPath(new URL("../../bin/virstream.js", import.meta.url));
 
 export interface Outcome {
   readonly stdout: string;
