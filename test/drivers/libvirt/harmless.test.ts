@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { connect } from "../../../src/client/connect.ts";
 import { PROCEDURES } from "../../../src/drivers/libvirt/rpc/procedures.ts";
-import { virstream } from "../../cli/run.ts";
+import { start, virstream } from "../../cli/run.ts";
 import { createGuests, type Guest } from "../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
@@ -105,6 +105,44 @@ describeWith(labRequirements, "What a daemon is asked, seen from outside", () =>
     } finally {
       frozen!.thaw();
     }
+  });
+
+  it("is no call that can hang while calls of another process hang in 8 guests, whichever guests these are", async () => {
+    await using proxy = await RpcProxy.start(libvirtd.readOnlySocket);
+    const watches: ReturnType<typeof start>[] = [];
+    // Resolves when each guest has a record.
+    const watch = (): Promise<void> => {
+      const child = start(["watch", proxy.uri, "--interval", "1s", "--format", "ndjson"]);
+      watches.push(child);
+      let text = "";
+      return new Promise((resolve) =>
+        child.stdout.on("data", (chunk) => {
+          text += chunk;
+          if (text.split("\n").filter((line) => line.includes('"partial"')).length >= 12) resolve();
+        }),
+      );
+    };
+    await using connection = await connect(libvirtd.uri);
+    // A call of the test before may still be in a monitor.
+    await vi.waitFor(async () => {
+      for (const { status } of await connection.getAllDomainStats()) expect(status).toBe("ok");
+    }, 20_000);
+    for (const guest of guests) guest.freeze();
+    try {
+      await watch();
+      await vi.waitFor(() => expect(proxy.unanswered(STATS)).toBe(8), 10_000);
+      // By then these calls have hung for a second.
+      await sleep(1_500);
+      await Promise.all([watch(), watch()]);
+      await sleep(2_000);
+      expect(proxy.unanswered(STATS)).toBe(8);
+    } finally {
+      for (const child of watches) child.kill("SIGKILL");
+      for (const guest of guests) guest.thaw();
+    }
+    await vi.waitFor(async () => {
+      for (const { status } of await connection.getAllDomainStats()) expect(status).toBe("ok");
+    }, 20_000);
   });
 
   it("goes on holding the places of calls whose connection was cut, until their guests' monitors are free", async () => {

@@ -1,5 +1,7 @@
+import type { ControlInfo } from "../rpc/procedures.ts";
 import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
-import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
+import { BUDGET, ConcurrencyLimit, type ConnectionOwner, SAFE, type UnansweredCall } from "./concurrency-limit.ts";
+import { ForeignCalls, type MonitorVerdict } from "./foreign-calls.ts";
 
 /** The two kinds of room that a connection has for calls. */
 type Place = "slot" | "lane";
@@ -15,6 +17,9 @@ interface HeldPermit extends Permit, UnansweredCall {
   /** Its connection ended before the daemon answered. */
   orphan: boolean;
 }
+
+/** A check that is older, in ms, may not show that another client has just asked the domain. */
+const FRESH_MS = 1;
 
 /** How many domains are remembered as trusted. At one more, all are forgotten, and each is checked again. */
 const TRUSTED_MAX = 100_000;
@@ -33,6 +38,9 @@ const TRUSTED_MAX = 100_000;
  *   guests cannot block. They may also use free slots that no monitor call waits for.
  * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent all together: see
  *   ConcurrencyLimit.
+ * - Monitors that calls of other clients occupy count as well. Processes that start together cannot see each other's
+ *   first four calls. Beyond these, each sees which domains the others ask, because it checks a domain just before it asks it,
+ *   and takes the next few domains in random order.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
  * - When a connection ends, its calls continue: the daemon's workers still hang in them. Such a call is an orphan. It
@@ -48,9 +56,11 @@ export class Admission {
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
+  readonly #random: () => number;
   readonly #queues: CallQueue[] = [];
   readonly #permits = { monitor: new Map<string, HeldPermit>(), free: new Map<string, HeldPermit>() };
   readonly #trusted = new Set<string>();
+  readonly #foreign = new ForeignCalls();
   #turn = 0;
   #granting = false;
   #changed = false;
@@ -59,8 +69,10 @@ export class Admission {
    * @param now milliseconds on a steady clock
    * @param slot monitor calls in flight per connection
    * @param lane calls in flight per connection that need no monitor, beside the slots
+   * @param random from 0 to 1; shuffles the calls beyond the first four, because other processes may send the same calls
    */
-  constructor(now: () => number, slot = 4, lane = 1) {
+  constructor(now: () => number, slot = 4, lane = 1, random = () => 0) {
+    this.#random = random;
     this.#limits = { slot, lane };
     this.#now = now;
   }
@@ -85,7 +97,10 @@ export class Admission {
     if (ended.size === 0) return;
     this.#trusted.clear();
     // While another connection lives, it is still the same daemon.
-    if (this.#connections.size === 0) this.#limit.reset();
+    if (this.#connections.size === 0) {
+      this.#limit.reset();
+      this.#foreign.clear();
+    }
     for (const permit of this.#permits.monitor.values()) if (ended.has(permit.connection)) permit.orphan = true;
     for (const permit of [...this.#permits.free.values()]) if (ended.has(permit.connection)) this.#release(permit);
   }
@@ -127,6 +142,27 @@ export class Admission {
   /** Called when the domain may have another monitor now, or its monitor was seen to be busy. */
   distrust(key: string): void {
     this.#trusted.delete(key);
+    this.#foreign.delete(key);
+  }
+
+  /**
+   * Takes the result of a check of the domain's monitor.
+   *
+   * @param info undefined where the daemon does not say
+   * @param ours whether a call of this process may occupy the monitor
+   */
+  saw(key: string, info: ControlInfo | undefined, ours = this.isInFlight(key, "monitor")): MonitorVerdict {
+    const verdict = this.#foreign.saw(key, info, this.#now());
+    if (ours) this.#foreign.delete(key);
+    return ours && verdict === "unclear" ? "answers" : verdict;
+  }
+
+  /**
+   * Whether a domain that was checked at this time must be checked again just before it is asked: another process may ask
+   * the same domains. The first four calls cannot avoid that.
+   */
+  isStale(checkedAt: number | undefined): boolean {
+    return checkedAt !== undefined && this.inFlight("monitor") > SAFE && this.#now() - checkedAt > FRESH_MS;
   }
 
   /**
@@ -170,7 +206,7 @@ export class Admission {
     const spent = this.#spent;
     if (this.#limit.probing) return Number.POSITIVE_INFINITY;
     if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
-    let latest = Number.NEGATIVE_INFINITY;
+    let latest = spent ? this.#foreign.settledAt : Number.NEGATIVE_INFINITY;
     for (const permits of [this.#permits.monitor, this.#permits.free]) {
       for (const { kind, place, connection, dueAt, orphan } of permits.values()) {
         if (orphan) continue;
@@ -215,7 +251,8 @@ export class Admission {
 
   /** Whether the limit of unanswered monitor calls is reached. */
   get #spent(): boolean {
-    return this.#permits.monitor.size >= this.#limit.calls;
+    const others = this.#foreign.count(this.#now());
+    return this.#permits.monitor.size >= Math.min(this.#limit.calls, BUDGET - others);
   }
 
   /** Grants one call of the next queue that has a call, and a connection with room for it. */
@@ -238,8 +275,8 @@ export class Admission {
         dueAt: queue.owner.callDueAt(ticket),
         answered: false,
         orphan: false,
-        release: () => {
-          if (!permit.orphan) this.#release(permit);
+        release: (sent) => {
+          if (!permit.orphan) this.#release(permit, sent);
         },
       };
       this.#connections.get(connection)!.taken[place]++;
@@ -264,7 +301,9 @@ export class Admission {
   }
 
   #nextOf(queue: CallQueue, kind: CallKind): Ticket | undefined {
-    for (let ticket = queue.take(kind); ticket !== undefined; ticket = queue.take(kind)) {
+    const place = (key: string) => (this.isTrusted(key) ? 0 : this.#random());
+    const take = () => queue.take(kind, kind === "monitor" && this.inFlight(kind) >= SAFE ? place : undefined);
+    for (let ticket = take(); ticket !== undefined; ticket = take()) {
       if (!this.#permits[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
       queue.park(ticket);
@@ -272,14 +311,15 @@ export class Admission {
     return undefined;
   }
 
-  #release(permit: HeldPermit): void {
+  #release(permit: HeldPermit, sent = true): void {
     if (permit.answered) return;
     permit.answered = true;
     const { key, kind } = permit;
     this.#permits[kind].delete(key);
     const connection = this.#connections.get(permit.connection);
     if (connection !== undefined) connection.taken[permit.place]--;
-    if (kind === "monitor" && !permit.orphan) {
+    if (kind === "monitor" && sent && !permit.orphan) {
+      this.#foreign.delete(key);
       if (this.#trusted.size >= TRUSTED_MAX) this.#trusted.clear();
       this.#trusted.add(key);
     }
@@ -303,7 +343,7 @@ export function admissionOf(host: string): Admission {
   for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);
   let admission = admissions.get(host);
   if (admission === undefined) {
-    admission = new Admission(() => performance.now());
+    admission = new Admission(() => performance.now(), undefined, undefined, Math.random);
     admissions.set(host, admission);
   }
   return admission;

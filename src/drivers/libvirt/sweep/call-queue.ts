@@ -20,8 +20,12 @@ export interface Permit {
   readonly connection: number;
   /** When the call becomes overdue, on admission's clock. */
   readonly dueAt: number;
-  /** Call it when the daemon has answered. Calling it again, or for an orphan, does nothing. */
-  release(): void;
+  /**
+   * Call it when the daemon has answered. Calling it again, or for an orphan, does nothing.
+   *
+   * @param sent false if the call was not sent after all
+   */
+  release(sent?: boolean): void;
 }
 
 /** Sends the calls of a queue. */
@@ -78,9 +82,13 @@ export class CallQueue {
     this.#admission.leave(this);
   }
 
-  /** @internal Takes out the next ticket; undefined when none may be granted. */
-  take(kind: CallKind): Ticket | undefined {
-    return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
+  /**
+   * @internal Takes out the next ticket; undefined when none may be granted.
+   *
+   * @param place says which of the next few tickets goes first, from 0 (the next) to below 1
+   */
+  take(kind: CallKind, place?: (key: string) => number): Ticket | undefined {
+    return this.#held || this.#closed ? undefined : this.#tickets[kind].shift(place);
   }
 
   /** @internal Sets a ticket aside: another queue's call with its key is in flight. It goes first when that is answered. */
@@ -98,6 +106,12 @@ export class CallQueue {
     }
   }
 }
+
+/**
+ * From so many tickets one is taken at random. More than one, so that processes that send calls at the same moment seldom
+ * send the same; and few, so that each soon comes to the domains that the others have asked, and counts them.
+ */
+const PLACES = 3;
 
 /** Tickets of one kind. It moves an index instead of calling Array.shift, whose cost grows with the length. */
 class TicketList {
@@ -119,7 +133,13 @@ class TicketList {
     else this.#tickets.unshift(ticket);
   }
 
-  shift(): Ticket | undefined {
+  shift(place?: (key: string) => number): Ticket | undefined {
+    const first = this.#tickets[this.#head];
+    if (first !== undefined && place !== undefined) {
+      const other = this.#head + Math.floor(place(first.key) * Math.min(PLACES, this.#tickets.length - this.#head));
+      this.#tickets[this.#head] = this.#tickets[other]!;
+      this.#tickets[other] = first;
+    }
     for (;;) {
       const ticket = this.#tickets[this.#head++];
       if (ticket === undefined || this.#head >= 1_024) {

@@ -31,6 +31,17 @@ export interface Call {
   readonly procedure: Procedure<unknown, unknown>;
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
+  /** A call to be made just before, with the same permit, which decides whether this one is sent. */
+  readonly guard?: Guard | undefined;
+}
+
+/** A call that decides whether another is sent. */
+export interface Guard {
+  readonly procedure: Procedure<unknown, unknown>;
+  readonly args: unknown;
+  readonly allows: (result: unknown) => boolean;
+  /** Called when the other call is not sent. */
+  readonly otherwise: () => void;
 }
 
 /** A call to be sent. */
@@ -38,8 +49,9 @@ export function callOf<Args, Result>(
   procedure: Procedure<Args, Result>,
   args: Args,
   onAnswer: (result: Result) => void,
+  guard?: Guard,
 ): Call {
-  return { procedure, args, onAnswer } as Call;
+  return { procedure, args, onAnswer, guard } as Call;
 }
 
 /** Decides what queued calls ask, and what follows when they fail. */
@@ -226,19 +238,36 @@ export class Calls implements CallOwner {
     }
     const attempt = ++queued.attempt;
     this.#inFlight.add(queued);
-    const settle = (act: () => void) => {
+    const isCurrent = () => !this.#closed && queued.attempt === attempt;
+    const settle = (act: () => void, sent = true) => {
       // The next call goes out first. Only then is the answer processed.
-      permit.release();
-      if (this.#closed || queued.attempt !== attempt) return;
+      permit.release(sent);
+      if (!isCurrent()) return;
       this.#inFlight.delete(queued);
       this.#deadlines.moved(waitClass, performance.now());
       act();
     };
     this.#checkBy(queued.dueAt);
-    this.#host.call(call.procedure, call.args, permit.connection).then(
-      (result) => settle(() => call.onAnswer(result)),
-      (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),
-    );
+    const send = () => {
+      this.#host.call(call.procedure, call.args, permit.connection).then(
+        (result) => settle(() => call.onAnswer(result)),
+        (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),
+      );
+    };
+    const { guard } = call;
+    if (guard === undefined) {
+      send();
+      return;
+    }
+    const decide = (allowed: boolean) => {
+      if (allowed && isCurrent()) send();
+      else settle(guard.otherwise, false);
+    };
+    // If the guard fails, the call itself shows why.
+    this.#host
+      .call(guard.procedure, guard.args, permit.connection)
+      .then(guard.allows, () => true)
+      .then(decide);
   }
 
   /** The time from which calls that wait for a slot wait for frozen guests only. */

@@ -28,7 +28,7 @@ export interface ConnectionOwner {
 }
 
 /** How many monitor calls may be unanswered without a proof: libvirtd starts with five workers. */
-const SAFE = 4;
+export const SAFE = 4;
 /** The most that the limit can grow to. The daemon has 20 workers for all of its clients. */
 export const BUDGET = 8;
 

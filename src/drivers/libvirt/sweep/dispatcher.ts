@@ -1,9 +1,9 @@
 import { sleep } from "../../../driver/clock.ts";
 import type { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
-import { PROCEDURES } from "../rpc/procedures.ts";
+import { type ControlInfo, PROCEDURES } from "../rpc/procedures.ts";
 import type { DomainStats } from "../rpc/stats-reply.ts";
-import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHost } from "./calls.ts";
+import { type Call, type CallHandler, type Calls, callOf, FreeCall, type Guard, type SweepHost } from "./calls.ts";
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
@@ -17,6 +17,12 @@ const AHEAD_MS = 20;
  * that the checks are recent.
  */
 const CHECKED_MAX = 8;
+
+/** A monitor that is busy is checked again after this many ms. */
+const CHECK_AGAIN_MS = 50;
+
+/** Asking waits for the checks of the first domains for at most this many ms. */
+const HOLD_MS = 250;
 
 /** How many batches are queued or in flight at a time. */
 const BATCHES = 4;
@@ -55,7 +61,11 @@ export class Dispatcher implements CallHandler<Batch> {
   /** How many domains are between monitor check and stats call, and how many batches are queued or in flight. */
   #checked = 0;
   #batches = 0;
-  /** Domains that wait for the one ahead; undefined when none is ahead. */
+  /** The domains whose check is queued or unanswered. */
+  readonly #checking = new Set<DomainTask>();
+  /** Whether asking waits for these; undefined before, and false after. */
+  #holding: boolean | undefined;
+  /** Domains that wait for the one ahead, or for the checks of the others; undefined when they need not wait. */
   #rest: DomainTask[] | undefined;
   #mayGoAhead = true;
   #entered = 0;
@@ -91,6 +101,7 @@ export class Dispatcher implements CallHandler<Batch> {
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
       this.ask(trusted);
+      if (pending > 0) this.#hold();
       this.#checkNext();
     }
   }
@@ -98,14 +109,13 @@ export class Dispatcher implements CallHandler<Batch> {
   /** Queues domains whose monitor may be asked. One goes ahead, the rest waits for it. */
   ask(tasks: readonly DomainTask[]): void {
     if (tasks.length === 0) return;
+    for (const task of tasks) this.#checking.delete(task);
     if (this.#rest !== undefined) {
       for (const task of tasks) this.#rest.push(task);
+      if (this.#holding) this.#checkNext();
     } else if (this.#mayGoAhead && this.#entered > 1 && this.#host.admission.inFlight("monitor") === 0) {
       this.#rest = tasks.slice(1);
-      sleep(AHEAD_MS, { signal: this.#ended }).then(
-        () => this.release(),
-        () => {},
-      );
+      this.#after(AHEAD_MS, () => this.release());
       this.#calls.wait(tasks.slice(0, 1));
     } else {
       this.#mayGoAhead = false;
@@ -115,6 +125,7 @@ export class Dispatcher implements CallHandler<Batch> {
 
   /** A monitor has answered, or the domain that went ahead takes too long: queues the domains that wait for it. */
   release(): void {
+    if (this.#holding) return;
     const rest = this.#rest ?? [];
     this.#rest = undefined;
     this.#mayGoAhead = false;
@@ -126,7 +137,52 @@ export class Dispatcher implements CallHandler<Batch> {
     if (!task.monitorChecked) return;
     task.monitorChecked = false;
     this.#checked--;
+    this.#checking.delete(task);
     this.#checkNext();
+  }
+
+  /**
+   * Nothing is asked until the first domains have been checked. Each monitor that another client's call occupies counts
+   * against the budget, so these have to be known. Checks go on in place of those that found such a call.
+   */
+  #hold(): void {
+    if (this.#holding !== undefined) return;
+    this.#holding = true;
+    this.#rest ??= [];
+    this.#after(HOLD_MS, () => this.#endHold());
+  }
+
+  #endHold(): void {
+    if (!this.#holding) return;
+    this.#holding = false;
+    const tasks = this.#rest ?? [];
+    this.#rest = undefined;
+    this.ask(tasks);
+  }
+
+  /** The domain's monitor is busy, maybe with a healthy call of another client: checks it again soon. */
+  checkAgain(task: DomainTask): void {
+    task.stage = "check";
+    this.passed(task);
+    this.#after(CHECK_AGAIN_MS, () => this.#calls.wait([task]));
+  }
+
+  /** Another check, where the last one may not show any more whether another client's call is in the monitor. */
+  guardOf(task: DomainTask): Guard | undefined {
+    const { admission } = this.#host;
+    const { domain, stage, checkedAt } = task;
+    if (stage !== "ask" || !admission.isStale(checkedAt)) return undefined;
+    return {
+      procedure: PROCEDURES.controlInfo as Guard["procedure"],
+      args: domain,
+      allows: (info) => admission.saw(domain.uuid, info as ControlInfo, false) === "answers",
+      otherwise: () => this.checkAgain(task),
+    };
+  }
+
+  /** Calls this after so many ms, unless the sweep has ended. */
+  #after(ms: number, act: () => void): void {
+    sleep(ms, { signal: this.#ended }).then(act, () => {});
   }
 
   /** No permit will free up in this sweep: gives up all domains that are not queued yet. */
@@ -134,16 +190,19 @@ export class Dispatcher implements CallHandler<Batch> {
     const rest = this.#pending.slice(this.#taken);
     this.#taken = this.#pending.length;
     for (const task of rest) this.#owner.giveUp(task, reason);
+    this.#checkNext();
   }
 
   #checkNext(): void {
     while (this.#checked < CHECKED_MAX && this.#taken < this.#pending.length) {
       const task = this.#pending[this.#taken++]!;
       this.#checked++;
+      this.#checking.add(task);
       task.monitorChecked = true;
       task.stage = "check";
       this.#calls.wait([task]);
     }
+    if (this.#checking.size === 0) this.#endHold();
   }
 
   // ---- batches

@@ -40,6 +40,8 @@ export class DomainTask extends QueuedCall {
   error: VirstreamError | undefined;
   /** Its monitor is being checked or was checked, and its statistics call was not sent yet. */
   monitorChecked = false;
+  /** When its monitor was checked, on performance.now()'s clock. */
+  checkedAt: number | undefined;
   /** Its monitor is busy with a job, so its statistics call must not wait for the end of the job. */
   nowait = false;
 

@@ -16,9 +16,6 @@ import { Dispatcher, type DispatcherOwner } from "./dispatcher.ts";
 import { findDomains } from "./domain-search.ts";
 import { DomainTask, type Stage, StatsRequests } from "./domain-task.ts";
 
-/** A monitor that has been busy with one command for this many ms is taken to hang. A healthy one takes 1 to 3 ms. */
-const HANGING_MS = 1_000;
-
 /** High-water mark of the queue: while this many records wait to be taken, nothing new is asked. */
 const QUEUE_HIGH = 64;
 
@@ -89,12 +86,9 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   }
 
   #begin(): void {
-    if (this.#done) return;
     const refusal = this.#requests.refusal(this.#query, this.#host.facts.hypervisor);
-    if (refusal !== undefined) {
-      this.end(refusal);
-      return;
-    }
+    if (refusal !== undefined) this.end(refusal);
+    if (this.#done) return;
     const { domains } = this.#query;
     this.#deadlines.begin(performance.now(), domains?.length ?? 0);
     if (domains === undefined) this.#findDomains();
@@ -223,20 +217,24 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     if (this.#requests.stateOnly) {
       return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
     }
-    return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...this.#requests.for(task) }, (reply: StatsReply) => {
-      this.answered(
-        task,
-        reply.find((stats) => stats.domain.uuid === domain.uuid),
-      );
+    const request = { uuids: [domain.uuid], ...this.#requests.for(task) };
+    const onAnswer = (reply: StatsReply) => {
+      const stats = reply.find((each) => each.domain.uuid === domain.uuid);
+      this.answered(task, stats);
       if (statsKind === "monitor") this.#dispatcher.release();
-    });
+    };
+    return callOf(PROCEDURES.stats, request, onAnswer, this.#dispatcher.guardOf(task));
   }
 
   /** @param info undefined where the daemon does not say */
   #checked(task: DomainTask, info: ControlInfo | undefined): void {
-    if (info?.state === ControlState.occupied && info.forMs >= HANGING_MS) {
+    const verdict = this.#host.admission.saw(task.domain.uuid, info);
+    if (verdict === "hangs") {
       this.#fallBack(task, "busy");
+    } else if (verdict === "unclear") {
+      this.#dispatcher.checkAgain(task);
     } else {
+      task.checkedAt = performance.now();
       task.nowait = info?.state === ControlState.job;
       task.stage = "ask";
       this.#dispatcher.ask([task]);

@@ -57,7 +57,9 @@ describe("A domain whose monitor is not known to answer", () => {
     async (forMs, times) => {
       const daemon = new SimulatedDaemon(1, () => ({ ...occupied(forMs), monitorMs: 8 }));
       new Run(daemon);
-      await advance(50);
+      await advance(10);
+      delete daemon.domains[0]!.behaviour.control;
+      await advance(90);
       expect(daemon.monitorCalls(0)).toBe(times);
     },
   );
@@ -183,7 +185,7 @@ describe("A domain whose monitor is not known to answer", () => {
 
 describe("Looking at thousands of domains", () => {
   it("is done a few ahead of asking, so that what was seen is fresh, and no line is held up", async () => {
-    const daemon = new SimulatedDaemon(2_000, (i) => (i % 50 === 7 ? occupied(60_000) : {}));
+    const daemon = new SimulatedDaemon(2_000, (i) => (i % 500 === 7 ? occupied(60_000) : {}));
     let most = 0;
     let ahead = 0;
     const { call } = daemon;
@@ -199,8 +201,8 @@ describe("Looking at thousands of domains", () => {
     };
     const run = new Run(daemon);
     await advance(20_000);
-    expect(run.count("ok")).toBe(1_960);
-    expect(run.count("partial", "busy")).toBe(40);
+    expect(run.count("ok")).toBe(1_996);
+    expect(run.count("partial", "busy")).toBe(4);
     expect(most).toBeGreaterThan(4);
     // Eight between being looked at and being asked, and those seen to be busy, whose cheap call waits for the lane.
     expect(most).toBeLessThanOrEqual(8 + 2);
@@ -223,11 +225,11 @@ describe("Looking at thousands of domains", () => {
     // One that cannot be looked at takes the lane, slow ones take the slots, and busy ones wait for their fallback.
     const daemon = new SimulatedDaemon(40, (i) => {
       if (i === 0) return { checkMs: NEVER, freeMs: NEVER };
-      return i % 5 === 0 ? occupied(60_000) : { monitorMs: 700 };
+      return i % 10 === 0 ? occupied(60_000) : { monitorMs: 700 };
     });
     const run = new Run(daemon, { deadlineMs: 20_000 });
     await advance(19_000);
-    expect(run.count("ok")).toBe(32);
+    expect(run.count("ok")).toBe(36);
     await advance(2_000);
     expect(run.records).toHaveLength(40);
     daemon.thaw();

@@ -55,7 +55,7 @@ describe("A sweep", () => {
     const run = new Run(daemon);
     await advance(5);
     expect(daemon.admission.inFlight("monitor")).toBe(1);
-    await advance(5);
+    await advance(7);
     expect(daemon.admission.inFlight("monitor")).toBe(4);
     await advance(1_000);
     expect(run.count("ok")).toBe(40);
@@ -64,7 +64,7 @@ describe("A sweep", () => {
   it("lets the others follow soon when the one that went ahead is frozen", async () => {
     const daemon = new SimulatedDaemon(40, (i) => (i < 2 ? { monitorMs: NEVER } : {}));
     const run = new Run(daemon);
-    await advance(22);
+    await advance(24);
     expect(daemon.admission.inFlight("monitor")).toBe(4);
     await advance(1_000);
     expect(run.count("ok")).toBe(38);

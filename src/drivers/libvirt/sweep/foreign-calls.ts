@@ -1,0 +1,60 @@
+import { type ControlInfo, ControlState } from "../rpc/procedures.ts";
+
+/** A monitor that has been busy with one command for this many ms is taken to hang. A healthy one takes 1 to 3 ms. */
+const HANGING_MS = 1_000;
+/** A call of another client counts for this many ms after a check has seen it. Domains that hang are checked in each sweep. */
+const SEEN_MS = 10_000;
+
+/** What a check of a monitor shows. `unclear`: it is busy, which for a healthy monitor lasts only some milliseconds. */
+export type MonitorVerdict = "answers" | "unclear" | "hangs";
+
+/**
+ * The monitors that calls of other clients occupy, as far as checks have shown. Each such call holds a worker of the
+ * daemon, just as one of ours does. Pure: the caller passes the time, in ms on a steady clock.
+ */
+export class ForeignCalls {
+  /** By domain, the check that is longest ago first: when the call's command began, and when a check last saw it. */
+  readonly #calls = new Map<string, { readonly since: number; readonly seenAt: number }>();
+
+  /**
+   * Takes the result of a check.
+   *
+   * @param info undefined where the daemon does not say
+   */
+  saw(key: string, info: ControlInfo | undefined, now: number): MonitorVerdict {
+    const before = this.#calls.get(key);
+    this.#calls.delete(key);
+    if (info?.state !== ControlState.occupied) return "answers";
+    const since = now - info.forMs;
+    const hangs = info.forMs >= HANGING_MS;
+    // The command of the check before has ended, so the monitor answers.
+    if (!hangs && before !== undefined && since > before.seenAt) return "answers";
+    this.#calls.set(key, { since, seenAt: now });
+    return hangs ? "hangs" : "unclear";
+  }
+
+  /** The domain's monitor has answered, or is another one now. */
+  delete(key: string): void {
+    this.#calls.delete(key);
+  }
+
+  clear(): void {
+    this.#calls.clear();
+  }
+
+  /** How many there are. */
+  count(now: number): number {
+    for (const [key, { seenAt }] of this.#calls) {
+      if (seenAt > now - SEEN_MS) break;
+      this.#calls.delete(key);
+    }
+    return this.#calls.size;
+  }
+
+  /** The time at which all of them will have hung for so long that they are no healthy calls. */
+  get settledAt(): number {
+    let at = Number.NEGATIVE_INFINITY;
+    for (const { since } of this.#calls.values()) at = Math.max(at, since + HANGING_MS);
+    return at;
+  }
+}
