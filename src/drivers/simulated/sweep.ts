@@ -180,8 +180,8 @@ export class Sweep {
       });
     }
 
-    // A frozen or slow guest delays only the groups that need its monitor.
-    const slowMs = this.#monitored === 0 ? 0 : (fault?.slowMs ?? 0);
+    // A frozen or slow guest delays only the groups that need its monitor. A guest that does not run has none.
+    const slowMs = this.#monitored === 0 || domain.id === -1 ? 0 : (fault?.slowMs ?? 0);
     const frozen = slowMs === Number.POSITIVE_INFINITY;
     if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
     const tookMs = slowMs || latencyMs;

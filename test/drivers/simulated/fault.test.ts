@@ -54,6 +54,16 @@ describe("a frozen guest", () => {
     expect(records.slice(0, 8).every(({ sampledAt, tookMs }) => sampledAt + tookMs - start <= 20)).toBe(true);
   });
 
+  it("answers when it is shut off, because nothing asks its monitor", async () => {
+    const bench = new Bench("domains=2&freeze=0-1&shutoff=1");
+    const records = await bench.records({ deadlineMs: 500 });
+    const outcomes = records.map(({ domain, status }) => [domain.id === -1, status]);
+    expect(outcomes.sort()).toEqual([
+      [false, "partial"],
+      [true, "ok"],
+    ]);
+  });
+
   it("is frozen although it is slow as well", async () => {
     const records = await new Bench("domains=1&freeze=0&slow=0:10").records();
     expect(records).toMatchObject([{ status: "partial", reason: "timeout" }]);
