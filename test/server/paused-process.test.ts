@@ -66,7 +66,7 @@ describe("after a pause of the whole process, a server", () => {
 
 describe("after a pause of the whole process, a client", () => {
   it("does not lose its connection to a server that was not silent", async () => {
-    const server = await startServer(plenty(1), { limits: { beatMs: 100 } });
+    const server = await startServer(plenty(1), { limits: { beatMs: 400 } });
     const connection = await connectTo(server.url);
     const states: string[] = [];
     connection.onStatus(({ state }) => states.push(state));

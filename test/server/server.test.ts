@@ -194,7 +194,7 @@ describe("a server", () => {
   });
 
   it("wants a hello first, of bounded size, and in time", async () => {
-    const server = await startServer(stuck(), { limits: { helloTimeoutMs: 50 } });
+    const server = await startServer(stuck());
     const early = await rawClient(server);
     early.socket.send('{"type":"get","id":1,"credit":1}');
     expect(await closeOf(early)).toEqual([CLOSE_CODES["bad-message"], expect.stringMatching(/must be a hello/)]);
@@ -204,7 +204,7 @@ describe("a server", () => {
       CLOSE_CODES["bad-message"],
       expect.stringMatching(/first message is too long/),
     ]);
-    const silent = await rawClient(server);
+    const silent = await rawClient(await startServer(stuck(), { limits: { helloTimeoutMs: 50 } }));
     expect(await closeOf(silent)).toEqual([CLOSE_CODES["hello-timeout"], "no hello in time"]);
   });
 

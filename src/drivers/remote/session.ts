@@ -269,7 +269,10 @@ export class RemoteSession {
       const late = now - due;
       due = now + beatMs / 2;
       // After a pause of the process, the sockets have not been read yet.
-      if (isLate(late)) return;
+      if (isLate(late)) {
+        this.#lastHeard = now;
+        return;
+      }
       for (const sweep of [...this.#sweeps.values()]) sweep.checkSilence(now);
       const silentMs = now - this.#lastHeard;
       if (silentMs < 2.5 * beatMs) return;
