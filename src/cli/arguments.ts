@@ -136,7 +136,13 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(values.domain === undefined ? {} : { domains: values.domain }),
   };
-  return { uri: single(uris), query, format: formatOf(values.format, FORMATS), tokenFile: values["token-file"] };
+  return {
+    uri: single(uris),
+    query,
+    format: formatOf(values.format, FORMATS),
+    raw: values.raw ?? false,
+    tokenFile: values["token-file"],
+  };
 }
 
 /** One of the formats, by default the first. */

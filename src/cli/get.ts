@@ -23,7 +23,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const groups = groupMask(args.query.groups);
   const colours = showsColours(stdout, process.env);
   const hosts = connection.host.includes(",");
-  const format = createFormat(args.format, { groups, hosts, terminal: stdout.isTTY === true, colours });
+  const format = createFormat(args.format, { groups, hosts, raw: args.raw, terminal: stdout.isTTY === true, colours });
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };

@@ -39,7 +39,7 @@ const HOW = `\
   --enforce             fail when a group asked for is not supported
   --backing             count every image of a backing chain
   --nowait              do not wait for a domain that is busy with another job
-  --raw                 for compatibility with virsh; values are always raw
+  --raw                 totals in the lines of a table as libvirt counts them: ns, KiB, bytes
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
 `;
 

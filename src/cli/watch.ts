@@ -62,7 +62,15 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
   if (args.format === "table" && terminal && env["TERM"] !== "dumb") {
     return new TerminalDisplay(new Screen(source, groups, args.rates), stdout, colours);
   }
-  const format = createFormat(args.format, { groups, rates: args.rates, hosts, watch: true, terminal, colours });
+  const format = createFormat(args.format, {
+    groups,
+    rates: args.rates,
+    raw: args.raw,
+    hosts,
+    watch: true,
+    terminal,
+    colours,
+  });
   // virsh's output cannot show that a record is incomplete.
   return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
 }

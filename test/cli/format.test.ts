@@ -75,6 +75,17 @@ describe("the table", () => {
     );
   });
 
+  it("has totals as libvirt counts them when they are to be raw", () => {
+    const params = TypedParams.from([
+      ["cpu.time", "ullong", 4_500_000_000n],
+      ["balloon.current", "ullong", 2_097_152n],
+      ["net.count", "uint", 1],
+      ["net.0.rx.bytes", "ullong", 26_199_273_472n],
+    ]);
+    const line = createFormat("table", { raw: true }).record(record(1, { params }));
+    expect(line).toMatch(/^guest-1 .* 4500000000 +2097152 +- +26199273472 /);
+  });
+
   it("sums the devices that a record has, whatever number of them it claims", () => {
     for (const count of [4_294_967_295, Number.NaN, -1, 1.5]) {
       const params = TypedParams.from([

@@ -29,7 +29,16 @@ const STATUS: Column = { title: "STATUS", width: 7, rank: 0, text: ({ record }) 
 
 const HOST_COLUMN: Column = { title: "HOST", width: 12, rank: 1, text: ({ record }) => record.domain.host };
 
-const TOTAL_COLUMNS: readonly Column[] = [
+type Words = Readonly<Record<"seconds" | "kibibytes" | "bytes", (value: number) => string>>;
+
+const WORDS: Words = { seconds, kibibytes, bytes };
+/** As libvirt counts: ns, KiB and bytes. */
+const RAW: Words = { seconds: String, kibibytes: String, bytes: String };
+/** The least width of a raw number, in characters. */
+const RAW_WIDTH = 16;
+
+/** @param words how numbers are written */
+const totalColumns = ({ seconds, kibibytes, bytes }: Words): readonly Column[] => [
   NAME,
   { title: "STATE", width: 10, group: "state", rank: 2, text: ({ record }) => stateWord(record.state) },
   right("VCPUS", 5, "vcpu", 5, ({ record }) => cell(record.params.number("vcpu.current"), String)),
@@ -66,9 +75,13 @@ const RATE_COLUMNS: readonly Column[] = [
  * @param groups the groups asked for as a mask; 0: all
  * @param rates show rates in place of totals
  * @param hosts show the host of each domain
+ * @param raw write totals as libvirt counts them
  */
-export function columnsOf(groups: number, rates: boolean, hosts: boolean): Column[] {
-  const columns = (rates ? RATE_COLUMNS : TOTAL_COLUMNS).filter(
+export function columnsOf(groups: number, rates: boolean, hosts: boolean, raw = false): Column[] {
+  const totals = totalColumns(raw ? RAW : WORDS).map((column) =>
+    raw && column.width >= 9 && column.align === "right" ? { ...column, width: RAW_WIDTH } : column,
+  );
+  const columns = (rates ? RATE_COLUMNS : totals).filter(
     ({ group }) => group === undefined || groups === 0 || (groups & groupBit(group)) !== 0,
   );
   if (hosts) columns.splice(1, 0, HOST_COLUMN);

@@ -40,6 +40,8 @@ interface FormatOptions {
   readonly groups?: number;
   /** Show rates in place of totals, where the format has columns for them. */
   readonly rates?: boolean;
+  /** Write totals as libvirt counts them: ns, KiB and bytes. */
+  readonly raw?: boolean;
   /** Whether the domains are of several hosts. */
   readonly hosts?: boolean;
   readonly watch?: boolean;
@@ -52,11 +54,19 @@ interface FormatOptions {
 /** A format by its name. A watch cannot have the format `json`, which is one array: a watch has no end. */
 export function createFormat(
   name: (typeof FORMATS)[number],
-  { groups = 0, rates = false, hosts = false, watch = false, terminal = false, colours = false }: FormatOptions = {},
+  {
+    groups = 0,
+    rates = false,
+    raw = false,
+    hosts = false,
+    watch = false,
+    terminal = false,
+    colours = false,
+  }: FormatOptions = {},
 ): Format {
   switch (name) {
     case "table":
-      return new TableFormat(columnsOf(groups, rates, hosts), colours);
+      return new TableFormat(columnsOf(groups, rates, hosts, raw), colours);
     case "virsh":
       return watch ? new VirshWatchFormat(terminal) : new VirshFormat(terminal);
     case "ndjson":
