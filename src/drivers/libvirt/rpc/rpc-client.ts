@@ -23,6 +23,12 @@ const KEEPALIVE_INTERVAL_MS = 5_000;
 /** After this many unanswered pings the connection is given up, that is after 30 s of silence. */
 const KEEPALIVE_COUNT = 5;
 
+/**
+ * While this many bytes wait for the daemon to read them, its pings are not answered: the answers that wait already show
+ * that we are there, and more of them would only take memory.
+ */
+const UNSENT_MAX = 64 * 1024;
+
 /** How long an orderly close waits for the daemon, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -196,7 +202,8 @@ export class RpcClient {
     if (this.#ended !== undefined) return;
     const { header, payload } = decodeMessage(message);
     if (header.program === Program.keepalive) {
-      if (header.procedure === Keepalive.ping) this.#send(PONG);
+      const behind = this.#transport.writableLength >= UNSENT_MAX;
+      if (header.procedure === Keepalive.ping && !behind) this.#send(PONG);
     } else if (header.program === Program.remote && header.type === RpcMessageType.reply) {
       this.#answer(header, payload);
     } else if (header.type === RpcMessageType.event) {

@@ -16,7 +16,11 @@ class Wire extends Duplex {
 
   override _read(): void {}
 
+  /** The daemon reads nothing. */
+  stuck = false;
+
   override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
+    if (this.stuck) return;
     this.written.push({ hex: chunk.toString("hex"), at: performance.now() });
     done();
   }
@@ -51,6 +55,20 @@ afterEach(() => {
 });
 
 const advance = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+
+describe("A daemon that sends pings", () => {
+  it("and reads no answers makes the client keep at most 64 KiB of them, in one chunk or in many", async () => {
+    wire.stuck = true;
+    const pings = Buffer.from(PING.repeat(10_000), "hex");
+    for (let i = 0; i < 20; i++) {
+      wire.say(pings);
+      await advance(1);
+      expect(wire.writableLength).toBeGreaterThan(0);
+      expect(wire.writableLength).toBeLessThanOrEqual(64 * 1024 + 28);
+    }
+    expect(lost).toEqual([]);
+  });
+});
 
 describe("A connection that is kept alive", () => {
   it("asks the daemon whether it is there after 5 s of silence, and every 5 s from then on, byte for byte", async () => {
