@@ -141,23 +141,17 @@ const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
 /**
  * Checks the options of a watch, and fills in the defaults.
  *
- * @param minIntervalMs the shortest interval that this server allows
  * @throws VirstreamError `invalid-argument`
  */
-export function checkCadence(options: WatchOptions = {}, minIntervalMs = MIN_INTERVAL_MS): Cadence {
+export function checkCadence(options: WatchOptions = {}): Cadence {
   checkMembers(options, WATCH_MEMBERS, "a watch");
   const { intervalMs = DEFAULT_INTERVAL_MS, mode = "sample", heartbeatMs } = options;
   checkWhole("intervalMs", intervalMs, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
-  if (intervalMs < minIntervalMs) {
-    throw invalid(
-      `the interval of ${intervalMs} ms is too short for this server: ask for ${minIntervalMs} ms or more (its --min-interval says what it allows)`,
-    );
-  }
   if (!WATCH_MODES.includes(mode)) {
     throw invalid(`unknown mode ${quote(mode)}: the modes are ${WATCH_MODES.join(" and ")}`);
   }
   if (mode === "sample") {
-    if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change: a sample is one anyway");
+    if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change");
     return { intervalMs, mode, heartbeatMs: 0 };
   }
   // Not `??`: from the wire it may be null, which is not the same as absent.

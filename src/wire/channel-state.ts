@@ -107,7 +107,7 @@ export class ChannelState {
     if (booleanOf(message, "resumed")) {
       const { since } = this;
       if (since?.channel !== channel || since.sequence !== sequence) {
-        throw malformed("a watch resumes at a sequence where it did not stop");
+        throw malformed("a watch resumes where it did not stop");
       }
       this.#reconnected = false;
       this.#onAnswer();
@@ -136,10 +136,10 @@ export class ChannelState {
 
   /** `records` of the watch's id: rows of its snapshot. */
   snapshot(message: RawMessage, base: TimeBase, schemaOf: SchemaOf, budget: MessageBudget): void {
-    if (this.#phase !== "snapshot") throw malformed("rows of a snapshot, and there is none");
+    if (this.#phase !== "snapshot") throw malformed("there is no snapshot for its rows");
     for (const block of listOf(message, "blocks")) {
       readFull(block, schemaOf, this.#owner, base, budget, (number, record) => {
-        if (this.#awaited-- === 0) throw malformed("a snapshot has more rows than it began with");
+        if (this.#awaited-- === 0) throw malformed("a snapshot has too many rows");
         if (this.#records[number] !== undefined) throw malformed(`domain ${number} is in a snapshot twice`);
         const key = domainKey(record.domain);
         const before = this.#previous.get(key);
@@ -202,7 +202,7 @@ export class ChannelState {
   /** Checks that the sequence of a channel's message is one more than the last. */
   #next(message: RawMessage): void {
     const sequence = wholeOf(message, "sequence");
-    if (this.#phase !== "live") throw malformed("a channel's message before the end of its snapshot");
+    if (this.#phase !== "live") throw malformed("a snapshot has too few rows");
     if (sequence !== this.#sequence + 1) throw malformed(`message ${sequence} follows message ${this.#sequence}`);
     this.#sequence = sequence;
   }
@@ -211,7 +211,7 @@ export class ChannelState {
   #forget(): void {
     for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
     // A server could send snapshots that are never complete: this bounds the domains that are kept from them.
-    if (this.#previous.size > LIMITS.domains) throw malformed(`snapshots of more than ${LIMITS.domains} domains`);
+    if (this.#previous.size > LIMITS.domains) throw malformed("a snapshot has too many domains");
     this.#records = [];
     this.#count = 0;
   }
@@ -272,7 +272,7 @@ export class ChannelState {
     this.#sources.set(host, event);
     this.#sourceCharacters += charactersOf(event);
     if (this.#sources.size > LIMITS.hosts || this.#sourceCharacters > LIMITS.hostCharacters) {
-      throw malformed("too many sources are not connected, or their names and errors are too long");
+      throw malformed("too many sources are absent, or their texts are too long");
     }
   }
 
@@ -289,7 +289,7 @@ export class ChannelState {
     const key = domainKey(record.domain);
     const before = this.#records[number];
     if (before !== undefined && domainKey(before.domain) !== key) {
-      throw malformed(`number ${number} has another domain, and the domain before had not left`);
+      throw malformed(`number ${number} has another domain`);
     }
     if (this.#previous.size > 0) this.#previous.delete(key);
     this.#set(number, record);
@@ -297,7 +297,7 @@ export class ChannelState {
   };
 
   #set(number: number, record: DomainStatsRecord): void {
-    if (!(number >= 0 && number < LIMITS.domains)) throw malformed(`there is no domain ${number}`);
+    if (!(number >= 0 && number < LIMITS.domains)) throw malformed(`domain ${number} is not known`);
     if (this.#records[number] === undefined) this.#count++;
     this.#records[number] = record;
   }

@@ -27,7 +27,7 @@ export function errorToWire({ code, message, retryable, libvirt }: VirstreamErro
 export function errorFromWire(value: unknown): VirstreamError | undefined {
   if (value === undefined || value === null) return undefined;
   const { code, message, retryable, libvirt } = value as Partial<Record<keyof WireError, unknown>>;
-  if (typeof code !== "string" || typeof message !== "string") throw malformed("an error has no code and message");
+  if (typeof code !== "string" || typeof message !== "string") throw malformed("an error has no valid code");
   const known = isErrorCode(code) ? code : "internal";
   const number = libvirt as Partial<Record<"code" | "domain", unknown>> | null | undefined;
   return new VirstreamError(known, known === code ? message : `${code}: ${message}`, {
@@ -59,9 +59,9 @@ export function rowStatusToWire({ status, reason, missing, error }: DomainStatsR
 /** The status from the wire; a reason that this version does not know becomes `error`. */
 export function rowStatusFromWire(value: unknown): RowStatus {
   const { status, reason, missing, error } = (value ?? {}) as Partial<Record<keyof RowStatus, unknown>>;
-  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has an unknown status");
+  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw malformed("a row has no valid status");
   if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {
-    throw malformed("the missing groups of a row are not all text");
+    throw malformed("a row has no valid missing groups");
   }
   const known = RECORD_REASONS.includes(reason as RecordReason);
   return {

@@ -59,7 +59,7 @@ export class CreditMeter {
 
   /** A message with rows has come. @throws VirstreamError `protocol-error` if the sender had no credit */
   receive(bytes: number): void {
-    if (!this.open) throw malformed("it came without credit");
+    if (!this.open) throw malformed("it has no credit");
     this.#balance -= bytes;
   }
 

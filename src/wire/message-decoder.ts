@@ -76,7 +76,7 @@ export class MessageDecoder {
   /** @throws VirstreamError `protocol-error` */
   decode(bytes: Uint8Array): DecodedMessage {
     const size = bytes.length;
-    if (size > LIMITS.message) throw malformed(`it has ${size} bytes; ${LIMITS.message} are allowed`);
+    if (size > LIMITS.message) throw malformed(`it has more than ${LIMITS.message} bytes`);
     const message = mapOf(unpack(bytes), "a message");
     switch (textOf(message, "type")) {
       case "welcome": {
@@ -145,7 +145,7 @@ export class MessageDecoder {
 
   /** The schema of a slot. An undefined slot has the schema without keys. */
   readonly #schemaOf = (slot: unknown): Schema => {
-    if (!Number.isInteger(slot)) throw malformed("a block's slot is not a whole number");
+    if (!Number.isInteger(slot)) throw malformed("a block has no valid slot");
     return this.#schemas.get(slot as number) ?? EMPTY_SCHEMA;
   };
 
@@ -153,12 +153,11 @@ export class MessageDecoder {
     const slot = wholeOf(message, "slot", LIMITS.slots - 1);
     const keys = listOf(message, "keys");
     const types = listOf(message, "types");
-    if (!keys.every((key) => typeof key === "string")) throw malformed("a schema's keys are not all text");
+    if (!keys.every((key) => typeof key === "string")) throw malformed("a schema has no valid keys");
     const isType = (type: unknown): boolean => Number.isInteger(type) && (type as number) >= 1 && (type as number) <= 7;
-    if (types.length !== keys.length || !types.every(isType))
-      throw malformed("a schema's types are not one for each key");
+    if (types.length !== keys.length || !types.every(isType)) throw malformed("a schema has no valid types");
     this.#schemaSize += sizeOfKeys(keys as string[]) - sizeOfKeys(this.#schemas.get(slot)?.keys ?? []);
-    if (this.#schemaSize > LIMITS.schemaSize) throw malformed("its schemas have too many keys, or too long ones");
+    if (this.#schemaSize > LIMITS.schemaSize) throw malformed("its schemas are too large");
     if (keys.length === 0) this.#schemas.delete(slot);
     else this.#schemas.set(slot, this.#table.schemaOf(keys as string[], Uint8Array.from(types as number[])));
   }
@@ -209,7 +208,7 @@ export class WatchTable {
   /** Assigns a channel to a watch, and removes the one that it had. */
   place(id: number, channel: number): OpenWatch {
     const watch = this.#watches.get(id);
-    if (watch === undefined) throw malformed(`watch ${id} is not under way`);
+    if (watch === undefined) throw malformed(`id ${id} is not in use`);
     const other = this.#channels.get(channel);
     if (other !== undefined && other !== watch) throw malformed(`channel ${channel} serves two watches`);
     if (watch.channel !== undefined) this.#channels.delete(watch.channel);
@@ -225,7 +224,7 @@ export class WatchTable {
 
   ofChannel(channel: number): OpenWatch {
     const watch = this.#channels.get(channel);
-    if (watch === undefined) throw malformed(`channel ${channel} serves no watch`);
+    if (watch === undefined) throw malformed(`channel ${channel} is not in use`);
     return watch;
   }
 }

@@ -76,18 +76,24 @@ export type ServerMessage =
 /** A message from a server before its members are checked. */
 export type RawMessage = Readonly<Record<string, unknown>>;
 
+/** A member of a message, which `isValid`. @throws VirstreamError `protocol-error` */
+function memberOf<T>(message: RawMessage, member: string, isValid: (value: unknown) => boolean): T {
+  const value = message[member];
+  if (isValid(value)) return value as T;
+  const { type } = message;
+  throw malformed(`${typeof type === "string" ? `a ${type}` : "a part of a message"} has no valid ${member}`);
+}
+
 /** A whole number of a message. @throws VirstreamError `protocol-error` */
 export function wholeOf(message: RawMessage, member: string, most = Number.MAX_SAFE_INTEGER): number {
-  const value = message[member];
-  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most) return value as number;
-  throw malformed(`${nameOf(message)} has no ${member} that is a whole number up to ${most}`);
+  return memberOf(message, member, (value) => {
+    return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most;
+  });
 }
 
 /** @throws VirstreamError `protocol-error` */
 export function textOf(message: RawMessage, member: string): string {
-  const value = message[member];
-  if (typeof value === "string") return value;
-  throw malformed(`${nameOf(message)} has no ${member} that is text`);
+  return memberOf(message, member, (value) => typeof value === "string");
 }
 
 /** A member that may be left out. @throws VirstreamError `protocol-error` */
@@ -98,16 +104,16 @@ export function optionalTextOf(message: RawMessage, member: string): string | un
 
 /** @throws VirstreamError `protocol-error` */
 export function booleanOf(message: RawMessage, member: string): boolean {
-  const value = message[member];
-  if (typeof value === "boolean") return value;
-  throw malformed(`${nameOf(message)} has no ${member} that is true or false`);
+  return memberOf(message, member, (value) => typeof value === "boolean");
 }
 
 /** @throws VirstreamError `protocol-error` */
 export function listOf(message: RawMessage, member: string): readonly unknown[] {
-  const value = message[member];
-  if (Array.isArray(value)) return value;
-  throw malformed(`${nameOf(message)} has no ${member} that is an array`);
+  return memberOf(message, member, Array.isArray);
+}
+
+function numberOf(message: RawMessage, member: string): number {
+  return memberOf(message, member, (value) => typeof value === "number");
 }
 
 /** A map of a message. @throws VirstreamError `protocol-error` */
@@ -116,16 +122,12 @@ export function mapOf(value: unknown, what: string): RawMessage {
   throw malformed(`${what} is not a map`);
 }
 
-function nameOf(message: RawMessage): string {
-  return typeof message["type"] === "string" ? `a ${message["type"]}` : "a part of a message";
-}
-
 const SUMMARY_MEMBERS = ["domains", "ok", "partial", "failed", "gone", "startedAt", "tookMs"] as const;
 
 function absentOf(value: unknown): Absent {
   const map = mapOf(value, "an absent host");
   const error = errorFromWire(map["error"]);
-  if (error === undefined) throw malformed("an absent host has no error");
+  if (error === undefined) throw malformed("an absent host has no valid error");
   return { host: textOf(map, "host"), error };
 }
 
@@ -137,31 +139,27 @@ export function summaryToWire({ absent, ...numbers }: SweepSummary): WireSummary
 /** A summary from the wire. @throws VirstreamError `protocol-error` */
 export function summaryOf(value: unknown): SweepSummary {
   const map = mapOf(value, "a summary");
-  for (const member of SUMMARY_MEMBERS) {
-    if (typeof map[member] !== "number") throw malformed(`a summary has no ${member} that is a number`);
-  }
-  const numbers = Object.fromEntries(SUMMARY_MEMBERS.map((member) => [member, map[member]])) as unknown as SweepSummary;
+  const numbers = Object.fromEntries(
+    SUMMARY_MEMBERS.map((member) => [member, numberOf(map, member)]),
+  ) as unknown as SweepSummary;
   const { absent } = map;
   return absent === undefined || absent === null
     ? numbers
     : { ...numbers, absent: listOf(map, "absent").map(absentOf) };
 }
 
+const isBeat = (value: unknown): boolean => typeof value === "number" && value > 0 && value <= MAX_BEAT_MS;
+
 /** @throws VirstreamError `protocol-error` */
 export function welcomeOf(message: RawMessage): Welcome {
-  const { beatMs, minIntervalMs } = message;
-  if (typeof beatMs !== "number" || !(beatMs > 0 && beatMs <= MAX_BEAT_MS)) throw malformed("a welcome has no beatMs");
-  if (typeof minIntervalMs !== "number") throw malformed("a welcome has no minIntervalMs");
-  const { steadyMs } = message;
-  if (typeof steadyMs !== "number" || !Number.isFinite(steadyMs)) throw malformed("a welcome has no steadyMs");
   const text = (member: string): string => textOf(message, member);
   return {
     epoch: text("epoch"),
     server: text("server"),
     host: text("host"),
     hypervisor: text("hypervisor"),
-    beatMs,
-    minIntervalMs,
-    steadyMs,
+    beatMs: memberOf(message, "beatMs", isBeat),
+    minIntervalMs: numberOf(message, "minIntervalMs"),
+    steadyMs: memberOf(message, "steadyMs", Number.isFinite),
   };
 }

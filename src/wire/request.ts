@@ -162,7 +162,12 @@ function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number
   if (intervalMs === undefined) throw invalid("intervalMs is missing");
   // These may be of any type: checkCadence checks them.
   const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
-  return checkCadence(options, minIntervalMs);
+  const cadence = checkCadence(options);
+  if (cadence.intervalMs >= minIntervalMs) return cadence;
+  throw new VirstreamError(
+    "invalid-argument",
+    `the interval of ${cadence.intervalMs} ms is too short for this server: ask for ${minIntervalMs} ms or more (its --min-interval says what it allows)`,
+  );
 }
 
 function sinceFromWire(since: unknown): Since | undefined {

@@ -28,7 +28,7 @@ export class ServerClock {
   baseOf(message: RawMessage): TimeBase {
     const [wall, steady] = listOf(message, "at");
     if (!Number.isSafeInteger(wall) || !Number.isSafeInteger(steady)) {
-      throw malformed("the times of a message are not whole numbers");
+      throw malformed("a message has no valid times");
     }
     return { wall: wall as number, steady: (steady as number) + this.#shift };
   }

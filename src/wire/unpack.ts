@@ -13,7 +13,7 @@ import { LIMITS } from "./protocol.ts";
 export function unpack(bytes: Uint8Array): unknown {
   const reader = new Reader(bytes);
   const value = reader.value(0);
-  if (reader.left !== 0) throw malformed("there are bytes after the message");
+  if (reader.left !== 0) throw malformed("it is longer than its sizes say");
   return value;
 }
 
@@ -84,7 +84,7 @@ class Reader {
       case 0xdf:
         return this.#map(this.#size(head - 0xdd), depth);
       default:
-        throw malformed(`byte 0x${head.toString(16)} is of a type that the protocol does not use`);
+        throw malformed(`byte 0x${head.toString(16)} is of no valid type`);
     }
   }
 
@@ -131,7 +131,7 @@ class Reader {
     const map: Record<string, unknown> = Object.create(null);
     for (let i = 0; i < size; i++) {
       const key = this.value(depth + 1);
-      if (typeof key !== "string") throw malformed("a map has a key that is not text");
+      if (typeof key !== "string") throw malformed("a map has no valid key");
       map[key] = this.value(depth + 1);
     }
     return map;
@@ -140,7 +140,7 @@ class Reader {
   /** Stops sizes that the message cannot hold, before memory is allocated for them: each value takes at least one byte. */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");
-    if (depth >= LIMITS.depth) throw malformed(`it nests deeper than ${LIMITS.depth}`);
+    if (depth >= LIMITS.depth) throw malformed(`it has more than ${LIMITS.depth} levels`);
   }
 }
 

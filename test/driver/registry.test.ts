@@ -65,7 +65,7 @@ describe("Opening a driver by its scheme", () => {
       delete globalThis.WebSocket;
       const { connect } = await import("virstream/browser");
       await connect("ws://127.0.0.1:1").catch(({ code, message }) => console.log(code, message));`;
-    expect(run(program)).toMatch(/^unsupported this runtime has no WebSocket: import "virstream" /);
+    expect(run(program)).toMatch(/^unsupported this runtime has no WebSocket: import "virstream",/);
   });
 
   it("repeats no password and no token in an error, and refuses a ws: URI that has one", async () => {

@@ -10,7 +10,7 @@ import type { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import type { WireSummary } from "../../src/wire/messages.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { profileOf } from "../../src/wire/profile.ts";
-import { parseClientMessage, requestText } from "../../src/wire/request.ts";
+import { parseClientMessage, type RefusedQuery, requestText } from "../../src/wire/request.ts";
 import { cellsOf } from "../model/cells.ts";
 import type { CollectingSink } from "../sampling/collecting-sink.ts";
 import { uuidOf } from "../sampling/sample.ts";
@@ -417,6 +417,8 @@ describe("a watch that a client asks for", () => {
     }
     expect(refusal({}, 1_000)).toBe("watch");
     expect(refusal({}, 1_001)).toBe("invalid-argument");
+    const { error } = parseClientMessage('{"type":"watch","id":7,"intervalMs":249}', 250) as RefusedQuery;
+    expect(error.message).toContain("ask for 250 ms or more");
     expect(refusal({ groups: "all" })).toBe("unknown-group");
   });
 

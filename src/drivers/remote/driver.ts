@@ -125,8 +125,7 @@ export function remoteDriver(openSocket: OpenSocket): (uri: string, options: Ope
       );
     }
     if (url.username !== "" || url.password !== "" || url.hash !== "" || withoutSecrets(uri) !== uri) {
-      const advice = "give the token with the option token, or at the command line with --token-file FILE";
-      const message = `a ${url.protocol}// URI has no user, no token and no fragment: ${advice}`;
+      const message = `a ${url.protocol}// URI has no user, token or fragment: use the option token, or --token-file FILE`;
       throw new VirstreamError("invalid-uri", message);
     }
     const driver = new RemoteDriver(uri, openSocket, options);

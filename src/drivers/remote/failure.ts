@@ -10,10 +10,10 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES["going-away"]]: ["server-shutdown", "it ended the connection"],
   1006: ["connection-lost", "the connection broke"],
   [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it; name fewer domains at once"],
-  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us; are both of a version that fits?"],
+  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us: do the versions fit?"],
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
-    "it needs its token: give it with --token-file FILE, $VIRSTREAM_TOKEN, or the option token",
+    "it needs its token: use the option token, --token-file FILE or $VIRSTREAM_TOKEN",
   ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
@@ -24,10 +24,8 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
 
 /** Browsers tell a page nothing about a WebSocket that did not open. */
 const BROWSER_CAUSES =
-  'browsers do not say why. Perhaps nothing listens there (start a server with "virstream serve --listen HOST:PORT"), ' +
-  "the server does not admit this page (start it with --origin and the page's origin), " +
-  "or the page's Content-Security-Policy forbids it (add the address to connect-src). " +
-  "With wss:, open the address with https: to see whether the browser trusts its certificate";
+  'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page there (--origin), ' +
+  "and allow the address in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";
 
 /** The error of a socket that could not be opened, for an unknown reason. */
 export function unexplainedError(url: string): VirstreamError {
@@ -38,14 +36,6 @@ export function unexplainedError(url: string): VirstreamError {
 export function wrongSubprotocol(url: string, cause?: unknown): VirstreamError {
   const message = `${url} does not speak ${SUBPROTOCOL}: is it a virstream server?`;
   return new VirstreamError("wrong-subprotocol", message, { cause });
-}
-
-/** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */
-export function brokenError(url: string, event: { message?: string; error?: unknown }): VirstreamError {
-  const cause = event.error;
-  const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
-  const code = violation ? "protocol-error" : "connection-lost";
-  return new VirstreamError(code, `${url}: ${event.message ?? "it broke"}`, { cause });
 }
 
 /** The error for a close code. An unknown code means `connection-lost`. */

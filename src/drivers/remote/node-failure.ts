@@ -13,8 +13,13 @@ const CERTIFICATE_FAULTS: readonly (readonly [codes: RegExp, fault: string])[] =
   ],
 ];
 
+/** The error of a socket that could not be opened, or, if it was `opened`, that broke. */
+export function explain(url: string, failure: SocketFailure, opened: boolean): VirstreamError {
+  return opened ? brokenError(url, failure) : openingError(url, failure);
+}
+
 /** The error of a socket that could not be opened, from the reason that Node gives. */
-export function openingError(url: string, { message = "", error: cause }: SocketFailure): VirstreamError {
+function openingError(url: string, { message = "", error: cause }: SocketFailure): VirstreamError {
   const failure = (code: ErrorCode, text: string) => new VirstreamError(code, text, { cause });
   const system = (cause as { code?: string } | undefined)?.code;
   if (system === "ECONNREFUSED") {
@@ -44,6 +49,14 @@ export function openingError(url: string, { message = "", error: cause }: Socket
     return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket: ${advice}`);
   }
   return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}`);
+}
+
+/** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */
+function brokenError(url: string, event: SocketFailure): VirstreamError {
+  const cause = event.error;
+  const violation = (cause as { code?: string } | undefined)?.code?.startsWith("WS_ERR_");
+  const code = violation ? "protocol-error" : "connection-lost";
+  return new VirstreamError(code, `${url}: ${event.message ?? "it broke"}`, { cause });
 }
 
 /** A hint for URLs without a port: their default port is seldom the server's port. */

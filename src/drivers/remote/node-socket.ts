@@ -1,6 +1,6 @@
 import { WebSocket } from "ws";
 import { LIMITS } from "../../wire/protocol.ts";
-import { openingError } from "./node-failure.ts";
+import { explain } from "./node-failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 
 /**
@@ -16,5 +16,5 @@ export const openNodeSocket: OpenSocket = (url, subprotocol, ca) => {
     ...(ca !== undefined && { ca }),
   });
   socket.binaryType = "nodebuffer";
-  return Object.assign(socket as unknown as Socket, { explain: openingError });
+  return Object.assign(socket as unknown as Socket, { explain });
 };

@@ -13,7 +13,7 @@ import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS } from "../../wire/protocol.ts";
 import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
-import { brokenError, closeError, SUBPROTOCOL, unexplainedError, wrongSubprotocol } from "./failure.ts";
+import { closeError, SUBPROTOCOL, unexplainedError, wrongSubprotocol } from "./failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
@@ -165,7 +165,8 @@ export class RemoteSession {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onerror = (event) => {
-      this.#fail(this.#opened ? brokenError(url, event) : (socket.explain?.(url, event) ?? unexplainedError(url)));
+      const unexplained = this.#opened ? closeError(url, 1006, "") : unexplainedError(url);
+      this.#fail(socket.explain?.(url, event, this.#opened) ?? unexplained);
     };
     socket.onclose = (event) => {
       this.#fail(closeError(url, event.code, event.reason));
@@ -182,7 +183,7 @@ export class RemoteSession {
     const text = requestText(message);
     if (utf8Length(text) > LIMITS.request) {
       const domains = message.query.domains?.length;
-      const advice = `${domains} domains in one query are more than the protocol carries: name fewer at once`;
+      const advice = `${domains} domains are too many for a query: name fewer at once`;
       return new VirstreamError("message-too-big", advice);
     }
     this.#meters.set(message.id, new CreditMeter(this.#address.credit));
@@ -198,8 +199,7 @@ export class RemoteSession {
       if (typeof data === "string") throw malformed("it is text, in the binary profile");
       const message = this.#decoder.decode(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer));
       const isWelcomed = this.#liveness !== undefined;
-      if ((message.type === "welcome") === isWelcomed)
-        throw malformed("the first message, and only that, is a welcome");
+      if ((message.type === "welcome") === isWelcomed) throw malformed("a welcome is not the first message");
       switch (message.type) {
         case "welcome":
           this.#watchOver(message.welcome.beatMs);

@@ -19,8 +19,8 @@ export interface Socket {
   onclose: ((event: { code: number; reason: string }) => void) | null;
   send(data: string): void;
   close(code?: number, reason?: string): void;
-  /** Only in Node, because browsers conceal the reason: the error of a socket that could not be opened. */
-  explain?(url: string, failure: SocketFailure): VirstreamError;
+  /** Only in Node, because browsers conceal the reason: the error of a socket that could not be opened, or that broke. */
+  explain?(url: string, failure: SocketFailure, opened: boolean): VirstreamError;
   /** Only in Node: ends the connection without waiting for the other side. */
   terminate?(): void;
 }
@@ -35,13 +35,9 @@ export type OpenSocket = (url: string, subprotocol: string, ca: string | undefin
 /** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
 export const openBrowserSocket: OpenSocket = (url, subprotocol, ca) => {
   if (typeof WebSocket === "undefined") {
-    const advice = `import "virstream" instead of "virstream/browser", or use Node 22 or newer`;
-    throw new VirstreamError("unsupported", `this runtime has no WebSocket: ${advice}`);
+    throw new VirstreamError("unsupported", 'this runtime has no WebSocket: import "virstream", or use Node 22');
   }
-  if (ca !== undefined) {
-    const advice = "add the authority to those that the browser trusts, and leave the option ca out";
-    throw new VirstreamError("unsupported", `only Node's WebSocket can trust certificates of its own: ${advice}`);
-  }
+  if (ca !== undefined) throw new VirstreamError("unsupported", "the option ca is for Node: let the browser trust it");
   const socket = new WebSocket(url, subprotocol);
   socket.binaryType = "arraybuffer";
   return socket as unknown as Socket;

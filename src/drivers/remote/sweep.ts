@@ -75,7 +75,7 @@ export class RemoteSweep {
     this.#records += records.length;
     this.#heardAt = performance.now();
     this.#held += expanded;
-    if (this.#held > this.#mostHeld) throw malformed("records that wait expand to more than any server's do");
+    if (this.#held > this.#mostHeld) throw malformed("its records expand too far");
     this.queue.pushChunk(records, () => {
       this.#held -= expanded;
       // The server accepts no credit for a sweep that has ended.
@@ -86,7 +86,7 @@ export class RemoteSweep {
   /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
   ended(error: VirstreamError | undefined, summary: SweepSummary | undefined): void {
     if (error === undefined && summary?.domains !== this.#records) {
-      throw malformed(`a sweep ends after ${this.#records} records, and its summary counts ${summary?.domains}`);
+      throw malformed(`a summary counts ${summary?.domains} of ${this.#records} records`);
     }
     if (!this.queue.ended) for (const host of summary?.absent ?? []) this.#context.absent?.(host);
     this.end(error);
@@ -103,7 +103,7 @@ export class RemoteSweep {
     if (this.queue.length > 0 || !this.#control.mayReceive()) this.#heardAt = now;
     const silentMs = now - this.#heardAt;
     if (silentMs < this.#silenceMs) return;
-    const message = `${this.#url} has sent nothing of a sweep for ${Math.round(silentMs / 1000)} s: start it again`;
+    const message = `${this.#url} has been silent for ${Math.round(silentMs / 1000)} s in a sweep`;
     this.end(new VirstreamError("connection-lost", message));
     this.#control.cancel();
   }

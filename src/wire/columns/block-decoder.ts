@@ -21,7 +21,7 @@ export class MessageBudget {
   /** @throws VirstreamError `protocol-error` beyond the bounds */
   spend(rows: number, columns: number): void {
     this.#cells -= rows * columns;
-    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("it has too many rows or columns");
+    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("it has too many rows");
   }
 }
 
@@ -48,13 +48,12 @@ export function readFull(
   budget: MessageBudget,
   apply: (number: number, record: DomainStatsRecord) => void,
 ): void {
-  if (!Array.isArray(block) || block.length < 10) throw malformed("a full block has fewer than 10 items");
+  if (!Array.isArray(block) || block.length < 10) throw malformed("a block has fewer than 10 items");
   const [slot, count, uuids, present, widths, leasts, body, texts, bigs, statuses] = block as unknown[];
   const schema = schemaOf(slot);
   const rows = rowsOf(count);
   budget.spend(rows, HEAD_COLUMNS + schema.keys.length);
-  if (!(uuids instanceof Uint8Array) || uuids.length !== 16 * rows)
-    throw malformed("a block does not have 16 bytes of uuid per row");
+  if (!(uuids instanceof Uint8Array) || uuids.length !== 16 * rows) throw malformed("a block has no valid uuids");
   const columns = new ColumnReader(rows, HEAD_COLUMNS + schema.keys.length, present, widths, leasts, body);
   const numbers = columnOf(columns, HeadColumn.number);
   const indexes = columnOf(columns, HeadColumn.index);
@@ -71,15 +70,14 @@ export function readFull(
     const type = types[key]!;
     if (columns.varies(column)) varying.push(key);
     if (type === ParamType.string) {
-      if (columns.isPresent(column)) throw malformed("a text is in a column of numbers");
+      if (columns.isPresent(column)) throw malformed("a block has no valid texts");
     } else if (!columns.varies(column)) {
       const least = columns.least(column);
-      if (!isOfType(least, type)) throw malformed("a value is not of its declared type");
+      if (!isOfType(least, type)) throw malformed("a block has no valid values");
       template[key] = least;
     }
   }
-  if (!Array.isArray(texts) || texts.length !== 2 + textCount)
-    throw malformed("a block's texts are not those of its schema");
+  if (!Array.isArray(texts) || texts.length !== 2 + textCount) throw malformed("a block has no valid texts");
   const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget.texts));
   const [names, hosts] = read as [string | readonly string[], string | readonly string[]];
   const own = read.slice(2);
@@ -132,7 +130,7 @@ export function readChanges(
   beforeOf: (number: number) => DomainStatsRecord,
   apply: (number: number, record: DomainStatsRecord) => void,
 ): void {
-  if (!Array.isArray(block) || block.length < 6) throw malformed("a block of changes has fewer than 6 items");
+  if (!Array.isArray(block) || block.length < 6) throw malformed("a block has fewer than 6 items");
   const [slot, count, present, widths, leasts, body] = block as unknown[];
   const schema = schemaOf(slot);
   const rows = rowsOf(count);
@@ -141,14 +139,14 @@ export function readChanges(
   const columns = new ColumnReader(rows, HEAD_COLUMNS + width, present, widths, leasts, body);
   const numbers = columnOf(columns, HeadColumn.number);
   const indexes = columnOf(columns, HeadColumn.index);
-  if (columns.isPresent(HeadColumn.id)) throw malformed("a row of changes cannot change a domain's id");
+  if (columns.isPresent(HeadColumn.id)) throw malformed("a row has no valid id");
   const times = columnOf(columns, HeadColumn.time);
   const steps = columnOf(columns, HeadColumn.step);
   const tooks = columnOf(columns, HeadColumn.took);
   const changed: number[] = [];
   for (let key = 0; key < width; key++) {
     if (!columns.isPresent(HEAD_COLUMNS + key)) continue;
-    if (schema.types[key] === ParamType.string) throw malformed("a text is in a column of numbers");
+    if (schema.types[key] === ParamType.string) throw malformed("a block has no valid texts");
     changed.push(key);
   }
   const befores = new Array<DomainStatsRecord>(STRIP);
@@ -159,9 +157,9 @@ export function readChanges(
       const before = beforeOf(numbers.at(from + i) + from + i);
       const { params } = before;
       if (params.schema !== schema && !hasShape(params.schema, schema.keys, schema.types)) {
-        throw malformed("a row of changes refers to a record of another schema");
+        throw malformed("a row has no valid schema");
       }
-      if (params.bigs !== undefined) throw malformed("a row of changes refers to integers beyond 2^53");
+      if (params.bigs !== undefined) throw malformed("a row has no valid integers");
       befores[i] = before;
       doubles[i] = params.doubles.slice();
     }
@@ -205,7 +203,7 @@ function addStrip(mask: number, doubles: readonly number[][], key: number, type:
     good &&= value >= least && value <= greatest && Math.floor(value) === value;
     own[key] = value;
   }
-  if (!good) throw malformed("a value is not of its declared type");
+  if (!good) throw malformed("a block has no valid values");
 }
 
 function rowsOf(count: unknown): number {
@@ -231,11 +229,11 @@ class HeadValues {
 function columnOf(columns: ColumnReader, column: number): HeadValues {
   if (!columns.varies(column)) {
     const least = columns.least(column);
-    if (!Number.isSafeInteger(least)) throw malformed("a row's head has a value that is no whole number");
+    if (!Number.isSafeInteger(least)) throw malformed("a row has no valid head");
     return new HeadValues(undefined, least);
   }
   const values = columns.read(column);
-  if (!values.every(Number.isSafeInteger)) throw malformed("a row's head has a value that is no whole number");
+  if (!values.every(Number.isSafeInteger)) throw malformed("a row has no valid head");
   return new HeadValues(values, 0);
 }
 
@@ -251,18 +249,18 @@ function textAt(column: string | readonly string[], row: number): string {
 
 /** The exact values of integers beyond 2^53, by row and position. */
 function bigsFromWire(bigs: unknown, rows: number, schema: Schema): Map<number, Map<number, bigint>> | undefined {
-  if (!Array.isArray(bigs)) throw malformed("a block's large integers are not an array");
+  if (!Array.isArray(bigs)) throw malformed("a block has no valid integers");
   if (bigs.length === 0) return undefined;
   const all = new Map<number, Map<number, bigint>>();
   for (const big of bigs as unknown[]) {
-    if (!Array.isArray(big)) throw malformed("a large integer is not of the form [row, position, value]");
+    if (!Array.isArray(big)) throw malformed("a block has no valid integers");
     const [row, position, read] = big as unknown[];
     const value = Number.isInteger(read) ? BigInt(read as number) : read;
     // A position of "length" would read the number of keys as a type.
     const type = isRow(position, schema.types.length) ? schema.types[position] : undefined;
     const fits = type === ParamType.llong ? BigInt.asIntN : type === ParamType.ullong ? BigInt.asUintN : undefined;
     if (!isRow(row, rows) || fits === undefined || typeof value !== "bigint" || fits(64, value) !== value) {
-      throw malformed("a large integer is not of the form [row, position, value]");
+      throw malformed("a block has no valid integers");
     }
     let ofRow = all.get(row);
     if (ofRow === undefined) {
@@ -275,13 +273,13 @@ function bigsFromWire(bigs: unknown, rows: number, schema: Schema): Map<number, 
 }
 
 function statusesFromWire(statuses: unknown, rows: number): Map<number, RowStatus> | undefined {
-  if (!Array.isArray(statuses)) throw malformed("a block's statuses are not an array");
+  if (!Array.isArray(statuses)) throw malformed("a block has no valid statuses");
   if (statuses.length === 0) return undefined;
   const all = new Map<number, RowStatus>();
   for (const item of statuses as unknown[]) {
-    if (!Array.isArray(item)) throw malformed("a status is not of the form [row, status]");
+    if (!Array.isArray(item)) throw malformed("a block has no valid statuses");
     const [row, status] = item as unknown[];
-    if (!isRow(row, rows)) throw malformed("a status is of a row that does not exist");
+    if (!isRow(row, rows)) throw malformed("a block has no valid statuses");
     all.set(row, rowStatusFromWire(status));
   }
   return all;

@@ -29,12 +29,12 @@ export class ColumnReader {
 
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {
     if (!(present instanceof Uint8Array) || present.length !== (columns + 7) >> 3) {
-      throw malformed("a block's columns are not those of its schema");
+      throw malformed("a block has no valid columns");
     }
     if (!(widths instanceof Uint8Array) || !Array.isArray(leasts) || leasts.length !== widths.length) {
-      throw malformed("a block has widths and least values that do not match");
+      throw malformed("a block has no valid widths");
     }
-    if (!(body instanceof Uint8Array)) throw malformed("a block has no body");
+    if (!(body instanceof Uint8Array)) throw malformed("a block has no valid body");
     this.rows = rows;
     this.#present = present;
     this.#body = body;
@@ -49,15 +49,14 @@ export class ColumnReader {
       if (!this.isPresent(column)) continue;
       const width = widths[read];
       const least = leasts[read++] as unknown;
-      if (width === undefined || typeof least !== "number") throw malformed("a column has no width or no least value");
+      if (width === undefined || typeof least !== "number") throw malformed("a block has no valid widths");
       this.#widths[column] = width;
       this.#leasts[column] = least;
       this.#begins[column] = at;
       this.#nexts[column] = at + ((rows + 7) >> 3);
       at += this.#sizeOf(width, at);
     }
-    if (read !== widths.length || at !== body.length)
-      throw malformed("the size of a block's body is not that of its columns");
+    if (read !== widths.length || at !== body.length) throw malformed("a block has no valid body");
   }
 
   /** Whether a column is present; an absent column is 0 in all rows. */
@@ -112,10 +111,10 @@ export class ColumnReader {
     let size = rows * width;
     if (width >= SPARSE) {
       size = (rows + 7) >> 3;
-      if (at + size > this.#body.length) throw malformed("a column ends beyond its block");
+      if (at + size > this.#body.length) throw malformed("a block has no valid body");
       for (let row = 0; row < rows; row += STRIP) size += bitsOf(this.#maskOf(at, row)) * (width - SPARSE);
     }
-    if ((width & ~SPARSE) > FLOAT || at + size > this.#body.length) throw malformed("a column ends beyond its block");
+    if ((width & ~SPARSE) > FLOAT || at + size > this.#body.length) throw malformed("a block has no valid body");
     return size;
   }
 

@@ -99,7 +99,7 @@ export class TextBudget {
   /** @throws VirstreamError `protocol-error` beyond the bound */
   spend(characters: number): void {
     this.#left -= characters;
-    if (this.#left < 0) throw malformed("its texts have too many characters");
+    if (this.#left < 0) throw malformed("it has too many characters");
   }
 }
 
@@ -113,15 +113,15 @@ export function readTexts(column: unknown, rows: number, budget: TextBudget): Re
     budget.spend(column.length);
     return column;
   }
-  if (!Array.isArray(column)) throw malformed("a text column is neither text nor an array");
+  if (!Array.isArray(column)) throw malformed("a block has no valid texts");
   const [start, end, middles] = column as unknown[];
   if (typeof start !== "string" || typeof end !== "string" || !Array.isArray(middles) || middles.length !== rows) {
-    throw malformed("a text column is not of the form [start, end, middles]");
+    throw malformed("a block has no valid texts");
   }
   let characters = rows * (start.length + end.length);
   for (let row = 0; row < rows; row++) {
     const middle = middles[row] as unknown;
-    if (typeof middle !== "string") throw malformed("the middle of a text is not text");
+    if (typeof middle !== "string") throw malformed("a block has no valid texts");
     characters += middle.length;
   }
   budget.spend(characters);

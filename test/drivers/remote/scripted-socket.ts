@@ -1,6 +1,6 @@
 import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { RemoteDriver } from "../../../src/drivers/remote/driver.ts";
-import { openingError } from "../../../src/drivers/remote/node-failure.ts";
+import { explain } from "../../../src/drivers/remote/node-failure.ts";
 import type { OpenSocket, Socket } from "../../../src/drivers/remote/socket.ts";
 import { profileOf, type WireMessage } from "../../../src/wire/profile.ts";
 import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
@@ -17,7 +17,7 @@ export class ScriptedSocket implements Socket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onerror: ((event: { message?: string; error?: unknown }) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
-  readonly explain = openingError;
+  readonly explain = explain;
   /** What the client said, parsed. */
   readonly said: { readonly type: string; readonly [member: string]: unknown }[] = [];
   /** Whether the client is done with it. */
