@@ -174,7 +174,7 @@ function checkDomains(domains: readonly (Domain | string)[], driver: object | un
  */
 export function distinctSelectors(selectors: readonly DomainSelector[]): DomainSelector[] {
   if (selectors.length === 0) {
-    const message = "the list of domains is empty: name at least one, or leave it out to ask for all";
+    const message = "the list of domains is empty: leave it out to ask for all";
     throw new VirstreamError("empty-domain-list", message);
   }
   const distinct = new Map<string, DomainSelector>();

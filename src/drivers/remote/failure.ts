@@ -16,8 +16,8 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
     "it needs its token: use the option token, --token-file FILE or $VIRSTREAM_TOKEN",
   ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
-  [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello did not reach it in time"],
-  [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "two of our sweeps had one id"],
+  [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
+  [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "an id was in use"],
   [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };
