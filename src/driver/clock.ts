@@ -19,28 +19,8 @@ export const SYSTEM_CLOCK: Clock = {
 /** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
-/** A timer that fires so much later than it was due, in ms, fired after a pause of the whole process. It then waits as long again. */
-const PAUSE_MS = 1_000;
-
-/**
- * For timers that judge a peer by its silence. After a pause of the process (SIGSTOP, a machine that was suspended or overloaded)
- * timers fire before the sockets are read, and the peer may have sent in time what this process has not read yet. So a timer
- * that fires far too late waits once more.
- */
-export const PATIENT_CLOCK: Clock = {
-  ...STEADY_CLOCK,
-  setTimeout: (callback, ms) => {
-    const due = performance.now() + ms;
-    const handle = {
-      timer: setTimeout(() => {
-        if (isLate(performance.now() - due)) handle.timer = setTimeout(callback, PAUSE_MS);
-        else callback();
-      }, ms),
-    };
-    return handle;
-  },
-  clearTimeout: (handle) => clearTimeout((handle as { timer: ReturnType<typeof setTimeout> } | undefined)?.timer),
-};
+/** A timer that fires so much later than it was due, in ms, fired after a pause of the whole process. */
+export const PAUSE_MS = 1_000;
 
 /** Whether a timer that fires this many ms late fires after a pause of the whole process. */
 export function isLate(ms: number): boolean {

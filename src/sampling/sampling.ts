@@ -20,11 +20,8 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
-/** A source that fails every record within this deadline does not work; with a shorter one it may just be slow. */
-const TELLING_DEADLINE_MS = 1_000;
-
 /** A query that is watched. */
-interface WatchedQuery {
+export interface WatchedQuery {
   readonly query: Query;
   /** By cadence. */
   readonly feeds: Map<string, Feed>;
@@ -43,8 +40,12 @@ type Source = Pick<Driver, "host" | "sweep" | "watch">;
 export class Sampling {
   readonly #driver: Source;
   readonly #clock: Clock;
-  readonly #watched = new Map<string, WatchedQuery>();
-  #load = 0;
+  /**
+   * What is watched at present, by the query as JSON.
+   *
+   * @internal
+   */
+  readonly watched = new Map<string, WatchedQuery>();
   #conflated = 0;
   #closed = false;
   /**
@@ -69,26 +70,8 @@ export class Sampling {
    */
   feed(query: Query, cadence: Cadence, enter?: Enter): Feed {
     if (this.#closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");
-    const feeds = this.#watched.get(JSON.stringify(query))?.feeds;
+    const feeds = this.watched.get(JSON.stringify(query))?.feeds;
     return feeds?.get(JSON.stringify(cadence)) ?? this.#open(query, cadence, enter);
-  }
-
-  /**
-   * Whether a query is watched: then a further watch of it causes no further sweeps.
-   *
-   * @internal
-   */
-  isWatched(query: Query): boolean {
-    return this.#watched.has(JSON.stringify(query));
-  }
-
-  /**
-   * The load of all different queries that are watched; see loadOf.
-   *
-   * @internal
-   */
-  get load(): number {
-    return this.#load;
   }
 
   /**
@@ -124,28 +107,12 @@ export class Sampling {
     this.#conflated += ticks;
   }
 
-  /**
-   * How many sources that are watched cannot be reached at present, or had failed records only in the last sweep of all domains.
-   * Such a sweep says nothing about the source if its deadline was short.
-   */
-  get absent(): number {
-    const hosts = new Set<string | undefined>();
-    for (const { query, feeds } of this.#watched.values()) {
-      const telling = query.domains === undefined && query.deadlineMs >= TELLING_DEADLINE_MS;
-      for (const feed of feeds.values()) {
-        for (const { host } of feed.statuses) hosts.add(host);
-        for (const host of telling ? feed.failing : []) hosts.add(host);
-      }
-    }
-    return hosts.size;
-  }
-
   /** The figures as they are now. */
   snapshot(): SamplingFigures {
     const feeds = this.#feeds;
     return {
       ...this.metrics.snapshot(),
-      samplers: [...this.#watched.values()].filter(({ sampler }) => sampler !== undefined).length,
+      samplers: [...this.watched.values()].filter(({ sampler }) => sampler !== undefined).length,
       feeds: feeds.length,
       subscribers: feeds.reduce((sum, { listeners }) => sum + listeners, 0),
       ticksConflated: this.#conflated,
@@ -159,12 +126,12 @@ export class Sampling {
   }
 
   get #feeds(): Feed[] {
-    return [...this.#watched.values()].flatMap(({ feeds }) => [...feeds.values()]);
+    return [...this.watched.values()].flatMap(({ feeds }) => [...feeds.values()]);
   }
 
   #open(query: Query, cadence: Cadence, enter: Enter | undefined): Feed {
     const [key, cadenceKey] = [JSON.stringify(query), JSON.stringify(cadence)];
-    const watched = this.#watched.get(key) ?? { query, feeds: new Map<string, Feed>(), sampler: undefined };
+    const watched = this.watched.get(key) ?? { query, feeds: new Map<string, Feed>(), sampler: undefined };
     let stop = (): void => {};
     const feed: Feed = new Feed({
       cadence,
@@ -175,17 +142,11 @@ export class Sampling {
       metrics: this.metrics,
       over: () => {
         watched.feeds.delete(cadenceKey);
-        if (watched.feeds.size === 0) {
-          this.#watched.delete(key);
-          this.#load -= loadOf(query);
-        }
+        if (watched.feeds.size === 0) this.watched.delete(key);
         stop();
       },
     });
-    if (watched.feeds.size === 0) {
-      this.#watched.set(key, watched);
-      this.#load += loadOf(query);
-    }
+    this.watched.set(key, watched);
     watched.feeds.set(cadenceKey, feed);
     try {
       stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(watched, query, feed, enter);
@@ -202,9 +163,4 @@ export class Sampling {
     sampler.add(feed);
     return () => sampler.remove(feed);
   }
-}
-
-/** A query of all domains has the load 1. One of named domains has a hundredth for each of them, and 1 at most. */
-export function loadOf({ domains }: Query): number {
-  return domains === undefined ? 1 : Math.min(1, domains.length / 100);
 }

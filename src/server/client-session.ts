@@ -1,15 +1,14 @@
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
-import { PATIENT_CLOCK } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { loadOf } from "../sampling/sampling.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
+import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { Quota } from "./bounds/quota.ts";
-import type { SweepPace } from "./bounds/sweep-pace.ts";
+import { loadOf, type SweepPace } from "./bounds/sweep-pace.ts";
 import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
@@ -242,10 +241,11 @@ export class ClientSession {
     const known = since?.epoch === epoch ? since : undefined;
     let channel!: Channel;
     const holdQuery = (): (() => void) => {
-      if (sampling.isWatched(query)) return () => {};
+      const { watched } = sampling;
+      if (watched.has(JSON.stringify(query))) return () => {};
       const most = this.#context.limits.queries;
-      if (sampling.load + loadOf(query) > most)
-        throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
+      const load = [...watched.values()].reduce((sum, other) => sum + loadOf(other.query), 0);
+      if (load + loadOf(query) > most) throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
       return this.#queries.hold(loadOf(query));
     };
     const holdChannel = (): (() => void) => {

@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import type { SamplingFigures } from "../sampling/sampling.ts";
+import type { Sampling, SamplingFigures } from "../sampling/sampling.ts";
 
 /** The health of a server. There is no status for a server that is down, because it does not answer. */
 export interface ServerHealth {
@@ -41,6 +41,25 @@ export interface ServerFigures {
   /** Delay of the event loop in the last 30 to 60 s, in ms; gauges. */
   readonly eventLoopDelayMs: { readonly mean: number; readonly p99: number; readonly max: number };
   readonly memoryBytes: { readonly rss: number; readonly heapUsed: number };
+}
+
+/** A source that fails every record within this deadline does not work; with a shorter one it may just be slow. */
+const TELLING_DEADLINE_MS = 1_000;
+
+/**
+ * How many sources that are watched cannot be reached at present, or had failed records only in the last sweep of all domains.
+ * Such a sweep says nothing about the source if its deadline was short.
+ */
+export function absentSources({ watched }: Sampling): number {
+  const hosts = new Set<string | undefined>();
+  for (const { query, feeds } of watched.values()) {
+    const telling = query.domains === undefined && query.deadlineMs >= TELLING_DEADLINE_MS;
+    for (const feed of feeds.values()) {
+      for (const { host } of feed.statuses) hosts.add(host);
+      for (const host of telling ? feed.failing : []) hosts.add(host);
+    }
+  }
+  return hosts.size;
 }
 
 const RESOLUTION_MS = 10;

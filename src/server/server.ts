@@ -17,7 +17,7 @@ import { SweepPace } from "./bounds/sweep-pace.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
-import { EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
+import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { type Viewer, Views } from "./viewer.ts";
 
 /** The default address to listen on: this machine only. */
@@ -182,7 +182,7 @@ export class VirstreamServer implements AsyncDisposable {
   health(): ServerHealth {
     const { views } = this.#context;
     const known = views.whole.driver.absent?.length ?? 0;
-    const sourcesAbsent = Math.max(known, ...[...views].map(({ sampling }) => sampling.absent));
+    const sourcesAbsent = Math.max(known, ...[...views].map(({ sampling }) => absentSources(sampling)));
     const status = sourcesAbsent === 0 ? "ok" : "degraded";
     return { status, clients: this.clients, watches: this.watches, sourcesAbsent };
   }

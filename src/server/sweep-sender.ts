@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { PATIENT_CLOCK, withTimeout } from "../driver/clock.ts";
+import { withTimeout } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -7,6 +7,7 @@ import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
+import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import type { Outbound } from "./outbound.ts";
 
 /** The options of a SweepSender. */

@@ -1,9 +1,9 @@
-import { PATIENT_CLOCK } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import { type ChannelMessage, statusToWire, syncToWire } from "../wire/channel-encoder.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
+import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";

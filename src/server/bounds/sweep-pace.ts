@@ -1,3 +1,10 @@
+import type { Query } from "../../model/query.ts";
+
+/** A query of all domains has the load 1. One of named domains has a hundredth for each of them, and 1 at most. */
+export function loadOf({ domains }: Query): number {
+  return domains === undefined ? 1 : Math.min(1, domains.length / 100);
+}
+
 /** Waits for its turn; `cost` is in sweeps of all domains. */
 interface Waiting {
   readonly cost: number;

@@ -1,0 +1,21 @@
+import { type Clock, isLate, PAUSE_MS, STEADY_CLOCK } from "../../driver/clock.ts";
+
+/**
+ * For timers that judge a peer by its silence. After a pause of the process (SIGSTOP, a machine that was suspended or overloaded)
+ * timers fire before the sockets are read, and the peer may have sent in time what this process has not read yet. So a timer
+ * that fires far too late waits once more.
+ */
+export const PATIENT_CLOCK: Clock = {
+  ...STEADY_CLOCK,
+  setTimeout: (callback, ms) => {
+    const due = performance.now() + ms;
+    const handle = {
+      timer: setTimeout(() => {
+        if (isLate(performance.now() - due)) handle.timer = setTimeout(callback, PAUSE_MS);
+        else callback();
+      }, ms),
+    };
+    return handle;
+  },
+  clearTimeout: (handle) => clearTimeout((handle as { timer: ReturnType<typeof setTimeout> } | undefined)?.timer),
+};
