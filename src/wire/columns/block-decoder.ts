@@ -3,27 +3,11 @@ import { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { hasShape, ParamType, type Schema } from "../../model/schema.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import { malformed, type RowStatus, rowStatusFromWire } from "../errors.ts";
-import { HEAD_COLUMNS, HeadColumn, LIMITS } from "../protocol.ts";
+import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";
 import type { TimeBase } from "./block-encoder.ts";
 import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
-import { readTexts, TextBudget } from "./texts.ts";
-
-/** Limits what one message expands to: a few bytes of columns can stand for millions of values. */
-export class MessageBudget {
-  readonly texts = new TextBudget(LIMITS.characters);
-  #cells = LIMITS.cells;
-
-  /** How much memory the message has expanded to, roughly: 8 bytes for a cell, and one for a character. */
-  get bytes(): number {
-    return 8 * (LIMITS.cells - this.#cells) + this.texts.spent;
-  }
-
-  /** @throws VirstreamError `protocol-error` beyond the bounds */
-  spend(rows: number, columns: number): void {
-    this.#cells -= rows * columns;
-    if (rows > LIMITS.rows || this.#cells < 0) throw malformed("it has too many rows");
-  }
-}
+import type { MessageBudget } from "./message-budget.ts";
+import { readTexts } from "./texts.ts";
 
 /** For each type, the smallest and the largest value that is not in `bigs`. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
@@ -78,7 +62,7 @@ export function readFull(
     }
   }
   if (!Array.isArray(texts) || texts.length !== 2 + textCount) throw malformed("a block has no valid texts");
-  const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget.texts));
+  const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget));
   const [names, hosts] = read as [string | readonly string[], string | readonly string[]];
   const own = read.slice(2);
   const shared = own.every((column) => typeof column === "string") ? (own as string[]) : undefined;
@@ -96,17 +80,17 @@ export function readFull(
       if (large !== undefined) for (const [position, value] of large) doubles[i]![position] = Number(value);
       const ownTexts = textCount === 0 ? NO_TEXTS : (shared ?? own.map((column) => textAt(column, row)));
       const { status, reason, missing, error } = special?.get(row) ?? (OK as RowStatus);
-      const time = times.at(row);
+      const time = times(row);
       apply(
-        numbers.at(row) + row,
+        numbers(row) + row,
         new DomainStatsRecord({
-          domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids.at(row), textAt(hosts, row), owner),
+          domain: new Domain(formatUuid(uuids, 16 * row), textAt(names, row), ids(row), textAt(hosts, row), owner),
           params: keys.length === 0 ? TypedParams.EMPTY : new TypedParams(schema, doubles[i]!, ownTexts, large),
           status,
           sampledAt: base.wall + time,
-          steadyAt: base.steady + time + steps.at(row),
-          tookMs: tooks.at(row) / 1_000,
-          index: indexes.at(row) + row,
+          steadyAt: base.steady + time + steps(row),
+          tookMs: tooks(row) / 1_000,
+          index: indexes(row) + row,
           reason,
           missing,
           error,
@@ -154,7 +138,7 @@ export function readChanges(
   for (let from = 0; from < rows; from += STRIP) {
     const count = Math.min(STRIP, rows - from);
     for (let i = 0; i < count; i++) {
-      const before = beforeOf(numbers.at(from + i) + from + i);
+      const before = beforeOf(numbers(from + i) + from + i);
       const { params } = before;
       if (params.schema !== schema && !hasShape(params.schema, schema.keys, schema.types)) {
         throw malformed("a row has no valid schema");
@@ -167,17 +151,17 @@ export function readChanges(
     for (let i = 0; i < count; i++) {
       const before = befores[i]!;
       const row = from + i;
-      const time = times.at(row);
+      const time = times(row);
       apply(
-        numbers.at(row) + row,
+        numbers(row) + row,
         new DomainStatsRecord({
           domain: before.domain,
           params: new TypedParams(schema, doubles[i]!, before.params.texts),
           status: "ok",
           sampledAt: base.wall + time,
-          steadyAt: base.steady + time + steps.at(row),
-          tookMs: tooks.at(row) / 1_000,
-          index: before.index + indexes.at(row),
+          steadyAt: base.steady + time + steps(row),
+          tookMs: tooks(row) / 1_000,
+          index: before.index + indexes(row),
         }),
       );
     }
@@ -211,30 +195,12 @@ function rowsOf(count: unknown): number {
   return count as number;
 }
 
-/** A column of whole numbers that stays valid while other columns are read. */
-class HeadValues {
-  readonly #values: Float64Array | undefined;
-  readonly #constant: number;
-
-  constructor(values: Float64Array | undefined, constant: number) {
-    this.#values = values;
-    this.#constant = constant;
-  }
-
-  at(row: number): number {
-    return this.#values === undefined ? this.#constant : this.#values[row]!;
-  }
-}
-
-function columnOf(columns: ColumnReader, column: number): HeadValues {
-  if (!columns.varies(column)) {
-    const least = columns.least(column);
-    if (!Number.isSafeInteger(least)) throw malformed("a row has no valid head");
-    return new HeadValues(undefined, least);
-  }
-  const values = columns.read(column);
-  if (!values.every(Number.isSafeInteger)) throw malformed("a row has no valid head");
-  return new HeadValues(values, 0);
+/** The whole numbers of a head column, by row. */
+function columnOf(columns: ColumnReader, column: number): (row: number) => number {
+  const values = columns.varies(column) ? columns.read(column) : undefined;
+  const least = columns.least(column);
+  if (!(values?.every(Number.isSafeInteger) ?? Number.isSafeInteger(least))) throw malformed("a row has no valid head");
+  return values === undefined ? () => least : (row) => values[row]!;
 }
 
 function isOfType(value: number, type: number): boolean {

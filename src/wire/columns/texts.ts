@@ -1,4 +1,5 @@
 import { malformed } from "../errors.ts";
+import type { MessageBudget } from "./message-budget.ts";
 
 /**
  * The texts of a block, as columns. Similar guests have the same device names, and paths that differ only in the
@@ -82,35 +83,14 @@ function wellFormed(text: string): string {
   return (text as string & { toWellFormed(): string }).toWellFormed();
 }
 
-/** Limits the characters of one message's texts, so that a short message cannot fill the memory. */
-export class TextBudget {
-  readonly #limit: number;
-  #left: number;
-
-  constructor(characters: number) {
-    this.#limit = characters;
-    this.#left = characters;
-  }
-
-  get spent(): number {
-    return this.#limit - this.#left;
-  }
-
-  /** @throws VirstreamError `protocol-error` beyond the bound */
-  spend(characters: number): void {
-    this.#left -= characters;
-    if (this.#left < 0) throw malformed("it has too many characters");
-  }
-}
-
 /** A text column after reading: one text for all rows, or one for each row. */
 export type ReadTexts = string | readonly string[];
 
 /** Reads a text column. Throws `protocol-error` if it does not fit. */
-export function readTexts(column: unknown, rows: number, budget: TextBudget): ReadTexts {
+export function readTexts(column: unknown, rows: number, budget: MessageBudget): ReadTexts {
   if (typeof column === "string") {
     // All rows share one string, so it counts once.
-    budget.spend(column.length);
+    budget.spendCharacters(column.length);
     return column;
   }
   if (!Array.isArray(column)) throw malformed("a block has no valid texts");
@@ -124,7 +104,7 @@ export function readTexts(column: unknown, rows: number, budget: TextBudget): Re
     if (typeof middle !== "string") throw malformed("a block has no valid texts");
     characters += middle.length;
   }
-  budget.spend(characters);
+  budget.spendCharacters(characters);
   if (start === "" && end === "") return middles as string[];
   // Joined, and not added: V8 keeps a sum of texts as a tree of its parts, which takes half as much again.
   return (middles as string[]).map((middle) => [start, middle, end].join(""));
