@@ -60,6 +60,15 @@ export class DomainTask extends QueuedCall {
     this.domain = domain;
   }
 
+  /** Begins to look it up by its other name. False if it has none, or if the daemon has described a domain already. */
+  beginNameLookup(): boolean {
+    if (this.otherName === undefined || this.domain.name !== "") return false;
+    this.stage = "lookup";
+    this.lookupName = this.otherName;
+    this.otherName = undefined;
+    return true;
+  }
+
   get kind(): CallKind {
     return this.stage === "ask" ? this.statsKind : "free";
   }

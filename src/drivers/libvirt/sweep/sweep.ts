@@ -307,11 +307,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
-    if (error.code === "unknown-domain" && task.otherName !== undefined && task.domain.name === "") {
+    if (error.code === "unknown-domain" && task.beginNameLookup()) {
       if (stage !== "lookup") this.#lookups++;
-      task.stage = "lookup";
-      task.lookupName = task.otherName;
-      task.otherName = undefined;
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {
       const known = stage !== "lookup" && (this.#query.domains === undefined || task.domain.name !== "");
