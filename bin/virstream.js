@@ -6,10 +6,10 @@ const LIMIT = "this process may open too few files: raise the limit (ulimit -n 1
 try {
   await import("../dist/cli/main.js");
 } catch (error) {
-  // Node also says that a module is not found when it cannot open a file that says what the module is.
-  if (error.code === "ERR_MODULE_NOT_FOUND") {
+  // Some versions of Node wrap the error of the system in one of their own; some say only that a module is not found.
+  if (/too many open files/.test(error.message)) console.error(`virstream: ${LIMIT}`);
+  else if (error.code === "ERR_MODULE_NOT_FOUND") {
     console.error(`virstream: this checkout is not built, or not completely: run npm ci in it. Or ${LIMIT}`);
-  } else if (error.code === "EMFILE" || error.code === "ENFILE") console.error(`virstream: ${LIMIT}`);
-  else throw error;
+  } else throw error;
   process.exitCode = 1;
 }

@@ -43,19 +43,23 @@ async function shell(command: string): Promise<{ code: number | null; stdout: st
 
 describe("virstream get", () => {
   it("that may open too few files to start says so in one line, with the limit to raise", async () => {
-    for (const files of [20, 40, 64]) {
-      const { stdout, stderr, code } = await runCommand("sh", [
-        "-c",
-        `ulimit -n ${files}; exec "$@"`,
-        "sh",
-        process.execPath,
-        PROGRAM,
-        "get",
-        "test:///default",
-      ]);
-      expect([stdout, code]).toEqual(["", 1]);
+    const empty = join(folder, "empty.js");
+    await writeFile(empty, "await import('node:fs');");
+    await writeFile(join(folder, "package.json"), '{ "type": "module" }');
+    const limited = (files: number, ...program: string[]) =>
+      runCommand("sh", ["-c", `ulimit -n ${files}; exec "$@"`, "sh", process.execPath, ...program]);
+    let started = 0;
+    for (let files = 16; files <= 64; files += 8) {
+      // With fewer files, Node itself does not start.
+      if ((await limited(files - 2, empty)).code !== 0) continue;
+      started++;
+      const { stdout, stderr, code } = await limited(files, PROGRAM, "get", "test:///default");
+      // Newer versions of Node close the files of modules earlier, and need no more.
+      if (code === 0) continue;
+      expect([files, stdout, code]).toEqual([files, "", 1]);
       expect(stderr).toMatch(/^virstream: .*ulimit -n 1024.*\n$/);
     }
+    expect(started).toBeGreaterThan(3);
   });
 
   it("prints one JSON object per record as ndjson, with all digits of every integer", async () => {

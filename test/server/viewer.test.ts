@@ -194,18 +194,20 @@ describe("a server with viewers", () => {
       await once(socket, "open");
       const numbers: unknown[] = [];
       let synced = false;
+      let ended = 0;
       socket.on("message", (data: Buffer) => {
         const message = unpack(data) as Record<string, unknown>;
         if (message["type"] === "schema") numbers.push(message["slot"]);
         if (message["type"] === "begin" && "channel" in message) numbers.push(message["channel"]);
         synced ||= message["type"] === "sync";
+        if (message["type"] === "end") ended++;
       });
       socket.send(JSON.stringify({ type: "hello", token: "ann's" }));
       for (const [id, group] of groups.entries()) {
         socket.send(JSON.stringify({ type: "get", id: id + 1, groups: [group] }));
       }
       socket.send(JSON.stringify({ type: "watch", id: 100, intervalMs: 10 }));
-      while (!synced) await turn();
+      while (!synced || ended < groups.length) await turn();
       return numbers.sort();
     };
     const alone = await numbersOf(false);

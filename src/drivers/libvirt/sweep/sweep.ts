@@ -117,8 +117,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     return this.#ended.signal.aborted;
   }
 
-  // ---- which domains
-
   #findDomains(): void {
     const { filter } = this.#requests;
     const search = { filter, deadlineMs: this.#query.deadlineMs, signal: this.#ended.signal };
@@ -188,8 +186,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#selecting = false;
     this.#settle();
   }
-
-  // ---- calls and answers
 
   /** @internal */
   callFor(task: DomainTask): Call | undefined {
@@ -323,8 +319,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     }
   }
 
-  // ---- lateness
-
   /** @internal */
   late(task: DomainTask, reason: RecordReason): void {
     // A call that timed out waiting for a permit means that no permit will free up in this sweep. But a timeout in the
@@ -354,8 +348,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       this.#fail(task, reason, task.error ?? task.lateError(this.#query.deadlineMs));
     }
   }
-
-  // ---- records
 
   #push(
     task: DomainTask,
