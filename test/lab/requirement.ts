@@ -17,6 +17,9 @@ export interface Requirement {
 /** Where Debian keeps polkit's daemon. */
 export const POLKITD = "/usr/lib/polkit-1/polkitd";
 
+/** Where Debian keeps the library that gives a process another wall clock. */
+export const FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 const known = {
   libvirtd: { met: () => program("libvirtd"), packages: "libvirt-daemon libvirt-daemon-driver-qemu" },
   "libvirt's LXC driver": {
@@ -47,6 +50,7 @@ const known = {
     met: () => program("dbus-daemon") && program("dbus-send") && existsSync(POLKITD),
     packages: "polkitd dbus",
   },
+  faketime: { met: () => existsSync(FAKETIME), packages: "libfaketime" },
   openssl: { met: () => program("openssl"), packages: "openssl" },
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
   prometheus: { met: () => program("prometheus"), packages: "prometheus" },
