@@ -154,7 +154,8 @@ function formatOf<Name extends string>(format: string | undefined, formats: read
 
 /** The URI of a command that takes at most one. */
 function single([uri, other]: readonly string[]): string | undefined {
-  if (other !== undefined) throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}?`);
+  if (other !== undefined)
+    throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}? --domain names a domain`);
   return uri;
 }
 

@@ -36,7 +36,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   if (scheme === undefined) {
     throw new VirstreamError(
       "invalid-uri",
-      `${JSON.stringify(withoutSecrets(uri))} is not a URI: try qemu:///system, ws://HOST:PORT or test:///default`,
+      `${JSON.stringify(withoutSecrets(String(uri)))} is not a URI: try qemu:///system, ws://HOST:PORT or test:///default`,
     );
   }
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
@@ -44,7 +44,10 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
     // Without their transports: what a person would choose from.
     const schemes = new Set([...drivers.keys(), ...builtIn.keys()].map((name) => name.split("+")[0]!));
     const known = [...schemes].sort().join(", ");
-    throw new VirstreamError("unknown-scheme", `no driver for ${scheme}: URIs; there are drivers for ${known}`);
+    throw new VirstreamError(
+      "unknown-scheme",
+      `no driver for ${scheme}: URIs; there are drivers for ${known}, such as ws://HOST:PORT`,
+    );
   }
   checkMembers(options, OPEN_MEMBERS, "connect's options");
   options.signal?.throwIfAborted();

@@ -27,7 +27,9 @@ describe("Opening a driver by its scheme", () => {
       code: "unknown-scheme",
       message: expect.stringContaining("there are drivers for test"),
     });
-    await expect(openDriver("default")).rejects.toMatchObject({ code: "invalid-uri" });
+    for (const none of ["default", undefined as unknown as string]) {
+      await expect(openDriver(none)).rejects.toMatchObject({ code: "invalid-uri" });
+    }
     expect(() => registerDriver("Test", openDriver)).toThrow(expect.objectContaining({ code: "invalid-argument" }));
   });
 

@@ -13,7 +13,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us: do the versions fit?"],
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
-    "it needs its token: use the option token, --token-file FILE or $VIRSTREAM_TOKEN",
+    "it needs its token: use the option token, --token-file or $VIRSTREAM_TOKEN; for a source of serve --source-token-file",
   ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
