@@ -18,7 +18,7 @@ const LIVELY = { minIntervalMs: 50, beatMs: 100 };
 
 /** A watch as its user has it, and beside it one whose ticks are as the server counts them. */
 async function watching(url: string, watch: WatchOptions) {
-  const options = { connectTimeoutMs: 500 };
+  const options = { connectTimeoutMs: 5_000 };
   const user = new AccountedWatch(await connect(url, options), new TickLedger(), {}, watch);
   const driver = await openDriver(url, options);
   const counted = new TickLedger(undefined, true);

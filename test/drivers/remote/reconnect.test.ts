@@ -169,7 +169,7 @@ describe("A remote driver whose way to the server is cut", () => {
   });
 
   it("gives up a connection on which nothing arrives any more, and connects again when the network is restored", async () => {
-    const { proxy, driver, connection } = await setUp(undefined, { beatMs: 40 }, { connectTimeoutMs: 200 });
+    const { proxy, driver, connection } = await setUp(undefined, { beatMs: 200 }, { connectTimeoutMs: 2_000 });
     const lost = told(driver, false);
     proxy.swallow();
     await lost;
