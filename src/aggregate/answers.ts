@@ -12,6 +12,7 @@ import type { Ownership } from "./ownership.ts";
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
+/** What a sweep of several hosts depends on. */
 export interface AggregateSweepOptions {
   readonly members: readonly Member[];
   readonly query: Query;

@@ -9,6 +9,7 @@ import { DomainMap } from "../sampling/domain-map.ts";
 import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
+/** What the watch of one host of an aggregate depends on. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;

@@ -33,6 +33,7 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "unsupported",
 ]);
 
+/** What a member depends on; the same for all members of an aggregate. */
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;

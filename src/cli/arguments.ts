@@ -12,10 +12,13 @@ import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
 import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
 
-/** The options of each subcommand, checked, with the defaults filled in. */
+/** The options of `virstream get`, checked, with the defaults filled in. */
 export type GetArguments = ReturnType<typeof parseGet>;
+/** The options of `virstream watch`, checked in the same way. */
 export type WatchArguments = ReturnType<typeof parseWatch>;
+/** The options of `virstream serve`, checked in the same way. */
 export type ServeArguments = ReturnType<typeof parseServe>;
+/** The options of `virstream doctor`, checked in the same way. */
 export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];

@@ -9,6 +9,7 @@ import type { Frame, Screen, ScreenSize } from "./format/screen.ts";
 import { alert } from "./format/text.ts";
 import { notify } from "./source.ts";
 
+/** Shows the events of a watch: as lines, or as a screen. */
 export interface Display {
   /** @param rates the rates of the event's record, if the user asked for rates */
   take(event: WatchEvent, rates: DomainRates | undefined): void;

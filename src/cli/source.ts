@@ -64,6 +64,12 @@ export async function readText(what: string, file: string): Promise<string> {
   }
 }
 
+/**
+ * Opens what `get`, `watch` or `serve` reads.
+ *
+ * @param uri undefined: the default of the environment or of libvirt's configuration
+ * @throws VirstreamError the errors of connect(); for a default without a socket, with the advice to try the simulated host
+ */
 export async function openSource(
   uri: string | undefined,
   token: string | undefined,

@@ -136,4 +136,5 @@ Exit code: 0 nothing to fix, 1 something to fix, or failure, 2 usage.
 `,
 } as const;
 
+/** The name of a subcommand. */
 export type Command = Exclude<keyof typeof HELP, "">;

@@ -26,7 +26,7 @@ describeWith([...labRequirements, "faketime"], "When the wall clock of a collect
   it.each([
     ["over a WebSocket", (url: string) => connect(url)],
     ["and through an aggregate", (url: string) => connectAll([url, "test:///default?domains=1&host=other"])],
-  ])("the rates of its guests have the intervals of a clock that nobody sets, %s", async (_, open) => {
+  ])("the rates of its guests have the intervals of the steady clock, %s", async (_, open) => {
     const offset = join(folder, "offset");
     writeFileSync(offset, "+0");
     const settings = [`FAKETIME_TIMESTAMP_FILE=${offset}`, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];

@@ -6,12 +6,14 @@ import { isTrouble, type StateWords } from "../../model/state.ts";
 import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, seconds } from "./quantity.ts";
 import { pad, printable } from "./text.ts";
 
+/** A line of a table. */
 export interface Row {
   readonly record: DomainStatsRecord;
   /** Undefined if the user did not ask for rates, or none are known yet. */
   readonly rates?: DomainRates | undefined;
 }
 
+/** A column of a table. */
 export interface Column {
   readonly title: string;
   /** In cells of a terminal. The last column takes the rest of the line. */
@@ -114,7 +116,7 @@ function cell(value: number | undefined, words: (value: number) => string): stri
   return value === undefined ? "-" : words(value);
 }
 
-/** A domain that nobody has has no name if the query names it by its uuid. */
+/** The name of a domain. A query can name a domain by its uuid that no host has: then the uuid, because it has no name. */
 export function nameOf({ name, uuid }: DomainIdentity): string {
   return name || uuid;
 }

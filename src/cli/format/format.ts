@@ -33,6 +33,7 @@ export abstract class Format {
   }
 }
 
+/** The values of `--format`. */
 export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
 
 interface FormatOptions {

@@ -108,8 +108,8 @@ export class CallQueue {
 }
 
 /**
- * From so many tickets one is taken at random. More than one, so that processes that send calls at the same moment seldom
- * send the same; and few, so that each soon comes to the domains that the others have asked, and counts them.
+ * The queue takes one of its first three tickets at random. With more than one, processes that send calls at the same moment
+ * seldom ask the same domain. With few, each process soon comes to the domains that the others have asked, and counts them.
  */
 const PLACES = 3;
 

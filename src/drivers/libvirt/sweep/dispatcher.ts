@@ -180,7 +180,7 @@ export class Dispatcher implements CallHandler<Batch> {
     };
   }
 
-  /** Calls this after so many ms, unless the sweep has ended. */
+  /** Calls `act` after a time in ms, unless the sweep has ended by then. */
   #after(ms: number, act: () => void): void {
     sleep(ms, { signal: this.#ended }).then(act, () => {});
   }
