@@ -149,7 +149,7 @@ export class Hosts implements AsyncDisposable {
   #open(uri: string): Host {
     const host = this.hosts.find((each) => each.uri === uri)!;
     host.opened++;
-    if (host.down) throw new VirstreamError("connection-refused", `nobody listens at ${uri}`);
+    if (host.down) throw new VirstreamError("connection-refused", `nothing listens at ${uri}`);
     return host;
   }
 }

@@ -41,20 +41,20 @@ describe("Domains that are named, of several hosts", () => {
     expect(inOrder(await all.recordsAtOnce({ domains: [uuid, name] }))).toEqual(["hv2/guest-00005 ok"]);
   });
 
-  it("are unknown when every host says so, in nobody's name", async () => {
+  it("are unknown when every host says so, and have no host", async () => {
     await using all = await Hosts.opened(new Host("hv1"), new Host("hv2"));
-    const records = await all.recordsAtOnce({ domains: ["nobody", UUID] });
+    const records = await all.recordsAtOnce({ domains: ["missing", UUID] });
     expect(
       records.map(({ domain, status, reason }) => [domain.host, domain.name || domain.uuid, status, reason]),
     ).toEqual(
       expect.arrayContaining([
-        ["", "nobody", "gone", "unknown"],
+        ["", "missing", "gone", "unknown"],
         ["", UUID, "gone", "unknown"],
       ]),
     );
     expect(records).toHaveLength(2);
     expect(new Set(records.map(({ index }) => index)).size).toBe(2);
-    await expect(all.connection.lookupDomain("nobody")).rejects.toMatchObject({ code: "unknown-domain" });
+    await expect(all.connection.lookupDomain("missing")).rejects.toMatchObject({ code: "unknown-domain" });
   });
 
   it("are not called unknown while a host is absent that may have them", async () => {
@@ -62,16 +62,16 @@ describe("Domains that are named, of several hosts", () => {
     await using all = await Hosts.opened(new Host("hv1", "domains=3"), host);
     await all.recordsAtOnce();
     host.failure = new VirstreamError("connection-lost", "the daemon went away");
-    const records = await all.recordsAtOnce({ domains: ["guest-00005", "nobody", "guest-00001"] });
+    const records = await all.recordsAtOnce({ domains: ["guest-00005", "missing", "guest-00001"] });
     expect(inOrder(records)).toEqual([
       "hv1/guest-00001 ok",
       "hv2/guest-00001 failed",
       "hv2/guest-00005 failed",
-      "/nobody failed",
+      "/missing failed",
     ]);
     const codes = records.map(({ error }) => error?.code).sort();
     expect(codes).toEqual(["connection-lost", "connection-lost", "connection-lost", undefined]);
-    await expect(all.connection.lookupDomain("nobody")).rejects.toMatchObject({ code: "connection-lost" });
+    await expect(all.connection.lookupDomain("missing")).rejects.toMatchObject({ code: "connection-lost" });
   });
 
   it("that run are handed on at once, though another host is silent", async () => {
@@ -140,16 +140,16 @@ describe("Domains that are named, of several hosts", () => {
 
   it("have no record when they do not pass the filters, on one host or on two, and are unknown only if no host has them", async () => {
     const filter = ["running" as const];
-    const domains = ["guest-00000", "guest-00003", "nobody"];
+    const domains = ["guest-00000", "guest-00003", "missing"];
     const all = async (...hosts: Host[]): Promise<string[]> => {
       await using opened = await Hosts.opened(...hosts);
       return inOrder(await opened.recordsAtOnce({ domains, filter }));
     };
-    expect(await all(new Host("hv1", "domains=4&paused=4"))).toEqual(["/nobody gone"]);
-    expect(await all(new Host("hv1", "domains=4&paused=4"), new Host("hv2", "domains=0"))).toEqual(["/nobody gone"]);
+    expect(await all(new Host("hv1", "domains=4&paused=4"))).toEqual(["/missing gone"]);
+    expect(await all(new Host("hv1", "domains=4&paused=4"), new Host("hv2", "domains=0"))).toEqual(["/missing gone"]);
     expect(await all(new Host("hv1", "domains=4&paused=4"), new Host("hv2", "domains=1"))).toEqual([
       "hv2/guest-00000 ok",
-      "/nobody gone",
+      "/missing gone",
     ]);
   });
 
@@ -184,19 +184,19 @@ describe("A watch of named domains of several hosts", () => {
     watch.stop();
   });
 
-  it("tells once per sweep that nobody has a domain, and of its end when somebody has it", async () => {
+  it("says once per sweep that no host has a domain, and stops when a host has it", async () => {
     const late = new Host("hv2", "domains=4");
     late.edit = (record) => (record.domain.name === "guest-00003" && record.status === "ok" ? undefined : record);
     await using all = await Hosts.opened(new Host("hv1", "domains=2"), late);
-    const watch = all.watch({ domains: ["guest-00003", "nobody"] });
+    const watch = all.watch({ domains: ["guest-00003", "missing"] });
     await all.pass(1_100);
-    const nobody = (sign: string) => sign === "record /nobody gone";
-    expect(watch.take().filter(nobody)).toHaveLength(2);
+    const missing = (sign: string) => sign === "record /missing gone";
+    expect(watch.take().filter(missing)).toHaveLength(2);
     late.edit = undefined;
     await all.pass(1_000);
     const signs = watch.take();
     expect(signs).toContain("record hv2/guest-00003 ok");
-    expect(signs.filter(nobody)).toHaveLength(1);
+    expect(signs.filter(missing)).toHaveLength(1);
     watch.stop();
   });
 
@@ -244,7 +244,7 @@ describe("A watch of named domains of several hosts", () => {
     expect(signs).toContain("record hv2/guest-00003 ok");
     expect(signs).not.toContain("gone hv2/guest-00003");
     watch.stop();
-    // And when the last one has it no more, that is told in nobody's name.
+    // When the last host has it no more, the record names no host.
     const other = all.watch({ domains: ["guest-00003"] }, { mode: "on-change" });
     await all.pass(100);
     other.take();
@@ -257,18 +257,18 @@ describe("A watch of named domains of several hosts", () => {
     other.stop();
   });
 
-  it("says that nobody can know of a domain while a host is absent", async () => {
+  it("says that a domain is not known while a host is absent", async () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     host.frozenAfter = 0;
     host.lose();
-    const watch = all.watch({ domains: ["nobody"] });
+    const watch = all.watch({ domains: ["missing"] });
     await all.pass(100);
-    expect(watch.take()).toEqual(["status hv2 degraded", "record /nobody failed", "sync hv1 1"]);
+    expect(watch.take()).toEqual(["status hv2 degraded", "record /missing failed", "sync hv1 1"]);
     host.frozenAfter = undefined;
     host.reconnect();
     await all.pass(2_000);
-    expect(watch.take()).toContain("record /nobody gone");
+    expect(watch.take()).toContain("record /missing gone");
     watch.stop();
   });
 });

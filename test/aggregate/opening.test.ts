@@ -47,16 +47,16 @@ describe("Opening several hosts", () => {
 
   it("fails when no host can be reached, with what is the matter with each", async () => {
     const opening = open({
-      "a://": refuse("connection-refused", "nobody listens"),
+      "a://": refuse("connection-refused", "nothing listens"),
       "b://": refuse("connect-timeout", "no answer"),
     });
     await expect(opening).rejects.toMatchObject({
       code: "connection-lost",
-      message: "no host can be reached: a://: nobody listens; b://: no answer",
+      message: "no host can be reached: a://: nothing listens; b://: no answer",
     });
     const same = open({
-      "a://": refuse("connection-refused", "nobody"),
-      "b://": refuse("connection-refused", "nobody"),
+      "a://": refuse("connection-refused", "missing"),
+      "b://": refuse("connection-refused", "missing"),
     });
     await expect(same).rejects.toMatchObject({ code: "connection-refused" });
   });

@@ -23,9 +23,9 @@ function befall(host: Host, fault: Fault): void {
 }
 
 const SIZES = [0, 5, 150];
-const NAMES = ["guest-00003", "guest-00120", "nobody"];
+const NAMES = ["guest-00003", "guest-00120", "missing"];
 /** What has these names, in order: two hosts have a domain of the first one. */
-const NAMED = ["guest-00003", "guest-00003", "guest-00120", "nobody"];
+const NAMED = ["guest-00003", "guest-00003", "guest-00120", "missing"];
 
 describe("Whatever becomes of the hosts", () => {
   it("each known domain has exactly one record in each sweep, each domain of a name one, and in the end all are back", async () => {

@@ -338,7 +338,7 @@ describe("A watch of several hosts", () => {
     for (const watch of watches) void watch.return();
   });
 
-  it("costs nothing once nobody watches any more", async () => {
+  it("costs nothing once the last watch has ended", async () => {
     const late = new Host("hv3");
     late.down = true;
     const frozen = new Host("hv2");

@@ -4,10 +4,10 @@ import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
 import type { StatsStream } from "../../src/client/stream.ts";
-import { VirstreamError } from "../../src/model/error.ts";
 import { fieldOf } from "../../src/model/field.ts";
 import { Domain, type DomainStatsRecord } from "../../src/model/record.ts";
 import { serve } from "../../src/server/server.ts";
+import { codeOf } from "../code-of.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 
@@ -108,16 +108,6 @@ const CONSUMERS: Record<string, (stream: StatsStream) => Promise<DomainStatsReco
 };
 
 const namesOf = (records: readonly DomainStatsRecord[]): string[] => records.map((record) => record.domain.name).sort();
-
-async function codeOf(work: () => unknown): Promise<string> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof VirstreamError) return error.code;
-    throw error;
-  }
-  return "none";
-}
 
 function obligations(open: () => Promise<Subject>): void {
   let subject: Subject;

@@ -8,12 +8,12 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { serve } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { codeOf } from "../code-of.ts";
 import { until } from "../until.ts";
 import { decoderOf } from "../wire/decoding.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
 import {
   closeOf,
-  codeOf,
   connectTo,
   HELLO,
   httpServerOf,

@@ -8,7 +8,6 @@ import { Connection } from "../../src/client/connection.ts";
 import type { OpenOptions } from "../../src/driver/driver.ts";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
-import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
@@ -49,16 +48,6 @@ export async function rawClient(server: VirstreamServer, protocols: string | str
 export async function closeOf(client: { closed: Promise<[number, Buffer]> }): Promise<[code: number, reason: string]> {
   const [code, reason] = await client.closed;
   return [code, reason.toString()];
-}
-
-export async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof VirstreamError) return error.code;
-    throw error;
-  }
-  return "none";
 }
 
 /** What listens below a server: Node says it with each request. */

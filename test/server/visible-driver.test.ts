@@ -45,10 +45,10 @@ describe("a narrowed driver", () => {
   });
 
   it("says nothing of domains of its list that are not there, unless they are named", async () => {
-    const { driver, connection } = narrow((host) => [host.uuid(1), STRANGER, "nobody"]);
+    const { driver, connection } = narrow((host) => [host.uuid(1), STRANGER, "no-such-guest"]);
     const events = await connection.stats().events.toArray();
     expect(events.at(-1)).toMatchObject({ summary: { domains: 1, ok: 1, gone: 0 } });
-    const named = await connection.domainListGetStats([driver.uuid(1), STRANGER, "nobody"]);
+    const named = await connection.domainListGetStats([driver.uuid(1), STRANGER, "no-such-guest"]);
     expect(named.map(({ status, reason }) => [status, reason])).toEqual([
       ["ok", undefined],
       ["gone", "unknown"],
@@ -73,7 +73,7 @@ describe("a narrowed driver", () => {
     driver.simulation.change(7, { slowMs: Number.POSITIVE_INFINITY });
     const pairs = [
       [driver.uuid(7), STRANGER],
-      [driver.name(7), "nobody"],
+      [driver.name(7), "no-such-guest"],
     ] as const;
     for (const [hidden, missing] of pairs) {
       const [ofHidden] = await connection.domainListGetStats([hidden]);

@@ -3,17 +3,8 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { WebSocketServer } from "ws";
 import { LIMITS } from "../../../src/wire/protocol.ts";
-import {
-  codeOf,
-  connectTo,
-  open,
-  owned,
-  plainServer,
-  plenty,
-  proxyTo,
-  startServer,
-  stuck,
-} from "../../server/serving.ts";
+import { codeOf } from "../../code-of.ts";
+import { connectTo, open, owned, plainServer, plenty, proxyTo, startServer, stuck } from "../../server/serving.ts";
 
 describe("the remote driver", () => {
   it("says when nothing listens, and what to do", async () => {

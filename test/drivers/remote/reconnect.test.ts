@@ -5,11 +5,12 @@ import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { type RemoteDriver, remoteDriver } from "../../../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../../../src/drivers/remote/node-socket.ts";
 import { SimulatedDriver } from "../../../src/drivers/simulated/driver.ts";
-import { VirstreamError } from "../../../src/model/error.ts";
+import type { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
 import type { ServerLimits } from "../../../src/server/limits.ts";
 import { serve, type VirstreamServer } from "../../../src/server/server.ts";
+import { codeOf } from "../../code-of.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
@@ -44,13 +45,6 @@ async function setUp(uri = "test:///default?domains=5", limits?: Partial<ServerL
   const connection = new Connection(driver);
   owned.push(() => connection.close());
   return { server, proxy, driver, connection };
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => "none",
-    (error) => VirstreamError.from(error).code,
-  );
 }
 
 /** Resolves when the driver is told of a loss, or of a connection. */

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence } from "../../../src/model/watch.ts";
 import { CLOSE_CODES } from "../../../src/wire/protocol.ts";
+import { codeOf } from "../../code-of.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedNetwork } from "./scripted-socket.ts";
 
@@ -20,13 +20,6 @@ afterEach(() => {
 
 /** Of a sweep or watch that nobody aborts. */
 const context = () => ({ signal: new AbortController().signal, expect: () => {} });
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => "none",
-    (error) => VirstreamError.from(error).code,
-  );
-}
 
 function sweep({ driver }: ScriptedNetwork, deadlineMs = 2_000): Promise<unknown> {
   return driver.sweep(checkQuery({ deadlineMs }), context())[Symbol.asyncIterator]().next();
