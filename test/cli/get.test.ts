@@ -11,7 +11,7 @@ import { serve } from "../../src/server/server.ts";
 import { runCommand } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { ScriptedDriver } from "../server/scripted-driver.ts";
-import { PROGRAM, start, virstream } from "./run.ts";
+import { type Outcome, outcomeOf, PROGRAM, start, virstream } from "./run.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -26,19 +26,9 @@ function expectComplaint(outcome: { stderr: string; stdout: string }, code: stri
 }
 
 /** Runs `virstream COMMAND` by a shell, which redirects its output. */
-async function shell(command: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn("bash", ["-c", `"${process.execPath}" "${PROGRAM}" ${command}`], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
+function shell(command: string): Promise<Outcome> {
+  const args = ["-c", `"${process.execPath}" "${PROGRAM}" ${command}`];
+  return outcomeOf(spawn("bash", args, { stdio: ["ignore", "pipe", "pipe"] }));
 }
 
 describe("virstream get", () => {

@@ -1,5 +1,6 @@
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
+import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 
 /** The command line as users run it: built, in a process of its own. */
@@ -12,8 +13,12 @@ export interface Outcome {
 }
 
 /** Runs `virstream ARGS` to its end, with no terminal and with nothing of this process's environment that it heeds. */
-export async function virstream(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
-  const child = start(args, env);
+export function virstream(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  return outcomeOf(start(args, env));
+}
+
+/** What a process has printed when it has ended. */
+export async function outcomeOf(child: ChildProcessByStdio<Writable | null, Readable, Readable>): Promise<Outcome> {
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
