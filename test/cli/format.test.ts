@@ -106,7 +106,7 @@ describe("the table", () => {
     expect(createFormat("ndjson").record(record(0, { params, domain: off }))).toContain('"cpu.time":1600000000');
   });
 
-  it("has the uuid of a domain that was asked for by uuid, and that nobody has", () => {
+  it("has the uuid of a domain that was asked for by uuid, and that no host has", () => {
     const uuid = "aaaaaaaa-0000-4000-8000-000000000001";
     const domain = new Domain(uuid, "", -1, "hv1");
     const gone = record(0, { domain, status: "gone", reason: "unknown", params: TypedParams.EMPTY });
