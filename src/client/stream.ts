@@ -190,7 +190,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   async next(): Promise<IteratorResult<readonly T[]>> {
     if (this.closed) return this.#ended();
     if (this.#rejectNext !== undefined) {
-      throw new VirstreamError("invalid-argument", "next() was called twice at a time");
+      throw new VirstreamError("invalid-argument", "next() was called before the previous call had settled");
     }
     const aborted = new Promise<never>((_, reject) => {
       this.#rejectNext = reject;

@@ -156,6 +156,15 @@ describe("a stream", () => {
     expect(getEventListeners(abort.signal, "abort")).toHaveLength(0);
   });
 
+  it("refuses a pull of chunks before the one before has settled, which is answered all the same", async () => {
+    const { stream } = numbers([[1, 2]]);
+    const chunks = stream().chunks()[Symbol.asyncIterator]();
+    const first = chunks.next();
+    await expect(chunks.next()).rejects.toMatchObject({ code: "invalid-argument" });
+    expect(await first).toEqual({ done: false, value: [1, 2] });
+    expect(await chunks.next()).toEqual({ done: true, value: undefined });
+  });
+
   it("hands an error of its source to every kind of consumer, after the items before it", async () => {
     const { stream } = numbers([[1, 2]], "fail");
     const items: number[] = [];
