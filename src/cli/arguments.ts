@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { GROUPS, type KnownGroup } from "../model/group.ts";
-import { LIST_FILTERS, type ListFilter, type StatsQuery } from "../model/query.ts";
+import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
 import {
   DEFAULT_INTERVAL_MS,
   MAX_HEARTBEAT_MS,
@@ -129,7 +129,7 @@ type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig["options"]>;
 type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parse<Options>>["values"];
 
 function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly string[]) {
-  const deadlineMs = duration("deadline", values.deadline, 1, 600_000);
+  const deadlineMs = duration("deadline", values.deadline, 1, MAX_DEADLINE_MS);
   const query: StatsQuery = {
     groups: GROUPS.filter((group) => values[group]),
     filter: FILTERS.filter((filter) => values[`list-${filter}`]),

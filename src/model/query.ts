@@ -32,7 +32,8 @@ const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsF
 
 /** The default deadline of a domain, in ms. */
 const DEFAULT_DEADLINE_MS = 2_000;
-const MAX_DEADLINE_MS = 600_000;
+/** The longest deadline of a domain, in ms. */
+export const MAX_DEADLINE_MS = 600_000;
 
 /** What to ask for. The default is every supported group of every domain. */
 export interface StatsQuery {
