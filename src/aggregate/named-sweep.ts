@@ -1,6 +1,6 @@
 import { VirstreamError } from "../model/error.ts";
 import { type DomainSelector, FILTER_MASK } from "../model/query.ts";
-import type { DomainStatsRecord } from "../model/record.ts";
+import { byIndex, type DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
@@ -109,17 +109,17 @@ export class NamedSweep {
 
   /** Whether every host that may still answer has answered for this selector. */
   #isComplete({ selector, answered }: Open): boolean {
-    for (const { name } of this.#asked) {
+    for (const member of this.#asked) {
+      if (!answered.has(member)) return false;
       // A source that stands for several hosts may have several domains of a name.
-      if (!("uuid" in selector) && name.includes(",")) return false;
+      if (!("uuid" in selector) && member.name.includes(",")) return false;
     }
-    for (const member of this.#asked) if (!answered.has(member)) return false;
     return true;
   }
 
   #settle(open: Open, settled: DomainStatsRecord[]): void {
     this.#open.delete(open);
-    const records = this.#recordsOf(open).sort((one, other) => one.index - other.index);
+    const records = this.#recordsOf(open).sort(byIndex);
     for (const record of records) this.#deliver(record, settled);
   }
 

@@ -4,7 +4,7 @@ import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver, StatusListener } from "../driver/driver.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
-import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
@@ -169,8 +169,4 @@ export class Connection implements AsyncDisposable {
   #closedError(): VirstreamError {
     return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed: connect() again`);
   }
-}
-
-function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
-  return one.index - other.index;
 }

@@ -147,6 +147,11 @@ export class DomainStatsRecord {
   }
 }
 
+/** Sorts records in the order of their driver's listing. */
+export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
+  return one.index - other.index;
+}
+
 /** A host that cannot be reached at present. */
 export interface Absent {
   /** Its name, or its URI until it has answered once. */

@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Param, ParamValue } from "../../model/params.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import { byIndex, type DomainStatsRecord } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import type { WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, lineOf, needsAttention } from "./column.ts";
@@ -183,10 +183,6 @@ class VirshWatchFormat extends VirshText {
 
 function isPrinted({ status }: DomainStatsRecord): boolean {
   return status !== "failed" && status !== "gone";
-}
-
-function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
-  return one.index - other.index;
 }
 
 /** A value as virsh prints its type: doubles as C's %lf, booleans as yes and no. */
