@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../model/version.ts";

@@ -52,7 +52,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   return ExitCode.ok;
 }
 
-/** Logs when hosts stop to give statistics although their connections last, and when they do so again. */
+/** Logs when hosts stop giving statistics although their connections last, and when they do so again. */
 function logHealth(server: VirstreamServer, connection: Connection): () => void {
   let before = server.health().sourcesAbsent;
   const timer = setInterval(() => {

@@ -26,7 +26,10 @@ export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): 
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
 }
 
-/** The default URI: from the environment or libvirt's client configuration, else the daemon of this machine: the user's own only if the system has none. */
+/**
+ * The default URI: from the environment or libvirt's client configuration, else the daemon of this machine: the user's
+ * own only if the system has none.
+ */
 export function defaultUri(
   env: NodeJS.ProcessEnv,
   findSocket = findLocalSocket,

@@ -59,7 +59,8 @@ const MAX_STATUS_WIDTH = 18;
 
 /**
  * The newest state of a watch, laid out as top(1) does for a terminal of any size: the state of the hosts, and as many
- * domains as fit. Domains that need attention come first, then the busiest if there are rates, otherwise by host and name. Columns that do not fit are left out, the least important first. It writes nothing itself.
+ * domains as fit. Domains that need attention come first, then the busiest if there are rates, otherwise by host and
+ * name. Columns that do not fit are left out, the least important first. It writes nothing itself.
  */
 export class Screen {
   readonly #source: string;
