@@ -1,6 +1,7 @@
 import { type HypervisorFacts, hasStatistics, type OpenedDaemon } from "../drivers/libvirt/daemon.ts";
 import { FEATURE_EVENT_CALLBACK, FEATURE_KEEPALIVE, PROCEDURES } from "../drivers/libvirt/rpc/procedures.ts";
 import type { RpcClient } from "../drivers/libvirt/rpc/rpc-client.ts";
+import { sshTarget } from "../drivers/libvirt/transport/ssh-failure.ts";
 import { daemonOf, restartCommand } from "../drivers/libvirt/transport/unix.ts";
 import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import type { VirstreamError } from "../model/error.ts";
@@ -112,10 +113,6 @@ export function connectionFinding(
       restartCommand(uri, socket ?? ""),
     ],
   });
-}
-
-function sshTarget({ user, host, port }: LibvirtUri): string {
-  return `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
 }
 
 /** The findings about a daemon. */

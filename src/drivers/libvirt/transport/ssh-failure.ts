@@ -17,8 +17,10 @@ export interface SshEnd {
 
 type KnownFailure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri) => string];
 
-const target = ({ user, host = "localhost", port }: LibvirtUri) =>
-  `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
+/** The words for an ssh command that name the host of a URI, for messages. */
+export function sshTarget({ user, host = "localhost", port }: LibvirtUri): string {
+  return `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
+}
 
 /** Failures of ssh itself, with exit code 255. */
 const SSH_FAILURES: readonly KnownFailure[] = [
@@ -27,20 +29,20 @@ const SSH_FAILURES: readonly KnownFailure[] = [
     "unauthenticated",
     (uri) =>
       "the host's key has changed: someone may intercept the connection. If you know why it changed, remove the old " +
-      `key (ssh-keygen -R ${knownName(uri)}) and connect once by hand: ssh ${target(uri)}`,
+      `key (ssh-keygen -R ${knownName(uri)}) and connect once by hand: ssh ${sshTarget(uri)}`,
   ],
   [
     /Host key verification failed/,
     "unauthenticated",
     (uri) =>
-      `the host's key is not known: connect once by hand and check it (ssh ${target(uri)}), or name the file that has it ` +
+      `the host's key is not known: connect once by hand and check it (ssh ${sshTarget(uri)}), or name the file that has it ` +
       "by known_hosts=PATH, or accept new keys unchecked by no_verify=1",
   ],
   [
     /Permission denied|Too many authentication failures|No more authentication methods/,
     "unauthenticated",
     (uri) =>
-      `the host does not accept this user's key: ssh-copy-id ${target(uri)}, or name the key by keyfile=PATH (without a ` +
+      `the host does not accept this user's key: ssh-copy-id ${sshTarget(uri)}, or name the key by keyfile=PATH (without a ` +
       "passphrase, or in an agent; passwords are never asked for), or another user by USER@",
   ],
   [
@@ -118,17 +120,17 @@ export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): Virst
   const { words } = end;
   const said = lastLines(words);
   const how = said || (end.signal === null ? `it ended with the code ${end.code}` : `it was ended by ${end.signal}`);
-  if (opened) return new VirstreamError("connection-lost", `ssh ${target(uri)} ended: ${how}`);
+  if (opened) return new VirstreamError("connection-lost", `ssh ${sshTarget(uri)} ended: ${how}`);
   const failures = end.code === 255 ? SSH_FAILURES : end.signal === null ? REMOTE_FAILURES : [];
   const known = failures.find(([pattern]) => pattern.test(words));
   if (known !== undefined) {
     const [, code, what] = known;
     const own = said.includes(TROUBLE) || said === "" ? "" : `${said}: `;
-    return new VirstreamError(code, `ssh ${target(uri)}: ${own}${what(uri)}`);
+    return new VirstreamError(code, `ssh ${sshTarget(uri)}: ${own}${what(uri)}`);
   }
   return new VirstreamError(
     "connection-lost",
-    `ssh ${target(uri)} ended before the daemon answered: ${how}: check that it can run a command there: ssh ${target(uri)} true`,
+    `ssh ${sshTarget(uri)} ended before the daemon answered: ${how}: check that it can run a command there: ssh ${sshTarget(uri)} true`,
   );
 }
 
