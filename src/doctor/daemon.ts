@@ -56,7 +56,8 @@ export async function examineDaemon(
   ]);
   const [keepalive, events] = await timeLimit.wait(features, answerMs);
   // On a connection of its own, a statistics call without an answer blocks no other call.
-  const statistics = await timeLimit.wait(hasStatistics(other?.client ?? client), answerMs).catch((error) => {
+  const asked = hypervisor.statistics ? hasStatistics(other?.client ?? client) : Promise.resolve(false);
+  const statistics = await timeLimit.wait(asked, answerMs).catch((error) => {
     if (!isSilence(error)) throw error;
     return undefined;
   });

@@ -17,7 +17,7 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
 import { StatsFlag } from "../../src/model/query.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
-import { FakeDaemon, remoteError, statsReply } from "../drivers/libvirt/rpc/fake-daemon.ts";
+import { FakeDaemon, remoteError, statsReply, text } from "../drivers/libvirt/rpc/fake-daemon.ts";
 import { mustRun } from "../lab/command.ts";
 import { createGuest, createGuests } from "../lab/guest.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
@@ -415,6 +415,18 @@ describe("The examination of a host", () => {
     daemon.answer = ({ procedure }) => (procedure === 344 ? { error: remoteError(3, 6, "no support") } : "default");
     const examination = await examine(daemon.uri("xen:///system"));
     expect(examination).toMatchObject({ statistics: false, findings: [{ id: "stats-unsupported" }] });
+  });
+
+  it("makes no further statistics call where each connection has found at its opening that there is none", async () => {
+    await using daemon = await FakeDaemon.start();
+    daemon.answer = ({ procedure }) => {
+      if (procedure === 3) return { ok: text("Xen") };
+      return procedure === 344 ? { error: remoteError(3, 6, "no support") } : "default";
+    };
+    expect(await examine(daemon.uri("xen:///system"))).toMatchObject({ statistics: false });
+    const asked = daemon.requests.filter(({ procedure }) => procedure === 344).map(({ connection }) => connection);
+    // The first connection is that of the probe of the socket.
+    expect(asked.sort()).toEqual([1, 2]);
   });
 
   it("finds that the daemon refuses, over any transport, with the error's message", async () => {
