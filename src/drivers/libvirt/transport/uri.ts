@@ -1,3 +1,4 @@
+import { withoutSecrets } from "../../../driver/registry.ts";
 import { VirstreamError } from "../../../model/error.ts";
 
 /**
@@ -15,13 +16,13 @@ export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ex
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** Which daemons to try: first the driver's own and then libvirtd (`auto`), or only one of them. */
-export const MODES = ["auto", "direct", "legacy"] as const;
+const MODES = ["auto", "direct", "legacy"] as const;
 /** One of them. */
 export type Mode = (typeof MODES)[number];
 
 /** A parsed URI. */
 export interface LibvirtUri {
-  /** As it was given, without a password. */
+  /** As it was given, without secrets. */
   readonly uri: string;
   readonly driver: string;
   readonly transport: Transport;
@@ -75,8 +76,8 @@ const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
 /** Parses a URI. Throws `invalid-uri` for one that libvirt would refuse as well. */
 export function parseLibvirtUri(text: string): LibvirtUri {
-  // Errors and status show the URI, so they must not show its password.
-  const uri = text.replace(/^([^/]*\/\/[^/?#@]*?):[^/?#]*@/, "$1@");
+  // Errors and status show the URI.
+  const uri = withoutSecrets(text);
   const shape = SHAPE.exec(text);
   if (shape === null) throw invalid(uri, "it is not of the form driver[+transport]://[user@][host][:port]/path");
   const driver = shape[1]!.toLowerCase();

@@ -66,10 +66,12 @@ describe("A libvirt URI", () => {
     expect(() => parseLibvirtUri(uri)).toThrow(why);
   });
 
-  it("never shows a password", () => {
+  it("never shows a password, and passes one in its query on to the daemon only", () => {
     const uri = parseLibvirtUri("qemu+tcp://me:secret@host/system");
     expect(uri.uri).toBe("qemu+tcp://me@host/system");
     expect(uri.user).toBe("me");
+    const query = parseLibvirtUri("xen+tcp://host/?x_password=secret");
+    expect([query.uri, query.name]).toEqual(["xen+tcp://host/?x_password=…", "xen:///?x_password=secret"]);
     expect(() => parseLibvirtUri("qemu+pigeon://me:secret@host/system")).toThrow(/^(?!.*secret)/);
   });
 });
