@@ -119,7 +119,7 @@ async function examineGuest(
 }
 
 /** Whether a monitor has been busy for too long. */
-export function isBusy({ state, forMs }: ControlInfo): boolean {
+function isBusy({ state, forMs }: ControlInfo): boolean {
   return (state === ControlState.occupied || state === ControlState.job) && forMs >= BUSY_MS;
 }
 
@@ -153,8 +153,6 @@ export async function supportedGroups(
 
 /** VIR_ERR_ARGUMENT_UNSUPPORTED. */
 const ARGUMENT_UNSUPPORTED = 74;
-/** VIR_ERR_NO_DOMAIN. */
-const NO_DOMAIN = 42;
 
 /**
  * Reads the balloon from a domain's XML; undefined when there is none. The search is limited to the devices, because users
@@ -269,7 +267,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   );
   const unreached = guests.filter(({ error, control }) =>
     // A guest that has stopped since it was listed is no finding.
-    error === undefined ? control === undefined : !isSilence(error) && error.libvirt?.code !== NO_DOMAIN,
+    error === undefined ? control === undefined : !isSilence(error) && error.code !== "unknown-domain",
   );
   const why = unreached.find(({ error }) => error !== undefined)?.error?.message ?? "the time was up";
   add("guest-unexamined", unreached, (count) => `The doctor could not examine ${count}: ${why}.`);
