@@ -10,9 +10,6 @@ import { Schedule } from "./schedule.ts";
 /** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
 const RECORDS_PER_TURN = 2_048;
 
-/** Calls `begin` when a sampler may begin, perhaps at once. Returns a function that gives this up. */
-export type Enter = (begin: () => void) => () => void;
-
 /**
  * Sweeps one driver with one query for all feeds of that query, whatever their cadences: one sweep at a time, no more
  * often than the fastest feed asks for. It starts with the first feed. When the last feed is removed, it aborts the sweep
@@ -26,23 +23,13 @@ export class Sampler {
   readonly #schedule = new Schedule<Feed>();
   #timer: unknown;
   #sweeping: AbortController | undefined;
-  #entered: boolean;
-  readonly #giveUp: (() => void) | undefined;
 
-  /**
-   * @param clock a steady clock
-   * @param enter delays the first sweep
-   */
-  constructor(driver: Pick<Driver, "sweep">, query: Query, clock: Clock, metrics: SweepMetrics, enter?: Enter) {
+  /** @param clock a steady clock */
+  constructor(driver: Pick<Driver, "sweep">, query: Query, clock: Clock, metrics: SweepMetrics) {
     this.#driver = driver;
     this.#query = query;
     this.#clock = clock;
     this.#metrics = metrics;
-    this.#entered = enter === undefined;
-    this.#giveUp = enter?.(() => {
-      this.#entered = true;
-      this.#arm();
-    });
   }
 
   add(feed: Feed): void {
@@ -52,10 +39,7 @@ export class Sampler {
 
   remove(feed: Feed): void {
     this.#schedule.remove(feed);
-    if (this.#schedule.size === 0) {
-      this.#sweeping?.abort();
-      this.#giveUp?.();
-    }
+    if (this.#schedule.size === 0) this.#sweeping?.abort();
     this.#arm();
   }
 
@@ -63,7 +47,7 @@ export class Sampler {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     const next = this.#schedule.next();
-    if (next === undefined || this.#sweeping !== undefined || !this.#entered) return;
+    if (next === undefined || this.#sweeping !== undefined) return;
     this.#timer = this.#clock.setTimeout(() => void this.#sweep(), Math.max(0, next - this.#clock.now()));
   }
 

@@ -5,7 +5,7 @@ import type { Query } from "../model/query.ts";
 import { type Cadence, hostNames, type WatchEvent, type WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
-import { type Enter, Sampler } from "./sampler.ts";
+import { Sampler } from "./sampler.ts";
 import { Subscription } from "./subscription.ts";
 
 /** Figures of all watches of a driver. They are counters unless marked as gauges. */
@@ -20,12 +20,15 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
+/** Calls `begin` when a watch may begin, perhaps at once. Returns a function that gives this up. */
+export type Enter = (begin: () => void) => () => void;
+
 /** A query that is watched. */
 export interface WatchedQuery {
   readonly query: Query;
   /** By cadence. */
   readonly feeds: Map<string, Feed>;
-  /** Undefined: the driver has its own watch. */
+  /** Undefined: the driver has its own watch, or no feed has begun yet. */
   sampler: Sampler | undefined;
 }
 
@@ -65,7 +68,7 @@ export class Sampling {
   /**
    * The feed of a query and a cadence, which ends when its last listener leaves. The caller must add a listener at once.
    *
-   * @param enter delays the first sweep of a new sampler; default: it begins at once
+   * @param enter delays a feed that shares no sampler; default: it begins at once
    * @internal
    */
   feed(query: Query, cadence: Cadence, enter?: Enter): Feed {
@@ -132,6 +135,7 @@ export class Sampling {
   #open(query: Query, cadence: Cadence, enter: Enter | undefined): Feed {
     const [key, cadenceKey] = [JSON.stringify(query), JSON.stringify(cadence)];
     const watched = this.watched.get(key) ?? { query, feeds: new Map<string, Feed>(), sampler: undefined };
+    let giveUp = (): void => {};
     let stop = (): void => {};
     const feed: Feed = new Feed({
       cadence,
@@ -143,22 +147,27 @@ export class Sampling {
       over: () => {
         watched.feeds.delete(cadenceKey);
         if (watched.feeds.size === 0) this.watched.delete(key);
+        giveUp();
         stop();
       },
     });
     this.watched.set(key, watched);
     watched.feeds.set(cadenceKey, feed);
-    try {
-      stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(watched, query, feed, enter);
-    } catch (thrown) {
-      feed.end(VirstreamError.from(thrown));
-    }
+    const begin = (): void => {
+      try {
+        stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(watched, query, feed);
+      } catch (thrown) {
+        feed.end(VirstreamError.from(thrown));
+      }
+    };
+    if (enter === undefined || watched.sampler !== undefined) begin();
+    else giveUp = enter(begin);
     return feed;
   }
 
   /** Lets the sampler of its query feed it. Returns a function that stops this. */
-  #sample(watched: WatchedQuery, query: Query, feed: Feed, enter: Enter | undefined): () => void {
-    watched.sampler ??= new Sampler(this.#driver, query, this.#clock, this.metrics, enter);
+  #sample(watched: WatchedQuery, query: Query, feed: Feed): () => void {
+    watched.sampler ??= new Sampler(this.#driver, query, this.#clock, this.metrics);
     const { sampler } = watched;
     sampler.add(feed);
     return () => sampler.remove(feed);

@@ -2,13 +2,14 @@ import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
+import type { Enter } from "../sampling/sampling.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { Quota } from "./bounds/quota.ts";
-import { loadOf, type SweepPace } from "./bounds/sweep-pace.ts";
+import { loadOf, type SweepPace, WHOLE_LOAD } from "./bounds/sweep-pace.ts";
 import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
@@ -86,7 +87,7 @@ export class ClientSession {
       selectorsPerClient,
       `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
     );
-    this.#queries = new Quota(queriesPerClient, tooManyQueries("a connection", queriesPerClient));
+    this.#queries = new Quota(WHOLE_LOAD * queriesPerClient, tooManyQueries("a connection", queriesPerClient));
     this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
@@ -245,7 +246,9 @@ export class ClientSession {
       if (watched.has(JSON.stringify(query))) return () => {};
       const most = this.#context.limits.queries;
       const load = [...watched.values()].reduce((sum, other) => sum + loadOf(other.query), 0);
-      if (load + loadOf(query) > most) throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
+      if (load + loadOf(query) > WHOLE_LOAD * most) {
+        throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
+      }
       return this.#queries.hold(loadOf(query));
     };
     const holdChannel = (): (() => void) => {
@@ -275,7 +278,7 @@ export class ClientSession {
     watch.start();
   }
 
-  #enterOf(query: Query): (begin: () => void) => () => void {
+  #enterOf(query: Query): Enter {
     return (begin) => this.#context.pace.enter(this, loadOf(query), begin);
   }
 

@@ -5,6 +5,7 @@ import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
+import type { Enter } from "../sampling/sampling.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
@@ -20,8 +21,8 @@ interface SweepSenderOptions {
   readonly metrics: SweepMetrics;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
-  /** Calls back when the sweep may begin, perhaps at once. Returns a function that gives this up. */
-  readonly enter: (begin: () => void) => () => void;
+  /** Delays the sweep. */
+  readonly enter: Enter;
 }
 
 /**

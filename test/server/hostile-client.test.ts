@@ -17,6 +17,20 @@ async function jsonClient(server: Parameters<typeof JsonClient.connect>[0]): Pro
   return client;
 }
 
+/** A driver that watches by itself, and counts how often it is asked to. */
+class WatchedDriver extends ScriptedDriver {
+  watches = 0;
+
+  constructor() {
+    super(async function* () {});
+  }
+
+  watch(): () => void {
+    this.watches++;
+    return () => {};
+  }
+}
+
 /** The error codes with which sweeps and watches ended, by id. */
 const endsOf = (client: JsonClient) =>
   Object.fromEntries(
@@ -95,6 +109,20 @@ describe("a client that asks for very many sweeps", () => {
     expect(server.stats().sampling.samplers).toBe(5);
   });
 
+  it("may watch queries of named domains up to exactly the bound, in which each domain counts a hundredth", async () => {
+    const limits = { queriesPerClient: 8, queries: 16, sweepsPerSecond: 1_000 };
+    const server = await startServer(stuck(), { limits });
+    const [one, other] = [await jsonClient(server), await jsonClient(server)];
+    for (let id = 1; id <= 21; id++) {
+      one.watch(id, { domains: names(40, `one-${id}`) });
+      other.watch(id, { domains: names(40, `other-${id}`) });
+    }
+    for (const client of [one, other]) {
+      await client.settled();
+      expect(endsOf(client)).toEqual({ 21: "limit-exceeded" });
+    }
+  });
+
   it("waits for its turn, and the sweeps that it cancels before are never begun", async () => {
     const driver = new ScriptedDriver(async function* () {});
     const server = await startServer(driver, { limits: { sweepsPerSecond: 1 } });
@@ -109,6 +137,33 @@ describe("a client that asks for very many sweeps", () => {
     await until(() => client.ofType("end").length === 401);
     // At most one for each second that a slow machine takes for the 400 requests.
     expect(driver.queries.length).toBeLessThan(40);
+  });
+
+  it("waits for its turn also where its watches are the driver's own, as those of several hosts are", async () => {
+    const driver = new WatchedDriver();
+    const client = await jsonClient(await startServer(driver, { limits: { sweepsPerSecond: 1 } }));
+    for (let id = 1; id <= 200; id++) {
+      client.watch(id, { deadlineMs: id });
+      client.send({ type: "cancel", id });
+    }
+    await until(() => client.ofType("end").length === 200);
+    expect(driver.watches).toBeGreaterThan(0);
+    // At most one for each second that a slow machine takes for the 200 requests.
+    expect(driver.watches).toBeLessThan(40);
+  });
+
+  it("does not keep the program's own watch of the same query waiting when the server closes", async () => {
+    const connection = own(new Connection(new RecordingDriver(1)));
+    const server = own(await serve(connection, { port: 0, limits: { sweepsPerSecond: 1 } }));
+    const client = await jsonClient(server);
+    for (let id = 1; id <= 5; id++) client.watch(id, { deadlineMs: 2_000 + id });
+    await client.settled();
+    const records = connection.watch({ deadlineMs: 2_005 }, { intervalMs: 1_000 })[Symbol.asyncIterator]();
+    const first = records.next();
+    const asked = performance.now();
+    await server.close();
+    expect((await first).value.status).toBe("ok");
+    expect(performance.now() - asked).toBeLessThan(3_000);
   });
 
   it("takes turns with other clients", async () => {

@@ -1,12 +1,16 @@
 import type { Query } from "../../model/query.ts";
 
-/** A query of all domains has the load 1. One of named domains has a hundredth for each of them, and 1 at most. */
+/** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
+export const WHOLE_LOAD = 100;
+
+/** A query of named domains has the load of a hundredth of a query of all domains for each of them, and that of one at most. */
 export function loadOf({ domains }: Query): number {
-  return domains === undefined ? 1 : Math.min(1, domains.length / 100);
+  return domains === undefined ? WHOLE_LOAD : Math.min(WHOLE_LOAD, domains.length);
 }
 
-/** Waits for its turn; `cost` is in sweeps of all domains. */
+/** Waits for its turn. */
 interface Waiting {
+  /** As `loadOf` says. */
   readonly cost: number;
   readonly begin: () => void;
 }
@@ -20,14 +24,14 @@ export class SweepPace {
   readonly #perSecond: number;
   /** Those that wait, by client; the client whose turn is next comes first. */
   readonly #clients = new Map<object, Waiting[]>();
-  /** Sweeps that may begin now: a second's at most. */
+  /** The load of the sweeps that may begin now: a second's at most. */
   #free: number;
   #at = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(perSecond: number) {
-    this.#perSecond = perSecond;
-    this.#free = perSecond;
+  constructor(sweepsPerSecond: number) {
+    this.#perSecond = WHOLE_LOAD * sweepsPerSecond;
+    this.#free = this.#perSecond;
   }
 
   /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */
@@ -44,9 +48,12 @@ export class SweepPace {
     };
   }
 
+  /** Begins what waits: no clients are left, so only watches that the program itself shares with them. */
   close(): void {
     clearTimeout(this.#timer);
+    const waiting = [...this.#clients.values()].flat();
     this.#clients.clear();
+    for (const { begin } of waiting) begin();
   }
 
   #serve(): void {
