@@ -50,7 +50,7 @@ describe("the virsh format", () => {
     const text = [2, 0, 1, 4].map((index) => format.record(record(index)));
     const block = (index: number) => `Domain: 'guest-${index}'\n  state.state=1\n`;
     expect(text).toEqual(["", block(0), `\n${block(1)}\n${block(2)}`, ""]);
-    // A named domain that did not pass the filters leaves a gap: nobody waits for it at the end.
+    // A named domain that did not pass the filters leaves a gap: the end does not wait for it.
     expect(format.end()).toBe(`\n${block(4)}\n`);
   });
 

@@ -221,7 +221,7 @@ describe("what a RateMeter remembers", () => {
     expect([take(3_000, "a"), take(3_000, "b")]).toEqual([NOTHING, NOTHING]);
   });
 
-  it("no domain of which it heard nothing for more than a day, though nobody said that it is gone", () => {
+  it("no domain without a record for more than a day, also without an event that it is gone", () => {
     const meter = new RateMeter();
     for (let i = 0; i < 500; i++) meter.take(recordAt(0, allOf(0), { uuid: `${i}`.padStart(36, "0") }));
     expect(meter.size).toBe(500);

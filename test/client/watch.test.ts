@@ -31,7 +31,7 @@ describe("watching a connection", () => {
     connection = await connect("test:///default?domains=5&seed=3");
     driver = connection.driver as SimulatedDriver;
   });
-  // Whatever a test did: nobody watches any more, and nothing is swept for nobody.
+  // Whatever a test did: every watch has ended, and no sweep goes on.
   afterEach(async () => {
     await until(() => connection.sampling.snapshot().sweepsInFlight === 0);
     expect(connection.sampling.snapshot()).toMatchObject(IDLE);

@@ -260,7 +260,7 @@ describe("A watch over a way that breaks", () => {
     }
   });
 
-  it("goes on at a server that began anew, with a gap of nobody knows how many", async () => {
+  it("goes on at a server that began anew, with a gap of an unknown number", async () => {
     const { server, driver } = await setUp("test:///default?domains=20");
     const watch = new Watching(driver);
     await watch.more(3);

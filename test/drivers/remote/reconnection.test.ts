@@ -18,7 +18,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** Of a sweep or watch that nobody aborts. */
+/** The context of a sweep that is not aborted. */
 const context = () => ({ signal: new AbortController().signal, expect: () => {} });
 
 function sweep({ driver }: ScriptedNetwork, deadlineMs = 2_000): Promise<unknown> {

@@ -145,7 +145,7 @@ describe("A watch at a server", () => {
     await network.driver.close();
   });
 
-  it("leaves since out for a server that began anew, and nobody knows how many ticks were skipped", async () => {
+  it("leaves since out for a server that began anew, and does not know how many ticks were skipped", async () => {
     const { network, watch } = await watching();
     const socket = await reconnect(network, { epoch: "e2" });
     expect(socket.ofType("watch")[0]).not.toHaveProperty("since");
@@ -269,7 +269,7 @@ describe("The end of a watch", () => {
   });
 
   it.each(["server-shutdown", "limit-exceeded", "hypervisor-error", undefined] as const)(
-    "by %s is restored by waiting, longer each time, and told once",
+    "by %s is followed by further requests, each after a longer wait, and by one status event",
     async (code) => {
       const { network, channel, watch } = await watching();
       const { sequence } = channel;
@@ -288,7 +288,7 @@ describe("The end of a watch", () => {
     },
   );
 
-  it("by slow-consumer is followed by a reconnection at once, and the subscriber gets only the gap", async () => {
+  it("by slow-consumer is followed by another request at once, and the subscriber gets only the gap", async () => {
     const { network, channel, watch } = await watching();
     end(network.last, 1, "slow-consumer");
     const [, again] = network.last.ofType("watch");
