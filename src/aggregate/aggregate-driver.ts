@@ -52,8 +52,8 @@ export class AggregateDriver implements Driver {
     { open = openDriver, clock = STEADY_CLOCK }: AggregateDependencies,
   ) {
     this.#clock = clock;
-    const admit: MemberOptions["admit"] = (driver, member, admitted) => {
-      const admission = this.#admissions.then(() => this.#check(driver, member)).then(admitted);
+    const admit: MemberOptions["admit"] = (driver, member, signal, admitted) => {
+      const admission = this.#admissions.then(() => this.#check(driver, member, signal)).then(admitted);
       this.#admissions = admission.catch(() => {});
       return admission;
     };
@@ -201,7 +201,7 @@ export class AggregateDriver implements Driver {
   }
 
   /** With two URIs of one host, each of its domains would appear twice. Several daemons may run on a host. */
-  async #check(driver: Driver, { label }: Member): Promise<void> {
+  async #check(driver: Driver, { label }: Member, signal: AbortSignal): Promise<void> {
     if (label !== undefined && driver.host.includes(",")) {
       throw invalid(`${driver.uri} stands for several hosts (${driver.host}), so it has no label=`);
     }
@@ -216,7 +216,8 @@ export class AggregateDriver implements Driver {
         );
       }
       if (driver.host !== other.host) continue;
-      const [ours, theirs] = await Promise.all([uuidsOf(driver, this.#clock), uuidsOf(other, this.#clock)]);
+      const uuids = (each: Driver): Promise<Set<string>> => uuidsOf(each, signal, this.#clock);
+      const [ours, theirs] = await Promise.all([uuids(driver), uuids(other)]);
       if ([...ours].some((uuid) => theirs.has(uuid))) {
         throw invalid(`${both} have the same domains: name each daemon once`);
       }

@@ -38,8 +38,8 @@ export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
   readonly clock: Clock;
-  /** Calls back when no other member has the same host; rejects if one has. */
-  readonly admit: (driver: Driver, member: Member, admitted: () => void) => Promise<void>;
+  /** Calls back when no other member has the same host, or the signal is aborted; rejects if one has. */
+  readonly admit: (driver: Driver, member: Member, signal: AbortSignal, admitted: () => void) => Promise<void>;
 }
 
 interface OpenHost {
@@ -205,7 +205,7 @@ export class Member {
       }),
     };
     try {
-      await admit(driver, this, () => {
+      await admit(driver, this, signal, () => {
         signal.throwIfAborted();
         this.#open = opened;
         this.#host = driver.host;
@@ -232,9 +232,9 @@ export class Member {
 }
 
 /** The uuids of a host's domains, as far as it sends them. */
-export async function uuidsOf(driver: Driver, clock: Clock): Promise<Set<string>> {
+export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock): Promise<Set<string>> {
   const uuids = new Set<string>();
-  const context: SweepContext = { signal: new AbortController().signal, expect: () => {} };
+  const context: SweepContext = { signal, expect: () => {} };
   try {
     for await (const records of sweepWithTimeout(driver, PROBE, context, clock)) {
       for (const { domain } of records) uuids.add(domain.uuid);

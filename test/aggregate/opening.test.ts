@@ -124,6 +124,22 @@ describe("Opening several hosts", () => {
     await driver.close();
   });
 
+  it("is over at once when the connection is closed, also while two daemons of one host are compared", async () => {
+    const hosts = [new Host("hv1"), new Host("hv1")];
+    hosts[1]!.frozenAfter = 0;
+    const [first, second] = hosts.map((host) => async () => host);
+    const opening = AggregateDriver.open(
+      ["a://?label=vms", "b://?label=containers"],
+      { connectTimeoutMs: 700 },
+      { clock, open: (uri) => (uri === "a://" ? first! : second!)() },
+    );
+    await turn();
+    clock.advance(700);
+    const driver = await opening;
+    await driver.close();
+    expect(hosts.map(({ closed }) => closed)).toEqual([1, 1]);
+  });
+
   it("is given up by its signal, with the signal's reason", async () => {
     const abort = new AbortController();
     const host = new Host("hv1");
