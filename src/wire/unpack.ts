@@ -23,7 +23,8 @@ class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
-  #values = 0;
+  /** The message itself, and those of all arrays and maps that have begun. */
+  #values = 1;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -36,7 +37,6 @@ class Reader {
   }
 
   value(depth: number): unknown {
-    if (++this.#values > LIMITS.values) throw malformed(`it has more than ${LIMITS.values} values`);
     const view = this.#view;
     const head = view.getUint8(this.#skip(1));
     if (head < 0x80) return head;
@@ -137,9 +137,14 @@ class Reader {
     return map;
   }
 
-  /** Stops sizes that the message cannot hold, before memory is allocated for them: each value takes at least one byte. */
+  /**
+   * Stops sizes that the message cannot hold, before memory is allocated for them: each value takes at least one byte. Arrays
+   * within each other could all claim the same bytes, so their values count from their beginning.
+   */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");
+    this.#values += values;
+    if (this.#values > LIMITS.values) throw malformed(`it has more than ${LIMITS.values} values`);
     if (depth >= LIMITS.depth) throw malformed(`it has more than ${LIMITS.depth} levels`);
   }
 }

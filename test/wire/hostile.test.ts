@@ -121,6 +121,23 @@ describe("a client", () => {
     expect(decode(filled([...allowed, ...size], 0x01, values + 1))).toBe("protocol-error");
   });
 
+  it("allocates no more items than a message may have values, however many its arrays within each other say", () => {
+    const bytes = new Uint8Array(4_194_304).fill(0x01);
+    const view = new DataView(bytes.buffer);
+    for (let level = 0; level < LIMITS.depth; level++) {
+      view.setUint8(5 * level, 0xdd);
+      view.setUint32(5 * level + 1, bytes.length - 5 * (level + 1));
+    }
+    let items = 0;
+    const construct = (target: ArrayConstructor, [size]: [number]): unknown[] => {
+      items += size;
+      return new target(size);
+    };
+    vi.stubGlobal("Array", new Proxy(Array, { construct }));
+    expect(codeOf(() => unpack(bytes))).toBe("protocol-error");
+    expect(items).toBeLessThanOrEqual(LIMITS.values);
+  });
+
   it("refuses an integer of 256 KiB", () => {
     expect(decode(filled([0xc9, 0, 4, 0, 0, 0x42], 0xff, 262_144))).toBe("protocol-error");
   });
