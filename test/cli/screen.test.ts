@@ -120,6 +120,27 @@ describe("the screen", () => {
     expect(lately()).toBeUndefined();
   });
 
+  it("lists no guest as failed that only had no state for a while, because its record failed", () => {
+    let now = 0;
+    const screen = new Screen("test:///", 0, false, () => now);
+    const crashed = TypedParams.from([
+      ["state.state", "int", 5],
+      ["state.reason", "int", 3],
+    ]);
+    const late = { status: "failed", reason: "timeout", params: TypedParams.EMPTY } as const;
+    const lately = (): string | undefined => screen.frame(LARGE).head.find((line) => line.startsWith("lately: "));
+    screen.take(record(0, late));
+    for (const rest of [{ params: crashed }, late, { params: crashed }]) screen.take(record(0, rest));
+    expect(lately()).toBeUndefined();
+    screen.take(record(1));
+    screen.take(record(1, { params: crashed }));
+    now = 5_000;
+    for (const rest of [late, { params: crashed }]) {
+      screen.take(record(1, rest));
+      expect(lately()).toBe("lately: guest-1 shut off (crashed) 5 s ago");
+    }
+  });
+
   it("has the memory that a guest reports, else what its process occupies or what it may have, marked", () => {
     const screen = new Screen("test:///", 0, true);
     const meter = new RateMeter();

@@ -33,6 +33,8 @@ interface Line {
   record: DomainStatsRecord;
   rates: DomainRates | undefined;
   attention: boolean;
+  /** Its last record that has a state: one that failed has none. */
+  stated: DomainStatsRecord | undefined;
 }
 
 /** What happened to a domain, and when by the screen's clock. */
@@ -150,10 +152,13 @@ export class Screen {
     if (host !== "") this.#host(host);
     const line = this.#lines.get(key);
     if (line?.record.domain.name !== name) this.#sorted = undefined;
-    const failed = trouble(record);
-    if (failed === undefined) this.#incidents.delete(key);
-    else if (line !== undefined && trouble(line.record) !== failed) this.#incident(record.domain, failed);
-    const next = { record, rates, attention: needsAttention(record) };
+    const stated = record.state === undefined ? line?.stated : record;
+    const failed = stated && trouble(stated);
+    if (line === undefined || (stated !== undefined && failed === undefined)) this.#incidents.delete(key);
+    else if (failed !== undefined && line.stated !== undefined && trouble(line.stated) !== failed) {
+      this.#incident(record.domain, failed);
+    }
+    const next = { record, rates, attention: needsAttention(record), stated };
     if (line === undefined) this.#lines.set(key, next);
     else Object.assign(line, next);
   }
