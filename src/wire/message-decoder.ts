@@ -175,7 +175,7 @@ function idOf(message: RawMessage): number {
 }
 
 /** A watch that is under way on a connection. */
-export interface OpenWatch {
+interface OpenWatch {
   readonly id: number;
   readonly state: ChannelState;
   /** The channel that serves it; undefined before its `begin`. */
@@ -185,7 +185,7 @@ export interface OpenWatch {
 }
 
 /** The watches of one connection, each with the channel that serves it. */
-export class WatchTable {
+class WatchTable {
   readonly #watches = new Map<number, OpenWatch>();
   readonly #channels = new Map<number, OpenWatch>();
 

@@ -7,7 +7,7 @@ import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";
 import type { TimeBase } from "./block-encoder.ts";
 import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
 import type { MessageBudget } from "./message-budget.ts";
-import { readTexts } from "./texts.ts";
+import { type ReadTexts, readTexts } from "./texts.ts";
 
 /** For each type, the smallest and the largest value that is not in `bigs`. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
@@ -63,7 +63,7 @@ export function readFull(
   }
   if (!Array.isArray(texts) || texts.length !== 2 + textCount) throw malformed("a block has no valid texts");
   const read = (texts as unknown[]).map((column) => readTexts(column, rows, budget));
-  const [names, hosts] = read as [string | readonly string[], string | readonly string[]];
+  const [names, hosts] = read as [ReadTexts, ReadTexts];
   const own = read.slice(2);
   const shared = own.every((column) => typeof column === "string") ? (own as string[]) : undefined;
   const exact = bigsFromWire(bigs, rows, schema);
@@ -209,7 +209,7 @@ function isOfType(value: number, type: number): boolean {
   );
 }
 
-function textAt(column: string | readonly string[], row: number): string {
+function textAt(column: ReadTexts, row: number): string {
   return typeof column === "string" ? column : column[row]!;
 }
 

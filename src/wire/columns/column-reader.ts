@@ -15,8 +15,7 @@ export const strip = new Float64Array(STRIP);
  * into the processor's cache once for every column; the records of a strip stay there. Bytes that do not fit throw `protocol-error`.
  */
 export class ColumnReader {
-  /** How many rows the block has. */
-  readonly rows: number;
+  readonly #rows: number;
   readonly #present: Uint8Array;
   readonly #body: Uint8Array;
   readonly #view: DataView;
@@ -35,7 +34,7 @@ export class ColumnReader {
       throw malformed("a block has no valid widths");
     }
     if (!(body instanceof Uint8Array)) throw malformed("a block has no valid body");
-    this.rows = rows;
+    this.#rows = rows;
     this.#present = present;
     this.#body = body;
     this.#view = new DataView(body.buffer, body.byteOffset, body.length);
@@ -75,8 +74,8 @@ export class ColumnReader {
 
   /** Reads a whole column. */
   read(column: number): Float64Array {
-    const values = new Float64Array(this.rows);
-    for (let row = 0; row < this.rows; row += STRIP) {
+    const values = new Float64Array(this.#rows);
+    for (let row = 0; row < this.#rows; row += STRIP) {
       let mask = this.readStrip(column, row);
       for (let i = 0; mask !== 0; mask &= mask - 1, i++) values[row + firstOf(mask)] = strip[i]!;
     }
@@ -90,7 +89,7 @@ export class ColumnReader {
    * until the next call.
    */
   readStrip(column: number, row: number): number {
-    const count = Math.min(STRIP, this.rows - row);
+    const count = Math.min(STRIP, this.#rows - row);
     const width = this.#widths[column]!;
     const least = this.#leasts[column]!;
     const begin = this.#begins[column]!;
@@ -107,7 +106,7 @@ export class ColumnReader {
 
   /** How many bytes of the body a column takes. Throws if the body is too short for it. */
   #sizeOf(width: number, at: number): number {
-    const rows = this.rows;
+    const rows = this.#rows;
     let size = rows * width;
     if (width >= SPARSE) {
       size = (rows + 7) >> 3;
@@ -120,7 +119,7 @@ export class ColumnReader {
 
   /** The part of a sparse column's mask that is for the strip that begins at a row. */
   #maskOf(begin: number, row: number): number {
-    const count = Math.min(STRIP, this.rows - row);
+    const count = Math.min(STRIP, this.#rows - row);
     let mask = 0;
     for (let i = 0; i < count; i += 8) mask |= this.#body[begin + ((row + i) >> 3)]! << i;
     return mask & (-1 >>> (STRIP - count));

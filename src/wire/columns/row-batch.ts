@@ -137,7 +137,7 @@ export function markUnsendable(record: DomainStatsRecord): void {
  * Whether a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before it, and
  * neither has an integer beyond 2^53. See also isExact.
  */
-export function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
+function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
   const { domain, params } = record;
   const known = before.domain;
   if (record.status !== "ok" || params.schema !== before.params.schema) return false;
