@@ -10,6 +10,7 @@ import { ControlState, FEATURE_EVENT_CALLBACK, isMonitorBroken, PROCEDURES, type
 import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/remote-domain.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
+import type { XdrReader } from "./rpc/xdr.ts";
 import { type Admission, admissionOf } from "./sweep/admission.ts";
 import { BatchSize } from "./sweep/batch-size.ts";
 import { Calls, type SweepHost } from "./sweep/calls.ts";
@@ -75,7 +76,7 @@ export class Session implements SweepHost {
     this.#calls = new Calls(this, new Deadlines(Number.POSITIVE_INFINITY, performance.now()));
     this.#end.signal.addEventListener("abort", () => this.#calls.close());
     this.#adopt(client);
-    this.#listen(client);
+    this.#listen().catch(() => {});
     this.#lookAfterOrphans();
   }
 
@@ -108,6 +109,7 @@ export class Session implements SweepHost {
   }
 
   #adopt(client: RpcClient): void {
+    client.onEvent = (procedure, payload) => this.#hear(procedure, payload);
     this.admission.addConnection(this, (number) => this.#clients.set(number, client));
     client.onEnded = (error) => this.#lose(error);
   }
@@ -123,23 +125,24 @@ export class Session implements SweepHost {
     this.onLost?.(error);
   }
 
-  /** Registers for lifecycle events. Where the daemon sends none, domains are listed in each sweep. */
-  #listen(client: RpcClient): void {
-    client.onEvent = (procedure, payload) => {
-      if (procedure !== LIFECYCLE_EVENT) return;
-      const event = readLifecycleEvent(payload);
-      this.domainCache.apply(event);
-      // The domain has another QEMU process now, or none.
-      if (event.type === LifecycleEventType.started || event.type === LifecycleEventType.stopped) {
-        this.admission.distrust(event.domain.uuid);
-      }
-    };
-    const ask = async (): Promise<void> => {
-      if (!(await client.call(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK))) return;
-      await client.call(PROCEDURES.listen, undefined);
-      if (!this.#end.signal.aborted) this.domainCache.live = true;
-    };
-    ask().catch(() => {});
+  /**
+   * Registers for lifecycle events, which then come on the connection that registered. Where the daemon sends none,
+   * domains are listed in each sweep.
+   */
+  async #listen(): Promise<void> {
+    if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "events"))) return;
+    await this.#ask(PROCEDURES.listen, undefined, "events");
+    if (!this.#end.signal.aborted) this.domainCache.live = true;
+  }
+
+  #hear(procedure: number, payload: XdrReader): void {
+    if (procedure !== LIFECYCLE_EVENT) return;
+    const event = readLifecycleEvent(payload);
+    this.domainCache.apply(event);
+    // The domain has another QEMU process now, or none.
+    if (event.type === LifecycleEventType.started || event.type === LifecycleEventType.stopped) {
+      this.admission.distrust(event.domain.uuid);
+    }
   }
 
   /**

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { OpenTransport } from "../../../src/drivers/libvirt/daemon.ts";
 import { LibvirtDriver } from "../../../src/drivers/libvirt/driver.ts";
+import { FEATURE_EVENT_CALLBACK } from "../../../src/drivers/libvirt/rpc/procedures.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
@@ -170,6 +171,9 @@ describe("Two drivers of one process, to the same daemon", () => {
 
   it("do not send call after call to find a free worker while there is no place for such a call", async () => {
     const driver = await open();
+    // By the end of a sweep that needs no monitor, the driver's own calls have been answered.
+    await until(() => guests.daemon.requests.some(({ procedure }) => procedure === 316));
+    await sweep(driver, { groups: ["state"] });
     const { answer } = guests.daemon;
     // Looking up a name hangs, and takes the only place of its kind.
     guests.daemon.answer = (request, socket) => (request.procedure === 23 ? undefined : answer(request, socket));
@@ -278,6 +282,26 @@ describe("A daemon that tells of changes", () => {
     await until(() => guests.daemon.sockets[0]!.destroyed);
     expect((await sweep(driver, { deadlineMs: 20_000 })).count("ok")).toBe(20);
     expect(guests.daemon.sockets.length).toBeGreaterThan(1);
+  });
+
+  it("has at most five unanswered calls on the connection, the one that asks for its changes among them", async () => {
+    const { answer } = guests.daemon;
+    const unanswered: number[] = [];
+    guests.daemon.answer = (request, socket) => {
+      const { procedure, payload } = request;
+      const hangs = procedure === 23 || (procedure === 60 && payload.readInt32BE(0) === FEATURE_EVENT_CALLBACK);
+      if (!hangs) return answer(request, socket);
+      unanswered.push(procedure);
+      return undefined;
+    };
+    const driver = await open();
+    const abort = new AbortController();
+    const under = sweep(driver, { deadlineMs: 20_000, domains: [..."abcdefgh"] }, abort.signal);
+    await until(() => unanswered.length >= 5);
+    await sleep(50);
+    expect(unanswered.sort()).toEqual([23, 23, 23, 23, 60]);
+    abort.abort();
+    await under;
   });
 
   it("and does not is asked for its list in each sweep", async () => {
