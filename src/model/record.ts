@@ -201,6 +201,9 @@ export class SweepTally {
   }
 }
 
+/** How often it reads both clocks at most, to find them undisturbed. */
+const READINGS = 5;
+
 /** Wall time minus steady time, in whole ms. */
 let difference = Number.NaN;
 
@@ -212,7 +215,14 @@ let difference = Number.NaN;
  * @param wall in ms since 1970
  */
 export function steadyTimeOf(wall: number): number {
-  const now = Date.now() - Math.round(performance.now());
-  if (!(Math.abs(now - difference) <= 1)) difference = now;
+  for (let reading = 0; reading < READINGS; reading++) {
+    const before = performance.now();
+    const now = Date.now() - Math.round(before);
+    if (Math.abs(now - difference) <= 1) break;
+    // When the process was stopped between the two readings, they are of different moments, and no clock was set.
+    if (performance.now() - before > 1 && reading < READINGS - 1) continue;
+    difference = now;
+    break;
+  }
   return Math.round(wall) - difference;
 }
