@@ -95,7 +95,7 @@ export class ColumnReader {
     const begin = this.#begins[column]!;
     if (width < SPARSE) {
       this.#offsets(width, least, begin + row * width, count);
-      return -1 >>> (STRIP - count);
+      return (-1 >>> (STRIP - count)) | 0;
     }
     const mask = this.#maskOf(begin, row);
     const present = bitsOf(mask);
