@@ -1,4 +1,5 @@
 import { checkMembers, checkWhole, invalid, quote, VirstreamError } from "./error.ts";
+import { checkPatterns } from "./glob.ts";
 import { type Group, groupMask } from "./group.ts";
 import { Domain } from "./record.ts";
 import { NIL_UUID, parseUuid } from "./uuid.ts";
@@ -55,6 +56,13 @@ export interface StatsQuery {
   readonly deadlineMs?: number;
   /** Only these domains: a Domain of the same connection, a uuid or a name. Each yields one record. */
   readonly domains?: readonly (Domain | string)[];
+  /**
+   * Only domains whose name matches one of these patterns, such as `web-*`: `*`, `?`, `[a-z]`, `[!a-z]`, and a backslash that takes
+   * the next character literally. Case counts. Not with `domains`.
+   */
+  readonly names?: readonly string[];
+  /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. */
+  readonly hosts?: readonly string[];
 }
 
 /**
@@ -72,9 +80,16 @@ export interface Query {
   readonly deadlineMs: number;
   /** Undefined: all domains that pass the filters. Never empty; no selector occurs twice. */
   readonly domains: readonly DomainSelector[] | undefined;
+  /** Only domains whose name one of these patterns matches; never empty, and sorted. Not with `domains`. */
+  readonly names?: readonly string[] | undefined;
+  /** The same for the names of hosts. */
+  readonly hosts?: readonly string[] | undefined;
 }
 
-const QUERY_MEMBERS = ["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs", "domains"];
+const QUERY_MEMBERS = [
+  ...["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs"],
+  ...["domains", "names", "hosts"],
+];
 
 /**
  * Checks a query and fills in its defaults.
@@ -86,11 +101,16 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
   checkMembers(query, QUERY_MEMBERS, "a query");
   const { deadlineMs = DEFAULT_DEADLINE_MS } = query;
   checkWhole("deadlineMs", deadlineMs, 1, MAX_DEADLINE_MS);
+  for (const member of ["names", "hosts"] as const) {
+    if (query.domains !== undefined && query[member] !== undefined) throw invalid(`${member} does not go with domains`);
+  }
   return {
     groups: groupMask(query.groups),
     flags: checkFlags(query),
     deadlineMs,
     domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
+    ...(query.names !== undefined && { names: checkPatterns("names", query.names) }),
+    ...(query.hosts !== undefined && { hosts: checkPatterns("hosts", query.hosts) }),
   };
 }
 

@@ -82,6 +82,10 @@ export const LIMITS = {
   selectors: 16_384,
   /** UTF-16 units of a domain's name in a `get` or `watch`. */
   name: 256,
+  /** Patterns in the `names`, and in the `hosts`, of a `get` or `watch`. */
+  patterns: 64,
+  /** UTF-16 units of such a pattern. */
+  pattern: 256,
   /** The largest initial credit and the largest balance, in bytes. */
   credit: 1_073_741_824,
   /** The largest id of a sweep. */

@@ -115,6 +115,9 @@ function orRefused(id: number, read: () => ClientMessage): ClientMessage | Refus
 
 function queryFromWire(message: Record<string, unknown>): Query {
   const { groups, flags, deadlineMs, domains } = message;
+  const names = patternsFromWire(message, "names");
+  const hosts = patternsFromWire(message, "hosts");
+  if (domains !== undefined && (names ?? hosts) !== undefined) throw invalid("names and hosts do not go with domains");
   if (groups !== undefined && typeof groups !== "number" && !isTexts(groups)) {
     throw new VirstreamError("unknown-group", "groups must be a bit mask or a list of names");
   }
@@ -128,8 +131,25 @@ function queryFromWire(message: Record<string, unknown>): Query {
     ...(groups === undefined ? {} : { groups }),
     ...(flags === undefined ? {} : { flags }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(names === undefined ? {} : { names }),
+    ...(hosts === undefined ? {} : { hosts }),
   });
   return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
+}
+
+/** Bounds the patterns, which checkQuery checks: they may be of any type. */
+function patternsFromWire(message: Record<string, unknown>, member: "names" | "hosts"): string[] | undefined {
+  const patterns = message[member];
+  if (Array.isArray(patterns)) {
+    if (patterns.length > LIMITS.patterns) {
+      const text = `${member} may have at most ${LIMITS.patterns} patterns: divide the query, or use wider ones`;
+      throw new VirstreamError("limit-exceeded", text, { retryable: false });
+    }
+    if (patterns.some((pattern) => typeof pattern === "string" && pattern.length > LIMITS.pattern)) {
+      throw invalid(`a pattern in ${member} may have at most ${LIMITS.pattern} characters`);
+    }
+  }
+  return patterns as string[] | undefined;
 }
 
 function selectorsFromWire(domains: unknown): DomainSelector[] {

@@ -55,10 +55,25 @@ describe("a query", () => {
     [{ domains: [""] }, "invalid-argument", /uuid or a name/],
     [{ domains: [7] }, "invalid-argument", /uuid or a name/],
     [{ timeout: 5 }, "invalid-argument", /"timeout"/],
+    [{ names: [] }, "invalid-argument", /leave it out to ask for all/],
+    [{ names: "web-*" }, "invalid-argument", /names must be a list of patterns, not "web-\*"/],
+    [{ hosts: [""] }, "invalid-argument", /hosts takes patterns/],
+    [{ hosts: [7] }, "invalid-argument", /hosts takes patterns/],
+    [{ names: ["web-["] }, "invalid-argument", /"web-\[" is malformed: it ends too early/],
+    [{ names: ["web-*"], domains: ["web-1"] }, "invalid-argument", /names does not go with domains/],
+    [{ hosts: ["hv1"], domains: ["web-1"] }, "invalid-argument", /hosts does not go with domains/],
   ])("such as %j is refused with a code and a reason", (query, code, message) => {
     expect(() => checkQuery(query as never)).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(message) }),
     );
+  });
+
+  it("is the same query whatever the order of its patterns, so that its watches share sweeps", () => {
+    const [one, other] = [
+      ["web-*", "db-*", "web-*"],
+      ["db-*", "web-*"],
+    ].map((names) => checkQuery({ names }));
+    expect(JSON.stringify(one)).toBe(JSON.stringify(other));
   });
 
   it("names each domain once, and refuses those of another connection", () => {

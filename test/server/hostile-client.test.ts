@@ -48,6 +48,23 @@ describe("a client that names very many domains", () => {
     expect(client.ofType("end")[0]).toMatchObject({ error: { retryable: false } });
   });
 
+  it("is refused more patterns than a query may have, longer ones, malformed ones, and patterns beside names", async () => {
+    const client = await jsonClient(await startServer(stuck()));
+    const many = Array.from({ length: LIMITS.patterns + 1 }, (_, i) => `web-${i}-*`);
+    client.send({ type: "get", id: 1, names: many });
+    client.watch(2, { hosts: many });
+    client.watch(3, { names: ["x".repeat(LIMITS.pattern + 1)] });
+    client.watch(4, { names: ["a["] });
+    client.send({ type: "get", id: 5, names: [] });
+    client.send({ type: "get", id: 6, names: null });
+    client.send({ type: "get", id: 7, names: ["web-*"], domains: [{ name: "web-1" }] });
+    client.send({ type: "get", id: 8, hosts: ["hv1"], domains: [{ name: "web-1" }] });
+    await client.settled();
+    const invalid = [3, 4, 5, 6, 7, 8].map((id) => [id, "invalid-argument"]);
+    expect(endsOf(client)).toEqual({ 1: "limit-exceeded", 2: "limit-exceeded", ...Object.fromEntries(invalid) });
+    expect(client.ofType("end")[0]).toMatchObject({ error: { retryable: false } });
+  });
+
   it("is refused what its sweeps and watches name together beyond the bound of a connection, until one of them ends", async () => {
     const driver = stuck();
     const client = await jsonClient(await startServer(driver, { limits: { selectorsPerClient: 100 } }));
@@ -193,7 +210,7 @@ describe("a client that asks for very many sweeps", () => {
 
 describe("a client that sends values of any type and size", () => {
   const nested = `${"[".repeat(10_000)}${"]".repeat(10_000)}`;
-  const members = ["groups", "flags", "deadlineMs", "domains", "intervalMs", "mode", "heartbeatMs"];
+  const members = ["groups", "flags", "deadlineMs", "domains", "names", "hosts", "intervalMs", "mode", "heartbeatMs"];
   const watchOf = (id: number, member: string, json: string) => {
     const rest = { intervalMs: 1_000, mode: "on-change", [member]: undefined };
     return `${JSON.stringify({ type: "watch", id, ...rest }).slice(0, -1)},"${member}":${json}}`;
@@ -213,7 +230,7 @@ describe("a client that sends values of any type and size", () => {
     expect(errors.map(({ code }) => code)).toEqual([
       "unknown-group",
       "unknown-flag",
-      ...Array.from({ length: 5 }, () => "invalid-argument"),
+      ...Array.from({ length: 7 }, () => "invalid-argument"),
     ]);
     for (const { message } of errors) expect(message.length).toBeLessThan(400);
   });

@@ -82,10 +82,19 @@ describe("PROTOCOL.md has the same values as the code for", () => {
     expect(Object.keys(ofServer).length).toBeLessThanOrEqual(11);
     const query = { groups: 1, flags: 1, deadlineMs: 1, domains: [{ name: "web" }] };
     const cadence = { intervalMs: 10, mode: "on-change", heartbeatMs: 10 } as const;
+    // Not with domains, as in a request that is valid; here only the names of the members matter.
+    const patterns = { names: ["web-*"], hosts: ["hv*"] };
     const requests: ClientMessage[] = [
       { type: "hello", client: "", token: "" },
-      { type: "get", id: 1, query, credit: 1 },
-      { type: "watch", id: 1, query, cadence, credit: 1, since: { epoch: "", channel: 1, sequence: 1 } },
+      { type: "get", id: 1, query: { ...query, ...patterns }, credit: 1 },
+      {
+        type: "watch",
+        id: 1,
+        query: { ...query, ...patterns },
+        cadence,
+        credit: 1,
+        since: { epoch: "", channel: 1, sequence: 1 },
+      },
       { type: "credit", id: 1, bytes: 1 },
       { type: "cancel", id: 1 },
     ];

@@ -127,6 +127,20 @@ function refused(subprotocol: Subprotocol): VectorSession {
   return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 
+function selected(subprotocol: Subprotocol): VectorSession {
+  const writer = new Writer(subprotocol);
+  writer.greet();
+  writer.client({ type: "get", id: 1, names: ["web-[0-9]", "db-*"], hosts: ["hv?"] });
+  writer.say({ type: "begin", id: 1, domains: 2 });
+  writer.records(1, [record(0, 2, 1n), record(1, 3, 2n)]);
+  const summary = { domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: WALL, tookMs: 4.5 };
+  writer.say({ type: "end", id: 1, summary });
+  writer.client({ type: "get", id: 2, names: ["web-["] });
+  const error = new VirstreamError("invalid-argument", 'the pattern "web-[" is malformed: it ends too early');
+  writer.say({ type: "end", id: 2, error: errorToWire(error) });
+  return { name: `domains that patterns select, ${subprotocol}`, subprotocol, steps: writer.steps };
+}
+
 function watch(subprotocol: Subprotocol): VectorSession {
   const writer = new Writer(subprotocol);
   const channel = new ChannelEncoder(5, writer.profile);
@@ -192,6 +206,7 @@ export const SESSIONS: readonly VectorSession[] = [
   ...(["virstream.v1", "virstream.v1.json"] as const).flatMap((subprotocol) => [
     sweep(subprotocol),
     refused(subprotocol),
+    selected(subprotocol),
     watch(subprotocol),
   ]),
   resume(),

@@ -392,6 +392,8 @@ describe("a watch that a client asks for", () => {
     });
     const resumed = { type: "watch", id: 7, query, cadence: onChange, credit: 1, since } as const;
     expect(parseClientMessage(requestText(resumed))).toEqual(resumed);
+    const selected = { ...resumed, query: { ...query, names: ["db-[0-9]", "web-*"], hosts: ["hv?"] } };
+    expect(parseClientMessage(requestText(selected))).toEqual(selected);
   });
 
   it("is refused, and the connection goes on, for a cadence that is not valid", () => {
