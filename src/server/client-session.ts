@@ -54,6 +54,7 @@ export class ClientSession {
   readonly #helloTimer: unknown;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
+  readonly #closed: Promise<unknown>;
   readonly #slots: Quota;
   readonly #selectors: Quota;
   readonly #queries: Quota;
@@ -95,7 +96,8 @@ export class ClientSession {
     });
     // ws itself answers a malformed frame with a close.
     socket.on("error", () => {});
-    socket.on("close", (code) => this.#ended(code));
+    this.#closed = new Promise((resolve) => socket.on("close", resolve));
+    socket.on("close", (code) => this.#stop(code));
     const noHello = (): void => this.close("hello-timeout", "no hello in time");
     this.#helloTimer = PATIENT_CLOCK.setTimeout(noHello, context.limits.helloTimeoutMs);
     this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
@@ -135,8 +137,9 @@ export class ClientSession {
     return this.#watched.size;
   }
 
-  /** Resolves when all sweeps of this client have ended. */
-  async idle(): Promise<void> {
+  /** Resolves when its socket is closed, and all its sweeps have ended. After `close` that takes a second at most. */
+  async ended(): Promise<void> {
+    await this.#closed;
     await Promise.all(this.#running);
   }
 
@@ -321,7 +324,7 @@ export class ClientSession {
     if (this.#greeted) this.#outbound.say({ type: "beat" });
   }
 
-  #ended(code: number): void {
+  #stop(code: number): void {
     PATIENT_CLOCK.clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
     for (const sender of [...this.#senders.values()]) {

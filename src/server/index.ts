@@ -4,6 +4,7 @@
  * @module virstream/server
  */
 
+export { createHandler, type HandlerOptions, VirstreamHandler } from "./handler.ts";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT, type ServeOptions, serve, VirstreamServer } from "./server.ts";
 export type { ServerFigures, ServerHealth } from "./server-metrics.ts";

@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import express from "express";
 import { firstValueFrom, lastValueFrom, take, toArray } from "rxjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
@@ -6,6 +9,7 @@ import type { Connection } from "../../src/client/connection.ts";
 import type { StatsStream } from "../../src/client/stream.ts";
 import { fieldOf } from "../../src/model/field.ts";
 import { Domain, type DomainStatsRecord } from "../../src/model/record.ts";
+import { createHandler } from "../../src/server/handler.ts";
 import { serve } from "../../src/server/server.ts";
 import { codeOf } from "../code-of.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
@@ -74,6 +78,26 @@ async function remote(local: () => Promise<Subject>): Promise<Subject> {
     close: async () => {
       await connection.close();
       await server.close();
+      await subject.close();
+    },
+  };
+}
+
+/** The same host, seen through an Express application. */
+async function inExpress(local: () => Promise<Subject>): Promise<Subject> {
+  const subject = await local();
+  const limits = { minIntervalMs: WATCH.intervalMs };
+  const handler = createHandler(subject.connection, { prefix: "/vm", allowAnyone: true, limits });
+  const http = express().use(handler.request).listen(0, "127.0.0.1").on("upgrade", handler.upgrade);
+  await once(http, "listening");
+  const connection = await connect(`ws://127.0.0.1:${(http.address() as AddressInfo).port}/vm`);
+  return {
+    ...subject,
+    connection,
+    close: async () => {
+      await connection.close();
+      await handler.close();
+      http.close();
       await subject.close();
     },
   };
@@ -325,6 +349,8 @@ function obligations(open: () => Promise<Subject>): void {
 describe("the embedded host", () => obligations(simulated));
 
 describe("the embedded host behind a server", () => obligations(() => remote(simulated)));
+
+describe("the embedded host behind an Express application", () => obligations(() => inExpress(simulated)));
 
 describeWith(labRequirements, "real QEMU guests", () => {
   afterAll(async () => {

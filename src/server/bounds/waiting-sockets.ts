@@ -18,7 +18,9 @@ export class WaitingSockets {
     return this.#sockets.size;
   }
 
+  /** A socket that is among them already keeps its place. */
   add(socket: Duplex): void {
+    if (this.#sockets.has(socket)) return;
     for (const oldest of this.#sockets) {
       if (this.#sockets.size < this.#most) break;
       this.delete(oldest);
