@@ -2,7 +2,8 @@
 //
 //   node examples/07-watch.mjs [URI]
 
-import { connect, RateMeter } from "virstream";
+import { connect } from "virstream";
+import { RateMeter } from "virstream/rates";
 
 const connection = await connect(process.argv[2] ?? "test:///default?domains=3&freeze=2");
 const query = { groups: ["state", "cpu-total", "block"], deadlineMs: 200 };

@@ -1,17 +1,8 @@
 /** The exports of virstream on every platform. */
 
 export { connect, connectAll } from "./client/connect.ts";
-export { type CallOptions, Connection, type GroupQuery } from "./client/connection.ts";
-export {
-  type CpuRates,
-  type DiskRates,
-  type DomainRates,
-  type InterfaceRates,
-  type MemoryRates,
-  RateMeter,
-  rates,
-  type VcpuRates,
-} from "./client/rates.ts";
+export { type CallOptions, Connection, type GroupQuery, type RatesQuery } from "./client/connection.ts";
+export type * from "./client/rates/domain-rates.ts";
 export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
 export type {
   ConnectionState,

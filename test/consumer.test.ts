@@ -53,7 +53,8 @@ describe("an application with RxJS of its own", () => {
 
   it("compiles for browsers without Node's types and with the oldest library that has what it uses itself", () => {
     const program = `
-      import { connect, rates } from "virstream/browser";
+      import { connect } from "virstream/browser";
+      import { rates } from "virstream/rates";
       import { lastValueFrom, map, type Observable, toArray } from "rxjs";
       export async function show(url: string): Promise<void> {
         const connection = await connect(url);
@@ -67,7 +68,8 @@ describe("an application with RxJS of its own", () => {
 
   it("has streams that are Observables of its RxJS, in types and when it runs", () => {
     const program = `
-      import { connect, rates } from "virstream";
+      import { connect } from "virstream";
+      import { rates } from "virstream/rates";
       import { lastValueFrom, map, Observable, toArray } from "rxjs";
       const connection = await connect("test:///default?domains=2");
       console.log(connection.stats() instanceof Observable);

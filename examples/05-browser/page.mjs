@@ -1,6 +1,7 @@
 // Runs in the browser: a table with one row per domain, updated whenever a record arrives.
 
-import { connect, RateMeter } from "virstream/browser";
+import { connect } from "virstream/browser";
+import { RateMeter } from "virstream/rates";
 
 const progress = document.getElementById("progress");
 const table = document.getElementById("domains");

@@ -52,8 +52,18 @@ const RECORD_OPTIONS = {
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
-  const { values, uris } = parse(args, RECORD_OPTIONS);
-  return recordArguments(values, uris);
+  const { values, uris } = parse(args, { ...RECORD_OPTIONS, rates: FLAG, over: TEXT });
+  const common = recordArguments(values, uris);
+  const { rates = false } = values;
+  if (rates) refuseVirsh(common.format);
+  if (values.over !== undefined && !rates) throw new UsageError("--over goes with --rates");
+  return {
+    ...common,
+    /** The time between the two sweeps whose rates are printed; undefined: print the records of one sweep. */
+    ratesOverMs: rates
+      ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
+      : undefined,
+  };
 }
 
 /** @throws UsageError */
@@ -65,9 +75,7 @@ export function parseWatch(args: readonly string[]) {
     throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
   }
   const { rates = false, "on-change": onChange = false, count, heartbeat } = values;
-  if (rates && format === "virsh") {
-    throw new UsageError("--rates does not fit virsh's format: use --format table or ndjson");
-  }
+  if (rates) refuseVirsh(format);
   if (rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
   }
@@ -146,6 +154,10 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
     raw: values.raw ?? false,
     tokenFile: values["token-file"],
   };
+}
+
+function refuseVirsh(format: string): void {
+  if (format === "virsh") throw new UsageError("--rates does not fit virsh's format: use --format table or ndjson");
 }
 
 /** One of the formats, by default the first. */

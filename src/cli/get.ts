@@ -1,4 +1,6 @@
 import { once } from "node:events";
+import { RateMeter } from "../client/rates.ts";
+import { sleep } from "../driver/clock.ts";
 import { groupMask } from "../model/group.ts";
 import { checkQuery } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
@@ -11,7 +13,10 @@ import { showsColours } from "./format/text.ts";
 import { notify, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
-/** `virstream get`: prints one record of every domain as it arrives. Resolves with the exit code. */
+/**
+ * `virstream get`: prints one record of every domain as it arrives, with rates since an earlier sweep if the user asked for them.
+ * Resolves with the exit code.
+ */
 export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process;
   const interactive = stdout.isTTY === true && stderr.isTTY === true;
@@ -23,7 +28,16 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const groups = groupMask(args.query.groups);
   const colours = showsColours(stdout, process.env);
   const hosts = connection.host.includes(",");
-  const format = createFormat(args.format, { groups, hosts, raw: args.raw, terminal: stdout.isTTY === true, colours });
+  const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
+  const terminal = stdout.isTTY === true;
+  const format = createFormat(args.format, {
+    groups,
+    rates: meter !== undefined,
+    hosts,
+    raw: args.raw,
+    terminal,
+    colours,
+  });
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
@@ -33,6 +47,10 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   let took = 0;
   let begun = false;
   try {
+    if (args.ratesOverMs !== undefined) {
+      await connection.stats(query, { signal }).forEach((record) => void meter?.take(record));
+      await sleep(args.ratesOverMs, { signal });
+    }
     for await (const events of connection.stats(query, { signal }).events.chunks()) {
       let text = "";
       for (const event of events) {
@@ -59,7 +77,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         }
         for (const selector of named.of(event.record.domain)) unanswered.delete(selector);
         progress.add(event.record);
-        text += format.record(event.record);
+        text += format.record(event.record, meter?.take(event.record));
         // virsh's output cannot show that a record is incomplete.
         const complained = args.format === "virsh" ? complaint(event.record) : undefined;
         if (complained !== undefined) notify(complained);

@@ -66,6 +66,8 @@ Prints one record of every domain, each as it arrives.
 
 ${QUERY}
 How:
+  --rates               sweep twice, and use per second in place of totals
+  --over TIME           with --rates: the time between the two sweeps, 250ms or more; default 1s
   --format FORMAT       table (default), virsh, ndjson or json
 ${HOW}  -h, --help
 

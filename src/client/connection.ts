@@ -8,6 +8,7 @@ import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts
 import { NIL_UUID } from "../model/uuid.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
+import type { DomainRates } from "./rates/domain-rates.ts";
 import { StatsStream, WatchStream } from "./stream.ts";
 
 /** Options of every call, besides its query. */
@@ -19,6 +20,19 @@ export interface CallOptions {
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
+/** A query for rates in place of records, for the batch calls: they sweep twice. */
+export interface RatesQuery extends GroupQuery {
+  readonly rates: true;
+  /**
+   * The time from the end of the first sweep to the start of the second, in ms, 10 to 3,600,000: rates are means over at
+   * least this time. Default 1,000.
+   */
+  readonly overMs?: number;
+}
+
+/** What a batch call may be given: the overloads allow `overMs` only with `rates`. */
+type BatchQuery = StatsQuery & { readonly rates?: boolean; readonly overMs?: number };
+
 /**
  * A connection to a host's domains through any driver: in this process, through libvirtd, or through another virstream.
  * It owns the driver: `close()`, or leaving an `await using` block, ends every sweep and watch, and releases all
@@ -29,7 +43,8 @@ export class Connection implements AsyncDisposable {
   readonly driver: Driver;
   /** Runs the watches; `sampling.snapshot()` has their figures. */
   readonly sampling: Sampling;
-  #closed = false;
+  readonly #clock: Clock;
+  readonly #end = new AbortController();
 
   /**
    * @internal
@@ -37,6 +52,7 @@ export class Connection implements AsyncDisposable {
    */
   constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.driver = driver;
+    this.#clock = clock;
     this.sampling = new Sampling(driver, clock);
   }
 
@@ -78,25 +94,40 @@ export class Connection implements AsyncDisposable {
 
   /**
    * The records of all domains that pass the query's filters, collected from the stream into one array in the order of
-   * arrival. The counterpart of virConnectGetAllDomainStats.
+   * arrival. The counterpart of virConnectGetAllDomainStats. With `rates: true`: the rates of these domains between two
+   * sweeps, also of a domain whose rates are unknown, and therefore undefined.
+   *
+   * @throws VirstreamError `invalid-argument` for `overMs` without `rates`; see checkQuery
    */
-  async getAllDomainStats(query: GroupQuery = {}, options: CallOptions = {}): Promise<DomainStatsRecord[]> {
-    return this.stats(query, options).toArray();
+  getAllDomainStats(query: RatesQuery, options?: CallOptions): Promise<DomainRates[]>;
+  getAllDomainStats(query?: GroupQuery, options?: CallOptions): Promise<DomainStatsRecord[]>;
+  async getAllDomainStats(query: BatchQuery = {}, options: CallOptions = {}) {
+    return this.#collect(query, options);
   }
 
   /**
    * The records of the given domains, each domain once, in the order of the list; of several hosts, in the order of the hosts.
    * The counterpart of virDomainListGetStats. A domain that does not exist yields a record with status `gone`. A name that
-   * domains of several hosts have yields a record of each.
+   * domains of several hosts have yields a record of each. With `rates: true` it yields rates, as getAllDomainStats() does.
    *
    * @param domains domains of this connection, or uuids or names
    */
+  domainListGetStats(
+    domains: readonly (Domain | string)[],
+    query: RatesQuery,
+    options?: CallOptions,
+  ): Promise<DomainRates[]>;
+  domainListGetStats(
+    domains: readonly (Domain | string)[],
+    query?: GroupQuery,
+    options?: CallOptions,
+  ): Promise<DomainStatsRecord[]>;
   async domainListGetStats(
     domains: readonly (Domain | string)[],
-    query: GroupQuery = {},
+    query: BatchQuery = {},
     options: CallOptions = {},
-  ): Promise<DomainStatsRecord[]> {
-    return (await this.stats({ ...query, domains }, options).toArray()).sort(byIndex);
+  ): Promise<(DomainRates | DomainStatsRecord)[]> {
+    return this.#collect({ ...query, domains }, options, (records) => records.sort(byIndex));
   }
 
   /** The domains that pass the query's filters, in the order in which the driver lists them. */
@@ -151,7 +182,7 @@ export class Connection implements AsyncDisposable {
    * Calling it twice is allowed.
    */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#end.abort(this.#closedError());
     this.sampling.close(this.#closedError());
     await this.driver.close();
   }
@@ -162,8 +193,21 @@ export class Connection implements AsyncDisposable {
   }
 
   #check(query: StatsQuery): Query {
-    if (this.#closed) throw this.#closedError();
+    if (this.#end.signal.aborted) throw this.#closedError();
     return checkQuery(query, this.driver);
+  }
+
+  /** The records of one sweep, or their rates since another sweep before it. */
+  async #collect(
+    { rates = false, overMs, ...query }: BatchQuery,
+    options: CallOptions,
+    sorted = (records: DomainStatsRecord[]): DomainStatsRecord[] => records,
+  ): Promise<DomainRates[] | DomainStatsRecord[]> {
+    const stream = this.stats(query, options);
+    const sweep = async (): Promise<DomainStatsRecord[]> => sorted(await stream.toArray());
+    if (rates === false && overMs === undefined) return sweep();
+    const { ratesOver } = await import("./on-demand.ts");
+    return ratesOver(sweep, { rates, overMs }, { signal: options.signal, end: this.#end.signal, clock: this.#clock });
   }
 
   #closedError(): VirstreamError {

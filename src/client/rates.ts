@@ -180,6 +180,19 @@ export function measured(meter: RateMeter, event: WatchEvent): DomainRates | und
   return undefined;
 }
 
+/** The rates of a watch's records, in chunks as its events came. */
+export async function* ratesIn(watch: AsyncIterable<readonly WatchEvent[]>): AsyncGenerator<readonly DomainRates[]> {
+  const meter = new RateMeter();
+  for await (const events of watch) {
+    const rates: DomainRates[] = [];
+    for (const event of events) {
+      const figures = measured(meter, event);
+      if (figures !== undefined) rates.push(figures);
+    }
+    if (rates.length > 0) yield rates;
+  }
+}
+
 /**
  * An RxJS operator that turns a watch's events, or plain records, into rates: `watch.events.pipe(rates())`. It emits one
  * DomainRates for each record, also for the first one of a domain, whose rates are undefined. The events `gap` and `gone`

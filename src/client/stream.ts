@@ -6,6 +6,7 @@ import type { Query } from "../model/query.ts";
 import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
 import type { Cadence, WatchEvent } from "../model/watch.ts";
 import type { Sampling } from "../sampling/sampling.ts";
+import type { DomainRates } from "./rates/domain-rates.ts";
 
 /** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
@@ -110,12 +111,29 @@ export class StatsStream extends Stream<DomainStatsRecord> {
 export class WatchStream extends Stream<DomainStatsRecord> {
   /** The same watch as events: `record`, `gone`, `sync`, `gap` and `status`. */
   readonly events: Stream<WatchEvent>;
+  /**
+   * The same watch as rates: one DomainRates for each record, also for the first one of a domain, whose rates are undefined.
+   * After a `gap`, the next rates of its domains are undefined.
+   */
+  readonly rates: Stream<DomainRates>;
 
   constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {
     // The end of either reaches the sampling by the iterator's return().
     super(() => sampling.watch(query, cadence, recordsOf), signal, true);
-    this.events = new Stream(() => sampling.watch(query, cadence, (events) => events), signal, true);
+    const watch = () => sampling.watch(query, cadence, (events) => events);
+    this.events = new Stream(watch, signal, true);
+    const watchRates: ChunkSource<DomainRates> = (left) => {
+      const events = watch();
+      onAbort(left, () => void events.return());
+      return ratesOf(events);
+    };
+    this.rates = new Stream(watchRates, signal, true);
   }
+}
+
+/** The code that computes rates is loaded when it is needed: a page that does not show rates need not load it. */
+async function* ratesOf(source: AsyncIterable<readonly WatchEvent[]>): AsyncGenerator<readonly DomainRates[]> {
+  yield* (await import("./on-demand.ts")).ratesIn(source);
 }
 
 function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {

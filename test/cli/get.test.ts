@@ -52,6 +52,30 @@ describe("virstream get", () => {
     expect(started).toBeGreaterThan(3);
   });
 
+  it("prints rates of every domain between two sweeps, in a table and as JSON", async () => {
+    const get = (...options: string[]) =>
+      virstream(["get", "test:///default", "--rates", "--over", "250ms", ...options]);
+    const table = await get();
+    expect([table.stderr, table.code]).toEqual(["", 0]);
+    const [head, ...lines] = table.stdout.trimEnd().split("\n");
+    expect(head).toMatch(/^DOMAIN .* CPU % .* RX\/s /);
+    expect(lines).toHaveLength(12);
+    expect(lines.filter((line) => /^guest-\d{5} +running +\d+\.\d /.test(line))).toHaveLength(9);
+    expect(lines.filter((line) => /^guest-\d{5} +shut off +- /.test(line))).toHaveLength(2);
+    for (const format of ["ndjson", "json"]) {
+      const { stdout } = await get("--format", format, "--cpu-total");
+      const records =
+        format === "json"
+          ? JSON.parse(stdout)
+          : stdout
+              .trimEnd()
+              .split("\n")
+              .map((line) => JSON.parse(line));
+      expect(records).toHaveLength(12);
+      expect(records.filter((each: { rates: { cpu: object } }) => "percent" in each.rates.cpu)).toHaveLength(10);
+    }
+  });
+
   it("prints one JSON object per record as ndjson, with all digits of every integer", async () => {
     const { stdout, stderr, code } = await virstream([
       "get",
@@ -188,6 +212,9 @@ describe("virstream get", () => {
       ["get", "--format", "xml"],
       ["get", "--deadline", "soon"],
       ["get", "--deadline", "0"],
+      ["get", "--rates", "--format", "virsh"],
+      ["get", "--over", "1s"],
+      ["get", "--rates", "--over", "249ms"],
       ["serve", "--listen", "nowhere"],
       ["serve", "--listen", "a:b:c"],
       ["serve", "--listen", "::1:16580"],

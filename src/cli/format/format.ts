@@ -206,10 +206,7 @@ class NdjsonFormat extends Format {
   override readonly hasAllEvents = true;
 
   record(record: DomainStatsRecord, rates?: DomainRates): string {
-    const text = recordText(record);
-    if (rates === undefined) return `${text}\n`;
-    const { record: _, ...figures } = rates;
-    return `${text.slice(0, -1)},"rates":${jsonText(figures)}}\n`;
+    return `${recordText(record, rates)}\n`;
   }
 
   override event(event: OtherEvent): string {
@@ -224,8 +221,8 @@ class JsonFormat extends Format {
     return "[";
   }
 
-  record(record: DomainStatsRecord): string {
-    return this.#element(recordText(record));
+  record(record: DomainStatsRecord, rates?: DomainRates): string {
+    return this.#element(recordText(record, rates));
   }
 
   override event(event: OtherEvent): string {
@@ -254,12 +251,15 @@ function eventText(event: OtherEvent): string {
  * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is
  * text. `error` is there only when the record has one.
  */
-function recordText(record: DomainStatsRecord): string {
+function recordText(record: DomainStatsRecord, rates: DomainRates | undefined): string {
   const { domain, status, reason = null, missing, sampledAt, tookMs, params, error } = record;
   const state = record.state ?? null;
   const head = jsonText({ domain, status, reason, missing, ...errorMember(error), sampledAt, tookMs, state });
   const members = jsonKeys(params.schema).map((key, i) => key + jsonValue(params.at(i)!));
-  return `${head.slice(0, -1)},"params":{${members.join(",")}}}`;
+  const text = `${head.slice(0, -1)},"params":{${members.join(",")}}`;
+  if (rates === undefined) return `${text}}`;
+  const { record: _, ...figures } = rates;
+  return `${text},"rates":${jsonText(figures)}}`;
 }
 
 function jsonValue(value: ParamValue): string {
