@@ -10,7 +10,7 @@ export type {
   Driver,
   OpenDriver,
   OpenOptions,
-  StatusListener,
+  ReconnectOptions,
   SweepContext,
 } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";

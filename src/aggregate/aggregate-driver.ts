@@ -1,5 +1,6 @@
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import {
+  type ConnectionStatus,
   type Driver,
   type OpenDriver,
   type OpenOptions,
@@ -8,7 +9,7 @@ import {
   type SweepContext,
 } from "../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
-import { openDriver, withoutSecrets } from "../driver/registry.ts";
+import { checkOpenOptions, openDriver, withoutSecrets } from "../driver/registry.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
@@ -69,7 +70,7 @@ export class AggregateDriver implements Driver {
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
    *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,
-   *   their common error, or `connection-lost`
+   *   their common error, or `connection-lost`. With `waitForFirstConnection` this last case is none.
    */
   static async open(
     uris: readonly string[],
@@ -81,6 +82,7 @@ export class AggregateDriver implements Driver {
     if (twice !== undefined) {
       throw new VirstreamError("invalid-argument", `${withoutSecrets(twice)} is named twice: name each host once`);
     }
+    checkOpenOptions(options);
     options.signal?.throwIfAborted();
     const driver = new AggregateDriver(uris, options, dependencies);
     try {
@@ -154,12 +156,15 @@ export class AggregateDriver implements Driver {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
+    return this.#end(new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`));
+  }
+
+  #end(error: VirstreamError): Promise<void> {
+    this.#closed ??= this.#close(error);
     return this.#closed;
   }
 
-  async #close(): Promise<void> {
-    const error = new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`);
+  async #close(error: VirstreamError): Promise<void> {
     this.#error = error;
     this.#listeners.emit({ state: "closed", host: this.host, error });
     for (const fail of [...this.#underWay]) fail(error);
@@ -172,7 +177,11 @@ export class AggregateDriver implements Driver {
     return () => void this.#underWay.delete(fail);
   };
 
-  async #opened({ signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS }: OpenOptions): Promise<void> {
+  async #opened({
+    signal,
+    connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS,
+    waitForFirstConnection = false,
+  }: OpenOptions): Promise<void> {
     const first = this.#members.map(async (member) => {
       const error = await member.start();
       if (error !== undefined && !error.retryable) {
@@ -180,12 +189,24 @@ export class AggregateDriver implements Driver {
       }
     });
     await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
-    if (this.#members.every(({ driver }) => driver === undefined)) throw this.#noneReachable();
+    const waits = waitForFirstConnection && !this.#allGivenUp;
+    if (!waits && this.#members.every(({ driver }) => driver === undefined)) throw this.#noneReachable();
     for (const member of this.#members) {
-      member.reconnector.onStatus(({ state, host, error }) => {
-        if (state !== "closed") this.#listeners.emit({ state: error === undefined ? state : "degraded", host, error });
+      member.reconnector.onStatus(({ state }) => {
+        if (this.#error !== undefined) return;
+        this.#listeners.emit(member.status);
+        if (state === "closed" && this.#allGivenUp) void this.#end(this.#noneReachable());
       });
     }
+  }
+
+  /** Whether there will be no attempt to reach any host. */
+  get #allGivenUp(): boolean {
+    return this.#members.every(({ reconnector }) => reconnector.failure !== undefined);
+  }
+
+  get statuses(): ConnectionStatus[] {
+    return this.#members.map(({ status }) => status);
   }
 
   get absent(): Absent[] {
@@ -197,7 +218,8 @@ export class AggregateDriver implements Driver {
     const [first] = causes;
     const code = causes.every((cause) => cause.code === first?.code) ? first!.code : "connection-lost";
     const said = causes.map(({ message }, i) => `${this.#members[i]!.name}: ${message}`);
-    return new VirstreamError(code, said.length === 1 ? said[0]! : `no host can be reached: ${said.join("; ")}`);
+    const message = said.length === 1 ? said[0]! : `no host can be reached: ${said.join("; ")}`;
+    return new VirstreamError(code, message, this.#allGivenUp ? { retryable: false } : {});
   }
 
   /** With two URIs of one host, each of its domains would appear twice. Several daemons may run on a host. */

@@ -72,7 +72,7 @@ export class HostWatch implements WatchSink {
     this.#whole = isWhole(options.query);
   }
 
-  /** Watches the host again and again, until it is stopped. */
+  /** Watches the host again and again, until it is stopped or the host is given up. */
   async run(): Promise<void> {
     const { member, clock, refused } = this.#options;
     const { signal } = this.#end;
@@ -80,6 +80,8 @@ export class HostWatch implements WatchSink {
       const { driver } = member;
       if (driver === undefined) {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
+        // The host may be given up.
+        if (member.reconnector.failure !== undefined) return;
         await member.reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
         continue;
       }

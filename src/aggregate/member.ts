@@ -1,5 +1,5 @@
 import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
-import type { Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import type { ConnectionStatus, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
 import { withoutSecrets } from "../driver/registry.ts";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
@@ -51,7 +51,7 @@ interface OpenHost {
 /**
  * One of the hosts. It is opened again and again until it answers. Later, if a sweep of the host fails or hangs, the
  * host is unreachable, and is not queried until it has answered a probe. So it delays the other hosts in one sweep
- * only. Only close() ends the attempts.
+ * only. The attempts end with close(), or as the program's options say.
  */
 export class Member {
   readonly number: number;
@@ -68,6 +68,7 @@ export class Member {
   /** Its name when it was last reachable. */
   #host = "";
   #probing: Promise<VirstreamError | undefined> | undefined;
+  #released: Promise<void> | undefined;
   readonly #end = new AbortController();
 
   /** @param number its place among the members, from 0 */
@@ -82,8 +83,12 @@ export class Member {
       host: () => this.name,
       open: (signal) => this.#attempt(signal),
       isPermanent: () => false,
+      reconnect: options.openOptions.reconnect,
       retryAtOnce: true,
       clock: options.clock,
+    });
+    this.reconnector.onStatus(({ state, error }) => {
+      if (state === "closed") this.#releaseHost(error!);
     });
   }
 
@@ -117,9 +122,8 @@ export class Member {
       await this.reconnector.connect();
       return undefined;
     } catch (thrown) {
-      const error = VirstreamError.from(thrown);
-      this.reconnector.retry(error);
-      return error;
+      this.reconnector.retry();
+      return VirstreamError.from(thrown);
     }
   }
 
@@ -165,10 +169,23 @@ export class Member {
 
   async close(error: VirstreamError): Promise<void> {
     this.#end.abort(error);
-    const attempts = this.reconnector.close(error);
+    await this.reconnector.close(error);
+    await this.#released;
+  }
+
+  /** Its present state, as of its host. */
+  get status(): ConnectionStatus {
+    const { failure, error } = this.reconnector;
+    const state = failure !== undefined ? "closed" : error === undefined ? "connected" : "degraded";
+    return { state, host: this.name, uri: this.uri, error: failure ?? error };
+  }
+
+  /** There will be no more attempts: a driver that reconnects by itself must not go on. */
+  #releaseHost(error: VirstreamError): void {
     const open = this.#open;
-    if (open !== undefined) await closeHost(open, error);
-    await attempts;
+    if (open === undefined) return;
+    this.#open = undefined;
+    this.#released = closeHost(open, error);
   }
 
   /** Marks the host as unreachable. Ignored if this driver was replaced in the meantime. */
@@ -183,6 +200,8 @@ export class Member {
     if (open === undefined) return this.#openDriver(signal);
     const error = await this.#probe(open.driver);
     if (error === undefined || isFaultOfQuery(error)) return open;
+    // The driver says why it has no connection: the program's shouldRetry gets that error.
+    if (error.code === "connection-lost" && error.cause instanceof VirstreamError) throw error.cause;
     if (!error.retryable && !signal.aborted && this.reconnector.session === undefined) {
       // The driver will not work again: the next attempt opens another one.
       this.#open = undefined;
@@ -193,7 +212,10 @@ export class Member {
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
     const { open, openOptions, admit } = this.#options;
-    const driver = await open(this.#uri, { ...openOptions, signal });
+    // Only the member itself gives the host up: what its driver does meanwhile is part of an attempt.
+    const { initialMs, maxMs } = openOptions.reconnect ?? {};
+    const reconnect = { ...(initialMs !== undefined && { initialMs }), ...(maxMs !== undefined && { maxMs }) };
+    const driver = await open(this.#uri, { ...openOptions, signal, reconnect, waitForFirstConnection: false });
     const source = { host: driver.host, sweep: this.sweep.bind(this) };
     const opened: OpenHost = {
       driver,

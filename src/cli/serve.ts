@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import { connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
-import type { ConnectionStatus } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { Viewer } from "../server/viewer.ts";
@@ -25,13 +24,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
           args.uris.map((each) => resolveUri(each)),
           { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) },
         );
-  connection.onStatus((status) => {
-    if (status.error?.code === "connection-closed") return;
-    notify(`${others.length === 0 ? connection.uri : status.host}: ${change(status)}`);
-  });
-  for (const { host, error } of connection.driver.absent ?? []) {
-    notify(`${host}: not there yet: ${error.message}`);
-  }
+  void logStatus(connection);
   await using server = await startServer(connection, {
     host: args.host,
     port: args.port,
@@ -52,6 +45,20 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   return ExitCode.ok;
 }
 
+/** Logs which hosts are absent at first, and each change of a connection. */
+async function logStatus(connection: Connection): Promise<void> {
+  const seen = new Set<string | undefined>();
+  await connection.status.forEach(({ state, host, uri, error }) => {
+    const first = !seen.has(uri);
+    seen.add(uri);
+    if (error?.code === "connection-closed" || (first && error === undefined)) return;
+    const source = uri === undefined ? connection.uri : host;
+    if (error === undefined) notify(`${source}: connected again`);
+    else if (state === "closed") notify(`${source}: connection lost for good: ${error.message}`);
+    else notify(`${source}: ${first ? "not there yet" : "connection lost, connecting again"}: ${error.message}`);
+  });
+}
+
 /** Logs when hosts stop giving statistics although their connections last, and when they do so again. */
 function logHealth(server: VirstreamServer, connection: Connection): () => void {
   let before = server.health().sourcesAbsent;
@@ -64,14 +71,6 @@ function logHealth(server: VirstreamServer, connection: Connection): () => void 
     notify(sourcesAbsent === 0 ? "the watched hosts give statistics again" : `${hosts} every record: see /healthz`);
   }, HEALTH_CHECK_MS);
   return () => clearInterval(timer);
-}
-
-/** A change of the source's state, for the log. */
-function change({ state, error }: ConnectionStatus): string {
-  if (error === undefined) return "connected again";
-  return state === "closed"
-    ? `connection lost for good: ${error.message}`
-    : `connection lost, connecting again: ${error.message}`;
 }
 
 /** The viewers of a file: a JSON array, which the server checks. */

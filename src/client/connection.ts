@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
-import type { Driver, StatusListener } from "../driver/driver.ts";
+import type { ConnectionStatus, Driver } from "../driver/driver.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
@@ -9,7 +9,8 @@ import { NIL_UUID } from "../model/uuid.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
-import { StatsStream, WatchStream } from "./stream.ts";
+import { StatusBoard } from "./status.ts";
+import { StatsStream, type Stream, WatchStream } from "./stream.ts";
 
 /** Options of every call, besides its query. */
 export interface CallOptions {
@@ -45,6 +46,8 @@ export class Connection implements AsyncDisposable {
   readonly sampling: Sampling;
   readonly #clock: Clock;
   readonly #end = new AbortController();
+  readonly #board: StatusBoard;
+  #closing: Promise<void> | undefined;
 
   /**
    * @internal
@@ -54,6 +57,7 @@ export class Connection implements AsyncDisposable {
     this.driver = driver;
     this.#clock = clock;
     this.sampling = new Sampling(driver, clock);
+    this.#board = new StatusBoard(driver);
   }
 
   /** The URI that the connection was opened with. */
@@ -64,6 +68,23 @@ export class Connection implements AsyncDisposable {
   /** The host's name. */
   get host(): string {
     return this.driver.host;
+  }
+
+  /**
+   * The states of the connection: first the present state of each host, then each change. `reconnecting`: it is lost;
+   * `connected`: it is open; `degraded`: one of several hosts cannot be reached; `closed`: it has ended for good, after which the
+   * stream completes. A slow reader gets the newest state of each host.
+   */
+  get status(): Stream<ConnectionStatus> {
+    return this.#board.stream;
+  }
+
+  /**
+   * Resolves at the end of the connection, and never rejects: with undefined after `close()`, or with the error when the
+   * connection ended by itself and will not be opened again.
+   */
+  get closed(): Promise<VirstreamError | undefined> {
+    return this.#board.closed;
   }
 
   /** The kind of hypervisor: `qemu`, `test`, … */
@@ -164,27 +185,16 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Calls the listener at each change of the connection's state: `reconnecting` when it is lost, `connected` when it is
-   * back, `closed` when it ended for good, `degraded` when one of several hosts cannot be reached. It is not called for
-   * the current state: see `driver.absent`. A driver whose connection cannot be lost never calls it.
-   *
-   * An error that the listener throws does not reach the connection. It becomes an uncaught exception, as with a listener
-   * of an EventTarget or an RxJS subscriber.
-   *
-   * @returns a function that removes the listener
-   */
-  onStatus(listener: StatusListener): () => void {
-    return this.driver.onStatus?.(listener) ?? (() => {});
-  }
-
-  /**
    * Completes every watch, and releases all resources. Sweeps under way, and later calls, fail with `connection-closed`.
    * Calling it twice is allowed.
    */
-  async close(): Promise<void> {
-    this.#end.abort(this.#closedError());
-    this.sampling.close(this.#closedError());
-    await this.driver.close();
+  close(): Promise<void> {
+    this.#closing ??= this.#board.close(this.#closedError(), () => {
+      this.#end.abort(this.#closedError());
+      this.sampling.close(this.#closedError());
+      return this.driver.close();
+    });
+    return this.#closing;
   }
 
   /** Closes the connection at the end of an `await using` block. */

@@ -36,6 +36,8 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
+  /** The present state of each host. Only for a driver of several hosts. */
+  readonly statuses?: readonly ConnectionStatus[];
 
   /**
    * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
@@ -58,12 +60,38 @@ export interface Driver {
   close(): Promise<void>;
 }
 
+/** How a connection that is lost, or that does not open at first, is tried again. With connectAll(), for each host. */
+export interface ReconnectOptions {
+  /** The upper limit of the first random wait, in ms, 1 to 3,600,000. That of each further wait is twice as long. Default 250. */
+  readonly initialMs?: number;
+  /** The greatest upper limit, in ms, 1 to 3,600,000; not less than `initialMs`. Default 30,000, or `initialMs` if that is longer. */
+  readonly maxMs?: number;
+  /**
+   * After this many failed attempts in a row, the connection is closed with the last error. 0: a lost connection is not opened
+   * again. Default: no limit.
+   */
+  readonly attempts?: number;
+  /**
+   * Called with the error of each loss and each failed attempt. False closes the connection with this error; if it throws, the
+   * connection is closed with what it throws. By default, a virstream server is tried again after errors that are `retryable`, and
+   * a libvirt daemon, or one of several hosts, after every error.
+   */
+  readonly shouldRetry?: (error: VirstreamError) => boolean;
+}
+
 /** How to open a driver. */
 export interface OpenOptions {
   /** Gives up opening. */
   readonly signal?: AbortSignal;
-  /** How long opening may take, in ms. Default 10,000. */
+  /** How long each attempt may take, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number;
+  /**
+   * Keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. By default, an error that is
+   * not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false: one attempt.
+   */
+  readonly waitForFirstConnection?: boolean;
+  /** How a connection is tried again. */
+  readonly reconnect?: ReconnectOptions;
   /** The token for a virstream server; sent only to ws: and wss: peers, in the first message. */
   readonly token?: string;
   /**
@@ -87,8 +115,10 @@ export type ConnectionState = WatchState | "closed";
 /** A change of a connection's state. States and members may be added: ignore those that you do not know. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
-  /** The host whose state changed. A driver of several hosts names one of them, except when it is closed. */
+  /** The host whose state this is. A driver of several hosts names one of them, except when it is closed. */
   readonly host: string;
+  /** Of a driver of several hosts: the URI of the host, without secrets. A host that never answered has it as its name, too. */
+  readonly uri?: string;
   /** Why it is not connected. Undefined when it is. */
   readonly error: VirstreamError | undefined;
 }

@@ -1,9 +1,9 @@
-import { VirstreamError } from "../model/error.ts";
+import { invalid, quote, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { onAbort } from "./abort.ts";
 import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
-import { type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
+import { type ReconnectOptions, type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
 
 /** How long an attempt to connect may take by default, in ms. */
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -18,8 +18,10 @@ export interface ReconnectorOptions<Session> {
   readonly open: (signal: AbortSignal) => Promise<Session>;
   /** Ends a session that is not lost. By default, its owner ends it. */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
-  /** Whether an error ends all attempts. Default: when it is not `retryable`. */
+  /** Whether an error ends all attempts, unless the program decides this. Default: when it is not `retryable`. */
   readonly isPermanent?: (error: VirstreamError) => boolean;
+  /** What the program has decided about attempts. */
+  readonly reconnect?: ReconnectOptions | undefined;
   /** Whether the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
   readonly retryAtOnce?: boolean;
   /** Calls back when the next attempt should not wait any longer. Returns a function that removes the callback. */
@@ -44,6 +46,8 @@ export class Reconnector<Session> {
   #error: VirstreamError | undefined = new VirstreamError("connect-timeout", "it has not answered yet");
   #unreachable: VirstreamError | undefined;
   #failure: VirstreamError | undefined;
+  /** Failed attempts in a row. */
+  #failures = 0;
   #attempting = false;
   #attempts: Promise<unknown> | undefined;
   #hint: (() => void) | undefined;
@@ -52,7 +56,7 @@ export class Reconnector<Session> {
   constructor(options: ReconnectorOptions<Session>) {
     this.#options = options;
     this.#clock = options.clock ?? STEADY_CLOCK;
-    this.#backoff = new Backoff(() => this.#clock.now());
+    this.#backoff = new Backoff(() => this.#clock.now(), options.reconnect);
   }
 
   /** The session; undefined while there is none. */
@@ -65,7 +69,10 @@ export class Reconnector<Session> {
     return this.#error;
   }
 
-  /** Why there will be no session any more: `connection-closed`, or the permanent error. Undefined while there may be one. */
+  /**
+   * Why there will be no session any more: `connection-closed`, or the error that ended all attempts. It is not retryable.
+   * Undefined while there may be one.
+   */
   get failure(): VirstreamError | undefined {
     return this.#failure;
   }
@@ -99,10 +106,12 @@ export class Reconnector<Session> {
     }
   }
 
-  /** Makes attempts until there is a session, the first one after a wait. */
-  retry(error: VirstreamError): void {
-    if (this.#session !== undefined) return;
-    this.#setError(error);
+  /** After a failed `connect`: makes further attempts until there is a session, the first one after a wait. */
+  retry(): void {
+    const error = this.#error;
+    if (error === undefined || this.#end.signal.aborted) return;
+    this.#failures++;
+    this.#endIfFinal(error);
     this.#start(false);
   }
 
@@ -111,6 +120,7 @@ export class Reconnector<Session> {
     if (session !== this.#session) return;
     this.#session = undefined;
     this.#setError(error);
+    this.#endIfFinal(error);
     if (this.#failure === undefined) this.#emit("reconnecting");
     this.#start(this.#options.retryAtOnce ?? false);
   }
@@ -124,6 +134,7 @@ export class Reconnector<Session> {
     this.#session = session;
     this.#error = undefined;
     this.#unreachable = undefined;
+    this.#failures = 0;
     this.#backoff.connected();
     this.#hint?.();
     this.#emit("connected");
@@ -186,8 +197,12 @@ export class Reconnector<Session> {
       if (signal.aborted || this.#session !== undefined) continue;
       try {
         await this.#attempt();
-      } catch (error) {
-        if (!signal.aborted && this.#session === undefined) this.#setError(VirstreamError.from(error));
+      } catch (thrown) {
+        if (signal.aborted || this.#session !== undefined) continue;
+        const error = VirstreamError.from(thrown);
+        this.#failures++;
+        this.#setError(error);
+        this.#endIfFinal(error);
       }
     }
     this.#attempting = false;
@@ -216,24 +231,38 @@ export class Reconnector<Session> {
   #setError(error: VirstreamError): void {
     this.#error = error;
     this.#unreachable = undefined;
-    if (this.#options.isPermanent?.(error) ?? !error.retryable) this.#fail(error);
+  }
+
+  /** Ends all attempts if this error, or the number of attempts, does so. */
+  #endIfFinal(error: VirstreamError): void {
+    const { isPermanent, reconnect: { attempts = Number.POSITIVE_INFINITY, shouldRetry } = {} } = this.#options;
+    try {
+      const again = shouldRetry === undefined ? !(isPermanent?.(error) ?? !error.retryable) : shouldRetry(error);
+      if (typeof again !== "boolean") throw invalid(`shouldRetry must return true or false, not ${quote(again)}`);
+      if (!again || this.#failures >= attempts) this.#fail(error);
+    } catch (thrown) {
+      this.#fail(VirstreamError.from(thrown));
+    }
   }
 
   #fail(error: VirstreamError): void {
     const failed = this.#failure !== undefined;
     this.#error = error;
-    this.#failure = error;
+    // Nothing is tried again, so no request can succeed later.
+    this.#failure = error.retryable
+      ? new VirstreamError(error.code, error.message, { cause: error, retryable: false })
+      : error;
     if (!failed) this.#emit("closed");
   }
 
   #emit(state: "connected" | "reconnecting" | "closed"): void {
-    this.#listeners.emit({ state, host: this.#options.host(), error: this.#error });
+    this.#listeners.emit({ state, host: this.#options.host(), error: this.#failure ?? this.#error });
   }
 }
 
 /** The upper limit of the first random wait, and the greatest upper limit. Each limit is twice the one before. */
-const BASE_MS = 250;
-const CAP_MS = 30_000;
+const INITIAL_MS = 250;
+const MAX_MS = 30_000;
 /** After a connection that lasted this long, the waits begin with the shortest limit again. */
 const HEALTHY_MS = 30_000;
 
@@ -244,12 +273,16 @@ const HEALTHY_MS = 30_000;
  */
 export class Backoff {
   readonly #now: () => number;
+  readonly #initialMs: number;
+  readonly #maxMs: number;
   #attempts = 0;
   #connectedAt: number | undefined;
 
   /** @param now milliseconds on a clock that does not jump */
-  constructor(now: () => number) {
+  constructor(now: () => number, { initialMs = INITIAL_MS, maxMs = MAX_MS }: ReconnectOptions = {}) {
     this.#now = now;
+    this.#initialMs = initialMs;
+    this.#maxMs = Math.max(initialMs, maxMs);
   }
 
   /** A connection was made. */
@@ -261,8 +294,8 @@ export class Backoff {
   next(): number {
     if (this.#connectedAt !== undefined && this.#now() - this.#connectedAt >= HEALTHY_MS) this.#attempts = 0;
     this.#connectedAt = undefined;
-    const limit = Math.min(CAP_MS, BASE_MS * 2 ** this.#attempts);
-    if (limit < CAP_MS) this.#attempts++;
+    const limit = Math.min(this.#maxMs, this.#initialMs * 2 ** this.#attempts);
+    if (limit < this.#maxMs) this.#attempts++;
     return Math.random() * limit;
   }
 }

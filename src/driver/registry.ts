@@ -1,7 +1,14 @@
-import { checkMembers, VirstreamError } from "../model/error.ts";
+import { checkMembers, checkWhole, invalid, quote, VirstreamError } from "../model/error.ts";
+import { onAbort } from "./abort.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
+import { Reconnector } from "./reconnector.ts";
 
-const OPEN_MEMBERS = ["signal", "connectTimeoutMs", "token", "ca", "creditBytes"];
+const OPEN_MEMBERS = [
+  ...["signal", "connectTimeoutMs", "waitForFirstConnection", "reconnect", "token", "ca", "creditBytes"],
+];
+const RECONNECT_MEMBERS = ["initialMs", "maxMs", "attempts", "shouldRetry"];
+/** The longest wait between attempts, in ms. */
+const MAX_WAIT_MS = 3_600_000;
 
 /** The drivers that the program registered. */
 const drivers = new Map<string, OpenDriver>();
@@ -30,7 +37,10 @@ export function registerBuiltIn(scheme: string, open: OpenDriver, spare = false)
   if (!spare || !builtIn.has(scheme)) builtIn.set(scheme, open);
 }
 
-/** Opens the driver that is registered for the URI's scheme. */
+/**
+ * Opens the driver that is registered for the URI's scheme. With `waitForFirstConnection`, it makes attempts until one
+ * succeeds.
+ */
 export async function openDriver(uri: string, options: OpenOptions = {}): Promise<Driver> {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(uri)?.[1]?.toLowerCase();
   if (scheme === undefined) {
@@ -49,9 +59,56 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
       `no driver for ${scheme}: URIs; there are drivers for ${known}, such as ws://HOST:PORT`,
     );
   }
-  checkMembers(options, OPEN_MEMBERS, "connect's options");
+  checkOpenOptions(options);
   options.signal?.throwIfAborted();
-  return open(uri, options);
+  return options.waitForFirstConnection === true ? openWhenReached(open, uri, options) : open(uri, options);
+}
+
+/** Refuses options that are not valid. @throws VirstreamError `invalid-argument` */
+export function checkOpenOptions(options: OpenOptions): void {
+  checkMembers(options, OPEN_MEMBERS, "connect's options");
+  const { reconnect, waitForFirstConnection: waits } = options;
+  if (waits !== undefined && typeof waits !== "boolean") {
+    throw invalid(`waitForFirstConnection must be true or false, not ${quote(waits)}`);
+  }
+  if (reconnect === undefined) return;
+  if (typeof reconnect !== "object" || reconnect === null) {
+    throw invalid(`reconnect must be an object, not ${quote(reconnect)}`);
+  }
+  checkMembers(reconnect, RECONNECT_MEMBERS, "reconnect");
+  const { initialMs = 1, maxMs = MAX_WAIT_MS, attempts = Number.POSITIVE_INFINITY, shouldRetry } = reconnect;
+  checkWhole("reconnect.initialMs", initialMs, 1, MAX_WAIT_MS);
+  checkWhole("reconnect.maxMs", maxMs, initialMs, MAX_WAIT_MS);
+  if (attempts !== Number.POSITIVE_INFINITY) checkWhole("reconnect.attempts", attempts, 0, Number.MAX_SAFE_INTEGER);
+  if (shouldRetry !== undefined && typeof shouldRetry !== "function") {
+    throw invalid(`reconnect.shouldRetry must be a function, not ${quote(shouldRetry)}`);
+  }
+}
+
+/** Makes attempts to open a driver until one succeeds. */
+async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptions): Promise<Driver> {
+  const name = withoutSecrets(uri);
+  const opening = new Reconnector<Driver>({
+    name: () => name,
+    host: () => name,
+    open: (signal) => open(uri, { ...options, signal }),
+    release: (driver) => driver.close(),
+    reconnect: options.reconnect,
+  });
+  const { signal = new AbortController().signal } = options;
+  const stop = (): void => void opening.close(VirstreamError.from(signal.reason));
+  const unlisten = onAbort(signal, stop);
+  try {
+    return await opening.connect();
+  } catch {
+    opening.retry();
+    const driver = await opening.reached(Number.POSITIVE_INFINITY, signal).catch(() => undefined);
+    signal.throwIfAborted();
+    if (driver === undefined) throw opening.error;
+    return driver;
+  } finally {
+    unlisten();
+  }
 }
 
 /** Names of query parameters that hold secrets. */

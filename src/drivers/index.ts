@@ -10,6 +10,7 @@ export {
   type Driver,
   type OpenDriver,
   type OpenOptions,
+  type ReconnectOptions,
   type StatusListener,
   StatusListeners,
   type SweepContext,

@@ -164,7 +164,8 @@ describe("A sweep of several hosts", () => {
     await using all = await Hosts.opened(new Host("hv1"), host);
     await all.recordsAtOnce();
     const statuses: ConnectionStatus[] = [];
-    all.connection.onStatus((status) => statuses.push(status));
+    all.connection.status.subscribe((status) => statuses.push(status));
+    const uri = (name: string) => `host:///${name}`;
     host.frozenAfter = 0;
     host.lose();
     expect(inOrder(await all.recordsAtOnce())).toEqual(HV2_ABSENT);
@@ -174,8 +175,10 @@ describe("A sweep of several hosts", () => {
     expect(inOrder(await all.recordsAtOnce())).toEqual(ALL);
     const error = expect.objectContaining({ code: "connection-lost", message: "the daemon went away" });
     expect(statuses).toEqual([
-      { state: "degraded", host: "hv2", error },
-      { state: "connected", host: "hv2", error: undefined },
+      { state: "connected", host: "hv1", uri: uri("hv1"), error: undefined },
+      { state: "connected", host: "hv2", uri: uri("hv2"), error: undefined },
+      { state: "degraded", host: "hv2", uri: uri("hv2"), error },
+      { state: "connected", host: "hv2", uri: uri("hv2"), error: undefined },
     ]);
     expect(all.driver.absent).toEqual([]);
   });
@@ -185,7 +188,7 @@ describe("A sweep of several hosts", () => {
     await using all = await Hosts.opened(new Host("hv1"), host);
     await all.recordsAtOnce();
     const fault = new Error("a fault in a listener");
-    const remove = all.connection.onStatus(() => {
+    const remove = all.driver.onStatus(() => {
       throw fault;
     });
     const uncaught = await uncaughtDuring(async () => {

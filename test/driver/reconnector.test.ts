@@ -58,7 +58,7 @@ class World {
       ...options,
     });
     this.reconnector.onStatus(({ state, host, error }) => {
-      expect([host, error]).toEqual(["peer", this.reconnector.error]);
+      expect([host, error]).toEqual(["peer", this.reconnector.failure ?? this.reconnector.error]);
       this.states.push(state);
     });
   }
@@ -116,11 +116,11 @@ describe("A reconnector", () => {
     const connecting = codeOf(world.reconnector.connect());
     world.last.refuse(lost());
     await connecting;
-    world.reconnector.retry(lost());
+    world.reconnector.retry();
     await world.pass(250);
     world.last.accept("s1");
     await turn();
-    world.reconnector.retry(lost());
+    world.reconnector.retry();
     expect([world.reconnector.session, world.reconnector.error]).toEqual(["s1", undefined]);
     expect(world.states).toEqual(["connected"]);
   });

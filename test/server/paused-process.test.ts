@@ -69,7 +69,7 @@ describe("after a pause of the whole process, a client", () => {
     const server = await startServer(plenty(1), { limits: { beatMs: 400 } });
     const connection = await connectTo(server.url);
     const states: string[] = [];
-    connection.onStatus(({ state }) => states.push(state));
+    connection.driver.onStatus?.(({ state }) => states.push(state));
     await connection.getAllDomainStats();
     pause();
     const { bytesSent } = server.stats();

@@ -42,7 +42,7 @@ export class LibvirtDriver implements Driver {
   #host = "";
   #hypervisor = "";
 
-  private constructor(address: DaemonAddress) {
+  private constructor(address: DaemonAddress, { reconnect }: OpenOptions) {
     this.uri = address.uri.uri;
     this.#address = address;
     this.#reconnector = new Reconnector({
@@ -52,6 +52,7 @@ export class LibvirtDriver implements Driver {
       release: (session, error) => session.close(error),
       // A daemon that starts may refuse at first what it grants later: it binds its socket before it sets the owner.
       isPermanent: () => false,
+      reconnect,
     });
   }
 
@@ -62,7 +63,8 @@ export class LibvirtDriver implements Driver {
     transports: OpenTransport = openTransport,
   ): Promise<LibvirtDriver> {
     const timeoutMs = options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS;
-    const driver = new LibvirtDriver({ uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() });
+    const address = { uri: parseLibvirtUri(text), transports, timeoutMs, stats: new StatsReader() };
+    const driver = new LibvirtDriver(address, options);
     const { facts } = await driver.#reconnector.connect(options.signal);
     driver.#host = facts.host;
     driver.#hypervisor = facts.hypervisor;

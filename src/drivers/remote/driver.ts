@@ -56,6 +56,7 @@ export class RemoteDriver implements Driver {
         return session;
       },
       release: (session, error) => session.close(error),
+      reconnect: options.reconnect,
       onHint: onOnline,
     });
   }

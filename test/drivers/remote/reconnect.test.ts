@@ -176,7 +176,7 @@ describe("A remote driver whose way to the server is cut", () => {
   it("connects again whatever its listeners throw, and calls them all", async () => {
     const { proxy, driver, connection } = await setUp();
     const faults: Error[] = [];
-    connection.onStatus(({ state }) => {
+    driver.onStatus(({ state }) => {
       faults.push(new Error(`a fault in a listener of ${state}`));
       throw faults.at(-1);
     });
