@@ -1,12 +1,15 @@
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
-import { VirstreamError } from "../model/error.ts";
+import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Enter } from "../sampling/sampling.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
+import type { Admission, AdmittedClient } from "./access/admission.ts";
+import { permitted } from "./access/views.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { Quota } from "./bounds/quota.ts";
 import { loadOf, type SweepPace, WHOLE_LOAD } from "./bounds/sweep-pace.ts";
@@ -14,7 +17,6 @@ import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
 import { SweepSender } from "./sweep-sender.ts";
-import type { View, Views } from "./viewer.ts";
 import { WatchSender } from "./watch-sender.ts";
 
 /** The maximum length of a close frame's reason, in bytes (RFC 6455, 5.5). */
@@ -29,10 +31,15 @@ const NO_CODE = 1005;
 /** Orderly closes: the client closed (1000), or the user left its page (1001). It will not resume its watches. */
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
+/** How a client is refused when it is not known who it is; after any other error, with `server-error`. */
+const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
+  "deadline-exceeded": "hello-timeout",
+  "limit-exceeded": "overloaded",
+};
+
 /** The parts of a server that all sessions share. */
 export interface SessionContext {
-  /** The domains that each token shows. */
-  readonly views: Views;
+  readonly admission: Admission;
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
   readonly limits: ServerLimits;
@@ -59,25 +66,30 @@ export class ClientSession {
   readonly #selectors: Quota;
   readonly #queries: Quota;
   #greeted = false;
-  /** The domains that the client may see; undefined before the client has shown its token. */
-  #view: View | undefined;
+  /** Messages that came while the client's hello is being answered. */
+  #early: [data: RawData, isBinary: boolean][] | undefined;
+  /** The request that opened the WebSocket. */
+  readonly #request: IncomingMessage;
+  /** Undefined before the client has shown who it is. */
+  #client: AdmittedClient | undefined;
   #unanswered = 0;
 
   /**
-   * @param view the view of the token in the upgrade request; undefined if it had no token
+   * @param client from the token in the upgrade request; undefined if it had no token
    * @param enter called with the hello of a client that may read; false: there are too many clients
    */
   constructor(
     socket: WebSocket,
     subprotocol: Subprotocol,
-    view: View | undefined,
+    request: IncomingMessage,
+    client: AdmittedClient | undefined,
     context: SessionContext,
     enter: () => boolean,
   ) {
     this.#enter = enter;
     this.#socket = socket;
     this.#context = context;
-    this.#view = view;
+    this.#request = request;
     this.#subprotocol = subprotocol;
     const { sweepsPerClient, selectorsPerClient, queriesPerClient } = context.limits;
     this.#slots = new Quota(
@@ -101,6 +113,7 @@ export class ClientSession {
     const noHello = (): void => this.close("hello-timeout", "no hello in time");
     this.#helloTimer = PATIENT_CLOCK.setTimeout(noHello, context.limits.helloTimeoutMs);
     this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
+    if (client !== undefined) this.#admit(client);
   }
 
   /**
@@ -117,7 +130,7 @@ export class ClientSession {
       chunks++;
       // The hello may be in this chunk: then ws hands it over in this turn of the event loop.
       setImmediate(() => {
-        if (this.#greeted) socket.off("data", read);
+        if (this.#greeted || this.#early !== undefined) socket.off("data", read);
         else if (bytes > LIMITS.hello + HELLO_FRAMES || chunks > HELLO_CHUNKS) {
           this.close("bad-message", "the first message is too long");
           this.#socket.pause();
@@ -154,6 +167,10 @@ export class ClientSession {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#early !== undefined) {
+      this.#early.push([data, isBinary]);
+      return;
+    }
     if (this.#outbound.flooded) {
       // A close frame would wait behind the unread messages.
       this.terminate();
@@ -174,13 +191,12 @@ export class ClientSession {
     if (!this.#greeted && message.type !== "hello") throw malformed("the first message must be a hello");
     switch (message.type) {
       case "hello":
-        this.#greet(message.token);
+        if (this.#greeted) throw malformed("a second hello");
+        void this.#hello(message.token);
         break;
       case "get":
-        this.#get(message);
-        break;
       case "watch":
-        this.#watch(message);
+        this.#query(message);
         break;
       case "refused":
         if (this.#isFree(message.id)) this.#outbound.end(message.id, message.error);
@@ -195,10 +211,38 @@ export class ClientSession {
     }
   }
 
+  /**
+   * Answers the hello. The client may send requests right after it; they wait. Only what has been read already takes memory then,
+   * because the socket is paused.
+   */
+  async #hello(token: string | undefined): Promise<void> {
+    this.#early = [];
+    this.#socket.pause();
+    try {
+      if (this.#client === undefined) {
+        const client = await this.#context.admission.admit(this.#request, token);
+        if (client !== undefined) this.#admit(client);
+      }
+      this.#socket.resume();
+      if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
+    } catch (thrown) {
+      this.#socket.resume();
+      const { code, message } = VirstreamError.from(thrown);
+      this.close(REFUSALS[code] ?? "server-error", message);
+    }
+    const early = this.#early;
+    this.#early = undefined;
+    for (const [data, isBinary] of early) this.#receive(data, isBinary);
+  }
+
+  #admit(client: AdmittedClient): void {
+    this.#client = client;
+    if (this.#socket.readyState === this.#socket.CLOSED) client.release();
+    else client.onLogout(() => this.close("logged-out", "authenticate again"));
+  }
+
   #greet(token: string | undefined): void {
-    if (this.#greeted) throw malformed("a second hello");
-    const view = this.#view ?? this.#context.views.admit(token);
-    if (view === undefined) {
+    if (this.#client === undefined) {
       this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is wrong");
       return;
     }
@@ -208,18 +252,30 @@ export class ClientSession {
       return;
     }
     this.#greeted = true;
-    this.#view = view;
+    const { view } = this.#client;
     this.#outbound.profile = view.channels.profile(this.#subprotocol);
     const steadyMs = performance.now();
     this.#outbound.say({ type: "welcome", ...this.#context.welcome, epoch: view.epoch, steadyMs });
   }
 
-  #get(message: Extract<ClientMessage, { type: "get" }>): void {
-    const { id, query, credit } = message;
+  #query(message: Extract<ClientMessage, { type: "get" | "watch" }>): void {
+    if (!this.#isFree(message.id)) return;
+    let query: Query;
+    try {
+      query = permitted(message.query, this.#client!.view);
+    } catch (thrown) {
+      this.#outbound.end(message.id, VirstreamError.from(thrown));
+      return;
+    }
+    if (message.type === "get") this.#get({ ...message, query });
+    else this.#watch({ ...message, query });
+  }
+
+  #get({ id, query, credit }: Extract<ClientMessage, { type: "get" }>): void {
     const release = this.#hold(id, query, () => this.#context.selectors.hold(named(query)));
     if (release === undefined) return;
     const { progressTimeoutMs } = this.#context.limits;
-    const { driver, sampling } = this.#view!;
+    const { driver, sampling } = this.#client!.view;
     const sweep = new SweepSender({
       id,
       query,
@@ -239,9 +295,8 @@ export class ClientSession {
     this.#running.add(run);
   }
 
-  #watch(message: Extract<ClientMessage, { type: "watch" }>): void {
-    const { id, query, cadence, credit, since } = message;
-    const { sampling, channels, epoch } = this.#view!;
+  #watch({ id, query, cadence, credit, since }: Extract<ClientMessage, { type: "watch" }>): void {
+    const { sampling, channels, epoch } = this.#client!.view;
     const known = since?.epoch === epoch ? since : undefined;
     let channel!: Channel;
     const holdQuery = (): (() => void) => {
@@ -290,7 +345,6 @@ export class ClientSession {
    * client gets the reason.
    */
   #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
-    if (!this.#isFree(id)) return undefined;
     const releases: (() => void)[] = [];
     const release = (): void => {
       for (const give of releases) give();
@@ -327,6 +381,7 @@ export class ClientSession {
   #stop(code: number): void {
     PATIENT_CLOCK.clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
+    this.#client?.release();
     for (const sender of [...this.#senders.values()]) {
       if (sender instanceof SweepSender || GOODBYES.includes(code)) sender.stop();
       else sender.cut();

@@ -6,17 +6,20 @@ import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "ws";
 import type { Connection } from "../client/connection.ts";
-import { checkMembers, invalid, quote } from "../model/error.ts";
+import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts";
 import { VERSION } from "../model/version.ts";
 import { hostNames } from "../model/watch.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
+import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
+import { type Authenticate, UNRESTRICTED } from "./access/principal.ts";
+import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
+import { Views } from "./access/views.ts";
 import { Quota } from "./bounds/quota.ts";
 import { SweepPace } from "./bounds/sweep-pace.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
-import { type Viewer, Views } from "./viewer.ts";
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
@@ -25,7 +28,7 @@ const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
 /** The members of HandlerOptions. */
-export const HANDLER_MEMBERS = ["prefix", "token", "viewers", "allowAnyone", "origins", "limits"];
+export const HANDLER_MEMBERS = ["prefix", "authenticate", "token", "viewers", "allowAnyone", "origins", "limits"];
 
 /** How to serve as a part of an HTTP server. */
 export interface HandlerOptions {
@@ -34,6 +37,11 @@ export interface HandlerOptions {
    * handler then accepts WebSockets at any path.
    */
   readonly prefix?: string;
+  /**
+   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take `limits.helloTimeoutMs`. Its
+   * errors refuse the client.
+   */
+  readonly authenticate?: Authenticate;
   /**
    * The token that shows every domain. Clients send it as `Authorization: Bearer …` with the upgrade, or as `token` in the
    * hello.
@@ -44,7 +52,7 @@ export interface HandlerOptions {
    * domain.
    */
   readonly viewers?: readonly Viewer[];
-  /** Serve without a token: every client that reaches the HTTP server may read every domain's statistics. */
+  /** Serve without `authenticate` and tokens: every client that reaches the HTTP server may read every domain's statistics. */
   readonly allowAnyone?: boolean;
   /**
    * Origins of web pages that may connect (`https://dashboard.example`). Pages of loopback origins always may. The server refuses
@@ -67,6 +75,9 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #greeted = new Set<ClientSession>();
   /** The sockets whose clients have not been greeted. */
   protected readonly waiting: WaitingSockets;
+  readonly #guarded: boolean;
+  readonly #views: Views;
+  readonly #admission: Admission;
   readonly #context: SessionContext;
   readonly #startedAt = performance.now();
   readonly #delay: EventLoopDelay;
@@ -80,8 +91,22 @@ export class VirstreamHandler implements AsyncDisposable {
   constructor(connection: Connection, options: HandlerOptions) {
     const limits = checkLimits(options.limits);
     this.prefix = checkPrefix(options.prefix);
+    const { authenticate, token, viewers } = options;
+    if (authenticate !== undefined && (token ?? viewers) !== undefined) {
+      throw invalid("authenticate does not go with token and viewers: it decides about all clients");
+    }
+    if (authenticate !== undefined && typeof authenticate !== "function") {
+      throw invalid(`authenticate must be a function, not ${quote(authenticate)}`);
+    }
+    this.#guarded = isGuarded(options);
+    const tokens = knownTokens(token, viewers);
+    this.#views = new Views(connection, limits.views + tokens.length);
+    // The viewers' views last as long as the handler.
+    for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
+    const identify = authenticate === undefined ? identifyByToken(tokens) : identifyBy(authenticate);
+    this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs);
     this.#context = {
-      views: new Views(connection, options.token, options.viewers),
+      admission: this.#admission,
       traffic: { messages: 0, bytes: 0 },
       welcome: {
         server: `virstream/${VERSION}`,
@@ -134,7 +159,7 @@ export class VirstreamHandler implements AsyncDisposable {
    * The health of the server and of the watched hosts; also at `/healthz` and `/readyz`, which need no token and so have no names.
    */
   health(): ServerHealth {
-    const { views } = this.#context;
+    const views = this.#views;
     const known = views.whole.driver.absent?.length ?? 0;
     const sourcesAbsent = Math.max(known, ...[...views].map(({ sampling }) => absentSources(sampling)));
     const status = sourcesAbsent === 0 ? "ok" : "degraded";
@@ -143,7 +168,8 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /** The metrics of the server; also at `/stats.json`. */
   stats(): ServerFigures {
-    const { welcome, views, traffic } = this.#context;
+    const { welcome, traffic } = this.#context;
+    const views = this.#views;
     const { epoch, sampling } = views.whole;
     const { rss, heapUsed } = process.memoryUsage();
     return {
@@ -158,12 +184,23 @@ export class VirstreamHandler implements AsyncDisposable {
       watches: this.watches,
       channels: [...views].reduce((sum, { channels }) => sum + channels.size, 0),
       sampling: sampling.snapshot(),
-      viewers: views.narrow.map((view) => ({ name: view.viewer!, sampling: view.sampling.snapshot() })),
+      viewers: views.narrow.map(({ holders, sampling }) => ({
+        names: [...new Set([...holders].map(({ name }) => name))],
+        sampling: sampling.snapshot(),
+      })),
       messagesSent: traffic.messages,
       bytesSent: traffic.bytes,
       eventLoopDelayMs: this.#delay.figures,
       memoryBytes: { rss, heapUsed },
     };
+  }
+
+  /**
+   * Closes the WebSockets of all principals, or viewers, with this name, so that their clients authenticate again. A client of
+   * this library connects again by itself. Returns how many there were.
+   */
+  disconnect(name: string): number {
+    return this.#admission.disconnect(name);
   }
 
   /** Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. Safe to call twice. */
@@ -181,7 +218,7 @@ export class VirstreamHandler implements AsyncDisposable {
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await Promise.all(sessions.map((session) => session.ended()));
-    this.#context.views.close();
+    this.#views.close();
     this.#context.pace.close();
     this.#delay.close();
   }
@@ -223,24 +260,32 @@ export class VirstreamHandler implements AsyncDisposable {
       response.end(request.method === "HEAD" ? undefined : `${body}\n`);
     };
     const say = (status: number, text: string): void => respond(status, "text/plain", text);
-    const { views } = this.#context;
     if (this.#closing !== undefined) say(503, "the server is shutting down");
     else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
     else if (path === "/healthz" || path === "/readyz") {
       const health = this.health();
-      const ready = path === "/healthz" || health.sourcesAbsent < hostNames(views.whole.driver.host).length;
+      const ready = path === "/healthz" || health.sourcesAbsent < hostNames(this.#views.whole.driver.host).length;
       respond(ready ? 200 : 503, "application/json", JSON.stringify(health));
     } else if (path === "/")
       say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
     else if (path !== "/stats.json") say(404, "nothing here");
-    else if (!views.guarded && !this.#hostAllowed(request.headers.host)) {
+    else if (!this.#guarded && !this.#hostAllowed(request.headers.host)) {
       say(
         403,
         "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
       );
-    } else if (views.admit(bearerToken(request)) === views.whole) {
-      respond(200, "application/json", JSON.stringify(this.stats()));
-    } else say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
+    } else {
+      void this.#showsAll(request).then((shown) => {
+        if (shown) respond(200, "application/json", JSON.stringify(this.stats()));
+        else say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
+      });
+    }
+  }
+
+  /** Whether the client of a request may see everything. */
+  async #showsAll(request: IncomingMessage): Promise<boolean> {
+    const identity = await this.#admission.identify(request, bearerToken(request)).catch(() => undefined);
+    return identity !== undefined && JSON.stringify(identity.restriction) === JSON.stringify(UNRESTRICTED);
   }
 
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -254,23 +299,42 @@ export class VirstreamHandler implements AsyncDisposable {
       );
       return;
     }
-    const shown = bearerToken(request);
-    const view = shown === undefined ? undefined : this.#context.views.admit(shown);
-    if (shown !== undefined && view === undefined) {
-      refuse(socket, "401 Unauthorized", "the token is wrong");
-      return;
-    }
     const offered = request.headers["sec-websocket-protocol"];
     if (offered !== undefined && !offered.split(",").some((name) => isSubprotocol(name.trim()))) {
       refuse(socket, "400 Bad Request", `the subprotocols here are ${SUBPROTOCOLS.join(" and ")}`);
       return;
     }
+    const token = bearerToken(request);
+    if (token === undefined) this.#open(request, socket, head, undefined);
+    else void this.#admit(token, request, socket, head);
+  }
+
+  /** Accepts a client that shows its token in the request, or refuses it. */
+  async #admit(token: string, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on("error", () => {});
+    try {
+      const client = await this.#admission.admit(request, token);
+      if (client === undefined) refuse(socket, "401 Unauthorized", "the token is wrong");
+      else if (socket.destroyed) client.release();
+      else {
+        socket.once("close", () => client.release());
+        this.#open(request, socket, head, client);
+      }
+    } catch (thrown) {
+      const { code, message } = VirstreamError.from(thrown);
+      const busy = code === "deadline-exceeded" || code === "limit-exceeded";
+      refuse(socket, busy ? "503 Service Unavailable" : "500 Internal Server Error", message);
+    }
+  }
+
+  #open(request: IncomingMessage, socket: Duplex, head: Buffer, client: AdmittedClient | undefined): void {
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       const subprotocol = webSocket.protocol;
       const session = new ClientSession(
         webSocket,
         isSubprotocol(subprotocol) ? subprotocol : SUBPROTOCOLS[1],
-        view,
+        request,
+        client,
         this.#context,
         () => {
           if (this.#greeted.size >= this.#context.limits.clients) return false;
@@ -314,22 +378,22 @@ export class VirstreamHandler implements AsyncDisposable {
 /**
  * Serves a connection as a part of an HTTP server of the caller: its `request` and `upgrade` are for the events of that server.
  *
- * @throws VirstreamError `invalid-argument` without a token, viewers or `allowAnyone`, and for an invalid prefix, and invalid
- *   tokens, viewers or limits
+ * @throws VirstreamError `invalid-argument` without `authenticate`, a token, viewers or `allowAnyone`, and for an invalid prefix,
+ *   and invalid tokens, viewers or limits
  */
 export function createHandler(connection: Connection, options: HandlerOptions): VirstreamHandler {
   checkMembers(options, HANDLER_MEMBERS, "createHandler's options");
   if (!isGuarded(options) && options.allowAnyone !== true) {
     throw invalid(
-      "a handler shows every domain to every client that reaches its HTTP server: set a token or viewers, or allowAnyone",
+      "a handler shows every domain to every client that reaches its HTTP server: set authenticate, a token or viewers, or allowAnyone",
     );
   }
   return new VirstreamHandler(connection, options);
 }
 
-/** Whether a client needs a token. */
-export function isGuarded({ token, viewers }: HandlerOptions): boolean {
-  return token !== undefined || viewers !== undefined;
+/** Whether a client must show who it is. */
+export function isGuarded({ authenticate, token, viewers }: HandlerOptions): boolean {
+  return (authenticate ?? token ?? viewers) !== undefined;
 }
 
 function checkPrefix(prefix = ""): string {

@@ -15,10 +15,14 @@ export interface ServerLimits {
    * named domains counts a hundredth for each of them.
    */
   readonly queriesPerClient: number;
-  /** Different queries that all watches of one token's domains have, counted in the same way. */
+  /** Different queries that all watches of the same visible domains have, counted in the same way. */
   readonly queries: number;
   /** Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way. */
   readonly sweepsPerSecond: number;
+  /**
+   * Different restrictions of principals of clients at a time; the server closes further clients with 4503. Viewers do not count.
+   */
+  readonly views: number;
   /** Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. */
   readonly selectorsPerClient: number;
   /** The same of all connections together. */
@@ -46,6 +50,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   queriesPerClient: 8,
   queries: 64,
   sweepsPerSecond: 20,
+  views: 256,
   // A watched name that no domain has costs about 600 bytes.
   selectorsPerClient: 32_768,
   selectors: 131_072,

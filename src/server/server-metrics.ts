@@ -30,12 +30,12 @@ export interface ServerFigures {
   readonly sweepsServed: number;
   /** Watches of clients; a gauge. */
   readonly watches: number;
-  /** Channels: one for each query, cadence and encoding, separate for each viewer; a gauge. */
+  /** Channels: one for each query, cadence and encoding, separate for each list of visible domains and of groups; a gauge. */
   readonly channels: number;
   /** Sweeps and watches of all clients that may see every domain, and of programs in this process. */
   readonly sampling: SamplingFigures;
-  /** The same for each viewer. */
-  readonly viewers: readonly { readonly name: string; readonly sampling: SamplingFigures }[];
+  /** The same for each list of visible domains, with the names of the viewers and of the connected principals that have it. */
+  readonly viewers: readonly { readonly names: readonly string[]; readonly sampling: SamplingFigures }[];
   readonly messagesSent: number;
   readonly bytesSent: number;
   /** Delay of the event loop in the last 30 to 60 s, in ms; gauges. */

@@ -42,6 +42,7 @@ export const CLOSE_CODES = {
   "wrong-subprotocol": 4406,
   "hello-timeout": 4408,
   "duplicate-id": 4409,
+  "logged-out": 4419,
   "server-error": 4500,
   overloaded: 4503,
 } as const;

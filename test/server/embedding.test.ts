@@ -170,10 +170,12 @@ describe("a handler in an HTTP server of the application", () => {
   });
 
   it.each<[complaint: RegExp, options: object]>([
-    [/set a token or viewers, or allowAnyone/, {}],
-    [/set a token or viewers, or allowAnyone/, { allowAnyone: false, prefix: "/vm" }],
+    [/set authenticate, a token or viewers, or allowAnyone/, {}],
+    [/set authenticate, a token or viewers, or allowAnyone/, { allowAnyone: false, prefix: "/vm" }],
     [/has no member "port"/, { token: "t", port: 1 }],
     [/the token is empty/, { token: "" }],
+    [/authenticate does not go with token and viewers/, { token: "t", authenticate: () => undefined }],
+    [/authenticate must be a function/, { authenticate: "t" }],
     [/prefix must be a path such as \/vm/, { token: "t", prefix: "vm" }],
     [/prefix must be a path such as \/vm/, { token: "t", prefix: "/vm/" }],
     [/prefix must be a path such as \/vm/, { token: "t", prefix: "/vm?x" }],

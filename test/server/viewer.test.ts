@@ -10,8 +10,8 @@ import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
 import type { VirstreamError } from "../../src/model/error.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
+import type { Viewer } from "../../src/server/access/viewer.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
-import type { Viewer } from "../../src/server/viewer.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { unpack } from "../../src/wire/unpack.ts";
 import { codeOf } from "../code-of.ts";
@@ -162,7 +162,7 @@ describe("a server with viewers", () => {
     for (const watch of watches) await watch.next();
     const { channels, sampling, viewers, watches: count } = server.stats();
     expect([count, channels, sampling.samplers]).toEqual([4, 3, 1]);
-    expect(viewers.map(({ name, sampling }) => [name, sampling.samplers, sampling.feeds])).toEqual([
+    expect(viewers.map(({ names, sampling }) => [names.join(), sampling.samplers, sampling.feeds])).toEqual([
       ["ann", 1, 1],
       ["ben", 1, 1],
     ]);

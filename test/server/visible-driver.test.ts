@@ -7,7 +7,7 @@ import { checkQuery, type Query } from "../../src/model/query.ts";
 import { Domain, DomainStatsRecord, type RecordStatus } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import type { Cadence, WatchEvent, WatchSink } from "../../src/model/watch.ts";
-import { VisibleDriver } from "../../src/server/visible-driver.ts";
+import { VisibleDriver } from "../../src/server/access/visible-driver.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { pushAll } from "../sampling/collecting-sink.ts";
 import { RecordingDriver } from "./recording-driver.ts";

@@ -18,6 +18,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
   [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "an id was in use"],
+  [CLOSE_CODES["logged-out"]]: ["connection-lost", "it wants us to connect and authenticate again"],
   [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };

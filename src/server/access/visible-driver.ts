@@ -1,18 +1,18 @@
-import type { Driver, SweepContext } from "../driver/driver.ts";
-import { ALL_GROUPS, groupMask, groupNames } from "../model/group.ts";
-import { TypedParams } from "../model/params.ts";
+import type { Driver, SweepContext } from "../../driver/driver.ts";
+import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
+import { TypedParams } from "../../model/params.ts";
 import {
   type DomainSelector,
   distinctSelectors,
   type Query,
   unknownDomain,
   unknownDomainError,
-} from "../model/query.ts";
-import { DomainStatsRecord } from "../model/record.ts";
-import { NIL_UUID } from "../model/uuid.ts";
-import type { Cadence, WatchSink } from "../model/watch.ts";
-import { Sampling } from "../sampling/sampling.ts";
-import { SelectorTable } from "../sampling/selector-table.ts";
+} from "../../model/query.ts";
+import { DomainStatsRecord } from "../../model/record.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
+import type { Cadence, WatchSink } from "../../model/watch.ts";
+import { Sampling } from "../../sampling/sampling.ts";
+import { SelectorTable } from "../../sampling/selector-table.ts";
 
 /** The domains that a query's selectors mean for a client that may see some domains only. */
 interface Resolution {
@@ -38,12 +38,14 @@ export class VisibleDriver implements Driver {
   readonly #list: readonly DomainSelector[];
   readonly #visible: SelectorTable<DomainSelector>;
 
-  /** @param list the visible domains; not empty */
+  /** @param list the visible domains; it may be empty */
   constructor(inner: Driver, list: readonly DomainSelector[]) {
     this.#inner = inner;
     this.#list = list;
     this.#visible = new SelectorTable(list, (selector) => selector);
-    if (inner.watch !== undefined) this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
+    // A driver takes no empty list. Without a watch of its own, this driver is swept.
+    if (inner.watch !== undefined && list.length > 0)
+      this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
   }
 
   get uri(): string {
@@ -74,6 +76,7 @@ export class VisibleDriver implements Driver {
    * known only at the end, and `expect` is not called.
    */
   async *#sweepAll(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
+    if (this.#list.length === 0) return;
     for await (const records of this.#inner.sweep(
       { ...query, domains: this.#list },
       { ...context, expect: () => {} },

@@ -1,0 +1,139 @@
+import type { IncomingMessage } from "node:http";
+import { withTimeout } from "../../driver/clock.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { type Authenticate, type Identity, identityOf } from "./principal.ts";
+import type { View, Views } from "./views.ts";
+
+/** A timer beyond 2^31 - 1 ms fires at once, and the wall clock may be set meanwhile: a longer wait is cut into parts, in ms. */
+const EXPIRY_CHECK_MS = 60_000;
+
+/** A client that was admitted, until its connection is closed. */
+export class AdmittedClient {
+  readonly name: string;
+  readonly view: View;
+  readonly #expiresAt: number;
+  readonly #over: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #loggedOut = false;
+  #onLogout: () => void = () => {};
+
+  /** @param over called once, when it is released */
+  constructor({ name, expiresAt }: Identity, view: View, over: () => void) {
+    this.name = name;
+    this.view = view;
+    this.#expiresAt = expiresAt;
+    this.#over = over;
+    this.#wait();
+  }
+
+  /** Calls back when the client must authenticate again; at once if it must already. */
+  onLogout(listener: () => void): void {
+    this.#onLogout = listener;
+    if (this.#loggedOut) listener();
+  }
+
+  logout(): void {
+    this.#loggedOut = true;
+    this.#onLogout();
+  }
+
+  /** Its connection is closed. Safe to call twice. */
+  release(): void {
+    clearTimeout(this.#timer);
+    this.#onLogout = () => {};
+    this.#over();
+  }
+
+  #wait(): void {
+    if (this.#expiresAt === Number.POSITIVE_INFINITY) return;
+    const left = this.#expiresAt - Date.now();
+    if (left <= 0) this.logout();
+    else this.#timer = setTimeout(() => this.#wait(), Math.min(Math.ceil(left), EXPIRY_CHECK_MS));
+  }
+}
+
+/** Decides which clients are admitted, and knows those that are. */
+export class Admission {
+  readonly #identify: Identify;
+  readonly #views: Views;
+  readonly #timeoutMs: number;
+  readonly #clients = new Set<AdmittedClient>();
+  /** For each client that is being identified, the principals that were disconnected meanwhile. */
+  readonly #pending = new Set<Set<string>>();
+
+  /** @param timeoutMs how long a client may take to be identified, in ms */
+  constructor(identify: Identify, views: Views, timeoutMs: number) {
+    this.#identify = identify;
+    this.#views = views;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Admits a client, or refuses it with undefined. The caller releases it.
+   *
+   * @throws VirstreamError `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or `unknown-group` for an
+   *   invalid principal, `limit-exceeded` when the clients have too many different restrictions
+   */
+  async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
+    const disconnected = new Set<string>();
+    this.#pending.add(disconnected);
+    try {
+      for (;;) {
+        disconnected.clear();
+        const identity = await this.identify(request, token);
+        if (identity === undefined) return undefined;
+        // The answer may be from before the disconnection.
+        if (!disconnected.has(identity.name)) return this.#admitted(identity);
+      }
+    } finally {
+      this.#pending.delete(disconnected);
+    }
+  }
+
+  /** Who a client is; undefined: it is refused. Throws as `admit`. */
+  async identify(request: IncomingMessage, token: string | undefined): Promise<Identity | undefined> {
+    const late = (): never => {
+      throw new VirstreamError("deadline-exceeded", `authenticate did not answer within ${this.#timeoutMs} ms`);
+    };
+    const identity = await withTimeout(Promise.resolve(this.#identify(request, token)), this.#timeoutMs, late);
+    return identity !== undefined && identity.expiresAt > Date.now() ? identity : undefined;
+  }
+
+  /** Makes the clients of a principal authenticate again. Returns how many there were. */
+  disconnect(name: string): number {
+    for (const disconnected of this.#pending) disconnected.add(name);
+    const clients = [...this.#clients].filter((client) => client.name === name);
+    for (const client of clients) client.logout();
+    return clients.length;
+  }
+
+  #admitted(identity: Identity): AdmittedClient {
+    const holder = { name: identity.name };
+    const view = this.#views.hold(identity.restriction, holder);
+    const client = new AdmittedClient(identity, view, () => {
+      this.#clients.delete(client);
+      this.#views.release(view, holder);
+    });
+    this.#clients.add(client);
+    return client;
+  }
+}
+
+/** Decides who a client is; undefined: it is refused. */
+export type Identify = (
+  request: IncomingMessage,
+  token: string | undefined,
+) => Identity | undefined | Promise<Identity | undefined>;
+
+/** Identifies clients by what the application's function answers. */
+export function identifyBy(authenticate: Authenticate): Identify {
+  return async (request, token) => {
+    let principal: Awaited<ReturnType<Authenticate>>;
+    try {
+      principal = await authenticate(request, token);
+    } catch {
+      return undefined;
+    }
+    return principal === undefined || principal === null ? undefined : identityOf(principal);
+  };
+}

@@ -1,0 +1,101 @@
+import type { IncomingMessage } from "node:http";
+import { checkMembers, invalid, quote } from "../../model/error.ts";
+import { type Group, groupMask } from "../../model/group.ts";
+import { checkQuery, type DomainSelector } from "../../model/query.ts";
+
+/** Who a client is, and what it may see: the answer of `authenticate`. */
+export interface Principal {
+  /** Not empty. `disconnect(name)` ends the connections of all principals with this name. */
+  readonly name: string;
+  /**
+   * The visible domains by uuid or name; no other domains exist for this client. A name shows the domain that has it at the time.
+   * An empty list shows none. Default: all.
+   */
+  readonly domains?: readonly string[];
+  /**
+   * The groups of parameters that it may query; not empty. A query without groups gets these, and a query of any other group fails
+   * with `denied`. Default: all.
+   */
+  readonly groups?: readonly (Group | (string & {}))[];
+  /** When the server ends its connections, in ms since 1970, so that the client authenticates again. Default: never. */
+  readonly expiresAt?: number;
+}
+
+/**
+ * Decides who a client is. Undefined, and an error, refuse the client.
+ *
+ * @param request the request that opens the WebSocket, or one for `/stats.json`
+ * @param token the token of the request's header `Authorization: Bearer`, else that of the client's first message
+ */
+export type Authenticate = (
+  request: IncomingMessage,
+  token: string | undefined,
+) => Principal | undefined | null | Promise<Principal | undefined | null>;
+
+/** What a client may see. Clients whose restrictions have the same JSON share their sweeps. */
+export interface Restriction {
+  /** Undefined: all domains. Sorted. */
+  readonly domains: readonly DomainSelector[] | undefined;
+  /** The bits of the groups; 0: all. */
+  readonly groups: number;
+}
+
+/** A principal, checked. */
+export interface Identity {
+  readonly name: string;
+  readonly restriction: Restriction;
+  /** Infinity: never. */
+  readonly expiresAt: number;
+}
+
+/** The restriction of a client that may see everything. */
+export const UNRESTRICTED: Restriction = { domains: undefined, groups: 0 };
+
+const PRINCIPAL_MEMBERS = ["name", "domains", "groups", "expiresAt"];
+
+/**
+ * Checks a principal. An invalid one must not show more than was meant, so it is an error.
+ *
+ * @throws VirstreamError `invalid-argument`, `unknown-group`
+ */
+export function identityOf(principal: Principal): Identity {
+  if (typeof principal !== "object") throw invalid(`a principal must be an object, not ${quote(principal)}`);
+  checkMembers(principal, PRINCIPAL_MEMBERS, "a principal");
+  const { name, expiresAt = Number.POSITIVE_INFINITY } = principal;
+  if (typeof name !== "string" || name === "") throw invalid("a principal must have a name");
+  if (typeof expiresAt !== "number" || Number.isNaN(expiresAt)) {
+    throw invalid(`expiresAt of a principal must be a number of ms since 1970, not ${quote(expiresAt)}`);
+  }
+  return { name, restriction: restrictionOf(principal, "the principal"), expiresAt };
+}
+
+/**
+ * Checks the members that restrict what a client may see.
+ *
+ * @param who has these members, for the error
+ * @throws VirstreamError `invalid-argument`, `unknown-group`
+ */
+export function restrictionOf({ domains, groups }: Pick<Principal, "domains" | "groups">, who: string): Restriction {
+  return {
+    domains: domains === undefined ? undefined : selectorsOf(domains, who),
+    groups: groups === undefined ? 0 : groupsOf(groups, who),
+  };
+}
+
+function selectorsOf(domains: unknown, who: string): readonly DomainSelector[] {
+  if (!Array.isArray(domains) || domains.some((domain) => typeof domain !== "string" || domain === "")) {
+    throw invalid(`the domains of ${who} must be a list of uuids and names`);
+  }
+  // In a query, an empty list is an error; here it is a client that may see no domain.
+  if (domains.length === 0) return [];
+  const text = (selector: DomainSelector): string => JSON.stringify(selector);
+  return [...checkQuery({ domains }).domains!].sort((one, other) => (text(one) < text(other) ? -1 : 1));
+}
+
+function groupsOf(groups: unknown, who: string): number {
+  // In a query, an empty list means all groups.
+  if (!Array.isArray(groups) || groups.length === 0) {
+    throw invalid(`the groups of ${who} must be a list of names that is not empty`);
+  }
+  return groupMask(groups);
+}

@@ -1,0 +1,77 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { checkMembers, invalid } from "../../model/error.ts";
+import type { Identify } from "./admission.ts";
+import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./principal.ts";
+
+/** A token that shows only some domains. For a client with this token, no other domains exist. */
+export interface Viewer extends Pick<Principal, "groups"> {
+  /** The name in the metrics; not empty, and different for each viewer. */
+  readonly name: string;
+  /** Not empty, and different from all other tokens. */
+  readonly token: string;
+  /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. */
+  readonly domains: readonly string[];
+}
+
+const VIEWER_MEMBERS = ["name", "token", "domains", "groups"];
+
+/** A token, and who shows it. */
+export interface KnownToken {
+  readonly token: string;
+  readonly identity: Identity;
+}
+
+/** Identifies clients by their tokens. Takes the same time for every token. Without any tokens, every client may see everything. */
+export function identifyByToken(known: readonly KnownToken[]): Identify {
+  const digests = known.map(({ token }) => digest(token));
+  return (_, token) => {
+    if (digests.length === 0) return EVERYBODY;
+    const shown = digest(token ?? "");
+    const same = digests.map((each) => timingSafeEqual(shown, each));
+    return known[same.indexOf(true)]?.identity;
+  };
+}
+
+/**
+ * The tokens of a server: first that for every domain, if there is one, then the viewers'.
+ *
+ * @throws VirstreamError `invalid-argument` for an empty token, for invalid viewers, and for an empty list of viewers, which
+ *   would admit every client
+ */
+export function knownTokens(token: string | undefined, viewers: readonly Viewer[] | undefined): KnownToken[] {
+  if (token === "") throw invalid("the token is empty");
+  const narrow = viewers === undefined ? [] : checkViewers(viewers, token);
+  return token === undefined ? narrow : [{ token, identity: EVERYBODY }, ...narrow];
+}
+
+const EVERYBODY: Identity = { name: "", restriction: UNRESTRICTED, expiresAt: Number.POSITIVE_INFINITY };
+
+/** Checks viewers, and returns their tokens. Error messages contain names, but no tokens. */
+function checkViewers(viewers: readonly Viewer[], token: string | undefined): KnownToken[] {
+  if (!Array.isArray(viewers)) throw invalid("viewers must be a list");
+  if (viewers.length === 0) throw invalid("the list of viewers is empty: name at least one, or leave it out");
+  const names = new Set<string>();
+  const owners = new Map<string, string>(token === undefined ? [] : [[token, "the server itself"]]);
+  return viewers.map((viewer: Viewer, i) => {
+    if (typeof viewer !== "object" || viewer === null) {
+      throw invalid(`viewer ${i + 1} must be an object with name, token and domains`);
+    }
+    const who = typeof viewer.name === "string" && viewer.name !== "" ? JSON.stringify(viewer.name) : undefined;
+    if (who === undefined) throw invalid(`viewer ${i + 1} has no name`);
+    checkMembers(viewer, VIEWER_MEMBERS, `viewer ${who}`);
+    if (names.has(viewer.name)) throw invalid(`two viewers have the name ${who}`);
+    names.add(viewer.name);
+    if (typeof viewer.token !== "string" || viewer.token === "") throw invalid(`viewer ${who} has no token`);
+    const owner = owners.get(viewer.token);
+    if (owner !== undefined) throw invalid(`viewer ${who} has the same token as ${owner}: give each its own`);
+    owners.set(viewer.token, `viewer ${who}`);
+    const restriction = restrictionOf(viewer, `viewer ${who}`);
+    // A list may be empty by mistake; a viewer that sees nothing would be of no use.
+    if (!restriction.domains?.length) throw invalid(`viewer ${who} has no domains: name at least one`);
+    return { token: viewer.token, identity: { name: viewer.name, restriction, expiresAt: Number.POSITIVE_INFINITY } };
+  });
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}

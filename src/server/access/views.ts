@@ -1,0 +1,121 @@
+import { randomUUID } from "node:crypto";
+import type { Connection } from "../../client/connection.ts";
+import type { Driver } from "../../driver/driver.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { groupNames } from "../../model/group.ts";
+import type { Query } from "../../model/query.ts";
+import { Sampling } from "../../sampling/sampling.ts";
+import { Channels } from "../channels.ts";
+import { type Restriction, UNRESTRICTED } from "./principal.ts";
+import { VisibleDriver } from "./visible-driver.ts";
+
+/**
+ * What clients with one restriction see, with the sampling and the channels that serve them. Views of different domains share
+ * nothing: shared watches or numbers of channels would reveal another view's domains. Each view has its own epoch, so a client that
+ * comes back with another restriction cannot resume a channel.
+ */
+export interface View {
+  /** The bits of the groups that may be queried; 0: all. */
+  readonly groups: number;
+  readonly driver: Driver;
+  /** The connection's own, if the view shows all domains. */
+  readonly sampling: Sampling;
+  readonly channels: Channels;
+  readonly epoch: string;
+  /** The present clients. */
+  readonly holders: Set<{ readonly name: string }>;
+}
+
+/** The views of a connection: one for each restriction that a client has at present. */
+export class Views {
+  /** The view of everything. */
+  readonly whole: View;
+  readonly #connection: Connection;
+  readonly #most: number;
+  /** By the restriction as JSON, the oldest first. */
+  readonly #narrow = new Map<string, View>();
+
+  /** @param most how many restrictions clients may have at a time */
+  constructor(connection: Connection, most: number) {
+    this.#connection = connection;
+    this.#most = most;
+    this.whole = this.#viewOf(UNRESTRICTED);
+  }
+
+  /** The views of some domains only. */
+  get narrow(): View[] {
+    return [...this].filter(({ sampling }) => sampling !== this.whole.sampling);
+  }
+
+  /**
+   * The view of a restriction. It lasts until its last holder is released, and then as long as a client that was cut off may resume
+   * one of its channels.
+   *
+   * @throws VirstreamError `limit-exceeded` when the clients have too many different restrictions
+   */
+  hold(restriction: Restriction, holder: { readonly name: string }): View {
+    const key = JSON.stringify(restriction);
+    let view = key === JSON.stringify(UNRESTRICTED) ? this.whole : this.#narrow.get(key);
+    if (view === undefined) {
+      this.#evict(this.#most);
+      if (this.#narrow.size >= this.#most) {
+        const message = `the clients may have at most ${this.#most} different restrictions at a time`;
+        throw new VirstreamError("limit-exceeded", message);
+      }
+      view = this.#viewOf(restriction);
+      this.#narrow.set(key, view);
+    }
+    view.holders.add(holder);
+    return view;
+  }
+
+  release(view: View, holder: { readonly name: string }): void {
+    view.holders.delete(holder);
+    this.#evict(Number.POSITIVE_INFINITY);
+  }
+
+  *[Symbol.iterator](): Generator<View> {
+    yield this.whole;
+    yield* this.#narrow.values();
+  }
+
+  /** Ends all channels and the watches of views. Watches of the connection itself continue. */
+  close(): void {
+    for (const view of this) this.#end(view);
+  }
+
+  /** Removes the views without clients and channels; and as long as there are this many, those without clients. */
+  #evict(most: number): void {
+    for (const [key, view] of this.#narrow) {
+      if (view.holders.size > 0 || (view.channels.size > 0 && this.#narrow.size < most)) continue;
+      this.#narrow.delete(key);
+      this.#end(view);
+    }
+  }
+
+  #end({ channels, sampling }: View): void {
+    channels.close();
+    if (sampling === this.#connection.sampling) return;
+    sampling.close(new VirstreamError("server-shutdown", "the server is shutting down"));
+  }
+
+  #viewOf({ domains, groups }: Restriction): View {
+    const all = this.#connection.driver;
+    const driver = domains === undefined ? all : new VisibleDriver(all, domains);
+    const sampling = domains === undefined ? this.#connection.sampling : new Sampling(driver);
+    return { groups, driver, sampling, channels: new Channels(), epoch: randomUUID(), holders: new Set() };
+  }
+}
+
+/**
+ * A query with the groups that a view permits. A query without groups gets all of them.
+ *
+ * @throws VirstreamError `denied` if it names another group
+ */
+export function permitted(query: Query, { groups }: View): Query {
+  if (groups === 0) return query;
+  const others = (query.groups & ~groups) >>> 0;
+  if (others === 0) return query.groups === 0 ? { ...query, groups } : query;
+  const message = `the server does not permit this client the groups ${groupNames(others).join(", ")}, only ${groupNames(groups).join(", ")}`;
+  throw new VirstreamError("denied", message);
+}
