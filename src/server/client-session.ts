@@ -68,8 +68,8 @@ export class ClientSession {
   #greeted = false;
   /** Messages that came while the client's hello is being answered. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
-  /** The request that opened the WebSocket. */
-  readonly #request: IncomingMessage;
+  /** The request that opened the WebSocket, until the client's hello. */
+  #request: IncomingMessage | undefined;
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
   #unanswered = 0;
@@ -216,11 +216,13 @@ export class ClientSession {
    * because the socket is paused.
    */
   async #hello(token: string | undefined): Promise<void> {
+    const request = this.#request!;
+    this.#request = undefined;
     this.#early = [];
     this.#socket.pause();
     try {
       if (this.#client === undefined) {
-        const client = await this.#context.admission.admit(this.#request, token);
+        const client = await this.#context.admission.admit(request, token);
         if (client !== undefined) this.#admit(client);
       }
       this.#socket.resume();

@@ -73,7 +73,11 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #sessions = new Set<ClientSession>();
   /** Those that have been greeted: the clients. */
   readonly #greeted = new Set<ClientSession>();
-  /** The sockets whose clients have not been greeted. */
+  /**
+   * The sockets whose clients have not been greeted.
+   *
+   * @internal
+   */
   protected readonly waiting: WaitingSockets;
   readonly #guarded: boolean;
   readonly #views: Views;
