@@ -108,7 +108,7 @@ export class VirstreamHandler implements AsyncDisposable {
     // The viewers' views last as long as the handler.
     for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
     const identify = authenticate === undefined ? identifyByToken(tokens) : identifyBy(authenticate);
-    this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs);
+    this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs, limits.waiting);
     this.#context = {
       admission: this.#admission,
       traffic: { messages: 0, bytes: 0 },
@@ -219,6 +219,7 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    this.#admission.close();
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await Promise.all(sessions.map((session) => session.ended()));
@@ -325,9 +326,8 @@ export class VirstreamHandler implements AsyncDisposable {
         this.#open(request, socket, head, client);
       }
     } catch (thrown) {
-      const { code, message } = VirstreamError.from(thrown);
-      const busy = code === "deadline-exceeded" || code === "limit-exceeded";
-      refuse(socket, busy ? "503 Service Unavailable" : "500 Internal Server Error", message);
+      const { retryable, message } = VirstreamError.from(thrown);
+      refuse(socket, retryable ? "503 Service Unavailable" : "500 Internal Server Error", message);
     }
   }
 

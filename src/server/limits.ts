@@ -6,7 +6,7 @@ import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } f
 export interface ServerLimits {
   /** Greeted connections at a time; the server closes further ones with 4503. */
   readonly clients: number;
-  /** Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. */
+  /** Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. Also how many clients are authenticated at a time. */
   readonly waiting: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;

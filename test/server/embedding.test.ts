@@ -10,7 +10,7 @@ import fastify from "fastify";
 import { describe, expect, it } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { connect } from "../../src/index.ts";
-import { createHandler, type HandlerOptions, type VirstreamHandler } from "../../src/server/index.ts";
+import { createHandler, type HandlerOptions, serve, type VirstreamHandler } from "../../src/server/index.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { codeOf } from "../code-of.ts";
 import { Authority } from "../lab/certificates.ts";
@@ -76,6 +76,15 @@ describe("a handler in an HTTP server of the application", () => {
     for (const path of ["/", "/healthz", "/vmx/healthz", "/stats.json"]) {
       expect(await answerOf(base + path)).toEqual([200, "the application's own page"]);
     }
+  });
+
+  it("has its prefix in the URL of a server of its own", async () => {
+    const connection = own(await connect("test:///default?domains=6"));
+    const server = own(await serve(connection, { port: 0, prefix: "/vm" }));
+    expect(server.url).toMatch(/:\d+\/vm$/);
+    expect(await domainsAt(server.url)).toBe(6);
+    expect((await answerOf(`${server.url.replace("ws:", "http:")}/readyz`))[0]).toBe(200);
+    expect((await answerOf(`${new URL(server.url.replace("ws:", "http:")).origin}/readyz`))[0]).toBe(404);
   });
 
   it("answers 404 outside its prefix where the application passes it no other way", async () => {

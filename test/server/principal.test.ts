@@ -195,6 +195,25 @@ describe("a server that asks the application who its clients are", () => {
     expect([server.clients, server.stats().viewers]).toEqual([0, []]);
   });
 
+  it("has no more calls of `authenticate` under way than clients that may wait, also of clients that have left", async () => {
+    let asked = 0;
+    const { server } = await served(
+      () => {
+        asked++;
+        return new Promise(() => {});
+      },
+      { limits: { waiting: 4, helloTimeoutMs: 600_000 } },
+    );
+    for (let i = 0; i < 4; i++) {
+      const { socket } = await clientOf(server);
+      await until(() => asked === i + 1);
+      socket.terminate();
+    }
+    expect((await refusalOf(server, { token: "t" }))[0]).toBe(CLOSE_CODES.overloaded);
+    expect((await refusalOf(server, { header: "t" }))[0]).toBe(503);
+    expect(asked).toBe(4);
+  });
+
   it("keeps no view for a client that left while it was being identified", async () => {
     const answers: (() => void)[] = [];
     const authenticate: Authenticate = () =>

@@ -57,22 +57,30 @@ export class Admission {
   readonly #identify: Identify;
   readonly #views: Views;
   readonly #timeoutMs: number;
+  readonly #most: number;
+  /** How many clients are being identified. */
+  #asked = 0;
+  readonly #end = new AbortController();
   readonly #clients = new Set<AdmittedClient>();
   /** For each client that is being identified, the principals that were disconnected meanwhile. */
   readonly #pending = new Set<Set<string>>();
 
-  /** @param timeoutMs how long a client may take to be identified, in ms */
-  constructor(identify: Identify, views: Views, timeoutMs: number) {
+  /**
+   * @param timeoutMs how long a client may take to be identified, in ms
+   * @param most how many clients may be identified at a time
+   */
+  constructor(identify: Identify, views: Views, timeoutMs: number, most: number) {
     this.#identify = identify;
     this.#views = views;
     this.#timeoutMs = timeoutMs;
+    this.#most = most;
   }
 
   /**
    * Admits a client, or refuses it with undefined. The caller releases it.
    *
    * @throws VirstreamError `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or `unknown-group` for an
-   *   invalid principal, `limit-exceeded` when the clients have too many different restrictions
+   *   invalid principal, `limit-exceeded` when too many clients are being identified, or they have too many different restrictions
    */
   async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
     const disconnected = new Set<string>();
@@ -95,8 +103,17 @@ export class Admission {
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `authenticate did not answer within ${this.#timeoutMs} ms`);
     };
-    const identity = await withTimeout(Promise.resolve(this.#identify(request, token)), this.#timeoutMs, late);
-    return identity !== undefined && identity.expiresAt > Date.now() ? identity : undefined;
+    if (this.#asked >= this.#most) {
+      throw new VirstreamError("limit-exceeded", `at most ${this.#most} clients may be authenticated at a time`);
+    }
+    this.#asked++;
+    try {
+      const work = Promise.resolve(this.#identify(request, token));
+      const identity = await withTimeout(work, this.#timeoutMs, late, { signal: this.#end.signal });
+      return identity !== undefined && identity.expiresAt > Date.now() ? identity : undefined;
+    } finally {
+      this.#asked--;
+    }
   }
 
   /** Makes the clients of a principal authenticate again. Returns how many there were. */
@@ -105,6 +122,11 @@ export class Admission {
     const clients = [...this.#clients].filter((client) => client.name === name);
     for (const client of clients) client.logout();
     return clients.length;
+  }
+
+  /** Waits for no answer any longer. */
+  close(): void {
+    this.#end.abort(new VirstreamError("server-shutdown", "the server is shutting down"));
   }
 
   #admitted(identity: Identity): AdmittedClient {
