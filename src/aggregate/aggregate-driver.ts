@@ -111,7 +111,7 @@ export class AggregateDriver implements Driver {
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     const options = {
-      members: this.#members,
+      members: this.#members.filter((member) => member.isSelected(query)),
       query,
       context,
       ownership: this.#ownership,
@@ -130,7 +130,10 @@ export class AggregateDriver implements Driver {
     const named =
       query.domains === undefined ? undefined : new NamedWatch(members, query.domains, this.#ownership, sink);
     const refused = (error: VirstreamError): void => {
-      if (watches.every((watch, i) => members[i]!.driver === undefined || watch.refuses)) fail(error);
+      if (
+        watches.every((watch, i) => members[i]!.driver === undefined || watch.refuses || !members[i]!.isSelected(query))
+      )
+        fail(error);
     };
     const watches = members.map(
       (member) => new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused }),

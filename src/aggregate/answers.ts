@@ -44,7 +44,11 @@ export function answersOf(
   async function* ask(member: Member, signal: AbortSignal): AsyncGenerator<Answer, void, void> {
     let unreachable: VirstreamError | undefined;
     try {
-      const records = member.sweep(query, { ...context, signal, expect: (domains) => expect(member, domains) });
+      const records = member.sweep(member.queryFor(query), {
+        ...context,
+        signal,
+        expect: (domains) => expect(member, domains),
+      });
       for await (const chunk of records) yield { member, records: chunk, ended: false, unreachable };
     } catch (thrown) {
       unreachable = VirstreamError.from(thrown);
@@ -102,6 +106,7 @@ export async function* merge<T>(
   };
   try {
     for (const source of open) pull(source);
+    if (open.size === 0) queue.end();
     for await (const items of queue) yield* items;
   } finally {
     signal.removeEventListener("abort", leave);

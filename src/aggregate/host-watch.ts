@@ -74,7 +74,7 @@ export class HostWatch implements WatchSink {
 
   /** Watches the host again and again, until it is stopped or the host is given up. */
   async run(): Promise<void> {
-    const { member, clock, refused } = this.#options;
+    const { member, query, clock, refused, sink } = this.#options;
     const { signal } = this.#end;
     while (!signal.aborted) {
       const { driver } = member;
@@ -83,6 +83,14 @@ export class HostWatch implements WatchSink {
         // The host may be given up.
         if (member.reconnector.failure !== undefined) return;
         await member.reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
+        continue;
+      }
+      if (!member.isSelected(query)) {
+        // It had no name when it was reported as degraded, or has another one now.
+        for (const host of [...this.#degraded.keys()]) this.#connected(host);
+        for (const { domain } of [...this.#known]) this.#gone(domain);
+        sink.flush();
+        await member.changed(signal);
         continue;
       }
       const error = await this.#watch(driver);
@@ -168,7 +176,7 @@ export class HostWatch implements WatchSink {
     // The sampler's sweeps have a timeout each.
     if (driver.watch !== undefined) void this.#listen(driver, over.signal);
     try {
-      const stop = member.watch(query, cadence, this);
+      const stop = member.watch(member.queryFor(query), cadence, this);
       if (this.#end.signal.aborted) stop();
       else if (!over.signal.aborted) this.#stop = stop;
     } catch (thrown) {

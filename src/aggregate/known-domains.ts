@@ -1,3 +1,4 @@
+import { matcherOf } from "../model/glob.ts";
 import { LIST_FILTERS, passesFilter, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
@@ -27,7 +28,9 @@ export class KnownDomains extends DomainMap<KnownDomain> {
   }
 }
 
-/** Whether a domain passes a query's filters, as far as its id shows the state. */
-export function mayPass({ id }: Domain, { flags }: Query): boolean {
-  return passesFilter(id >= 0 ? ACTIVE_TRAITS : INACTIVE_TRAITS, flags);
+/** Returns a function that says whether a query selects a domain, as far as the domain's id shows its state. */
+export function selectorOf({ flags, names, hosts }: Query): (domain: Domain) => boolean {
+  const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];
+  return ({ id, name, host }) =>
+    passesFilter(id >= 0 ? ACTIVE_TRAITS : INACTIVE_TRAITS, flags) && isNamed(name) && isOfHost(host);
 }

@@ -6,7 +6,7 @@ import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchSink } from "../model/watch.ts";
+import { type Cadence, mayHaveHost, type WatchSink } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { KnownDomains } from "./known-domains.ts";
 
@@ -106,6 +106,18 @@ export class Member {
     return this.#open?.driver;
   }
 
+  /** Whether a query is about it, as far as its name is known. */
+  isSelected({ hosts }: Query): boolean {
+    return mayHaveHost(this.name, hosts);
+  }
+
+  /** The query as its driver takes it: a single host is selected by its name here, which its driver may not know. */
+  queryFor(query: Query): Query {
+    if (query.hosts === undefined || this.driver?.host.includes(",")) return query;
+    const { hosts: _, ...rest } = query;
+    return rest;
+  }
+
   /** Why it cannot be asked; undefined while it is reachable. */
   get unreachable(): VirstreamError | undefined {
     return this.reconnector.unreachable;
@@ -125,6 +137,17 @@ export class Member {
       this.reconnector.retry();
       return VirstreamError.from(thrown);
     }
+  }
+
+  /** Resolves at the next change of its state, or when the signal is aborted. */
+  async changed(signal: AbortSignal): Promise<void> {
+    let unlisten = (): void => {};
+    const change = new Promise<void>((resolve) => {
+      unlisten = this.reconnector.onStatus(() => resolve());
+    });
+    const { clock } = this.#options;
+    await withTimeout(change, Number.POSITIVE_INFINITY, () => {}, { signal, clock }).catch(() => {});
+    unlisten();
   }
 
   /**
@@ -324,8 +347,8 @@ export function isFaultOfQuery(error: VirstreamError): boolean {
 }
 
 /** Whether a query is about all domains there are. */
-export function isWhole({ domains, flags }: Query): boolean {
-  return domains === undefined && (flags & FILTER_MASK) === 0;
+export function isWhole({ domains, names, hosts, flags }: Query): boolean {
+  return (domains ?? names ?? hosts) === undefined && (flags & FILTER_MASK) === 0;
 }
 
 /** Takes the parameter `label` out of a URI. @throws VirstreamError `invalid-uri` */

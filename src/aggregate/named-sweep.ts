@@ -5,7 +5,7 @@ import { STATE_NUMBERS } from "../model/state.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
-import { mayPass } from "./known-domains.ts";
+import { selectorOf } from "./known-domains.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
@@ -165,8 +165,9 @@ export class NamedSweep {
     const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
     this.#remembered ||= member.known.size > 0;
+    const selects = selectorOf(query);
     for (const { domain, index } of member.known) {
-      const passes = mayPass(domain, query);
+      const passes = selects(domain);
       for (const open of this.#selectors.of(domain)) {
         open.filtered ||= !passes;
         if (!passes || open.last.has(domain.uuid)) continue;

@@ -2,7 +2,7 @@ import type { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { DomainMap } from "../sampling/domain-map.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
-import { mayPass } from "./known-domains.ts";
+import { selectorOf } from "./known-domains.ts";
 import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
@@ -30,6 +30,7 @@ export async function* wholeSweep(
     sizes.set(member, domains);
     if (sizes.size === members.length) context.expect([...sizes.values()].reduce((all, size) => all + size, 0));
   };
+  if (members.length === 0) context.expect(0);
   let yielded = false;
   let unreachableHosts = 0;
   for await (const { member, records, ended, unreachable } of answersOf(options, expect)) {
@@ -60,7 +61,8 @@ function failedRecords(
 ): DomainStatsRecord[] {
   const answered = new DomainMap<true>();
   for (const domain of delivered) answered.set(domain, true);
-  const missing = [...member.known].filter(({ domain }) => mayPass(domain, query) && !answered.get(domain));
+  const selects = selectorOf(member.queryFor(query));
+  const missing = [...member.known].filter(({ domain }) => selects(domain) && !answered.get(domain));
   return missing.map(({ domain, index }, i) => {
     // If a domain has come or gone, an index of the last sweep may belong to another domain in this one.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);

@@ -45,6 +45,8 @@ const RECORD_OPTIONS = {
   nowait: FLAG,
   raw: FLAG,
   domain: LIST,
+  name: LIST,
+  host: LIST,
   format: TEXT,
   deadline: TEXT,
   "token-file": TEXT,
@@ -146,7 +148,12 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
     nowait: values.nowait ?? false,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(values.domain === undefined ? {} : { domains: values.domain }),
+    ...(values.name === undefined ? {} : { names: values.name }),
+    ...(values.host === undefined ? {} : { hosts: values.host }),
   };
+  if (values.domain !== undefined && (values.name ?? values.host) !== undefined) {
+    throw new UsageError("--name and --host do not go with --domain: choose one");
+  }
   return {
     uri: single(uris),
     query,

@@ -7,9 +7,11 @@ import {
   readClientConfiguration,
 } from "../drivers/libvirt/transport/client-configuration.ts";
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
-import { VirstreamError } from "../model/error.ts";
+import { invalid, VirstreamError } from "../model/error.ts";
+import { checkPatterns } from "../model/glob.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
+import { mayHaveHost } from "../model/watch.ts";
 import { printable } from "./format/text.ts";
 
 /** Writes one line for people to stderr. A message from elsewhere may have several. */
@@ -89,8 +91,16 @@ export async function openSource(
   }
 }
 
-/** The query with the domain of each id that `--domain` has. As in virsh, an id comes before a name. */
+/**
+ * The query with the domain of each id that `--domain` has. As in virsh, an id comes before a name.
+ *
+ * @throws VirstreamError `invalid-argument` when no host can match `--host`: a watch would wait for one forever
+ */
 export async function withoutIds(connection: Connection, query: StatsQuery, signal: AbortSignal): Promise<StatsQuery> {
+  const { host } = connection;
+  if (query.hosts !== undefined && !mayHaveHost(host, checkPatterns("--host", query.hosts))) {
+    throw invalid(`no host matches --host: ${host.includes(",") ? "the hosts are" : "the only host is"} ${host}`);
+  }
   if (query.domains === undefined) return query;
   const find = (text: string): Promise<Domain | string> =>
     connection.lookupDomain(text, { signal }).catch((error: VirstreamError) => {

@@ -32,6 +32,8 @@ Which domains (one filter of each line given must apply):
   --list-persistent --list-transient
   --list-running --list-paused --list-shutoff --list-other
   --domain ID|UUID|NAME only this domain; can be given several times
+  --name PATTERN        only domains with such names, as "web-*" or "db-[0-9]"; can be given several times
+  --host PATTERN        only domains of hosts with such names; can be given several times
 `;
 
 const HOW = `\

@@ -152,7 +152,10 @@ export class Connection implements AsyncDisposable {
   }
 
   /** The domains that pass the query's filters, in the order in which the driver lists them. */
-  async listDomains(query: Pick<StatsQuery, "filter"> = {}, options: CallOptions = {}): Promise<Domain[]> {
+  async listDomains(
+    query: Pick<StatsQuery, "filter" | "names" | "hosts"> = {},
+    options: CallOptions = {},
+  ): Promise<Domain[]> {
     const records = await this.stats({ ...query, groups: ["state"] }, options).toArray();
     return records
       .filter((record) => record.status !== "gone")

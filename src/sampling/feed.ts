@@ -46,6 +46,8 @@ export interface FeedOptions {
   readonly named: boolean;
   /** The names of the hosts that a driver with its own watch has at present. Default: only `host`. */
   readonly hosts?: () => readonly string[];
+  /** Whether the query selects none of the source's hosts. */
+  readonly excluded?: () => boolean;
   readonly now: () => number;
   /** Counts what a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
@@ -98,8 +100,9 @@ export class Feed implements WatchSink {
     return this.#sync;
   }
 
-  /** Whether it knows the domains of all hosts that can be reached: each of these has been swept once. */
+  /** Whether it knows the domains of all hosts that it is about and that can be reached: each has been swept once. */
   get complete(): boolean {
+    if (this.#options.excluded?.()) return true;
     const hosts = this.#options.hosts?.() ?? [];
     return this.#sync !== undefined && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
   }

@@ -2,7 +2,7 @@ import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { type Cadence, hostNames, type WatchEvent, type WatchSink } from "../model/watch.ts";
+import { type Cadence, mayHaveHost, selectedHosts, type WatchEvent, type WatchSink } from "../model/watch.ts";
 import { Feed } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
 import { Sampler } from "./sampler.ts";
@@ -137,11 +137,14 @@ export class Sampling {
     const watched = this.watched.get(key) ?? { query, feeds: new Map<string, Feed>(), sampler: undefined };
     let giveUp = (): void => {};
     let stop = (): void => {};
+    const source = this.#driver;
+    const { hosts } = query;
     const feed: Feed = new Feed({
       cadence,
-      host: this.#driver.host,
+      host: hosts === undefined ? source.host : selectedHosts(source.host, hosts).join(","),
       named: query.domains !== undefined,
-      ...(this.#driver.watch && { hosts: () => hostNames(this.#driver.host) }),
+      ...(source.watch && { hosts: () => selectedHosts(source.host, hosts) }),
+      excluded: () => !mayHaveHost(source.host, hosts),
       now: () => this.#clock.now(),
       metrics: this.metrics,
       over: () => {
@@ -155,7 +158,9 @@ export class Sampling {
     watched.feeds.set(cadenceKey, feed);
     const begin = (): void => {
       try {
-        stop = this.#driver.watch?.(query, cadence, feed) ?? this.#sample(watched, query, feed);
+        if (source.watch !== undefined) stop = source.watch(query, cadence, feed);
+        // A host that the query does not select is not swept, so it has no sync.
+        else if (mayHaveHost(source.host, hosts)) stop = this.#sample(watched, query, feed);
       } catch (thrown) {
         feed.end(VirstreamError.from(thrown));
       }

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Enter } from "../sampling/sampling.ts";
+import type { Enter, WatchedQuery } from "../sampling/sampling.ts";
 import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
@@ -12,7 +12,7 @@ import type { Admission, AdmittedClient } from "./access/admission.ts";
 import { permitted } from "./access/views.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { Quota } from "./bounds/quota.ts";
-import { loadOf, type SweepPace, WHOLE_LOAD } from "./bounds/sweep-pace.ts";
+import { loadOf, type SweepPace, WHOLE_LOAD, watchedLoadOf } from "./bounds/sweep-pace.ts";
 import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
@@ -64,7 +64,8 @@ export class ClientSession {
   readonly #closed: Promise<unknown>;
   readonly #slots: Quota;
   readonly #selectors: Quota;
-  readonly #queries: Quota;
+  /** The queries that its watches added to those that were watched already, as keys of `Sampling.watched`. */
+  readonly #added = new Set<string>();
   #greeted = false;
   /** Messages that came while the client's hello is being answered. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
@@ -91,7 +92,7 @@ export class ClientSession {
     this.#context = context;
     this.#request = request;
     this.#subprotocol = subprotocol;
-    const { sweepsPerClient, selectorsPerClient, queriesPerClient } = context.limits;
+    const { sweepsPerClient, selectorsPerClient } = context.limits;
     this.#slots = new Quota(
       sweepsPerClient,
       `a connection may have at most ${sweepsPerClient} sweeps and watches at a time`,
@@ -100,7 +101,6 @@ export class ClientSession {
       selectorsPerClient,
       `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
     );
-    this.#queries = new Quota(WHOLE_LOAD * queriesPerClient, tooManyQueries("a connection", queriesPerClient));
     this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
@@ -303,13 +303,14 @@ export class ClientSession {
     let channel!: Channel;
     const holdQuery = (): (() => void) => {
       const { watched } = sampling;
-      if (watched.has(JSON.stringify(query))) return () => {};
-      const most = this.#context.limits.queries;
-      const load = [...watched.values()].reduce((sum, other) => sum + loadOf(other.query), 0);
-      if (load + loadOf(query) > WHOLE_LOAD * most) {
-        throw new VirstreamError("limit-exceeded", tooManyQueries("all clients", most));
-      }
-      return this.#queries.hold(loadOf(query));
+      const key = JSON.stringify(query);
+      if (watched.has(key)) return () => {};
+      const { queries, queriesPerClient } = this.#context.limits;
+      checkLoad(query, [...watched.values()], "all clients", queries);
+      const own = [...this.#added].flatMap((added) => watched.get(added) ?? []);
+      checkLoad(query, own, "a connection", queriesPerClient);
+      this.#added.add(key);
+      return () => this.#added.delete(key);
     };
     const holdChannel = (): (() => void) => {
       const feed = sampling.feed(query, cadence, this.#enterOf(query));
@@ -391,8 +392,15 @@ export class ClientSession {
   }
 }
 
-function tooManyQueries(who: string, most: number): string {
-  return `${who} may watch at most ${most} different queries of all domains at a time: use the same groups, flags and deadline`;
+/** @throws VirstreamError `limit-exceeded` if a query would be more than may be watched beside the others */
+function checkLoad(query: Query, others: readonly WatchedQuery[], who: string, most: number): void {
+  const load = others.reduce((sum, other) => sum + watchedLoadOf(other.query, other.feeds), 0);
+  if (load + watchedLoadOf(query, undefined) <= WHOLE_LOAD * most) return;
+  const advice = "use the same groups, flags, patterns and deadline";
+  throw new VirstreamError(
+    "limit-exceeded",
+    `${who} may watch at most ${most} different queries of all domains at a time: ${advice}`,
+  );
 }
 
 /** How many domains a query names. */

@@ -53,7 +53,7 @@ const TELLING_DEADLINE_MS = 1_000;
 export function absentSources({ watched }: Sampling): number {
   const hosts = new Set<string | undefined>();
   for (const { query, feeds } of watched.values()) {
-    const telling = query.domains === undefined && query.deadlineMs >= TELLING_DEADLINE_MS;
+    const telling = (query.domains ?? query.names) === undefined && query.deadlineMs >= TELLING_DEADLINE_MS;
     for (const feed of feeds.values()) {
       for (const { host } of feed.statuses) hosts.add(host);
       for (const host of telling ? feed.failing : []) hosts.add(host);

@@ -17,7 +17,7 @@ const STRANGER = "99999999-9999-4999-8999-999999999999";
 /** A host of ten guests, and a connection that sees those of them that are listed. */
 function narrow(list: (driver: RecordingDriver) => string[], driver = new RecordingDriver(10)) {
   const domains = checkQuery({ domains: list(driver) }).domains!;
-  return { driver, connection: new Connection(new VisibleDriver(driver, domains)) };
+  return { driver, connection: new Connection(new VisibleDriver(driver, { domains })) };
 }
 
 /** Everything of a record but when it was made and what was asked for. */
@@ -158,7 +158,7 @@ describe("a narrowed driver that watches by itself", () => {
 
   it("asks for its list, tells who leaves, and counts who is there", async () => {
     const driver = new WatchingDriver(events);
-    const connection = new Connection(new VisibleDriver(driver, list));
+    const connection = new Connection(new VisibleDriver(driver, { domains: list }));
     const told = await eventsOf(connection, undefined);
     expect(told).toEqual(["record a", "record b", "sync 2 of 2", "gone b", "sync 1 of 1"]);
     expect(driver.watched.map(({ domains }) => domains)).toEqual([list]);
@@ -167,7 +167,7 @@ describe("a narrowed driver that watches by itself", () => {
 
   it("hands on what its driver tells of named domains of the list, and of those that are not there", async () => {
     const driver = new WatchingDriver(events);
-    const connection = new Connection(new VisibleDriver(driver, list));
+    const connection = new Connection(new VisibleDriver(driver, { domains: list }));
     const told = await eventsOf(connection, ["a", "b", "lost"]);
     expect(told).toEqual(["record a", "record b", "record lost gone", "sync 2 of 3", "record b gone", "sync 1 of 3"]);
     await connection.close();
@@ -175,7 +175,7 @@ describe("a narrowed driver that watches by itself", () => {
 
   it("sweeps for names that are not in its list, and never asks its driver for them", async () => {
     const driver = new WatchingDriver(events);
-    const connection = new Connection(new VisibleDriver(driver, list));
+    const connection = new Connection(new VisibleDriver(driver, { domains: list }));
     const told: string[] = [];
     for await (const event of connection.watch({ domains: ["a", "hidden"] }, { intervalMs: 10 }).events) {
       told.push(line(event));

@@ -1,10 +1,12 @@
 import { eventLoopTurn } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
+import { matcherOf } from "../../model/glob.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag, unknownDomainError } from "../../model/query.ts";
 import { DomainStatsRecord, type RecordInit, steadyTimeOf } from "../../model/record.ts";
+import { mayHaveHost } from "../../model/watch.ts";
 import type { SimulatedHost } from "./host.ts";
 
 /** The most records in a chunk. The first record is a chunk of its own, so that it arrives at once. */
@@ -90,7 +92,9 @@ export class Sweep {
     this.#groups = this.#host.groups(this.#query);
     this.#monitored = this.#groups & ~MONITOR_FREE_GROUPS;
     const filter = this.#query.flags & FILTER_MASK;
-    if (this.#query.domains !== undefined || !this.#host.listsAll(filter)) this.#listed = await this.#list(filter);
+    const { domains, names, hosts } = this.#query;
+    if (!mayHaveHost(this.#host.options.host, hosts)) this.#listed = [];
+    else if ((domains ?? names) !== undefined || !this.#host.listsAll(filter)) this.#listed = await this.#list(filter);
     if (!this.#goesOn()) return false;
     this.#size = this.#listed?.length ?? this.#host.options.domains;
     this.#context.expect(this.#size);
@@ -103,7 +107,8 @@ export class Sweep {
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
     const host = this.#host;
-    const { domains } = this.#query;
+    const { domains, names } = this.#query;
+    const selects = matcherOf(names);
     const now = host.clock.now();
     const listed: (number | DomainSelector)[] = [];
     const named = new Set<number>();
@@ -121,7 +126,8 @@ export class Sweep {
         if (!there || named.has(guest)) continue;
         named.add(guest);
       }
-      if (there && host.passes(guest, filter)) listed.push(guest);
+      if (!there || !host.passes(guest, filter)) continue;
+      if (names === undefined || selects(host.identities.name(guest))) listed.push(guest);
     }
     return listed;
   }

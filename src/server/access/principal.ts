@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { checkMembers, invalid, quote } from "../../model/error.ts";
+import { checkPatterns } from "../../model/glob.ts";
 import { type Group, groupMask } from "../../model/group.ts";
 import { checkQuery, type DomainSelector } from "../../model/query.ts";
 
@@ -12,6 +13,8 @@ export interface Principal {
    * An empty list shows none. Default: all.
    */
   readonly domains?: readonly string[];
+  /** In place of `domains`: patterns, at least one. The visible domains are those whose name one of them matches at the time. */
+  readonly names?: readonly string[];
   /**
    * The groups of parameters that it may query; not empty. A query without groups gets these, and a query of any other group fails
    * with `denied`. Default: all.
@@ -36,6 +39,8 @@ export type Authenticate = (
 export interface Restriction {
   /** Undefined: all domains. Sorted. */
   readonly domains: readonly DomainSelector[] | undefined;
+  /** Patterns for the names of the visible domains; not with `domains`. Sorted. */
+  readonly names?: readonly string[] | undefined;
   /** The bits of the groups; 0: all. */
   readonly groups: number;
 }
@@ -51,7 +56,7 @@ export interface Identity {
 /** The restriction of a client that may see everything. */
 export const UNRESTRICTED: Restriction = { domains: undefined, groups: 0 };
 
-const PRINCIPAL_MEMBERS = ["name", "domains", "groups", "expiresAt"];
+const PRINCIPAL_MEMBERS = ["name", "domains", "names", "groups", "expiresAt"];
 
 /**
  * Checks a principal. An invalid one must not show more than was meant, so it is an error.
@@ -75,9 +80,14 @@ export function identityOf(principal: Principal): Identity {
  * @param who has these members, for the error
  * @throws VirstreamError `invalid-argument`, `unknown-group`
  */
-export function restrictionOf({ domains, groups }: Pick<Principal, "domains" | "groups">, who: string): Restriction {
+export function restrictionOf(
+  { domains, names, groups }: Pick<Principal, "domains" | "names" | "groups">,
+  who: string,
+): Restriction {
+  if (domains !== undefined && names !== undefined) throw invalid(`${who} has domains and names: give it one of them`);
   return {
     domains: domains === undefined ? undefined : selectorsOf(domains, who),
+    ...(names !== undefined && { names: checkPatterns(`the list of names of ${who}`, names) }),
     groups: groups === undefined ? 0 : groupsOf(groups, who),
   };
 }

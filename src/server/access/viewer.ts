@@ -3,17 +3,17 @@ import { checkMembers, invalid } from "../../model/error.ts";
 import type { Identify } from "./admission.ts";
 import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./principal.ts";
 
-/** A token that shows only some domains. For a client with this token, no other domains exist. */
-export interface Viewer extends Pick<Principal, "groups"> {
+/** A token that shows only some domains: `domains` or `names`. For a client with this token, no other domains exist. */
+export interface Viewer extends Pick<Principal, "names" | "groups"> {
   /** The name in the metrics; not empty, and different for each viewer. */
   readonly name: string;
   /** Not empty, and different from all other tokens. */
   readonly token: string;
   /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. */
-  readonly domains: readonly string[];
+  readonly domains?: readonly string[];
 }
 
-const VIEWER_MEMBERS = ["name", "token", "domains", "groups"];
+const VIEWER_MEMBERS = ["name", "token", "domains", "names", "groups"];
 
 /** A token, and who shows it. */
 export interface KnownToken {
@@ -54,7 +54,7 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
   const owners = new Map<string, string>(token === undefined ? [] : [[token, "the server itself"]]);
   return viewers.map((viewer: Viewer, i) => {
     if (typeof viewer !== "object" || viewer === null) {
-      throw invalid(`viewer ${i + 1} must be an object with name, token and domains`);
+      throw invalid(`viewer ${i + 1} must be an object with name, token, and domains or names`);
     }
     const who = typeof viewer.name === "string" && viewer.name !== "" ? JSON.stringify(viewer.name) : undefined;
     if (who === undefined) throw invalid(`viewer ${i + 1} has no name`);
@@ -67,7 +67,8 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
     owners.set(viewer.token, `viewer ${who}`);
     const restriction = restrictionOf(viewer, `viewer ${who}`);
     // A list may be empty by mistake; a viewer that sees nothing would be of no use.
-    if (!restriction.domains?.length) throw invalid(`viewer ${who} has no domains: name at least one`);
+    if (!(restriction.names ?? restriction.domains)?.length)
+      throw invalid(`viewer ${who} has no domains: name at least one`);
     return { token: viewer.token, identity: { name: viewer.name, restriction, expiresAt: Number.POSITIVE_INFINITY } };
   });
 }

@@ -99,10 +99,11 @@ export class Views {
     sampling.close(new VirstreamError("server-shutdown", "the server is shutting down"));
   }
 
-  #viewOf({ domains, groups }: Restriction): View {
+  #viewOf({ domains, names, groups }: Restriction): View {
     const all = this.#connection.driver;
-    const driver = domains === undefined ? all : new VisibleDriver(all, domains);
-    const sampling = domains === undefined ? this.#connection.sampling : new Sampling(driver);
+    const shown = domains === undefined ? names && { names } : { domains };
+    const driver = shown === undefined ? all : new VisibleDriver(all, shown);
+    const sampling = shown === undefined ? this.#connection.sampling : new Sampling(driver);
     return { groups, driver, sampling, channels: new Channels(), epoch: randomUUID(), holders: new Set() };
   }
 }

@@ -1,4 +1,5 @@
 import type { Driver, SweepContext } from "../../driver/driver.ts";
+import { matcherOf } from "../../model/glob.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import {
@@ -8,15 +9,18 @@ import {
   unknownDomain,
   unknownDomainError,
 } from "../../model/query.ts";
-import { DomainStatsRecord } from "../../model/record.ts";
+import { type Absent, DomainStatsRecord } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";
 import { SelectorTable } from "../../sampling/selector-table.ts";
 
+/** The domains that are visible: those of a list, which may be empty, or those whose name one of these patterns matches. */
+export type Visible = { readonly domains: readonly DomainSelector[] } | { readonly names: readonly string[] };
+
 /** The domains that a query's selectors mean for a client that may see some domains only. */
 interface Resolution {
-  /** The list's own selectors of the visible domains; the inner driver gets these. */
+  /** Selectors of the visible domains, where possible those of the list itself; the inner driver gets these. */
   readonly visible: readonly DomainSelector[];
   /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
@@ -25,27 +29,36 @@ interface Resolution {
 }
 
 /**
- * A driver that shows only a list of domains. All other domains behave as if they did not exist.
+ * A driver that shows only a list of domains, or those whose names match. All other domains behave as if they did not exist.
  *
  * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor the
  * time of an answer reveals other domains, and a view costs the hypervisor only what it shows. This class itself answers all
  * other selectors, in the same way for hidden and for missing domains. If a query names a domain by name and the list has its
- * uuid, or the reverse, this class first queries the identities of the listed domains, which needs no monitor.
+ * uuid, or the reverse, this class first queries the identities of the listed domains, which needs no monitor. It does the same for
+ * a query with patterns, and for a query that names domains where those with certain names are visible.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
   readonly #inner: Driver;
+  readonly #restriction: Visible;
+  /** The visible domains; empty if their names decide. */
   readonly #list: readonly DomainSelector[];
   readonly #visible: SelectorTable<DomainSelector>;
+  /** Whether a domain with this name may be visible. */
+  readonly #mayShow: (name: string) => boolean;
+  readonly #isEmpty: boolean;
 
-  /** @param list the visible domains; it may be empty */
-  constructor(inner: Driver, list: readonly DomainSelector[]) {
+  constructor(inner: Driver, restriction: Visible) {
     this.#inner = inner;
-    this.#list = list;
-    this.#visible = new SelectorTable(list, (selector) => selector);
+    this.#restriction = restriction;
+    this.#list = "domains" in restriction ? restriction.domains : [];
+    this.#mayShow = matcherOf("names" in restriction ? restriction.names : undefined);
+    this.#visible = new SelectorTable(this.#list, (selector) => selector);
+    this.#isEmpty = "domains" in restriction && restriction.domains.length === 0;
     // A driver takes no empty list. Without a watch of its own, this driver is swept.
-    if (inner.watch !== undefined && list.length > 0)
+    if (inner.watch !== undefined && !this.#isEmpty) {
       this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
+    }
   }
 
   get uri(): string {
@@ -61,9 +74,8 @@ export class VisibleDriver implements Driver {
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
-    return query.domains === undefined
-      ? this.#sweepAll(query, context)
-      : this.#sweepNamed(query, query.domains, context);
+    if (query.domains !== undefined) return this.#sweepNamed(query, query.domains, context);
+    return this.#isDirect(query) ? this.#sweepAll(query, context) : this.#sweepMatching(query, context);
   }
 
   /** Does nothing: the inner driver has another owner. */
@@ -71,18 +83,43 @@ export class VisibleDriver implements Driver {
     return Promise.resolve();
   }
 
+  /** Whether the inner driver itself can combine the restriction with the query: a query has one list of names, and no second. */
+  #isDirect({ names, hosts }: Query): boolean {
+    return names === undefined && (hosts === undefined || "names" in this.#restriction);
+  }
+
   /**
-   * A sweep of the whole list. A domain that is missing has no record: the query did not name it. So the number of records is
-   * known only at the end, and `expect` is not called.
+   * A sweep of all visible domains. A domain of the list that is missing has no record: the query did not name it. So the number of
+   * records is known only at the end, and `expect` is not called.
    */
   async *#sweepAll(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
-    if (this.#list.length === 0) return;
-    for await (const records of this.#inner.sweep(
-      { ...query, domains: this.#list },
-      { ...context, expect: () => {} },
-    )) {
+    if (this.#isEmpty) return;
+    const inner = { ...query, ...this.#restriction };
+    for await (const records of this.#inner.sweep(inner, { ...context, expect: () => {} })) {
       const there = records.filter(({ reason }) => reason !== "unknown");
       if (there.length > 0) yield there;
+    }
+  }
+
+  /** A sweep of the visible domains that match a query's patterns. As in `#sweepAll`, others have no record. */
+  async *#sweepMatching(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
+    if (this.#isEmpty) return;
+    const { names, hosts, ...rest } = query;
+    const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];
+    // A domain whose name could not be read is one of those that are visible, and may match.
+    const selects = ({ domain: { name, host }, reason }: DomainStatsRecord): boolean =>
+      reason !== "unknown" && (name === "" || (this.#mayShow(name) && isNamed(name))) && isOfHost(host);
+    const began = performance.now();
+    const absent: Absent[] = [];
+    const identified = await this.#identify(query, this.#restriction, context.signal, absent);
+    const chosen = identified.filter((record) => selects(record) && record.domain.uuid !== NIL_UUID);
+    if (chosen.length === 0) for (const host of absent) context.absent?.(host);
+    if (chosen.length === 0 || context.signal.aborted) return;
+    const domains = distinctSelectors(chosen.map(({ domain }) => ({ uuid: domain.uuid })));
+    const inner = { ...rest, deadlineMs: restOf(query, began), domains };
+    for await (const records of this.#inner.sweep(inner, { ...context, expect: () => {} })) {
+      const matching = records.filter(selects);
+      if (matching.length > 0) yield matching;
     }
   }
 
@@ -99,9 +136,12 @@ export class VisibleDriver implements Driver {
     if (visible.length === 0) expect(unknown.length);
     if (unknown.length > 0) yield this.#unknown(resolution, query);
     if (visible.length === 0) return;
-    const deadlineMs = Math.max(1, Math.round(query.deadlineMs - (performance.now() - began)));
     const context: SweepContext = { ...rest, expect: (domains) => expect(domains + unknown.length) };
-    yield* this.#inner.sweep({ ...query, deadlineMs, domains: visible }, context);
+    const inner = { ...query, deadlineMs: restOf(query, began), domains: visible };
+    for await (const records of this.#inner.sweep(inner, context)) {
+      // A domain may have been renamed since it was identified.
+      yield records.map((record) => (this.#shows(record) ? record : this.#hidden(record)));
+    }
   }
 
   /**
@@ -111,11 +151,14 @@ export class VisibleDriver implements Driver {
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const inner = this.#inner;
-    if (query.domains === undefined) {
-      return inner.watch!({ ...query, domains: this.#list }, cadence, unnamedSink(sink));
+    if (query.domains === undefined && this.#isDirect(query)) {
+      const listed = "domains" in this.#restriction;
+      return inner.watch!({ ...query, ...this.#restriction }, cadence, listed ? unnamedSink(sink) : sink);
     }
-    const own = query.domains.flatMap((selector) => this.#visible.get(selector) ?? []);
-    if (own.length === query.domains.length) return inner.watch!({ ...query, domains: own }, cadence, sink);
+    const own = query.domains?.flatMap((selector) => this.#visible.get(selector) ?? []);
+    if (own !== undefined && own.length === query.domains!.length) {
+      return inner.watch!({ ...query, domains: own }, cadence, sink);
+    }
     // The domains of such selectors may change from sweep to sweep, so each sweep resolves them again.
     const source = { host: this.host, sweep: this.sweep.bind(this) };
     return new Sampling(source).push(query, cadence, sink);
@@ -125,14 +168,18 @@ export class VisibleDriver implements Driver {
     const others = named.filter((selector) => this.#visible.get(selector) === undefined);
     const byName = others.some((selector) => !("uuid" in selector));
     const byUuid = others.some((selector) => "uuid" in selector);
-    const candidates = this.#list.filter((selector) => ("uuid" in selector ? byName : byUuid));
+    const candidates: Visible =
+      "names" in this.#restriction
+        ? this.#restriction
+        : { domains: this.#list.filter((selector) => ("uuid" in selector ? byName : byUuid)) };
+    const needed = others.length > 0 && !("domains" in candidates && candidates.domains.length === 0);
     const meant = new SelectorTable<{ own: DomainSelector | undefined }>(others, () => ({ own: undefined }));
     let unidentified: DomainStatsRecord | undefined;
-    for (const record of candidates.length === 0 ? [] : await this.#identify(query, candidates, signal)) {
+    for (const record of needed ? await this.#identify(query, candidates, signal) : []) {
       const { domain, reason } = record;
       if (reason === "unknown") continue;
       if (domain.uuid === NIL_UUID || domain.name === "") unidentified ??= record;
-      else for (const other of meant.of(domain)) other.own = this.#visible.of(domain)[0];
+      else for (const other of meant.of(domain)) other.own = this.#visible.of(domain)[0] ?? { uuid: domain.uuid };
     }
     const visible: DomainSelector[] = [];
     const unknown: DomainSelector[] = [];
@@ -147,13 +194,27 @@ export class VisibleDriver implements Driver {
   /** Records with the uuid and name of these domains. They need no monitor, so a frozen guest cannot delay them. */
   async #identify(
     { deadlineMs }: Query,
-    domains: readonly DomainSelector[],
+    visible: Visible,
     signal: AbortSignal,
+    absent: Absent[] = [],
   ): Promise<DomainStatsRecord[]> {
-    const query: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs, domains };
+    const query: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs, domains: undefined, ...visible };
     const found: DomainStatsRecord[] = [];
-    for await (const records of this.#inner.sweep(query, { signal, expect: () => {} })) found.push(...records);
+    const context: SweepContext = { signal, expect: () => {}, absent: (host) => void absent.push(host) };
+    for await (const records of this.#inner.sweep(query, context)) found.push(...records);
     return found;
+  }
+
+  #shows({ domain, reason }: DomainStatsRecord): boolean {
+    return reason === "unknown" || domain.name === "" || this.#mayShow(domain.name);
+  }
+
+  /** The record of a domain that is hidden since it was identified, as if it did not exist. */
+  #hidden({ domain, index, sampledAt }: DomainStatsRecord): DomainStatsRecord {
+    const selector = { uuid: domain.uuid };
+    const error = unknownDomainError(selector, this.host);
+    const gone = { domain: unknownDomain(selector, this.host, this.#inner), params: TypedParams.EMPTY, error };
+    return new DomainStatsRecord({ ...gone, index, sampledAt, tookMs: 0, status: "gone", reason: "unknown" });
   }
 
   /** The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. */
@@ -171,6 +232,11 @@ export class VisibleDriver implements Driver {
       return new DomainStatsRecord({ ...rest, status: "gone", reason: "unknown", error });
     });
   }
+}
+
+/** What is left of a query's deadline, in ms. */
+function restOf({ deadlineMs }: Query, began: number): number {
+  return Math.max(1, Math.round(deadlineMs - (performance.now() - began)));
 }
 
 /**

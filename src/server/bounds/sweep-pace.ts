@@ -1,4 +1,5 @@
 import type { Query } from "../../model/query.ts";
+import type { WatchedQuery } from "../../sampling/sampling.ts";
 
 /** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
 export const WHOLE_LOAD = 100;
@@ -6,6 +7,16 @@ export const WHOLE_LOAD = 100;
 /** A query of named domains has the load of a hundredth of a query of all domains for each of them, and that of one at most. */
 export function loadOf({ domains }: Query): number {
   return domains === undefined ? WHOLE_LOAD : Math.min(WHOLE_LOAD, domains.length);
+}
+
+/** The load of a watched query with patterns until its first sweep has ended. */
+const UNKNOWN_LOAD = WHOLE_LOAD / 4;
+
+/** The load of a query that is watched. That of a query with patterns depends on how many domains match. */
+export function watchedLoadOf(query: Query, feeds: WatchedQuery["feeds"] | undefined): number {
+  if ((query.names ?? query.hosts) === undefined) return loadOf(query);
+  for (const feed of feeds?.values() ?? []) if (feed.complete) return Math.min(WHOLE_LOAD, 1 + feed.size);
+  return UNKNOWN_LOAD;
 }
 
 /** Waits for its turn. */

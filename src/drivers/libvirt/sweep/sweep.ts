@@ -1,11 +1,13 @@
 import type { SweepContext } from "../../../driver/driver.ts";
 import { Queue } from "../../../driver/queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
+import { matcherOf } from "../../../model/glob.ts";
 import { groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
 import type { Query } from "../../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
 import { NIL_UUID } from "../../../model/uuid.ts";
+import { mayHaveHost } from "../../../model/watch.ts";
 import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";
@@ -41,6 +43,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #requests: StatsRequests;
+  /** Whether the query selects a domain with this name. */
+  readonly #selects: (name: string) => boolean;
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
   readonly #dispatcher: Dispatcher;
@@ -54,6 +58,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #uuids = new Set<string>();
   /** Whether more domains may be found. */
   #selecting = true;
+  #expected = false;
   #anyAnswer = false;
   #failure: VirstreamError | undefined;
   readonly #ended = new AbortController();
@@ -65,6 +70,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     this.#query = query;
     this.#context = context;
     this.#requests = new StatsRequests(query, host);
+    this.#selects = matcherOf(query.names);
     this.#deadlines = new Deadlines(query.deadlineMs, performance.now());
     this.#calls = new Calls(host, this.#deadlines);
     this.#dispatcher = new Dispatcher(host, this.#calls, this.#requests, this, this.#ended.signal);
@@ -89,9 +95,10 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const refusal = this.#requests.refusal(this.#query, this.#host.facts.hypervisor);
     if (refusal !== undefined) this.end(refusal);
     if (this.#done) return;
-    const { domains } = this.#query;
+    const { domains, hosts } = this.#query;
     this.#deadlines.begin(performance.now(), domains?.length ?? 0);
-    if (domains === undefined) this.#findDomains();
+    if (!mayHaveHost(this.#driver.host, hosts)) this.#selected();
+    else if (domains === undefined) this.#findDomains();
     else this.#enterNamed(domains);
   }
 
@@ -120,13 +127,18 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #findDomains(): void {
     const { filter } = this.#requests;
     const search = { filter, deadlineMs: this.#query.deadlineMs, signal: this.#ended.signal };
-    findDomains(this.#host, this.#calls, search, (domains, total) => {
+    let begun = false;
+    findDomains(this.#host, this.#calls, search, (found, total) => {
       if (this.#done) return;
+      const domains = found.filter(({ name }) => this.#selects(name));
       // Only now it can ask. The deadline of domains that the query names runs from the start.
-      if (this.#tasks === 0) {
+      if (!begun) {
         this.#deadlines.begin(performance.now(), total);
-        this.#context.expect(total);
+        // Where the daemon lists its domains in parts, the number of those that match is known only at the end.
+        if (this.#query.names === undefined) this.#expect(total);
+        else if (found.length === total) this.#expect(domains.length);
       }
+      begun = true;
       this.#dispatcher.enter(domains.map((domain) => this.#task("ask", domain)));
     }).then(
       () => this.#selected(),
@@ -184,7 +196,14 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     if (this.#done) return;
     this.#failure = error;
     this.#selecting = false;
+    if (error === undefined) this.#expect(this.#tasks);
     this.#settle();
+  }
+
+  #expect(domains: number): void {
+    if (this.#expected) return;
+    this.#expected = true;
+    this.#context.expect(domains);
   }
 
   /** @internal */
@@ -248,6 +267,11 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     }
     const { domain, params } = stats;
     const { reason, error } = task;
+    if (!this.#selects(domain.name)) {
+      // It was renamed since it was listed. Its record has the name that matched.
+      this.#push(task, "gone", {});
+      return;
+    }
     task.domain = domain;
     if (task.stage === "fallback") {
       const had = groupNames(this.#requests.for(task).groups);
@@ -269,6 +293,10 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   /** The daemon left an existing domain out of its answer: it does not pass the filters, or is hidden from us. */
   #verified(task: DomainTask, domain: RemoteDomain): void {
+    if (!this.#selects(domain.name)) {
+      this.#push(task, "gone", {});
+      return;
+    }
     task.domain = domain;
     if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
       this.#drop(task);
@@ -390,7 +418,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const named = this.#query.domains !== undefined && this.#lookups === 0;
     if (named && this.#selecting && this.#failure === undefined) {
       this.#selecting = false;
-      this.#context.expect(this.#tasks);
+      this.#expect(this.#tasks);
     }
     if (this.#open.size === 0 && !this.#selecting) this.end(this.#failure);
   }
