@@ -157,6 +157,28 @@ describe("virstream get", () => {
     }
   });
 
+  it("prints the domains whose names match --name, of the hosts that match --host, and says when no host does", async () => {
+    const uri = "test:///default?domains=20&host=hv1";
+    const names = (text: string) => [...text.matchAll(/"name":"([^"]*)"/g)].map(([, name]) => name);
+    const selected = ["--name", "guest-0000[12]", "--name", "*19", "--host", "hv*", "--state", "--format", "ndjson"];
+    const got = await virstream(["get", uri, ...selected]);
+    const expected = ["guest-00001", "guest-00002", "guest-00019"];
+    expect([names(got.stdout), got.stderr, got.code]).toEqual([expected, "", 0]);
+    const watched = await virstream(["watch", uri, ...selected, "--count", "2"]);
+    expect([names(watched.stdout), watched.code]).toEqual([[...expected, ...expected], 0]);
+    for (const command of ["get", "watch"]) {
+      const none = await virstream([command, uri, "--host", "hv2"]);
+      expect([none.code, none.stderr]).toEqual([
+        1,
+        expect.stringMatching(/no host matches --host: the only host is hv1/),
+      ]);
+    }
+    const both = await virstream(["get", uri, "--name", "a*", "--domain", "b"]);
+    expect([both.code, both.stderr]).toEqual([2, expect.stringMatching(/--name and --host do not go with --domain/)]);
+    const malformed = await virstream(["get", uri, "--name", "a["]);
+    expect([malformed.code, malformed.stderr]).toEqual([1, expect.stringMatching(/"a\[" is malformed/)]);
+  });
+
   it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
     // biome-ignore lint/correctness/useYield: the sweep must fail before it yields
     const driver = new ScriptedDriver(async function* () {

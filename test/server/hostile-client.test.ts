@@ -140,6 +140,31 @@ describe("a client that asks for very many sweeps", () => {
     }
   });
 
+  it("may watch many queries with patterns, each of which counts by the domains that match once it was swept", async () => {
+    const limits = { queriesPerClient: 2, queries: 3, sweepsPerSecond: 1_000, minIntervalMs: 10 };
+    const unswept = await jsonClient(await startServer(stuck(), { limits }));
+    // A quarter each.
+    for (let id = 1; id <= 9; id++) unswept.watch(id, { names: [`guest-0000${id}`] });
+    await unswept.settled();
+    expect(endsOf(unswept)).toEqual({ 9: "limit-exceeded" });
+    const server = own(await serve(own(new Connection(new RecordingDriver(120))), { port: 0, limits }));
+    const [one, other] = [await jsonClient(server), await jsonClient(server)];
+    // Two hundredths each.
+    for (let id = 1; id <= 20; id++) {
+      one.watch(id, { names: [`guest-000${id + 10}`] });
+      await until(() => new Set(one.ofType("sync").map(({ channel }) => channel)).size === id);
+    }
+    expect(endsOf(one)).toEqual({});
+    // What matches everything counts as a whole.
+    other.watch(1, { names: ["guest-*"] });
+    await until(() => other.ofType("sync").length > 0);
+    other.watch(2, { names: ["*"] });
+    await until(() => other.ofType("sync").some(({ channel }) => channel !== other.ofType("sync")[0]!.channel));
+    other.watch(3, { names: ["guest-00099"] });
+    await other.settled();
+    expect(endsOf(other)).toEqual({ 3: "limit-exceeded" });
+  });
+
   it("waits for its turn, and the sweeps that it cancels before are never begun", async () => {
     const driver = new ScriptedDriver(async function* () {});
     const server = await startServer(driver, { limits: { sweepsPerSecond: 1 } });

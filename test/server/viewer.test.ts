@@ -98,6 +98,18 @@ describe("a server with viewers", () => {
     expect(await all.getAllDomainStats()).toHaveLength(10);
   });
 
+  it("shows a viewer with patterns the domains whose names match, in sweeps and watches, and asks for no others", async () => {
+    const names = ["guest-0000[12]"];
+    const { driver, server } = await startServer({ viewers: [{ name: "eve", token: "eve's", names }] });
+    const eve = await connectTo(server, "eve's");
+    expect(uuids(await eve.getAllDomainStats())).toEqual(guests(driver, [1, 2]));
+    const events = await watched(eve, undefined);
+    const records = events.flatMap((event) => (event.type === "record" ? [event.record] : []));
+    expect(uuids(records)).toEqual(guests(driver, [1, 2]));
+    expect(events.at(-1)).toMatchObject({ summary: { domains: 2 } });
+    expect(driver.queries.every((query) => query.names?.join() === names.join())).toBe(true);
+  });
+
   it("shows each viewer its own domains and counts, in watches, and asks for no others", async () => {
     const { driver, server } = await startServer();
     for (const [token, numbers] of [
@@ -299,6 +311,9 @@ describe("a server with viewers", () => {
     [/viewer "a" has no domains: name at least one/, [viewer({ domains: [] })]],
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: [""] })]],
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: "web" })]],
+    [/viewer "a" has domains and names: give it one of them/, [viewer({ names: ["web-*"] })]],
+    [/viewer "a": names is empty/, [viewer({ domains: undefined, names: [] })]],
+    [/viewer "a": the pattern "a\[" is malformed/, [viewer({ domains: undefined, names: ["a["] })]],
     [/the token is empty/, [viewer()], ""],
   ])("refuses viewers that are not valid: %s", async (complaint, viewers, token) => {
     const connection = own(new Connection(new RecordingDriver(1)));

@@ -145,6 +145,88 @@ describe("a narrowed driver", () => {
   });
 });
 
+describe("a driver that shows the domains whose names match", () => {
+  /** A host of twelve guests, of which 1, 10 and 11 are visible. */
+  function matching(driver = new RecordingDriver(12)) {
+    const { names } = checkQuery({ names: ["guest-00001", "guest-0001?"] });
+    return { driver, connection: new Connection(new VisibleDriver(driver, { names: names! })) };
+  }
+
+  it("asks its driver for these only, and combines its patterns with those of a query", async () => {
+    const { driver, connection } = matching();
+    const names = async (query = {}) => (await connection.getAllDomainStats(query)).map(({ domain }) => domain.name);
+    expect(await names()).toEqual(["guest-00001", "guest-00010", "guest-00011"]);
+    expect(driver.simulation.produced).toBe(3);
+    expect(await names({ names: ["*1", "guest-00002"], groups: ["vcpu"] })).toEqual(["guest-00001", "guest-00011"]);
+    expect(driver.queries.at(-1)!.domains).toEqual([1, 11].map((guest) => ({ uuid: driver.uuid(guest) })));
+    expect(await names({ names: ["guest-00002"] })).toEqual([]);
+    expect(await names({ hosts: [driver.host] })).toHaveLength(3);
+    expect(await names({ hosts: ["other"] })).toEqual([]);
+  });
+
+  it("answers for a hidden domain as for one that does not exist, by uuid and by name, without asking for either", async () => {
+    const { driver, connection } = matching();
+    for (const [hidden, missing] of [
+      [driver.uuid(7), STRANGER],
+      [driver.name(7), "no-such-guest"],
+    ] as const) {
+      const [ofHidden] = await connection.domainListGetStats([hidden]);
+      const [ofMissing] = await connection.domainListGetStats([missing]);
+      expect(fields(ofHidden, hidden)).toBe(fields(ofMissing, missing));
+    }
+    expect(driver.queries.map(({ names, domains }) => [names?.length, domains])).toEqual(Array(4).fill([2, undefined]));
+    const found = await connection.domainListGetStats([driver.name(10), driver.uuid(1)]);
+    expect(found.map(({ domain, status }) => [domain.name, status])).toEqual([
+      [driver.name(10), "ok"],
+      [driver.name(1), "ok"],
+    ]);
+  });
+
+  it("does not show a domain that is renamed between its identification and its query", async () => {
+    const driver = new RenamingDriver(12);
+    const { connection } = matching(driver);
+    const records = await connection.domainListGetStats([driver.uuid(1), driver.uuid(10)]);
+    expect(records.map(({ domain, status }) => [domain.name, status])).toEqual([
+      ["", "gone"],
+      ["guest-00010", "ok"],
+    ]);
+    const again = await connection.getAllDomainStats({ names: ["*"] });
+    expect(again.map(({ domain }) => domain.name)).toEqual(["guest-00010", "guest-00011"]);
+  });
+
+  it("lets a driver that watches by itself select by its patterns, and hands on what it reports", async () => {
+    const driver = new WatchingDriver([
+      { type: "record", record: record("guest-00001", "ok") },
+      { type: "sync", tick: 1, host: "script", overrun: 0, summary: summary(1, 1, 0) },
+      { type: "gone", domain: record("guest-00001", "ok").domain },
+      { type: "sync", tick: 2, host: "script", overrun: 0, summary: summary(0, 0, 0) },
+    ]);
+    const { connection } = matching(driver as never);
+    expect(await eventsOf(connection, undefined)).toEqual([
+      "record guest-00001",
+      "sync 1 of 1",
+      "gone guest-00001",
+      "sync 0 of 0",
+    ]);
+    expect(driver.watched).toMatchObject([{ names: ["guest-00001", "guest-0001?"], domains: undefined }]);
+    await connection.close();
+  });
+});
+
+describe("a driver that shows a list", () => {
+  it("asks for those domains of its list whose names match a query's patterns, however the list has them", async () => {
+    const { driver, connection } = narrow((host) => [host.uuid(1), host.name(2), host.uuid(3), STRANGER, "no-such-1"]);
+    const records = await connection.getAllDomainStats({ names: ["*1", "*2", "guest-00007"], groups: ["vcpu"] });
+    expect(records.map(({ domain }) => domain.name)).toEqual([driver.name(1), driver.name(2)]);
+    expect(driver.queries.map(({ groups, domains }) => [groups, domains?.length])).toEqual([
+      [1, 5],
+      [8, 2],
+    ]);
+    expect(await connection.getAllDomainStats({ hosts: ["other"] })).toEqual([]);
+    expect(await connection.getAllDomainStats({ hosts: [driver.host] })).toHaveLength(3);
+  });
+});
+
 describe("a narrowed driver that watches by itself", () => {
   const list = checkQuery({ domains: ["a", "b", "lost"] }).domains!;
   const events: WatchEvent[] = [
@@ -260,6 +342,25 @@ class WatchingDriver implements Driver {
   }
 
   async close(): Promise<void> {}
+}
+
+/** A host on which guest 1 gets another name as soon as it has been identified. */
+class RenamingDriver extends RecordingDriver {
+  override sweep(query: Query, context: SweepContext) {
+    const records = super.sweep(query, context);
+    if (query.domains === undefined) return records;
+    const renamed = (async function* () {
+      for await (const chunk of records) {
+        yield chunk.map((each) => {
+          const { uuid, name, id, host } = each.domain;
+          return name === "guest-00001"
+            ? new DomainStatsRecord({ ...each, domain: new Domain(uuid, "secret", id, host) })
+            : each;
+        });
+      }
+    })();
+    return renamed as unknown as ReturnType<RecordingDriver["sweep"]>;
+  }
 }
 
 /** A host that cannot tell in time who a domain is. */
