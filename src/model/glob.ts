@@ -1,4 +1,4 @@
-import { invalid, quote } from "./error.ts";
+import { invalid, quote, type VirstreamError } from "./error.ts";
 
 /** The characters that one place of a pattern takes, as code points: those in a range, or all others. */
 interface Place {
@@ -35,7 +35,7 @@ export class Globs {
 
   /** @throws VirstreamError `invalid-argument` for a malformed pattern */
   constructor(patterns: readonly string[]) {
-    const globs = patterns.map(parse);
+    const globs = patterns.map((pattern) => parse(pattern, "patterns"));
     const bits = (): Uint32Array => new Uint32Array((this.#places.length >>> 5) + 1);
     const starts: number[] = [];
     const ends: number[] = [];
@@ -107,26 +107,28 @@ export function matcherOf(patterns: readonly string[] | undefined): (text: strin
  */
 export function checkPatterns(member: string, patterns: unknown): readonly string[] {
   if (!Array.isArray(patterns)) throw invalid(`${member} must be a list of patterns, not ${quote(patterns)}`);
-  if (patterns.length === 0) throw invalid(`${member} is empty: leave it out to ask for all`);
+  if (patterns.length === 0) throw invalid(`${member} has no pattern: give it one, or leave it out to ask for all`);
   for (const pattern of patterns) {
     if (typeof pattern !== "string" || pattern === "") {
       throw invalid(`${member} takes patterns such as "web-*", not ${quote(pattern)}`);
     }
-    parse(pattern);
+    parse(pattern, member);
   }
   return [...new Set<string>(patterns)].sort();
 }
 
-/** @throws VirstreamError `invalid-argument` */
-function parse(pattern: string): Glob {
+/** @throws VirstreamError `invalid-argument`, which names the member that the pattern is of */
+function parse(pattern: string, member: string): Glob {
   const characters = [...pattern];
   const places: Place[] = [];
   const stars = new Set<number>();
   let at = 0;
+  const malformed = (why: string): VirstreamError =>
+    invalid(`${member}: ${quote(pattern)} is malformed: ${why}. A backslash takes the next character literally`);
   const literal = (): number => {
     if (characters[at] === "\\") at++;
     const character = characters[at++]?.codePointAt(0);
-    if (character === undefined) throw malformed(pattern, "it ends too early");
+    if (character === undefined) throw malformed("it ends too early");
     return character;
   };
   const list = (): Place => {
@@ -138,10 +140,10 @@ function parse(pattern: string): Glob {
       const isRange = characters[at] === "-" && characters[at + 1] !== "]";
       if (isRange) at++;
       const to = isRange ? literal() : from;
-      if (to < from) throw malformed(pattern, "a range runs backwards");
+      if (to < from) throw malformed("a range runs backwards");
       ranges.push([from, to]);
     }
-    if (ranges.length === 0) throw malformed(pattern, "a list is empty");
+    if (ranges.length === 0) throw malformed("a list is empty");
     at++;
     return { ranges, inverted };
   };
@@ -166,8 +168,4 @@ function parse(pattern: string): Glob {
     }
   }
   return { places, stars };
-}
-
-function malformed(pattern: string, why: string): Error {
-  return invalid(`the pattern ${quote(pattern)} is malformed: ${why}. A backslash takes the next character literally`);
 }

@@ -82,6 +82,36 @@ describe("a server that asks the application who its clients are", () => {
     expect(await namesOf(await connectTo(server.url, { token: "all" }))).toHaveLength(10);
   });
 
+  it("shows a principal with patterns the domains whose names match, also through another server, and refuses one with both", async () => {
+    const names = ["guest-0000[13]", "other-*"];
+    const authenticate = known({
+      ...{ ann: { names }, all: {}, none: { names: [] }, odd: { names: ["a["] } },
+      both: { names, domains: ["guest-00001"] },
+    });
+    const { driver, server } = await served(authenticate);
+    const upstream = await connectTo(server.url, { token: "all" });
+    const second = own(await serve(upstream, { port: 0, authenticate, limits: { minIntervalMs: 10 } }));
+    for (const { url } of [server, second]) {
+      const ann = await connectTo(url, { token: "ann" });
+      expect(await namesOf(ann)).toEqual(["guest-00001", "guest-00003"]);
+      const records = await ann.domainListGetStats([driver.uuid(2), driver.uuid(3)]);
+      expect(records.map(({ status }) => status).sort()).toEqual(["gone", "ok"]);
+      const seen = new Set<string>();
+      for await (const event of ann.watch({}, { intervalMs: 10 }).events) {
+        if (event.type === "record") seen.add(event.record.domain.name);
+        if (event.type === "sync" && event.tick === 2) break;
+      }
+      expect([...seen].sort()).toEqual(["guest-00001", "guest-00003"]);
+    }
+    expect(driver.queries.every((query) => (query.names ?? query.domains) !== undefined)).toBe(true);
+    for (const token of ["none", "odd", "both"])
+      expect((await refusalOf(server, { token }))[0]).toBe(CLOSE_CODES["server-error"]);
+    const stats = await fetch(`${server.url.replace("ws:", "http:")}/stats.json`, {
+      headers: { authorization: "Bearer ann" },
+    });
+    expect(stats.status).toBe(401);
+  });
+
   it("shows no domain to a principal with an empty list, in sweeps and in watches, also through another server", async () => {
     const authenticate = known({ none: { domains: [] }, all: {} });
     const { driver, server } = await served(authenticate);

@@ -312,8 +312,8 @@ describe("a server with viewers", () => {
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: [""] })]],
     [/domains of viewer "a" must be a list of uuids and names/, [viewer({ domains: "web" })]],
     [/viewer "a" has domains and names: give it one of them/, [viewer({ names: ["web-*"] })]],
-    [/viewer "a": names is empty/, [viewer({ domains: undefined, names: [] })]],
-    [/viewer "a": the pattern "a\[" is malformed/, [viewer({ domains: undefined, names: ["a["] })]],
+    [/names of viewer "a" has no pattern/, [viewer({ domains: undefined, names: [] })]],
+    [/names of viewer "a": "a\[" is malformed/, [viewer({ domains: undefined, names: ["a["] })]],
     [/the token is empty/, [viewer()], ""],
   ])("refuses viewers that are not valid: %s", async (complaint, viewers, token) => {
     const connection = own(new Connection(new RecordingDriver(1)));

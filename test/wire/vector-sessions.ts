@@ -136,7 +136,7 @@ function selected(subprotocol: Subprotocol): VectorSession {
   const summary = { domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: WALL, tookMs: 4.5 };
   writer.say({ type: "end", id: 1, summary });
   writer.client({ type: "get", id: 2, names: ["web-["] });
-  const error = new VirstreamError("invalid-argument", 'the pattern "web-[" is malformed: it ends too early');
+  const error = new VirstreamError("invalid-argument", 'names: "web-[" is malformed: it ends too early');
   writer.say({ type: "end", id: 2, error: errorToWire(error) });
   return { name: `domains that patterns select, ${subprotocol}`, subprotocol, steps: writer.steps };
 }

@@ -87,7 +87,7 @@ export function restrictionOf(
   if (domains !== undefined && names !== undefined) throw invalid(`${who} has domains and names: give it one of them`);
   return {
     domains: domains === undefined ? undefined : selectorsOf(domains, who),
-    ...(names !== undefined && { names: checkPatterns(`the list of names of ${who}`, names) }),
+    ...(names !== undefined && { names: checkPatterns(`names of ${who}`, names) }),
     groups: groups === undefined ? 0 : groupsOf(groups, who),
   };
 }
