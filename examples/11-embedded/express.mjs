@@ -25,6 +25,7 @@ const handler = createHandler(await connect("test:///default?domains=10"), {
 const app = express();
 app.use(handler.request);
 app.use(sessions);
+app.get("/", ({ session }, response) => response.send(`<p>You are ${session.user ?? "not logged in"}.`));
 app.post("/login/:user", ({ params: { user }, session }, response) => {
   // A real application checks a password here.
   if (!Object.hasOwn(GUESTS, user)) return response.sendStatus(403);

@@ -3,10 +3,12 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { WebSocket } from "ws";
+import { WebSocket as NodeWebSocket } from "ws";
 import { connect } from "../../src/index.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { codeOf } from "../code-of.ts";
+import { inChromium } from "../lab/chromium.ts";
+import { describeWith } from "../lab/requirement.ts";
 
 /** Starts an example; gives the URL that it prints. */
 async function start(name: string): Promise<string> {
@@ -55,7 +57,7 @@ describe("the examples of embedding", () => {
     ] as const) {
       const login = await fetch(`${url}/login/${user}`, { method: "POST" });
       const headers = { cookie: login.headers.get("set-cookie")!.split(";")[0]!, origin: url };
-      const socket = new WebSocket(socketUrl(url, "/vm"), SUBPROTOCOLS[1], { headers });
+      const socket = new NodeWebSocket(socketUrl(url, "/vm"), SUBPROTOCOLS[1], { headers });
       const closed = once(socket, "close");
       const records: { params: object }[] = [];
       const ended = new Promise<void>((resolve) => {
@@ -74,5 +76,37 @@ describe("the examples of embedding", () => {
       await fetch(`${url}/logout`, { method: "POST", headers });
       expect((await closed)[0]).toBe(CLOSE_CODES["logged-out"]);
     }
+  });
+});
+
+describeWith(["chromium"], "the Express example, in Chromium,", () => {
+  it("shows a page the guests of the user who has logged in, because the browser sends the cookie", async () => {
+    const url = await start("express.mjs");
+    await inChromium(url, async (page) => {
+      const guests = await page.evaluate(async (protocol) => {
+        const list = async (): Promise<string> => {
+          const socket = new WebSocket(`${location.origin.replace("http:", "ws:")}/vm`, protocol);
+          const names: string[] = [];
+          return new Promise<string>((resolve) => {
+            socket.onopen = () => {
+              socket.send('{"type":"hello"}');
+              socket.send('{"type":"get","id":1}');
+            };
+            socket.onclose = ({ code }) => resolve(`closed with ${code}`);
+            socket.onmessage = ({ data }) => {
+              const message = JSON.parse(data);
+              if (message.type === "record") names.push(message.record.domain.name);
+              if (message.type === "end") resolve(names.sort().join());
+            };
+          });
+        };
+        const before = await list();
+        await fetch("/login/ann", { method: "POST" });
+        const ann = await list();
+        await fetch("/login/ben", { method: "POST" });
+        return [before, ann, await list()];
+      }, SUBPROTOCOLS[1]);
+      expect(guests).toEqual([`closed with ${CLOSE_CODES.unauthenticated}`, "guest-00000,guest-00001", "guest-00002"]);
+    });
   });
 });
