@@ -11,6 +11,7 @@ export type {
   OpenDriver,
   OpenOptions,
   ReconnectOptions,
+  SocketOptions,
   SweepContext,
 } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";

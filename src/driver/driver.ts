@@ -79,8 +79,27 @@ export interface ReconnectOptions {
   readonly shouldRetry?: (error: VirstreamError) => boolean;
 }
 
+/** How Node opens a WebSocket, for ws: and wss: URIs. In browsers each of these is `invalid-argument`: the browser decides. */
+export interface SocketOptions {
+  /** Further headers of the request, for a proxy. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /**
+   * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
+   * set NODE_EXTRA_CA_CERTS.
+   */
+  readonly ca?: string | Uint8Array;
+  /** The client's certificate for wss:, in PEM. */
+  readonly cert?: string | Uint8Array;
+  /** The private key of `cert`, in PEM. */
+  readonly key?: string | Uint8Array;
+  /** False: accept any certificate of the server. It does not protect from an attacker. Default true. */
+  readonly rejectUnauthorized?: boolean;
+  /** An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. */
+  readonly agent?: object;
+}
+
 /** How to open a driver. */
-export interface OpenOptions {
+export interface OpenOptions extends SocketOptions {
   /** Gives up opening. */
   readonly signal?: AbortSignal;
   /** How long each attempt may take, in ms. Default 10,000. */
@@ -92,13 +111,12 @@ export interface OpenOptions {
   readonly waitForFirstConnection?: boolean;
   /** How a connection is tried again. */
   readonly reconnect?: ReconnectOptions;
-  /** The token for a virstream server; sent only to ws: and wss: peers, in the first message. */
-  readonly token?: string;
   /**
-   * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
-   * set NODE_EXTRA_CA_CERTS. Not in browsers.
+   * The token for a virstream server; sent only to ws: and wss: peers, in the first message. A function is called for each
+   * attempt to connect. If it throws, or has no token within `connectTimeoutMs`, the attempt fails with `unauthenticated`; this
+   * error is retryable.
    */
-  readonly ca?: string;
+  readonly token?: string | (() => string | Promise<string>);
   /** How many bytes a virstream server may send ahead of the consumer, for each sweep and watch. Default 1 MiB. */
   readonly creditBytes?: number;
 }

@@ -4,7 +4,8 @@ import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 import { Reconnector } from "./reconnector.ts";
 
 const OPEN_MEMBERS = [
-  ...["signal", "connectTimeoutMs", "waitForFirstConnection", "reconnect", "token", "ca", "creditBytes"],
+  ...["signal", "connectTimeoutMs", "waitForFirstConnection", "reconnect", "creditBytes", "token"],
+  ...["headers", "ca", "cert", "key", "rejectUnauthorized", "agent"],
 ];
 const RECONNECT_MEMBERS = ["initialMs", "maxMs", "attempts", "shouldRetry"];
 /** The longest wait between attempts, in ms. */
@@ -67,7 +68,10 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
 /** Refuses options that are not valid. @throws VirstreamError `invalid-argument` */
 export function checkOpenOptions(options: OpenOptions): void {
   checkMembers(options, OPEN_MEMBERS, "connect's options");
-  const { reconnect, waitForFirstConnection: waits } = options;
+  const { reconnect, token, waitForFirstConnection: waits } = options;
+  if (token !== undefined && typeof token !== "string" && typeof token !== "function") {
+    throw invalid(`token must be a text or a function, not ${quote(token)}`);
+  }
   if (waits !== undefined && typeof waits !== "boolean") {
     throw invalid(`waitForFirstConnection must be true or false, not ${quote(waits)}`);
   }

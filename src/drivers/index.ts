@@ -11,6 +11,7 @@ export {
   type OpenDriver,
   type OpenOptions,
   type ReconnectOptions,
+  type SocketOptions,
   type StatusListener,
   StatusListeners,
   type SweepContext,

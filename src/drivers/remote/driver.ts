@@ -1,4 +1,4 @@
-import type { Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
+import type { Driver, OpenOptions, SocketOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { checkWhole, VirstreamError } from "../../model/error.ts";
@@ -42,7 +42,7 @@ export class RemoteDriver implements Driver {
       clock: new ServerClock(() => performance.now()),
       schemas: new SchemaTable(),
       token: options.token,
-      ca: options.ca,
+      socketOptions: socketOptionsOf(options),
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       credit,
     };
@@ -110,6 +110,12 @@ function onOnline(hint: () => void): () => void {
   const page: Partial<Pick<EventTarget, "addEventListener" | "removeEventListener">> = globalThis;
   page.addEventListener?.("online", hint);
   return () => page.removeEventListener?.("online", hint);
+}
+
+/** The options of the socket alone. */
+function socketOptionsOf({ headers, ca, cert, key, rejectUnauthorized, agent }: OpenOptions): SocketOptions {
+  const all = Object.entries({ headers, ca, cert, key, rejectUnauthorized, agent });
+  return Object.fromEntries(all.filter(([, value]) => value !== undefined));
 }
 
 /** A driver for ws: and wss: URIs that opens its sockets with `openSocket`. */

@@ -29,6 +29,19 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
   if (system === "ENOTFOUND" || system === "EAI_AGAIN") {
     return failure("connection-refused", `the name in ${url} leads to no host`);
   }
+  // With TLS 1.3, the server refuses the client's certificate, or the lack of one, after the client has opened the connection.
+  if (
+    system !== undefined &&
+    /^ERR_SSL_.*ALERT_(.*CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE|ACCESS_DENIED)/.test(system)
+  ) {
+    return failure("unauthenticated", `${url} does not accept this client: pass the options cert and key (${message})`);
+  }
+  if (system?.startsWith("ERR_OSSL_")) {
+    return failure(
+      "invalid-argument",
+      `the options ca, cert and key for ${url} are not valid PEM that fits (${message})`,
+    );
+  }
   const certificate = CERTIFICATE_FAULTS.find(([codes]) => system !== undefined && codes.test(system));
   if (certificate !== undefined) {
     return failure("unauthenticated", `the certificate of ${url} ${certificate[1]} (${message})`);

@@ -1,4 +1,5 @@
-import { WebSocket } from "ws";
+import { type ClientOptions, WebSocket } from "ws";
+import { VirstreamError } from "../../model/error.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 import { explain } from "./node-failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
@@ -8,13 +9,19 @@ import type { OpenSocket, Socket } from "./socket.ts";
  * message has its own turn of the event loop, as in browsers. Otherwise ws would emit all messages of one read in a row. A
  * watch's consumers run between messages, so they would fall behind in a burst after a resume.
  */
-export const openNodeSocket: OpenSocket = (url, subprotocol, ca) => {
-  const socket = new WebSocket(url, subprotocol, {
-    perMessageDeflate: false,
-    allowSynchronousEvents: false,
-    maxPayload: LIMITS.message,
-    ...(ca !== undefined && { ca }),
-  });
+export const openNodeSocket: OpenSocket = (url, subprotocol, options) => {
+  let socket: WebSocket;
+  try {
+    socket = new WebSocket(url, subprotocol, {
+      ...(options as ClientOptions),
+      perMessageDeflate: false,
+      allowSynchronousEvents: false,
+      maxPayload: LIMITS.message,
+    });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new VirstreamError("invalid-argument", `an option for the socket to ${url} is not valid: ${why}`, { cause });
+  }
   socket.binaryType = "nodebuffer";
   return Object.assign(socket as unknown as Socket, { explain });
 };

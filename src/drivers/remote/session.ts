@@ -1,6 +1,6 @@
 import { isLate, withTimeout } from "../../driver/clock.ts";
-import type { SweepContext } from "../../driver/driver.ts";
-import { VirstreamError } from "../../model/error.ts";
+import type { OpenOptions, SocketOptions, SweepContext } from "../../driver/driver.ts";
+import { invalid, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { SchemaTable } from "../../model/schema.ts";
@@ -30,9 +30,8 @@ export interface ServerAddress {
   readonly clock: ServerClock;
   /** The schemas of all connections, so that a resumed watch can compare new records with old ones. */
   readonly schemas: SchemaTable;
-  readonly token: string | undefined;
-  /** See OpenOptions. */
-  readonly ca: string | undefined;
+  readonly token: OpenOptions["token"];
+  readonly socketOptions: SocketOptions;
   /** How long the server may take to answer, in ms. */
   readonly timeoutMs: number;
   /** Bytes of credit for each sweep and each watch. */
@@ -72,11 +71,11 @@ export class RemoteSession {
   readonly #welcomed: Promise<Welcome>;
 
   /** @throws VirstreamError `denied` if the platform refuses to open the socket */
-  private constructor(address: ServerAddress) {
+  private constructor(address: ServerAddress, token: string | undefined) {
     this.#address = address;
     // First, because a browser may throw here (for ws: from a page of https:), and nothing else must be cleaned up then.
     try {
-      this.#socket = address.openSocket(address.url, SUBPROTOCOL, address.ca);
+      this.#socket = address.openSocket(address.url, SUBPROTOCOL, address.socketOptions);
     } catch (cause) {
       if (cause instanceof VirstreamError) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -90,18 +89,20 @@ export class RemoteSession {
       this.#resolveWelcome = resolve;
       this.#rejectWelcome = reject;
     });
-    this.#listen(this.#socket);
+    this.#listen(this.#socket, token);
   }
 
   /** Opens a socket, and resolves when the server has answered. Rejects with an error, or with the signal's reason. */
   static async open(address: ServerAddress, signal: AbortSignal): Promise<RemoteSession> {
     const { url, timeoutMs } = address;
-    const session = new RemoteSession(address);
+    const began = performance.now();
+    const token = typeof address.token === "function" ? await askToken(address, address.token, signal) : address.token;
+    const session = new RemoteSession(address, token);
     const late = (): never => {
       throw new VirstreamError("connect-timeout", `${url} did not answer within ${timeoutMs} ms`);
     };
     try {
-      session.welcome = await withTimeout(session.#welcomed, timeoutMs, late, { signal });
+      session.welcome = await withTimeout(session.#welcomed, timeoutMs - (performance.now() - began), late, { signal });
     } catch (error) {
       session.#fail(VirstreamError.from(error));
       throw error;
@@ -153,8 +154,8 @@ export class RemoteSession {
     await this.#abandonLater();
   }
 
-  #listen(socket: Socket): void {
-    const { url, token } = this.#address;
+  #listen(socket: Socket, token: string | undefined): void {
+    const { url } = this.#address;
     socket.onopen = () => {
       if (socket.protocol !== SUBPROTOCOL) {
         this.#fail(wrongSubprotocol(url));
@@ -316,4 +317,26 @@ export class RemoteSession {
     else this.#socket.terminate();
     this.#resolveClosed();
   }
+}
+
+/** Asks the program for the token of one attempt. The program's failure may pass, so it is retryable. */
+async function askToken(
+  { url, timeoutMs }: ServerAddress,
+  ask: () => string | Promise<string>,
+  signal: AbortSignal,
+): Promise<string> {
+  const fail = (why: string, cause?: unknown): never => {
+    throw new VirstreamError("unauthenticated", `no token for ${url}: the function token ${why}`, {
+      cause,
+      retryable: true,
+    });
+  };
+  // A function may be synchronous and throw.
+  const asked = new Promise<string>((resolve) => resolve(ask())).catch((cause) =>
+    fail(`failed: ${cause instanceof Error ? cause.message : String(cause)}`, cause),
+  );
+  const token = await withTimeout(asked, timeoutMs, () => fail(`had no answer within ${timeoutMs} ms`), { signal });
+  if (typeof token !== "string" || token === "")
+    throw invalid("the function token must return a text, not an empty one");
+  return token;
 }

@@ -1,4 +1,5 @@
-import { VirstreamError } from "../../model/error.ts";
+import type { SocketOptions } from "../../driver/driver.ts";
+import { invalid, VirstreamError } from "../../model/error.ts";
 
 /** Why a socket could not be opened, or broke: empty in browsers. */
 export interface SocketFailure {
@@ -25,19 +26,17 @@ export interface Socket {
   terminate?(): void;
 }
 
-/**
- * Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array.
- *
- * @param ca the certificates of the authorities to trust; undefined: those of the platform
- */
-export type OpenSocket = (url: string, subprotocol: string, ca: string | undefined) => Socket;
+/** Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array. */
+export type OpenSocket = (url: string, subprotocol: string, options: SocketOptions) => Socket;
 
 /** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
-export const openBrowserSocket: OpenSocket = (url, subprotocol, ca) => {
+export const openBrowserSocket: OpenSocket = (url, subprotocol, options) => {
+  const [option] = Object.entries(options).find(([, value]) => value !== undefined) ?? [];
+  if (option !== undefined)
+    throw invalid(`the option ${option} is for Node: a browser opens WebSockets in its own way`);
   if (typeof WebSocket === "undefined") {
     throw new VirstreamError("unsupported", 'this runtime has no WebSocket: import "virstream", or use Node 22');
   }
-  if (ca !== undefined) throw new VirstreamError("unsupported", "the option ca is for Node: let the browser trust it");
   const socket = new WebSocket(url, subprotocol);
   socket.binaryType = "arraybuffer";
   return socket as unknown as Socket;
