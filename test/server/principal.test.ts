@@ -94,6 +94,10 @@ describe("a server that asks the application who its clients are", () => {
     for (const { url } of [server, second]) {
       const ann = await connectTo(url, { token: "ann" });
       expect(await namesOf(ann)).toEqual(["guest-00001", "guest-00003"]);
+      for (const query of [{ names: ["*"] }, { hosts: ["*"] }, { names: ["guest-0000?"], hosts: ["*"] }]) {
+        const wider = await ann.getAllDomainStats(query);
+        expect(wider.map(({ domain }) => domain.name).sort()).toEqual(["guest-00001", "guest-00003"]);
+      }
       const records = await ann.domainListGetStats([driver.uuid(2), driver.uuid(3)]);
       expect(records.map(({ status }) => status).sort()).toEqual(["gone", "ok"]);
       const seen = new Set<string>();
@@ -119,7 +123,9 @@ describe("a server that asks the application who its clients are", () => {
     const second = own(await serve(upstream, { port: 0, authenticate, limits: { minIntervalMs: 10 } }));
     for (const { url } of [server, second]) {
       const none = await connectTo(url, { token: "none" });
-      expect(await none.getAllDomainStats()).toEqual([]);
+      for (const query of [{}, { names: ["*"] }, { hosts: ["*"] }]) {
+        expect(await none.getAllDomainStats(query)).toEqual([]);
+      }
       const [record] = await none.domainListGetStats([driver.name(1)]);
       expect(record).toMatchObject({ status: "gone", reason: "unknown" });
       for await (const event of none.watch({}, { intervalMs: 10 }).events) {
@@ -306,6 +312,30 @@ describe("a server that asks the application who its clients are", () => {
         : [],
     );
     expect(names).toEqual(Array(5).fill("guest-00001"));
+  });
+
+  it("reads nothing more of a client while it asks who the client is", async () => {
+    let answer = (): void => {};
+    const { server } = await served(
+      () =>
+        new Promise((resolve) => {
+          answer = () => resolve(undefined);
+        }),
+    );
+    const { socket, closed } = await clientOf(server, { token: "t" });
+    const domains = Array.from({ length: LIMITS.selectors }, (_, i) => ({ name: `a domain with the number ${i}` }));
+    const request = JSON.stringify({ type: "get", id: 1, domains });
+    for (let i = 0; i < 50; i++) socket.send(request);
+    const sent = socket.bufferedAmount;
+    // The buffers of the system take a part of it.
+    for (let still = 0, before = sent; still < 100; still++) {
+      await turn();
+      if (socket.bufferedAmount < before) still = 0;
+      before = socket.bufferedAmount;
+    }
+    expect(sent - socket.bufferedAmount).toBeLessThan(sent / 2);
+    answer();
+    expect((await closed)[0]).toBe(CLOSE_CODES.unauthenticated);
   });
 
   it("shows its figures to a principal that may see everything, and to no other", async () => {

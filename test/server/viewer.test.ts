@@ -181,6 +181,26 @@ describe("a server with viewers", () => {
     for (const watch of watches) await watch.return?.();
   });
 
+  it("permits a viewer only the groups of its entry, and disconnects it by its name", async () => {
+    const viewers = [
+      { name: "ann", token: "ann's", domains: ["guest-00001"], groups: ["state"] },
+      { name: "ben", token: "ben's", domains: ["guest-00001"] },
+    ];
+    const { server } = await startServer({ viewers });
+    const [ann, ben] = [await connectTo(server, "ann's"), await connectTo(server, "ben's")];
+    const [record] = await ann.getAllDomainStats();
+    expect([...record!.params].map(([key]) => key.split(".")[0])).toEqual(["state", "state"]);
+    expect(await codeOf(ann.getAllDomainStats({ groups: ["vcpu"] }))).toBe("denied");
+    expect(await ben.getAllDomainStats({ groups: ["vcpu"] })).toHaveLength(1);
+    const states: string[] = [];
+    for (const [name, connection] of Object.entries({ ann, ben })) {
+      connection.driver.onStatus!(({ state }) => states.push(`${name} ${state}`));
+    }
+    expect(server.disconnect("ann")).toBe(1);
+    while (states.length < 2) await turn();
+    expect(states).toEqual(["ann reconnecting", "ann connected"]);
+  });
+
   it("gives a viewer numbers of schemas and channels that do not depend on what others asked for", async () => {
     const numbersOf = async (othersAsk: boolean) => {
       const { server } = await startServer();
