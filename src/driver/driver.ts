@@ -40,7 +40,8 @@ export interface Driver {
   readonly statuses?: readonly ConnectionStatus[];
 
   /**
-   * One sweep. Yields records in chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
+   * One sweep, of the domains that the query selects: by filters, `domains`, `names` and `hosts` (see matcherOf). Yields records in
+   * chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
    * the chunks: between pulls a driver may run ahead only by a bounded amount. If one domain fails, its record says so
    * in its status. The iteration throws (a VirstreamError) only if the whole sweep fails.
    */

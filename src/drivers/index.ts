@@ -18,6 +18,7 @@ export {
 } from "../driver/driver.ts";
 export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
+export { matcherOf } from "../model/glob.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";

@@ -63,6 +63,19 @@ describeWith(labRequirements, "A host with more domains than libvirt names in on
     expect(second.count(PROCEDURES.stats)).toBeGreaterThanOrEqual(DOMAINS / 256);
   }, 120_000);
 
+  it("is asked only for the domains whose names match, also in the first sweep, which learns their number last", async () => {
+    const other = await connect(host.uri.replace(/socket=.*/, `socket=${proxy.socket}`), { connectTimeoutMs: 60_000 });
+    const from = proxy.calls.length;
+    for (const _ of ["listed", "from the cache"]) {
+      const events = await other.stats({ names: ["test-0000?", "test-19999"] }).events.toArray();
+      expect(events.flatMap((event) => (event.type === "expect" ? [event.domains] : []))).toEqual([11]);
+      expect(events.at(-1)).toMatchObject({ summary: { domains: 11, ok: 11 } });
+    }
+    const stats = proxy.calls.slice(from).filter(({ procedure }) => procedure === PROCEDURES.stats.number);
+    expect(stats.length).toBeLessThanOrEqual(22);
+    await other.close();
+  }, 120_000);
+
   it("gives its first records while it is still being listed, and stops listing when nobody wants more", async () => {
     const other = await connect(host.uri.replace(/socket=.*/, `socket=${proxy.socket}`), { connectTimeoutMs: 60_000 });
     const from = proxy.calls.length;
