@@ -271,6 +271,8 @@ describe("a server that asks the application who its clients are", () => {
     [/must have a name/, {}],
     [/must have a name/, { name: "" }],
     [/no member "domain"/, { name: "x", domain: ["web"] }],
+    [/domains of a principal is undefined/, { name: "x", domains: undefined }],
+    [/groups of a principal is undefined/, { name: "x", domains: ["web"], groups: undefined }],
     [/domains of the principal must be a list/, { name: "x", domains: "web" }],
     [/domains of the principal must be a list/, { name: "x", domains: [""] }],
     [/domains of the principal must be a list/, { name: "x", domains: null }],
@@ -399,13 +401,15 @@ describe("a principal", () => {
     }
   });
 
-  it("is asked again when its login expires, and its watch continues where it stopped", async () => {
+  it("is asked for a new token when its login expires, and its watch continues where it stopped", async () => {
     let asked = 0;
+    const tokens: string[] = [];
     const { server } = await served((_, token) => {
       asked++;
-      return { name: token!, domains: ["guest-00001"], ...(asked < 3 && { expiresAt: Date.now() + 500 }) };
+      tokens.push(token!);
+      return { name: "ann", domains: ["guest-00001"], ...(asked < 3 && { expiresAt: Date.now() + 500 }) };
     });
-    const connection = await connectTo(server.url, { token: "ann" });
+    const connection = await connectTo(server.url, { token: async () => `token ${asked}` });
     const seen: string[] = [];
     const ticks: number[] = [];
     for await (const event of connection.watch({}, { intervalMs: 200 }).events) {
@@ -415,6 +419,7 @@ describe("a principal", () => {
     }
     expect(seen).toEqual(["reconnecting", "connected", "reconnecting", "connected"]);
     expect(ticks).toEqual(ticks.map((_, i) => i + 1));
+    expect(tokens).toEqual(["token 0", "token 1", "token 2"]);
   });
 
   it("gets a close code that other clients understand when its login expires, whether it has said hello or not", async () => {

@@ -66,6 +66,10 @@ const PRINCIPAL_MEMBERS = ["name", "domains", "names", "groups", "expiresAt"];
 export function identityOf(principal: Principal): Identity {
   if (typeof principal !== "object") throw invalid(`a principal must be an object, not ${quote(principal)}`);
   checkMembers(principal, PRINCIPAL_MEMBERS, "a principal");
+  for (const [member, value] of Object.entries(principal)) {
+    // A list that is undefined by mistake must not show everything.
+    if (value === undefined) throw invalid(`${member} of a principal is undefined: leave it out for its default`);
+  }
   const { name, expiresAt = Number.POSITIVE_INFINITY } = principal;
   if (typeof name !== "string" || name === "") throw invalid("a principal must have a name");
   if (typeof expiresAt !== "number" || Number.isNaN(expiresAt)) {
