@@ -1,8 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { isIP } from "node:net";
-import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "ws";
 import type { Connection } from "../client/connection.ts";
@@ -11,6 +9,7 @@ import { VERSION } from "../model/version.ts";
 import { hostNames } from "../model/watch.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
+import { Origins } from "./access/origins.ts";
 import { type Authenticate, UNRESTRICTED } from "./access/principal.ts";
 import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
@@ -88,7 +87,7 @@ export class VirstreamHandler implements AsyncDisposable {
   #accepted = 0;
   /** The path under which its paths are; empty: none. */
   readonly prefix: string;
-  readonly #origins: ReadonlySet<string>;
+  readonly #origins: Origins;
   #closing: Promise<void> | undefined;
 
   /** @throws VirstreamError as createHandler */
@@ -126,7 +125,7 @@ export class VirstreamHandler implements AsyncDisposable {
         `all clients together may name at most ${limits.selectors} domains at a time: query all domains`,
       ),
     };
-    this.#origins = new Set(options.origins);
+    this.#origins = new Origins(options.origins);
     // The types of ws lack closeTimeout.
     const webSocketOptions: WebSocketServerOptions & { readonly closeTimeout: number } = {
       noServer: true,
@@ -274,7 +273,7 @@ export class VirstreamHandler implements AsyncDisposable {
     } else if (path === "/")
       say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
     else if (path !== "/stats.json") say(404, "nothing here");
-    else if (!this.#guarded && !this.#hostAllowed(request.headers.host)) {
+    else if (!this.#guarded && !this.#origins.admitHost(request.headers.host)) {
       say(
         403,
         "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
@@ -296,7 +295,7 @@ export class VirstreamHandler implements AsyncDisposable {
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.waiting.add(socket);
     const origin = request.headers.origin;
-    if (origin !== undefined && !this.#originAllowed(origin)) {
+    if (origin !== undefined && !this.#origins.admit(origin)) {
       refuse(
         socket,
         "403 Forbidden",
@@ -361,22 +360,6 @@ export class VirstreamHandler implements AsyncDisposable {
       }
     });
   }
-
-  /**
-   * Whether a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
-   * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
-   */
-  #hostAllowed(host: string | undefined): boolean {
-    if (host === undefined) return true;
-    const name = hostnameOf(`http://${host}`);
-    if (name === undefined) return false;
-    if (isLoopback(name) || isIP(name.replace(/^\[|\]$/g, "")) > 0 || name === hostname().toLowerCase()) return true;
-    return [...this.#origins].some((origin) => hostnameOf(origin) === name);
-  }
-
-  #originAllowed(origin: string): boolean {
-    return this.#origins.has(origin) || isLoopback(hostnameOf(origin) ?? "");
-  }
 }
 
 /**
@@ -425,15 +408,6 @@ function bearerToken(request: IncomingMessage): string | undefined {
   return /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
 }
 
-function hostnameOf(url: string): string | undefined {
-  return URL.canParse(url) ? new URL(url).hostname : undefined;
-}
-
 function isSubprotocol(name: string): name is Subprotocol {
   return (SUBPROTOCOLS as readonly string[]).includes(name);
-}
-
-/** Whether a host name or address is one of loopback. */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }

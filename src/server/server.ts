@@ -6,14 +6,8 @@ import type { AddressInfo } from "node:net";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
-import {
-  CLOSE_TIMEOUT_MS,
-  HANDLER_MEMBERS,
-  type HandlerOptions,
-  isGuarded,
-  isLoopback,
-  VirstreamHandler,
-} from "./handler.ts";
+import { isLoopback } from "./access/origins.ts";
+import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
 
 /** The default address to listen on: this machine only. */

@@ -1,0 +1,39 @@
+import { isIP } from "node:net";
+import { hostname } from "node:os";
+
+/** The origins of web pages that may connect. Browsers let any page connect to any address, and send its origin. */
+export class Origins {
+  readonly #origins: ReadonlySet<string>;
+
+  /** @param origins besides those of loopback */
+  constructor(origins: readonly string[] = []) {
+    this.#origins = new Set(origins);
+  }
+
+  admit(origin: string): boolean {
+    return this.#origins.has(origin) || isLoopback(hostnameOf(origin) ?? "");
+  }
+
+  /**
+   * Whether a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
+   * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
+   *
+   * @param host the header `Host` of a request
+   */
+  admitHost(host: string | undefined): boolean {
+    if (host === undefined) return true;
+    const name = hostnameOf(`http://${host}`);
+    if (name === undefined) return false;
+    if (isLoopback(name) || isIP(name.replace(/^\[|\]$/g, "")) > 0 || name === hostname().toLowerCase()) return true;
+    return [...this.#origins].some((origin) => hostnameOf(origin) === name);
+  }
+}
+
+/** Whether a host name or address is one of loopback. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function hostnameOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).hostname : undefined;
+}
