@@ -31,8 +31,8 @@ const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, 
  * in any order.
  */
 const LISTS_PER_SIZE = 4;
-/** The most 32-bit words that all key lists have together; beyond this, all lists are dropped. */
-const MAX_WORDS = 2_000_000;
+/** The most bytes that all key lists need together, with their schemas; beyond this, all lists are dropped. */
+const MAX_BYTES = 33_554_432;
 
 /** A list of keys and types as a reply has it, without the values between them. */
 interface KeyList {
@@ -41,6 +41,8 @@ interface KeyList {
   readonly words: Int32Array;
   /** Where each parameter ends in `words`. */
   readonly ends: Int32Array;
+  /** At most how many bytes of memory it needs. */
+  readonly bytes: number;
 }
 
 /**
@@ -57,7 +59,7 @@ export class StatsReader {
   readonly #schemas = new SchemaTable();
   /** The lists by their number of parameters, the last used first. */
   readonly #lists = new Map<number, KeyList[]>();
-  #words = 0;
+  #bytes = 0;
 
   /** Reads retStats: domains with their typed parameters, in the daemon's order. */
   read(reader: XdrReader): StatsReply {
@@ -88,10 +90,11 @@ export class StatsReader {
   }
 
   #keep(list: KeyList): void {
-    this.#words += list.words.length;
-    if (this.#words > MAX_WORDS) {
+    if (list.bytes > MAX_BYTES) return;
+    this.#bytes += list.bytes;
+    if (this.#bytes > MAX_BYTES) {
       this.#lists.clear();
-      this.#words = list.words.length;
+      this.#bytes = list.bytes;
     }
     const size = list.ends.length;
     const lists = this.#lists.get(size);
@@ -100,7 +103,7 @@ export class StatsReader {
       return;
     }
     lists.unshift(list);
-    if (lists.length > LISTS_PER_SIZE) this.#words -= lists.pop()!.words.length;
+    if (lists.length > LISTS_PER_SIZE) this.#bytes -= lists.pop()!.bytes;
   }
 }
 
@@ -185,5 +188,7 @@ function readKeys(reader: XdrReader, size: number, schemas: SchemaTable): KeyLis
     if (type === ParamType.string) reader.string();
     else reader.skip(FOUR_BYTES.has(type) ? 4 : 8);
   }
-  return { schema: schemas.schemaOf(keys, types), words: Int32Array.from(words), ends };
+  const schema = schemas.schemaOf(keys, types);
+  const bytes = schema.bytes + 4 * (words.length + size);
+  return { schema, words: Int32Array.from(words), ends, bytes };
 }

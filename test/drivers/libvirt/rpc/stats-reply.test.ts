@@ -5,6 +5,7 @@ import { XdrReader } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
 import type { ParamValue } from "../../../../src/model/params.ts";
 import { ParamType, type ParamTypeName } from "../../../../src/model/schema.ts";
+import { bytesInUse } from "../../../heap.ts";
 import { domain, RUNNING, statsReply, text, uuidOf, words } from "./fake-daemon.ts";
 import { StatsWriter } from "./stats-writer.ts";
 
@@ -239,5 +240,27 @@ describe("A statistics reply", () => {
       expect(record!.params.schema.keys[262_143]).toBe(key);
       expect(record!.params.at(262_143)).toBe(262_143);
     }
+  });
+
+  it.each([
+    { length: 8, keys: 20_000, replies: 20 },
+    { length: 1_000, keys: 1_000, replies: 100 },
+    { length: 100_000, keys: 10, replies: 100 },
+  ])("with new keys each time leaves less than 48 MB in memory (keys of $length bytes)", async (each) => {
+    const stats = new StatsReader();
+    const before = await bytesInUse();
+    for (let reply = 0; reply < each.replies; reply++) {
+      const keys = Array.from({ length: each.keys }, (_, i) => `${reply * each.keys + i}`.padStart(each.length, "k"));
+      const [record] = readParams(
+        keys.map((key) => [key, ["int", 7]]),
+        stats,
+      );
+      // Makes the map from keys to their places, too.
+      expect(record!.params.get(keys.at(-1)!)).toBe(7);
+    }
+    const kept = (await bytesInUse()) - before;
+    expect(kept).toBeLessThan(48e6);
+    // Still alive here.
+    expect(read(words(0), stats)).toEqual([]);
   });
 });
