@@ -1,6 +1,6 @@
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
 import { readState, type StatsReader, type StatsReply } from "./stats-reply.ts";
-import { invalidMessage, type XdrReader, type XdrWriter } from "./xdr.ts";
+import { invalidMessage, NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /**
  * The procedures of libvirt's remote protocol that this driver can send. The table is an allow-list: the client refuses
@@ -58,6 +58,7 @@ export function isMonitorBroken({ state, details }: ControlInfo): boolean {
 }
 
 const string = (reader: XdrReader) => reader.string();
+const name = (reader: XdrReader) => reader.string(NAME_MAX);
 const int = (reader: XdrReader) => reader.int();
 const ints = (maximum: number) => (reader: XdrReader) =>
   Array.from({ length: reader.count(maximum, 4) }, () => reader.int());
@@ -107,10 +108,10 @@ export const PROCEDURES = {
     "always opens with the read-only flag: the daemon itself then refuses every call that changes anything",
   ),
   close: procedure("CONNECT_CLOSE", 2, noArgs, nothing, "ends this connection only"),
-  type: procedure("CONNECT_GET_TYPE", 3, noArgs, string, "reads the hypervisor's name"),
+  type: procedure("CONNECT_GET_TYPE", 3, noArgs, name, "reads the hypervisor's name"),
   version: procedure("CONNECT_GET_VERSION", 4, noArgs, version, "reads the hypervisor's version"),
   libVersion: procedure("CONNECT_GET_LIB_VERSION", 157, noArgs, version, "reads the daemon's version"),
-  hostname: procedure("CONNECT_GET_HOSTNAME", 59, noArgs, string, "reads the host's name"),
+  hostname: procedure("CONNECT_GET_HOSTNAME", 59, noArgs, name, "reads the host's name"),
   listDomains: procedure(
     "CONNECT_LIST_ALL_DOMAINS",
     273,
@@ -123,6 +124,9 @@ export const PROCEDURES = {
       const announced = reader.uint();
       if (announced !== domains.length) {
         throw invalidMessage(`a list of ${domains.length} domains announced as ${announced}`);
+      }
+      if (new Set(domains.map(({ uuid }) => uuid)).size < announced) {
+        throw invalidMessage("a list with one domain twice");
       }
       return domains;
     },

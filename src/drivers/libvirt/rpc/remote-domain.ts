@@ -1,4 +1,4 @@
-import type { XdrReader, XdrWriter } from "./xdr.ts";
+import { NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /** A domain as it stands in messages (remote_nonnull_domain). */
 export interface RemoteDomain {
@@ -17,7 +17,7 @@ export const DOMAIN_BYTES_MIN = 24;
 
 /** Reads a remote_nonnull_domain. */
 export function readDomain(reader: XdrReader): RemoteDomain {
-  const name = reader.string();
+  const name = reader.string(NAME_MAX);
   const uuid = reader.uuid();
   return { name, uuid, id: reader.int() };
 }

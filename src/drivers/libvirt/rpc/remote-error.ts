@@ -16,11 +16,17 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   [8, "invalid-argument"],
 ]);
 
+/**
+ * How much of a message is kept, in bytes: a failed record keeps its error as long as the domain has no other, so the
+ * errors of all domains of a host must be small together.
+ */
+const EXCERPT_BYTES = 1_024;
+
 /** Reads the error of an ERROR reply (remote_error), with libvirt's message, code and error domain. */
 export function readRemoteError(reader: XdrReader): VirstreamError {
   const code = reader.int();
   const domain = reader.int();
-  const message = reader.optional(() => reader.string()) ?? `libvirt error ${code} without a message`;
+  const message = reader.optional(() => reader.excerpt(EXCERPT_BYTES)) ?? `libvirt error ${code} without a message`;
   // Level, objects and the parts of the message follow. They are not needed.
   return new VirstreamError(CODES.get(code) ?? "hypervisor-error", message, { libvirt: { code, domain } });
 }

@@ -9,6 +9,12 @@ import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 /** The longest string in libvirt's protocol, in bytes (REMOTE_STRING_MAX). */
 export const STRING_MAX = 4 * 1024 * 1024;
 
+/**
+ * The longest name of a domain, a host or a hypervisor, in bytes. libvirt has no limit of its own, but a domain's name is
+ * the name of a file. Many records keep a name, so a daemon must not choose how long it is.
+ */
+export const NAME_MAX = 4_096;
+
 /** Reads XDR from a buffer. Everything it throws is a VirstreamError `protocol-error`. */
 export class XdrReader {
   readonly bytes: Buffer;
@@ -44,12 +50,22 @@ export class XdrReader {
     this.#take(length, "a value");
   }
 
-  /** A string. libvirt guarantees no encoding of names and paths, so bytes that are not UTF-8 become U+FFFD. */
-  string(): string {
-    const length = this.uint();
-    if (length > STRING_MAX) throw invalidMessage(`a string of ${length} bytes, at most ${STRING_MAX} are allowed`);
-    const at = this.#take(padded(length), "a string");
+  /**
+   * A string. libvirt guarantees no encoding of names and paths, so bytes that are not UTF-8 become U+FFFD.
+   *
+   * @param most a longer one is refused
+   */
+  string(most = STRING_MAX): string {
+    const { at, length } = this.#string(most);
     return this.bytes.toString("utf8", at, at + length);
+  }
+
+  /** A string for people, such as a message; of a longer one the first `most` bytes, and an ellipsis. */
+  excerpt(most: number): string {
+    const { at, length } = this.#string(STRING_MAX);
+    return length <= most
+      ? this.bytes.toString("utf8", at, at + length)
+      : `${this.bytes.toString("utf8", at, at + most)}…`;
   }
 
   /** The 16 bytes of a uuid, as text. */
@@ -80,6 +96,12 @@ export class XdrReader {
       throw invalidMessage(`an array of ${count} items in the last ${this.remaining} bytes`);
     }
     return count;
+  }
+
+  #string(most: number): { at: number; length: number } {
+    const length = this.uint();
+    if (length > most) throw invalidMessage(`a string of ${length} bytes, at most ${most} are allowed`);
+    return { at: this.#take(padded(length), "a string"), length };
   }
 
   #take(length: number, what: string): number {

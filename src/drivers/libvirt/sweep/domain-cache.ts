@@ -4,6 +4,13 @@ import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../r
 const RECENT_MS = 60_000;
 /** For how many filters the last listing is kept. The number is bounded because clients choose the filters. */
 const KEPT = 4;
+/**
+ * The most bytes that one list of domains needs, which is more than 60,000 domains need; a longer one is not kept. A daemon
+ * could send events of invented domains for ever.
+ */
+const BYTES_MAX = 16_777_216;
+/** What a domain needs besides the characters of its name. */
+const BYTES_PER_DOMAIN = 192;
 
 /**
  * The domains of a host, as far as they are known: the last listing of all, kept current by libvirt's lifecycle events,
@@ -19,6 +26,7 @@ export class DomainCache {
   readonly #now: () => number;
   readonly #kept = new Map<number, { domains: readonly RemoteDomain[]; at: number }>();
   #all: Map<string, RemoteDomain> | undefined;
+  #bytes = 0;
 
   /** @param now milliseconds on a steady clock */
   constructor(now: () => number) {
@@ -32,8 +40,16 @@ export class DomainCache {
    *   which no event came
    */
   remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
-    if (filter === 0 && live) this.#all = new Map(domains.map((domain) => [domain.uuid, domain]));
+    const bytes = domains.reduce((sum, domain) => sum + bytesOf(domain), 0);
     this.#kept.delete(filter);
+    if (bytes > BYTES_MAX) {
+      if (filter === 0) this.#all = undefined;
+      return;
+    }
+    if (filter === 0 && live) {
+      this.#all = new Map(domains.map((domain) => [domain.uuid, domain]));
+      this.#bytes = bytes;
+    }
     this.#kept.set(filter, { domains, at: this.#now() });
     const oldest = this.#kept.keys().next();
     if (this.#kept.size > KEPT && !oldest.done) this.#kept.delete(oldest.value);
@@ -50,6 +66,11 @@ export class DomainCache {
     return this.#all === undefined ? undefined : [...this.#all.values()];
   }
 
+  /** Whether there is a domain with this uuid; false where that is not known. */
+  has(uuid: string): boolean {
+    return this.#all?.has(uuid) ?? false;
+  }
+
   /**
    * The replacement for a listing that does not come: the current domains, or else the last listing, if it is recent.
    */
@@ -64,16 +85,28 @@ export class DomainCache {
   apply({ type, domain }: LifecycleEvent): void {
     const all = this.#all;
     if (all === undefined) return;
+    const known = all.get(domain.uuid);
+    const replace = (by: RemoteDomain | undefined): void => {
+      this.#bytes += bytesOf(by) - bytesOf(known);
+      if (by === undefined) all.delete(domain.uuid);
+      else all.set(domain.uuid, by);
+    };
     switch (type) {
       case LifecycleEventType.undefined:
         // A running domain stays until it stops.
-        if ((all.get(domain.uuid)?.id ?? -1) === -1) all.delete(domain.uuid);
+        if ((known?.id ?? -1) === -1) replace(undefined);
         break;
       case LifecycleEventType.stopped:
-        if (all.has(domain.uuid)) all.set(domain.uuid, { ...domain, id: -1 });
+        if (known !== undefined) replace({ ...domain, id: -1 });
         break;
       default:
-        all.set(domain.uuid, domain);
+        replace(domain);
     }
+    if (this.#bytes > BYTES_MAX) this.#all = undefined;
   }
+}
+
+/** At most how much memory it needs. */
+function bytesOf(domain: RemoteDomain | undefined): number {
+  return domain === undefined ? 0 : BYTES_PER_DOMAIN + 2 * domain.name.length;
 }

@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { isAllowed, PROCEDURES, type Procedure } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { readLifecycleEvent } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { StatsReader } from "../../../../src/drivers/libvirt/rpc/stats-reply.ts";
 import { XdrReader, XdrWriter } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
 import { VirstreamError } from "../../../../src/model/error.ts";
+import { domain, statsReply, text, uuidOf, words } from "./fake-daemon.ts";
 
 const UUID = "01234567-89ab-cdef-0123-456789abcdef";
 const UUID_HEX = "0123456789abcdef0123456789abcdef";
@@ -96,6 +98,30 @@ describe("The procedures that may be sent", () => {
   it("cannot be changed", () => {
     for (const procedure of Object.values(PROCEDURES)) {
       expect(() => Object.assign(procedure, { number: 12 })).toThrow(TypeError);
+    }
+  });
+
+  it("include a list that has each domain once", () => {
+    const reader = new XdrReader(Buffer.from(`00000002${DOMAIN_HEX}${DOMAIN_HEX}00000002`, "hex"));
+    expect(() => PROCEDURES.listDomains.decode(reader, stats)).toThrow(/a list with one domain twice/);
+  });
+
+  it("refuse the name of a domain, a host or a hypervisor that is longer than 4,096 bytes", () => {
+    const { listDomains, lookupByName, hostname, type, stats: statistics } = PROCEDURES;
+    for (const bytes of [4_096, 4_097]) {
+      const named = domain("x".repeat(bytes), uuidOf(1), 1);
+      const read = [
+        () => listDomains.decode(new XdrReader(Buffer.concat([words(1), named, words(1)])), stats),
+        () => lookupByName.decode(new XdrReader(named), stats),
+        () => readLifecycleEvent(new XdrReader(Buffer.concat([words(1), named, words(0, 0)]))),
+        () => statistics.decode(new XdrReader(statsReply({ domain: named, params: [] })), stats),
+        () => hostname.decode(new XdrReader(text("x".repeat(bytes))), stats),
+        () => type.decode(new XdrReader(text("x".repeat(bytes))), stats),
+      ];
+      for (const each of read) {
+        if (bytes > 4_096) expect(each).toThrow(/a string of 4097 bytes/);
+        else expect(each).not.toThrow();
+      }
     }
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { readRemoteError } from "../../../../src/drivers/libvirt/rpc/remote-error.ts";
 import { XdrReader } from "../../../../src/drivers/libvirt/rpc/xdr.ts";
+import { bytesInUse } from "../../../heap.ts";
 import { remoteError, words } from "./fake-daemon.ts";
 
 const read = (bytes: Buffer) => readRemoteError(new XdrReader(bytes));
@@ -25,6 +26,14 @@ describe("An error of libvirt", () => {
   ])("%i is our %s, with libvirt's message, code and domain", (code, ours) => {
     const error = read(remoteError(code, 10, "in libvirt's words"));
     expect(error).toMatchObject({ code: ours, message: "in libvirt's words", libvirt: { code, domain: 10 } });
+  });
+
+  it("keeps the beginning of a message that is long, and no more of it in memory", async () => {
+    const long = remoteError(38, 10, "x".repeat(1_000_000));
+    const before = await bytesInUse();
+    const errors = Array.from({ length: 100 }, () => read(long));
+    expect((await bytesInUse()) - before).toBeLessThan(1e6);
+    for (const { message } of errors) expect(message).toBe(`${"x".repeat(1_024)}…`);
   });
 
   it("without a message is named by its number", () => {

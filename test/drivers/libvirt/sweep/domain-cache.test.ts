@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { LifecycleEvent, RemoteDomain } from "../../../../src/drivers/libvirt/rpc/remote-domain.ts";
 import { DomainCache } from "../../../../src/drivers/libvirt/sweep/domain-cache.ts";
+import { bytesInUse } from "../../../heap.ts";
 import { EVENT_TYPES, uuidOf } from "../rpc/fake-daemon.ts";
 
 const domain = (number: number, id = number): RemoteDomain => ({ name: `vm${number}`, uuid: uuidOf(number), id });
@@ -69,6 +70,20 @@ describe("The cache of domains", () => {
         .map(({ name, id }) => `${name} ${id}`)
         .sort(),
     ).toEqual(["renamed -1", "vm1 1", "vm2 12"]);
+  });
+
+  it("is not kept when its domains need too much memory together, until they are listed again", async () => {
+    const { cache } = setUp();
+    const before = await bytesInUse();
+    for (let i = 0; cache.current() !== undefined && i < 200; i++) {
+      for (let k = 0; k < 1_000; k++) cache.apply(event("defined", domain(1_000 * i + k, -1)));
+      expect((await bytesInUse()) - before).toBeLessThan(20e6);
+    }
+    expect(cache.current()).toBeUndefined();
+    cache.remember(0, [domain(1)], true);
+    expect(cache.current()).toHaveLength(1);
+    cache.remember(0, [{ ...domain(1), name: "x".repeat(10_000_000) }], true);
+    expect([cache.current(), cache.recall(0)]).toEqual([undefined, undefined]);
   });
 
   it("is what the last full listing says, whatever events said before", () => {
