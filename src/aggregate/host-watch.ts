@@ -1,11 +1,11 @@
 import { type Clock, sleep } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { Backoff } from "../driver/reconnector.ts";
+import { DomainMap } from "../model/domain-map.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
-import { DomainMap } from "../sampling/domain-map.ts";
 import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 

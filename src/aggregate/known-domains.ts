@@ -1,7 +1,7 @@
+import { DomainMap } from "../model/domain-map.ts";
 import { matcherOf } from "../model/glob.ts";
 import { LIST_FILTERS, passesFilter, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
-import { DomainMap } from "../sampling/domain-map.ts";
 
 /** How many domains of a host are remembered; further ones have no record while it cannot be reached. */
 const MAX_KNOWN = 100_000;

@@ -1,6 +1,6 @@
+import { DomainMap } from "../model/domain-map.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
-import { DomainMap } from "../sampling/domain-map.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import { selectorOf } from "./known-domains.ts";
 import type { Member } from "./member.ts";

@@ -1,3 +1,4 @@
+import { DomainMap } from "../model/domain-map.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "../model/record.ts";
 import {
@@ -8,7 +9,6 @@ import {
   type SyncEvent,
   type WatchSink,
 } from "../model/watch.ts";
-import { DomainMap } from "./domain-map.ts";
 import type { SweepMetrics } from "./metrics.ts";
 import { sameRecord } from "./same-record.ts";
 

@@ -1,7 +1,7 @@
+import { DomainMap } from "../model/domain-map.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
-import { DomainMap } from "./domain-map.ts";
 import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
 
 /** The queue's high-water mark: two events for each domain, and this many more. */

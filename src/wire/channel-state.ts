@@ -1,3 +1,4 @@
+import { DomainMap } from "../model/domain-map.ts";
 import { type DomainStatsRecord, domainKey } from "../model/record.ts";
 import {
   GAP_REASONS,
@@ -40,7 +41,8 @@ export class ChannelState {
 
   /** By number. If a server gives sparse numbers, V8 makes this array a dictionary, so it stays small. */
   #records: (DomainStatsRecord | undefined)[] = [];
-  #count = 0;
+  /** The domains of those records: each has one number. */
+  #domains = new DomainMap<true>();
   /** How many rows of the snapshot have not come yet. */
   #awaited = 0;
   #complete = false;
@@ -76,7 +78,7 @@ export class ChannelState {
 
   /** How many domains it knows. */
   get domains(): number {
-    return this.#count;
+    return this.#domains.size;
   }
 
   /** The newest record of each domain that it knows. */
@@ -120,7 +122,7 @@ export class ChannelState {
     const complete = booleanOf(message, "complete");
     this.#onAnswer();
     const reason: GapReason = this.#reconnected ? "reconnected" : "slow-consumer";
-    const isNew = this.#tick === 0 && this.#count === 0 && this.#previous.size === 0;
+    const isNew = this.#tick === 0 && this.#domains.size === 0 && this.#previous.size === 0;
     this.#reconnected = false;
     this.#forget();
     this.#skip(channel, sync?.tick ?? 0, isNew, reason);
@@ -214,7 +216,7 @@ export class ChannelState {
     // A server could send snapshots that are never complete: this bounds the domains that are kept from them.
     if (this.#previous.size > LIMITS.domains) throw malformed("a snapshot has too many domains");
     this.#records = [];
-    this.#count = 0;
+    this.#domains = new DomainMap();
   }
 
   /**
@@ -282,7 +284,7 @@ export class ChannelState {
     if (typeof number !== "number") throw malformed("a number in gone is not a number");
     const record = this.#recordOf(number);
     this.#records[number] = undefined;
-    this.#count--;
+    this.#domains.delete(record.domain);
     this.#sink.gone(record.domain);
   }
 
@@ -299,7 +301,11 @@ export class ChannelState {
 
   #set(number: number, record: DomainStatsRecord): void {
     if (!(number >= 0 && number < LIMITS.domains)) throw malformed(`domain ${number} is not known`);
-    if (this.#records[number] === undefined) this.#count++;
+    if (this.#records[number] === undefined) {
+      const { size } = this.#domains;
+      this.#domains.set(record.domain, true);
+      if (this.#domains.size === size) throw malformed("one domain has two numbers");
+    }
     this.#records[number] = record;
   }
 

@@ -71,11 +71,11 @@ export const LIMITS = {
   slots: 1_024,
   /** Characters of the keys of all those schemas, and 32 more for each key. */
   schemaSize: 67_108_864,
-  /** Hosts of one watch that are not connected. */
+  /** Hosts of one watch that are not connected; hosts of the records of one sweep. */
   hosts: 65_536,
-  /** Characters of the names and errors of those hosts. */
+  /** Characters of the names and errors of those hosts, and of the names of a sweep's domains that have no uuid. */
   hostCharacters: 16_777_216,
-  /** Numbers of domains in a channel. */
+  /** Numbers of domains in a channel; records of a sweep. */
   domains: 4_194_304,
   /** Sweeps and watches under way on one connection. */
   sweeps: 32,

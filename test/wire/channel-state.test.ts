@@ -307,6 +307,24 @@ describe("the state of a watch", () => {
     expect(records).toBe(1_000);
   });
 
+  it("refuses a second number of a domain, in a snapshot and after it, until the first is free", () => {
+    const row = (number: number): unknown[] => {
+      const columns = [Uint8Array.of(1), Uint8Array.of(0), [number], new Uint8Array(0)];
+      return [0, 1, new Uint8Array(16).fill(9), ...columns, ["a", "h"], [], []];
+    };
+    const rows = (...numbers: number[]): object => ({ type: "records", id: 1, at: [0, 0], blocks: numbers.map(row) });
+    const changes = (gone: number[], number: number): object => ({
+      ...{ type: "changes", channel: 1, sequence: 1, at: [0, 0] },
+      ...{ gone, full: [row(number)], changed: [] },
+    });
+    expect(() => watching()({ ...begin, domains: 2 }, rows(1, 2))).toThrow("one domain has two numbers");
+    const one = { ...begin, domains: 1 };
+    expect(() => watching()(one, rows(1), changes([], 2))).toThrow("one domain has two numbers");
+    expect(watching()(one, rows(1), changes([1], 2)).map(({ type }) => type)).toEqual(["record", "gone", "record"]);
+    // The next snapshot may give it any number.
+    expect(() => watching()(one, rows(1), one, rows(2))).not.toThrow();
+  });
+
   it("refuses a channel's message within a snapshot, a row too many, and a domain that is in it twice", () => {
     const row = (number: number): unknown[] => {
       const columns = [

@@ -1,10 +1,13 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
+import { DomainMap } from "../../model/domain-map.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { DomainStatsRecord, SweepSummary } from "../../model/record.ts";
+import type { Domain, DomainStatsRecord, SweepSummary } from "../../model/record.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
 import { malformed } from "../../wire/errors.ts";
 import type { DecodedMessage } from "../../wire/message-decoder.ts";
+import { LIMITS } from "../../wire/protocol.ts";
 
 /**
  * A server has a record of each domain by the query's deadline, or a second later from a host behind it. If it sends nothing
@@ -38,7 +41,10 @@ export class RemoteSweep {
   readonly #context: SweepContext;
   readonly #control: StreamControl;
   #begun = false;
-  #records = 0;
+  /** The domains that have had their record. */
+  readonly #domains = new DomainMap<true>();
+  /** The characters of the names that it keeps for that. */
+  #characters = 0;
   /** About how much memory the records that wait need, in bytes. */
   #held = 0;
   /** When it was last the server's turn to send, on the steady clock. */
@@ -72,7 +78,7 @@ export class RemoteSweep {
 
   /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
   push({ records, bytes, expanded }: Extract<DecodedMessage, { readonly type: "records" }>): void {
-    this.#records += records.length;
+    for (const { domain } of records) this.#enter(domain);
     this.#heardAt = performance.now();
     this.#held += expanded;
     if (this.#held > this.#mostHeld) throw malformed("its records expand too far");
@@ -83,10 +89,26 @@ export class RemoteSweep {
     });
   }
 
+  /** A second record of one domain would stand for another domain, which then has none. */
+  #enter(domain: Domain): void {
+    const { size, hosts } = this.#domains;
+    this.#domains.set(domain, true);
+    if (this.#domains.size === size) throw malformed("a sweep has two records of one domain");
+    if (this.#domains.hosts > hosts) this.#characters += domain.host.length;
+    if (domain.uuid === NIL_UUID) this.#characters += domain.name.length;
+    if (
+      this.#domains.size > LIMITS.domains ||
+      this.#domains.hosts > LIMITS.hosts ||
+      this.#characters > LIMITS.hostCharacters
+    ) {
+      throw malformed("a sweep has too many domains, or their names are too long");
+    }
+  }
+
   /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
   ended(error: VirstreamError | undefined, summary: SweepSummary | undefined): void {
-    if (error === undefined && summary?.domains !== this.#records) {
-      throw malformed(`a summary counts ${summary?.domains} of ${this.#records} records`);
+    if (error === undefined && summary?.domains !== this.#domains.size) {
+      throw malformed(`a summary counts ${summary?.domains} of ${this.#domains.size} records`);
     }
     if (!this.queue.ended) for (const host of summary?.absent ?? []) this.#context.absent?.(host);
     this.end(error);

@@ -3,7 +3,7 @@ import { Connection } from "../../../src/client/connection.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 import { DomainStatsRecord } from "../../../src/model/record.ts";
 import type { WireSummary } from "../../../src/wire/messages.ts";
-import { DEFAULT_CREDIT } from "../../../src/wire/protocol.ts";
+import { DEFAULT_CREDIT, LIMITS } from "../../../src/wire/protocol.ts";
 import { sample } from "../../sampling/sample.ts";
 import { ScriptedNetwork } from "./scripted-socket.ts";
 
@@ -24,6 +24,9 @@ const summaryOf = (domains: number): WireSummary => ({
   ...{ domains, ok: domains, partial: 0, failed: 0, gone: 0 },
   ...{ startedAt: 0, tookMs: 1 },
 });
+
+/** The record of a name that no host has. */
+const missing = (name: string) => sample({ uuid: 0, name, status: "gone", reason: "unknown" });
 
 /** A client with a sweep, whose id is 1. */
 async function sweeping(creditBytes?: number) {
@@ -58,6 +61,11 @@ describe("a client", () => {
     ["an end of an id that is not in use", ({ finish }) => finish(0, 7)],
     ["a second end of a sweep", ({ finish }) => [finish(0), finish(0)]],
     ["an end whose summary counts other records than came", ({ records, finish }) => [records(sample()), finish(2)]],
+    [
+      "a second record of a domain",
+      ({ records }) => [records(sample({ uuid: 1 })), records(sample({ uuid: 1, index: 1 }))],
+    ],
+    ["a second record of a name that no host has", ({ records }) => records(missing("a"), missing("b"), missing("a"))],
     ["an end with neither a summary nor an error", ({ server }) => server.say(server.end.say({ type: "end", id: 1 }))],
   ])("calls %s a protocol-error, and closes the connection", async (_, violate) => {
     const client = await sweeping();
@@ -116,6 +124,29 @@ describe("a client", () => {
     expect(network.heard).toEqual(["closed: protocol-error"]);
     expect(sent).toBeLessThan(DEFAULT_CREDIT);
     await first;
+    await connection.close();
+  });
+
+  it("takes records of two hosts that have a domain of one uuid, and of two names that no host has", async () => {
+    const { records, finish, sweep, connection } = await sweeping();
+    records(sample(), sample({ host: "hv2", index: 2 }), missing("a"), missing("b"));
+    finish(4);
+    expect(await sweep).toBe("none");
+    await connection.close();
+  });
+
+  it("keeps of the domains of a sweep no more than a bound, however many and long the names are", async () => {
+    const { network, server, sweep, connection } = await sweeping();
+    let characters = 0;
+    for (let i = 0; i < 1_000 && network.heard.length === 0; i++) {
+      const name = `${i}`.padStart(100_000, "n");
+      characters += name.length;
+      server.say(server.end.rows(1, [i % 2 === 0 ? missing(name) : sample({ host: name })]).messages);
+      await vi.advanceTimersByTimeAsync(0);
+    }
+    expect(network.heard).toEqual(["closed: protocol-error"]);
+    expect(characters).toBeLessThan(LIMITS.hostCharacters + 200_000);
+    expect(await sweep).toBe("protocol-error");
     await connection.close();
   });
 

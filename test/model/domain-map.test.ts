@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { DomainMap } from "../../src/model/domain-map.ts";
 import type { DomainIdentity } from "../../src/model/record.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
-import { DomainMap } from "../../src/sampling/domain-map.ts";
 
 const identity = fc.record({
   uuid: fc.constantFrom("u1", "u2", NIL_UUID),
@@ -33,6 +33,10 @@ describe("a map of domains", () => {
           }
           expect(map.get(domain)).toBe(model.get(keyOf(domain)));
           expect(map.size).toBe(model.size);
+          for (const uuid of ["u1", "u2"]) {
+            expect(map.hasUuid(uuid)).toBe([...model.keys()].some((key) => JSON.parse(key)[1] === uuid));
+          }
+          expect(map.hosts).toBe(new Set([...model.keys()].map((key) => JSON.parse(key)[0])).size);
         });
         expect([...map].sort()).toEqual([...model.values()].sort());
       }),

@@ -1,5 +1,5 @@
-import type { DomainIdentity } from "../model/record.ts";
-import { NIL_UUID } from "../model/uuid.ts";
+import type { DomainIdentity } from "./record.ts";
+import { NIL_UUID } from "./uuid.ts";
 
 /**
  * A map with one value for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two
@@ -14,6 +14,17 @@ export class DomainMap<Value> {
 
   get size(): number {
     return this.#size;
+  }
+
+  /** How many hosts its domains have. */
+  get hosts(): number {
+    return this.#hosts.size;
+  }
+
+  /** Whether a domain has this uuid, on any host. */
+  hasUuid(uuid: string): boolean {
+    for (const values of this.#hosts.values()) if (values.has(uuid)) return true;
+    return false;
   }
 
   get(domain: DomainIdentity): Value | undefined {
