@@ -65,9 +65,11 @@ export class NamedSweep {
   }
 
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
-    const { context, query } = this.#options;
-    const exact = !this.#hasFilter && query.domains?.every((selector) => "uuid" in selector);
-    if (exact) context.expect(this.#open.size);
+    const { context, query, members } = this.#options;
+    // A uuid that no host has is looked up as a name: it may mean several domains, or one that another selector means.
+    const isKnown = (selector: DomainSelector): boolean =>
+      "uuid" in selector && members.some(({ known }) => known.hasUuid(selector.uuid));
+    if (!this.#hasFilter && query.domains?.every(isKnown)) context.expect(this.#open.size);
     for await (const { member, records, ended, unreachable } of answersOf(this.#options, () => {})) {
       if (unreachable !== undefined) context.absent?.({ host: member.name, error: unreachable });
       const settled = ended ? this.#end(member, unreachable) : this.#take(member, records);

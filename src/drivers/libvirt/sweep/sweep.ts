@@ -53,8 +53,12 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #open = new Set<DomainTask>();
   /** How many domains were found or named. */
   #tasks = 0;
-  /** How many names are not looked up yet; and the uuids that are known, so that no domain gets two records. */
-  #lookups = 0;
+  /**
+   * Domains that the query names and that may turn out to need no record: another name or uuid in the query may mean the same
+   * domain, or it may not pass the filters.
+   */
+  readonly #unsure = new Set<DomainTask>();
+  /** The uuids that are known, so that no domain gets two records. */
   readonly #uuids = new Set<string>();
   /** Whether more domains may be found. */
   #selecting = true;
@@ -157,10 +161,12 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       task.otherName = name ?? uuid;
       return task;
     });
-    const lookups = tasks.filter(({ stage }) => stage === "lookup");
-    this.#lookups = lookups.length;
+    // A uuid that no domain has is looked up as a name, so it is unsure unless a domain is known to have it.
+    const { domainCache } = this.#host;
+    const isSure = ({ domain }: DomainTask): boolean => tasks.length === 1 || domainCache.has(domain.uuid);
+    for (const task of tasks) if (this.#requests.filter !== 0 || !isSure(task)) this.#unsure.add(task);
     this.#dispatcher.enter(tasks.filter(({ stage }) => stage === "ask"));
-    this.#calls.wait(lookups);
+    this.#calls.wait(tasks.filter(({ stage }) => stage === "lookup"));
     this.#settle();
   }
 
@@ -171,14 +177,13 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   }
 
   #lookedUp(task: DomainTask, domain: RemoteDomain): void {
-    this.#lookups--;
     if (this.#uuids.has(domain.uuid)) {
-      this.#tasks--;
       this.#drop(task);
     } else {
       this.#uuids.add(domain.uuid);
       task.domain = domain;
       task.stage = "ask";
+      if (this.#requests.filter === 0) this.#unsure.delete(task);
       this.#dispatcher.enter([task]);
       this.#settle();
     }
@@ -187,6 +192,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** Removes a task whose domain gets no record. */
   #drop(task: DomainTask): void {
     task.stage = "done";
+    this.#tasks--;
+    this.#unsure.delete(task);
     this.#open.delete(task);
     this.#settle();
   }
@@ -297,7 +304,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       this.#push(task, "gone", {});
       return;
     }
-    task.domain = domain;
+    // Whatever uuid the answer has: another domain's would give that domain a second record.
+    task.domain = { ...domain, uuid: task.domain.uuid };
     if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
       this.#drop(task);
     } else {
@@ -332,7 +340,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain" && task.beginNameLookup()) {
-      if (stage !== "lookup") this.#lookups++;
+      // Its monitor was checked as another domain's.
+      this.#dispatcher.passed(task);
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {
       const known = stage !== "lookup" && (this.#query.domains === undefined || task.domain.name !== "");
@@ -386,8 +395,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     // A domain that the query names by its uuid, and that the daemon did not describe, has no known number.
     const id = name === "" ? -1 : task.domain.id;
     const { sampledAt, steadyAt, at } = task.sent ?? { sampledAt: Date.now() };
-    if (task.stage === "lookup") this.#lookups--;
     task.stage = "done";
+    this.#unsure.delete(task);
     this.#open.delete(task);
     this.queue.push(
       new DomainStatsRecord({
@@ -414,8 +423,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
    * Called when a domain has its record or needs none. Ends the sweep if no domain is left, and no more will be found.
    */
   #settle(): void {
-    // How many domains were named is known when all names are looked up: two of them may mean the same domain.
-    const named = this.#query.domains !== undefined && this.#lookups === 0;
+    const named = this.#query.domains !== undefined && this.#unsure.size === 0;
     if (named && this.#selecting && this.#failure === undefined) {
       this.#selecting = false;
       this.#expect(this.#tasks);

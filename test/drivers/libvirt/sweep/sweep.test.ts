@@ -89,6 +89,19 @@ describe("A sweep", () => {
     expect(run.summary).toEqual(["vm0:ok", "vm1:gone", "vm2:failed/denied"]);
   });
 
+  it("keeps to the uuid that it asked for when the daemon answers with another domain", async () => {
+    const daemon = new SimulatedDaemon(2, (i) => (i === 1 ? { hidden: true } : {}));
+    const call = daemon.call.bind(daemon);
+    daemon.call = async (procedure, args, connection) => {
+      const answer = await call(procedure, args, connection);
+      const isLookup = procedure.name === PROCEDURES.lookupByUuid.name;
+      return isLookup ? { ...answer, uuid: uuidOf(0) } : answer;
+    };
+    const run = new Run(daemon);
+    await advance(50);
+    expect(run.records.map(({ record }) => record.domain.uuid).sort()).toEqual([uuidOf(0), uuidOf(1)]);
+  });
+
   it("goes on when the daemon refuses one domain", async () => {
     const errors = [
       libvirtError(38, "hypervisor-error"),
@@ -150,6 +163,15 @@ describe("A sweep of named domains", () => {
     expect(run.endedAt).toBeLessThan(20);
   });
 
+  it("says how many records to expect only when it knows, where a uuid in the query is the name of another one's domain", async () => {
+    const daemon = new SimulatedDaemon(3);
+    daemon.domains[1]!.name = uuidOf(9);
+    const run = new Run(daemon, { domains: [uuidOf(1), uuidOf(9), "vm2"] });
+    await advance(50);
+    expect(run.summary).toEqual([`${uuidOf(9)}:ok`, "vm2:ok"]);
+    expect(run.expected).toBe(2);
+  });
+
   it("says of an unknown name and an unknown uuid that they are unknown", async () => {
     const run = new Run(new SimulatedDaemon(1), { domains: ["nobody", "vm0", uuidOf(9)] });
     await advance(50);
@@ -166,6 +188,7 @@ describe("A sweep of named domains", () => {
     const run = new Run(daemon, { domains: ["vm0", "vm1", uuidOf(2), "nobody"], filter: ["active"] });
     await advance(50);
     expect(run.summary).toEqual(["vm0:ok", "nobody:gone/unknown"]);
+    expect(run.expected).toBe(2);
     expect(run.endedAt).toBeDefined();
   });
 
