@@ -51,9 +51,9 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   queries: 64,
   sweepsPerSecond: 20,
   views: 256,
-  // A watched name that no domain has costs about 600 bytes.
-  selectorsPerClient: 32_768,
-  selectors: 131_072,
+  // A watched name that no domain has costs 2.3 kB with the messages that its channel keeps; see docs/decisions.md.
+  selectorsPerClient: 16_384,
+  selectors: 32_768,
   bufferedBytes: 1_048_576,
   helloTimeoutMs: HELLO_TIMEOUT_MS,
   progressTimeoutMs: PROGRESS_TIMEOUT_MS,
