@@ -32,7 +32,7 @@ export class Views {
   readonly whole: View;
   readonly #connection: Connection;
   readonly #most: number;
-  /** By the restriction as JSON, the oldest first. */
+  /** By the restriction, the oldest first. */
   readonly #narrow = new Map<string, View>();
 
   /** @param most how many restrictions clients may have at a time */
@@ -54,8 +54,8 @@ export class Views {
    * @throws VirstreamError `limit-exceeded` when the clients have too many different restrictions
    */
   hold(restriction: Restriction, holder: { readonly name: string }): View {
-    const key = JSON.stringify(restriction);
-    let view = key === JSON.stringify(UNRESTRICTED) ? this.whole : this.#narrow.get(key);
+    const key = keyOf(restriction);
+    let view = key === keyOf(UNRESTRICTED) ? this.whole : this.#narrow.get(key);
     if (view === undefined) {
       this.#evict(this.#most);
       if (this.#narrow.size >= this.#most) {
@@ -119,4 +119,9 @@ export function permitted(query: Query, { groups }: View): Query {
   if (others === 0) return query.groups === 0 ? { ...query, groups } : query;
   const message = `the server does not permit this client the groups ${groupNames(others).join(", ")}, only ${groupNames(groups).join(", ")}`;
   throw new VirstreamError("denied", message);
+}
+
+/** A key of a restriction. Lists of the same domains in another order have the same key; their view has the order of the first. */
+function keyOf({ domains, ...rest }: Restriction): string {
+  return JSON.stringify({ ...rest, domains: domains?.map((selector) => JSON.stringify(selector)).sort() });
 }
