@@ -4,6 +4,10 @@ export { connect, connectAll } from "./client/connect.ts";
 export { type CallOptions, Connection, type GroupQuery, type RatesQuery } from "./client/connection.ts";
 export type * from "./client/rates/domain-rates.ts";
 export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
+export type { TableChange } from "./client/table/changes.ts";
+export type { SortOrder, SortValue } from "./client/table/ranking.ts";
+export type { TableRow } from "./client/table/rows.ts";
+export { Table, type TableOptions } from "./client/table.ts";
 export type {
   ConnectionState,
   ConnectionStatus,
@@ -31,6 +35,7 @@ export {
   Domain,
   type DomainIdentity,
   DomainStatsRecord,
+  domainKey,
   type RecordReason,
   type RecordStatus,
   type SweepSummary,

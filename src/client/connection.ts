@@ -2,15 +2,16 @@
 
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver } from "../driver/driver.ts";
-import { invalid, VirstreamError } from "../model/error.ts";
+import { checkMembers, invalid, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import { checkCadence, type WatchOptions } from "../model/watch.ts";
+import { checkCadence, selectedHosts, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import { StatusBoard } from "./status.ts";
 import { StatsStream, type Stream, WatchStream } from "./stream.ts";
+import { Table, type TableOptions } from "./table.ts";
 
 /** Options of every call, besides its query. */
 export interface CallOptions {
@@ -111,6 +112,27 @@ export class Connection implements AsyncDisposable {
   watch(query: StatsQuery = {}, options: WatchOptions & CallOptions = {}): WatchStream {
     const { signal, ...cadence } = options;
     return new WatchStream(this.sampling, this.#check(query), checkCadence(cadence), signal);
+  }
+
+  /**
+   * A table with the newest record and rates of each domain. It begins at once, and ends with its `close()`, its signal, or the
+   * connection. It has one watch, which shares its sweeps with other watches of the query.
+   *
+   * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
+   */
+  table(query: StatsQuery = {}, options: TableOptions = {}): Table {
+    const { signal, ...cadence } = options;
+    // Not `mode`: with on-change, the rates of a domain without a new record would be those of an earlier time.
+    checkMembers(cadence, ["intervalMs"], "a table");
+    const checked = this.#check(query);
+    return new Table({
+      sampling: this.sampling,
+      query: checked,
+      cadence: checkCadence(cadence),
+      signal,
+      now: () => this.#clock.now(),
+      hosts: () => selectedHosts(this.driver.host, checked.hosts),
+    });
   }
 
   /**

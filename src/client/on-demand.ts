@@ -5,3 +5,4 @@
 
 export { ratesOver } from "./rates/two-sweeps.ts";
 export { ratesIn } from "./rates.ts";
+export { TableRows } from "./table/rows.ts";

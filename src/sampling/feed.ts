@@ -107,6 +107,14 @@ export class Feed implements WatchSink {
     return this.#sync !== undefined && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
   }
 
+  /** Whether each host has been swept once, or cannot be reached. */
+  get accounted(): boolean {
+    if (this.#statuses.has(undefined) || this.#options.excluded?.()) return true;
+    const hosts = this.#options.hosts?.() ?? [];
+    const known = this.#sync !== undefined || this.#statuses.size > 0;
+    return known && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
+  }
+
   /** The sources that are not connected. */
   get statuses(): Iterable<StatusEvent> {
     return this.#statuses.values();

@@ -1,0 +1,241 @@
+import { DomainMap } from "../../model/domain-map.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { type Absent, type Domain, type DomainStatsRecord, domainKey } from "../../model/record.ts";
+import { type GapEvent, hostNames, type StatusEvent, type SyncEvent, type WatchSink } from "../../model/watch.ts";
+import type { Feed } from "../../sampling/feed.ts";
+import type { DomainRates } from "../rates/domain-rates.ts";
+import { RateMeter } from "../rates.ts";
+import { ChangeReader, ChangeSet, type TableChange } from "./changes.ts";
+import { ranked, type SortOrder, type SortValue } from "./ranking.ts";
+
+/** One domain of a table. It never changes: the table has another object after each change. */
+export class TableRow {
+  /** See domainKey(). */
+  readonly key: string;
+  /** The newest record. */
+  readonly record: DomainStatsRecord;
+  /** The rates up to this record; each is undefined while it is unknown. */
+  readonly rates: DomainRates;
+  /**
+   * Whether the record is from before its host became absent, or before the table ended. A row is stale until its next record,
+   * also when its host is back.
+   */
+  readonly stale: boolean;
+  readonly #now: () => number;
+
+  /** @internal */
+  constructor(key: string, record: DomainStatsRecord, rates: DomainRates, stale: boolean, now: () => number) {
+    this.key = key;
+    this.record = record;
+    this.rates = rates;
+    this.stale = stale;
+    this.#now = now;
+  }
+
+  get domain(): Domain {
+    return this.record.domain;
+  }
+
+  /** How long ago the record was sampled, in ms: the steady time now, less the record's `steadyAt`. Never negative. */
+  get ageMs(): number {
+    return Math.max(0, this.#now() - this.record.steadyAt);
+  }
+
+  /** @internal */
+  outdated(): TableRow {
+    return this.stale ? this : new TableRow(this.key, this.record, this.rates, true, this.#now);
+  }
+}
+
+/** How a table's rows are ordered. */
+export interface Ranking {
+  readonly by: (row: TableRow) => SortValue;
+  readonly order: SortOrder;
+}
+
+/** What the rows depend on. */
+export interface RowsOptions {
+  /** A steady clock, in ms. */
+  readonly now: () => number;
+  /** The names of the hosts that the query is about. */
+  readonly hosts: () => readonly string[];
+  /** Called when each host has been swept or cannot be reached, and after that as well. */
+  readonly onReady: () => void;
+  /** Called once, at the end. */
+  readonly onEnd: (error: VirstreamError) => void;
+}
+
+interface Entry {
+  readonly key: string;
+  row: TableRow;
+}
+
+/**
+ * The rows of a table: a sink that a feed pushes into. It has no timer, and is never behind: it only keeps the newest row of each
+ * domain, and the keys of what has changed since the last tick.
+ */
+export class TableRows implements WatchSink {
+  readonly #options: RowsOptions;
+  #feed: Feed | undefined;
+  readonly #meter = new RateMeter();
+  readonly #byKey = new Map<string, Entry>();
+  /** The same entries, found without building a key. */
+  readonly #byDomain = new DomainMap<Entry>();
+  readonly #changes = new ChangeSet();
+  readonly #readers = new Set<ChangeReader>();
+  #ticked = false;
+  #ranking: Ranking | undefined;
+  /** The rows in their order, until one of them changes. */
+  #values: readonly TableRow[] | undefined;
+  #error: VirstreamError | undefined;
+
+  constructor(options: RowsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the state of a feed, and then its events. Returns a function that leaves the feed. */
+  follow(open: () => Feed): () => void {
+    try {
+      const feed = open();
+      this.#feed = feed;
+      if (feed.error === undefined) feed.push(this);
+      else this.end(feed.error);
+      // Where the query selects no host, no event follows.
+      if (feed.accounted) this.#options.onReady();
+      return () => feed.leave(this);
+    } catch (thrown) {
+      this.end(VirstreamError.from(thrown));
+      return () => {};
+    }
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  get(key: string): TableRow | undefined {
+    return this.#byKey.get(key)?.row;
+  }
+
+  /** The rows in the order of the ranking; without one, as they came. The array is the same until a row changes. */
+  values(): readonly TableRow[] {
+    const ranking = this.#ranking;
+    this.#values ??= ranking === undefined ? [...this.#rows()] : ranked(this.#rows(), ranking.by, ranking.order);
+    return this.#values;
+  }
+
+  rank(ranking: Ranking): void {
+    this.#ranking = ranking;
+    this.#values = undefined;
+  }
+
+  top(n: number, by: Ranking["by"]): TableRow[] {
+    return ranked(this.#rows(), by, "descending", n);
+  }
+
+  /** The hosts that cannot be reached at present. */
+  get absent(): Absent[] {
+    const hosts = new Map<string, Absent>();
+    const add = (names: readonly string[], error: VirstreamError): void => {
+      for (const host of names) if (!hosts.has(host)) hosts.set(host, { host, error });
+    };
+    if (this.#error !== undefined) add(this.#options.hosts(), this.#error);
+    else {
+      for (const { host, error, state } of this.#feed?.statuses ?? []) {
+        add(
+          host?.split(",") ?? this.#options.hosts(),
+          error ?? new VirstreamError("connection-lost", `it is ${state}`),
+        );
+      }
+    }
+    return [...hosts.values()];
+  }
+
+  /** A reader of the changes. It first gets the rows as of the last tick, if there was one. */
+  read(): ChangeReader {
+    const reader = new ChangeReader((left) => this.#readers.delete(left));
+    if (this.#ticked) reader.push({ came: this.#changes.keysBefore(this.#byKey.keys()), changed: [], left: [] });
+    if (this.#error === undefined) this.#readers.add(reader);
+    else reader.end(failureOf(this.#error));
+    return reader;
+  }
+
+  record(record: DomainStatsRecord): void {
+    const rates = this.#meter.take(record);
+    const entry = this.#byDomain.get(record.domain);
+    const key = entry?.key ?? domainKey(record.domain);
+    const row = new TableRow(key, record, rates, false, this.#options.now);
+    if (entry !== undefined) entry.row = row;
+    else {
+      const added = { key, row };
+      this.#byKey.set(key, added);
+      this.#byDomain.set(record.domain, added);
+    }
+    this.#changed(key, entry === undefined ? "came" : "changed");
+  }
+
+  gone(domain: Domain): void {
+    this.#meter.forget(domain);
+    const entry = this.#byDomain.get(domain);
+    if (entry === undefined) return;
+    this.#byDomain.delete(domain);
+    this.#byKey.delete(entry.key);
+    this.#changed(entry.key, "left");
+  }
+
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (event.type === "gap") {
+      this.#meter.gap(event.host);
+      // A slow connection may have gaps and no sync for long.
+      if (this.#changes.size > 0) this.#tick();
+      return;
+    }
+    if (event.type === "status" && event.state !== "connected") this.#outdate(event.host);
+    this.#tick();
+    if (this.#feed?.accounted) this.#options.onReady();
+  }
+
+  flush(): void {}
+
+  /** Ends the table: all rows are stale, and the readers complete, or fail if the watch has failed. */
+  end(error: VirstreamError): void {
+    if (this.#error !== undefined) return;
+    this.#error = error;
+    this.#outdate(undefined);
+    this.#meter.gap();
+    this.#tick();
+    for (const reader of this.#readers) reader.end(failureOf(error));
+    this.#readers.clear();
+    this.#options.onEnd(error);
+  }
+
+  *#rows(): Generator<TableRow> {
+    for (const { row } of this.#byKey.values()) yield row;
+  }
+
+  #changed(key: string, difference: keyof TableChange): void {
+    this.#values = undefined;
+    this.#changes.note(key, difference);
+  }
+
+  /** @param hosts undefined: all */
+  #outdate(hosts: string | undefined): void {
+    const names = hosts === undefined ? undefined : hostNames(hosts);
+    for (const entry of this.#byKey.values()) {
+      if (entry.row.stale || names?.includes(entry.row.domain.host) === false) continue;
+      entry.row = entry.row.outdated();
+      this.#changed(entry.key, "changed");
+    }
+  }
+
+  #tick(): void {
+    this.#ticked = true;
+    const change = this.#changes.take();
+    for (const reader of this.#readers) reader.push(change);
+  }
+}
+
+/** A program that closes the connection or the table ends the readers; that is no failure. */
+function failureOf(error: VirstreamError): VirstreamError | undefined {
+  return error.code === "connection-closed" ? undefined : error;
+}
