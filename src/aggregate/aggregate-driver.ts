@@ -10,7 +10,7 @@ import {
 } from "../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
 import { checkOpenOptions, openDriver, withoutSecrets } from "../driver/registry.ts";
-import { invalid, VirstreamError } from "../model/error.ts";
+import { invalid, quote, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
@@ -21,6 +21,18 @@ import { NamedSweep } from "./named-sweep.ts";
 import { NamedWatch } from "./named-watch.ts";
 import { Ownership } from "./ownership.ts";
 import { wholeSweep } from "./whole-sweep.ts";
+
+/** One of several hosts: its URI, with options that replace those for all hosts. */
+export interface HostSource extends OpenOptions {
+  readonly uri: string;
+}
+
+/** A watch of the aggregate that is under way. */
+interface RunningWatch {
+  readonly hosts: Map<Member, HostWatch>;
+  add(member: Member): void;
+  remove(member: Member): void;
+}
 
 /** The dependencies of an aggregate, which tests replace. */
 export interface AggregateDependencies {
@@ -36,7 +48,10 @@ export interface AggregateDependencies {
  * driver probes it in the background until it answers again. docs/aggregation.md has the rules.
  */
 export class AggregateDriver implements Driver {
-  readonly #members: readonly Member[];
+  readonly #members: Member[];
+  readonly #memberOptions: Pick<MemberOptions, "open" | "clock" | "admit">;
+  readonly #openOptions: OpenOptions;
+  readonly #watches = new Set<RunningWatch>();
   readonly #ownership: Ownership;
   readonly #clock: Clock;
   readonly #listeners = new StatusListeners();
@@ -48,7 +63,7 @@ export class AggregateDriver implements Driver {
   #closed: Promise<void> | undefined;
 
   private constructor(
-    uris: readonly string[],
+    sources: readonly (string | HostSource)[],
     openOptions: OpenOptions,
     { open = openDriver, clock = STEADY_CLOCK }: AggregateDependencies,
   ) {
@@ -58,11 +73,18 @@ export class AggregateDriver implements Driver {
       this.#admissions = admission.catch(() => {});
       return admission;
     };
-    this.#members = uris.map((uri, number) => new Member(uri, number, { open, openOptions, clock, admit }));
+    this.#memberOptions = { open, clock, admit };
+    this.#openOptions = openOptions;
+    this.#members = sources.map((source, number) => this.#member(source, () => number));
     this.#ownership = new Ownership(
       this,
       this.#members.map(({ label }) => label),
     );
+  }
+
+  #member(source: string | HostSource, number: (label: string | undefined) => number): Member {
+    const { uri, ...options } = typeof source === "string" ? { uri: source } : source;
+    return new Member(uri, number, { ...this.#memberOptions, openOptions: { ...this.#openOptions, ...options } });
   }
 
   /**
@@ -73,10 +95,12 @@ export class AggregateDriver implements Driver {
    *   their common error, or `connection-lost`. With `waitForFirstConnection` this last case is none.
    */
   static async open(
-    uris: readonly string[],
+    sources: readonly (string | HostSource)[],
     options: OpenOptions = {},
     dependencies: AggregateDependencies = {},
   ): Promise<AggregateDriver> {
+    if (!Array.isArray(sources)) throw invalid(`the hosts must be a list of URIs, not ${quote(sources)}`);
+    const uris = sources.map(checkSource);
     if (uris.length === 0) throw new VirstreamError("invalid-argument", "there is no URI: name at least one host");
     const twice = uris.find((uri, i) => uris.indexOf(uri) !== i);
     if (twice !== undefined) {
@@ -84,7 +108,7 @@ export class AggregateDriver implements Driver {
     }
     checkOpenOptions(options);
     options.signal?.throwIfAborted();
-    const driver = new AggregateDriver(uris, options, dependencies);
+    const driver = new AggregateDriver(sources, options, dependencies);
     try {
       await driver.#opened(options);
     } catch (error) {
@@ -125,22 +149,37 @@ export class AggregateDriver implements Driver {
    * refuses the query.
    */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
+    // Hosts that are added later are among them.
     const members = this.#members;
     const context = { query, cadence, ownership: this.#ownership, clock: this.#clock };
     const named =
       query.domains === undefined ? undefined : new NamedWatch(members, query.domains, this.#ownership, sink);
+    const hosts = new Map<Member, HostWatch>();
     const refused = (error: VirstreamError): void => {
-      if (
-        watches.every((watch, i) => members[i]!.driver === undefined || watch.refuses || !members[i]!.isSelected(query))
-      )
-        fail(error);
+      const others = [...hosts].every(
+        ([member, watch]) => member.driver === undefined || watch.refuses || !member.isSelected(query),
+      );
+      if (others) fail(error);
     };
-    const watches = members.map(
-      (member) => new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused }),
-    );
+    const running: RunningWatch = {
+      hosts,
+      add: (member) => {
+        if (hosts.has(member)) return;
+        const watch = new HostWatch({ ...context, member, sink: named?.sinkOf(member) ?? sink, refused });
+        hosts.set(member, watch);
+        void watch.run();
+      },
+      remove: (member) => {
+        const watch = hosts.get(member);
+        hosts.delete(member);
+        watch?.remove();
+        named?.forget(member);
+      },
+    };
     const stop = (): void => {
       this.#underWay.delete(fail);
-      for (const watch of watches) watch.stop();
+      this.#watches.delete(running);
+      for (const watch of hosts.values()) watch.stop();
     };
     const fail = (error: VirstreamError): void => {
       if (!this.#underWay.has(fail)) return;
@@ -148,9 +187,65 @@ export class AggregateDriver implements Driver {
       sink.end(error);
     };
     this.#underWay.add(fail);
+    this.#watches.add(running);
     if (this.#error !== undefined) fail(this.#error);
-    else for (const watch of watches) void watch.run();
+    else for (const member of [...members]) if (this.#watches.has(running)) running.add(member);
     return stop;
+  }
+
+  /**
+   * Adds a host. Resolves when it has answered or failed once; sweeps and watches have it from then on at the latest. A host
+   * that could not be reached is tried again.
+   *
+   * @throws VirstreamError `invalid-argument` for a host that is there; `connection-closed`; an error of the host that retrying
+   *   cannot cure: then it is not added
+   */
+  async add(source: string | HostSource): Promise<void> {
+    const uri = checkSource(source, this.#members.length);
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#members.some(({ given }) => given === uri))
+      throw invalid(`the host ${withoutSecrets(uri)} is there already`);
+    const member = this.#member(source, (label) => this.#ownership.add(label));
+    this.#members.push(member);
+    try {
+      const { signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = typeof source === "string" ? {} : source;
+      await withTimeout(startHost(member), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
+      if (this.#error !== undefined) throw this.#error;
+    } catch (error) {
+      await this.#drop(member);
+      throw error;
+    }
+    if (!this.#members.includes(member)) return;
+    this.#follow(member);
+    this.#listeners.emit(member.status);
+    for (const watch of [...this.#watches]) watch.add(member);
+  }
+
+  /**
+   * Removes a host, and closes its connection. Watches report its domains as `gone`.
+   *
+   * @param uri as it was given, or as `statuses` has it
+   * @throws VirstreamError `invalid-argument` for a host that is not there, and for the last one
+   */
+  async remove(uri: string): Promise<void> {
+    if (this.#error !== undefined) throw this.#error;
+    const member = this.#members.find((each) => each.given === uri) ?? this.#members.find((each) => each.uri === uri);
+    if (member === undefined) throw invalid(`there is no host ${quote(withoutSecrets(String(uri)))} to remove`);
+    if (this.#members.length === 1) throw invalid(`${member.uri} is the last host: close the connection instead`);
+    const { name: host, uri: known } = member;
+    const dropped = this.#drop(member);
+    this.#listeners.emit({ state: "removed", host, uri: known, error: undefined });
+    if (this.#allGivenUp) void this.#end(this.#noneReachable());
+    await dropped;
+  }
+
+  async #drop(member: Member): Promise<void> {
+    const place = this.#members.indexOf(member);
+    if (place < 0) return;
+    this.#members.splice(place, 1);
+    for (const watch of [...this.#watches]) watch.remove(member);
+    await member.close(new VirstreamError("connection-closed", `the host ${member.name} was removed`));
+    this.#ownership.remove(member.number);
   }
 
   /** Listeners get `degraded` and `connected` for one host at a time, and `closed` for all together. */
@@ -185,22 +280,19 @@ export class AggregateDriver implements Driver {
     connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS,
     waitForFirstConnection = false,
   }: OpenOptions): Promise<void> {
-    const first = this.#members.map(async (member) => {
-      const error = await member.start();
-      if (error !== undefined && !error.retryable) {
-        throw new VirstreamError(error.code, `${member.name}: ${error.message}`, { cause: error });
-      }
-    });
+    const first = this.#members.map(startHost);
     await withTimeout<unknown>(Promise.all(first), connectTimeoutMs, () => {}, { signal, clock: this.#clock });
     const waits = waitForFirstConnection && !this.#allGivenUp;
     if (!waits && this.#members.every(({ driver }) => driver === undefined)) throw this.#noneReachable();
-    for (const member of this.#members) {
-      member.reconnector.onStatus(({ state }) => {
-        if (this.#error !== undefined) return;
-        this.#listeners.emit(member.status);
-        if (state === "closed" && this.#allGivenUp) void this.#end(this.#noneReachable());
-      });
-    }
+    for (const member of this.#members) this.#follow(member);
+  }
+
+  #follow(member: Member): void {
+    member.reconnector.onStatus(({ state }) => {
+      if (this.#error !== undefined || !this.#members.includes(member)) return;
+      this.#listeners.emit(member.status);
+      if (state === "closed" && this.#allGivenUp) void this.#end(this.#noneReachable());
+    });
   }
 
   /** Whether there will be no attempt to reach any host. */
@@ -248,4 +340,21 @@ export class AggregateDriver implements Driver {
       }
     }
   }
+}
+
+/** Begins to open a host. Rejects, with the host's name, with an error that retrying cannot cure. */
+async function startHost(member: Member): Promise<void> {
+  const error = await member.start();
+  if (error !== undefined && !error.retryable) {
+    throw new VirstreamError(error.code, `${member.name}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Checks one host of a list. Returns its URI. @throws VirstreamError `invalid-argument` */
+function checkSource(source: string | HostSource, place: number): string {
+  if (typeof source === "string") return source;
+  const { uri, ...options } = source ?? {};
+  if (typeof uri !== "string") throw invalid(`host ${place + 1} must be a URI, or an object with a member uri`);
+  checkOpenOptions(options);
+  return uri;
 }

@@ -112,6 +112,15 @@ export class HostWatch implements WatchSink {
     this.#ended?.(undefined);
   }
 
+  /** The host was removed: its domains are gone. */
+  remove(): void {
+    this.stop();
+    const { member, sink } = this.#options;
+    for (const { domain } of [...this.#known]) this.#gone(domain);
+    for (const host of new Set([member.name, ...this.#degraded.keys()])) this.#removed(host);
+    sink.flush();
+  }
+
   record(record: DomainStatsRecord): void {
     this.#signOfLife();
     const { member, ownership, sink } = this.#options;
@@ -134,6 +143,10 @@ export class HostWatch implements WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     const { member, sink } = this.#options;
     const host = member.label ?? event.host ?? member.name;
+    if (event.type === "status" && event.state === "removed") {
+      this.#removed(host);
+      return;
+    }
     if (event.type === "status" && event.state !== "connected") {
       this.#degrade(host, event.error, { behind: host !== member.name, reported: true });
       return;
@@ -229,6 +242,11 @@ export class HostWatch implements WatchSink {
   #connected(host: string): void {
     if (!this.#degraded.delete(host)) return;
     this.#options.sink.event({ type: "status", state: "connected", host, error: undefined });
+  }
+
+  #removed(host: string): void {
+    this.#degraded.delete(host);
+    this.#options.sink.event({ type: "status", state: "removed", host, error: undefined });
   }
 
   /** Only a change of state is an event, not a change of the reason alone. */

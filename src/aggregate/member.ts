@@ -55,6 +55,8 @@ interface OpenHost {
  */
 export class Member {
   readonly number: number;
+  /** Its URI as the program gave it, which may have secrets. */
+  readonly given: string;
   /** Its name in this aggregate, if its URI has one. */
   readonly label: string | undefined;
   /** The domains that it had when it last answered. */
@@ -71,13 +73,14 @@ export class Member {
   #released: Promise<void> | undefined;
   readonly #end = new AbortController();
 
-  /** @param number its place among the members, from 0 */
-  constructor(uri: string, number: number, options: MemberOptions) {
+  /** @param number gives it its number, which none of the other members has */
+  constructor(uri: string, number: (label: string | undefined) => number, options: MemberOptions) {
     const { rest, label } = withoutLabel(uri);
+    this.given = uri;
     this.#uri = rest;
     this.label = label;
     this.#options = options;
-    this.number = number;
+    this.number = number(label);
     this.reconnector = new Reconnector({
       name: () => this.name,
       host: () => this.name,
@@ -92,9 +95,9 @@ export class Member {
     });
   }
 
-  /** Its URI, without a password. */
+  /** Its URI, without secrets; the same before and after it is open. */
   get uri(): string {
-    return this.#open?.driver.uri ?? withoutSecrets(this.#uri);
+    return withoutSecrets(this.#uri);
   }
 
   /** Its label, or the host's name; its URI, without a password, until that is known. */

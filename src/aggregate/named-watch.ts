@@ -50,6 +50,13 @@ export class NamedWatch {
     };
   }
 
+  /** The host was removed: what it said counts no more. */
+  forget(member: Member): void {
+    for (const { holders, without, again } of this.#selectors.values()) {
+      for (const hosts of [holders, without, again]) hosts.delete(member);
+    }
+  }
+
   #had(member: Member, record: DomainStatsRecord): void {
     for (const watched of this.#selectors.of(record.domain)) {
       watched.without.delete(member);

@@ -17,7 +17,7 @@ const BLOCK = 2 ** 24;
 export class Ownership {
   readonly #owner: object;
   readonly #blocks = new Map<number, number>();
-  readonly #labels: readonly (string | undefined)[];
+  readonly #labels: Map<number, string | undefined>;
   readonly #hosts: number;
   #nextBlock: number;
 
@@ -27,9 +27,22 @@ export class Ownership {
    */
   constructor(owner: object, labels: readonly (string | undefined)[]) {
     this.#owner = owner;
-    this.#labels = labels;
+    this.#labels = new Map(labels.entries());
     this.#hosts = labels.length;
     this.#nextBlock = labels.length + 1;
+  }
+
+  /** A further host. Returns its number, which no other host ever has. */
+  add(label: string | undefined): number {
+    const number = this.#nextBlock++;
+    this.#labels.set(number, label);
+    return number;
+  }
+
+  /** Forgets a host that was removed, when none of its records is to come. */
+  remove(host: number): void {
+    this.#labels.delete(host);
+    for (const key of [...this.#blocks.keys()]) if (Math.floor(key / BLOCK) === host) this.#blocks.delete(key);
   }
 
   /**
@@ -38,7 +51,7 @@ export class Ownership {
    * @param from the number of the host that it comes from, from 0
    */
   domain({ uuid, name, id, host }: Domain, from: number): Domain {
-    return new Domain(uuid, name, id, this.#labels[from] ?? host, this.#owner);
+    return new Domain(uuid, name, id, this.#labels.get(from) ?? host, this.#owner);
   }
 
   /**

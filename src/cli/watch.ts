@@ -113,6 +113,7 @@ export class SweepCount {
         break;
       case "status":
         if (event.host === undefined) this.#lost = event.state !== "connected";
+        else if (event.state === "removed") this.#remove(event.host);
         else this.#status(event.host, event.state === "connected");
         break;
     }
@@ -127,6 +128,13 @@ export class SweepCount {
   /** Whether some host cannot be reached, or its last sweep had a record that is not `ok`. */
   get incomplete(): boolean {
     return this.#lost || this.#absent.size > 0 || [...this.#hosts.values()].some(({ incomplete }) => incomplete);
+  }
+
+  #remove(hosts: string): void {
+    for (const name of hosts.split(",")) {
+      this.#absent.delete(name);
+      this.#hosts.delete(name);
+    }
   }
 
   #status(hosts: string, connected: boolean): void {

@@ -1,7 +1,8 @@
-import { AggregateDriver } from "../aggregate/aggregate-driver.ts";
+import type { HostSource } from "../aggregate/aggregate-driver.ts";
 import type { OpenOptions } from "../driver/driver.ts";
 import { openDriver } from "../driver/registry.ts";
 import { Connection } from "./connection.ts";
+import { FleetConnection } from "./fleet.ts";
 
 /**
  * Connects to a host's domains. The URI's scheme selects the driver: `qemu:///system` and similar URIs connect to
@@ -17,13 +18,16 @@ export async function connect(uri: string, options: OpenOptions = {}): Promise<C
 
 /**
  * Connects to several hosts as one: each sweep, watch and list covers all hosts, and each domain names its host. The
- * options apply to every host. A host that cannot be reached is retried with back-off; the other hosts continue
+ * options apply to every host; `{ uri, …options }` in place of a URI has options for one host. A host that cannot be reached is retried with back-off; the other hosts continue
  * meanwhile.
  *
  * @throws VirstreamError `invalid-argument` without a URI, or when a host is named twice; a host's error from connect(),
  *   with the name of the host, when retrying cannot cure it; and, when no host could be reached, their common error, such
  *   as `connection-refused` or `connect-timeout`, or `connection-lost` when their errors differ
  */
-export async function connectAll(uris: readonly string[], options: OpenOptions = {}): Promise<Connection> {
-  return new Connection(await AggregateDriver.open(uris, options));
+export function connectAll(
+  hosts: readonly (string | HostSource)[],
+  options: OpenOptions = {},
+): Promise<FleetConnection> {
+  return FleetConnection.open(hosts, options);
 }

@@ -50,7 +50,8 @@ export class StatusBoard {
       // After the program's own close, the promise waits until the driver has released everything.
       if (!this.#closing) this.#resolveClosed(status.error);
     }
-    this.#states.set(keyOf(status), status);
+    if (status.state === "removed") this.#states.delete(keyOf(status));
+    else this.#states.set(keyOf(status), status);
     for (const reader of this.#readers) reader.put(status, this.#ended);
     if (this.#ended) this.#readers.clear();
   }
@@ -67,6 +68,8 @@ export class StatusBoard {
 class StatusReader implements AsyncIterableIterator<readonly ConnectionStatus[]> {
   readonly #leave: () => void;
   readonly #unread = new Map<string, ConnectionStatus>();
+  /** The hosts that the reader knows: only of these it must learn that they were removed. */
+  readonly #known = new Set<string>();
   #ended = false;
   #wake: (() => void) | undefined;
 
@@ -77,8 +80,10 @@ class StatusReader implements AsyncIterableIterator<readonly ConnectionStatus[]>
   /** @param last whether it is about the whole connection, and no other follows */
   put(status: ConnectionStatus, last: boolean): void {
     if (last) this.#unread.clear();
-    this.#unread.delete(keyOf(status));
-    this.#unread.set(keyOf(status), status);
+    const key = keyOf(status);
+    this.#unread.delete(key);
+    if (status.state === "removed" && !this.#known.has(key)) return;
+    this.#unread.set(key, status);
     this.#ended = last;
     this.#wake?.();
   }
@@ -92,6 +97,10 @@ class StatusReader implements AsyncIterableIterator<readonly ConnectionStatus[]>
     if (this.#unread.size === 0) return { done: true, value: undefined };
     const value = [...this.#unread.values()];
     this.#unread.clear();
+    for (const status of value) {
+      if (status.state === "removed") this.#known.delete(keyOf(status));
+      else this.#known.add(keyOf(status));
+    }
     return { done: false, value };
   }
 

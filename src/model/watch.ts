@@ -48,9 +48,9 @@ const DEFAULT_HEARTBEAT_MS = 30_000;
 /**
  * The state of a source of records. `connected`: it answers. `reconnecting`: it cannot be reached; the connection is
  * retried with back-off. `degraded`: one of several hosts that are watched as one cannot be reached; the other hosts
- * continue.
+ * continue. `removed`: the host is no longer one of several; its domains are gone.
  */
-export const WATCH_STATES = ["connected", "reconnecting", "degraded"] as const;
+export const WATCH_STATES = ["connected", "reconnecting", "degraded", "removed"] as const;
 /** One of them. */
 export type WatchState = (typeof WATCH_STATES)[number];
 
@@ -98,7 +98,7 @@ export interface StatusEvent {
   readonly state: WatchState;
   /** The host; undefined: the connection to all hosts. */
   readonly host: string | undefined;
-  /** The reason, unless the state is `connected`. */
+  /** The reason, unless the state is `connected` or `removed`. */
   readonly error: VirstreamError | undefined;
 }
 

@@ -289,8 +289,12 @@ export class Feed implements WatchSink {
   }
 
   #status(event: StatusEvent): void {
-    if (event.state === "connected") this.#statuses.delete(event.host);
+    if (event.state === "connected" || event.state === "removed") this.#statuses.delete(event.host);
     else this.#statuses.set(event.host, event);
+    for (const host of event.state === "removed" ? (event.host ?? "").split(",") : []) {
+      this.#swept.delete(host);
+      this.#failing.delete(host);
+    }
     for (const listener of this.#listeners) listener.event(event);
   }
 

@@ -31,6 +31,8 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #domains = 0;
   /** The last state of each source that the consumer got; undefined: the event was dropped. */
   readonly #statuses = new Map<string | undefined, WatchState | undefined>();
+  /** The hosts that were removed in events that were dropped, of those whose state the consumer got. */
+  readonly #removed = new Set<string | undefined>();
   /** The last sweep whose end was queued. */
   #tick = 0;
   /** Sweeps that the source skipped in gaps that were dropped; undefined: an unknown number. */
@@ -110,7 +112,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
       return;
     }
     if (event.type === "sync") this.#tick = event.tick;
-    else if (event.type === "status") this.#statuses.set(event.host, event.state);
+    else if (event.type === "status") this.#know(event);
     this.#put(event);
   }
 
@@ -170,8 +172,19 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   /** Remembers of a dropped event what the feed's state will not say. */
   #drop(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "sync") this.#tick = Math.min(this.#tick, event.tick - 1);
-    else if (event.type === "status") this.#statuses.set(event.host, undefined);
+    else if (event.type === "status") this.#dropStatus(event);
     else this.#skipped = sum(this.#skipped, event.skipped);
+  }
+
+  #know({ host, state }: StatusEvent): void {
+    if (state === "removed") this.#statuses.delete(host);
+    else this.#statuses.set(host, state);
+  }
+
+  #dropStatus({ host, state }: StatusEvent): void {
+    if (state !== "removed") this.#statuses.set(host, undefined);
+    if (state === "removed" && this.#statuses.delete(host)) this.#removed.add(host);
+    else this.#removed.delete(host);
   }
 
   /** Queues what brings the consumer to the feed's state as it is now. */
@@ -202,6 +215,8 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   }
 
   #catchUpStatuses(): void {
+    for (const host of this.#removed) this.#events.push({ type: "status", state: "removed", host, error: undefined });
+    this.#removed.clear();
     const now = new Map([...this.#feed.statuses].map((status) => [status.host, status]));
     for (const [host, given] of this.#statuses) {
       if (given !== "connected" && !now.has(host)) {

@@ -113,8 +113,13 @@ export class VirstreamHandler implements AsyncDisposable {
       traffic: { messages: 0, bytes: 0 },
       welcome: {
         server: `virstream/${VERSION}`,
-        host: connection.host,
-        hypervisor: connection.hypervisor,
+        // Hosts come and go.
+        get host() {
+          return connection.host;
+        },
+        get hypervisor() {
+          return connection.hypervisor;
+        },
         beatMs: limits.beatMs,
         minIntervalMs: limits.minIntervalMs,
       },

@@ -271,7 +271,7 @@ export class ChannelState {
     const { host, state } = event;
     this.#sourceCharacters -= charactersOf(this.#sources.get(host));
     this.#sources.delete(host);
-    if (state === "connected") return;
+    if (state === "connected" || state === "removed") return;
     this.#sources.set(host, event);
     this.#sourceCharacters += charactersOf(event);
     if (this.#sources.size > LIMITS.hosts || this.#sourceCharacters > LIMITS.hostCharacters) {

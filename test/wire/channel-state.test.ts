@@ -192,7 +192,7 @@ class Story {
         if (event.host === undefined) this.#gap(event.skipped, event.reason);
         break;
       case "status":
-        if (event.state === "connected") this.#sources.delete(event.host);
+        if (event.state === "connected" || event.state === "removed") this.#sources.delete(event.host);
         else this.#sources.set(event.host, event.state);
     }
   }

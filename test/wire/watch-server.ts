@@ -129,9 +129,10 @@ export class WatchServer {
     this.flush();
     const state = WATCH_STATES[seed % WATCH_STATES.length]!;
     const host = [undefined, "hv1", "hv2"][(seed >> 4) % 3];
-    const error = state === "connected" ? undefined : new VirstreamError("connection-lost", "it is away");
+    const error =
+      state === "connected" || state === "removed" ? undefined : new VirstreamError("connection-lost", "it is away");
     const event: StatusEvent = { type: "status", state, host, error };
-    if (state === "connected") this.#sources.delete(host);
+    if (state === "connected" || state === "removed") this.#sources.delete(host);
     else this.#sources.set(host, event);
     this.#made(this.#encoder.status(event));
   }

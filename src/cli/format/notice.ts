@@ -13,6 +13,7 @@ const STATE_WORDS: Record<WatchState, string> = {
   connected: "connected again",
   reconnecting: "reconnecting",
   degraded: "absent",
+  removed: "removed",
 };
 
 /**
@@ -89,7 +90,8 @@ export class Notices {
 
   #status(event: StatusEvent): string | undefined {
     const { state, host } = event;
-    if (state !== "connected") this.#troubled.add(host);
+    if (state === "removed") this.#troubled.delete(host);
+    else if (state !== "connected") this.#troubled.add(host);
     else if (!this.#troubled.delete(host)) return undefined;
     return `${host ?? this.#source}: ${statusText(event)}`;
   }

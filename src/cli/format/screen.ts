@@ -184,17 +184,19 @@ export class Screen {
   /** If the record's host is not connected, the reason why the record may be old. */
   #stale({ domain }: DomainStatsRecord): string | undefined {
     const status = this.#lost ?? this.#hosts.get(domain.host)?.status;
-    return status === undefined || status.state === "connected" ? undefined : `stale: ${STALE_WORDS[status.state]}`;
+    const state = status?.state;
+    return state === "reconnecting" || state === "degraded" ? `stale: ${STALE_WORDS[state]}` : undefined;
   }
 
   #status(event: StatusEvent): void {
-    const status = event.state === "connected" ? undefined : event;
+    const { state } = event;
+    const status = state === "connected" || state === "removed" ? undefined : event;
     if (event.host === undefined) this.#lost = status;
     for (const name of event.host?.split(",") ?? []) {
       const host = this.#host(name);
       host.status = status;
       // A host that has never answered had its URI as its name, and has another name from now on.
-      if (status === undefined && host.sync === undefined) this.#hosts.delete(name);
+      if (state === "removed" || (status === undefined && host.sync === undefined)) this.#hosts.delete(name);
     }
   }
 

@@ -1,0 +1,59 @@
+import { AggregateDriver, type HostSource } from "../aggregate/aggregate-driver.ts";
+import type { ConnectionState, OpenOptions } from "../driver/driver.ts";
+import type { VirstreamError } from "../model/error.ts";
+import { Connection } from "./connection.ts";
+
+/** One of the hosts of a FleetConnection, as it is now. */
+export interface FleetHost {
+  /** The host's name, or its label; its URI until it has answered. */
+  readonly name: string;
+  /** The host's URI, without secrets. */
+  readonly uri: string;
+  /** `connected`; `degraded`: it cannot be reached, and is tried again; `closed`: it is given up. */
+  readonly state: ConnectionState;
+  /** Why it is not connected. */
+  readonly error: VirstreamError | undefined;
+}
+
+/** A connection to several hosts as one, to which hosts can be added, and from which they can be removed. */
+export class FleetConnection extends Connection {
+  readonly #fleet: AggregateDriver;
+
+  /** @internal */
+  constructor(fleet: AggregateDriver) {
+    super(fleet);
+    this.#fleet = fleet;
+  }
+
+  /** @internal */
+  static async open(sources: readonly (string | HostSource)[], options: OpenOptions): Promise<FleetConnection> {
+    return new FleetConnection(await AggregateDriver.open(sources, options));
+  }
+
+  /** The hosts, in the order in which they were named or added. */
+  get hosts(): FleetHost[] {
+    return this.#fleet.statuses.map(({ host, uri = host, state, error }) => ({ name: host, uri, state, error }));
+  }
+
+  /**
+   * Adds a host: its URI, or its URI with options that replace those of connectAll(). Resolves when the host has answered or
+   * failed once. A host that could not be reached is tried again. Watches that run have its domains from then on.
+   *
+   * @throws VirstreamError `invalid-argument` for a host that is there already; `connection-closed`; a host's error that retrying
+   *   cannot cure: then the host is not added
+   */
+  add(host: string | HostSource): Promise<void> {
+    return this.#fleet.add(host);
+  }
+
+  /**
+   * Removes a host, and closes the connection to it. Watches that run report its domains as `gone`, and then the state
+   * `removed`; a sweep under way reports the host as absent.
+   *
+   * @param uri the host's URI, as it was given or as `hosts` has it
+   * @throws VirstreamError `invalid-argument` for a host that is not there, and for the last one; `connection-closed`
+   */
+  remove(uri: string): Promise<void> {
+    return this.#fleet.remove(uri);
+  }
+}
