@@ -2,7 +2,13 @@
 
 export type { HostSource } from "./aggregate/aggregate-driver.ts";
 export { connect, connectAll } from "./client/connect.ts";
-export { type CallOptions, Connection, type GroupQuery, type RatesQuery } from "./client/connection.ts";
+export {
+  type CallOptions,
+  type CloseOptions,
+  Connection,
+  type GroupQuery,
+  type RatesQuery,
+} from "./client/connection.ts";
 export { FleetConnection, type FleetHost } from "./client/fleet.ts";
 export type * from "./client/rates/domain-rates.ts";
 export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";

@@ -1,8 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
+import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver } from "../driver/driver.ts";
-import { checkMembers, invalid, VirstreamError } from "../model/error.ts";
+import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
@@ -18,6 +18,18 @@ export interface CallOptions {
   /** Aborts the call, in the driver too. A watch then completes; any other call fails with the signal's reason. */
   readonly signal?: AbortSignal;
 }
+
+/** How to close a connection. */
+export interface CloseOptions {
+  /**
+   * Let sweeps under way end whole, and each watch have the rest of its sweep that is under way, before the connection is closed:
+   * at most for the longest of their deadlines and one second. Default false: they end at once.
+   */
+  readonly drain?: boolean;
+}
+
+/** How much longer than its deadline a sweep may take while the connection drains, in ms. */
+const DRAIN_GRACE_MS = 1_000;
 
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
@@ -48,6 +60,10 @@ export class Connection implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #end = new AbortController();
   readonly #board: StatusBoard;
+  /** The sweeps under way. */
+  readonly #sweeps = new Set<{ readonly deadlineMs: number }>();
+  #onIdle: (() => void) | undefined;
+  readonly #hurry = new AbortController();
   #closing: Promise<void> | undefined;
 
   /**
@@ -99,7 +115,8 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query; see checkQuery
    */
   stats(query: StatsQuery = {}, options: CallOptions = {}): StatsStream {
-    return new StatsStream(this.driver, this.#check(query), options.signal);
+    const checked = this.#check(query);
+    return new StatsStream(this.driver, checked, options.signal, () => this.#begin(checked));
   }
 
   /**
@@ -211,15 +228,48 @@ export class Connection implements AsyncDisposable {
 
   /**
    * Completes every watch, and releases all resources. Sweeps under way, and later calls, fail with `connection-closed`.
-   * Calling it twice is allowed.
+   * With `drain`, sweeps under way end whole first. Calling it twice is allowed: without `drain`, the second call ends the first
+   * one's wait.
+   *
+   * @throws VirstreamError `invalid-argument`
    */
-  close(): Promise<void> {
-    this.#closing ??= this.#board.close(this.#closedError(), () => {
-      this.#end.abort(this.#closedError());
-      this.sampling.close(this.#closedError());
-      return this.driver.close();
+  async close(options: CloseOptions = {}): Promise<void> {
+    checkMembers(options, ["drain"], "close's options");
+    const { drain = false } = options;
+    if (typeof drain !== "boolean") throw invalid(`drain must be true or false, not ${quote(drain)}`);
+    if (!drain) this.#hurry.abort();
+    this.#closing ??= this.#board.close(this.#closedError(), () => this.#close());
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#end.abort(this.#closedError());
+    if (!this.#hurry.signal.aborted) await this.#drained();
+    this.sampling.close(this.#closedError());
+    await this.driver.close();
+  }
+
+  /** Resolves when no sweep is under way, at the latest after their deadlines, or when the program does not want to wait. */
+  async #drained(): Promise<void> {
+    const underWay = [...this.#sweeps, ...[...this.sampling.watched.values()].map(({ query }) => query)];
+    const longestMs = Math.max(0, ...underWay.map(({ deadlineMs }) => deadlineMs));
+    const idle = new Promise<void>((resolve) => {
+      this.#onIdle = resolve;
     });
-    return this.#closing;
+    const ended = Promise.all([this.#sweeps.size === 0 || idle, this.sampling.drain(this.#closedError())]);
+    const options = { signal: this.#hurry.signal, clock: this.#clock };
+    await withTimeout<unknown>(ended, longestMs + DRAIN_GRACE_MS, () => {}, options).catch(() => {});
+  }
+
+  /** A sweep begins. Returns what its end calls. */
+  #begin({ deadlineMs }: Query): () => void {
+    if (this.#end.signal.aborted) throw this.#closedError();
+    const sweep = { deadlineMs };
+    this.#sweeps.add(sweep);
+    return () => {
+      this.#sweeps.delete(sweep);
+      if (this.#sweeps.size === 0) this.#onIdle?.();
+    };
   }
 
   /** Closes the connection at the end of an `await using` block. */

@@ -11,6 +11,9 @@ import type { DomainRates } from "./rates/domain-rates.ts";
 /** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
 
+/** Called when a consumption begins. Returns what is called when it has ended. It may throw: then nothing is consumed. */
+export type Begin = () => () => void;
+
 /**
  * A stream that can be consumed in three ways:
  *
@@ -26,14 +29,15 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   readonly #open: ChunkSource<T>;
   readonly #signal: AbortSignal | undefined;
   readonly #endless: boolean;
+  readonly #begin: Begin | undefined;
 
   /**
    * @internal
    * @param endless whether only its consumer ends it, so that an abort is its regular end
    */
-  constructor(open: ChunkSource<T>, signal?: AbortSignal, endless = false) {
+  constructor(open: ChunkSource<T>, signal?: AbortSignal, endless = false, begin?: Begin) {
     super((subscriber) => {
-      const chunks = new ChunkReader(open, signal, endless);
+      const chunks = new ChunkReader(open, signal, endless, begin);
       consume(chunks, (item) => subscriber.next(item)).then(
         () => subscriber.complete(),
         (error) => subscriber.error(error),
@@ -43,6 +47,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     this.#open = open;
     this.#signal = signal;
     this.#endless = endless;
+    this.#begin = begin;
   }
 
   /** Starts a consumption by `for await`. */
@@ -74,7 +79,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   }
 
   #read(): ChunkReader<T> {
-    return new ChunkReader(this.#open, this.#signal, this.#endless);
+    return new ChunkReader(this.#open, this.#signal, this.#endless, this.#begin);
   }
 }
 
@@ -95,9 +100,9 @@ export class StatsStream extends Stream<DomainStatsRecord> {
   /** The same sweep as events: `expect`, `record` and `sync`. */
   readonly events: Stream<SweepEvent>;
 
-  constructor(driver: Driver, query: Query, signal?: AbortSignal) {
-    super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal);
-    this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal);
+  constructor(driver: Driver, query: Query, signal?: AbortSignal, begin?: Begin) {
+    super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal, false, begin);
+    this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal, false, begin);
   }
 }
 
@@ -191,16 +196,18 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #signal: AbortSignal | undefined;
   readonly #endless: boolean;
   readonly #unlisten: () => void = () => {};
+  readonly #over: () => void = () => {};
   readonly #source: AsyncIterator<readonly T[]> | undefined;
   #rejectNext: ((reason: unknown) => void) | undefined;
   /** Whether the consumption has ended; then `next` gives nothing more. */
   closed: boolean;
 
-  constructor(open: ChunkSource<T>, signal: AbortSignal | undefined, endless: boolean) {
+  constructor(open: ChunkSource<T>, signal: AbortSignal | undefined, endless: boolean, begin: Begin = () => () => {}) {
     this.#signal = signal;
     this.#endless = endless;
     this.closed = signal?.aborted ?? false;
     if (this.closed) return;
+    this.#over = begin();
     this.#source = open(this.#abort.signal)[Symbol.asyncIterator]();
     this.#unlisten = onAbort(signal, () => this.#abortPull());
   }
@@ -247,6 +254,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   #close(): void {
     this.closed = true;
     this.#unlisten();
+    this.#over();
   }
 
   /** The end of a consumption that is closed. */

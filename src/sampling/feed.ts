@@ -72,6 +72,11 @@ export class Feed implements WatchSink {
   readonly #statuses = new Map<string | undefined, StatusEvent>();
   readonly #swept = new Set<string>();
   readonly #failing = new Set<string>();
+  /** The hosts whose sweep is under way. */
+  readonly #underWay = new Set<string>();
+  /** The host of the last record that a driver pushed, until the next sync. */
+  #pushing: string | undefined;
+  #drain: { readonly error: VirstreamError; readonly done: () => void } | undefined;
   #sync: SyncEvent | undefined;
   #sweep = 0;
   #failed = 0;
@@ -156,8 +161,17 @@ export class Feed implements WatchSink {
     if (left && others.length === 0) this.end(new VirstreamError("connection-closed", "the last listener has left"));
   }
 
+  /** Ends with the sweep that is under way, or with the first sweep. Resolves when it has ended. */
+  drain(error: VirstreamError): Promise<void> {
+    return new Promise((done) => {
+      this.#drain = { error, done };
+      this.flush();
+    });
+  }
+
   /** A sweep begins in which this feed takes part. */
   beginSweep(): void {
+    this.#underWay.add(this.#options.host);
     this.#sweep++;
   }
 
@@ -181,6 +195,7 @@ export class Feed implements WatchSink {
   /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
   failSweep(error: VirstreamError, overrun: number): void {
     this.#failed += 1 + overrun;
+    this.#underWay.clear();
     if (!this.#statuses.has(this.#options.host)) {
       this.#status({ type: "status", state: "reconnecting", host: this.#options.host, error });
     }
@@ -190,6 +205,11 @@ export class Feed implements WatchSink {
   /** A record that the driver pushes. */
   record(record: DomainStatsRecord): void {
     this.#options.metrics?.record(record);
+    const { host } = record.domain;
+    if (host !== this.#pushing) {
+      this.#pushing = host;
+      this.#underWay.add(host);
+    }
     this.#record(record, this.#entryOf(record.domain));
   }
 
@@ -212,6 +232,8 @@ export class Feed implements WatchSink {
 
   flush(): void {
     for (const listener of this.#listeners) listener.flush();
+    if (this.#drain === undefined || this.#underWay.size > 0) return;
+    if (this.#sync !== undefined || this.#statuses.size > 0) this.end(this.#drain.error);
   }
 
   end(error: VirstreamError): void {
@@ -221,6 +243,7 @@ export class Feed implements WatchSink {
     this.#listeners = [];
     for (const listener of listeners) listener.end(error);
     this.#options.over();
+    this.#drain?.done();
   }
 
   /**
@@ -274,7 +297,9 @@ export class Feed implements WatchSink {
 
   #synchronized(event: SyncEvent): void {
     const { domains, failed } = event.summary;
+    this.#pushing = undefined;
     for (const host of event.host.split(",")) {
+      this.#underWay.delete(host);
       this.#swept.add(host);
       if (domains > 0 && failed === domains) this.#failing.add(host);
       else this.#failing.delete(host);
@@ -291,6 +316,11 @@ export class Feed implements WatchSink {
   #status(event: StatusEvent): void {
     if (event.state === "connected" || event.state === "removed") this.#statuses.delete(event.host);
     else this.#statuses.set(event.host, event);
+    // Its sweep will not end.
+    if (event.state !== "connected") {
+      if (event.host === undefined) this.#underWay.clear();
+      for (const host of event.host?.split(",") ?? []) this.#underWay.delete(host);
+    }
     for (const host of event.state === "removed" ? (event.host ?? "").split(",") : []) {
       this.#swept.delete(host);
       this.#failing.delete(host);

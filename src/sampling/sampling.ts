@@ -122,6 +122,12 @@ export class Sampling {
     };
   }
 
+  /** Ends each watch with the sweep that is under way. Resolves when all have ended. Nothing can be watched any more. */
+  async drain(error: VirstreamError): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#feeds.map((feed) => feed.drain(error)));
+  }
+
   /** Ends all watches: with this error for sinks. The watches of consumers in this process complete. */
   close(error: VirstreamError): void {
     this.#closed = true;
