@@ -37,7 +37,7 @@ export type Authenticate = (
 
 /** What a client may see. Clients with the same restriction share their sweeps. */
 export interface Restriction {
-  /** Undefined: all domains. Sorted. */
+  /** Undefined: all domains. */
   readonly domains: readonly DomainSelector[] | undefined;
   /** Patterns for the names of the visible domains; not with `domains`. Sorted. */
   readonly names?: readonly string[] | undefined;
