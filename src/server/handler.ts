@@ -13,6 +13,7 @@ import { Origins } from "./access/origins.ts";
 import { type Authenticate, UNRESTRICTED } from "./access/principal.ts";
 import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
+import { PacedSocket } from "./bounds/paced-socket.ts";
 import { Quota } from "./bounds/quota.ts";
 import { SweepPace } from "./bounds/sweep-pace.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
@@ -138,8 +139,8 @@ export class VirstreamHandler implements AsyncDisposable {
       maxFragments: MAX_FRAGMENTS,
       maxBufferedChunks: MAX_CHUNKS,
       closeTimeout: CLOSE_TIMEOUT_MS,
-      // One message of a client in a turn of the event loop: a burst of requests delays the other clients by one at a time.
-      allowSynchronousEvents: false,
+      WebSocket: PacedSocket,
+      autoPong: false,
       perMessageDeflate: false,
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
     };
