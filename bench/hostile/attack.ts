@@ -1,0 +1,119 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { CLIENT_REQUESTS } from "../../test/hostile/client-requests.ts";
+import { sendAll, TOKEN } from "../../test/hostile/input.ts";
+import { INPUTS } from "../../test/hostile/inputs.ts";
+import { Mutator } from "../../test/hostile/mutator.ts";
+import { frameOf, Opcode, RawPeer } from "../../test/hostile/raw-peer.ts";
+import { Dice } from "../../test/lab/dice.ts";
+import { BenchProcess } from "../process.ts";
+import type { HostileServerCalls } from "./server-process.ts";
+import type { HostileSubscriberCalls } from "./subscriber-process.ts";
+
+/** The interval of the watches. */
+const INTERVAL_MS = 1_000;
+/** How many clients send inputs at a time, and how many send damaged requests. */
+const AT_ONCE = 16;
+const FLOODS = 4;
+/** Damaged requests of one connection, unless the server closes it before. */
+const BURST = 50;
+/** The largest ratio of the gaps that is allowed. */
+const MOST = 2;
+/** Channels of lost clients are kept for 30 s. */
+const RECOVERY_MS = 35_000;
+
+/**
+ * Two servers, each with a subscriber at one tick per second, all in processes of their own. One of them is attacked: with all
+ * hostile inputs, again and again, and with damaged requests. Compares the longest times between two ticks.
+ */
+export async function benchAttack(lastingMs: number, seed: number): Promise<void> {
+  await using control = await Pair.start();
+  await using attacked = await Pair.start();
+  await sleep(2_000);
+  const before = await attacked.server.call("figures");
+  await Promise.all([control, attacked].map(({ subscriber }) => subscriber.call("figures")));
+  console.error(`hostile: ${INPUTS.length} inputs, again and again, for ${lastingMs / 1_000} s`);
+  const until = performance.now() + lastingMs;
+  const dice = new Dice(seed);
+  const [inputs, ...floods] = await Promise.all([
+    inputsUntil(until, attacked.port),
+    ...Array.from({ length: FLOODS }, () => floodUntil(until, attacked.port, new Dice(dice.below(2 ** 32)))),
+  ]);
+  const requests = floods.reduce((sum, sent) => sum + sent, 0);
+  const [calm, hit] = [await control.subscriber.call("figures"), await attacked.subscriber.call("figures")];
+  console.error("hostile: waiting until the server has given up the lost clients");
+  await sleep(RECOVERY_MS);
+  const after = await attacked.server.call("figures");
+  const ratio = hit.longestMs / Math.max(calm.longestMs, INTERVAL_MS);
+  console.log(`
+| a subscriber at ${1_000 / INTERVAL_MS} tick per second | of the attacked server | of another one |
+| --- | ---: | ---: |
+| ticks | ${hit.ticks} | ${calm.ticks} |
+| ticks left out | ${hit.skipped} | ${calm.skipped} |
+| the longest time between two | ${hit.longestMs.toFixed(0)} ms | ${calm.longestMs.toFixed(0)} ms |
+| … ratio (at most ${MOST}) | ${ratio.toFixed(2)} | |
+| **the attacked server** | **afterwards** | **before** |
+| clients, sockets | ${after.clients}, ${after.sockets} | ${before.clients}, ${before.sockets} |
+| heap | ${after.heap.toFixed(1)} MiB | ${before.heap.toFixed(1)} MiB |
+
+${inputs.toLocaleString("en")} inputs and ${requests.toLocaleString("en")} damaged requests in ${lastingMs / 1_000} s.`);
+  if (ratio > MOST) throw new Error(`the longest gap is ${ratio.toFixed(2)} times that of the other server`);
+  if (after.clients !== before.clients || after.sockets !== before.sockets) throw new Error("connections are left");
+}
+
+/** A server and its subscriber. */
+class Pair implements AsyncDisposable {
+  readonly server: BenchProcess<HostileServerCalls>;
+  readonly subscriber: BenchProcess<HostileSubscriberCalls>;
+  readonly port: number;
+
+  private constructor(
+    server: BenchProcess<HostileServerCalls>,
+    subscriber: BenchProcess<HostileSubscriberCalls>,
+    port: number,
+  ) {
+    this.server = server;
+    this.subscriber = subscriber;
+    this.port = port;
+  }
+
+  static async start(): Promise<Pair> {
+    const server = await BenchProcess.start<HostileServerCalls>("hostile/server-process.ts", ["--expose-gc"]);
+    const subscriber = await BenchProcess.start<HostileSubscriberCalls>("hostile/subscriber-process.ts");
+    const port = await server.call("listen");
+    await subscriber.call("watch", { port, intervalMs: INTERVAL_MS });
+    return new Pair(server, subscriber, port);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.subscriber[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+/** Sends all inputs until a time, and returns how many it sent. Throws when the server reacts in another way than it must. */
+async function inputsUntil(until: number, port: number): Promise<number> {
+  let sent = 0;
+  for (; performance.now() < until; sent += INPUTS.length) {
+    const wrong = await sendAll(INPUTS, port, AT_ONCE);
+    if (wrong.length > 0) throw new Error(wrong.join("\n"));
+  }
+  return sent;
+}
+
+/** Sends damaged requests until a time, and returns how many it sent. */
+async function floodUntil(until: number, port: number, dice: Dice): Promise<number> {
+  const mutator = new Mutator(dice);
+  const frames = CLIENT_REQUESTS.sessions.flat();
+  const frame = (): Uint8Array => frames[dice.below(frames.length)]!;
+  let sent = 0;
+  while (performance.now() < until) {
+    const peer = await RawPeer.connect(port);
+    await peer.upgrade("virstream.v1");
+    peer.say({ type: "hello", token: TOKEN });
+    for (let i = 0; i < BURST; i++) peer.send(frameOf(Opcode.text, CLIENT_REQUESTS.damage(mutator, frame(), frame())));
+    sent += BURST;
+    await peer.reaction();
+    await peer.close();
+  }
+  return sent;
+}
