@@ -24,6 +24,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   long: async () => (await import("./long.ts")).benchLong,
   large: async () => (await import("./large.ts")).benchLarge,
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
+  table: async () => (await import("./table.ts")).benchTable,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 
