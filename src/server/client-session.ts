@@ -67,6 +67,8 @@ export class ClientSession {
   /** The queries that its watches added to those that were watched already, as keys of `Sampling.watched`. */
   readonly #added = new Set<string>();
   #greeted = false;
+  /** The hosts that the client knows: they may come and go. */
+  #saidHost = "";
   /** Messages that came while the client's hello is being answered. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
   /** The request that opened the WebSocket, until the client's hello. */
@@ -257,7 +259,9 @@ export class ClientSession {
     const { view } = this.#client;
     this.#outbound.profile = view.channels.profile(this.#subprotocol);
     const steadyMs = performance.now();
-    this.#outbound.say({ type: "welcome", ...this.#context.welcome, epoch: view.epoch, steadyMs });
+    const { welcome } = this.#context;
+    this.#saidHost = welcome.host;
+    this.#outbound.say({ type: "welcome", ...welcome, epoch: view.epoch, steadyMs });
   }
 
   #query(message: Extract<ClientMessage, { type: "get" | "watch" }>): void {
@@ -378,7 +382,10 @@ export class ClientSession {
     }
     this.#unanswered++;
     this.#socket.ping();
-    if (this.#greeted) this.#outbound.say({ type: "beat" });
+    if (!this.#greeted) return;
+    const { host } = this.#context.welcome;
+    this.#outbound.say({ type: "beat", ...(host !== this.#saidHost && { host }) });
+    this.#saidHost = host;
   }
 
   #stop(code: number): void {

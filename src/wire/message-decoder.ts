@@ -7,7 +7,17 @@ import { readFull } from "./columns/block-decoder.ts";
 import { MessageBudget } from "./columns/message-budget.ts";
 import { sizeOfKeys } from "./columns/schema-slots.ts";
 import { errorFromWire, malformed } from "./errors.ts";
-import { listOf, mapOf, type RawMessage, summaryOf, textOf, type Welcome, welcomeOf, wholeOf } from "./messages.ts";
+import {
+  listOf,
+  mapOf,
+  optionalTextOf,
+  type RawMessage,
+  summaryOf,
+  textOf,
+  type Welcome,
+  welcomeOf,
+  wholeOf,
+} from "./messages.ts";
 import { LIMITS } from "./protocol.ts";
 import type { ServerClock } from "./server-clock.ts";
 import { unpack } from "./unpack.ts";
@@ -32,6 +42,8 @@ export type DecodedMessage =
     }
   /** A message of a watch, which its state has applied. `bytes` is the credit that it uses. */
   | { readonly type: "watch"; readonly id: number; readonly bytes: number }
+  /** A sign of life. `host` as in the welcome, if it has changed. */
+  | { readonly type: "beat"; readonly host: string | undefined }
   /** A message that needs no action of the receiver. */
   | { readonly type: "none" };
 
@@ -125,8 +137,10 @@ export class MessageDecoder {
         const summary = message["summary"] === undefined ? undefined : summaryOf(message["summary"]);
         return { type: "end", id, summary, error: errorFromWire(message["error"]) };
       }
+      case "beat":
+        return { type: "beat", host: optionalTextOf(message, "host") };
       default:
-        // A beat, or a type that a later version of the protocol adds: as a message of a channel it counts in its sequence.
+        // A type that a later version of the protocol adds: as a message of a channel it counts in its sequence.
         return message["channel"] === undefined ? NONE : this.#ofChannel(message, 0, (state) => state.unknown(message));
     }
   }

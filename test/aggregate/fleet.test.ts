@@ -146,13 +146,20 @@ describe("A connection to several hosts", () => {
   it("tells clients of its server that a host was removed", async () => {
     const [one, two] = [await startServer("hv1"), await startServer("hv2")];
     const all = own(await connectAll([one.url, two.url]));
-    const server = own(await serve(all, { port: 0, limits: { minIntervalMs: 10 } }));
+    const server = own(await serve(all, { port: 0, limits: { minIntervalMs: 10, beatMs: 50 } }));
     const client = own(await connect(server.url)) as FleetConnection;
     const { events, records } = watch(client);
     await until(() => records.size === 4);
     await all.remove(two.url);
     await until(() => events.includes("hv2 removed"));
     expect([...records].every((key) => key.startsWith("hv1/"))).toBe(true);
+    await until(() => client.host === "hv1");
+    // What begins now does not wait for the removed host, also when the client did not connect again.
+    const table = own(client.table({ groups: ["state"] }, { intervalMs: 20 }));
+    await table.ready;
+    expect(table.size).toBe(2);
+    await all.add(two.url);
+    await until(() => client.host === "hv1,hv2" && table.size === 4);
   });
 
   it("leaves nothing of a thousand hosts that came and went", async () => {

@@ -460,7 +460,7 @@ describe("the binary profile", () => {
   it("ignores messages and members that it does not know, and takes a reason that it does not know for an error", () => {
     const reader = decoderOf();
     expect(reader.decode(pack({ type: "novelty", what: 1 })).type).toBe("none");
-    expect(reader.decode(pack({ type: "beat", extra: [1, 2] })).type).toBe("none");
+    expect(reader.decode(pack({ type: "beat", extra: [1, 2] }))).toEqual({ type: "beat", host: undefined });
     const row = [0, 1, new Uint8Array(16), Uint8Array.of(0), new Uint8Array(0), [], new Uint8Array(0), ["a", "h"], []];
     const block = [...row, [[0, { status: "partial", reason: "novel", missing: [], more: 1 }]], "more"];
     const decoded = reader.decode(pack({ type: "records", id: 1, at: [0, 0], blocks: [block], more: true }));

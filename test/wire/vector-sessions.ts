@@ -123,7 +123,7 @@ function refused(subprotocol: Subprotocol): VectorSession {
   writer.client({ type: "get", id: 1, groups: ["odd"] });
   const error = new VirstreamError("unknown-group", 'unknown group "odd"');
   writer.say({ type: "end", id: 1, error: errorToWire(error) });
-  writer.say({ type: "beat" });
+  writer.say({ type: "beat", host: "hv1,hv2" });
   return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 

@@ -206,6 +206,9 @@ export class RemoteSession {
           this.#watchOver(message.welcome.beatMs);
           this.#resolveWelcome(message.welcome);
           break;
+        case "beat":
+          if (message.host !== undefined) this.welcome = { ...this.welcome, host: message.host };
+          break;
         // The server sent messages of a cancelled sweep or watch before it received our cancel: they are dropped.
         case "begin":
           this.#meterOf(message.id);
