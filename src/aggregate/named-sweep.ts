@@ -27,7 +27,7 @@ interface Open {
   without: Best | undefined;
   /** The failed record of each domain that an unreachable host had when it last answered, by uuid. */
   readonly last: Map<string, DomainStatsRecord>;
-  /** Whether some host has the domain, but it does not pass the query's filters. */
+  /** True when a host has the domain, but the domain does not pass the query's filters. */
   filtered: boolean;
 }
 
@@ -125,7 +125,10 @@ export class NamedSweep {
     for (const record of records) this.#deliver(record, settled);
   }
 
-  /** Two selectors may mean one domain, and a domain that runs had its record at once. */
+  /**
+   * Skips a domain that has its record already: two selectors may name one domain, and a running domain's record is
+   * delivered at once.
+   */
   #deliver(record: DomainStatsRecord, settled: DomainStatsRecord[]): void {
     const { uuid } = record.domain;
     if (this.#delivered.has(uuid)) return;

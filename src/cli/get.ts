@@ -131,7 +131,7 @@ export class Progress {
     this.#counts[record.status]++;
   }
 
-  /** Whether some record is not `ok`, or some host is absent. */
+  /** True when a record is not `ok`, or a host is absent. */
   get incomplete(): boolean {
     return this.#counts.ok < this.#seen || this.absent > 0;
   }

@@ -54,7 +54,7 @@ export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv
 /**
  * The text of a file with secrets. A file that every user of this machine can read draws a warning.
  *
- * @param what the file's purpose, for the error
+ * @param what the kind of file, as error messages name it
  */
 export async function readText(what: string, file: string): Promise<string> {
   try {

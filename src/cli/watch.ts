@@ -119,13 +119,13 @@ export class SweepCount {
     }
   }
 
-  /** Whether every host that can be reached has had its sweeps. */
+  /** True when every reachable host has completed the requested number of sweeps. */
   get done(): boolean {
     const there = [...this.#hosts].filter(([name]) => !this.#absent.has(name));
     return !this.#lost && there.length > 0 && there.every(([, { syncs }]) => syncs >= this.#limit);
   }
 
-  /** Whether some host cannot be reached, or its last sweep had a record that is not `ok`. */
+  /** True when a host cannot be reached, or the last sweep of a host had a record that is not `ok`. */
   get incomplete(): boolean {
     return this.#lost || this.#absent.size > 0 || [...this.#hosts.values()].some(({ incomplete }) => incomplete);
   }

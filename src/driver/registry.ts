@@ -32,7 +32,8 @@ export function registerDriver(scheme: string, open: OpenDriver): void {
  * Registers a driver that comes with virstream. It never replaces one that the program registered, even if the program did so
  * first.
  *
- * @param spare whether it gives way to another one of virstream's: in Node, a program may load the entry for browsers, too
+ * @param spare true for a driver that must not replace another built-in driver of the scheme: in Node, a program may load
+ *   the entry for browsers, too
  */
 export function registerBuiltIn(scheme: string, open: OpenDriver, spare = false): void {
   if (!spare || !builtIn.has(scheme)) builtIn.set(scheme, open);

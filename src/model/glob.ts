@@ -117,7 +117,7 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
   return [...new Set<string>(patterns)].sort();
 }
 
-/** @throws VirstreamError `invalid-argument`, which names the member that the pattern is of */
+/** @throws VirstreamError `invalid-argument` for an invalid pattern; the message names `member` */
 function parse(pattern: string, member: string): Glob {
   const characters = [...pattern];
   const places: Place[] = [];

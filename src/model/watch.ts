@@ -80,7 +80,7 @@ export interface SyncEvent {
 }
 
 /**
- * Sweeps that this watch did not deliver. The newest record of every domain that changed meanwhile follows, and a
+ * Sweeps that this watch did not deliver. The newest record of every domain that changed during these sweeps follows, and a
  * `gone` for every domain that left.
  */
 export interface GapEvent {

@@ -11,8 +11,8 @@ export interface ServerLimits {
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
   readonly sweepsPerClient: number;
   /**
-   * Different queries that the watches of one connection add; those that other connections watch already do not count. A query of
-   * named domains counts a hundredth for each of them.
+   * Different queries that the watches of one connection add to the server; a query that another connection watches already
+   * does not count. A query of named domains counts as 1/100 for each domain.
    */
   readonly queriesPerClient: number;
   /** Different queries that all watches of the same visible domains have, counted in the same way. */

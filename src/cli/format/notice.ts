@@ -17,7 +17,7 @@ const STATE_WORDS: Record<WatchState, string> = {
 };
 
 /**
- * The events of a watch that are no records, in one line each, for formats that have no text for them. A problem that
+ * Writes each event of a watch other than a record as one line, for formats that cannot show these events. A problem that
  * lasts is reported once.
  */
 export class Notices {

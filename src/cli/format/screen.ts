@@ -94,7 +94,7 @@ export class Screen {
     this.#now = now;
   }
 
-  /** Takes an event. True when it is time to draw: at the end of a sweep, and after events that are no records. */
+  /** Takes an event. True when it is time to draw: at the end of a sweep, and after every event other than a record. */
   take(event: WatchEvent, rates?: DomainRates): boolean {
     switch (event.type) {
       case "record":

@@ -28,8 +28,8 @@ type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
 /**
  * One sweep: lists guests, asks them and hands on their records. The record of a guest that answers at once goes into
- * the current chunk. For any other guest the sweep waits until the answer or the deadline is due, and asks the rest
- * meanwhile. Nothing is computed ahead of a pull.
+ * the current chunk. For any other guest the sweep waits until the answer or the deadline is due; it queries the other
+ * guests during this wait. Nothing is computed ahead of a pull.
  */
 export class Sweep {
   readonly #host: SimulatedHost;

@@ -4,7 +4,10 @@ import { VirstreamError } from "../../model/error.ts";
 import { type Authenticate, type Identity, identityOf } from "./principal.ts";
 import type { View, Views } from "./views.ts";
 
-/** A timer beyond 2^31 - 1 ms fires at once, and the wall clock may be set meanwhile: a longer wait is cut into parts, in ms. */
+/**
+ * The longest single wait for an expiry, in ms. A longer wait is divided: a timer beyond 2^31 - 1 ms fires at once, and the wall
+ * clock may be set during the wait.
+ */
 const EXPIRY_CHECK_MS = 60_000;
 
 /** A client that was admitted, until its connection is closed. */
@@ -62,7 +65,7 @@ export class Admission {
   #asked = 0;
   readonly #end = new AbortController();
   readonly #clients = new Set<AdmittedClient>();
-  /** For each client that is being identified, the principals that were disconnected meanwhile. */
+  /** For each client whose identification runs, the principals that were disconnected since it began. */
   readonly #pending = new Set<Set<string>>();
 
   /**

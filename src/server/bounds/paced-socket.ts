@@ -1,6 +1,9 @@
 import { WebSocket } from "ws";
 
-/** While this many bytes wait to be sent, pings are not answered: what waits already shows that this end is there. */
+/**
+ * While this many bytes wait to be sent, pings are not answered: the waiting bytes already show the client that the server is
+ * alive.
+ */
 const UNSENT_MAX = 65_536;
 
 /** Events that wait behind messages which came before them. */
@@ -8,11 +11,11 @@ const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 
 /**
  * A client's WebSocket, which emits each message and each ping in a turn of the event loop of its own: a burst of one client delays
- * the others by one message at a time. While some wait, it does not read: all that wait came in one read. It answers pings, so
- * open it with `autoPong: false`.
+ * the others by one message at a time. While messages wait, it does not read from the connection, so at most the messages of one
+ * read wait. It answers pings, so open it with `autoPong: false`.
  *
- * The option `allowSynchronousEvents: false` of ws promises the turns, too, and no server must use it. Where bytes wait behind
- * messages, and the first of them are an invalid frame, ws 8.23 goes on to read the others, and throws where no code can catch it.
+ * ws has an option for separate turns, too: `allowSynchronousEvents: false`. No server may use it. With it, ws 8.23 continues to
+ * read after an invalid frame that waits behind other messages, and throws an error that no code can catch.
  */
 export class PacedSocket extends WebSocket {
   readonly #waiting: (readonly [event: string | symbol, args: readonly unknown[]])[] = [];

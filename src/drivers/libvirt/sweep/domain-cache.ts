@@ -72,7 +72,8 @@ export class DomainCache {
   }
 
   /**
-   * The replacement for a listing that does not come: the current domains, or else the last listing, if it is recent.
+   * The domains to use when a listing call gets no answer: the current domains if they are known, else the last listing if
+   * it is recent.
    */
   recall(filter: number): readonly RemoteDomain[] | undefined {
     const current = filter === 0 ? this.current() : undefined;

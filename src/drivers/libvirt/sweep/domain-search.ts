@@ -119,8 +119,8 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
  * Finds the domains that pass a filter when they are more than DOMAIN_LIST_MAX (16,384), the most that libvirt names in
  * one reply. Above it the listing fails as a whole, and so does every call that is about all domains.
  *
- * A listing takes filters, and each part that the filters make is often small enough. A part that is not (thousands of
- * domains that all run, are persistent, and so on) is searched by id. The daemon names the ids of up to 16,384 running
+ * The listing call takes filters, such as running and persistent. They divide the domains into parts, and most parts are
+ * small enough to be listed. A part that is still too large is searched by id. The daemon names the ids of up to 16,384 running
  * domains, and each can be looked up. The ids of the others lie in between or above, because libvirt counts upwards,
  * and are found by trying. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
  * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.

@@ -135,7 +135,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     findDomains(this.#host, this.#calls, search, (found, total) => {
       if (this.#done) return;
       const domains = found.filter(({ name }) => this.#selects(name));
-      // Only now it can ask. The deadline of domains that the query names runs from the start.
+      // The sweep can query domains only from now on, so their deadline starts now. For domains that the query names, it started
+      // with the sweep.
       if (!begun) {
         this.#deadlines.begin(performance.now(), total);
         // Where the daemon lists its domains in parts, the number of those that match is known only at the end.

@@ -133,7 +133,7 @@ function checkTyping(uri: string, name: string): void {
     // Two slips in a short word could make any other short word of it.
     const slips = known.length < 6 ? 1 : 2;
     if (known.length > slips + 2 && isNear(plainly(name), plainly(known), slips)) {
-      const why = `there is no parameter ${name}=; ${known}= is meant? (name= takes a name with any parameters)`;
+      const why = `there is no parameter ${name}=; did you mean ${known}=? (name= takes a name with any parameters)`;
       throw invalid(uri, why);
     }
   }

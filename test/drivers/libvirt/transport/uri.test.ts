@@ -154,7 +154,7 @@ describe("A parameter that libvirt does not know", () => {
     ["comand", "command"],
   ])("and is all but one that it knows is refused, as nobody would miss it: %s for %s", (typed, meant) => {
     expect(() => parseLibvirtUri(`qemu+ssh://host/system?${typed}=1`)).toThrow(
-      expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`${meant}= is meant?`) }),
+      expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`did you mean ${meant}=?`) }),
     );
   });
 });
