@@ -29,13 +29,17 @@ async function run(name: string, ...args: string[]): Promise<{ stdout: string; l
 }
 
 describe("the examples", () => {
-  it("00-tour prints a line per domain as it arrives, then the batch", async () => {
-    const { stdout, lines, code } = await run("00-tour.mjs", "test:///default?domains=8&latency=5");
+  it("00-tour shows each guest as it arrives, the frozen one last, and then a table with rates", async () => {
+    const { stdout, lines, code } = await run("00-tour.mjs", "test:///default?domains=8&latency=5&freeze=3");
     expect(code).toBe(0);
-    expect(lines.filter((line) => /^ *\d+ ms {2}guest-\d{5} {2}running, .* parameters, ok$/.test(line))).toHaveLength(
-      8,
-    );
-    expect(stdout).toMatch(/the batch: 8 records in \d+ ms/);
+    const sweep = lines.filter((line) => /^ *\d+ ms {2}guest-\d{5} {2}running, \d+ parameters, \w+$/.test(line));
+    expect(sweep.map((line) => line.split(", ").at(-1))).toEqual([...Array(7).fill("ok"), "partial"]);
+    expect(sweep.at(-1)).toContain("guest-00003");
+    expect(stdout).toMatch(/came at the deadline: guest-00003, without cpu-total, /);
+    expect(stdout.match(/^ {2}sweep \d: 7 of 8 complete /gm)).toHaveLength(6);
+    // Five guests per table; from the second one on with rates.
+    expect(stdout.match(/^ {2}guest-\d{5} +\d+\.\d %( +\d+ KiB\/s){2} {2}ok$/gm)!.length).toBeGreaterThanOrEqual(20);
+    expect(stdout).toMatch(/^Now try$/m);
   });
 
   it("01-subscribe shows every running domain, also the one that is frozen", async () => {
