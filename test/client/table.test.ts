@@ -8,6 +8,7 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { domainKey } from "../../src/model/record.ts";
 import { serve } from "../../src/server/index.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
+import { bytesInUse } from "../heap.ts";
 import { until } from "../until.ts";
 
 const QUERY = { groups: ["state", "cpu-total"] } as const;
@@ -213,21 +214,34 @@ describe("a table", () => {
       listeners--;
       removeEventListener.apply(abort.signal, args);
     };
-    for (let i = 0; i < 1_000; i++) {
-      const table = connection.table(QUERY, { signal: abort.signal });
-      if (i % 2 === 0) await turn();
-      table.close();
-    }
-    for (let i = 0; i < 10; i++) await turn();
+    const openTables = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const table = connection.table(QUERY, { signal: abort.signal });
+        if (i % 2 === 0) await turn();
+        table.close();
+      }
+      for (let i = 0; i < 10; i++) await turn();
+    };
+    await openTables(100);
+    let before = await bytesInUse();
+    await openTables(1_000);
+    // Less than half a kilobyte of each.
+    expect((await bytesInUse()) - before).toBeLessThan(500_000);
     expect([connection.sampling.snapshot().subscribers, clock.timers, listeners]).toEqual([0, 0, 0]);
     const table = connection.table(QUERY, { signal: abort.signal });
     await clock.settle(table.ready);
-    for (let i = 0; i < 10_000; i++) {
-      const subscription = table.changes.subscribe(() => {});
-      if (i % 100 === 0) await turn();
-      subscription.unsubscribe();
-    }
-    for (let i = 0; i < 10; i++) await turn();
+    const subscribe = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const subscription = table.changes.subscribe(() => {});
+        if (i % 100 === 0) await turn();
+        subscription.unsubscribe();
+      }
+      for (let i = 0; i < 10; i++) await turn();
+    };
+    await subscribe(1_000);
+    before = await bytesInUse();
+    await subscribe(10_000);
+    expect((await bytesInUse()) - before).toBeLessThan(500_000);
     // That of the table itself.
     expect([connection.sampling.snapshot().subscribers, clock.timers, listeners]).toEqual([1, 1, 1]);
     table.close();
