@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,8 +31,8 @@ describe("an application with RxJS of its own", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  /** Compiles a program, and gives tsc's complaints. */
-  function compile(name: string, program: string, options: object): string {
+  /** Compiles a program, and gives the compiler's complaints. */
+  function compile(name: string, program: string, options: object, compiler = "@typescript/native"): string {
     writeFileSync(join(folder, `${name}.ts`), program);
     const compilerOptions = {
       ...{ target: "es2022", module: "esnext", moduleResolution: "bundler", types: [], strict: true, rootDir: "." },
@@ -42,7 +42,7 @@ describe("an application with RxJS of its own", () => {
     };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: [`${name}.ts`] }));
     try {
-      return execFileSync(process.execPath, [join(root, "node_modules/.bin/tsc"), "-p", "."], {
+      return execFileSync(process.execPath, [join(root, "node_modules", compiler, "bin/tsc"), "-p", "."], {
         cwd: folder,
         encoding: "utf8",
       });
@@ -65,6 +65,21 @@ describe("an application with RxJS of its own", () => {
       expect(compile("page", program, { lib: [lib, "dom"], noEmit: true })).toBe("");
     }
   });
+
+  it.each(["typescript-5.0", "typescript-5.9", "@typescript/native"])(
+    "finds every promise about types kept, by the compiler %s",
+    (compiler) => {
+      const promises = readFileSync(join(root, "test/model/types.ts"), "utf8");
+      expect(promises).toContain('"../../src/index.ts"');
+      const program = promises.replace("../../src/index.ts", "virstream");
+      const options = { lib: ["es2022", "dom"], noEmit: true };
+      expect(compile("promises", program, options, compiler)).toBe("");
+      // Without the expected error, each promise would be an assertion that never fails.
+      const expected = program.match(/@ts-expect-error/g)!.length;
+      const unguarded = compile("unguarded", program.replaceAll("@ts-expect-error", ""), options, compiler);
+      expect(unguarded.match(/error TS/g)).toHaveLength(expected);
+    },
+  );
 
   it("has streams that are Observables of its RxJS, in types and when it runs", () => {
     const program = `

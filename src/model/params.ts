@@ -1,4 +1,4 @@
-import { invalid } from "./error.ts";
+import { invalid, quote } from "./error.ts";
 import type { KnownKey, KnownValue } from "./field.ts";
 import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "./schema.ts";
 
@@ -16,6 +16,9 @@ export interface Param {
   readonly type: ParamTypeName;
   readonly value: ParamValue;
 }
+
+/** The method that Node's `util.inspect` calls, without importing Node's module. */
+export const INSPECT: unique symbol = Symbol.for("nodejs.util.inspect.custom") as typeof INSPECT;
 
 const NO_TEXTS: readonly string[] = Object.freeze([]);
 
@@ -113,20 +116,26 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /** Whether the record has this key. */
-  has(key: string): boolean {
+  has(key: KnownKey): boolean {
     return this.schema.position(key) >= 0;
   }
 
-  /** The value of a key, or undefined where the record has no such key: missing is never zero. */
-  get<Key extends KnownKey>(key: Key): KnownValue<Key> | undefined;
-  get(key: string): ParamValue | undefined;
-  get(key: string): ParamValue | undefined {
+  /**
+   * The value of a key of the field table, or undefined where the record has no such key: missing is never zero. A key that
+   * the table lacks does not compile; see `getUnknown`.
+   */
+  get<Key extends KnownKey>(key: Key): KnownValue<Key> | undefined {
+    return this.getUnknown(key) as KnownValue<Key> | undefined;
+  }
+
+  /** The same for any key: that of a newer libvirt, of a driver of your own, or one that is known only at run time. */
+  getUnknown(key: string): ParamValue | undefined {
     const position = this.schema.position(key);
     return position < 0 ? undefined : this.at(position);
   }
 
   /** A numeric value as a float for arithmetic (a 64-bit one rounds above 2^53); undefined for a missing key or text. */
-  number(key: KnownKey | (string & {})): number | undefined {
+  number(key: KnownKey): number | undefined {
     const position = this.schema.position(key);
     if (position < 0 || this.schema.types[position] === ParamType.string) return undefined;
     return this.doubles[position];
@@ -195,6 +204,11 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     return root;
   }
 
+  /** For `console.log` in Node: the number of parameters, and each with its value. */
+  [INSPECT](_depth: number, options: object, inspect: (value: object, options: object) => string): string {
+    return `TypedParams(${this.size}) ${inspect(Object.fromEntries(this), options)}`;
+  }
+
   /**
    * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is no finite
    * number is text, too: JSON has no number for it.
@@ -212,6 +226,38 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     }
     return object;
   }
+}
+
+/** The type codes of a plain object of parameters, one digit for each, in the order of the object. */
+export function typesOf({ schema }: TypedParams, plain: object): string {
+  let codes = "";
+  for (const key of Object.keys(plain)) codes += schema.types[schema.position(key)]!;
+  return codes;
+}
+
+/**
+ * Parameters from the plain object of `toJSON` and its types.
+ *
+ * @throws VirstreamError `invalid-argument`
+ */
+export function paramsOf(plain: object, types: string): TypedParams {
+  const entries = Object.entries(plain);
+  if (entries.length !== types.length) throw invalid(`types has ${types.length} digits for ${entries.length} params`);
+  return TypedParams.from(
+    entries.map(([key, value], i) => {
+      const type = PARAM_TYPES[Number(types[i]) - 1];
+      if (!["number", "bigint", "boolean", "string"].includes(typeof value))
+        throw invalid(`params has ${quote(value)}`);
+      if (type === undefined) throw invalid(`types has ${quote(types[i])}, which is no type from 1 to 7`);
+      return [key, type, typeof value === "string" ? valueOfText(value, type) : value];
+    }),
+  );
+}
+
+/** The value of a text in JSON: the text itself, a large integer, or a double that is no finite number. */
+function valueOfText(text: string, type: ParamTypeName): ParamValue {
+  if (type === "double" && /^(NaN|-?Infinity)$/.test(text)) return Number(text);
+  return type.endsWith("long") && /^-?\d{1,20}$/.test(text) ? BigInt(text) : text;
 }
 
 /** For each type of integers, its least and its greatest value. */

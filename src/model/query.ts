@@ -38,8 +38,11 @@ export const MAX_DEADLINE_MS = 600_000;
 
 /** What to ask for. The default is every supported group of every domain. */
 export interface StatsQuery {
-  /** Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. */
-  readonly groups?: readonly (Group | (string & {}))[] | number;
+  /**
+   * Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. `groupMask` makes
+   * a mask of names that are known only at run time.
+   */
+  readonly groups?: readonly Group[] | number;
   /** Only domains that pass these filters. */
   readonly filter?: readonly ListFilter[];
   /** libvirt's flags as a number, in addition to the flags that are named here. */

@@ -1,6 +1,6 @@
-import type { VirstreamError } from "./error.ts";
+import { invalid, isErrorCode, quote, VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
-import type { TypedParams } from "./params.ts";
+import { INSPECT, paramsOf, type TypedParams, typesOf } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
 import { NIL_UUID } from "./uuid.ts";
 
@@ -81,11 +81,11 @@ export interface RecordInit {
 
 const NOTHING_MISSING: readonly Group[] = Object.freeze([]);
 
-/** The statistics of one domain, or why there are none. */
-export class DomainStatsRecord {
+/** What every record has, whatever its status. */
+export interface RecordMembers {
   readonly domain: Domain;
+  /** Empty if the record is `failed` or `gone`. */
   readonly params: TypedParams;
-  readonly status: RecordStatus;
   /** The time just before the driver asked the hypervisor, in ms since 1970. */
   readonly sampledAt: number;
   /**
@@ -101,8 +101,82 @@ export class DomainStatsRecord {
    * order.
    */
   readonly index: number;
-  readonly reason: RecordReason | undefined;
+  /** The domain's state in words; undefined when the record lacks the state group. */
+  readonly state: StateWords | undefined;
+  /**
+   * The record as a plain object for JSON and `structuredClone`, with the state in words; `fromJSON` makes a record of it.
+   * TypedParams.toJSON says how 64-bit values are written. `types` has the type code of each parameter.
+   */
+  toJSON(): Record<string, unknown>;
+}
+
+/** A record that has everything that was asked for. */
+export interface OkRecord extends RecordMembers {
+  readonly status: "ok";
+  readonly reason: undefined;
+  readonly missing: readonly [];
+  readonly error: undefined;
+}
+
+/** A record that lacks some groups. */
+export interface PartialRecord extends RecordMembers {
+  readonly status: "partial";
+  readonly reason: RecordReason;
   /** The groups that were asked for, or that such a domain usually has, and that the record lacks. */
+  readonly missing: readonly Group[];
+  readonly error: VirstreamError | undefined;
+}
+
+/** The record of a domain that has no statistics. */
+export interface FailedRecord extends RecordMembers {
+  readonly status: "failed";
+  readonly reason: RecordReason;
+  /** The groups that were asked for, if the driver named them. */
+  readonly missing: readonly Group[];
+  readonly error: VirstreamError;
+}
+
+/** The record of a domain that does not exist, or no longer exists. */
+export interface GoneRecord extends RecordMembers {
+  readonly status: "gone";
+  /** `unknown` if the domain was asked for and does not exist. */
+  readonly reason: RecordReason | undefined;
+  readonly missing: readonly Group[];
+  readonly error: VirstreamError | undefined;
+}
+
+/** The statistics of one domain, or why there are none. `status` narrows the other members. */
+export type DomainStatsRecord = OkRecord | PartialRecord | FailedRecord | GoneRecord;
+
+/** The class of records; only drivers make records with `new`. */
+export interface DomainStatsRecordClass {
+  /**
+   * Without a reason, a record that is `partial` or `failed` has the reason `error`; without an error, a `failed` one has an
+   * error that says so.
+   *
+   * @throws VirstreamError `invalid-argument` when a record that is `ok` has a reason, an error or missing groups
+   */
+  new (init: RecordInit): DomainStatsRecord;
+  /**
+   * Makes a record from the plain object of `toJSON`, also after JSON or `structuredClone`: the same values in the same
+   * types. Its domain belongs to no connection, so that queries of any connection take it.
+   *
+   * @throws VirstreamError `invalid-argument` when it is not such an object
+   */
+  fromJSON(json: unknown): DomainStatsRecord;
+  readonly prototype: DomainStatsRecord;
+}
+
+/** The class of records, for `instanceof` and for drivers. */
+export const DomainStatsRecord = class {
+  readonly domain: Domain;
+  readonly params: TypedParams;
+  readonly status: RecordStatus;
+  readonly sampledAt: number;
+  readonly steadyAt: number;
+  readonly tookMs: number;
+  readonly index: number;
+  readonly reason: RecordReason | undefined;
   readonly missing: readonly Group[];
   readonly error: VirstreamError | undefined;
 
@@ -114,37 +188,126 @@ export class DomainStatsRecord {
     this.steadyAt = init.steadyAt ?? steadyTimeOf(init.sampledAt);
     this.tookMs = init.tookMs;
     this.index = init.index;
-    this.reason = init.reason;
-    this.missing = init.missing ?? NOTHING_MISSING;
-    this.error = init.error;
+    const { status, reason, missing = NOTHING_MISSING, error } = init;
+    if (status === "ok" && (reason !== undefined || missing.length > 0 || error !== undefined)) {
+      throw invalid("a record that is ok has no reason, no missing groups and no error");
+    }
+    const explained = status === "ok" || status === "gone";
+    this.reason = reason ?? (explained ? undefined : "error");
+    this.missing = missing;
+    this.error = error ?? (status === "failed" ? unexplained(this.reason) : undefined);
   }
 
-  /** The domain's state in words; undefined when the record lacks the state group. */
   get state(): StateWords | undefined {
     const state = this.params.number("state.state");
     return state === undefined ? undefined : stateWords(state, this.params.number("state.reason") ?? 0);
   }
 
-  /** The record for JSON, with the state in words. TypedParams.toJSON says how 64-bit values are written. */
-  toJSON(): Record<string, unknown> {
-    const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = this;
-    const { uuid, name, id, host } = domain;
-    return {
-      domain: { uuid, name, id, host },
-      status,
-      reason: reason ?? null,
-      missing,
-      ...(error === undefined
-        ? {}
-        : { error: { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt } }),
-      sampledAt,
-      steadyAt,
-      tookMs,
-      index,
-      state: state ?? null,
-      params: params.toJSON(),
-    };
+  static fromJSON(json: unknown): DomainStatsRecord {
+    return new DomainStatsRecord(initOf(json));
   }
+
+  /** For `console.log` in Node: what a reader looks for, without the inner structure. */
+  [INSPECT](_depth: number, options: object, inspect: (value: object, options: object) => string): string {
+    const { domain, status, reason, missing, error, sampledAt, tookMs, index, state, params } = this;
+    const { uuid, name, id, host } = domain;
+    const shown = {
+      domain: { name, host, id, uuid },
+      status,
+      ...(reason !== undefined && { reason }),
+      ...(missing.length > 0 && { missing }),
+      ...(error !== undefined && { error }),
+      ...(state !== undefined && { state }),
+      sampledAt: new Date(sampledAt),
+      ...{ tookMs, index, params },
+    };
+    return `DomainStatsRecord ${inspect(shown, options)}`;
+  }
+
+  toJSON(): Record<string, unknown> {
+    const plain = plainRecord(this as unknown as DomainStatsRecord);
+    return { ...plain, types: typesOf(this.params, plain.params) };
+  }
+} as unknown as DomainStatsRecordClass;
+
+function unexplained(reason: RecordReason | undefined): VirstreamError {
+  return new VirstreamError("internal", `the driver gave no error with the reason ${reason}`);
+}
+
+/** A record for JSON, without the types of its parameters: the record of the JSON profile. */
+export function plainRecord(record: DomainStatsRecord): Members & { readonly params: object } {
+  const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = record;
+  const { uuid, name, id, host } = domain;
+  return {
+    domain: { uuid, name, id, host },
+    status,
+    reason: reason ?? null,
+    missing,
+    ...(error === undefined
+      ? {}
+      : { error: { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt } }),
+    sampledAt,
+    steadyAt,
+    tookMs,
+    index,
+    state: state ?? null,
+    params: params.toJSON(),
+  };
+}
+
+/** The members of a record from its plain object, each with its type checked. */
+function initOf(json: unknown): RecordInit {
+  const plain = objectOf(json, "a record");
+  const member = <T>(object: Members, name: string, type: string): T => {
+    const value = object[name];
+    if (typeof value === type && !Number.isNaN(value)) return value as T;
+    throw invalid(`${name} of a record in JSON must be a ${type}, not ${quote(value)}: see DomainStatsRecord.toJSON`);
+  };
+  const domain = objectOf(plain["domain"], "domain");
+  const error = (plain["error"] ?? undefined) && objectOf(plain["error"], "error");
+  const { status, reason, missing } = plain;
+  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw invalid(`there is no status ${quote(status)}`);
+  if (reason !== null && !RECORD_REASONS.includes(reason as RecordReason)) {
+    throw invalid(`there is no reason ${quote(reason)}`);
+  }
+  if (!(Array.isArray(missing) && missing.every((group) => typeof group === "string")))
+    throw invalid(`missing must be a list of groups, not ${quote(missing)}`);
+  return {
+    domain: new Domain(
+      member(domain, "uuid", "string"),
+      member(domain, "name", "string"),
+      member(domain, "id", "number"),
+      member(domain, "host", "string"),
+    ),
+    params: paramsOf(objectOf(plain["params"], "params"), member(plain, "types", "string")),
+    status: status as RecordStatus,
+    reason: (reason ?? undefined) as RecordReason | undefined,
+    missing: missing as Group[],
+    error: error && errorOf(error, member),
+    sampledAt: member(plain, "sampledAt", "number"),
+    steadyAt: member(plain, "steadyAt", "number"),
+    tookMs: member(plain, "tookMs", "number"),
+    index: member(plain, "index", "number"),
+  };
+}
+
+type Members = Readonly<Record<string, unknown>>;
+
+function errorOf(error: Members, member: <T>(object: Members, name: string, type: string) => T): VirstreamError {
+  const { code, libvirt } = error;
+  if (!isErrorCode(code)) throw invalid(`there is no error code ${quote(code)}`);
+  const numbers = libvirt === undefined ? undefined : objectOf(libvirt, "libvirt");
+  return new VirstreamError(code, member(error, "message", "string"), {
+    retryable: member(error, "retryable", "boolean"),
+    ...(numbers && {
+      libvirt: { code: member(numbers, "code", "number"), domain: member(numbers, "domain", "number") },
+    }),
+  });
+}
+
+function objectOf(value: unknown, what: string): Members {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Members;
+  throw invalid(`${what} in JSON must be an object, not ${quote(value)}: see DomainStatsRecord.toJSON`);
 }
 
 /** Sorts records in the order of their driver's listing. */

@@ -3,7 +3,7 @@
  * number.
  */
 // biome-ignore format: one state per line
-const STATES: readonly (readonly [state: string, reasons: string])[] = [
+const STATES = [
   ["nostate", "unknown"],
   ["running", "unknown booted migrated restored from-snapshot unpaused migration-canceled save-canceled wakeup crashed postcopy postcopy-failed"],
   ["blocked", "unknown"],
@@ -12,7 +12,7 @@ const STATES: readonly (readonly [state: string, reasons: string])[] = [
   ["shutoff", "unknown shutdown destroyed crashed migrated saved failed from-snapshot daemon"],
   ["crashed", "unknown panicked"],
   ["pmsuspended", "unknown"],
-];
+] as const;
 
 /** libvirt's number of a state; for drivers that make their own domains. */
 // biome-ignore format: like the states above
@@ -20,11 +20,20 @@ export const STATE_NUMBERS = {
   nostate: 0, running: 1, blocked: 2, paused: 3, shutdown: 4, shutoff: 5, crashed: 6, pmsuspended: 7,
 } as const;
 
-/** A domain's state in words, e.g. state `paused` and reason `ioerror`. */
-export interface StateWords {
-  readonly state: string;
-  readonly reason: string;
-}
+type StateRow = (typeof STATES)[number];
+
+/** The words of a text. */
+type Word<Text extends string> = Text extends `${infer One} ${infer Rest}` ? One | Word<Rest> : Text;
+
+/**
+ * A domain's state in words, e.g. state `paused` and reason `ioerror`. A state narrows the reasons. A newer libvirt may
+ * have more of both: those without a known word are `state-<number>` and `reason-<number>`.
+ */
+export type StateWords =
+  | {
+      [Row in StateRow as Row[0]]: { readonly state: Row[0]; readonly reason: Word<Row[1]> | `reason-${number}` };
+    }[StateRow[0]]
+  | { readonly state: `state-${number}`; readonly reason: `reason-${number}` };
 
 /**
  * The states that a domain has only because something failed, and of each the reasons that say so. A domain that crashed
@@ -44,5 +53,8 @@ export function isTrouble({ state, reason }: StateWords): boolean {
 /** libvirt's two numbers in words; a number without a known word becomes `state-N` or `reason-N`. */
 export function stateWords(state: number, reason: number): StateWords {
   const [word, reasons] = STATES[state] ?? [];
-  return { state: word ?? `state-${state}`, reason: reasons?.split(" ")[reason] ?? `reason-${reason}` };
+  return {
+    state: word ?? `state-${state}`,
+    reason: reasons?.split(" ")[reason] ?? `reason-${reason}`,
+  } as StateWords;
 }

@@ -1,6 +1,6 @@
 import { VirstreamError } from "../model/error.ts";
 import { TypedParams } from "../model/params.ts";
-import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { Domain, DomainStatsRecord, plainRecord } from "../model/record.ts";
 import type { Schema } from "../model/schema.ts";
 import { NIL_UUID, parseUuid } from "../model/uuid.ts";
 import { BlockEncoder, type TimeBase } from "./columns/block-encoder.ts";
@@ -135,15 +135,11 @@ class JsonProfile implements Profile {
   rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
     const messages: string[] = [];
     let bytes = 0;
-    const say = (record: object): void => {
-      let text = JSON.stringify({ type: "record", ...head, record });
+    const say = (plain: object, record?: DomainStatsRecord): void => {
+      let text = JSON.stringify({ type: "record", ...head, record: plain });
       let size = utf8Length(text);
-      if (size > LIMITS.message) {
-        text = JSON.stringify({
-          type: "record",
-          ...head,
-          record: failedInstead(record as DomainStatsRecord, tooBig(size)),
-        });
+      if (size > LIMITS.message && record !== undefined) {
+        text = JSON.stringify({ type: "record", ...head, record: plainRecord(failedInstead(record, tooBig(size))) });
         size = utf8Length(text);
       }
       messages.push(text);
@@ -151,7 +147,7 @@ class JsonProfile implements Profile {
     };
     for (const { domain } of gone) say({ domain: identityOf(domain), status: "gone" });
     for (const blocks of [batch.full, batch.changed]) {
-      for (const { records } of blocks.values()) for (const record of records) say(record);
+      for (const { records } of blocks.values()) for (const record of records) say(plainRecord(record), record);
     }
     return { messages, bytes, schemas: NO_SCHEMAS };
   }

@@ -1,4 +1,5 @@
 import { type ErrorCode, invalid, VirstreamError } from "../model/error.ts";
+import { groupMask } from "../model/group.ts";
 import { checkQuery, type DomainSelector, distinctSelectors, type Query } from "../model/query.ts";
 import { parseUuid } from "../model/uuid.ts";
 import { type Cadence, checkCadence, MIN_INTERVAL_MS, type WatchMode } from "../model/watch.ts";
@@ -128,7 +129,7 @@ function queryFromWire(message: Record<string, unknown>): Query {
     throw invalid("deadlineMs must be a number");
   }
   const query = checkQuery({
-    ...(groups === undefined ? {} : { groups }),
+    ...(groups === undefined ? {} : { groups: groupMask(groups) }),
     ...(flags === undefined ? {} : { flags }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(names === undefined ? {} : { names }),

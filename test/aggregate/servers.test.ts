@@ -86,7 +86,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
 
   it("are watched on while one is frozen or dead, which is told, as is its return", async () => {
     const events: WatchEvent[] = [];
-    const query = { groups: ["state"], deadlineMs: DEADLINE_MS };
+    const query = { groups: ["state"] as const, deadlineMs: DEADLINE_MS };
     const watching = all.watch(query).events.subscribe((event) => events.push(event));
     const syncs = (host: string) => events.filter((event) => event.type === "sync" && event.host === host).length;
     const states = () =>
@@ -137,7 +137,7 @@ describeWith(labRequirements, "A libvirt daemon and a server as one", () => {
     await using source = await connect("test:///default?host=hv2&domains=4");
     await using server = await serve(source, { port: 0 });
     await using all = await connectAll([lab.libvirtd.uri, server.url]);
-    const query = { groups: ["state"], deadlineMs: 1_000 };
+    const query = { groups: ["state"] as const, deadlineMs: 1_000 };
     const records = await all.getAllDomainStats(query);
     const [host] = all.host.split(",");
     expect(perHost(records)).toEqual({ [host!]: "5 ok", hv2: "4 ok" });

@@ -397,7 +397,8 @@ describe("on a simulated host", () => {
     let devices = 0;
     for (const record of after) {
       const earlier = before.find(({ domain }) => domain.uuid === record.domain.uuid)!;
-      const step = (key: string) => Number((record.params.get(key) as bigint) - (earlier.params.get(key) as bigint));
+      const step = (key: string) =>
+        Number((record.params.getUnknown(key) as bigint) - (earlier.params.getUnknown(key) as bigint));
       const { intervalMs, cpu, vcpus, disks, interfaces, memory } = meter.take(record);
       expect(intervalMs).toBe(record.sampledAt - earlier.sampledAt);
       const seconds = intervalMs! / 1_000;

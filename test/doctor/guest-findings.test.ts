@@ -5,6 +5,7 @@ import { guestFindings, shellWord } from "../../src/doctor/guests.ts";
 import { ControlState } from "../../src/drivers/libvirt/rpc/procedures.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../../src/model/error.ts";
+import type { StateWords } from "../../src/model/state.ts";
 import { uuidOf } from "../drivers/libvirt/rpc/fake-daemon.ts";
 
 const ok = { state: ControlState.ok, details: 0, forMs: 0 };
@@ -40,7 +41,7 @@ describe("What is wrong with guests", () => {
   });
 
   it("is a guest that QEMU paused because its disk failed, with which disk and how it goes on", () => {
-    const failed = { state: { state: "paused", reason: "ioerror" } };
+    const failed = { state: { state: "paused", reason: "ioerror" } } as const;
     const [finding, ...others] = find([guest("a"), guest("full", failed), guest("-b", failed)]);
     expect(others).toEqual([]);
     expect(finding).toMatchObject({
@@ -55,7 +56,7 @@ describe("What is wrong with guests", () => {
   });
 
   it("is another state that follows a failure, one finding for each, and no ordinary state", () => {
-    const state = (state: string, reason: string) => ({ state: { state, reason } });
+    const state = (state: string, reason: string) => ({ state: { state, reason } as StateWords });
     const guests = [
       guest("user", state("paused", "user")),
       guest("dog", state("paused", "watchdog")),

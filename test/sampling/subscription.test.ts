@@ -93,8 +93,8 @@ class Consumer {
   #apply(event: WatchEvent): void {
     if (event.type === "record") {
       const key = keyOf(event.record.domain);
-      const before = this.records.get(key)?.params.number("a") ?? 0;
-      if (event.record.params.number("a")! < before) throw new Error(`an old record of ${key} after a newer one`);
+      const before = this.records.get(key)?.params.doubles[0] ?? 0;
+      if (event.record.params.doubles[0]! < before) throw new Error(`an old record of ${key} after a newer one`);
       this.records.set(key, event.record);
     } else if (event.type === "gone") {
       this.records.delete(keyOf(event.domain));

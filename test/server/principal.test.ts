@@ -158,7 +158,7 @@ describe("a server that asks the application who its clients are", () => {
       ann: { domains: [one, two] },
       bob: { domains: [two, one, one] },
       eve: { domains: [one] },
-      dan: { domains: [one], groups: ["state"] },
+      dan: { domains: [one], groups: ["state"] as const },
     };
     const { server } = await served(known(principals));
     const watches = [];
@@ -181,7 +181,7 @@ describe("a server that asks the application who its clients are", () => {
     const { driver, server } = await served(known({ ann: { groups: ["state", "cpu-total"] } }));
     const ann = await connectTo(server.url, { token: "ann" });
     const permitted = /^(state|cpu)\./;
-    for (const query of [{}, { groups: ["state"] }, { groups: 0 }]) {
+    for (const query of [{}, { groups: ["state"] as const }, { groups: 0 }]) {
       const [record] = await ann.getAllDomainStats(query);
       expect([...record!.params.list()].filter(({ key }) => !permitted.test(key))).toEqual([]);
       expect(record!.state).toBeDefined();
@@ -190,7 +190,7 @@ describe("a server that asks the application who its clients are", () => {
       expect([...params.list()].filter(({ key }) => !permitted.test(key))).toEqual([]);
       break;
     }
-    for (const groups of [["block"], ["state", "vcpu"], 2 ** 31, 2 ** 31 + 1]) {
+    for (const groups of [["block"], ["state", "vcpu"], 2 ** 31, 2 ** 31 + 1] as const) {
       expect(await codeOf(ann.getAllDomainStats({ groups }))).toBe("denied");
       expect(await codeOf(ann.watch({ groups }).toArray())).toBe("denied");
     }
@@ -362,7 +362,7 @@ describe("a principal", () => {
       all: {},
       ann: { domains: ["guest-00001", "guest-00002"] },
       eve: { domains: ["guest-00001"] },
-      dan: { domains: ["guest-00001", "guest-00002"], groups: ["state"] },
+      dan: { domains: ["guest-00001", "guest-00002"], groups: ["state"] as const },
     };
     const { server } = await served(known(principals));
     const open = async (token: string) => {

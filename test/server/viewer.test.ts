@@ -183,7 +183,7 @@ describe("a server with viewers", () => {
 
   it("permits a viewer only the groups of its entry, and disconnects it by its name", async () => {
     const viewers = [
-      { name: "ann", token: "ann's", domains: ["guest-00001"], groups: ["state"] },
+      { name: "ann", token: "ann's", domains: ["guest-00001"], groups: ["state"] as const },
       { name: "ben", token: "ben's", domains: ["guest-00001"] },
     ];
     const { server } = await startServer({ viewers });
@@ -204,7 +204,7 @@ describe("a server with viewers", () => {
   it("gives a viewer numbers of schemas and channels that do not depend on what others asked for", async () => {
     const numbersOf = async (othersAsk: boolean) => {
       const { server } = await startServer();
-      const groups = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];
+      const groups = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
       if (othersAsk) {
         for (const token of ["all", "ben's"]) {
           const other = await connectTo(server, token);

@@ -5,7 +5,7 @@ import type { Socket } from "../../src/drivers/remote/socket.ts";
 import { ERROR_CODES, VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
 import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
-import { RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
+import { plainRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
 import { ParamType, SchemaTable } from "../../src/model/schema.ts";
 import { GAP_REASONS, WATCH_STATES } from "../../src/model/watch.ts";
 import { DEFAULT_PORT } from "../../src/server/server.ts";
@@ -240,9 +240,9 @@ function meaningOf(
     }
     const decoded = decoder.decode(step.server as Uint8Array);
     after(readOf(step.server));
-    if (decoded.type === "records") return decoded.records.map((record) => ({ record: record.toJSON() }));
+    if (decoded.type === "records") return decoded.records.map((record) => ({ record: plainRecord(record) }));
     return state.sink.take().map((event) => {
-      if (event.type === "record") return { record: event.record.toJSON() };
+      if (event.type === "record") return { record: plainRecord(event.record) };
       if (event.type === "gone") return { gone: event.domain.name };
       if (event.type === "sync") return { tick: event.tick };
       if (event.type === "gap") return { gap: event.skipped ?? null, reason: event.reason };

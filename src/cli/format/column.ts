@@ -1,4 +1,5 @@
 import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
+import type { KnownKey } from "../../model/field.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
@@ -177,7 +178,7 @@ function devicesSum(params: TypedParams, device: "net" | "block", field: string)
   // The count comes from elsewhere, and may be any number: a record has no more devices than parameters.
   const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);
   const devices = Array.from({ length }, (_, i) => i);
-  return sum(devices, (i) => params.number(`${device}.${i}.${field}`));
+  return sum(devices, (i) => params.number(`${device}.${i}.${field}` as KnownKey));
 }
 
 function vcpus(rates: DomainRates | undefined, figure: Exclude<keyof VcpuRates, "number">): number | undefined {

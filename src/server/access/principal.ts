@@ -19,7 +19,7 @@ export interface Principal {
    * The groups of parameters that it may query; not empty. A query without groups gets these, and a query of any other group fails
    * with `denied`. Default: all.
    */
-  readonly groups?: readonly (Group | (string & {}))[];
+  readonly groups?: readonly Group[];
   /** When the server ends its connections, in ms since 1970, so that the client authenticates again. Default: never. */
   readonly expiresAt?: number;
 }

@@ -83,7 +83,7 @@ describeWith(labRequirements, "A query with patterns to a real libvirtd", () => 
     const follow = (connection: Connection, names?: string[]): void => {
       const events: WatchEvent[] = [];
       watches.push({ events });
-      const query = { groups: ["state"], ...(names && { names }) };
+      const query = { groups: ["state"] as const, ...(names && { names }) };
       void connection.watch(query, { intervalMs: 1_000 }).events.forEach((event) => void events.push(event));
     };
     for (const connection of [direct, all]) follow(connection, ["web-*"]);

@@ -91,7 +91,7 @@ describe("A sweep in batches", () => {
 
   /** How many domains each statistics call asked for. */
   const sizes = (daemon: SimulatedDaemon) => daemon.statsCalls.map(({ uuids }) => uuids.length);
-  const FREE_QUERY = { groups: ["state", "interface"] };
+  const FREE_QUERY = { groups: ["state", "interface"] as const };
 
   it("is what groups that need no monitor get: each domain asked once, one record each", async () => {
     const daemon = new SimulatedDaemon(1_000, () => ({ freeMs: 1 / 64 }));
