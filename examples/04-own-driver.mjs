@@ -54,6 +54,6 @@ registerDriver("process", async () => new ProcessDriver());
 
 const connection = await connect("process:///self");
 for await (const { domain, status, params } of connection.stats()) {
-  console.log(domain.name, status, params.get("process.name"), params.get("cpu.user"));
+  console.log(domain.name, status, params.getUnknown("process.name"), params.get("cpu.user"));
 }
 await connection.close();

@@ -213,7 +213,7 @@ function statesOf(steps: Steps): unknown[][] {
   const known: unknown[][] = [];
   meaningOf(steps, state, ({ type }) => {
     if (type === "sync" || type === "end")
-      known.push([...state.records()].map((record) => JSON.parse(JSON.stringify(record))));
+      known.push(JSON.parse(JSON.stringify([...state.records()].map(plainRecord))));
   });
   return known;
 }
