@@ -58,7 +58,7 @@ export function obligations(open: () => Promise<Subject>): void {
   let subject: Subject;
   let connection: Connection;
   /** Every domain but the one that may be frozen: the embedded host's is frozen from the start. */
-  const quick = { groups: ["state", "interface"] };
+  const quick = { groups: ["state", "interface"] as const };
 
   beforeAll(async () => {
     subject = await open();
@@ -139,7 +139,7 @@ export function obligations(open: () => Promise<Subject>): void {
     expect(await codeOf(() => connection.domainListGetStats([]))).toBe("empty-domain-list");
     const foreign = new Domain(subject.names[0]!, "x", 1, "y", {});
     expect(await codeOf(() => connection.domainListGetStats([foreign]))).toBe("foreign-domain");
-    expect(await codeOf(() => connection.stats({ groups: ["cpu"] }))).toBe("unknown-group");
+    expect(await codeOf(() => connection.stats({ groups: ["cpu" as "vcpu"] }))).toBe("unknown-group");
     expect(await codeOf(() => connection.stats({ flags: 0x100 }))).toBe("unknown-flag");
     expect(await codeOf(() => connection.stats({ deadlineMs: 0 }))).toBe("invalid-argument");
     expect(await codeOf(() => connection.stats({ group: [] } as never))).toBe("invalid-argument");
@@ -224,7 +224,7 @@ export function obligations(open: () => Promise<Subject>): void {
   it("watches: in every sweep a frozen domain's record comes, and holds back no other", async () => {
     const { name, thaw } = subject.freeze();
     try {
-      const query = { groups: ["state", "balloon"], filter: ["active"] as const, deadlineMs: 300 };
+      const query = { groups: ["state", "balloon"] as const, filter: ["active"] as const, deadlineMs: 300 };
       let syncs = 0;
       let records: DomainStatsRecord[] = [];
       for await (const event of connection.watch(query, WATCH).events) {
@@ -242,7 +242,7 @@ export function obligations(open: () => Promise<Subject>): void {
 
   it("watches on change: sweeps go on, and say nothing of what stays as it is", async () => {
     const options = { ...WATCH, mode: "on-change" } as const;
-    const query = { groups: ["state"], domains: subject.shutOff };
+    const query = { groups: ["state"] as const, domains: subject.shutOff };
     const seen: string[] = [];
     for await (const event of connection.watch(query, options).events) {
       seen.push(event.type);
