@@ -68,9 +68,9 @@ function draw(table, sweep) {
     return `  ${domain.name.padEnd(24)}${percent(rates.cpu.percent)}${kib(read)}${kib(received)}  ${record.status}`;
   });
   const ok = table.values().filter(({ record }) => record.status === "ok").length;
-  lines.unshift(`  sweep ${sweep}: ${ok} of ${table.size} complete`.padEnd(31) + "CPU    DISK READ NET RECEIVED");
-  console.log(lines.join("\n"));
-  return lines.length;
+  const heading = `  sweep ${sweep}: ${ok} of ${table.size} complete`.padEnd(31);
+  console.log([`${heading}CPU    DISK READ NET RECEIVED`, ...lines].join("\n"));
+  return lines.length + 1;
 }
 
 function busy({ rates }) {

@@ -11,6 +11,9 @@ import type { TableChange } from "./table/changes.ts";
 import type { SortOrder, SortValue } from "./table/ranking.ts";
 import type { Ranking, TableRow, TableRows } from "./table/rows.ts";
 
+/** One array: values() must not return another one while no row changes, or a page would draw again and again. */
+const NO_ROWS: readonly TableRow[] = [];
+
 /** How a table is kept. */
 export interface TableOptions {
   /** The time from the start of a sweep to the start of the next, in ms; see WatchOptions. Default 1,000. */
@@ -95,7 +98,7 @@ export class Table implements Iterable<TableRow>, Disposable {
 
   /** All rows, in the order of `sort()`; without one, in the order in which they came. The same array until a row changes. */
   values(): readonly TableRow[] {
-    return this.#rows?.values() ?? [];
+    return this.#rows?.values() ?? NO_ROWS;
   }
 
   /** Iterates over values(). */

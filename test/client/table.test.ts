@@ -76,6 +76,15 @@ describe("a table", () => {
     expect(table.values()[0]!.domain.name).toBe("guest-00000");
   });
 
+  it("returns the same array of rows until one changes, also before the first one comes", async () => {
+    const connection = open(await connect("test:///default"));
+    using table = connection.table(QUERY, { intervalMs: 3_600_000 });
+    expect(table.values()).toBe(table.values());
+    await table.ready;
+    expect(table.values()).toHaveLength(12);
+    expect(table.values()).toBe(table.values());
+  });
+
   it("gives its changes tick by tick to readers of all three kinds, a slow one the union, and completes at its end", async () => {
     const connection = open(await connect("test:///default?domains=5"));
     const table = connection.table(QUERY, OFTEN);
