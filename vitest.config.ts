@@ -4,7 +4,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/build.ts"],
-    setupFiles: ["test/leaks.ts"],
+    // connect() loads the sampler for a driver that needs it; many tests make connections without connect().
+    setupFiles: ["test/leaks.ts", "src/sampling/sampler.ts"],
     reporters: ["default", "./test/closing-line.ts"],
     // Guards against waiting for ever: on a loaded machine, the start of one process can take seconds.
     testTimeout: 120_000,

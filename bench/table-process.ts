@@ -48,7 +48,13 @@ export type TableCalls = typeof calls;
 
 const KEEPERS: Record<Keeper, () => (records: readonly DomainStatsRecord[]) => number> = {
   table: () => {
-    const rows = new TableRows({ now: () => 0, hosts: () => ["simulated"], onReady: () => {}, onEnd: () => {} });
+    const rows = new TableRows({
+      now: () => 0,
+      source: { host: "simulated" },
+      patterns: undefined,
+      onReady: () => {},
+      onEnd: () => {},
+    });
     const reader = rows.read();
     return (records) => {
       for (const record of records) rows.record(record);

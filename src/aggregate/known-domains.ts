@@ -1,5 +1,5 @@
+import { matcherOf } from "../driver/matcher.ts";
 import { DomainMap } from "../model/domain-map.ts";
-import { matcherOf } from "../model/glob.ts";
 import { LIST_FILTERS, passesFilter, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 

@@ -1,12 +1,14 @@
 import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import { mayHaveHost } from "../driver/matcher.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
 import { withoutSecrets } from "../driver/registry.ts";
 import { type ErrorCode, VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import { type Cadence, mayHaveHost, type WatchSink } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
+import "../sampling/sampler.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { KnownDomains } from "./known-domains.ts";
 

@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
+import { mayHaveHost } from "../driver/matcher.ts";
 import {
   type ClientConfiguration,
   clientConfigurationFile,
@@ -11,7 +12,6 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
-import { mayHaveHost } from "../model/watch.ts";
 import { printable } from "./format/text.ts";
 
 /** Writes one line for people to stderr. A message from elsewhere may have several. */

@@ -1,6 +1,7 @@
 import { measured, RateMeter } from "../client/rates.ts";
+import { hostNames } from "../driver/matcher.ts";
 import { groupMask } from "../model/group.ts";
-import { hostNames, type WatchEvent } from "../model/watch.ts";
+import type { WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
 import { type Display, LineDisplay, TerminalDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";

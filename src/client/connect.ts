@@ -13,7 +13,10 @@ import { FleetConnection } from "./fleet.ts";
  *   `connection-refused`, `connect-timeout`, `unauthenticated`, …
  */
 export async function connect(uri: string, options: OpenOptions = {}): Promise<Connection> {
-  return new Connection(await openDriver(uri, options));
+  const driver = await openDriver(uri, options);
+  // A server sweeps for its clients, so a page that only reads servers does not load this.
+  if (driver.watch === undefined) await import("./on-demand.ts");
+  return new Connection(driver);
 }
 
 /**

@@ -6,7 +6,7 @@ import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts"
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import { checkCadence, selectedHosts, type WatchOptions } from "../model/watch.ts";
+import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import { StatusBoard } from "./status.ts";
@@ -141,14 +141,13 @@ export class Connection implements AsyncDisposable {
     const { signal, ...cadence } = options;
     // Not `mode`: with on-change, the rates of a domain without a new record would be those of an earlier time.
     checkMembers(cadence, ["intervalMs"], "a table");
-    const checked = this.#check(query);
     return new Table({
       sampling: this.sampling,
-      query: checked,
+      query: this.#check(query),
       cadence: checkCadence(cadence),
       signal,
       now: () => this.#clock.now(),
-      hosts: () => selectedHosts(this.driver.host, checked.hosts),
+      source: this.driver,
     });
   }
 

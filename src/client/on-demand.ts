@@ -1,7 +1,9 @@
 /**
- * What a connection loads when it is first used, so that a page that only reads records need not load it. It is one module,
+ * What a connection loads when it is first used, so that a page that only reads records of servers need not load it. It is one module,
  * because a bundler splits the rest of the code into more and smaller files for each module that is loaded later.
  */
+
+import "../sampling/sampler.ts";
 
 export { ratesOver } from "./rates/two-sweeps.ts";
 export { ratesIn } from "./rates.ts";

@@ -30,8 +30,8 @@ export interface TableContext {
   readonly signal: AbortSignal | undefined;
   /** A steady clock, in ms. */
   readonly now: () => number;
-  /** The names of the hosts that the query is about. */
-  readonly hosts: () => readonly string[];
+  /** The driver, which knows the names of its hosts. */
+  readonly source: { readonly host: string };
 }
 
 /**
@@ -150,13 +150,13 @@ export class Table implements Iterable<TableRow>, Disposable {
     this.close();
   }
 
-  async #start({ sampling, query, cadence, hosts, now }: TableContext, onReady: () => void): Promise<TableRows> {
+  async #start({ sampling, query, cadence, source, now }: TableContext, onReady: () => void): Promise<TableRows> {
     const { TableRows } = await import("./on-demand.ts");
     const onEnd = (error: VirstreamError): void => {
       this.#unlisten();
       this.#reject(error);
     };
-    const rows = new TableRows({ now, hosts, onReady, onEnd });
+    const rows = new TableRows({ now, source, patterns: query.hosts, onReady, onEnd });
     if (this.#ranking !== undefined) rows.rank(this.#ranking);
     this.#rows = rows;
     if (this.#end !== undefined) rows.end(this.#end);

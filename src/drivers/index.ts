@@ -16,9 +16,9 @@ export {
   StatusListeners,
   type SweepContext,
 } from "../driver/driver.ts";
+export { matcherOf } from "../driver/matcher.ts";
 export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
-export { matcherOf } from "../model/glob.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";

@@ -1,5 +1,4 @@
 import { checkMembers, checkWhole, invalid, quote, type VirstreamError } from "./error.ts";
-import { matcherOf } from "./glob.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
@@ -127,27 +126,6 @@ export interface WatchSink {
   flush(): void;
   /** The watch has ended permanently; nothing is called after this. */
   end(error: VirstreamError): void;
-}
-
-/**
- * The names in the `host` of a driver or a status, where commas separate several hosts. A host that has never answered
- * is left out: it has its URI in place of a name, and its events will have another name.
- */
-export function hostNames(host: string): string[] {
-  return host.split(",").filter((name) => !name.includes("://"));
-}
-
-/** The names in a `host` that match the patterns of a query's `hosts`; without patterns all. */
-export function selectedHosts(host: string, hosts: readonly string[] | undefined): string[] {
-  return hostNames(host).filter(matcherOf(hosts));
-}
-
-/**
- * Whether a source may have a host that matches the patterns of a query's `hosts`: the name of a host that has never answered is
- * not known.
- */
-export function mayHaveHost(host: string, hosts: readonly string[] | undefined): boolean {
-  return hosts === undefined || host.includes("://") || selectedHosts(host, hosts).length > 0;
 }
 
 const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];

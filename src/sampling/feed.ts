@@ -1,16 +1,8 @@
 import { DomainMap } from "../model/domain-map.ts";
 import { VirstreamError } from "../model/error.ts";
-import type { Domain, DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import {
-  type Cadence,
-  type GapEvent,
-  hostNames,
-  type StatusEvent,
-  type SyncEvent,
-  type WatchSink,
-} from "../model/watch.ts";
+import type { Domain, DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import type { SweepMetrics } from "./metrics.ts";
-import { sameRecord } from "./same-record.ts";
 
 /** A domain as a feed knows it. */
 export interface FeedEntry {
@@ -35,19 +27,19 @@ export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end">
   gone(domain: Domain, entry: FeedEntry): void;
 }
 
+/** The hosts of a feed; see isComplete. */
+export interface FeedScope {
+  readonly source: { readonly host: string };
+  /** Whether the source has its own watch, with a sync of each host. */
+  readonly pushed: boolean;
+  /** The patterns of the query's `hosts`. */
+  readonly patterns: readonly string[] | undefined;
+}
+
 export interface FeedOptions {
   readonly cadence: Cadence;
-  /** The name of the host that is swept. */
-  readonly host: string;
-  /**
-   * Whether the query names its domains: then a domain that does not exist has a record in every sweep, with the status
-   * `gone`.
-   */
-  readonly named: boolean;
-  /** The names of the hosts that a driver with its own watch has at present. Default: only `host`. */
-  readonly hosts?: () => readonly string[];
-  /** Whether the query selects none of the source's hosts. */
-  readonly excluded?: () => boolean;
+  /** Where the records come from. Default: only `host`. */
+  readonly scope?: FeedScope;
   readonly now: () => number;
   /** Counts what a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
@@ -57,47 +49,49 @@ export interface FeedOptions {
 
 /**
  * Sends the events of one query and cadence to all its listeners, and keeps the state that results: the newest record
- * of each domain. A sampler feeds it sweep by sweep, or a driver pushes into it. A listener that joins or falls behind
+ * of each domain. A driver pushes into it, or a sampler feeds it sweep by sweep: see SweptFeed. A listener that joins or falls behind
  * gets this state, and then knows as much as one that has listened all the time.
  */
 export class Feed implements WatchSink {
   readonly cadence: Cadence;
-  readonly #options: FeedOptions;
+  protected readonly options: FeedOptions;
+  /** The number of the sweep that is under way. */
+  protected sweep = 0;
   /** Replaced when a listener joins or leaves, which may happen while they are called. */
   #listeners: readonly FeedListener[] = [];
-  readonly #entries = new DomainMap<FeedEntry>();
-  readonly #numbers: (FeedEntry | undefined)[] = [];
+  protected readonly entries: DomainMap<FeedEntry> = new DomainMap();
+  protected readonly numbers: (FeedEntry | undefined)[] = [];
   readonly #free: number[] = [];
   #next = 0;
-  readonly #statuses = new Map<string | undefined, StatusEvent>();
-  readonly #swept = new Set<string>();
+  /** By host; undefined: the connection to all hosts. */
+  protected readonly absent: Map<string | undefined, StatusEvent> = new Map();
+  /** The hosts that have been swept. */
+  readonly swept: Set<string> = new Set();
   readonly #failing = new Set<string>();
   /** The hosts whose sweep is under way. */
-  readonly #underWay = new Set<string>();
+  protected readonly underWay: Set<string> = new Set();
   /** The host of the last record that a driver pushed, until the next sync. */
   #pushing: string | undefined;
   #drain: { readonly error: VirstreamError; readonly done: () => void } | undefined;
   #sync: SyncEvent | undefined;
-  #sweep = 0;
-  #failed = 0;
   #error: VirstreamError | undefined;
 
   constructor(options: FeedOptions) {
-    this.#options = options;
+    this.options = options;
     this.cadence = options.cadence;
   }
 
   /** The newest record of each domain by its number, with holes: a copy, consistent where it is taken at a flush. */
   records(): (DomainStatsRecord | undefined)[] {
-    return this.#numbers.map((entry) => entry?.record);
+    return this.numbers.map((entry) => entry?.record);
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.entries.size;
   }
 
   has(domain: Domain): boolean {
-    return this.#entries.get(domain) !== undefined;
+    return this.entries.get(domain) !== undefined;
   }
 
   /** The last sweep's end; undefined before the first. */
@@ -105,29 +99,18 @@ export class Feed implements WatchSink {
     return this.#sync;
   }
 
-  /** Whether it knows the domains of all hosts that it is about and that can be reached: each has been swept once. */
-  get complete(): boolean {
-    if (this.#options.excluded?.()) return true;
-    const hosts = this.#options.hosts?.() ?? [];
-    return this.#sync !== undefined && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
-  }
-
-  /** Whether each host has been swept once, or cannot be reached. */
-  get accounted(): boolean {
-    if (this.#statuses.has(undefined) || this.#options.excluded?.()) return true;
-    const hosts = this.#options.hosts?.() ?? [];
-    const known = this.#sync !== undefined || this.#statuses.size > 0;
-    return known && hosts.every((host) => this.#swept.has(host) || this.#isAbsent(host));
-  }
-
   /** The sources that are not connected. */
   get statuses(): Iterable<StatusEvent> {
-    return this.#statuses.values();
+    return this.absent.values();
   }
 
   /** The hosts whose last sweep had records, all of which failed. */
   get failing(): Iterable<string> {
     return this.#failing;
+  }
+
+  get scope(): FeedScope | undefined {
+    return this.options.scope;
   }
 
   get listeners(): number {
@@ -146,8 +129,8 @@ export class Feed implements WatchSink {
 
   /** The sink is given the state first, and from then on every event. */
   push(sink: WatchSink): void {
-    for (const status of this.#statuses.values()) sink.event(status);
-    for (const entry of this.#numbers) if (entry !== undefined) sink.record(entry.record);
+    for (const status of this.absent.values()) sink.event(status);
+    for (const entry of this.numbers) if (entry !== undefined) sink.record(entry.record);
     if (this.#sync !== undefined) sink.event(this.#sync);
     sink.flush();
     this.listen(sink);
@@ -169,62 +152,29 @@ export class Feed implements WatchSink {
     });
   }
 
-  /** A sweep begins in which this feed takes part. */
-  beginSweep(): void {
-    this.#underWay.add(this.#options.host);
-    this.#sweep++;
-  }
-
-  /** Records of the sweep that is under way. */
-  takeSwept(records: readonly DomainStatsRecord[]): void {
-    this.#recovered();
-    for (const record of records) this.#sampled(record);
-    this.flush();
-  }
-
-  /** The sweep is whole: domains that were not in it are gone. */
-  endSweep(summary: SweepSummary, overrun: number): void {
-    this.#recovered();
-    for (const entry of this.#numbers) {
-      if (entry !== undefined && entry.sweep !== this.#sweep) this.#gone(entry);
-    }
-    this.#synchronized({ type: "sync", tick: 0, host: this.#options.host, summary, overrun });
-    this.flush();
-  }
-
-  /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
-  failSweep(error: VirstreamError, overrun: number): void {
-    this.#failed += 1 + overrun;
-    this.#underWay.clear();
-    if (!this.#statuses.has(this.#options.host)) {
-      this.#status({ type: "status", state: "reconnecting", host: this.#options.host, error });
-    }
-    this.flush();
-  }
-
   /** A record that the driver pushes. */
   record(record: DomainStatsRecord): void {
-    this.#options.metrics?.record(record);
+    this.options.metrics?.record(record);
     const { host } = record.domain;
     if (host !== this.#pushing) {
       this.#pushing = host;
-      this.#underWay.add(host);
+      this.underWay.add(host);
     }
-    this.#record(record, this.#entryOf(record.domain));
+    this.take(record, this.#entryOf(record.domain));
   }
 
   /** A domain left, as the driver says; nothing where the feed did not know it. */
   gone(domain: Domain): void {
-    const entry = this.#entries.get(domain);
-    if (entry !== undefined) this.#gone(entry);
+    const entry = this.entries.get(domain);
+    if (entry !== undefined) this.remove(entry);
   }
 
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "sync") {
-      this.#options.metrics?.sync(event);
-      this.#synchronized(event);
+      this.options.metrics?.sync(event);
+      this.synchronized(event);
     } else if (event.type === "status") {
-      this.#status(event);
+      this.report(event);
     } else {
       for (const listener of this.#listeners) listener.event(event);
     }
@@ -232,8 +182,8 @@ export class Feed implements WatchSink {
 
   flush(): void {
     for (const listener of this.#listeners) listener.flush();
-    if (this.#drain === undefined || this.#underWay.size > 0) return;
-    if (this.#sync !== undefined || this.#statuses.size > 0) this.end(this.#drain.error);
+    if (this.#drain === undefined || this.underWay.size > 0) return;
+    if (this.#sync !== undefined || this.absent.size > 0) this.end(this.#drain.error);
   }
 
   end(error: VirstreamError): void {
@@ -242,7 +192,7 @@ export class Feed implements WatchSink {
     const listeners = this.#listeners;
     this.#listeners = [];
     for (const listener of listeners) listener.end(error);
-    this.#options.over();
+    this.options.over();
     this.#drain?.done();
   }
 
@@ -251,56 +201,41 @@ export class Feed implements WatchSink {
    * hash.
    */
   #entryOf(domain: Domain): FeedEntry | undefined {
-    const guess = this.#numbers[this.#next];
-    const entry = guess?.record.domain === domain ? guess : this.#entries.get(domain);
+    const guess = this.numbers[this.#next];
+    const entry = guess?.record.domain === domain ? guess : this.entries.get(domain);
     if (entry !== undefined) this.#next = entry.number + 1;
     return entry;
   }
 
-  #sampled(record: DomainStatsRecord): void {
-    const known = this.#entries.get(record.domain);
-    if (known !== undefined) {
-      known.sweep = this.#sweep;
-      if (this.cadence.mode === "on-change" && sameRecord(known.record, record) && !this.#heartbeatDue(known)) return;
-    }
-    const entry = this.#record(record, known);
-    if (record.status === "gone" && !this.#options.named) this.#gone(entry);
-  }
-
-  /** Whether the domain would have been silent for longer than the heartbeat by the next sweep. */
-  #heartbeatDue(entry: FeedEntry): boolean {
-    return this.#options.now() + this.cadence.intervalMs - entry.reportedAt > this.cadence.heartbeatMs;
-  }
-
-  #record(record: DomainStatsRecord, known: FeedEntry | undefined): FeedEntry {
+  protected take(record: DomainStatsRecord, known: FeedEntry | undefined): FeedEntry {
     const before = known?.record;
     let entry = known;
     if (entry === undefined) {
-      const number = this.#free.pop() ?? this.#numbers.length;
-      entry = { number, record, reportedAt: 0, sweep: this.#sweep };
-      this.#numbers[number] = entry;
-      this.#entries.set(record.domain, entry);
+      const number = this.#free.pop() ?? this.numbers.length;
+      entry = { number, record, reportedAt: 0, sweep: this.sweep };
+      this.numbers[number] = entry;
+      this.entries.set(record.domain, entry);
     }
     entry.record = record;
-    if (this.cadence.heartbeatMs > 0) entry.reportedAt = this.#options.now();
+    if (this.cadence.heartbeatMs > 0) entry.reportedAt = this.options.now();
     for (const listener of this.#listeners) listener.record(record, entry, before);
     return entry;
   }
 
-  #gone(entry: FeedEntry): void {
+  protected remove(entry: FeedEntry): void {
     const { domain } = entry.record;
-    this.#entries.delete(domain);
-    this.#numbers[entry.number] = undefined;
+    this.entries.delete(domain);
+    this.numbers[entry.number] = undefined;
     this.#free.push(entry.number);
     for (const listener of this.#listeners) listener.gone(domain, entry);
   }
 
-  #synchronized(event: SyncEvent): void {
+  protected synchronized(event: SyncEvent): void {
     const { domains, failed } = event.summary;
     this.#pushing = undefined;
     for (const host of event.host.split(",")) {
-      this.#underWay.delete(host);
-      this.#swept.add(host);
+      this.underWay.delete(host);
+      this.swept.add(host);
       if (domains > 0 && failed === domains) this.#failing.add(host);
       else this.#failing.delete(host);
     }
@@ -308,35 +243,18 @@ export class Feed implements WatchSink {
     for (const listener of this.#listeners) listener.event(this.#sync);
   }
 
-  /** A status may be about several hosts behind one source. */
-  #isAbsent(host: string): boolean {
-    return [...this.#statuses.keys()].some((names) => names !== undefined && hostNames(names).includes(host));
-  }
-
-  #status(event: StatusEvent): void {
-    if (event.state === "connected" || event.state === "removed") this.#statuses.delete(event.host);
-    else this.#statuses.set(event.host, event);
+  protected report(event: StatusEvent): void {
+    if (event.state === "connected" || event.state === "removed") this.absent.delete(event.host);
+    else this.absent.set(event.host, event);
     // Its sweep will not end.
     if (event.state !== "connected") {
-      if (event.host === undefined) this.#underWay.clear();
-      for (const host of event.host?.split(",") ?? []) this.#underWay.delete(host);
+      if (event.host === undefined) this.underWay.clear();
+      for (const host of event.host?.split(",") ?? []) this.underWay.delete(host);
     }
     for (const host of event.state === "removed" ? (event.host ?? "").split(",") : []) {
-      this.#swept.delete(host);
+      this.swept.delete(host);
       this.#failing.delete(host);
     }
     for (const listener of this.#listeners) listener.event(event);
-  }
-
-  /**
-   * After failed sweeps, the first records show that the source can be reached again; the gap counts the sweeps that
-   * failed.
-   */
-  #recovered(): void {
-    if (this.#failed === 0) return;
-    const skipped = this.#failed;
-    this.#failed = 0;
-    this.#status({ type: "status", state: "connected", host: this.#options.host, error: undefined });
-    this.event({ type: "gap", reason: "source", skipped, host: this.#options.host });
   }
 }

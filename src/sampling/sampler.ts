@@ -1,11 +1,14 @@
 import { type Clock, eventLoopTurn } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
+import { mayHaveHost, selectedHosts } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import { SweepTally } from "../model/record.ts";
-import type { Feed } from "./feed.ts";
+
 import type { SweepMetrics } from "./metrics.ts";
+import { setSampler } from "./sampling.ts";
 import { Schedule } from "./schedule.ts";
+import { SweptFeed } from "./swept-feed.ts";
 
 /** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
 const RECORDS_PER_TURN = 2_048;
@@ -20,7 +23,7 @@ export class Sampler {
   readonly #query: Query;
   readonly #clock: Clock;
   readonly #metrics: SweepMetrics;
-  readonly #schedule = new Schedule<Feed>();
+  readonly #schedule = new Schedule<SweptFeed>();
   #timer: unknown;
   #sweeping: AbortController | undefined;
 
@@ -32,12 +35,12 @@ export class Sampler {
     this.#metrics = metrics;
   }
 
-  add(feed: Feed): void {
+  add(feed: SweptFeed): void {
     this.#schedule.add(feed, feed.cadence.intervalMs, this.#clock.now());
     this.#arm();
   }
 
-  remove(feed: Feed): void {
+  remove(feed: SweptFeed): void {
     this.#schedule.remove(feed);
     if (this.#schedule.size === 0) this.#sweeping?.abort();
     this.#arm();
@@ -95,10 +98,26 @@ export class Sampler {
   /**
    * Returns how many of its times each feed skipped. Those of the fastest feed count as skipped sweeps in the metrics.
    */
-  #end(feeds: readonly Feed[], now: number): [Feed, number][] {
-    const ends = feeds.map((feed): [Feed, number] => [feed, this.#schedule.end(feed, now)]);
+  #end(feeds: readonly SweptFeed[], now: number): [SweptFeed, number][] {
+    const ends = feeds.map((feed): [SweptFeed, number] => [feed, this.#schedule.end(feed, now)]);
     const [fastest] = ends.toSorted(([one], [other]) => one.cadence.intervalMs - other.cadence.intervalMs);
     this.#metrics.overrun(fastest?.[1] ?? 0);
     return ends;
   }
 }
+
+setSampler((source, watched, options, clock) => {
+  const { query } = watched;
+  const { hosts } = query;
+  const host = hosts === undefined ? source.host : selectedHosts(source.host, hosts).join(",");
+  const feed = new SweptFeed({ ...options, host, named: query.domains !== undefined });
+  const begin = (): (() => void) => {
+    // A host that the query does not select is not swept, so it has no sync.
+    if (!mayHaveHost(source.host, hosts)) return () => {};
+    watched.sampler ??= new Sampler(source, query, clock, options.metrics);
+    const { sampler } = watched;
+    sampler.add(feed);
+    return () => sampler.remove(feed);
+  };
+  return { feed, begin };
+});

@@ -2,10 +2,9 @@ import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { type Cadence, mayHaveHost, selectedHosts, type WatchEvent, type WatchSink } from "../model/watch.ts";
-import { Feed } from "./feed.ts";
+import type { Cadence, WatchEvent, WatchSink } from "../model/watch.ts";
+import { Feed, type FeedOptions } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
-import { Sampler } from "./sampler.ts";
 import { Subscription } from "./subscription.ts";
 
 /** Figures of all watches of a driver. They are counters unless marked as gauges. */
@@ -23,17 +22,49 @@ export interface SamplingFigures extends SweepFigures {
 /** Calls `begin` when a watch may begin, perhaps at once. Returns a function that gives this up. */
 export type Enter = (begin: () => void) => () => void;
 
+/** What feeds a query's feeds: see Sampler. */
+export interface FeedSampler {
+  add(feed: Feed): void;
+  remove(feed: Feed): void;
+}
+
 /** A query that is watched. */
 export interface WatchedQuery {
   readonly query: Query;
   /** By cadence. */
   readonly feeds: Map<string, Feed>;
   /** Undefined: the driver has its own watch, or no feed has begun yet. */
-  sampler: Sampler | undefined;
+  sampler: FeedSampler | undefined;
 }
 
-/** The members of a driver that watches need. */
-type Source = Pick<Driver, "host" | "sweep" | "watch">;
+/** What watches need of a driver. */
+export type Source = Pick<Driver, "host" | "sweep" | "watch">;
+
+/** A feed that is swept, and what begins to feed it; that returns a function that stops this. */
+export interface SampledFeed {
+  readonly feed: Feed;
+  begin(): () => void;
+}
+
+/** Makes the feeds of drivers that have no watch of their own. */
+export type SampleFeed = (
+  source: Source,
+  watched: WatchedQuery,
+  options: FeedOptions & { readonly metrics: SweepMetrics },
+  clock: Clock,
+) => SampledFeed;
+
+let sampledFeed: SampleFeed = () => {
+  throw new VirstreamError("internal", "no sampler is loaded");
+};
+
+/**
+ * Sets what makes the feeds of drivers that have no watch of their own. sampler.ts does so when it is loaded: a page that only reads
+ * servers need not load it.
+ */
+export function setSampler(sample: SampleFeed): void {
+  sampledFeed = sample;
+}
 
 /**
  * All watches of one driver. Equal watches share: one sampler for each query, one feed for each query and cadence, so the
@@ -144,13 +175,9 @@ export class Sampling {
     let giveUp = (): void => {};
     let stop = (): void => {};
     const source = this.#driver;
-    const { hosts } = query;
-    const feed: Feed = new Feed({
+    const options = {
       cadence,
-      host: hosts === undefined ? source.host : selectedHosts(source.host, hosts).join(","),
-      named: query.domains !== undefined,
-      ...(source.watch && { hosts: () => selectedHosts(source.host, hosts) }),
-      excluded: () => !mayHaveHost(source.host, hosts),
+      scope: { source, pushed: source.watch !== undefined, patterns: query.hosts },
       now: () => this.#clock.now(),
       metrics: this.metrics,
       over: () => {
@@ -159,14 +186,14 @@ export class Sampling {
         giveUp();
         stop();
       },
-    });
+    };
+    const sampled = source.watch === undefined ? sampledFeed(source, watched, options, this.#clock) : undefined;
+    const feed = sampled?.feed ?? new Feed(options);
     this.watched.set(key, watched);
     watched.feeds.set(cadenceKey, feed);
     const begin = (): void => {
       try {
-        if (source.watch !== undefined) stop = source.watch(query, cadence, feed);
-        // A host that the query does not select is not swept, so it has no sync.
-        else if (mayHaveHost(source.host, hosts)) stop = this.#sample(watched, query, feed);
+        stop = sampled?.begin() ?? source.watch!(query, cadence, feed);
       } catch (thrown) {
         feed.end(VirstreamError.from(thrown));
       }
@@ -174,13 +201,5 @@ export class Sampling {
     if (enter === undefined || watched.sampler !== undefined) begin();
     else giveUp = enter(begin);
     return feed;
-  }
-
-  /** Lets the sampler of its query feed it. Returns a function that stops this. */
-  #sample(watched: WatchedQuery, query: Query, feed: Feed): () => void {
-    watched.sampler ??= new Sampler(this.#driver, query, this.#clock, this.metrics);
-    const { sampler } = watched;
-    sampler.add(feed);
-    return () => sampler.remove(feed);
   }
 }

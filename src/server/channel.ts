@@ -1,6 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
+import { isComplete } from "../sampling/completeness.ts";
 import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import { ChannelEncoder, type ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/flow-control.ts";
@@ -115,7 +116,7 @@ export class Channel implements FeedListener {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     this.flushNow();
     if (this.#ended) return;
-    if (event.type === "sync") this.#made(this.#encoder.sync(event, this.feed.complete));
+    if (event.type === "sync") this.#made(this.#encoder.sync(event, isComplete(this.feed)));
     else if (event.type === "status") this.#made(this.#encoder.status(event));
     else this.#made(this.#encoder.gap(event));
   }

@@ -1,5 +1,6 @@
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { StatusEvent, SyncEvent } from "../model/watch.ts";
+import { isComplete } from "../sampling/completeness.ts";
 import type { Feed } from "../sampling/feed.ts";
 
 /**
@@ -28,7 +29,7 @@ export class Snapshot {
     this.size = feed.size;
     this.sync = feed.sync;
     this.statuses = [...feed.statuses];
-    this.complete = feed.complete;
+    this.complete = isComplete(feed);
     this.records = feed.records();
   }
 }

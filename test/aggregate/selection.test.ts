@@ -6,6 +6,7 @@ import "../../src/drivers/builtin.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { checkQuery } from "../../src/model/query.ts";
 import { checkCadence } from "../../src/model/watch.ts";
+import { isComplete } from "../../src/sampling/completeness.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import { serve } from "../../src/server/server.ts";
 import { CollectingSink } from "../sampling/collecting-sink.ts";
@@ -137,7 +138,7 @@ describe("A query with patterns to three hosts", () => {
       const sink = new CollectingSink();
       feed.push(sink);
       await all.pass(2_000);
-      expect([feed.complete, sink.events]).toEqual([true, []]);
+      expect([isComplete(feed), sink.events]).toEqual([true, []]);
       feed.leave(sink);
     }
     expect(host!.queries).toEqual([]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Globs, matcherOf } from "../../src/model/glob.ts";
+import { Globs, matcherOf } from "../../src/driver/matcher.ts";
 
 /** A piece of a pattern: how it is written, and the characters that it takes; undefined: any text. */
 type Piece = { readonly text: string; readonly takes: ((character: string) => boolean) | undefined };

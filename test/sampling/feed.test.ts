@@ -2,8 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
-import { type Cadence, checkCadence, hostNames, type WatchEvent } from "../../src/model/watch.ts";
+import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
+import { isComplete } from "../../src/sampling/completeness.ts";
 import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";
+import { SweptFeed } from "../../src/sampling/swept-feed.ts";
 import { cellsOf } from "../model/cells.ts";
 import { CollectingSink, pushAll } from "./collecting-sink.ts";
 import { sample, uuidOf } from "./sample.ts";
@@ -53,7 +55,7 @@ class Notes implements FeedListener {
 /** A feed with one listener, and a clock that is told the time. */
 class Bench {
   readonly notes = new Notes();
-  readonly feed: Feed;
+  readonly feed: SweptFeed;
   now = 0;
   over = 0;
 
@@ -61,7 +63,7 @@ class Bench {
     const over = () => {
       this.over++;
     };
-    this.feed = new Feed({ cadence, host: "hv1", named, now: () => this.now, over });
+    this.feed = new SweptFeed({ cadence, host: "hv1", named, now: () => this.now, over });
     this.feed.listen(this.notes);
   }
 
@@ -192,14 +194,17 @@ describe("a feed", () => {
   it("is complete once every host that is there has been swept, or cannot be reached", () => {
     let hosts = "hv1,hv2,ws://hv4";
     const over = () => {};
-    const feed = new Feed({
-      ...{ cadence: checkCadence(), host: "", named: false, now: () => 0, over },
-      hosts: () => hostNames(hosts),
-    });
+    const source = {
+      get host() {
+        return hosts;
+      },
+    };
+    const scope = { source, pushed: true, patterns: undefined };
+    const feed = new Feed({ cadence: checkCadence(), now: () => 0, scope, over });
     const summary = new SweepTally(0).summary(1);
     const complete = (...events: WatchEvent[]): boolean => {
       pushAll(feed, events);
-      return feed.complete;
+      return isComplete(feed);
     };
     const sync = (host: string) => ({ type: "sync", tick: 1, host, summary, overrun: 0 }) as const;
     const status = (host: string, state: "connected" | "degraded") =>

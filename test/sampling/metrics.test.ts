@@ -64,8 +64,6 @@ describe("the figures of sweeps", () => {
     const summary = new SweepTally(0).summary(500);
     const feed = new Feed({
       cadence: checkCadence(),
-      host: "hv1",
-      named: false,
       now: () => 0,
       metrics,
       over: () => {},

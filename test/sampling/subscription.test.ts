@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
 import { checkCadence, type WatchEvent, type WatchState } from "../../src/model/watch.ts";
-import { Feed } from "../../src/sampling/feed.ts";
 import { Subscription } from "../../src/sampling/subscription.ts";
+import { SweptFeed } from "../../src/sampling/swept-feed.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { pushAll } from "./collecting-sink.ts";
 import { sample, uuidOf } from "./sample.ts";
@@ -13,7 +13,7 @@ const lost = new VirstreamError("connection-lost", "the cable");
 
 /** A feed, fed by hand. Each record's value is greater than those before it: newer. */
 class Source {
-  readonly feed = new Feed({ cadence: checkCadence(), host: "hv1", named: false, now: () => 0, over: () => {} });
+  readonly feed = new SweptFeed({ cadence: checkCadence(), host: "hv1", named: false, now: () => 0, over: () => {} });
   /** The sweeps that failed. */
   failed = 0;
   /** The most domains that it ever knew. */
@@ -68,7 +68,7 @@ class Consumer {
   largest = 0;
   #pulling: Promise<void> | undefined;
 
-  constructor(feed: Feed) {
+  constructor(feed: SweptFeed) {
     this.subscription = new Subscription(feed, all, (ticks) => {
       this.conflated += ticks;
     });

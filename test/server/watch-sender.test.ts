@@ -9,6 +9,7 @@ import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
 import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import type { Feed } from "../../src/sampling/feed.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
+import type { SweptFeed } from "../../src/sampling/swept-feed.ts";
 import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
@@ -432,14 +433,14 @@ function watched() {
   const channels = new Channels();
   const query = checkQuery();
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
-  const feed = sampling.feed(query, cadence);
+  const feed = sampling.feed(query, cadence) as SweptFeed;
   const open = (wanted: number | undefined) =>
     channels.open(feed, channels.profile(SUBPROTOCOLS[0]), new Set(), wanted, () => () => {});
   return { sampling, channels, feed, reader: () => new Reader(open, channels, sampling) };
 }
 
 /** One sweep of up to a dozen domains: some change, some have another shape, some leave, some say that they have left. */
-function sweep(feed: Feed, version: number, seed: number, size: number, halfway: (turn: number) => void): void {
+function sweep(feed: SweptFeed, version: number, seed: number, size: number, halfway: (turn: number) => void): void {
   const tally = new SweepTally(0);
   const chunk: DomainStatsRecord[] = [];
   feed.beginSweep();

@@ -3,7 +3,7 @@ import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
 import { checkCadence } from "../../src/model/watch.ts";
-import { Feed } from "../../src/sampling/feed.ts";
+import { SweptFeed } from "../../src/sampling/swept-feed.ts";
 import { ServedTicks } from "../lab/served-ticks.ts";
 import { TickLedger } from "../lab/tick-ledger.ts";
 import { CollectingSink } from "../sampling/collecting-sink.ts";
@@ -23,7 +23,7 @@ function record(number: number, sampledAt: number): DomainStatsRecord {
 
 /** What three sweeps of two domains make of a feed, and the account of it. */
 function threeSweeps() {
-  const feed = new Feed({ cadence: checkCadence(), host: "hv1", named: false, now: () => 0, over: () => {} });
+  const feed = new SweptFeed({ cadence: checkCadence(), host: "hv1", named: false, now: () => 0, over: () => {} });
   const ledger = new TickLedger(new ServedTicks(feed));
   const sink = new CollectingSink();
   feed.listen(sink);

@@ -1,6 +1,7 @@
 import type { DomainRates } from "../../client/rates.ts";
+import { hostNames } from "../../driver/matcher.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
-import { hostNames, type StatusEvent, type SyncEvent, type WatchEvent } from "../../model/watch.ts";
+import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, lineOf, nameOf, needsAttention, type Row, trouble } from "./column.ts";
 import { gapText, statusText, sweepText } from "./notice.ts";
 import { cut, printable, shorten, width } from "./text.ts";

@@ -1,7 +1,9 @@
+import { hostNames, selectedHosts } from "../../driver/matcher.ts";
 import { DomainMap } from "../../model/domain-map.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type Absent, type Domain, type DomainStatsRecord, domainKey } from "../../model/record.ts";
-import { type GapEvent, hostNames, type StatusEvent, type SyncEvent, type WatchSink } from "../../model/watch.ts";
+import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/watch.ts";
+import { isAccounted } from "../../sampling/completeness.ts";
 import type { Feed } from "../../sampling/feed.ts";
 import type { DomainRates } from "../rates/domain-rates.ts";
 import { RateMeter } from "../rates.ts";
@@ -57,8 +59,9 @@ export interface Ranking {
 export interface RowsOptions {
   /** A steady clock, in ms. */
   readonly now: () => number;
-  /** The names of the hosts that the query is about. */
-  readonly hosts: () => readonly string[];
+  readonly source: { readonly host: string };
+  /** The patterns of the query's `hosts`. */
+  readonly patterns: readonly string[] | undefined;
   /** Called when each host has been swept or cannot be reached, and after that as well. */
   readonly onReady: () => void;
   /** Called once, at the end. */
@@ -101,7 +104,7 @@ export class TableRows implements WatchSink {
       if (feed.error === undefined) feed.push(this);
       else this.end(feed.error);
       // Where the query selects no host, no event follows.
-      if (feed.accounted) this.#options.onReady();
+      if (isAccounted(feed)) this.#options.onReady();
       return () => feed.leave(this);
     } catch (thrown) {
       this.end(VirstreamError.from(thrown));
@@ -136,16 +139,15 @@ export class TableRows implements WatchSink {
   /** The hosts that cannot be reached at present. */
   get absent(): Absent[] {
     const hosts = new Map<string, Absent>();
+    const { source, patterns } = this.#options;
+    const all = selectedHosts(source.host, patterns);
     const add = (names: readonly string[], error: VirstreamError): void => {
       for (const host of names) if (!hosts.has(host)) hosts.set(host, { host, error });
     };
-    if (this.#error !== undefined) add(this.#options.hosts(), this.#error);
+    if (this.#error !== undefined) add(all, this.#error);
     else {
       for (const { host, error, state } of this.#feed?.statuses ?? []) {
-        add(
-          host?.split(",") ?? this.#options.hosts(),
-          error ?? new VirstreamError("connection-lost", `it is ${state}`),
-        );
+        add(host?.split(",") ?? all, error ?? new VirstreamError("connection-lost", `it is ${state}`));
       }
     }
     return [...hosts.values()];
@@ -192,7 +194,7 @@ export class TableRows implements WatchSink {
     }
     if (event.type === "status" && event.state !== "connected") this.#outdate(event.host);
     this.#tick();
-    if (this.#feed?.accounted) this.#options.onReady();
+    if (this.#feed !== undefined && isAccounted(this.#feed)) this.#options.onReady();
   }
 
   flush(): void {}

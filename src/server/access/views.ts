@@ -4,6 +4,7 @@ import type { Driver } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames } from "../../model/group.ts";
 import type { Query } from "../../model/query.ts";
+import "../../sampling/sampler.ts";
 import { Sampling } from "../../sampling/sampling.ts";
 import { Channels } from "../channels.ts";
 import { type Restriction, UNRESTRICTED } from "./principal.ts";

@@ -1,5 +1,5 @@
 import type { Driver, SweepContext } from "../../driver/driver.ts";
-import { matcherOf } from "../../model/glob.ts";
+import { matcherOf } from "../../driver/matcher.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import {

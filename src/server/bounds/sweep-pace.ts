@@ -1,4 +1,5 @@
 import type { Query } from "../../model/query.ts";
+import { isComplete } from "../../sampling/completeness.ts";
 import type { WatchedQuery } from "../../sampling/sampling.ts";
 
 /** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
@@ -15,7 +16,7 @@ const UNKNOWN_LOAD = WHOLE_LOAD / 4;
 /** The load of a query that is watched. That of a query with patterns depends on how many domains match. */
 export function watchedLoadOf(query: Query, feeds: WatchedQuery["feeds"] | undefined): number {
   if ((query.names ?? query.hosts) === undefined) return loadOf(query);
-  for (const feed of feeds?.values() ?? []) if (feed.complete) return Math.min(WHOLE_LOAD, 1 + feed.size);
+  for (const feed of feeds?.values() ?? []) if (isComplete(feed)) return Math.min(WHOLE_LOAD, 1 + feed.size);
   return UNKNOWN_LOAD;
 }
 

@@ -78,13 +78,14 @@ describe("the rows of a table", () => {
   it("are at every moment those of a naive model, and every reader's items add up to them, whatever events come", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 80 }), async (steps) => {
+        const source = { host: HOSTS.join() };
         const feed = new Feed({
-          ...{ cadence: checkCadence(), host: HOSTS.join(), named: false, hosts: () => HOSTS },
-          ...{ now: () => 0, over: () => {} },
+          scope: { source, pushed: true, patterns: undefined },
+          ...{ cadence: checkCadence(), now: () => 0, over: () => {} },
         });
         let ready = 0;
         const rows = new TableRows({
-          ...{ now: () => 5_000, hosts: () => HOSTS, onReady: () => ready++, onEnd: () => {} },
+          ...{ now: () => 5_000, source, patterns: undefined, onReady: () => ready++, onEnd: () => {} },
         });
         rows.follow(() => feed);
         const model = new Map<string, Naive>();

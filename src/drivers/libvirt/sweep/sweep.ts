@@ -1,13 +1,12 @@
 import type { SweepContext } from "../../../driver/driver.ts";
+import { matcherOf, mayHaveHost } from "../../../driver/matcher.ts";
 import { Queue } from "../../../driver/queue.ts";
 import { VirstreamError } from "../../../model/error.ts";
-import { matcherOf } from "../../../model/glob.ts";
 import { groupNames } from "../../../model/group.ts";
 import { TypedParams } from "../../../model/params.ts";
 import type { Query } from "../../../model/query.ts";
 import { Domain, DomainStatsRecord, type RecordReason, type RecordStatus } from "../../../model/record.ts";
 import { NIL_UUID } from "../../../model/uuid.ts";
-import { mayHaveHost } from "../../../model/watch.ts";
 import { type ControlInfo, ControlState, PROCEDURES } from "../rpc/procedures.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
 import { refusesRequest } from "../rpc/remote-error.ts";

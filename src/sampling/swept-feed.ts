@@ -1,0 +1,87 @@
+import type { VirstreamError } from "../model/error.ts";
+import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
+import { Feed, type FeedEntry, type FeedOptions } from "./feed.ts";
+import { sameRecord } from "./same-record.ts";
+
+export interface SweptFeedOptions extends FeedOptions {
+  /** The name of the host that is swept. */
+  readonly host: string;
+  /**
+   * Whether the query names its domains: then a domain that does not exist has a record in every sweep, with the status
+   * `gone`.
+   */
+  readonly named: boolean;
+}
+
+/** A feed that a sampler feeds sweep by sweep. */
+export class SweptFeed extends Feed {
+  readonly #host: string;
+  readonly #named: boolean;
+  #failed = 0;
+
+  constructor(options: SweptFeedOptions) {
+    super(options);
+    this.#host = options.host;
+    this.#named = options.named;
+  }
+
+  /** A sweep begins in which this feed takes part. */
+  beginSweep(): void {
+    this.underWay.add(this.#host);
+    this.sweep++;
+  }
+
+  /** Records of the sweep that is under way. */
+  takeSwept(records: readonly DomainStatsRecord[]): void {
+    this.#recovered();
+    for (const record of records) this.#sampled(record);
+    this.flush();
+  }
+
+  /** The sweep is whole: domains that were not in it are gone. */
+  endSweep(summary: SweepSummary, overrun: number): void {
+    this.#recovered();
+    for (const entry of this.numbers) {
+      if (entry !== undefined && entry.sweep !== this.sweep) this.remove(entry);
+    }
+    this.synchronized({ type: "sync", tick: 0, host: this.#host, summary, overrun });
+    this.flush();
+  }
+
+  /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
+  failSweep(error: VirstreamError, overrun: number): void {
+    this.#failed += 1 + overrun;
+    this.underWay.clear();
+    if (!this.absent.has(this.#host)) {
+      this.report({ type: "status", state: "reconnecting", host: this.#host, error });
+    }
+    this.flush();
+  }
+
+  #sampled(record: DomainStatsRecord): void {
+    const known = this.entries.get(record.domain);
+    if (known !== undefined) {
+      known.sweep = this.sweep;
+      if (this.cadence.mode === "on-change" && sameRecord(known.record, record) && !this.#heartbeatDue(known)) return;
+    }
+    const entry = this.take(record, known);
+    if (record.status === "gone" && !this.#named) this.remove(entry);
+  }
+
+  /** Whether the domain would have been silent for longer than the heartbeat by the next sweep. */
+  #heartbeatDue(entry: FeedEntry): boolean {
+    return this.options.now() + this.cadence.intervalMs - entry.reportedAt > this.cadence.heartbeatMs;
+  }
+
+  /**
+   * After failed sweeps, the first records show that the source can be reached again; the gap counts the sweeps that
+   * failed.
+   */
+  #recovered(): void {
+    if (this.#failed === 0) return;
+    const skipped = this.#failed;
+    this.#failed = 0;
+    this.report({ type: "status", state: "connected", host: this.#host, error: undefined });
+    this.event({ type: "gap", reason: "source", skipped, host: this.#host });
+  }
+}
