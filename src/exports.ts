@@ -42,18 +42,19 @@ export {
   type Absent,
   Domain,
   type DomainIdentity,
-  DomainStatsRecord,
-  type DomainStatsRecordClass,
   domainKey,
   type FailedRecord,
   type GoneRecord,
   type OkRecord,
   type PartialRecord,
+  type RecordConstructor,
+  type RecordInit,
   type RecordMembers,
   type RecordReason,
   type RecordStatus,
   type SweepSummary,
 } from "./model/record.ts";
+export { DomainStatsRecord, type DomainStatsRecordClass } from "./model/record-json.ts";
 export { type ParamTypeName, Schema } from "./model/schema.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
 export { VERSION } from "./model/version.ts";

@@ -1,4 +1,4 @@
-import { invalid, quote } from "./error.ts";
+import { invalid } from "./error.ts";
 import type { KnownKey, KnownValue } from "./field.ts";
 import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "./schema.ts";
 
@@ -233,31 +233,6 @@ export function typesOf({ schema }: TypedParams, plain: object): string {
   let codes = "";
   for (const key of Object.keys(plain)) codes += schema.types[schema.position(key)]!;
   return codes;
-}
-
-/**
- * Parameters from the plain object of `toJSON` and its types.
- *
- * @throws VirstreamError `invalid-argument`
- */
-export function paramsOf(plain: object, types: string): TypedParams {
-  const entries = Object.entries(plain);
-  if (entries.length !== types.length) throw invalid(`types has ${types.length} digits for ${entries.length} params`);
-  return TypedParams.from(
-    entries.map(([key, value], i) => {
-      const type = PARAM_TYPES[Number(types[i]) - 1];
-      if (!["number", "bigint", "boolean", "string"].includes(typeof value))
-        throw invalid(`params has ${quote(value)}`);
-      if (type === undefined) throw invalid(`types has ${quote(types[i])}, which is no type from 1 to 7`);
-      return [key, type, typeof value === "string" ? valueOfText(value, type) : value];
-    }),
-  );
-}
-
-/** The value of a text in JSON: the text itself, a large integer, or a double that is no finite number. */
-function valueOfText(text: string, type: ParamTypeName): ParamValue {
-  if (type === "double" && /^(NaN|-?Infinity)$/.test(text)) return Number(text);
-  return type.endsWith("long") && /^-?\d{1,20}$/.test(text) ? BigInt(text) : text;
 }
 
 /** For each type of integers, its least and its greatest value. */

@@ -1,6 +1,6 @@
-import { invalid, isErrorCode, quote, VirstreamError } from "./error.ts";
+import { invalid, VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
-import { INSPECT, paramsOf, type TypedParams, typesOf } from "./params.ts";
+import { INSPECT, type TypedParams, typesOf } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
 import { NIL_UUID } from "./uuid.ts";
 
@@ -148,8 +148,8 @@ export interface GoneRecord extends RecordMembers {
 /** The statistics of one domain, or why there are none. `status` narrows the other members. */
 export type DomainStatsRecord = OkRecord | PartialRecord | FailedRecord | GoneRecord;
 
-/** The class of records; only drivers make records with `new`. */
-export interface DomainStatsRecordClass {
+/** How drivers make records. */
+export interface RecordConstructor {
   /**
    * Without a reason, a record that is `partial` or `failed` has the reason `error`; without an error, a `failed` one has an
    * error that says so.
@@ -157,17 +157,10 @@ export interface DomainStatsRecordClass {
    * @throws VirstreamError `invalid-argument` when a record that is `ok` has a reason, an error or missing groups
    */
   new (init: RecordInit): DomainStatsRecord;
-  /**
-   * Makes a record from the plain object of `toJSON`, also after JSON or `structuredClone`: the same values in the same
-   * types. Its domain belongs to no connection, so that queries of any connection take it.
-   *
-   * @throws VirstreamError `invalid-argument` when it is not such an object
-   */
-  fromJSON(json: unknown): DomainStatsRecord;
   readonly prototype: DomainStatsRecord;
 }
 
-/** The class of records, for `instanceof` and for drivers. */
+/** The class of records; model/record-json.ts adds `fromJSON` to it. */
 export const DomainStatsRecord = class {
   readonly domain: Domain;
   readonly params: TypedParams;
@@ -203,10 +196,6 @@ export const DomainStatsRecord = class {
     return state === undefined ? undefined : stateWords(state, this.params.number("state.reason") ?? 0);
   }
 
-  static fromJSON(json: unknown): DomainStatsRecord {
-    return new DomainStatsRecord(initOf(json));
-  }
-
   /** For `console.log` in Node: what a reader looks for, without the inner structure. */
   [INSPECT](_depth: number, options: object, inspect: (value: object, options: object) => string): string {
     const { domain, status, reason, missing, error, sampledAt, tookMs, index, state, params } = this;
@@ -228,14 +217,14 @@ export const DomainStatsRecord = class {
     const plain = plainRecord(this as unknown as DomainStatsRecord);
     return { ...plain, types: typesOf(this.params, plain.params) };
   }
-} as unknown as DomainStatsRecordClass;
+} as unknown as RecordConstructor;
 
 function unexplained(reason: RecordReason | undefined): VirstreamError {
   return new VirstreamError("internal", `the driver gave no error with the reason ${reason}`);
 }
 
 /** A record for JSON, without the types of its parameters: the record of the JSON profile. */
-export function plainRecord(record: DomainStatsRecord): Members & { readonly params: object } {
+export function plainRecord(record: DomainStatsRecord): Record<string, unknown> & { readonly params: object } {
   const { domain, status, reason, missing, sampledAt, steadyAt, tookMs, index, state, params, error } = record;
   const { uuid, name, id, host } = domain;
   return {
@@ -253,61 +242,6 @@ export function plainRecord(record: DomainStatsRecord): Members & { readonly par
     state: state ?? null,
     params: params.toJSON(),
   };
-}
-
-/** The members of a record from its plain object, each with its type checked. */
-function initOf(json: unknown): RecordInit {
-  const plain = objectOf(json, "a record");
-  const member = <T>(object: Members, name: string, type: string): T => {
-    const value = object[name];
-    if (typeof value === type && !Number.isNaN(value)) return value as T;
-    throw invalid(`${name} of a record in JSON must be a ${type}, not ${quote(value)}: see DomainStatsRecord.toJSON`);
-  };
-  const domain = objectOf(plain["domain"], "domain");
-  const error = (plain["error"] ?? undefined) && objectOf(plain["error"], "error");
-  const { status, reason, missing } = plain;
-  if (!RECORD_STATUSES.includes(status as RecordStatus)) throw invalid(`there is no status ${quote(status)}`);
-  if (reason !== null && !RECORD_REASONS.includes(reason as RecordReason)) {
-    throw invalid(`there is no reason ${quote(reason)}`);
-  }
-  if (!(Array.isArray(missing) && missing.every((group) => typeof group === "string")))
-    throw invalid(`missing must be a list of groups, not ${quote(missing)}`);
-  return {
-    domain: new Domain(
-      member(domain, "uuid", "string"),
-      member(domain, "name", "string"),
-      member(domain, "id", "number"),
-      member(domain, "host", "string"),
-    ),
-    params: paramsOf(objectOf(plain["params"], "params"), member(plain, "types", "string")),
-    status: status as RecordStatus,
-    reason: (reason ?? undefined) as RecordReason | undefined,
-    missing: missing as Group[],
-    error: error && errorOf(error, member),
-    sampledAt: member(plain, "sampledAt", "number"),
-    steadyAt: member(plain, "steadyAt", "number"),
-    tookMs: member(plain, "tookMs", "number"),
-    index: member(plain, "index", "number"),
-  };
-}
-
-type Members = Readonly<Record<string, unknown>>;
-
-function errorOf(error: Members, member: <T>(object: Members, name: string, type: string) => T): VirstreamError {
-  const { code, libvirt } = error;
-  if (!isErrorCode(code)) throw invalid(`there is no error code ${quote(code)}`);
-  const numbers = libvirt === undefined ? undefined : objectOf(libvirt, "libvirt");
-  return new VirstreamError(code, member(error, "message", "string"), {
-    retryable: member(error, "retryable", "boolean"),
-    ...(numbers && {
-      libvirt: { code: member(numbers, "code", "number"), domain: member(numbers, "domain", "number") },
-    }),
-  });
-}
-
-function objectOf(value: unknown, what: string): Members {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Members;
-  throw invalid(`${what} in JSON must be an object, not ${quote(value)}: see DomainStatsRecord.toJSON`);
 }
 
 /** Sorts records in the order of their driver's listing. */

@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
-import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
+import { Domain, type RecordInit } from "../../src/model/record.ts";
+import { DomainStatsRecord } from "../../src/model/record-json.ts";
 import { PARAM_TYPES, type ParamTypeName } from "../../src/model/schema.ts";
 
 const domain = new Domain("5c2e1a60-3f64-4c9e-9a68-0d6f6d1c9f11", "web-1", 7, "hv1");
