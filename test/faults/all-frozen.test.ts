@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { connect } from "../../src/client/connect.ts";
 import "../../src/drivers/builtin.ts";
+import { start } from "../cli/run.ts";
 import { runCommand } from "../lab/command.ts";
 import { FaultLab, faultRequirements } from "../lab/fault-lab.ts";
 import { OutsideView } from "../lab/outside-view.ts";
@@ -13,6 +14,8 @@ import { connectionIds, workerPool } from "../lab/workers.ts";
 const OUTLIVES_MS = 33_000;
 /** What frozen guests may hold of the daemon's twenty workers, for the whole of this process. */
 const MOST_STUCK = 8;
+/** What they may hold for all processes that start at the same instant: the first domains in the list, and those in doubt. */
+const MOST_TOGETHER = 12;
 const DEADLINE_MS = 1_000;
 /** The deadline, what late domains' cheap calls may take together, and a busy machine. */
 const BOUND_MS = DEADLINE_MS + 3_000;
@@ -73,6 +76,30 @@ describeWith(faultRequirements, "With all of twelve guests frozen", () => {
     }
   });
 
+  it.each([2, 3])(
+    "twelve workers hang at most for %i processes that start to watch at the same instant",
+    {
+      timeout: 120_000,
+    },
+    async (count) => {
+      for (let round = 0; round < 3; round++) {
+        lab.freeze(12);
+        const watches = Array.from({ length: count }, () => startWatch(lab.libvirtd.uri));
+        try {
+          await Promise.all(watches.map(({ partial }) => partial));
+          await sleep(2 * DEADLINE_MS);
+          const pool = await workerPool(lab.libvirtd);
+          expect(pool.busy).toBeGreaterThan(0);
+          expect(pool.busy).toBeLessThanOrEqual(MOST_TOGETHER);
+          expect(pool.queued).toBe(0);
+        } finally {
+          for (const { child } of watches) child.kill("SIGKILL");
+          await lab.calm();
+        }
+      }
+    },
+  );
+
   /**
    * libvirtd starts a worker when a call finds none free, but not while calls wait: it subtracts them from the free ones in
    * unsigned numbers. So a burst that frozen guests swallow can leave it with as few as six workers, all of them stuck,
@@ -104,3 +131,16 @@ describeWith(faultRequirements, "With all of twelve guests frozen", () => {
     expect((await workerPool(lab.libvirtd)).busy).toBe(0);
   });
 });
+
+/** Starts `virstream watch`; `partial` resolves when each of the twelve guests has a partial record. */
+function startWatch(uri: string) {
+  const child = start(["watch", uri, "--interval", "1s", "--format", "ndjson"]);
+  const partial = new Promise<void>((resolve) => {
+    let text = "";
+    child.stdout.on("data", (chunk) => {
+      text += chunk;
+      if (text.split("\n").filter((line) => line.includes('"partial"')).length >= 12) resolve();
+    });
+  });
+  return { child, partial };
+}

@@ -1,6 +1,6 @@
 import type { ControlInfo } from "../rpc/procedures.ts";
 import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
-import { BUDGET, ConcurrencyLimit, type ConnectionOwner, SAFE, type UnansweredCall } from "./concurrency-limit.ts";
+import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 import { ForeignCalls, type MonitorVerdict } from "./foreign-calls.ts";
 
 /** The two kinds of room that a connection has for calls. */
@@ -17,9 +17,6 @@ interface HeldPermit extends Permit, UnansweredCall {
   /** Its connection ended before the daemon answered. */
   orphan: boolean;
 }
-
-/** A check that is older, in ms, may not show that another client has just asked the domain. */
-const FRESH_MS = 1;
 
 /** How many domains are remembered as trusted. At one more, all are forgotten, and each is checked again. */
 const TRUSTED_MAX = 100_000;
@@ -38,9 +35,11 @@ const TRUSTED_MAX = 100_000;
  *   guests cannot block. They may also use free slots that no monitor call waits for.
  * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent all together: see
  *   ConcurrencyLimit.
- * - Monitors that calls of other clients occupy count as well. Processes that start together cannot see each other's
- *   first four calls. Beyond these, each sees which domains the others ask, because it checks a domain just before it asks it,
- *   and takes the next few domains in random order.
+ * - Monitors that calls of other clients occupy count as well. Processes that start together see no call of each other
+ *   when they check the monitors. So a domain that is not trusted is asked by a call that does not wait for the
+ *   domain's job (NOWAIT): libvirt gives the job to one of them, and the others count its call. All of them go through
+ *   the domains in the same order. So before a process asks a domain, it has counted all the calls that hang in the domains
+ *   before it, and together they occupy no more monitors than one process alone.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
  * - When a connection ends, its calls continue: the daemon's workers still hang in them. Such a call is an orphan. It
@@ -56,7 +55,6 @@ export class Admission {
   readonly #connections = new Map<number, Connection>();
   #numbers = 0;
   readonly #now: () => number;
-  readonly #random: () => number;
   readonly #queues: CallQueue[] = [];
   readonly #permits = { monitor: new Map<string, HeldPermit>(), free: new Map<string, HeldPermit>() };
   readonly #trusted = new Set<string>();
@@ -69,10 +67,8 @@ export class Admission {
    * @param now milliseconds on a steady clock
    * @param slot monitor calls in flight per connection
    * @param lane calls in flight per connection that need no monitor, beside the slots
-   * @param random from 0 to 1; shuffles the calls beyond the first four, because other processes may send the same calls
    */
-  constructor(now: () => number, slot = 4, lane = 1, random = () => 0) {
-    this.#random = random;
+  constructor(now: () => number, slot = 4, lane = 1) {
     this.#limits = { slot, lane };
     this.#now = now;
   }
@@ -157,12 +153,9 @@ export class Admission {
     return ours && verdict === "unclear" ? "answers" : verdict;
   }
 
-  /**
-   * Whether a domain that was checked at this time must be checked again just before it is asked: another process may ask
-   * the same domains. The first four calls cannot avoid that.
-   */
-  isStale(checkedAt: number | undefined): boolean {
-    return checkedAt !== undefined && this.inFlight("monitor") > SAFE && this.#now() - checkedAt > FRESH_MS;
+  /** A call that does not wait for the domain's job was answered without it: a call of another client has it. */
+  collided(key: string): void {
+    this.#foreign.add(key, this.#now());
   }
 
   /**
@@ -203,14 +196,14 @@ export class Admission {
    * out. From that time on, the owner's calls wait for frozen guests only.
    */
   exhaustedAt(owner: ConnectionOwner): number {
-    const spent = this.#spent;
+    const full = this.isFull;
     if (this.#limit.probing) return Number.POSITIVE_INFINITY;
-    if (!spent && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
-    let latest = spent ? this.#foreign.settledAt : Number.NEGATIVE_INFINITY;
+    if (!full && this.#roomiest(owner, "slot") !== undefined) return Number.POSITIVE_INFINITY;
+    let latest = full ? this.#foreign.settledAt : Number.NEGATIVE_INFINITY;
     for (const permits of [this.#permits.monitor, this.#permits.free]) {
       for (const { kind, place, connection, dueAt, orphan } of permits.values()) {
         if (orphan) continue;
-        const inTheWay = spent
+        const inTheWay = full
           ? kind === "monitor"
           : place === "slot" && this.#connections.get(connection)?.owner === owner;
         if (inTheWay) latest = Math.max(latest, dueAt);
@@ -232,7 +225,7 @@ export class Admission {
         while (this.#grant("monitor", "slot"));
         // No monitor call waits for the slots that are still free.
         while (this.#grant("free", "slot"));
-        if (!this.#spent) continue;
+        if (!this.isFull) continue;
         const newest = [...this.#connections.values()].at(-1);
         this.#limit.seek([...this.#permits.monitor.values()], this.#now(), newest?.owner);
       }
@@ -250,14 +243,14 @@ export class Admission {
   }
 
   /** Whether the limit of unanswered monitor calls is reached. */
-  get #spent(): boolean {
+  get isFull(): boolean {
     const others = this.#foreign.count(this.#now());
     return this.#permits.monitor.size >= Math.min(this.#limit.calls, BUDGET - others);
   }
 
   /** Grants one call of the next queue that has a call, and a connection with room for it. */
   #grant(kind: CallKind, place: Place): boolean {
-    if (kind === "monitor" && this.#spent) return false;
+    if (kind === "monitor" && this.isFull) return false;
     for (let tried = 0; tried < this.#queues.length; tried++) {
       const at = (this.#turn + tried) % this.#queues.length;
       const queue = this.#queues[at]!;
@@ -275,8 +268,8 @@ export class Admission {
         dueAt: queue.owner.callDueAt(ticket),
         answered: false,
         orphan: false,
-        release: (sent) => {
-          if (!permit.orphan) this.#release(permit, sent);
+        release: (answers) => {
+          if (!permit.orphan) this.#release(permit, answers);
         },
       };
       this.#connections.get(connection)!.taken[place]++;
@@ -301,9 +294,7 @@ export class Admission {
   }
 
   #nextOf(queue: CallQueue, kind: CallKind): Ticket | undefined {
-    const place = (key: string) => (this.isTrusted(key) ? 0 : this.#random());
-    const take = () => queue.take(kind, kind === "monitor" && this.inFlight(kind) >= SAFE ? place : undefined);
-    for (let ticket = take(); ticket !== undefined; ticket = take()) {
+    for (let ticket = queue.take(kind); ticket !== undefined; ticket = queue.take(kind)) {
       if (!this.#permits[kind].has(ticket.key)) return ticket;
       // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
       queue.park(ticket);
@@ -311,14 +302,14 @@ export class Admission {
     return undefined;
   }
 
-  #release(permit: HeldPermit, sent = true): void {
+  #release(permit: HeldPermit, answers = true): void {
     if (permit.answered) return;
     permit.answered = true;
     const { key, kind } = permit;
     this.#permits[kind].delete(key);
     const connection = this.#connections.get(permit.connection);
     if (connection !== undefined) connection.taken[permit.place]--;
-    if (kind === "monitor" && sent && !permit.orphan) {
+    if (kind === "monitor" && answers && !permit.orphan) {
       this.#foreign.delete(key);
       if (this.#trusted.size >= TRUSTED_MAX) this.#trusted.clear();
       this.#trusted.add(key);
@@ -343,7 +334,7 @@ export function admissionOf(host: string): Admission {
   for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);
   let admission = admissions.get(host);
   if (admission === undefined) {
-    admission = new Admission(() => performance.now(), undefined, undefined, Math.random);
+    admission = new Admission(() => performance.now());
     admissions.set(host, admission);
   }
   return admission;

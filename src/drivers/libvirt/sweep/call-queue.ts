@@ -23,9 +23,9 @@ export interface Permit {
   /**
    * Call it when the daemon has answered. Calling it again, or for an orphan, does nothing.
    *
-   * @param sent false if the call was not sent after all
+   * @param answers false if the answer does not show that the domain's monitor answers
    */
-  release(sent?: boolean): void;
+  release(answers?: boolean): void;
 }
 
 /** Sends the calls of a queue. */
@@ -82,13 +82,9 @@ export class CallQueue {
     this.#admission.leave(this);
   }
 
-  /**
-   * @internal Takes out the next ticket; undefined when none may be granted.
-   *
-   * @param place says which of the next few tickets goes first, from 0 (the next) to below 1
-   */
-  take(kind: CallKind, place?: (key: string) => number): Ticket | undefined {
-    return this.#held || this.#closed ? undefined : this.#tickets[kind].shift(place);
+  /** @internal Takes out the next ticket; undefined when none may be granted. */
+  take(kind: CallKind): Ticket | undefined {
+    return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
   }
 
   /** @internal Sets a ticket aside: another queue's call with its key is in flight. It goes first when that is answered. */
@@ -106,12 +102,6 @@ export class CallQueue {
     }
   }
 }
-
-/**
- * The queue takes one of its first three tickets at random. With more than one, processes that send calls at the same moment
- * seldom ask the same domain. With few, each process soon comes to the domains that the others have asked, and counts them.
- */
-const PLACES = 3;
 
 /** Tickets of one kind. It moves an index instead of calling Array.shift, whose cost grows with the length. */
 class TicketList {
@@ -133,13 +123,7 @@ class TicketList {
     else this.#tickets.unshift(ticket);
   }
 
-  shift(place?: (key: string) => number): Ticket | undefined {
-    const first = this.#tickets[this.#head];
-    if (first !== undefined && place !== undefined) {
-      const other = this.#head + Math.floor(place(first.key) * Math.min(PLACES, this.#tickets.length - this.#head));
-      this.#tickets[this.#head] = this.#tickets[other]!;
-      this.#tickets[other] = first;
-    }
+  shift(): Ticket | undefined {
     for (;;) {
       const ticket = this.#tickets[this.#head++];
       if (ticket === undefined || this.#head >= 1_024) {

@@ -31,17 +31,11 @@ export interface Call {
   readonly procedure: Procedure<unknown, unknown>;
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
-  /** A call to be made just before, with the same permit, which decides whether this one is sent. */
-  readonly guard?: Guard | undefined;
-}
-
-/** A call that decides whether another is sent. */
-export interface Guard {
-  readonly procedure: Procedure<unknown, unknown>;
-  readonly args: unknown;
-  readonly allows: (result: unknown) => boolean;
-  /** Called when the other call is not sent. */
-  readonly otherwise: () => void;
+  /**
+   * Called before the permit is released, also when the call was given up: whether the answer shows that the domain's
+   * monitor answers. Where it is undefined, every answer does.
+   */
+  readonly usedMonitor: ((result: unknown) => boolean) | undefined;
 }
 
 /** A call to be sent. */
@@ -49,9 +43,9 @@ export function callOf<Args, Result>(
   procedure: Procedure<Args, Result>,
   args: Args,
   onAnswer: (result: Result) => void,
-  guard?: Guard,
+  usedMonitor?: (result: Result) => boolean,
 ): Call {
-  return { procedure, args, onAnswer, guard } as Call;
+  return { procedure, args, onAnswer, usedMonitor } as Call;
 }
 
 /** Decides what queued calls ask, and what follows when they fail. */
@@ -238,36 +232,19 @@ export class Calls implements CallOwner {
     }
     const attempt = ++queued.attempt;
     this.#inFlight.add(queued);
-    const isCurrent = () => !this.#closed && queued.attempt === attempt;
-    const settle = (act: () => void, sent = true) => {
+    const settle = (act: () => void, usedMonitor?: boolean) => {
       // The next call goes out first. Only then is the answer processed.
-      permit.release(sent);
-      if (!isCurrent()) return;
+      permit.release(usedMonitor);
+      if (this.#closed || queued.attempt !== attempt) return;
       this.#inFlight.delete(queued);
       this.#deadlines.moved(waitClass, performance.now());
       act();
     };
     this.#checkBy(queued.dueAt);
-    const send = () => {
-      this.#host.call(call.procedure, call.args, permit.connection).then(
-        (result) => settle(() => call.onAnswer(result)),
-        (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),
-      );
-    };
-    const { guard } = call;
-    if (guard === undefined) {
-      send();
-      return;
-    }
-    const decide = (allowed: boolean) => {
-      if (allowed && isCurrent()) send();
-      else settle(guard.otherwise, false);
-    };
-    // If the guard fails, the call itself shows why.
-    this.#host
-      .call(guard.procedure, guard.args, permit.connection)
-      .then(guard.allows, () => true)
-      .then(decide);
+    this.#host.call(call.procedure, call.args, permit.connection).then(
+      (result) => settle(() => call.onAnswer(result), call.usedMonitor?.(result)),
+      (error) => settle(() => handler.refused(queued, VirstreamError.from(error))),
+    );
   }
 
   /** The time from which calls that wait for a slot wait for frozen guests only. */

@@ -41,7 +41,7 @@ const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
 /** The groups that a QEMU process returns always or never. */
 const LASTING = VCPU | VM | DIRTYRATE;
 
-/** Since this version of libvirt, `balloon.rss` always comes with the job. Earlier versions may lack it. */
+/** Since this version of libvirt, `balloon.rss` always comes with the job, and a call need not wait for the job (NOWAIT). */
 const RSS_SINCE = 4_005_000;
 
 /** At least this many domains are remembered, and at most twice as many. A daemon cannot list more. */
@@ -79,9 +79,18 @@ export class Completeness {
   #recent = new Map<string, ProcessHistory>();
   #earlier = new Map<string, ProcessHistory>();
 
+  /** Whether the daemon can answer without waiting for a job, and the group `balloon` then shows if it had the job. */
+  readonly knowsNowait: boolean;
+
   /** @param libvirtVersion of the daemon: major · 1,000,000 + minor · 1,000 + release */
   constructor(libvirtVersion: number) {
-    this.#certain = libvirtVersion >= RSS_SINCE ? BALLOON | BLOCK : BLOCK;
+    this.knowsNowait = libvirtVersion >= RSS_SINCE;
+    this.#certain = this.knowsNowait ? BALLOON | BLOCK : BLOCK;
+  }
+
+  /** Whether libvirt had the job for an answer that contains the group `balloon`, or needed none. */
+  hadJob(domain: { readonly id: number }, params: TypedParams): boolean {
+    return domain.id < 0 || (this.#signsOf(params.schema).brought & PROVING) !== 0;
   }
 
   /**

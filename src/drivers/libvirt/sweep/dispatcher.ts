@@ -1,9 +1,9 @@
 import { sleep } from "../../../driver/clock.ts";
 import type { VirstreamError } from "../../../model/error.ts";
 import type { RecordReason } from "../../../model/record.ts";
-import { type ControlInfo, PROCEDURES } from "../rpc/procedures.ts";
+import { PROCEDURES } from "../rpc/procedures.ts";
 import type { DomainStats } from "../rpc/stats-reply.ts";
-import { type Call, type CallHandler, type Calls, callOf, FreeCall, type Guard, type SweepHost } from "./calls.ts";
+import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHost } from "./calls.ts";
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
@@ -17,6 +17,12 @@ const AHEAD_MS = 20;
  * that the checks are recent.
  */
 const CHECKED_MAX = 8;
+
+/**
+ * Maximum number of checks under way. Before a domain is asked, other clients' calls in the domains before it have been
+ * counted, except in those whose check is still under way.
+ */
+const CHECKING_MAX = 5;
 
 /** A monitor that is busy is checked again after this many ms. */
 const CHECK_AGAIN_MS = 50;
@@ -100,6 +106,8 @@ export class Dispatcher implements CallHandler<Batch> {
       this.#queueBatches();
     } else {
       if (trusted.length + pending > admission.slotsOf(this.#host)) this.#host.crowded();
+      // While other clients' calls leave no room, the checks may show that these calls have ended.
+      if (pending > 0 && admission.isFull) this.#hold();
       this.ask(trusted);
       if (pending > 0) this.#hold();
       this.#checkNext();
@@ -112,7 +120,6 @@ export class Dispatcher implements CallHandler<Batch> {
     for (const task of tasks) this.#checking.delete(task);
     if (this.#rest !== undefined) {
       for (const task of tasks) this.#rest.push(task);
-      if (this.#holding) this.#checkNext();
     } else if (this.#mayGoAhead && this.#entered > 1 && this.#host.admission.inFlight("monitor") === 0) {
       this.#rest = tasks.slice(1);
       this.#after(AHEAD_MS, () => this.release());
@@ -121,6 +128,7 @@ export class Dispatcher implements CallHandler<Batch> {
       this.#mayGoAhead = false;
       this.#calls.wait(tasks);
     }
+    this.#checkNext();
   }
 
   /** A monitor has answered, or the domain that went ahead takes too long: queues the domains that wait for it. */
@@ -167,19 +175,6 @@ export class Dispatcher implements CallHandler<Batch> {
     this.#after(CHECK_AGAIN_MS, () => this.#calls.wait([task]));
   }
 
-  /** Another check, where the last one may not show any more whether another client's call is in the monitor. */
-  guardOf(task: DomainTask): Guard | undefined {
-    const { admission } = this.#host;
-    const { domain, stage, checkedAt } = task;
-    if (stage !== "ask" || !admission.isStale(checkedAt)) return undefined;
-    return {
-      procedure: PROCEDURES.controlInfo as Guard["procedure"],
-      args: domain,
-      allows: (info) => admission.saw(domain.uuid, info as ControlInfo, false) === "answers",
-      otherwise: () => this.checkAgain(task),
-    };
-  }
-
   /** Calls `act` after a time in ms, unless the sweep has ended by then. */
   #after(ms: number, act: () => void): void {
     sleep(ms, { signal: this.#ended }).then(act, () => {});
@@ -194,7 +189,7 @@ export class Dispatcher implements CallHandler<Batch> {
   }
 
   #checkNext(): void {
-    while (this.#checked < CHECKED_MAX && this.#taken < this.#pending.length) {
+    while (this.#checked < CHECKED_MAX && this.#checking.size < CHECKING_MAX && this.#taken < this.#pending.length) {
       const task = this.#pending[this.#taken++]!;
       this.#checked++;
       this.#checking.add(task);

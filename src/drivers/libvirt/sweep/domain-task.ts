@@ -1,8 +1,10 @@
 import { VirstreamError } from "../../../model/error.ts";
 import { ALL_GROUPS, type Group, groupBit, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
+import { TypedParams } from "../../../model/params.ts";
 import { FILTER_MASK, type Query, StatsFlag } from "../../../model/query.ts";
 import type { RecordReason } from "../../../model/record.ts";
 import type { RemoteDomain } from "../rpc/remote-domain.ts";
+import type { DomainStats } from "../rpc/stats-reply.ts";
 import type { CallKind } from "./call-queue.ts";
 import { type CallHandler, QueuedCall, type SweepHost } from "./calls.ts";
 import type { WaitClass } from "./deadlines.ts";
@@ -20,6 +22,7 @@ import type { WaitClass } from "./deadlines.ts";
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
 
 const STATE = groupBit("state");
+const BALLOON = groupBit("balloon");
 
 /** One domain of a sweep. */
 export class DomainTask extends QueuedCall {
@@ -40,8 +43,6 @@ export class DomainTask extends QueuedCall {
   error: VirstreamError | undefined;
   /** Its monitor is being checked or was checked, and its statistics call was not sent yet. */
   monitorChecked = false;
-  /** When its monitor was checked, on performance.now()'s clock. */
-  checkedAt: number | undefined;
   /** Its monitor is busy with a job, so its statistics call must not wait for the end of the job. */
   nowait = false;
 
@@ -116,6 +117,8 @@ export class StatsRequests {
   readonly groups: readonly Group[];
   /** The first call for a domain. */
   readonly first: StatsRequest;
+  /** Whether an answer without what only a busy monitor knows is what the query asks for. */
+  readonly nowait: boolean;
   /** The query of the fallback call for a late domain; undefined if every requested group needs the monitor, or none does. */
   readonly fallback: StatsRequest | undefined;
 
@@ -135,6 +138,7 @@ export class StatsRequests {
     this.filter = flags & FILTER_MASK;
     this.groups = groupNames(wanted);
     this.first = { groups, flags: asked };
+    this.nowait = (flags & StatsFlag.nowait) !== 0;
     this.stateOnly = !facts.statistics;
     this.unsupported = this.stateOnly ? groupNames((wanted & ~STATE) >>> 0) : [];
     this.fallback =
@@ -150,6 +154,23 @@ export class StatsRequests {
     const advice =
       "ask for the group state, or for all groups, without enforce, and without a filter for named domains";
     return new VirstreamError("unsupported", `${message}: ${advice}`);
+  }
+
+  /**
+   * The first call for a domain that is not trusted: it does not wait for the domain's job, and its answer shows
+   * whether libvirt had the job.
+   */
+  get knock(): StatsRequest {
+    const { groups, flags } = this.first;
+    return { groups: groups === 0 ? 0 : (groups | BALLOON) >>> 0, flags: (flags | StatsFlag.nowait) >>> 0 };
+  }
+
+  /** An answer to `knock` without what was not asked for. */
+  withoutKnock(stats: DomainStats): DomainStats {
+    const { params } = stats;
+    if (this.knock.groups === this.first.groups) return stats;
+    const kept = [...params].filter(([key]) => !key.startsWith("balloon."));
+    return { ...stats, params: TypedParams.from(kept.map(([key, value]) => [key, params.type(key)!, value])) };
   }
 
   /** The request for a domain at its present stage. */

@@ -33,6 +33,12 @@ export class ForeignCalls {
     return hangs ? "hangs" : "unclear";
   }
 
+  /** Another client's call was noticed that has just begun. */
+  add(key: string, now: number): void {
+    this.#calls.delete(key);
+    this.#calls.set(key, { since: now, seenAt: now });
+  }
+
   /** The domain's monitor has answered, or is another one now. */
   delete(key: string): void {
     this.#calls.delete(key);

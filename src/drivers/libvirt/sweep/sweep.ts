@@ -239,13 +239,27 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     if (this.#requests.stateOnly) {
       return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
     }
-    const request = { uuids: [domain.uuid], ...this.#requests.for(task) };
+    const { admission, completeness } = this.#host;
+    // The first process that asks an untrusted domain has its job. The calls of all others are answered without it.
+    const knocks = task.kind === "monitor" && completeness?.knowsNowait === true && !admission.isTrusted(domain.uuid);
+    const request = knocks ? this.#requests.knock : this.#requests.for(task);
+    const statsOf = (reply: StatsReply) => reply.find((each) => each.domain.uuid === domain.uuid);
+    let collided = false;
+    const usedMonitor = (reply: StatsReply): boolean => {
+      const stats = statsOf(reply);
+      collided = knocks && stats !== undefined && !completeness.hadJob(stats.domain, stats.params);
+      // What holds the job of a check's answer `job`, such as a migration, does not hang in the monitor.
+      if (collided && !task.nowait) admission.collided(domain.uuid);
+      return !collided;
+    };
     const onAnswer = (reply: StatsReply) => {
-      const stats = reply.find((each) => each.domain.uuid === domain.uuid);
-      this.answered(task, stats);
+      const stats = statsOf(reply);
+      if (collided && !task.nowait && !this.#requests.nowait) this.#dispatcher.checkAgain(task);
+      else if (knocks && stats !== undefined) this.answered(task, this.#requests.withoutKnock(stats));
+      else this.answered(task, stats);
       if (statsKind === "monitor") this.#dispatcher.release();
     };
-    return callOf(PROCEDURES.stats, request, onAnswer, this.#dispatcher.guardOf(task));
+    return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...request }, onAnswer, usedMonitor);
   }
 
   /** @param info undefined where the daemon does not say */
@@ -256,7 +270,6 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     } else if (verdict === "unclear") {
       this.#dispatcher.checkAgain(task);
     } else {
-      task.checkedAt = performance.now();
       task.nowait = info?.state === ControlState.job;
       task.stage = "ask";
       this.#dispatcher.ask([task]);

@@ -2,19 +2,9 @@ import { describe, expect, it } from "vitest";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import type { CallKind, CallOwner, Permit, Ticket } from "../../../../src/drivers/libvirt/sweep/call-queue.ts";
 import { prove } from "./caller.ts";
+import { randomFrom } from "./random.ts";
 
 describe("Admission, with thousands of domains that freeze at random", () => {
-  /** A random generator that gives the same run for the same seed (mulberry32). */
-  function randomFrom(seed: number): () => number {
-    let state = seed;
-    return () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-    };
-  }
-
   /** A call that the daemon works on, whether or not anybody still hears the answer. */
   interface Working {
     readonly permit: Permit;

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ControlState, PROCEDURES } from "../../../../src/drivers/libvirt/rpc/procedures.ts";
+import { Completeness } from "../../../../src/drivers/libvirt/sweep/completeness.ts";
+import { TypedParams } from "../../../../src/model/params.ts";
 import { uuidOf } from "../rpc/fake-daemon.ts";
 import { advance, Run, turnTheClock } from "./run.ts";
 import { type Behaviour, FREE, libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";
@@ -181,6 +183,81 @@ describe("A domain whose monitor is not known to answer", () => {
     daemon.thaw();
     await advance(0);
   });
+});
+
+describe("The first call for a domain whose monitor is not known to answer", () => {
+  const BALLOON = 0x4;
+  const BLOCK = 0x20;
+  const rss = TypedParams.from([
+    ["state.state", "int", 1],
+    ["balloon.rss", "ullong", 1],
+  ]);
+
+  function daemonOf(params: TypedParams): SimulatedDaemon {
+    const daemon = new SimulatedDaemon(2, () => ({ params }));
+    daemon.completeness = new Completeness(9_000_000);
+    return daemon;
+  }
+
+  it("does not wait for its job, and asks for what shows whether libvirt had the job; later calls wait", async () => {
+    const daemon = daemonOf(rss);
+    const run = new Run(daemon, { groups: ["block"] });
+    await advance(50);
+    expect(run.count("ok")).toBe(2);
+    expect(
+      [...run.records[0]!.record.params].map(([key]) => key),
+      "nothing that was not asked for",
+    ).toEqual(["state.state"]);
+    new Run(daemon, { groups: ["block"] });
+    await advance(50);
+    expect(daemon.statsCalls.map(({ groups, flags }) => [groups, flags])).toEqual([
+      [BLOCK | BALLOON, NOWAIT],
+      [BLOCK | BALLOON, NOWAIT],
+      [BLOCK, 0],
+      [BLOCK, 0],
+    ]);
+  });
+
+  it("is made again after 50 ms when another client had the job, which counts meanwhile", async () => {
+    const bare = TypedParams.from([["balloon.current", "ullong", 1]]);
+    const daemon = daemonOf(bare);
+    const run = new Run(daemon);
+    await advance(40);
+    expect(run.records).toEqual([]);
+    expect(daemon.statsCalls).toHaveLength(2);
+    expect(daemon.admission.isTrusted(uuidOf(0))).toBe(false);
+    for (const { behaviour } of daemon.domains) behaviour.params = rss;
+    await advance(60);
+    expect(run.count("ok")).toBe(2);
+    expect(daemon.statsCalls).toHaveLength(4);
+    expect(daemon.admission.isTrusted(uuidOf(0))).toBe(true);
+  });
+
+  it("waits where libvirt is older than 4.5, which refuses not to wait", async () => {
+    const daemon = daemonOf(rss);
+    daemon.completeness = new Completeness(4_004_000);
+    const run = new Run(daemon);
+    await advance(50);
+    expect(run.count("ok")).toBe(2);
+    expect(daemon.statsCalls.map(({ flags }) => flags)).toEqual([0, 0]);
+  });
+});
+
+it("A domain whose monitor another client occupied is checked first when it is free again, so that all are asked", async () => {
+  const daemon = new SimulatedDaemon(9);
+  new Run(daemon);
+  await advance(200);
+  for (const { uuid, behaviour } of daemon.domains.slice(0, 8)) {
+    daemon.admission.distrust(uuid);
+    behaviour.control = { state: ControlState.occupied, details: 0, forMs: 60_000 };
+  }
+  const during = new Run(daemon);
+  await advance(200);
+  expect(during.count("partial", "busy")).toBe(8);
+  for (const { behaviour } of daemon.domains) delete behaviour.control;
+  const after = new Run(daemon);
+  await advance(200);
+  expect(after.count("ok")).toBe(9);
 });
 
 describe("Looking at thousands of domains", () => {

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, vi } from "vitest";
+import type { SweepHost } from "../../../../src/drivers/libvirt/sweep/calls.ts";
 import { Sweep } from "../../../../src/drivers/libvirt/sweep/sweep.ts";
 import { checkQuery, type StatsQuery } from "../../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../../src/model/record.ts";
-import type { SimulatedDaemon } from "./simulated-daemon.ts";
 
 /** A sweep under way, and what came of it so far. */
 export class Run {
@@ -14,7 +14,11 @@ export class Run {
   error: unknown;
   readonly done: Promise<void>;
 
-  constructor(daemon: SimulatedDaemon, query: StatsQuery = {}, pace?: (run: Run) => Promise<void>) {
+  constructor(
+    daemon: SweepHost & { readonly host: string },
+    query: StatsQuery = {},
+    pace?: (run: Run) => Promise<void>,
+  ) {
     const context = {
       signal: this.abort.signal,
       expect: (domains: number) => {
