@@ -5,7 +5,6 @@ import type { ConnectionStatus, Driver } from "../driver/driver.ts";
 import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
-import { NIL_UUID } from "../model/uuid.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
@@ -208,21 +207,8 @@ export class Connection implements AsyncDisposable {
    *   `connection-lost` when a host cannot be reached that may have the domain
    */
   async lookupDomain(text: string, options: CallOptions = {}): Promise<Domain> {
-    const active = /^\d{1,10}$/.test(text) ? await this.listDomains({ filter: ["active"] }, options) : [];
-    let found = active.filter(({ id }) => String(id) === text);
-    let error: VirstreamError | undefined;
-    if (found.length === 0) {
-      const records = await this.domainListGetStats([text], { groups: ["state"] }, options);
-      const known = records.filter(({ status, domain }) => status !== "gone" && domain.uuid !== NIL_UUID);
-      found = known.map(({ domain }) => domain);
-      error = records[0]?.error;
-    }
-    const [domain, ...others] = found;
-    const named = JSON.stringify(text);
-    if (domain === undefined) throw error ?? new VirstreamError("unknown-domain", `no domain ${named} on ${this.uri}`);
-    if (others.length === 0) return domain;
-    const which = found.map(({ uuid, host }) => `${uuid} on ${host}`).join(", ");
-    throw invalid(`${found.length} domains have the name or id ${named}: ${which}. Use one of these uuids`);
+    const { lookup } = await import("./on-demand.ts");
+    return lookup(this, text, options);
   }
 
   /**

@@ -5,6 +5,7 @@
 
 import "../sampling/sampler.ts";
 
+export { lookup } from "./lookup.ts";
 export { ratesOver } from "./rates/two-sweeps.ts";
 export { ratesIn } from "./rates.ts";
 export { TableRows } from "./table/rows.ts";
