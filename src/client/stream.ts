@@ -100,6 +100,7 @@ export class StatsStream extends Stream<DomainStatsRecord> {
   /** The same sweep as events: `expect`, `record` and `sync`. */
   readonly events: Stream<SweepEvent>;
 
+  /** @internal */
   constructor(driver: Driver, query: Query, signal?: AbortSignal, begin?: Begin) {
     super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal, false, begin);
     this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal, false, begin);

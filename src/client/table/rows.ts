@@ -34,6 +34,7 @@ export class TableRow {
     this.#now = now;
   }
 
+  /** The domain, as its newest record has it. */
   get domain(): Domain {
     return this.record.domain;
   }
