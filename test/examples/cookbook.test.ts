@@ -144,6 +144,7 @@ describeWith(["chromium"], "The cookbook's pages, in Chromium,", () => {
     await show(html!, { "page.js": await bundle(script!, "browser") }, async (page) => {
       await expect.poll(() => page.locator("td:nth-child(3)").first().textContent(), PATIENCE).toMatch(/^\d+\.\d$/);
       expect(await page.locator("tr.ok").count()).toBe(50);
+      expect(await page.locator("#state").textContent()).toBe("connected");
     });
   });
 
