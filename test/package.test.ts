@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { expect, it } from "vitest";
 import { VERSION } from "../src/index.ts";
@@ -30,6 +31,21 @@ it("the package needs msgpackr, ws, for terminals get-east-asian-width and, as t
 
 it("the version that programs read, and servers send, is that of the package", () => {
   expect(VERSION).toBe(read("package.json").version);
+});
+
+it.each([
+  ["virstream/errors", 'import { VirstreamError } from "virstream/errors"; globalThis.it = VirstreamError;', 600],
+  ["virstream/rates", 'import { rates } from "virstream/rates"; globalThis.it = rates;', 5_800],
+])("%s takes little of a page, and nothing where the page does not use it", async (entry, program, most) => {
+  const sizeOf = async (contents: string) => {
+    const { outputFiles } = await build({
+      ...{ stdin: { contents, resolveDir: root }, bundle: true, format: "esm", platform: "browser" },
+      ...{ minify: true, write: false, external: ["rxjs"] },
+    });
+    return gzipSync(outputFiles[0]!.contents, { level: 9 }).length;
+  };
+  expect(await sizeOf(program)).toBeLessThanOrEqual(most);
+  expect(await sizeOf(`import { } from "${entry}";`)).toBeLessThan(80);
 });
 
 it("a server that is bundled into one file runs where the file is alone", async () => {
