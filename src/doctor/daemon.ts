@@ -26,6 +26,8 @@ export interface DaemonAddress {
   /** The unix socket that the doctor connected to. */
   readonly socket: string | undefined;
   readonly configuration: Configuration | undefined;
+  /** Whether systemd starts the daemon. */
+  readonly systemd: boolean;
 }
 
 /** Opens one more connection to the daemon. */
@@ -83,7 +85,7 @@ async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[Ope
  * @param reached whether the transport was open, so that neither the network nor ssh is the cause
  */
 export function connectionFinding(
-  { uri, socket, configuration }: DaemonAddress,
+  { uri, socket, configuration, systemd }: DaemonAddress,
   error: VirstreamError,
   reached: boolean,
 ): Finding {
@@ -111,14 +113,14 @@ export function connectionFinding(
     fix: [
       `ps -o pid,stat,wchan:20,args -C ${daemon}  # T: kill -CONT PID`,
       `virt-admin srv-clients-info ${daemon}  # at a limit? srv-clients-list shows the clients`,
-      restartCommand(uri, socket ?? ""),
+      restartCommand(uri, socket ?? "", { systemd }),
     ],
   });
 }
 
 /** The findings about a daemon. */
 export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Finding[] {
-  const { uri, socket, configuration } = address;
+  const { uri, socket, configuration, systemd } = address;
   if (daemon.statistics === false) {
     const what =
       `libvirt's ${uri.driver} driver has no statistics call (virConnectGetAllDomainStats), so virstream reads only the ` +
@@ -148,7 +150,7 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
       const { path } = configuration!;
       add(id, `${path} sets ${name} = ${settings[name]}, but virstream needs ${needed}: ${why}.`, [
         `sed -i '/^ *${name} *=/d' ${path}; echo '${name} = ${DEFAULTS[name]}' >>${path}`,
-        restartCommand(uri, socket!),
+        restartCommand(uri, socket!, { systemd }),
       ]);
     };
     const late = "while guests hang, sweeps are late, and the daemon may close the connection";

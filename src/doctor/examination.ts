@@ -70,7 +70,8 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
       ? undefined
       : await readConfiguration(socket, place, options.configuration ?? configurationPlace());
   const seen = { uri: uri.uri, sockets, configuration };
-  const address = { uri, socket, configuration };
+  // Of another host it is not known.
+  const address = { uri, socket, configuration, systemd: socket === undefined || place.systemd };
 
   const opened: RpcClient[] = [];
   const ended = new AbortController();

@@ -11,7 +11,7 @@ describe("A daemon's configuration", () => {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  const sockets = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
+  const sockets = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt", systemd: true };
   const read = (socket: string) =>
     readConfiguration(socket, sockets, { systemFolder: folder, userFolder: join(folder, "own") });
 

@@ -19,7 +19,7 @@ describe("The sockets", () => {
     folder = await mkdtemp(join(tmpdir(), "vs-doc-"));
     await chmod(folder, 0o755);
     await mkdir(join(folder, "run"));
-    place = { uid: 0, systemFolders: [join(folder, "run")], userFolder: join(folder, "user") };
+    place = { uid: 0, systemFolders: [join(folder, "run")], userFolder: join(folder, "user"), systemd: true };
   });
   afterEach(() => rm(folder, { recursive: true, force: true }));
 
@@ -77,6 +77,18 @@ describe("The sockets", () => {
     ]);
   });
 
+  it("are named as no sockets where a file or a folder has the name", async () => {
+    await writeFile(join(folder, "run/plain"), "");
+    for (const path of [join(folder, "run/plain"), folder]) {
+      const uri = parseLibvirtUri(`qemu:///system?socket=${path}`);
+      const facts = await examineSockets(uri, place, new TimeLimit(10_000, never));
+      expect(facts).toEqual([{ path, state: "unusable", used: false, error: "ENOTSOCK" }]);
+      expect(socketFindings(facts, uri, place)).toMatchObject([
+        { id: "connection-failed", what: `${path} is not a socket.`, fix: ["correct socket= in the URI"] },
+      ]);
+    }
+  });
+
   it("are a problem when the daemon accepts no connections, with how to restart it", async () => {
     await using full = await fillBacklog(join(folder, "run/virtqemud-sock-ro"));
     const [finding] = (await examine(`qemu:///system?socket=${full.path}`)).findings;
@@ -129,7 +141,9 @@ describe("The sockets", () => {
 
   it("are a problem when they are not sockets", async () => {
     await writeFile(join(folder, "file"), "");
-    expect((await examine(`qemu:///system?socket=${folder}/file`)).findings).toMatchObject([{ id: "socket-dead" }]);
+    expect((await examine(`qemu:///system?socket=${folder}/file`)).findings).toMatchObject([
+      { id: "connection-failed" },
+    ]);
     expect((await examine(`qemu:///system?socket=/${"x".repeat(120)}`)).findings).toMatchObject([
       { id: "connection-failed" },
     ]);

@@ -85,7 +85,7 @@ function remoteCommand(uri: LibvirtUri): string {
     );
   }
   if (netcat?.startsWith("-")) throw invalidParameter(uri, "netcat= begins with a dash");
-  const place = { uid: 0, systemFolders: ["/run/libvirt", "/var/run/libvirt"], userFolder: "" };
+  const place = { uid: 0, systemFolders: ["/run/libvirt", "/var/run/libvirt"], userFolder: "", systemd: true };
   const words = [way, `${uri.driver}://${uri.path}`, netcat || "nc", ...socketCandidates(uri, place)];
   return ["sh", "-c", `'${REMOTE_SCRIPT}'`, "sh", ...words.map((word) => quote(uri, word))].join(" ");
 }

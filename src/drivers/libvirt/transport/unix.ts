@@ -13,6 +13,8 @@ export interface SocketPlace {
   readonly systemFolders: readonly string[];
   /** The folder of the user's own daemons' sockets. */
   readonly userFolder: string;
+  /** Whether systemd runs this machine: it decides which command starts a daemon. */
+  readonly systemd: boolean;
 }
 
 /** The user of this process, and the folders that it searches. */
@@ -24,6 +26,8 @@ export function socketPlace(): SocketPlace {
     uid: process.getuid?.() ?? -1,
     systemFolders: ["/run/libvirt", ...(sameFolder ? [] : ["/var/run/libvirt"])],
     userFolder: join(runtime || cache, "libvirt"),
+    // As sd_booted(3) does it.
+    systemd: existsSync("/run/systemd/system"),
   };
 }
 
@@ -109,7 +113,13 @@ export async function connectPath(path: string, signal: AbortSignal): Promise<So
   // Node truncates longer paths, and would connect to another socket.
   if (Buffer.byteLength(path) > 107) throw Object.assign(new Error("longer than 107 bytes"), { code: "ENAMETOOLONG" });
   const socket = connect(path);
-  await reached(socket, "connect", signal);
+  try {
+    await reached(socket, "connect", signal);
+  } catch (error) {
+    const refused = (error as NodeJS.ErrnoException).code === "ECONNREFUSED";
+    if (!refused || statSync(path, { throwIfNoEntry: false })?.isSocket() !== false) throw error;
+    throw Object.assign(new Error("not a socket", { cause: error }), { code: "ENOTSOCK" });
+  }
   return socket;
 }
 
@@ -133,16 +143,18 @@ export function explainSocket(
     case "dead": {
       if (error.code === "EAGAIN") {
         const what = `the daemon of ${path} hangs or is overloaded: it accepts no connections`;
-        return { code: "connection-refused", what, fix: restartCommand(uri, path) };
+        return { code: "connection-refused", what, fix: restartCommand(uri, path, place) };
       }
-      const bySystemd = uri.socket === undefined && dirname(path) !== place.userFolder;
-      const fix = bySystemd ? `systemctl start ${daemonOf(path)}.socket` : installAdvice(uri, place);
+      const bySystem = uri.socket === undefined && dirname(path) !== place.userFolder;
+      const fix = bySystem ? startCommand(daemonOf(path), place) : installAdvice(uri, place);
       return { code: "connection-refused", what: `no process listens on ${path}, its daemon has ended`, fix };
     }
     default: {
-      const what = `${path} cannot be used as a socket (${error.message})`;
-      const never = /^(ENAMETOOLONG|ELOOP|EPROTOTYPE|EINVAL)$/.test(error.code ?? "");
-      if (never) return { code: "invalid-uri", what, fix: "correct socket= in the URI" };
+      const other = error.code === "ENOTSOCK";
+      const what = other ? `${path} is not a socket` : `${path} cannot be used as a socket (${error.message})`;
+      const never = /^(ENAMETOOLONG|ELOOP|EPROTOTYPE|EINVAL|ENOTSOCK)$/.test(error.code ?? "");
+      const fix = uri.socket === undefined ? "remove it, and restart the daemon" : "correct socket= in the URI";
+      if (never) return { code: "invalid-uri", what, fix };
       return { code: "connection-lost", what, fix: LIMIT_ADVICE };
     }
   }
@@ -183,14 +195,19 @@ export function daemonOf(path: string): string {
   return /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
 }
 
+/** The command that starts one of the system's daemons. */
+function startCommand(daemon: string, { systemd }: Pick<SocketPlace, "systemd">): string {
+  return systemd ? `systemctl start ${daemon}.socket` : `${daemon} -d`;
+}
+
 /** The command that restarts the daemon behind a socket. */
-export function restartCommand(uri: LibvirtUri, socket: string): string {
+export function restartCommand(uri: LibvirtUri, socket: string, { systemd }: Pick<SocketPlace, "systemd">): string {
   const daemon = daemonOf(socket);
   // For root, /session is the system's daemon.
   const own = uri.path === "/session" && !/^(\/var)?\/run\/libvirt\//.test(socket);
   return own
     ? `kill $(pgrep -xu $USER ${daemon})  # the next virsh -c ${uri.name} starts it again; guests keep running`
-    : `systemctl restart ${daemon}  # guests keep running`;
+    : `${systemd ? `systemctl restart ${daemon}` : `pkill -x ${daemon}; sleep 2; ${daemon} -d`}  # guests keep running`;
 }
 
 /** How to get a daemon for this URI. */
@@ -202,10 +219,11 @@ export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   // Every daemon serves libvirt's test driver. Without a transport, its scheme is that of virstream's simulated host.
   const [daemons, example] =
     uri.driver === "test"
-      ? ["libvirtd.socket", "test+unix:///default"]
-      : [`libvirtd.socket, or virt${uri.driver}d.socket`, `${uri.driver}:///system`];
+      ? [["libvirtd"], "test+unix:///default"]
+      : [["libvirtd", `virt${uri.driver}d`], `${uri.driver}:///system`];
+  const start = daemons.map((daemon) => startCommand(daemon, place)).join(", or ");
   return (
-    `Install one (apt-get install libvirt-daemon-system), start it (systemctl start ${daemons}), or name its socket: ` +
+    `Install one (apt-get install libvirt-daemon-system), start it (${start}), or name its socket: ` +
     `${example}?socket=PATH`
   );
 }

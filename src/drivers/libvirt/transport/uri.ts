@@ -3,7 +3,7 @@ import { VirstreamError } from "../../../model/error.ts";
 
 /**
  * libvirt's connection URIs (docs/uri.rst, remote_driver.c):
- * `driver[+transport]://[user@][host][:port]/path?parameters`. The client consumes the transport, the host and some
+ * `driver[+transport]://[user@][host][:port]/path?parameters`. The client consumes the transport, the host and the
  * parameters. The rest is the name that the daemon opens.
  */
 
@@ -43,8 +43,9 @@ export interface LibvirtUri {
 const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 
 /**
- * The parameters that libvirt's client consumes, with the transports that can honour them here. All others are passed
- * to the daemon with the name. Every transport accepts three parameters that change nothing here: users are never
+ * The parameters that libvirt's client consumes, with the transports that can honour them here. libvirt passes all others
+ * to the daemon, whose drivers ignore them; here they are refused, because a mistyped `socket=` or a `host=` would silently
+ * connect to another daemon. `name=` takes a URI with any parameters. Every transport accepts three parameters that change nothing here: users are never
  * prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and SASL, which uses
  * `authfile`, is refused anyway.
  */
@@ -70,6 +71,8 @@ export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
 ]);
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
+/** A path that stands in the place of the host. */
+const MISSING_SLASH = /^([a-z0-9-]+(?:\+(?:unix|(\w+)))?):(?:\/\/)?(system|session|default)\/?(?:[?#].*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
 /** A host stands in the names of certificates and in program arguments, so it must have no special characters. */
 const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
@@ -80,6 +83,8 @@ export function parseLibvirtUri(text: string): LibvirtUri {
   const uri = withoutSecrets(text);
   const shape = SHAPE.exec(text);
   if (shape === null) throw invalid(uri, "it is not of the form driver[+transport]://[user@][host][:port]/path");
+  const [, scheme, remote, place] = MISSING_SLASH.exec(text) ?? [];
+  if (scheme !== undefined) throw invalid(uri, `did you mean ${scheme}://${remote ? "HOST" : ""}/${place}?`);
   const driver = shape[1]!.toLowerCase();
   const path = shape[4]!;
   const authority = AUTHORITY.exec(shape[3] ?? "");
@@ -102,54 +107,23 @@ export function parseLibvirtUri(text: string): LibvirtUri {
   }
 
   const parameters = new Map<string, string>();
-  const passed: string[] = [];
   for (const piece of (shape[5] ?? "").split(/[&;]/)) {
     if (piece === "") continue;
     const [key, ...value] = piece.split("=");
     const name = decode(uri, key!);
-    if (PARAMETERS.has(name)) {
-      parameters.set(name, decode(uri, value.join("=")));
-    } else {
-      checkTyping(uri, name);
-      passed.push(piece);
+    if (!PARAMETERS.has(name)) {
+      const known = [...PARAMETERS.keys()].filter((each) => PARAMETERS.get(each)!.includes(transport));
+      throw invalid(uri, `${transport} has no parameter ${name}=, but ${known.join(", ")}`);
     }
+    parameters.set(name, decode(uri, value.join("=")));
   }
   const mode = (parameters.get("mode") ?? "auto") as Mode;
   if (!MODES.includes(mode)) throw invalid(uri, `mode is one of ${MODES.join(", ")}`);
   const socket = parameters.get("socket");
   if (socket === "") throw invalid(uri, "socket= names no socket");
 
-  const query = passed.length > 0 ? `?${passed.join("&")}` : "";
-  const name = parameters.get("name") ?? `${driver}://${path}${query}`;
+  const name = parameters.get("name") ?? `${driver}://${path}`;
   return { uri, driver, transport, name, path, mode, socket, user, host, port, parameters };
-}
-
-/**
- * Refuses a parameter that looks like a mistyped one. libvirt passes unknown parameters to the daemon, whose drivers
- * ignore them: a mistyped `socket=` would silently connect to another daemon.
- */
-function checkTyping(uri: string, name: string): void {
-  for (const known of PARAMETERS.keys()) {
-    // Two slips in a short word could make any other short word of it.
-    const slips = known.length < 6 ? 1 : 2;
-    if (known.length > slips + 2 && isNear(plainly(name), plainly(known), slips)) {
-      const why = `there is no parameter ${name}=; did you mean ${known}=? (name= takes a name with any parameters)`;
-      throw invalid(uri, why);
-    }
-  }
-}
-
-function plainly(name: string): string {
-  return name.toLowerCase().replace(/[^a-z0-9]/g, "");
-}
-
-/** Whether one word becomes the other by at most this many inserted, deleted or replaced characters. */
-function isNear(a: string, b: string, slips: number): boolean {
-  if (a === "" || b === "") return a.length + b.length <= slips;
-  const [restA, restB] = [a.slice(1), b.slice(1)];
-  if (a[0] === b[0]) return isNear(restA, restB, slips);
-  if (slips === 0) return false;
-  return isNear(restA, restB, slips - 1) || isNear(restA, b, slips - 1) || isNear(a, restB, slips - 1);
 }
 
 function decode(uri: string, text: string): string {

@@ -18,7 +18,7 @@ describe("The parameters of a URI", () => {
     ["qemu+ssh://host/system?command=ssh", "unsupported", "command= runs any program"],
     ["qemu://host/system?command=/bin/true", "unsupported", "command= runs any program"],
     ["qemu+ext:///system?command=/bin/true", "unsupported", "the transport ext runs any program"],
-    ["qemu:///embed?root=/some/dir", "unsupported", "the path /embed runs libvirt's driver inside the program"],
+    ["qemu:///embed", "unsupported", "the path /embed runs libvirt's driver inside the program"],
     ["qemu://host/system?tls_priority=NORMAL", "unsupported", "tls_priority="],
     ["qemu://host/system?auth=sasl.GSSAPI", "unsupported", "SASL is not supported"],
     ["qemu://host/system?auth=magic", "invalid-uri", "auth is sasl"],

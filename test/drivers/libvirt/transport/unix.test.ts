@@ -1,5 +1,5 @@
 import { realpathSync } from "node:fs";
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, link, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,7 +17,12 @@ import { describeWith, labRequirements } from "../../../lab/requirement.ts";
 import { SESSION_UID, startSessionLibvirtd } from "../../../lab/session-libvirtd.ts";
 import { fillBacklog } from "./full-backlog.ts";
 
-const system: SocketPlace = { uid: 0, systemFolders: ["/run/libvirt"], userFolder: "/home/me/run/libvirt" };
+const system: SocketPlace = {
+  uid: 0,
+  systemFolders: ["/run/libvirt"],
+  userFolder: "/home/me/run/libvirt",
+  systemd: true,
+};
 const user: SocketPlace = { ...system, uid: 1_000 };
 
 function candidates(uri: string, place = system) {
@@ -76,7 +81,12 @@ describe("Connecting to a socket", () => {
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "vs-sock-"));
-    place = { uid: 0, systemFolders: [join(folder, "run"), join(folder, "var")], userFolder: join(folder, "user") };
+    place = {
+      uid: 0,
+      systemFolders: [join(folder, "run"), join(folder, "var")],
+      userFolder: join(folder, "user"),
+      systemd: true,
+    };
     await mkdir(join(folder, "run"));
   });
 
@@ -89,6 +99,14 @@ describe("Connecting to a socket", () => {
       close: () => new Promise((resolve) => server.close(resolve)),
       [Symbol.asyncDispose]: async () => void server.close(),
     };
+  }
+
+  /** A daemon that was killed leaves its socket behind. Closing one removes it, so a second name keeps it. */
+  async function abandonedSocket(path: string) {
+    const killed = await listen(path);
+    await link(path, `${path}.kept`);
+    await killed.close();
+    await link(`${path}.kept`, path);
   }
 
   it("names every path that was tried, and what to install and start, when there is none", async () => {
@@ -108,13 +126,7 @@ describe("Connecting to a socket", () => {
   });
 
   it("passes by a socket that nobody listens on, and says so when there is no other", async () => {
-    const stale = join(folder, "run/virtqemud-sock-ro");
-    const killed = await listen(stale);
-    // A daemon that was killed leaves its socket behind; closing removes it, so a second name keeps it.
-    const { link } = await import("node:fs/promises");
-    await link(stale, `${stale}.kept`);
-    await killed.close();
-    await link(`${stale}.kept`, stale);
+    await abandonedSocket(join(folder, "run/virtqemud-sock-ro"));
     await expect(connect("qemu:///system")).rejects.toMatchObject({
       code: "connection-refused",
       message: expect.stringContaining("systemctl start virtqemud.socket"),
@@ -133,9 +145,21 @@ describe("Connecting to a socket", () => {
     });
   });
 
+  it("advises systemctl only where systemd runs", async () => {
+    const bare = { ...place, systemd: false };
+    const opening = (uri: string) => connectSocket(parseLibvirtUri(uri), never, bare);
+    await expect(opening("qemu:///system")).rejects.toThrow(/start it \(libvirtd -d, or virtqemud -d\)/);
+    await abandonedSocket(join(folder, "run/virtqemud-sock"));
+    await expect(opening("qemu:///system")).rejects.toThrow(/its daemon has ended: virtqemud -d$/);
+    await using full = await fillBacklog(join(folder, "run/libvirt-sock"));
+    await expect(opening(`qemu:///system?socket=${full.path}`)).rejects.toThrow(
+      /pkill -x libvirtd; sleep 2; libvirtd -d/,
+    );
+  });
+
   it("says of a user's own daemon that has ended how that is started", async () => {
     await mkdir(join(folder, "user"));
-    await writeFile(join(folder, "user/libvirt-sock"), "");
+    await abandonedSocket(join(folder, "user/libvirt-sock"));
     const own = connectSocket(parseLibvirtUri("qemu:///session"), never, { ...place, uid: 1_000 });
     await expect(own).rejects.toMatchObject({
       code: "connection-refused",
@@ -145,7 +169,12 @@ describe("Connecting to a socket", () => {
 
   it("refuses a file that is no socket, and a path that is too long for one", async () => {
     await writeFile(join(folder, "file"), "");
-    await expect(connect(`qemu:///system?socket=${folder}/file`)).rejects.toMatchObject({ code: "connection-refused" });
+    for (const other of [`${folder}/file`, folder]) {
+      await expect(connect(`qemu:///system?socket=${other}`)).rejects.toMatchObject({
+        code: "invalid-uri",
+        message: expect.stringMatching(/ is not a socket: correct socket=/),
+      });
+    }
     await expect(connect(`qemu:///system?socket=/${"x".repeat(120)}`)).rejects.toMatchObject({
       code: "invalid-uri",
       message: expect.stringContaining("longer than 107 bytes"),

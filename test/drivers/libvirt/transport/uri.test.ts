@@ -10,7 +10,7 @@ describe("A libvirt URI", () => {
     ["qemu+unix:///system", "unix", "qemu:///system"],
     ["QEMU+UNIX:///system", "unix", "qemu:///system"],
     ["qemu+unix:///system?socket=/tmp/a%20b&mode=legacy", "unix", "qemu:///system"],
-    ["qemu:///embed?root=/some/dir&socket=/tmp/s", "unix", "qemu:///embed?root=/some/dir"],
+    ["qemu:///embed?socket=/tmp/s", "unix", "qemu:///embed"],
     ["test+unix:///default", "unix", "test:///default"],
     ["test+unix:///path/node.xml?socket=/tmp/s", "unix", "test:///path/node.xml"],
     ["xen:///", "unix", "xen:///"],
@@ -22,7 +22,7 @@ describe("A libvirt URI", () => {
     ["qemu://host/system", "tls", "qemu:///system"],
     ["qemu+tls://host:1/system", "tls", "qemu:///system"],
     ["qemu+tcp://host/system", "tcp", "qemu:///system"],
-    ["qemu+ssh://me@host:22/system?keyfile=/k&no_tty=1&x=y", "ssh", "qemu:///system?x=y"],
+    ["qemu+ssh://me@host:22/system?keyfile=/k&no_tty=1", "ssh", "qemu:///system"],
     ["qemu+ssh://[fe80::1%25eth0]:22/system", "ssh", "qemu:///system"],
     ["qemu+libssh2://host/system", "libssh2", "qemu:///system"],
     ["qemu+ext:///system?command=/bin/x", "ext", "qemu:///system"],
@@ -70,14 +70,14 @@ describe("A libvirt URI", () => {
     const uri = parseLibvirtUri("qemu+tcp://me:secret@host/system");
     expect(uri.uri).toBe("qemu+tcp://me@host/system");
     expect(uri.user).toBe("me");
-    const query = parseLibvirtUri("xen+tcp://host/?x_password=secret");
-    expect([query.uri, query.name]).toEqual(["xen+tcp://host/?x_password=…", "xen:///?x_password=secret"]);
+    const query = parseLibvirtUri("xen+tcp://host/?name=xen:///?x_password=secret");
+    expect([query.uri, query.name]).toEqual(["xen+tcp://host/?name=xen:///?x_password=…", "xen:///?x_password=secret"]);
     expect(() => parseLibvirtUri("qemu+pigeon://me:secret@host/system")).toThrow(/^(?!.*secret)/);
   });
 });
 
 describe("The examples of libvirt's own documentation", () => {
-  const place = { uid: 1_000, systemFolders: ["/run/libvirt"], userFolder: "/run/user/1000/libvirt" };
+  const place = { uid: 1_000, systemFolders: ["/run/libvirt"], userFolder: "/run/user/1000/libvirt", systemd: true };
   const port = { unix: 0, tcp: 16_509, tls: 16_514, ssh: 22, libssh: 22, libssh2: 22, ext: 0 };
 
   it.each([
@@ -135,26 +135,43 @@ describe("The examples of libvirt's own documentation", () => {
   });
 });
 
-describe("A parameter that libvirt does not know", () => {
-  it.each(["root=/some/dir", "x=y", "transport=http", "vcenter=host", "auto_answer=1"])("is passed on: %s", (query) => {
-    expect(parseLibvirtUri(`qemu+tcp://host/embed?${query}`).name).toBe(`qemu:///embed?${query}`);
+describe("A parameter that is unknown", () => {
+  it.each(["root", "x", "host", "label", "no_verfy", "keyFile", "scoket", "Mode"])(
+    "is refused by its name: %s",
+    (name) => {
+      expect(() => parseLibvirtUri(`qemu+ssh://host/system?${name}=1`)).toThrow(
+        expect.objectContaining({
+          code: "invalid-uri",
+          message: expect.stringMatching(
+            `ssh has no parameter ${name}=, but name, .*, mode, socket, no_verify, proxy, `,
+          ),
+        }),
+      );
+    },
+  );
+
+  it("reaches the daemon in a URI that name= gives", () => {
+    const uri = parseLibvirtUri("qemu+tcp://host/?name=qemu:///system%3Fx=y");
+    expect(uri.name).toBe("qemu:///system?x=y");
+  });
+});
+
+describe("A URI whose path stands in the place of the host", () => {
+  it.each([
+    ["qemu://system", "qemu:///system"],
+    ["qemu://system/", "qemu:///system"],
+    ["qemu:system", "qemu:///system"],
+    ["qemu://session?mode=legacy", "qemu:///session"],
+    ["qemu+unix://system", "qemu+unix:///system"],
+    ["test+unix://default", "test+unix:///default"],
+    ["qemu+ssh://system", "qemu+ssh://HOST/system"],
+  ])("is refused with the one that is meant: %s", (uri, meant) => {
+    expect(() => parseLibvirtUri(uri)).toThrow(
+      expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`did you mean ${meant}?`) }),
+    );
   });
 
-  it.each([
-    ["no_verfy", "no_verify"],
-    ["noverify", "no_verify"],
-    ["no-verify", "no_verify"],
-    ["keyFile", "keyfile"],
-    ["key_file", "keyfile"],
-    ["pki_path", "pkipath"],
-    ["sockets", "socket"],
-    ["scoket", "socket"],
-    ["known_host", "known_hosts"],
-    ["Mode", "mode"],
-    ["comand", "command"],
-  ])("and is all but one that it knows is refused, as nobody would miss it: %s for %s", (typed, meant) => {
-    expect(() => parseLibvirtUri(`qemu+ssh://host/system?${typed}=1`)).toThrow(
-      expect.objectContaining({ code: "invalid-uri", message: expect.stringContaining(`did you mean ${meant}=?`) }),
-    );
+  it("may lead to a host of that name", () => {
+    expect(parseLibvirtUri("qemu+ssh://system/system")).toMatchObject({ host: "system", name: "qemu:///system" });
   });
 });
