@@ -35,6 +35,8 @@ interface Degraded {
   readonly behind: boolean;
   /** Whether an event of the present watch reported it. */
   reported: boolean;
+  /** The reason that was reported last. */
+  message: string | undefined;
 }
 
 /**
@@ -82,7 +84,12 @@ export class HostWatch implements WatchSink {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
         // The host may be given up.
         if (member.reconnector.failure !== undefined) return;
+        const unlisten = member.reconnector.onStatus(({ error }) => {
+          if (error !== undefined)
+            this.#degrade(member.name, member.unreachable, { behind: false, reported: false }, true);
+        });
         await member.reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
+        unlisten();
         continue;
       }
       if (!member.isSelected(query)) {
@@ -148,7 +155,8 @@ export class HostWatch implements WatchSink {
       return;
     }
     if (event.type === "status" && event.state !== "connected") {
-      this.#degrade(host, event.error, { behind: host !== member.name, reported: true });
+      const behind = host !== member.name;
+      this.#degrade(host, event.error, { behind, reported: true }, behind);
       return;
     }
     this.#signOfLife();
@@ -249,14 +257,21 @@ export class HostWatch implements WatchSink {
     this.#options.sink.event({ type: "status", state: "removed", host, error: undefined });
   }
 
-  /** Only a change of state is an event, not a change of the reason alone. */
-  #degrade(host: string, error: VirstreamError | undefined, degraded: Degraded): void {
+  /** Only a change of state is an event, unless the reason is `renewed`: a new one that a person must know. */
+  #degrade(
+    host: string,
+    error: VirstreamError | undefined,
+    degraded: Omit<Degraded, "message">,
+    renewed = false,
+  ): void {
     const before = this.#degraded.get(host);
     if (before !== undefined) {
       before.reported ||= degraded.reported;
-      return;
+      if (!renewed || before.message === error?.message) return;
     }
-    this.#degraded.set(host, degraded);
+    const known = before ?? { ...degraded, message: undefined };
+    known.message = error?.message;
+    this.#degraded.set(host, known);
     const { sink } = this.#options;
     sink.event({ type: "status", state: "degraded", host, error });
     sink.flush();

@@ -200,9 +200,12 @@ export class Reconnector<Session> {
       } catch (thrown) {
         if (signal.aborted || this.#session !== undefined) continue;
         const error = VirstreamError.from(thrown);
+        const known = this.#error?.code;
         this.#failures++;
         this.#setError(error);
         this.#endIfFinal(error);
+        // A new reason that waiting does not cure, although attempts continue: a person must know it.
+        if (this.#failure === undefined && !error.retryable && error.code !== known) this.#emit("reconnecting");
       }
     }
     this.#attempting = false;

@@ -17,6 +17,8 @@ export class Host implements Driver {
   readonly hypervisor = "test";
   /** Cannot be opened. */
   down = false;
+  /** Why it cannot be opened, if it is down; undefined: nothing listens. */
+  refusal: VirstreamError | undefined;
   /** Why sweeps fail. */
   failure: VirstreamError | undefined;
   /** What is said of a record before it is given out. */
@@ -149,7 +151,7 @@ export class Hosts implements AsyncDisposable {
   #open(uri: string): Host {
     const host = this.hosts.find((each) => each.uri === uri)!;
     host.opened++;
-    if (host.down) throw new VirstreamError("connection-refused", `nothing listens at ${uri}`);
+    if (host.down) throw host.refusal ?? new VirstreamError("connection-refused", `nothing listens at ${uri}`);
     return host;
   }
 }

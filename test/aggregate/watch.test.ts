@@ -82,6 +82,28 @@ describe("A watch of several hosts", () => {
     watch.stop();
   });
 
+  it("reports the newest reason when a host that comes turns out to be another one of its hosts", async () => {
+    const [first, late] = [new Host("hv1"), new Host("hv2")];
+    late.down = true;
+    await using all = await Hosts.opened(first, late);
+    const watch = all.watch();
+    const heard: string[] = [];
+    all.driver.onStatus(({ state, error }) => heard.push(`${state} ${error?.code}`));
+    await all.pass(100);
+    // As when the name leads to a host that is there already: opening it is refused.
+    late.refusal = new VirstreamError("invalid-argument", "both are the host hv1");
+    await all.pass(31_000);
+    const reasons = watch.events.flatMap((event) =>
+      event.type === "status" && event.state === "degraded" ? [event.error?.message] : [],
+    );
+    expect(reasons).toEqual([
+      expect.stringContaining("nothing listens at host:///hv2"),
+      expect.stringContaining("both are the host hv1"),
+    ]);
+    expect(heard).toEqual(["degraded invalid-argument"]);
+    watch.stop();
+  });
+
   it("tells a newcomer which hosts are degraded", async () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
