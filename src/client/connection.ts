@@ -2,7 +2,8 @@
 
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver } from "../driver/driver.ts";
-import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts";
+import { VirstreamError } from "../model/error.ts";
+import { checkOptions, FLAG, type Members, SIGNAL } from "../model/options.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
@@ -29,6 +30,10 @@ export interface CloseOptions {
 
 /** How much longer than its deadline a sweep may take while the connection drains, in ms. */
 const DRAIN_GRACE_MS = 1_000;
+
+const CALL_MEMBERS = { signal: SIGNAL } satisfies Members;
+const TABLE_MEMBERS = { intervalMs: undefined, ...CALL_MEMBERS } satisfies Members;
+const CLOSE_MEMBERS = { drain: FLAG } satisfies Members;
 
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
@@ -114,6 +119,7 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query; see checkQuery
    */
   stats(query: StatsQuery = {}, options: CallOptions = {}): StatsStream {
+    checkOptions("the call's options object", options, CALL_MEMBERS);
     const checked = this.#check(query);
     return new StatsStream(this.driver, checked, options.signal, () => this.#begin(checked));
   }
@@ -126,8 +132,7 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
   watch(query: StatsQuery = {}, options: WatchOptions & CallOptions = {}): WatchStream {
-    const { signal, ...cadence } = options;
-    return new WatchStream(this.sampling, this.#check(query), checkCadence(cadence), signal);
+    return new WatchStream(this.sampling, this.#check(query), checkCadence(options), options.signal);
   }
 
   /**
@@ -137,14 +142,13 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
   table(query: StatsQuery = {}, options: TableOptions = {}): Table {
-    const { signal, ...cadence } = options;
     // Not `mode`: with on-change, the rates of a domain without a new record would be those of an earlier time.
-    checkMembers(cadence, ["intervalMs"], "a table");
+    checkOptions("a table", options, TABLE_MEMBERS);
     return new Table({
       sampling: this.sampling,
       query: this.#check(query),
-      cadence: checkCadence(cadence),
-      signal,
+      cadence: checkCadence(options),
+      signal: options.signal,
       now: () => this.#clock.now(),
       source: this.driver,
     });
@@ -219,10 +223,8 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError `invalid-argument`
    */
   async close(options: CloseOptions = {}): Promise<void> {
-    checkMembers(options, ["drain"], "close's options");
-    const { drain = false } = options;
-    if (typeof drain !== "boolean") throw invalid(`drain must be true or false, not ${quote(drain)}`);
-    if (!drain) this.#hurry.abort();
+    checkOptions("close's options object", options, CLOSE_MEMBERS);
+    if (!options.drain) this.#hurry.abort();
     this.#closing ??= this.#board.close(this.#closedError(), () => this.#close());
     await this.#closing;
   }

@@ -1,7 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { onAbort } from "../driver/abort.ts";
-import { checkWhole, invalid, quote, VirstreamError } from "../model/error.ts";
+import { invalid, quote, VirstreamError } from "../model/error.ts";
+import { check, whole } from "../model/options.ts";
 import type { Query } from "../model/query.ts";
 import type { Absent } from "../model/record.ts";
 import type { Cadence } from "../model/watch.ts";
@@ -135,7 +136,7 @@ export class Table implements Iterable<TableRow>, Disposable {
    * @throws VirstreamError `invalid-argument`
    */
   top(n: number, by: (row: TableRow) => SortValue): TableRow[] {
-    checkWhole("n", n, 0, Number.MAX_SAFE_INTEGER);
+    check("n", n, whole(0, Number.MAX_SAFE_INTEGER));
     checkBy(by);
     return this.#rows?.top(n, by) ?? [];
   }

@@ -103,7 +103,7 @@ export interface SocketOptions {
 export interface OpenOptions extends SocketOptions {
   /** Gives up opening. */
   readonly signal?: AbortSignal;
-  /** How long each attempt may take, in ms. Default 10,000. */
+  /** How long each attempt may take, in ms, 1 to 2,147,483,647. Default 10,000. */
   readonly connectTimeoutMs?: number;
   /**
    * Keeps trying until the source answers, the signal is aborted, or `reconnect` ends the attempts. By default, an error that is

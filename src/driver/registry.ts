@@ -1,15 +1,39 @@
-import { checkMembers, checkWhole, invalid, quote, VirstreamError } from "../model/error.ts";
+import { quote, VirstreamError } from "../model/error.ts";
+import { check, checkOptions, FLAG, FUNCTION, type Members, SIGNAL, TEXT, whole } from "../model/options.ts";
+import { LIMITS } from "../wire/protocol.ts";
 import { onAbort } from "./abort.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 import { Reconnector } from "./reconnector.ts";
 
-const OPEN_MEMBERS = [
-  ...["signal", "connectTimeoutMs", "waitForFirstConnection", "reconnect", "creditBytes", "token"],
-  ...["headers", "ca", "cert", "key", "rejectUnauthorized", "agent"],
-];
-const RECONNECT_MEMBERS = ["initialMs", "maxMs", "attempts", "shouldRetry"];
 /** The longest wait between attempts, in ms. */
 const MAX_WAIT_MS = 3_600_000;
+
+const OPEN_MEMBERS = {
+  signal: SIGNAL,
+  connectTimeoutMs: whole(1, 2_147_483_647),
+  waitForFirstConnection: FLAG,
+  reconnect: undefined,
+  creditBytes: whole(1, LIMITS.credit),
+  token: ["a string or a function", (value) => TEXT[1](value) || FUNCTION[1](value), true],
+  // Those of the socket are checked where Node opens it: browsers have none of them.
+  headers: undefined,
+  ca: undefined,
+  cert: undefined,
+  key: undefined,
+  rejectUnauthorized: undefined,
+  agent: undefined,
+} satisfies Members;
+
+const RECONNECT_MEMBERS = {
+  initialMs: whole(1, MAX_WAIT_MS),
+  // At least initialMs.
+  maxMs: undefined,
+  attempts: [
+    "a whole number from 0, or Infinity",
+    (value) => value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= 0),
+  ],
+  shouldRetry: FUNCTION,
+} satisfies Members;
 
 /** The drivers that the program registered. */
 const drivers = new Map<string, OpenDriver>();
@@ -48,7 +72,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   if (scheme === undefined) {
     throw new VirstreamError(
       "invalid-uri",
-      `${JSON.stringify(withoutSecrets(String(uri)))} is not a URI: try qemu:///system, ws://HOST:PORT or test:///default`,
+      `${quote(withoutSecrets(`${uri}`))} is not a URI: try qemu:///system, ws://HOST:PORT or test:///default`,
     );
   }
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
@@ -68,26 +92,11 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
 
 /** Refuses options that are not valid. @throws VirstreamError `invalid-argument` */
 export function checkOpenOptions(options: OpenOptions): void {
-  checkMembers(options, OPEN_MEMBERS, "connect's options");
-  const { reconnect, token, waitForFirstConnection: waits } = options;
-  if (token !== undefined && typeof token !== "string" && typeof token !== "function") {
-    throw invalid(`token must be a text or a function, not ${quote(token)}`);
-  }
-  if (waits !== undefined && typeof waits !== "boolean") {
-    throw invalid(`waitForFirstConnection must be true or false, not ${quote(waits)}`);
-  }
-  if (reconnect === undefined) return;
-  if (typeof reconnect !== "object" || reconnect === null) {
-    throw invalid(`reconnect must be an object, not ${quote(reconnect)}`);
-  }
-  checkMembers(reconnect, RECONNECT_MEMBERS, "reconnect");
-  const { initialMs = 1, maxMs = MAX_WAIT_MS, attempts = Number.POSITIVE_INFINITY, shouldRetry } = reconnect;
-  checkWhole("reconnect.initialMs", initialMs, 1, MAX_WAIT_MS);
-  checkWhole("reconnect.maxMs", maxMs, initialMs, MAX_WAIT_MS);
-  if (attempts !== Number.POSITIVE_INFINITY) checkWhole("reconnect.attempts", attempts, 0, Number.MAX_SAFE_INTEGER);
-  if (shouldRetry !== undefined && typeof shouldRetry !== "function") {
-    throw invalid(`reconnect.shouldRetry must be a function, not ${quote(shouldRetry)}`);
-  }
+  checkOptions("connect's options object", options, OPEN_MEMBERS);
+  const { reconnect = {} } = options;
+  checkOptions("reconnect", reconnect, RECONNECT_MEMBERS);
+  const { initialMs = 1, maxMs = MAX_WAIT_MS } = reconnect;
+  check("maxMs", maxMs, whole(initialMs, MAX_WAIT_MS));
 }
 
 /** Makes attempts to open a driver until one succeeds. */

@@ -68,6 +68,12 @@ export class VirstreamError extends Error {
     this.libvirt = details.libvirt;
   }
 
+  /** The error for JSON, also inside an event or a summary: without it, JSON would lack the message. */
+  toJSON(): Pick<VirstreamError, "code" | "message" | "retryable"> & { readonly libvirt?: LibvirtErrorInfo } {
+    const { code, message, retryable, libvirt } = this;
+    return { code, message, retryable, ...(libvirt && { libvirt }) };
+  }
+
   /**
    * Converts anything thrown to a VirstreamError: unchanged if it is one, else `internal` with the original as its
    * cause.
@@ -93,35 +99,11 @@ export function quote(value: unknown): string {
     return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}…` : value);
   }
   if (Array.isArray(value)) return "an array";
+  if (typeof value === "function") return "a function";
   return typeof value === "object" && value !== null ? "an object" : String(value).slice(0, MAX_QUOTE);
 }
 
 /** The error for an argument that is not allowed. */
 export function invalid(message: string): VirstreamError {
   return new VirstreamError("invalid-argument", message);
-}
-
-/**
- * Refuses what is no whole number within the limits.
- *
- * @param least the lower limit in words, where it is not self-evident
- * @throws VirstreamError `invalid-argument`
- */
-export function checkWhole(name: string, value: number, min: number, max: number, least = `${min}`): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw invalid(`${name} must be a whole number from ${least} to ${max}, not ${quote(value)}`);
-}
-
-/**
- * Refuses unknown members of an options object: a misspelt option would be ignored silently, and some options restrict
- * access.
- *
- * @param what the object's name in the error
- * @throws VirstreamError `invalid-argument`
- */
-export function checkMembers(options: object, known: readonly string[], what: string): void {
-  for (const member of Object.keys(options)) {
-    if (known.includes(member)) continue;
-    throw invalid(`${what} has no member ${quote(member)}: it has ${known.join(", ")}`);
-  }
 }

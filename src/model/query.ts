@@ -1,6 +1,7 @@
-import { checkMembers, checkWhole, invalid, quote, VirstreamError } from "./error.ts";
+import { invalid, quote, VirstreamError } from "./error.ts";
 import { checkPatterns } from "./glob.ts";
 import { type Group, groupMask } from "./group.ts";
+import { checkOptions, FLAG, LIST, type Members, whole } from "./options.ts";
 import { Domain } from "./record.ts";
 import { NIL_UUID, parseUuid } from "./uuid.ts";
 
@@ -89,10 +90,18 @@ export interface Query {
   readonly hosts?: readonly string[] | undefined;
 }
 
-const QUERY_MEMBERS = [
-  ...["groups", "filter", "flags", "enforce", "backing", "nowait", "deadlineMs"],
-  ...["domains", "names", "hosts"],
-];
+const QUERY_MEMBERS = {
+  groups: undefined,
+  filter: LIST,
+  flags: undefined,
+  enforce: FLAG,
+  backing: FLAG,
+  nowait: FLAG,
+  deadlineMs: whole(1, MAX_DEADLINE_MS),
+  domains: LIST,
+  names: undefined,
+  hosts: undefined,
+} satisfies Members;
 
 /**
  * Checks a query and fills in its defaults.
@@ -101,16 +110,14 @@ const QUERY_MEMBERS = [
  * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
  */
 export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
-  checkMembers(query, QUERY_MEMBERS, "a query");
-  const { deadlineMs = DEFAULT_DEADLINE_MS } = query;
-  checkWhole("deadlineMs", deadlineMs, 1, MAX_DEADLINE_MS);
+  checkOptions("a query", query, QUERY_MEMBERS);
   for (const member of ["names", "hosts"] as const) {
     if (query.domains !== undefined && query[member] !== undefined) throw invalid(`${member} does not go with domains`);
   }
   return {
     groups: groupMask(query.groups),
     flags: checkFlags(query),
-    deadlineMs,
+    deadlineMs: query.deadlineMs ?? DEFAULT_DEADLINE_MS,
     domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
     ...(query.names !== undefined && { names: checkPatterns("names", query.names) }),
     ...(query.hosts !== undefined && { hosts: checkPatterns("hosts", query.hosts) }),
@@ -161,17 +168,12 @@ function checkFlags(query: StatsQuery): number {
     flags |= LIST_FILTERS[name];
   }
   for (const name of ["nowait", "backing", "enforce"] as const) {
-    const value = query[name];
-    if (value !== undefined && typeof value !== "boolean") {
-      throw invalid(`${name} must be true or false, not ${quote(value)}`);
-    }
-    if (value === true) flags |= StatsFlag[name];
+    if (query[name]) flags |= StatsFlag[name];
   }
   return flags >>> 0;
 }
 
 function checkDomains(domains: readonly (Domain | string)[], driver: object | undefined): DomainSelector[] {
-  if (!Array.isArray(domains)) throw invalid("domains must be a list");
   return distinctSelectors(
     domains.map((domain) => {
       if (domain instanceof Domain) {

@@ -232,9 +232,7 @@ export function plainRecord(record: DomainStatsRecord): Record<string, unknown> 
     status,
     reason: reason ?? null,
     missing,
-    ...(error === undefined
-      ? {}
-      : { error: { code: error.code, message: error.message, retryable: error.retryable, libvirt: error.libvirt } }),
+    ...(error && { error: error.toJSON() }),
     sampledAt,
     steadyAt,
     tookMs,

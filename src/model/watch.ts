@@ -1,4 +1,5 @@
-import { checkMembers, checkWhole, invalid, quote, type VirstreamError } from "./error.ts";
+import { invalid, type VirstreamError } from "./error.ts";
+import { check, checkOptions, type Members, SIGNAL, whole } from "./options.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
@@ -128,26 +129,27 @@ export interface WatchSink {
   end(error: VirstreamError): void;
 }
 
-const WATCH_MEMBERS = ["intervalMs", "mode", "heartbeatMs"];
+const WATCH_MEMBERS = {
+  intervalMs: whole(MIN_INTERVAL_MS, MAX_INTERVAL_MS),
+  mode: [WATCH_MODES.join(" or "), (mode) => WATCH_MODES.includes(mode as WatchMode)],
+  heartbeatMs: undefined,
+  signal: SIGNAL,
+} satisfies Members;
 
 /**
- * Checks the options of a watch, and fills in the defaults.
+ * Checks the options of a watch, and fills in the defaults. It only checks the signal.
  *
  * @throws VirstreamError `invalid-argument`
  */
-export function checkCadence(options: WatchOptions = {}): Cadence {
-  checkMembers(options, WATCH_MEMBERS, "a watch");
+export function checkCadence(options: WatchOptions & { readonly signal?: AbortSignal } = {}): Cadence {
+  checkOptions("a watch", options, WATCH_MEMBERS);
   const { intervalMs = DEFAULT_INTERVAL_MS, mode = "sample", heartbeatMs } = options;
-  checkWhole("intervalMs", intervalMs, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
-  if (!WATCH_MODES.includes(mode)) {
-    throw invalid(`unknown mode ${quote(mode)}: the modes are ${WATCH_MODES.join(" and ")}`);
-  }
   if (mode === "sample") {
     if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change");
     return { intervalMs, mode, heartbeatMs: 0 };
   }
   // Not `??`: from the wire it may be null, which is not the same as absent.
   const heartbeat = heartbeatMs === undefined ? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs) : heartbeatMs;
-  checkWhole("heartbeatMs", heartbeat, intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`);
+  check("heartbeatMs", heartbeat, whole(intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`));
   return { intervalMs, mode, heartbeatMs: heartbeat };
 }

@@ -5,7 +5,8 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "ws";
 import type { Connection } from "../client/connection.ts";
 import { hostNames } from "../driver/matcher.ts";
-import { checkMembers, invalid, quote, VirstreamError } from "../model/error.ts";
+import { invalid, quote, VirstreamError } from "../model/error.ts";
+import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
 import { VERSION } from "../model/version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
@@ -28,7 +29,15 @@ const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
 /** The members of HandlerOptions. */
-export const HANDLER_MEMBERS = ["prefix", "authenticate", "token", "viewers", "allowAnyone", "origins", "limits"];
+export const HANDLER_MEMBERS = {
+  prefix: undefined,
+  authenticate: FUNCTION,
+  token: SECRET,
+  viewers: LIST,
+  allowAnyone: FLAG,
+  origins: LIST,
+  limits: undefined,
+} satisfies Members;
 
 /** How to serve as a part of an HTTP server. */
 export interface HandlerOptions {
@@ -98,9 +107,6 @@ export class VirstreamHandler implements AsyncDisposable {
     const { authenticate, token, viewers } = options;
     if (authenticate !== undefined && (token ?? viewers) !== undefined) {
       throw invalid("authenticate does not go with token and viewers: it decides about all clients");
-    }
-    if (authenticate !== undefined && typeof authenticate !== "function") {
-      throw invalid(`authenticate must be a function, not ${quote(authenticate)}`);
     }
     this.#guarded = isGuarded(options);
     const tokens = knownTokens(token, viewers);
@@ -375,7 +381,7 @@ export class VirstreamHandler implements AsyncDisposable {
  *   and invalid tokens, viewers or limits
  */
 export function createHandler(connection: Connection, options: HandlerOptions): VirstreamHandler {
-  checkMembers(options, HANDLER_MEMBERS, "createHandler's options");
+  checkOptions("createHandler's options object", options, HANDLER_MEMBERS);
   if (!isGuarded(options) && options.allowAnyone !== true) {
     throw invalid(
       "a handler shows every domain to every client that reaches its HTTP server: set authenticate, a token or viewers, or allowAnyone",

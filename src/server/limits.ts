@@ -1,4 +1,4 @@
-import { checkMembers, checkWhole } from "../model/error.ts";
+import { checkOptions, type Members, whole } from "../model/options.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../model/watch.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
@@ -64,10 +64,10 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 
 /** A timer beyond 2^31 - 1 ms fires at once. This limit leaves room for the three intervals that a watch's timer is longer. */
 const MOST = 2_000_000_000;
-/** The bounds of the limits whose bounds are not 1 and MOST. */
-const BOUNDS: Partial<Record<string, readonly [least: number, most: number]>> = {
-  beatMs: [1, MAX_BEAT_MS],
-  minIntervalMs: [MIN_INTERVAL_MS, MAX_INTERVAL_MS],
+const LIMIT_MEMBERS: Members = {
+  ...Object.fromEntries(Object.keys(DEFAULT_SERVER_LIMITS).map((name) => [name, whole(1, MOST)])),
+  beatMs: whole(1, MAX_BEAT_MS),
+  minIntervalMs: whole(MIN_INTERVAL_MS, MAX_INTERVAL_MS),
 };
 
 /**
@@ -76,11 +76,7 @@ const BOUNDS: Partial<Record<string, readonly [least: number, most: number]>> = 
  * @throws VirstreamError `invalid-argument` for a limit that is not a whole number within its bounds
  */
 export function checkLimits(limits: Partial<ServerLimits> = {}): ServerLimits {
-  checkMembers(limits, Object.keys(DEFAULT_SERVER_LIMITS), "limits");
-  const all = { ...DEFAULT_SERVER_LIMITS, ...limits };
-  for (const [name, value] of Object.entries(all)) {
-    const [least, most] = BOUNDS[name] ?? [1, MOST];
-    checkWhole(`the limit ${name}`, value, least, most);
-  }
-  return all;
+  checkOptions("limits", limits, LIMIT_MEMBERS);
+  const given = Object.entries(limits).filter(([, value]) => value !== undefined);
+  return { ...DEFAULT_SERVER_LIMITS, ...Object.fromEntries(given) };
 }

@@ -2,7 +2,6 @@ import type { WebSocket } from "ws";
 import type { VirstreamError } from "../model/error.ts";
 import type { SweepSummary } from "../model/record.ts";
 import { SentSchemas } from "../wire/columns/schema-slots.ts";
-import { errorToWire } from "../wire/errors.ts";
 import { type ServerMessage, summaryToWire } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
 
@@ -58,7 +57,7 @@ export class Outbound {
       type: "end",
       id,
       ...(summary && { summary: summaryToWire(summary) }),
-      ...(error && { error: errorToWire(error) }),
+      ...(error && { error: error.toJSON() }),
     });
   }
 

@@ -5,7 +5,8 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
-import { checkMembers, checkWhole, invalid, VirstreamError } from "../model/error.ts";
+import { invalid, VirstreamError } from "../model/error.ts";
+import { checkOptions, type Members, TEXT, whole } from "../model/options.ts";
 import { isLoopback } from "./access/origins.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
@@ -18,7 +19,7 @@ export const DEFAULT_PORT = 16_580;
 /** How often Node looks for connections whose request does not come, in ms. */
 const REQUEST_CHECK_MS = 1_000;
 
-const SERVE_MEMBERS = ["host", "port", ...HANDLER_MEMBERS];
+const SERVE_MEMBERS: Members = { host: TEXT, port: whole(0, 65_535), ...HANDLER_MEMBERS };
 
 /** How to serve. */
 export interface ServeOptions extends HandlerOptions {
@@ -50,13 +51,12 @@ export class VirstreamServer extends VirstreamHandler {
    *   there
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
-    checkMembers(options, SERVE_MEMBERS, "serve's options");
+    checkOptions("serve's options object", options, SERVE_MEMBERS);
     const host = options.host ?? DEFAULT_LISTEN_HOST;
     const port = options.port ?? DEFAULT_PORT;
-    checkWhole("port", port, 0, 65_535);
     if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
       throw invalid(
-        `listening on ${host} would show every domain to every client that reaches it: set a token (--token-file), or allow anyone (--allow-anyone)`,
+        `listening on ${host} would show every domain to every client that reaches it: set the option token, or the option allowAnyone`,
       );
     }
     const server = new VirstreamServer(connection, options);

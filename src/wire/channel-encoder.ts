@@ -2,7 +2,6 @@ import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { GapEvent, StatusEvent, SyncEvent } from "../model/watch.ts";
 import { RowBatch } from "./columns/row-batch.ts";
 import type { SlotSchema } from "./columns/schema-slots.ts";
-import { errorToWire } from "./errors.ts";
 import { sizeOf } from "./flow-control.ts";
 import { summaryToWire, type WireStatus, type WireSync } from "./messages.ts";
 import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts";
@@ -125,5 +124,5 @@ export function syncToWire({ tick, host, overrun, summary }: SyncEvent): WireSyn
 
 /** The state of a source, as it is on the wire. */
 export function statusToWire({ state, host, error }: StatusEvent): WireStatus {
-  return { state, ...(host !== undefined && { host }), ...(error && { error: errorToWire(error) }) };
+  return { state, ...(host !== undefined && { host }), ...(error && { error: error.toJSON() }) };
 }

@@ -9,16 +9,7 @@ import {
 } from "../model/record.ts";
 
 /** An error as it is on the wire; `libvirt` has libvirt's own code and domain if libvirt raised it. */
-export interface WireError {
-  readonly code: string;
-  readonly message: string;
-  readonly retryable: boolean;
-  readonly libvirt?: { readonly code: number; readonly domain: number };
-}
-
-export function errorToWire({ code, message, retryable, libvirt }: VirstreamError): WireError {
-  return { code, message, retryable, ...(libvirt && { libvirt }) };
-}
+export type WireError = ReturnType<VirstreamError["toJSON"]>;
 
 /**
  * The error of a message, if it has one. A code that this version does not know becomes `internal`, with the code in the
@@ -53,7 +44,7 @@ export interface RowStatus {
 
 /** The status of a record that is not ok. */
 export function rowStatusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
-  return { status, ...(reason && { reason }), missing, ...(error && { error: errorToWire(error) }) };
+  return { status, ...(reason && { reason }), missing, ...(error && { error: error.toJSON() }) };
 }
 
 /** The status from the wire; a reason that this version does not know becomes `error`. */

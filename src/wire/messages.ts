@@ -1,5 +1,5 @@
 import type { Absent, SweepSummary } from "../model/record.ts";
-import { errorFromWire, errorToWire, malformed, type WireError } from "./errors.ts";
+import { errorFromWire, malformed, type WireError } from "./errors.ts";
 import { MAX_BEAT_MS } from "./protocol.ts";
 
 /** The server's description of itself in its first message. */
@@ -134,7 +134,7 @@ function absentOf(value: unknown): Absent {
 
 export function summaryToWire({ absent, ...numbers }: SweepSummary): WireSummary {
   if (absent === undefined) return numbers;
-  return { ...numbers, absent: absent.map(({ host, error }) => ({ host, error: errorToWire(error) })) };
+  return { ...numbers, absent: absent.map(({ host, error }) => ({ host, error: error.toJSON() })) };
 }
 
 /** A summary from the wire. @throws VirstreamError `protocol-error` */

@@ -133,7 +133,7 @@ describe("A connection to several hosts", () => {
     await refused(all.add(`${one.url}/`), /both the host hv1/);
     await refused(all.add({} as never), /host 2 must be a URI, or an object with a member uri/);
     await refused(all.add({ uri: locked.url, tokn: "secret" } as never), /no member "tokn"/);
-    await refused(all.add(locked.url), /needs its token/, "unauthenticated");
+    await refused(all.add(locked.url), /it refused us \(a token is needed\)/, "unauthenticated");
     await refused(all.remove("ws://other"), /no host "ws:\/\/other"/);
     await refused(all.remove(one.url), /the last host/);
     expect(all.hosts).toHaveLength(1);

@@ -301,10 +301,10 @@ describe("A program that waits for its first connection", () => {
       [{ waitForFirstConnection: "yes" }, /waitForFirstConnection must be true or false/],
       [{ reconnect: 5 }, /reconnect must be an object/],
       [{ reconnect: { tries: 5 } }, /reconnect has no member "tries": it has initialMs, maxMs, attempts, shouldRetry/],
-      [{ reconnect: { initialMs: 0 } }, /reconnect.initialMs must be a whole number from 1/],
-      [{ reconnect: { initialMs: 10, maxMs: 5 } }, /reconnect.maxMs must be a whole number from 10/],
-      [{ reconnect: { attempts: -1 } }, /reconnect.attempts must be a whole number from 0/],
-      [{ reconnect: { shouldRetry: true } }, /reconnect.shouldRetry must be a function/],
+      [{ reconnect: { initialMs: 0 } }, /initialMs must be a whole number from 1/],
+      [{ reconnect: { initialMs: 10, maxMs: 5 } }, /maxMs must be a whole number from 10/],
+      [{ reconnect: { attempts: -1 } }, /attempts must be a whole number from 0/],
+      [{ reconnect: { shouldRetry: true } }, /shouldRetry must be a function/],
     ];
     for (const [options, message] of faults) {
       for (const opening of [connect("test:///default", options), connectAll(["test:///default"], options)]) {

@@ -89,6 +89,20 @@ describe("Opening a driver by its scheme", () => {
     }
   });
 
+  it.each([
+    ["ws://127.0.0.1:1/?host=a", /a ws:\/\/ URI has no parameter host=/],
+    ["wss://127.0.0.1:1/path?x", /a wss:\/\/ URI has no parameter x=/],
+    ["ws://127.0.0.1:1/#a", /a ws:\/\/ URI has no user or fragment/],
+    ["qemu:///system?host=a", /unix has no parameter host=/],
+    ["test+unix:///default?domains=3", /unix has no parameter domains=/],
+  ])("refuses what a URI has too much, and names it: %s", async (uri, message) => {
+    await import("../../src/index.ts");
+    await expect(openDriver(uri)).rejects.toMatchObject({
+      code: "invalid-uri",
+      message: expect.stringMatching(message),
+    });
+  });
+
   it("opens nothing with an option that does not exist, or once the signal is aborted", async () => {
     const before = opened.length;
     await expect(openDriver("test:///default", { tokn: "a secret" } as OpenOptions)).rejects.toMatchObject({

@@ -24,12 +24,14 @@ describe("how to watch", () => {
     [{ intervalMs: 100.5 }, "a whole number"],
     [{ intervalMs: "1s" }, 'not "1s"'],
     [{ intervalMs: Number.NaN }, "intervalMs must be a whole number"],
-    [{ mode: "once" }, 'unknown mode "once": the modes are sample and on-change'],
+    [{ mode: "once" }, 'mode must be sample or on-change, not "once"'],
     [{ heartbeatMs: 5_000 }, "goes with the mode on-change"],
     [{ mode: "on-change", heartbeatMs: 999 }, "from the interval, 1000, to 86400000, not 999"],
     [{ mode: "on-change", heartbeatMs: 86_400_001 }, "from the interval"],
     [{ mode: "on-change", heartbeatMs: null }, "from the interval, 1000, to 86400000, not null"],
-    [{ interval: 1_000 }, 'a watch has no member "interval": it has intervalMs, mode, heartbeatMs'],
+    [{ signal: new AbortController() }, "signal must be an AbortSignal, not an object"],
+    [null, "a watch must be an object, not null"],
+    [{ interval: 1_000 }, 'a watch has no member "interval": it has intervalMs, mode, heartbeatMs, signal'],
   ])("is refused with what would be right: %j", (options, message) => {
     const check = () => checkCadence(options as WatchOptions);
     expect(check).toThrow(VirstreamError);

@@ -189,7 +189,7 @@ describe("a handler in an HTTP server of the application", () => {
     [/prefix must be a path such as \/vm/, { token: "t", prefix: "/vm/" }],
     [/prefix must be a path such as \/vm/, { token: "t", prefix: "/vm?x" }],
     [/prefix must be a path such as \/vm/, { token: "t", prefix: 5 }],
-    [/the limit clients/, { token: "t", limits: { clients: 0 } }],
+    [/clients must be a whole number/, { token: "t", limits: { clients: 0 } }],
   ])("is refused when it is set up wrongly: %s", async (message, options) => {
     await expect(handlerOf(1, options as HandlerOptions)).rejects.toMatchObject({
       code: "invalid-argument",

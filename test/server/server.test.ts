@@ -246,7 +246,15 @@ describe("a server", () => {
   it("admits only who shows its token", async () => {
     const server = await startServer(plenty(1), { token: "a secret" });
     expect(await codeOf(connectTo(server.url))).toBe("unauthenticated");
-    expect(await codeOf(connectTo(server.url, { token: "a guess" }))).toBe("unauthenticated");
+    for (const [options, happened] of [
+      [{}, "a token is needed"],
+      [{ token: "a guess" }, "the token is wrong"],
+    ] as const) {
+      await expect(connectTo(server.url, options)).rejects.toMatchObject({
+        code: "unauthenticated",
+        message: `${server.url}: it refused us (${happened}): a token goes into the option token of connect()`,
+      });
+    }
     const connection = await connectTo(server.url, { token: "a secret" });
     expect(await connection.getAllDomainStats()).toHaveLength(1);
 

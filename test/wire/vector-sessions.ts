@@ -5,7 +5,6 @@ import type { SyncEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
 import { SentSchemas } from "../../src/wire/columns/schema-slots.ts";
-import { errorToWire } from "../../src/wire/errors.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
@@ -122,7 +121,7 @@ function refused(subprotocol: Subprotocol): VectorSession {
   writer.greet();
   writer.client({ type: "get", id: 1, groups: ["odd"] });
   const error = new VirstreamError("unknown-group", 'unknown group "odd"');
-  writer.say({ type: "end", id: 1, error: errorToWire(error) });
+  writer.say({ type: "end", id: 1, error: error.toJSON() });
   writer.say({ type: "beat", host: "hv1,hv2" });
   return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
@@ -137,7 +136,7 @@ function selected(subprotocol: Subprotocol): VectorSession {
   writer.say({ type: "end", id: 1, summary });
   writer.client({ type: "get", id: 2, names: ["web-["] });
   const error = new VirstreamError("invalid-argument", 'names: "web-[" is malformed: it ends too early');
-  writer.say({ type: "end", id: 2, error: errorToWire(error) });
+  writer.say({ type: "end", id: 2, error: error.toJSON() });
   return { name: `domains that patterns select, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 

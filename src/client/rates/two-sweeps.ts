@@ -1,6 +1,7 @@
 import { onAbort } from "../../driver/abort.ts";
 import { type Clock, withTimeout } from "../../driver/clock.ts";
-import { checkWhole, invalid, quote } from "../../model/error.ts";
+import { invalid, quote } from "../../model/error.ts";
+import { check, whole } from "../../model/options.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
 import { RateMeter } from "../rates.ts";
@@ -33,7 +34,7 @@ export async function ratesOver(
 ): Promise<DomainRates[]> {
   if (typeof rates !== "boolean") throw invalid(`rates must be true or false, not ${quote(rates)}`);
   if (!rates) throw invalid("overMs goes with rates: true");
-  checkWhole("overMs", overMs, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
+  check("overMs", overMs, whole(MIN_INTERVAL_MS, MAX_INTERVAL_MS));
   const meter = new RateMeter();
   for (const record of await sweep()) meter.take(record);
   await wait(overMs, context);

@@ -1,12 +1,12 @@
 import type { Driver, OpenOptions, SocketOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
-import { checkWhole, VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
-import { DEFAULT_CREDIT, LIMITS } from "../../wire/protocol.ts";
+import { DEFAULT_CREDIT } from "../../wire/protocol.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
 import { RemoteSession, type ServerAddress } from "./session.ts";
 import type { OpenSocket } from "./socket.ts";
@@ -29,10 +29,7 @@ export class RemoteDriver implements Driver {
   /** The last session, also after it was lost: its socket may still be open. */
   #last: RemoteSession | undefined;
 
-  /** @throws VirstreamError `invalid-argument` */
   constructor(uri: string, openSocket: OpenSocket, options: OpenOptions) {
-    const credit = options.creditBytes ?? DEFAULT_CREDIT;
-    checkWhole("creditBytes", credit, 1, LIMITS.credit);
     this.uri = uri;
     this.#signal = options.signal;
     this.#address = {
@@ -44,7 +41,7 @@ export class RemoteDriver implements Driver {
       token: options.token,
       socketOptions: socketOptionsOf(options),
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
-      credit,
+      credit: options.creditBytes ?? DEFAULT_CREDIT,
     };
     this.#reconnector = new Reconnector({
       name: () => uri,
@@ -131,8 +128,10 @@ export function remoteDriver(openSocket: OpenSocket): (uri: string, options: Ope
         `${JSON.stringify(withoutSecrets(uri))} is not of the form ws://HOST:PORT`,
       );
     }
-    if (url.username !== "" || url.password !== "" || url.hash !== "" || withoutSecrets(uri) !== uri) {
-      const message = `a ${url.protocol}// URI has no user, token or fragment: use the option token, or --token-file FILE`;
+    const [parameter] = url.searchParams.keys();
+    if (parameter !== undefined || url.username || url.password || url.hash) {
+      const what = parameter === undefined ? "user or fragment" : `parameter ${parameter}=`;
+      const message = `a ${url.protocol}// URI has no ${what}: a token goes into the option token of connect()`;
       throw new VirstreamError("invalid-uri", message);
     }
     const driver = new RemoteDriver(uri, openSocket, options);

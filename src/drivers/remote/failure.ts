@@ -4,16 +4,17 @@ import { CLOSE_CODES, SUBPROTOCOLS } from "../../wire/protocol.ts";
 /** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
 export const SUBPROTOCOL = SUBPROTOCOLS[0];
 
-/** The error code and message for each close code of the server. */
-const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
+/** The error code for each close code of the server, what happened, and what to do. */
+const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?: string]> = {
   [CLOSE_CODES.normal]: ["connection-lost", "it ended the connection"],
   [CLOSE_CODES["going-away"]]: ["server-shutdown", "it ended the connection"],
   1006: ["connection-lost", "the connection broke"],
-  [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it; name fewer domains at once"],
-  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us: do the versions fit?"],
+  [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it", ": name fewer domains at once"],
+  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us", ": do the versions fit?"],
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
-    "it needs its token: use the option token, --token-file or $VIRSTREAM_TOKEN; for a source of serve --source-token-file",
+    "it refused us",
+    ": a token goes into the option token of connect()",
   ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
@@ -25,7 +26,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string]> = {
 
 /** Browsers tell a page nothing about a WebSocket that did not open. */
 const BROWSER_CAUSES =
-  'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page there (--origin), ' +
+  'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page by its option origins, ' +
   "and allow the address in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";
 
 /** The error of a socket that could not be opened, for an unknown reason. */
@@ -41,6 +42,6 @@ export function wrongSubprotocol(url: string, cause?: unknown): VirstreamError {
 
 /** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
-  const [error, meaning] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
-  return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}`);
+  const [error, meaning, advice = ""] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
+  return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}${advice}`);
 }

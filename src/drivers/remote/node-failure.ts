@@ -52,9 +52,10 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
   }
   if (/subprotocol/i.test(message)) return wrongSubprotocol(url, cause);
   const status = /server response: (\d+)/i.exec(message)?.[1];
-  if (status === "401") return failure("unauthenticated", `${url} needs a token`);
+  if (status === "401")
+    return failure("unauthenticated", `${url} needs a token: it goes into the option token of connect()`);
   if (status === "403") {
-    const advice = "if it is a virstream server, start it with --origin and the client's origin";
+    const advice = "if it is a virstream server, name the client's origin in the option origins";
     return failure("denied", `${url} does not admit this client (HTTP status 403): ${advice}`);
   }
   if (status !== undefined) {

@@ -1,8 +1,24 @@
 import { type ClientOptions, WebSocket } from "ws";
 import { VirstreamError } from "../../model/error.ts";
+import { checkOptions, FLAG, type Kind, type Members, OBJECT } from "../../model/options.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 import { explain } from "./node-failure.ts";
 import type { OpenSocket, Socket } from "./socket.ts";
+
+const PEM: Kind = [
+  "a string or bytes, in PEM",
+  (value) => typeof value === "string" || value instanceof Uint8Array,
+  true,
+];
+const SOCKET_MEMBERS = {
+  // They may hold secrets.
+  headers: [OBJECT[0], OBJECT[1], true],
+  ca: PEM,
+  cert: PEM,
+  key: PEM,
+  rejectUnauthorized: FLAG,
+  agent: OBJECT,
+} satisfies Members;
 
 /**
  * Opens WebSockets in Node: without compression, which costs far more than it saves, and with the protocol's limits. Each
@@ -10,6 +26,7 @@ import type { OpenSocket, Socket } from "./socket.ts";
  * watch's consumers run between messages, so they would fall behind in a burst after a resume.
  */
 export const openNodeSocket: OpenSocket = (url, subprotocol, options) => {
+  checkOptions("connect's options object", options, SOCKET_MEMBERS);
   let socket: WebSocket;
   try {
     socket = new WebSocket(url, subprotocol, {

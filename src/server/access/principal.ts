@@ -1,7 +1,8 @@
 import type { IncomingMessage } from "node:http";
-import { checkMembers, invalid, quote } from "../../model/error.ts";
+import { invalid, quote } from "../../model/error.ts";
 import { checkPatterns } from "../../model/glob.ts";
 import { type Group, groupMask } from "../../model/group.ts";
+import { checkOptions, type Members } from "../../model/options.ts";
 import { checkQuery, type DomainSelector } from "../../model/query.ts";
 
 /** Who a client is, and what it may see: the answer of `authenticate`. */
@@ -56,7 +57,13 @@ export interface Identity {
 /** The restriction of a client that may see everything. */
 export const UNRESTRICTED: Restriction = { domains: undefined, groups: 0 };
 
-const PRINCIPAL_MEMBERS = ["name", "domains", "names", "groups", "expiresAt"];
+const PRINCIPAL_MEMBERS = {
+  name: undefined,
+  domains: undefined,
+  names: undefined,
+  groups: undefined,
+  expiresAt: undefined,
+} satisfies Members;
 
 /**
  * Checks a principal. An invalid one must not show more than was meant, so it is an error.
@@ -65,7 +72,7 @@ const PRINCIPAL_MEMBERS = ["name", "domains", "names", "groups", "expiresAt"];
  */
 export function identityOf(principal: Principal): Identity {
   if (typeof principal !== "object") throw invalid(`a principal must be an object, not ${quote(principal)}`);
-  checkMembers(principal, PRINCIPAL_MEMBERS, "a principal");
+  checkOptions("a principal", principal, PRINCIPAL_MEMBERS);
   for (const [member, value] of Object.entries(principal)) {
     // A list that is undefined by mistake must not show everything.
     if (value === undefined) throw invalid(`${member} of a principal is undefined: leave it out for its default`);

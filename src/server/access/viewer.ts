@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { checkMembers, invalid } from "../../model/error.ts";
+import { invalid } from "../../model/error.ts";
+import { checkOptions, type Members } from "../../model/options.ts";
 import type { Identify } from "./admission.ts";
 import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./principal.ts";
 
@@ -13,7 +14,13 @@ export interface Viewer extends Pick<Principal, "names" | "groups"> {
   readonly domains?: readonly string[];
 }
 
-const VIEWER_MEMBERS = ["name", "token", "domains", "names", "groups"];
+const VIEWER_MEMBERS = {
+  name: undefined,
+  token: undefined,
+  domains: undefined,
+  names: undefined,
+  groups: undefined,
+} satisfies Members;
 
 /** A token, and who shows it. */
 export interface KnownToken {
@@ -58,7 +65,7 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
     }
     const who = typeof viewer.name === "string" && viewer.name !== "" ? JSON.stringify(viewer.name) : undefined;
     if (who === undefined) throw invalid(`viewer ${i + 1} has no name`);
-    checkMembers(viewer, VIEWER_MEMBERS, `viewer ${who}`);
+    checkOptions(`viewer ${who}`, viewer, VIEWER_MEMBERS);
     if (names.has(viewer.name)) throw invalid(`two viewers have the name ${who}`);
     names.add(viewer.name);
     if (typeof viewer.token !== "string" || viewer.token === "") throw invalid(`viewer ${who} has no token`);

@@ -67,7 +67,7 @@ describeWith(["chromium"], "a page in Chromium", () => {
     await using host = await connect("test:///default?domains=7");
     const server = await serve(host, { port: 0 });
     const nobody = `ws://127.0.0.1:${await freePort()}`;
-    const causes = [/virstream serve --listen/, /--origin/, /connect-src/, /https:/];
+    const causes = [/virstream serve --listen/, /option origins/, /connect-src/, /https:/];
     await using web = await servePage(`connect-src ${server.url} ${nobody}`);
     // This name leads to the page, and is not of loopback, so the server does not admit it.
     const args = ["--host-resolver-rules=MAP page.example 127.0.0.1"];

@@ -3,7 +3,6 @@ import { Connection } from "../../../src/client/connection.ts";
 import { type ErrorCode, VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
-import { errorToWire } from "../../../src/wire/errors.ts";
 import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";
@@ -81,7 +80,7 @@ async function reconnect(network: ScriptedNetwork, about?: { epoch: string }): P
 }
 
 function end(socket: ScriptedSocket, id: number, code?: ErrorCode): void {
-  const error = code && errorToWire(new VirstreamError(code, "scripted"));
+  const error = code && new VirstreamError(code, "scripted").toJSON();
   socket.say(socket.end.say({ type: "end", id, ...(error && { error }) }));
 }
 

@@ -1,0 +1,58 @@
+import { invalid, quote } from "./error.ts";
+
+/**
+ * What a member of an options object takes: in words, which complete "must be", and as a check. Of a `secret`, an error does not
+ * quote what was given.
+ */
+export type Kind = readonly [words: string, fits: (value: unknown) => boolean, secret?: boolean];
+
+/** The members of an options object, and what each takes. Undefined: the caller checks it. */
+export type Members = Readonly<Record<string, Kind | undefined>>;
+
+export const FLAG: Kind = ["true or false", (value) => typeof value === "boolean"];
+export const TEXT: Kind = ["a string", (value) => typeof value === "string"];
+export const FUNCTION: Kind = ["a function", (value) => typeof value === "function"];
+export const OBJECT: Kind = ["an object", (value) => typeof value === "object" && value !== null];
+export const SECRET: Kind = [TEXT[0], TEXT[1], true];
+export const LIST: Kind = ["a list", Array.isArray];
+/** An AbortSignal of any realm. */
+export const SIGNAL: Kind = [
+  "an AbortSignal",
+  (value) => typeof (value as AbortSignal | null)?.addEventListener === "function",
+];
+
+/**
+ * A whole number within limits.
+ *
+ * @param least the lower limit in words, where it is not self-evident
+ */
+export function whole(min: number, max: number, least = `${min}`): Kind {
+  return [
+    `a whole number from ${least} to ${max}`,
+    (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
+  ];
+}
+
+/** @throws VirstreamError `invalid-argument` */
+export function check(name: string, value: unknown, kind: Kind): void {
+  if (kind[1](value)) return;
+  throw invalid(`${name} must be ${kind[0]}${kind[2] ? "" : `, not ${quote(value)}`}`);
+}
+
+/**
+ * Refuses what is no object, unknown members and members of the wrong type. A misspelt option would otherwise be ignored
+ * silently, and some options restrict access. A member that is undefined counts as absent.
+ *
+ * @param what the object's name in the error
+ * @throws VirstreamError `invalid-argument`
+ */
+export function checkOptions(what: string, options: object, members: Members): void {
+  check(what, options, OBJECT);
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(members, name)) {
+      throw invalid(`${what} has no member ${quote(name)}: it has ${Object.keys(members).join(", ")}`);
+    }
+    const kind = members[name];
+    if (kind !== undefined && value !== undefined) check(name, value, kind);
+  }
+}
