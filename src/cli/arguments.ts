@@ -32,6 +32,8 @@ const LEAST_INTERVAL_MS = 250;
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
 const LIST = { type: "string", multiple: true } as const;
+/** The URI as virsh takes it. */
+const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
 /** The options of every command that prints records. */
 const RECORD_OPTIONS = {
@@ -57,7 +59,7 @@ export function parseGet(args: readonly string[]) {
   const { values, uris } = parse(args, { ...RECORD_OPTIONS, rates: FLAG, over: TEXT });
   const common = recordArguments(values, uris);
   const { rates = false } = values;
-  if (rates) refuseVirsh(common.format);
+  if (rates) refuseTotals(common.format, common.raw);
   if (values.over !== undefined && !rates) throw new UsageError("--over goes with --rates");
   return {
     ...common,
@@ -77,7 +79,7 @@ export function parseWatch(args: readonly string[]) {
     throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
   }
   const { rates = false, "on-change": onChange = false, count, heartbeat } = values;
-  if (rates) refuseVirsh(format);
+  if (rates) refuseTotals(format, rest.raw);
   if (rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
   }
@@ -163,7 +165,9 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
   };
 }
 
-function refuseVirsh(format: string): void {
+/** Refuses what is about totals where rates are shown. */
+function refuseTotals(format: string, raw: boolean): void {
+  if (raw) throw new UsageError("--raw is about totals, and --rates shows rates in their place: choose one");
   if (format === "virsh") throw new UsageError("--rates does not fit virsh's format: use --format table or ndjson");
 }
 
@@ -183,11 +187,16 @@ function single([uri, other]: readonly string[]): string | undefined {
 
 function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], options: Options) {
   try {
-    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
-    return { values, uris: positionals };
+    const all = { ...options, ...CONNECT };
+    const { values, positionals } = parseArgs({ args: [...args], options: all, allowPositionals: true, strict: true });
+    const { connect = [] } = values as { readonly connect?: readonly string[] };
+    return { values, uris: [...connect, ...positionals] };
   } catch (error) {
     // Node's message goes on with advice for the programmer: the user gets its first sentence.
-    throw new UsageError((error as Error).message.split(". ")[0]!);
+    const message = (error as Error).message.split(". ")[0]!;
+    const unknown = /^Unknown option '--([\w-]+)'/.exec(message)?.[1];
+    const meant = Object.keys(options).find((name) => unknown !== undefined && name.startsWith(`${unknown}-`));
+    throw new UsageError(`${message}${meant === undefined ? "" : `: did you mean --${meant}?`}`);
   }
 }
 

@@ -8,7 +8,7 @@ import type { StatusEvent } from "../model/watch.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
-import { complaint, notWhole, statusText } from "./format/notice.ts";
+import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -65,7 +65,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
           for (const { host, error } of event.summary.absent ?? []) {
             const absence: StatusEvent = { type: "status", state: "degraded", host, error };
             progress.absent++;
-            notify(`${host}: ${statusText(absence)}`);
+            notify(sourceStatusText(host, absence));
             text += format.event(absence);
           }
           // Without a filter, each has a record.

@@ -5,6 +5,7 @@ import { VirstreamError } from "../model/error.ts";
 import type { Viewer } from "../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { ServeArguments } from "./arguments.ts";
+import { sourceText } from "./format/notice.ts";
 import { notify, openSource, readText, readToken, resolveUri } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -54,8 +55,8 @@ async function logStatus(connection: Connection): Promise<void> {
     if (error?.code === "connection-closed" || (first && error === undefined)) return;
     const source = uri === undefined ? connection.uri : host;
     if (error === undefined) notify(`${source}: connected again`);
-    else if (state === "closed") notify(`${source}: connection lost for good: ${error.message}`);
-    else notify(`${source}: ${first ? "not there yet" : "connection lost, connecting again"}: ${error.message}`);
+    else if (state === "closed") notify(sourceText(source, "connection lost for good", error));
+    else notify(sourceText(source, first ? "not there yet" : "connection lost, connecting again", error));
   });
 }
 

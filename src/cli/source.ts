@@ -12,11 +12,11 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
-import { printable } from "./format/text.ts";
+import { printable, withSwitches } from "./format/text.ts";
 
 /** Writes one line for people to stderr. A message from elsewhere may have several. */
 export function notify(notice: string): void {
-  process.stderr.write(`virstream: ${printable(notice.replaceAll(/\s*\n\s*/g, " "))}\n`);
+  process.stderr.write(`virstream: ${printable(withSwitches(notice).replaceAll(/\s*\n\s*/g, " "))}\n`);
 }
 
 /**

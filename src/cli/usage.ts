@@ -18,7 +18,7 @@ URI picks where the domains come from:
   qemu+ssh://USER@HOST/system another machine's, by ssh; TLS and TCP: docs/libvirt.md
   ws://HOST:PORT             a virstream server
   test:///default            a simulated host in this process
-Or an alias: uri_aliases in libvirt.conf, as for virsh.
+Or an alias: uri_aliases in libvirt.conf, as for virsh. Also -c URI or --connect URI, as for virsh.
 Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, uri_default in libvirt.conf, or this machine's daemon.
 `;
 
@@ -41,7 +41,7 @@ const HOW = `\
   --enforce             fail when a group asked for is not supported
   --backing             count every image of a backing chain
   --nowait              do not wait for a domain that is busy with another job
-  --raw                 totals in the lines of a table as libvirt counts them: ns, KiB, bytes
+  --raw                 totals as libvirt counts them: ns, KiB, bytes; not with --rates
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
 `;
 

@@ -61,7 +61,7 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
   const groups = groupMask(args.query.groups);
   const [terminal, colours] = [stdout.isTTY === true, showsColours(stdout, env)];
   if (args.format === "table" && terminal && env["TERM"] !== "dumb") {
-    return new TerminalDisplay(new Screen(source, groups, args.rates), stdout, colours);
+    return new TerminalDisplay(new Screen(source, groups, args.rates, undefined, args.raw), stdout, colours);
   }
   const format = createFormat(args.format, {
     groups,

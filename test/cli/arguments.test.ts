@@ -1,6 +1,10 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { parseGet, parseServe, parseWatch } from "../../src/cli/arguments.ts";
+import { parseDoctor, parseGet, parseServe, parseWatch } from "../../src/cli/arguments.ts";
+import { sourceText } from "../../src/cli/format/notice.ts";
+import { withSwitches } from "../../src/cli/format/text.ts";
 import { UsageError } from "../../src/cli/usage.ts";
+import { VirstreamError } from "../../src/model/error.ts";
 
 describe("a time on the command line", () => {
   it.each([
@@ -30,5 +34,74 @@ describe("a time on the command line", () => {
   it("is an interval from 250 ms, below which a person has mistaken the unit", () => {
     expect(parseWatch(["--interval", "250ms"]).options.intervalMs).toBe(250);
     expect(() => parseWatch(["--interval", "249ms"])).toThrow(/from 250ms to 1h/);
+  });
+});
+
+describe("what virsh's users write", () => {
+  it("is the URI with -c and --connect", () => {
+    expect(parseGet(["-c", "qemu:///session", "--state"]).uri).toBe("qemu:///session");
+    expect(parseWatch(["--connect=qemu:///session"]).uri).toBe("qemu:///session");
+    expect(parseDoctor(["-cqemu:///session"]).uri).toBe("qemu:///session");
+    expect(parseServe(["-c", "ws://a", "-c", "ws://b", "ws://c"]).uris).toEqual(["ws://a", "ws://b", "ws://c"]);
+    expect(() => parseGet(["-c", "ws://a", "ws://b"])).toThrow(/one URI at a time/);
+  });
+});
+
+describe("a wrong option", () => {
+  it("gets the one that is meant", () => {
+    for (const parse of [parseGet, parseWatch, parseServe]) {
+      expect(() => parse(["--token", "secret"])).toThrow(/^Unknown option '--token': did you mean --token-file\?$/);
+    }
+    expect(() => parseDoctor(["--token", "secret"])).toThrow(/^Unknown option '--token'$/);
+  });
+
+  it("--raw is refused beside --rates, which shows no totals", () => {
+    for (const parse of [parseGet, parseWatch])
+      expect(() => parse(["--raw", "--rates"])).toThrow(/--raw is about totals/);
+  });
+});
+
+describe("an error of the API", () => {
+  it.each([
+    ["set the option token, or the option allowAnyone", "set --token-file, or --allow-anyone"],
+    [
+      "it goes into the option token of connect()",
+      "it goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
+    ],
+    ["name it in the option origins", "name it in --origin"],
+    ["(its option minIntervalMs says", "(--min-interval says"],
+    ["the option ca is for Node", "the option ca is for Node"],
+  ])("has the switches at the command line: %s", (message, line) => {
+    expect(withSwitches(message)).toBe(line);
+  });
+
+  it("names no switch itself", () => {
+    const named = readdirSync("src", { recursive: true, encoding: "utf8" })
+      .filter((path) => path.endsWith(".ts") && !/^(cli|doctor)\//.test(path))
+      .flatMap((path) => {
+        const text = readFileSync(`src/${path}`, "utf8");
+        const switches = text.match(/--(token-file|source-token-file|allow-anyone|origin|viewers|min-interval)\b/g);
+        return switches === null ? [] : [`${path}: ${switches}`];
+      });
+    expect(named).toEqual([]);
+  });
+});
+
+describe("a line about a source", () => {
+  const lost = (message: string) => new VirstreamError("connection-lost", message);
+
+  it.each([
+    ["ws://hv1:1: it ended the connection", "it ended the connection"],
+    ["nothing listens at ws://hv1:1: start a server", "nothing listens at it: start a server"],
+    ["ws://hv1:1 cannot be reached: ws://hv1:1 is slow", "it cannot be reached: it is slow"],
+    ["ws://hv1:16580 is another one", "ws://hv1:16580 is another one"],
+    ["out of memory", "out of memory"],
+  ])("has its URI once: %s", (message, rest) => {
+    expect(sourceText("ws://hv1:1", "connection lost", lost(message))).toBe(`ws://hv1:1: connection lost: ${rest}`);
+  });
+
+  it("has the host and the URI where these are two names", () => {
+    const text = sourceText("hv1", "connection lost", lost("ws://hv1:1: it broke"));
+    expect(text).toBe("hv1: connection lost: ws://hv1:1: it broke");
   });
 });

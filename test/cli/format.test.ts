@@ -155,10 +155,30 @@ describe("the JSON formats", () => {
       missing: [],
       error: { code: "deadline-exceeded", message: "too late", retryable: true },
       sampledAt: 1_700_000_000_000,
+      steadyAt: expect.any(Number),
       tookMs: 0.5,
       state: null,
       params: { a: "Infinity", 'k"ey': "\u2028\n" },
     });
+  });
+});
+
+describe("an error inside an event", () => {
+  it("keeps its message in JSON, as that of a host that is absent from a sweep", () => {
+    const error = new VirstreamError("connection-refused", "nothing listens");
+    const summary = { domains: 0, ok: 0, partial: 0, failed: 0, gone: 0, startedAt: 1, tookMs: 1 };
+    const sync = {
+      type: "sync",
+      tick: 1,
+      host: "a",
+      summary: { ...summary, absent: [{ host: "b", error }] },
+      overrun: 0,
+    };
+    const plain = { code: "connection-refused", message: "nothing listens", retryable: true };
+    const printed = JSON.parse(createFormat("ndjson").event(sync as never));
+    expect(printed.summary.absent).toEqual([{ host: "b", error: plain }]);
+    expect(JSON.parse(JSON.stringify(sync)).summary.absent).toEqual([{ host: "b", error: plain }]);
+    expect(Object.keys(JSON.parse(createFormat("ndjson").record(record(0))))).toContain("steadyAt");
   });
 });
 

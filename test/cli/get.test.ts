@@ -94,6 +94,7 @@ describe("virstream get", () => {
         "reason",
         "missing",
         "sampledAt",
+        "steadyAt",
         "tookMs",
         "state",
         "params",

@@ -72,6 +72,16 @@ describe("the screen", () => {
     expect(frame.head[0]).toBe("sweep 1: 2 domains of hv1 in 0.12 s");
   });
 
+  it("has totals as libvirt counts them when they are to be raw", () => {
+    const cells = (raw: boolean) => {
+      const screen = new Screen("test:///", 2, false, () => 0, raw);
+      screen.take(record(0, {}, [["cpu.time", "ullong", 1_600_000_000n]]));
+      return screen.frame(LARGE).rows[0];
+    };
+    expect(cells(false)).toMatch(/^guest-0 +1\.60 s /);
+    expect(cells(true)).toMatch(/^guest-0 +1600000000 /);
+  });
+
   it("puts guests that failed on top, and says how, never cut, on a terminal of 80 cells", () => {
     const screen = new Screen("test:///", 0, true);
     const state = (number: number, reason: number): TypedParams =>

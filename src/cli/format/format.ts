@@ -1,5 +1,4 @@
 import type { DomainRates } from "../../client/rates.ts";
-import type { VirstreamError } from "../../model/error.ts";
 import type { Param, ParamValue } from "../../model/params.ts";
 import { byIndex, type DomainStatsRecord } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
@@ -244,7 +243,7 @@ function eventText(event: OtherEvent): string {
   const { type, error, ...members } = { error: undefined, ...event };
   // An unknown member is null, so that every event of a type has the same members.
   const known = Object.entries(members).map(([name, value]) => [name, value ?? null]);
-  return jsonText({ event: type, ...Object.fromEntries(known), ...errorMember(error) });
+  return jsonText({ event: type, ...Object.fromEntries(known), ...(error && { error }) });
 }
 
 /**
@@ -252,9 +251,19 @@ function eventText(event: OtherEvent): string {
  * text. `error` is there only when the record has one.
  */
 function recordText(record: DomainStatsRecord, rates: DomainRates | undefined): string {
-  const { domain, status, reason = null, missing, sampledAt, tookMs, params, error } = record;
+  const { domain, status, reason = null, missing, sampledAt, steadyAt, tookMs, params, error } = record;
   const state = record.state ?? null;
-  const head = jsonText({ domain, status, reason, missing, ...errorMember(error), sampledAt, tookMs, state });
+  const head = jsonText({
+    domain,
+    status,
+    reason,
+    missing,
+    ...(error && { error }),
+    sampledAt,
+    steadyAt,
+    tookMs,
+    state,
+  });
   const members = jsonKeys(params.schema).map((key, i) => key + jsonValue(params.at(i)!));
   const text = `${head.slice(0, -1)},"params":{${members.join(",")}}`;
   if (rates === undefined) return `${text}}`;
@@ -277,10 +286,4 @@ function jsonKeys(schema: Schema): readonly string[] {
     keysOfSchemas.set(schema, keys);
   }
   return keys;
-}
-
-function errorMember(error: VirstreamError | undefined): object {
-  if (error === undefined) return {};
-  const { code, message, retryable } = error;
-  return { error: { code, message, retryable } };
 }

@@ -1,7 +1,8 @@
+import type { VirstreamError } from "../../model/error.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
 import { nameOf } from "./column.ts";
-import { printable } from "./text.ts";
+import { printable, withSwitches } from "./text.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
@@ -93,13 +94,31 @@ export class Notices {
     if (state === "removed") this.#troubled.delete(host);
     else if (state !== "connected") this.#troubled.add(host);
     else if (!this.#troubled.delete(host)) return undefined;
-    return `${host ?? this.#source}: ${statusText(event)}`;
+    return sourceStatusText(host ?? this.#source, event);
   }
 }
 
 /** A state in words, with the reason. */
-export function statusText({ state, error }: StatusEvent): string {
-  return `${STATE_WORDS[state]}${error === undefined ? "" : `: ${error.message}`}`;
+export function statusText({ state, error }: Pick<StatusEvent, "state" | "error">): string {
+  return reasoned(STATE_WORDS[state], error);
+}
+
+/** The same with the source that has this state. */
+export function sourceStatusText(source: string, { state, error }: Pick<StatusEvent, "state" | "error">): string {
+  return sourceText(source, STATE_WORDS[state], error);
+}
+
+/** What happened to a source, and why. Many errors name the source's URI themselves; the line has it once. */
+export function sourceText(source: string, what: string, error: VirstreamError | undefined): string {
+  const text = reasoned(what, error);
+  if (!source.includes("://")) return `${source}: ${text}`;
+  const literal = source.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const named = new RegExp(`(?<=: )${literal}: |${literal}(?!\\w)`, "g");
+  return `${source}: ${text.replaceAll(named, (each) => (each.endsWith(": ") ? "" : "it"))}`;
+}
+
+function reasoned(what: string, error: VirstreamError | undefined): string {
+  return error === undefined ? what : `${what}: ${withSwitches(error.message)}`;
 }
 
 /** Why a record is not `ok`, in one line; undefined when it is. */

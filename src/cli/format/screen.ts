@@ -3,7 +3,7 @@ import { hostNames } from "../../driver/matcher.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { StatusEvent, SyncEvent, WatchEvent } from "../../model/watch.ts";
 import { type Column, columnsOf, lineOf, nameOf, needsAttention, type Row, trouble } from "./column.ts";
-import { gapText, statusText, sweepText } from "./notice.ts";
+import { gapText, sourceStatusText, statusText, sweepText } from "./notice.ts";
 import { cut, printable, shorten, width } from "./text.ts";
 
 /** How large a terminal is, in cells. */
@@ -69,6 +69,7 @@ export class Screen {
   readonly #source: string;
   readonly #groups: number;
   readonly #rates: boolean;
+  readonly #raw: boolean;
   readonly #now: () => number;
   readonly #hosts = new Map<string, HostLine>();
   readonly #lines = new Map<string, Line>();
@@ -87,11 +88,13 @@ export class Screen {
    * @param groups the groups asked for as a mask; 0: all
    * @param rates show rates, and the busiest domains first
    * @param now a clock in ms
+   * @param raw write totals as libvirt counts them
    */
-  constructor(source: string, groups: number, rates: boolean, now = () => performance.now()) {
+  constructor(source: string, groups: number, rates: boolean, now = () => performance.now(), raw = false) {
     this.#source = source;
     this.#groups = groups;
     this.#rates = rates;
+    this.#raw = raw;
     this.#now = now;
   }
 
@@ -209,7 +212,7 @@ export class Screen {
 
   #head(rows: number): string[] {
     const lines: string[] = [];
-    if (this.#lost !== undefined) lines.push(`${this.#source}: ${statusText(this.#lost)}`);
+    if (this.#lost !== undefined) lines.push(sourceStatusText(this.#source, this.#lost));
     const hosts = [...this.#hosts].sort(
       ([one, a], [other, b]) => Number(!a.status) - Number(!b.status) || order(one, other),
     );
@@ -244,7 +247,7 @@ export class Screen {
    * wide as the troubles of the shown lines.
    */
   #fit(cells: number, shown: readonly Line[]): Column[] {
-    const columns = columnsOf(this.#groups, this.#rates, this.#hosts.size > 1);
+    const columns = columnsOf(this.#groups, this.#rates, this.#hosts.size > 1, this.#raw);
     const status = columns.at(-1)!;
     const widths = shown.map(({ record }) => Math.min(MAX_STATUS_WIDTH, trouble(record)?.length ?? 0));
     columns[columns.length - 1] = { ...status, width: Math.max(status.width, ...widths) };

@@ -12,6 +12,21 @@ export function printable(text: string): string {
   return text.replaceAll(CONTROL, "\u{fffd}");
 }
 
+/** The switches for the options of programs, which errors name. */
+const SWITCHES: Readonly<Record<string, string>> = {
+  token: "--token-file",
+  "token of connect()": "--token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
+  viewers: "--viewers",
+  allowAnyone: "--allow-anyone",
+  origins: "--origin",
+  minIntervalMs: "--min-interval",
+};
+
+/** An error's message with the switches of the command line in place of the options of programs. */
+export function withSwitches(message: string): string {
+  return message.replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all);
+}
+
 /**
  * A value as JSON text with the same characters escaped: JSON itself escapes only those below U+0020.
  *
