@@ -18,6 +18,7 @@ import {
 } from "./guests.ts";
 import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
+import { failedFindings, findFailed } from "./stopped-guests.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
 /** The facts and findings about one URI. A member that it could not learn is left out, and a finding says why. */
@@ -138,14 +139,15 @@ async function examineDomains(
   }
   // Other drivers have no monitors and no balloons, and their statistics call may block on a guest.
   if (hypervisor !== "qemu") return { guests: { running: running.length, examined: 0 }, findings: [] };
-  if (running.length === 0 && statistics) return examineWithoutGuests(client, timeLimit);
+  const failed = statistics ? failedFindings(await findFailed(client, timeLimit), uri) : [];
+  if (running.length === 0 && statistics) return examineWithoutGuests(client, failed, timeLimit);
 
   const processes =
     uri.transport === "unix" ? await timeLimit.wait(guestProcesses(), PROCESSES_MS).catch(() => NONE) : NONE;
   timeLimit.signal.throwIfAborted();
   const facts = await examineGuests(clients, running, statistics ? "everything" : "monitors", timeLimit);
   const guests = facts.map((guest) => ({ ...guest, process: processes.get(guest.uuid) }));
-  const findings = guestFindings(guests, uri);
+  const findings = [...guestFindings(guests, uri), ...failed];
   const unseen = guests.filter(({ process }) => process === undefined).length;
   if (unseen > 0) findings.push(unaskedFinding(uri, unseen, running.length));
   const masks = guests.flatMap(({ groups }) => groups ?? []);
@@ -179,7 +181,11 @@ function listingFinding(error: VirstreamError): Finding {
 }
 
 /** Where no guest runs, a shut-off domain shows which groups libvirt itself supports. */
-async function examineWithoutGuests(client: RpcClient, timeLimit: TimeLimit): Promise<DomainFacts> {
+async function examineWithoutGuests(
+  client: RpcClient,
+  failed: readonly Finding[],
+  timeLimit: TimeLimit,
+): Promise<DomainFacts> {
   const mask = await findShutOff(client, timeLimit)
     .then((domain) =>
       domain === undefined
@@ -196,6 +202,6 @@ async function examineWithoutGuests(client: RpcClient, timeLimit: TimeLimit): Pr
   return {
     groups: mask === undefined ? undefined : groupNames(mask),
     guests: { running: 0, examined: 0 },
-    findings: [finding("groups-unknown", what)],
+    findings: [...failed, finding("groups-unknown", what)],
   };
 }

@@ -184,10 +184,8 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     const count = `${affected.length} of ${guests.length} running guest${guests.length === 1 ? "" : "s"}`;
     const named = affected.map((guest): AffectedGuest => {
       const { name, uuid, control } = guest;
-      // virsh would take a name that begins with a dash for an option, and a terminal does not show control characters.
-      const word = /^-|\p{C}/u.test(name) ? uuid : shellWord(name);
       const since = control !== undefined && isBusy(control) ? { forMs: control.forMs } : {};
-      return { name, uuid, ...since, fix: fix(guest, word) };
+      return { name, uuid, ...since, fix: fix(guest, guestWord(guest)) };
     });
     findings.push(finding(id, what(count), { guests: named }));
   };
@@ -301,9 +299,15 @@ function missingGroups({ groups = ALL_GROUPS }: GuestFacts): number {
 }
 
 /** The URI for virsh, by the read-write socket: the commands change something. */
-function virshUri(uri: LibvirtUri): string {
+export function virshUri(uri: LibvirtUri): string {
   if (uri.transport === "unix" && uri.socket === undefined) return uri.name;
   return uri.socket?.endsWith("-ro") ? uri.uri.replace(uri.socket, uri.socket.slice(0, -"-ro".length)) : uri.uri;
+}
+
+/** A guest as one word of a virsh command. */
+export function guestWord({ name, uuid }: { readonly name: string; readonly uuid: string }): string {
+  // virsh would take a name that begins with a dash for an option, and a terminal does not show control characters.
+  return /^-|\p{C}/u.test(name) ? uuid : shellWord(name);
 }
 
 /** Quotes a text as one word of a shell command. */

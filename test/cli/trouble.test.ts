@@ -52,4 +52,14 @@ describeWith(labRequirements, "Guests that failed", () => {
       killed: { state: "shutoff", reason: "crashed" },
     });
   });
+
+  it("are found by the doctor where their QEMU crashed, with the command that starts them", async () => {
+    const { stdout } = await virstream(["doctor", libvirtd.uri]);
+    expect(stdout).toMatch(
+      /^warning: A guest does not run because something failed: shut off \(crashed\)\. \[guest-failed\]\n {2}killed$/m,
+    );
+    const start = /^ +(virsh .*start killed)/m.exec(stdout)![1]!;
+    await mustRun("sh", ["-c", start]);
+    expect((await virstream(["doctor", libvirtd.uri])).stdout).not.toContain("does not run");
+  });
 });

@@ -15,7 +15,7 @@ import { connectSocket } from "../../src/drivers/libvirt/transport/unix.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
-import { StatsFlag } from "../../src/model/query.ts";
+import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { FakeDaemon, remoteError, statsReply, text } from "../drivers/libvirt/rpc/fake-daemon.ts";
 import { mustRun } from "../lab/command.ts";
@@ -90,7 +90,7 @@ describeWith(labRequirements, "The examination of a host", () => {
     }
   });
 
-  it("makes one statistics call for a domain that does not exist, and else only calls that libvirt refuses", async () => {
+  it("makes one statistics call for a domain that does not exist, one for the states of those that do not run, and else only calls that libvirt refuses", async () => {
     const call = vi.spyOn(RpcClient.prototype, "call");
     await examine(lab.libvirtd.uri);
     const names = new Set(call.mock.calls.map(([{ name }]) => name));
@@ -105,7 +105,10 @@ describeWith(labRequirements, "The examination of a host", () => {
       .map(([, args]) => args as unknown as StatsArgs);
     const refused = asked.filter(({ groups, flags }) => groups === 0xffffffff && flags === StatsFlag.enforce);
     expect(refused).toHaveLength(4);
-    expect(asked.filter((args) => !refused.includes(args))).toEqual([{ uuids: [NIL_UUID], groups: 1, flags: 0 }]);
+    expect(asked.filter((args) => !refused.includes(args))).toEqual([
+      { uuids: [NIL_UUID], groups: 1, flags: 0 },
+      { uuids: [], groups: 1, flags: LIST_FILTERS.inactive },
+    ]);
   });
 
   it("asks no guest: it finds frozen guests by their processes, nothing else changes, and their monitors stay idle", async () => {
