@@ -34,7 +34,7 @@ describe("Opening several hosts", () => {
     expect(host.closed).toBe(1);
   });
 
-  it("fails, saying for which host, where waiting mends nothing", async () => {
+  it("fails, saying for which host, where waiting cures nothing", async () => {
     const opening = open({
       "a://x": async () => new Host("hv1"),
       "b://me:secret@hv2/": refuse("unauthenticated", "the token is missing"),

@@ -74,7 +74,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
     }, PATIENCE);
   });
 
-  it("outlive the death of one, which is found again when it was started anew", async () => {
+  it("outlive the death of one, which is found again when it was started again", async () => {
     await sweep();
     await third.kill();
     expect(perHost(await sweep())).toEqual({ hv1: "20 ok", hv2: "21 ok", hv3: "22 failed" });
@@ -84,7 +84,7 @@ describe("Three servers as one, of which one is a process of its own", () => {
     }, PATIENCE);
   });
 
-  it("are watched on while one is frozen or dead, which is told, as is its return", async () => {
+  it("are watched further while one is frozen or dead, and its loss and its return are reported", async () => {
     const events: WatchEvent[] = [];
     const query = { groups: ["state"] as const, deadlineMs: DEADLINE_MS };
     const watching = all.watch(query).events.subscribe((event) => events.push(event));

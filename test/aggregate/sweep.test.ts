@@ -55,7 +55,7 @@ describe("A sweep of several hosts", () => {
     expect(new Set(records.map(({ index }) => index)).size).toBe(6);
   });
 
-  it("tells how many there will be, once every host has told", async () => {
+  it("tells how many there will be, once every host has reported its number", async () => {
     await using all = await Hosts.opened(new Host("hv1", "domains=5"), new Host("hv2", "domains=7"));
     const events = await all.connection.stats().events.toArray();
     expect(events.filter(({ type }) => type === "expect")).toEqual([{ type: "expect", domains: 12 }]);
@@ -266,7 +266,7 @@ describe("A sweep of several hosts", () => {
     expect(inOrder(await all.recordsAtOnce())).toEqual(ALL);
   });
 
-  it("opens anew a host whose driver says that it is over", async () => {
+  it("opens a host again whose driver says that it is over", async () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     await all.recordsAtOnce();

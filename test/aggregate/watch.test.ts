@@ -115,7 +115,7 @@ describe("A watch of several hosts", () => {
     watch.stop();
   });
 
-  it("joins a host whose driver was over and was opened anew, and tells who has left it meanwhile", async () => {
+  it("joins a host whose driver was over and was opened again, and reports which domains have left it meanwhile", async () => {
     const host = new Host("hv2");
     await using all = await Hosts.opened(new Host("hv1"), host);
     const watch = all.watch({}, { mode: "on-change" });

@@ -20,7 +20,7 @@ async function fileOf(content: string): Promise<string> {
 }
 
 describe("virstream serve --viewers", () => {
-  it("lets each viewer of the file see its domains, and nobody without a token", async () => {
+  it("lets each viewer of the file see its domains, and no client without a token", async () => {
     const viewers = [{ name: "ann", token: "ann's", domains: ["guest-00001", "guest-00003"] }];
     const child = start([
       "serve",

@@ -296,7 +296,7 @@ describe("A program that waits for its first connection", () => {
     expect(await codeOf(refused)).toBe("unknown-scheme");
   });
 
-  it("is told which option it has misspelt, or which value is not valid", async () => {
+  it("learns which option it has misspelt, or which value is not valid", async () => {
     const faults: [object, RegExp][] = [
       [{ waitForFirstConnection: "yes" }, /waitForFirstConnection must be true or false/],
       [{ reconnect: 5 }, /reconnect must be an object/],

@@ -93,7 +93,7 @@ describe("a pair of records", () => {
     expect(meter.take(recordAt(2_000, values(after))).interfaces[0]!.receivedBytesPerSecond).toBe(0);
   });
 
-  it("tells again after a counter beyond 2^53 began anew", () => {
+  it("gives rates again after a counter beyond 2^53 began at zero", () => {
     const meter = new RateMeter();
     const take = (ms: number, bytes: bigint) =>
       meter.take(recordAt(ms, { "net.0.name": "vnet0", "net.0.rx.bytes": bytes })).interfaces[0]!
@@ -367,7 +367,7 @@ describe("rates()", () => {
     expect(source.observed).toBe(false);
   });
 
-  it("begins anew for each subscriber", () => {
+  it("begins without earlier records for each subscriber", () => {
     const source = new Subject<WatchEvent>();
     const results = source.pipe(rates());
     const first: (number | undefined)[] = [];
@@ -427,7 +427,7 @@ describe("on a simulated host", () => {
     expect(devices).toBeGreaterThan(40);
   });
 
-  it("a domain whose counters begin anew has no rates once, and the others have theirs", async () => {
+  it("a domain whose counters begin at zero again has no rates once, and the others have theirs", async () => {
     const bench = new Bench("domains=3");
     const meter = new RateMeter();
     const round = async () => {

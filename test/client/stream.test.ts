@@ -37,7 +37,7 @@ function numbers(chunks: readonly (readonly number[])[], end: "complete" | "fail
 }
 
 describe("a stream", () => {
-  it("does nothing until it is consumed, and begins anew with each consumption", async () => {
+  it("does nothing until it is consumed, and opens its source again with each consumption", async () => {
     const { stream, seen } = numbers([[1, 2], [3]]);
     const one = stream();
     expect(seen.opened).toBe(0);

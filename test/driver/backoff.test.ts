@@ -41,7 +41,7 @@ describe("The waits before connecting again", () => {
     expect(Math.ceil(backoff.next())).toBe(2_000);
   });
 
-  it("begin anew after a connection that has lived for 30 s", () => {
+  it("begin with the shortest again after a connection that has lived for 30 s", () => {
     const { world, backoff } = setUp();
     world.dice = ALMOST_ONE;
     for (let i = 0; i < 9; i++) backoff.next();

@@ -37,7 +37,7 @@ describeWith(labRequirements, "A guest that takes long to start", () => {
     await libvirtd?.stop();
   });
 
-  it("has its record by the deadline, holds up nobody, and has a whole one when it has started", async () => {
+  it("has its record by the deadline, delays no other guest, and has a whole one when it has started", async () => {
     await using connection = await connect(libvirtd.uri);
     // libvirt keeps the guest's lock meanwhile, and cannot list: the sweeps go by what is known from this one.
     expect(await connection.getAllDomainStats()).toHaveLength(5);

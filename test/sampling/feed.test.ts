@@ -95,7 +95,7 @@ describe("a feed", () => {
     expect(bench.sweep()).toEqual(["gone a", "gone b", "sync 3"]);
   });
 
-  it("hands on what was told of a domain before", () => {
+  it("hands on what was delivered of a domain before", () => {
     const bench = new Bench();
     const [first, second] = [a(1), a(2)];
     bench.sweep(first);
@@ -131,7 +131,7 @@ describe("a feed", () => {
     expect(bench.sweep(a(), gone)).toEqual(["a 1", "b gone", "sync 5"]);
   });
 
-  it("replaces a name that nobody had by the domain that has it now", () => {
+  it("replaces a name that no domain had by the domain that has it now", () => {
     const bench = new Bench(checkCadence(), true);
     const unknown = sample({ uuid: 0, name: "web", status: "gone" });
     expect(bench.sweep(unknown)).toEqual(["web gone", "sync 1"]);
@@ -238,7 +238,7 @@ describe("a feed", () => {
     expect(bench.sweep(a(2))).toEqual(["a 2", "sync 3"]);
   });
 
-  it("announces nobody as gone for a sweep that failed in its middle", () => {
+  it("announces no domain as gone for a sweep that failed in its middle", () => {
     const bench = new Bench();
     bench.sweep(a(), b());
     bench.feed.beginSweep();
@@ -304,7 +304,7 @@ describe("a feed in the mode on-change", () => {
     expect(bench.sweep(sample({ uuid: 1, name: "renamed" }))).toEqual(["renamed 1", "sync 5"]);
   });
 
-  it("compares with what was told last, so that what goes to and fro between sweeps is told each time", () => {
+  it("compares with what was delivered last, so that a value that changes back and forth between sweeps is delivered each time", () => {
     const bench = new Bench(onChange(60_000));
     expect([1, 2, 1, 1].map((cell) => bench.sweep(a(cell))[0])).toEqual(["a 1", "a 2", "a 1", "sync 4"]);
   });
@@ -354,7 +354,7 @@ describe("the state of a feed", () => {
     expect(bench.feed.records()).toEqual([undefined, expect.objectContaining({ domain: first[1]!.domain }), undefined]);
   });
 
-  it("has every domain of the last sweep, each under the number that was told, and nobody else", () => {
+  it("has every domain of the last sweep, each under the number that was sent, and no others", () => {
     const sweeps = fc.array(fc.uniqueArray(fc.integer({ min: 1, max: 8 }), { maxLength: 8 }), { maxLength: 12 });
     fc.assert(
       fc.property(sweeps, fc.constantFrom("sample" as const, "on-change" as const), (rounds, mode) => {

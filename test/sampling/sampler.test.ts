@@ -188,7 +188,7 @@ describe("a sampler", () => {
     expect(bench.sampling.snapshot()).toMatchObject(idle);
   });
 
-  it("begins again, with the first tick, for whoever comes after that", async () => {
+  it("begins again, with the first tick, for a watcher that comes after that", async () => {
     const bench = new Bench();
     const first = bench.watch();
     await bench.pass(2_100);
@@ -202,7 +202,7 @@ describe("a sampler", () => {
     expect(bench.clock.timers).toBe(0);
   });
 
-  it("ends all its watches with an error that no waiting mends", async () => {
+  it("ends all its watches with an error that waiting does not cure", async () => {
     const bench = new Bench(async function* (driver) {
       yield [driver.record(0)];
       throw failure("unsupported");
@@ -246,7 +246,7 @@ describe("a sampler", () => {
     watcher.stop();
   });
 
-  it("tells whoever comes while the source cannot be reached that this is so", async () => {
+  it("reports to a watcher that comes while the source cannot be reached that this is so", async () => {
     const bench = new Bench(() => {
       throw failure("connection-refused");
     });

@@ -151,7 +151,7 @@ describe("a schedule", () => {
     expect(all[1]!.served).toHaveLength(10_001);
   });
 
-  it("causes no more sweeps than the fastest alone, and one for whoever comes or goes", () => {
+  it("causes no more sweeps than the fastest alone, and one for each watcher that comes or goes", () => {
     fc.assert(
       fc.property(changes, (script) => {
         const simulation = new Simulation().run(300_000, script);
@@ -169,7 +169,7 @@ describe("a schedule", () => {
     for (const { served } of all) expect(served.length).toBeGreaterThanOrEqual(100);
   });
 
-  it("serves every time of every cadence once, whoever comes and goes meanwhile", () => {
+  it("serves every time of every cadence once, whichever watchers come and go meanwhile", () => {
     fc.assert(
       fc.property(changes, (script) => {
         for (const cadence of new Simulation().run(300_000, script).all) {
@@ -216,7 +216,7 @@ describe("a schedule", () => {
     expect(slow!.overruns.slice(0, 2)).toEqual([0, 1]);
   });
 
-  it("deals with every time exactly once, served or told, however long sweeps take and however late timers fire", () => {
+  it("deals with every time exactly once, served or reported, however long sweeps take and however late timers fire", () => {
     const durations = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 30_000 })), { minLength: 1 });
     const lateness = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3_000 })), { minLength: 1 });
     fc.assert(

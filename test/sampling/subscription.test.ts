@@ -181,7 +181,7 @@ describe("a subscription", () => {
     expect(gaps).toBeGreaterThan(50);
   });
 
-  it("gives whoever joins in the middle the state at once, the last tick and what is not connected, and no gap", async () => {
+  it("gives a consumer that joins in the middle the state at once, the last tick and what is not connected, and no gap", async () => {
     const source = new Source();
     source.sweep([1, 2], 1_000);
     source.fail();
@@ -190,7 +190,7 @@ describe("a subscription", () => {
     expect(value.at(-1)).toMatchObject({ type: "sync", tick: 1_000 });
   });
 
-  it("has skipped nothing for whoever took its time to the first pull", async () => {
+  it("has skipped nothing for a consumer whose first pull is late", async () => {
     const source = new Source();
     source.sweep([1], 10);
     const consumer = new Consumer(source.feed);
@@ -216,7 +216,7 @@ describe("a subscription", () => {
     expect(value.at(-1)).toMatchObject({ tick: 101 });
   });
 
-  it("announces of those that came and left unseen nobody, so that one who stopped pulling holds nothing for them", async () => {
+  it("announces no domain that came and left unseen, so that a consumer that stopped pulling holds nothing for them", async () => {
     const source = new Source();
     const consumer = new Consumer(source.feed);
     source.sweep([1]);

@@ -104,7 +104,7 @@ describe("a server's figures", () => {
 });
 
 describe("the delay of the event loop", () => {
-  it("is told to all who ask, and forgotten after two rotations", async () => {
+  it("is reported to all clients that ask, and forgotten after two rotations", async () => {
     const delay = new EventLoopDelay();
     owned.push(() => delay.close());
     const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

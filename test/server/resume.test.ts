@@ -59,7 +59,7 @@ describe("a client that lost its connection", () => {
     expect(server.stats().sampling.ticksConflated).toBe(0);
   });
 
-  it("is told nothing when it comes back before anything has happened", async () => {
+  it("gets nothing when it comes back before anything has happened", async () => {
     const { server, client, watch } = await watched();
     await lose(client, server);
     const back = await clientOf(server);
@@ -79,7 +79,7 @@ describe("a client that lost its connection", () => {
     expect([again.ticks, again.gaps]).toEqual([[4, 5, 6, 7, 8], []]);
   });
 
-  it("is told how much it missed, and the newest state, when the server remembers no more", async () => {
+  it("learns how much it missed, and the newest state, when the server remembers no more", async () => {
     const { host, server, client, watch } = await watched();
     const other = await clientOf(server);
     const stays = other.watch(1);
@@ -93,7 +93,7 @@ describe("a client that lost its connection", () => {
     expect(known(again.state.records())).toEqual(known(host.records));
   });
 
-  it("gets a snapshot, and cannot be told how much it missed, from a server that began anew", async () => {
+  it("gets a snapshot, and an unknown number of missed ticks, from a server that was started again", async () => {
     const { host, server, client, watch } = await watched();
     await server.close();
     const next = await host.serve();

@@ -269,7 +269,7 @@ describe("a server", () => {
     expect(refused.message).toMatch(/401/);
   });
 
-  it("refuses web pages of origins that it was not told of, whatever the host they came from", async () => {
+  it("refuses web pages of origins that are not in its options, whatever the host they came from", async () => {
     const server = await startServer(stuck(), { origins: ["https://dashboard.example"] });
     const from = (origin: string) => {
       const socket = new WebSocket(server.url, SUBPROTOCOLS[0], { origin });
@@ -284,7 +284,7 @@ describe("a server", () => {
     await once(from("http://localhost:8080"), "open");
   });
 
-  it("does not listen beyond loopback without a token unless told that anyone may connect", async () => {
+  it("does not listen beyond loopback without a token unless anyone is allowed to connect", async () => {
     const connection = new Connection(stuck());
     expect(await codeOf(serve(connection, { host: "0.0.0.0", port: 0 }))).toBe("invalid-argument");
     const server = own(await serve(connection, { host: "0.0.0.0", port: 0, allowAnyone: true }));

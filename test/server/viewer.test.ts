@@ -84,7 +84,7 @@ const uuids = (records: readonly DomainStatsRecord[]): string[] => records.map((
 const guests = (driver: RecordingDriver, numbers: number[]): string[] => numbers.map((n) => driver.uuid(n)).sort();
 
 describe("a server with viewers", () => {
-  it("shows each viewer its own domains and whoever has the main token all, in sweeps", async () => {
+  it("shows each viewer its own domains and a client with the main token all, in sweeps", async () => {
     const { driver, server } = await startServer();
     const [ann, ben, all] = [
       await connectTo(server, "ann's"),

@@ -49,7 +49,7 @@ async function watching(url: string, watch: WatchOptions) {
 }
 
 describe("A watch of a server", () => {
-  it("that is killed and started again is told so, and goes on by itself", async () => {
+  it("that is killed and started again learns of it, and continues by itself", async () => {
     await using server = await ServedProcess.start({ uri: HOST });
     await using watch = await watching(server.url, { intervalMs: 1_000 });
     const { user, counted } = watch;
@@ -67,7 +67,7 @@ describe("A watch of a server", () => {
     }
   });
 
-  it("that stands still for a while is told so, and goes on by itself", async () => {
+  it("that stands still for a while learns of it, and continues by itself", async () => {
     await using server = await ServedProcess.start({ uri: HOST, limits: LIVELY });
     await using watch = await watching(server.url, { intervalMs: 50 });
     const { user, counted } = watch;
@@ -100,7 +100,7 @@ describe("A watch of a server", () => {
 });
 
 describeWith(["root with network namespaces"], "A watch over a link that is down for a while", () => {
-  it("is told so, goes on by itself, and has every sweep delivered or covered by a gap", async () => {
+  it("learns of it, continues by itself, and has every sweep delivered or covered by a gap", async () => {
     await using network = await NetworkNamespace.create();
     const { address, runBy } = network;
     await using server = await ServedProcess.start({ uri: HOST, host: address, limits: LIVELY, runBy });

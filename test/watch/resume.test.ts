@@ -55,7 +55,7 @@ describe("A watch that is resumed", () => {
   });
 });
 
-describe("A watch of a server that has begun anew", () => {
+describe("A watch of a server that was started again", () => {
   it("does not take a domain for gone because the first sweep has not come to it yet", async () => {
     impatient();
     const chunk = (driver: ScriptedDriver, from: number) =>

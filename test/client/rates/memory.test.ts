@@ -54,7 +54,7 @@ describe("the guest's memory", () => {
     });
   });
 
-  it("is told by the records where the hypervisor does not say when the guest reported", () => {
+  it("is known by the records where the hypervisor does not say when the guest reported", () => {
     const meter = new RateMeter();
     const undated = (pages: number) => {
       const { "balloon.last-update": _, ...values } = guest(0, pages);

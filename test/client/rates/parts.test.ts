@@ -141,7 +141,7 @@ describe("records that are not whole", () => {
     expect(figures(meter.take(recordAt(ms, allOf(ms))))).toEqual(expected);
   });
 
-  it("a domain that is shut off has no rates, and starts anew", () => {
+  it("a domain that is shut off has no rates, and starts without earlier figures", () => {
     const meter = new RateMeter();
     meter.take(recordAt(0, allOf(10)));
     expect(figures(meter.take(recordAt(1_000, allOf(20), { id: -1 })))).toEqual(NOTHING);

@@ -205,7 +205,7 @@ describeWith(labRequirements, "Completeness, with real guests", () => {
     for (const groups of ASKS) expect(await missing(completeness, groups), `${groups}`).toEqual([]);
   });
 
-  it("misses nothing of a guest that was started again, and learns it anew", async () => {
+  it("misses nothing of a guest that was started again, and learns it again", async () => {
     guest = await create({ paused: true }, false);
     const completeness = new Completeness(version);
     expect(await missing(completeness, [])).toEqual([]);

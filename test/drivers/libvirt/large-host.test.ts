@@ -76,7 +76,7 @@ describeWith(labRequirements, "A host with more domains than libvirt names in on
     await other.close();
   }, 120_000);
 
-  it("gives its first records while it is still being listed, and stops listing when nobody wants more", async () => {
+  it("gives its first records while it is still being listed, and stops listing when no consumer wants more", async () => {
     const other = await connect(host.uri.replace(/socket=.*/, `socket=${proxy.socket}`), { connectTimeoutMs: 60_000 });
     const from = proxy.calls.length;
     for await (const { status } of other.stats()) {

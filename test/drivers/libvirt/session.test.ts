@@ -118,7 +118,7 @@ describe("Two drivers of one process, to the same daemon", () => {
     expect(guests.most.all).toBe(BUDGET);
   });
 
-  it("ask again in the first sweep after the monitors are free, whoever had left his calls there", async () => {
+  it("ask again in the first sweep after the monitors are free, whichever client had left calls there", async () => {
     const two = await open();
     const one = await open();
     await spend(one);
@@ -221,7 +221,7 @@ describe("Two drivers of one process, to the same daemon", () => {
 });
 
 describe("A lost connection with calls in frozen guests", () => {
-  it("leaves them counted: after the driver has connected again, no more than eight hang, and nobody is asked twice", async () => {
+  it("leaves them counted: after the driver has connected again, no more than eight hang, and no guest is asked twice", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0);
     const driver = await open();
     await spend(driver);

@@ -260,7 +260,7 @@ describe("A watch over a way that breaks", () => {
     }
   });
 
-  it("goes on at a server that began anew, with a gap of an unknown number", async () => {
+  it("continues at a server that was started again, with a gap of an unknown number", async () => {
     const { server, driver } = await setUp("test:///default?domains=20");
     const watch = new Watching(driver);
     await watch.more(3);

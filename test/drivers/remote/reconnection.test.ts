@@ -59,7 +59,7 @@ describe("A remote driver that lost its connection", () => {
     await network.driver.close();
   });
 
-  it("goes on growing its waits while connections do not last, and begins anew after one that did", async () => {
+  it("continues to lengthen its waits while connections do not last, and begins with the shortest after one that did", async () => {
     const network = await ScriptedNetwork.connected();
     for (const wait of [250, 500, 1_000]) {
       network.last.lose();

@@ -118,7 +118,7 @@ describe("A watch at a server", () => {
     await network.driver.close();
   });
 
-  it("goes on after a loss where it stood, told by since, and delivers every tick once", async () => {
+  it("continues after a loss where it stood, by its since, and delivers every tick once", async () => {
     const { network, channel, watch } = await watching();
     const sequence = channel.sequence;
     channel.sweep();
@@ -144,7 +144,7 @@ describe("A watch at a server", () => {
     await network.driver.close();
   });
 
-  it("leaves since out for a server that began anew, and does not know how many ticks were skipped", async () => {
+  it("leaves since out for a server that was started again, and does not know how many ticks were skipped", async () => {
     const { network, watch } = await watching();
     const socket = await reconnect(network, { epoch: "e2" });
     expect(socket.ofType("watch")[0]).not.toHaveProperty("since");

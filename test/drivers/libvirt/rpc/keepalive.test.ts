@@ -127,7 +127,7 @@ describe("A connection that is kept alive", () => {
     await expect(client.call(PROCEDURES.hostname, undefined)).rejects.toBe(lost[0]);
   });
 
-  it("lives on for as long as its pings are answered, and counts anew after each answer", async () => {
+  it("lives on for as long as its pings are answered, and counts from zero after each answer", async () => {
     client.keepAlive();
     for (let i = 0; i < 10; i++) {
       await advance(24_000);

@@ -90,7 +90,7 @@ describe("The procedures that may be sent", () => {
     expect(listed).toEqual(table);
   });
 
-  it("are told from look-alikes", () => {
+  it("are distinguished from similar texts", () => {
     expect(isAllowed(PROCEDURES.type)).toBe(true);
     expect(isAllowed({ ...PROCEDURES.type, number: 9 })).toBe(false);
   });

@@ -212,7 +212,7 @@ describe("A hostile or broken daemon", () => {
     expect(events).toBe(1);
   });
 
-  it("that sends events nobody asked for is listened to no less", async () => {
+  it("that sends events without a request is listened to no less", async () => {
     collect(1, ([request], write) => {
       for (let i = 0; i < 1_000; i++)
         write(frame(i, 1, Buffer.alloc(8), { type: 2, program: i % 2 ? 0x20008087 : 0x20008086 }));

@@ -129,9 +129,12 @@ describe("Admission, with thousands of domains that freeze at random", () => {
     expect(admission.idle).toBe(true);
   }
 
-  it.each([1, 2, 3])("keeps to its limits, asks nobody twice, and forgets nobody (one connection, seed %i)", (seed) => {
-    run(seed, { owners: 1, connections: 1, ending: 0 });
-  });
+  it.each([1, 2, 3])(
+    "keeps to its limits, asks no domain twice, and forgets none (one connection, seed %i)",
+    (seed) => {
+      run(seed, { owners: 1, connections: 1, ending: 0 });
+    },
+  );
 
   it.each([4, 5, 6])("does so over several owners and their connections, too (seed %i)", (seed) => {
     run(seed, { owners: 3, connections: 2, ending: 0 });

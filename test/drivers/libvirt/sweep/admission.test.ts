@@ -235,7 +235,7 @@ describe("Admission to a host that several ask", () => {
     expect(used(two)).toEqual(connections.slice(2));
   });
 
-  it("keeps an owner without a connection waiting, and nobody else, until it has one", () => {
+  it("keeps an owner without a connection waiting, and no other owner, until it has one", () => {
     const admission = new Admission(() => 0);
     const [one, two] = [new Caller(admission), new Caller(admission, OTHER)];
     one.wait(["a"]);
@@ -266,7 +266,7 @@ describe("Admission to a host that several ask", () => {
     expect(two.keys).toBe("xyz");
   });
 
-  it("asks no domain twice at a time, whoever asks and on whichever connection", () => {
+  it("asks no domain twice at a time, for any owner and on any connection", () => {
     const { one, two } = setUpTwo();
     one.wait(["a"]);
     two.wait(["a", "b"]);
@@ -283,7 +283,7 @@ describe("Admission to a host that several ask", () => {
     expect(admission.slotsOf({ probeWorker: prove })).toBe(0);
   });
 
-  it("knows when nothing but overdue calls spends the budget, whoever made them", () => {
+  it("knows when nothing but overdue calls spends the budget, whichever owner made them", () => {
     const { admission, one, two } = setUpTwo();
     one.due = 1_000;
     one.wait([..."abcd"]);
@@ -321,7 +321,7 @@ describe("Admission, when a connection ends", () => {
     expect(two.keys).toBe("");
   });
 
-  it("takes no late answer for the end of such a call: nobody can have heard it", () => {
+  it("takes no late answer for the end of such a call: no client can have heard it", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
     admission.removeConnections([one.permit("a").connection]);
@@ -331,7 +331,7 @@ describe("Admission, when a connection ends", () => {
     expect(admission.isTrusted("a")).toBe(false);
   });
 
-  it("frees the place of a domain whose monitor was seen to be free, and whoever waits for it goes", () => {
+  it("frees the place of a domain whose monitor was seen to be free, for the next call that waits", () => {
     const { admission, connections, one, two } = setUpTwo();
     one.wait([..."abcdefgh"]);
     two.wait([..."amn"]);
@@ -420,7 +420,7 @@ describe("Trust in a domain's monitor", () => {
     expect([admission.isTrusted("a"), admission.isTrusted("b")]).toEqual([true, false]);
   });
 
-  it("ends when somebody distrusts it, and comes back with the next answer", () => {
+  it("ends when a caller distrusts it, and comes back with the next answer", () => {
     const { admission, one } = setUpTwo();
     one.wait(["a"]);
     one.permit("a").release();
@@ -431,7 +431,7 @@ describe("Trust in a domain's monitor", () => {
     expect(admission.isTrusted("a")).toBe(true);
   });
 
-  it("is forgotten for every domain when any connection ends: what the daemon does now, nobody knows", () => {
+  it("is forgotten for every domain when any connection ends: what the daemon does now is not known", () => {
     const { admission, connections, one, two } = setUpTwo();
     one.wait(["a"]);
     two.wait(["m"]);

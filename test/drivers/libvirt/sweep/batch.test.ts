@@ -43,7 +43,7 @@ describe("The size of a batch", () => {
     expect(size.domains).toBe(32);
   });
 
-  it("follows what it measures by and by, so that one slow answer is not taken for the rule", () => {
+  it("follows what it measures gradually, so that one slow answer is not taken for the rule", () => {
     const size = new BatchSize();
     for (let i = 0; i < 4; i++) size.measured(size.domains, size.domains * 0.016);
     expect(size.domains).toBe(250);
@@ -59,7 +59,7 @@ describe("The size of a batch", () => {
     expect(size.timeoutMs(8)).toBe(320);
   });
 
-  it("begins anew, small, after a batch that failed", () => {
+  it("begins small again after a batch that failed", () => {
     const size = new BatchSize();
     for (let i = 0; i < 4; i++) size.measured(size.domains, 0.01);
     size.failed();

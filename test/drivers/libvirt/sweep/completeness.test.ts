@@ -209,7 +209,7 @@ describe("Completeness, of answers that did not have the job", () => {
     }
   });
 
-  it("says nothing of disks that never tell: vhost-user disks, and what cannot be told from them", () => {
+  it("says nothing of disks that never report: vhost-user disks, and what cannot be distinguished from them", () => {
     for (const disks of [[], ["vhost-user"], ["empty"], ["network"]] satisfies Disk[][]) {
       const shape = { ...PLAIN, disks };
       expect(observe(new Completeness(MODERN), ["block"], jobless(shape, ["block"])), disks.join()).toEqual([]);
@@ -275,7 +275,7 @@ describe("Completeness, of answers that lost a part", () => {
 });
 
 describe("Completeness, of many guests", () => {
-  it("learns a guest anew that was started again", () => {
+  it("learns a guest again that was started again", () => {
     const completeness = new Completeness(MODERN);
     expect(observe(completeness, [], answer(PLAIN, []), 7)).toEqual([]);
     const emulated = { ...PLAIN, kvm: false };

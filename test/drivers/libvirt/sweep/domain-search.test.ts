@@ -63,7 +63,7 @@ describe("Enumerating domains by the parts that filters make", () => {
     ]);
   });
 
-  it("keeps to a filter that is given: it asks for nobody else", async () => {
+  it("keeps to a filter that is given: it asks for no other domain", async () => {
     const autostart = defined(0).flags ^ ListFlag.noAutostart ^ ListFlag.autostart;
     const domains = [
       ...range(1, 8).map((i) => defined(i)),
@@ -273,7 +273,7 @@ describe("Enumerating the domains of any host", () => {
     for (const times of Object.values(seen)) expect(times).toBeGreaterThan(5);
   });
 
-  it("finds all that pass a filter, and nobody else, whenever each part can be listed", async () => {
+  it("finds all domains that pass a filter, and no others, whenever each part can be listed", async () => {
     const filter = fc.integer({ min: 1, max: 0xffff });
     await fc.assert(
       fc.asyncProperty(host, filter, async (domains, filter) => {

@@ -50,7 +50,7 @@ describe("Listing the domains", () => {
     expect([daemon.count(list), daemon.count(countRunning), daemon.count(countDefined)]).toEqual([1, 1, 1]);
   });
 
-  it("goes by what events have told meanwhile", async () => {
+  it("goes by what events have reported meanwhile", async () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     daemon.domains.push(running(4, 7));
@@ -60,7 +60,7 @@ describe("Listing the domains", () => {
     expect(daemon.count(list)).toBe(1);
   });
 
-  it("is done anew where the daemon counts otherwise, as when a transient domain has stopped", async () => {
+  it("is repeated where the daemon counts otherwise, as when a transient domain has stopped", async () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     daemon.domains.shift();
@@ -72,7 +72,7 @@ describe("Listing the domains", () => {
     expect(daemon.count(list)).toBe(2);
   });
 
-  it("is done anew also where the daemon counts one that no event has told of yet", async () => {
+  it("is repeated also where the daemon counts one that no event has reported yet", async () => {
     const { daemon, cache } = setUp();
     await find(daemon, cache);
     daemon.domains.push(defined(4));
@@ -151,7 +151,7 @@ describe("Listing more domains than libvirt names in one reply", () => {
     expect(daemon.asked).toHaveLength(1);
   });
 
-  it("with a filter that too many pass is handed on as a whole: before, nobody knows how many there are", async () => {
+  it("with a filter that too many pass is handed on as a whole: before, their number is not known", async () => {
     const domains = many(COUNT).map((domain, i) =>
       i < 20 ? { ...domain, flags: domain.flags & ~ListFlag.persistent } : domain,
     );

@@ -28,7 +28,7 @@ describe("A domain whose monitor is not known to answer", () => {
     expect(daemon.calls.slice(0, first).map(({ name }) => name)).toContain(PROCEDURES.controlInfo.name);
   });
 
-  it("is not asked while somebody else's call has hung there for a second: it has what needs no monitor, at once", async () => {
+  it("is not asked while another client's call has hung there for a second: it has what needs no monitor, at once", async () => {
     const daemon = new SimulatedDaemon(10, (i) => (i === 3 ? occupied(38_355) : {}));
     const run = new Run(daemon);
     await advance(100);
@@ -66,7 +66,7 @@ describe("A domain whose monitor is not known to answer", () => {
     },
   );
 
-  it("and has a job is asked not to wait for the end of that, and nobody else is", async () => {
+  it("and has a job is asked not to wait for the end of that, and no other domain is", async () => {
     const daemon = new SimulatedDaemon(3, (i) => (i === 1 ? JOB : {}));
     const run = new Run(daemon, { groups: ["state", "block"], backing: true });
     await advance(50);
@@ -98,7 +98,7 @@ describe("A domain whose monitor is not known to answer", () => {
     expect(daemon.checks).toEqual([uuidOf(0), uuidOf(2)]);
   });
 
-  it("is not looked at again once it has answered, until somebody distrusts it", async () => {
+  it("is not looked at again once it has answered, until a caller distrusts it", async () => {
     const daemon = new SimulatedDaemon(5);
     new Run(daemon);
     await advance(50);

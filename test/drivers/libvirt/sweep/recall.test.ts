@@ -8,7 +8,7 @@ import { libvirtError, NEVER, SimulatedDaemon } from "./simulated-daemon.ts";
 turnTheClock();
 
 describe("A sweep while libvirt cannot list", () => {
-  it("goes by the listing before, soon, whoever waits for the new one", async () => {
+  it("goes by the listing before, soon, whichever sweeps wait for the new one", async () => {
     const daemon = new SimulatedDaemon(20);
     new Run(daemon);
     await advance(200);
@@ -105,7 +105,7 @@ describe("A sweep while libvirt cannot count, and events keep the cache current"
     await advance(0);
   });
 
-  it("takes no notice when the count comes in after all: nobody has two records", async () => {
+  it("takes no notice when the count comes in after all: no domain has two records", async () => {
     const daemon = await setUp();
     const run = new Run(daemon, { deadlineMs: 10_000 });
     for (const domain of daemon.domains) domain.behaviour.monitorMs = 500;

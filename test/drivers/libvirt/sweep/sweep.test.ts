@@ -33,7 +33,7 @@ describe("A sweep", () => {
     expect(daemon.crowds).toBe(1);
   });
 
-  it("dates its records when it asks, on a clock that does not jump when somebody sets the machine's", async () => {
+  it("dates its records when it asks, on a clock that does not jump when the machine's clock is set", async () => {
     const daemon = new SimulatedDaemon(2, (i) => ({ monitorMs: i === 0 ? 8 : 100 }));
     const run = new Run(daemon);
     await advance(50);
@@ -366,7 +366,7 @@ describe("A sweep that needs no monitor", () => {
 });
 
 describe("The consumer of a sweep", () => {
-  it("holds it back when it is slow: at most 64 records wait, nobody becomes late by that, and all come", async () => {
+  it("holds it back when it is slow: at most 64 records wait, no domain becomes late by that, and all come", async () => {
     const daemon = new SimulatedDaemon(300);
     let letGo!: () => void;
     const gate = new Promise<void>((resolve) => {

@@ -49,7 +49,7 @@ describe("A greeting", () => {
     expect(await rest(stream)).toBe("three");
   });
 
-  it("that does not come is told by the end, by the stream's error, and by the signal", async () => {
+  it("that does not come is reported by the end, by the stream's error, and by the signal", async () => {
     const ended = source();
     ended.push("hell");
     ended.push(null);

@@ -140,7 +140,7 @@ describeWith(requirements, "libvirt over ssh", () => {
 
   it.each([
     [
-      "a host key that nobody knows",
+      "a host key that is not known",
       { known_hosts: "/dev/null" },
       "unauthenticated",
       /host's key is not known.*no_verify=1/,
@@ -195,7 +195,7 @@ describeWith(requirements, "libvirt over ssh", () => {
 });
 
 describeWith(["ssh"], "Connecting by ssh", () => {
-  it("tells of a port where nobody listens, and of an unknown name", async () => {
+  it("reports a port where no program listens, and an unknown name", async () => {
     await expect(LibvirtDriver.open(`qemu+ssh://127.0.0.1:${await freePort()}/system`)).rejects.toMatchObject({
       code: "connection-refused",
       message: expect.stringMatching(/Connection refused.*is sshd running/),
@@ -206,7 +206,7 @@ describeWith(["ssh"], "Connecting by ssh", () => {
     });
   });
 
-  it("is given up when the signal says so, and ssh with it, whoever accepts and says nothing", async () => {
+  it("is given up when the signal says so, and ssh with it, although a program accepts and says nothing", async () => {
     await using listener = await SilentListener.start();
     const uri = `qemu+ssh://127.0.0.1:${listener.port}/system`;
     const abort = new AbortController();
@@ -252,7 +252,7 @@ describe("The ssh program", () => {
     });
   });
 
-  it("that does not end when it is told to is killed", async () => {
+  it("that does not end when it is asked to is killed", async () => {
     // A program in ssh's place that hears no SIGTERM and never answers.
     const folder = await mkdtemp(join(tmpdir(), "vs-ssh-"));
     await writeFile(join(folder, "ssh"), '#!/bin/sh\ntrap "" TERM\nwhile :; do sleep 0.1; done\n', { mode: 0o755 });

@@ -49,7 +49,7 @@ describeWith(labRequirements, "libvirt over TCP", () => {
 });
 
 describe("Connecting over TCP", () => {
-  it("tells what to start where nobody listens", async () => {
+  it("says what to start where no program listens", async () => {
     const port = await freePort();
     await expect(LibvirtDriver.open(`qemu+tcp://127.0.0.1:${port}/system`)).rejects.toMatchObject({
       code: "connection-refused",
@@ -75,7 +75,7 @@ describe("Connecting over TCP", () => {
     });
   });
 
-  it("is given up when the signal says so, whoever accepts and says nothing, and leaves no connection", async () => {
+  it("is given up when the signal says so, although a program accepts and says nothing, and leaves no connection", async () => {
     await using listener = await SilentListener.start();
     const abort = new AbortController();
     const opening = LibvirtDriver.open(`qemu+tcp://127.0.0.1:${listener.port}/system`, { signal: abort.signal });

@@ -330,7 +330,7 @@ describeWith(["openssl"], "Connecting over TLS", () => {
     await expect(LibvirtDriver.open(uri(closing.port))).rejects.toMatchObject({ code: "connection-lost" });
   });
 
-  it("tells what to start where nobody listens, and that a name is unknown", async () => {
+  it("says what to start where no program listens, and that a name is unknown", async () => {
     await expect(LibvirtDriver.open(uri(await freePort()))).rejects.toMatchObject({
       code: "connection-refused",
       message: expect.stringMatching(/libvirtd-tls\.socket/),

@@ -125,7 +125,7 @@ describe("Connecting to a socket", () => {
     await expect(own).rejects.toThrow(/libvirtd --daemon/);
   });
 
-  it("passes by a socket that nobody listens on, and says so when there is no other", async () => {
+  it("passes by a socket on which no daemon listens, and says so when there is no other", async () => {
     await abandonedSocket(join(folder, "run/virtqemud-sock-ro"));
     await expect(connect("qemu:///system")).rejects.toMatchObject({
       code: "connection-refused",
