@@ -7,7 +7,7 @@ import { openDriver } from "../../../src/driver/registry.ts";
 import { LIBVIRT_SCHEMES, LibvirtDriver, openLibvirt } from "../../../src/drivers/libvirt/driver.ts";
 import { PATIENCE } from "../../until.ts";
 import { collect } from "./collect.ts";
-import { domain, FakeDaemon, frame, RUNNING, remoteError, statsReply, uuidOf, words } from "./rpc/fake-daemon.ts";
+import { domain, FakeDaemon, frame, RUNNING, remoteError, statsReply, text, uuidOf, words } from "./rpc/fake-daemon.ts";
 
 describe("Opening the libvirt driver", () => {
   it("tells what to do where there is no socket", async () => {
@@ -137,7 +137,9 @@ describe("A second connection", () => {
       if (procedure !== 344) return "default";
       const uuid = payload.subarray(8, 24).toString("hex");
       setTimeout(() => {
-        socket.write(frame(344, serial, statsReply({ domain: domain("vm", uuid, 1), params: [RUNNING] })));
+        // An answer for which the daemon had the guest's job has this key.
+        const rss = Buffer.concat([text("balloon.rss"), words(4, 0, 1)]);
+        socket.write(frame(344, serial, statsReply({ domain: domain("vm", uuid, 1), params: [RUNNING, rss] })));
       }, 5);
       return undefined;
     };
