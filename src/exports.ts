@@ -57,7 +57,6 @@ export {
 export { DomainStatsRecord, type DomainStatsRecordClass } from "./model/record-json.ts";
 export { type ParamTypeName, Schema } from "./model/schema.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
-export { VERSION } from "./model/version.ts";
 export type {
   Cadence,
   GapEvent,
@@ -72,3 +71,4 @@ export type {
 } from "./model/watch.ts";
 export type { SweepFigures } from "./sampling/metrics.ts";
 export type { Sampling, SamplingFigures } from "./sampling/sampling.ts";
+export { VERSION } from "./version.ts";

@@ -1,6 +1,6 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
-import { VERSION } from "../model/version.ts";
+import { VERSION } from "../version.ts";
 import { parseDoctor, parseGet, parseServe, parseWatch } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";

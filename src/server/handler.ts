@@ -7,7 +7,7 @@ import type { Connection } from "../client/connection.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
-import { VERSION } from "../model/version.ts";
+import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
