@@ -85,8 +85,9 @@ export class HostWatch implements WatchSink {
         // The host may be given up.
         if (member.reconnector.failure !== undefined) return;
         const unlisten = member.reconnector.onStatus(({ error }) => {
-          if (error !== undefined)
-            this.#degrade(member.name, member.unreachable, { behind: false, reported: false }, true);
+          // After the end of this watch, the sink gets no event: the connection may be closing.
+          if (error === undefined || signal.aborted) return;
+          this.#degrade(member.name, member.unreachable, { behind: false, reported: false }, true);
         });
         await member.reconnector.reached(Number.POSITIVE_INFINITY, signal).catch(() => {});
         unlisten();

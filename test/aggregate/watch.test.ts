@@ -8,6 +8,7 @@ import { isComplete } from "../../src/sampling/completeness.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { CollectingSink, pushAll } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
+import { uncaughtDuring } from "../uncaught.ts";
 import { Host, Hosts, inOrder } from "./hosts.ts";
 
 function lost(): VirstreamError {
@@ -80,6 +81,17 @@ describe("A watch of several hosts", () => {
     expect(signs).toContain("status host:///hv2 connected");
     expect(syncs(signs, "hv2")).toBeGreaterThan(0);
     watch.stop();
+  });
+
+  it("has no event after its end, also when the connection is closed while a host is not there", async () => {
+    const late = new Host("hv2");
+    late.down = true;
+    const all = await Hosts.opened(new Host("hv1"), late);
+    const watch = all.watch();
+    await all.pass(100);
+    expect(await uncaughtDuring(() => all.driver.close())).toEqual([]);
+    expect(watch.takeSigns()).toContain("status host:///hv2 degraded");
+    expect(watch.error?.code).toBe("connection-closed");
   });
 
   it("reports the newest reason when a host that comes turns out to be another one of its hosts", async () => {
