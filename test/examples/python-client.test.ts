@@ -89,7 +89,8 @@ async function watchedBeside(url: string, intervalMs: number): Promise<() => Swe
 }
 
 function asJson(record: DomainStatsRecord): Line {
-  return JSON.parse(JSON.stringify(record));
+  const { types: _, ...rest } = JSON.parse(JSON.stringify(record));
+  return rest;
 }
 
 /** The client of the binary profile does not have the state in words. */
