@@ -24,7 +24,9 @@ export async function startSessionLibvirtd(): Promise<SessionLibvirtd> {
     environment[`XDG_${name}`] = path;
   }
   const log = await open(join(folder, "log"), "a");
-  const child = spawn("setpriv", [...asUser, "--pdeathsig", "KILL", findProgram("libvirtd") ?? "libvirtd"], {
+  // libvirtd waits until the processes that it killed are reaped. Where this test runs in a container, no init does that.
+  const words = ["--pdeathsig", "KILL", "tini", "-s", "--", "setpriv", ...asUser, "--pdeathsig", "KILL"];
+  const child = spawn("setpriv", [...words, findProgram("libvirtd") ?? "libvirtd"], {
     cwd: "/",
     env: environment,
     stdio: ["ignore", log.fd, log.fd],

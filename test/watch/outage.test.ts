@@ -113,7 +113,7 @@ describeWith(["root with network namespaces"], "A watch over a link that is down
     for (const ledger of [user.ledger, counted]) {
       expect(ledger.broken).toEqual([]);
       expect(ledger.statuses).toEqual(["reconnecting", "connected"]);
-      // A busy machine may leave out so many ticks that the server still has all others for the client: then there is no gap.
+      // On a busy machine the server leaves out ticks itself. If it still has all others for the client, there is no gap.
       if (ledger.overruns === 0) expect(ledger.gaps).toHaveLength(1);
       else expect(ledger.gaps.length).toBeLessThanOrEqual(1);
     }
