@@ -1,6 +1,9 @@
 import { type Place, parseGlob } from "../model/glob.ts";
 
-/** The places that take a character are remembered for at most this many characters: the names of domains have few different ones. */
+/**
+ * The places that take a character are remembered for at most this many characters: the names of domains have few different
+ * ones.
+ */
 const MASKS_KEPT = 256;
 
 /**
