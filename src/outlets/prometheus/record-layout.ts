@@ -1,0 +1,67 @@
+import { ParamType, type Schema } from "../../model/schema.ts";
+
+/** The parts of a domain with values of their own, by the first segment of their parameters. */
+export type PartName = "vcpu" | "block" | "net";
+
+const PART_KEY = /^(vcpu|block|net)\.(\d{1,9})\.(.+)$/;
+
+/** Where one part's parameters are in a record. */
+export interface PartLayout {
+  /** libvirt's number of the part. */
+  readonly number: number;
+  /** The place of its name in `TypedParams.texts`; −1: it has none. */
+  readonly name: number;
+  /** Positions in `TypedParams.doubles`, by the rest of the key, such as `rd.bytes`. */
+  readonly positions: ReadonlyMap<string, number>;
+}
+
+/** Where the numbers are in records of one schema: worked out once, for the thousands of records that share it. */
+export class RecordLayout {
+  static readonly #known = new WeakMap<Schema, RecordLayout>();
+
+  readonly vcpu: readonly PartLayout[];
+  readonly block: readonly PartLayout[];
+  readonly net: readonly PartLayout[];
+  readonly #schema: Schema;
+
+  /** The layout of a schema; the same object for the same schema. */
+  static of(schema: Schema): RecordLayout {
+    let layout = RecordLayout.#known.get(schema);
+    if (layout === undefined) {
+      layout = new RecordLayout(schema);
+      RecordLayout.#known.set(schema, layout);
+    }
+    return layout;
+  }
+
+  constructor(schema: Schema) {
+    this.#schema = schema;
+    this.vcpu = partsOf("vcpu", schema);
+    this.block = partsOf("block", schema);
+    this.net = partsOf("net", schema);
+  }
+
+  /** The position of a domain's number; −1 where the records have none. */
+  position(key: string): number {
+    const position = this.#schema.position(key);
+    return position >= 0 && isNumeric(this.#schema.types[position]!) ? position : -1;
+  }
+}
+
+function partsOf(kind: PartName, schema: Schema): PartLayout[] {
+  const row = schema.row();
+  const parts = new Map<string, { name: number; positions: Map<string, number> }>();
+  for (const [position, key] of schema.keys.entries()) {
+    const [, found, number, field] = PART_KEY.exec(key) ?? [];
+    if (found !== kind) continue;
+    const part = parts.get(number!) ?? { name: -1, positions: new Map<string, number>() };
+    parts.set(number!, part);
+    if (isNumeric(schema.types[position]!)) part.positions.set(field!, position);
+    else if (field === "name" && schema.types[position] === ParamType.string) part.name = row[position]!;
+  }
+  return Array.from(parts, ([number, part]) => ({ number: Number(number), ...part }));
+}
+
+function isNumeric(type: number): boolean {
+  return type <= ParamType.double;
+}

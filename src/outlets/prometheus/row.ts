@@ -1,0 +1,94 @@
+import type { Domain, DomainStatsRecord } from "../../model/record.ts";
+import { escapeLabel } from "./labels.ts";
+import { type PartLayout, RecordLayout } from "./record-layout.ts";
+
+/** How many records are prepared in one go. */
+const ROWS_PER_STEP = 500;
+
+/** A domain's record with the labels of its series: prepared once for all families. */
+export interface Row {
+  readonly record: DomainStatsRecord;
+  readonly layout: RecordLayout;
+  /** The labels of the domain's series, between the braces. */
+  readonly labels: string;
+  /** The parts that have a label of their own, with the labels of their series. */
+  readonly vcpu: readonly LabelledPart[];
+  readonly block: readonly LabelledPart[];
+  readonly net: readonly LabelledPart[];
+  /** How old the record is, in seconds. */
+  readonly ageSeconds: number;
+  /** How long the domain has not answered, in seconds; 0: it answered in this record. */
+  readonly stuckSeconds: number;
+}
+
+/** A disk, an interface or a virtual CPU. */
+export interface LabelledPart {
+  readonly part: PartLayout;
+  readonly labels: string;
+}
+
+/** What rows are prepared from. */
+export interface RowOptions {
+  /** Whether the series have the label `host`. */
+  readonly several: boolean;
+  /** The steady time, in ms. */
+  readonly now: number;
+  /** The steady time since which a domain has not answered, in ms; undefined: it answered. */
+  readonly stuckSince: (domain: Domain) => number | undefined;
+}
+
+/**
+ * Prepares rows, a few per step so that the caller can give the event loop a turn between two steps. A domain that is gone has no
+ * row. Of two domains with the same labels one has a row: that which runs, or the first.
+ */
+export function* prepareRows(
+  records: Iterable<DomainStatsRecord | undefined>,
+  { several, now, stuckSince }: RowOptions,
+): Generator<undefined, Row[]> {
+  const rows: Row[] = [];
+  const numbers = new Map<string, number>();
+  let step = 0;
+  for (const record of records) {
+    if (++step % ROWS_PER_STEP === 0) yield;
+    if (record === undefined || record.status === "gone") continue;
+    const { domain } = record;
+    const host = several ? `,host="${escapeLabel(domain.host)}"` : "";
+    const labels = `domain="${escapeLabel(domain.name)}"${host}`;
+    const known = numbers.get(labels);
+    if (known !== undefined && (domain.id < 0 || rows[known]!.record.domain.id >= 0)) continue;
+    const number = known ?? rows.length;
+    numbers.set(labels, number);
+    const since = stuckSince(domain);
+    rows[number] = {
+      record,
+      labels,
+      ...partsOf(record, labels),
+      ageSeconds: Math.max(0, now - record.steadyAt) / 1_000,
+      stuckSeconds: since === undefined ? 0 : Math.max(0, now - since) / 1_000,
+    };
+  }
+  return rows;
+}
+
+function partsOf({ params }: DomainStatsRecord, labels: string): Pick<Row, "layout" | "vcpu" | "block" | "net"> {
+  const layout = RecordLayout.of(params.schema);
+  const { vcpu, block, net } = layout;
+  return {
+    layout,
+    vcpu: vcpu.map((part) => ({ part, labels: `${labels},vcpu="${part.number}"` })),
+    block: named(block, params.texts, labels),
+    net: named(net, params.texts, labels),
+  };
+}
+
+/** The parts with a name. Of two with the same name, such as the images of one disk, the first. */
+function named(parts: readonly PartLayout[], texts: readonly string[], labels: string): LabelledPart[] {
+  const found: LabelledPart[] = [];
+  for (const part of parts) {
+    const name = texts[part.name];
+    if (name === undefined) continue;
+    const own = `${labels},target_device="${escapeLabel(name)}"`;
+    if (!found.some((other) => other.labels === own)) found.push({ part, labels: own });
+  }
+  return found;
+}
