@@ -18,6 +18,8 @@ export type GetArguments = ReturnType<typeof parseGet>;
 export type WatchArguments = ReturnType<typeof parseWatch>;
 /** The options of `virstream serve`, checked in the same way. */
 export type ServeArguments = ReturnType<typeof parseServe>;
+/** The options of `virstream why`, checked in the same way. */
+export type WhyArguments = ReturnType<typeof parseWhy>;
 /** The options of `virstream doctor`, checked in the same way. */
 export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
@@ -137,6 +139,20 @@ export function parseDoctor(args: readonly string[]) {
   return { uri: single(uris), format: formatOf(values.format, ["text", "json"]), all: values.all ?? false };
 }
 
+/** @throws UsageError */
+export function parseWhy(args: readonly string[]) {
+  const { values, uris, positionals } = parse(args, { format: TEXT, "token-file": TEXT });
+  const [guest, ...rest] = positionals;
+  if (guest === undefined || guest === "")
+    throw new UsageError("why takes the name, uuid or id of a guest: virstream why GUEST [URI]");
+  return {
+    guest,
+    uri: single([...uris.slice(0, uris.length - positionals.length), ...rest]),
+    format: formatOf(values.format, ["text", "json"]),
+    tokenFile: values["token-file"],
+  };
+}
+
 type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig["options"]>;
 type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parse<Options>>["values"];
 
@@ -190,7 +206,7 @@ function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], 
     const all = { ...options, ...CONNECT };
     const { values, positionals } = parseArgs({ args: [...args], options: all, allowPositionals: true, strict: true });
     const { connect = [] } = values as { readonly connect?: readonly string[] };
-    return { values, uris: [...connect, ...positionals] };
+    return { values, positionals, uris: [...connect, ...positionals] };
   } catch (error) {
     // Node's message goes on with advice for the programmer: the user gets its first sentence.
     const message = (error as Error).message.split(". ")[0]!;

@@ -1,13 +1,14 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
-import { parseDoctor, parseGet, parseServe, parseWatch } from "./arguments.ts";
+import { parseDoctor, parseGet, parseServe, parseWatch, parseWhy } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
 import { serve } from "./serve.ts";
 import { notify } from "./source.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
 import { watch } from "./watch.ts";
+import { why } from "./why.ts";
 
 /** Runs a command; resolves with the exit code. Help goes to stdout, errors to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -60,6 +61,7 @@ const COMMANDS: Readonly<Record<Command, Run>> = {
   get: (args, signal) => get(parseGet(args), signal),
   watch: (args, signal) => watch(parseWatch(args), signal),
   serve: (args, signal) => serve(parseServe(args), signal),
+  why: (args, signal) => why(parseWhy(args), signal),
   doctor: (args, signal) => doctor(parseDoctor(args), signal),
 };
 

@@ -56,6 +56,7 @@ Commands:
   get     print one record of every domain, each as it arrives
   watch   the same repeatedly, as a screen like top's or as lines
   serve   serve the domains to others over WebSocket
+  why     say what is wrong with one guest, with the evidence and the command that helps
   doctor  find problems of a libvirt host, and show the commands that fix them
 
 ${URIS}
@@ -125,6 +126,22 @@ unreachable at start, are retried.
   -h, --help
 
 ${URIS}`,
+  why: `\
+Usage: virstream why GUEST [URI] [OPTION]...
+
+Says what is wrong with one guest, the evidence for it, and the command that helps. It watches the guest for a second,
+and on a libvirt host looks at the state of its monitor, its QEMU process, its job and its failed disks. GUEST is a name,
+a uuid or the id of a running guest. Behind another virstream it has the guest's records only.
+
+  --format FORMAT       text (default) or json
+  --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+  -h, --help
+
+  virstream why db-prod-01 qemu+ssh://root@hv3/system
+
+${URIS}
+Exit code: 0 the guest was found, 1 failure, 2 usage, 3 there is no such guest.
+`,
   doctor: `\
 Usage: virstream doctor [URI] [OPTION]...
 

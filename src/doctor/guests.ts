@@ -283,7 +283,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
 }
 
 /** The states of a process that answers nothing, what they mean, and what helps. */
-const STUCK = [
+export const STUCK = [
   ["Tt", "is stopped (state T)", "kill -CONT PID  # unless a debugger or a backup tool has stopped it on purpose"],
   ["D", "waits for storage (state D)", "cat /proc/PID/wchan  # repair the storage first: nothing else ends this wait"],
 ] as const;

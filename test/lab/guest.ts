@@ -24,6 +24,11 @@ export interface GuestOptions {
   readonly backingChain?: boolean;
   /** Makes the first disk a qcow2 that cannot be read: QEMU pauses the guest with an I/O error when its firmware tries. */
   readonly brokenDisk?: boolean;
+  /**
+   * Makes the first disk a qcow2 in this folder, to which the guest writes until the folder is full: QEMU then pauses the guest.
+   * It must be a file system of at most a few MiB.
+   */
+  readonly fillsDisk?: string;
   /** Starts the guest with its CPUs stopped, so that its counters stand still. Default false. */
   readonly paused?: boolean;
   /** Only defines the guest. Default false. */
@@ -211,6 +216,17 @@ const bootSector = Buffer.concat([
   Buffer.from([0x55, 0xaa]),
 ]);
 
+/**
+ * A boot sector that writes to one sector of each 64 KiB of its disk, as fast as it can.
+ *
+ *     xor ax, ax; mov ds, ax; again: mov si, packet; mov ax, 0x4300; mov dl, 0x80; int 0x13
+ *     add word [packet + 8], 128; jmp again; packet: size, count 1, buffer 0:0x7c00, sector 128
+ */
+const fillingSector = Buffer.concat([
+  Buffer.from("31c08ed8be167cb80043b280cd1381061e7c8000ebee10000100007c00008000".padEnd(1020, "0"), "hex"),
+  Buffer.from([0x55, 0xaa]),
+]);
+
 interface Disk {
   readonly path: string;
   readonly format: "raw" | "qcow2";
@@ -221,6 +237,15 @@ async function createDisks(directory: string, uuid: string, options: GuestOption
   for (let index = 0; index < (options.disks ?? 1); index++) {
     const format = index === 0 && !options.backingChain && !options.brokenDisk ? "raw" : "qcow2";
     const path = join(directory, "disks", `${uuid}-${index}.${format}`);
+    if (index === 0 && options.fillsDisk !== undefined) {
+      const raw = join(directory, "disks", `${uuid}-filling.raw`);
+      await writeFile(raw, fillingSector);
+      const image = join(options.fillsDisk, `${uuid}.qcow2`);
+      await mustRun("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, image]);
+      await mustRun("qemu-img", ["resize", "-q", image, "64M"]);
+      disks.push({ path: image, format: "qcow2" });
+      continue;
+    }
     if (format === "raw") {
       await writeFile(path, bootSector);
       await truncate(path, 1 << 20);

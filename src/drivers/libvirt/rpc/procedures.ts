@@ -1,3 +1,4 @@
+import type { TypedParams } from "../../../model/params.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
 import { readState, type StatsReader, type StatsReply } from "./stats-reply.ts";
 import { invalidMessage, NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
@@ -55,6 +56,26 @@ export interface ControlInfo {
  */
 export function isMonitorBroken({ state, details }: ControlInfo): boolean {
   return state === ControlState.error && details === MONITOR_BROKEN;
+}
+
+/** A disk of a running domain on which a request failed (virDomainDiskError). */
+export interface DiskError {
+  /** The target in the guest, such as `vda`. */
+  readonly disk: string;
+  readonly error: "unspecified" | "no space";
+}
+
+/** VIR_DOMAIN_DISK_ERROR_NO_SPACE. */
+const DISK_NO_SPACE = 2;
+/** REMOTE_DOMAIN_DISK_ERRORS_MAX. */
+const DISK_ERRORS_MAX = 256;
+
+/** What libvirt tells of a domain's job, such as a migration. */
+export interface JobStats {
+  /** virDomainJobType: 0 without a job. */
+  readonly type: number;
+  /** `operation`, `time_elapsed`, `data_total` and others. */
+  readonly params: TypedParams;
 }
 
 const string = (reader: XdrReader) => reader.string();
@@ -182,6 +203,32 @@ export const PROCEDURES = {
     writeDomainAndFlags,
     string,
     "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
+  ),
+  diskErrors: procedure(
+    "DOMAIN_GET_DISK_ERRORS",
+    263,
+    (writer, domain: RemoteDomain) => {
+      writeDomain(writer, domain);
+      writer.uint(DISK_ERRORS_MAX);
+      writer.uint(0);
+    },
+    (reader) => {
+      const errors = Array.from({ length: reader.count(DISK_ERRORS_MAX, 8) }, (): DiskError => {
+        const disk = reader.string(NAME_MAX);
+        return { disk, error: reader.int() === DISK_NO_SPACE ? "no space" : "unspecified" };
+      });
+      // The number of disks with errors follows; the list has all of them.
+      reader.int();
+      return errors;
+    },
+    "reads which disk failed; it asks QEMU, so only `virstream why` calls it, for a guest that its storage paused and whose monitor is free",
+  ),
+  jobStats: procedure(
+    "DOMAIN_GET_JOB_STATS",
+    298,
+    writeDomainAndFlags,
+    (reader, stats): JobStats => ({ type: reader.int(), params: stats.params(reader) }),
+    "reads which job a domain has and how far it is; it may ask QEMU, so only `virstream why` calls it, while a job runs",
   ),
   listen: procedure(
     "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",

@@ -67,13 +67,14 @@ export class StatsReader {
     const reply: DomainStats[] = [];
     for (let i = 0; i < count; i++) {
       const domain = readDomain(reader);
-      const size = reader.count(PARAMS_MAX, PARAM_BYTES_MIN);
-      reply.push({ domain, params: this.#params(reader, size) });
+      reply.push({ domain, params: this.params(reader) });
     }
     return reply;
   }
 
-  #params(reader: XdrReader, size: number): TypedParams {
+  /** Reads a list of typed parameters. */
+  params(reader: XdrReader): TypedParams {
+    const size = reader.count(PARAMS_MAX, PARAM_BYTES_MIN);
     const lists = this.#lists.get(size) ?? [];
     for (const [i, list] of lists.entries()) {
       const params = readLike(reader, list);

@@ -41,6 +41,24 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
   ],
   state: [212, DOMAIN, `${DOMAIN_HEX}00000000`, "0000000300000005", undefined],
   xml: [14, DOMAIN, `${DOMAIN_HEX}00000000`, "000000093c646f6d61696e2f3e000000", "<domain/>"],
+  diskErrors: [
+    263,
+    DOMAIN,
+    `${DOMAIN_HEX}0000010000000000`,
+    "000000020000000376646100000000020000000376646200000000010000" + "0002",
+    [
+      { disk: "vda", error: "no space" },
+      { disk: "vdb", error: "unspecified" },
+    ],
+  ],
+  // A job of type 2 with one parameter: operation = 5, an int.
+  jobStats: [
+    298,
+    DOMAIN,
+    `${DOMAIN_HEX}00000000`,
+    "0000000200000001000000096f7065726174696f6e0000000000000100000005",
+    undefined,
+  ],
   listen: [316, undefined, "0000000000000000", "00000003", 3],
   stats: [
     344,
@@ -78,7 +96,7 @@ describe("The procedures that may be sent", () => {
   it("are those that read: 21, each with the reason why it does no harm", () => {
     const numbers = Object.values(PROCEDURES).map(({ number }) => number);
     expect(numbers.sort((a, b) => a - b)).toEqual([
-      1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 273, 316, 344,
+      1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 263, 273, 298, 316, 344,
     ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
   });

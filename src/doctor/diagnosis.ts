@@ -1,0 +1,338 @@
+import type { DiskRates, DomainRates } from "../client/rates.ts";
+import { ControlState, isMonitorBroken } from "../drivers/libvirt/rpc/procedures.ts";
+import type { TypedParams } from "../model/params.ts";
+import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
+import { isTrouble, type StateWords } from "../model/state.ts";
+import type { GuestEvidence } from "./guest-evidence.ts";
+import { guestWord, STUCK, shellWord } from "./guests.ts";
+
+/** What is wrong with one guest, how that is known, and what helps. */
+export interface Diagnosis {
+  readonly domain: DomainIdentity;
+  /** Whether something is wrong, as far as its host can see. */
+  readonly wrong: boolean;
+  /** One sentence. */
+  readonly summary: string;
+  /** Sentences with the figures that show it. */
+  readonly evidence: readonly string[];
+  /** What the guest's records lack; left out where they are whole. */
+  readonly records?: string;
+  /** Commands that help or tell more; advice where no command helps. */
+  readonly remedy: readonly string[];
+}
+
+/** What a diagnosis is made of. */
+export interface Case {
+  /** Its newest record, and its rates over the time before. */
+  readonly rates: DomainRates;
+  /** Left out where there is no libvirt to ask: behind another virstream, or simulated. */
+  readonly evidence?: GuestEvidence | undefined;
+  /** How to call virsh for this host: `virsh -c qemu:///system`. */
+  readonly virsh: string;
+  /** How long virstream itself has been asking, in ms: a monitor that has been busy for longer is busy with something else. */
+  readonly askedForMs: number;
+}
+
+/** A guest waits for the host's processors when its vCPUs together wait for this much of their time, in percent. */
+const STEAL_PERCENT = 10;
+/** A disk is slow when a request takes this long on average, in ms. A hard disk that is not overloaded takes about 10. */
+const SLOW_MS = 50;
+/** A guest has almost no memory left above this. */
+const MEMORY_PERCENT = 95;
+
+/** The words for virDomainJobOperation, by number. */
+const OPERATIONS = [
+  "a job",
+  "its start",
+  "a save",
+  "a restore",
+  "an incoming migration",
+  "a migration",
+  "a snapshot",
+  "a return to a snapshot",
+  "a dump",
+  "a backup",
+  "the deletion of a snapshot",
+];
+
+type Finding = Omit<Diagnosis, "domain" | "records">;
+
+/** Says what is wrong with a guest. The first cause that explains its record wins. */
+export function diagnose(it: Case): Diagnosis {
+  const { record } = it.rates;
+  const { status, missing, domain } = record;
+  const found =
+    unknown(record) ?? process(it) ?? monitor(it) ?? failed(it) ?? incomplete(it) ?? stopped(it) ?? slow(it);
+  const records =
+    status === "failed"
+      ? "its records have no statistics"
+      : status === "partial" && missing.length > 0
+        ? `its records are partial: without ${missing.join(", ")}`
+        : undefined;
+  return { domain, ...found, ...(records !== undefined && { records }) };
+}
+
+function unknown({ domain, status }: DomainStatsRecord): Finding | undefined {
+  if (status !== "gone") return undefined;
+  const name = domain.name || domain.uuid;
+  return { wrong: true, summary: `There is no guest ${name}.`, evidence: [], remedy: [] };
+}
+
+/** A QEMU that the kernel does not run explains everything else. */
+function process({ rates: { record }, evidence }: Case): Finding | undefined {
+  const { process } = evidence ?? {};
+  const [, words, advice] = STUCK.find(([states]) => process !== undefined && states.includes(process.state)) ?? [];
+  if (process === undefined || words === undefined || advice === undefined) return undefined;
+  return {
+    wrong: true,
+    summary: `${who(record)} answers nothing: its QEMU process ${words}.`,
+    evidence: [`QEMU process ${process.pid} is in state ${process.state}`],
+    remedy: [advice.replace("PID", `${process.pid}`)],
+  };
+}
+
+/** The monitor is lost, or busy for longer than virstream's own question. */
+function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Finding | undefined {
+  const { control, job } = evidence ?? {};
+  if (control === undefined) return undefined;
+  const word = guestWord(record.domain);
+  if (isMonitorBroken(control)) {
+    return {
+      wrong: true,
+      summary: `libvirt has lost the connection to the monitor of ${who(record)}.`,
+      evidence: ["libvirt reports the control state error (monitor)"],
+      remedy: [`${virsh} destroy ${word} && ${virsh} start ${word}`],
+    };
+  }
+  if (control.state === ControlState.job) {
+    const operation = OPERATIONS[Number(job?.params.getUnknown("operation") ?? 0)] ?? "a job";
+    return {
+      wrong: record.status !== "ok",
+      summary: `${capital(operation)} has run in ${who(record)} for ${time(control.forMs)}.`,
+      evidence: [`libvirt reports a job since ${time(control.forMs)}`, ...progressOf(job?.params)],
+      remedy: [`${virsh} domjobinfo ${word}`],
+    };
+  }
+  if (record.status === "ok" || control.state !== ControlState.occupied) return undefined;
+  const foreign = control.forMs > askedForMs;
+  return {
+    wrong: true,
+    summary: `${who(record)} does not answer: its monitor has been busy for ${time(control.forMs)}${foreign ? " with a call of another client" : ""}.`,
+    evidence: [
+      `libvirt reports a busy monitor since ${time(control.forMs)}`,
+      evidence?.process === undefined
+        ? "the QEMU process cannot be seen from here"
+        : `QEMU process ${evidence.process.pid} runs (state ${evidence.process.state})`,
+    ],
+    remedy: [
+      `ps -eo pid,stat,wchan,args | grep '[-]uuid ${record.domain.uuid}'  # on ${record.domain.host}; T: kill -CONT PID; D: repair its storage`,
+    ],
+  };
+}
+
+function progressOf(params: TypedParams | undefined): string[] {
+  const [total, done] = ["data_total", "data_processed"].map((key) => Number(params?.getUnknown(key) ?? 0)) as [
+    number,
+    number,
+  ];
+  return total > 0 ? [`${((100 * done) / total).toFixed(0)} % of its data is done`] : [];
+}
+
+/** A state that tells of a failure: storage, QEMU, a panic. */
+function failed({ rates: { record }, evidence, virsh }: Case): Finding | undefined {
+  const { state, domain, params } = record;
+  if (state === undefined || !isTrouble(state)) return undefined;
+  const word = guestWord(domain);
+  const log = `less /var/log/libvirt/qemu/${domain.name}.log`;
+  if (state.state === "paused" && state.reason === "ioerror") {
+    const disks = evidence?.diskErrors ?? [];
+    const full = disks.some(({ error }) => error === "no space");
+    const named = disks.map(({ disk, error }) => {
+      const path = pathOf(params, disk);
+      return `${disk}${path === undefined ? "" : ` (${path})`}: ${error === "no space" ? "no space left" : "an I/O error"}`;
+    });
+    const paths = disks.flatMap(({ disk }) => pathOf(params, disk) ?? []);
+    return {
+      wrong: true,
+      summary: full
+        ? `${who(record)} is paused: its disk ${disks[0]!.disk} found no space left on the host.`
+        : `${who(record)} is paused: a request to ${disks.length === 1 ? `its disk ${disks[0]!.disk}` : "a disk"} failed on the host.`,
+      evidence: named.length > 0 ? named : ["libvirt reports: paused (I/O error)"],
+      remedy: [
+        ...(disks.length === 0 ? [`${virsh} domblkerror ${word}  # which disk`] : []),
+        ...(full ? paths.map((path) => `df -h ${shellWord(path)}  # on ${domain.host}: make room, then`) : []),
+        `${virsh} resume ${word}`,
+      ],
+    };
+  }
+  const words = `${state.state} (${state.reason.replaceAll("-", " ")})`;
+  const crashed = state.state === "shutoff" && state.reason === "crashed";
+  return {
+    wrong: true,
+    summary: crashed
+      ? `${who(record)} is shut off, because its QEMU crashed or was killed.`
+      : state.state === "crashed"
+        ? `${who(record)} has crashed: the guest's own system gave up.`
+        : `${who(record)} has failed: it is ${words}.`,
+    evidence: [`libvirt reports: ${words}`],
+    remedy:
+      state.state === "paused" || state.state === "running"
+        ? [log, `${virsh} resume ${word}`]
+        : [
+            `${log}  # on ${domain.host}: its last lines say why`,
+            `${virsh} ${domain.id < 0 ? "start" : "reset"} ${word}`,
+          ],
+  };
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  timeout: "it did not answer in time",
+  busy: "another call held its monitor, or no call became free in time",
+  quarantined: "an earlier call is still unanswered",
+  denied: "this user may not read it",
+  unsupported: "its hypervisor lacks the statistics",
+  error: "libvirt returned an error",
+};
+
+/** A record that is not whole for another reason. */
+function incomplete({ rates: { record }, evidence, virsh }: Case): Finding | undefined {
+  if (record.status === "ok") return undefined;
+  const { reason, error, domain } = record;
+  const word = guestWord(domain);
+  const more = error ?? evidence?.error;
+  return {
+    wrong: true,
+    summary: `${who(record)}${stateOf(record.state)} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
+    evidence: [
+      ...(more === undefined ? [] : [`${more.message} [${more.code}]`]),
+      ...(evidence === undefined ? [`only ${domain.host} itself can say more`] : []),
+    ],
+    remedy:
+      evidence === undefined
+        ? [`virstream why ${word}  # on ${domain.host}`]
+        : reason === "denied" || reason === "unsupported"
+          ? ["virstream doctor"]
+          : [`${virsh} domcontrol ${word}`],
+  };
+}
+
+/** Not running, and nothing failed. */
+function stopped({ rates: { record }, virsh }: Case): Finding | undefined {
+  const { state, domain } = record;
+  const [word, command] = [guestWord(domain), COMMANDS[state?.state ?? ""]];
+  if (state === undefined || command === undefined) return undefined;
+  return {
+    wrong: state.state === "paused",
+    summary: `${who(record)} is ${state.state === "shutoff" ? "shut off" : state.state === "paused" ? "paused" : "suspended"}: ${WHY[state.reason] ?? state.reason.replaceAll("-", " ")}.`,
+    evidence: [`libvirt reports: ${state.state} (${state.reason})`],
+    remedy: [`${virsh} ${command} ${word}`],
+  };
+}
+
+const COMMANDS: Readonly<Record<string, string>> = { paused: "resume", shutoff: "start", pmsuspended: "dompmwakeup" };
+
+/** Why a guest does not run. */
+const WHY: Readonly<Record<string, string>> = {
+  user: "a user paused it",
+  unknown: "libvirt does not know why",
+  shutdown: "the guest shut down",
+  destroyed: "a user stopped it (virsh destroy)",
+  migrated: "it was migrated to another host",
+  saved: "it was saved to a file",
+  migration: "a migration pauses it",
+  snapshot: "a snapshot pauses it",
+  save: "it is being saved",
+  dump: "its memory is being dumped",
+  "from-snapshot": "it was set back to a snapshot of a stopped guest",
+  "starting-up": "it is being started",
+};
+
+/** It runs, and its record is whole: is it slow? */
+function slow({ rates }: Case): Finding {
+  const { record, cpu, vcpus, disks, memory } = rates;
+  const problems: [sentence: string, remedy: string][] = [];
+  const steals = vcpus.flatMap(({ stealPercent }) => stealPercent ?? []);
+  const steal = steals.reduce((sum, value) => sum + value, 0);
+  if (steals.length > 0 && steal / steals.length >= STEAL_PERCENT) {
+    problems.push([
+      `its vCPUs waited ${(steal / steals.length).toFixed(0)} % of the time for a processor of the host (steal)`,
+      `top  # on ${record.domain.host}: its processors are overcommitted; move or limit guests`,
+    ]);
+  }
+  for (const disk of disks) {
+    const latency = slowest(disk);
+    if (latency === undefined || latency[1] < SLOW_MS) continue;
+    problems.push([
+      `its disk ${disk.name} took ${latency[1].toFixed(0)} ms for each ${latency[0]}${disk.path === undefined ? "" : ` (${disk.path})`}`,
+      `iostat -x 1  # on ${record.domain.host}: is the storage overloaded, or does another guest use it up?`,
+    ]);
+  }
+  if ((memory.usedPercent ?? 0) >= MEMORY_PERCENT) {
+    problems.push([
+      `it uses ${memory.usedPercent!.toFixed(0)} % of its memory`,
+      `virsh setmem, or find what uses it inside the guest`,
+    ]);
+  }
+  const figures = [
+    ...(cpu.percent === undefined ? [] : [`CPU ${cpu.percent.toFixed(1)} % of one processor, ${vcpus.length} vCPUs`]),
+    ...(steals.length === 0 ? [] : [`steal ${(steal / steals.length).toFixed(1)} %`]),
+    ...disks.flatMap((disk) => {
+      const latency = slowest(disk);
+      return latency === undefined ? [] : [`disk ${disk.name} ${latency[1].toFixed(1)} ms for each ${latency[0]}`];
+    }),
+  ];
+  const over = rates.intervalMs === undefined ? [] : [`${figures.join("; ")} (over ${time(rates.intervalMs)})`];
+  if (problems.length === 0) {
+    return {
+      wrong: false,
+      summary: `${who(record)}${stateOf(record.state)}, and its host sees nothing wrong with it.`,
+      evidence: figures.length === 0 ? [] : over,
+      remedy: [],
+    };
+  }
+  return {
+    wrong: true,
+    summary: `${who(record)} runs, but ${problems.map(([sentence]) => sentence).join(", and ")}.`,
+    evidence: over,
+    remedy: problems.map(([, remedy]) => remedy),
+  };
+}
+
+/** The slowest kind of a disk's requests, with the mean time of one in ms. */
+function slowest({ readLatencyMs, writeLatencyMs, flushLatencyMs }: DiskRates): [kind: string, ms: number] | undefined {
+  const kinds: [string, number | undefined][] = [
+    ["read", readLatencyMs],
+    ["write", writeLatencyMs],
+    ["flush", flushLatencyMs],
+  ];
+  return kinds
+    .filter((kind): kind is [string, number] => kind[1] !== undefined)
+    .toSorted(([, one], [, other]) => other - one)[0];
+}
+
+/** The file or device behind a disk. */
+function pathOf(params: TypedParams, disk: string): string | undefined {
+  for (const [key, value] of params) {
+    const number = /^block\.(\d+)\.name$/.exec(key)?.[1];
+    if (number === undefined || value !== disk) continue;
+    const path = params.getUnknown(`block.${number}.path`);
+    return typeof path === "string" ? path : undefined;
+  }
+  return undefined;
+}
+
+function who({ domain: { name, uuid, host } }: DomainStatsRecord): string {
+  return `${name || uuid} (${host})`;
+}
+
+function stateOf(state: StateWords | undefined): string {
+  return state === undefined ? "" : ` is ${state.state}`;
+}
+
+function time(ms: number): string {
+  return ms < 120_000 ? `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

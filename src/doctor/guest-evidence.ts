@@ -1,0 +1,73 @@
+import { connectDaemon, type OpenTransport, openTransport } from "../drivers/libvirt/daemon.ts";
+import {
+  type ControlInfo,
+  ControlState,
+  type DiskError,
+  type JobStats,
+  PROCEDURES,
+} from "../drivers/libvirt/rpc/procedures.ts";
+import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { DomainIdentity } from "../model/record.ts";
+import type { StateWords } from "../model/state.ts";
+import { type GuestProcess, guestProcesses } from "./processes.ts";
+import { TimeLimit } from "./time-limit.ts";
+
+/** What libvirt and the system tell of one guest beside its record. A member that could not be learnt is left out. */
+export interface GuestEvidence {
+  readonly control?: ControlInfo;
+  /** Its QEMU, if it runs on this machine and this user may see it. */
+  readonly process?: GuestProcess | undefined;
+  /** The disks that failed; only for a guest that its storage paused. */
+  readonly diskErrors?: readonly DiskError[];
+  /** Only for a guest with a job. */
+  readonly job?: JobStats;
+  /** Why the rest is missing. */
+  readonly error?: VirstreamError;
+}
+
+const ANSWER_MS = 2_000;
+const TOTAL_MS = 5_000;
+
+/**
+ * Collects the evidence about one guest, over a connection of its own, which it closes. It makes one call at a time, and asks
+ * QEMU only where the monitor is free or a job explains it. It ends within 5 s, whatever does not answer.
+ *
+ * @param state the guest's state, from its record
+ * @throws the signal's reason, when it is aborted
+ */
+export async function collectEvidence(
+  uri: LibvirtUri,
+  domain: DomainIdentity,
+  state: StateWords | undefined,
+  signal: AbortSignal,
+  transports: OpenTransport = openTransport,
+): Promise<GuestEvidence> {
+  const timeLimit = new TimeLimit(TOTAL_MS, signal);
+  const local = uri.transport === "unix";
+  const processes = local ? await timeLimit.wait(guestProcesses(), ANSWER_MS).catch(() => undefined) : undefined;
+  let evidence: GuestEvidence = { process: processes?.get(domain.uuid) };
+  // Of a guest that does not run, libvirt knows no more than its record says.
+  if (domain.id < 0) return evidence;
+  try {
+    const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);
+    try {
+      const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+      evidence = { ...evidence, control };
+      if (control.state === ControlState.job) {
+        evidence = { ...evidence, job: await timeLimit.wait(client.call(PROCEDURES.jobStats, domain), ANSWER_MS) };
+      }
+      if (control.state === ControlState.ok && state?.state === "paused" && state.reason === "ioerror") {
+        const diskErrors = await timeLimit.wait(client.call(PROCEDURES.diskErrors, domain), ANSWER_MS);
+        evidence = { ...evidence, diskErrors };
+      }
+    } finally {
+      // Its unanswered call would delay an orderly end.
+      client.destroy(new VirstreamError("connection-closed", "the guest has been examined"));
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    evidence = { ...evidence, error: VirstreamError.from(error) };
+  }
+  return evidence;
+}

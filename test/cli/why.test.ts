@@ -1,0 +1,107 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { mustRun } from "../lab/command.ts";
+import { createGuest, type Guest } from "../lab/guest.ts";
+import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
+import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { PATIENCE } from "../until.ts";
+import { virstream } from "./run.ts";
+
+/** On a busy machine, a guest that is well waits for processors. */
+const RUNS = /^\w+ \(\S+\) (is running, and its host sees nothing wrong with it\.|runs, but its vCPUs waited)/m;
+
+describeWith(labRequirements, "virstream why, on a real host", () => {
+  let small: string;
+  let libvirtd: Libvirtd;
+  const guests: Record<string, Guest> = {};
+  beforeAll(async () => {
+    small = await mkdtemp(join(tmpdir(), "virstream-small-"));
+    await mustRun("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", small]);
+    libvirtd = await startLibvirtd();
+    guests["full"] = await createGuest(libvirtd, { name: "full", fillsDisk: small });
+    guests["broken"] = await createGuest(libvirtd, { name: "broken", brokenDisk: true });
+    for (const name of ["frozen", "killed", "suspended", "healthy"]) {
+      guests[name] = await createGuest(libvirtd, { name, disks: 0, paused: name === "killed" });
+    }
+    await guests["killed"]!.kill();
+    await guests["suspended"]!.suspend();
+    guests["frozen"]!.freeze();
+    await vi.waitFor(async () => {
+      expect(await guests["full"]!.virsh("domstate full --reason")).toMatch(/^paused \(I\/O error\)/);
+      expect(await guests["broken"]!.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
+      expect(await guests["killed"]!.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
+    }, PATIENCE);
+  });
+  afterAll(async () => {
+    guests["frozen"]?.thaw();
+    await libvirtd?.stop();
+    await mustRun("umount", [small]);
+    await rm(small, { recursive: true });
+  });
+
+  const why = async (guest: string, ...args: string[]) => virstream(["why", guest, libvirtd.uri, ...args]);
+  const remedy = (text: string, pattern: RegExp): string => pattern.exec(text)![1]!;
+
+  it("names the stopped process of a guest that answers nothing, and the command that continues it", async () => {
+    const { stdout, code } = await why("frozen");
+    expect(code).toBe(0);
+    const { pid } = guests["frozen"]!;
+    expect(stdout).toMatch(/^frozen \(\S+\) answers nothing: its QEMU process is stopped \(state T\)\.$/m);
+    expect(stdout).toContain(`QEMU process ${pid} is in state T`);
+    expect(stdout).toMatch(/^ {2}records +its records are partial: without .*block/m);
+    expect(stdout).toContain(`kill -CONT ${pid}`);
+  });
+
+  it("names the disk that has no space, where its file is, and the command that continues the guest", async () => {
+    const { stdout } = await why("full");
+    expect(stdout).toMatch(/^full \(\S+\) is paused: its disk vda found no space left on the host\.$/m);
+    expect(stdout).toContain(`vda (${small}/`);
+    expect(stdout).toMatch(new RegExp(`df -h ${small}/`));
+    expect(stdout).toMatch(/virsh .* resume full$/m);
+  });
+
+  it("names the disk that failed for another reason, and its advice works", async () => {
+    const { stdout } = await why("broken");
+    expect(stdout).toMatch(/^broken \(\S+\) is paused: a request to its disk vda failed on the host\.$/m);
+    await mustRun("sh", ["-c", remedy(stdout, /(virsh .* resume broken)$/m)]);
+  });
+
+  it("says that the QEMU of a guest crashed, and its advice starts the guest", async () => {
+    const { stdout } = await why("killed");
+    expect(stdout).toMatch(/^killed \(\S+\) is shut off, because its QEMU crashed or was killed\.$/m);
+    await mustRun("sh", ["-c", remedy(stdout, /(virsh .* start killed)$/m)]);
+    expect((await why("killed")).stdout).toMatch(RUNS);
+  });
+
+  it("says that a user paused a guest, and that nothing is wrong with one that runs", async () => {
+    expect((await why("suspended")).stdout).toMatch(/^suspended \(\S+\) is paused: a user paused it\.$/m);
+    const { stdout } = await why("healthy", "--format", "json");
+    const [diagnosis] = JSON.parse(stdout).diagnoses;
+    expect(diagnosis).toMatchObject({ domain: { name: "healthy" } });
+    expect(diagnosis.summary).toMatch(RUNS);
+  });
+
+  it("names similar guests and exits with 3 if there is no such guest", async () => {
+    const { stdout, stderr, code } = await why("heathy");
+    expect(code).toBe(3);
+    expect(stdout).toBe("There is no guest heathy.\n");
+    expect(stderr).toContain("did you mean healthy?");
+  });
+});
+
+describe("virstream why, without libvirt", () => {
+  it("asks only the records, and sends people to the host for more", async () => {
+    const { stdout, code } = await virstream(["why", "guest-00001", "test:///default?domains=3&freeze=1"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^guest-00001 .* only part of its statistics/m);
+    expect(stdout).toMatch(/^ {2}remedy +virstream why guest-00001 +# on /m);
+  });
+
+  it("needs the name of a guest", async () => {
+    const { stderr, code } = await virstream(["why"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("virstream why GUEST [URI]");
+  });
+});
