@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import "../src/drivers/builtin.ts";
 import { connect } from "../src/client/connect.ts";
 import type { Connection } from "../src/client/connection.ts";
-import { createGuests } from "../test/lab/guest.ts";
+import { createGuests, kvmUsable } from "../test/lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../test/lab/libvirtd.ts";
 import { labRequirements, requirement } from "../test/lab/requirement.ts";
 import { startTestDriver } from "../test/lab/test-driver.ts";
@@ -69,7 +69,7 @@ async function measureGuests(paused: boolean, rounds: number): Promise<BenchRow[
   const guests = `${GUESTS} ${paused ? "paused" : "running"} guests`;
   await using libvirtd = await startLibvirtd();
   console.error(`libvirt: starting ${guests}`);
-  await createGuests(libvirtd, GUESTS, { paused });
+  await createGuests(libvirtd, GUESTS, { paused, kvm: await kvmUsable() });
   await using local = await connect(libvirtd.uri);
   await using server = await Serve.start(libvirtd);
   await using remote = await connect(server.url);

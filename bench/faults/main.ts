@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import "../../src/drivers/builtin.ts";
 import { FaultLab, faultRequirements } from "../../test/lab/fault-lab.ts";
+import { kvmUsable } from "../../test/lab/guest.ts";
 import { requirement } from "../../test/lab/requirement.ts";
 import type { FaultBench } from "./fault.ts";
 import { faultLine, faultsHead } from "./table.ts";
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
     const bench = await FAULTS[name]!();
     const began = performance.now();
     console.error(`faults: ${name}: starting the guests`);
-    await using lab = await FaultLab.start();
+    await using lab = await FaultLab.start(12, { kvm: await kvmUsable() });
     // Prints row by row, so that the figures are not lost if a later fault cannot be set up.
     for (const row of await bench(lab, { quick, peerLimitMs: quick ? 5_000 : 35_000 })) console.log(faultLine(row));
     console.error(`faults: ${name}: took ${((performance.now() - began) / 1000).toFixed(0)} s`);

@@ -35,13 +35,16 @@ export interface GuestOptions {
   readonly shutOff?: boolean;
   /** Starts the guest without defining it: it vanishes when it stops. Default false. */
   readonly transient?: boolean;
-  /** Default "auto": KVM where it can be used, else emulation. */
-  readonly kvm?: boolean | "auto";
+  /**
+   * Default: KVM for a guest that starts paused, where KVM can be used, else emulation. Where the machine is a virtual one itself,
+   * a guest that runs on KVM can keep a whole CPU busy with its firmware; an emulated one cannot.
+   */
+  readonly kvm?: boolean;
 }
 
 /**
  * Defines a guest, starts it unless `shutOff`, and resolves when libvirt says that it runs (or is paused).
- * It has no operating system: left running, it costs a second of CPU time for its firmware and then about one percent,
+ * It has no operating system: left running, it costs a tenth of a second of CPU time for its firmware and then about one percent,
  * for the half-second reads of its first disk if that is raw. Rejects with libvirt's message.
  */
 export async function createGuest(libvirtd: Libvirtd, options: GuestOptions): Promise<Guest> {
@@ -49,7 +52,7 @@ export async function createGuest(libvirtd: Libvirtd, options: GuestOptions): Pr
     throw new Error("a guest that is shut off is neither transient nor paused");
   }
   const uuid = options.uuid ?? randomUUID();
-  const kvm = options.kvm === undefined || options.kvm === "auto" ? await kvmUsable() : options.kvm;
+  const kvm = options.kvm ?? (options.paused === true && (await kvmUsable()));
   const disks = await createDisks(libvirtd.directory, uuid, options);
   // Files are named by uuid, not by name: names may hold spaces, quotes, or any character at all.
   const file = join(libvirtd.directory, "disks", `${uuid}.xml`);
@@ -194,7 +197,7 @@ export class Guest {
 
 let kvmAnswer: Promise<boolean> | undefined;
 
-/** Tells whether KVM guests run here, found out once by running one without libvirt for a fifth of a second. */
+/** Tells whether KVM guests start here, found out once by running one without libvirt for a fifth of a second. */
 export function kvmUsable(): Promise<boolean> {
   // That /dev/kvm exists says little: a virtual machine may have it and fail at the first instruction.
   const qemu = "qemu-system-x86_64 -machine pc,accel=kvm -m 16 -nodefaults -display none -monitor stdio";
