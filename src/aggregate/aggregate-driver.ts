@@ -304,6 +304,11 @@ export class AggregateDriver implements Driver {
     return this.#members.map(({ status }) => status);
   }
 
+  get unansweredCalls(): number | undefined {
+    const known = this.#members.map(({ driver }) => driver?.unansweredCalls).filter((calls) => calls !== undefined);
+    return known.length === 0 ? undefined : known.reduce((sum, calls) => sum + calls, 0);
+  }
+
   get absent(): Absent[] {
     return this.#members.flatMap(({ name, error }) => (error === undefined ? [] : [{ host: name, error }]));
   }

@@ -36,6 +36,8 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
+  /** How many calls the hypervisor has not answered yet. Only for a driver that makes calls itself. */
+  readonly unansweredCalls?: number | undefined;
   /** The present state of each host. Only for a driver of several hosts. */
   readonly statuses?: readonly ConnectionStatus[];
 

@@ -7,6 +7,7 @@ import type { Connection } from "../client/connection.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
+import { Exporter, type ExporterOptions } from "../outlets/prometheus/exporter.ts";
 import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
@@ -20,6 +21,7 @@ import { SweepPace } from "./bounds/sweep-pace.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
+import { answerRequest, type PageSource } from "./pages.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
@@ -37,6 +39,8 @@ export const HANDLER_MEMBERS = {
   allowAnyone: FLAG,
   origins: LIST,
   limits: undefined,
+  metrics: undefined,
+  webSockets: FLAG,
 } satisfies Members;
 
 /** How to serve as a part of an HTTP server. */
@@ -70,6 +74,10 @@ export interface HandlerOptions {
   readonly origins?: readonly string[];
   /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
+  /** How `/metrics`, the page for Prometheus, is made. */
+  readonly metrics?: ExporterOptions;
+  /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
+  readonly webSockets?: boolean;
 }
 
 /**
@@ -88,7 +96,8 @@ export class VirstreamHandler implements AsyncDisposable {
    * @internal
    */
   protected readonly waiting: WaitingSockets;
-  readonly #guarded: boolean;
+  readonly #exporter: Exporter;
+  readonly #pages: PageSource;
   readonly #views: Views;
   readonly #admission: Admission;
   readonly #context: SessionContext;
@@ -108,7 +117,6 @@ export class VirstreamHandler implements AsyncDisposable {
     if (authenticate !== undefined && (token ?? viewers) !== undefined) {
       throw invalid("authenticate does not go with token and viewers: it decides about all clients");
     }
-    this.#guarded = isGuarded(options);
     const tokens = knownTokens(token, viewers);
     this.#views = new Views(connection, limits.views + tokens.length);
     // The viewers' views last as long as the handler.
@@ -138,6 +146,18 @@ export class VirstreamHandler implements AsyncDisposable {
       ),
     };
     this.#origins = new Origins(options.origins);
+    this.#exporter = new Exporter(connection, options.metrics);
+    const guarded = isGuarded(options);
+    this.#pages = {
+      exporter: this.#exporter,
+      webSockets: options.webSockets ?? true,
+      isClosing: () => this.#closing !== undefined,
+      health: () => this.health(),
+      isReady: ({ sourcesAbsent }) => sourcesAbsent < hostNames(this.#views.whole.driver.host).length,
+      stats: () => this.stats(),
+      isForged: ({ headers }) => !guarded && !this.#origins.admitHost(headers.host),
+      showsAll: (request) => this.#showsAll(request),
+    };
     // The types of ws lack closeTimeout.
     const webSocketOptions: WebSocketServerOptions & { readonly closeTimeout: number } = {
       noServer: true,
@@ -234,20 +254,21 @@ export class VirstreamHandler implements AsyncDisposable {
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await Promise.all(sessions.map((session) => session.ended()));
+    this.#exporter.close();
     this.#views.close();
     this.#context.pace.close();
     this.#delay.close();
   }
 
   /**
-   * Answers a request: `/healthz`, `/readyz`, `/stats.json`.
+   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`.
    *
    * @param next called instead for a path outside the prefix, as Express does it; default: 404
    */
   readonly request = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     const path = this.#pathOf(request);
     if (path === undefined && next !== undefined) next();
-    else this.#answer(request, response, path);
+    else answerRequest(this.#pages, request, response, path);
   };
 
   /**
@@ -259,6 +280,7 @@ export class VirstreamHandler implements AsyncDisposable {
     const path = this.#pathOf(request);
     if (path === undefined && next !== undefined) next();
     else if (path === undefined) refuse(socket, "404 Not Found", "nothing here");
+    else if (!this.#pages.webSockets) refuse(socket, "404 Not Found", "this server has no WebSockets, only /metrics");
     else this.#accept(request, socket, head);
   };
 
@@ -268,34 +290,6 @@ export class VirstreamHandler implements AsyncDisposable {
     const path = url?.split("?")[0] ?? "";
     if (path === this.prefix) return "/";
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
-  }
-
-  #answer(request: IncomingMessage, response: ServerResponse, path: string | undefined): void {
-    const respond = (status: number, type: string, body: string): void => {
-      response.writeHead(status, { "content-type": `${type}; charset=utf-8`, "cache-control": "no-store" });
-      response.end(request.method === "HEAD" ? undefined : `${body}\n`);
-    };
-    const say = (status: number, text: string): void => respond(status, "text/plain", text);
-    if (this.#closing !== undefined) say(503, "the server is shutting down");
-    else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
-    else if (path === "/healthz" || path === "/readyz") {
-      const health = this.health();
-      const ready = path === "/healthz" || health.sourcesAbsent < hostNames(this.#views.whole.driver.host).length;
-      respond(ready ? 200 : 503, "application/json", JSON.stringify(health));
-    } else if (path === "/")
-      say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
-    else if (path !== "/stats.json") say(404, "nothing here");
-    else if (!this.#guarded && !this.#origins.admitHost(request.headers.host)) {
-      say(
-        403,
-        "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
-      );
-    } else {
-      void this.#showsAll(request).then((shown) => {
-        if (shown) respond(200, "application/json", JSON.stringify(this.stats()));
-        else say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
-      });
-    }
   }
 
   /** Whether the client of a request may see everything. */

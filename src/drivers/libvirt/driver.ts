@@ -84,6 +84,11 @@ export class LibvirtDriver implements Driver {
     return error === undefined ? [] : [{ host: this.host, error }];
   }
 
+  get unansweredCalls(): number | undefined {
+    const admission = this.#reconnector.session?.admission;
+    return admission === undefined ? undefined : admission.inFlight("monitor") + admission.inFlight("free");
+  }
+
   onStatus(listener: StatusListener): () => void {
     return this.#reconnector.onStatus(listener);
   }

@@ -73,35 +73,55 @@ function* samplesOf(family: Family, host: Host, format: ExpositionFormat): Gener
     yield format === "openmetrics" ? text.replaceAll(/le="(\d+)"/g, 'le="$1.0"') : text;
     return;
   }
-  const write = source.of === "row" ? source.write : writerOf(source.of, source.field, CONVERT[source.unit]);
   const { rows } = host;
-  for (let i = 0; i < rows.length; i++) {
-    write(rows[i]!, add);
-    if (i % ROWS_PER_CHUNK !== ROWS_PER_CHUNK - 1) continue;
-    yield text;
+  for (let from = 0; from < rows.length; from += ROWS_PER_CHUNK) {
+    const some = rows.slice(from, from + ROWS_PER_CHUNK);
     text = "";
+    if (source.of === "row") for (const row of some) source.write(row, add);
+    else if (source.of === "domain") text = domainValues(some, name, type, source.field, CONVERT[source.unit]);
+    else text = partValues(some, name, type, source.of, source.field, CONVERT[source.unit]);
+    yield text;
   }
-  yield text;
 }
 
-/** Writes one parameter of a domain, or of each of its parts. */
-function writerOf(
-  of: "domain" | PartName,
+/** The samples of one parameter of each domain. Not by `add`: nearly all samples are made here, and in the next function. */
+function domainValues(
+  rows: readonly Row[],
+  name: string,
+  type: Family["type"],
   field: string,
   convert: (value: number) => number,
-): (row: Row, add: AddSample) => void {
-  if (of === "domain") {
-    return ({ record, layout, labels }, add) => {
-      const position = layout.position(field);
-      if (position >= 0) add(labels, convert(record.params.doubles[position]!));
-    };
+): string {
+  let text = "";
+  for (const { record, layout, braced } of rows) {
+    const position = layout.position(field);
+    if (position < 0) continue;
+    const value = convert(record.params.doubles[position]!);
+    if (isSample(value, type)) text += `${name}${braced}${value}\n`;
   }
-  return (row, add) => {
-    for (const { part, labels } of row[of]) {
+  return text;
+}
+
+/** The samples of one parameter of each part of each domain. */
+function partValues(
+  rows: readonly Row[],
+  name: string,
+  type: Family["type"],
+  of: PartName,
+  field: string,
+  convert: (value: number) => number,
+): string {
+  let text = "";
+  for (const row of rows) {
+    const { doubles } = row.record.params;
+    for (const { part, braced } of row[of]) {
       const position = part.positions.get(field);
-      if (position !== undefined) add(labels, convert(row.record.params.doubles[position]!));
+      if (position === undefined) continue;
+      const value = convert(doubles[position]!);
+      if (isSample(value, type)) text += `${name}${braced}${value}\n`;
     }
-  };
+  }
+  return text;
 }
 
 /** Whether a value can be a sample. What is no number is not known; a counter below zero is libvirt's way to say the same. */

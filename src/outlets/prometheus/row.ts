@@ -11,6 +11,8 @@ export interface Row {
   readonly layout: RecordLayout;
   /** The labels of the domain's series, between the braces. */
   readonly labels: string;
+  /** The same with the braces and a space. */
+  readonly braced: string;
   /** The parts that have a label of their own, with the labels of their series. */
   readonly vcpu: readonly LabelledPart[];
   readonly block: readonly LabelledPart[];
@@ -24,7 +26,8 @@ export interface Row {
 /** A disk, an interface or a virtual CPU. */
 export interface LabelledPart {
   readonly part: PartLayout;
-  readonly labels: string;
+  /** The labels of its series, with the braces and a space. */
+  readonly braced: string;
 }
 
 /** What rows are prepared from. */
@@ -62,6 +65,7 @@ export function* prepareRows(
     rows[number] = {
       record,
       labels,
+      braced: `{${labels}} `,
       ...partsOf(record, labels),
       ageSeconds: Math.max(0, now - record.steadyAt) / 1_000,
       stuckSeconds: since === undefined ? 0 : Math.max(0, now - since) / 1_000,
@@ -75,7 +79,7 @@ function partsOf({ params }: DomainStatsRecord, labels: string): Pick<Row, "layo
   const { vcpu, block, net } = layout;
   return {
     layout,
-    vcpu: vcpu.map((part) => ({ part, labels: `${labels},vcpu="${part.number}"` })),
+    vcpu: vcpu.map((part) => ({ part, braced: `{${labels},vcpu="${part.number}"} ` })),
     block: named(block, params.texts, labels),
     net: named(net, params.texts, labels),
   };
@@ -87,8 +91,8 @@ function named(parts: readonly PartLayout[], texts: readonly string[], labels: s
   for (const part of parts) {
     const name = texts[part.name];
     if (name === undefined) continue;
-    const own = `${labels},target_device="${escapeLabel(name)}"`;
-    if (!found.some((other) => other.labels === own)) found.push({ part, labels: own });
+    const braced = `{${labels},target_device="${escapeLabel(name)}"} `;
+    if (!found.some((other) => other.braced === braced)) found.push({ part, braced });
   }
   return found;
 }

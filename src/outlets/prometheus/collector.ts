@@ -1,0 +1,152 @@
+import type { Connection } from "../../client/connection.ts";
+import { withTimeout } from "../../driver/clock.ts";
+import { checkQuery, type Query } from "../../model/query.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import { type Cadence, checkCadence } from "../../model/watch.ts";
+import { isAccounted, isComplete } from "../../sampling/completeness.ts";
+import type { Feed } from "../../sampling/feed.ts";
+import "../../sampling/sampler.ts";
+import { FAMILY_GROUPS } from "./family.ts";
+import { Histogram } from "./histogram.ts";
+import { Streaks } from "./streaks.ts";
+import { Watcher } from "./watcher.ts";
+
+/** The records that a page is made of. */
+export interface Collection {
+  readonly records: readonly (DomainStatsRecord | undefined)[];
+  /** The hosts that cannot be reached; undefined: none of them can. */
+  readonly absent: ReadonlySet<string> | undefined;
+  /** Whether the time was over before each host had been swept. */
+  readonly cutShort: boolean;
+}
+
+const NOTHING: Collection = { records: [], absent: undefined, cutShort: false };
+
+/** The longest interval of another subscriber's watch whose records are good enough, in ms. */
+const MAX_BORROWED_INTERVAL_MS = 5_000;
+/** For how long after a sweep further scrapes get its records, in ms: scrapers that come together cost one sweep. */
+const REUSE_MS = 1_000;
+/** The deadline of a domain is at most this share of the scraper's time, so that its record comes in time. */
+const DEADLINE_SHARE = 0.6;
+
+/** A sweep for the scrapes that came since it began. */
+interface SharedSweep {
+  readonly done: Promise<Collection>;
+  /** What there is so far. */
+  soFar(): Collection;
+}
+
+/**
+ * Gets the records for pages: from a watch that it keeps; or else from a watch that runs for others; or else by a sweep, which
+ * scrapes at the same time share. It never rejects: what cannot be reached is absent.
+ */
+export class Collector {
+  readonly #connection: Connection;
+  readonly #query: Query;
+  readonly #cadence: Cadence | undefined;
+  readonly streaks = new Streaks();
+  readonly durations = new Histogram();
+  readonly #watcher = new Watcher(this.streaks, this.durations);
+  readonly #end = new AbortController();
+  #sweep: SharedSweep | undefined;
+  #forget: NodeJS.Timeout | undefined;
+
+  /** @param intervalMs keep a watch with this interval; undefined: none */
+  constructor(connection: Connection, intervalMs: number | undefined) {
+    this.#connection = connection;
+    this.#query = checkQuery({ groups: FAMILY_GROUPS }, connection.driver);
+    this.#cadence = intervalMs === undefined ? undefined : checkCadence({ intervalMs });
+  }
+
+  /** Begins the watch, if it keeps one, before the first scrape. */
+  start(): void {
+    if (this.#cadence !== undefined) this.#open(this.#cadence);
+  }
+
+  /** The newest records, or what there is after this many ms. */
+  async collect(budgetMs: number): Promise<Collection> {
+    if (this.#end.signal.aborted) return NOTHING;
+    if (this.#cadence !== undefined) {
+      const feed = this.#open(this.#cadence);
+      if (feed === undefined) return NOTHING;
+      await withTimeout(this.#watcher.accounted(feed), budgetMs, () => {});
+      return collectionOf(feed);
+    }
+    const borrowed = this.#borrowed();
+    if (borrowed !== undefined) {
+      const collection = collectionOf(borrowed);
+      this.streaks.takeAll(collection.records);
+      return collection;
+    }
+    const sweep = this.#sweep ?? this.#share(budgetMs);
+    return withTimeout(sweep.done, budgetMs, () => sweep.soFar());
+  }
+
+  close(): void {
+    this.#end.abort();
+    clearTimeout(this.#forget);
+    this.#watcher.close();
+  }
+
+  #open(cadence: Cadence): Feed | undefined {
+    try {
+      return this.#watcher.feed(() => this.#connection.sampling.feed(this.#query, cadence));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The most frequent watch of others that has all that the families need. */
+  #borrowed(): Feed | undefined {
+    const feeds = [...this.#connection.sampling.watched.values()]
+      .filter(({ query }) => this.#covers(query))
+      .flatMap((watched) => [...watched.feeds.values()])
+      .filter((feed) => feed.cadence.mode === "sample" && feed.cadence.intervalMs <= MAX_BORROWED_INTERVAL_MS)
+      .filter((feed) => isComplete(feed));
+    return feeds.sort((one, other) => one.cadence.intervalMs - other.cadence.intervalMs)[0];
+  }
+
+  #covers({ groups, flags, domains, names, hosts }: Query): boolean {
+    const narrowed = (domains ?? names ?? hosts) !== undefined || flags !== 0;
+    return !narrowed && (groups === 0 || (groups & this.#query.groups) === this.#query.groups);
+  }
+
+  #share(budgetMs: number): SharedSweep {
+    const records: DomainStatsRecord[] = [];
+    const deadlineMs = Math.max(1, Math.min(this.#query.deadlineMs, Math.floor(budgetMs * DEADLINE_SHARE)));
+    const absent = new Set<string>();
+    const soFar = (): Collection => ({ records: [...records], absent, cutShort: true });
+    const read = async (signal: AbortSignal): Promise<Collection> => {
+      const stats = this.#connection.stats({ groups: FAMILY_GROUPS, deadlineMs }, { signal });
+      for await (const events of stats.events.chunks()) {
+        for (const event of events) {
+          if (event.type === "record") records.push(event.record);
+          if (event.type !== "sync") continue;
+          this.durations.observe(event.summary.tookMs / 1_000);
+          for (const { host } of event.summary.absent ?? []) absent.add(host);
+        }
+      }
+      this.streaks.takeAll(records);
+      return { records, absent, cutShort: false };
+    };
+    const done = withTimeout(read, budgetMs, soFar, { signal: this.#end.signal }).catch(() => NOTHING);
+    const sweep = { done, soFar };
+    this.#sweep = sweep;
+    void done.then(() => {
+      if (this.#end.signal.aborted) return;
+      this.#forget = setTimeout(() => {
+        if (this.#sweep === sweep) this.#sweep = undefined;
+      }, REUSE_MS).unref();
+    });
+    return sweep;
+  }
+}
+
+function collectionOf(feed: Feed): Collection {
+  const absent = new Set<string>();
+  for (const { host } of feed.statuses) {
+    if (host === undefined) return { ...NOTHING, cutShort: false };
+    for (const name of host.split(",")) absent.add(name);
+  }
+  return { records: feed.records(), absent, cutShort: !isAccounted(feed) };
+}

@@ -1,0 +1,16 @@
+/** The upper bounds of the buckets, in seconds. */
+const BOUNDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
+
+/** How many values there were up to each bound, since the start. */
+export class Histogram {
+  /** By bound, each with the values of the smaller ones. */
+  readonly buckets: Map<number, number> = new Map(BOUNDS.map((bound) => [bound, 0]));
+  count = 0;
+  sum = 0;
+
+  observe(value: number): void {
+    this.count++;
+    this.sum += value;
+    for (const bound of BOUNDS) if (value <= bound) this.buckets.set(bound, this.buckets.get(bound)! + 1);
+  }
+}
