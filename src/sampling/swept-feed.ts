@@ -1,7 +1,7 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
+import { sameRecord } from "../model/same-record.ts";
 import { Feed, type FeedEntry, type FeedOptions } from "./feed.ts";
-import { sameRecord } from "./same-record.ts";
 
 export interface SweptFeedOptions extends FeedOptions {
   /** The name of the host that is swept. */

@@ -1,0 +1,198 @@
+import type { DomainMap } from "../model/domain-map.ts";
+import { VirstreamError } from "../model/error.ts";
+import { FIELDS } from "../model/field.ts";
+import { groupBit, groupNames } from "../model/group.ts";
+import { TypedParams } from "../model/params.ts";
+import {
+  type DomainSelector,
+  FILTER_MASK,
+  LIST_FILTERS,
+  passesFilter,
+  type Query,
+  StatsFlag,
+  unknownDomain,
+  unknownDomainError,
+} from "../model/query.ts";
+import { type DomainIdentity, DomainStatsRecord } from "../model/record.ts";
+import { Schema } from "../model/schema.ts";
+import { NIL_UUID } from "../model/uuid.ts";
+import { matcherOf } from "./matcher.ts";
+
+/** The bit of each group by the first segment of its keys: `net` is of the group interface. */
+const BIT_OF_SEGMENT = new Map(FIELDS.map(({ pattern, group }) => [pattern.split(".")[0]!, groupBit(group)]));
+
+/** The part of a schema that a query asks for, and the positions of its keys in the whole schema. */
+interface Projection {
+  readonly schema: Schema;
+  readonly positions: readonly number[];
+}
+
+/**
+ * Answers a query from records that were made for a wider one: leaves out domains and groups that it does not ask for. For drivers
+ * that read records from elsewhere, such as a recording.
+ */
+export class Selection {
+  readonly #query: Query;
+  readonly #named: (name: string) => boolean;
+  readonly #ofHost: (host: string) => boolean;
+  readonly #projections = new WeakMap<Schema, Projection>();
+  readonly #uuids = new Set<string>();
+  readonly #names = new Set<string>();
+
+  /**
+   * @param recorded the groups that the records may have; 0: all
+   * @throws VirstreamError `unsupported` for a filter that records cannot answer, and for a group that is missing and enforced
+   */
+  constructor(query: Query, recorded: number) {
+    this.#query = query;
+    this.#named = matcherOf(query.names);
+    this.#ofHost = matcherOf(query.hosts);
+    for (const selector of query.domains ?? []) {
+      if ("uuid" in selector) this.#uuids.add(selector.uuid);
+      this.#names.add("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name);
+    }
+    if ((query.flags & (LIST_FILTERS.persistent | LIST_FILTERS.transient)) !== 0) {
+      throw new VirstreamError("unsupported", "records do not say whether a domain is persistent or transient");
+    }
+    if (recorded !== 0 && (recorded & groupBit("state")) === 0 && (query.flags & OF_STATE) !== 0) {
+      throw new VirstreamError("unsupported", "the state of the domains was not recorded");
+    }
+    const lacking = groupNames(recorded === 0 ? 0 : query.groups & ~recorded);
+    if ((query.flags & StatsFlag.enforce) !== 0 && lacking.length > 0) {
+      throw new VirstreamError("unsupported", `the groups ${lacking.join(", ")} were not recorded`);
+    }
+  }
+
+  /** Whether it selects every domain, so that the source's own summaries count the same domains. */
+  get hasAllDomains(): boolean {
+    const { flags, domains, names, hosts } = this.#query;
+    return (flags & FILTER_MASK) === 0 && domains === undefined && names === undefined && hosts === undefined;
+  }
+
+  /** Whether the query selects a host. */
+  hasHost(host: string): boolean {
+    return this.#ofHost(host);
+  }
+
+  /** The record as the query asks for it; undefined: the query does not select the domain. */
+  of(record: DomainStatsRecord): DomainStatsRecord | undefined {
+    return this.#selects(record) ? this.#projected(record) : undefined;
+  }
+
+  /**
+   * Records for the domains that the query names and that do not exist.
+   *
+   * @param known the domains that exist
+   * @param of what those records need besides
+   */
+  *unknown(
+    known: DomainMap<{ readonly domain: DomainIdentity }>,
+    { host, owner, sampledAt }: { readonly host: string; readonly owner: object; readonly sampledAt: number },
+  ): Generator<DomainStatsRecord> {
+    const names = new Set<string>();
+    const uuids = new Set<string>();
+    for (const { domain } of known) {
+      names.add(domain.name);
+      uuids.add(domain.uuid);
+    }
+    for (const [index, selector] of (this.#query.domains ?? []).entries()) {
+      if (isKnown(selector, uuids, names)) continue;
+      const error = unknownDomainError(selector, host);
+      yield new DomainStatsRecord({
+        ...{
+          domain: unknownDomain(selector, host, owner),
+          params: TypedParams.EMPTY,
+          status: "gone",
+          reason: "unknown",
+        },
+        ...{ error, sampledAt, tookMs: 0, index },
+      });
+    }
+  }
+
+  #selects(record: DomainStatsRecord): boolean {
+    const { flags, domains } = this.#query;
+    const { uuid, name, host } = record.domain;
+    if (domains !== undefined && !this.#uuids.has(uuid) && !this.#names.has(name)) return false;
+    if (!this.#ofHost(host) || !this.#named(name)) return false;
+    return (flags & FILTER_MASK) === 0 || passesFilter(traitsOf(record), flags);
+  }
+
+  #projected(record: DomainStatsRecord): DomainStatsRecord {
+    const { groups } = this.#query;
+    const { params, missing } = record;
+    if (groups === 0) return record;
+    const asked = missing.filter((group) => (groupBit(group) & groups) !== 0);
+    const isWhole = record.status === "partial" && asked.length === 0;
+    const { schema } = this.#projectionOf(params.schema);
+    if (schema === params.schema && !isWhole && asked.length === missing.length) return record;
+    const { domain, sampledAt, steadyAt, tookMs, index } = record;
+    const why = isWhole ? {} : { reason: record.reason, missing: asked, error: record.error };
+    const status = isWhole ? "ok" : record.status;
+    return new DomainStatsRecord({
+      ...{ domain, params: this.#paramsOf(params), status, sampledAt, steadyAt, tookMs, index },
+      ...why,
+    });
+  }
+
+  #paramsOf(params: TypedParams): TypedParams {
+    const { schema, positions } = this.#projectionOf(params.schema);
+    if (schema === params.schema) return params;
+    const doubles = schema.row();
+    const texts: string[] = [];
+    let bigs: Map<number, bigint> | undefined;
+    for (const [to, from] of positions.entries()) {
+      if (schema.textPositions[texts.length] === to) {
+        texts.push(params.texts[params.doubles[from]!]!);
+        continue;
+      }
+      doubles[to] = params.doubles[from]!;
+      const big = params.bigs?.get(from);
+      if (big !== undefined) {
+        bigs ??= new Map();
+        bigs.set(to, big);
+      }
+    }
+    return new TypedParams(schema, doubles, texts, bigs);
+  }
+
+  #projectionOf(whole: Schema): Projection {
+    let projection = this.#projections.get(whole);
+    if (projection === undefined) {
+      const positions = [...whole.keys.keys()].filter((position) => this.#asksFor(whole.keys[position]!));
+      const schema =
+        positions.length === whole.keys.length
+          ? whole
+          : new Schema(
+              positions.map((position) => whole.keys[position]!),
+              Uint8Array.from(positions, (position) => whole.types[position]!),
+            );
+      projection = { schema, positions };
+      this.#projections.set(whole, projection);
+    }
+    return projection;
+  }
+
+  /** A key of a group that this version does not know is left out only where the query names groups that it knows. */
+  #asksFor(key: string): boolean {
+    const bit = BIT_OF_SEGMENT.get(key.split(".")[0]!);
+    return bit !== undefined && (bit & this.#query.groups) !== 0;
+  }
+}
+
+function isKnown(selector: DomainSelector, uuids: ReadonlySet<string>, names: ReadonlySet<string>): boolean {
+  if ("uuid" in selector && selector.uuid !== NIL_UUID && uuids.has(selector.uuid)) return true;
+  return names.has("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name);
+}
+
+const { active, inactive, running, paused, shutoff, other } = LIST_FILTERS;
+/** The filters for which the state must be known. */
+const OF_STATE = running | paused | shutoff | other;
+
+/** The filters that apply to a domain. Of a domain that runs and whose record failed, each state is possible. */
+function traitsOf({ domain, state, status }: DomainStatsRecord): number {
+  if (status === "gone") return 0;
+  if (state === undefined) return domain.id >= 0 ? active | running | paused | other : inactive | shutoff;
+  const bits: Readonly<Record<string, number>> = { running, paused, shutoff };
+  return (state.state === "shutoff" ? inactive : active) | (bits[state.state] ?? other);
+}
