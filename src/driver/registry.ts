@@ -128,7 +128,10 @@ async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptio
 /** Names of query parameters that hold secrets. */
 const SECRET = /([?&][^=&#]*(?:token|passw|secret)[^=&#]*=)[^&#]*/gi;
 
-/** A URI for messages: without its password, and without the secrets in its query. */
+/** A URI for messages: without its password, and without the secrets in its query. What stands before the @ in one of NATS may be a token. */
 export function withoutSecrets(uri: string): string {
-  return uri.replace(/(\/\/[^/:@?#]*):[^/?#]*@/, "$1@").replace(SECRET, "$1…");
+  return uri
+    .replace(/^(nats(?:\+tls)?:\/\/)[^/?#]*@/i, "$1…@")
+    .replace(/(\/\/[^/:@?#]*):[^/?#]*@/, "$1@")
+    .replace(SECRET, "$1…");
 }

@@ -1,5 +1,6 @@
 /** Registers the drivers that come with virstream in Node. Imported for that effect. */
 
+import type { OpenDriver } from "../driver/driver.ts";
 import { registerBuiltIn } from "../driver/registry.ts";
 import { LIBVIRT_SCHEMES, openLibvirt } from "./libvirt/driver.ts";
 import { REMOTE_SCHEMES, remoteDriver } from "./remote/driver.ts";
@@ -9,3 +10,7 @@ import { openSimulated } from "./simulated/driver.ts";
 registerBuiltIn("test", openSimulated);
 for (const scheme of LIBVIRT_SCHEMES) registerBuiltIn(scheme, openLibvirt);
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, remoteDriver(openNodeSocket));
+
+// Only a program that reads fleets needs this, and NATS's client.
+const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);
+for (const scheme of ["nats", "nats+tls"]) registerBuiltIn(scheme, openNats);

@@ -5,11 +5,14 @@ import { afterAll, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect, connectAll } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
+import { publish } from "../../src/outlets/nats/publisher.ts";
 import { createHandler } from "../../src/server/handler.ts";
 import { serve } from "../../src/server/server.ts";
 import { inChromium } from "../lab/chromium.ts";
 import { type Lab, standardLab } from "../lab/hypervisor.ts";
+import { NatsServer } from "../lab/nats-server.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { until } from "../until.ts";
 import { obligations, type Subject, WATCH } from "./conformance/obligations.ts";
 import { type Outcome, servePage } from "./conformance/page-server.ts";
 
@@ -85,6 +88,25 @@ async function inExpress(local: () => Promise<Subject>): Promise<Subject> {
   };
 }
 
+/** The same host, published to NATS. */
+async function published(): Promise<Subject> {
+  const subject = await simulated((uri) => connect(uri.replace("&freeze=5", "")));
+  const nats = await NatsServer.start();
+  const publisher = await publish(subject.connection, { url: nats.url, intervalMs: WATCH.intervalMs });
+  await until(() => publisher.figures.saved > 0);
+  const connection = await connect(nats.url);
+  return {
+    ...subject,
+    connection,
+    close: async () => {
+      await connection.close();
+      await publisher.close();
+      await nats[Symbol.asyncDispose]();
+      await subject.close();
+    },
+  };
+}
+
 describe("the embedded host", () => obligations(() => simulated()));
 
 describe("the embedded host as one of several", () => obligations(() => simulated((uri) => connectAll([uri]))));
@@ -92,6 +114,10 @@ describe("the embedded host as one of several", () => obligations(() => simulate
 describe("the embedded host behind a server", () => obligations(() => remote(() => simulated())));
 
 describe("the embedded host behind an Express application", () => obligations(() => inExpress(() => simulated())));
+
+describeWith(["nats-server"], "behind NATS", () => {
+  describe("the embedded host", () => obligations(published, false));
+});
 
 describeWith(labRequirements, "real QEMU guests", () => {
   afterAll(async () => {

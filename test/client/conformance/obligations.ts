@@ -53,8 +53,13 @@ const CONSUMERS: Record<string, (stream: StatsStream) => Promise<DomainStatsReco
 
 const namesOf = (records: readonly DomainStatsRecord[]): string[] => records.map((record) => record.domain.name).sort();
 
-/** What each kind of connection must do, in every runtime. */
-export function obligations(open: () => Promise<Subject>): void {
+/**
+ * What each kind of connection must do, in every runtime.
+ *
+ * @param asks whether a sweep asks the hypervisor; otherwise its records are those of a sweep that somebody else made, and a domain
+ *   that freezes now shows only in later ones
+ */
+export function obligations(open: () => Promise<Subject>, asks = true): void {
   let subject: Subject;
   let connection: Connection;
   /** Every domain but the one that may be frozen: the embedded host's is frozen from the start. */
@@ -154,7 +159,7 @@ export function obligations(open: () => Promise<Subject>): void {
     expect(record!.params.number("state.state")).toBeGreaterThan(0);
   });
 
-  it("yields a frozen domain's record at the deadline, and the others before it", async () => {
+  it.runIf(asks)("yields a frozen domain's record at the deadline, and the others before it", async () => {
     const { name, thaw } = subject.freeze();
     try {
       const order: string[] = [];
@@ -221,7 +226,7 @@ export function obligations(open: () => Promise<Subject>): void {
     expect(connection.sampling.snapshot().subscribers).toBe(0);
   });
 
-  it("watches: in every sweep a frozen domain's record comes, and holds back no other", async () => {
+  it.runIf(asks)("watches: in every sweep a frozen domain's record comes, and holds back no other", async () => {
     const { name, thaw } = subject.freeze();
     try {
       const query = { groups: ["state", "balloon"] as const, filter: ["active"] as const, deadlineMs: 300 };

@@ -1,0 +1,128 @@
+import type { ConsumerMessages } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { onAbort } from "../../driver/abort.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { Fleet } from "./fleet.ts";
+import type { HostState } from "./host-state.ts";
+import { type NatsLibrary, natsError } from "./library.ts";
+import { type Subjects, tokenOf } from "./subjects.ts";
+
+/** A connection to a fleet. */
+export interface NatsSession {
+  readonly library: NatsLibrary;
+  readonly connection: NatsConnection;
+  /** For messages. */
+  readonly uri: string;
+  readonly subjects: Subjects;
+  /** The hosts to read, if they are named without wildcards; undefined: all that the fleet selects. */
+  readonly named: readonly string[] | undefined;
+}
+
+/** How long the server may send nothing while its bucket is read, in ms. */
+const SILENCE_MS = 10_000;
+
+/** How to read a bucket. */
+export interface BucketReading {
+  readonly signal: AbortSignal;
+  /** After this many ms, hosts whose state is being replaced by its publisher are not waited for. */
+  readonly patienceMs: number;
+  /** Called with each host whose state was read. */
+  readonly read?: (state: HostState) => void;
+}
+
+/**
+ * Reads the newest state of each host from the bucket into a fleet.
+ *
+ * @throws VirstreamError if the bucket cannot be read; `connection-refused` if there is none
+ */
+export async function readBucket(session: NatsSession, fleet: Fleet, reading: BucketReading): Promise<void> {
+  const tokens = session.named === undefined ? ["*"] : session.named.map(tokenOf);
+  const stored = new Set<HostState>();
+  const read = (state: HostState): void => {
+    stored.add(state);
+    reading.read?.(state);
+  };
+  await Promise.all(tokens.map((token) => readStates(session, fleet, token, { ...reading, read })));
+  if (!reading.signal.aborted) fleet.forgetOthers(stored);
+}
+
+/** Reads what matches one subject: servers before 2.10 take no more. */
+async function readStates(
+  { library, connection, uri, subjects }: NatsSession,
+  fleet: Fleet,
+  token: string,
+  { signal, patienceMs, read }: BucketReading,
+): Promise<void> {
+  const { jetstream, DeliverPolicy } = library.jetstream;
+  const stream = subjects.bucketStream;
+  const opening = jetstream(connection).consumers.getPushConsumer(stream, {
+    deliver_policy: DeliverPolicy.LastPerSubject,
+    filter_subjects: subjects.state(token, "*"),
+  });
+  const consumer = await opening.catch((thrown) => {
+    throw bucketError(thrown, uri, stream);
+  });
+  let messages: ConsumerMessages | undefined;
+  let unlisten = (): void => {};
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const { num_pending: stored } = await consumer.info(true);
+    if (stored === 0 || signal.aborted) return;
+    await new Promise<void>((resolve, reject) => {
+      unlisten = onAbort(signal, resolve);
+      let taken = 0;
+      let isStale = false;
+      /** The hosts some of whose chunks are of an older tick than others. */
+      const torn = new Set<HostState>();
+      const began = performance.now();
+      const expect = (): void => {
+        clearTimeout(timer);
+        const ms = taken < stored ? SILENCE_MS : Math.max(0, patienceMs - (performance.now() - began));
+        timer = setTimeout(() => {
+          if (taken >= stored) resolve();
+          else reject(new VirstreamError("connection-lost", `${uri}: the server stopped sending the bucket ${stream}`));
+        }, ms);
+      };
+      expect();
+      const opened = consumer.consume({
+        callback: (message) => {
+          if (isStale) return;
+          taken++;
+          const ageMs = Math.max(0, Date.now() - message.info.timestampNanos / 1e6);
+          // A key that was deleted has an entry without a value.
+          const isDeleted = message.data.length === 0;
+          const host = subjects.hostOf(message.subject);
+          const state = isDeleted ? undefined : fleet.take(host, message.data, ageMs, true);
+          if (state?.isWaiting) torn.add(state);
+          else if (state !== undefined) {
+            torn.delete(state);
+            if (state.tick !== undefined || state.refusal !== undefined) read?.(state);
+          }
+          if (taken >= stored && torn.size === 0) {
+            isStale = true;
+            resolve();
+          } else expect();
+        },
+      });
+      opened.then((each) => {
+        messages = each;
+      }, reject);
+    });
+  } catch (thrown) {
+    throw bucketError(thrown, uri, stream);
+  } finally {
+    unlisten();
+    clearTimeout(timer);
+    messages?.stop();
+    // Without a consumer of its own, the server would keep it for minutes.
+    consumer.delete().catch(() => {});
+  }
+}
+
+function bucketError(thrown: unknown, uri: string, stream: string): VirstreamError {
+  if (!(thrown instanceof Error) || thrown.message !== "stream not found") return natsError(thrown, uri);
+  const start = 'start a publisher with "virstream serve URI --nats URL", or give the prefix that publishers have';
+  return new VirstreamError("connection-refused", `${uri}: there is no bucket ${stream.slice(3)} yet: ${start}`, {
+    cause: thrown,
+  });
+}

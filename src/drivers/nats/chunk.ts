@@ -1,0 +1,129 @@
+import { malformed } from "../../wire/errors.ts";
+import { mapOf, textOf, wholeOf } from "../../wire/messages.ts";
+import { pack } from "../../wire/pack.ts";
+import { LIMITS } from "../../wire/protocol.ts";
+import { unpack } from "../../wire/unpack.ts";
+
+/** The version of the format of chunks. */
+export const CHUNK_VERSION = 1;
+/** What the members of a chunk besides its body, and the headers of its message, need at most, in bytes. */
+const CHUNK_OVERHEAD = 1_024;
+/** The most chunks of a tick. */
+const MAX_CHUNKS = 65_536;
+/** The most characters of an epoch. */
+const MAX_EPOCH = 64;
+/** The most bytes of the chunks that wait for the others of their ticks, over all hosts. */
+export const MAX_WAITING = 134_217_728;
+
+/** A part of a tick that fits into one message. */
+export interface Chunk {
+  /** Different after each start of the publisher. */
+  readonly epoch: string;
+  /** The number of the tick, from 1. */
+  readonly sequence: number;
+  /** The number of the chunk in its tick, from 0. */
+  readonly chunk: number;
+  /** How many chunks the tick has. */
+  readonly chunks: number;
+  readonly body: Uint8Array;
+}
+
+/**
+ * Cuts a tick into messages.
+ *
+ * @param maxPayload the most bytes of a message that the server accepts
+ */
+export function cut(epoch: string, sequence: number, tick: Uint8Array, maxPayload: number): Uint8Array[] {
+  const size = Math.max(1, maxPayload - CHUNK_OVERHEAD);
+  const chunks = Math.ceil(tick.length / size);
+  return Array.from({ length: chunks }, (_, chunk) => {
+    const body = tick.subarray(chunk * size, (chunk + 1) * size);
+    return pack({ v: CHUNK_VERSION, epoch, sequence, chunk, chunks, body });
+  });
+}
+
+/** Reads a message. @throws VirstreamError `protocol-error` for any bytes that are no chunk of this version */
+export function readChunk(bytes: Uint8Array): Chunk {
+  const message = mapOf(unpack(bytes), "a chunk");
+  const version = wholeOf(message, "v");
+  if (version !== CHUNK_VERSION) throw malformed(`it has version ${version}, and this program reads ${CHUNK_VERSION}`);
+  const epoch = textOf(message, "epoch");
+  if (epoch.length > MAX_EPOCH) throw malformed("a chunk has no valid epoch");
+  const sequence = wholeOf(message, "sequence");
+  const chunks = wholeOf(message, "chunks", MAX_CHUNKS);
+  const chunk = wholeOf(message, "chunk", chunks - 1);
+  const { body } = message;
+  if (!(body instanceof Uint8Array) || body.length === 0) throw malformed("a chunk has no valid body");
+  return { epoch, sequence, chunk, chunks, body };
+}
+
+/** Counts the bytes that wait in the assemblers of all hosts. */
+export interface WaitingBytes {
+  total: number;
+}
+
+/** Puts the chunks of one host's ticks together. It keeps the chunks of one tick only, so it never mixes two. */
+export class Assembler {
+  readonly #waiting: WaitingBytes;
+  #epoch = "";
+  #sequence = 0;
+  readonly #parts = new Map<number, Uint8Array>();
+  #chunks = 0;
+  #bytes = 0;
+
+  constructor(waiting: WaitingBytes) {
+    this.#waiting = waiting;
+  }
+
+  /** Whether chunks wait for others. */
+  get isWaiting(): boolean {
+    return this.#parts.size > 0;
+  }
+
+  /**
+   * Adds a chunk. A chunk of a newer tick replaces those of an older one that is not complete.
+   *
+   * @returns the tick if it is complete now; otherwise what the chunk was: see Outcome
+   * @throws VirstreamError `protocol-error` for a chunk that contradicts the others of its tick, and for ticks that are too large
+   */
+  add({ epoch, sequence, chunk, chunks, body }: Chunk): Uint8Array | "waiting" | "incomplete" {
+    const isSame = this.isWaiting && epoch === this.#epoch && sequence === this.#sequence;
+    if (!isSame) {
+      if (this.isWaiting && epoch === this.#epoch && sequence < this.#sequence) return "incomplete";
+      this.clear();
+      if (chunks === 1) return body;
+      this.#epoch = epoch;
+      this.#sequence = sequence;
+      this.#chunks = chunks;
+    }
+    if (chunks !== this.#chunks) throw this.#refuse("the chunks of a tick have different numbers of chunks");
+    if (this.#parts.has(chunk)) return "waiting";
+    this.#bytes += body.length;
+    this.#waiting.total += body.length;
+    if (this.#bytes > LIMITS.message || this.#waiting.total > MAX_WAITING) throw this.#refuse("its tick is too large");
+    // A copy: the body is a part of a buffer of the socket.
+    this.#parts.set(chunk, body.slice());
+    if (this.#parts.size < chunks) return "waiting";
+    const tick = new Uint8Array(this.#bytes);
+    let at = 0;
+    for (let i = 0; i < chunks; i++) {
+      const part = this.#parts.get(i)!;
+      tick.set(part, at);
+      at += part.length;
+    }
+    this.clear();
+    return tick;
+  }
+
+  /** Drops the chunks that wait. */
+  clear(): void {
+    this.#waiting.total -= this.#bytes;
+    this.#bytes = 0;
+    this.#parts.clear();
+  }
+
+  #refuse(why: string): Error {
+    this.clear();
+    return malformed(why);
+  }
+}

@@ -1,0 +1,220 @@
+import { sleep } from "../../driver/clock.ts";
+import {
+  type ConnectionStatus,
+  type Driver,
+  type OpenDriver,
+  type OpenOptions,
+  type StatusListener,
+  StatusListeners,
+  type SweepContext,
+} from "../../driver/driver.ts";
+import { matcherOf } from "../../driver/matcher.ts";
+import { unreachableError } from "../../driver/reconnector.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { checkPatterns } from "../../model/glob.ts";
+import type { Query } from "../../model/query.ts";
+import type { Absent, DomainStatsRecord } from "../../model/record.ts";
+import type { Cadence, WatchSink } from "../../model/watch.ts";
+import { type NatsAddress, parseNatsUri } from "./address.ts";
+import { type NatsSession, readBucket } from "./bucket.ts";
+import { Fleet, type FleetFigures, type FleetListener } from "./fleet.ts";
+import { Follower } from "./follower.ts";
+import { connectNats, followStatus, loadNats, type NatsStatus } from "./library.ts";
+import { sweepFleet } from "./sweep.ts";
+import { FleetWatch } from "./watch.ts";
+
+/** How long opening waits for a state that its publisher is replacing, in ms. */
+const OPEN_PATIENCE_MS = 1_000;
+
+/**
+ * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and watches follow their
+ * ticks. A record says by its `sampledAt` how old it is. A host that is silent is reported, and its domains have failed records.
+ */
+export class NatsDriver implements Driver {
+  readonly uri: string;
+  readonly #session: NatsSession;
+  readonly #fleet: Fleet;
+  readonly #listeners = new StatusListeners();
+  readonly #watches = new Set<FleetWatch>();
+  #follower: Follower | undefined;
+  #isFollowed = false;
+  #status: NatsStatus = { state: "connected", error: undefined };
+  /** Resolves at the next change of the connection. */
+  #change = newChange();
+  #closed: Promise<void> | undefined;
+
+  private constructor(session: NatsSession, selects: (host: string) => boolean) {
+    this.uri = session.uri;
+    this.#session = session;
+    this.#fleet = new Fleet(this, selects);
+    const relay: FleetListener = {
+      tick: () => {},
+      status: ({ host }, error) =>
+        this.#listeners.emit({
+          state: error === undefined ? "connected" : "degraded",
+          host,
+          uri: this.#uriOf(host),
+          error,
+        }),
+      forgotten: ({ host }) =>
+        this.#listeners.emit({ state: "removed", host, uri: this.#uriOf(host), error: undefined }),
+    };
+    this.#fleet.listeners.add(relay);
+    void followStatus(session.connection, session.uri, (status) => this.#changed(status));
+  }
+
+  /** Connects, and reads which hosts there are. */
+  static async open(address: NatsAddress, options: OpenOptions): Promise<NatsDriver> {
+    const { uri, subjects, hosts } = address;
+    const patterns = hosts === undefined ? undefined : checkPatterns("host=", hosts);
+    const library = await loadNats();
+    const connection = await connectNats(library, address, "virstream", options);
+    const named = patterns?.some((pattern) => /[*?[\\]/.test(pattern)) ? undefined : patterns;
+    const driver = new NatsDriver({ library, connection, uri, subjects, named }, matcherOf(patterns));
+    try {
+      const signal = options.signal ?? new AbortController().signal;
+      await readBucket(driver.#session, driver.#fleet, { signal, patienceMs: OPEN_PATIENCE_MS });
+      signal.throwIfAborted();
+      return driver;
+    } catch (error) {
+      await driver.close();
+      throw error;
+    }
+  }
+
+  /** The hypervisors of all hosts, each once, with commas between them. */
+  get hypervisor(): string {
+    const all = [...this.#fleet.hosts.values()].flatMap(({ tick }) => tick?.hypervisor ?? []);
+    return [...new Set(all)].join(",");
+  }
+
+  get host(): string {
+    return [...this.#fleet.hosts.keys()].join(",");
+  }
+
+  /** How many messages of each kind have come. */
+  get figures(): FleetFigures {
+    return this.#fleet.figures;
+  }
+
+  get absent(): Absent[] {
+    if (this.#status.error !== undefined) return [{ host: this.host, error: this.#status.error }];
+    return [...this.#fleet.degraded].map(([{ host }, error]) => ({ host, error }));
+  }
+
+  /** The state of the connection to NATS, and the hosts whose present state is not known. */
+  get statuses(): ConnectionStatus[] {
+    const { state, error } = this.#status;
+    const degraded = [...this.#fleet.degraded].map(
+      ([{ host }, reason]): ConnectionStatus => ({ state: "degraded", host, uri: this.#uriOf(host), error: reason }),
+    );
+    return [{ state, host: this.host, error }, ...degraded];
+  }
+
+  onStatus(listener: StatusListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
+    return this.#sweep(query, context);
+  }
+
+  async *#sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+    await this.#reached(query.deadlineMs, context.signal);
+    if (context.signal.aborted) return;
+    const source = { session: this.#session, fleet: this.#fleet, owner: this, isFollowed: this.#isFollowed };
+    yield* sweepFleet(source, query, context);
+  }
+
+  watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
+    const watch = new FleetWatch(this.#fleet, query, cadence, sink, this);
+    this.#watches.add(watch);
+    const { state } = this.#status;
+    if (state === "closed") watch.end(this.#status.error!);
+    else if (state === "reconnecting") watch.connection(this.#status);
+    if (this.#isFollowed) watch.begin();
+    else if (this.#follower === undefined && state !== "closed") this.#follow();
+    return () => {
+      watch.stop();
+      this.#watches.delete(watch);
+      if (this.#watches.size > 0) return;
+      this.#follower?.stop();
+      this.#follower = undefined;
+      this.#isFollowed = false;
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#changed({ state: "closed", error: closedError(this.uri) });
+    await this.#session.connection.close();
+  }
+
+  #follow(): void {
+    const follower = new Follower(this.#session, this.#fleet, (error) => {
+      for (const watch of this.#watches) watch.end(error);
+    });
+    this.#follower = follower;
+    void follower.ready.then(() => {
+      if (this.#follower !== follower) return;
+      this.#isFollowed = true;
+      for (const watch of this.#watches) watch.begin();
+    });
+  }
+
+  /** @throws VirstreamError if there is no connection within this many ms, or never again */
+  async #reached(ms: number, signal: AbortSignal): Promise<void> {
+    const until = performance.now() + ms;
+    while (this.#status.state === "reconnecting" && !signal.aborted) {
+      const restMs = until - performance.now();
+      if (restMs <= 0) throw unreachableError(this.uri, this.#status.error!);
+      const early = new AbortController();
+      void this.#change.promise.then(() => early.abort());
+      await sleep(restMs, { signal: AbortSignal.any([signal, early.signal]) }).catch(() => {});
+    }
+    if (this.#status.state === "closed") throw this.#status.error;
+  }
+
+  #changed(status: NatsStatus): void {
+    if (this.#status.state === "closed") return;
+    const { state } = status;
+    const error =
+      state === "closed" && status.error !== undefined && status.error.retryable
+        ? new VirstreamError(status.error.code, status.error.message, { cause: status.error, retryable: false })
+        : status.error;
+    this.#status = { state, error };
+    this.#change.resolve();
+    this.#change = newChange();
+    if (state === "connected") this.#follower?.reconnected();
+    else this.#follower?.lost();
+    for (const watch of this.#watches) {
+      if (state === "closed") watch.end(error!);
+      else watch.connection(this.#status);
+    }
+    if (state === "closed") this.#follower?.stop();
+    this.#listeners.emit({ state, host: this.host, error });
+  }
+
+  #uriOf(host: string): string {
+    return `${this.uri.split("?")[0]}?host=${encodeURIComponent(host)}`;
+  }
+}
+
+function newChange(): { readonly promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
+function closedError(uri: string): VirstreamError {
+  return new VirstreamError("connection-closed", `the connection to ${uri} was closed`);
+}
+
+/** Opens the hosts that publish to a NATS server. */
+export const openNats: OpenDriver = (uri, options) => NatsDriver.open(parseNatsUri(uri), options);

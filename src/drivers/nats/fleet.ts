@@ -1,0 +1,113 @@
+import type { VirstreamError } from "../../model/error.ts";
+import type { Absent } from "../../model/record.ts";
+import { SchemaTable } from "../../model/schema.ts";
+import { LIMITS } from "../../wire/protocol.ts";
+import { MAX_WAITING, type WaitingBytes } from "./chunk.ts";
+import { HostState, type Outcome } from "./host-state.ts";
+
+/** How many messages of each kind have come since the connection was opened: see docs/fleet.md. */
+export type FleetFigures = Readonly<Record<Outcome, number>>;
+
+/** Gets what changes in a fleet. */
+export interface FleetListener {
+  /** A host has a newer tick. */
+  tick(state: HostState): void;
+  /** The present state of a host is no longer known, for this reason; undefined: it is known again. */
+  status(state: HostState, error: VirstreamError | undefined): void;
+  /** A host is no longer known. */
+  forgotten(state: HostState): void;
+}
+
+/** The newest state of each host of a fleet, from the messages of their publishers. Pure: no connection, no timer. */
+export class Fleet {
+  readonly hosts = new Map<string, HostState>();
+  readonly listeners = new Set<FleetListener>();
+  /** The hosts whose present state is not known, or not all of it, as the listeners know. */
+  readonly degraded = new Map<HostState, VirstreamError>();
+  readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
+  readonly #selects: (host: string) => boolean;
+  readonly #waiting: WaitingBytes = { total: 0 };
+  readonly #figures: Record<Outcome, number> = {
+    ...{ tick: 0, waiting: 0, duplicate: 0, late: 0, stale: 0, incomplete: 0, refused: 0 },
+  };
+  #numbers = 0;
+
+  /**
+   * @param owner the driver that the domains belong to
+   * @param selects whether a host is to be read
+   */
+  constructor(owner: object, selects: (host: string) => boolean) {
+    this.#context = { owner, schemas: new SchemaTable() };
+    this.#selects = selects;
+  }
+
+  get figures(): FleetFigures {
+    return { ...this.#figures };
+  }
+
+  /**
+   * A message of a host.
+   *
+   * @param host undefined: its subject names no host
+   * @param ageMs how long ago it was published
+   * @param stored whether it comes from the bucket, which also has what came already
+   * @returns the host's state; undefined: the message was ignored
+   */
+  take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {
+    if (host !== undefined && !this.#selects(host)) return undefined;
+    const state = host === undefined ? undefined : this.#stateOf(host);
+    const outcome = state?.take(bytes, ageMs) ?? "refused";
+    if (!stored || outcome === "refused") this.#figures[outcome]++;
+    if (state === undefined) return undefined;
+    if (!stored || outcome === "tick") this.#assess(state, performance.now());
+    if (outcome === "tick") for (const listener of this.listeners) listener.tick(state);
+    return state;
+  }
+
+  /** Looks which hosts are silent. */
+  check(now: number): void {
+    for (const state of this.hosts.values()) this.#assess(state, now);
+  }
+
+  /** The hosts whose present state is not known, or not all of it. */
+  absentAt(now: number): Absent[] {
+    const absent: Absent[] = [];
+    for (const state of this.hosts.values()) {
+      const error: VirstreamError | undefined = state.errorAt(now) ?? state.conflictAt(now);
+      if (error !== undefined) absent.push({ host: state.host, error });
+    }
+    return absent;
+  }
+
+  /** Forgets the hosts that the bucket no longer has, unless they are heard. */
+  forgetOthers(stored: ReadonlySet<HostState>): void {
+    const now = performance.now();
+    for (const state of [...this.hosts.values()]) {
+      if (!stored.has(state) && state.errorAt(now) !== undefined) this.#forget(state);
+    }
+  }
+
+  #forget(state: HostState): void {
+    this.hosts.delete(state.host);
+    this.degraded.delete(state);
+    for (const listener of this.listeners) listener.forgotten(state);
+  }
+
+  /** Only a new kind of reason is reported. */
+  #assess(state: HostState, now: number): void {
+    const error = state.errorAt(now) ?? state.conflictAt(now);
+    if (this.degraded.get(state)?.code === error?.code) return;
+    if (error === undefined) this.degraded.delete(state);
+    else this.degraded.set(state, error);
+    for (const listener of this.listeners) listener.status(state, error);
+  }
+
+  #stateOf(host: string): HostState | undefined {
+    let state = this.hosts.get(host);
+    if (state === undefined && this.hosts.size < LIMITS.hosts && this.#waiting.total <= MAX_WAITING) {
+      state = new HostState(host, this.#numbers++, this.#context, this.#waiting);
+      this.hosts.set(host, state);
+    }
+    return state;
+  }
+}

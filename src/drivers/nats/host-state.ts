@@ -1,0 +1,179 @@
+import { VirstreamError } from "../../model/error.ts";
+import type { SchemaTable } from "../../model/schema.ts";
+import { ServerClock } from "../../wire/server-clock.ts";
+import { Assembler, type Chunk, readChunk, type WaitingBytes } from "./chunk.ts";
+import { readTick, type Tick } from "./tick.ts";
+
+/** A host is silent after this many of its intervals without a tick, and this many ms more, which a sweep may take. */
+const SILENT_INTERVALS = 3;
+const SILENT_MS = 2_000;
+/** The most sequences that were lost, and the most earlier epochs, that are remembered to recognize late messages. */
+const MAX_LOST = 1_024;
+const MAX_RETIRED = 16;
+
+/** What a message was: `tick`: it completed a newer tick. All others change nothing. */
+export type Outcome =
+  | "tick"
+  /** A chunk, whose tick is not complete yet. */
+  | "waiting"
+  /** Of a tick that came already. */
+  | "duplicate"
+  /** Of a tick that was reported as lost, as newer ones had come before it. */
+  | "late"
+  /** Of an earlier start of the publisher. */
+  | "stale"
+  /** Of a tick some of whose chunks did not come. */
+  | "incomplete"
+  /** Not a message of this version, or not of this host. */
+  | "refused";
+
+/** Ticks of a host that did not come: their number, or undefined if it cannot be known. */
+export interface Lost {
+  readonly skipped: number | undefined;
+}
+
+/** What is known of one host: its newest tick, and what came before it. */
+export class HostState {
+  readonly host: string;
+  /** A number of its own among the hosts of the fleet. */
+  readonly number: number;
+  /** The newest tick. */
+  tick: Tick | undefined;
+  /** The ticks that were lost before that one, if there are any. */
+  lost: Lost | undefined;
+  /** When the newest tick was published, on this process's steady clock. */
+  heardAt = Number.NEGATIVE_INFINITY;
+  /** Why the last message that could not be read was refused. */
+  refusal: VirstreamError | undefined;
+  readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
+  readonly #clock: ServerClock;
+  readonly #assembler: Assembler;
+  #ageMs = 0;
+  #epoch: string | undefined;
+  #sequence = 0;
+  /** The earlier epochs, with the last sequence of each. */
+  readonly #retired = new Map<string, number>();
+  readonly #lostSequences = new Set<number>();
+  /** When a publisher of an earlier epoch was heard last that still goes on. */
+  #rivalAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    host: string,
+    number: number,
+    context: { readonly owner: object; readonly schemas: SchemaTable },
+    waiting: WaitingBytes,
+  ) {
+    this.host = host;
+    this.number = number;
+    this.#context = context;
+    this.#clock = new ServerClock(() => performance.now() - this.#ageMs);
+    this.#assembler = new Assembler(waiting);
+  }
+
+  /** Whether some chunks of a tick have come, and others not. */
+  get isWaiting(): boolean {
+    return this.#assembler.isWaiting;
+  }
+
+  /**
+   * Takes a message. Any bytes either change nothing, or complete a tick of this host that is newer than the last.
+   *
+   * @param ageMs how long ago it was published; 0: it comes directly from the publisher
+   */
+  take(bytes: Uint8Array, ageMs: number): Outcome {
+    try {
+      const chunk = readChunk(bytes);
+      const order = this.#orderOf(chunk);
+      if (order !== "newer") return order;
+      const complete = this.#assembler.add(chunk);
+      if (typeof complete === "string") return complete;
+      this.#ageMs = ageMs;
+      const tick = readTick(complete, {
+        ...{ host: this.host, epoch: chunk.epoch, clock: this.#clock },
+        ...this.#context,
+      });
+      this.#accept(tick, chunk, performance.now() - ageMs);
+      return "tick";
+    } catch (thrown) {
+      this.refusal = VirstreamError.from(thrown);
+      return "refused";
+    }
+  }
+
+  /** Why the host's present state is not known: it is silent, or could not be swept; undefined: it is known. */
+  errorAt(now: number): VirstreamError | undefined {
+    const { tick, host, refusal } = this;
+    if (tick === undefined) {
+      return refusal === undefined ? undefined : unreadable(host, refusal);
+    }
+    const silentMs = now - this.heardAt;
+    if (silentMs <= this.#silentAfterMs) return tick.error;
+    const why = refusal === undefined ? "is its publisher running?" : refusal.message;
+    return new VirstreamError(
+      "connection-lost",
+      `the host ${host} has been silent for ${Math.round(silentMs / 1_000)} s: ${why}`,
+    );
+  }
+
+  /** Says that two publishers give themselves the name of this host: only the records of the one that started last are known. */
+  conflictAt(now: number): VirstreamError | undefined {
+    if (now - this.#rivalAt > this.#silentAfterMs) return undefined;
+    const message = `two publishers name their host ${this.host}, so that only the domains of one are known: give one another name with label=`;
+    return new VirstreamError("invalid-argument", message, { retryable: true });
+  }
+
+  /** The connection of the reader was lost, so that the silence since then says nothing. */
+  excuse(now: number): void {
+    if (this.tick !== undefined) this.heardAt = Math.max(this.heardAt, now - this.tick.intervalMs);
+  }
+
+  get #silentAfterMs(): number {
+    return SILENT_INTERVALS * (this.tick?.intervalMs ?? 0) + SILENT_MS;
+  }
+
+  #orderOf({ epoch, sequence }: Chunk): "newer" | "duplicate" | "late" | "stale" {
+    if (epoch === this.#epoch) {
+      if (sequence > this.#sequence) return "newer";
+      return this.#lostSequences.has(sequence) ? "late" : "duplicate";
+    }
+    const last = this.#retired.get(epoch);
+    if (last === undefined) return "newer";
+    if (sequence > last) {
+      // It was not replaced by a new start: it goes on beside the other one.
+      this.#retired.set(epoch, sequence);
+      this.#rivalAt = performance.now();
+    }
+    return "stale";
+  }
+
+  #accept(tick: Tick, { epoch, sequence }: Chunk, at: number): void {
+    this.lost = undefined;
+    if (this.#epoch === epoch) {
+      const skipped = sequence - this.#sequence - 1;
+      if (skipped > 0) this.lost = { skipped };
+      for (let lost = Math.max(this.#sequence + 1, sequence - MAX_LOST); lost < sequence; lost++) this.#lose(lost);
+    } else {
+      if (this.#epoch !== undefined) {
+        this.lost = { skipped: undefined };
+        this.#retired.set(this.#epoch, this.#sequence);
+        if (this.#retired.size > MAX_RETIRED) this.#retired.delete(this.#retired.keys().next().value!);
+      }
+      this.#lostSequences.clear();
+    }
+    this.#epoch = epoch;
+    this.#sequence = sequence;
+    this.tick = tick;
+    this.refusal = undefined;
+    this.heardAt = Math.max(this.heardAt, at);
+  }
+
+  #lose(sequence: number): void {
+    this.#lostSequences.add(sequence);
+    if (this.#lostSequences.size > MAX_LOST) this.#lostSequences.delete(this.#lostSequences.values().next().value!);
+  }
+}
+
+function unreadable(host: string, refusal: VirstreamError): VirstreamError {
+  const message = `no message of the host ${host} could be read: ${refusal.message}`;
+  return new VirstreamError("protocol-error", message, { cause: refusal, retryable: true });
+}

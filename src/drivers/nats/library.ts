@@ -1,0 +1,160 @@
+import type * as JetStream from "@nats-io/jetstream";
+import type * as Kv from "@nats-io/kv";
+import type * as Transport from "@nats-io/transport-node";
+import { withTimeout } from "../../driver/clock.ts";
+import type { OpenOptions } from "../../driver/driver.ts";
+import { Backoff, DEFAULT_CONNECT_TIMEOUT_MS } from "../../driver/reconnector.ts";
+import { type ErrorCode, VirstreamError } from "../../model/error.ts";
+import type { NatsAddress } from "./address.ts";
+
+/** The packages of NATS's client, which the application installs. */
+export interface NatsLibrary {
+  readonly transport: typeof Transport;
+  readonly jetstream: typeof JetStream;
+  readonly kv: typeof Kv;
+}
+
+/** How often the client asks whether the server is still there, in ms; it gives up after two questions without an answer. */
+const PING_MS = 10_000;
+
+/** @throws VirstreamError `unsupported` with the command that installs the packages */
+export async function loadNats(): Promise<NatsLibrary> {
+  try {
+    const [transport, jetstream, kv] = await Promise.all([
+      import("@nats-io/transport-node"),
+      import("@nats-io/jetstream"),
+      import("@nats-io/kv"),
+    ]);
+    return { transport, jetstream, kv };
+  } catch (cause) {
+    const install = "npm install @nats-io/transport-node @nats-io/jetstream @nats-io/kv";
+    throw new VirstreamError("unsupported", `fleets on NATS need its client: ${install}`, { cause });
+  }
+}
+
+/** Options of a connection to NATS, of those of connect(). */
+export type NatsOptions = Pick<OpenOptions, "signal" | "connectTimeoutMs" | "reconnect">;
+
+/**
+ * Connects to a server of NATS. From then on the client of NATS reconnects by itself.
+ *
+ * @param name what the server shows in its list of clients
+ * @throws VirstreamError `unauthenticated`, `connection-refused`, `connect-timeout`, …
+ */
+export async function connectNats(
+  { transport }: NatsLibrary,
+  address: NatsAddress,
+  name: string,
+  { signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS, reconnect }: NatsOptions,
+): Promise<Transport.NatsConnection> {
+  const { servers, user, password, token, tls, files } = address;
+  const { creds, ca, cert, key } = files;
+  const backoff = new Backoff(() => performance.now(), reconnect);
+  const connecting = transport.connect({
+    ...{ name, servers: [...servers], timeout: connectTimeoutMs, pingInterval: PING_MS, noAsyncTraces: true },
+    reconnectDelayHandler: () => backoff.next(),
+    ...(reconnect?.attempts === 0
+      ? { reconnect: false }
+      : { maxReconnectAttempts: Number.isFinite(reconnect?.attempts) ? reconnect!.attempts! : -1 }),
+    // A server that restarts may refuse clients for a while, as one whose accounts are not loaded yet.
+    ignoreAuthErrorAbort: true,
+    ...(user !== undefined && { user, pass: password ?? "" }),
+    ...(token !== undefined && { token }),
+    ...(creds !== undefined && { authenticator: transport.credsAuthenticator(new TextEncoder().encode(creds)) }),
+    ...((tls || (ca ?? cert ?? key) !== undefined) && {
+      tls: { ...(ca !== undefined && { ca }), ...(cert !== undefined && { cert }), ...(key !== undefined && { key }) },
+    }),
+  });
+  const late = (): never => {
+    throw new VirstreamError("connect-timeout", `${address.uri} did not answer within ${connectTimeoutMs} ms`);
+  };
+  try {
+    return await withTimeout(connecting, connectTimeoutMs, late, { signal });
+  } catch (error) {
+    // It may still succeed.
+    connecting.then((connection) => connection.close()).catch(() => {});
+    if (signal?.aborted) throw error;
+    throw natsError(error, address.uri);
+  }
+}
+
+/** The code, and what to do, for each kind of error of NATS's client, by the error's class or by Node's code. */
+const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string])[] = [
+  [/^(AuthorizationError|UserAuthenticationExpiredError)$/, "unauthenticated", "the server refuses the credentials"],
+  [/^PermissionViolationError$/, "denied", "the server's permissions do not allow this, see docs/fleet.md"],
+  [
+    /^JetStreamNotEnabled$|^jetstream not enabled/,
+    "unsupported",
+    "the server has no JetStream: add jetstream {} to its configuration, or start it with -js",
+  ],
+  [/^ECONNREFUSED$/, "connection-refused", "nothing listens there: start nats-server"],
+  [/^(ENOTFOUND|EAI_AGAIN)$/, "connection-refused", "the name of the server leads to no host"],
+  [/^server does not support 'tls'/, "connection-refused", "the server has no TLS: use nats:"],
+  [/^TimeoutError$/, "connect-timeout", "the server did not answer in time"],
+  [
+    /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|ERR_TLS_|ERR_SSL_)/,
+    "unauthenticated",
+    "TLS failed: name the authority's certificate with ca=FILE, and the client's with cert=FILE and key=FILE",
+  ],
+];
+
+/** The error for one of NATS's client. @param what the operation or the URI */
+export function natsError(thrown: unknown, what: string): VirstreamError {
+  if (thrown instanceof VirstreamError) return thrown;
+  const chain: unknown[] = [];
+  for (let cause = thrown; cause instanceof Error && chain.length < 8; cause = cause.cause) chain.push(cause);
+  for (const each of chain as (Error & { readonly code?: unknown })[]) {
+    const names = [each.name, each.constructor.name, String(each.code), each.message];
+    for (const [kind, code, meaning] of KINDS) {
+      if (names.some((name) => kind.test(name))) {
+        return new VirstreamError(code, `${what}: ${meaning} (${each.message})`, { cause: thrown });
+      }
+    }
+  }
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new VirstreamError("connection-lost", `${what}: ${message}`, { cause: thrown });
+}
+
+/** A change of a connection to NATS. */
+export interface NatsStatus {
+  readonly state: "connected" | "reconnecting" | "closed";
+  readonly error: VirstreamError | undefined;
+}
+
+/**
+ * Calls back at each change of a connection until it is closed, with the last error that the server sent as the reason.
+ *
+ * @param refused called with each error that the server sends
+ */
+export async function followStatus(
+  connection: Transport.NatsConnection,
+  uri: string,
+  changed: (status: NatsStatus) => void,
+  refused: (error: VirstreamError) => void = () => {},
+): Promise<void> {
+  let state: NatsStatus["state"] = "connected";
+  let last: VirstreamError | undefined;
+  const report = (next: NatsStatus["state"], error: VirstreamError | undefined): void => {
+    if (next === state) return;
+    state = next;
+    changed({ state, error });
+  };
+  for await (const status of connection.status()) {
+    if (status.type === "error") {
+      last = natsError(status.error, uri);
+      refused(last);
+    } else if (status.type === "disconnect" || status.type === "staleConnection") {
+      report("reconnecting", last ?? new VirstreamError("connection-lost", `${uri}: the connection broke`));
+    } else if (status.type === "reconnect") {
+      last = undefined;
+      report("connected", undefined);
+    }
+  }
+  const error = await connection.closed();
+  report(
+    "closed",
+    error instanceof Error
+      ? natsError(error, uri)
+      : new VirstreamError("connection-closed", `the connection to ${uri} was closed`),
+  );
+}

@@ -1,0 +1,160 @@
+import type { SweepContext } from "../../driver/driver.ts";
+import { Queue } from "../../driver/queue.ts";
+import { Selection } from "../../driver/selection.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { ALL_GROUPS } from "../../model/group.ts";
+import { TypedParams } from "../../model/params.ts";
+import { type DomainSelector, type Query, unknownDomain, unknownDomainError } from "../../model/query.ts";
+import { type Domain, DomainStatsRecord } from "../../model/record.ts";
+import { type NatsSession, readBucket } from "./bucket.ts";
+import type { Fleet } from "./fleet.ts";
+import type { HostState } from "./host-state.ts";
+
+/** The indexes that are reserved for each host. */
+const BLOCK = 2 ** 24;
+
+/** Where the states of a sweep come from. */
+export interface SweepSource {
+  readonly session: NatsSession;
+  readonly fleet: Fleet;
+  readonly owner: object;
+  /** Whether the fleet is up to date; otherwise the bucket is read. */
+  readonly isFollowed: boolean;
+}
+
+/** A sweep of a fleet: the newest record of each domain, as its host published it. */
+export async function* sweepFleet(
+  source: SweepSource,
+  query: Query,
+  context: SweepContext,
+): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
+  const selection = new Selection(query, ALL_GROUPS);
+  const answers = new Map<HostState, DomainStatsRecord[]>();
+  let count = 0;
+  let waiting: DomainStatsRecord[] | undefined;
+  for await (const state of statesOf(source, query, context.signal)) {
+    if (!selection.hasHost(state.host) || answers.has(state)) continue;
+    const records = answerOf(state, selection, context);
+    answers.set(state, query.domains === undefined ? [] : records);
+    if (query.domains !== undefined) continue;
+    count += records.length;
+    // One host behind, so that the number of domains is known before the last records.
+    if (waiting !== undefined && waiting.length > 0) yield waiting;
+    waiting = records;
+  }
+  if (context.signal.aborted) return;
+  const isAbsent = reportUnheard(source, selection, answers, context);
+  const rest =
+    query.domains === undefined
+      ? (waiting ?? [])
+      : named(source, query.domains, [...answers.values()].flat(), isAbsent);
+  context.expect(query.domains === undefined ? count : rest.length);
+  if (rest.length > 0) yield rest;
+}
+
+/** Each host once, as soon as its newest state is known. */
+async function* statesOf(
+  { session, fleet, isFollowed }: SweepSource,
+  { deadlineMs }: Query,
+  signal: AbortSignal,
+): AsyncGenerator<HostState, void, void> {
+  if (isFollowed) {
+    yield* fleet.hosts.values();
+    return;
+  }
+  const left = new AbortController();
+  const queue = new Queue<HostState>();
+  const reading = { signal: AbortSignal.any([signal, left.signal]), patienceMs: deadlineMs };
+  readBucket(session, fleet, { ...reading, read: (state) => queue.push(state) }).then(
+    () => queue.end(),
+    (error: unknown) => queue.end(error),
+  );
+  try {
+    for await (const states of queue) yield* states;
+  } finally {
+    left.abort();
+  }
+}
+
+/** The records of one host. While its state is not known, they say so. */
+function answerOf(state: HostState, selection: Selection, context: SweepContext): DomainStatsRecord[] {
+  const { tick, host, number } = state;
+  const now = performance.now();
+  const error = state.errorAt(now);
+  const conflict = error ?? state.conflictAt(now);
+  if (conflict !== undefined) context.absent?.({ host, error: conflict });
+  const records: DomainStatsRecord[] = [];
+  for (const record of tick?.records ?? []) {
+    const own = selection.of(record);
+    if (own === undefined) continue;
+    const index = number * BLOCK + own.index;
+    records.push(error === undefined ? new DomainStatsRecord({ ...own, index }) : failed(own.domain, index, error));
+  }
+  return records;
+}
+
+/** Reports the hosts that are named and have no state. Whether some host is absent. */
+function reportUnheard(
+  { session, fleet }: SweepSource,
+  selection: Selection,
+  answers: ReadonlyMap<HostState, unknown>,
+  context: SweepContext,
+): VirstreamError | undefined {
+  let absent: VirstreamError | undefined;
+  for (const state of answers.keys()) absent ??= state.errorAt(performance.now());
+  for (const host of session.named ?? []) {
+    if (!selection.hasHost(host) || fleet.hosts.get(host)?.tick !== undefined) continue;
+    const error = new VirstreamError("connection-lost", `the host ${host} has published nothing to ${session.uri}`);
+    context.absent?.({ host, error });
+    absent ??= error;
+  }
+  return absent;
+}
+
+/** One record for each domain that was asked for, and one of each host for a name that several have. */
+function named(
+  { owner, session }: SweepSource,
+  selectors: readonly DomainSelector[],
+  records: readonly DomainStatsRecord[],
+  absent: VirstreamError | undefined,
+): DomainStatsRecord[] {
+  const chosen = new Map<string, DomainStatsRecord>();
+  const answers: DomainStatsRecord[] = [];
+  for (const [ordinal, selector] of selectors.entries()) {
+    const byUuid = "uuid" in selector ? records.filter(({ domain }) => domain.uuid === selector.uuid) : [];
+    const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
+    const found = byUuid.length > 0 ? [newest(byUuid)] : records.filter(({ domain }) => domain.name === name);
+    for (const [place, record] of found.entries()) {
+      const key = `${record.domain.host}\n${record.domain.uuid}`;
+      if (chosen.has(key)) continue;
+      chosen.set(key, record);
+      answers.push(new DomainStatsRecord({ ...record, index: ordinal * BLOCK + place }));
+    }
+    if (found.length > 0) continue;
+    const domain = unknownDomain(selector, "", owner);
+    answers.push(
+      absent === undefined
+        ? new DomainStatsRecord({
+            ...{ domain, params: TypedParams.EMPTY, status: "gone", reason: "unknown", index: ordinal * BLOCK },
+            ...{ sampledAt: Date.now(), tookMs: 0, error: unknownDomainError(selector, session.uri) },
+          })
+        : failed(domain, ordinal * BLOCK, absent),
+    );
+  }
+  return answers;
+}
+
+/** Of a domain that two hosts have, as during a migration, the record of the host on which it runs, else the newest. */
+function newest(records: readonly DomainStatsRecord[]): DomainStatsRecord {
+  const rank = ({ status, domain }: DomainStatsRecord): number => (status === "failed" ? 0 : domain.id >= 0 ? 2 : 1);
+  return records.reduce((one, other) =>
+    (rank(other) - rank(one) || other.sampledAt - one.sampledAt) > 0 ? other : one,
+  );
+}
+
+function failed(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
+  return new DomainStatsRecord({
+    ...{ domain, index, error, params: TypedParams.EMPTY, status: "failed", reason: "error" },
+    ...{ sampledAt: Date.now(), tookMs: 0 },
+  });
+}

@@ -1,0 +1,223 @@
+import { Selection } from "../../driver/selection.ts";
+import type { VirstreamError } from "../../model/error.ts";
+import { ALL_GROUPS } from "../../model/group.ts";
+import { TypedParams } from "../../model/params.ts";
+import { type DomainSelector, type Query, unknownDomain, unknownDomainError } from "../../model/query.ts";
+import { type Domain, DomainStatsRecord, domainKey, SweepTally } from "../../model/record.ts";
+import { sameRecord } from "../../model/same-record.ts";
+import type { Cadence, GapReason, WatchSink } from "../../model/watch.ts";
+import type { Fleet, FleetListener } from "./fleet.ts";
+import type { HostState } from "./host-state.ts";
+import type { NatsStatus } from "./library.ts";
+
+/** The indexes that are reserved for each host. */
+const BLOCK = 2 ** 24;
+
+/** A domain as this watch has reported it. */
+interface Reported {
+  record: DomainStatsRecord;
+  at: number;
+}
+
+/** A host as this watch has reported it. */
+interface WatchedHost {
+  domains: Map<string, Reported>;
+  /** When the sweep began whose records were delivered last, in ms since 1970. */
+  startedAt: number;
+  /** Ticks that were lost and not reported yet. */
+  skipped: number | undefined;
+  /** The connection over which the last tick came. */
+  connection: number;
+}
+
+/**
+ * A watch of a fleet: passes on each tick of a host, as far as the query selects it, at most once per interval. So the pace is that
+ * of the publishers, or slower.
+ */
+export class FleetWatch implements FleetListener {
+  readonly #fleet: Fleet;
+  readonly #query: Query;
+  readonly #cadence: Cadence;
+  readonly #sink: WatchSink;
+  readonly #owner: object;
+  readonly #selection: Selection;
+  readonly #hosts = new Map<HostState, WatchedHost>();
+  /** The records of domains that were asked for and that no host has. */
+  readonly #unknown = new Map<DomainSelector, DomainStatsRecord>();
+  #isComplete = false;
+  #connections = 0;
+  #stopped = false;
+
+  /** @throws VirstreamError `unsupported` for a query that published records cannot answer */
+  constructor(fleet: Fleet, query: Query, cadence: Cadence, sink: WatchSink, owner: object) {
+    this.#selection = new Selection(query, ALL_GROUPS);
+    this.#fleet = fleet;
+    this.#query = query;
+    this.#cadence = cadence;
+    this.#sink = sink;
+    this.#owner = owner;
+    fleet.listeners.add(this);
+  }
+
+  /** The fleet is up to date: what was not delivered yet follows. */
+  begin(): void {
+    if (this.#stopped || this.#isComplete) return;
+    this.#isComplete = true;
+    for (const [state, error] of [...this.#fleet.degraded]) this.status(state, error);
+    for (const state of [...this.#fleet.hosts.values()]) if (!this.#hosts.has(state)) this.tick(state);
+    this.#reportUnknown();
+    this.#sink.flush();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#fleet.listeners.delete(this);
+  }
+
+  end(error: VirstreamError): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.#sink.end(error);
+  }
+
+  /** The state of the connection to NATS. */
+  connection({ state, error }: NatsStatus): void {
+    if (this.#stopped || state === "closed") return;
+    if (state === "connected") this.#connections++;
+    this.#sink.event({ type: "status", state, host: undefined, error });
+    this.#sink.flush();
+  }
+
+  status({ host }: HostState, error: VirstreamError | undefined): void {
+    if (this.#stopped || !this.#selection.hasHost(host)) return;
+    this.#sink.event({ type: "status", state: error === undefined ? "connected" : "degraded", host, error });
+    this.#sink.flush();
+  }
+
+  forgotten(state: HostState): void {
+    const { host } = state;
+    if (this.#stopped || !this.#selection.hasHost(host)) return;
+    for (const { record } of this.#hosts.get(state)?.domains.values() ?? []) this.#sink.gone(record.domain);
+    this.#hosts.delete(state);
+    this.#sink.event({ type: "status", state: "removed", host, error: undefined });
+    this.#reportUnknown();
+    this.#sink.flush();
+  }
+
+  tick(state: HostState): void {
+    const { tick, lost, host } = state;
+    if (this.#stopped || tick === undefined || !this.#selection.hasHost(host)) return;
+    let watched = this.#hosts.get(state);
+    if (watched === undefined) {
+      watched = { domains: new Map(), startedAt: Number.NEGATIVE_INFINITY, skipped: 0, connection: this.#connections };
+      this.#hosts.set(state, watched);
+    } else if (lost !== undefined) {
+      watched.skipped = sum(watched.skipped, lost.skipped);
+    }
+    const { summary, records, intervalMs, overrun } = tick;
+    if (summary === undefined) {
+      // The host could not be swept: its status says why.
+      watched.skipped = sum(watched.skipped, 1);
+      return;
+    }
+    const { startedAt, tookMs } = summary;
+    const early = startedAt - watched.startedAt < this.#cadence.intervalMs - intervalMs / 2;
+    // A host whose clock was set back begins again.
+    if (early && startedAt >= watched.startedAt) return;
+    watched.startedAt = startedAt;
+    this.#reportLost(host, watched);
+    const tally = new SweepTally(startedAt);
+    const before = watched.domains;
+    watched.domains = new Map();
+    const now = performance.now();
+    const fresh: DomainStatsRecord[] = [];
+    for (const record of records) {
+      const own = this.#selection.of(record);
+      if (own === undefined) continue;
+      const key = domainKey(own.domain);
+      const known = before.get(key);
+      const index = state.number * BLOCK + own.index;
+      // The same object in all its records, so that readers recognize it without a search.
+      const domain =
+        known !== undefined && sameDomain(known.record.domain, own.domain) ? known.record.domain : own.domain;
+      const whole = new DomainStatsRecord({ ...own, domain, index });
+      fresh.push(whole);
+      if (whole.status !== "gone") watched.domains.set(key, known ?? { record: whole, at: Number.NEGATIVE_INFINITY });
+    }
+    for (const [key, { record }] of before) if (!watched.domains.has(key)) this.#sink.gone(record.domain);
+    tally.add(fresh);
+    this.#reportUnknown();
+    for (const record of fresh) this.#report(record, watched.domains.get(domainKey(record.domain)), now);
+    this.#sink.event({ type: "sync", tick: 0, host, overrun, summary: tally.summary(tookMs) });
+    this.#sink.flush();
+  }
+
+  #report(record: DomainStatsRecord, reported: Reported | undefined, now: number): void {
+    const { mode, intervalMs, heartbeatMs } = this.#cadence;
+    if (reported !== undefined) {
+      const due = now + intervalMs - reported.at > heartbeatMs;
+      if (mode === "on-change" && !due && sameRecord(reported.record, record)) return;
+      reported.record = record;
+      reported.at = now;
+    }
+    this.#sink.record(record);
+    if (reported === undefined) this.#sink.gone(record.domain);
+  }
+
+  #reportLost(host: string, watched: WatchedHost): void {
+    const { skipped } = watched;
+    const reason: GapReason = watched.connection === this.#connections ? "source" : "reconnected";
+    watched.skipped = 0;
+    watched.connection = this.#connections;
+    if (skipped !== 0) this.#sink.event({ type: "gap", reason, skipped, host });
+  }
+
+  /** Domains that were asked for and that no host has: each has one record that says so, until a host has it. */
+  #reportUnknown(): void {
+    const { domains } = this.#query;
+    if (domains === undefined || !this.#isComplete) return;
+    const uuids = new Set<string>();
+    const names = new Set<string>();
+    for (const watched of this.#hosts.values()) {
+      for (const { record } of watched.domains.values()) {
+        uuids.add(record.domain.uuid);
+        names.add(record.domain.name);
+      }
+    }
+    for (const selector of domains) {
+      const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
+      const isKnown = ("uuid" in selector && uuids.has(selector.uuid)) || names.has(name);
+      const record = this.#unknown.get(selector);
+      if (isKnown && record !== undefined) {
+        this.#unknown.delete(selector);
+        this.#sink.gone(record.domain);
+      } else if (!isKnown && record === undefined) {
+        const missing = this.#missing(selector, this.#unknown.size);
+        this.#unknown.set(selector, missing);
+        this.#sink.record(missing);
+      }
+    }
+  }
+
+  #missing(selector: DomainSelector, index: number): DomainStatsRecord {
+    const [[, absent] = []] = this.#fleet.degraded;
+    const common = {
+      ...{ domain: unknownDomain(selector, "", this.#owner) as Domain, params: TypedParams.EMPTY },
+      ...{ sampledAt: Date.now(), tookMs: 0, index },
+    };
+    return absent === undefined
+      ? new DomainStatsRecord({
+          ...common,
+          ...{ status: "gone", reason: "unknown", error: unknownDomainError(selector, "any host of the fleet") },
+        })
+      : new DomainStatsRecord({ ...common, status: "failed", reason: "error", error: absent });
+  }
+}
+
+function sameDomain(one: Domain, other: Domain): boolean {
+  return one.name === other.name && one.id === other.id;
+}
+
+function sum(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? undefined : one + other;
+}

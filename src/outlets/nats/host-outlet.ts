@@ -1,0 +1,149 @@
+import type { Tick } from "../../drivers/nats/tick.ts";
+import type { VirstreamError } from "../../model/error.ts";
+import { type Domain, type DomainStatsRecord, domainKey, SweepTally } from "../../model/record.ts";
+import type { SyncEvent } from "../../model/watch.ts";
+
+/** Sends messages; the publisher. */
+export interface Sender {
+  /** Whether there is a connection. */
+  readonly isConnected: boolean;
+  /** Whether a stream retains ticks. Then each must be acknowledged. */
+  readonly retains: boolean;
+  /** The messages of a tick. */
+  encode(tick: Omit<Tick, "hypervisor" | "intervalMs">, sequence: number): readonly Uint8Array[];
+  /** Publishes a tick, without an acknowledgement. */
+  publish(host: string, chunks: readonly Uint8Array[]): void;
+  /** Publishes a tick to the stream. Rejects if it was not stored. */
+  retain(host: string, chunks: readonly Uint8Array[], sequence: number): Promise<void>;
+  /** Stores the newest state in the bucket. Rejects if it was not stored. */
+  save(host: string, chunks: readonly Uint8Array[]): Promise<void>;
+  /** Reserves memory for a tick that waits, or frees it. False: there is no room. */
+  reserve(bytes: number): boolean;
+  /** Counts a tick that was not published. */
+  dropped(): void;
+}
+
+interface Waiting {
+  readonly sequence: number;
+  readonly chunks: readonly Uint8Array[];
+  readonly bytes: number;
+}
+
+/**
+ * Publishes the ticks of one host: keeps its newest records, and sends them at the end of each sweep. Every sweep has a sequence,
+ * also one that cannot be sent, so that readers see what they miss.
+ */
+export class HostOutlet {
+  readonly host: string;
+  readonly #sender: Sender;
+  readonly #records = new Map<string, DomainStatsRecord>();
+  /** Domains that were gone when the sweep under way asked for them. */
+  #gone: DomainStatsRecord[] = [];
+  #sequence = 0;
+  #newest: readonly Uint8Array[] | undefined;
+  #isSaved = true;
+  #saving = false;
+  /** Ticks that are not acknowledged, in their order. */
+  readonly #waiting: Waiting[] = [];
+  #retaining = false;
+  /** Why the host cannot be swept. */
+  #error: VirstreamError | undefined;
+
+  constructor(host: string, sender: Sender) {
+    this.host = host;
+    this.#sender = sender;
+  }
+
+  record(record: DomainStatsRecord): void {
+    if (record.status === "gone") this.#gone.push(record);
+    else this.#records.set(domainKey(record.domain), record);
+  }
+
+  gone(domain: Domain): void {
+    this.#records.delete(domainKey(domain));
+  }
+
+  /** A sweep has ended. */
+  sync({ overrun, summary }: SyncEvent): void {
+    this.#error = undefined;
+    const records = [...this.#records.values(), ...this.#gone];
+    this.#gone = [];
+    // What the source reports of other hosts is not this host's.
+    const tally = new SweepTally(summary.startedAt);
+    tally.add(records);
+    this.#send({ host: this.host, records, summary: tally.summary(summary.tookMs), error: undefined, overrun });
+  }
+
+  /** The host cannot be swept, or can be again. Until the next sweep, the last records stay. */
+  status(error: VirstreamError | undefined): void {
+    this.#error = error;
+    if (error !== undefined) this.repeat();
+  }
+
+  /** An interval has passed: a host that cannot be swept says so again. */
+  repeat(): void {
+    const error = this.#error;
+    if (error === undefined) return;
+    this.#send({ host: this.host, records: [...this.#records.values()], summary: undefined, error, overrun: 0 });
+  }
+
+  /** The connection is there again. */
+  resume(): void {
+    void this.#save();
+    void this.#retain();
+  }
+
+  #send(tick: Omit<Tick, "hypervisor" | "intervalMs">): void {
+    const chunks = this.#sender.encode(tick, ++this.#sequence);
+    this.#newest = chunks;
+    this.#isSaved = false;
+    if (this.#sender.retains) this.#enqueue(chunks);
+    else if (this.#sender.isConnected) this.#sender.publish(this.host, chunks);
+    else this.#sender.dropped();
+    void this.#save();
+  }
+
+  /** Stores the newest state. While one is being stored, only the newest of those that follow is kept. */
+  async #save(): Promise<void> {
+    if (this.#saving) return;
+    this.#saving = true;
+    while (!this.#isSaved && this.#sender.isConnected) {
+      this.#isSaved = true;
+      // A failure is reported by the sender, and the next tick is another attempt.
+      await this.#sender.save(this.host, this.#newest!).catch(() => {});
+    }
+    this.#saving = false;
+  }
+
+  #enqueue(chunks: readonly Uint8Array[]): void {
+    const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
+    while (!this.#sender.reserve(bytes)) {
+      // The first may be on its way.
+      const [oldest] = this.#waiting.splice(this.#retaining ? 1 : 0, 1);
+      if (oldest === undefined) {
+        this.#sender.dropped();
+        return;
+      }
+      this.#sender.reserve(-oldest.bytes);
+      this.#sender.dropped();
+    }
+    this.#waiting.push({ sequence: this.#sequence, chunks, bytes });
+    void this.#retain();
+  }
+
+  async #retain(): Promise<void> {
+    if (this.#retaining) return;
+    this.#retaining = true;
+    while (this.#waiting.length > 0 && this.#sender.isConnected) {
+      const { sequence, chunks, bytes } = this.#waiting[0]!;
+      const isStored = await this.#sender.retain(this.host, chunks, sequence).then(
+        () => true,
+        () => false,
+      );
+      if (!isStored) break;
+      this.#waiting.shift();
+      this.#sender.reserve(-bytes);
+    }
+    this.#retaining = false;
+  }
+}

@@ -1,0 +1,64 @@
+import type { NatsConnection } from "@nats-io/transport-node";
+import { type NatsLibrary, natsError } from "../../drivers/nats/library.ts";
+import type { Subjects } from "../../drivers/nats/subjects.ts";
+import type { VirstreamError } from "../../model/error.ts";
+
+/** How NATS keeps what is published. A bucket or stream that exists stays as it is. */
+export interface StoreOptions {
+  /** On how many servers of a cluster: 1, 3 or 5. */
+  readonly replicas: number;
+  /** After this many ms a host that publishes nothing leaves the bucket; 0: never. */
+  readonly maxAgeMs: number;
+  /** For how long a stream retains all ticks, in ms; 0: no stream. */
+  readonly retainMs: number;
+}
+
+/** NATS counts times in ns. */
+const NS_PER_MS = 1e6;
+/** For how long NATS recognizes a message that is published twice, in ms. */
+const DUPLICATES_MS = 120_000;
+
+/** Creates the bucket, and the stream if there is to be one, unless they exist. */
+export async function createStores(
+  library: NatsLibrary,
+  connection: NatsConnection,
+  uri: string,
+  subjects: Subjects,
+  { replicas, maxAgeMs, retainMs }: StoreOptions,
+): Promise<void> {
+  await permitted(uri, async () => {
+    await new library.kv.Kvm(connection).create(subjects.bucket, {
+      ...{ replicas, description: "virstream: the newest state of each host" },
+      ...(maxAgeMs > 0 && { ttl: maxAgeMs }),
+    });
+  });
+  if (retainMs === 0) return;
+  await permitted(uri, async () => {
+    const { jetstreamManager, DiscardPolicy, RetentionPolicy, StorageType } = library.jetstream;
+    const { streams } = await jetstreamManager(connection, { checkAPI: false });
+    const exists = await streams.info(subjects.stream).then(
+      () => true,
+      (error: Error) => {
+        if (error.message === "stream not found") return false;
+        throw error;
+      },
+    );
+    if (exists) return;
+    await streams.add({
+      ...{ name: subjects.stream, subjects: [subjects.tick("*")], description: "virstream: the ticks of all hosts" },
+      ...{ retention: RetentionPolicy.Limits, discard: DiscardPolicy.Old, storage: StorageType.File },
+      ...{ num_replicas: replicas, max_age: retainMs * NS_PER_MS },
+      duplicate_window: Math.min(retainMs, DUPLICATES_MS) * NS_PER_MS,
+    });
+  });
+}
+
+/** A publisher that may not create streams uses those that an administrator has created. */
+async function permitted(uri: string, create: () => Promise<void>): Promise<void> {
+  try {
+    await create();
+  } catch (thrown) {
+    const error: VirstreamError = natsError(thrown, uri);
+    if (error.code !== "denied") throw error;
+  }
+}
