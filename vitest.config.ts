@@ -10,6 +10,12 @@ export default defineConfig({
     // Guards against waiting for ever: on a loaded machine, the start of one process can take seconds.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    tags: [
+      {
+        name: "any-node",
+        description: "Its result does not depend on the version of Node: .ci/run has it on the main one only",
+      },
+    ],
     pool: "forks",
     // Tests start daemons and guests: two files at once are what a small machine bears.
     maxWorkers: 2,

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 

@@ -51,7 +51,9 @@ describe("an application with RxJS of its own", () => {
     }
   }
 
-  it("compiles for browsers without Node's types and with the oldest library that has what it uses itself", () => {
+  it("compiles for browsers without Node's types and with the oldest library that has what it uses itself", {
+    tags: "any-node",
+  }, () => {
     const program = `
       import { connect } from "virstream/browser";
       import { rates } from "virstream/rates";
@@ -68,6 +70,7 @@ describe("an application with RxJS of its own", () => {
 
   it.each(["typescript-5.0", "typescript-5.9", "@typescript/native"])(
     "finds every promise about types kept, by the compiler %s",
+    { tags: "any-node" },
     (compiler) => {
       const promises = readFileSync(join(root, "test/model/types.ts"), "utf8");
       expect(promises).toContain('"../../src/index.ts"');

@@ -12,7 +12,7 @@ import { pack } from "./packed.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (name: string) => JSON.parse(readFileSync(new URL(`../${name}`, import.meta.url), "utf8"));
 
-it("the lock file has the packages of every platform, so that npm ci works on each", () => {
+it("the lock file has the packages of every platform, so that npm ci works on each", { tags: "any-node" }, () => {
   const { packages } = read("package-lock.json") as {
     packages: Record<string, { optionalDependencies?: Record<string, string>; resolved?: string }>;
   };
@@ -125,7 +125,7 @@ it("a program that serves statistics and reads them loads no native addon", () =
   expect(addonsOf(program)).toEqual([]);
 });
 
-describe("the packed package", () => {
+describe("the packed package", { tags: "any-node" }, () => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-packed-"));
   const { tarball, paths } = pack(folder);
   afterAll(() => rmSync(folder, { recursive: true }));

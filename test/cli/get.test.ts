@@ -287,7 +287,9 @@ describe("virstream get", () => {
 
   it("prints its records, whether anything can take its notices or not", async () => {
     for (const redirection of ["2>&-", "2> /dev/full", "2> >(true)"]) {
-      const { code, stdout } = await shell(`get 'test:///default?domains=3&freeze=0' --format virsh ${redirection}`);
+      const { code, stdout } = await shell(
+        `get 'test:///default?domains=3&freeze=0' --deadline 100ms --format virsh ${redirection}`,
+      );
       expect([redirection, code, stdout.match(/^Domain: /gm)?.length]).toEqual([redirection, 3, 3]);
     }
   });

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { describe, expect, it } from "vitest";
 import { Dice } from "../lab/dice.ts";
 import { DECODERS } from "./decoders.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { describe, expect, it } from "vitest";
 import { Admission } from "../../../../src/drivers/libvirt/sweep/admission.ts";
 import type { CallKind, CallOwner, Permit, Ticket } from "../../../../src/drivers/libvirt/sweep/call-queue.ts";

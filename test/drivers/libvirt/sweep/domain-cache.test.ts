@@ -75,8 +75,8 @@ describe("The cache of domains", () => {
   it("is not kept when its domains need too much memory together, until they are listed again", async () => {
     const { cache } = setUp();
     const before = await bytesInUse();
-    for (let i = 0; cache.current() !== undefined && i < 200; i++) {
-      for (let k = 0; k < 1_000; k++) cache.apply(event("defined", domain(1_000 * i + k, -1)));
+    for (let i = 0; cache.current() !== undefined && i < 40; i++) {
+      for (let k = 0; k < 5_000; k++) cache.apply(event("defined", domain(5_000 * i + k, -1)));
       expect((await bytesInUse()) - before).toBeLessThan(20e6);
     }
     expect(cache.current()).toBeUndefined();

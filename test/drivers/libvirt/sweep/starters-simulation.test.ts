@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { describe, expect, it } from "vitest";
 import { randomFrom } from "./random.ts";
 import { advance, Run, turnTheClock } from "./run.ts";
