@@ -1,7 +1,9 @@
 import { type Clock, STEADY_CLOCK, withTimeout } from "../driver/clock.ts";
+import type { DescriptionReader, Descriptions } from "../driver/description.ts";
 import {
   type ConnectionStatus,
   type Driver,
+  type HostVersions,
   type OpenDriver,
   type OpenOptions,
   type StatusListener,
@@ -191,6 +193,44 @@ export class AggregateDriver implements Driver {
     if (this.#error !== undefined) fail(this.#error);
     else for (const member of [...members]) if (this.#watches.has(running)) running.add(member);
     return stop;
+  }
+
+  /** The descriptions of each host's domains, as far as its driver reads them. */
+  describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
+    // A host that is opened again has another driver. The descriptions end with their driver.
+    const known = new Map<Driver, Descriptions<T> | undefined>();
+    let closed = false;
+    const from = (driver: Driver): Descriptions<T> | undefined => {
+      if (!known.has(driver)) {
+        for (const gone of known.keys())
+          if (!this.#members.some((member) => member.driver === gone)) known.delete(gone);
+        known.set(driver, driver.describe?.(reader));
+      }
+      return known.get(driver);
+    };
+    return {
+      of: (domain) => {
+        const driver = closed ? undefined : this.#members.find(({ name }) => name === domain.host)?.driver;
+        return driver && from(driver)?.of(domain);
+      },
+      settled: async () => {
+        await Promise.all([...known.values()].map((descriptions) => descriptions?.settled()));
+      },
+      close: () => {
+        closed = true;
+        for (const descriptions of known.values()) descriptions?.close();
+      },
+    };
+  }
+
+  /** Those of all hosts that are connected. */
+  get versions(): HostVersions[] {
+    return this.#members.flatMap(({ name, driver }) =>
+      (driver?.versions ?? []).map((versions) => ({
+        ...versions,
+        host: driver!.host.includes(",") ? versions.host : name,
+      })),
+    );
   }
 
   /**

@@ -2,6 +2,7 @@ import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
+import type { DescriptionReader, Descriptions } from "./description.ts";
 
 /** The signal and the callback of one sweep. */
 export interface SweepContext {
@@ -59,8 +60,25 @@ export interface Driver {
    */
   watch?(query: Query, cadence: Cadence, sink: WatchSink): () => void;
 
+  /**
+   * Begins to read what describes the domains: their definitions, and what else the reader wants. Only for a driver that can read
+   * them without harm and without delay to its sweeps. Descriptions are read only of domains that are asked for, and end with
+   * the driver at the latest.
+   */
+  describe?<T>(reader: DescriptionReader<T>): Descriptions<T>;
+  /** The versions of each host's software, as far as they are known without a call. */
+  readonly versions?: readonly HostVersions[];
+
   /** Releases everything; sweeps under way end with `connection-closed`. Safe to call twice. */
   close(): Promise<void>;
+}
+
+/** The versions of a host's software, each as `9.0.0`. */
+export interface HostVersions {
+  readonly host: string;
+  /** That of the hypervisor; undefined where it does not say. */
+  readonly hypervisor: string | undefined;
+  readonly libvirt: string;
 }
 
 /** How a connection that is lost, or that does not open at first, is tried again. With connectAll(), for each host. */

@@ -29,6 +29,10 @@ export interface GuestOptions {
    * It must be a file system of at most a few MiB.
    */
   readonly fillsDisk?: string;
+  /** What is inside its `<metadata>` element. */
+  readonly metadata?: string;
+  /** Further devices, as XML. */
+  readonly devices?: string;
   /** Starts the guest with its CPUs stopped, so that its counters stand still. Default false. */
   readonly paused?: boolean;
   /** Only defines the guest. Default false. */
@@ -285,6 +289,7 @@ function domainXml(options: GuestOptions & { uuid: string; kvm: boolean }, disks
   return `<domain type="${options.kvm ? "kvm" : "qemu"}">
   <name>${escapeXml(options.name)}</name>
   <uuid>${options.uuid}</uuid>
+  <metadata>${options.metadata ?? ""}</metadata>
   <memory unit="MiB">${options.memoryMiB ?? 16}</memory>
   <vcpu>${options.vcpus ?? 1}</vcpu>
   ${iothreads > 0 ? `<iothreads>${iothreads}</iothreads>` : ""}
@@ -301,6 +306,7 @@ function domainXml(options: GuestOptions & { uuid: string; kvm: boolean }, disks
       )
       .join("\n    ")}
     ${'<interface type="ethernet"><model type="virtio"/><rom enabled="no"/></interface>'.repeat(options.nics ?? 0)}
+    ${options.devices ?? ""}
     <memballoon model="virtio"><stats period="5"/></memballoon>
   </devices>
 </domain>

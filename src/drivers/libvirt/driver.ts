@@ -1,9 +1,19 @@
-import type { Driver, OpenDriver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
+import { STEADY_CLOCK } from "../../driver/clock.ts";
+import { DescriptionCache, type DescriptionReader, type Descriptions } from "../../driver/description.ts";
+import type {
+  Driver,
+  HostVersions,
+  OpenDriver,
+  OpenOptions,
+  StatusListener,
+  SweepContext,
+} from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { connectDaemon, type DaemonAddress, type OpenTransport, openTransport } from "./daemon.ts";
+import type { DomainReader } from "./domain-reader.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { DomainCache } from "./sweep/domain-cache.ts";
@@ -38,6 +48,7 @@ export class LibvirtDriver implements Driver {
   /** It is kept across connections, because libvirt may be unable to list its domains just after a reconnection. */
   readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
+  readonly #descriptions = new Set<DescriptionCache<unknown>>();
   /** The names from the first connection. They stay, because a domain's host is part of its key. */
   #host = "";
   #hypervisor = "";
@@ -105,7 +116,37 @@ export class LibvirtDriver implements Driver {
     };
   }
 
+  /** Reads definitions as long as something asks for them: see DomainReader for the calls, and docs/harmless.md. */
+  describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
+    const source = async (): Promise<DomainReader> => {
+      const { session, unreachable } = this.#reconnector;
+      if (session === undefined) throw unreachable;
+      return session.reader;
+    };
+    const cache = new DescriptionCache(
+      reader,
+      {
+        definition: async (domain) => (await source()).definition(domain),
+        limits: async (domain, target) => (await source()).limits(domain, target),
+        placement: async (domain) => (await source()).placement(domain),
+      },
+      STEADY_CLOCK,
+    );
+    this.#descriptions.add(cache);
+    cache.onClosed = () => this.#descriptions.delete(cache);
+    return cache;
+  }
+
+  get versions(): readonly HostVersions[] {
+    const { session } = this.#reconnector;
+    if (session === undefined) return [];
+    const { hypervisorVersion, libvirtVersion } = session.facts;
+    const hypervisor = hypervisorVersion === undefined ? undefined : versionText(hypervisorVersion);
+    return [{ host: this.host, hypervisor, libvirt: versionText(libvirtVersion) }];
+  }
+
   close(): Promise<void> {
+    for (const cache of [...this.#descriptions]) cache.close();
     return this.#reconnector.close(new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`));
   }
 
@@ -116,6 +157,15 @@ export class LibvirtDriver implements Driver {
   async #open(signal: AbortSignal): Promise<Session> {
     const session = new Session(this.#address, await connectDaemon(this.#address, signal), this.#domainCache);
     session.onLost = (error) => this.#reconnector.lost(error, session);
+    session.onChanged = (uuid) => {
+      for (const cache of this.#descriptions) cache.changed(uuid);
+    };
+    for (const cache of this.#descriptions) cache.reconnected();
     return session;
   }
+}
+
+/** A version as libvirt encodes it (see HypervisorFacts), in words. */
+function versionText(version: number): string {
+  return [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000].map(Math.floor).join(".");
 }

@@ -6,8 +6,16 @@ import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { connectDaemon, type DaemonAddress, type HypervisorFacts, type OpenedDaemon } from "./daemon.ts";
+import { DomainReader } from "./domain-reader.ts";
 import { ControlState, FEATURE_EVENT_CALLBACK, isMonitorBroken, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
-import { LIFECYCLE_EVENT, LifecycleEventType, readLifecycleEvent } from "./rpc/remote-domain.ts";
+import {
+  CHANGE_EVENTS,
+  LIFECYCLE_EVENT,
+  LIFECYCLE_EVENT_ID,
+  LifecycleEventType,
+  readEventDomain,
+  readLifecycleEvent,
+} from "./rpc/remote-domain.ts";
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
 import type { XdrReader } from "./rpc/xdr.ts";
@@ -45,6 +53,8 @@ export class Session implements SweepHost {
   readonly facts: HypervisorFacts;
   /** Called once, when the first of its connections is lost. */
   onLost: ((error: VirstreamError) => void) | undefined;
+  /** Called when a domain may have another definition now. */
+  onChanged: ((uuid: string) => void) | undefined;
 
   // For its sweeps; see SweepHost.
   readonly admission: Admission;
@@ -59,6 +69,7 @@ export class Session implements SweepHost {
   readonly #sweeps = new Set<Sweep>();
   /** The calls that no sweep makes. */
   readonly #calls: Calls;
+  #reader: DomainReader | undefined;
   readonly #end = new AbortController();
   #growing: Promise<void> | undefined;
   readonly #growth = new Backoff(() => performance.now());
@@ -74,7 +85,10 @@ export class Session implements SweepHost {
     this.completeness = facts.hypervisor === "qemu" ? new Completeness(facts.libvirtVersion) : undefined;
     this.admission = admissionOf(hostKey(address.uri, facts));
     this.#calls = new Calls(this, new Deadlines(Number.POSITIVE_INFINITY, performance.now()));
-    this.#end.signal.addEventListener("abort", () => this.#calls.close());
+    this.#end.signal.addEventListener("abort", () => {
+      this.#calls.close();
+      this.#reader?.close();
+    });
     this.#adopt(client);
     this.#listen().catch(() => {});
     this.#lookAfterOrphans();
@@ -88,6 +102,16 @@ export class Session implements SweepHost {
     if (this.#end.signal.aborted) sweep.lose(this.#end.signal.reason);
     else sweep.start(this.#lookAfterOrphans());
     return sweep.queue;
+  }
+
+  /** Reads domains beside the sweeps. From the first use on, the daemon also reports which domains are changed. */
+  get reader(): DomainReader {
+    if (this.#reader === undefined) {
+      this.#reader = new DomainReader(this);
+      if (this.#end.signal.aborted) this.#reader.close();
+      this.#listenForChanges().catch(() => {});
+    }
+    return this.#reader;
   }
 
   /** Ends the connections in an orderly way, and sweeps under way with this error. */
@@ -131,14 +155,24 @@ export class Session implements SweepHost {
    */
   async #listen(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "events"))) return;
-    await this.#ask(PROCEDURES.listen, undefined, "events");
+    await this.#ask(PROCEDURES.listen, LIFECYCLE_EVENT_ID, "events");
     if (!this.#end.signal.aborted) this.domainCache.live = true;
   }
 
+  /** Registers for the other events that change a definition, as far as the daemon knows them. */
+  async #listenForChanges(): Promise<void> {
+    if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "changes"))) return;
+    for (const { id } of CHANGE_EVENTS) await this.#ask(PROCEDURES.listen, id, "changes").catch(refusedAtMost);
+  }
+
   #hear(procedure: number, payload: XdrReader): void {
+    if (CHANGE_EVENTS.some(({ message }) => message === procedure)) this.onChanged?.(readEventDomain(payload).uuid);
     if (procedure !== LIFECYCLE_EVENT) return;
     const event = readLifecycleEvent(payload);
     this.domainCache.apply(event);
+    if (event.type === LifecycleEventType.defined || event.type === LifecycleEventType.started) {
+      this.onChanged?.(event.domain.uuid);
+    }
     // The domain has another QEMU process now, or none.
     if (event.type === LifecycleEventType.started || event.type === LifecycleEventType.stopped) {
       this.admission.distrust(event.domain.uuid);

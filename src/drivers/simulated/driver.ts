@@ -1,4 +1,5 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
+import type { Description, DescriptionReader, Descriptions } from "../../driver/description.ts";
 import type { Driver, OpenDriver, SweepContext } from "../../driver/driver.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
@@ -31,6 +32,25 @@ export class SimulatedDriver implements Driver {
   /** @throws VirstreamError at the first pull: `unsupported` with the enforce flag, `connection-closed` */
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     return new Sweep(this.simulation, query, context).records();
+  }
+
+  /** Definitions are made when they are asked for, and kept. They have no limits and no placement. */
+  describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
+    const known = new Map<string, Description<T>>();
+    return {
+      of: ({ uuid }) => {
+        let description = known.get(uuid);
+        const index = description === undefined ? this.simulation.identities.find({ uuid }) : -1;
+        if (index >= 0) {
+          const definition = reader.parse(this.simulation.definition(index));
+          description = { definition, limits: new Map(), placement: undefined };
+          known.set(uuid, description);
+        }
+        return description;
+      },
+      settled: async () => {},
+      close: () => known.clear(),
+    };
   }
 
   async close(): Promise<void> {

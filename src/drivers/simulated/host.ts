@@ -6,6 +6,7 @@ import { type DomainSelector, passesFilter, type Query, StatsFlag, unknownDomain
 import { Domain } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import { STATE_NUMBERS } from "../../model/state.ts";
+import { definitionOf } from "./definition.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";
 import { type Guest, METERS } from "./meters.ts";
 import type { SimulatedOptions, Span } from "./parameters.ts";
@@ -140,7 +141,7 @@ export class SimulatedHost {
    * @param backing count every image of a backing chain
    */
   sample(index: number, groups: number, now: number, backing = false): TypedParams {
-    const { vcpus, disks, nics, extras } = this.options;
+    const { extras } = this.options;
     const draw = scramble(index ^ this.#drawKey);
     const state = stateOf(this.#traits[index]!);
     const active = state !== STATE_NUMBERS.shutoff;
@@ -159,10 +160,7 @@ export class SimulatedHost {
       state,
       reason: reasonOf(state, draw),
       active,
-      vcpus: drawSpan(vcpus, draw),
-      disks: drawSpan(disks, draw >>> 8),
-      nics: drawSpan(nics, draw >>> 16),
-      firstNic: index * nics.high,
+      ...this.#shape(index, draw),
       backing,
       extras,
       wallMs: paused ? now - termMs : now,
@@ -190,6 +188,23 @@ export class SimulatedHost {
     for (const write of meters) write(row, guest);
     if (extended) writeExtension(row, fault, upSeconds);
     return row.params();
+  }
+
+  /** A guest's definition as XML. */
+  definition(index: number): string {
+    const { uuid, name, id } = this.domain(index);
+    const draw = scramble(index ^ this.#drawKey);
+    return definitionOf({ uuid, name, id, draw, ...this.#shape(index, draw) });
+  }
+
+  #shape(index: number, draw: number): Pick<Guest, "vcpus" | "disks" | "nics" | "firstNic"> {
+    const { vcpus, disks, nics } = this.options;
+    return {
+      vcpus: drawSpan(vcpus, draw),
+      disks: drawSpan(disks, draw >>> 8),
+      nics: drawSpan(nics, draw >>> 16),
+      firstNic: index * nics.high,
+    };
   }
 
   /** A guest's faults; undefined when it has none. */

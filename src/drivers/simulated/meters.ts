@@ -47,7 +47,8 @@ const REQUEST_NS = spread(60_000, 4_000_000);
 const PACKET_BYTES = [90, 140, 260, 420, 640, 900, 1180, 1420];
 const REQUEST_BYTES = [4096, 8192, 12_288, 16_384, 24_576, 32_768, 65_536, 131_072];
 const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
-const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
+/** The sizes of the guests' memory. */
+export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
 /** Devices that are not always busy do their work in bursts, this many seconds apart; 0 is a device that always is. */
 const FIRST_BURST = [0, 0, 0, 0, 0, 0, 10, 30];
 const READ_BURST = [0, 0, 0, 0, 2, 5, 10, 30];
@@ -60,6 +61,22 @@ const TARGETS = Array.from({ length: 256 }, (_, i) => {
 });
 const IMAGE_ENDS = TARGETS.map((target) => `-${target}.qcow2`);
 const IMAGES = "/var/lib/libvirt/images/";
+
+/** The target of a guest's disk, from number 0. */
+export function diskTarget(disk: number): string {
+  return TARGETS[disk]!;
+}
+
+/** The path of a disk's image. */
+export function diskImage(guest: string, disk: number): string {
+  return IMAGES + guest + IMAGE_ENDS[disk]!;
+}
+
+/** The name of a network interface, by its number on the host. */
+export function interfaceName(nic: number): string {
+  return `vnet${decimal(nic)}`;
+}
+
 const BASE_IMAGES = ["debian-12", "fedora-42", "ubuntu-24.04", "alpine-3.22"].map((os) => `${IMAGES}base/${os}.qcow2`);
 
 /**
@@ -152,7 +169,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
       const received = Math.floor((work * NET_BYTES[draw >>> 24]!) / receivedBytes);
       const sent = Math.floor((work * NET_BYTES[(draw >>> 16) & 255]!) / sentBytes);
       row.of("net", i);
-      row.text("name", `vnet${decimal(guest.firstNic + i)}`);
+      row.text("name", interfaceName(guest.firstNic + i));
       row.number("rx.bytes", received * receivedBytes);
       row.number("rx.pkts", received);
       row.number("rx.errs", 0);
@@ -169,7 +186,6 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
     const chain = guest.backing && active ? 2 : 1;
     row.of("block");
     row.number("count", disks * chain, uint);
-    const images = IMAGES + guest.name;
     for (let disk = 0; disk < disks; disk++) {
       const draw = mix(guest.draw, 0x2000 + disk);
       const capacity = CAPACITY[draw & 7]!;
@@ -177,7 +193,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
       const allocation = Math.floor((capacity / 65_536) * (0.05 + ((draw >>> 3) & 255) / 300)) * 65_536;
       row.of("block", disk * chain);
       row.text("name", TARGETS[disk]!);
-      row.text("path", images + IMAGE_ENDS[disk]!);
+      row.text("path", diskImage(guest.name, disk));
       if (active) {
         row.number("backingIndex", disk * chain + 1, uint);
         requests(row, guest.work, disk, draw);

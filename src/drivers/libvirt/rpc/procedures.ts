@@ -36,6 +36,27 @@ export interface StatsArgs {
   readonly flags: number;
 }
 
+/** One disk of a domain. */
+export interface DiskArgs {
+  readonly domain: RemoteDomain;
+  /** As the guest sees it, such as `vda`. */
+  readonly target: string;
+}
+
+/** REMOTE_DOMAIN_BLOCK_IO_TUNE_PARAMETERS_MAX. */
+const IO_TUNE_MAX = 32;
+
+/** The CPU of the host that a virtual CPU runs on; −1 while it runs on none. */
+export interface VcpuInfo {
+  readonly number: number;
+  readonly cpu: number;
+}
+
+/** REMOTE_VCPUINFO_MAX is 16,384; libvirt allocates an answer of this length. */
+const VCPUS_MAX = 4_096;
+/** The size of a remote_vcpu_info. */
+const VCPU_BYTES = 20;
+
 /** The states of a domain's monitor (virDomainControlState). */
 export const ControlState = { ok: 0, job: 1, occupied: 2, error: 3 } as const;
 /** VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR. */
@@ -202,7 +223,39 @@ export const PROCEDURES = {
     14,
     writeDomainAndFlags,
     string,
-    "reads the domain's definition, without its secrets; only `virstream doctor` asks for it",
+    "reads the domain's definition, without its secrets; it does not use the monitor, but waits for the query job in libvirt 11 and later",
+  ),
+  blockIoTune: procedure(
+    "DOMAIN_GET_BLOCK_IO_TUNE",
+    253,
+    (writer, { domain, target }: DiskArgs) => {
+      writeDomain(writer, domain);
+      // A disk is given.
+      writer.uint(1);
+      writer.string(target);
+      writer.int(IO_TUNE_MAX);
+      writer.uint(0);
+    },
+    (reader, stats): TypedParams => stats.params(reader, IO_TUNE_MAX),
+    "reads the I/O limits of one disk; it uses the guest's monitor, so the same limits apply as to the statistics call; only for metrics that must be asked for",
+  ),
+  vcpus: procedure(
+    "DOMAIN_GET_VCPUS",
+    20,
+    (writer, domain: RemoteDomain) => {
+      writeDomain(writer, domain);
+      writer.int(VCPUS_MAX);
+      // Without affinity masks.
+      writer.int(0);
+    },
+    (reader): VcpuInfo[] =>
+      Array.from({ length: reader.count(VCPUS_MAX, VCPU_BYTES) }, () => {
+        const number = reader.uint();
+        // Its state and its CPU time are among the statistics.
+        reader.skip(12);
+        return { number, cpu: reader.int() };
+      }),
+    "reads from the kernel on which CPUs a guest's virtual CPUs run; it does not use the monitor; only for a metric that must be asked for",
   ),
   diskErrors: procedure(
     "DOMAIN_GET_DISK_ERRORS",
@@ -233,14 +286,13 @@ export const PROCEDURES = {
   listen: procedure(
     "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",
     316,
-    (writer, _args: undefined) => {
-      // VIR_DOMAIN_EVENT_ID_LIFECYCLE
-      writer.int(0);
+    (writer, event: number) => {
+      writer.int(event);
       // No domain means every domain.
       writer.uint(0);
     },
     int,
-    "makes the daemon send this connection an event when a domain is defined, undefined, started or stopped",
+    "makes the daemon send this connection an event when a domain is defined, undefined, started, stopped or changed",
   ),
   stats: procedure(
     "CONNECT_GET_ALL_DOMAIN_STATS",

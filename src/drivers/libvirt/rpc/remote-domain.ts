@@ -36,11 +36,13 @@ export function readDomains(reader: XdrReader): RemoteDomain[] {
   return domains;
 }
 
+/** VIR_DOMAIN_EVENT_ID_LIFECYCLE. */
+export const LIFECYCLE_EVENT_ID = 0;
 /** The procedure number of the message DOMAIN_EVENT_CALLBACK_LIFECYCLE. */
 export const LIFECYCLE_EVENT = 318;
 
 /** The changes that libvirt reports (virDomainEventType). */
-export const LifecycleEventType = { undefined: 1, started: 2, stopped: 5 } as const;
+export const LifecycleEventType = { defined: 0, undefined: 1, started: 2, stopped: 5 } as const;
 
 /** A change of a domain. */
 export interface LifecycleEvent {
@@ -49,10 +51,31 @@ export interface LifecycleEvent {
   readonly type: number;
 }
 
+/**
+ * The events that mean that a running domain may have another definition or other I/O limits: their numbers (virDomainEventID),
+ * and the procedure numbers of their messages.
+ */
+export const CHANGE_EVENTS: readonly { readonly id: number; readonly message: number }[] = [
+  // A medium was changed.
+  { id: 9, message: 327 },
+  // A device was removed, or added.
+  { id: 15, message: 333 },
+  { id: 19, message: 354 },
+  // Limits were changed.
+  { id: 17, message: 346 },
+  // The title, the description or the metadata was changed.
+  { id: 23, message: 379 },
+];
+
+/** Reads the domain of any event's message. */
+export function readEventDomain(reader: XdrReader): RemoteDomain {
+  reader.int();
+  return readDomain(reader);
+}
+
 /** Reads a remote_domain_event_callback_lifecycle_msg. */
 export function readLifecycleEvent(reader: XdrReader): LifecycleEvent {
-  reader.int();
-  const event = { domain: readDomain(reader), type: reader.int() };
+  const event = { domain: readEventDomain(reader), type: reader.int() };
   // The cause follows. Its meaning depends on the type.
   reader.int();
   return event;

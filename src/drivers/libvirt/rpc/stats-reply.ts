@@ -72,9 +72,9 @@ export class StatsReader {
     return reply;
   }
 
-  /** Reads a list of typed parameters. */
-  params(reader: XdrReader): TypedParams {
-    const size = reader.count(PARAMS_MAX, PARAM_BYTES_MIN);
+  /** Reads a list of typed parameters, at most this many. */
+  params(reader: XdrReader, most = PARAMS_MAX): TypedParams {
+    const size = reader.count(most, PARAM_BYTES_MIN);
     const lists = this.#lists.get(size) ?? [];
     for (const [i, list] of lists.entries()) {
       const params = readLike(reader, list);

@@ -40,6 +40,6 @@ describe("The bytes of a lifecycle event", () => {
   });
 
   it("count the types as libvirt does", () => {
-    expect(LifecycleEventType).toEqual({ undefined: 1, started: 2, stopped: 5 });
+    expect(LifecycleEventType).toEqual({ defined: 0, undefined: 1, started: 2, stopped: 5 });
   });
 });

@@ -59,7 +59,26 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
     "0000000200000001000000096f7065726174696f6e0000000000000100000005",
     undefined,
   ],
-  listen: [316, undefined, "0000000000000000", "00000003", 3],
+  blockIoTune: [
+    253,
+    { domain: DOMAIN, target: "vda" },
+    `${DOMAIN_HEX}00000001${"00000003"}${"76646100"}${"00000020"}00000000`,
+    // One parameter, total_bytes_sec = 1 MiB, an unsigned 64-bit integer.
+    "000000010000000f746f74616c5f62797465735f73656300000000040000000000100000",
+    undefined,
+  ],
+  vcpus: [
+    20,
+    DOMAIN,
+    `${DOMAIN_HEX}0000100000000000`,
+    // Two of them: number, state, CPU time, CPU.
+    `00000002${"00000000000000010000000000000005"}${"00000003"}${"00000002000000010000000000000007"}ffffffff`,
+    [
+      { number: 0, cpu: 3 },
+      { number: 2, cpu: -1 },
+    ],
+  ],
+  listen: [316, 15, "0000000f00000000", "00000003", 3],
   stats: [
     344,
     { uuids: [UUID], groups: 0x21, flags: 0x80000000 },
@@ -93,10 +112,10 @@ describe("The procedures that may be sent", () => {
     }
   });
 
-  it("are those that read: 21, each with the reason why it does no harm", () => {
+  it("are those that read: 25, each with the reason why it does no harm", () => {
     const numbers = Object.values(PROCEDURES).map(({ number }) => number);
     expect(numbers.sort((a, b) => a - b)).toEqual([
-      1, 2, 3, 4, 14, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 263, 273, 298, 316, 344,
+      1, 2, 3, 4, 14, 20, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 253, 263, 273, 298, 316, 344,
     ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
   });

@@ -1,0 +1,241 @@
+import type { TypedParams } from "../model/params.ts";
+import type { DomainIdentity } from "../model/record.ts";
+import type { Clock } from "./clock.ts";
+
+/** What to keep of a domain's definition, and what else to read of the domain besides its statistics. */
+export interface DescriptionReader<T> {
+  /**
+   * Returns what is to be kept of a definition: libvirt's domain XML, without secrets, up to 4 MiB. A domain whose definition
+   * makes it throw has no description.
+   */
+  parse(xml: string): T;
+  /** The disks, by their targets, whose I/O limits are read as well: one more call for each disk. Default: none. */
+  limitedDisks?(definition: T): readonly string[];
+  /** Whether to read on which CPU of the host each virtual CPU runs: one more call every 20 s. Default false. */
+  readonly placement?: boolean;
+}
+
+/** What is known of a domain besides its statistics. */
+export interface Description<T> {
+  readonly definition: T;
+  /** The I/O limits of each disk of which they are known, by the disk's target. */
+  readonly limits: ReadonlyMap<string, TypedParams>;
+  /** On which CPU of the host each virtual CPU was running, at most 60 s ago; undefined where it is not known. */
+  readonly placement: ReadonlyMap<number, number> | undefined;
+}
+
+/** The descriptions of a driver's domains. They are read in the background, of one domain of a host at a time. */
+export interface Descriptions<T> {
+  /**
+   * The domain's description as it was last read; undefined while it is not known. Asking for it also requests it: what is
+   * old, or has changed, is read again in the background as long as the domain is asked for.
+   */
+  of(domain: DomainIdentity): Description<T> | undefined;
+  /** Resolves when each domain that was asked for has been read, or could not be read. */
+  settled(): Promise<void>;
+  /** Stops reading. Safe to call twice. */
+  close(): void;
+}
+
+/** The calls that read a host's domains. Each rejects when the host refuses, or does not answer in a bounded time. */
+export interface DescriptionSource {
+  /** The definition as XML, without secrets. */
+  definition(domain: DomainIdentity): Promise<string>;
+  /** The I/O limits of one disk of a running domain. */
+  limits?(domain: DomainIdentity, target: string): Promise<TypedParams>;
+  /** The host's CPU on which each virtual CPU of a running domain runs. */
+  placement?(domain: DomainIdentity): Promise<ReadonlyMap<number, number>>;
+}
+
+/** How old a definition may become before it is read again, in ms: 75 to 125 % of this, so that not all are due together. */
+const DEFINITION_AGE_MS = 300_000;
+/** The same after a failure. */
+const RETRY_MS = 30_000;
+/** How soon after a read a change causes another one, in ms: something may change a domain all the time. */
+const CHANGES_MS = 1_000;
+/** A definition that was read before the connection was lost is read again within this time, in ms. */
+const RECONNECTED_MS = 30_000;
+const PLACEMENT_AGE_MS = 20_000;
+/** An older placement is not reported. */
+const PLACEMENT_MAX_MS = 60_000;
+/** A domain that was not asked for in this time is forgotten. */
+const FORGET_MS = 2 * DEFINITION_AGE_MS;
+
+interface Entry<T> {
+  domain: DomainIdentity;
+  askedAt: number;
+  definition: T | undefined;
+  limits: ReadonlyMap<string, TypedParams>;
+  placement: ReadonlyMap<number, number> | undefined;
+  readAt: number;
+  placedAt: number;
+  /** When each part is read again, on the clock. */
+  definitionDue: number;
+  placementDue: number;
+  /** It has changed since the last read of its definition began. */
+  changed: boolean;
+}
+
+const NO_LIMITS: ReadonlyMap<string, TypedParams> = new Map();
+
+/**
+ * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight, whatever
+ * the number of domains. It forgets domains that are not asked for any more.
+ */
+export class DescriptionCache<T> implements Descriptions<T> {
+  readonly #reader: DescriptionReader<T>;
+  readonly #source: DescriptionSource;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #entries = new Map<string, Entry<T>>();
+  readonly #queue = new Set<Entry<T>>();
+  #reading: Promise<void> | undefined;
+  #pruneAt = 0;
+  #closed = false;
+  /** Called by close(). */
+  onClosed: (() => void) | undefined;
+
+  /** @param random from 0 up to 1, as Math.random */
+  constructor(
+    reader: DescriptionReader<T>,
+    source: DescriptionSource,
+    clock: Pick<Clock, "now">,
+    random: () => number = Math.random,
+  ) {
+    this.#reader = reader;
+    this.#source = source;
+    this.#clock = clock as Clock;
+    this.#random = random;
+  }
+
+  /** How many domains it keeps. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  of(domain: DomainIdentity): Description<T> | undefined {
+    if (this.#closed) return undefined;
+    const now = this.#clock.now();
+    if (now >= this.#pruneAt) this.#prune(now);
+    let entry = this.#entries.get(domain.uuid);
+    if (entry === undefined) {
+      entry = {
+        ...{ domain, askedAt: now, definition: undefined, limits: NO_LIMITS, placement: undefined },
+        ...{ readAt: Number.NEGATIVE_INFINITY, placedAt: 0, definitionDue: now, placementDue: now, changed: false },
+      };
+      this.#entries.set(domain.uuid, entry);
+    } else if (entry.domain.id !== domain.id) {
+      // It was started or stopped. Not every host sends events.
+      entry.placement = undefined;
+      entry.definitionDue = entry.placementDue = now;
+    }
+    entry.domain = domain;
+    entry.askedAt = now;
+    if (entry.definitionDue <= now || (this.#isPlaced(entry) && entry.placementDue <= now)) this.#request(entry);
+    if (entry.definition === undefined) return undefined;
+    if (now - entry.placedAt > PLACEMENT_MAX_MS) entry.placement = undefined;
+    return { definition: entry.definition, limits: entry.limits, placement: entry.placement };
+  }
+
+  /**
+   * The domain may have another definition now: it is read again, at most once per second, if the domain is asked for at all.
+   * At once, so that the next one that asks has the new definition.
+   */
+  changed(uuid: string): void {
+    const entry = this.#entries.get(uuid);
+    if (entry === undefined) return;
+    const now = this.#clock.now();
+    entry.changed = true;
+    entry.definitionDue = Math.max(now, entry.readAt + CHANGES_MS);
+    if (entry.definitionDue <= now) this.#request(entry);
+  }
+
+  /** Changes may have been missed: all definitions are read again, spread over 30 s. */
+  reconnected(): void {
+    const now = this.#clock.now();
+    for (const entry of this.#entries.values()) {
+      entry.definitionDue = Math.min(entry.definitionDue, now + this.#random() * RECONNECTED_MS);
+    }
+  }
+
+  async settled(): Promise<void> {
+    while (this.#reading !== undefined) await this.#reading;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue.clear();
+    this.#entries.clear();
+    this.onClosed?.();
+  }
+
+  #request(entry: Entry<T>): void {
+    if (this.#closed) return;
+    this.#queue.add(entry);
+    this.#reading ??= this.#readAll().finally(() => {
+      this.#reading = undefined;
+    });
+  }
+
+  async #readAll(): Promise<void> {
+    for (const entry of this.#queue) {
+      this.#queue.delete(entry);
+      if (entry.definitionDue <= this.#clock.now()) await this.#readDefinition(entry);
+      if (this.#isPlaced(entry) && entry.placementDue <= this.#clock.now()) await this.#readPlacement(entry);
+    }
+  }
+
+  async #readDefinition(entry: Entry<T>): Promise<void> {
+    const { domain } = entry;
+    entry.changed = false;
+    const xml = await this.#source.definition(domain).catch(() => undefined);
+    entry.readAt = this.#clock.now();
+    // After a failure, what was read before stays: it is still right, as far as is known.
+    if (xml !== undefined) {
+      const definition = this.#parse(xml);
+      entry.limits = definition === undefined ? NO_LIMITS : await this.#limitsOf(domain, definition);
+      entry.definition = definition;
+    }
+    if (entry.changed) return;
+    const ageMs = xml === undefined ? RETRY_MS : DEFINITION_AGE_MS;
+    entry.definitionDue = entry.readAt + ageMs * (0.75 + this.#random() / 2);
+  }
+
+  #parse(xml: string): T | undefined {
+    try {
+      return this.#reader.parse(xml);
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #limitsOf(domain: DomainIdentity, definition: T): Promise<ReadonlyMap<string, TypedParams>> {
+    const targets = (domain.id !== -1 && this.#source.limits && this.#reader.limitedDisks?.(definition)) || [];
+    const limits = new Map<string, TypedParams>();
+    for (const target of targets) {
+      // A drive without a medium has no limits, and the host refuses to read them.
+      const read = await this.#source.limits!(domain, target).catch(() => undefined);
+      if (read !== undefined) limits.set(target, read);
+    }
+    return limits;
+  }
+
+  async #readPlacement(entry: Entry<T>): Promise<void> {
+    const placement = await this.#source.placement!(entry.domain).catch(() => undefined);
+    const now = this.#clock.now();
+    entry.placementDue = now + PLACEMENT_AGE_MS;
+    if (placement === undefined) return;
+    entry.placement = placement;
+    entry.placedAt = now;
+  }
+
+  #isPlaced({ domain }: Entry<T>): boolean {
+    return this.#reader.placement === true && this.#source.placement !== undefined && domain.id !== -1;
+  }
+
+  #prune(now: number): void {
+    this.#pruneAt = now + DEFINITION_AGE_MS;
+    for (const [uuid, { askedAt }] of this.#entries) if (now - askedAt > FORGET_MS) this.#entries.delete(uuid);
+  }
+}
