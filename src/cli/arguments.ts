@@ -1,5 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import { GROUPS, type KnownGroup } from "../model/group.ts";
+import { GROUPS, groupMask, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
 import {
   DEFAULT_INTERVAL_MS,
@@ -8,6 +8,7 @@ import {
   MIN_INTERVAL_MS,
   type WatchOptions,
 } from "../model/watch.ts";
+import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
 import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
@@ -30,6 +31,11 @@ const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
  * a wish: it would keep a hypervisor busy. Programs may go down to MIN_INTERVAL_MS.
  */
 const LEAST_INTERVAL_MS = 250;
+
+/** The port that exporters of libvirt's statistics have by habit. */
+const METRICS_PORT = 9_177;
+/** The interval of the watch that the page for Prometheus is made from, in ms. */
+const METRICS_INTERVAL_MS = 5_000;
 
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
@@ -58,13 +64,19 @@ const RECORD_OPTIONS = {
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
-  const { values, uris } = parse(args, { ...RECORD_OPTIONS, rates: FLAG, over: TEXT });
+  const { values, uris } = parse(args, { ...RECORD_OPTIONS, rates: FLAG, over: TEXT, dialect: TEXT });
   const common = recordArguments(values, uris);
+  const isPage = common.format === "prometheus";
+  if (values.dialect !== undefined && !isPage) throw new UsageError("--dialect goes with --format prometheus");
+  if (isPage && common.raw) throw new UsageError("--raw does not fit Prometheus's format, which has seconds and bytes");
   const { rates = false } = values;
   if (rates) refuseTotals(common.format, common.raw);
   if (values.over !== undefined && !rates) throw new UsageError("--over goes with --rates");
+  const { query } = common;
   return {
     ...common,
+    query: isPage && groupMask(query.groups) === 0 ? { ...query, groups: FAMILY_GROUPS } : query,
+    dialect: dialectOf(values.dialect),
     /** The time between the two sweeps whose rates are printed; undefined: print the records of one sweep. */
     ratesOverMs: rates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
@@ -77,6 +89,9 @@ export function parseWatch(args: readonly string[]) {
   const options = { ...RECORD_OPTIONS, "on-change": FLAG, rates: FLAG, interval: TEXT, count: TEXT, heartbeat: TEXT };
   const { values, uris } = parse(args, options);
   const { format, ...rest } = recordArguments(values, uris);
+  if (format === "prometheus") {
+    throw new UsageError("--format prometheus is one page, and a watch has no end: use virstream serve --metrics");
+  }
   if (format === "json") {
     throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
   }
@@ -110,6 +125,9 @@ export function parseWatch(args: readonly string[]) {
 export function parseServe(args: readonly string[]) {
   const { values, uris } = parse(args, {
     listen: TEXT,
+    metrics: TEXT,
+    "metrics-interval": TEXT,
+    dialect: TEXT,
     "token-file": TEXT,
     "source-token-file": TEXT,
     viewers: TEXT,
@@ -117,12 +135,27 @@ export function parseServe(args: readonly string[]) {
     "allow-anyone": FLAG,
     origin: LIST,
   });
+  const { listen, metrics } = values;
+  if (values["metrics-interval"] !== undefined && metrics === undefined) {
+    throw new UsageError("--metrics-interval goes with --metrics");
+  }
+  const metricsIntervalMs = duration(
+    "metrics-interval",
+    values["metrics-interval"],
+    LEAST_INTERVAL_MS,
+    MAX_INTERVAL_MS,
+  );
   return {
     /** Empty: the default URI. */
     uris,
+    /** Where clients connect; undefined: nowhere, as only `--metrics` is given. */
+    listen: listen === undefined && metrics !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
+    /** Where only the page for Prometheus is, and the interval of its watch. */
+    metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
+    metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
+    dialect: dialectOf(values.dialect),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
-    ...parseListen(values.listen ?? ""),
     /** The file with the token that clients must send. */
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
@@ -184,7 +217,9 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
 /** Refuses what is about totals where rates are shown. */
 function refuseTotals(format: string, raw: boolean): void {
   if (raw) throw new UsageError("--raw is about totals, and --rates shows rates in their place: choose one");
-  if (format === "virsh") throw new UsageError("--rates does not fit virsh's format: use --format table or ndjson");
+  if (format === "virsh" || format === "prometheus") {
+    throw new UsageError(`--rates does not fit the format ${format}, which has totals: use --format table or ndjson`);
+  }
 }
 
 /** One of the formats, by default the first. */
@@ -247,14 +282,20 @@ function durationText(ms: number): string {
   return `${ms / factor}${unit}`;
 }
 
-/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. */
-function parseListen(listen: string): { host: string; port: number } {
+function dialectOf(dialect: string = DIALECTS[0]): Dialect {
+  const found = DIALECTS.find((name) => name === dialect);
+  if (found !== undefined) return found;
+  throw new UsageError(`there is no dialect ${JSON.stringify(dialect)}: choose one of ${DIALECTS.join(", ")}`);
+}
+
+/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */
+function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
   const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
-  const port = match === null ? DEFAULT_PORT : Number(match[2]);
+  const port = match === null ? defaultPort : Number(match[2]);
   if ((listen !== "" && match === null) || port > 65_535) {
     const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
-    throw new UsageError(`--listen takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
+    throw new UsageError(`--${option} takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
   }
   return { host, port };
 }

@@ -9,6 +9,7 @@ import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
+import { PrometheusFormat } from "./format/prometheus.ts";
 import { showsColours } from "./format/text.ts";
 import { notify, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -30,14 +31,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const hosts = connection.host.includes(",");
   const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
   const terminal = stdout.isTTY === true;
-  const format = createFormat(args.format, {
-    groups,
-    rates: meter !== undefined,
-    hosts,
-    raw: args.raw,
-    terminal,
-    colours,
-  });
+  const look = { groups, rates: meter !== undefined, hosts, raw: args.raw, terminal, colours };
+  const format =
+    args.format === "prometheus" ? new PrometheusFormat(connection, args.dialect) : createFormat(args.format, look);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
@@ -46,6 +42,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const unanswered = new Set(named.values());
   let took = 0;
   let begun = false;
+  let whole = false;
   try {
     if (args.ratesOverMs !== undefined) {
       await connection.stats(query, { signal }).forEach((record) => void meter?.take(record));
@@ -62,6 +59,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         begun = true;
         if (event.type === "sync") {
           took = event.summary.tookMs;
+          whole = true;
           for (const { host, error } of event.summary.absent ?? []) {
             const absence: StatusEvent = { type: "status", state: "degraded", host, error };
             progress.absent++;
@@ -91,7 +89,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     // An output that was cut short must not look complete.
     if (signal.reason === INTERRUPTED) notify(`interrupted after ${progress.text}`);
     // Also after a failure or an interrupt: the records that arrived are printed, and an array of JSON is closed.
-    if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end());
+    if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
   return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;

@@ -12,7 +12,7 @@ import { ExitCode, INTERRUPTED } from "./usage.ts";
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;
 
-/** `virstream serve`: serves until it is interrupted. The URL goes to stdout, everything else to stderr. */
+/** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
   const [uri, ...others] = args.uris;
   const token = await readToken(args.tokenFile, process.env);
@@ -26,20 +26,25 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
           { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) },
         );
   void logStatus(connection);
-  await using server = await startServer(connection, {
-    host: args.host,
-    port: args.port,
-    allowAnyone: args.allowAnyone,
-    origins: args.origins,
+  const { allowAnyone, origins, dialect } = args;
+  const common = {
+    allowAnyone,
+    origins,
     ...(token === undefined ? {} : { token }),
     ...(viewers === undefined ? {} : { viewers }),
-    ...(args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } }),
-  });
+  };
+  const limits = args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } };
+  const metrics = { dialect, intervalMs: args.metricsIntervalMs };
+  await using server =
+    args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: { dialect } }));
+  await using exporter =
+    args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
   notify(
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
-  process.stdout.write(`${server.url}\n`);
-  const stopLog = logHealth(server, connection);
+  if (server !== undefined) process.stdout.write(`${server.url}\n`);
+  if (exporter !== undefined) process.stdout.write(`${exporter.url.replace("ws:", "http:")}/metrics\n`);
+  const stopLog = logHealth(server ?? exporter!, connection);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
   if (signal.reason !== INTERRUPTED) throw signal.reason;

@@ -71,7 +71,9 @@ ${QUERY}
 How:
   --rates               sweep twice, and use per second in place of totals
   --over TIME           with --rates: the time between the two sweeps, 250ms or more; default 1s
-  --format FORMAT       table (default), virsh, ndjson or json
+  --format FORMAT       table (default), virsh, ndjson, json, or prometheus: a page for node_exporter's
+                        textfile collector
+  --dialect NAME        with --format prometheus: tinkoff (default), inovex or both: docs/prometheus.md
 ${HOW}  -h, --help
 
 ${URIS}
@@ -111,11 +113,17 @@ failed, is partial, or does not exist, or a host cannot be reached; 130 interrup
   serve: `\
 Usage: virstream serve [URI]... [OPTION]...
 
-Serves the domains of URI, or of several URIs together, over WebSocket until it is interrupted. Prints its URL.
+Serves the domains of URI, or of several URIs together, over WebSocket until it is interrupted. Prints its URL. Clients and
+Prometheus read them; see --metrics.
 Fails when no hypervisor can be reached at the start (start it after libvirtd). Connections lost later, and hosts
 unreachable at start, are retried.
 
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
+  --metrics [HOST:]PORT a page for Prometheus, at /metrics; by habit port 9177; on loopback unless HOST is given. Without
+                        --listen there is nothing else. It keeps a watch of all domains: docs/prometheus.md
+  --metrics-interval TIME
+                        the time between two sweeps of that watch; default 5s
+  --dialect NAME        whose names the page has: tinkoff (default), inovex or both
   --token-file FILE     the token that clients must send; default $VIRSTREAM_TOKEN; required beyond loopback
   --viewers FILE        tokens of clients that see only some domains: docs/serving.md
   --source-token-file FILE

@@ -26,14 +26,18 @@ export abstract class Format {
     return "";
   }
 
-  /** The text that was held back, and the text after the last record. */
-  end(): string {
+  /**
+   * The text that was held back, and the text after the last record.
+   *
+   * @param whole whether the sweep ran to its end
+   */
+  end(_whole = true): string {
     return "";
   }
 }
 
 /** The values of `--format`. */
-export const FORMATS = ["table", "virsh", "ndjson", "json"] as const;
+export const FORMATS = ["table", "virsh", "ndjson", "json", "prometheus"] as const;
 
 interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
@@ -53,7 +57,7 @@ interface FormatOptions {
 
 /** A format by its name. A watch cannot have the format `json`, which is one array: a watch has no end. */
 export function createFormat(
-  name: (typeof FORMATS)[number],
+  name: Exclude<(typeof FORMATS)[number], "prometheus">,
   {
     groups = 0,
     rates = false,
