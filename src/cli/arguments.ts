@@ -8,6 +8,7 @@ import {
   MIN_INTERVAL_MS,
   type WatchOptions,
 } from "../model/watch.ts";
+import { DEFAULT_PUSH_INTERVAL_MS } from "../outlets/otlp/push.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
 import { FORMATS } from "./format/format.ts";
@@ -36,6 +37,8 @@ const LEAST_INTERVAL_MS = 250;
 const METRICS_PORT = 9_177;
 /** The interval of the watch that the page for Prometheus is made from, in ms. */
 const METRICS_INTERVAL_MS = 5_000;
+/** The shortest interval of `--otlp-interval`, in ms. */
+const MIN_PUSH_INTERVAL_MS = 1_000;
 
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
@@ -134,6 +137,9 @@ export function parseServe(args: readonly string[]) {
     "min-interval": TEXT,
     "allow-anyone": FLAG,
     origin: LIST,
+    otlp: TEXT,
+    "otlp-interval": TEXT,
+    "otlp-headers-file": TEXT,
   });
   const { listen, metrics } = values;
   if (values["metrics-interval"] !== undefined && metrics === undefined) {
@@ -145,6 +151,9 @@ export function parseServe(args: readonly string[]) {
     LEAST_INTERVAL_MS,
     MAX_INTERVAL_MS,
   );
+  if (values.otlp === undefined && (values["otlp-interval"] ?? values["otlp-headers-file"]) !== undefined) {
+    throw new UsageError("--otlp-interval and --otlp-headers-file go with --otlp");
+  }
   return {
     /** Empty: the default URI. */
     uris,
@@ -163,6 +172,13 @@ export function parseServe(args: readonly string[]) {
     viewersFile: values.viewers,
     allowAnyone: values["allow-anyone"] ?? false,
     origins: values.origin ?? [],
+    /** The collector to push to; `env`: the one that the environment names. */
+    otlp: values.otlp,
+    otlpIntervalMs:
+      duration("otlp-interval", values["otlp-interval"], MIN_PUSH_INTERVAL_MS, MAX_INTERVAL_MS) ??
+      DEFAULT_PUSH_INTERVAL_MS,
+    /** The file with headers for the collector. */
+    otlpHeadersFile: values["otlp-headers-file"],
   };
 }
 

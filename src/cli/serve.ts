@@ -6,6 +6,7 @@ import type { Viewer } from "../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { sourceText } from "./format/notice.ts";
+import { startPush } from "./push.ts";
 import { notify, openSource, readText, readToken, resolveUri } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -39,6 +40,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: { dialect } }));
   await using exporter =
     args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
+  await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
   notify(
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );

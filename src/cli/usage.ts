@@ -131,6 +131,11 @@ unreachable at start, are retried.
   --allow-anyone        listen beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; can be given several times
+  --otlp URL            also push to an OpenTelemetry collector, as http://HOST:4318: docs/otlp.md;
+                        env takes the URL of $OTEL_EXPORTER_OTLP_ENDPOINT
+  --otlp-interval TIME  the time between two pushes: 1s or more; default 10s
+  --otlp-headers-file FILE
+                        headers for the collector, one per line, as Authorization: Bearer TOKEN
   -h, --help
 
 ${URIS}`,

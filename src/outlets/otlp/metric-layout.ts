@@ -1,0 +1,155 @@
+import type { TypedParams } from "../../model/params.ts";
+import { ParamType, type Schema } from "../../model/schema.ts";
+import { DEVICE_ATTRIBUTES, type DeviceKind, metricName } from "./metric-name.ts";
+import { attribute, encoded } from "./protobuf-writer.ts";
+
+/** One series of a record. */
+export interface Point {
+  /** The position of its parameter. */
+  readonly position: number;
+  readonly isDouble: boolean;
+  /** Its attributes but the name of its device, as fields of a data point. */
+  readonly attributes: Uint8Array;
+  /** Its device in `MetricLayout.devices`; −1 when it has none. */
+  readonly device: number;
+  /** What is reset as a whole and includes it, in `MetricLayout.parts`; −1 for a gauge. */
+  readonly part: number;
+  /** Identifies it among the series of a domain, together with its device. */
+  readonly key: string;
+}
+
+/** One metric with its series. */
+export interface Metric {
+  /** The fields of its name and unit. */
+  readonly header: Uint8Array;
+  readonly isSum: boolean;
+  readonly points: readonly Point[];
+}
+
+/** A device that libvirt names. */
+export interface Device {
+  readonly kind: DeviceKind;
+  readonly number: number;
+  /** The place of its name in `TypedParams.texts`; −1 when the record has no name. */
+  readonly name: number;
+}
+
+/** Counters that are reset together. */
+export interface Part {
+  readonly name: string;
+  /** Its device in `MetricLayout.devices`; −1 when it has none. */
+  readonly device: number;
+  /** The positions of its counters. */
+  readonly counters: number[];
+  /** Their keys without the number of the device, which changes when another device is unplugged. */
+  readonly names: string[];
+}
+
+/** A device in one record. */
+export interface NamedDevice {
+  /** Identifies it among the devices of the domain. */
+  readonly key: string;
+  /** Its attributes as fields of a data point. */
+  readonly attributes: Uint8Array;
+}
+
+const NAME_TAG = 0x0a;
+const UNIT_TAG = 0x1a;
+/** The attributes of a NumberDataPoint. */
+export const POINT_ATTRIBUTES_TAG = 0x3a;
+
+/** How the records of one schema become metrics. It is worked out once per schema, which thousands of records share. */
+export class MetricLayout {
+  static readonly #known = new WeakMap<Schema, MetricLayout>();
+
+  readonly metrics: readonly Metric[];
+  readonly devices: readonly Device[];
+  readonly parts: readonly Part[];
+
+  /** The layout of a schema; the same object for the same schema. */
+  static of(schema: Schema): MetricLayout {
+    let layout = MetricLayout.#known.get(schema);
+    if (layout === undefined) {
+      layout = new MetricLayout(schema);
+      MetricLayout.#known.set(schema, layout);
+    }
+    return layout;
+  }
+
+  constructor(schema: Schema) {
+    const metrics = new Map<string, Metric & { readonly points: Point[] }>();
+    const devices = new Map<string, number>();
+    const parts = new Map<string, number>();
+    const allDevices: Device[] = [];
+    const allParts: Part[] = [];
+    const row = schema.row();
+    schema.keys.forEach((key, position) => {
+      const type = schema.types[position]!;
+      // Of a key that occurs twice, the first counts, as for other readers of a record.
+      if (type === ParamType.string || schema.position(key) !== position) return;
+      const { name, unit, isSum, attributes, device, part } = metricName(key);
+      const deviceKey = device && `${device.kind}.${device.number}`;
+      if (device !== undefined && !devices.has(deviceKey!)) {
+        const place = schema.position(`${deviceKey}.name`);
+        devices.set(deviceKey!, allDevices.length);
+        allDevices.push({ ...device, name: schema.types[place] === ParamType.string ? row[place]! : -1 });
+      }
+      const deviceIndex = deviceKey === undefined ? -1 : devices.get(deviceKey)!;
+      const partName = deviceKey ?? part;
+      if (isSum && !parts.has(partName)) {
+        parts.set(partName, allParts.length);
+        allParts.push({ name: part, device: deviceIndex, counters: [], names: [] });
+      }
+      const partIndex = isSum ? parts.get(partName)! : -1;
+      if (isSum) {
+        allParts[partIndex]!.counters.push(position);
+        allParts[partIndex]!.names.push(deviceKey === undefined ? key : key.slice(deviceKey.length));
+      }
+      // The same name may have another type only in keys that no libvirt has.
+      const metricKey = `${name} ${unit} ${isSum}`;
+      let metric = metrics.get(metricKey);
+      if (metric === undefined) {
+        const header = encoded((writer) => {
+          writer.text(NAME_TAG, name);
+          if (unit !== "") writer.text(UNIT_TAG, unit);
+        });
+        metric = { header, isSum, points: [] };
+        metrics.set(metricKey, metric);
+      }
+      metric.points.push({
+        position,
+        isDouble: type === ParamType.double,
+        attributes: encoded((writer) => {
+          for (const [each, value] of attributes) attribute(writer, POINT_ATTRIBUTES_TAG, each, value);
+        }),
+        device: deviceIndex,
+        part: partIndex,
+        key: `${metricKey} ${JSON.stringify(attributes)}`,
+      });
+    });
+    this.metrics = [...metrics.values()];
+    this.devices = allDevices;
+    this.parts = allParts;
+  }
+
+  /**
+   * The devices as a record names them. A device without a name, and a second one of the same name (as the members of a backing
+   * chain are), have libvirt's number as well.
+   */
+  name(params: TypedParams): NamedDevice[] {
+    const seen = new Set<string>();
+    return this.devices.map(({ kind, number, name }) => {
+      const text = name < 0 ? undefined : params.texts[name];
+      let key = `${kind} ${text ?? ""}`;
+      const isNumbered = text === undefined || seen.has(key);
+      if (isNumbered) key = `${kind} ${number} ${text ?? ""}`;
+      seen.add(key);
+      const attributes = encoded((writer) => {
+        if (text !== undefined) attribute(writer, POINT_ATTRIBUTES_TAG, DEVICE_ATTRIBUTES[kind], text);
+        if (isNumbered)
+          attribute(writer, POINT_ATTRIBUTES_TAG, kind === "block" ? "disk.number" : "interface.number", number);
+      });
+      return { key, attributes };
+    });
+  }
+}

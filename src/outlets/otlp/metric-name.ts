@@ -1,0 +1,96 @@
+import { fieldOf } from "../../model/field.ts";
+
+/** The devices that libvirt names, such as `vda` and `vnet0`. Their series have the name as attribute, not libvirt's number. */
+export type DeviceKind = "block" | "net";
+
+/** The attribute with the name of a device. */
+export const DEVICE_ATTRIBUTES: Readonly<Record<DeviceKind, string>> = {
+  block: "disk.device",
+  net: "network.interface.name",
+};
+
+/** The series of a parameter in OpenTelemetry. */
+export interface MetricName {
+  readonly name: string;
+  /** In UCUM, as OpenTelemetry wants it; empty when there is none. */
+  readonly unit: string;
+  /** Whether it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
+  readonly isSum: boolean;
+  /** All but the name of the device. */
+  readonly attributes: readonly (readonly [key: string, value: string | number])[];
+  /** The device that libvirt names. */
+  readonly device: { readonly kind: DeviceKind; readonly number: number } | undefined;
+  /** What is reset as a whole, besides named devices: a vCPU, or this parameter alone. */
+  readonly part: string;
+}
+
+/** The metrics that have a direction: OpenTelemetry puts it into an attribute. */
+const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: string, direction: string]>> = {
+  "block.rd.bytes": ["disk.io", "disk.io.direction", "read"],
+  "block.wr.bytes": ["disk.io", "disk.io.direction", "write"],
+  "block.rd.reqs": ["disk.operations", "disk.io.direction", "read"],
+  "block.wr.reqs": ["disk.operations", "disk.io.direction", "write"],
+  "block.rd.times": ["disk.operation_time", "disk.io.direction", "read"],
+  "block.wr.times": ["disk.operation_time", "disk.io.direction", "write"],
+  "net.rx.bytes": ["network.io", "network.io.direction", "receive"],
+  "net.tx.bytes": ["network.io", "network.io.direction", "transmit"],
+  "net.rx.pkts": ["network.packets", "network.io.direction", "receive"],
+  "net.tx.pkts": ["network.packets", "network.io.direction", "transmit"],
+  "net.rx.errs": ["network.errors", "network.io.direction", "receive"],
+  "net.tx.errs": ["network.errors", "network.io.direction", "transmit"],
+  "net.rx.drop": ["network.dropped", "network.io.direction", "receive"],
+  "net.tx.drop": ["network.dropped", "network.io.direction", "transmit"],
+};
+
+/** Other keys that are not written as libvirt writes them. */
+const RENAMED: Readonly<Record<string, string>> = {
+  "state.state": "state",
+  "block.fl.reqs": "disk.flushes",
+  "block.fl.times": "disk.flush_time",
+};
+
+const FIRST_SEGMENTS: Readonly<Record<string, string>> = { block: "disk", net: "network", balloon: "memory" };
+
+const UNITS: Readonly<Record<string, string>> = {
+  ns: "ns",
+  s: "s",
+  "unix-seconds": "s",
+  bytes: "By",
+  KiB: "KiBy",
+  "bytes/s": "By/s",
+  "MiB/s": "MiBy/s",
+  count: "1",
+  packets: "{packet}",
+  requests: "{request}",
+};
+
+/**
+ * The series of a parameter. The name is libvirt's key without its numbers, which become attributes:
+ * `vcpu.3.time` is the metric `libvirt.domain.vcpu.time` with `vcpu.number` 3. Values keep libvirt's units, because a value that
+ * is converted may no longer be exact.
+ */
+export function metricName(key: string): MetricName {
+  const segments = key.split(".");
+  const kind = segments[0] === "block" || segments[0] === "net" ? segments[0] : undefined;
+  const words: string[] = [];
+  const attributes: [string, string | number][] = [];
+  let device: MetricName["device"];
+  for (const [i, segment] of segments.entries()) {
+    if (i === 0 || !/^\d{1,9}$/.test(segment)) words.push(segment);
+    else if (i === 1 && kind !== undefined) device = { kind, number: Number(segment) };
+    else attributes.push([`${words.at(-1)}.number`, Number(segment)]);
+  }
+  const plain = words.join(".");
+  const directed = DIRECTED[plain];
+  if (directed !== undefined) attributes.push([directed[1], directed[2]]);
+  words[0] = FIRST_SEGMENTS[words[0]!] ?? words[0]!;
+  const field = fieldOf(key);
+  return {
+    name: `libvirt.domain.${directed?.[0] ?? RENAMED[plain] ?? words.join(".")}`,
+    unit: UNITS[field?.unit ?? ""] ?? "",
+    isSum: field?.kind === "counter",
+    attributes,
+    device,
+    part: segments[0] === "vcpu" && segments.length > 2 ? `vcpu.${segments[1]}` : key,
+  };
+}
