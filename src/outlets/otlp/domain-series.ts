@@ -43,8 +43,8 @@ export class DomainSeries {
   at = 0;
   /** Whether the collector lacks something. */
   isDirty = false;
-  /** Whether a request with its newest state is under way. */
-  isSending = false;
+  /** What a request that is under way has of it. */
+  sending: { readonly values: SeriesValues | undefined } | undefined;
   isGone = false;
   /** The series that the collector has values of, and the domain's resource as it has it. */
   sent: { readonly shape: SeriesShape; readonly resource: Uint8Array } | undefined;
@@ -84,7 +84,7 @@ export class DomainSeries {
   fail(at: number): void {
     this.at = at;
     this.values = undefined;
-    this.isDirty = this.sent !== undefined || this.isSending;
+    this.isDirty = this.sent !== undefined || this.sending !== undefined;
   }
 
   /** The domain is gone. If it comes back, its first record begins new series. */

@@ -186,7 +186,8 @@ export class OtlpPush implements AsyncDisposable {
 
   /** Counts a record that was not sent before something newer came. */
   #supersede(series: DomainSeries): void {
-    if (series.isDirty && series.values !== undefined && !series.isSending) this.#figures.dropped++;
+    const { isDirty, values, sending } = series;
+    if (isDirty && values !== undefined && values !== sending?.values) this.#figures.dropped++;
   }
 
   /** The host cannot be reached: the values of its domains are unknown. */
@@ -235,9 +236,9 @@ export class OtlpPush implements AsyncDisposable {
       written.forEach(this.#took, this);
       return true;
     }
-    for (const { series } of written) series.isSending = true;
+    for (const each of written) each.series.sending = each;
     const { error, rejected } = await this.#exporter.send(body, points);
-    for (const { series } of written) series.isSending = false;
+    for (const { series } of written) series.sending = undefined;
     if (error?.code === "message-too-big" && written.length > 1 && body.length >= 2 * MIN_BODY_BYTES) {
       this.#maxBodyBytes = Math.floor(body.length / 2);
       return this.#push(written.map(({ series }) => series));
@@ -276,8 +277,9 @@ export class OtlpPush implements AsyncDisposable {
   /** The collector did not take a domain. */
   #refused({ series, values, at }: Written, isLater: boolean): void {
     const isNewest = series.values === values && series.at === at;
-    if (isNewest && isLater) return;
-    if (values !== undefined) this.#figures.dropped++;
+    // It must learn the end of series later: no newer record replaces that.
+    if (values === undefined || (isNewest && isLater)) return;
+    this.#figures.dropped++;
     if (isNewest) series.isDirty = false;
   }
 
