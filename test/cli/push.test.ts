@@ -1,0 +1,94 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { parseServe } from "../../src/cli/arguments.ts";
+import { runCommand } from "../lab/command.ts";
+import { OtlpReceiver } from "../outlets/otlp/receiver.ts";
+import { PATIENCE } from "../until.ts";
+import { outcomeOf, start, virstream } from "./run.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "virstream-push-"));
+const headersFile = join(folder, "headers");
+writeFileSync(headersFile, "Authorization: Bearer abc\n\nX-Tenant: blue green\n", { mode: 0o600 });
+const SERVE = ["serve", "test:///default", "--listen", "127.0.0.1:0"];
+
+let receiver: OtlpReceiver | undefined;
+afterEach(async () => {
+  await receiver?.close();
+  receiver = undefined;
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("virstream serve --otlp", () => {
+  it.each([
+    ["the URL of the option", (url: string) => [[url], {}] as const],
+    ["the URL of the environment", (url: string) => [["env"], { OTEL_EXPORTER_OTLP_ENDPOINT: url }] as const],
+  ])("pushes to %s, with the headers of the file, and ends with the server", async (_, target) => {
+    receiver = await OtlpReceiver.start();
+    const [args, env] = target(receiver.url);
+    const server = start(
+      [...SERVE, "--otlp", ...args, "--otlp-interval", "1s", "--otlp-headers-file", headersFile],
+      env,
+    );
+    const ended = outcomeOf(server);
+    await vi.waitFor(() => expect(receiver!.accepted).toBeGreaterThan(1), PATIENCE);
+    server.kill("SIGTERM");
+    const { stderr, code } = await ended;
+    expect(code).toBe(0);
+    expect(stderr).toContain(`virstream: pushing to ${receiver.url}/v1/metrics every 1 s\n`);
+    expect(receiver.headers[0]).toMatchObject({ authorization: "Bearer abc", "x-tenant": "blue green" });
+    expect(new Set(receiver.points.map(({ resource }) => resource["libvirt.domain.name"])).size).toBe(12);
+  });
+
+  it("logs one line when the collector refuses, and one when it takes metrics again", async () => {
+    receiver = await OtlpReceiver.start();
+    let status = 401;
+    receiver.answer = () => ({ status });
+    const server = start([...SERVE, "--otlp", receiver.url, "--otlp-interval", "1s"]);
+    const ended = outcomeOf(server);
+    await vi.waitFor(() => expect(receiver!.bodies.length).toBeGreaterThan(2), PATIENCE);
+    status = 200;
+    await vi.waitFor(() => expect(receiver!.accepted).toBeGreaterThan(1), PATIENCE);
+    server.kill("SIGTERM");
+    const { stderr } = await ended;
+    expect(stderr.split("\n").filter((line) => /collector/.test(line))).toEqual([
+      `virstream: the collector at ${receiver.url}/v1/metrics refuses metrics: HTTP 401 Unauthorized [unauthenticated]`,
+      `virstream: the collector at ${receiver.url}/v1/metrics takes metrics again`,
+    ]);
+  });
+
+  it.each([
+    [["--otlp", "collector:4318"], 1, /http:\/\/HOST:4318/],
+    [["--otlp", "env"], 2, /OTEL_EXPORTER_OTLP_ENDPOINT/],
+    [["--otlp", "http://127.0.0.1:1", "--otlp-headers-file", join(root, "LICENSE")], 1, /line 1 .* is not NAME: VALUE/],
+  ])("refuses %o", async (args, code, message) => {
+    const outcome = await virstream([...SERVE, ...args]);
+    expect(outcome).toMatchObject({ code, stderr: expect.stringMatching(message) });
+  });
+
+  it.each([
+    [["--otlp-interval", "5s"], /go with --otlp/],
+    [["--otlp", "http://127.0.0.1:1", "--otlp-interval", "1ms"], /--otlp-interval takes a time from 1s/],
+  ])("takes no %o", (args, message) => {
+    expect(() => parseServe(args)).toThrow(message);
+  });
+
+  it("says which packages to install where OpenTelemetry's are missing", async () => {
+    const checkout = join(folder, "checkout");
+    const packages = join(checkout, "node_modules");
+    mkdirSync(packages, { recursive: true });
+    for (const name of ["bin", "package.json", "dist"])
+      cpSync(join(root, name), join(checkout, name), { recursive: true });
+    for (const name of ["ws", "msgpackr", "rxjs", "get-east-asian-width"]) {
+      symlinkSync(join(root, "node_modules", name), join(packages, name));
+    }
+    const args = [join(checkout, "bin/virstream.js"), ...SERVE, "--otlp", "http://127.0.0.1:4318"];
+    const { code, stderr } = await runCommand(process.execPath, args);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/npm install @opentelemetry\/api@1 .* \[unsupported\]/);
+  });
+});
