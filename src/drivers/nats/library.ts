@@ -17,6 +17,9 @@ export interface NatsLibrary {
 /** How often the client asks whether the server is still there, in ms; it gives up after two questions without an answer. */
 const PING_MS = 10_000;
 
+/** The greatest upper limit of the random waits between attempts by default, in ms: NATS's own client waits as long. */
+const MAX_WAIT_MS = 2_000;
+
 /** @throws VirstreamError `unsupported` with the command that installs the packages */
 export async function loadNats(): Promise<NatsLibrary> {
   try {
@@ -49,7 +52,7 @@ export async function connectNats(
 ): Promise<Transport.NatsConnection> {
   const { servers, user, password, token, tls, files } = address;
   const { creds, ca, cert, key } = files;
-  const backoff = new Backoff(() => performance.now(), reconnect);
+  const backoff = new Backoff(() => performance.now(), { ...reconnect, maxMs: reconnect?.maxMs ?? MAX_WAIT_MS });
   const connecting = transport.connect({
     ...{ name, servers: [...servers], timeout: connectTimeoutMs, pingInterval: PING_MS, noAsyncTraces: true },
     reconnectDelayHandler: () => backoff.next(),
@@ -90,6 +93,7 @@ const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string]
   [/^ECONNREFUSED$/, "connection-refused", "nothing listens there: start nats-server"],
   [/^(ENOTFOUND|EAI_AGAIN)$/, "connection-refused", "the name of the server leads to no host"],
   [/^server does not support 'tls'/, "connection-refused", "the server has no TLS: use nats:"],
+  [/max_payload/, "message-too-big", "the server accepts only smaller messages than when this one was made"],
   [/^TimeoutError$/, "connect-timeout", "the server did not answer in time"],
   [
     /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|ERR_TLS_|ERR_SSL_)/,

@@ -121,9 +121,10 @@ export class FleetWatch implements FleetListener {
       return;
     }
     const { startedAt, tookMs } = summary;
-    const early = startedAt - watched.startedAt < this.#cadence.intervalMs - intervalMs / 2;
     // A host whose clock was set back begins again.
-    if (early && startedAt >= watched.startedAt) return;
+    const sinceMs = startedAt - watched.startedAt;
+    const isEarly = sinceMs >= 0 && sinceMs < this.#cadence.intervalMs - intervalMs / 2;
+    if (this.#cadence.intervalMs > intervalMs && isEarly) return;
     watched.startedAt = startedAt;
     this.#reportLost(host, watched);
     const tally = new SweepTally(startedAt);

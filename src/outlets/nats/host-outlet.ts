@@ -136,11 +136,13 @@ export class HostOutlet {
     this.#retaining = true;
     while (this.#waiting.length > 0 && this.#sender.isConnected) {
       const { sequence, chunks, bytes } = this.#waiting[0]!;
-      const isStored = await this.#sender.retain(this.host, chunks, sequence).then(
-        () => true,
-        () => false,
+      const error = await this.#sender.retain(this.host, chunks, sequence).then(
+        () => undefined,
+        (thrown: VirstreamError) => thrown,
       );
-      if (!isStored) break;
+      // The next tick is another attempt, unless the server will never take this one.
+      if (error?.code === "message-too-big") this.#sender.dropped();
+      else if (error !== undefined) break;
       this.#waiting.shift();
       this.#sender.reserve(-bytes);
     }

@@ -35,6 +35,8 @@ export const DEFAULT_PUBLISH_INTERVAL_MS = 10_000;
 const STORE_TIMEOUT_MS = 5_000;
 /** The most bytes of ticks that wait until a stream has stored them. */
 const MAX_WAITING = 67_108_864;
+/** The most bytes of a message, as servers are configured by default. */
+const DEFAULT_MAX_PAYLOAD = 1_048_576;
 /** How long closing may take, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000;
 /** The longest time that NATS is asked to keep something, in ms: ten years. */
@@ -121,6 +123,7 @@ export class NatsPublisher implements AsyncDisposable {
   #state: PublisherStatus["state"] = "connected";
   #isConnected = true;
   #waiting = 0;
+  #maxPayload = DEFAULT_MAX_PAYLOAD;
   #creating: Promise<void> | undefined;
   #stop: () => void = () => {};
   #closed: Promise<void> | undefined;
@@ -276,7 +279,9 @@ export class NatsPublisher implements AsyncDisposable {
     const bytes = this.#encoder.encode(whole, performance.now());
     this.#figures.ticks++;
     this.#figures.bytes += bytes.length;
-    return cut(this.#epoch, sequence, bytes, this.#nats.info!.max_payload);
+    // While there is no connection, the limit of the last one.
+    this.#maxPayload = this.#nats.info?.max_payload ?? this.#maxPayload;
+    return cut(this.#epoch, sequence, bytes, this.#maxPayload);
   }
 
   /** Publishes chunks, one after the other, until the server has stored each. */

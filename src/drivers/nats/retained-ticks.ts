@@ -1,0 +1,119 @@
+import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
+import { eventLoopTurn, sleep } from "../../driver/clock.ts";
+import { Backoff } from "../../driver/reconnector.ts";
+import type { NatsSession } from "./bucket.ts";
+import { tokenOf } from "./subjects.ts";
+
+/** How often the server says that it is there when a stream has no messages, in ms. */
+const HEARTBEAT_MS = 1_000;
+/** For how long the server keeps a request for messages, in ms. */
+const EXPIRES_MS = 10_000;
+/** The longest wait between two attempts to read the stream, in ms. */
+const MAX_WAIT_MS = 1_000;
+/** After these notices, the server no longer sends the messages: a server of a cluster may have gone, with the consumer on it. */
+const LOST: readonly string[] = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "no_responders"];
+
+/**
+ * Reads the stream that retains the ticks of all hosts, from where it is when reading begins. When the connection or the server's
+ * consumer is lost, it goes on after the last message that it had, so that it misses nothing that is retained.
+ */
+export class RetainedTicks {
+  readonly #session: NatsSession;
+  readonly #take: (message: JsMsg) => void;
+  readonly #deleted: () => void;
+  readonly #end = new AbortController();
+  #sequence: number;
+  /** Ends the consumer that is read. */
+  #restart = new AbortController();
+
+  private constructor(session: NatsSession, sequence: number, take: (message: JsMsg) => void, deleted: () => void) {
+    this.#session = session;
+    this.#sequence = sequence;
+    this.#take = take;
+    this.#deleted = deleted;
+    void this.#run();
+  }
+
+  /**
+   * Undefined if there is no stream, or the reader may not use it.
+   *
+   * @param deleted called when there is no stream any more
+   */
+  static async open(
+    session: NatsSession,
+    take: (message: JsMsg) => void,
+    deleted: () => void,
+  ): Promise<RetainedTicks | undefined> {
+    const sequence = await lastSequence(session).catch(() => undefined);
+    return sequence === undefined ? undefined : new RetainedTicks(session, sequence, take, deleted);
+  }
+
+  /** The connection is there again: the server may have forgotten the consumer. */
+  reconnected(): void {
+    this.#restart.abort();
+  }
+
+  stop(): void {
+    this.#end.abort();
+    this.#restart.abort();
+  }
+
+  async #run(): Promise<void> {
+    const backoff = new Backoff(() => performance.now(), { maxMs: MAX_WAIT_MS });
+    while (!this.#end.signal.aborted) {
+      this.#restart = new AbortController();
+      try {
+        // A stream that was deleted and created again counts from the beginning.
+        this.#sequence = Math.min(this.#sequence, await lastSequence(this.#session));
+        await this.#read(this.#restart.signal);
+      } catch (thrown) {
+        if (thrown instanceof Error && thrown.message === "stream not found") {
+          if (!this.#end.signal.aborted) this.#deleted();
+          return;
+        }
+      }
+      await sleep(backoff.next(), { signal: this.#end.signal }).catch(() => {});
+    }
+  }
+
+  /** Reads until the consumer is lost or the signal is aborted. */
+  async #read(signal: AbortSignal): Promise<void> {
+    const { library, connection, subjects, named } = this.#session;
+    let consumer: Consumer | undefined;
+    let messages: ConsumerMessages | undefined;
+    const stop = (): void => messages?.stop();
+    signal.addEventListener("abort", stop);
+    try {
+      consumer = await library.jetstream.jetstream(connection).consumers.get(subjects.stream, {
+        opt_start_seq: this.#sequence + 1,
+        // Servers before 2.10 take one subject; the fleet itself selects the hosts.
+        filter_subjects: subjects.tick(named?.length === 1 ? tokenOf(named[0]!) : "*"),
+      });
+      messages = await consumer.consume({ idle_heartbeat: HEARTBEAT_MS, expires: EXPIRES_MS });
+      if (signal.aborted) return;
+      void stopWhenLost(messages);
+      for await (const message of messages) {
+        if (signal.aborted) return;
+        if (message.seq <= this.#sequence) continue;
+        this.#sequence = message.seq;
+        this.#take(message);
+        // Consumers run between ticks: those of a burst would otherwise look to them like the fault of their slowness.
+        await eventLoopTurn();
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      stop();
+      consumer?.delete().catch(() => {});
+    }
+  }
+}
+
+async function stopWhenLost(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of messages.status()) if (LOST.includes(type)) messages.stop();
+}
+
+/** The number of the last message of the stream. */
+async function lastSequence({ library, connection, subjects }: NatsSession): Promise<number> {
+  const { streams } = await library.jetstream.jetstreamManager(connection, { checkAPI: false });
+  return (await streams.info(subjects.stream)).state.last_seq;
+}
