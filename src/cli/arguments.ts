@@ -8,6 +8,7 @@ import {
   MIN_INTERVAL_MS,
   type WatchOptions,
 } from "../model/watch.ts";
+import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../outlets/otlp/push.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
@@ -37,6 +38,9 @@ const LEAST_INTERVAL_MS = 250;
 const METRICS_PORT = 9_177;
 /** The interval of the watch that the page for Prometheus is made from, in ms. */
 const METRICS_INTERVAL_MS = 5_000;
+/** The shortest time for which NATS is asked to keep something, in ms. */
+const LEAST_AGE_MS = 1_000;
+
 /** The shortest interval of `--otlp-interval`, in ms. */
 const MIN_PUSH_INTERVAL_MS = 1_000;
 
@@ -140,8 +144,15 @@ export function parseServe(args: readonly string[]) {
     otlp: TEXT,
     "otlp-interval": TEXT,
     "otlp-headers-file": TEXT,
+    nats: TEXT,
+    "nats-creds": TEXT,
+    "nats-prefix": TEXT,
+    "nats-interval": TEXT,
+    "nats-replicas": TEXT,
+    "nats-max-age": TEXT,
+    "nats-retain": TEXT,
   });
-  const { listen, metrics } = values;
+  const { listen, metrics, nats } = values;
   if (values["metrics-interval"] !== undefined && metrics === undefined) {
     throw new UsageError("--metrics-interval goes with --metrics");
   }
@@ -154,11 +165,15 @@ export function parseServe(args: readonly string[]) {
   if (values.otlp === undefined && (values["otlp-interval"] ?? values["otlp-headers-file"]) !== undefined) {
     throw new UsageError("--otlp-interval and --otlp-headers-file go with --otlp");
   }
+  const ofNats = Object.keys(values).find((name) => name.startsWith("nats-"));
+  if (nats === undefined && ofNats !== undefined) throw new UsageError(`--${ofNats} goes with --nats`);
+  const replicas = values["nats-replicas"] ?? "1";
+  if (!/^[135]$/.test(replicas)) throw new UsageError("--nats-replicas takes 1, 3 or 5");
   return {
     /** Empty: the default URI. */
     uris,
-    /** Where clients connect; undefined: nowhere, as only `--metrics` is given. */
-    listen: listen === undefined && metrics !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
+    /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
+    listen: listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
     /** Where only the page for Prometheus is, and the interval of its watch. */
     metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
@@ -179,6 +194,21 @@ export function parseServe(args: readonly string[]) {
       DEFAULT_PUSH_INTERVAL_MS,
     /** The file with headers for the collector. */
     otlpHeadersFile: values["otlp-headers-file"],
+    /** Where and how to publish to NATS. */
+    nats:
+      nats === undefined
+        ? undefined
+        : {
+            url: nats,
+            ...(values["nats-creds"] !== undefined && { creds: values["nats-creds"] }),
+            ...(values["nats-prefix"] !== undefined && { prefix: values["nats-prefix"] }),
+            intervalMs:
+              duration("nats-interval", values["nats-interval"], LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ??
+              DEFAULT_PUBLISH_INTERVAL_MS,
+            replicas: Number(replicas),
+            maxAgeMs: duration("nats-max-age", values["nats-max-age"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
+            retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
+          },
   };
 }
 

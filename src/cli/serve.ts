@@ -6,6 +6,7 @@ import type { Viewer } from "../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { sourceText } from "./format/notice.ts";
+import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
 import { notify, openSource, readText, readToken, resolveUri } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -41,12 +42,15 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   await using exporter =
     args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
+  await using publisher = args.nats && (await startPublisher(connection, args.nats));
   notify(
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
   if (server !== undefined) process.stdout.write(`${server.url}\n`);
   if (exporter !== undefined) process.stdout.write(`${exporter.url.replace("ws:", "http:")}/metrics\n`);
-  const stopLog = logHealth(server ?? exporter!, connection);
+  if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
+  const health = server ?? exporter;
+  const stopLog = health === undefined ? () => {} : logHealth(health, connection);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
   if (signal.reason !== INTERRUPTED) throw signal.reason;

@@ -17,6 +17,7 @@ URI picks where the domains come from:
   qemu:///system?socket=PATH a daemon by its socket
   qemu+ssh://USER@HOST/system another machine's, by ssh; TLS and TCP: docs/libvirt.md
   ws://HOST:PORT             a virstream server
+  nats://HOST:PORT           all hosts that publish to a NATS server: docs/fleet.md
   test:///default            a simulated host in this process
 Or an alias: uri_aliases in libvirt.conf, as for virsh. Also -c URI or --connect URI, as for virsh.
 Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, uri_default in libvirt.conf, or this machine's daemon.
@@ -136,6 +137,14 @@ unreachable at start, are retried.
   --otlp-interval TIME  the time between two pushes: 1s or more; default 10s
   --otlp-headers-file FILE
                         headers for the collector, one per line, as Authorization: Bearer TOKEN
+  --nats URL            publish to NATS, as nats://HOST:4222: docs/fleet.md. Prints what readers connect to. Without
+                        --listen there is nothing else
+  --nats-creds FILE     a file of NATS credentials
+  --nats-prefix NAME    what the subjects begin with, and the name of the bucket; default virstream
+  --nats-interval TIME  the time between two sweeps, each of which is published; default 10s
+  --nats-replicas N     on how many servers of a cluster NATS keeps what it stores: 1 (default), 3 or 5
+  --nats-max-age TIME   how long a host that publishes nothing stays in the bucket; default for ever
+  --nats-retain TIME    retain every tick for so long, as 1h; default not at all
   -h, --help
 
 ${URIS}`,

@@ -17,6 +17,8 @@ const FILES = ["creds", "ca", "cert", "key"] as const;
 export interface NatsAddress {
   /** The URI, without secrets. */
   readonly uri: string;
+  /** The URI of the fleet for readers, without secrets and files. */
+  readonly fleetUri: string;
   /** HOST or HOST:PORT of each server that it names. */
   readonly servers: readonly string[];
   readonly subjects: Subjects;
@@ -63,10 +65,12 @@ export function parseNatsUri(
   const prefix = given.prefix ?? (path === undefined || path === "" ? DEFAULT_PREFIX : path);
   const hosts = parameters.getAll("host");
   const [user, password] = (userinfo ?? "").split(/:(.*)/s).map((part) => decode(part, refuse));
+  const subjects = new Subjects(prefix);
   return {
     uri,
+    fleetUri: `${scheme.toLowerCase()}://${authority}/${subjects.prefix}`,
     servers,
-    subjects: new Subjects(prefix),
+    subjects,
     hosts: hosts.length === 0 ? undefined : hosts,
     user: password === undefined ? undefined : user,
     password,

@@ -40,7 +40,7 @@ const DEFAULT_MAX_PAYLOAD = 1_048_576;
 /** How long closing may take, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000;
 /** The longest time that NATS is asked to keep something, in ms: ten years. */
-const MAX_AGE_MS = 315_360_000_000;
+export const MAX_AGE_MS = 315_360_000_000;
 
 /** How to publish to NATS. */
 export interface PublishOptions {
@@ -105,7 +105,7 @@ export interface PublisherFigures {
 
 /** Publishes a connection's hosts to NATS. Closing it does not close the connection. */
 export class NatsPublisher implements AsyncDisposable {
-  /** The URL of the server, without secrets. */
+  /** What readers connect to, without credentials. */
   readonly url: string;
   readonly #library: NatsLibrary;
   readonly #nats: NatsConnection;
@@ -135,7 +135,7 @@ export class NatsPublisher implements AsyncDisposable {
     address: NatsAddress,
     { intervalMs = DEFAULT_PUBLISH_INTERVAL_MS, replicas = 1, maxAgeMs = 0, retainMs = 0 }: PublishOptions,
   ) {
-    this.url = address.uri;
+    this.url = address.fleetUri;
     this.#source = source;
     this.#library = library;
     this.#nats = nats;
