@@ -173,7 +173,8 @@ export function parseServe(args: readonly string[]) {
     /** Empty: the default URI. */
     uris,
     /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
-    listen: listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
+    listen:
+      listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
     /** Where only the page for Prometheus is, and the interval of its watch. */
     metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,

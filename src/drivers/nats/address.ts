@@ -6,7 +6,7 @@ import { DEFAULT_PREFIX, Subjects } from "./subjects.ts";
 /** The schemes of fleets on NATS; with nats+tls the connection must be encrypted. */
 export const NATS_SCHEMES = ["nats", "nats+tls"] as const;
 
-const FORM = "nats://[USER:PASSWORD@ or TOKEN@]HOST[:PORT][,HOST…][/PREFIX][?host=PATTERN&creds=FILE]";
+const FORM = "nats://[USER:PASSWORD@ or TOKEN@]HOST[:PORT][,HOST…][/PREFIX][?host=PATTERN&creds=FILE&inbox=NAME]";
 const URI = /^(nats(?:\+tls)?):\/\/(?:([^@/?#]*)@)?([^@/?#]+)(?:\/([^/?#]*))?(?:\?([^#]*))?$/i;
 const SERVER = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;
 
@@ -27,6 +27,8 @@ export interface NatsAddress {
   readonly user: string | undefined;
   readonly password: string | undefined;
   readonly token: string | undefined;
+  /** What the subjects of replies begin with; undefined: `_INBOX`. */
+  readonly inbox: string | undefined;
   /** Whether the server must use TLS. Without it, the server decides. */
   readonly tls: boolean;
   /** The contents of the files that it names. */
@@ -55,7 +57,8 @@ export function parseNatsUri(
   if (wrong !== undefined) refuse(`${JSON.stringify(wrong)} is no HOST:PORT`);
   const parameters = new URLSearchParams(query);
   for (const name of parameters.keys()) {
-    if (name !== "host" && !FILES.includes(name as "creds")) refuse(`there is no parameter ${name}=`);
+    if (name !== "host" && name !== "inbox" && !FILES.includes(name as "creds"))
+      refuse(`there is no parameter ${name}=`);
   }
   const files: Partial<Record<(typeof FILES)[number], string>> = {};
   for (const name of FILES) {
@@ -63,6 +66,8 @@ export function parseNatsUri(
     if (file !== undefined) files[name] = readFile(name, file);
   }
   const prefix = given.prefix ?? (path === undefined || path === "" ? DEFAULT_PREFIX : path);
+  const inbox = parameters.get("inbox") ?? undefined;
+  if (inbox !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(inbox)) refuse("inbox= has letters, digits, - and _");
   const hosts = parameters.getAll("host");
   const [user, password] = (userinfo ?? "").split(/:(.*)/s).map((part) => decode(part, refuse));
   const subjects = new Subjects(prefix);
@@ -75,6 +80,7 @@ export function parseNatsUri(
     user: password === undefined ? undefined : user,
     password,
     token: userinfo !== undefined && password === undefined ? user : undefined,
+    inbox,
     tls: scheme.toLowerCase() === "nats+tls",
     files,
   };

@@ -14,6 +14,8 @@ export interface NatsSession {
   /** For messages. */
   readonly uri: string;
   readonly subjects: Subjects;
+  /** What the subjects of replies begin with; undefined: `_INBOX`. */
+  readonly inbox: string | undefined;
   /** The hosts to read, if they are named without wildcards; undefined: all that the fleet selects. */
   readonly named: readonly string[] | undefined;
 }
@@ -48,7 +50,7 @@ export async function readBucket(session: NatsSession, fleet: Fleet, reading: Bu
 
 /** Reads what matches one subject: servers before 2.10 take no more. */
 async function readStates(
-  { library, connection, uri, subjects }: NatsSession,
+  { library, connection, uri, subjects, inbox }: NatsSession,
   fleet: Fleet,
   token: string,
   { signal, patienceMs, read }: BucketReading,
@@ -58,6 +60,7 @@ async function readStates(
   const opening = jetstream(connection).consumers.getPushConsumer(stream, {
     deliver_policy: DeliverPolicy.LastPerSubject,
     filter_subjects: subjects.state(token, "*"),
+    deliver_prefix: library.transport.createInbox(inbox),
   });
   const consumer = await opening.catch((thrown) => {
     throw bucketError(thrown, uri, stream);
@@ -70,24 +73,27 @@ async function readStates(
     if (stored === 0 || signal.aborted) return;
     await new Promise<void>((resolve, reject) => {
       unlisten = onAbort(signal, resolve);
-      let taken = 0;
-      let isStale = false;
+      /** The keys that were read: one that is replaced meanwhile comes again, or only then. */
+      const keys = new Set<string>();
+      let isRead = false;
+      let isOver = false;
       /** The hosts some of whose chunks are of an older tick than others. */
       const torn = new Set<HostState>();
       const began = performance.now();
       const expect = (): void => {
         clearTimeout(timer);
-        const ms = taken < stored ? SILENCE_MS : Math.max(0, patienceMs - (performance.now() - began));
+        const ms = isRead ? Math.max(0, patienceMs - (performance.now() - began)) : SILENCE_MS;
         timer = setTimeout(() => {
-          if (taken >= stored) resolve();
+          if (isRead) resolve();
           else reject(new VirstreamError("connection-lost", `${uri}: the server stopped sending the bucket ${stream}`));
         }, ms);
       };
       expect();
       const opened = consumer.consume({
         callback: (message) => {
-          if (isStale) return;
-          taken++;
+          if (isOver) return;
+          keys.add(message.subject);
+          isRead ||= keys.size >= stored || message.info.pending === 0;
           const ageMs = Math.max(0, Date.now() - message.info.timestampNanos / 1e6);
           // A key that was deleted has an entry without a value.
           const isDeleted = message.data.length === 0;
@@ -98,8 +104,8 @@ async function readStates(
             torn.delete(state);
             if (state.tick !== undefined || state.refusal !== undefined) read?.(state);
           }
-          if (taken >= stored && torn.size === 0) {
-            isStale = true;
+          if (isRead && torn.size === 0) {
+            isOver = true;
             resolve();
           } else expect();
         },

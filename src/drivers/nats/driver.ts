@@ -65,12 +65,12 @@ export class NatsDriver implements Driver {
 
   /** Connects, and reads which hosts there are. */
   static async open(address: NatsAddress, options: OpenOptions): Promise<NatsDriver> {
-    const { uri, subjects, hosts } = address;
+    const { uri, subjects, hosts, inbox } = address;
     const patterns = hosts === undefined ? undefined : checkPatterns("host=", hosts);
     const library = await loadNats();
     const connection = await connectNats(library, address, "virstream", options);
     const named = patterns?.some((pattern) => /[*?[\\]/.test(pattern)) ? undefined : patterns;
-    const driver = new NatsDriver({ library, connection, uri, subjects, named }, matcherOf(patterns));
+    const driver = new NatsDriver({ library, connection, uri, subjects, inbox, named }, matcherOf(patterns));
     try {
       const signal = options.signal ?? new AbortController().signal;
       await readBucket(driver.#session, driver.#fleet, { signal, patienceMs: OPEN_PATIENCE_MS });

@@ -50,7 +50,7 @@ export async function connectNats(
   name: string,
   { signal, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS, reconnect }: NatsOptions,
 ): Promise<Transport.NatsConnection> {
-  const { servers, user, password, token, tls, files } = address;
+  const { servers, user, password, token, tls, files, inbox } = address;
   const { creds, ca, cert, key } = files;
   const backoff = new Backoff(() => performance.now(), { ...reconnect, maxMs: reconnect?.maxMs ?? MAX_WAIT_MS });
   const connecting = transport.connect({
@@ -61,6 +61,7 @@ export async function connectNats(
       : { maxReconnectAttempts: Number.isFinite(reconnect?.attempts) ? reconnect!.attempts! : -1 }),
     // A server that restarts may refuse clients for a while, as one whose accounts are not loaded yet.
     ignoreAuthErrorAbort: true,
+    ...(inbox !== undefined && { inboxPrefix: inbox }),
     ...(user !== undefined && { user, pass: password ?? "" }),
     ...(token !== undefined && { token }),
     ...(creds !== undefined && { authenticator: transport.credsAuthenticator(new TextEncoder().encode(creds)) }),

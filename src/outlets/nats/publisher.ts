@@ -151,7 +151,8 @@ export class NatsPublisher implements AsyncDisposable {
       nats,
       address.uri,
       ({ state, error }) => this.#changed(state, error),
-      (error) => this.#fail(error),
+      // That it may not create what an administrator has created is no failure.
+      (error) => this.#creating === undefined && this.#fail(error),
     );
   }
 
