@@ -103,6 +103,11 @@ export class HostWatch implements WatchSink {
       }
       const error = await this.#watch(driver);
       if (error === undefined) return;
+      if (error.code === "end-of-recording") {
+        // Its domains stay as they were at the end, beside those of the other hosts.
+        this.#degrade(member.name, error, { behind: false, reported: false });
+        return;
+      }
       const faultOfQuery = isFaultOfQuery(error);
       this.refuses = faultOfQuery && !this.#heard;
       if (this.refuses) refused(error);

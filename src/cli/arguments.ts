@@ -23,6 +23,10 @@ export type WatchArguments = ReturnType<typeof parseWatch>;
 export type ServeArguments = ReturnType<typeof parseServe>;
 /** The options of `virstream why`, checked in the same way. */
 export type WhyArguments = ReturnType<typeof parseWhy>;
+/** The options of `virstream record`, checked in the same way. */
+export type RecordArguments = ReturnType<typeof parseRecord>;
+/** The options of `virstream info`, checked in the same way. */
+export type InfoArguments = ReturnType<typeof parseInfo>;
 /** The options of `virstream doctor`, checked in the same way. */
 export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
@@ -43,6 +47,9 @@ const LEAST_AGE_MS = 1_000;
 
 /** The shortest interval of `--otlp-interval`, in ms. */
 const MIN_PUSH_INTERVAL_MS = 1_000;
+/** The smallest size and the greatest age at which a recording may go on in another file. */
+const LEAST_FILE_BYTES = 4_096;
+const MOST_AGE_MS = 8_760 * 3_600_000;
 
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
@@ -50,8 +57,8 @@ const LIST = { type: "string", multiple: true } as const;
 /** The URI as virsh takes it. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
-/** The options of every command that prints records. */
-const RECORD_OPTIONS = {
+/** The options of every command that sweeps: which domains and groups, and how. */
+const QUERY_OPTIONS = {
   ...(Object.fromEntries(GROUPS.map((group) => [group, FLAG])) as Record<KnownGroup, typeof FLAG>),
   ...(Object.fromEntries(FILTERS.map((filter) => [`list-${filter}`, FLAG])) as Record<
     `list-${ListFilter}`,
@@ -60,14 +67,17 @@ const RECORD_OPTIONS = {
   enforce: FLAG,
   backing: FLAG,
   nowait: FLAG,
-  raw: FLAG,
   domain: LIST,
   name: LIST,
   host: LIST,
-  format: TEXT,
   deadline: TEXT,
   "token-file": TEXT,
 };
+
+/** The options of every command that prints records. */
+const RECORD_OPTIONS = { ...QUERY_OPTIONS, raw: FLAG, format: TEXT };
+/** The options of every command that sweeps repeatedly. */
+const WATCH_OPTIONS = { interval: TEXT, "on-change": FLAG, heartbeat: TEXT };
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
@@ -93,8 +103,7 @@ export function parseGet(args: readonly string[]) {
 
 /** @throws UsageError */
 export function parseWatch(args: readonly string[]) {
-  const options = { ...RECORD_OPTIONS, "on-change": FLAG, rates: FLAG, interval: TEXT, count: TEXT, heartbeat: TEXT };
-  const { values, uris } = parse(args, options);
+  const { values, uris } = parse(args, { ...RECORD_OPTIONS, ...WATCH_OPTIONS, rates: FLAG, count: TEXT });
   const { format, ...rest } = recordArguments(values, uris);
   if (format === "prometheus") {
     throw new UsageError("--format prometheus is one page, and a watch has no end: use virstream serve --metrics");
@@ -102,7 +111,7 @@ export function parseWatch(args: readonly string[]) {
   if (format === "json") {
     throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
   }
-  const { rates = false, "on-change": onChange = false, count, heartbeat } = values;
+  const { rates = false, "on-change": onChange = false, count } = values;
   if (rates) refuseTotals(format, rest.raw);
   if (rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
@@ -110,22 +119,55 @@ export function parseWatch(args: readonly string[]) {
   if (count !== undefined && !/^0*[1-9]\d{0,8}$/.test(count)) {
     throw new UsageError(`--count takes a number of sweeps, 1 or more, not ${JSON.stringify(count)}`);
   }
-  if (heartbeat !== undefined && !onChange) {
-    throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
-  }
-  const intervalMs = duration("interval", values.interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
-  const heartbeatMs = duration("heartbeat", heartbeat, intervalMs, MAX_HEARTBEAT_MS);
   return {
     ...rest,
     format,
     rates,
-    options: {
-      intervalMs,
-      mode: onChange ? "on-change" : "sample",
-      ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
-    } satisfies WatchOptions,
+    options: watchOptions(values),
     count: count === undefined ? undefined : Number(count),
   };
+}
+
+/** @throws UsageError */
+export function parseRecord(args: readonly string[]) {
+  const { values, uris } = parse(args, {
+    ...{ ...QUERY_OPTIONS, ...WATCH_OPTIONS },
+    ...{ "rotate-size": TEXT, "rotate-age": TEXT, keep: TEXT },
+  });
+  const file = uris.at(-1);
+  if (file === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(file)) {
+    throw new UsageError(`record takes a URI and a file: virstream record ${file ?? "qemu:///system"} FILE`);
+  }
+  const { keep } = values;
+  if (keep !== undefined && !/^[1-9]\d{0,5}$/.test(keep)) {
+    throw new UsageError(`--keep takes a number of files, 1 or more, not ${JSON.stringify(keep)}`);
+  }
+  const rotateBytes = size("rotate-size", values["rotate-size"], LEAST_FILE_BYTES);
+  const rotateAgeMs = duration("rotate-age", values["rotate-age"], 1_000, MOST_AGE_MS);
+  if (keep !== undefined && rotateBytes === undefined && rotateAgeMs === undefined) {
+    throw new UsageError("--keep goes with --rotate-size or --rotate-age: without them there is one file");
+  }
+  return {
+    /** Empty: the default URI. */
+    uris: uris.slice(0, -1),
+    file,
+    tokenFile: values["token-file"],
+    query: queryOf(values),
+    watch: watchOptions(values),
+    rotation: {
+      ...(rotateBytes !== undefined && { rotateBytes }),
+      ...(rotateAgeMs !== undefined && { rotateAgeMs }),
+      ...(keep !== undefined && { keep: Number(keep) }),
+    },
+  };
+}
+
+/** @throws UsageError */
+export function parseInfo(args: readonly string[]) {
+  const { values, uris } = parse(args, { format: TEXT });
+  const file = single(uris);
+  if (file === undefined) throw new UsageError("info takes the file of a recording");
+  return { file, format: formatOf(values.format, ["text", "json"]) };
 }
 
 /** @throws UsageError */
@@ -237,6 +279,16 @@ type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig["options"]>;
 type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parse<Options>>["values"];
 
 function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly string[]) {
+  return {
+    uri: single(uris),
+    query: queryOf(values),
+    format: formatOf(values.format, FORMATS),
+    raw: values.raw ?? false,
+    tokenFile: values["token-file"],
+  };
+}
+
+function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   const deadlineMs = duration("deadline", values.deadline, 1, MAX_DEADLINE_MS);
   const query: StatsQuery = {
     groups: GROUPS.filter((group) => values[group]),
@@ -252,13 +304,20 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
   if (values.domain !== undefined && (values.name ?? values.host) !== undefined) {
     throw new UsageError("--name and --host do not go with --domain: choose one");
   }
+  return query;
+}
+
+function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {
+  if (heartbeat !== undefined && !onChange) {
+    throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
+  }
+  const intervalMs = duration("interval", interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS;
+  const heartbeatMs = duration("heartbeat", heartbeat, intervalMs, MAX_HEARTBEAT_MS);
   return {
-    uri: single(uris),
-    query,
-    format: formatOf(values.format, FORMATS),
-    raw: values.raw ?? false,
-    tokenFile: values["token-file"],
-  };
+    intervalMs,
+    mode: onChange ? "on-change" : "sample",
+    ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+  } satisfies WatchOptions;
 }
 
 /** Refuses what is about totals where rates are shown. */
@@ -322,6 +381,15 @@ function duration(option: string, text: string | undefined, minMs: number, maxMs
     );
   }
   return ms;
+}
+
+/** An option's size such as 500K, 256M or 4G (powers of 1,024), in bytes. A bare number is bytes. */
+function size(option: string, text: string | undefined, min: number): number | undefined {
+  if (text === undefined) return undefined;
+  const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text) ?? [];
+  const bytes = amount === "" ? Number.NaN : Math.round(Number(amount) * 1_024 ** " KMGT".indexOf(unit || " "));
+  if (bytes >= min && bytes <= Number.MAX_SAFE_INTEGER) return bytes;
+  throw new UsageError(`--${option} takes a size from ${min} bytes such as 256M or 4G, not ${JSON.stringify(text)}`);
 }
 
 function durationText(ms: number): string {

@@ -1,9 +1,11 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
-import { parseDoctor, parseGet, parseServe, parseWatch, parseWhy } from "./arguments.ts";
+import { parseDoctor, parseGet, parseInfo, parseRecord, parseServe, parseWatch, parseWhy } from "./arguments.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
+import { info } from "./info.ts";
+import { record } from "./record.ts";
 import { serve } from "./serve.ts";
 import { notify } from "./source.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
@@ -62,6 +64,8 @@ const COMMANDS: Readonly<Record<Command, Run>> = {
   watch: (args, signal) => watch(parseWatch(args), signal),
   serve: (args, signal) => serve(parseServe(args), signal),
   why: (args, signal) => why(parseWhy(args), signal),
+  record: (args, signal) => record(parseRecord(args), signal),
+  info: (args, signal) => info(parseInfo(args), signal),
   doctor: (args, signal) => doctor(parseDoctor(args), signal),
 };
 

@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Viewer } from "../server/access/viewer.ts";
@@ -8,7 +7,7 @@ import type { ServeArguments } from "./arguments.ts";
 import { sourceText } from "./format/notice.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
-import { notify, openSource, readText, readToken, resolveUri } from "./source.ts";
+import { notify, openSources, readText, readToken } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How often the log looks at the health of the server, in ms. */
@@ -16,17 +15,10 @@ const HEALTH_CHECK_MS = 1_000;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
-  const [uri, ...others] = args.uris;
   const token = await readToken(args.tokenFile, process.env);
   const viewers = args.viewersFile === undefined ? undefined : await readViewers(args.viewersFile);
   const sourceToken = await readToken(args.sourceTokenFile, {});
-  await using connection =
-    others.length === 0
-      ? await openSource(uri, sourceToken, signal)
-      : await connectAll(
-          args.uris.map((each) => resolveUri(each)),
-          { signal, ...(sourceToken === undefined ? {} : { token: sourceToken }) },
-        );
+  await using connection = await openSources(args.uris, sourceToken, signal);
   void logStatus(connection);
   const { allowAnyone, origins, dialect } = args;
   const common = {

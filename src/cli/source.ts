@@ -1,5 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
-import { connect } from "../client/connect.ts";
+import { pathToFileURL } from "node:url";
+import { connect, connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import { mayHaveHost } from "../driver/matcher.ts";
 import {
@@ -25,6 +26,8 @@ export function notify(notice: string): void {
  */
 export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): string {
   if (text.includes(":")) return text;
+  // A path, such as that of a recording: an alias has no slash.
+  if (text.includes("/")) return pathToFileURL(text).href;
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
 }
 
@@ -89,6 +92,25 @@ export async function openSource(
     if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
     throw new VirstreamError(error.code, `${error.message}. Or try test:///default for a demo`, { cause: error });
   }
+}
+
+/**
+ * Opens several sources as one, or one as openSource() does.
+ *
+ * @param uris empty: the default
+ */
+export async function openSources(
+  uris: readonly string[],
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<Connection> {
+  const [uri, ...others] = uris;
+  if (others.length === 0) return openSource(uri, token, signal);
+  const options = { signal, ...(token === undefined ? {} : { token }) };
+  return connectAll(
+    uris.map((each) => resolveUri(each)),
+    options,
+  );
 }
 
 /**

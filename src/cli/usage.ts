@@ -19,6 +19,7 @@ URI picks where the domains come from:
   ws://HOST:PORT             a virstream server
   nats://HOST:PORT           all hosts that publish to a NATS server: docs/fleet.md
   test:///default            a simulated host in this process
+  file:///PATH?speed=10      a recording; also with from= and to=: docs/recordings.md
 Or an alias: uri_aliases in libvirt.conf, as for virsh. Also -c URI or --connect URI, as for virsh.
 Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, uri_default in libvirt.conf, or this machine's daemon.
 `;
@@ -42,8 +43,11 @@ const HOW = `\
   --enforce             fail when a group asked for is not supported
   --backing             count every image of a backing chain
   --nowait              do not wait for a domain that is busy with another job
-  --raw                 totals as libvirt counts them: ns, KiB, bytes; not with --rates
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+`;
+
+const RAW = `\
+  --raw                 totals as libvirt counts them: ns, KiB, bytes; not with --rates
 `;
 
 /** The help texts by command; the empty name has the help of the program itself. */
@@ -58,6 +62,8 @@ Commands:
   watch   the same repeatedly, as a screen like top's or as lines
   serve   serve the domains to others over WebSocket
   why     say what is wrong with one guest, with the evidence and the command that helps
+  record  record what watch would show into a file, to look at it again
+  info    say what a recording has
   doctor  find problems of a libvirt host, and show the commands that fix them
 
 ${URIS}
@@ -75,7 +81,7 @@ How:
   --format FORMAT       table (default), virsh, ndjson, json, or prometheus: a page for node_exporter's
                         textfile collector
   --dialect NAME        with --format prometheus: tinkoff (default), inovex or both: docs/prometheus.md
-${HOW}  -h, --help
+${RAW}${HOW}  -h, --help
 
 ${URIS}
 Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial or does not exist, a filter leaves
@@ -99,7 +105,7 @@ How often, and what:
 ${QUERY}
 How:
   --format FORMAT       table (default), virsh (printed at the end of each sweep) or ndjson
-${HOW}  -h, --help
+${RAW}${HOW}  -h, --help
 
 ndjson has a line per event. Records are as get prints them, with "rates" if --rates is given. All other lines have no
 "params" but a member "event": sync (the end of a sweep), gone, gap or status:
@@ -163,6 +169,39 @@ a uuid or the id of a running guest. Behind another virstream it has the guest's
 
 ${URIS}
 Exit code: 0 the guest was found, 1 failure, 2 usage, 3 there is no such guest.
+`,
+  record: `\
+Usage: virstream record [URI]... FILE [OPTION]...
+
+Records the sweeps of the domains of URI, or of several URIs together, into FILE until it is interrupted: what changed,
+and from time to time every record. An existing recording is continued. Look at it again with any command, such as
+  virstream watch "file:///PATH/FILE?speed=10&from=-10m"
+Outages are recorded as such. When the program is killed, or the disk is full, what was written before can be read.
+
+  --interval TIME       between the starts of two sweeps: 250ms or more, 1s (default), 1m30s
+  --on-change           record only records that changed, and each record at least once per heartbeat
+  --heartbeat TIME      with --on-change; default 30s
+  --rotate-size SIZE    go on in a new file when FILE has this size: 500K, 256M, 4G
+  --rotate-age TIME     go on in a new file when FILE is this old: 1h, 24h
+  --keep N              keep the newest N rotated files, FILE.000001 and so on; default all
+
+${QUERY}
+How:
+${HOW}  -h, --help
+
+${URIS}
+Exit code: 0 interrupted, 1 failure, 2 usage.
+`,
+  info: `\
+Usage: virstream info FILE [OPTION]...
+
+Reads a recording, with its rotated files, and says what it has: its time, hosts and domains, records and their size,
+gaps, and damage.
+
+  --format FORMAT       text (default) or json
+  -h, --help
+
+Exit code: 0 success, 1 FILE cannot be read or is no recording, 2 usage, 3 the recording is damaged.
 `,
   doctor: `\
 Usage: virstream doctor [URI] [OPTION]...

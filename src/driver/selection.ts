@@ -36,8 +36,9 @@ export class Selection {
   readonly #named: (name: string) => boolean;
   readonly #ofHost: (host: string) => boolean;
   readonly #projections = new WeakMap<Schema, Projection>();
-  readonly #uuids = new Set<string>();
-  readonly #names = new Set<string>();
+  /** The places of the selectors in the query's list; see RecordMembers.index. */
+  readonly #uuids = new Map<string, number>();
+  readonly #names = new Map<string, number>();
 
   /**
    * @param recorded the groups that the records may have; 0: all
@@ -47,9 +48,9 @@ export class Selection {
     this.#query = query;
     this.#named = matcherOf(query.names);
     this.#ofHost = matcherOf(query.hosts);
-    for (const selector of query.domains ?? []) {
-      if ("uuid" in selector) this.#uuids.add(selector.uuid);
-      this.#names.add("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name);
+    for (const [place, selector] of (query.domains ?? []).entries()) {
+      if ("uuid" in selector) this.#uuids.set(selector.uuid, place);
+      this.#names.set("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name, place);
     }
     if ((query.flags & (LIST_FILTERS.persistent | LIST_FILTERS.transient)) !== 0) {
       throw new VirstreamError("unsupported", "records do not say whether a domain is persistent or transient");
@@ -112,21 +113,27 @@ export class Selection {
 
   #selects(record: DomainStatsRecord): boolean {
     const { flags, domains } = this.#query;
-    const { uuid, name, host } = record.domain;
-    if (domains !== undefined && !this.#uuids.has(uuid) && !this.#names.has(name)) return false;
+    const { name, host } = record.domain;
+    if (domains !== undefined && this.#placeOf(record.domain) === undefined) return false;
     if (!this.#ofHost(host) || !this.#named(name)) return false;
     return (flags & FILTER_MASK) === 0 || passesFilter(traitsOf(record), flags);
+  }
+
+  #placeOf({ uuid, name }: DomainIdentity): number | undefined {
+    return this.#uuids.get(uuid) ?? this.#names.get(name);
   }
 
   #projected(record: DomainStatsRecord): DomainStatsRecord {
     const { groups } = this.#query;
     const { params, missing } = record;
-    if (groups === 0) return record;
-    const asked = missing.filter((group) => (groupBit(group) & groups) !== 0);
-    const isWhole = record.status === "partial" && asked.length === 0;
+    const index = this.#placeOf(record.domain) ?? record.index;
+    if (groups === 0 && index === record.index) return record;
+    const asked = groups === 0 ? missing : missing.filter((group) => (groupBit(group) & groups) !== 0);
+    const isWhole = record.status === "partial" && missing.length > 0 && asked.length === 0;
     const { schema } = this.#projectionOf(params.schema);
-    if (schema === params.schema && !isWhole && asked.length === missing.length) return record;
-    const { domain, sampledAt, steadyAt, tookMs, index } = record;
+    const isSame = schema === params.schema && index === record.index;
+    if (isSame && !isWhole && asked.length === missing.length) return record;
+    const { domain, sampledAt, steadyAt, tookMs } = record;
     const why = isWhole ? {} : { reason: record.reason, missing: asked, error: record.error };
     const status = isWhole ? "ok" : record.status;
     return new DomainStatsRecord({
@@ -175,6 +182,7 @@ export class Selection {
 
   /** A key of a group that this version does not know is left out only where the query names groups that it knows. */
   #asksFor(key: string): boolean {
+    if (this.#query.groups === 0) return true;
     const bit = BIT_OF_SEGMENT.get(key.split(".")[0]!);
     return bit !== undefined && (bit & this.#query.groups) !== 0;
   }

@@ -14,3 +14,6 @@ for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, remoteDriver(openNo
 // Only a program that reads fleets needs this, and NATS's client.
 const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);
 for (const scheme of ["nats", "nats+tls"]) registerBuiltIn(scheme, openNats);
+const openFile: OpenDriver = async (uri, options) =>
+  (await import("./recording/driver.ts")).openRecording(uri, options);
+registerBuiltIn("file", openFile);

@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   "slow-consumer": { retryable: true },
   "server-shutdown": { retryable: true },
   "address-in-use": { retryable: true },
+  "end-of-recording": { retryable: false },
   "output-failed": { retryable: false },
   internal: { retryable: false },
 } as const satisfies Record<string, { retryable: boolean }>;

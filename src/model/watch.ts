@@ -57,9 +57,10 @@ export type WatchState = (typeof WATCH_STATES)[number];
 /**
  * Why sweeps were skipped. `slow-consumer`: the reader did not keep up, and got the newest state instead.
  * `reconnected`: the connection to the server was lost for longer than the server remembers. `source`: the hypervisor
- * could not be reached, or swept.
+ * could not be reached, or swept. `not-recorded`: a recording lacks them, because the recorder did not run, or the file is
+ * damaged.
  */
-export const GAP_REASONS = ["slow-consumer", "reconnected", "source"] as const;
+export const GAP_REASONS = ["slow-consumer", "reconnected", "source", "not-recorded"] as const;
 /** One of them. */
 export type GapReason = (typeof GAP_REASONS)[number];
 
@@ -125,8 +126,13 @@ export interface WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void;
   /** No more events follow for now: buffered ones can be sent. */
   flush(): void;
-  /** The watch has ended permanently; nothing is called after this. */
+  /** The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a failure. */
   end(error: VirstreamError): void;
+  /**
+   * Resolves when the consumers have taken all events up to now; undefined: they have. A source that can wait, such as a
+   * recording, calls it after `flush`, so that no consumer skips anything. A sink without it takes everything at once.
+   */
+  ready?(): Promise<void> | undefined;
 }
 
 const WATCH_MEMBERS = {

@@ -20,7 +20,7 @@ export interface FeedEntry {
  * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. A
  * listener must not throw, nor change what it is given.
  */
-export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end"> {
+export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" | "ready"> {
   /** @param before the domain's record before this one; undefined when there was none */
   record(record: DomainStatsRecord, entry: FeedEntry, before: DomainStatsRecord | undefined): void;
   /** The domain is no longer there; its number is free after this. */
@@ -184,6 +184,12 @@ export class Feed implements WatchSink {
     for (const listener of this.#listeners) listener.flush();
     if (this.#drain === undefined || this.underWay.size > 0) return;
     if (this.#sync !== undefined || this.absent.size > 0) this.end(this.#drain.error);
+  }
+
+  /** Resolves when all listeners have taken the events up to now; undefined: they have. */
+  ready(): Promise<void> | undefined {
+    const waits = this.#listeners.flatMap((listener) => listener.ready?.() ?? []);
+    return waits.length === 0 ? undefined : Promise.all(waits).then(() => {});
   }
 
   end(error: VirstreamError): void {

@@ -19,6 +19,8 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   readonly #closed: () => boolean;
   #events: WatchEvent[] = [];
   #wake: (() => void) | undefined;
+  /** Called when the consumer has taken everything, and pulls again. */
+  #taken: (() => void) | undefined;
   #ended = false;
   #error: VirstreamError | undefined;
   /** Whether the next pull gives the feed's state rather than the queue, as the first one does. */
@@ -74,6 +76,8 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
         if (error !== undefined) throw error;
         return { done: true, value: undefined };
       }
+      this.#taken?.();
+      this.#taken = undefined;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -122,16 +126,28 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     this.#wake = undefined;
   }
 
+  ready(): Promise<void> | undefined {
+    if (this.#ended || (this.#events.length === 0 && !this.#behind)) return undefined;
+    return new Promise((resolve) => {
+      const before = this.#taken;
+      this.#taken = () => {
+        before?.();
+        resolve();
+      };
+    });
+  }
+
   end(error: VirstreamError): void {
     if (this.#ended) return;
     // The consumer still gets what it was not given yet.
     if (this.#behind) this.#catchUp();
-    this.#error = this.#closed() ? undefined : error;
+    this.#error = this.#closed() || error.code === "end-of-recording" ? undefined : error;
     this.#end();
   }
 
   #end(): void {
     this.#ended = true;
+    this.#taken?.();
     this.#wake?.();
     this.#wake = undefined;
   }

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { parseDoctor, parseGet, parseServe, parseWatch } from "../../src/cli/arguments.ts";
+import { parseDoctor, parseGet, parseInfo, parseRecord, parseServe, parseWatch } from "../../src/cli/arguments.ts";
 import { sourceText } from "../../src/cli/format/notice.ts";
 import { withSwitches } from "../../src/cli/format/text.ts";
 import { UsageError } from "../../src/cli/usage.ts";
@@ -58,6 +58,29 @@ describe("a wrong option", () => {
   it("--raw is refused beside --rates, which shows no totals", () => {
     for (const parse of [parseGet, parseWatch])
       expect(() => parse(["--raw", "--rates"])).toThrow(/--raw is about totals/);
+  });
+});
+
+describe("the arguments of record and info", () => {
+  it.each<[(args: string[]) => unknown, string[], RegExp]>([
+    [parseRecord, [], /record takes a URI and a file/],
+    [parseRecord, ["test:///default"], /record takes a URI and a file/],
+    [parseRecord, ["test:///default", "x", "--keep", "3"], /--keep goes with --rotate-size/],
+    [parseRecord, ["test:///default", "x", "--rotate-size", "5"], /--rotate-size takes a size from 4096 bytes/],
+    [parseRecord, ["x", "--heartbeat", "5"], /--heartbeat goes with --on-change/],
+    [parseInfo, [], /info takes the file/],
+  ])("are refused with the reason: %s %j", (parse, args, message) => {
+    expect(() => parse(args)).toThrow(message);
+  });
+
+  it("are several sources and one file, and sizes in powers of 1,024", () => {
+    const args = parseRecord(["ws://a", "ws://b", "x", "--rotate-size", "1.5M", "--rotate-age", "24h", "--keep", "7"]);
+    expect(args).toMatchObject({
+      uris: ["ws://a", "ws://b"],
+      file: "x",
+      rotation: { rotateBytes: 1_572_864, rotateAgeMs: 86_400_000, keep: 7 },
+    });
+    expect(parseRecord(["-c", "ws://a", "x"])).toMatchObject({ uris: ["ws://a"], file: "x" });
   });
 });
 

@@ -8,6 +8,7 @@ const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
   reconnected: "the connection was lost, or the server restarted",
   source: "the hypervisor could not be reached, or swept",
+  "not-recorded": "the recorder did not run, or the recording is damaged",
 };
 
 const STATE_WORDS: Record<WatchState, string> = {

@@ -1,0 +1,55 @@
+import { pathToFileURL } from "node:url";
+import type { Connection } from "../client/connection.ts";
+import { onAbort } from "../driver/abort.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { StatsQuery } from "../model/query.ts";
+import type { WatchOptions } from "../model/watch.ts";
+import { record as startRecording } from "../outlets/recording/index.ts";
+import type { RecordArguments } from "./arguments.ts";
+import { Notices } from "./format/notice.ts";
+import { bytes } from "./format/quantity.ts";
+import { notify, openSources, readToken, withoutIds } from "./source.ts";
+import { ExitCode, INTERRUPTED } from "./usage.ts";
+
+/** `virstream record`: records until it is interrupted. What it says goes to stderr. Resolves with the exit code. */
+export async function record(args: RecordArguments, signal: AbortSignal): Promise<number> {
+  const { file } = args;
+  const token = await readToken(args.tokenFile, process.env);
+  await using connection = await openSources(args.uris, token, signal);
+  if (connection.uri.startsWith("file:")) {
+    throw new VirstreamError(
+      "invalid-argument",
+      "a recording of a replay would have the times of the replay: copy the file",
+    );
+  }
+  const query = await withoutIds(connection, args.query, signal);
+  const recording = await startRecording(connection, file, { ...args.watch, ...args.rotation, query });
+  notify(`recording ${connection.uri} into ${file}; interrupt to end`);
+  void report(connection, query, args.watch, signal);
+  onAbort(signal, () => void recording.close().catch(() => {}));
+  if (signal.aborted) void recording.close().catch(() => {});
+  await recording.ended;
+  const { records, ticks } = recording.figures;
+  notify(`recorded ${records} records of ${ticks} sweeps, ${bytes(recording.figures.bytes)}, in ${file}`);
+  if (signal.aborted && signal.reason !== INTERRUPTED) throw signal.reason;
+  notify(`look at it: virstream watch "${pathToFileURL(file).href}?speed=1"`);
+  return ExitCode.ok;
+}
+
+/** Reports outages and gaps while they are recorded, by the same watch. */
+async function report(
+  connection: Connection,
+  query: StatsQuery,
+  options: WatchOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const notices = new Notices(connection.uri);
+  try {
+    for await (const event of connection.watch(query, { ...options, signal }).events) {
+      const notice = notices.of(event);
+      if (notice !== undefined) notify(notice);
+    }
+  } catch {
+    // The recording reports the error.
+  }
+}

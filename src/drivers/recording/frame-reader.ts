@@ -1,0 +1,155 @@
+import type { FileHandle } from "node:fs/promises";
+import { type Frame, frameAt, possibleKeyAt } from "./frame.ts";
+
+/** How much is read at a time, in bytes. */
+const CHUNK_BYTES = 262_144;
+
+/** Bytes of a file that are no valid frames. */
+export interface Damage {
+  readonly kind: "damage";
+  readonly offset: number;
+  readonly bytes: number;
+  /** Whether the file ends in it: a frame that was not written to its end, or is being written. */
+  readonly last: boolean;
+}
+
+/** What a file has, in order. */
+export type Piece = Frame | Damage;
+
+/**
+ * Reads the frames of a file, from a position at which one begins. After damage it continues at the next key frame: the frames
+ * before that are differences to what was lost. It needs memory for one frame and one chunk.
+ */
+export class FrameReader {
+  readonly #file: FileHandle;
+  #buffer: Buffer = Buffer.alloc(0);
+  /** The buffer's place in the file. */
+  #base: number;
+  #position = 0;
+  #atEnd = false;
+  /** Where the damage began that is being skipped. */
+  #damagedAt: number | undefined;
+
+  constructor(file: FileHandle, offset: number) {
+    this.#file = file;
+    this.#base = offset;
+  }
+
+  /** The next pieces, at least one; undefined at the end of the file. */
+  async next(): Promise<Piece[] | undefined> {
+    const pieces: Piece[] = [];
+    let needed = 1;
+    for (;;) {
+      if (this.#buffer.length - this.#position < needed) {
+        if (pieces.length > 0) return pieces;
+        await this.#read(needed);
+      }
+      const rest = this.#buffer.length - this.#position;
+      if (rest === 0 && this.#damagedAt === undefined) return undefined;
+      const found = rest < needed ? undefined : this.#found();
+      if (typeof found === "number") {
+        needed = found;
+        if (!this.#atEnd || rest >= needed) continue;
+      } else if (found !== undefined) {
+        this.#endDamage(pieces, found.offset, false);
+        pieces.push(found);
+        this.#position = found.end - this.#base;
+        needed = 1;
+        continue;
+      }
+      // What is here cannot become a frame: skip it. The end of the file may be within what looked like one.
+      needed = this.#skip();
+      if (this.#atEnd && this.#position === this.#buffer.length) {
+        this.#endDamage(pieces, this.#base + this.#position, true);
+        return pieces;
+      }
+    }
+  }
+
+  #found(): Frame | number | undefined {
+    const found = frameAt(this.#buffer, this.#position, this.#base);
+    // After damage, only a key frame stands for itself.
+    const isKey = typeof found !== "object" || found.kind === "key";
+    return this.#damagedAt === undefined || isKey ? found : undefined;
+  }
+
+  /** Goes to the next place where a key frame may begin. Returns how many bytes are needed there. */
+  #skip(): number {
+    this.#damagedAt ??= this.#base + this.#position;
+    this.#position = possibleKeyAt(this.#buffer, this.#position + 1) ?? this.#buffer.length;
+    return 1;
+  }
+
+  #endDamage(pieces: Piece[], end: number, last: boolean): void {
+    const offset = this.#damagedAt;
+    if (offset === undefined) return;
+    pieces.push({ kind: "damage", offset, bytes: end - offset, last });
+    this.#damagedAt = undefined;
+  }
+
+  /** Reads until `needed` bytes are there, or the file ends. Frames keep views of a buffer, so each reading has its own. */
+  async #read(needed: number): Promise<void> {
+    const rest = this.#buffer.subarray(this.#position);
+    const buffer = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, needed));
+    rest.copy(buffer);
+    this.#base += this.#position;
+    this.#position = 0;
+    let length = rest.length;
+    this.#atEnd = false;
+    while (length < needed) {
+      const { bytesRead } = await this.#file.read(buffer, length, buffer.length - length, this.#base + length);
+      length += bytesRead;
+      if (bytesRead === 0) {
+        this.#atEnd = true;
+        break;
+      }
+    }
+    this.#buffer = buffer.subarray(0, length);
+  }
+}
+
+/** How near a search by halves comes to a key frame before it reads on from there, in bytes. */
+const NEAR_BYTES = 262_144;
+
+/** Where the last key frame of a file begins that was written at or before a time; the first key frame if all are later. */
+export async function keyBefore(file: FileHandle, size: number, time: number): Promise<number> {
+  let [low, high] = [0, size];
+  while (high - low > NEAR_BYTES) {
+    const middle = low + Math.floor((high - low) / 2);
+    const key = await keyFrom(file, middle, high);
+    if (key !== undefined && key.at <= time) low = key.offset;
+    else high = middle;
+  }
+  let found = low;
+  for await (const piece of pieces(file, low)) {
+    if (piece.kind === "damage") continue;
+    if (piece.at > time) break;
+    if (piece.kind === "key") found = piece.offset;
+  }
+  return found;
+}
+
+/** The first key frame that begins at or after a position, and before another one. */
+export async function keyFrom(file: FileHandle, from: number, before: number): Promise<Frame | undefined> {
+  for (let at = from; at < before; ) {
+    const buffer = Buffer.allocUnsafe(NEAR_BYTES);
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+    const here = buffer.subarray(0, bytesRead);
+    let position = possibleKeyAt(here, 0);
+    for (; position !== undefined && at + position < before; position = possibleKeyAt(here, position + 1)) {
+      const found = frameAt(here, position, at);
+      if (typeof found === "object") return found;
+      // It goes on behind this buffer: read again from its beginning, unless the file ends before.
+      if (typeof found === "number" && position > 0 && bytesRead === buffer.length) break;
+    }
+    if (bytesRead < buffer.length) return undefined;
+    at += position ?? bytesRead;
+  }
+  return undefined;
+}
+
+/** All pieces of a file from a position at which a frame begins. */
+export async function* pieces(file: FileHandle, from: number): AsyncGenerator<Piece> {
+  const reader = new FrameReader(file, from);
+  for (let next = await reader.next(); next !== undefined; next = await reader.next()) yield* next;
+}

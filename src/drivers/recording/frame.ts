@@ -1,0 +1,88 @@
+import { crc32 } from "node:zlib";
+import { LIMITS } from "../../wire/protocol.ts";
+
+/**
+ * A recording is a file of frames. A frame is a header of 24 bytes and one message of the protocol, as msgpack. The header, in
+ * little-endian: 3 bytes of mark, 1 of kind, the payload's length (uint32), a CRC-32 of all other bytes of the frame (uint32), the
+ * time of writing in ms since 1970 (float64), and the ms since the frame before it (uint32).
+ */
+export const HEADER_BYTES = 24;
+
+/** How every frame begins. The byte 0xff is in no text, so texts of guests cannot look like a frame. */
+const MARK = Buffer.from([0xff, 0x56, 0x53]);
+
+/**
+ * `key`: a key frame begins, from which on the recording can be read without what is before it. Its payload describes the
+ * recording. `state`: the rest of the key frame: the server's welcome, and the newest record of each domain. `event`: what
+ * happened since then. `end`: the recorder was ended.
+ */
+export const FRAME_KINDS = ["key", "state", "event", "end"] as const;
+/** One of them. */
+export type FrameKind = (typeof FRAME_KINDS)[number];
+
+/** The most bytes of a key frame's description, so that a search for key frames reads little at each place that looks like one. */
+const MAX_KEY_BYTES = 1_024;
+
+/** A frame, with its place in the file. */
+export interface Frame {
+  readonly kind: FrameKind;
+  /** When it was written, in ms since 1970. */
+  readonly at: number;
+  /** How long after the frame before it, in whole ms of a steady clock. 0 at the start of a recorder. */
+  readonly delayMs: number;
+  readonly payload: Uint8Array;
+  readonly offset: number;
+  /** Where the next frame begins. */
+  readonly end: number;
+}
+
+/** The bytes of a frame. */
+export function encodeFrame(kind: FrameKind, payload: Uint8Array, at: number, delayMs: number): Buffer {
+  if (kind === "key" && payload.length > MAX_KEY_BYTES) throw new Error("a key frame's description is too long");
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
+  MARK.copy(frame);
+  frame[3] = FRAME_KINDS.indexOf(kind);
+  frame.writeUInt32LE(payload.length, 4);
+  frame.writeDoubleLE(at, 12);
+  frame.writeUInt32LE(Math.min(delayMs, 0xffffffff), 20);
+  frame.set(payload, HEADER_BYTES);
+  frame.writeUInt32LE(checksum(frame), 8);
+  return frame;
+}
+
+function checksum(frame: Buffer): number {
+  return crc32(frame.subarray(12), crc32(frame.subarray(0, 8)));
+}
+
+/**
+ * The frame at a position of a buffer, which begins at `base` in the file. A number: so many bytes are needed to say more;
+ * undefined: there is no valid frame.
+ */
+export function frameAt(buffer: Buffer, position: number, base: number): Frame | number | undefined {
+  const left = buffer.length - position;
+  const known = Math.min(left, MARK.length);
+  if (MARK.compare(buffer, position, position + known, 0, known) !== 0) return undefined;
+  if (left < HEADER_BYTES) return HEADER_BYTES;
+  const kind = FRAME_KINDS[buffer[position + 3]!];
+  const length = buffer.readUInt32LE(position + 4);
+  if (kind === undefined || length > (kind === "key" ? MAX_KEY_BYTES : LIMITS.message)) return undefined;
+  const size = HEADER_BYTES + length;
+  if (left < size) return size;
+  const frame = buffer.subarray(position, position + size);
+  const at = frame.readDoubleLE(12);
+  if (frame.readUInt32LE(8) !== checksum(frame) || !Number.isFinite(at)) return undefined;
+  const offset = base + position;
+  const payload = frame.subarray(HEADER_BYTES);
+  return { kind, at, delayMs: frame.readUInt32LE(20), payload, offset, end: offset + size };
+}
+
+/** The first position from `position` on at which a key frame may begin; undefined: none in this buffer. */
+export function possibleKeyAt(buffer: Buffer, position: number): number | undefined {
+  for (let at = position; ; at++) {
+    at = buffer.indexOf(MARK[0]!, at);
+    if (at < 0) return undefined;
+    const known = Math.min(buffer.length - at, MARK.length);
+    if (MARK.compare(buffer, at, at + known, 0, known) !== 0) continue;
+    if (at + MARK.length >= buffer.length || FRAME_KINDS[buffer[at + MARK.length]!] === "key") return at;
+  }
+}

@@ -1,0 +1,131 @@
+import { VirstreamError } from "../../model/error.ts";
+import type { Domain, DomainStatsRecord } from "../../model/record.ts";
+import { SchemaTable } from "../../model/schema.ts";
+import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/watch.ts";
+import { ChannelState } from "../../wire/channel-state.ts";
+import { MessageDecoder } from "../../wire/message-decoder.ts";
+import type { Welcome } from "../../wire/messages.ts";
+import { ServerClock } from "../../wire/server-clock.ts";
+import type { Frame } from "./frame.ts";
+import type { Damage } from "./frame-reader.ts";
+import { type Description, descriptionOf } from "./recording.ts";
+
+/** The watch of a recording has one id. */
+export const WATCH_ID = 1;
+
+/** The events of a watch without its end. */
+export type EventSink = Pick<WatchSink, "record" | "gone" | "event">;
+
+/**
+ * Applies the frames of a recording, and calls a sink with the events. It knows the state that results. What is missing in the
+ * recording, because the recorder did not run or the file is damaged, is a `gap`.
+ */
+export class Playback {
+  /** The description in the last key frame; undefined before the first. */
+  description: Description | undefined;
+  /** The recorder's welcome in the last key frame. */
+  welcome: Welcome | undefined;
+  /** The end of the last tick. */
+  sync: SyncEvent | undefined;
+  /** Frames that had a valid checksum and a message that is not valid. */
+  invalid = 0;
+  readonly #owner: object;
+  readonly #sink: EventSink;
+  readonly #clock: ServerClock;
+  readonly #table = new SchemaTable();
+  readonly #absent = new Map<string | undefined, StatusEvent>();
+  #state: ChannelState;
+  /** Undefined: waits for a key frame. */
+  #decoder: MessageDecoder | undefined;
+  /** Whether the next snapshot follows something that was not recorded. */
+  #interrupted = false;
+  /** Whether the messages of a key frame are being applied. */
+  #inKey = false;
+
+  /** @param owner the driver that the domains belong to */
+  constructor(owner: object, sink: EventSink) {
+    this.#owner = owner;
+    this.#sink = sink;
+    this.#clock = new ServerClock(() => this.description!.wallMs);
+    this.#state = this.#newState();
+  }
+
+  /** The newest record of each domain. */
+  records(): Generator<DomainStatsRecord> {
+    return this.#state.records();
+  }
+
+  /** The sources that are not connected. */
+  get statuses(): Iterable<StatusEvent> {
+    return this.#absent.values();
+  }
+
+  /** Applies a frame; one that needs what was lost is skipped. */
+  apply(frame: Frame): void {
+    try {
+      if (frame.kind === "key") this.#begin(descriptionOf(frame));
+      else if (frame.kind !== "end" && this.#decoder !== undefined) this.#decode(frame);
+    } catch (thrown) {
+      const error = VirstreamError.from(thrown);
+      if (error.code !== "protocol-error") throw error;
+      this.invalid++;
+      this.#restart();
+    }
+  }
+
+  /** A part of the recording cannot be read. */
+  skip(_damage: Damage): void {
+    if (this.description === undefined) return;
+    this.#decoder = undefined;
+    this.#interrupted = true;
+  }
+
+  #begin(description: Description): void {
+    const before = this.description;
+    this.description = description;
+    this.#decoder = new MessageDecoder(this.#owner, this.#clock, this.#table);
+    this.#decoder.adopt(WATCH_ID, this.#state);
+    const sameEpoch = before?.epoch === description.epoch;
+    if (before !== undefined && (this.#interrupted || !sameEpoch)) {
+      this.#state.reconnect(sameEpoch);
+      this.#interrupted = true;
+    }
+  }
+
+  #decode({ kind, payload }: Frame): void {
+    this.#inKey = kind === "state";
+    const message = this.#decoder!.decode(payload);
+    if (message.type === "welcome") this.welcome = message.welcome;
+    if (kind === "event") this.#interrupted = false;
+  }
+
+  /** After an invalid message the state is void: its domains are gone until the next key frame. */
+  #restart(): void {
+    for (const { domain } of this.#state.records()) this.#sink.gone(domain);
+    this.#state.close();
+    this.#state = this.#newState();
+    this.#decoder = undefined;
+    this.#event({ type: "gap", reason: "not-recorded", skipped: undefined, host: undefined });
+  }
+
+  #newState(): ChannelState {
+    const sink: WatchSink = {
+      record: (record: DomainStatsRecord) => this.#sink.record(record),
+      gone: (domain: Domain) => this.#sink.gone(domain),
+      event: (event) => this.#event(event),
+      flush: () => {},
+      end: () => {},
+    };
+    return new ChannelState(this.#owner, sink, () => {});
+  }
+
+  #event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (event.type === "sync") this.sync = event;
+    if (event.type === "status") {
+      if (event.state === "connected" || event.state === "removed") this.#absent.delete(event.host);
+      else this.#absent.set(event.host, event);
+    }
+    const missing = event.type === "gap" && this.#inKey && this.#interrupted;
+    this.#sink.event(missing ? { ...event, reason: "not-recorded" } : event);
+  }
+}

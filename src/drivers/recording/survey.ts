@@ -1,0 +1,182 @@
+import { eventLoopTurn } from "../../driver/clock.ts";
+import { hostNames } from "../../driver/matcher.ts";
+import { DomainMap } from "../../model/domain-map.ts";
+import { type Group, groupNames } from "../../model/group.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import type { GapEvent, GapReason, StatusEvent, SyncEvent } from "../../model/watch.ts";
+import { type EventSink, Playback } from "./playback.ts";
+import { type FilePiece, Recording } from "./recording.ts";
+
+/** How many gaps, damaged places and hosts a survey lists. */
+const MOST_LISTED = 1_000;
+/** For how many frames it reads without a turn of the event loop. */
+const FRAMES_PER_TURN = 256;
+
+/** A time for which a recording has no records of a host. */
+export interface RecordingGap {
+  readonly reason: GapReason;
+  /** In ms since 1970. */
+  readonly from: number;
+  readonly to: number;
+  /** Sweeps that are missing; undefined: not known. */
+  readonly skipped: number | undefined;
+  /** Undefined: all hosts. */
+  readonly host: string | undefined;
+}
+
+/** What a recording has. Times are in ms since 1970. */
+export interface RecordingSurvey {
+  readonly path: string;
+  /** Its files in order. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly bytes: number;
+  readonly from: number;
+  readonly to: number;
+  /** Whether its recorder was ended; false: it is still running, or it was killed. */
+  readonly ended: boolean;
+  readonly hypervisor: string;
+  /** The first 1,000 hosts. */
+  readonly hosts: readonly string[];
+  /** The domains that it has records of. */
+  readonly domains: number;
+  /** The groups that were asked for; empty: all that the hypervisor supports. */
+  readonly groups: readonly Group[];
+  readonly intervalMs: number;
+  readonly records: number;
+  /** The records by status. */
+  readonly statuses: { readonly ok: number; readonly partial: number; readonly failed: number; readonly gone: number };
+  /** Ends of sweeps. */
+  readonly ticks: number;
+  /** Bytes of all files divided by the records; undefined without records. */
+  readonly bytesPerRecord: number | undefined;
+  readonly keyFrames: number;
+  /** The first 1,000 gaps, and the number of all. */
+  readonly gaps: readonly RecordingGap[];
+  readonly gapCount: number;
+  /** The first 1,000 damaged places, and the bytes of all. */
+  readonly damage: readonly { readonly path: string; readonly offset: number; readonly bytes: number }[];
+  readonly damagedBytes: number;
+  /** Frames that are whole and whose message is not valid: another program wrote them. */
+  readonly invalidMessages: number;
+  /** Bytes at the end of the newest file that are no whole frame: the recorder was killed, or is writing. */
+  readonly cutBytes: number;
+}
+
+/**
+ * Reads a whole recording, and says what it has.
+ *
+ * @throws VirstreamError `invalid-argument` when it cannot be read, or is no recording
+ */
+export async function surveyRecording(
+  path: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<RecordingSurvey> {
+  const recording = await Recording.open(path);
+  await recording.ends();
+  const surveyor = new Surveyor(recording);
+  let frames = 0;
+  for await (const piece of recording.pieces()) {
+    options.signal?.throwIfAborted();
+    surveyor.take(piece);
+    if (++frames % FRAMES_PER_TURN === 0) await eventLoopTurn();
+  }
+  return surveyor.survey();
+}
+
+class Surveyor implements EventSink {
+  readonly #recording: Recording;
+  readonly #playback = new Playback(this, this);
+  readonly #hosts = new Set<string>();
+  readonly #domains = new DomainMap<true>();
+  readonly #statuses = { ok: 0, partial: 0, failed: 0, gone: 0 };
+  readonly #gaps: RecordingGap[] = [];
+  readonly #damage: { path: string; offset: number; bytes: number }[] = [];
+  /** When a host was reported as absent. */
+  readonly #absentSince = new Map<string | undefined, number>();
+  #gapCount = 0;
+  #damagedBytes = 0;
+  #cutBytes = 0;
+  #records = 0;
+  #ticks = 0;
+  #keyFrames = 0;
+  #ended = false;
+  #from: number | undefined;
+  /** The time of the present frame, and of the one before the last key frame. */
+  #at = 0;
+  #beforeKey = 0;
+
+  constructor(recording: Recording) {
+    this.#recording = recording;
+  }
+
+  take(piece: FilePiece): void {
+    if (piece.kind === "damage") {
+      this.#playback.skip(piece);
+      const isCut = piece.last && piece.path === this.#recording.path;
+      if (isCut) this.#cutBytes = piece.bytes;
+      else {
+        this.#damagedBytes += piece.bytes;
+        if (this.#damage.length < MOST_LISTED) {
+          this.#damage.push({ path: piece.path, offset: piece.offset, bytes: piece.bytes });
+        }
+      }
+      return;
+    }
+    this.#from ??= piece.at;
+    if (piece.kind === "key") this.#beforeKey = this.#keyFrames++ === 0 ? piece.at : this.#at;
+    this.#at = piece.at;
+    this.#ended = piece.kind === "end";
+    this.#playback.apply(piece);
+  }
+
+  record({ domain, status }: DomainStatsRecord): void {
+    this.#records++;
+    this.#statuses[status]++;
+    this.#domains.set(domain, true);
+    if (this.#hosts.size < MOST_LISTED && domain.host !== "") this.#hosts.add(domain.host);
+  }
+
+  gone(): void {}
+
+  event(event: SyncEvent | GapEvent | StatusEvent): void {
+    if (event.type === "sync") {
+      this.#ticks++;
+      for (const host of hostNames(event.host)) if (this.#hosts.size < MOST_LISTED) this.#hosts.add(host);
+    } else if (event.type === "status") {
+      if (event.state === "connected" || event.state === "removed") return;
+      if (!this.#absentSince.has(event.host)) this.#absentSince.set(event.host, this.#at);
+    } else {
+      this.#gap(event);
+    }
+  }
+
+  survey(): RecordingSurvey {
+    const { path, files } = this.#recording;
+    const { description, welcome, invalid } = this.#playback;
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
+    return {
+      path,
+      files: files.map((file) => ({ path: file.path, bytes: file.size })),
+      ...{ bytes, from: this.#from ?? 0, to: this.#at, ended: this.#ended, hypervisor: welcome?.hypervisor ?? "" },
+      hosts: [...this.#hosts],
+      domains: this.#domains.size,
+      groups: groupNames(description?.groups ?? 0),
+      ...{
+        intervalMs: description?.intervalMs ?? 0,
+        records: this.#records,
+        statuses: this.#statuses,
+        ticks: this.#ticks,
+      },
+      bytesPerRecord: this.#records === 0 ? undefined : bytes / this.#records,
+      ...{ keyFrames: this.#keyFrames, gaps: this.#gaps, gapCount: this.#gapCount, damage: this.#damage },
+      ...{ damagedBytes: this.#damagedBytes, cutBytes: this.#cutBytes, invalidMessages: invalid },
+    };
+  }
+
+  #gap({ reason, skipped, host }: GapEvent): void {
+    this.#gapCount++;
+    const from = this.#absentSince.get(host) ?? (reason === "not-recorded" ? this.#beforeKey : this.#at);
+    this.#absentSince.delete(host);
+    if (this.#gaps.length < MOST_LISTED) this.#gaps.push({ reason, from, to: this.#at, skipped, host });
+  }
+}

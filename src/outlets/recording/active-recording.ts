@@ -1,0 +1,103 @@
+import type { Connection } from "../../client/connection.ts";
+import type { VirstreamError } from "../../model/error.ts";
+import { check, checkOptions, type Members, whole } from "../../model/options.ts";
+import { checkQuery, type StatsQuery } from "../../model/query.ts";
+import { checkCadence, type WatchOptions } from "../../model/watch.ts";
+import { FrameWriter } from "./frame-writer.ts";
+import { Recorder, type RecorderClocks } from "./recorder.ts";
+
+/** What to record, and when to go on in another file. Every member has a default. */
+export interface RecordOptions extends WatchOptions {
+  /** Which domains and groups. Default: all. */
+  readonly query?: StatsQuery;
+  /** The file is rotated after the tick with which it reaches this size, in bytes, from 4,096 on. Default: no limit. */
+  readonly rotateBytes?: number;
+  /** The file is rotated after the tick with which it reaches this age, in ms, from 1,000 on. Default: no limit. */
+  readonly rotateAgeMs?: number;
+  /** How many rotated files are kept; the oldest are deleted. Default: all. */
+  readonly keep?: number;
+}
+
+/** What has been recorded since the recording began. */
+export interface RecordingFigures {
+  readonly records: number;
+  /** Ends of sweeps. */
+  readonly ticks: number;
+  readonly bytes: number;
+}
+
+/** A recording that is being made. */
+export interface ActiveRecording extends AsyncDisposable {
+  /** The file that is written. */
+  readonly path: string;
+  /** The figures as they are now. */
+  readonly figures: RecordingFigures;
+  /**
+   * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends. Rejects with
+   * `output-failed` when the file cannot be written, and with the watch's error when it fails; what was written before is whole.
+   */
+  readonly ended: Promise<void>;
+  /** Ends the recording: writes what waits, and closes the file. Rejects as `ended` does. Calling it twice is allowed. */
+  close(): Promise<void>;
+}
+
+const MEMBERS = {
+  query: undefined,
+  intervalMs: undefined,
+  mode: undefined,
+  heartbeatMs: undefined,
+  rotateBytes: whole(4_096, Number.MAX_SAFE_INTEGER),
+  rotateAgeMs: whole(1_000, Number.MAX_SAFE_INTEGER),
+  keep: whole(1, 999_999),
+} satisfies Members;
+
+/** Starts a recording; see record(). @param clocks for tests */
+export async function startRecording(
+  connection: Connection,
+  path: string,
+  options: RecordOptions,
+  clocks: RecorderClocks = {},
+): Promise<ActiveRecording> {
+  checkOptions("a recording", options, MEMBERS);
+  check("path", path, ["the name of a file", (value) => typeof value === "string" && value !== ""]);
+  const { query = {}, rotateBytes, rotateAgeMs, keep, ...watch } = options;
+  const checked = checkQuery(query, connection.driver);
+  const cadence = checkCadence(watch);
+  let finish: (error: VirstreamError | undefined) => void = () => {};
+  const finished = new Promise<VirstreamError | undefined>((resolve) => {
+    finish = resolve;
+  });
+  const writer = await FrameWriter.open(path, { bytes: rotateBytes, ageMs: rotateAgeMs, keep }, finish);
+  let recorder: Recorder;
+  try {
+    recorder = new Recorder({
+      feed: connection.sampling.feed(checked, cadence),
+      writer,
+      source: connection.driver,
+      groups: checked.groups,
+      over: finish,
+      ...clocks,
+    });
+  } catch (error) {
+    await writer.close();
+    throw error;
+  }
+  const ended = finished.then(async (error) => {
+    recorder.close();
+    await writer.close();
+    // The last frames may have been the ones that the disk had no room for.
+    const failure = error === undefined || isRegularEnd(error) ? writer.error : error;
+    if (failure !== undefined) throw failure;
+  });
+  // A program that only calls close() must not end by an unhandled rejection.
+  ended.catch(() => {});
+  const close = (): Promise<void> => {
+    finish(undefined);
+    return ended;
+  };
+  return { path, figures: recorder.figures, ended, close, [Symbol.asyncDispose]: close };
+}
+
+function isRegularEnd({ code }: VirstreamError): boolean {
+  return code === "connection-closed" || code === "end-of-recording";
+}

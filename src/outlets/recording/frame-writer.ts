@@ -1,0 +1,222 @@
+import { constants } from "node:fs";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { rotatedNumbers, rotatedPath } from "../../drivers/recording/files.ts";
+import { frameAt, HEADER_BYTES } from "../../drivers/recording/frame.ts";
+import { keyBefore, keyFrom, pieces } from "../../drivers/recording/frame-reader.ts";
+import { VirstreamError } from "../../model/error.ts";
+
+/** When a recording continues in another file. */
+export interface Rotation {
+  /** The size in bytes; undefined: no limit. */
+  readonly bytes: number | undefined;
+  /** The age in ms, by the time of the first frame; undefined: no limit. */
+  readonly ageMs: number | undefined;
+  /** How many rotated files are kept; undefined: all. */
+  readonly keep: number | undefined;
+}
+
+/** So many bytes may wait for the disk. A tick that comes while more wait is not recorded. */
+const MOST_WAITING_BYTES = 67_108_864;
+
+/**
+ * Appends frames to a file, in the background and in order. A frame that was cut by a crash or a full disk is removed: before the
+ * first new frame, and when a write fails. It rotates the file between two frames, when it is asked to.
+ */
+export class FrameWriter {
+  readonly #path: string;
+  readonly #rotation: Rotation;
+  #file: FileHandle;
+  /** Where the next frame is written. */
+  #size: number;
+  /** The time of the file's first frame, in ms since 1970; undefined: it has none. */
+  #begunAt: number | undefined;
+  /** Frames that wait. Undefined in the list: rotate here. */
+  #waiting: (Buffer | undefined)[] = [];
+  #waitingBytes = 0;
+  /** The size of the file when all that waits is written. */
+  #nextSize: number;
+  #writing: Promise<void> | undefined;
+  #error: VirstreamError | undefined;
+  readonly #onError: (error: VirstreamError) => void;
+
+  private constructor(path: string, rotation: Rotation, onError: (error: VirstreamError) => void, file: OpenedFile) {
+    this.#path = path;
+    this.#rotation = rotation;
+    this.#onError = onError;
+    this.#file = file.file;
+    this.#size = file.size;
+    this.#nextSize = file.size;
+    this.#begunAt = file.begunAt;
+  }
+
+  /**
+   * Opens a recording to append to it, or begins one.
+   *
+   * @param onError called once, when a write fails
+   * @throws VirstreamError `output-failed` when the file cannot be written, or is no recording
+   */
+  static async open(path: string, rotation: Rotation, onError: (error: VirstreamError) => void): Promise<FrameWriter> {
+    try {
+      return new FrameWriter(path, rotation, onError, await openToAppend(path));
+    } catch (cause) {
+      throw failure(path, cause);
+    }
+  }
+
+  /** Whether so much waits for the disk that no more should be added. */
+  get isBehind(): boolean {
+    return this.#waitingBytes > MOST_WAITING_BYTES;
+  }
+
+  /** Why nothing more is written; undefined: nothing failed. */
+  get error(): VirstreamError | undefined {
+    return this.#error;
+  }
+
+  /** Whether nothing waits. */
+  get isIdle(): boolean {
+    return this.#writing === undefined;
+  }
+
+  /** Whether the file has reached its size or age. @param now in ms since 1970 */
+  mustRotate(now: number): boolean {
+    const { bytes = Number.POSITIVE_INFINITY, ageMs = Number.POSITIVE_INFINITY } = this.#rotation;
+    return this.#nextSize >= bytes || now - (this.#begunAt ?? now) >= ageMs;
+  }
+
+  /** Adds a frame that was made at a time, in ms since 1970. */
+  write(frame: Buffer, at: number): void {
+    if (this.#error !== undefined) return;
+    this.#begunAt ??= at;
+    this.#waiting.push(frame);
+    this.#waitingBytes += frame.length;
+    this.#nextSize += frame.length;
+    this.#start();
+  }
+
+  /** What is added from now on goes into a new file. */
+  rotate(): void {
+    if (this.#error !== undefined) return;
+    this.#waiting.push(undefined);
+    this.#nextSize = 0;
+    this.#begunAt = undefined;
+    this.#start();
+  }
+
+  /** Writes what waits, and closes the file. Never rejects: see `onError`. */
+  async close(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+    await this.#file.datasync().catch((cause) => this.#fail(cause));
+    await this.#file.close().catch(() => {});
+  }
+
+  #start(): void {
+    this.#writing ??= this.#drain()
+      .catch((cause) => this.#fail(cause))
+      .finally(() => {
+        this.#writing = undefined;
+        if (this.#waiting.length > 0) this.#start();
+      });
+  }
+
+  async #drain(): Promise<void> {
+    // What is added in the same turn of the event loop shares a write.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const end = this.#waiting.indexOf(undefined);
+      const frames = this.#waiting.splice(0, end < 0 ? this.#waiting.length : end) as Buffer[];
+      if (frames.length > 0) await this.#append(Buffer.concat(frames));
+      if (end < 0) continue;
+      this.#waiting.shift();
+      await this.#replace();
+    }
+  }
+
+  async #append(bytes: Buffer): Promise<void> {
+    const { size } = await this.#file.stat();
+    if (size !== this.#size) {
+      throw new VirstreamError(
+        "output-failed",
+        `another process writes to the recording ${this.#path}: end one of them`,
+      );
+    }
+    // writeFile of a handle continues until everything is written, or fails.
+    await this.#file.writeFile(bytes);
+    this.#size += bytes.length;
+    this.#waitingBytes -= bytes.length;
+  }
+
+  async #replace(): Promise<void> {
+    await this.#file.datasync();
+    await this.#file.close();
+    const numbers = await rotatedNumbers(this.#path);
+    const number = (numbers.at(-1) ?? 0) + 1;
+    await rename(this.#path, rotatedPath(this.#path, number));
+    const { keep = Number.POSITIVE_INFINITY } = this.#rotation;
+    const all = [...numbers, number];
+    for (const old of all.slice(0, Math.max(0, all.length - keep)))
+      await rm(rotatedPath(this.#path, old), { force: true });
+    const { file } = await openToAppend(this.#path);
+    this.#file = file;
+    this.#size = 0;
+  }
+
+  async #fail(cause: unknown): Promise<void> {
+    if (this.#error !== undefined) return;
+    this.#error = failure(this.#path, cause);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    // A part of a frame may have been written. To make a file shorter needs no room. What another process wrote is not ours.
+    if (!(cause instanceof VirstreamError)) await this.#file.truncate(this.#size).catch(() => {});
+    this.#onError(this.#error);
+  }
+}
+
+interface OpenedFile {
+  readonly file: FileHandle;
+  readonly size: number;
+  readonly begunAt: number | undefined;
+}
+
+async function openToAppend(path: string): Promise<OpenedFile> {
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o640);
+  try {
+    const { size } = await file.stat();
+    if (size === 0) return { file, size, begunAt: undefined };
+    const first = await keyFrom(file, 0, size);
+    if (first === undefined && !(await isCut(file))) {
+      throw new VirstreamError("output-failed", `${path} exists and is not a recording: choose another file`);
+    }
+    let end = size;
+    for await (const piece of pieces(file, await keyBefore(file, size, Number.POSITIVE_INFINITY))) {
+      if (piece.kind === "damage" && piece.last) end = piece.offset;
+    }
+    if (end < size) await file.truncate(end);
+    return { file, size: end, begunAt: first?.at };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Whether a file has nothing but a part of its first frame. */
+async function isCut(file: FileHandle): Promise<boolean> {
+  const buffer = Buffer.alloc(2 * HEADER_BYTES);
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+  return typeof frameAt(buffer.subarray(0, bytesRead), 0, 0) === "number";
+}
+
+const FIXES: Readonly<Record<string, string>> = {
+  ENOSPC: ": make room on its disk",
+  EDQUOT: ": make room on its disk",
+  EACCES: ": allow this user to write there",
+  ENOENT: ": make its folder first",
+};
+
+function failure(path: string, cause: unknown): VirstreamError {
+  if (cause instanceof VirstreamError) return cause;
+  const { code = "" } = cause as NodeJS.ErrnoException;
+  if (code === "") return VirstreamError.from(cause);
+  const message = `the recording ${path} cannot be written (${code})${FIXES[code] ?? ""}`;
+  return new VirstreamError("output-failed", message, { cause });
+}

@@ -1,0 +1,21 @@
+/**
+ * Recordings: what a connection's watch delivers, in a file. `connect("file:///PATH")` of the main entry replays it.
+ *
+ * @module virstream/recording
+ */
+
+import type { Connection } from "../../client/connection.ts";
+import { type ActiveRecording, type RecordOptions, startRecording } from "./active-recording.ts";
+
+export { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../drivers/recording/survey.ts";
+export type { ActiveRecording, RecordingFigures, RecordOptions } from "./active-recording.ts";
+
+/**
+ * Records a watch of a connection into a file, until it is closed. An existing recording is continued: a replay reports the time
+ * between as a `gap`. Rotated files are named `FILE.000001` and so on, the newest with the highest number.
+ *
+ * @throws VirstreamError `invalid-argument`; `output-failed` when the file cannot be written, or is something else
+ */
+export function record(connection: Connection, path: string, options: RecordOptions = {}): Promise<ActiveRecording> {
+  return startRecording(connection, path, options);
+}

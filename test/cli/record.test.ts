@@ -1,0 +1,101 @@
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it, vi } from "vitest";
+import { mustRun } from "../lab/command.ts";
+import { describeWith } from "../lab/requirement.ts";
+import { folder } from "../outlets/recording/recorded.ts";
+import { PATIENCE } from "../until.ts";
+import { outcomeOf, PROGRAM, start, virstream } from "./run.ts";
+
+const HOST = "test:///default?domains=5&freeze=2";
+
+const linesOf = (ndjson: string) =>
+  ndjson
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+
+/** Records until the file has so many bytes more, and then ends the recorder by a signal. */
+async function recorded(args: readonly string[], file: string, bytes: number, signal: NodeJS.Signals) {
+  const before = existsSync(file) ? statSync(file).size : 0;
+  const child = start(["record", ...args, file, "--interval", "250ms", "--deadline", "50ms"]);
+  const outcome = outcomeOf(child);
+  await vi.waitFor(() => expect(statSync(file).size).toBeGreaterThan(before + bytes), PATIENCE);
+  child.kill(signal);
+  return outcome;
+}
+
+describe("virstream record", () => {
+  it("records until it is interrupted; get, watch and info read the file, also when it was killed before", async () => {
+    const file = join(folder(), "host.rec");
+    const killed = await recorded([HOST], file, 5_000, "SIGKILL");
+    expect([killed.stdout, killed.stderr]).toEqual(["", expect.stringMatching(/recording test:.* into .*host\.rec/)]);
+    const { stdout, stderr, code } = await recorded([HOST], file, 15_000, "SIGINT");
+    expect([stdout, code]).toEqual(["", 0]);
+    expect(stderr).toMatch(
+      /recorded \d+ records of \d+ sweeps, .*\n.*virstream watch "file:\/\/\/.*host\.rec\?speed=1"/,
+    );
+
+    const info = await virstream(["info", file]);
+    expect([info.stderr, info.code]).toEqual(["", 0]);
+    expect(info.stdout).toMatch(/^ {2}hosts {7}simulated$/m);
+    expect(info.stdout).toMatch(/^ {2}domains {5}5$/m);
+    expect(info.stdout).toMatch(/^ {2}records {5}\d+ of \d+ sweeps?, \d+ bytes each, \d+ partial$/m);
+    expect(info.stdout).toMatch(/an unknown number of sweeps skipped: the recorder did not run/);
+    const json = JSON.parse((await virstream(["info", file, "--format", "json"])).stdout);
+    expect(json).toMatchObject({ domains: 5, ended: true, gapCount: 1, damagedBytes: 0, cutBytes: 0 });
+
+    const get = await virstream(["get", file, "--format", "ndjson", "--state", "--name", "guest-0000[12]"]);
+    expect([get.stderr, get.code]).toEqual(["", 0]);
+    expect(linesOf(get.stdout).map(({ domain, status, params }) => [domain.name, status, Object.keys(params)])).toEqual(
+      ["guest-00001", "guest-00002"].map((name) => [name, "ok", ["state.state", "state.reason"]]),
+    );
+    const watch = await virstream(["watch", `file://${file}?speed=max`, "--format", "ndjson", "--rates"]);
+    expect([watch.stderr, watch.code]).toEqual(["", 3]);
+    const lines = linesOf(watch.stdout);
+    expect(lines.filter(({ event }) => event === "sync")).toHaveLength(json.ticks);
+    expect(lines.filter(({ params }) => params)).toHaveLength(json.records);
+    const { rates } = lines.findLast(({ domain }) => domain?.name === "guest-00000");
+    expect(rates.cpu.intervalMs).toBeGreaterThanOrEqual(200);
+  });
+
+  it("records several hosts in one file", async () => {
+    const file = join(folder(), "hosts.rec");
+    const hosts = ["test:///default?domains=2&host=hv1", "test:///default?domains=3&host=hv2"];
+    expect((await recorded(hosts, file, 6_000, "SIGINT")).code).toBe(0);
+    const { stdout } = await virstream(["get", file, "--format", "ndjson"]);
+    expect(
+      linesOf(stdout)
+        .map(({ domain }) => domain.host)
+        .sort(),
+    ).toEqual(["hv1", "hv1", "hv2", "hv2", "hv2"]);
+    const one = await virstream(["get", file, "--host", "hv2", "--format", "ndjson"]);
+    expect(linesOf(one.stdout)).toHaveLength(3);
+  });
+
+  it("explains what is wrong with a file that is no recording", async () => {
+    const info = await virstream(["info", PROGRAM]);
+    expect([info.code, info.stderr]).toEqual([1, expect.stringMatching(/is not a recording of virstream/)]);
+    const into = await virstream(["record", "test:///default", PROGRAM]);
+    expect([into.code, into.stderr]).toEqual([1, expect.stringMatching(/is not a recording: choose another file/)]);
+  });
+});
+
+describeWith(["root with mount namespaces"], "virstream record on a full disk", () => {
+  it("ends with an error that says so, and what it wrote before is whole", async () => {
+    const disk = folder();
+    const copy = join(folder(), "copy.rec");
+    const script = `mount -t tmpfs -o size=64k tmpfs ${disk} &&
+      ${process.execPath} ${PROGRAM} record 'test:///default?domains=40' ${disk}/host.rec --interval 250ms; code=$?;
+      cp ${disk}/host.rec ${copy}; exit $code`;
+    const child = spawn("unshare", ["--mount", "sh", "-c", script], { stdio: ["ignore", "pipe", "pipe"] });
+    const outcome = await outcomeOf(child as never);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(/host\.rec cannot be written \(ENOSPC\): make room on its disk/);
+    const survey = JSON.parse((await mustRun(process.execPath, [PROGRAM, "info", copy, "--format", "json"])).stdout);
+    expect(survey).toMatchObject({ damagedBytes: 0, cutBytes: 0 });
+    expect(survey.records).toBeGreaterThanOrEqual(40);
+    expect(readFileSync(copy).length).toBe(survey.bytes);
+  });
+});
