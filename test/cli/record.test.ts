@@ -31,7 +31,7 @@ describe("virstream record", () => {
     const file = join(folder(), "host.rec");
     const killed = await recorded([HOST], file, 5_000, "SIGKILL");
     expect([killed.stdout, killed.stderr]).toEqual(["", expect.stringMatching(/recording test:.* into .*host\.rec/)]);
-    const { stdout, stderr, code } = await recorded([HOST], file, 15_000, "SIGINT");
+    const { stdout, stderr, code } = await recorded([HOST], file, 20_000, "SIGINT");
     expect([stdout, code]).toEqual(["", 0]);
     expect(stderr).toMatch(
       /recorded \d+ records of \d+ sweeps, .*\n.*virstream watch "file:\/\/\/.*host\.rec\?speed=1"/,
