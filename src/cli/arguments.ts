@@ -8,6 +8,7 @@ import {
   MIN_INTERVAL_MS,
   type WatchOptions,
 } from "../model/watch.ts";
+import { EXTRAS, type Extra } from "../outlets/identity/identities.ts";
 import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../outlets/otlp/push.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
@@ -176,6 +177,8 @@ export function parseServe(args: readonly string[]) {
     listen: TEXT,
     metrics: TEXT,
     "metrics-interval": TEXT,
+    "metrics-metadata": LIST,
+    "metrics-extra": TEXT,
     dialect: TEXT,
     "token-file": TEXT,
     "source-token-file": TEXT,
@@ -221,6 +224,9 @@ export function parseServe(args: readonly string[]) {
     metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
     dialect: dialectOf(values.dialect),
+    /** Texts of the domains' definitions for the page, as NAME=PATH. */
+    metricsMetadata: values["metrics-metadata"] ?? [],
+    metricsExtras: extrasOf(values["metrics-extra"]),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
     /** The file with the token that clients must send. */
@@ -253,6 +259,14 @@ export function parseServe(args: readonly string[]) {
             retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
           },
   };
+}
+
+function extrasOf(text: string | undefined): Extra[] {
+  return (text?.split(",") ?? []).map((name) => {
+    const extra = EXTRAS.find((each) => each === name);
+    if (extra !== undefined) return extra;
+    throw new UsageError(`--metrics-extra takes ${EXTRAS.join(",")} or one of them, not ${JSON.stringify(text)}`);
+  });
 }
 
 /** @throws UsageError */

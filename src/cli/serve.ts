@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
 import { VirstreamError } from "../model/error.ts";
+import { Identities } from "../outlets/identity/identities.ts";
 import type { Viewer } from "../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../server/server.ts";
 import type { ServeArguments } from "./arguments.ts";
@@ -28,9 +29,10 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     ...(viewers === undefined ? {} : { viewers }),
   };
   const limits = args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } };
-  const metrics = { dialect, intervalMs: args.metricsIntervalMs };
+  const page = { dialect, metadata: args.metricsMetadata, extras: args.metricsExtras };
+  const metrics = { ...page, intervalMs: args.metricsIntervalMs };
   await using server =
-    args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: { dialect } }));
+    args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: page }));
   await using exporter =
     args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
@@ -43,10 +45,19 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
+  if (args.metrics !== undefined) void logIdentities(connection);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
+}
+
+/** Logs why the page for Prometheus cannot say what domains are. */
+async function logIdentities({ driver }: Connection): Promise<void> {
+  const identities = new Identities(driver);
+  const failure = await identities.open();
+  identities.close();
+  if (failure !== undefined) notify(`/metrics has no series about the identity of domains: ${failure.message}`);
 }
 
 /** Logs which hosts are absent at first, and each change of a connection. */

@@ -130,6 +130,10 @@ unreachable at start, are retried.
                         --listen there is nothing else. It keeps a watch of all domains: docs/prometheus.md
   --metrics-interval TIME
                         the time between two sweeps of that watch; default 5s
+  --metrics-metadata NAME=PATH
+                        a text of the domains' definitions as a label, as team={urn:example:billing}account/team; can be
+                        given several times: docs/prometheus.md
+  --metrics-extra LIST  metrics that cost more calls: blkiotune (I/O limits), vcpu-cpu (CPUs), with a comma between them
   --dialect NAME        whose names the page has: tinkoff (default), inovex or both
   --token-file FILE     the token that clients must send; default $VIRSTREAM_TOKEN; required beyond loopback
   --viewers FILE        tokens of clients that see only some domains: docs/serving.md

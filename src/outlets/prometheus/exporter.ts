@@ -1,8 +1,11 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import type { Connection } from "../../client/connection.ts";
-import { eventLoopTurn } from "../../driver/clock.ts";
-import { checkOptions, type Members } from "../../model/options.ts";
+import { eventLoopTurn, withTimeout } from "../../driver/clock.ts";
+import type { VirstreamError } from "../../model/error.ts";
+import { checkOptions, LIST, type Members } from "../../model/options.ts";
+import type { DomainStatsRecord } from "../../model/record.ts";
+import { EXTRAS, type Extra, Identities } from "../identity/identities.ts";
 import { Collector } from "./collector.ts";
 import { type ExpositionFormat, expose } from "./exposition.ts";
 import { familiesOf } from "./families.ts";
@@ -11,6 +14,8 @@ import { prepareRows, type Row } from "./row.ts";
 
 /** The time of a page's reader where it does not say, in ms: Prometheus's own default. */
 const DEFAULT_BUDGET_MS = 10_000;
+/** How long the first page with domains waits for their definitions, in ms. */
+const FIRST_DEFINITIONS_MS = 1_000;
 /** The event loop gets a turn after this many ms of work on a page. */
 const SLICE_MS = 4;
 
@@ -23,12 +28,27 @@ export interface ExporterOptions {
    * that runs for others, or by a sweep.
    */
   readonly intervalMs?: number;
+  /**
+   * Texts of the domains' definitions that become labels of `libvirt_domain_metadata_info`, each as `NAME=PATH`, such as
+   * `team={urn:example:billing}account/team`: docs/prometheus.md. Default: none.
+   */
+  readonly metadata?: readonly string[];
+  /**
+   * Families that cost the hypervisor more calls. `blkiotune`: the I/O limits of disks. `vcpu-cpu`: the CPUs that virtual CPUs run
+   * on. Default: none.
+   */
+  readonly extras?: readonly Extra[];
 }
 
 /** The members of ExporterOptions. */
 export const EXPORTER_MEMBERS = {
   dialect: [DIALECTS.join(", "), (dialect) => DIALECTS.includes(dialect as Dialect)],
   intervalMs: undefined,
+  metadata: LIST,
+  extras: [
+    `a list of ${EXTRAS.join(", ")}`,
+    (extras) => Array.isArray(extras) && extras.every((extra) => EXTRAS.includes(extra)),
+  ],
 } satisfies Members;
 
 /**
@@ -39,7 +59,10 @@ export class Exporter implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #families: readonly Family[];
   readonly #collector: Collector;
+  readonly #identities: Identities;
   readonly #unlisten: () => void;
+  /** Whether a page has waited for definitions. */
+  #waited = false;
   #reconnects = 0;
   /** Once the domains were of several hosts, the label `host` stays: without it each series would be another one. */
   #several = false;
@@ -49,6 +72,7 @@ export class Exporter implements AsyncDisposable {
     checkOptions("the exporter's options object", options, EXPORTER_MEMBERS);
     this.#connection = connection;
     this.#families = familiesOf(options.dialect ?? "tinkoff");
+    this.#identities = new Identities(connection.driver, options);
     this.#collector = new Collector(connection, options.intervalMs);
     const lost = new Set<string>();
     const { driver } = connection;
@@ -62,27 +86,44 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
+   * Begins to read the domains' definitions, as the first page does otherwise. Resolves with why pages have no series about the
+   * identity of domains; undefined: they have.
+   */
+  identities(): Promise<VirstreamError | undefined> {
+    return this.#identities.open();
+  }
+
+  /**
    * A page in chunks. Between two chunks, the event loop gets a turn when some time has passed.
    *
    * @param budgetMs how long to wait for records, in ms. A page is never late because of a domain: what is not there is left out.
    */
   async *page(format: ExpositionFormat = "text", budgetMs = DEFAULT_BUDGET_MS): AsyncGenerator<string> {
+    const began = performance.now();
     const { records, absent, cutShort } = await this.#collector.collect(budgetMs);
     const { host, driver } = this.#connection;
     this.#several ||= host.includes(",");
     const away = new Set([...(absent ?? []), ...(driver.absent ?? []).map((each) => each.host)]);
     const hosts = host.split(",").map((name) => ({ name, up: absent !== undefined && !away.has(name) }));
     const present = records.filter((record) => record !== undefined && !away.has(record.domain.host));
+    await this.#firstDefinitions(present, budgetMs - (performance.now() - began));
     const slices = new Slices();
     const preparation = prepareRows(present, {
       several: this.#several,
       now: performance.now(),
       stuckSince: (domain) => this.#collector.streaks.since(domain),
+      describe: (domain) => this.#identities.of(domain),
     });
     let step = preparation.next();
     for (; !step.done; step = preparation.next()) await slices.rest();
     const rows: readonly Row[] = step.value;
-    const page = { rows, hosts, several: this.#several, self: this.#figures(cutShort) };
+    const page = {
+      rows,
+      hosts,
+      several: this.#several,
+      versions: driver.versions ?? [],
+      self: this.#figures(cutShort),
+    };
     for (const chunk of expose(this.#families, page, format)) {
       if (chunk !== "") yield chunk;
       await slices.rest();
@@ -93,11 +134,22 @@ export class Exporter implements AsyncDisposable {
   close(): void {
     this.#unlisten();
     this.#collector.close();
+    this.#identities.close();
   }
 
   /** Closes the exporter at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  /** Only the first page waits for definitions: later ones have those that were read meanwhile. */
+  async #firstDefinitions(records: readonly (DomainStatsRecord | undefined)[], timeLeftMs: number): Promise<void> {
+    if (this.#waited || records.length === 0) return;
+    this.#waited = true;
+    const timeoutMs = Math.max(0, Math.min(timeLeftMs, FIRST_DEFINITIONS_MS));
+    const domains = records.flatMap((record) => record?.domain ?? []);
+    const read = this.#identities.open().then(() => this.#identities.read(domains, timeoutMs));
+    await withTimeout(read, timeoutMs, () => {});
   }
 
   #figures(cutShort: boolean): SelfFigures {

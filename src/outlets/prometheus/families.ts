@@ -1,9 +1,17 @@
 import { HOST_FAMILIES, ROW_FAMILIES } from "./computed.ts";
 import type { Dialect, Family } from "./family.ts";
+import { EXTRA_FAMILIES } from "./info/extras.ts";
+import { IDENTITY_FAMILIES } from "./info/identity.ts";
 import { VALUE_FAMILIES } from "./values.ts";
 
 /** Every family, in the order in which a page has them. A name occurs once. */
-export const FAMILIES: readonly Family[] = [...HOST_FAMILIES, ...VALUE_FAMILIES, ...ROW_FAMILIES];
+export const FAMILIES: readonly Family[] = [
+  ...HOST_FAMILIES,
+  ...VALUE_FAMILIES,
+  ...ROW_FAMILIES,
+  ...IDENTITY_FAMILIES,
+  ...EXTRA_FAMILIES,
+];
 
 /** The families of a dialect. */
 export function familiesOf(dialect: Dialect): Family[] {

@@ -1,3 +1,4 @@
+import type { HostVersions } from "../../driver/driver.ts";
 import type { KnownGroup } from "../../model/group.ts";
 import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
@@ -20,6 +21,8 @@ export interface Host {
   readonly hosts: readonly { readonly name: string; readonly up: boolean }[];
   /** Whether the series have the label `host`. */
   readonly several: boolean;
+  /** The versions of each host's software, as far as they are known. */
+  readonly versions?: readonly HostVersions[];
   /** Figures of the exporter itself; undefined: it has no life of its own, as with `virstream get`. */
   readonly self: SelfFigures | undefined;
 }

@@ -1,4 +1,6 @@
+import type { Description } from "../../driver/description.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
+import type { DomainDefinition } from "../identity/definition.ts";
 import { escapeLabel } from "./labels.ts";
 import { type PartLayout, RecordLayout } from "./record-layout.ts";
 
@@ -17,6 +19,8 @@ export interface Row {
   readonly vcpu: readonly LabelledPart[];
   readonly block: readonly LabelledPart[];
   readonly net: readonly LabelledPart[];
+  /** What identifies the domain, its disks and its interfaces; undefined where it is not known. */
+  readonly description: Description<DomainDefinition> | undefined;
   /** How old the record is, in seconds. */
   readonly ageSeconds: number;
   /** How long the domain has not answered, in seconds; 0: it answered in this record. */
@@ -38,6 +42,8 @@ export interface RowOptions {
   readonly now: number;
   /** The steady time since which a domain has not answered, in ms; undefined: it answered. */
   readonly stuckSince: (domain: Domain) => number | undefined;
+  /** What identifies a domain. Default: nothing is known. */
+  readonly describe?: (domain: Domain) => Description<DomainDefinition> | undefined;
 }
 
 /**
@@ -46,7 +52,7 @@ export interface RowOptions {
  */
 export function* prepareRows(
   records: Iterable<DomainStatsRecord | undefined>,
-  { several, now, stuckSince }: RowOptions,
+  { several, now, stuckSince, describe }: RowOptions,
 ): Generator<undefined, Row[]> {
   const rows: Row[] = [];
   const numbers = new Map<string, number>();
@@ -62,11 +68,13 @@ export function* prepareRows(
     const number = known ?? rows.length;
     numbers.set(labels, number);
     const since = stuckSince(domain);
+    const description = describe?.(domain);
     rows[number] = {
       record,
       labels,
       braced: `{${labels}} `,
-      ...partsOf(record, labels),
+      ...partsOf(record, labels, description?.definition),
+      description,
       ageSeconds: Math.max(0, now - record.steadyAt) / 1_000,
       stuckSeconds: since === undefined ? 0 : Math.max(0, now - since) / 1_000,
     };
@@ -74,25 +82,42 @@ export function* prepareRows(
   return rows;
 }
 
-function partsOf({ params }: DomainStatsRecord, labels: string): Pick<Row, "layout" | "vcpu" | "block" | "net"> {
+function partsOf(
+  { params }: DomainStatsRecord,
+  labels: string,
+  definition: DomainDefinition | undefined,
+): Pick<Row, "layout" | "vcpu" | "block" | "net"> {
   const layout = RecordLayout.of(params.schema);
   const { vcpu, block, net } = layout;
   return {
     layout,
     vcpu: vcpu.map((part) => ({ part, braced: `{${labels},vcpu="${part.number}"} ` })),
-    block: named(block, params.texts, labels),
+    block: named(block, params.texts, labels, removableDrives(definition)),
     net: named(net, params.texts, labels),
   };
 }
 
 /** The parts with a name. Of two with the same name, such as the images of one disk, the first. */
-function named(parts: readonly PartLayout[], texts: readonly string[], labels: string): LabelledPart[] {
+function named(
+  parts: readonly PartLayout[],
+  texts: readonly string[],
+  labels: string,
+  without: readonly string[] = [],
+): LabelledPart[] {
   const found: LabelledPart[] = [];
   for (const part of parts) {
     const name = texts[part.name];
-    if (name === undefined) continue;
+    if (name === undefined || without.includes(name)) continue;
     const braced = `{${labels},target_device="${escapeLabel(name)}"} `;
     if (!found.some((other) => other.braced === braced)) found.push({ part, braced });
   }
   return found;
+}
+
+const NONE: readonly string[] = [];
+
+/** The targets of CD-ROM and floppy drives, which have no series, as with the other exporters. */
+function removableDrives(definition: DomainDefinition | undefined): readonly string[] {
+  const drives = definition?.disks.filter(({ removable }) => removable) ?? [];
+  return drives.length === 0 ? NONE : drives.map(({ target }) => target);
 }

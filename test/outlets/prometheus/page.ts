@@ -4,7 +4,7 @@ import type { ParamTypeName } from "../../../src/model/schema.ts";
 import { type ExpositionFormat, expose } from "../../../src/outlets/prometheus/exposition.ts";
 import { familiesOf } from "../../../src/outlets/prometheus/families.ts";
 import type { Dialect, Host, SelfFigures } from "../../../src/outlets/prometheus/family.ts";
-import { prepareRows } from "../../../src/outlets/prometheus/row.ts";
+import { prepareRows, type RowOptions } from "../../../src/outlets/prometheus/row.ts";
 
 export type Param = readonly [key: string, type: ParamTypeName, value: number | bigint | string];
 
@@ -26,13 +26,27 @@ export interface PageOptions {
   readonly self?: SelfFigures;
   readonly now?: number;
   readonly stuckSince?: number;
+  readonly describe?: RowOptions["describe"];
 }
 
 /** The chunks of a page. */
 export function chunksOf(records: readonly DomainStatsRecord[], options: PageOptions = {}): string[] {
-  const { dialect = "both", format = "text", hosts = [{ name: "hv1", up: true }], self, now = 0, stuckSince } = options;
+  const {
+    dialect = "both",
+    format = "text",
+    hosts = [{ name: "hv1", up: true }],
+    self,
+    now = 0,
+    stuckSince,
+    describe,
+  } = options;
   const several = hosts.length > 1;
-  const preparation = prepareRows(records, { several, now, stuckSince: () => stuckSince });
+  const preparation = prepareRows(records, {
+    several,
+    now,
+    stuckSince: () => stuckSince,
+    ...(describe && { describe }),
+  });
   for (;;) {
     const step = preparation.next();
     if (step.done) return [...expose(familiesOf(dialect), { rows: step.value, hosts, several, self }, format)];

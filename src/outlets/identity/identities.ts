@@ -1,0 +1,89 @@
+import { withTimeout } from "../../driver/clock.ts";
+import type { Description, Descriptions } from "../../driver/description.ts";
+import type { Driver } from "../../driver/driver.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { Domain } from "../../model/record.ts";
+import { type DomainDefinition, definitionReader } from "./definition.ts";
+import { MetadataPath } from "./metadata-path.ts";
+import { loadXmlParser } from "./xml.ts";
+
+/** What is read only on request, because it costs the hypervisor more calls. */
+export const EXTRAS = ["blkiotune", "vcpu-cpu"] as const;
+/** `blkiotune`: the I/O limits of disks, a call for each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s. */
+export type Extra = (typeof EXTRAS)[number];
+
+/** What to read of domains besides their statistics. */
+export interface IdentityOptions {
+  /** Texts of the definition that become labels, each as `NAME=PATH`; see MetadataPath. */
+  readonly metadata?: readonly string[];
+  readonly extras?: readonly Extra[];
+}
+
+/**
+ * What identifies a connection's domains. Nothing is read before the first use. Where the definitions cannot be read, because the
+ * driver cannot read them or because the XML parser is not installed, nothing is known of any domain.
+ */
+export class Identities {
+  readonly #driver: Driver;
+  readonly #paths: readonly MetadataPath[];
+  readonly #extras: readonly Extra[];
+  #loading: Promise<void> | undefined;
+  #descriptions: Descriptions<DomainDefinition> | undefined;
+  #failure: VirstreamError | undefined;
+  #closed = false;
+
+  /** @throws VirstreamError `invalid-argument` for a path that cannot be read */
+  constructor(driver: Driver, { metadata = [], extras = [] }: IdentityOptions = {}) {
+    this.#driver = driver;
+    this.#paths = metadata.map((text) => new MetadataPath(text));
+    this.#extras = extras;
+  }
+
+  /** Begins to read. Resolves with why nothing can be read; undefined: it can. */
+  async open(): Promise<VirstreamError | undefined> {
+    this.#loading ??= this.#load();
+    await this.#loading;
+    return this.#failure;
+  }
+
+  /** The domain's description; undefined where it is not known (yet). Before `open` nothing is known. */
+  of(domain: Domain): Description<DomainDefinition> | undefined {
+    return this.#descriptions?.of(domain);
+  }
+
+  /** Waits until these domains have been read, or could not be read, but no longer than this many ms. */
+  async read(domains: Iterable<Domain>, timeoutMs: number): Promise<void> {
+    for (const domain of domains) this.of(domain);
+    await withTimeout(this.#descriptions?.settled() ?? Promise.resolve(), timeoutMs, () => {});
+  }
+
+  /** Ends reading. Safe to call twice. */
+  close(): void {
+    this.#closed = true;
+    this.#descriptions?.close();
+  }
+
+  async #load(): Promise<void> {
+    if (this.#driver.describe === undefined) {
+      const message = `${this.#driver.uri} gives no definitions of domains: virstream must be connected to their hypervisor itself`;
+      this.#failure = new VirstreamError("unsupported", message);
+      return;
+    }
+    try {
+      const parse = definitionReader(await loadXmlParser(), this.#paths);
+      if (this.#closed) return;
+      const extras = new Set(this.#extras);
+      this.#descriptions = this.#driver.describe({
+        parse,
+        ...(extras.has("blkiotune") && { limitedDisks: limitedDisks }),
+        placement: extras.has("vcpu-cpu"),
+      });
+    } catch (error) {
+      this.#failure = VirstreamError.from(error);
+    }
+  }
+}
+
+function limitedDisks({ disks }: DomainDefinition): readonly string[] {
+  return disks.filter(({ filled, removable }) => filled && !removable).map(({ target }) => target);
+}

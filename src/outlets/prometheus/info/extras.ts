@@ -1,0 +1,72 @@
+import type { Family } from "../family.ts";
+import { labelText } from "../labels.ts";
+
+/** Family after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
+// biome-ignore format: one row per line
+const LIMITS: readonly (readonly [name: string, field: string, help: string])[] = [
+  ["limit_total_bytes", "total_bytes_sec", "Bytes per second that may be read and written."],
+  ["limit_write_bytes", "write_bytes_sec", "Bytes per second that may be written."],
+  ["limit_read_bytes", "read_bytes_sec", "Bytes per second that may be read."],
+  ["limit_total_requests", "total_iops_sec", "Requests per second."],
+  ["limit_write_requests", "write_iops_sec", "Write requests per second."],
+  ["limit_read_requests", "read_iops_sec", "Read requests per second."],
+  ["limit_burst_total_bytes", "total_bytes_sec_max", "Bytes per second that may be read and written in a burst."],
+  ["limit_burst_write_bytes", "write_bytes_sec_max", "Bytes per second that may be written in a burst."],
+  ["limit_burst_read_bytes", "read_bytes_sec_max", "Bytes per second that may be read in a burst."],
+  ["limit_burst_total_requests", "total_iops_sec_max", "Requests per second in a burst."],
+  ["limit_burst_write_requests", "write_iops_sec_max", "Write requests per second in a burst."],
+  ["limit_burst_read_requests", "read_iops_sec_max", "Read requests per second in a burst."],
+  ["limit_burst_total_bytes_length_seconds", "total_bytes_sec_max_length", "How long a burst of bytes may take."],
+  ["limit_burst_write_bytes_length_seconds", "write_bytes_sec_max_length", "How long a burst of written bytes may take."],
+  ["limit_burst_read_bytes_length_seconds", "read_bytes_sec_max_length", "How long a burst of read bytes may take."],
+  ["limit_burst_length_total_requests_seconds", "total_iops_sec_max_length", "How long a burst of requests may take."],
+  ["limit_burst_length_write_requests_seconds", "write_iops_sec_max_length", "How long a burst of write requests may take."],
+  ["limit_burst_length_read_requests_seconds", "read_iops_sec_max_length", "How long a burst of read requests may take."],
+  ["size_iops_bytes", "size_iops_sec", "The size up to which a request counts as one."],
+];
+
+/** The families that need further calls, and so are there only on request. libvirt's 0 means that there is no limit. */
+export const EXTRA_FAMILIES: readonly Family[] = [
+  ...LIMITS.map(
+    ([name, field, help]): Family => ({
+      name: `libvirt_domain_block_stats_${name}`,
+      type: "gauge",
+      help: `${help} 0: no limit.`,
+      source: {
+        of: "row",
+        write: ({ description, labels }, add) => {
+          for (const [target, limits] of description?.limits ?? []) {
+            const value = limits.getUnknown(field);
+            add(`${labels},${labelText({ target_device: target })}`, value === undefined ? undefined : Number(value));
+          }
+        },
+      },
+    }),
+  ),
+  {
+    name: "libvirt_domain_vcpu_cpu",
+    type: "gauge",
+    help: "The CPU of the host that the virtual CPU runs on.",
+    source: {
+      of: "row",
+      write: ({ description, labels }, add) => {
+        for (const [vcpu, cpu] of description?.placement ?? []) add(`${labels},vcpu="${vcpu}"`, cpu);
+      },
+    },
+  },
+  {
+    name: "libvirt_versions_info",
+    type: "gauge",
+    dialect: "tinkoff",
+    help: "The versions of the hypervisor and of libvirt. virstream uses no library of libvirt.",
+    source: {
+      of: "host",
+      write: ({ versions = [], several }, add) => {
+        for (const { host, hypervisor = "", libvirt } of versions) {
+          const labels = { hypervisor_running: hypervisor, libvirtd_running: libvirt, libvirt_library: "" };
+          add(labelText(several ? { ...labels, host } : labels), 1);
+        }
+      },
+    },
+  },
+];
