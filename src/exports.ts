@@ -16,10 +16,12 @@ export type { TableChange } from "./client/table/changes.ts";
 export type { SortOrder, SortValue } from "./client/table/ranking.ts";
 export type { TableRow } from "./client/table/rows.ts";
 export { Table, type TableOptions } from "./client/table.ts";
+export type { Description, DescriptionReader, Descriptions } from "./driver/description.ts";
 export type {
   ConnectionState,
   ConnectionStatus,
   Driver,
+  HostVersions,
   OpenDriver,
   OpenOptions,
   ReconnectOptions,

@@ -4,10 +4,12 @@
  * @module virstream/drivers
  */
 
+export type { Description, DescriptionReader, Descriptions } from "../driver/description.ts";
 export {
   type ConnectionState,
   type ConnectionStatus,
   type Driver,
+  type HostVersions,
   type OpenDriver,
   type OpenOptions,
   type ReconnectOptions,

@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { start } from "../../cli/run.ts";
+import { createGuest, createGuests, type Guest } from "../../lab/guest.ts";
+import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
+import { describeWith, labRequirements } from "../../lab/requirement.ts";
+import { samplesNamed } from "./page.ts";
+
+const METADATA = `<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
+  <nova:name>café &amp; bar</nova:name><nova:flavor name="m1.small"/>
+  <nova:owner><nova:user uuid="u-1">ann</nova:user><nova:project uuid="p-1">shop</nova:project></nova:owner>
+</nova:instance><b:account xmlns:b="urn:example:billing"><b:team>blue</b:team></b:account>`;
+
+describeWith(labRequirements, "The identity of real guests on the page of virstream serve --metrics", () => {
+  let libvirtd: Libvirtd;
+  let guest: Guest;
+  let plain: Guest[];
+
+  beforeAll(async () => {
+    libvirtd = await startLibvirtd();
+    const devices = '<disk type="file" device="cdrom"><target dev="sda" bus="ide"/></disk>';
+    guest = await createGuest(libvirtd, { name: "instance-00000001", metadata: METADATA, nics: 1, vcpus: 2, devices });
+    plain = await createGuests(libvirtd, 2, {});
+  });
+
+  afterAll(async () => {
+    await libvirtd?.stop();
+  });
+
+  it("has what OpenStack says, the metadata that was asked for, and limits, also while another guest is frozen", async () => {
+    await guest.virsh(`blkdeviotune ${guest.name} vda --total-iops-sec 300 --live`);
+    plain[0]!.freeze();
+    const extras = [
+      "--metrics-extra",
+      "blkiotune,vcpu-cpu",
+      "--metrics-metadata",
+      "team={urn:example:billing}account/team",
+    ];
+    const server = start(["serve", libvirtd.uri, "--metrics", "0", "--metrics-interval", "1s", ...extras]);
+    try {
+      let printed = "";
+      const url = await new Promise<string>((resolve) => {
+        server.stdout.on("data", (chunk) => {
+          printed += chunk;
+          if (printed.includes("\n")) resolve(printed.trim());
+        });
+      });
+      let page = "";
+      const own = (name: string) => samplesNamed(page, name).filter((line) => line.includes(`domain="${guest.name}"`));
+      await expect
+        .poll(
+          async () => {
+            page = await (await fetch(url)).text();
+            return [own("libvirt_domain_vcpu_cpu").length, samplesNamed(page, "libvirt_domain_info_meta").length];
+          },
+          { timeout: 60_000, interval: 200 },
+        )
+        .toEqual([2, 3]);
+      const domain = `domain="${guest.name}"`;
+      expect(own("libvirt_domain_info_meta")).toEqual([
+        `libvirt_domain_info_meta{${domain},uuid="${guest.uuid}",instance_name="café & bar",flavor="m1.small",user_name="ann",user_uuid="u-1",project_name="shop",project_uuid="p-1",root_type="",root_uuid=""} 1`,
+      ]);
+      expect(own("libvirt_domain_metadata_info")).toEqual([`libvirt_domain_metadata_info{${domain},team="blue"} 1`]);
+      expect(own("libvirt_domain_block_stats_limit_total_requests")).toEqual([
+        `libvirt_domain_block_stats_limit_total_requests{${domain},target_device="vda"} 300`,
+      ]);
+      expect(own("libvirt_domain_block_meta")).toHaveLength(1);
+      expect(own("libvirt_domain_block_meta")[0]).toMatch(/target_device="vda",source_file="\/tmp\/vs-[^"]+-0\.raw"/);
+      expect(page).not.toContain('target_device="sda"');
+      expect(page).toMatch(
+        /libvirt_versions_info\{hypervisor_running="\d+\.\d+\.\d+",libvirtd_running="\d+\.\d+\.\d+"/,
+      );
+      // The frozen guest's definition needs no answer of its QEMU; its limits would.
+      const frozen = samplesNamed(page, "libvirt_domain_block_stats_limit_total_requests").filter((line) =>
+        line.includes(plain[0]!.name),
+      );
+      expect(frozen).toEqual([]);
+    } finally {
+      plain[0]!.thaw();
+      server.kill();
+    }
+  });
+});
