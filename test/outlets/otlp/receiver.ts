@@ -114,8 +114,8 @@ export class OtlpReceiver {
 }
 
 /** A request as a plain object; 64-bit values are text. */
-export function decoded(body: Uint8Array) {
-  return ExportMetricsServiceRequest.toObject(ExportMetricsServiceRequest.decode(body), { longs: String });
+export function decoded(body: Uint8Array, options: object = { longs: String }) {
+  return ExportMetricsServiceRequest.toObject(ExportMetricsServiceRequest.decode(body), options);
 }
 
 /** All data points of a request. */
@@ -128,13 +128,13 @@ export function pointsOf(body: Uint8Array): ReceivedPoint[] {
         const data = metric[kind];
         for (const point of data.dataPoints) {
           points.push({
-            resource: record(resource.attributes) as Record<string, string>,
+            resource: keyValues(resource.attributes) as Record<string, string>,
             scope: scope.name,
             metric: metric.name,
             unit: metric.unit ?? "",
             kind,
             isCounter: data.aggregationTemporality === 2 && data.isMonotonic === true,
-            attributes: record(point.attributes ?? []),
+            attributes: keyValues(point.attributes ?? []),
             start: BigInt(point.startTimeUnixNano ?? 0),
             time: BigInt(point.timeUnixNano),
             value: point.asInt === undefined ? point.asDouble : BigInt(point.asInt),
@@ -149,7 +149,8 @@ export function pointsOf(body: Uint8Array): ReceivedPoint[] {
 
 type KeyValue = { readonly key: string; readonly value: { readonly stringValue?: string; readonly intValue?: string } };
 
-function record(attributes: readonly KeyValue[]): Record<string, string | number> {
+/** Attributes as an object. */
+export function keyValues(attributes: readonly KeyValue[]): Record<string, string | number> {
   return Object.fromEntries(
     attributes.map(({ key, value }) => [key, value.stringValue ?? Number(value.intValue)] as const),
   );

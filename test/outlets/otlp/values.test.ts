@@ -1,3 +1,6 @@
+import { ProtobufMetricsSerializer } from "@opentelemetry/otlp-transformer";
+import { resourceFromAttributes } from "@opentelemetry/resources";
+import { DataPointType } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { connect } from "../../../src/client/connect.ts";
@@ -7,7 +10,23 @@ import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { metricName } from "../../../src/outlets/otlp/metric-name.ts";
 import { type OtlpOptions, pushOtlp } from "../../../src/outlets/otlp/push.ts";
 import { PATIENCE } from "../../until.ts";
-import { OtlpReceiver, type ReceivedPoint } from "./receiver.ts";
+import { decoded, keyValues, OtlpReceiver, type ReceivedPoint } from "./receiver.ts";
+
+/** A metric as it was decoded. */
+interface Received {
+  readonly name: string;
+  readonly unit?: string;
+  readonly sum?: Data;
+  readonly gauge?: Data;
+}
+// biome-ignore lint/suspicious/noExplicitAny: data points as the definitions have them
+type Data = { readonly dataPoints: readonly any[] };
+const isDouble = ({ dataPoints: [first] }: Data) => first.asDouble !== undefined;
+
+/** Nanoseconds as the SDK has them: seconds, and the rest. */
+function hrTime(nanoseconds: string): [number, number] {
+  return [Number(BigInt(nanoseconds) / 1_000_000_000n), Number(BigInt(nanoseconds) % 1_000_000_000n)];
+}
 
 const opened: { close(): Promise<void> }[] = [];
 const open = <T extends { close(): Promise<void> }>(resource: T): T => {
@@ -72,6 +91,41 @@ describe("OTLP", () => {
     expect(resource).toMatchObject({ "host.name": "simulated", "service.name": "virstream" });
     const instance = `${resource["host.name"]}/${resource["libvirt.domain.uuid"]}`;
     expect(resource["service.instance.id"]).toBe(instance);
+  });
+
+  it("writes the same messages as the official serializer, of the values that both can write", async () => {
+    const { receiver } = await pushed("test:///default?domains=1&extras=1");
+    await vi.waitFor(() => expect(receiver.accepted).toBeGreaterThan(1), PATIENCE);
+    const time = ({ startTimeUnixNano = "0", timeUnixNano }: Record<string, string>) => ({
+      startTime: hrTime(startTimeUnixNano),
+      endTime: hrTime(timeUnixNano!),
+    });
+    const [own] = decoded(receiver.bodies[1]!).resourceMetrics;
+    const { scope, metrics } = own.scopeMetrics[0];
+    const official = ProtobufMetricsSerializer.serializeRequest({
+      resource: resourceFromAttributes(keyValues(own.resource.attributes)),
+      scopeMetrics: [
+        {
+          scope,
+          metrics: metrics.map(({ name, unit = "", sum, gauge }: Received) => ({
+            descriptor: { name, unit, description: "", valueType: isDouble(sum ?? gauge!) ? 1 : 0 },
+            ...(sum === undefined
+              ? { dataPointType: DataPointType.GAUGE }
+              : { dataPointType: DataPointType.SUM, isMonotonic: true, aggregationTemporality: 1 }),
+            dataPoints: (sum ?? gauge!).dataPoints.map((point) => ({
+              ...time(point),
+              value: point.asDouble ?? Number(point.asInt),
+              attributes: keyValues(point.attributes ?? []),
+            })),
+          })),
+        },
+      ],
+    })!;
+    // The official serializer writes two defaults: the start of a gauge, 0, and that no attribute was dropped.
+    const [expected] = decoded(official, { longs: String, defaults: true }).resourceMetrics;
+    const [actual] = decoded(receiver.bodies[1]!, { longs: String, defaults: true }).resourceMetrics;
+    expect(metrics.length).toBeGreaterThan(30);
+    expect(actual).toEqual(expected);
   });
 
   it.each([
