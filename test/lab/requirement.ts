@@ -53,6 +53,10 @@ const known = {
   faketime: { met: () => existsSync(FAKETIME), packages: "libfaketime" },
   openssl: { met: () => program("openssl"), packages: "openssl" },
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
+  "prometheus-libvirt-exporter": {
+    met: () => program("prometheus-libvirt-exporter"),
+    packages: "prometheus-libvirt-exporter",
+  },
   prometheus: { met: () => program("prometheus"), packages: "prometheus" },
   "root with mount namespaces": {
     met: () =>

@@ -1,7 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { connect } from "../../../src/client/connect.ts";
+import "../../../src/drivers/builtin.ts";
+import { Exporter } from "../../../src/outlets/prometheus/exporter.ts";
 import { start } from "../../cli/run.ts";
 import { createGuest, createGuests, type Guest } from "../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
+import { accepts, freePort } from "../../lab/port.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
 import { samplesNamed } from "./page.ts";
 
@@ -80,3 +86,43 @@ describeWith(labRequirements, "The identity of real guests on the page of virstr
     }
   });
 });
+
+describeWith([...labRequirements, "prometheus-libvirt-exporter"], "Beside Debian's exporter, on the same guest", () => {
+  it("the identity that it has in the labels of each series is that of the info series", async () => {
+    const libvirtd = await startLibvirtd();
+    const port = await freePort();
+    const listen = ["--web.listen-address", `127.0.0.1:${port}`, "--libvirt.export-nova-metadata"];
+    const uri = `qemu+unix:///system?socket=${libvirtd.socket}`;
+    const peer = spawn("prometheus-libvirt-exporter", ["--libvirt.uri", uri, ...listen], { stdio: "ignore" });
+    try {
+      await createGuest(libvirtd, { name: "vm1", metadata: METADATA, disks: 2, paused: true });
+      await expect.poll(() => accepts(port), { timeout: 30_000 }).toBe(true);
+      const theirs = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      await using connection = await connect(libvirtd.uri);
+      await using exporter = new Exporter(connection);
+      let ours = "";
+      for await (const chunk of exporter.page()) ours += chunk;
+      const [their] = samplesNamed(theirs, "libvirt_domain_info_virtual_cpus").map(labelsOf);
+      const [our] = samplesNamed(ours, "libvirt_domain_info_meta").map(labelsOf);
+      expect(their).toMatchObject({ domain: "vm1", flavor: "m1.small", name: "café & bar", project_name: "shop" });
+      const { name, ...same } = their!;
+      expect(our).toMatchObject({ ...same, instance_name: name });
+      const files = (page: string, name: string) =>
+        samplesNamed(page, name)
+          .map(labelsOf)
+          .map(({ target_device, source_file }) => [target_device, source_file]);
+      const disks = files(theirs, "libvirt_domain_block_stats_read_bytes_total");
+      expect(disks).toHaveLength(2);
+      expect(files(ours, "libvirt_domain_block_meta")).toEqual(disks);
+    } finally {
+      peer.kill();
+      await once(peer, "close");
+      await libvirtd.stop();
+    }
+  });
+});
+
+/** The labels of a sample. */
+function labelsOf(line: string): Record<string, string | undefined> {
+  return Object.fromEntries([...line.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name!, value!]));
+}
