@@ -1,0 +1,65 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+/** What a reader had of one host: when a sweep began, in ms since 1970, or the number of sweeps in a gap (null: unknown). */
+export type Entry = number | { readonly gap: number | null };
+
+/** What a member reports at its end. */
+export interface Report {
+  /** By host: of publishers, when each sweep began; of readers, what they had. */
+  readonly hosts: Readonly<Record<string, readonly Entry[]>>;
+  /** CPU time in s, from its first to its last second. */
+  readonly cpuSeconds: number;
+  readonly memoryMiB: number;
+}
+
+/** A process of the benchmark: publishers of some hosts, or a reader of all. */
+export class Member {
+  readonly #child;
+  readonly #report: Promise<Report>;
+  /** By host, of a reader: when the newest sweep that it had began. */
+  newest: Readonly<Record<string, number>> = {};
+
+  constructor(program: "publishers" | "reader", args: readonly string[]) {
+    const file = fileURLToPath(new URL(`./${program}.ts`, import.meta.url));
+    this.#child = fork(file, args, { execArgv: ["--import", "tsx"], serialization: "advanced" });
+    this.#report = new Promise((resolve) => {
+      this.#child.on("message", (message: { newest?: Record<string, number>; report?: Report }) => {
+        if (message.newest !== undefined) this.newest = message.newest;
+        if (message.report !== undefined) resolve(message.report);
+      });
+    });
+  }
+
+  /** Resolves when it works. */
+  async ready(): Promise<void> {
+    await once(this.#child, "message");
+  }
+
+  async end(): Promise<Report> {
+    this.#child.send("end");
+    const report = await this.#report;
+    await this.kill();
+    return report;
+  }
+
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await exited;
+  }
+}
+
+/** In a member: reports when the parent asks for it, and ends with the parent. */
+export function serveParent(hosts: () => Report["hosts"]): void {
+  const began = process.cpuUsage();
+  process.on("disconnect", () => process.exit());
+  process.on("message", () => {
+    const { user, system } = process.cpuUsage(began);
+    const memoryMiB = process.memoryUsage().rss / 2 ** 20;
+    process.send!({ report: { hosts: hosts(), cpuSeconds: (user + system) / 1e6, memoryMiB } });
+  });
+  process.send!({});
+}
