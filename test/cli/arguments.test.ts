@@ -38,6 +38,19 @@ describe("a time on the command line", () => {
 });
 
 describe("what virsh's users write", () => {
+  it("publishes to NATS, alone unless an address to listen on is given", () => {
+    const url = "nats://broker:4222";
+    const options = ["--nats-interval", "5", "--nats-replicas", "3", "--nats-max-age", "24h", "--nats-prefix", "lab"];
+    const { nats, listen } = parseServe(["--nats", url, ...options, "--nats-retain", "1h"]);
+    const numbers = { intervalMs: 5_000, replicas: 3, maxAgeMs: 86_400_000, retainMs: 3_600_000 };
+    expect(nats).toEqual({ url, prefix: "lab", ...numbers });
+    expect(listen).toBeUndefined();
+    expect(parseServe(["--nats", url, "--listen", "1"]).listen).toMatchObject({ port: 1 });
+    expect(parseServe([]).nats).toBeUndefined();
+    expect(() => parseServe(["--nats-retain", "1h"])).toThrow("--nats-retain goes with --nats");
+    expect(() => parseServe(["--nats", url, "--nats-replicas", "2"])).toThrow("takes 1, 3 or 5");
+  });
+
   it("is the URI with -c and --connect", () => {
     expect(parseGet(["-c", "qemu:///session", "--state"]).uri).toBe("qemu:///session");
     expect(parseWatch(["--connect=qemu:///session"]).uri).toBe("qemu:///session");

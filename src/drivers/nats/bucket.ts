@@ -66,6 +66,7 @@ async function readStates(
     throw bucketError(thrown, uri, stream);
   });
   let messages: ConsumerMessages | undefined;
+  let isOver = false;
   let unlisten = (): void => {};
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -76,7 +77,6 @@ async function readStates(
       /** The keys that were read: one that is replaced meanwhile comes again, or only then. */
       const keys = new Set<string>();
       let isRead = false;
-      let isOver = false;
       /** The hosts some of whose chunks are of an older tick than others. */
       const torn = new Set<HostState>();
       const began = performance.now();
@@ -104,19 +104,20 @@ async function readStates(
             torn.delete(state);
             if (state.tick !== undefined || state.refusal !== undefined) read?.(state);
           }
-          if (isRead && torn.size === 0) {
-            isOver = true;
-            resolve();
-          } else expect();
+          if (isRead && torn.size === 0) resolve();
+          else expect();
         },
       });
       opened.then((each) => {
         messages = each;
+        if (isOver) each.stop();
       }, reject);
     });
   } catch (thrown) {
     throw bucketError(thrown, uri, stream);
   } finally {
+    // Messages may still come.
+    isOver = true;
     unlisten();
     clearTimeout(timer);
     messages?.stop();

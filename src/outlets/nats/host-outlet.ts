@@ -41,6 +41,8 @@ export class HostOutlet {
   #gone: DomainStatsRecord[] = [];
   #sequence = 0;
   #newest: readonly Uint8Array[] | undefined;
+  /** The newest tick, if there was no connection. */
+  #unsent: readonly Uint8Array[] | undefined;
   #isSaved = true;
   #saving = false;
   /** Ticks that are not acknowledged, in their order. */
@@ -89,6 +91,8 @@ export class HostOutlet {
 
   /** The connection is there again. */
   resume(): void {
+    if (this.#unsent !== undefined) this.#sender.publish(this.host, this.#unsent);
+    this.#unsent = undefined;
     void this.#save();
     void this.#retain();
   }
@@ -99,7 +103,10 @@ export class HostOutlet {
     this.#isSaved = false;
     if (this.#sender.retains) this.#enqueue(chunks);
     else if (this.#sender.isConnected) this.#sender.publish(this.host, chunks);
-    else this.#sender.dropped();
+    else {
+      if (this.#unsent !== undefined) this.#sender.dropped();
+      this.#unsent = chunks;
+    }
     void this.#save();
   }
 
