@@ -127,7 +127,7 @@ it("a program that serves statistics and reads them loads no native addon", () =
 
 describe("the packed package", { tags: "any-node" }, () => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-packed-"));
-  const { tarball, paths } = pack(folder);
+  const [{ tarball, paths }] = pack(folder);
   afterAll(() => rmSync(folder, { recursive: true }));
 
   /** Runs the program of a package over the packed one, and returns its output. A fault of the packed package is an error. */

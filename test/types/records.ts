@@ -1,6 +1,6 @@
 /**
- * The promises about types. It never runs: test/consumer.test.ts compiles it as an application, with each version of
- * TypeScript that is supported.
+ * The promises about the types of queries, records and events. It never runs: test/consumer.test.ts compiles it as an
+ * application, with each version of TypeScript that is supported.
  */
 import {
   type Connection,
@@ -12,11 +12,7 @@ import {
   type VirstreamError,
   type WatchEvent,
 } from "../../src/index.ts";
-
-/** Compiles only if both types are the same. */
-type Same<One, Other> = (<T>() => T extends One ? 1 : 2) extends <T>() => T extends Other ? 1 : 2 ? true : false;
-declare function same<One, Other>(proof: Same<One, Other>): void;
-declare function never(nothing: never): void;
+import { never, same } from "./same.ts";
 
 export function statusNarrows(record: DomainStatsRecord): string | undefined {
   switch (record.status) {
