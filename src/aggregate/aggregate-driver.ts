@@ -335,7 +335,7 @@ export class AggregateDriver implements Driver {
     });
   }
 
-  /** Whether there will be no attempt to reach any host. */
+  /** True if there will be no attempt to reach any host. */
   get #allGivenUp(): boolean {
     return this.#members.every(({ reconnector }) => reconnector.failure !== undefined);
   }

@@ -25,7 +25,7 @@ export interface AggregateSweepOptions {
 export interface Answer {
   readonly member: Member;
   readonly records: readonly DomainStatsRecord[];
-  /** Whether this is the last part. */
+  /** True if this is the last part. */
   readonly ended: boolean;
   /** In the last part: why the host could not be reached, if it could not. */
   readonly unreachable: VirstreamError | undefined;

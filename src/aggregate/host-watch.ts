@@ -33,7 +33,7 @@ interface WatchedDomain {
 interface Degraded {
   /** True for one of several hosts that the source serves, false for the source itself. */
   readonly behind: boolean;
-  /** Whether an event of the present watch reported it. */
+  /** True if an event of the present watch reported it. */
   reported: boolean;
   /** The reason that was reported last. */
   message: string | undefined;
@@ -57,9 +57,9 @@ export class HostWatch implements WatchSink {
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
-  /** Whether the host has refused the query, and has sent nothing. */
+  /** True if the host has refused the query, and has sent nothing. */
   refuses = false;
-  /** Whether the host has ever sent an event; whether it has sent one in the watch that is under way. */
+  /** True if the host has ever sent an event; true if it has sent one in the watch that is under way. */
   #heard = false;
   #joined = false;
   #silent = false;

@@ -111,7 +111,7 @@ export class Member {
     return this.#open?.driver;
   }
 
-  /** Whether a query is about it, as far as its name is known. */
+  /** True if a query is about it, as far as its name is known. */
   isSelected({ hosts }: Query): boolean {
     return mayHaveHost(this.name, hosts);
   }
@@ -346,12 +346,12 @@ async function closeHost({ driver, sampling, unlisten }: OpenHost, error: Virstr
   await driver.close();
 }
 
-/** Whether a sweep failed because of its query, rather than because of its host. */
+/** True if a sweep failed because of its query, rather than because of its host. */
 export function isFaultOfQuery(error: VirstreamError): boolean {
   return FAULTS_OF_THE_QUERY.has(error.code);
 }
 
-/** Whether a query is about all domains there are. */
+/** True if a query is about all domains there are. */
 export function isWhole({ domains, names, hosts, flags }: Query): boolean {
   return (domains ?? names ?? hosts) === undefined && (flags & FILTER_MASK) === 0;
 }

@@ -50,7 +50,7 @@ export class NamedSweep {
   #unreachable: VirstreamError | undefined;
   /** How many hosts have answered in full. */
   #answered = 0;
-  /** Whether anything is known of an unreachable host's domains. */
+  /** True if anything is known of an unreachable host's domains. */
   #remembered = false;
 
   constructor(options: AggregateSweepOptions) {
@@ -109,7 +109,7 @@ export class NamedSweep {
     return settled;
   }
 
-  /** Whether every host that may still answer has answered for this selector. */
+  /** True if every host that may still answer has answered for this selector. */
   #isComplete({ selector, answered }: Open): boolean {
     for (const member of this.#asked) {
       if (!answered.has(member)) return false;

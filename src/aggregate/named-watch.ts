@@ -108,7 +108,7 @@ export class NamedWatch {
   }
 
   /**
-   * Whether all reachable hosts report the domain as missing. Before another record says so, all must have reported it
+   * True if all reachable hosts report the domain as missing. Before another record says so, all must have reported it
    * again.
    */
   #isMissing({ holders, without, again, missing }: Watched): boolean {

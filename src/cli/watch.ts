@@ -78,7 +78,7 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Disp
 
 interface HostCount {
   syncs: number;
-  /** Whether its last sweep had a record that is not `ok`. */
+  /** True if its last sweep had a record that is not `ok`. */
   incomplete: boolean;
 }
 

@@ -46,7 +46,7 @@ class DomainHistory {
       : { before: undefined, after, intervalMs: Number.NaN };
   }
 
-  /** Whether the domain was restarted although its id is the same: its processor time went down. */
+  /** True if the domain was restarted although its id is the same: its processor time went down. */
   restartedBefore(after: Sample): boolean {
     const before = this.#kept.cpu;
     if (before === undefined || !after.layout.parts.includes("cpu")) return false;

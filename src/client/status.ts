@@ -77,7 +77,7 @@ class StatusReader implements AsyncIterableIterator<readonly ConnectionStatus[]>
     this.#leave = leave;
   }
 
-  /** @param last whether it is about the whole connection, and no other follows */
+  /** @param last true if it is about the whole connection, and no other follows */
   put(status: ConnectionStatus, last: boolean): void {
     if (last) this.#unread.clear();
     const key = keyOf(status);

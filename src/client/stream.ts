@@ -33,7 +33,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
 
   /**
    * @internal
-   * @param endless whether only its consumer ends it, so that an abort is its regular end
+   * @param endless true if only its consumer ends it, so that an abort is its regular end
    */
   constructor(open: ChunkSource<T>, signal?: AbortSignal, endless = false, begin?: Begin) {
     super((subscriber) => {
@@ -200,7 +200,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #over: () => void = () => {};
   readonly #source: AsyncIterator<readonly T[]> | undefined;
   #rejectNext: ((reason: unknown) => void) | undefined;
-  /** Whether the consumption has ended; then `next` gives nothing more. */
+  /** True if the consumption has ended; then `next` gives nothing more. */
   closed: boolean;
 
   constructor(open: ChunkSource<T>, signal: AbortSignal | undefined, endless: boolean, begin: Begin = () => () => {}) {

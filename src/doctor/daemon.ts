@@ -12,11 +12,11 @@ import { isSilence, type TimeLimit } from "./time-limit.ts";
 /** A daemon's description of itself. */
 export interface DaemonFacts {
   readonly hypervisor: HypervisorFacts;
-  /** Whether both ends of a connection notice when the other end has died. */
+  /** True if both ends of a connection notice when the other end has died. */
   readonly keepalive: boolean;
-  /** Whether the daemon sends an event when a domain starts or stops. */
+  /** True if the daemon sends an event when a domain starts or stops. */
   readonly events: boolean;
-  /** Whether the hypervisor's driver has the statistics call; undefined when all workers for slow calls were busy. */
+  /** True if the hypervisor's driver has the statistics call; undefined when all workers for slow calls were busy. */
   readonly statistics: boolean | undefined;
 }
 
@@ -26,7 +26,7 @@ export interface DaemonAddress {
   /** The unix socket that the doctor connected to. */
   readonly socket: string | undefined;
   readonly configuration: Configuration | undefined;
-  /** Whether systemd starts the daemon. */
+  /** True if systemd starts the daemon. */
   readonly systemd: boolean;
 }
 
@@ -82,7 +82,7 @@ async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[Ope
 /**
  * The finding for a daemon that could not be asked.
  *
- * @param reached whether the transport was open, so that neither the network nor ssh is the cause
+ * @param reached true if the transport was open, so that neither the network nor ssh is the cause
  */
 export function connectionFinding(
   { uri, socket, configuration, systemd }: DaemonAddress,

@@ -9,7 +9,7 @@ import { guestWord, STUCK, shellWord } from "./guests.ts";
 /** What is wrong with one guest, how that is known, and what helps. */
 export interface Diagnosis {
   readonly domain: DomainIdentity;
-  /** Whether something is wrong, as far as its host can see. */
+  /** True if something is wrong, as far as its host can see. */
   readonly wrong: boolean;
   /** One sentence. */
   readonly summary: string;

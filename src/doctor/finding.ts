@@ -65,7 +65,7 @@ export function finding(id: FindingId, what: string, details: Partial<Omit<Findi
   return { id, severity: FINDINGS[id], what, fix: [], guests: [], ...details };
 }
 
-/** Whether there is anything to fix. A note needs no action. */
+/** True if there is anything to fix. A note needs no action. */
 export function needsFix(findings: readonly Finding[]): boolean {
   return findings.some(({ severity }) => severity !== "note");
 }

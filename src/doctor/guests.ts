@@ -22,7 +22,7 @@ export interface Balloon {
 export interface GuestFacts {
   readonly name: string;
   readonly uuid: string;
-  /** Whether libvirt forgets it when it stops: then it has no persistent definition to change. */
+  /** True if libvirt forgets it when it stops: then it has no persistent definition to change. */
   readonly transient: boolean;
   readonly control?: ControlInfo;
   readonly state?: StateWords;
@@ -118,7 +118,7 @@ async function examineGuest(
   }
 }
 
-/** Whether a monitor has been busy for too long. */
+/** True if a monitor has been busy for too long. */
 function isBusy({ state, forMs }: ControlInfo): boolean {
   return (state === ControlState.occupied || state === ControlState.job) && forMs >= BUSY_MS;
 }

@@ -15,7 +15,7 @@ import type { TimeLimit } from "./time-limit.ts";
 export interface SocketFact {
   readonly path: string;
   readonly state: SocketState;
-  /** Whether virstream uses it: it is the first open one. */
+  /** True if virstream uses it: it is the first open one. */
   readonly used: boolean;
   /** The system's error code, if it is not open: e.g. `EACCES`. */
   readonly error?: string;

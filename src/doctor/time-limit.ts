@@ -30,7 +30,7 @@ export class TimeLimit {
   }
 }
 
-/** Whether `wait` rejected with this because the time was up. */
+/** True if `wait` rejected with this because the time was up. */
 export function isSilence(error: unknown): boolean {
   return error instanceof VirstreamError && error.code === "deadline-exceeded";
 }

@@ -22,7 +22,7 @@ export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now
 /** A timer that fires so much later than it was due, in ms, fired after a pause of the whole process. */
 export const PAUSE_MS = 1_000;
 
-/** Whether a timer that fires this many ms late fires after a pause of the whole process. */
+/** True if a timer that fires this many ms late fires after a pause of the whole process. */
 export function isLate(ms: number): boolean {
   return ms > PAUSE_MS;
 }

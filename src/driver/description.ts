@@ -11,7 +11,7 @@ export interface DescriptionReader<T> {
   parse(xml: string): T;
   /** The disks, by their targets, whose I/O limits are read as well: one more call for each disk. Default: none. */
   limitedDisks?(definition: T): readonly string[];
-  /** Whether to read on which CPU of the host each virtual CPU runs: one more call every 20 s. Default false. */
+  /** True to read on which CPU of the host each virtual CPU runs: one more call every 20 s. Default false. */
   readonly placement?: boolean;
 }
 

@@ -46,7 +46,7 @@ export class Globs {
     this.#stars = setOf(stars);
   }
 
-  /** Whether one of the patterns matches the whole text. */
+  /** True if one of the patterns matches the whole text. */
   matches(text: string): boolean {
     const reached = this.#starts.slice();
     for (const character of text) {
@@ -102,7 +102,7 @@ export function selectedHosts(host: string, hosts: readonly string[] | undefined
 }
 
 /**
- * Whether a source may have a host that matches the patterns of a query's `hosts`: the name of a host that has never answered is
+ * True if a source may have a host that matches the patterns of a query's `hosts`: the name of a host that has never answered is
  * not known.
  */
 export function mayHaveHost(host: string, hosts: readonly string[] | undefined): boolean {

@@ -18,11 +18,11 @@ export interface ReconnectorOptions<Session> {
   readonly open: (signal: AbortSignal) => Promise<Session>;
   /** Ends a session that is not lost. By default, its owner ends it. */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
-  /** Whether an error ends all attempts, unless the program decides this. Default: when it is not `retryable`. */
+  /** True if an error ends all attempts, unless the program decides this. Default: when it is not `retryable`. */
   readonly isPermanent?: (error: VirstreamError) => boolean;
   /** What the program has decided about attempts. */
   readonly reconnect?: ReconnectOptions | undefined;
-  /** Whether the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
+  /** True if the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
   readonly retryAtOnce?: boolean;
   /** Calls back when the next attempt should not wait any longer. Returns a function that removes the callback. */
   readonly onHint?: (hint: () => void) => () => void;

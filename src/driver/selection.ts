@@ -64,13 +64,13 @@ export class Selection {
     }
   }
 
-  /** Whether it selects every domain, so that the source's own summaries count the same domains. */
+  /** True if it selects every domain, so that the source's own summaries count the same domains. */
   get hasAllDomains(): boolean {
     const { flags, domains, names, hosts } = this.#query;
     return (flags & FILTER_MASK) === 0 && domains === undefined && names === undefined && hosts === undefined;
   }
 
-  /** Whether the query selects a host. */
+  /** True if the query selects a host. */
   hasHost(host: string): boolean {
     return this.#ofHost(host);
   }

@@ -21,7 +21,7 @@ export class DomainMap<Value> {
     return this.#hosts.size;
   }
 
-  /** Whether a domain has this uuid, on any host. */
+  /** True if a domain has this uuid, on any host. */
   hasUuid(uuid: string): boolean {
     for (const values of this.#hosts.values()) if (values.has(uuid)) return true;
     return false;

@@ -57,7 +57,7 @@ export interface VirstreamErrorDetails {
 export class VirstreamError extends Error {
   override readonly name = "VirstreamError";
   readonly code: ErrorCode;
-  /** Whether the same request may succeed later although nothing else was changed. */
+  /** True if the same request may succeed later although nothing else was changed. */
   readonly retryable: boolean;
   /** libvirt's code and domain, when libvirt raised it. */
   readonly libvirt: LibvirtErrorInfo | undefined;
@@ -86,7 +86,7 @@ export class VirstreamError extends Error {
   }
 }
 
-/** Whether a string is one of the stable codes. */
+/** True if a string is one of the stable codes. */
 export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === "string" && Object.hasOwn(ERROR_CODES, code);
 }

@@ -115,7 +115,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
     return this.doubles.length;
   }
 
-  /** Whether the record has this key. */
+  /** True if the record has this key. */
   has(key: KnownKey): boolean {
     return this.schema.position(key) >= 0;
   }

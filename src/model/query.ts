@@ -124,7 +124,7 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
   };
 }
 
-/** Whether a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
+/** True if a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
 export function passesFilter(traits: number, flags: number): boolean {
   return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
 }

@@ -40,7 +40,7 @@ export class Domain implements DomainIdentity {
     this.#driver = driver;
   }
 
-  /** Whether a domain belongs to this driver; a domain without a driver belongs to all. */
+  /** True if a domain belongs to this driver; a domain without a driver belongs to all. */
   static belongsTo(domain: Domain, driver: object): boolean {
     return domain.#driver === undefined || domain.#driver === driver;
   }

@@ -136,7 +136,7 @@ function mixed(hash: number, value: number): number {
   return product ^ (product >>> 15);
 }
 
-/** Whether a schema has these keys and types. */
+/** True if a schema has these keys and types. */
 export function hasShape(schema: Schema, keys: readonly string[], types: Uint8Array): boolean {
   if (schema.keys === keys && schema.types === types) return true;
   if (schema.keys.length !== keys.length) return false;

@@ -45,7 +45,7 @@ const TROUBLES: Readonly<Record<string, readonly string[]>> = {
   shutoff: ["crashed", "failed", "daemon"],
 };
 
-/** Whether a domain is in this state because something failed: its storage, its QEMU, a migration. */
+/** True if a domain is in this state because something failed: its storage, its QEMU, a migration. */
 export function isTrouble({ state, reason }: StateWords): boolean {
   return state === "crashed" || TROUBLES[state]?.includes(reason) === true;
 }

@@ -2,14 +2,14 @@ import { hostNames, mayHaveHost, selectedHosts } from "../driver/matcher.ts";
 import type { Feed } from "./feed.ts";
 
 /**
- * Whether a feed knows the domains of all hosts that it is about and that can be reached: each has been swept once. Also when the
+ * True if a feed knows the domains of all hosts that it is about and that can be reached: each has been swept once. Also when the
  * query selects none of the hosts.
  */
 export function isComplete(feed: Feed): boolean {
   return isExcluded(feed) || (feed.sync !== undefined && everyHostAccounted(feed));
 }
 
-/** Whether each host of a feed has been swept once, or cannot be reached. */
+/** True if each host of a feed has been swept once, or cannot be reached. */
 export function isAccounted(feed: Feed): boolean {
   const statuses = [...feed.statuses];
   if (isExcluded(feed) || statuses.some(({ host }) => host === undefined)) return true;

@@ -30,7 +30,7 @@ export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" 
 /** The hosts of a feed; see isComplete. */
 export interface FeedScope {
   readonly source: { readonly host: string };
-  /** Whether the source has its own watch, with a sync of each host. */
+  /** True if the source has its own watch, with a sync of each host. */
   readonly pushed: boolean;
   /** The patterns of the query's `hosts`. */
   readonly patterns: readonly string[] | undefined;

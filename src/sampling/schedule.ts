@@ -18,7 +18,7 @@ const NEWCOMER_SPACING_MS = 1_000;
 interface Entry {
   readonly intervalMs: number;
   dueAt: number;
-  /** Whether it has not taken part in any sweep yet. */
+  /** True if it has not taken part in any sweep yet. */
   fresh: boolean;
   /** How many of its times were skipped before the current sweep. */
   skipped: number;

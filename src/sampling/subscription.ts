@@ -23,11 +23,11 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #taken: (() => void) | undefined;
   #ended = false;
   #error: VirstreamError | undefined;
-  /** Whether the next pull gives the feed's state rather than the queue, as the first one does. */
+  /** True if the next pull gives the feed's state rather than the queue, as the first one does. */
   #behind = true;
   /** What the consumer knew when it fell behind: the state cannot say which domains left since. */
   #knew: DomainMap<Known> | undefined;
-  /** Whether the consumer knew a domain before the events in the queue, for each domain that came or left in them. */
+  /** For each domain that came or left in the queued events: true if the consumer knew it before them. */
   #knewBefore = new DomainMap<boolean>();
   /** The most domains that the feed has had since the last pull. */
   #domains = 0;
@@ -43,7 +43,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   /**
    * @param select makes the items that the consumer pulls from the events
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
-   * @param closed whether the program itself has closed the connection, so that the end is no failure
+   * @param closed true if the program itself has closed the connection, so that the end is no failure
    */
   constructor(
     feed: Feed,

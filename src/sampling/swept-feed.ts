@@ -7,7 +7,7 @@ export interface SweptFeedOptions extends FeedOptions {
   /** The name of the host that is swept. */
   readonly host: string;
   /**
-   * Whether the query names its domains: then a domain that does not exist has a record in every sweep, with the status
+   * True if the query names its domains: then a domain that does not exist has a record in every sweep, with the status
    * `gone`.
    */
   readonly named: boolean;
@@ -68,7 +68,7 @@ export class SweptFeed extends Feed {
     if (record.status === "gone" && !this.#named) this.remove(entry);
   }
 
-  /** Whether the domain would have been silent for longer than the heartbeat by the next sweep. */
+  /** True if the domain would have been silent for longer than the heartbeat by the next sweep. */
   #heartbeatDue(entry: FeedEntry): boolean {
     return this.options.now() + this.cadence.intervalMs - entry.reportedAt > this.cadence.heartbeatMs;
   }

@@ -73,7 +73,7 @@ export class Channel implements FeedListener {
     else this.end();
   }
 
-  /** Whether a reader can continue after this sequence. */
+  /** True if a reader can continue after this sequence. */
   covers(sequence: number): boolean {
     return sequence === this.sequence || this.ring.get(sequence + 1) !== undefined;
   }

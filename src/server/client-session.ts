@@ -367,7 +367,7 @@ export class ClientSession {
     }
   }
 
-  /** Whether the id is free. If not, it closes the connection: messages with this id must belong to one sweep or watch only. */
+  /** True if the id is free. If not, it closes the connection: messages with this id must belong to one sweep or watch only. */
   #isFree(id: number): boolean {
     if (!this.#senders.has(id)) return true;
     this.close("duplicate-id", `sweep or watch ${id} is still under way`);

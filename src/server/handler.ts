@@ -292,7 +292,7 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /** Whether the client of a request may see everything. */
+  /** True if the client of a request may see everything. */
   async #showsAll(request: IncomingMessage): Promise<boolean> {
     const identity = await this.#admission.identify(request, bearerToken(request)).catch(() => undefined);
     return identity !== undefined && JSON.stringify(identity.restriction) === JSON.stringify(UNRESTRICTED);
@@ -384,7 +384,7 @@ export function createHandler(connection: Connection, options: HandlerOptions): 
   return new VirstreamHandler(connection, options);
 }
 
-/** Whether a client must show who it is. */
+/** True if a client must show who it is. */
 export function isGuarded({ authenticate, token, viewers }: HandlerOptions): boolean {
   return (authenticate ?? token ?? viewers) !== undefined;
 }

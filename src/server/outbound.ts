@@ -36,7 +36,7 @@ export class Outbound {
     this.#most = 2 * mark;
   }
 
-  /** Whether sweeps and watches may send: the queue is below the mark, and the socket is not closing. */
+  /** True if sweeps and watches may send: the queue is below the mark, and the socket is not closing. */
   get writable(): boolean {
     return this.#isOpen && this.#socket.bufferedAmount <= this.#mark;
   }

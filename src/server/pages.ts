@@ -7,16 +7,16 @@ import type { ServerFigures, ServerHealth } from "./server-metrics.ts";
 /** What the pages of a server are made of. */
 export interface PageSource {
   readonly exporter: Exporter;
-  /** Whether WebSockets are accepted, too. */
+  /** True if WebSockets are accepted, too. */
   readonly webSockets: boolean;
   isClosing(): boolean;
   health(): ServerHealth;
-  /** Whether any host can be reached. */
+  /** True if any host can be reached. */
   isReady(health: ServerHealth): boolean;
   stats(): ServerFigures;
-  /** Whether a page on another site may have made the browser send this request. */
+  /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
-  /** Whether the client of a request may see everything. */
+  /** True if the client of a request may see everything. */
   showsAll(request: IncomingMessage): Promise<boolean>;
 }
 

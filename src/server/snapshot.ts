@@ -18,7 +18,7 @@ export class Snapshot {
   readonly sync: SyncEvent | undefined;
   /** The sources that are not connected. */
   readonly statuses: readonly StatusEvent[];
-  /** Whether it has the domains of all hosts that can be reached. */
+  /** True if it has the domains of all hosts that can be reached. */
   readonly complete: boolean;
   /** The records by their domains' numbers, with holes; undefined: it was dropped, and its readers need a new snapshot. */
   records: readonly (DomainStatsRecord | undefined)[] | undefined;

@@ -42,7 +42,7 @@ export class ChannelEncoder {
     return this.#sequence;
   }
 
-  /** Whether there are rows or departures that are not in a message yet. */
+  /** True if there are rows or departures that are not in a message yet. */
   get isOpen(): boolean {
     return this.#batch.rows > 0 || this.#gone.length > 0;
   }
@@ -52,7 +52,7 @@ export class ChannelEncoder {
     return this.#batch.length;
   }
 
-  /** Whether the open message must be taken before this record is added. */
+  /** True if the open message must be taken before this record is added. */
   mustFlush(number: number): boolean {
     return this.#batch.isFull || this.#rowIn[number] === this.#sequence + 1;
   }
@@ -72,7 +72,7 @@ export class ChannelEncoder {
     this.#gone.push({ number, domain });
   }
 
-  /** Whether the open message has rows. */
+  /** True if the open message has rows. */
   get hasRows(): boolean {
     return this.#batch.rows > 0;
   }
@@ -91,7 +91,7 @@ export class ChannelEncoder {
     return { sequence, messages, bytes, size: bytes, schemas, tick: undefined };
   }
 
-  /** @param complete whether the channel has the domains of all hosts that can be reached */
+  /** @param complete true if the channel has the domains of all hosts that can be reached */
   sync(event: SyncEvent, complete: boolean): ChannelMessage {
     const message = { type: "sync", ...this.#next(), ...syncToWire(event), complete } as const;
     return this.#made(this.#profile.message(message), event.tick);

@@ -34,7 +34,7 @@ export class ChannelState {
   #sink: WatchSink;
   #phase: "new" | "snapshot" | "live" = "new";
   #channel = 0;
-  /** Whether the numbers from the last connection are still valid: false after the server has restarted. */
+  /** True if the numbers from the last connection are still valid: false after the server has restarted. */
   #sameEpoch = true;
   #sequence = 0;
   #reconnected = false;
@@ -90,7 +90,7 @@ export class ChannelState {
   /**
    * Notes that there is a new connection: if the next snapshot skips ticks, this is the reason.
    *
-   * @param sameEpoch whether the server has not restarted; if it has, the old numbers are void
+   * @param sameEpoch true if the server has not restarted; if it has, the old numbers are void
    */
   reconnect(sameEpoch: boolean): void {
     this.#reconnected = true;

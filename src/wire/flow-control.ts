@@ -17,7 +17,7 @@ export class CreditAccount {
     if (initial !== undefined) this.grant(initial);
   }
 
-  /** Whether a message may be sent. */
+  /** True if a message may be sent. */
   get open(): boolean {
     return this.#balance > 0;
   }
@@ -52,7 +52,7 @@ export class CreditMeter {
     this.#balance = window;
   }
 
-  /** Whether the sender may send, as far as the receiver knows. */
+  /** True if the sender may send, as far as the receiver knows. */
   get open(): boolean {
     return this.#balance > 0;
   }

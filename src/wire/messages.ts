@@ -44,13 +44,13 @@ export interface WatchStart {
   readonly channel: number;
   /** The channel's next message has the sequence after this one. */
   readonly sequence: number;
-  /** Whether the watch continues where it stopped; then the members below are absent. */
+  /** True if the watch continues where it stopped; then the members below are absent. */
   readonly resumed: boolean;
   /** The last tick of the channel; undefined: there was none yet. */
   readonly sync?: WireSync;
   /** The sources that are not connected. */
   readonly statuses?: readonly WireStatus[];
-  /** Whether the channel has the domains of all hosts that can be reached. */
+  /** True if the channel has the domains of all hosts that can be reached. */
   readonly complete?: boolean;
 }
 

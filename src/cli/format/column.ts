@@ -141,7 +141,7 @@ export function trouble({ state }: DomainStatsRecord): string | undefined {
   return `${stateWord(state)} (${reason})`;
 }
 
-/** Whether people should look at a record: it is not whole, or its domain is in trouble. */
+/** True if people should look at a record: it is not whole, or its domain is in trouble. */
 export function needsAttention(record: DomainStatsRecord): boolean {
   return record.status !== "ok" || trouble(record) !== undefined;
 }

@@ -11,7 +11,7 @@ type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
 export abstract class Format {
-  /** Whether every event has a text. Otherwise gaps, states and domains that left are reported on stderr. */
+  /** True if every event has a text. Otherwise gaps, states and domains that left are reported on stderr. */
   readonly hasAllEvents: boolean = false;
 
   /** The text before the first record, also of a sweep that has none. */
@@ -29,7 +29,7 @@ export abstract class Format {
   /**
    * The text that was held back, and the text after the last record.
    *
-   * @param whole whether the sweep ran to its end
+   * @param whole true if the sweep ran to its end
    */
   end(_whole = true): string {
     return "";
@@ -46,12 +46,12 @@ interface FormatOptions {
   readonly rates?: boolean;
   /** Write totals as libvirt counts them: ns, KiB and bytes. */
   readonly raw?: boolean;
-  /** Whether the domains are of several hosts. */
+  /** True if the domains are of several hosts. */
   readonly hosts?: boolean;
   readonly watch?: boolean;
-  /** Whether the text goes to a terminal, which it must not change. */
+  /** True if the text goes to a terminal, which it must not change. */
   readonly terminal?: boolean;
-  /** Whether the output shows colours. */
+  /** True if the output shows colours. */
   readonly colours?: boolean;
 }
 

@@ -33,7 +33,7 @@ export class Notices {
 
   /**
    * @param source the name for the connection as a whole, such as its URI
-   * @param records whether to report records that are not `ok`, too
+   * @param records true to report records that are not `ok`, too
    */
   constructor(source: string, records = false) {
     this.#source = source;

@@ -46,7 +46,7 @@ export function alert(line: string, colours: boolean): string {
   return colours ? `${ALERT}${line}${PLAIN}` : line;
 }
 
-/** Whether an output shows colours: a terminal does, unless the user sets NO_COLOR (https://no-color.org). */
+/** True if an output shows colours: a terminal does, unless the user sets NO_COLOR (https://no-color.org). */
 export function showsColours({ isTTY }: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean {
   return isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
 }

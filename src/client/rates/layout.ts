@@ -25,7 +25,7 @@ export interface DeviceKeys {
   readonly path: number;
   /** A position in `TypedParams.doubles`. */
   readonly backingIndex: number;
-  /** Whether it has any counter at all: the members of a backing chain have none. */
+  /** True if it has any counter at all: the members of a backing chain have none. */
   readonly counts: boolean;
 }
 
@@ -43,7 +43,7 @@ export class RateLayout {
   readonly interfaces: readonly DeviceKeys[];
   /** The parts for which a record of this schema has counters. */
   readonly parts: readonly Part[];
-  /** Whether some disks have no counters, and so may belong to the backing chain of another. */
+  /** True if some disks have no counters, and so may belong to the backing chain of another. */
   readonly hasChains: boolean;
   readonly guest: Int32Array;
   readonly vcpuCurrent: number;

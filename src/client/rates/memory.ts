@@ -51,7 +51,7 @@ export class GuestReport {
   }
 }
 
-/** Whether the host says when the guest reported. */
+/** True if the host says when the guest reported. */
 export function isDated({ layout }: Sample): boolean {
   return layout.lastUpdate >= 0;
 }

@@ -19,7 +19,7 @@ export class TableRow {
   /** The rates up to this record; each is undefined while it is unknown. */
   readonly rates: DomainRates;
   /**
-   * Whether the record is from before its host became absent, or before the table ended. A row is stale until its next record,
+   * True if the record is from before its host became absent, or before the table ended. A row is stale until its next record,
    * also when its host is back.
    */
   readonly stale: boolean;

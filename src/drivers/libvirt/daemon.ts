@@ -87,7 +87,7 @@ export interface HypervisorFacts {
   readonly hypervisorVersion: number | undefined;
   /** The daemon's own version, in the same form. */
   readonly libvirtVersion: number;
-  /** Whether the driver has the statistics call. Without it, only each domain's state can be read. */
+  /** True if the driver has the statistics call. Without it, only each domain's state can be read. */
   readonly statistics: boolean;
 }
 

@@ -85,7 +85,7 @@ export class DomainReader implements DescriptionSource, CallOwner {
   /**
    * Makes a call when admission has a place for it, and resolves with the answer.
    *
-   * @param usesMonitor whether an answer shows that the domain's monitor answers
+   * @param usesMonitor true if an answer shows that the domain's monitor answers
    */
   async #ask<Args, Result>(
     procedure: Procedure<Args, Result>,

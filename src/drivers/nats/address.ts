@@ -29,7 +29,7 @@ export interface NatsAddress {
   readonly token: string | undefined;
   /** What the subjects of replies begin with; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
-  /** Whether the server must use TLS. Without it, the server decides. */
+  /** True if the server must use TLS. Without it, the server decides. */
   readonly tls: boolean;
   /** The contents of the files that it names. */
   readonly files: Readonly<Partial<Record<(typeof FILES)[number], string>>>;

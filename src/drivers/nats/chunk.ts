@@ -75,7 +75,7 @@ export class Assembler {
     this.#waiting = waiting;
   }
 
-  /** Whether chunks wait for others. */
+  /** True if chunks wait for others. */
   get isWaiting(): boolean {
     return this.#parts.size > 0;
   }

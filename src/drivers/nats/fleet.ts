@@ -34,7 +34,7 @@ export class Fleet {
 
   /**
    * @param owner the driver that the domains belong to
-   * @param selects whether a host is to be read
+   * @param selects true if a host is to be read
    */
   constructor(owner: object, selects: (host: string) => boolean) {
     this.#context = { owner, schemas: new SchemaTable() };
@@ -50,7 +50,7 @@ export class Fleet {
    *
    * @param host undefined: its subject names no host
    * @param ageMs how long ago it was published
-   * @param stored whether it comes from the bucket, which also has what came already
+   * @param stored true if it comes from the bucket, which also has what came already
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {

@@ -70,7 +70,7 @@ export class HostState {
     this.#assembler = new Assembler(waiting);
   }
 
-  /** Whether some chunks of a tick have come, and others not. */
+  /** True if some chunks of a tick have come, and others not. */
   get isWaiting(): boolean {
     return this.#assembler.isWaiting;
   }

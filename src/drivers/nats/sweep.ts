@@ -18,7 +18,7 @@ export interface SweepSource {
   readonly session: NatsSession;
   readonly fleet: Fleet;
   readonly owner: object;
-  /** Whether the fleet is up to date; otherwise the bucket is read. */
+  /** True if the fleet is up to date; otherwise the bucket is read. */
   readonly isFollowed: boolean;
 }
 
@@ -93,7 +93,7 @@ function answerOf(state: HostState, selection: Selection, context: SweepContext)
   return records;
 }
 
-/** Reports the hosts that are named and have no state. Whether some host is absent. */
+/** Reports the hosts that are named and have no state. Returns true if some host is absent. */
 function reportUnheard(
   { session, fleet }: SweepSource,
   selection: Selection,

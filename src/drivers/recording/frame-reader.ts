@@ -9,7 +9,7 @@ export interface Damage {
   readonly kind: "damage";
   readonly offset: number;
   readonly bytes: number;
-  /** Whether the file ends in it: a frame that was not written to its end, or is being written. */
+  /** True if the file ends in it: a frame that was not written to its end, or is being written. */
   readonly last: boolean;
 }
 

@@ -37,9 +37,9 @@ export class Playback {
   #state: ChannelState;
   /** Undefined: waits for a key frame. */
   #decoder: MessageDecoder | undefined;
-  /** Whether the next snapshot follows something that was not recorded. */
+  /** True if the next snapshot follows something that was not recorded. */
   #interrupted = false;
-  /** Whether the messages of a key frame are being applied. */
+  /** True if the messages of a key frame are being applied. */
   #inKey = false;
 
   /** @param owner the driver that the domains belong to */

@@ -44,7 +44,7 @@ export class Replay implements EventSink {
   readonly #sink: WatchSink;
   readonly #playback: Playback;
   readonly #shown = new DomainMap<Shown>();
-  /** Whether the sink gets events: not before `from`. */
+  /** True if the sink gets events: not before `from`. */
   #begun = false;
   /** The recorded time of the present frame. */
   #at = 0;

@@ -32,7 +32,7 @@ export interface RecordingSurvey {
   readonly bytes: number;
   readonly from: number;
   readonly to: number;
-  /** Whether its recorder was ended; false: it is still running, or it was killed. */
+  /** True if its recorder was ended; false: it is still running, or it was killed. */
   readonly ended: boolean;
   readonly hypervisor: string;
   /** The first 1,000 hosts. */

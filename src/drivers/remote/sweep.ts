@@ -24,7 +24,7 @@ const HELD_PER_CREDIT = 256;
 
 /** The messages of a sweep or a watch to its server. */
 export interface StreamControl {
-  /** Whether the server has credit to send. */
+  /** True if the server has credit to send. */
   mayReceive(): boolean;
   /** Returns credit to the server, now or later, for this many bytes that were consumed. */
   consumed(bytes: number): void;

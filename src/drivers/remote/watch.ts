@@ -26,7 +26,7 @@ export class RemoteWatch implements WatchReceiver {
   readonly #unlisten: () => void;
   /** The request that is under way, until its `end` or the loss of its session. */
   #sent: StreamControl | undefined;
-  /** Whether the server has answered the request. */
+  /** True if the server has answered the request. */
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /**
@@ -34,7 +34,7 @@ export class RemoteWatch implements WatchReceiver {
    * state became void.
    */
   #epoch: string | undefined;
-  /** Whether an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */
+  /** True if an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */
   #interrupted = false;
   #reported: "connected" | "reconnecting" = "connected";
   #ended = false;

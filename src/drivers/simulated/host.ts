@@ -81,22 +81,22 @@ export class SimulatedHost {
     for (const wake of this.waiting) wake();
   }
 
-  /** Whether every guest exists and passes a query's filter bits, so that no guest must be checked alone. */
+  /** True if every guest exists and passes a query's filter bits, so that no guest must be checked alone. */
   listsAll(filter: number): boolean {
     return filter === 0 && this.#faults.size === 0;
   }
 
-  /** Whether a guest passes a query's filter bits; no bits let all pass. */
+  /** True if a guest passes a query's filter bits; no bits let all pass. */
   passes(index: number, filter: number): boolean {
     return passesFilter(this.#traits[index]!, filter);
   }
 
-  /** Whether a guest exists at a time, in ms since 1970. */
+  /** True if a guest exists at a time, in ms since 1970. */
   isThere(index: number, now: number): boolean {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }
 
-  /** Whether a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment. */
+  /** True if a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment. */
   meet(index: number): boolean {
     if (this.#faults.get(index)?.vanishing) {
       this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });

@@ -17,9 +17,9 @@ export interface Guest {
   readonly nics: number;
   /** The number of its first network interface on the host. */
   readonly firstNic: number;
-  /** Whether each image of a backing chain is listed. */
+  /** True if each image of a backing chain is listed. */
   readonly backing: boolean;
-  /** Whether it has the parameters that only some real guests have. */
+  /** True if it has the parameters that only some real guests have. */
   readonly extras: boolean;
   /** The time that its gauges show, in ms since 1970. */
   readonly wallMs: number;

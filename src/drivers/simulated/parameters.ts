@@ -87,7 +87,7 @@ export function parseSimulatedUri(uri: string) {
     paused: count("paused", mixed ? 1 : 0, domains - shutoff),
     /** How many guests are transient; none of these is shut off. */
     transient: count("transient", 0, domains - shutoff),
-    /** Whether guests also have the parameters that only some real guests have. Then no group is empty. */
+    /** True if guests also have the parameters that only some real guests have. Then no group is empty. */
     extras: extras === "1" || (extras !== "0" && refuse("extras", extras, "0 or 1")),
     faults: Object.keys(FAULT_PARAMETERS).flatMap((fault) =>
       given.getAll(fault).flatMap((text) => text.split(",").map((item) => faultRequest(fault, item, domains))),

@@ -131,7 +131,7 @@ export class Sweep {
     return listed;
   }
 
-  /** Whether the sweep goes on: false once the consumer has left, an error once the driver is closed. */
+  /** True if the sweep goes on: false once the consumer has left, an error once the driver is closed. */
   #goesOn(): boolean {
     if (this.#context.signal.aborted) return false;
     if (this.#host.closed) throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
@@ -199,7 +199,7 @@ export class Sweep {
    * Waits for a guest until its answer or its deadline is due.
    *
    * @param tookMs how long its answer takes; Infinity while it is frozen
-   * @param slot whether it takes one of the few slots for guests that are asked at the same time
+   * @param slot true if it takes one of the few slots for guests that are asked at the same time
    */
   #await(asked: Asked, guest: number, tookMs: number, slot: boolean): void {
     const { clock } = this.#host;

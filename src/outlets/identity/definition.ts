@@ -5,9 +5,9 @@ import type { Element, ParseXml } from "./xml.ts";
 export interface DiskDefinition {
   /** As the guest sees it, such as `vda`. */
   readonly target: string;
-  /** Whether its medium can be changed: a CD-ROM drive or a floppy drive. */
+  /** True if its medium can be changed: a CD-ROM drive or a floppy drive. */
   readonly removable: boolean;
-  /** Whether it has a source: an empty drive has none. */
+  /** True if it has a source: an empty drive has none. */
   readonly filled: boolean;
   /** Where it comes from: `file`, `block`, `network`, … */
   readonly type: string;

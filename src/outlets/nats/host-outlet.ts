@@ -5,9 +5,9 @@ import type { SyncEvent } from "../../model/watch.ts";
 
 /** Sends messages; the publisher. */
 export interface Sender {
-  /** Whether there is a connection. */
+  /** True if there is a connection. */
   readonly isConnected: boolean;
-  /** Whether a stream retains ticks. Then each must be acknowledged. */
+  /** True if a stream retains ticks. Then each must be acknowledged. */
   readonly retains: boolean;
   /** The messages of a tick. */
   encode(tick: Omit<Tick, "hypervisor" | "intervalMs">, sequence: number): readonly Uint8Array[];

@@ -41,7 +41,7 @@ export class DomainSeries {
   values: SeriesValues | undefined;
   /** When the newest record was sampled, in ms since 1970. */
   at = 0;
-  /** Whether the collector lacks something. */
+  /** True if the collector lacks something. */
   isDirty = false;
   /** What a request that is under way has of it. */
   sending: { readonly values: SeriesValues | undefined } | undefined;
@@ -129,14 +129,14 @@ function shapeOf(params: TypedParams): SeriesShape {
   return { layout, devices, partKeys: layout.parts.map(({ name, device }) => devices[device]?.key ?? name) };
 }
 
-/** Whether the domain was restarted although its id is the same: its processor time went down. */
+/** True if the domain was restarted although its id is the same: its processor time went down. */
 function hasRestarted(before: SeriesValues, after: SeriesValues): boolean {
   const index = (values: SeriesValues) => values.shape.partKeys.indexOf("cpu.time");
   const [one, other] = [index(before), index(after)];
   return one >= 0 && other >= 0 && hasDecreased(before, one, after, other);
 }
 
-/** Whether any counter of a part went down, of those that both records have. */
+/** True if any counter of a part went down, of those that both records have. */
 function hasDecreased(before: SeriesValues, one: number, after: SeriesValues, other: number): boolean {
   const earlier = before.shape.layout.parts[one]!;
   const later = after.shape.layout.parts[other]!;

@@ -14,7 +14,7 @@ export interface MetricName {
   readonly name: string;
   /** In UCUM, as OpenTelemetry wants it; empty when there is none. */
   readonly unit: string;
-  /** Whether it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
+  /** True if it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
   readonly isSum: boolean;
   /** All but the name of the device. */
   readonly attributes: readonly (readonly [key: string, value: string | number])[];

@@ -16,7 +16,7 @@ export interface Collection {
   readonly records: readonly (DomainStatsRecord | undefined)[];
   /** The hosts that cannot be reached; undefined: none of them can. */
   readonly absent: ReadonlySet<string> | undefined;
-  /** Whether the time was over before each host had been swept. */
+  /** True if the time was over before each host had been swept. */
   readonly cutShort: boolean;
 }
 

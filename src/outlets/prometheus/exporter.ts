@@ -61,7 +61,7 @@ export class Exporter implements AsyncDisposable {
   readonly #collector: Collector;
   readonly #identities: Identities;
   readonly #unlisten: () => void;
-  /** Whether a page has waited for definitions. */
+  /** True if a page has waited for definitions. */
   #waited = false;
   #reconnects = 0;
   /** Once the domains were of several hosts, the label `host` stays: without it each series would be another one. */

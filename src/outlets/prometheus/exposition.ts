@@ -124,7 +124,7 @@ function partValues(
   return text;
 }
 
-/** Whether a value can be a sample. What is no number is not known; a counter below zero is libvirt's way to say the same. */
+/** True if a value can be a sample. What is no number is not known; a counter below zero is libvirt's way to say the same. */
 function isSample(value: number, type: Family["type"]): boolean {
   return Number.isFinite(value) && (value >= 0 || type === "gauge");
 }

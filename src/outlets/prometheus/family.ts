@@ -19,7 +19,7 @@ export interface Host {
   readonly rows: readonly Row[];
   /** Each host, and whether it can be reached. */
   readonly hosts: readonly { readonly name: string; readonly up: boolean }[];
-  /** Whether the series have the label `host`. */
+  /** True if the series have the label `host`. */
   readonly several: boolean;
   /** The versions of each host's software, as far as they are known. */
   readonly versions?: readonly HostVersions[];
@@ -31,7 +31,7 @@ export interface Host {
 export interface SelfFigures {
   /** Seconds that sweeps took. */
   readonly durations: { readonly buckets: ReadonlyMap<number, number>; readonly count: number; readonly sum: number };
-  /** Whether the scraper's time ended before the last sweep did. */
+  /** True if the scraper's time ended before the last sweep did. */
   readonly cutShort: boolean;
   /** Calls that the hypervisor has not answered; undefined: the driver does not know. */
   readonly inFlightCalls: number | undefined;

@@ -36,7 +36,7 @@ export interface LabelledPart {
 
 /** What rows are prepared from. */
 export interface RowOptions {
-  /** Whether the series have the label `host`. */
+  /** True if the series have the label `host`. */
   readonly several: boolean;
   /** The steady time, in ms. */
   readonly now: number;

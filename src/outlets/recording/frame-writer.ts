@@ -63,7 +63,7 @@ export class FrameWriter {
     }
   }
 
-  /** Whether so much waits for the disk that no more should be added. */
+  /** True if so much waits for the disk that no more should be added. */
   get isBehind(): boolean {
     return this.#waitingBytes > MOST_WAITING_BYTES;
   }
@@ -73,12 +73,12 @@ export class FrameWriter {
     return this.#error;
   }
 
-  /** Whether nothing waits. */
+  /** True if nothing waits. */
   get isIdle(): boolean {
     return this.#writing === undefined;
   }
 
-  /** Whether the file has reached its size or age. @param now in ms since 1970 */
+  /** True if the file has reached its size or age. @param now in ms since 1970 */
   mustRotate(now: number): boolean {
     const { bytes = Number.POSITIVE_INFINITY, ageMs = Number.POSITIVE_INFINITY } = this.#rotation;
     return this.#nextSize >= bytes || now - (this.#begunAt ?? now) >= ageMs;
@@ -199,7 +199,7 @@ async function openToAppend(path: string): Promise<OpenedFile> {
   }
 }
 
-/** Whether a file has nothing but a part of its first frame. */
+/** True if a file has nothing but a part of its first frame. */
 async function isCut(file: FileHandle): Promise<boolean> {
   const buffer = Buffer.alloc(2 * HEADER_BYTES);
   const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);

@@ -64,7 +64,7 @@ export class Recorder implements FeedListener {
   /** The ms from the start to the last frame, rounded. */
   #elapsedMs = 0;
   #timer: unknown;
-  /** Whether events are left out until the disk has caught up. */
+  /** True if events are left out until the disk has caught up. */
   #isBehind = false;
   #keyDue = true;
   #rotationDue = false;

@@ -15,7 +15,7 @@ export class Origins {
   }
 
   /**
-   * Whether a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
+   * True if a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
    * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
    *
    * @param host the header `Host` of a request
@@ -29,7 +29,7 @@ export class Origins {
   }
 }
 
-/** Whether a host name or address is one of loopback. */
+/** True if a host name or address is one of loopback. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }

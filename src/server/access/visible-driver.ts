@@ -44,7 +44,7 @@ export class VisibleDriver implements Driver {
   /** The visible domains; empty if their names decide. */
   readonly #list: readonly DomainSelector[];
   readonly #visible: SelectorTable<DomainSelector>;
-  /** Whether a domain with this name may be visible. */
+  /** True if a domain with this name may be visible. */
   readonly #mayShow: (name: string) => boolean;
   readonly #isEmpty: boolean;
 
@@ -83,7 +83,7 @@ export class VisibleDriver implements Driver {
     return Promise.resolve();
   }
 
-  /** Whether the inner driver itself can combine the restriction with the query: a query has one list of names, and no second. */
+  /** True if the inner driver itself can combine the restriction with the query: a query has one list of names, and no second. */
   #isDirect({ names, hosts }: Query): boolean {
     return names === undefined && (hosts === undefined || "names" in this.#restriction);
   }

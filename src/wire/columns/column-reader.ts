@@ -58,12 +58,12 @@ export class ColumnReader {
     if (read !== widths.length || at !== body.length) throw malformed("a block has no valid body");
   }
 
-  /** Whether a column is present; an absent column is 0 in all rows. */
+  /** True if a column is present; an absent column is 0 in all rows. */
   isPresent(column: number): boolean {
     return (this.#present[column >> 3]! & (1 << (column & 7))) !== 0;
   }
 
-  /** Whether a column has a number for each row; if not, all rows have `least`. */
+  /** True if a column has a number for each row; if not, all rows have `least`. */
   varies(column: number): boolean {
     return this.#widths[column] !== CONSTANT;
   }

@@ -47,7 +47,7 @@ export class RowBatch {
     return this.#estimate * this.#correction;
   }
 
-  /** Whether the message must be sent before more rows are added. */
+  /** True if the message must be sent before more rows are added. */
   get isFull(): boolean {
     return (
       this.#rows >= MAX_ROWS ||
@@ -134,7 +134,7 @@ export function markUnsendable(record: DomainStatsRecord): void {
 }
 
 /**
- * Whether a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before it, and
+ * True if a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before it, and
  * neither has an integer beyond 2^53. See also isExact.
  */
 function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
@@ -153,7 +153,7 @@ function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean
   return true;
 }
 
-/** Whether all differences between two records' integers are exact. A difference beyond 2^53 may not be. */
+/** True if all differences between two records' integers are exact. A difference beyond 2^53 may not be. */
 export function isExact({ params }: DomainStatsRecord, before: DomainStatsRecord): boolean {
   return params.doubles.every(
     (double, i) =>

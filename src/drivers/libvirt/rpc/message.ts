@@ -12,7 +12,7 @@ const PROGRAM_VERSION = 1;
 
 /** The types of messages that are used (virNetMessageType). */
 export const RpcMessageType = { call: 0, reply: 1, event: 2 } as const;
-/** Whether a call has succeeded (virNetMessageStatus). */
+/** The outcome of a call (virNetMessageStatus). */
 export const MessageStatus = { ok: 0, error: 1 } as const;
 
 /** Length word and header: the shortest possible message. */
@@ -91,7 +91,7 @@ export class MessageSplitter {
     this.#deliver = deliver;
   }
 
-  /** Whether the stream is in the middle of a message, so that its end would cut the message off. */
+  /** True if the stream is in the middle of a message, so that its end would cut the message off. */
   get pending(): boolean {
     return this.#filled > 0;
   }

@@ -72,7 +72,7 @@ export interface ControlInfo {
 }
 
 /**
- * Whether libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it between
+ * True if libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it between
  * two commands of one call.
  */
 export function isMonitorBroken({ state, details }: ControlInfo): boolean {
@@ -311,7 +311,7 @@ export const PROCEDURES = {
 
 const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
 
-/** Whether this very object is in the table; a copy with another number is not. */
+/** True if this very object is in the table; a copy with another number is not. */
 export function isAllowed(procedure: unknown): boolean {
   return allowed.has(procedure);
 }

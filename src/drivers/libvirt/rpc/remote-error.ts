@@ -31,15 +31,15 @@ export function readRemoteError(reader: XdrReader): VirstreamError {
   return new VirstreamError(CODES.get(code) ?? "hypervisor-error", message, { libvirt: { code, domain } });
 }
 
-/** Whether the daemon answered with this error. Any other error means that the connection has failed. */
+/** True if the daemon answered with this error. Any other error means that the connection has failed. */
 export function isRemoteError(error: unknown): error is VirstreamError {
   return error instanceof VirstreamError && error.libvirt !== undefined;
 }
 
 /**
- * Whether the daemon refuses a statistics request for a reason that holds for every domain.
+ * True if the daemon refuses a statistics request for a reason that holds for every domain.
  *
- * @param accepted whether it has accepted the same request for another domain
+ * @param accepted true if it has accepted the same request for another domain
  */
 export function refusesRequest(error: VirstreamError, accepted: boolean): boolean {
   switch (error.libvirt?.code) {

@@ -61,7 +61,7 @@ export class RpcClient {
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
-  /** Whether anything has arrived since the last beat, and how many pings are unanswered. */
+  /** True if anything has arrived since the last beat; the number of unanswered pings. */
   #heard = false;
   #pings = 0;
 

@@ -115,7 +115,7 @@ export class Admission {
     this.#release(permit);
   }
 
-  /** Whether it can be dropped: nothing uses it, and it has no orphan to remember. */
+  /** True if it can be dropped: nothing uses it, and it has no orphan to remember. */
   get idle(): boolean {
     return this.#connections.size === 0 && this.#permits.monitor.size === 0;
   }
@@ -128,7 +128,7 @@ export class Admission {
   }
 
   /**
-   * Whether the domain's monitor has answered since the last time that a connection ended. The monitor of any other
+   * True if the domain's monitor has answered since the last time that a connection ended. The monitor of any other
    * domain may hang already, in a call of another client.
    */
   isTrusted(key: string): boolean {
@@ -145,7 +145,7 @@ export class Admission {
    * Takes the result of a check of the domain's monitor.
    *
    * @param info undefined where the daemon does not say
-   * @param ours whether a call of this process may occupy the monitor
+   * @param ours true if a call of this process may occupy the monitor
    */
   saw(key: string, info: ControlInfo | undefined, ours = this.isInFlight(key, "monitor")): MonitorVerdict {
     const verdict = this.#foreign.saw(key, info, this.#now());
@@ -174,7 +174,7 @@ export class Admission {
     return this.#permits[kind].size;
   }
 
-  /** Whether a call of this kind to the domain is unanswered. */
+  /** True if a call of this kind to the domain is unanswered. */
   isInFlight(key: string, kind: CallKind): boolean {
     return this.#permits[kind].has(key);
   }
@@ -185,7 +185,7 @@ export class Admission {
     return permit === undefined ? 0 : this.#now() - permit.grantedAt;
   }
 
-  /** Whether the domain's call of this kind is overdue. Sending another would only occupy another worker. */
+  /** True if the domain's call of this kind is overdue. Sending another would only occupy another worker. */
   isQuarantined(key: string, kind: CallKind): boolean {
     const permit = this.#permits[kind].get(key);
     return permit !== undefined && (permit.orphan || permit.dueAt <= this.#now());
@@ -242,7 +242,7 @@ export class Admission {
     if (at < this.#turn) this.#turn--;
   }
 
-  /** Whether the limit of unanswered monitor calls is reached. */
+  /** True if the limit of unanswered monitor calls is reached. */
   get isFull(): boolean {
     const others = this.#foreign.count(this.#now());
     return this.#permits.monitor.size >= Math.min(this.#limit.calls, BUDGET - others);

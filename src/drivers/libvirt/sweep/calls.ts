@@ -17,7 +17,7 @@ export interface SweepHost extends ConnectionOwner {
   readonly batchSize: BatchSize;
   /** Finds out what an answer lacks; undefined where there are no monitors. */
   readonly completeness: Completeness | undefined;
-  /** Whether the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
+  /** True if the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
   readonly monitors: boolean;
   readonly facts: Pick<HypervisorFacts, "hypervisor" | "statistics">;
   /** @param connection its number in admission */

@@ -79,7 +79,7 @@ export class Completeness {
   #recent = new Map<string, ProcessHistory>();
   #earlier = new Map<string, ProcessHistory>();
 
-  /** Whether the daemon can answer without waiting for a job, and the group `balloon` then shows if it had the job. */
+  /** True if the daemon can answer without waiting for a job, and the group `balloon` then shows if it had the job. */
   readonly knowsNowait: boolean;
 
   /** @param libvirtVersion of the daemon: major · 1,000,000 + minor · 1,000 + release */
@@ -88,7 +88,7 @@ export class Completeness {
     this.#certain = this.knowsNowait ? BALLOON | BLOCK : BLOCK;
   }
 
-  /** Whether libvirt had the job for an answer that contains the group `balloon`, or needed none. */
+  /** True if libvirt had the job for an answer that contains the group `balloon`, or needed none. */
   hadJob(domain: { readonly id: number }, params: TypedParams): boolean {
     return domain.id < 0 || (this.#signsOf(params.schema).brought & PROVING) !== 0;
   }

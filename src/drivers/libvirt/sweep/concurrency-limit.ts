@@ -61,7 +61,7 @@ export class ConcurrencyLimit {
     return this.#calls;
   }
 
-  /** Whether a probe is under way. */
+  /** True if a probe is under way. */
   get probing(): boolean {
     return this.#probe !== undefined;
   }

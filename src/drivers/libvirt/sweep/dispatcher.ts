@@ -69,7 +69,7 @@ export class Dispatcher implements CallHandler<Batch> {
   #batches = 0;
   /** The domains whose check is queued or unanswered. */
   readonly #checking = new Set<DomainTask>();
-  /** Whether asking waits for these; undefined before, and false after. */
+  /** True while requests wait for these; undefined before, and false after. */
   #holding: boolean | undefined;
   /** Domains that wait for the one ahead, or for the checks of the others; undefined when they need not wait. */
   #rest: DomainTask[] | undefined;

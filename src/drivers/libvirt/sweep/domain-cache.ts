@@ -20,7 +20,7 @@ const BYTES_PER_DOMAIN = 192;
  * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on the cache.
  */
 export class DomainCache {
-  /** Whether the daemon sends events. */
+  /** True if the daemon sends events. */
   live = false;
 
   readonly #now: () => number;
@@ -36,7 +36,7 @@ export class DomainCache {
   /**
    * Stores a new listing.
    *
-   * @param live whether the daemon sent events already when it was asked. A listing from before may lack a change of
+   * @param live true if the daemon sent events already when it was asked. A listing from before may lack a change of
    *   which no event came
    */
   remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
@@ -66,7 +66,7 @@ export class DomainCache {
     return this.#all === undefined ? undefined : [...this.#all.values()];
   }
 
-  /** Whether there is a domain with this uuid; false where that is not known. */
+  /** True if there is a domain with this uuid; false where that is not known. */
   has(uuid: string): boolean {
     return this.#all?.has(uuid) ?? false;
   }

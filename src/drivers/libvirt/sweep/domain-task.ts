@@ -109,7 +109,7 @@ interface StatsRequest {
 
 /** The statistics calls that answer a query. */
 export class StatsRequests {
-  /** Whether a domain's first request can hang in its monitor. */
+  /** True if a domain's first request can hang in its monitor. */
   readonly kind: CallKind;
   /** The filter bits, for the listing. */
   readonly filter: number;
@@ -117,12 +117,12 @@ export class StatsRequests {
   readonly groups: readonly Group[];
   /** The first call for a domain. */
   readonly first: StatsRequest;
-  /** Whether an answer without what only a busy monitor knows is what the query asks for. */
+  /** True if the query accepts an answer without the values that only a busy monitor knows. */
   readonly nowait: boolean;
   /** The query of the fallback call for a late domain; undefined if every requested group needs the monitor, or none does. */
   readonly fallback: StatsRequest | undefined;
 
-  /** Whether each domain is asked for its state alone, because the hypervisor has no statistics call. */
+  /** True if each domain is asked for its state alone, because the hypervisor has no statistics call. */
   readonly stateOnly: boolean;
   /** The groups that the hypervisor does not have. */
   readonly unsupported: readonly Group[];

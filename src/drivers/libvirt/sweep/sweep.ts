@@ -42,7 +42,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #requests: StatsRequests;
-  /** Whether the query selects a domain with this name. */
+  /** True if the query selects a domain with this name. */
   readonly #selects: (name: string) => boolean;
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
@@ -59,7 +59,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #unsure = new Set<DomainTask>();
   /** The uuids that are known, so that no domain gets two records. */
   readonly #uuids = new Set<string>();
-  /** Whether more domains may be found. */
+  /** True if more domains may be found. */
   #selecting = true;
   #expected = false;
   #anyAnswer = false;
@@ -156,7 +156,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       const { uuid, name } = selector;
       const { stateOnly } = this.#requests;
       if (!stateOnly) this.#uuids.add(uuid);
-      // Whether it runs is not known; an id of -1 would say that it does not.
+      // It may run or not; an id of -1 would say that it does not.
       const task = this.#task(stateOnly ? "lookup" : "ask", { uuid, name: "", id: stateOnly ? -1 : 0 });
       task.otherName = name ?? uuid;
       return task;

@@ -56,7 +56,7 @@ function checkAuth(uri: LibvirtUri, value: string): void {
   throw invalidParameter(uri, `auth is sasl, sasl.MECHANISM or polkit, not ${JSON.stringify(value)}`);
 }
 
-/** Whether a numeric parameter is given and not zero. */
+/** True if a numeric parameter is given and not zero. */
 export function flag(uri: LibvirtUri, name: string): boolean {
   const value = uri.parameters.get(name);
   if (value === undefined) return false;

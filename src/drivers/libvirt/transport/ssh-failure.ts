@@ -114,7 +114,7 @@ function knownName({ host = "localhost", port }: LibvirtUri): string {
 /**
  * The error for the end of ssh.
  *
- * @param opened whether the daemon had answered before: then the error is `connection-lost`, whatever the text says
+ * @param opened true if the daemon had answered before: then the error is `connection-lost`, whatever the text says
  */
 export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): VirstreamError {
   const { words } = end;

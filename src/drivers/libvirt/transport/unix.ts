@@ -13,7 +13,7 @@ export interface SocketPlace {
   readonly systemFolders: readonly string[];
   /** The folder of the user's own daemons' sockets. */
   readonly userFolder: string;
-  /** Whether systemd runs this machine: it decides which command starts a daemon. */
+  /** True if systemd runs this machine: it decides which command starts a daemon. */
   readonly systemd: boolean;
 }
 
