@@ -381,7 +381,7 @@ const DURATION = new RegExp(
 );
 
 /** An option's time such as 500ms, .5s, 1m30s or 1h, in ms. A bare number is seconds, as in `watch -n`. */
-function duration(option: string, text: string | undefined, minMs: number, maxMs: number): number | undefined {
+export function duration(option: string, text: string | undefined, minMs: number, maxMs: number): number | undefined {
   if (text === undefined) return undefined;
   const [, bare, ...parts] = DURATION.exec(text) ?? [];
   const factors = Object.values(UNITS);

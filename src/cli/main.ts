@@ -2,6 +2,7 @@ import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
 import { parseDoctor, parseGet, parseInfo, parseRecord, parseServe, parseWatch, parseWhy } from "./arguments.ts";
+import { check } from "./check/check.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
 import { info } from "./info.ts";
@@ -64,6 +65,7 @@ const COMMANDS: Readonly<Record<Command, Run>> = {
   watch: (args, signal) => watch(parseWatch(args), signal),
   serve: (args, signal) => serve(parseServe(args), signal),
   why: (args, signal) => why(parseWhy(args), signal),
+  check,
   record: (args, signal) => record(parseRecord(args), signal),
   info: (args, signal) => info(parseInfo(args), signal),
   doctor: (args, signal) => doctor(parseDoctor(args), signal),

@@ -62,6 +62,7 @@ Commands:
   watch   the same repeatedly, as a screen like top's or as lines
   serve   serve the domains to others over WebSocket
   why     say what is wrong with one guest, with the evidence and the command that helps
+  check   judge the guests as a plugin of Nagios or Icinga does
   record  record what watch would show into a file, to look at it again
   info    say what a recording has
   doctor  find problems of a libvirt host, and show the commands that fix them
@@ -173,6 +174,34 @@ a uuid or the id of a running guest. Behind another virstream it has the guest's
 
 ${URIS}
 Exit code: 0 the guest was found, 1 failure, 2 usage, 3 there is no such guest.
+`,
+  check: `\
+Usage: virstream check [URI]... [OPTION]...
+
+A plugin for Nagios, Icinga and their relatives: takes two samples, and prints one line with performance data. CRITICAL are
+guests that are stuck (failed, partial or quarantined records), stopped by an I/O error, crashed, or do not exist, and hosts
+that cannot be reached. Rates have thresholds:
+
+  --stuck               seconds without a whole record, as far as the two samples say; default -c 0
+  --cpu                 use of a guest's vCPUs, in %
+  --steal               time in which a vCPU waited for a processor, in %, of the worst vCPU
+  --latency             mean time of a read, write or flush, in ms, of the worst disk
+  --memory              memory used, in %, of guests that report it
+  -w, --warning RANGE   warn when the metric before it is outside of RANGE: 90, 10:, 10:20, @10:20 (inside)
+  -c, --critical RANGE  the same for CRITICAL; without a metric before it, about --stuck
+
+  virstream check qemu:///system --cpu -w 80 -c 95 --latency -w 50 -c 200
+
+  --domain ID|UUID|NAME, --name PATTERN, --host PATTERN
+                        only these guests; each can be given several times
+  --over TIME           the time between the two samples, 250ms or more; default 1s
+  --deadline TIME       how long to wait for a guest in each sample; default 2s
+  -t, --timeout TIME    the most time for all of it, default 10s; then UNKNOWN
+  --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+  -h, --help
+
+${URIS}
+Exit code: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong usage, no permission, --timeout). docs/check.md has the set-up.
 `,
   record: `\
 Usage: virstream record [URI]... FILE [OPTION]...

@@ -1,0 +1,84 @@
+import { parseArgs } from "node:util";
+import { MAX_DEADLINE_MS, type StatsQuery } from "../../model/query.ts";
+import { duration } from "../arguments.ts";
+import { UsageError } from "../usage.ts";
+import { Range } from "./range.ts";
+
+/** What has thresholds, with its unit in performance data. */
+export const METRICS = { stuck: "s", cpu: "%", steal: "%", latency: "ms", memory: "%" } as const;
+/** One of them. */
+export type Metric = keyof typeof METRICS;
+
+/** The ranges of a metric. */
+export interface Thresholds {
+  readonly warning?: Range;
+  readonly critical?: Range;
+}
+
+/** The options of `virstream check`, checked, with the defaults filled in. */
+export type CheckArguments = ReturnType<typeof parseCheck>;
+
+const FLAG = { type: "boolean" } as const;
+const TEXT = { type: "string" } as const;
+const LIST = { type: "string", multiple: true } as const;
+const OPTIONS = {
+  ...{ stuck: FLAG, cpu: FLAG, steal: FLAG, latency: FLAG, memory: FLAG },
+  warning: { ...LIST, short: "w" },
+  critical: { ...LIST, short: "c" },
+  timeout: { ...TEXT, short: "t" },
+  ...{ connect: LIST, domain: LIST, name: LIST, host: LIST, over: TEXT, deadline: TEXT, "token-file": TEXT },
+} as const;
+
+/** Each of -w and -c is about the metric before it; without one, about `stuck`. @throws UsageError */
+export function parseCheck(args: readonly string[]) {
+  const { values, positionals, tokens } = parsed(args);
+  const thresholds = new Map<Metric, Thresholds>();
+  let metric: Metric = "stuck";
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    if (Object.hasOwn(METRICS, token.name)) {
+      metric = token.name as Metric;
+      thresholds.set(metric, thresholds.get(metric) ?? {});
+    } else if (token.name === "warning" || token.name === "critical") {
+      thresholds.set(metric, { ...thresholds.get(metric), [token.name]: new Range(token.value ?? "") });
+    }
+  }
+  for (const [name, { warning, critical }] of thresholds) {
+    if (name !== "stuck" && (warning ?? critical) === undefined) {
+      throw new UsageError(`--${name} goes before its thresholds: --${name} -w 80 -c 95`);
+    }
+  }
+  const { domain, name, host } = values;
+  if (domain !== undefined && (name ?? host) !== undefined) {
+    throw new UsageError("--name and --host do not go with --domain: choose one");
+  }
+  // A guest that is stuck is critical, unless the user has thresholds for it.
+  if ((thresholds.get("stuck")?.warning ?? thresholds.get("stuck")?.critical) === undefined) {
+    thresholds.set("stuck", { critical: new Range("0") });
+  }
+  const deadlineMs = duration("deadline", values.deadline, 1, MAX_DEADLINE_MS);
+  const query: StatsQuery = {
+    ...(deadlineMs !== undefined && { deadlineMs }),
+    ...(domain !== undefined && { domains: domain }),
+    ...(name !== undefined && { names: name }),
+    ...(host !== undefined && { hosts: host }),
+  };
+  return {
+    /** Empty: the default URI. */
+    uris: [...(values.connect ?? []), ...positionals],
+    query,
+    thresholds,
+    /** The time between the two samples, in ms. */
+    overMs: duration("over", values.over, 250, 600_000) ?? 1_000,
+    timeoutMs: duration("timeout", values.timeout, 1_000, 3_600_000) ?? 10_000,
+    tokenFile: values["token-file"],
+  };
+}
+
+function parsed(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: true, tokens: true });
+  } catch (error) {
+    throw new UsageError((error as Error).message.split(". ")[0]!);
+  }
+}
