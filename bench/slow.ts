@@ -67,7 +67,7 @@ async function measure(how: "not pulling" | "stopped"): Promise<BenchRow[]> {
       target: 1,
     },
     {
-      what: `the other's latency meanwhile, from the end of a sweep to its sync (${how})`,
+      what: `the other's latency in that time, from the end of a sweep to its sync (${how})`,
       ours: `${median(during.lateness).toFixed(1)} ms`,
       peer: `${median(calm.lateness).toFixed(1)} ms`,
       ratio: median(during.lateness) / median(calm.lateness),

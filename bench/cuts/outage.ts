@@ -36,7 +36,7 @@ export const OUTAGES: Record<string, () => Promise<Outage>> = {
       () => server.thaw(),
     );
   },
-  "connections reset, and refused meanwhile": () => proxied((proxy) => proxy.cut()),
+  "connections reset, and refused for that time": () => proxied((proxy) => proxy.cut()),
   "every byte swallowed": () => proxied((proxy) => proxy.swallow()),
   "link down": async () => {
     const network = await NetworkNamespace.create();

@@ -81,7 +81,7 @@ async function measure(
   console.error(`faults: ${what}: ${[...words].join(", ")}`);
   return [
     {
-      fault: `${what}: sweeps meanwhile`,
+      fault: `${what}: sweeps during that time`,
       ours: `${formatMs(longest)} at most of ${during.length}${twice > 0 ? `; ${twice} with a domain twice` : ""}; ${[...words].join(", ")}`,
       must: `≤ ${formatMs(BOUND_MS)}, clear errors`,
       met: longest <= BOUND_MS && twice === 0,

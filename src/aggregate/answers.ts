@@ -8,7 +8,7 @@ import type { Ownership } from "./ownership.ts";
 
 /**
  * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns a function that
- * removes the callback. This is no AbortSignal, because Node warns of a leak when a signal has more than ten listeners.
+ * removes the callback. This is not an AbortSignal, because Node warns of a leak when a signal has more than ten listeners.
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 

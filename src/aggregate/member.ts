@@ -116,7 +116,10 @@ export class Member {
     return mayHaveHost(this.name, hosts);
   }
 
-  /** The query as its driver takes it: a single host is selected by its name here, which its driver may not know. */
+  /**
+   * The query for its driver, without `hosts` if the driver has one host: the host is selected here, by the name that the
+   * aggregate has for it.
+   */
   queryFor(query: Query): Query {
     if (query.hosts === undefined || this.driver?.host.includes(",")) return query;
     const { hosts: _, ...rest } = query;
@@ -240,7 +243,7 @@ export class Member {
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
     const { open, openOptions, admit } = this.#options;
-    // Only the member itself gives the host up: what its driver does meanwhile is part of an attempt.
+    // Only the member itself gives the host up: what its driver does during an attempt is part of that attempt.
     const { initialMs, maxMs } = openOptions.reconnect ?? {};
     const reconnect = { ...(initialMs !== undefined && { initialMs }), ...(maxMs !== undefined && { maxMs }) };
     const driver = await open(this.#uri, { ...openOptions, signal, reconnect, waitForFirstConnection: false });

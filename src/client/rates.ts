@@ -126,7 +126,7 @@ export class RateMeter {
 
   /**
    * The rates of a domain between its last record and this one. They are undefined for its first record, after a restart,
-   * for a record that has failed, and for a record that is no newer than the last. It never throws.
+   * for a record that has failed, and for a record that is not newer than the last. It never throws.
    */
   take(record: DomainStatsRecord): DomainRates {
     const { domain, status } = record;

@@ -50,7 +50,7 @@ export async function examineDaemon(
 ): Promise<{ clients: RpcClient[]; daemon: DaemonFacts }> {
   const began = performance.now();
   const [{ client, facts: hypervisor }, other] = await openTwo(open, timeLimit);
-  // What was slow to open, because of the network or its load, is slow to answer: that is no silence.
+  // A daemon that was slow to open, because of the network or its load, is slow to answer: that does not count as silence.
   const answerMs = ANSWER_MS + 2 * (performance.now() - began);
   const features = Promise.all([
     client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),

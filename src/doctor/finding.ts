@@ -42,7 +42,7 @@ export type FindingId = keyof typeof FINDINGS;
 export interface AffectedGuest {
   readonly name: string;
   readonly uuid: string;
-  /** For how long already, in ms, if known. */
+  /** How long this has lasted, in ms, if known. */
   readonly forMs?: number;
   /** The commands that fix it for this guest. */
   readonly fix: readonly string[];

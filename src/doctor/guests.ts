@@ -68,7 +68,7 @@ export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Prom
  * while it destroys a guest. So each connection has one call in flight, and is not used again when that call gets no
  * answer: each connection blocks at most one worker of the daemon.
  *
- * @param clients connections for the calls, used for nothing else meanwhile
+ * @param clients connections for the calls; nothing else may use them until it returns
  * @param what with `monitors`, makes only quick calls: a daemon answers those even when its normal workers are all busy
  * @returns the guests in the same order; a guest that was not reached is unchanged
  */
@@ -264,7 +264,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
     (guest) => [psOf(guest)],
   );
   const unreached = guests.filter(({ error, control }) =>
-    // A guest that has stopped since it was listed is no finding.
+    // A guest that has stopped since it was listed is not a finding.
     error === undefined ? control === undefined : !isSilence(error) && error.code !== "unknown-domain",
   );
   const why = unreached.find(({ error }) => error !== undefined)?.error?.message ?? "the time was up";

@@ -40,7 +40,7 @@ async function stateOf(pid: number): Promise<string> {
   return /\) (\S)[^)]*$/.exec(await read(`/proc/${pid}/stat`))?.[1] ?? "";
 }
 
-/** A process may end meanwhile, and others' may be hidden. */
+/** A process may end while this reads it, and the processes of other users may be hidden. */
 function read(path: string): Promise<string> {
   return readFile(path, "utf8").catch(() => "");
 }

@@ -40,7 +40,7 @@ export function check(name: string, value: unknown, kind: Kind): void {
 }
 
 /**
- * Refuses what is no object, unknown members and members of the wrong type. A misspelt option would otherwise be ignored
+ * Refuses values that are not objects, unknown members and members of the wrong type. A misspelt option would otherwise be ignored
  * silently, and some options restrict access. A member that is undefined counts as absent.
  *
  * @param what the object's name in the error

@@ -27,7 +27,7 @@ const NO_TEXTS: readonly string[] = Object.freeze([]);
  * for it, never its size: llong and ullong are always bigint, also when they are small.
  *
  * The values are kept as one packed array of doubles, since nearly all of them are numbers: 8 bytes for each, one object
- * for the garbage collector, and comparisons without type checks. The few values that are no double are kept beside it.
+ * for the garbage collector, and comparisons without type checks. The few values that are not doubles are kept beside it.
  */
 export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** Schemas of parameters that were made from a list. */
@@ -210,7 +210,7 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is no finite
+   * A plain object for JSON: integers as numbers while they are exact, as decimal text beyond 2^53. A double that is not a finite
    * number is text, too: JSON has no number for it.
    */
   toJSON(): Record<string, number | boolean | string> {

@@ -109,7 +109,7 @@ function paramsOf(plain: object, types: string): TypedParams {
   );
 }
 
-/** The value of a text in JSON: the text itself, a large integer, or a double that is no finite number. */
+/** The value of a text in JSON: the text itself, a large integer, or a double that is not a finite number. */
 function valueOfText(text: string, type: ParamTypeName): ParamValue {
   if (type === "double" && /^(NaN|-?Infinity)$/.test(text)) return Number(text);
   return type.endsWith("long") && /^-?\d{1,20}$/.test(text) ? BigInt(text) : text;

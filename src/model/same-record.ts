@@ -4,7 +4,7 @@ import { hasShape } from "./schema.ts";
 
 /**
  * True if two records of a domain have the same content: identity, status, error, and every parameter. Their times and
- * their `index` are no content: a domain that is defined or undefined moves the domains after it in the listing. NaN
+ * their `index` do not count as content: a domain that is defined or undefined moves the domains after it in the listing. NaN
  * equals NaN: a NaN would otherwise count as a change in every sweep. The processor time of a domain that does not run is
  * left out: a libvirtd of a user reports its own time there, which always rises.
  */

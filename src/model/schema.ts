@@ -29,7 +29,7 @@ export class Schema {
   readonly types: Uint8Array;
   /** The positions of the keys whose values are texts, in order: the text at `texts[i]` belongs to `textPositions[i]`. */
   readonly textPositions: readonly number[];
-  /** At most how many bytes of memory it needs, its keys' texts included. */
+  /** An upper limit of the memory that it needs, in bytes, including the texts of its keys. */
   readonly bytes: number;
   readonly #row: readonly number[];
   #positions: Map<string, number> | undefined;

@@ -35,7 +35,7 @@ export function formatUuid(bytes: Uint8Array, offset: number): string {
   );
 }
 
-/** Writes the 16 bytes of a uuid's text to `offset`; false when the text is no uuid of that form. */
+/** Writes the 16 bytes of a uuid's text to `offset`; false when the text is not a uuid of that form. */
 export function writeUuid(text: string, bytes: Uint8Array, offset: number): boolean {
   if (text.length !== 36) return false;
   // Checked once at the end: a branch for each digit would cost as much as converting the digit.
@@ -58,7 +58,7 @@ export const NIL_UUID = "00000000-0000-0000-0000-000000000000";
 
 const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 
-/** A uuid in lower case with dashes, or undefined if the text is no uuid. */
+/** A uuid in lower case with dashes, or undefined if the text is not a uuid. */
 export function parseUuid(text: string): string | undefined {
   if (!UUID.test(text)) return undefined;
   const hex = text.replaceAll("-", "").toLowerCase();

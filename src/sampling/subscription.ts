@@ -43,7 +43,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   /**
    * @param select makes the items that the consumer pulls from the events
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
-   * @param closed true if the program itself has closed the connection, so that the end is no failure
+   * @param closed true if the program itself has closed the connection, so that the end is not a failure
    */
   constructor(
     feed: Feed,

@@ -203,7 +203,7 @@ export class ClientSession {
       case "refused":
         if (this.#isFree(message.id)) this.#outbound.end(message.id, message.error);
         break;
-      // An unknown id is no error: the client may have sent this before it received the `end`.
+      // An unknown id is not an error: the client may have sent this before it received the `end`.
       case "credit":
         this.#senders.get(message.id)?.grant(message.bytes);
         break;

@@ -17,7 +17,7 @@ export const HeadColumn = {
   id: 2,
   /** When it was sampled, in ms of wall time from the message's base. */
   time: 3,
-  /** The same on the steady clock, minus `time`: 0 unless the wall clock was set meanwhile. */
+  /** The same on the steady clock, minus `time`: 0 unless the wall clock was set in that time. */
   step: 4,
   /** How long the answer took, in us. */
   took: 5,

@@ -69,7 +69,7 @@ export class Notices {
     if (this.#late.has(host)) return undefined;
     this.#late.add(host);
     const took = `${(summary.tookMs / 1_000).toFixed(2)} s`;
-    return `a sweep of ${host} took ${took}, longer than the interval: the sweeps that were due meanwhile are left out`;
+    return `a sweep of ${host} took ${took}, longer than the interval: the sweeps that were due in that time are left out`;
   }
 
   #gone(domain: DomainIdentity): string | undefined {

@@ -51,9 +51,9 @@ const MAX_NAME_WIDTH = 40;
 const STALE_WORDS = { reconnecting: "reconnecting", degraded: "host absent" } as const;
 /** At most this many hosts have a line of their own. */
 const MAX_HOST_LINES = 4;
-/** For how many sweeps a notice stays. */
+/** The number of sweeps for which a notice stays. */
 const NOTICE_SYNCS = 5;
-/** For how long the screen lists a domain that left or failed, in ms, and how many of them. */
+/** How long the screen lists a domain that left or failed, in ms, and how many of them. */
 const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
 const NAMED_INCIDENTS = 4;

@@ -34,7 +34,7 @@ export function vcpuRates(pair: Pair): VcpuRates[] {
   });
 }
 
-/** The rates of each disk. The members of a backing chain are no disks and are left out. */
+/** The rates of each disk. The members of a backing chain are not disks and are left out. */
 export function diskRates(pair: Pair): DiskRates[] {
   const { after, intervalMs } = pair;
   const { disks, hasChains } = after.layout;

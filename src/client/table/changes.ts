@@ -1,6 +1,6 @@
 /**
  * What has changed in a table since its reader's last item, as keys. No key occurs twice. A domain that left and came back
- * meanwhile has changed.
+ * since then counts as changed.
  */
 export interface TableChange {
   /** The keys of rows that are new. The first item of each reader has all rows here. */

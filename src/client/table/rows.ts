@@ -238,7 +238,7 @@ export class TableRows implements WatchSink {
   }
 }
 
-/** A program that closes the connection or the table ends the readers, and so does the end of a recording: that is no failure. */
+/** A program that closes the connection or the table ends the readers, and so does the end of a recording: that is not a failure. */
 function failureOf(error: VirstreamError): VirstreamError | undefined {
   return error.code === "connection-closed" || error.code === "end-of-recording" ? undefined : error;
 }

@@ -74,7 +74,7 @@ async function readStates(
     if (stored === 0 || signal.aborted) return;
     await new Promise<void>((resolve, reject) => {
       unlisten = onAbort(signal, resolve);
-      /** The keys that were read: one that is replaced meanwhile comes again, or only then. */
+      /** The keys that were read: one that is replaced during the reading comes twice, or only after its replacement. */
       const keys = new Set<string>();
       let isRead = false;
       /** The hosts some of whose chunks are of an older tick than others. */

@@ -42,7 +42,7 @@ export function cut(epoch: string, sequence: number, tick: Uint8Array, maxPayloa
   });
 }
 
-/** Reads a message. @throws VirstreamError `protocol-error` for any bytes that are no chunk of this version */
+/** Reads a message. @throws VirstreamError `protocol-error` for bytes that are not a chunk of this version */
 export function readChunk(bytes: Uint8Array): Chunk {
   const message = mapOf(unpack(bytes), "a chunk");
   const version = wholeOf(message, "v");

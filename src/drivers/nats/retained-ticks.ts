@@ -6,7 +6,7 @@ import { tokenOf } from "./subjects.ts";
 
 /** How often the server says that it is there when a stream has no messages, in ms. */
 const HEARTBEAT_MS = 1_000;
-/** For how long the server keeps a request for messages, in ms. */
+/** How long the server keeps a request for messages, in ms. */
 const EXPIRES_MS = 10_000;
 /** The longest wait between two attempts to read the stream, in ms. */
 const MAX_WAIT_MS = 1_000;

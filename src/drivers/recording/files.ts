@@ -52,7 +52,7 @@ function missing(error: NodeJS.ErrnoException, allowed: boolean): undefined {
   if (error.code !== "ENOENT" || !allowed) throw error;
 }
 
-/** Opens a file of a recording, also when it has been renamed meanwhile; undefined: it has been deleted. */
+/** Opens a file of a recording, also when it has been renamed since it was listed; undefined: it has been deleted. */
 export async function openFile(path: string, { path: name, inode }: RecordingFile): Promise<FileHandle | undefined> {
   for (const each of [name, ...(await rotatedNumbers(path)).map((n) => rotatedPath(path, n))]) {
     const file = await open(each, "r").catch((error: NodeJS.ErrnoException) => {

@@ -4,7 +4,7 @@ import { type Frame, frameAt, possibleKeyAt } from "./frame.ts";
 /** How much is read at a time, in bytes. */
 const CHUNK_BYTES = 262_144;
 
-/** Bytes of a file that are no valid frames. */
+/** Bytes of a file that are not valid frames. */
 export interface Damage {
   readonly kind: "damage";
   readonly offset: number;

@@ -34,7 +34,7 @@ export class Recording {
     this.files = files;
   }
 
-  /** @throws VirstreamError `invalid-argument` when it cannot be read, or is no recording */
+  /** @throws VirstreamError `invalid-argument` when it cannot be read, or is not a recording */
   static async open(path: string): Promise<Recording> {
     return new Recording(path, await recordingFiles(path));
   }

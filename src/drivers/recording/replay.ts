@@ -9,7 +9,7 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../..
 import { type EventSink, Playback } from "./playback.ts";
 import type { FilePiece } from "./recording.ts";
 
-/** For how long it reads without a turn of the event loop, in ms. */
+/** How long it reads between two turns of the event loop, in ms. */
 const WORK_MS = 10;
 /** The longest time of a timer, in ms. */
 const MAX_TIMER_MS = 2_147_483_647;

@@ -9,7 +9,7 @@ import { type FilePiece, Recording } from "./recording.ts";
 
 /** How many gaps, damaged places and hosts a survey lists. */
 const MOST_LISTED = 1_000;
-/** For how many frames it reads without a turn of the event loop. */
+/** The number of frames that it reads between two turns of the event loop. */
 const FRAMES_PER_TURN = 256;
 
 /** A time for which a recording has no records of a host. */
@@ -58,14 +58,14 @@ export interface RecordingSurvey {
   readonly damagedBytes: number;
   /** Frames that are whole and whose message is not valid: another program wrote them. */
   readonly invalidMessages: number;
-  /** Bytes at the end of the newest file that are no whole frame: the recorder was killed, or is writing. */
+  /** Bytes at the end of the newest file that are not a whole frame: the recorder was killed, or is writing. */
   readonly cutBytes: number;
 }
 
 /**
  * Reads a whole recording, and says what it has.
  *
- * @throws VirstreamError `invalid-argument` when it cannot be read, or is no recording
+ * @throws VirstreamError `invalid-argument` when it cannot be read, or is not a recording
  */
 export async function surveyRecording(
   path: string,

@@ -89,7 +89,7 @@ export class RemoteSweep {
     });
   }
 
-  /** A second record of one domain would stand for another domain, which then has none. */
+  /** Refuses a second record of one domain: it could be the record of another domain, which would then have none. */
   #enter(domain: Domain): void {
     const { size, hosts } = this.#domains;
     this.#domains.set(domain, true);

@@ -86,7 +86,7 @@ export class Sweep {
     }
   }
 
-  /** Works out the groups and lists the guests; false when the sweep ended meanwhile. */
+  /** Works out the groups and lists the guests; false when the sweep has ended by then. */
   async #begin(): Promise<boolean> {
     this.#groups = this.#host.groups(this.#query);
     this.#monitored = this.#groups & ~MONITOR_FREE_GROUPS;

@@ -66,7 +66,7 @@ export interface DomainDefinition {
 const MAX_TEXT = 1_024;
 const NOVA = "http://openstack.org/xmlns/libvirt/nova/";
 
-/** Returns a function that reads definitions. It throws a VirstreamError `protocol-error` for what is no domain's definition. */
+/** Returns a function that reads definitions. It throws a VirstreamError `protocol-error` for text that is not a domain's definition. */
 export function definitionReader(
   parse: ParseXml,
   paths: readonly MetadataPath[] = [],

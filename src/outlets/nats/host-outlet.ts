@@ -125,7 +125,7 @@ export class HostOutlet {
   #enqueue(chunks: readonly Uint8Array[]): void {
     const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
     while (!this.#sender.reserve(bytes)) {
-      // The first may be on its way.
+      // The first one may be in the middle of its transmission, so it stays.
       const [oldest] = this.#waiting.splice(this.#retaining ? 1 : 0, 1);
       if (oldest === undefined) {
         this.#sender.dropped();

@@ -52,12 +52,12 @@ export interface PublishOptions {
   readonly prefix?: string;
   /** The time from one sweep to the next, in ms, 10 to 3,600,000. Default 10,000. */
   readonly intervalMs?: number;
-  /** On how many servers of a cluster NATS keeps the bucket and the stream that this publisher creates. Default 1. */
+  /** The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates. Default 1. */
   readonly replicas?: number;
   /** After how many ms a host that publishes nothing leaves a bucket that this publisher creates; 0: never. Default 0. */
   readonly maxAgeMs?: number;
   /**
-   * For how many ms a stream retains every tick, so that readers which were cut off miss nothing. Each tick is then acknowledged, and
+   * How long a stream retains every tick, in ms, so that readers which were cut off miss nothing. Each tick is then acknowledged, and
    * up to 64 MiB wait while the server cannot be reached. 0: no stream. Default 0.
    */
   readonly retainMs?: number;
@@ -151,7 +151,7 @@ export class NatsPublisher implements AsyncDisposable {
       nats,
       address.uri,
       ({ state, error }) => this.#changed(state, error),
-      // That it may not create what an administrator has created is no failure.
+      // It is not a failure if an administrator has created it and this client may not.
       (error) => this.#creating === undefined && this.#fail(error),
     );
   }

@@ -5,17 +5,17 @@ import type { VirstreamError } from "../../model/error.ts";
 
 /** How NATS keeps what is published. A bucket or stream that exists stays as it is. */
 export interface StoreOptions {
-  /** On how many servers of a cluster: 1, 3 or 5. */
+  /** The number of servers of a cluster that keep a copy: 1, 3 or 5. */
   readonly replicas: number;
   /** After this many ms a host that publishes nothing leaves the bucket; 0: never. */
   readonly maxAgeMs: number;
-  /** For how long a stream retains all ticks, in ms; 0: no stream. */
+  /** How long a stream retains all ticks, in ms; 0: no stream. */
   readonly retainMs: number;
 }
 
 /** NATS counts times in ns. */
 const NS_PER_MS = 1e6;
-/** For how long NATS recognizes a message that is published twice, in ms. */
+/** How long NATS recognizes a message that is published twice, in ms. */
 const DUPLICATES_MS = 120_000;
 
 /** Creates the bucket, and the stream if there is to be one, unless they exist. */

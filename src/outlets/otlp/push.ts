@@ -229,7 +229,7 @@ export class OtlpPush implements AsyncDisposable {
     return batch.written.length === 0 || this.#send(batch);
   }
 
-  /** Sends one request. Returns whether the next one is worth a try. */
+  /** Sends one request. Returns false if the next one would fail, too. */
   async #send({ body, points, written }: Batch): Promise<boolean> {
     if (this.#end.signal.aborted) return false;
     if (points === 0) {

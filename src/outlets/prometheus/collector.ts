@@ -14,7 +14,7 @@ import { Watcher } from "./watcher.ts";
 /** The records that a page is made of. */
 export interface Collection {
   readonly records: readonly (DomainStatsRecord | undefined)[];
-  /** The hosts that cannot be reached; undefined: none of them can. */
+  /** The hosts that cannot be reached; undefined: no host can be reached. */
   readonly absent: ReadonlySet<string> | undefined;
   /** True if the time was over before each host had been swept. */
   readonly cutShort: boolean;
@@ -24,7 +24,7 @@ const NOTHING: Collection = { records: [], absent: undefined, cutShort: false };
 
 /** The longest interval of another subscriber's watch whose records are good enough, in ms. */
 const MAX_BORROWED_INTERVAL_MS = 5_000;
-/** For how long after a sweep further scrapes get its records, in ms: scrapers that come together cost one sweep. */
+/** How long after a sweep further scrapes get its records, in ms: scrapes that come together cost one sweep. */
 const REUSE_MS = 1_000;
 /** The deadline of a domain is at most this share of the scraper's time, so that its record comes in time. */
 const DEADLINE_SHARE = 0.6;

@@ -142,7 +142,7 @@ export class Exporter implements AsyncDisposable {
     this.close();
   }
 
-  /** Only the first page waits for definitions: later ones have those that were read meanwhile. */
+  /** Only the first page waits for definitions: later ones have those that were read by then. */
   async #firstDefinitions(records: readonly (DomainStatsRecord | undefined)[], timeLeftMs: number): Promise<void> {
     if (this.#waited || records.length === 0) return;
     this.#waited = true;

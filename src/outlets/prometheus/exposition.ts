@@ -124,7 +124,7 @@ function partValues(
   return text;
 }
 
-/** True if a value can be a sample. What is no number is not known; a counter below zero is libvirt's way to say the same. */
+/** True if a value can be a sample. NaN means that the value is not known; libvirt says the same by a counter below zero. */
 function isSample(value: number, type: Family["type"]): boolean {
   return Number.isFinite(value) && (value >= 0 || type === "gauge");
 }

@@ -53,7 +53,7 @@ export class FrameWriter {
    * Opens a recording to append to it, or begins one.
    *
    * @param onError called once, when a write fails
-   * @throws VirstreamError `output-failed` when the file cannot be written, or is no recording
+   * @throws VirstreamError `output-failed` when the file cannot be written, or is not a recording
    */
   static async open(path: string, rotation: Rotation, onError: (error: VirstreamError) => void): Promise<FrameWriter> {
     try {

@@ -5,7 +5,7 @@ import type { WatchedQuery } from "../../sampling/sampling.ts";
 /** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
 export const WHOLE_LOAD = 100;
 
-/** A query of named domains has the load of a hundredth of a query of all domains for each of them, and that of one at most. */
+/** The load of a query in hundredths: each named domain counts 1, and no query counts more than a query of all domains. */
 export function loadOf({ domains }: Query): number {
   return domains === undefined ? WHOLE_LOAD : Math.min(WHOLE_LOAD, domains.length);
 }

@@ -13,7 +13,7 @@ export class NumberColumns {
   greatest = new Float64Array(256);
   /** In changes, how many values of each column are not 0. */
   changed = new Uint32Array(256);
-  /** In changes, one bit per row: whether its value is not 0. The mask of a column begins at `column * maskBytes`. */
+  /** In changes, one bit per row, set if its value is not 0. The mask of a column begins at `column * maskBytes`. */
   masks = new Uint8Array(8_192);
   maskBytes = 0;
 

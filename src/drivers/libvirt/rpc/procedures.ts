@@ -67,7 +67,7 @@ export interface ControlInfo {
   /** One of ControlState. */
   readonly state: number;
   readonly details: number;
-  /** For how long it has been in this state, in ms; 0 for `ok` and `error`. */
+  /** How long it has been in this state, in ms; 0 for `ok` and `error`. */
   readonly forMs: number;
 }
 

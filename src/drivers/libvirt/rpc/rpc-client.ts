@@ -24,8 +24,8 @@ const KEEPALIVE_INTERVAL_MS = 5_000;
 const KEEPALIVE_COUNT = 5;
 
 /**
- * While this many bytes wait for the daemon to read them, its pings are not answered: the answers that wait already show
- * that we are there, and more of them would only take memory.
+ * The most bytes that may wait for the daemon to read them while its pings are still answered. Above this, the bytes that wait
+ * already show that this client is alive, and more answers would only take memory.
  */
 const UNSENT_MAX = 64 * 1024;
 

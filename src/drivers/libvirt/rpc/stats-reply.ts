@@ -41,7 +41,7 @@ interface KeyList {
   readonly words: Int32Array;
   /** Where each parameter ends in `words`. */
   readonly ends: Int32Array;
-  /** At most how many bytes of memory it needs. */
+  /** An upper limit of the memory that it needs, in bytes. */
   readonly bytes: number;
 }
 

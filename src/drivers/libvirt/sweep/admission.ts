@@ -179,7 +179,7 @@ export class Admission {
     return this.#permits[kind].has(key);
   }
 
-  /** For how many ms a call of this kind has been unanswered; 0 where there is none. */
+  /** How long a call of this kind has been unanswered, in ms; 0 if there is none. */
   unansweredFor(key: string, kind: CallKind): number {
     const permit = this.#permits[kind].get(key);
     return permit === undefined ? 0 : this.#now() - permit.grantedAt;

@@ -82,7 +82,7 @@ export class ConcurrencyLimit {
    */
   seek(calls: readonly UnansweredCall[], now: number, owner: ConnectionOwner | undefined): void {
     if (owner === undefined || this.probing || calls.length < this.#calls || calls.length <= this.#proven) return;
-    // Calls that are answered meanwhile free their workers, so they prove nothing.
+    // Calls that are answered during the probe free their workers, so they prove nothing.
     const unanswered = (): number => calls.filter(({ answered }) => !answered).length;
     let proven = 0;
     const probe: WorkerProbe = {

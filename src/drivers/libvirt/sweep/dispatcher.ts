@@ -27,7 +27,7 @@ const CHECKING_MAX = 5;
 /** A monitor that is busy is checked again after this many ms. */
 const CHECK_AGAIN_MS = 50;
 
-/** Asking waits for the checks of the first domains for at most this many ms. */
+/** The longest time for which the first calls wait until the monitors of the first domains are checked, in ms. */
 const HOLD_MS = 250;
 
 /** How many batches are queued or in flight at a time. */

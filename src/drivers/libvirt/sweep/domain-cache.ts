@@ -2,7 +2,7 @@ import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../r
 
 /** How old a listing may be to replace a new one, in ms, where no events keep it current. */
 const RECENT_MS = 60_000;
-/** For how many filters the last listing is kept. The number is bounded because clients choose the filters. */
+/** The number of filters for which the last listing is kept. The number is bounded because clients choose the filters. */
 const KEPT = 4;
 /**
  * The most bytes that one list of domains needs, which is more than 60,000 domains need; a longer one is not kept. A daemon
@@ -107,7 +107,7 @@ export class DomainCache {
   }
 }
 
-/** At most how much memory it needs. */
+/** An upper limit of the memory that it needs. */
 function bytesOf(domain: RemoteDomain | undefined): number {
   return domain === undefined ? 0 : BYTES_PER_DOMAIN + 2 * domain.name.length;
 }

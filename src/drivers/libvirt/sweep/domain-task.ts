@@ -132,7 +132,7 @@ export class StatsRequests {
     const wanted = groups === 0 ? ALL_GROUPS : groups;
     const free = wanted & MONITOR_FREE_GROUPS;
     const needing = (wanted & ~MONITOR_FREE_GROUPS) >>> 0;
-    // A listed domain has passed the filter. If its state changes meanwhile, its record still has to come.
+    // A listed domain has passed the filter. If its state changes after that, its record still has to come.
     const asked = domains === undefined ? (flags & ~FILTER_MASK) >>> 0 : flags;
     this.kind = monitors && needing !== 0 ? "monitor" : "free";
     this.filter = flags & FILTER_MASK;

@@ -57,7 +57,7 @@ export class ForeignCalls {
     return this.#calls.size;
   }
 
-  /** The time at which all of them will have hung for so long that they are no healthy calls. */
+  /** The time from which all of them count as hanging, if none is answered before. */
   get settledAt(): number {
     let at = Number.NEGATIVE_INFINITY;
     for (const { since } of this.#calls.values()) at = Math.max(at, since + HANGING_MS);
