@@ -54,7 +54,7 @@ try {
 console.log(`
 Now try
   npm start -- qemu:///system                              your own guests
-  node dist/cli/main.js watch --rates test:///default      a screen like top
+  node dist/cli/main.js top test:///default                a live table, trouble first
   node dist/cli/main.js get --format ndjson test:///default
   node examples/05-browser/serve.mjs                       a page in a browser
 and read docs/cookbook.md: short recipes for dashboards and alerts.`);

@@ -22,6 +22,8 @@ export type GetArguments = ReturnType<typeof parseGet>;
 export type WatchArguments = ReturnType<typeof parseWatch>;
 /** The options of `virstream serve`, checked in the same way. */
 export type ServeArguments = ReturnType<typeof parseServe>;
+/** The options of `virstream top`, checked in the same way. */
+export type TopArguments = Omit<ReturnType<typeof parseTop>, "query"> & { readonly query: StatsQuery };
 /** The options of `virstream why`, checked in the same way. */
 export type WhyArguments = ReturnType<typeof parseWhy>;
 /** The options of `virstream record`, checked in the same way. */
@@ -117,15 +119,36 @@ export function parseWatch(args: readonly string[]) {
   if (rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
   }
-  if (count !== undefined && !/^0*[1-9]\d{0,8}$/.test(count)) {
-    throw new UsageError(`--count takes a number of sweeps, 1 or more, not ${JSON.stringify(count)}`);
-  }
+  const sweeps = sweepCount("--count", count);
   return {
     ...rest,
     format,
     rates,
     options: watchOptions(values),
-    count: count === undefined ? undefined : Number(count),
+    count: sweeps,
+  };
+}
+
+/** @throws UsageError */
+export function parseTop(args: readonly string[]) {
+  const options = {
+    ...{ domain: LIST, name: LIST, host: LIST, deadline: TEXT, "token-file": TEXT, interval: TEXT, hosts: TEXT },
+    batch: { type: "boolean", short: "b" } as const,
+    count: { type: "string", short: "n" } as const,
+  };
+  const { values, uris } = parse(args, options);
+  const { batch = false } = values;
+  if (values.count !== undefined && !batch) throw new UsageError("-n goes with -b: a screen ends when you press q");
+  return {
+    /** Empty: the default URI. */
+    uris,
+    /** A file with a URI on each line. */
+    hostsFile: values.hosts,
+    query: selection(values),
+    intervalMs: duration("interval", values.interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS,
+    batch,
+    count: sweepCount("-n", values.count),
+    tokenFile: values["token-file"],
   };
 }
 
@@ -302,23 +325,41 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly s
   };
 }
 
-function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
+/** A number of sweeps; undefined: without an end. */
+function sweepCount(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^0*[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new UsageError(`${option} takes a number of sweeps, 1 or more, not ${JSON.stringify(text)}`);
+}
+
+/** Which domains, and how long each may take. */
+function selection(values: {
+  readonly domain?: string[] | undefined;
+  readonly name?: string[] | undefined;
+  readonly host?: string[] | undefined;
+  readonly deadline?: string | undefined;
+}): Pick<StatsQuery, "domains" | "names" | "hosts" | "deadlineMs"> {
+  if (values.domain !== undefined && (values.name ?? values.host) !== undefined) {
+    throw new UsageError("--name and --host do not go with --domain: choose one");
+  }
   const deadlineMs = duration("deadline", values.deadline, 1, MAX_DEADLINE_MS);
-  const query: StatsQuery = {
-    groups: GROUPS.filter((group) => values[group]),
-    filter: FILTERS.filter((filter) => values[`list-${filter}`]),
-    enforce: values.enforce ?? false,
-    backing: values.backing ?? false,
-    nowait: values.nowait ?? false,
+  return {
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(values.domain === undefined ? {} : { domains: values.domain }),
     ...(values.name === undefined ? {} : { names: values.name }),
     ...(values.host === undefined ? {} : { hosts: values.host }),
   };
-  if (values.domain !== undefined && (values.name ?? values.host) !== undefined) {
-    throw new UsageError("--name and --host do not go with --domain: choose one");
-  }
-  return query;
+}
+
+function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
+  return {
+    groups: GROUPS.filter((group) => values[group]),
+    filter: FILTERS.filter((filter) => values[`list-${filter}`]),
+    enforce: values.enforce ?? false,
+    backing: values.backing ?? false,
+    nowait: values.nowait ?? false,
+    ...selection(values),
+  };
 }
 
 function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {

@@ -1,7 +1,16 @@
 import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
-import { parseDoctor, parseGet, parseInfo, parseRecord, parseServe, parseWatch, parseWhy } from "./arguments.ts";
+import {
+  parseDoctor,
+  parseGet,
+  parseInfo,
+  parseRecord,
+  parseServe,
+  parseTop,
+  parseWatch,
+  parseWhy,
+} from "./arguments.ts";
 import { check } from "./check/check.ts";
 import { doctor } from "./doctor.ts";
 import { get } from "./get.ts";
@@ -9,6 +18,7 @@ import { info } from "./info.ts";
 import { record } from "./record.ts";
 import { serve } from "./serve.ts";
 import { notify } from "./source.ts";
+import { top } from "./top.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
 import { watch } from "./watch.ts";
 import { why } from "./why.ts";
@@ -63,6 +73,7 @@ type Run = (args: readonly string[], signal: AbortSignal) => Promise<number>;
 const COMMANDS: Readonly<Record<Command, Run>> = {
   get: (args, signal) => get(parseGet(args), signal),
   watch: (args, signal) => watch(parseWatch(args), signal),
+  top: (args, signal) => top(parseTop(args), signal),
   serve: (args, signal) => serve(parseServe(args), signal),
   why: (args, signal) => why(parseWhy(args), signal),
   check,

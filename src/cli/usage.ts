@@ -59,7 +59,8 @@ Statistics of virtual machines: one record per domain, each as soon as its hyper
 
 Commands:
   get     print one record of every domain, each as it arrives
-  watch   the same repeatedly, as a screen like top's or as lines
+  top     a live table of the guests on the whole terminal, trouble first
+  watch   the same repeatedly, as a screen or as lines
   serve   serve the domains to others over WebSocket
   why     say what is wrong with one guest, with the evidence and the command that helps
   check   judge the guests as a plugin of Nagios or Icinga does
@@ -159,6 +160,29 @@ unreachable at start, are retried.
   -h, --help
 
 ${URIS}`,
+  top: `\
+Usage: virstream top [URI]... [OPTION]...
+
+A live table of the guests of one host or many, on the whole terminal: trouble first, in red, then the busiest. The line
+above the keys says what is wrong with the selected guest, and the command that helps. Press ? for all keys.
+
+  --interval TIME       between two sweeps: 250ms or more, 1s (default); a bare number is seconds
+  --hosts FILE          a file with a URI on each line
+  --domain ID|UUID|NAME only this domain; can be given several times
+  --name PATTERN        only domains with such names, as "web-*"; can be given several times
+  --host PATTERN        only domains of hosts with such names; can be given several times
+  --deadline TIME       how long to wait for a domain; default 2s
+  -b, --batch           print the table again and again, for scripts and pipes
+  -n, --count N         with -b: end after N tables; the first has no rates yet
+  --token-file FILE     the token for virstream servers; default $VIRSTREAM_TOKEN
+  -h, --help
+
+  virstream top qemu+ssh://root@hv{01..50}/system
+  virstream top -b -n 2 --name "db-*"
+
+${URIS}
+Exit code: 0 the user left; with -b 3 if some guest is in trouble or a host absent; 1 failure; 2 usage.
+`,
   why: `\
 Usage: virstream why GUEST [URI] [OPTION]...
 

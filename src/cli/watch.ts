@@ -3,12 +3,12 @@ import { hostNames } from "../driver/matcher.ts";
 import { groupMask } from "../model/group.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
-import { type Display, LineDisplay, TerminalDisplay } from "./display.ts";
+import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
-import { Screen } from "./format/screen.ts";
 import { showsColours } from "./format/text.ts";
 import { openSource, readToken, withoutIds } from "./source.ts";
+import { top } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
@@ -16,6 +16,12 @@ import { ExitCode, INTERRUPTED } from "./usage.ts";
  * exit code; without a count an interrupt is the normal end and no failure.
  */
 export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
+  if (isScreen(args)) {
+    const { uri, query, options, tokenFile } = args;
+    const uris = uri === undefined ? [] : [uri];
+    const { intervalMs } = options;
+    return top({ uris, query, intervalMs, tokenFile, hostsFile: undefined, batch: false, count: undefined }, signal);
+  }
   const token = await readToken(args.tokenFile, process.env);
   await using connection = await openSource(args.uri, token, signal);
   const stream = connection.watch(await withoutIds(connection, args.query, signal), { ...args.options, signal });
@@ -42,7 +48,7 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
 export async function follow(
   chunks: AsyncIterable<readonly WatchEvent[]>,
   count: SweepCount,
-  display: Display,
+  display: Pick<LineDisplay, "take" | "room">,
   meter: RateMeter | undefined,
   signal: AbortSignal,
 ): Promise<void> {
@@ -56,13 +62,17 @@ export async function follow(
   }
 }
 
-function openDisplay(args: WatchArguments, source: string, hosts: boolean): Display {
+/** On a terminal, a table that goes on for ever is a screen. One with totals, of changes only, or with an end, is lines. */
+function isScreen({ format, raw, count, options }: WatchArguments): boolean {
+  const { stdin, stdout, env } = process;
+  const terminal = stdin.isTTY === true && stdout.isTTY === true && env["TERM"] !== "dumb";
+  return terminal && format === "table" && !raw && count === undefined && options.mode === "sample";
+}
+
+function openDisplay(args: WatchArguments, source: string, hosts: boolean): LineDisplay {
   const { stdout, env } = process;
   const groups = groupMask(args.query.groups);
   const [terminal, colours] = [stdout.isTTY === true, showsColours(stdout, env)];
-  if (args.format === "table" && terminal && env["TERM"] !== "dumb") {
-    return new TerminalDisplay(new Screen(source, groups, args.rates, undefined, args.raw), stdout, colours);
-  }
   const format = createFormat(args.format, {
     groups,
     rates: args.rates,

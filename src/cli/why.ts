@@ -29,7 +29,9 @@ export async function why(args: WhyArguments, signal: AbortSignal): Promise<numb
     { signal },
   );
   const diagnoses: Diagnosis[] = [];
-  for (const each of rates) diagnoses.push(await diagnosisOf(connection, each, began, signal));
+  for (const each of rates) {
+    diagnoses.push(await diagnosisOf(connection.uri, each, performance.now() - began, signal));
+  }
   process.stdout.write(
     args.format === "json" ? `${jsonText({ diagnoses }, 2)}\n` : diagnoses.map(diagnosisText).join("\n"),
   );
@@ -38,14 +40,19 @@ export async function why(args: WhyArguments, signal: AbortSignal): Promise<numb
   return missing ? ExitCode.incomplete : ExitCode.ok;
 }
 
-async function diagnosisOf(
-  { uri }: Connection,
+/**
+ * The diagnosis of one guest. On a libvirt host it collects evidence.
+ *
+ * @param uri of the guest's host
+ * @param askedForMs how long the guest has been asked already, in ms
+ */
+export async function diagnosisOf(
+  uri: string,
   rates: DomainRates,
-  began: number,
+  askedForMs: number,
   signal: AbortSignal,
 ): Promise<Diagnosis> {
   const { domain, status, state } = rates.record;
-  const askedForMs = performance.now() - began;
   if (status === "gone" || !LIBVIRT_SCHEMES.includes(/^[^:]*/.exec(uri)![0].toLowerCase())) {
     return diagnose({ rates, virsh: "virsh", askedForMs });
   }

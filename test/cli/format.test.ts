@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createFormat } from "../../src/cli/format/format.ts";
 import { complaint } from "../../src/cli/format/notice.ts";
-import { Screen } from "../../src/cli/format/screen.ts";
 import { showsColours } from "../../src/cli/format/text.ts";
 import { Progress } from "../../src/cli/get.ts";
 import { defaultUri as chooseDefaultUri } from "../../src/cli/source.ts";
@@ -112,9 +111,6 @@ describe("the table", () => {
     const gone = record(0, { domain, status: "gone", reason: "unknown", params: TypedParams.EMPTY });
     expect(createFormat("table").record(gone)).toMatch(new RegExp(`^${uuid} +-.* gone \\(unknown\\)\n$`));
     expect(complaint(gone)).toBe(`domain ${uuid}: gone: unknown`);
-    const screen = new Screen("test:///", 0, false);
-    screen.take({ type: "record", record: gone });
-    expect(screen.frame({ columns: 200, rows: 9 }).rows[0]).toMatch(new RegExp(`^${uuid} `));
   });
 
   it("shows in bold red what needs attention, where the output shows colours", () => {

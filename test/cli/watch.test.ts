@@ -1,13 +1,12 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import type { Display } from "../../src/cli/display.ts";
+import type { LineDisplay } from "../../src/cli/display.ts";
 import { follow, SweepCount } from "../../src/cli/watch.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
-import { describeWith } from "../lab/requirement.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
 
 /** What the tests look at of a line of ndjson. */
@@ -321,7 +320,7 @@ describe("following a watch", () => {
         left = true;
       }
     }
-    const display: Display = {
+    const display: Pick<LineDisplay, "take" | "room" | "end"> = {
       take: ({ type }) => void seen.push(type),
       room: async () => {
         await new Promise((resolve) => setImmediate(resolve));
@@ -332,58 +331,5 @@ describe("following a watch", () => {
     await follow(chunks(), new SweepCount(2), display, undefined, new AbortController().signal);
     expect(seen).toEqual(["chunk 1", "record", "sync", "record", "room", "chunk 2", "record", "sync"]);
     expect(left).toBe(true);
-  });
-});
-
-/** What moves the cursor, and carriage returns. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
-const CONTROL = /\u001b\[[?\d]*[a-zA-Z]|\r/g;
-const SECOND_SCREEN = "\u001b[?1049h";
-const FIRST_SCREEN = "\u001b[?7h\u001b[?25h\u001b[?1049l";
-
-describeWith(["script"], "virstream watch, on a terminal,", () => {
-  /** Runs it on a terminal of 10 lines of 100 characters. */
-  function onTerminal(args: string): { child: ChildProcess; screen: Transcript } {
-    const command = `stty rows 10 cols 100; tty; exec "${process.execPath}" "${PROGRAM}" watch ${args}`;
-    const child = spawn("script", ["-qec", command, "/dev/null"], {
-      stdio: ["pipe", "pipe", "inherit"],
-      env: { ...process.env, TERM: "xterm", SHELL: "/bin/sh" },
-    });
-    return { child, screen: new Transcript(child.stdout!) };
-  }
-
-  /** The lines of a screen, without what moves the cursor. */
-  function plain(text: string): string[] {
-    return text.replaceAll(CONTROL, "").trimEnd().split("\n");
-  }
-
-  it("draws each sweep on a screen of its own, and leaves the last table and a visible cursor", async () => {
-    const { child, screen } = onTerminal("'test:///default?domains=30' --count 3 --interval 250ms --rates");
-    expect(await codeOf(child)).toBe(0);
-    const [before, drawn] = screen.text.split(SECOND_SCREEN);
-    expect(plain(before!)).toHaveLength(1);
-    const [frames, left] = drawn!.split(FIRST_SCREEN);
-    expect(frames!.split("\u001b[H").length).toBeGreaterThan(2);
-    const lines = plain(left!);
-    expect(lines).toHaveLength(9);
-    expect(lines[0]).toMatch(/^sweep 3: 30 domains of simulated in \d+\.\d\d s$/);
-    expect(lines[1]).toMatch(/^DOMAIN +STATE +CPU % /);
-    expect(lines[8]).toBe("and 24 more");
-    for (const line of lines) expect(line.length).toBeLessThanOrEqual(100);
-    const busy = lines.slice(2, 8).map((line) => Number(line.split(/ +/)[2]));
-    expect(busy).toEqual([...busy].sort((one, other) => other - one));
-  });
-
-  it("fits a terminal whose size changes, and ends with 0 when it is interrupted there", async () => {
-    const { child, screen } = onTerminal("'test:///default?domains=30' --interval 10m");
-    const [, terminal] = await screen.find(/(\/dev\/\S+)/);
-    await screen.find(/and 23 more/);
-    const resizedAt = screen.text.length;
-    expect(spawnSync("stty", ["-F", terminal!, "rows", "6", "cols", "40"]).status).toBe(0);
-    // Rows and columns change one after the other, and a frame may come between.
-    await screen.find(/DOMAIN +STATE +STATUS[^A-Z][\s\S]*and 27 more/, resizedAt);
-    child.stdin!.write("\u0003");
-    expect(await codeOf(child)).toBe(0);
-    expect(screen.text).toContain(FIRST_SCREEN);
   });
 });

@@ -41,6 +41,7 @@ const known = {
     packages: "python3 python3-msgpack",
   },
   script: { met: () => program("script"), packages: "bsdutils" },
+  tmux: { met: () => program("tmux"), packages: "tmux" },
   chromium: { met: () => program("chromium"), packages: "chromium" },
   ssh: { met: () => program("ssh"), packages: "openssh-client" },
   sshd: { met: () => program("sshd"), packages: "openssh-server" },

@@ -1,9 +1,10 @@
-import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
+import type { DomainRates } from "../../client/rates.ts";
 import type { KnownKey } from "../../model/field.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";
 import { isTrouble, type StateWords } from "../../model/state.ts";
+import { disksSum, meanLatency, meanSteal, memoryText, nicsSum } from "./figure.ts";
 import { bytes, kibibytes, milliseconds, narrowBytes, narrowCount, percent, seconds } from "./quantity.ts";
 import { pad, printable } from "./text.ts";
 
@@ -60,15 +61,17 @@ const RATE_COLUMNS: readonly Column[] = [
   { ...NAME, width: 18 },
   { title: "STATE", width: 8, group: "state", rank: 5, text: ({ record }) => stateWord(record.state) },
   right("CPU %", 6, "cpu-total", 1, ({ rates }) => cell(rates?.cpu.percent, percent)),
-  right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(vcpus(rates, "stealPercent"), percent)),
-  right("MEM", 6, "balloon", 2, memory),
-  right("RX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "receivedBytesPerSecond"), narrowBytes)),
-  right("TX/s", 6, "interface", 3, ({ rates }) => cell(nics(rates, "transmittedBytesPerSecond"), narrowBytes)),
-  right("RD/s", 6, "block", 4, ({ rates }) => cell(disks(rates, "readBytesPerSecond"), narrowBytes)),
-  right("WR/s", 6, "block", 4, ({ rates }) => cell(disks(rates, "writeBytesPerSecond"), narrowBytes)),
-  right("RDOP/s", 6, "block", 8, ({ rates }) => cell(disks(rates, "readsPerSecond"), narrowCount)),
-  right("WROP/s", 6, "block", 8, ({ rates }) => cell(disks(rates, "writesPerSecond"), narrowCount)),
-  right("LATENCY", 8, "block", 7, ({ rates }) => cell(meanLatency(rates?.disks ?? []), milliseconds)),
+  right("STEAL%", 6, "vcpu", 6, ({ rates }) => cell(rates && meanSteal(rates), percent)),
+  right("MEM", 6, "balloon", 2, ({ rates }) => (rates && memoryText(rates)) ?? "-"),
+  right("RX/s", 6, "interface", 3, ({ rates }) => cell(rates && nicsSum(rates, "receivedBytesPerSecond"), narrowBytes)),
+  right("TX/s", 6, "interface", 3, ({ rates }) =>
+    cell(rates && nicsSum(rates, "transmittedBytesPerSecond"), narrowBytes),
+  ),
+  right("RD/s", 6, "block", 4, ({ rates }) => cell(rates && disksSum(rates, "readBytesPerSecond"), narrowBytes)),
+  right("WR/s", 6, "block", 4, ({ rates }) => cell(rates && disksSum(rates, "writeBytesPerSecond"), narrowBytes)),
+  right("RDOP/s", 6, "block", 8, ({ rates }) => cell(rates && disksSum(rates, "readsPerSecond"), narrowCount)),
+  right("WROP/s", 6, "block", 8, ({ rates }) => cell(rates && disksSum(rates, "writesPerSecond"), narrowCount)),
+  right("LATENCY", 8, "block", 7, ({ rates }) => cell(rates && meanLatency(rates), milliseconds)),
   STATUS,
 ];
 
@@ -161,36 +164,12 @@ function cpuTime({ domain, params }: DomainStatsRecord): number | undefined {
   return domain.id < 0 ? undefined : params.number("cpu.time");
 }
 
-/**
- * The memory that a guest uses by its own report. Without a report, `~` and what its process occupies on the host, or `≤`
- * and what the host lets it have.
- */
-function memory({ record, rates }: Row): string {
-  if (rates === undefined || record.domain.id < 0) return "-";
-  const { usedBytes, rssBytes, assignedBytes } = rates.memory;
-  if (usedBytes !== undefined) return narrowBytes(usedBytes);
-  if (rssBytes !== undefined) return `~${narrowBytes(rssBytes)}`;
-  return assignedBytes === undefined ? "-" : `≤${narrowBytes(assignedBytes)}`;
-}
-
 /** The sum over a domain's devices; undefined where no device has the number. */
 function devicesSum(params: TypedParams, device: "net" | "block", field: string): number | undefined {
   // The count comes from elsewhere, and may be any number: a record has no more devices than parameters.
   const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);
   const devices = Array.from({ length }, (_, i) => i);
   return sum(devices, (i) => params.number(`${device}.${i}.${field}` as KnownKey));
-}
-
-function vcpus(rates: DomainRates | undefined, figure: Exclude<keyof VcpuRates, "number">): number | undefined {
-  return sum(rates?.vcpus, (vcpu) => vcpu[figure]);
-}
-
-function nics(rates: DomainRates | undefined, figure: Exclude<keyof InterfaceRates, "name">): number | undefined {
-  return sum(rates?.interfaces, (nic) => nic[figure]);
-}
-
-function disks(rates: DomainRates | undefined, figure: Exclude<keyof DiskRates, "name" | "path">): number | undefined {
-  return sum(rates?.disks, (disk) => disk[figure]);
 }
 
 /** The sum over all devices of a domain. A device without the figure adds nothing; undefined if no device has it. */
@@ -201,23 +180,4 @@ function sum<T>(devices: readonly T[] = [], figure: (device: T) => number | unde
     if (value !== undefined) total = (total ?? 0) + value;
   }
   return total;
-}
-
-/**
- * The mean time of a read or write over all disks: a busy disk weighs more than an idle one. Undefined if there was
- * none.
- */
-function meanLatency(disks: readonly DiskRates[]): number | undefined {
-  let operations = 0;
-  let time = 0;
-  const add = (perSecond: number | undefined, latencyMs: number | undefined): void => {
-    if (perSecond === undefined || latencyMs === undefined) return;
-    operations += perSecond;
-    time += perSecond * latencyMs;
-  };
-  for (const disk of disks) {
-    add(disk.readsPerSecond, disk.readLatencyMs);
-    add(disk.writesPerSecond, disk.writeLatencyMs);
-  }
-  return operations > 0 ? time / operations : undefined;
 }

@@ -1,0 +1,259 @@
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { connectAll } from "../client/connect.ts";
+import type { Connection } from "../client/connection.ts";
+import { FleetConnection } from "../client/fleet.ts";
+import type { Table } from "../client/table.ts";
+import type { Diagnosis } from "../doctor/diagnosis.ts";
+import { hostNames } from "../driver/matcher.ts";
+import { VirstreamError } from "../model/error.ts";
+import { groupMask } from "../model/group.ts";
+import type { StatsQuery } from "../model/query.ts";
+import type { TopArguments } from "./arguments.ts";
+import { showsColours } from "./format/text.ts";
+import { openSource, readToken, resolveUri, withoutIds } from "./source.ts";
+import { cellsOf, columnsFor, titles } from "./top/columns.ts";
+import { guestPage } from "./top/details.ts";
+import { GuestList } from "./top/guest-list.ts";
+import type { GuestLine } from "./top/line.ts";
+import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
+import { Terminal } from "./top/terminal.ts";
+import { frame, listRows, type Scene, type StyledLine, summaryLine } from "./top/view.ts";
+import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
+import { diagnosisOf } from "./why.ts";
+
+/** The groups that the screen shows. Others would cost the host calls that no column needs. */
+const GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
+/** How often the screen is drawn at least, in ms. */
+const CLOCK_MS = 1_000;
+/** How long a diagnosis on the page of a guest stays, in ms, before it is made again. */
+const DIAGNOSIS_MS = 10_000;
+
+/** `virstream top`: a live table of the guests on the whole terminal. Resolves with the exit code when the user leaves. */
+export async function top(args: TopArguments, signal: AbortSignal): Promise<number> {
+  const { stdin, stdout, env } = process;
+  if (!args.batch && (!stdin.isTTY || !stdout.isTTY || env["TERM"] === "dumb")) {
+    throw new UsageError("top needs a terminal: in a pipe or a script use top -b -n 2, or virstream watch");
+  }
+  const token = await readToken(args.tokenFile, env);
+  const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
+  await using connection =
+    uris.length <= 1
+      ? await openSource(uris[0], token, signal)
+      : await connectAll(
+          uris.map((uri) => resolveUri(uri)),
+          {
+            ...{ signal, waitForFirstConnection: true },
+            ...(token === undefined ? {} : { token }),
+          },
+        );
+  const groups = groupMask(args.query.groups) === 0 ? GROUPS : args.query.groups!;
+  const query = await withoutIds(connection, { ...args.query, groups }, signal);
+  if (args.batch) return await batch(args, connection, query, signal);
+  const session = new TopSession(connection, query, args.intervalMs, showsColours(stdout, env));
+  try {
+    await session.run(signal);
+  } finally {
+    session.close();
+  }
+  return ExitCode.ok;
+}
+
+/** The URIs of a file, one on each line; empty lines and comments that begin with # are left out. */
+async function readHosts(file: string): Promise<string[]> {
+  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new VirstreamError("invalid-argument", `the file of hosts ${file} cannot be read (${cause.code})`, { cause });
+  });
+  const uris = text.split("\n").map((line) => line.replace(/^\s*#.*|\s+$/g, "").trim());
+  const found = uris.filter((uri) => uri !== "");
+  if (found.length === 0) throw new VirstreamError("invalid-argument", `the file of hosts ${file} has no URI`);
+  return found;
+}
+
+/** Prints the whole table again and again, for scripts. The first has no rates yet. */
+async function batch(
+  { intervalMs, count }: TopArguments,
+  connection: Connection,
+  query: StatsQuery,
+  signal: AbortSignal,
+): Promise<number> {
+  const { stdout } = process;
+  const list = new GuestList(() => performance.now());
+  using table = connection.table(query, { intervalMs, signal });
+  let left = count ?? Number.POSITIVE_INFINITY;
+  try {
+    await table.ready;
+    for await (const _ of ticks(table, intervalMs, signal)) {
+      list.update(table.values(), table.absent, hostNames(connection.host));
+      const state = initialState(intervalMs);
+      const columns = columnsFor(Number.POSITIVE_INFINITY, list.totals.hosts.length > 1, 0);
+      const lines = list.lines(state).map((line) => cellsOf(columns, line).trimEnd());
+      const text = [
+        summaryLine(list, state, new Date().toLocaleTimeString("en-GB"), 0),
+        titles(columns, state.sort),
+        ...lines,
+      ];
+      if (!stdout.write(`${text.join("\n")}\n\n`)) await once(stdout, "drain", { signal });
+      if (--left <= 0) break;
+    }
+  } catch (error) {
+    if (signal.reason === INTERRUPTED && count === undefined) return ExitCode.ok;
+    throw error;
+  }
+  const { troubles, absent } = list.totals;
+  return troubles.size > 0 || absent > 0 ? ExitCode.incomplete : ExitCode.ok;
+}
+
+/** The present state, and then the state after each interval: a table of several hosts changes more often. */
+async function* ticks(table: Table, intervalMs: number, signal: AbortSignal): AsyncGenerator<void> {
+  yield;
+  let last = performance.now();
+  for await (const _ of table.changes) {
+    signal.throwIfAborted();
+    if (performance.now() - last < intervalMs / 2) continue;
+    last = performance.now();
+    yield;
+  }
+  signal.throwIfAborted();
+}
+
+/** The screen of one user: the table behind it, the keys, the drawing. */
+class TopSession {
+  readonly #connection: Connection;
+  readonly #query: StatsQuery;
+  readonly #list = new GuestList(() => performance.now());
+  readonly #terminal: Terminal;
+  #state: ScreenState;
+  #table: Table;
+  #ready = false;
+  #leave: () => void = () => {};
+  /** The diagnosis of the guest whose page is shown. */
+  #diagnosis: { readonly key: string; readonly at: number; result: Diagnosis | undefined } | undefined;
+  readonly #closed = new AbortController();
+  /** Shows records as they come, also while a guest that does not answer delays the end of the sweep, and lets the ages grow. */
+  readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
+
+  constructor(connection: Connection, query: StatsQuery, intervalMs: number, colours: boolean) {
+    this.#connection = connection;
+    this.#query = query;
+    this.#state = initialState(intervalMs);
+    this.#table = connection.table(query, { intervalMs });
+    this.#terminal = new Terminal(process.stdin, process.stdout, colours, {
+      onKey: (key) => this.#press(key),
+      onRedraw: () => this.#draw(),
+    });
+  }
+
+  /** Resolves when the user leaves. Rejects when the watch fails for good. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#draw();
+    const left = new Promise<void>((resolve) => {
+      this.#leave = resolve;
+    });
+    const aborted = once(signal, "abort", { signal: this.#closed.signal }).catch(() => {});
+    const failed = this.#follow(this.#table);
+    await Promise.race([left, signal.aborted ? undefined : aborted, failed]);
+    if (signal.aborted && signal.reason !== INTERRUPTED) throw signal.reason;
+  }
+
+  close(): void {
+    clearInterval(this.#clock);
+    this.#closed.abort();
+    this.#table.close();
+    this.#terminal.close();
+  }
+
+  /** Shows each tick of a table. Ends, never to resolve, when another table has taken its place. */
+  async #follow(table: Table): Promise<void> {
+    for await (const _ of table.changes) {
+      if (table !== this.#table) break;
+      this.#ready = true;
+      this.#show();
+    }
+    if (table !== this.#table) await new Promise(() => {});
+    else throw new VirstreamError("connection-closed", "the connection was closed");
+  }
+
+  /** Takes what the table has now. After a change of the interval, the old rows stay until the new table has some. */
+  #show(): void {
+    const { absent, size } = this.#table;
+    if (this.#state.paused) return;
+    if (size > 0 || absent.length > 0 || this.#ready) {
+      this.#list.update(this.#table.values(), absent, hostNames(this.#connection.host));
+    }
+    this.#draw();
+  }
+
+  #press(key: Key): void {
+    const before = this.#state;
+    const keys = this.#list.lines(before).map((line) => line.key);
+    this.#state = press(before, key, keys, listRows(this.#terminal.size));
+    if (this.#state.quit) this.#leave();
+    else {
+      if (this.#state.intervalMs !== before.intervalMs) this.#restart();
+      this.#draw();
+    }
+  }
+
+  /** Another interval needs another table. The screen keeps the rows until the new one has its own. */
+  #restart(): void {
+    const old = this.#table;
+    this.#ready = false;
+    this.#table = this.#connection.table(this.#query, { intervalMs: this.#state.intervalMs });
+    old.close();
+    void this.#follow(this.#table).catch(() => this.#leave());
+  }
+
+  #draw(): void {
+    const scene: Scene = {
+      list: this.#list,
+      state: this.#state,
+      size: this.#terminal.size,
+      sourceOf: (host) => this.#sourceOf(host),
+      source: this.#connection.uri,
+      time: new Date().toLocaleTimeString("en-GB"),
+      guest: this.#state.page === "guest" ? this.#guestPage() : [],
+      ready: this.#ready,
+    };
+    this.#terminal.draw(frame(scene));
+  }
+
+  #guestPage(): StyledLine[] {
+    const line = this.#list.lines({ ...this.#state, filter: "" }).find(({ key }) => key === this.#state.selected);
+    if (line === undefined) return [{ text: "This guest has left.", style: "strong" }];
+    if (!("row" in line)) {
+      const { host, error } = line.host;
+      return [
+        { text: `${host} cannot be reached`, style: "alert" },
+        { text: `${error.message} [${error.code}]`, style: "plain" },
+      ];
+    }
+    if (line.verdict.bad) this.#diagnose(line);
+    const result = this.#diagnosis?.key === line.key ? this.#diagnosis.result : undefined;
+    return guestPage(line.row, line.verdict.bad ? result : undefined, this.#state.raw, performance.now() - line.since);
+  }
+
+  /** Finds out why the guest is in trouble, in the background. */
+  #diagnose({ key, row, since }: GuestLine): void {
+    const now = performance.now();
+    if (this.#diagnosis?.key === key && now - this.#diagnosis.at < DIAGNOSIS_MS) return;
+    const before = this.#diagnosis?.key === key ? this.#diagnosis.result : undefined;
+    const diagnosis = { key, at: now, result: before };
+    this.#diagnosis = diagnosis;
+    const uri = this.#sourceOf(row.domain.host);
+    diagnosisOf(uri, row.rates, now - since, this.#closed.signal).then(
+      (result) => {
+        diagnosis.result = result;
+        if (!this.#closed.signal.aborted) this.#draw();
+      },
+      () => {},
+    );
+  }
+
+  /** The URI of the host of a guest. */
+  #sourceOf(host: string): string {
+    const { uri } = this.#connection;
+    if (!(this.#connection instanceof FleetConnection)) return uri;
+    return this.#connection.hosts.find(({ name }) => name === host)?.uri ?? uri;
+  }
+}

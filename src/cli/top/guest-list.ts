@@ -1,0 +1,170 @@
+import type { TableRow } from "../../client/table/rows.ts";
+import type { Absent } from "../../model/record.ts";
+import { printable } from "../format/text.ts";
+import { COLUMNS, type Column, type ColumnName } from "./columns.ts";
+import type { GuestLine, HostLine, Line } from "./line.ts";
+import { type TroubleKind, verdictOf } from "./verdict.ts";
+
+/** The figures of all guests together. */
+export interface Totals {
+  readonly guests: number;
+  readonly hosts: readonly string[];
+  readonly absent: number;
+  readonly troubles: ReadonlyMap<TroubleKind, number>;
+  /** Processors in use, and all vCPUs of running guests. */
+  readonly cpus: number | undefined;
+  readonly vcpus: number;
+  /** Memory in use by the guests' own report or their processes, and what the hosts let them have, in bytes. */
+  readonly usedBytes: number;
+  readonly assignedBytes: number;
+}
+
+/** How the list is ordered and filtered. */
+export interface ListView {
+  readonly sort: ColumnName;
+  readonly ascending: boolean;
+  /** A part of the name of a guest or a host; "" shows all. */
+  readonly filter: string;
+}
+
+/** A guest that left, or got into trouble, lately. */
+interface Incident {
+  readonly text: string;
+  readonly at: number;
+}
+
+interface Memory {
+  name: string;
+  kind: TroubleKind | undefined;
+  since: number;
+}
+
+/** What has happened to a guest that has got into trouble. */
+const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
+  stuck: "stuck",
+  "io-error": "I/O error",
+  crashed: "crashed",
+  failed: "failed",
+  denied: "denied",
+  incomplete: "incomplete",
+};
+const INCIDENT_MS = 600_000;
+const MAX_INCIDENTS = 50;
+
+/**
+ * The guests of a table, judged: what is wrong with each and since when, which hosts are absent, and which guests left or failed
+ * lately. It writes nothing and has no timer.
+ */
+export class GuestList {
+  readonly #now: () => number;
+  readonly #memory = new Map<string, Memory>();
+  /** By the key of the guest, the newest last. */
+  readonly #incidents = new Map<string, Incident>();
+  #guests: GuestLine[] = [];
+  #hosts: HostLine[] = [];
+  #hostNames: string[] = [];
+  #begun = false;
+
+  /** @param now a clock in ms */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Takes the state of the table at the end of a tick. */
+  update(rows: readonly TableRow[], absent: readonly Absent[], hosts: readonly string[]): void {
+    const now = this.#now();
+    const away = new Map(
+      absent.map((each) => [each.host, { guests: 0, ageMs: undefined as number | undefined, each }]),
+    );
+    const seen = new Set<string>();
+    this.#guests = [];
+    for (const row of rows) {
+      seen.add(row.key);
+      const host = away.get(row.domain.host);
+      if (host === undefined) {
+        this.#guests.push(this.#judge(row, now));
+        continue;
+      }
+      host.guests++;
+      host.ageMs = Math.min(host.ageMs ?? Number.POSITIVE_INFINITY, row.ageMs);
+    }
+    for (const [key, { name }] of this.#memory) {
+      if (seen.has(key)) continue;
+      this.#memory.delete(key);
+      this.#incident(key, `${name} left`, now);
+    }
+    this.#hosts = [...away.values()].map(({ each, ...rest }) => ({ key: `host ${each.host}`, host: each, ...rest }));
+    this.#hostNames = [...new Set([...hosts, ...absent.map(({ host }) => host)])].sort();
+    this.#begun = true;
+  }
+
+  /** The guests that left or failed in the last ten minutes, the newest first. */
+  get incidents(): readonly Incident[] {
+    const now = this.#now();
+    return [...this.#incidents.values()].filter(({ at }) => now - at < INCIDENT_MS).toReversed();
+  }
+
+  get totals(): Totals {
+    const troubles = new Map<TroubleKind, number>();
+    let [cpus, vcpus, usedBytes, assignedBytes]: [number | undefined, number, number, number] = [undefined, 0, 0, 0];
+    for (const { row, verdict } of this.#guests) {
+      if (verdict.kind !== undefined) troubles.set(verdict.kind, (troubles.get(verdict.kind) ?? 0) + 1);
+      if (row.domain.id < 0) continue;
+      const { cpu, memory } = row.rates;
+      if (cpu.percent !== undefined) cpus = (cpus ?? 0) + cpu.percent / 100;
+      vcpus += row.record.params.number("vcpu.current") ?? 0;
+      usedBytes += memory.usedBytes ?? memory.rssBytes ?? 0;
+      assignedBytes += memory.assignedBytes ?? 0;
+    }
+    const guests = this.#guests.length + this.#hosts.reduce((sum, host) => sum + host.guests, 0);
+    const hosts = this.#hostNames;
+    return { guests, hosts, absent: this.#hosts.length, troubles, cpus, vcpus, usedBytes, assignedBytes };
+  }
+
+  /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
+  lines({ sort, ascending, filter }: ListView): Line[] {
+    const wanted = filter.toLowerCase();
+    const matches = (...texts: string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
+    const column = COLUMNS.find(({ name }) => name === sort)!;
+    const guests = this.#guests.filter(({ row: { domain } }) => matches(domain.name, domain.host, domain.uuid));
+    guests.sort(
+      (one, other) => Number(other.verdict.bad) - Number(one.verdict.bad) || order(column, ascending, one, other),
+    );
+    const bad = guests.findIndex(({ verdict }) => !verdict.bad);
+    const troubled = bad < 0 ? guests.length : bad;
+    const hosts = this.#hosts.filter(({ host }) => matches(host.host));
+    return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
+  }
+
+  #judge(row: TableRow, now: number): GuestLine {
+    const { key, record } = row;
+    const kind = verdictOf(record, 0).kind;
+    const known = this.#memory.get(key);
+    const since = known !== undefined && known.kind === kind ? known.since : now;
+    const name = printable(record.domain.name || record.domain.uuid);
+    this.#memory.set(key, { name, kind, since });
+    // At the first look nothing has happened yet.
+    if (kind === undefined) this.#incidents.delete(key);
+    else if (known?.kind !== kind && this.#begun) this.#incident(key, `${name} ${INCIDENTS[kind]}`, now);
+    return { key, row, verdict: verdictOf(record, now - since), since };
+  }
+
+  #incident(key: string, text: string, at: number): void {
+    this.#incidents.delete(key);
+    this.#incidents.set(key, { text, at });
+    if (this.#incidents.size > MAX_INCIDENTS) this.#incidents.delete(this.#incidents.keys().next().value!);
+  }
+}
+
+/** Guests without a value come last, in either order; equal ones by name. */
+function order({ value }: Column, ascending: boolean, one: GuestLine, other: GuestLine): number {
+  const [a, b] = [value(one), value(other)];
+  const byName =
+    compare(one.row.domain.name, other.row.domain.name) || compare(one.row.domain.host, other.row.domain.host);
+  if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined) || byName;
+  return (ascending ? compare(a, b) : compare(b, a)) || byName;
+}
+
+function compare(one: string | number, other: string | number): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}

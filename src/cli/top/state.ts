@@ -1,0 +1,121 @@
+import { COLUMNS, type ColumnName } from "./columns.ts";
+import type { ListView } from "./guest-list.ts";
+
+/** What the user has chosen. Pure: `press` makes the next state of a key. */
+export interface ScreenState extends ListView {
+  /** The key of the selected line; undefined: the first. */
+  readonly selected: string | undefined;
+  /** What fills the screen. */
+  readonly page: "list" | "guest" | "help";
+  /** In the page of a guest: show its raw parameters. */
+  readonly raw: boolean;
+  /** How far the page of a guest or the help is scrolled, in lines. */
+  readonly scroll: number;
+  /** Whether keys go to the filter. */
+  readonly typing: boolean;
+  readonly paused: boolean;
+  readonly intervalMs: number;
+  /** The user wants to leave. */
+  readonly quit: boolean;
+}
+
+/** A key as Node's readline names it. */
+export interface Key {
+  /** The name: `up`, `return`, `q`; undefined for characters without one. */
+  readonly name?: string | undefined;
+  /** What was typed. */
+  readonly sequence: string;
+  readonly ctrl?: boolean | undefined;
+  readonly shift?: boolean | undefined;
+}
+
+/** The state at the start. */
+export function initialState(intervalMs: number, sort: ColumnName = "cpu"): ScreenState {
+  return {
+    ...{ sort, ascending: isText(sort), filter: "", selected: undefined, page: "list", raw: false, scroll: 0 },
+    ...{ typing: false, paused: false, intervalMs, quit: false },
+  };
+}
+
+/** The intervals that the user can choose, in ms. */
+const INTERVALS = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
+
+/**
+ * The state after a key.
+ *
+ * @param keys the keys of the lines, in their order
+ * @param pageRows how many lines the list shows
+ */
+export function press(state: ScreenState, key: Key, keys: readonly string[], pageRows: number): ScreenState {
+  if (key.ctrl && key.name === "c") return { ...state, quit: true };
+  if (state.typing) return type(state, key);
+  const typed = key.sequence;
+  const move = (by: number): ScreenState => {
+    if (state.page !== "list") return { ...state, scroll: Math.max(0, state.scroll + by) };
+    if (keys.length === 0) return state;
+    const at = Math.max(0, keys.indexOf(state.selected ?? ""));
+    return { ...state, selected: keys[Math.max(0, Math.min(keys.length - 1, at + by))] };
+  };
+  switch (key.name) {
+    case "up":
+      return move(-1);
+    case "down":
+      return move(1);
+    case "pageup":
+      return move(-pageRows);
+    case "pagedown":
+      return move(pageRows);
+    case "home":
+      return move(Number.NEGATIVE_INFINITY);
+    case "end":
+      return move(Number.POSITIVE_INFINITY);
+    case "return":
+    case "enter":
+      return state.page === "list" && keys.length > 0
+        ? { ...state, page: "guest", scroll: 0, raw: false, selected: state.selected ?? keys[0] }
+        : { ...state, page: "list" };
+    case "escape":
+      return state.page === "list" ? { ...state, filter: "" } : { ...state, page: "list" };
+    case "space":
+      return { ...state, paused: !state.paused };
+  }
+  if (typed === "q") return state.page === "list" ? { ...state, quit: true } : { ...state, page: "list" };
+  if (typed === "?") return { ...state, page: state.page === "help" ? "list" : "help", scroll: 0 };
+  if (typed === "+" || typed === "-")
+    return { ...state, intervalMs: stepped(state.intervalMs, typed === "+" ? 1 : -1) };
+  if (state.page === "guest") return typed === "p" ? { ...state, raw: !state.raw, scroll: 0 } : state;
+  if (state.page !== "list") return state;
+  if (typed === "/") return { ...state, typing: true, filter: "" };
+  if (typed === "<" || typed === ">") return sorted(state, neighbour(state.sort, typed === ">" ? 1 : -1));
+  if (typed === "R") return { ...state, ascending: !state.ascending };
+  const column = COLUMNS.find((each) => each.key === typed);
+  return column === undefined ? state : sorted(state, column.name);
+}
+
+/** While the user types a filter. */
+function type(state: ScreenState, { name, sequence, ctrl }: Key): ScreenState {
+  if (name === "return" || name === "enter") return { ...state, typing: false };
+  if (name === "escape") return { ...state, typing: false, filter: "" };
+  if (name === "backspace") return { ...state, filter: [...state.filter].slice(0, -1).join("") };
+  if (ctrl && name === "u") return { ...state, filter: "" };
+  return /^[^\p{Cc}]+$/u.test(sequence) && !ctrl ? { ...state, filter: state.filter + sequence } : state;
+}
+
+/** Sorts by a column; by the same column again, the other way round. */
+function sorted(state: ScreenState, sort: ColumnName): ScreenState {
+  return { ...state, sort, ascending: sort === state.sort ? !state.ascending : isText(sort) };
+}
+
+function neighbour(sort: ColumnName, by: number): ColumnName {
+  const at = COLUMNS.findIndex(({ name }) => name === sort) + by;
+  return COLUMNS[(at + COLUMNS.length) % COLUMNS.length]!.name;
+}
+
+function isText(sort: ColumnName): boolean {
+  return COLUMNS.find(({ name }) => name === sort)!.isText;
+}
+
+function stepped(intervalMs: number, by: number): number {
+  const at = INTERVALS.findIndex((each) => each >= intervalMs);
+  return INTERVALS[Math.max(0, Math.min(INTERVALS.length - 1, (at < 0 ? INTERVALS.length - 1 : at) + by))]!;
+}

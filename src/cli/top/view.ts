@@ -1,0 +1,218 @@
+import { guestWord, shellWord } from "../../doctor/guests.ts";
+import { narrowBytes, percent } from "../format/quantity.ts";
+import { cut, pad, printable, width } from "../format/text.ts";
+import { COLUMNS, cellsOf, columnsFor, titles } from "./columns.ts";
+import type { GuestList } from "./guest-list.ts";
+import type { Line } from "./line.ts";
+import type { ScreenState } from "./state.ts";
+import { span } from "./verdict.ts";
+
+/** How a line looks. The words of a line say the same as its style. */
+export type Style = "plain" | "alert" | "title" | "selected" | "selected-alert" | "dim" | "strong";
+
+/** One line of the screen. It fits the width, and has no control characters. */
+export interface StyledLine {
+  readonly text: string;
+  readonly style: Style;
+}
+
+/** How large a terminal is, in cells. */
+export interface ScreenSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** What a frame shows. */
+export interface Scene {
+  readonly list: GuestList;
+  readonly state: ScreenState;
+  readonly size: ScreenSize;
+  /** The connection as a whole, such as its URI. */
+  readonly source: string;
+  /** The URI of a host, for commands. */
+  readonly sourceOf: (host: string) => string;
+  /** The time of day, as it is shown. */
+  readonly time: string;
+  /** The lines of the page of the selected guest. */
+  readonly guest: readonly StyledLine[];
+  /** False until the first sweep has ended. */
+  readonly ready: boolean;
+}
+
+/** Lines above and below the list: summary, titles, explanation, keys. */
+const FRAME_ROWS = 4;
+/** A guest whose record is older than this many intervals is dim. */
+const OLD_INTERVALS = 2.5;
+
+/** How many lines of the list fit. */
+export function listRows({ rows }: ScreenSize): number {
+  return Math.max(1, rows - FRAME_ROWS);
+}
+
+/** All lines of the screen, as many as its rows. */
+export function frame(scene: Scene): StyledLine[] {
+  const { list, state, size, time } = scene;
+  const { troubles, absent } = list.totals;
+  const first: StyledLine = {
+    text: summaryLine(list, state, time, size.columns),
+    style: troubles.size > 0 || absent > 0 ? "alert" : "strong",
+  };
+  const body = state.page === "help" ? help() : state.page === "guest" ? scene.guest : undefined;
+  if (body !== undefined) {
+    const room = Math.max(1, size.rows - 2);
+    const from = Math.max(0, Math.min(state.scroll, body.length - room));
+    const shown = [...body.slice(from, from + room)];
+    while (shown.length < room) shown.push({ text: "", style: "plain" });
+    const keys =
+      state.page === "guest" ? "Enter back   p raw parameters   arrows scroll   q back" : "any of these keys; q back";
+    return fitted([first, ...shown, { text: keys, style: "dim" }], size);
+  }
+  return fitted([first, ...listLines(scene), { text: keysLine(scene), style: "dim" }], size);
+}
+
+function listLines({ list, state, size, ready, source, sourceOf }: Scene): StyledLine[] {
+  const lines = list.lines(state);
+  const several = list.totals.hosts.length > 1;
+  const longest = lines.reduce((most, line) => Math.max(most, width(nameOf(line))), 0);
+  const columns = columnsFor(size.columns, several, longest);
+  const room = listRows(size);
+  const selected = Math.max(
+    0,
+    lines.findIndex(({ key }) => key === state.selected),
+  );
+  const from = Math.max(0, Math.min(selected - Math.floor(room / 2), lines.length - room));
+  const rows = lines.slice(from, from + room).map((line, i): StyledLine => {
+    const bad = !("row" in line) || line.verdict.bad;
+    const isSelected = from + i === selected && state.selected !== undefined;
+    const old = "row" in line && line.row.ageMs > OLD_INTERVALS * state.intervalMs + 1_000;
+    const style = isSelected ? (bad ? "selected-alert" : "selected") : bad ? "alert" : old ? "dim" : "plain";
+    return { text: cellsOf(columns, line), style };
+  });
+  if (rows.length === 0) {
+    const none = ready
+      ? state.filter === ""
+        ? "There is no guest."
+        : `No guest matches "${state.filter}".`
+      : `${source}: waiting for the first sweep`;
+    rows.push({ text: none, style: "plain" });
+  }
+  while (rows.length < room) rows.push({ text: "", style: "plain" });
+  return [
+    { text: titles(columns, state.sort), style: "title" },
+    ...rows,
+    { text: explanation(list, lines[selected], sourceOf), style: "strong" },
+  ];
+}
+
+/**
+ * One line for hosts, guests and troubles.
+ *
+ * @param columns the cells of the line; 0: as many as it takes
+ */
+export function summaryLine(list: GuestList, state: ScreenState, time: string, columns: number): string {
+  const { hosts, guests, absent, troubles, cpus, vcpus, usedBytes, assignedBytes } = list.totals;
+  const parts = [`virstream  ${hostsText(hosts)}`];
+  if (absent > 0) parts.push(`${absent} absent`);
+  parts.push(`${guests.toLocaleString("en")} guest${guests === 1 ? "" : "s"}`);
+  const named: [string, number][] = [
+    ["stuck", troubles.get("stuck") ?? 0],
+    ["I/O error", troubles.get("io-error") ?? 0],
+    ["crashed", troubles.get("crashed") ?? 0],
+    [
+      "other",
+      [...troubles].reduce(
+        (sum, [kind, count]) => sum + (["failed", "denied", "incomplete"].includes(kind) ? count : 0),
+        0,
+      ),
+    ],
+  ];
+  for (const [word, count] of named)
+    if (count > 0) parts.push(`${count} ${word}${word === "I/O error" && count > 1 ? "s" : ""}`);
+  if (cpus !== undefined) parts.push(`CPU ${percent(cpus)} of ${vcpus}`);
+  if (assignedBytes > 0) parts.push(`MEM ${narrowBytes(usedBytes)} of ${narrowBytes(assignedBytes)}`);
+  const left = parts.join("   ");
+  const right = `${state.paused ? "PAUSED" : time}  ${intervalText(state.intervalMs)}`;
+  if (columns === 0) return `${left}   ${right}`;
+  return `${pad(cut(left, columns - width(right) - 2), columns - width(right))}${right}`;
+}
+
+function hostsText(hosts: readonly string[]): string {
+  const shown = hosts.length <= 4 ? hosts : hosts.slice(0, 3);
+  return `${shown.map(printable).join(" ")}${shown.length < hosts.length ? ` +${hosts.length - shown.length}` : ""}`;
+}
+
+/** What is the matter with the selected, or the worst, guest, and the command that helps. */
+function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
+  const [incident] = list.incidents;
+  if (line === undefined) return incident?.text ?? "";
+  if (!("row" in line)) {
+    const { host, error } = line.host;
+    return `${printable(host)} cannot be reached: ${printable(error.message)} [${error.code}]`;
+  }
+  const { row, verdict } = line;
+  if (!verdict.bad) {
+    const lately = list.incidents.slice(0, 3).map(({ text }) => text);
+    return lately.length > 0 ? `lately: ${lately.join(", ")}` : "";
+  }
+  const { domain, error, missing, reason } = row.record;
+  const what =
+    verdict.kind === "stuck"
+      ? "does not answer"
+      : error !== undefined
+        ? error.message
+        : missing.length > 0
+          ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
+          : verdict.words.toLowerCase();
+  return `${printable(domain.name || domain.uuid)}: ${printable(what)}.  virstream why ${guestWord(domain)} ${shellWord(sourceOf(domain.host))}`;
+}
+
+function keysLine({ list, state }: Scene): string {
+  const lines = list.lines(state).length;
+  const filter = state.typing ? `/${state.filter}_` : state.filter === "" ? "" : `/${state.filter}`;
+  const shown = filter === "" ? "" : `${filter}   ${lines} of ${list.totals.guests.toLocaleString("en")}   `;
+  const column = COLUMNS.find(({ name }) => name === state.sort)!;
+  return `${shown}< > sort: ${column.title}   / filter   Enter guest   Space pause   + - interval   ? help   q quit`;
+}
+
+function help(): StyledLine[] {
+  const sorts = COLUMNS.map(({ key, title }) => `${key} ${title}`);
+  const plain = (text: string): StyledLine => ({ text, style: "plain" });
+  return [
+    { text: "Keys", style: "title" },
+    plain("  arrows, PageUp, PageDown, Home, End   select a guest"),
+    plain("  Enter                                 everything about the selected guest; again: back to the list"),
+    plain("  p                                     there: its raw parameters"),
+    plain(
+      "  /                                     filter by guest, host or uuid as you type; Enter keeps it, Esc clears it",
+    ),
+    plain("  < >                                   sort by the next column; R the other way round"),
+    ...[sorts.slice(0, 7), sorts.slice(7)].map((some, i) =>
+      plain(`  ${i === 0 ? "or by its letter" : ""}`.padEnd(40) + some.join(", ")),
+    ),
+    plain("  Space                                 pause and continue"),
+    plain("  + -                                   a longer or shorter interval"),
+    plain("  Ctrl-Z                                suspend;  fg continues"),
+    plain("  q, Ctrl-C                             quit"),
+    { text: "Columns", style: "title" },
+    plain("  CPU%    of one processor: 100 is one that is busy all the time"),
+    plain("  STEAL%  of the time that a vCPU waited for a processor of the host; mean over the vCPUs"),
+    plain("  MEM     in use by the guest's own report, else what its process occupies on the host"),
+    plain("  LAT     mean time of a disk request"),
+    plain("  AGE     how old the figures are.  - means not known, never zero"),
+    plain("Trouble comes first, in red: STUCK does not answer, I/O ERROR its storage failed, CRASHED its QEMU died,"),
+    plain("NO HOST its host cannot be reached. The line above the keys names the command that helps."),
+  ];
+}
+
+/** Each line cut to the width; the screen has as many lines as rows. */
+function fitted(lines: readonly StyledLine[], { columns, rows }: ScreenSize): StyledLine[] {
+  return lines.slice(0, rows).map(({ text, style }) => ({ text: cut(printable(text), columns), style }));
+}
+
+function nameOf(line: Line): string {
+  return "row" in line ? printable(line.row.domain.name || line.row.domain.uuid) : `(${line.guests} guests)`;
+}
+
+function intervalText(ms: number): string {
+  return ms < 1_000 ? `${ms}ms` : span(ms);
+}
