@@ -16,6 +16,15 @@ const HOST = "test:///default?domains=200";
 /** A server that notices and is noticed within fractions of a second. */
 const LIVELY = { minIntervalMs: 50, beatMs: 100 };
 
+/**
+ * How many outages were told: each begins once, and ends once, before the next. A lively server is lost after 250 ms of silence,
+ * which a loaded machine can cause again: then there was another outage, and the watch has to tell it.
+ */
+function outagesOf({ statuses }: TickLedger): number {
+  expect(statuses).toEqual(statuses.map((_, i) => (i % 2 === 0 ? "reconnecting" : "connected")));
+  return Math.floor(statuses.length / 2);
+}
+
 /** A watch as its user has it, and beside it one whose ticks are as the server counts them. */
 async function watching(url: string, watch: WatchOptions) {
   const options = { connectTimeoutMs: 5_000 };
@@ -77,7 +86,7 @@ describe("A watch of a server", () => {
     await watch.again();
     for (const ledger of [user.ledger, counted]) {
       expect(ledger.broken).toEqual([]);
-      expect(ledger.statuses).toEqual(["reconnecting", "connected"]);
+      expect(outagesOf(ledger)).toBeGreaterThan(0);
     }
   });
 
@@ -112,10 +121,11 @@ describeWith(["root with network namespaces"], "A watch over a link that is down
     await watch.again();
     for (const ledger of [user.ledger, counted]) {
       expect(ledger.broken).toEqual([]);
-      expect(ledger.statuses).toEqual(["reconnecting", "connected"]);
+      const outages = outagesOf(ledger);
+      expect(outages).toBeGreaterThan(0);
+      expect(ledger.gaps.length).toBeLessThanOrEqual(outages);
       // On a busy machine the server leaves out ticks itself. If it still has all others for the client, there is no gap.
-      if (ledger.overruns === 0) expect(ledger.gaps).toHaveLength(1);
-      else expect(ledger.gaps.length).toBeLessThanOrEqual(1);
+      if (ledger.overruns === 0) expect(ledger.gaps.length).toBeGreaterThan(0);
     }
   });
 });
