@@ -25,6 +25,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   large: async () => (await import("./large.ts")).benchLarge,
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
   table: async () => (await import("./table.ts")).benchTable,
+  recording: async () => (await import("./recording.ts")).benchRecording,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 

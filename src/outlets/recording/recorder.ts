@@ -85,6 +85,8 @@ export class Recorder implements FeedListener {
       ...{ groups, intervalMs: feed.cadence.intervalMs, wallMs, steadyMs: Math.max(0, steadyTimeOf(wallMs)) },
     };
     feed.listen(this);
+    // The first key frame has what the feed knows already.
+    this.figures.records += feed.size;
     this.flush();
   }
 
