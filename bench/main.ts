@@ -26,6 +26,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
   table: async () => (await import("./table.ts")).benchTable,
   recording: async () => (await import("./recording.ts")).benchRecording,
+  otlp: async () => (await import("./otlp.ts")).benchOtlp,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 

@@ -94,7 +94,7 @@ export class AggregateDriver implements Driver {
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
    *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,
-   *   their common error, or `connection-lost`. With `waitForFirstConnection` this last case is none.
+   *   their common error, or `connection-lost`. With `waitForFirstConnection` this last case is not an error.
    */
   static async open(
     sources: readonly (string | HostSource)[],

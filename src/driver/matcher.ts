@@ -10,8 +10,8 @@ const MASKS_KEPT = 256;
  * Patterns for names: `*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` one of the others, and a backslash takes
  * the next character literally.
  *
- * Patterns come from clients, so no pattern may cost much. All patterns advance together through a name, once: a bit for each place
- * of each pattern says whether the text so far leads there. That is the bit-parallel simulation of an automaton (Baeza-Yates and
+ * Patterns come from clients, so no pattern may cost much. All patterns are matched in one pass over a name. Each place of each
+ * pattern has a bit, which is set if the text so far matches the pattern up to this place. That is the bit-parallel simulation of an automaton (Baeza-Yates and
  * Gonnet's Shift-And), which has nothing to try again.
  */
 export class Globs {

@@ -111,7 +111,7 @@ export class FrameReader {
 /** How near a search by halves comes to a key frame before it reads on from there, in bytes. */
 const NEAR_BYTES = 262_144;
 
-/** Where the last key frame of a file begins that was written at or before a time; the first key frame if all are later. */
+/** The offset of the last key frame that was written at or before a time; of the first key frame if all are later. */
 export async function keyBefore(file: FileHandle, size: number, time: number): Promise<number> {
   let [low, high] = [0, size];
   while (high - low > NEAR_BYTES) {
