@@ -1,13 +1,13 @@
 import { connect } from "../src/client/connect.ts";
 import { RateMeter } from "../src/client/rates.ts";
 import { registerDriver } from "../src/driver/registry.ts";
+import { sameRecord } from "../src/driver/same-record.ts";
 import { StatsReader } from "../src/drivers/libvirt/rpc/stats-reply.ts";
 import { XdrReader } from "../src/drivers/libvirt/rpc/xdr.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { TypedParams } from "../src/model/params.ts";
 import { type Domain, DomainStatsRecord } from "../src/model/record.ts";
-import { sameRecord } from "../src/model/same-record.ts";
 import { ParamType } from "../src/model/schema.ts";
 import { StatsWriter } from "../test/drivers/libvirt/rpc/stats-writer.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";

@@ -1,6 +1,6 @@
+import { sameRecord } from "../driver/same-record.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import { sameRecord } from "../model/same-record.ts";
 import { Feed, type FeedEntry, type FeedOptions } from "./feed.ts";
 
 export interface SweptFeedOptions extends FeedOptions {

@@ -1,10 +1,10 @@
 import { type Clock, eventLoopTurn } from "../../driver/clock.ts";
 import { hostNames } from "../../driver/matcher.ts";
+import { sameRecord } from "../../driver/same-record.ts";
 import type { Selection } from "../../driver/selection.ts";
 import { DomainMap } from "../../model/domain-map.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type Domain, type DomainStatsRecord, SweepTally } from "../../model/record.ts";
-import { sameRecord } from "../../model/same-record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/watch.ts";
 import { type EventSink, Playback } from "./playback.ts";
 import type { FilePiece } from "./recording.ts";

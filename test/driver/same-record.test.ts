@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { sameRecord } from "../../src/driver/same-record.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
-import { sameRecord } from "../../src/model/same-record.ts";
 import { type Sample, sample, uuidOf } from "../sampling/sample.ts";
 
 const error = (message: string) => new VirstreamError("hypervisor-error", message);
