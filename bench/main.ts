@@ -27,6 +27,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   table: async () => (await import("./table.ts")).benchTable,
   recording: async () => (await import("./recording.ts")).benchRecording,
   otlp: async () => (await import("./otlp.ts")).benchOtlp,
+  prometheus: async () => (await import("./prometheus.ts")).benchPrometheus,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 
