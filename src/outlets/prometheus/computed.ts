@@ -2,8 +2,8 @@ import { groupMask } from "../../model/group.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { VERSION } from "../../version.ts";
 import { FAMILY_GROUPS, type Family, type Host } from "./family.ts";
-import { labelText } from "./labels.ts";
 import type { Row } from "./row.ts";
+import { labelText } from "./row.ts";
 
 /** libvirt's description of each state, as the inovex dialect has them. */
 const STATE_TEXTS = [

@@ -1,7 +1,6 @@
 import type { Description } from "../../driver/description.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import type { DomainDefinition } from "../identity/definition.ts";
-import { escapeLabel } from "./labels.ts";
 import { type PartLayout, RecordLayout } from "./record-layout.ts";
 
 /** How many records are prepared in one go. */
@@ -120,4 +119,17 @@ const NONE: readonly string[] = [];
 function removableDrives(definition: DomainDefinition | undefined): readonly string[] {
   const drives = definition?.disks.filter(({ removable }) => removable) ?? [];
   return drives.length === 0 ? NONE : drives.map(({ target }) => target);
+}
+
+/** The text of labels, between the braces. An empty list is an empty text. */
+export function labelText(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}="${escapeLabel(value)}"`)
+    .join(",");
+}
+
+/** A label's value as both formats write it. */
+export function escapeLabel(value: string): string {
+  if (!/["\\\n]/.test(value)) return value;
+  return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }

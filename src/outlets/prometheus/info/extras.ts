@@ -1,5 +1,5 @@
 import type { Family } from "../family.ts";
-import { labelText } from "../labels.ts";
+import { labelText } from "../row.ts";
 
 /** Family after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
 // biome-ignore format: one row per line

@@ -1,7 +1,7 @@
 import type { DiskDefinition, DomainDefinition, InterfaceDefinition, NovaInstance } from "../../identity/definition.ts";
 import type { Family } from "../family.ts";
-import { labelText } from "../labels.ts";
 import type { Row } from "../row.ts";
+import { labelText } from "../row.ts";
 
 type Labels = Readonly<Record<string, string>>;
 
