@@ -17,9 +17,11 @@ const tests: [name: string, run: Work][] = [];
 
 export const beforeAll = (work: Work): void => void before.push(work);
 export const afterAll = (work: Work): void => void after.push(work);
-export const it = Object.assign((name: string, run: Work): void => void tests.push([name, run]), {
+const test = (name: string, run: Work): void => void tests.push([name, run]);
+export const it = Object.assign(test, {
+  runIf: (condition: boolean) => (condition ? test : () => {}),
   each: (rows: readonly unknown[]) => (name: string, run: (row: unknown) => unknown) => {
-    for (const row of rows) it(name.replace("%s", String(row)), () => run(row));
+    for (const row of rows) test(name.replace("%s", String(row)), () => run(row));
   },
 });
 
