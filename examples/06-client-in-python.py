@@ -137,8 +137,7 @@ class Connection:
         schema, rows, columns = self.columns(slot, rows, present, widths, leasts, body)
         columns = [column or [0] * rows for column in columns]
         names, hosts, *texts = [self.texts(column, rows) for column in texts]
-        text_keys = [kind for _, kind in schema].count(STRING)
-        need(len(texts) == text_keys and len(of(bytes, uuids)) == 16 * rows, "texts or uuids do not fit")
+        need(len(of(bytes, uuids)) == 16 * rows and len(texts) == [kind for _, kind in schema].count(STRING), "misfits")
         values = [texts.pop(0) if kind == STRING else [typed(kind, number) for number in column]
                   for (_, kind), column in zip(schema, columns[6:])]
         for row, k, integer in large:
@@ -146,6 +145,7 @@ class Connection:
             need(type(integer) is int and least <= integer <= most and abs(integer) > SAFE, "not a large integer")
             values[k][whole(row, 0)] = integer
         statuses = {whole(row, 0, rows - 1): of(dict, status) for row, status in statuses}
+        need(all(each["status"] != "ok" for each in statuses.values()), "a row that is ok is among the others")
         for row in range(rows):
             number, index, id, *when = [whole(column[row]) for column in columns[:6]]
             uid = str(uuid.UUID(bytes=uuids[16 * row:16 * row + 16]))

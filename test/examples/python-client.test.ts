@@ -8,6 +8,7 @@ import { describeWith } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
 import { TcpProxy } from "../lab/tcp-proxy.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
+import { until } from "../until.ts";
 import { ExampleProcess, type Line } from "./example-process.ts";
 import { VECTORS, VectorServer, type VectorStep } from "./vector-server.ts";
 
@@ -264,6 +265,7 @@ describeWith(["python3-msgpack"], "the client of the binary profile in Python", 
         const steps: VectorStep[] = [{ client: { type: "hello" } }, welcome, get, schema, { hex }];
         await using server = await VectorServer.start(steps);
         const { code, stderr } = await runClient([server.url]).ended;
+        await until(() => server.closed.length > 0);
         expect([code, stderr, server.closed], why).toEqual([1, expect.stringMatching(/^protocol-error: /), [4400]]);
       }
     },

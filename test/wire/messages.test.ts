@@ -425,6 +425,7 @@ describe("the binary profile", () => {
       [ParamType.ullong, { 8: [[0, 0]] }],
       [ParamType.int, { 9: [[2, { status: "partial" }]] }],
       [ParamType.int, { 9: [[0, { status: "odd" }]] }],
+      [ParamType.int, { 9: [[0, { status: "ok" }]] }],
       [ParamType.int, { 9: [[0, { status: "partial", missing: [5] }]] }],
       [ParamType.int, { 9: [[0, { status: "failed", error: { code: 5 } }]] }],
       [ParamType.int, { 9: null }],

@@ -263,6 +263,7 @@ const REFUSED: readonly (readonly [why: string, bytes: Uint8Array])[] = [
   ["a body that is longer than its columns", rowsOf({ 6: Uint8Array.of(1) })],
   ["15 bytes of uuid", rowsOf({ 2: new Uint8Array(15) })],
   ["a text column of two rows' middles for one row", rowsOf({ 7: [["a", "", ["b", "c"]], "h"] })],
+  ["a row that is ok among the statuses of those that are not", rowsOf({ 9: [[0, { status: "ok" }]] })],
   ["two million rows in a few bytes", rowsOf({ 1: 2_000_000 })],
   ["a message of a channel that serves no watch", pack({ type: "gap", channel: 1, sequence: 1, reason: "source" })],
 ];
