@@ -1,5 +1,4 @@
 import { Packr } from "msgpackr";
-import { SchemaTable } from "../src/model/schema.ts";
 import { RowBatch } from "../src/wire/columns/row-batch.ts";
 import { Coalescer } from "../src/wire/flow-control.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
@@ -84,7 +83,7 @@ const contenders: Record<Codec, () => Promise<Contender>> = {
 async function ours(perMessage = Number.POSITIVE_INFINITY): Promise<Contender> {
   const records = await simulatedRecords(RECORDS);
   const profile = profileOf("virstream.v1");
-  const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+  const decoder = new MessageDecoder({}, new ServerClock(() => 0));
   const batch = new RowBatch();
   const encode = (): WireMessage[] => {
     const messages: WireMessage[] = [];

@@ -4,7 +4,6 @@ import { registerDriver } from "../src/driver/registry.ts";
 import { remoteDriver } from "../src/drivers/remote/driver.ts";
 import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
-import { SchemaTable } from "../src/model/schema.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { ServerClock } from "../src/wire/server-clock.ts";
 import { unpack } from "../src/wire/unpack.ts";
@@ -65,7 +64,7 @@ const readers: Record<Exclude<Reading, "batch">, Reader> = {
 /** The peer: the client can read the first record only when it has the whole answer. */
 async function readBatch(url: string, domains: number): Promise<LargeFigures> {
   const socket = await connectPlain(Number(new URL(url).port));
-  const decoder = new MessageDecoder({}, new ServerClock(() => 0), new SchemaTable());
+  const decoder = new MessageDecoder({}, new ServerClock(() => 0));
   const start = performance.now();
   const records = await new Promise<DomainStatsRecord[]>((resolve) => {
     socket.on("message", (data: Buffer) => {

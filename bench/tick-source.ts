@@ -1,7 +1,8 @@
 import type { Driver } from "../src/driver/driver.ts";
+import { SweepTally } from "../src/driver/tally.ts";
 import { TypedParams } from "../src/model/params.ts";
 import type { Query } from "../src/model/query.ts";
-import { DomainStatsRecord, SweepTally } from "../src/model/record.ts";
+import { DomainStatsRecord } from "../src/model/record.ts";
 import { ParamType } from "../src/model/schema.ts";
 import type { Cadence, WatchSink } from "../src/model/watch.ts";
 import { simulatedHost } from "./records.ts";

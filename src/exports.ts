@@ -11,7 +11,8 @@ export {
 } from "./client/connection.ts";
 export { FleetConnection, type FleetHost } from "./client/fleet.ts";
 export type * from "./client/rates/domain-rates.ts";
-export { StatsStream, Stream, type SweepEvent, WatchStream } from "./client/stream.ts";
+export { StatsStream, Stream, WatchStream } from "./client/stream.ts";
+export type { SweepEvent } from "./client/sweep-events.ts";
 export type { TableChange } from "./client/table/changes.ts";
 export type { SortOrder, SortValue } from "./client/table/ranking.ts";
 export type { TableRow } from "./client/table/rows.ts";
@@ -36,9 +37,9 @@ export {
   VirstreamError,
   type VirstreamErrorDetails,
 } from "./model/error.ts";
-export { FIELDS, type Field, type FieldKind, fieldOf, type KnownKey, type KnownValue } from "./model/field.ts";
+export { FIELDS, type Field, type FieldKind, fieldOf, type KnownKey, type KnownValue } from "./model/field/field.ts";
 export { GROUPS, type Group, groupMask, groupNames, type KnownGroup } from "./model/group.ts";
-export { type Param, type ParamTree, type ParamValue, TypedParams } from "./model/params.ts";
+export { type Param, type ParamTree, type ParamValue, TypedParams, type TypedParamsClass } from "./model/params.ts";
 export { LIST_FILTERS, type ListFilter, StatsFlag, type StatsQuery } from "./model/query.ts";
 export {
   type Absent,

@@ -5,5 +5,6 @@
  */
 
 import "./drivers/builtin.ts";
+import "./inspect.ts";
 
 export * from "./exports.ts";

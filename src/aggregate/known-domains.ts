@@ -1,6 +1,6 @@
-import { matcherOf } from "../driver/matcher.ts";
+import { matcherOf, passesFilter } from "../driver/matcher.ts";
 import { DomainMap } from "../model/domain-map.ts";
-import { LIST_FILTERS, passesFilter, type Query } from "../model/query.ts";
+import { LIST_FILTERS, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 
 /** How many domains of a host are remembered; further ones have no record while it cannot be reached. */

@@ -1,7 +1,8 @@
+import { unknownDomain } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
-import { TypedParams } from "../model/params.ts";
-import { type DomainSelector, unknownDomain } from "../model/query.ts";
+import type { DomainSelector } from "../model/query.ts";
 import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { TypedParams } from "../model/typed-params.ts";
 
 /** The number of indexes that are reserved for each host. */
 const BLOCK = 2 ** 24;

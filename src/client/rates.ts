@@ -1,7 +1,7 @@
 import { Observable, type OperatorFunction } from "rxjs";
-import { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { STATE_NUMBERS } from "../model/state.ts";
+import { TypedParams } from "../model/typed-params.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import { cpuRates, diskRates, interfaceRates, vcpuRates } from "./rates/devices.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";

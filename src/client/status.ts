@@ -1,3 +1,4 @@
+import { onAbort } from "../driver/abort.ts";
 import type { ConnectionStatus, Driver } from "../driver/driver.ts";
 import type { VirstreamError } from "../model/error.ts";
 import { Stream } from "./stream.ts";
@@ -14,7 +15,7 @@ export class StatusBoard {
   readonly #driver: Driver;
   /** By URI where there are several hosts: the name of a host is known only when it has answered. */
   readonly #states = new Map<string, ConnectionStatus>();
-  readonly #readers = new Set<StatusReader>();
+  readonly #readers = new Set<(status: ConnectionStatus) => void>();
   #resolveClosed!: (error: VirstreamError | undefined) => void;
   #closing = false;
   #ended = false;
@@ -24,7 +25,7 @@ export class StatusBoard {
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
-    this.stream = new Stream(() => this.#read(), undefined, true);
+    this.stream = new Stream((left) => this.#read(left), undefined, true);
     const { host, absent: [absent] = [] } = driver;
     const present: ConnectionStatus = { state: absent ? "reconnecting" : "connected", host, error: absent?.error };
     for (const status of driver.statuses ?? [present]) this.#states.set(keyOf(status), status);
@@ -52,68 +53,41 @@ export class StatusBoard {
     }
     if (status.state === "removed") this.#states.delete(keyOf(status));
     else this.#states.set(keyOf(status), status);
-    for (const reader of this.#readers) reader.put(status, this.#ended);
-    if (this.#ended) this.#readers.clear();
+    for (const put of this.#readers) put(status);
   }
 
-  #read(): StatusReader {
-    const reader: StatusReader = new StatusReader(() => this.#readers.delete(reader));
-    for (const status of this.#states.values()) reader.put(status, this.#ended);
-    if (!this.#ended) this.#readers.add(reader);
-    return reader;
-  }
-}
-
-/** One reader. What it has not read yet of a host is replaced by the host's next state. */
-class StatusReader implements AsyncIterableIterator<readonly ConnectionStatus[]> {
-  readonly #leave: () => void;
-  readonly #unread = new Map<string, ConnectionStatus>();
-  /** The hosts that the reader knows: only of these it must learn that they were removed. */
-  readonly #known = new Set<string>();
-  #ended = false;
-  #wake: (() => void) | undefined;
-
-  constructor(leave: () => void) {
-    this.#leave = leave;
-  }
-
-  /** @param last true if it is about the whole connection, and no other follows */
-  put(status: ConnectionStatus, last: boolean): void {
-    if (last) this.#unread.clear();
-    const key = keyOf(status);
-    this.#unread.delete(key);
-    if (status.state === "removed" && !this.#known.has(key)) return;
-    this.#unread.set(key, status);
-    this.#ended = last;
-    this.#wake?.();
-  }
-
-  async next(): Promise<IteratorResult<readonly ConnectionStatus[]>> {
-    while (this.#unread.size === 0 && !this.#ended) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+  /** One reader. What it has not read yet of a host is replaced by the host's next state. */
+  async *#read(left: AbortSignal): AsyncGenerator<readonly ConnectionStatus[]> {
+    const unread = new Map(this.#states);
+    /** The hosts that the reader knows: only of these it must learn that they were removed. */
+    const known = new Set<string>();
+    let wake = (): void => {};
+    const put = (status: ConnectionStatus): void => {
+      const key = keyOf(status);
+      if (this.#ended) unread.clear();
+      unread.delete(key);
+      if (status.state !== "removed" || known.has(key)) unread.set(key, status);
+      wake();
+    };
+    this.#readers.add(put);
+    onAbort(left, () => wake());
+    try {
+      while (unread.size > 0 || !(this.#ended || left.aborted)) {
+        const statuses = [...unread.values()];
+        unread.clear();
+        for (const status of statuses) {
+          if (status.state === "removed") known.delete(keyOf(status));
+          else known.add(keyOf(status));
+        }
+        if (statuses.length > 0) yield statuses;
+        else
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+      }
+    } finally {
+      this.#readers.delete(put);
     }
-    if (this.#unread.size === 0) return { done: true, value: undefined };
-    const value = [...this.#unread.values()];
-    this.#unread.clear();
-    for (const status of value) {
-      if (status.state === "removed") this.#known.delete(keyOf(status));
-      else this.#known.add(keyOf(status));
-    }
-    return { done: false, value };
-  }
-
-  async return(): Promise<IteratorResult<readonly ConnectionStatus[]>> {
-    this.#ended = true;
-    this.#unread.clear();
-    this.#wake?.();
-    this.#leave();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
   }
 }
 

@@ -3,10 +3,11 @@ import { onAbort } from "../driver/abort.ts";
 import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { type DomainStatsRecord, type SweepSummary, SweepTally } from "../model/record.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchEvent } from "../model/watch.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
+import type { SweepEvent } from "./sweep-events.ts";
 
 /** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
@@ -83,15 +84,6 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   }
 }
 
-/** The events of a sweep. */
-export type SweepEvent =
-  /** The number of records to come, as soon as the driver knows it. */
-  | { readonly type: "expect"; readonly domains: number }
-  /** One domain's record. */
-  | { readonly type: "record"; readonly record: DomainStatsRecord }
-  /** The end of the sweep: every domain has had its record. */
-  | { readonly type: "sync"; readonly summary: SweepSummary };
-
 /**
  * The records of one sweep, each as soon as the driver has it, as an Observable, an async iterable or by callback; see
  * Stream. Each consumption runs a sweep of its own.
@@ -142,6 +134,11 @@ async function* ratesOf(source: AsyncIterable<readonly WatchEvent[]>): AsyncGene
   yield* (await import("./on-demand.ts")).ratesIn(source);
 }
 
+/** Loaded when it is needed, too. */
+async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
+  yield* (await import("./on-demand.ts")).sweepEvents(driver, query, signal);
+}
+
 function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
   const records: DomainStatsRecord[] = [];
   for (const event of events) if (event.type === "record") records.push(event.record);
@@ -155,36 +152,6 @@ async function consume<T>(chunks: ChunkReader<T>, callback: (item: T) => void | 
       if (held !== undefined) await held;
       if (chunks.closed) break;
     }
-  }
-}
-
-/** A sweep as events. An `expect` does not wait for the first record: a progress display needs it at once. */
-async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
-  const tally = new SweepTally(Date.now());
-  const began = performance.now();
-  let expect: (domains: number) => void = () => {};
-  let expected: Promise<number> | undefined = new Promise((resolve) => {
-    expect = resolve;
-  });
-  const records = driver.sweep(query, { signal, expect, absent: tally.addAbsent })[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const next = records.next();
-      if (expected !== undefined) {
-        const domains = await Promise.race([expected, next.then(() => undefined)]);
-        if (domains !== undefined) {
-          expected = undefined;
-          yield [{ type: "expect", domains }];
-        }
-      }
-      const result = await next;
-      if (result.done) break;
-      tally.add(result.value);
-      yield result.value.map((record) => ({ type: "record", record }));
-    }
-    yield [{ type: "sync", summary: tally.summary(performance.now() - began) }];
-  } finally {
-    await records.return?.();
   }
 }
 
@@ -216,7 +183,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   async next(): Promise<IteratorResult<readonly T[]>> {
     if (this.closed) return this.#ended();
     if (this.#rejectNext !== undefined) {
-      throw new VirstreamError("invalid-argument", "next() was called before the previous call had settled");
+      throw new VirstreamError("invalid-argument", "next() was called before the last call had settled");
     }
     const aborted = new Promise<never>((_, reject) => {
       this.#rejectNext = reject;

@@ -1,6 +1,6 @@
-import type { TypedParams } from "../model/params.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { hasShape } from "../model/schema.ts";
+import type { TypedParams } from "../model/typed-params.ts";
 
 /**
  * True if two records of a domain have the same content: identity, status, error, and every parameter. Their times and

@@ -1,22 +1,13 @@
 import type { DomainMap } from "../model/domain-map.ts";
 import { VirstreamError } from "../model/error.ts";
-import { FIELDS } from "../model/field.ts";
+import { FIELDS } from "../model/field/field.ts";
 import { groupBit, groupNames } from "../model/group.ts";
 import { TypedParams } from "../model/params.ts";
-import {
-  type DomainSelector,
-  FILTER_MASK,
-  LIST_FILTERS,
-  passesFilter,
-  type Query,
-  StatsFlag,
-  unknownDomain,
-  unknownDomainError,
-} from "../model/query.ts";
+import { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
 import { type DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { Schema } from "../model/schema.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import { matcherOf } from "./matcher.ts";
+import { matcherOf, passesFilter, unknownDomain, unknownDomainError } from "./matcher.ts";
 
 /** The bit of each group by the first segment of its keys: `net` is of the group interface. */
 const BIT_OF_SEGMENT = new Map(FIELDS.map(({ pattern, group }) => [pattern.split(".")[0]!, groupBit(group)]));

@@ -26,6 +26,7 @@ export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
 export { type Absent, Domain, type RecordInit } from "../model/record.ts";
 export { DomainStatsRecord } from "../model/record-json.ts";
-export { ParamType, type ParamTypeCode, Schema, SchemaTable } from "../model/schema.ts";
+export { ParamType, type ParamTypeCode, Schema } from "../model/schema.ts";
+export { SchemaTable } from "../model/schema-table.ts";
 export { STATE_NUMBERS } from "../model/state.ts";
 export type { WatchSink } from "../model/watch.ts";

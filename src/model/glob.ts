@@ -1,4 +1,4 @@
-import { invalid, quote, type VirstreamError } from "./error.ts";
+import { invalid, quote } from "./error.ts";
 
 /** The characters that one place of a pattern takes, as code points: those in a range, or all others. */
 export interface Place {
@@ -32,55 +32,33 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
   return [...new Set<string>(patterns)].sort();
 }
 
+/** A list in brackets, or one character, perhaps after a backslash. Its alternatives exclude each other, so it tries nothing twice. */
+const PIECE = /\[((?:\\.|[^\\\]])+)\]|\\?./gsu;
+/** A character of a list, or a range of them. */
+const RANGE = /(\\?.)(?:-(\\?.))?/gsu;
+
 /** @throws VirstreamError `invalid-argument` for an invalid pattern; the message names `member` */
 export function parseGlob(pattern: string, member: string): Glob {
-  const characters = [...pattern];
   const places: Place[] = [];
   const stars = new Set<number>();
-  let at = 0;
-  const malformed = (why: string): VirstreamError =>
-    invalid(`${member}: ${quote(pattern)} is malformed: ${why}. A backslash takes the next character literally`);
-  const literal = (): number => {
-    if (characters[at] === "\\") at++;
-    const character = characters[at++]?.codePointAt(0);
-    if (character === undefined) throw malformed("it ends too early");
-    return character;
-  };
-  const list = (): Place => {
-    const ranges: [from: number, to: number][] = [];
-    const inverted = characters[at] === "!";
-    if (inverted) at++;
-    while (characters[at] !== "]") {
-      const from = literal();
-      const isRange = characters[at] === "-" && characters[at + 1] !== "]";
-      if (isRange) at++;
-      const to = isRange ? literal() : from;
-      if (to < from) throw malformed("a range runs backwards");
-      ranges.push([from, to]);
+  for (const { 0: piece, 1: list = piece, index } of pattern.matchAll(PIECE)) {
+    const inverted = list !== piece && list.startsWith("!");
+    const ranges = [...list.slice(inverted ? 1 : 0).matchAll(RANGE)].map(
+      ([, from = "", to = from]) => [codeOf(from), codeOf(to)] as const,
+    );
+    if (piece === "[" || piece === "\\" || ranges.length === 0 || ranges.some(([from, to]) => from > to)) {
+      const rest = quote(pattern.slice(index));
+      throw invalid(
+        `${member}: ${quote(pattern)} is malformed at ${rest}. A backslash takes the next character literally`,
+      );
     }
-    if (ranges.length === 0) throw malformed("a list is empty");
-    at++;
-    return { ranges, inverted };
-  };
-  while (at < characters.length) {
-    switch (characters[at]) {
-      case "*":
-        at++;
-        stars.add(places.length);
-        break;
-      case "?":
-        at++;
-        places.push(ANY);
-        break;
-      case "[":
-        at++;
-        places.push(list());
-        break;
-      default: {
-        const character = literal();
-        places.push({ ranges: [[character, character]], inverted: false });
-      }
-    }
+    if (piece === "*") stars.add(places.length);
+    else places.push(piece === "?" ? ANY : { ranges, inverted });
   }
   return { places, stars };
+}
+
+/** The code point of a character, without its backslash. */
+function codeOf(character: string): number {
+  return character.codePointAt(character.length > 1 && character.startsWith("\\") ? 1 : 0)!;
 }

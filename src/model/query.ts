@@ -3,7 +3,7 @@ import { checkPatterns } from "./glob.ts";
 import { type Group, groupMask } from "./group.ts";
 import { checkOptions, FLAG, LIST, type Members, whole } from "./options.ts";
 import { Domain } from "./record.ts";
-import { NIL_UUID, parseUuid } from "./uuid.ts";
+import { parseUuid } from "./uuid.ts";
 
 /** libvirt's list filters by name. Of each family with a named filter, a domain must pass one that is named. */
 export const LIST_FILTERS = {
@@ -25,10 +25,6 @@ export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x8
 
 /** The filter bits of a query's flags. */
 export const FILTER_MASK = 0xff;
-
-const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-/** The filters come in families: bits of one family add up, the families narrow each other. */
-const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
 
 const KNOWN_FLAGS = (FILTER_MASK | StatsFlag.nowait | StatsFlag.backing | StatsFlag.enforce) >>> 0;
 
@@ -122,30 +118,6 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
     ...(query.names !== undefined && { names: checkPatterns("names", query.names) }),
     ...(query.hosts !== undefined && { hosts: checkPatterns("hosts", query.hosts) }),
   };
-}
-
-/** True if a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
-export function passesFilter(traits: number, flags: number): boolean {
-  return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
-}
-
-/** The domain in the record of a selector that no host has. Only the selector is known: the uuid is nil, or the name empty. */
-export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
-  return "uuid" in selector
-    ? new Domain(selector.uuid, "", -1, host, owner)
-    : new Domain(NIL_UUID, selector.name, -1, host, owner);
-}
-
-/** The error in that record. It has no stack: a stack takes half of the memory of such a record, and most of its time. */
-export function unknownDomainError(selector: DomainSelector, host: string): VirstreamError {
-  const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-  const engine: { stackTraceLimit?: number } = Error;
-  const { stackTraceLimit } = engine;
-  engine.stackTraceLimit = 0;
-  const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${host}`);
-  if (stackTraceLimit === undefined) delete engine.stackTraceLimit;
-  else engine.stackTraceLimit = stackTraceLimit;
-  return error;
 }
 
 function checkFlags(query: StatsQuery): number {

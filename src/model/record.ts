@@ -1,7 +1,7 @@
 import { invalid, VirstreamError } from "./error.ts";
 import type { Group } from "./group.ts";
-import { INSPECT, type TypedParams, typesOf } from "./params.ts";
 import { type StateWords, stateWords } from "./state.ts";
+import { type TypedParams, typesOf } from "./typed-params.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /** The identity of a domain on its host. The uuid is the key: names are reused and changed. */
@@ -196,23 +196,6 @@ export const DomainStatsRecord = class {
     return state === undefined ? undefined : stateWords(state, this.params.number("state.reason") ?? 0);
   }
 
-  /** For `console.log` in Node: what a reader looks for, without the inner structure. */
-  [INSPECT](_depth: number, options: object, inspect: (value: object, options: object) => string): string {
-    const { domain, status, reason, missing, error, sampledAt, tookMs, index, state, params } = this;
-    const { uuid, name, id, host } = domain;
-    const shown = {
-      domain: { name, host, id, uuid },
-      status,
-      ...(reason !== undefined && { reason }),
-      ...(missing.length > 0 && { missing }),
-      ...(error !== undefined && { error }),
-      ...(state !== undefined && { state }),
-      sampledAt: new Date(sampledAt),
-      ...{ tookMs, index, params },
-    };
-    return `DomainStatsRecord ${inspect(shown, options)}`;
-  }
-
   toJSON(): Record<string, unknown> {
     const plain = plainRecord(this as unknown as DomainStatsRecord);
     return { ...plain, types: typesOf(this.params, plain.params) };
@@ -266,34 +249,6 @@ export interface SweepSummary {
   readonly tookMs: number;
   /** The hosts that could not be reached, so that some of their domains may have no record. Left out when there is none. */
   readonly absent?: readonly Absent[];
-}
-
-/** Counts records into a summary. */
-export class SweepTally {
-  readonly startedAt: number;
-  readonly #absent: Absent[] = [];
-  readonly #counts = { ok: 0, partial: 0, failed: 0, gone: 0 };
-
-  /** @param startedAt in ms since 1970 */
-  constructor(startedAt: number) {
-    this.startedAt = startedAt;
-  }
-
-  add(records: readonly DomainStatsRecord[]): void {
-    for (const record of records) this.#counts[record.status]++;
-  }
-
-  /** Adds a host that could not be reached. A property, so that it can be passed on as a callback. */
-  readonly addAbsent = (host: Absent): void => void this.#absent.push(host);
-
-  /** @param tookMs is rounded to the µs */
-  summary(tookMs: number): SweepSummary {
-    const { ok, partial, failed, gone } = this.#counts;
-    const domains = ok + partial + failed + gone;
-    const rounded = Math.round(tookMs * 1000) / 1000;
-    const absent = this.#absent.length > 0 && { absent: this.#absent };
-    return { domains, ok, partial, failed, gone, startedAt: this.startedAt, tookMs: rounded, ...absent };
-  }
 }
 
 /** How often it reads both clocks at most, to find them undisturbed. */

@@ -4,22 +4,18 @@
  */
 
 /** The character codes of a byte's two digits. */
-const HIGH = new Uint8Array(256);
-const LOW = new Uint8Array(256);
-for (let byte = 0; byte < 256; byte++) {
-  HIGH[byte] = "0123456789abcdef".charCodeAt(byte >> 4);
-  LOW[byte] = "0123456789abcdef".charCodeAt(byte & 15);
-}
+const digitOf = (value: number): number => "0123456789abcdef".charCodeAt(value);
+const HIGH = Uint8Array.from({ length: 256 }, (_, byte) => digitOf(byte >> 4));
+const LOW = Uint8Array.from({ length: 256 }, (_, byte) => digitOf(byte & 15));
 
-const NIBBLES = new Int8Array(128).fill(-1);
-for (let i = 0; i < 16; i++) {
-  NIBBLES["0123456789abcdef".charCodeAt(i)] = i;
-  NIBBLES["0123456789ABCDEF".charCodeAt(i)] = i;
-}
+/** The value of each digit by its character code, −1 for other characters. Marked as pure, because a page does not need it. */
+const NIBBLES = /* @__PURE__ */ Int8Array.from({ length: 128 }, (_, code) =>
+  "0123456789abcdef".indexOf(String.fromCharCode(code).toLowerCase()),
+);
 
 const DASH = 0x2d;
 /** The position of each byte's first digit in the text. */
-const TEXT_OFFSETS = Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
+const TEXT_OFFSETS = /* @__PURE__ */ Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
 
 /** The text of the 16 bytes at `offset`. One call with 36 arguments takes a third less time than a loop. */
 export function formatUuid(bytes: Uint8Array, offset: number): string {

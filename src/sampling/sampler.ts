@@ -1,9 +1,9 @@
 import { type Clock, eventLoopTurn } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { mayHaveHost, selectedHosts } from "../driver/matcher.ts";
+import { SweepTally } from "../driver/tally.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { SweepTally } from "../model/record.ts";
 
 import type { SweepMetrics } from "./metrics.ts";
 import { setSampler } from "./sampling.ts";

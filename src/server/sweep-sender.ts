@@ -1,9 +1,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { withTimeout } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
+import { SweepTally } from "../driver/tally.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import { SweepTally } from "../model/record.ts";
 import type { SweepMetrics } from "../sampling/metrics.ts";
 import type { Enter } from "../sampling/sampling.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";

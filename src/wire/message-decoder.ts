@@ -1,7 +1,8 @@
 import type { VirstreamError } from "../model/error.ts";
-import { TypedParams } from "../model/params.ts";
 import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
-import type { Schema, SchemaTable } from "../model/schema.ts";
+import { Schema } from "../model/schema.ts";
+import type { SchemaTable } from "../model/schema-table.ts";
+import { TypedParams } from "../model/typed-params.ts";
 import type { ChannelState } from "./channel-state.ts";
 import { readFull } from "./columns/block-decoder.ts";
 import { MessageBudget } from "./columns/message-budget.ts";
@@ -48,6 +49,11 @@ export type DecodedMessage =
   | { readonly type: "none" };
 
 const NONE: DecodedMessage = { type: "none" };
+/** Makes the schema of a definition; a SchemaTable shares equal ones. */
+export type SchemaSource = Pick<SchemaTable, "schemaOf">;
+
+const NOT_SHARED: SchemaSource = { schemaOf: (keys, types) => new Schema(keys, types) };
+
 const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 
 /**
@@ -60,20 +66,20 @@ const EMPTY_SCHEMA = TypedParams.EMPTY.schema;
 export class MessageDecoder {
   readonly #owner: object;
   readonly #clock: ServerClock;
-  readonly #table: SchemaTable;
+  readonly #table: SchemaSource;
   readonly #schemas = new Map<number, Schema>();
   #schemaSize = 0;
   readonly #watches = new WatchTable();
 
   /**
    * @param owner the driver that the domains belong to
-   * @param clock clock and table are kept across connections, so that records from before and after a reconnection are
-   *   comparable
+   * @param clock is kept across connections, so that records from before and after a reconnection are comparable
+   * @param table where many decoders have the same schemas: shares them
    */
-  constructor(owner: object, clock: ServerClock, table: SchemaTable) {
+  constructor(owner: object, clock: ServerClock, table = NOT_SHARED) {
     this.#owner = owner;
-    this.#table = table;
     this.#clock = clock;
+    this.#table = table;
   }
 
   /** Passes the messages of a watch to a state until the watch ends. To be called before the watch is sent. */

@@ -1,7 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
-import { TypedParams } from "../model/params.ts";
 import { Domain, DomainStatsRecord, plainRecord } from "../model/record.ts";
 import type { Schema } from "../model/schema.ts";
+import { TypedParams } from "../model/typed-params.ts";
 import { NIL_UUID, parseUuid } from "../model/uuid.ts";
 import { BlockEncoder, type TimeBase } from "./columns/block-encoder.ts";
 import { type BlockRows, isExact, markUnsendable, RowBatch } from "./columns/row-batch.ts";

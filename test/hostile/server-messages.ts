@@ -1,6 +1,6 @@
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
-import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { WatchSink } from "../../src/model/watch.ts";
 import { ChannelEncoder } from "../../src/wire/channel-encoder.ts";
 import { ChannelState } from "../../src/wire/channel-state.ts";
@@ -24,9 +24,6 @@ interface Conversation {
   readonly frames: readonly Uint8Array[];
   readonly asked: readonly (readonly { readonly type?: unknown; readonly id?: unknown }[])[];
 }
-
-/** What a client of all tables and schemas, for all connections as a driver has them, keeps. */
-const SCHEMAS = new SchemaTable();
 
 /** Checks what a message becomes: values of their declared types, and no more of them than a message may have. */
 class Account implements WatchSink {
@@ -93,7 +90,7 @@ class Client implements Receiver {
   #ask({ type, id }: { readonly type?: unknown; readonly id?: unknown }): void {
     if (type === "hello") {
       for (const state of this.#states.values()) state.reconnect(true);
-      this.#decoder = new MessageDecoder(this, this.#clock, SCHEMAS);
+      this.#decoder = new MessageDecoder(this, this.#clock);
     } else if (type === "watch") {
       const state = this.#states.get(id) ?? new ChannelState(this, this.#account, () => {});
       this.#states.set(id, state);

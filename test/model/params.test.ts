@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, expectTypeOf, it } from "vitest";
-import { FIELDS, fieldOf } from "../../src/model/field.ts";
+import { FIELDS, fieldOf } from "../../src/model/field/field.ts";
 import { GROUPS } from "../../src/model/group.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
-import { PARAM_TYPES, ParamType, type ParamTypeName, Schema, SchemaTable } from "../../src/model/schema.ts";
+import { PARAM_TYPES, ParamType, type ParamTypeName, Schema } from "../../src/model/schema.ts";
+import { SchemaTable } from "../../src/model/schema-table.ts";
 
 const params = TypedParams.from([
   ["state.state", "int", 1],

@@ -59,7 +59,7 @@ describe("a query", () => {
     [{ names: "web-*" }, "invalid-argument", /names must be a list of patterns, not "web-\*"/],
     [{ hosts: [""] }, "invalid-argument", /hosts takes patterns/],
     [{ hosts: [7] }, "invalid-argument", /hosts takes patterns/],
-    [{ names: ["web-["] }, "invalid-argument", /"web-\[" is malformed: it ends too early/],
+    [{ names: ["web-["] }, "invalid-argument", /"web-\[" is malformed at "\["/],
     [{ names: ["web-*"], domains: ["web-1"] }, "invalid-argument", /names does not go with domains/],
     [{ hosts: ["hv1"], domains: ["web-1"] }, "invalid-argument", /hosts does not go with domains/],
   ])("such as %j is refused with a code and a reason", (query, code, message) => {

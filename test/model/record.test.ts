@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
+import "../../src/inspect.ts";
 import { Domain, type RecordInit } from "../../src/model/record.ts";
 import { DomainStatsRecord } from "../../src/model/record-json.ts";
 import { PARAM_TYPES, type ParamTypeName } from "../../src/model/schema.ts";

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { SweepTally } from "../../src/driver/tally.ts";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import type { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import { type Cadence, checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import { isComplete } from "../../src/sampling/completeness.ts";
 import { Feed, type FeedEntry, type FeedListener } from "../../src/sampling/feed.ts";

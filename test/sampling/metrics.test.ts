@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { SweepTally } from "../../src/model/record.ts";
+import { SweepTally } from "../../src/driver/tally.ts";
 import { checkCadence } from "../../src/model/watch.ts";
 import { Feed } from "../../src/sampling/feed.ts";
 import { SweepMetrics } from "../../src/sampling/metrics.ts";

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { SweepTally } from "../../src/driver/tally.ts";
 import { VirstreamError } from "../../src/model/error.ts";
-import { type Domain, type DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import type { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import { checkCadence, type WatchEvent, type WatchState } from "../../src/model/watch.ts";
 import { Subscription } from "../../src/sampling/subscription.ts";
 import { SweptFeed } from "../../src/sampling/swept-feed.ts";

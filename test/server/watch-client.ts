@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import { WebSocket } from "ws";
 import type { VirstreamError } from "../../src/model/error.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
@@ -48,9 +47,6 @@ export interface ClientWatchOptions {
   readonly [member: string]: unknown;
 }
 
-/** One for all connections, since watches go on over several. */
-const SCHEMAS = new SchemaTable();
-
 /** A client of the wire: it keeps what it is sent, and holds the server to its credit. */
 export class WatchClient {
   readonly socket: WebSocket;
@@ -59,7 +55,7 @@ export class WatchClient {
   readonly messages: Uint8Array[] = [];
   bytes = 0;
   epoch = "";
-  readonly #decoder = new MessageDecoder({}, new ServerClock(() => performance.now()), SCHEMAS);
+  readonly #decoder = new MessageDecoder({}, new ServerClock(() => performance.now()));
   readonly #watches = new Map<number, ClientWatch>();
 
   /** Connects; greets, unless told otherwise. */

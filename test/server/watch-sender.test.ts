@@ -1,11 +1,12 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
+import { SweepTally } from "../../src/driver/tally.ts";
 import type { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { checkQuery } from "../../src/model/query.ts";
-import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
-import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
+import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import type { Feed } from "../../src/sampling/feed.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
@@ -74,8 +75,7 @@ class Reader {
   #heard = false;
   sender: WatchSender | undefined;
   channel: Channel | undefined;
-  readonly #schemas = new SchemaTable();
-  #decoder = decoderOf({}, this.#schemas);
+  #decoder = decoderOf();
   readonly #open: (wanted: number | undefined) => Channel;
   readonly #channels: Channels;
   readonly #sampling: Sampling;
@@ -89,7 +89,7 @@ class Reader {
   connect(credit: number, mark: number, ticks = 0): void {
     this.socket = new FakeSocket();
     this.balance = credit;
-    this.#decoder = decoderOf({}, this.#schemas);
+    this.#decoder = decoderOf();
     this.#decoder.adopt(1, this.state);
     const { since } = this.state;
     if (!this.#heard) this.before = Math.max(0, ticks - 1);

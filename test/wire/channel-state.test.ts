@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
@@ -41,7 +40,6 @@ const byKey = (records: Iterable<DomainStatsRecord>): Map<string, unknown> =>
 class Story {
   readonly #owner = {};
   readonly #clock = new ServerClock(() => 0);
-  readonly #schemas = new SchemaTable();
   readonly #state = new CollectedState(this.#owner);
   #profile: Profile = profileOf("virstream.v1");
   #server: WatchServer;
@@ -100,7 +98,7 @@ class Story {
 
   #connect(): void {
     this.#end = new ServerEnd(this.#profile);
-    this.#decoder = new MessageDecoder(this.#owner, this.#clock, this.#schemas);
+    this.#decoder = new MessageDecoder(this.#owner, this.#clock);
     this.#decoder.adopt(++this.#id, this.#state);
   }
 

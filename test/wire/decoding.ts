@@ -1,13 +1,12 @@
 import { expect } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";
 import type { TypedParams } from "../../src/model/params.ts";
-import { SchemaTable } from "../../src/model/schema.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 
 /** The decoder of a new connection. */
-export function decoderOf(owner: object = {}, schemas = new SchemaTable()): MessageDecoder {
-  return new MessageDecoder(owner, new ServerClock(() => 0), schemas);
+export function decoderOf(owner: object = {}): MessageDecoder {
+  return new MessageDecoder(owner, new ServerClock(() => 0));
 }
 
 /** The code of the error that work throws, or "none". An error without a code fails the test. */

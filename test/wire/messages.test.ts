@@ -11,7 +11,7 @@ import {
   RECORD_STATUSES,
   type RecordInit,
 } from "../../src/model/record.ts";
-import { ParamType, Schema, SchemaTable } from "../../src/model/schema.ts";
+import { ParamType, Schema } from "../../src/model/schema.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
 import { type DecodedMessage, MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
@@ -480,7 +480,7 @@ describe("the binary profile", () => {
     const clock = new ServerClock(() => now);
     const welcome = { server: "s", host: "h", hypervisor: "q", beatMs: 5_000, minIntervalMs: 10 };
     const steadyOf = (epoch: string, steadyMs: number): number => {
-      const reader = new MessageDecoder(owner, clock, new SchemaTable());
+      const reader = new MessageDecoder(owner, clock);
       reader.decode(pack({ type: "welcome", ...welcome, epoch, steadyMs }));
       const rows = new ServerEnd().rows(1, [record(TypedParams.EMPTY)]).messages;
       return recordsOf(decodeAll(reader, rows))[0]!.steadyAt;

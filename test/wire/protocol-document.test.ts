@@ -6,7 +6,7 @@ import { ERROR_CODES, VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
 import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
 import { plainRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
-import { ParamType, SchemaTable } from "../../src/model/schema.ts";
+import { ParamType } from "../../src/model/schema.ts";
 import { GAP_REASONS, WATCH_STATES } from "../../src/model/watch.ts";
 import { DEFAULT_PORT } from "../../src/server/server.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
@@ -225,14 +225,13 @@ function meaningOf(
   after: (message: Members) => void = () => {},
 ): unknown[][] {
   const clock = new ServerClock(() => 86_400_000);
-  const schemas = new SchemaTable();
-  let decoder = new MessageDecoder({}, clock, schemas);
+  let decoder = new MessageDecoder({}, clock);
   let connections = 0;
   return steps.map((step) => {
     if ("client" in step) {
       const message = parseClientMessage(JSON.stringify(step.client));
       if (message.type === "hello") {
-        decoder = new MessageDecoder({}, clock, schemas);
+        decoder = new MessageDecoder({}, clock);
         if (connections++ > 0) state.reconnect(true);
       }
       if (message.type === "watch") decoder.adopt(message.id, state);

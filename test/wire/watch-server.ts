@@ -1,6 +1,7 @@
+import { SweepTally } from "../../src/driver/tally.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { type ParamValue, TypedParams } from "../../src/model/params.ts";
-import { Domain, DomainStatsRecord, SweepTally } from "../../src/model/record.ts";
+import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import { ParamType, Schema } from "../../src/model/schema.ts";
 import { NIL_UUID } from "../../src/model/uuid.ts";
 import { GAP_REASONS, type StatusEvent, type SyncEvent, WATCH_STATES } from "../../src/model/watch.ts";

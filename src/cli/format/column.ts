@@ -1,5 +1,5 @@
 import type { DomainRates } from "../../client/rates.ts";
-import type { KnownKey } from "../../model/field.ts";
+import type { KnownKey } from "../../model/field/field.ts";
 import { groupBit, type KnownGroup } from "../../model/group.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../../model/record.ts";

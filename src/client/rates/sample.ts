@@ -1,5 +1,5 @@
-import type { TypedParams } from "../../model/params.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
+import type { TypedParams } from "../../model/typed-params.ts";
 import { type DeviceKeys, type Part, RateLayout } from "./layout.ts";
 
 /** The parts that have several devices. */

@@ -1,6 +1,6 @@
 import type { VirstreamError } from "../../model/error.ts";
 import type { Absent } from "../../model/record.ts";
-import { SchemaTable } from "../../model/schema.ts";
+import { SchemaTable } from "../../model/schema-table.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 import { MAX_WAITING, type WaitingBytes } from "./chunk.ts";
 import { HostState, type Outcome } from "./host-state.ts";

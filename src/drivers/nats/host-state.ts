@@ -1,5 +1,5 @@
 import { VirstreamError } from "../../model/error.ts";
-import type { SchemaTable } from "../../model/schema.ts";
+import type { SchemaTable } from "../../model/schema-table.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
 import { Assembler, type Chunk, readChunk, type WaitingBytes } from "./chunk.ts";
 import { readTick, type Tick } from "./tick.ts";

@@ -1,10 +1,11 @@
 import type { SweepContext } from "../../driver/driver.ts";
+import { unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
 import { Queue } from "../../driver/queue.ts";
 import { Selection } from "../../driver/selection.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, type Query, unknownDomain, unknownDomainError } from "../../model/query.ts";
+import type { DomainSelector, Query } from "../../model/query.ts";
 import { type Domain, DomainStatsRecord } from "../../model/record.ts";
 import { type NatsSession, readBucket } from "./bucket.ts";
 import type { Fleet } from "./fleet.ts";

@@ -2,7 +2,7 @@ import { deflateSync, inflateSync } from "node:zlib";
 import { DomainMap } from "../../model/domain-map.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { byIndex, DomainStatsRecord, type SweepSummary } from "../../model/record.ts";
-import type { SchemaTable } from "../../model/schema.ts";
+import type { SchemaTable } from "../../model/schema-table.ts";
 import { MAX_INTERVAL_MS } from "../../model/watch.ts";
 import { RowBatch } from "../../wire/columns/row-batch.ts";
 import { SentSchemas } from "../../wire/columns/schema-slots.ts";

@@ -1,10 +1,12 @@
+import { unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
 import { sameRecord } from "../../driver/same-record.ts";
 import { Selection } from "../../driver/selection.ts";
+import { SweepTally } from "../../driver/tally.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, type Query, unknownDomain, unknownDomainError } from "../../model/query.ts";
-import { type Domain, DomainStatsRecord, domainKey, SweepTally } from "../../model/record.ts";
+import type { DomainSelector, Query } from "../../model/query.ts";
+import { type Domain, DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { Cadence, GapReason, WatchSink } from "../../model/watch.ts";
 import type { Fleet, FleetListener } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";

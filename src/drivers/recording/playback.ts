@@ -1,6 +1,6 @@
 import { VirstreamError } from "../../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
-import { SchemaTable } from "../../model/schema.ts";
+import { SchemaTable } from "../../model/schema-table.ts";
 import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";

@@ -4,7 +4,6 @@ import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
-import { SchemaTable } from "../../model/schema.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { DEFAULT_CREDIT } from "../../wire/protocol.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
@@ -37,7 +36,6 @@ export class RemoteDriver implements Driver {
       owner: this,
       openSocket,
       clock: new ServerClock(() => performance.now()),
-      schemas: new SchemaTable(),
       token: options.token,
       socketOptions: socketOptionsOf(options),
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,

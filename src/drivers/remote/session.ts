@@ -3,7 +3,6 @@ import type { OpenOptions, SocketOptions, SweepContext } from "../../driver/driv
 import { invalid, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import type { SchemaTable } from "../../model/schema.ts";
 import type { Cadence } from "../../model/watch.ts";
 import type { ChannelState } from "../../wire/channel-state.ts";
 import { malformed } from "../../wire/errors.ts";
@@ -28,8 +27,6 @@ export interface ServerAddress {
   readonly openSocket: OpenSocket;
   /** Converts the server's steady times to ours, for all connections. */
   readonly clock: ServerClock;
-  /** The schemas of all connections, so that a resumed watch can compare new records with old ones. */
-  readonly schemas: SchemaTable;
   readonly token: OpenOptions["token"];
   readonly socketOptions: SocketOptions;
   /** How long the server may take to answer, in ms. */
@@ -81,7 +78,7 @@ export class RemoteSession {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VirstreamError("denied", `${address.url} may not be opened from here: ${why}`, { cause });
     }
-    this.#decoder = new MessageDecoder(address.owner, address.clock, address.schemas);
+    this.#decoder = new MessageDecoder(address.owner, address.clock);
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });

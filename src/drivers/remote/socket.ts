@@ -32,8 +32,7 @@ export type OpenSocket = (url: string, subprotocol: string, options: SocketOptio
 /** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
 export const openBrowserSocket: OpenSocket = (url, subprotocol, options) => {
   const [option] = Object.entries(options).find(([, value]) => value !== undefined) ?? [];
-  if (option !== undefined)
-    throw invalid(`the option ${option} is for Node: a browser opens WebSockets in its own way`);
+  if (option !== undefined) throw invalid(`the option ${option} is for Node only`);
   if (typeof WebSocket === "undefined") {
     throw new VirstreamError("unsupported", 'this runtime has no WebSocket: import "virstream", or use Node 22');
   }

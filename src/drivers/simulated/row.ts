@@ -1,5 +1,5 @@
-import { TypedParams } from "../../model/params.ts";
 import { ParamType, type ParamTypeCode, Schema } from "../../model/schema.ts";
+import { TypedParams } from "../../model/typed-params.ts";
 
 /** The declarations of a row that has a schema: none, shared by all such rows. */
 const NOTHING: [key: string, type: ParamTypeCode][] = [];

@@ -1,11 +1,11 @@
 import { eventLoopTurn } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
-import { matcherOf, mayHaveHost } from "../../driver/matcher.ts";
+import { matcherOf, mayHaveHost, unknownDomainError } from "../../driver/matcher.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
-import { TypedParams } from "../../model/params.ts";
-import { type DomainSelector, FILTER_MASK, type Query, StatsFlag, unknownDomainError } from "../../model/query.ts";
+import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
 import { DomainStatsRecord, type RecordInit, steadyTimeOf } from "../../model/record.ts";
+import { TypedParams } from "../../model/typed-params.ts";
 import type { SimulatedHost } from "./host.ts";
 
 /** The most records in a chunk. The first record is a chunk of its own, so that it arrives at once. */

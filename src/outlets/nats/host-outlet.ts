@@ -1,6 +1,7 @@
+import { SweepTally } from "../../driver/tally.ts";
 import type { Tick } from "../../drivers/nats/tick.ts";
 import type { VirstreamError } from "../../model/error.ts";
-import { type Domain, type DomainStatsRecord, domainKey, SweepTally } from "../../model/record.ts";
+import { type Domain, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { SyncEvent } from "../../model/watch.ts";
 
 /** Sends messages; the publisher. */

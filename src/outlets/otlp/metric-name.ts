@@ -1,4 +1,4 @@
-import { fieldOf } from "../../model/field.ts";
+import { fieldOf } from "../../model/field/field.ts";
 
 /** The devices that libvirt names, such as `vda` and `vnet0`. Their series have the name as attribute, not libvirt's number. */
 export type DeviceKind = "block" | "net";

@@ -1,15 +1,9 @@
 import type { Driver, SweepContext } from "../../driver/driver.ts";
-import { matcherOf } from "../../driver/matcher.ts";
+import { matcherOf, unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
-import { TypedParams } from "../../model/params.ts";
-import {
-  type DomainSelector,
-  distinctSelectors,
-  type Query,
-  unknownDomain,
-  unknownDomainError,
-} from "../../model/query.ts";
+import { type DomainSelector, distinctSelectors, type Query } from "../../model/query.ts";
 import { type Absent, DomainStatsRecord } from "../../model/record.ts";
+import { TypedParams } from "../../model/typed-params.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";

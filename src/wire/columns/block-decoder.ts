@@ -1,6 +1,6 @@
-import { TypedParams } from "../../model/params.ts";
 import { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { hasShape, ParamType, type Schema } from "../../model/schema.ts";
+import { TypedParams } from "../../model/typed-params.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import { malformed, type RowStatus, rowStatusFromWire } from "../errors.ts";
 import { HEAD_COLUMNS, HeadColumn } from "../protocol.ts";

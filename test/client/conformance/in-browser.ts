@@ -1,4 +1,4 @@
-import "../../../src/drivers/builtin-browser.ts";
+import "../../../src/browser.ts";
 import { connect } from "../../../src/client/connect.ts";
 import { obligations, type Subject } from "./obligations.ts";
 import type { Outcome } from "./page-server.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { connect } from "../../../src/client/connect.ts";
 import type { Connection } from "../../../src/client/connection.ts";
 import type { StatsStream } from "../../../src/client/stream.ts";
-import { fieldOf } from "../../../src/model/field.ts";
+import { fieldOf } from "../../../src/model/field/field.ts";
 import { Domain, type DomainStatsRecord } from "../../../src/model/record.ts";
 import { codeOf } from "../../code-of.ts";
 

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { SweepTally } from "../../../src/driver/tally.ts";
 import { cut } from "../../../src/drivers/nats/chunk.ts";
 import { Fleet, type FleetListener } from "../../../src/drivers/nats/fleet.ts";
 import { hostOf, tokenOf } from "../../../src/drivers/nats/subjects.ts";
@@ -7,7 +8,7 @@ import { TickEncoder } from "../../../src/drivers/nats/tick.ts";
 import { SimulatedDriver } from "../../../src/drivers/simulated/driver.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
-import { type DomainStatsRecord, SweepTally } from "../../../src/model/record.ts";
+import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { pack } from "../../../src/wire/pack.ts";
 
 const INTERVAL_MS = 1_000;

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { NO_FAULT } from "../../../src/drivers/simulated/fault.ts";
 import { SimulatedHost } from "../../../src/drivers/simulated/host.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
-import { fieldOf, type KnownKey } from "../../../src/model/field.ts";
+import { fieldOf, type KnownKey } from "../../../src/model/field/field.ts";
 import { ALL_GROUPS, GROUPS, groupMask, groupNames } from "../../../src/model/group.ts";
 import { PARAM_TYPES } from "../../../src/model/schema.ts";
 import { cellsOf } from "../../model/cells.ts";

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { passesFilter } from "../../../src/driver/matcher.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
 import { populate, stateOf } from "../../../src/drivers/simulated/population.ts";
-import { LIST_FILTERS, passesFilter } from "../../../src/model/query.ts";
+import { LIST_FILTERS } from "../../../src/model/query.ts";
 import { STATE_NUMBERS } from "../../../src/model/state.ts";
 
 const mix = fc.integer({ min: 0, max: 300 }).chain((domains) =>

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { connect } from "../../../src/client/connect.ts";
 import type { Connection } from "../../../src/client/connection.ts";
-import { fieldOf } from "../../../src/model/field.ts";
+import { fieldOf } from "../../../src/model/field/field.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { metricName } from "../../../src/outlets/otlp/metric-name.ts";
 import { type OtlpOptions, pushOtlp } from "../../../src/outlets/otlp/push.ts";

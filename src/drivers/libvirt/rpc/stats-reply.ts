@@ -1,5 +1,6 @@
 import { TypedParams } from "../../../model/params.ts";
-import { ParamType, type Schema, SchemaTable } from "../../../model/schema.ts";
+import { ParamType, type Schema } from "../../../model/schema.ts";
+import { bytesOf, SchemaTable } from "../../../model/schema-table.ts";
 import { DOMAIN_BYTES_MIN, DOMAIN_LIST_MAX, type RemoteDomain, readDomain } from "./remote-domain.ts";
 import { invalidMessage, padded, STRING_MAX, type XdrReader } from "./xdr.ts";
 
@@ -190,6 +191,6 @@ function readKeys(reader: XdrReader, size: number, schemas: SchemaTable): KeyLis
     else reader.skip(FOUR_BYTES.has(type) ? 4 : 8);
   }
   const schema = schemas.schemaOf(keys, types);
-  const bytes = schema.bytes + 4 * (words.length + size);
+  const bytes = bytesOf(schema) + 4 * (words.length + size);
   return { schema, words: Int32Array.from(words), ends, bytes };
 }

@@ -1,6 +1,6 @@
+import type { KnownGroup } from "../group.ts";
+import type { ParamTypeName } from "../schema.ts";
 import { FIELD_TABLE } from "./field-table.ts";
-import type { KnownGroup } from "./group.ts";
-import type { ParamTypeName } from "./schema.ts";
 
 type Row = (typeof FIELD_TABLE)[number];
 
