@@ -211,7 +211,7 @@ describe("notices", () => {
     const events = [late, sync(1, "hv1", {}, 1), late, sync(2, "hv1", {}, 1), record(0), vanished];
     expect(events.map((event) => notices.of(event)).filter((line) => line !== undefined)).toEqual([
       "domain guest-0: partial without block: timeout",
-      "a sweep of hv1 took 0.12 s, longer than the interval: the sweeps that were due meanwhile are left out",
+      "a sweep of hv1 took 0.12 s, longer than the interval: the sweeps that were due in that time are left out",
       "domain guest-0: ok again",
       "domain guest-1: gone",
     ]);

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { connect } from "../../../src/client/connect.ts";
 import "../../../src/drivers/builtin.ts";
 import { Exporter } from "../../../src/outlets/prometheus/exporter.ts";
@@ -9,6 +9,7 @@ import { createGuest, createGuests, type Guest } from "../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
 import { accepts, freePort } from "../../lab/port.ts";
 import { describeWith, labRequirements } from "../../lab/requirement.ts";
+import { PATIENCE } from "../../until.ts";
 import { samplesNamed } from "./page.ts";
 
 const METADATA = `<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
@@ -87,40 +88,102 @@ describeWith(labRequirements, "The identity of real guests on the page of virstr
   });
 });
 
-describeWith([...labRequirements, "prometheus-libvirt-exporter"], "Beside Debian's exporter, on the same guest", () => {
-  it("the identity that it has in the labels of each series is that of the info series", async () => {
-    const libvirtd = await startLibvirtd();
-    const port = await freePort();
-    const listen = ["--web.listen-address", `127.0.0.1:${port}`, "--libvirt.export-nova-metadata"];
-    const uri = `qemu+unix:///system?socket=${libvirtd.socket}`;
-    const peer = spawn("prometheus-libvirt-exporter", ["--libvirt.uri", uri, ...listen], { stdio: "ignore" });
-    try {
-      await createGuest(libvirtd, { name: "vm1", metadata: METADATA, disks: 2, paused: true });
-      await expect.poll(() => accepts(port), { timeout: 30_000 }).toBe(true);
-      const theirs = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+describeWith(
+  [...labRequirements, "prometheus-libvirt-exporter"],
+  "Beside Debian's exporter, on the same guests",
+  () => {
+    let libvirtd: Libvirtd;
+    let peer: ReturnType<typeof spawn>;
+    let guests: Guest[];
+    let url: string;
+    beforeAll(async () => {
+      libvirtd = await startLibvirtd();
+      const port = await freePort();
+      url = `http://127.0.0.1:${port}/metrics`;
+      const listen = ["--web.listen-address", `127.0.0.1:${port}`, "--libvirt.export-nova-metadata"];
+      const uri = `qemu+unix:///system?socket=${libvirtd.socket}`;
+      peer = spawn("prometheus-libvirt-exporter", ["--libvirt.uri", uri, ...listen], { stdio: "ignore" });
+      guests = [
+        await createGuest(libvirtd, { name: "vm1", metadata: METADATA, disks: 2, nics: 1, vcpus: 2, paused: true }),
+        await createGuest(libvirtd, { name: "vm2", paused: true }),
+      ];
+      await vi.waitFor(async () => expect(await accepts(port)).toBe(true), PATIENCE);
+    });
+    afterAll(async () => {
+      guests[1]?.thaw();
+      peer?.kill();
+      await once(peer, "close");
+      await libvirtd?.stop();
+    });
+
+    const theirs = async (timeoutMs: number): Promise<string> =>
+      (await fetch(url, { signal: AbortSignal.timeout(timeoutMs) })).text();
+    const ours = async (): Promise<string> => {
       await using connection = await connect(libvirtd.uri);
       await using exporter = new Exporter(connection);
-      let ours = "";
-      for await (const chunk of exporter.page()) ours += chunk;
-      const [their] = samplesNamed(theirs, "libvirt_domain_info_virtual_cpus").map(labelsOf);
-      const [our] = samplesNamed(ours, "libvirt_domain_info_meta").map(labelsOf);
-      expect(their).toMatchObject({ domain: "vm1", flavor: "m1.small", name: "café & bar", project_name: "shop" });
-      const { name, ...same } = their!;
-      expect(our).toMatchObject({ ...same, instance_name: name });
+      let page = "";
+      for await (const chunk of exporter.page()) page += chunk;
+      return page;
+    };
+
+    it("the identity that it has in the labels of each series is that of the info series", async () => {
+      const [their, our] = [await theirs(30_000), await ours()];
+      const [labels] = samplesNamed(their, "libvirt_domain_info_virtual_cpus").map(labelsOf);
+      const [meta] = samplesNamed(our, "libvirt_domain_info_meta").map(labelsOf);
+      expect(labels).toMatchObject({ domain: "vm1", flavor: "m1.small", name: "café & bar", project_name: "shop" });
+      const { name, ...same } = labels!;
+      expect(meta).toMatchObject({ ...same, instance_name: name });
       const files = (page: string, name: string) =>
         samplesNamed(page, name)
           .map(labelsOf)
+          .filter(({ domain }) => domain === "vm1")
           .map(({ target_device, source_file }) => [target_device, source_file]);
-      const disks = files(theirs, "libvirt_domain_block_stats_read_bytes_total");
+      const disks = files(their, "libvirt_domain_block_stats_read_bytes_total");
       expect(disks).toHaveLength(2);
-      expect(files(ours, "libvirt_domain_block_meta")).toEqual(disks);
-    } finally {
-      peer.kill();
-      await once(peer, "close");
-      await libvirtd.stop();
-    }
-  });
-});
+      expect(files(our, "libvirt_domain_block_meta")).toEqual(disks);
+    });
+
+    it("every series that both have has the same value", async () => {
+      // The process of a paused guest still takes some processor time: ours is between two of theirs.
+      const [before, our, after] = [await theirs(30_000), await ours(), await theirs(30_000)].map(valuesOf) as [
+        Values,
+        Values,
+        Values,
+      ];
+      const shared = [...before.keys()].filter((key) => our.has(key));
+      const different = shared.filter((key) => our.get(key)! < before.get(key)! || our.get(key)! > after.get(key)!);
+      expect(different).toEqual([]);
+      const names = new Set(shared.map((key) => key.split(" ")[0]));
+      expect(names.size).toBeGreaterThanOrEqual(16);
+    });
+
+    it("with a frozen guest it gives no page, and virstream one with that guest's status", async () => {
+      guests[1]!.freeze();
+      const hung = await theirs(5_000).then(
+        () => "a page",
+        ({ name }) => name,
+      );
+      expect(hung).toBe("TimeoutError");
+      const our = await ours();
+      expect(our).toMatch(/^libvirt_domain_info_virtual_cpus\{domain="vm1"\} 2$/m);
+      expect(our).toMatch(/^libvirt_domain_scrape_status\{domain="vm2",status="(partial|timeout|busy)"\} 1$/m);
+    });
+  },
+);
+
+type Values = ReadonlyMap<string, number>;
+
+/** The values of the domains' series, by name and by what tells them apart. */
+function valuesOf(page: string): Values {
+  const values = new Map<string, number>();
+  for (const line of page.split("\n")) {
+    const [, name, value] = /^(libvirt_domain_\w+)\{.*\} (\S+)$/.exec(line) ?? [];
+    if (name === undefined) continue;
+    const { domain, target_device, vcpu } = labelsOf(line);
+    values.set([name, domain, target_device ?? "", vcpu ?? ""].join(" "), Number(value));
+  }
+  return values;
+}
 
 /** The labels of a sample. */
 function labelsOf(line: string): Record<string, string | undefined> {
