@@ -128,16 +128,17 @@ describeWith(
 
     it("the identity that it has in the labels of each series is that of the info series", async () => {
       const [their, our] = [await theirs(30_000), await ours()];
-      const [labels] = samplesNamed(their, "libvirt_domain_info_virtual_cpus").map(labelsOf);
-      const [meta] = samplesNamed(our, "libvirt_domain_info_meta").map(labelsOf);
+      const ofFirst = (page: string, name: string) =>
+        samplesNamed(page, name)
+          .map(labelsOf)
+          .filter(({ domain }) => domain === "vm1");
+      const [labels] = ofFirst(their, "libvirt_domain_info_virtual_cpus");
+      const [meta] = ofFirst(our, "libvirt_domain_info_meta");
       expect(labels).toMatchObject({ domain: "vm1", flavor: "m1.small", name: "café & bar", project_name: "shop" });
       const { name, ...same } = labels!;
       expect(meta).toMatchObject({ ...same, instance_name: name });
       const files = (page: string, name: string) =>
-        samplesNamed(page, name)
-          .map(labelsOf)
-          .filter(({ domain }) => domain === "vm1")
-          .map(({ target_device, source_file }) => [target_device, source_file]);
+        ofFirst(page, name).map(({ target_device, source_file }) => [target_device, source_file]);
       const disks = files(their, "libvirt_domain_block_stats_read_bytes_total");
       expect(disks).toHaveLength(2);
       expect(files(our, "libvirt_domain_block_meta")).toEqual(disks);
