@@ -86,7 +86,7 @@ describeWith(["root with mount namespaces"], "virstream record on a full disk", 
   it("ends with an error that says so, and what it wrote before is whole", async () => {
     const disk = folder();
     const copy = join(folder(), "copy.rec");
-    const script = `mount -t tmpfs -o size=64k tmpfs ${disk} &&
+    const script = `mount -t tmpfs -o size=256k tmpfs ${disk} &&
       ${process.execPath} ${PROGRAM} record 'test:///default?domains=40' ${disk}/host.rec --interval 250ms; code=$?;
       cp ${disk}/host.rec ${copy}; exit $code`;
     const child = spawn("unshare", ["--mount", "sh", "-c", script], { stdio: ["ignore", "pipe", "pipe"] });
