@@ -24,7 +24,7 @@ export interface TypedParamsClass extends ParamsClass {
 }
 
 /** The typed parameters of one record. */
-export type TypedParams = Params;
+export interface TypedParams extends Params {}
 
 /**
  * The class of parameters, with what makes them of values. It is the class of model/typed-params.ts: a client of servers, which has
