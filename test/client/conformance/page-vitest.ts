@@ -19,7 +19,6 @@ export const beforeAll = (work: Work): void => void before.push(work);
 export const afterAll = (work: Work): void => void after.push(work);
 const test = (name: string, run: Work): void => void tests.push([name, run]);
 export const it = Object.assign(test, {
-  runIf: (condition: boolean) => (condition ? test : () => {}),
   each: (rows: readonly unknown[]) => (name: string, run: (row: unknown) => unknown) => {
     for (const row of rows) test(name.replace("%s", String(row)), () => run(row));
   },
