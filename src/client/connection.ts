@@ -15,7 +15,7 @@ import { Table, type TableOptions } from "./table.ts";
 
 /** Options of every call, besides its query. */
 export interface CallOptions {
-  /** Aborts the call, in the driver too. A watch then completes; any other call fails with the signal's reason. */
+  /** Aborts the call, in the driver too. A watch then completes; any other call fails with the signal's reason. Default: none. */
   readonly signal?: AbortSignal;
 }
 

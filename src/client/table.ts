@@ -19,7 +19,7 @@ const NO_ROWS: readonly TableRow[] = [];
 export interface TableOptions {
   /** The time from the start of a sweep to the start of the next, in ms; see WatchOptions. Default 1,000. */
   readonly intervalMs?: number;
-  /** Closes the table. */
+  /** Closes the table. Default: none. */
   readonly signal?: AbortSignal;
 }
 

@@ -85,7 +85,10 @@ export interface HostVersions {
 export interface ReconnectOptions {
   /** The upper limit of the first random wait, in ms, 1 to 3,600,000. That of each further wait is twice as long. Default 250. */
   readonly initialMs?: number;
-  /** The greatest upper limit, in ms, 1 to 3,600,000; not less than `initialMs`. Default 30,000, or `initialMs` if that is longer. */
+  /**
+   * The greatest upper limit, in ms, 1 to 3,600,000; not less than `initialMs`. Default 30,000, or `initialMs` if that is
+   * longer.
+   */
   readonly maxMs?: number;
   /**
    * After this many failed attempts in a row, the connection is closed with the last error. 0: a lost connection is not opened
@@ -102,26 +105,26 @@ export interface ReconnectOptions {
 
 /** How Node opens a WebSocket, for ws: and wss: URIs. In browsers each of these is `invalid-argument`: the browser decides. */
 export interface SocketOptions {
-  /** Further headers of the request, for a proxy. */
+  /** Further headers of the request, for a proxy. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
   /**
    * The certificates of the authorities to trust for wss:, in PEM, in place of Node's own list. To trust more than that list,
-   * set NODE_EXTRA_CA_CERTS.
+   * set NODE_EXTRA_CA_CERTS. Default: Node's own list.
    */
   readonly ca?: string | Uint8Array;
-  /** The client's certificate for wss:, in PEM. */
+  /** The client's certificate for wss:, in PEM. Default: none. */
   readonly cert?: string | Uint8Array;
-  /** The private key of `cert`, in PEM. */
+  /** The private key of `cert`, in PEM. Default: none. */
   readonly key?: string | Uint8Array;
   /** False: accept any certificate of the server. It does not protect from an attacker. Default true. */
   readonly rejectUnauthorized?: boolean;
-  /** An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. */
+  /** An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. Default: Node's own. */
   readonly agent?: object;
 }
 
 /** How to open a driver. */
 export interface OpenOptions extends SocketOptions {
-  /** Gives up opening. */
+  /** Gives up opening. Default: none. */
   readonly signal?: AbortSignal;
   /** How long each attempt may take, in ms, 1 to 2,147,483,647. Default 10,000. */
   readonly connectTimeoutMs?: number;
@@ -130,12 +133,12 @@ export interface OpenOptions extends SocketOptions {
    * not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false: one attempt.
    */
   readonly waitForFirstConnection?: boolean;
-  /** How a connection is tried again. */
+  /** How a connection is tried again. Default: each of its members has its default. */
   readonly reconnect?: ReconnectOptions;
   /**
    * The token for a virstream server; sent only to ws: and wss: peers, in the first message. A function is called for each
    * attempt to connect. If it throws, or has no token within `connectTimeoutMs`, the attempt fails with `unauthenticated`; this
-   * error is retryable.
+   * error is retryable. Default: none.
    */
   readonly token?: string | (() => string | Promise<string>);
   /** How many bytes a virstream server may send ahead of the consumer, for each sweep and watch. Default 1 MiB. */

@@ -50,9 +50,11 @@ export interface LibvirtErrorInfo {
 
 /** The optional members of an error. */
 export interface VirstreamErrorDetails {
+  /** The error that caused it. Default: none. */
   readonly cause?: unknown;
+  /** What libvirt says of it. Default: none. */
   readonly libvirt?: LibvirtErrorInfo;
-  /** Overrides the code's default. */
+  /** Default: that of the code. */
   readonly retryable?: boolean;
 }
 

@@ -37,31 +37,31 @@ export const MAX_DEADLINE_MS = 600_000;
 export interface StatsQuery {
   /**
    * Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. `groupMask` makes
-   * a mask of names that are known only at run time.
+   * a mask of names that are known only at run time. Default: every group.
    */
   readonly groups?: readonly Group[] | number;
-  /** Only domains that pass these filters. */
+  /** Only domains that pass these filters. Default: all. */
   readonly filter?: readonly ListFilter[];
-  /** libvirt's flags as a number, in addition to the flags that are named here. */
+  /** libvirt's flags as a number, in addition to the flags that are named here. Default 0. */
   readonly flags?: number;
   /** Fail when a group that was asked for is not supported. By default it is left out. */
   readonly enforce?: boolean;
-  /** Count every image of a disk's backing chain in the block group. */
+  /** Count every image of a disk's backing chain in the block group. Default false. */
   readonly backing?: boolean;
-  /** Do not wait for a domain that is busy with another job: deliver the groups that need no job. */
+  /** Do not wait for a domain that is busy with another job: deliver the groups that need no job. Default false. */
   readonly nowait?: boolean;
   /**
    * The deadline of each domain, in ms, 1 to 600,000. Default 2,000. A late domain yields its record at the deadline.
    */
   readonly deadlineMs?: number;
-  /** Only these domains: a Domain of the same connection, a uuid or a name. Each yields one record. */
+  /** Only these domains: a Domain of the same connection, a uuid or a name. Each yields one record. Default: all. */
   readonly domains?: readonly (Domain | string)[];
   /**
    * Only domains whose name matches one of these patterns, such as `web-*`: `*`, `?`, `[a-z]`, `[!a-z]`, and a backslash that takes
-   * the next character literally. Case counts. Not with `domains`.
+   * the next character literally. Case counts. Not with `domains`. Default: all.
    */
   readonly names?: readonly string[];
-  /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. */
+  /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. Default: all hosts. */
   readonly hosts?: readonly string[];
 }
 

@@ -69,13 +69,17 @@ export interface RecordInit {
   readonly domain: Domain;
   readonly params: TypedParams;
   readonly status: RecordStatus;
+  /** In ms since 1970; see RecordMembers. */
   readonly sampledAt: number;
-  /** Default: `sampledAt` on this process's steady clock. */
+  /** In ms. Default: `sampledAt` on this process's steady clock. */
   readonly steadyAt?: number | undefined;
   readonly tookMs: number;
   readonly index: number;
+  /** Default: none. */
   readonly reason?: RecordReason | undefined;
+  /** Default: none. */
   readonly missing?: readonly Group[] | undefined;
+  /** Default: none. */
   readonly error?: VirstreamError | undefined;
 }
 

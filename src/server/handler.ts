@@ -52,29 +52,32 @@ export interface HandlerOptions {
   readonly prefix?: string;
   /**
    * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take `limits.helloTimeoutMs`. Its
-   * errors refuse the client.
+   * errors refuse the client. Default: the tokens decide.
    */
   readonly authenticate?: Authenticate;
   /**
    * The token that shows every domain. Clients send it as `Authorization: Bearer …` with the upgrade, or as `token` in the
-   * hello.
+   * hello. Default: none.
    */
   readonly token?: string;
   /**
    * Tokens that show some domains only. With viewers, every client needs a token; without `token`, no client sees every
-   * domain.
+   * domain. Default: none.
    */
   readonly viewers?: readonly Viewer[];
-  /** Serve without `authenticate` and tokens: every client that reaches the HTTP server may read every domain's statistics. */
+  /**
+   * Serve without `authenticate` and tokens: every client that reaches the HTTP server may read every domain's statistics.
+   * Default false.
+   */
   readonly allowAnyone?: boolean;
   /**
    * Origins of web pages that may connect (`https://dashboard.example`). Pages of loopback origins always may. The server refuses
-   * other pages, because browsers let any page connect to any address.
+   * other pages, because browsers let any page connect to any address. Default: none.
    */
   readonly origins?: readonly string[];
   /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
-  /** How `/metrics`, the page for Prometheus, is made. */
+  /** How `/metrics`, the page for Prometheus, is made. Default: each of its members has its default. */
   readonly metrics?: ExporterOptions;
   /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
   readonly webSockets?: boolean;

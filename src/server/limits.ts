@@ -2,43 +2,53 @@ import { checkOptions, type Members, whole } from "../model/options.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../model/watch.ts";
 import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } from "../wire/protocol.ts";
 
-/** The limits of a server. DEFAULT_SERVER_LIMITS has every default. */
+/** The limits of a server. */
 export interface ServerLimits {
-  /** Greeted connections at a time; the server closes further ones with 4503. */
+  /** Greeted connections at a time; the server closes further ones with 4503. Default 1,000. */
   readonly clients: number;
-  /** Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. Also how many clients are authenticated at a time. */
+  /**
+   * Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. Also how many clients
+   * are authenticated at a time. Default 1,000.
+   */
   readonly waiting: number;
-  /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. */
+  /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. Default 32. */
   readonly sweepsPerClient: number;
   /**
    * Different queries that the watches of one connection add to the server; a query that another connection watches already
-   * does not count. A query of named domains counts as 1/100 for each domain.
+   * does not count. A query of named domains counts as 1/100 for each domain. Default 8.
    */
   readonly queriesPerClient: number;
-  /** Different queries that all watches of the same visible domains have, counted in the same way. */
+  /** Different queries that all watches of the same visible domains have, counted in the same way. Default 64. */
   readonly queries: number;
-  /** Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way. */
+  /**
+   * Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way.
+   * Default 20.
+   */
   readonly sweepsPerSecond: number;
   /**
-   * Different restrictions of principals of clients at a time; the server closes further clients with 4503. Viewers do not count.
+   * Different restrictions of principals of clients at a time; the server closes further clients with 4503. Viewers do not
+   * count. Default 256.
    */
   readonly views: number;
-  /** Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. */
+  /**
+   * Domains that all sweeps and watches of one connection name at a time; a further one ends with `limit-exceeded`. Default
+   * 16,384.
+   */
   readonly selectorsPerClient: number;
-  /** The same of all connections together. */
+  /** The same of all connections together. Default 32,768. */
   readonly selectors: number;
-  /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. */
+  /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
-  /** Timeout for a client's request, and then for its hello, in ms. */
+  /** Timeout for a client's request, and then for its hello, in ms. Default 5,000. */
   readonly helloTimeoutMs: number;
   /**
    * How long a sweep waits for a client that takes nothing, in ms, before it ends with `slow-consumer`. A watch waits three
-   * intervals longer.
+   * intervals longer. Default 30,000.
    */
   readonly progressTimeoutMs: number;
-  /** The shortest interval of a watch, in ms; the server refuses a shorter one. */
+  /** The shortest interval of a watch, in ms; the server refuses a shorter one. Default 1,000. */
   readonly minIntervalMs: number;
-  /** The interval at which the server sends a beat and a ping, in ms. */
+  /** The interval at which the server sends a beat and a ping, in ms. Default 5,000. */
   readonly beatMs: number;
 }
 

@@ -22,11 +22,14 @@ describe("docs/serving.md", () => {
     expect(await rows("/healthz and /readyz")).toEqual(Object.keys(server.health()).sort());
   });
 
-  it("has the limits and their defaults", async () => {
+  it("has the limits and their defaults, as their documentation comments have", async () => {
     expect(await rows("Limits")).toEqual(Object.keys(DEFAULT_SERVER_LIMITS).sort());
     const text = await readFile(new URL("../../docs/serving.md", import.meta.url), "utf8");
+    const comments = await readFile(new URL("../../src/server/limits.ts", import.meta.url), "utf8");
     for (const [name, value] of Object.entries(DEFAULT_SERVER_LIMITS)) {
-      expect(text).toContain(`| \`${name}\` | ${value.toLocaleString("en-US")} |`);
+      const shown = value.toLocaleString("en-US");
+      expect(text).toContain(`| \`${name}\` | ${shown} |`);
+      expect(comments).toMatch(new RegExp(`Default[\\s*]+${shown}\\.\\s+\\*/\\s+readonly ${name}:`));
     }
   });
 });

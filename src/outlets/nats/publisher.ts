@@ -65,7 +65,7 @@ export interface PublishOptions {
   readonly connectTimeoutMs?: number;
   /** How a lost connection is tried again. Default: for ever. */
   readonly reconnect?: ReconnectOptions;
-  /** Gives up opening. */
+  /** Gives up opening. Default: none. */
   readonly signal?: AbortSignal;
 }
 

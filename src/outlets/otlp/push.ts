@@ -42,7 +42,7 @@ export interface OtlpOptions {
    * OTEL_EXPORTER_OTLP_ENDPOINT, else `http://localhost:4318`.
    */
   readonly url?: string;
-  /** Headers of each request, for instance with a token, besides those of OTEL_EXPORTER_OTLP_HEADERS. */
+  /** Headers of each request, for instance with a token, besides those of OTEL_EXPORTER_OTLP_HEADERS. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Which domains and groups. Default: all. */
   readonly query?: StatsQuery;
@@ -53,9 +53,12 @@ export interface OtlpOptions {
    * Default 524,288. It becomes smaller when the collector answers HTTP 413.
    */
   readonly maxBodyBytes?: number;
-  /** Called when pushes begin to fail, fail for another reason, or succeed again: then with undefined. */
+  /**
+   * Called when pushes begin to fail, fail for another reason, or succeed again: then with undefined. Default: nothing is
+   * called.
+   */
   readonly onChange?: (error: VirstreamError | undefined) => void;
-  /** Ends the pushes. */
+  /** Ends the pushes. Default: none. */
   readonly signal?: AbortSignal;
 }
 

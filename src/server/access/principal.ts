@@ -14,7 +14,10 @@ export interface Principal {
    * An empty list shows none. Default: all.
    */
   readonly domains?: readonly string[];
-  /** In place of `domains`: patterns, at least one. A domain is visible while one of these patterns matches its name. */
+  /**
+   * In place of `domains`: patterns, at least one. A domain is visible while one of these patterns matches its name. Default:
+   * all.
+   */
   readonly names?: readonly string[];
   /**
    * The groups of parameters that it may query; not empty. A query without groups gets these, and a query of any other group fails

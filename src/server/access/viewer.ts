@@ -10,7 +10,7 @@ export interface Viewer extends Pick<Principal, "names" | "groups"> {
   readonly name: string;
   /** Not empty, and different from all other tokens. */
   readonly token: string;
-  /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. */
+  /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. Default: by `names`. */
   readonly domains?: readonly string[];
 }
 
