@@ -37,8 +37,10 @@ export class DomainReader implements DescriptionSource, CallOwner {
   readonly #queue: CallQueue;
   /** Give up the calls that wait for a permit. */
   readonly #waiting = new Set<() => void>();
+  /** Called when a call is answered. */
+  readonly #turns: (() => void)[] = [];
   #unanswered = 0;
-  #onAnswered: (() => void) | undefined;
+  #closed = false;
 
   constructor(host: ReaderHost) {
     this.#host = host;
@@ -66,8 +68,10 @@ export class DomainReader implements DescriptionSource, CallOwner {
 
   /** Its session has ended. Calls in flight keep their permits, as admission decides. */
   close(): void {
+    this.#closed = true;
     this.#queue.close();
     for (const giveUp of this.#waiting) giveUp();
+    for (const turn of this.#turns.splice(0)) turn();
   }
 
   #hasMonitor(domain: DomainIdentity): boolean {
@@ -95,9 +99,8 @@ export class DomainReader implements DescriptionSource, CallOwner {
     usesMonitor = false,
   ): Promise<Result> {
     while (this.#unanswered >= UNANSWERED_MAX) {
-      await new Promise<void>((resolve) => {
-        this.#onAnswered = resolve;
-      });
+      if (this.#closed) throw busy(domain);
+      await new Promise<void>((resolve) => this.#turns.push(resolve));
     }
     return new Promise((resolve, reject) => {
       const giveUp = (): void => {
@@ -120,7 +123,7 @@ export class DomainReader implements DescriptionSource, CallOwner {
             clearTimeout(timer);
             this.#unanswered--;
             permit.release(usesMonitor && answers);
-            this.#onAnswered?.();
+            this.#turns.shift()?.();
           };
           this.#host.call(procedure, args, permit.connection).then(
             (result) => {

@@ -1,4 +1,5 @@
 import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
+import { onAbort } from "../../driver/abort.ts";
 import { eventLoopTurn, sleep } from "../../driver/clock.ts";
 import { Backoff } from "../../driver/reconnector.ts";
 import type { NatsSession } from "./bucket.ts";
@@ -82,7 +83,7 @@ export class RetainedTicks {
     let consumer: Consumer | undefined;
     let messages: ConsumerMessages | undefined;
     const stop = (): void => messages?.stop();
-    signal.addEventListener("abort", stop);
+    const unlisten = onAbort(signal, stop);
     try {
       consumer = await library.jetstream.jetstream(connection).consumers.get(subjects.stream, {
         opt_start_seq: this.#sequence + 1,
@@ -101,7 +102,7 @@ export class RetainedTicks {
         await eventLoopTurn();
       }
     } finally {
-      signal.removeEventListener("abort", stop);
+      unlisten();
       stop();
       consumer?.delete().catch(() => {});
     }

@@ -1,3 +1,4 @@
+import { onAbort } from "../../driver/abort.ts";
 import { type Clock, STEADY_CLOCK } from "../../driver/clock.ts";
 import type { Driver, OpenOptions, SweepContext } from "../../driver/driver.ts";
 import { Selection } from "../../driver/selection.ts";
@@ -100,12 +101,10 @@ export class RecordingDriver implements Driver {
     const pieces = recording.pieces(from);
     const context = { owner: this, pieces, from, to, speed: this.#speed, clock: this.#clock };
     const replay = new Replay(context, new Selection(query, groups), cadence, sink);
-    const unlisten = (): void => this.#end.signal.removeEventListener("abort", end);
-    const end = (): void => {
+    const unlisten = onAbort(this.#end.signal, () => {
       replay.stop();
       sink.end(this.#end.signal.reason);
-    };
-    this.#end.signal.addEventListener("abort", end);
+    });
     const over = replay.run().finally(() => {
       unlisten();
       this.#replays.delete(replay);

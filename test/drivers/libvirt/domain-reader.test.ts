@@ -118,6 +118,32 @@ describe("A domain's definition", () => {
     expect(read).toEqual(["", "", ...Array(8).fill("<domain/>")]);
   });
 
+  it("is read of each domain in turn, however many ask while two calls are unanswered", async () => {
+    const { reader, calls, hung } = setUp(LIBVIRT_10, { hangs: ["DOMAIN_GET_XML_DESC"] });
+    const overdue = [1, 2].map((number) => reader.definition(domainOf(number)).catch(() => "overdue"));
+    await vi.advanceTimersByTimeAsync(5_001);
+    const waiting = [3, 4, 5].map((number) => reader.definition(domainOf(number)));
+    await vi.advanceTimersByTimeAsync(1);
+    expect(calls).toHaveLength(2);
+    while (calls.length < 5 || hung.length > 0) {
+      hung.shift()!();
+      await vi.advanceTimersByTimeAsync(1);
+    }
+    expect(await Promise.all(overdue)).toEqual(["overdue", "overdue"]);
+    expect(await Promise.all(waiting)).toEqual(Array(3).fill("<domain/>"));
+  });
+
+  it("is given up at once when the session ends, also while it waits for its turn", async () => {
+    const { reader } = setUp(LIBVIRT_10, { hangs: ["DOMAIN_GET_XML_DESC"] });
+    const overdue = [1, 2].map((number) => reader.definition(domainOf(number)).catch(() => "overdue"));
+    await vi.advanceTimersByTimeAsync(5_001);
+    const waiting = [3, 4].map((number) => reader.definition(domainOf(number)).catch((error: unknown) => error));
+    await vi.advanceTimersByTimeAsync(1);
+    reader.close();
+    for (const each of await Promise.all(waiting)) expect(each).toMatchObject(BUSY);
+    expect(await Promise.all(overdue)).toEqual(["overdue", "overdue"]);
+  });
+
   it("is given up at once when the session ends", async () => {
     const { reader, hung } = setUp(LIBVIRT_10, { hangs: ["DOMAIN_GET_XML_DESC"] });
     const first = reader.definition(domainOf(1));

@@ -49,6 +49,18 @@ describe("A replay", () => {
     expect(named.map(word)).toEqual([1, 2, 3].flatMap((n) => ["nobody=gone", `tick ${n}`]));
   });
 
+  it("is watched any number of times without a warning of a leak", async () => {
+    const warnings: Error[] = [];
+    const warned = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", warned);
+    const replay = await open(await simulated(1));
+    const watches = Array.from({ length: 12 }, (_, i) => replay.watch({}, { intervalMs: 1_000 + i }).toArray());
+    await Promise.all(watches);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", warned);
+    expect(warnings).toEqual([]);
+  });
+
   it("has rates and a table, which keeps its rows at the end", async () => {
     const host = new RecordedHost();
     await host.start();
