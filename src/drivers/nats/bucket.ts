@@ -1,4 +1,4 @@
-import type { ConsumerMessages } from "@nats-io/jetstream";
+import type { Consumer, ConsumerMessages } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { onAbort } from "../../driver/abort.ts";
 import { VirstreamError } from "../../model/error.ts";
@@ -16,6 +16,10 @@ export interface NatsSession {
   readonly subjects: Subjects;
   /** What the subjects of replies begin with; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
+  /** False while the connection is lost. */
+  isConnected: boolean;
+  /** Requests to delete consumers that are not answered yet. */
+  readonly deletions: Set<Promise<unknown>>;
   /** The hosts to read, if they are named without wildcards; undefined: all that the fleet selects. */
   readonly named: readonly string[] | undefined;
 }
@@ -50,11 +54,12 @@ export async function readBucket(session: NatsSession, fleet: Fleet, reading: Bu
 
 /** Reads what matches one subject: servers before 2.10 take no more. */
 async function readStates(
-  { library, connection, uri, subjects, inbox }: NatsSession,
+  session: NatsSession,
   fleet: Fleet,
   token: string,
   { signal, patienceMs, read }: BucketReading,
 ): Promise<void> {
+  const { library, connection, uri, subjects, inbox } = session;
   const { jetstream, DeliverPolicy } = library.jetstream;
   const stream = subjects.bucketStream;
   const opening = jetstream(connection).consumers.getPushConsumer(stream, {
@@ -121,9 +126,21 @@ async function readStates(
     unlisten();
     clearTimeout(timer);
     messages?.stop();
-    // Without a consumer of its own, the server would keep it for minutes.
-    consumer.delete().catch(() => {});
+    discard(session, consumer);
   }
+}
+
+/**
+ * Deletes a consumer that is no longer read: the server would keep it for a while. A lost connection deletes nothing, and the
+ * request would only wait for its timeout.
+ */
+export function discard({ isConnected, deletions }: NatsSession, consumer: Pick<Consumer, "delete">): void {
+  if (!isConnected) return;
+  const deletion: Promise<unknown> = consumer
+    .delete()
+    .catch(() => {})
+    .finally(() => deletions.delete(deletion));
+  deletions.add(deletion);
 }
 
 function bucketError(thrown: unknown, uri: string, stream: string): VirstreamError {

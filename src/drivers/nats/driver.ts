@@ -1,4 +1,4 @@
-import { sleep } from "../../driver/clock.ts";
+import { sleep, withTimeout } from "../../driver/clock.ts";
 import {
   type ConnectionStatus,
   type Driver,
@@ -25,6 +25,8 @@ import { FleetWatch } from "./watch.ts";
 
 /** How long opening waits for a state that its publisher is replacing, in ms. */
 const OPEN_PATIENCE_MS = 1_000;
+/** How long an orderly close waits for the server, in ms. */
+const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
  * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and watches follow their
@@ -70,7 +72,17 @@ export class NatsDriver implements Driver {
     const library = await loadNats();
     const connection = await connectNats(library, address, "virstream", options);
     const named = patterns?.some((pattern) => /[*?[\\]/.test(pattern)) ? undefined : patterns;
-    const driver = new NatsDriver({ library, connection, uri, subjects, inbox, named }, matcherOf(patterns));
+    const session = {
+      library,
+      connection,
+      uri,
+      subjects,
+      inbox,
+      named,
+      isConnected: true,
+      deletions: new Set<never>(),
+    };
+    const driver = new NatsDriver(session, matcherOf(patterns));
     try {
       const signal = options.signal ?? new AbortController().signal;
       await readBucket(driver.#session, driver.#fleet, { signal, patienceMs: OPEN_PATIENCE_MS });
@@ -138,7 +150,7 @@ export class NatsDriver implements Driver {
       watch.stop();
       this.#watches.delete(watch);
       if (this.#watches.size > 0) return;
-      this.#follower?.stop();
+      void this.#follower?.stop();
       this.#follower = undefined;
       this.#isFollowed = false;
     };
@@ -150,8 +162,16 @@ export class NatsDriver implements Driver {
   }
 
   async #close(): Promise<void> {
+    const { connection, deletions } = this.#session;
+    const stopped = this.#follower?.stop();
     this.#changed({ state: "closed", error: closedError(this.uri) });
-    await this.#session.connection.close();
+    // Requests that are not answered would keep their timers, and the server its consumers.
+    const orderly = async (): Promise<void> => {
+      await stopped;
+      await Promise.all(deletions);
+    };
+    await withTimeout(orderly, CLOSE_TIMEOUT_MS, () => {});
+    await connection.close();
   }
 
   #follow(): void {
@@ -187,6 +207,7 @@ export class NatsDriver implements Driver {
         ? new VirstreamError(status.error.code, status.error.message, { cause: status.error, retryable: false })
         : status.error;
     this.#status = { state, error };
+    if (state !== "closed") this.#session.isConnected = state === "connected";
     this.#change.resolve();
     this.#change = newChange();
     if (state === "connected") this.#follower?.reconnected();
@@ -195,7 +216,7 @@ export class NatsDriver implements Driver {
       if (state === "closed") watch.end(error!);
       else watch.connection(this.#status);
     }
-    if (state === "closed") this.#follower?.stop();
+    if (state === "closed") void this.#follower?.stop();
     this.#listeners.emit({ state, host: this.host, error });
   }
 

@@ -60,13 +60,13 @@ export class Follower {
     else this.#retained.reconnected();
   }
 
-  stop(): void {
-    if (this.#end.signal.aborted) return;
+  /** Resolves when nothing is read any more. */
+  async stop(): Promise<void> {
     this.#end.abort();
     this.#loading?.abort();
     clearInterval(this.#timer);
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
-    this.#retained?.stop();
+    await this.#retained?.stop();
   }
 
   async #start(): Promise<void> {
@@ -80,7 +80,7 @@ export class Follower {
       },
       () => void this.#start(),
     );
-    if (this.#end.signal.aborted) this.#retained?.stop();
+    if (this.#end.signal.aborted) void this.#retained?.stop();
     else if (this.#retained === undefined) this.#subscribe();
     await this.#load();
   }

@@ -1,14 +1,17 @@
+import { randomUUID } from "node:crypto";
 import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
 import { onAbort } from "../../driver/abort.ts";
 import { eventLoopTurn, sleep } from "../../driver/clock.ts";
 import { Backoff } from "../../driver/reconnector.ts";
-import type { NatsSession } from "./bucket.ts";
+import { discard, type NatsSession } from "./bucket.ts";
 import { tokenOf } from "./subjects.ts";
 
 /** How often the server says that it is there when a stream has no messages, in ms. */
 const HEARTBEAT_MS = 1_000;
 /** How long the server keeps a request for messages, in ms. */
 const EXPIRES_MS = 10_000;
+/** After this time without a request, the server forgets the consumer, in ns. */
+const INACTIVE_NS = 30e9;
 /** The longest wait between two attempts to read the stream, in ms. */
 const MAX_WAIT_MS = 1_000;
 /** After these notices, the server no longer sends the messages: a server of a cluster may have gone, with the consumer on it. */
@@ -24,6 +27,7 @@ export class RetainedTicks {
   readonly #deleted: () => void;
   readonly #end = new AbortController();
   #sequence: number;
+  readonly #ended: Promise<void>;
   /** Ends the consumer that is read. */
   #restart = new AbortController();
 
@@ -32,7 +36,7 @@ export class RetainedTicks {
     this.#sequence = sequence;
     this.#take = take;
     this.#deleted = deleted;
-    void this.#run();
+    this.#ended = this.#run();
   }
 
   /**
@@ -54,9 +58,11 @@ export class RetainedTicks {
     this.#restart.abort();
   }
 
-  stop(): void {
+  /** Resolves when nothing is read any more. */
+  stop(): Promise<void> {
     this.#end.abort();
     this.#restart.abort();
+    return this.#ended;
   }
 
   async #run(): Promise<void> {
@@ -85,16 +91,24 @@ export class RetainedTicks {
     const stop = (): void => messages?.stop();
     const unlisten = onAbort(signal, stop);
     try {
-      consumer = await library.jetstream.jetstream(connection).consumers.get(subjects.stream, {
+      // Not an ordered consumer of the library (3.4): one that is stopped while it recovers keeps a timer for ever.
+      const { jetstream, jetstreamManager, AckPolicy, DeliverPolicy } = library.jetstream;
+      const { consumers } = await jetstreamManager(connection, { checkAPI: false });
+      const info = await consumers.add(subjects.stream, {
+        ...{ name: `virstream-${randomUUID()}`, mem_storage: true, num_replicas: 1, inactive_threshold: INACTIVE_NS },
+        ...{ ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.StartSequence },
         opt_start_seq: this.#sequence + 1,
         // Servers before 2.10 take one subject; the fleet itself selects the hosts.
-        filter_subjects: subjects.tick(named?.length === 1 ? tokenOf(named[0]!) : "*"),
+        filter_subject: subjects.tick(named?.length === 1 ? tokenOf(named[0]!) : "*"),
       });
+      consumer = jetstream(connection).consumers.getConsumerFromInfo(info);
       messages = await consumer.consume({ idle_heartbeat: HEARTBEAT_MS, expires: EXPIRES_MS });
       if (signal.aborted) return;
       void stopWhenLost(messages);
+      let delivered = 0;
       for await (const message of messages) {
-        if (signal.aborted) return;
+        // Some messages were lost on their way: read again from there.
+        if (signal.aborted || message.info.deliverySequence !== ++delivered) return;
         if (message.seq <= this.#sequence) continue;
         this.#sequence = message.seq;
         this.#take(message);
@@ -104,7 +118,7 @@ export class RetainedTicks {
     } finally {
       unlisten();
       stop();
-      consumer?.delete().catch(() => {});
+      if (consumer !== undefined) discard(this.#session, consumer);
     }
   }
 }
