@@ -150,6 +150,8 @@ class DelayLine {
 }
 
 function destroy({ client, target }: Pair): void {
-  client.resetAndDestroy();
+  // Node cannot reset a socket whose end is being sent, and would never close it.
+  if (client.writableEnded) client.destroy();
+  else client.resetAndDestroy();
   target.destroy();
 }
