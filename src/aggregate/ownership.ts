@@ -1,11 +1,8 @@
 import { unknownDomain } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector } from "../model/query.ts";
-import { Domain, DomainStatsRecord } from "../model/record.ts";
+import { Domain, DomainStatsRecord, INDEXES_PER_HOST } from "../model/record.ts";
 import { TypedParams } from "../model/typed-params.ts";
-
-/** The number of indexes that are reserved for each host. */
-const BLOCK = 2 ** 24;
 
 /**
  * Reassigns a host's domains and records to the aggregate driver: queries of the aggregate accept these domains, and no
@@ -43,7 +40,8 @@ export class Ownership {
   /** Forgets a host that was removed, when none of its records is to come. */
   remove(host: number): void {
     this.#labels.delete(host);
-    for (const key of [...this.#blocks.keys()]) if (Math.floor(key / BLOCK) === host) this.#blocks.delete(key);
+    for (const key of [...this.#blocks.keys()])
+      if (Math.floor(key / INDEXES_PER_HOST) === host) this.#blocks.delete(key);
   }
 
   /**
@@ -65,14 +63,14 @@ export class Ownership {
 
   /** Converts an index on one host to the index among all hosts. */
   index(index: number, host: number): number {
-    if (index < BLOCK) return host * BLOCK + index;
-    const key = host * BLOCK + Math.floor(index / BLOCK);
+    if (index < INDEXES_PER_HOST) return host * INDEXES_PER_HOST + index;
+    const key = host * INDEXES_PER_HOST + Math.floor(index / INDEXES_PER_HOST);
     let block = this.#blocks.get(key);
     if (block === undefined) {
       block = this.#nextBlock++;
       this.#blocks.set(key, block);
     }
-    return block * BLOCK + (index % BLOCK);
+    return block * INDEXES_PER_HOST + (index % INDEXES_PER_HOST);
   }
 
   /**

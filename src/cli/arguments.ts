@@ -333,7 +333,7 @@ function sweepCount(option: string, text: string | undefined): number | undefine
 }
 
 /** Which domains, and how long each may take. */
-function selection(values: {
+export function selection(values: {
   readonly domain?: string[] | undefined;
   readonly name?: string[] | undefined;
   readonly host?: string[] | undefined;

@@ -1,6 +1,6 @@
 import { type Examination, examine, examineLocal } from "../doctor/examination.ts";
 import { type AffectedGuest, type Finding, needsFix } from "../doctor/finding.ts";
-import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
+import { LIBVIRT_SCHEMES, versionText } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DoctorArguments } from "./arguments.ts";
 import { jsonText, pad, printable, width } from "./format/text.ts";
@@ -110,8 +110,6 @@ function summary(findings: readonly Finding[]): string {
   return `${counts.join(", ")}. docs/doctor.md explains each.`;
 }
 
-/** libvirt's version numbers are major · 1,000,000 + minor · 1,000 + release. */
 function version(number: number | undefined): string {
-  if (number === undefined) return "(version not known)";
-  return [Math.floor(number / 1_000_000), Math.floor(number / 1_000) % 1_000, number % 1_000].join(".");
+  return number === undefined ? "(version not known)" : versionText(number);
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { RateMeter } from "../client/rates.ts";
 import { sleep } from "../driver/clock.ts";
 import { groupMask } from "../model/group.ts";
-import { checkQuery } from "../model/query.ts";
+import { checkQuery, selectorName } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
@@ -68,8 +68,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
           }
           // Without a filter, each has a record.
           for (const selector of unanswered) {
-            const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
-            notify(`domain ${name} does not pass the filters (--list-…)`);
+            notify(`domain ${selectorName(selector)} does not pass the filters (--list-…)`);
           }
           continue;
         }

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect, connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
+import type { OpenOptions } from "../driver/driver.ts";
 import { mayHaveHost } from "../driver/matcher.ts";
 import {
   type ClientConfiguration,
@@ -98,15 +99,17 @@ export async function openSource(
  * Opens several sources as one, or one as openSource() does.
  *
  * @param uris empty: the default
+ * @param more options for several sources
  */
 export async function openSources(
   uris: readonly string[],
   token: string | undefined,
   signal: AbortSignal,
+  more: Pick<OpenOptions, "waitForFirstConnection"> = {},
 ): Promise<Connection> {
   const [uri, ...others] = uris;
   if (others.length === 0) return openSource(uri, token, signal);
-  const options = { signal, ...(token === undefined ? {} : { token }) };
+  const options = { ...more, signal, ...(token === undefined ? {} : { token }) };
   return connectAll(
     uris.map((each) => resolveUri(each)),
     options,

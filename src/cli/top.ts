@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
 import { FleetConnection } from "../client/fleet.ts";
 import type { Table } from "../client/table.ts";
@@ -11,7 +10,7 @@ import { groupMask } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
-import { openSource, readToken, resolveUri, withoutIds } from "./source.ts";
+import { openSources, readToken, withoutIds } from "./source.ts";
 import { cellsOf, columnsFor, titles } from "./top/columns.ts";
 import { guestPage } from "./top/details.ts";
 import { GuestList } from "./top/guest-list.ts";
@@ -37,16 +36,7 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   }
   const token = await readToken(args.tokenFile, env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
-  await using connection =
-    uris.length <= 1
-      ? await openSource(uris[0], token, signal)
-      : await connectAll(
-          uris.map((uri) => resolveUri(uri)),
-          {
-            ...{ signal, waitForFirstConnection: true },
-            ...(token === undefined ? {} : { token }),
-          },
-        );
+  await using connection = await openSources(uris, token, signal, { waitForFirstConnection: true });
   const groups = groupMask(args.query.groups) === 0 ? GROUPS : args.query.groups!;
   const query = await withoutIds(connection, { ...args.query, groups }, signal);
   if (args.batch) return await batch(args, connection, query, signal);
@@ -219,7 +209,7 @@ class TopSession {
   }
 
   #guestPage(): StyledLine[] {
-    const line = this.#list.lines({ ...this.#state, filter: "" }).find(({ key }) => key === this.#state.selected);
+    const line = this.#list.line(this.#state.selected);
     if (line === undefined) return [{ text: "This guest has left.", style: "strong" }];
     if (!("row" in line)) {
       const { host, error } = line.host;

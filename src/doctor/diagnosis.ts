@@ -248,7 +248,7 @@ const WHY: Readonly<Record<string, string>> = {
 };
 
 /** It runs, and its record is whole: is it slow? */
-function slow({ rates }: Case): Finding {
+function slow({ rates, virsh }: Case): Finding {
   const { record, cpu, vcpus, disks, memory } = rates;
   const problems: [sentence: string, remedy: string][] = [];
   const steals = vcpus.flatMap(({ stealPercent }) => stealPercent ?? []);
@@ -270,7 +270,7 @@ function slow({ rates }: Case): Finding {
   if ((memory.usedPercent ?? 0) >= MEMORY_PERCENT) {
     problems.push([
       `it uses ${memory.usedPercent!.toFixed(0)} % of its memory`,
-      `virsh setmem, or find what uses it inside the guest`,
+      `${virsh} setmem ${guestWord(record.domain)} SIZE --live  # or find what uses it inside the guest`,
     ]);
   }
   const figures = [

@@ -3,7 +3,7 @@ import { VirstreamError } from "../model/error.ts";
 import { FIELDS } from "../model/field/field.ts";
 import { groupBit, groupNames } from "../model/group.ts";
 import { TypedParams } from "../model/params.ts";
-import { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";
+import { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag, selectorName } from "../model/query.ts";
 import { type DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { Schema } from "../model/schema.ts";
 import { NIL_UUID } from "../model/uuid.ts";
@@ -41,7 +41,7 @@ export class Selection {
     this.#ofHost = matcherOf(query.hosts);
     for (const [place, selector] of (query.domains ?? []).entries()) {
       if ("uuid" in selector) this.#uuids.set(selector.uuid, place);
-      this.#names.set("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name, place);
+      this.#names.set(selectorName(selector), place);
     }
     if ((query.flags & (LIST_FILTERS.persistent | LIST_FILTERS.transient)) !== 0) {
       throw new VirstreamError("unsupported", "records do not say whether a domain is persistent or transient");
@@ -179,9 +179,10 @@ export class Selection {
   }
 }
 
-function isKnown(selector: DomainSelector, uuids: ReadonlySet<string>, names: ReadonlySet<string>): boolean {
+/** True if a selector means a domain of these uuids and names. */
+export function isKnown(selector: DomainSelector, uuids: ReadonlySet<string>, names: ReadonlySet<string>): boolean {
   if ("uuid" in selector && selector.uuid !== NIL_UUID && uuids.has(selector.uuid)) return true;
-  return names.has("uuid" in selector ? (selector.name ?? selector.uuid) : selector.name);
+  return names.has(selectorName(selector));
 }
 
 const { active, inactive, running, paused, shutoff, other } = LIST_FILTERS;

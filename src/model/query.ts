@@ -71,6 +71,11 @@ export interface StatsQuery {
  */
 export type DomainSelector = { readonly uuid: string; readonly name?: string } | { readonly name: string };
 
+/** The name that a selector means, or that its uuid is if no domain has that uuid. */
+export function selectorName(selector: DomainSelector): string {
+  return "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
+}
+
 /** A checked query with all defaults filled in: the form that drivers take and that is sent to a server. */
 export interface Query {
   /** Group bits; 0 means every group supported. */

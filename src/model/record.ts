@@ -85,6 +85,11 @@ export interface RecordInit {
 
 const NOTHING_MISSING: readonly Group[] = Object.freeze([]);
 
+/** True if a record lacks something because its guest, or the guest's monitor, did not answer. */
+export function isUnanswered({ reason }: { readonly reason: RecordReason | undefined }): boolean {
+  return reason === "timeout" || reason === "busy" || reason === "quarantined";
+}
+
 /** What every record has, whatever its status. */
 export interface RecordMembers {
   readonly domain: Domain;
@@ -228,6 +233,9 @@ export function plainRecord(record: DomainStatsRecord): Record<string, unknown> 
     params: params.toJSON(),
   };
 }
+
+/** A source of several hosts reserves this number of indexes for each host, so that no two records have the same index. */
+export const INDEXES_PER_HOST = 2 ** 24;
 
 /** Sorts records in the order of their driver's listing. */
 export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {

@@ -116,9 +116,7 @@ export class Channel implements FeedListener {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     this.flushNow();
     if (this.#ended) return;
-    if (event.type === "sync") this.#made(this.#encoder.sync(event, isComplete(this.feed)));
-    else if (event.type === "status") this.#made(this.#encoder.status(event));
-    else this.#made(this.#encoder.gap(event));
+    this.#made(this.#encoder.event(event, isComplete(this.feed)));
   }
 
   flush(): void {

@@ -91,6 +91,12 @@ export class ChannelEncoder {
     return { sequence, messages, bytes, size: bytes, schemas, tick: undefined };
   }
 
+  /** Any event but a record or a departure; see `sync`. There must be no open message. */
+  event(event: SyncEvent | GapEvent | StatusEvent, complete: boolean): ChannelMessage {
+    if (event.type === "sync") return this.sync(event, complete);
+    return event.type === "status" ? this.status(event) : this.gap(event);
+  }
+
   /** @param complete true if the channel has the domains of all hosts that can be reached */
   sync(event: SyncEvent, complete: boolean): ChannelMessage {
     const message = { type: "sync", ...this.#next(), ...syncToWire(event), complete } as const;

@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseCheck } from "../../src/cli/check/arguments.ts";
 import { Range } from "../../src/cli/check/range.ts";
+import { createFailedGuests } from "../lab/failed-guests.ts";
 import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
-import { PATIENCE } from "../until.ts";
 import { virstream } from "./run.ts";
 
 /** The form of the guidelines: one line, its text without a bar, and performance data with 'label'=value[UOM];[warn];[crit];[min]. */
@@ -86,13 +86,7 @@ describeWith(labRequirements, "virstream check of real guests", () => {
   beforeAll(async () => {
     libvirtd = await startLibvirtd();
     frozen = await createGuest(libvirtd, { name: "frozen", disks: 0, paused: true });
-    const broken = await createGuest(libvirtd, { name: "broken", brokenDisk: true });
-    const killed = await createGuest(libvirtd, { name: "killed", disks: 0, paused: true });
-    await killed.kill();
-    await vi.waitFor(async () => {
-      expect(await killed.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
-      expect(await broken.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
-    }, PATIENCE);
+    await createFailedGuests(libvirtd);
   });
   afterAll(() => libvirtd?.stop());
 

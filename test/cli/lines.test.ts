@@ -73,8 +73,8 @@ describe("counting sweeps", () => {
   });
 
   it("waits for no host by a name that it does not have: a URI, several names, or that of a domain that no host has", () => {
-    const nobody = record(0, { status: "gone", domain: domain(0, "") });
-    const counted = count(1, status("degraded", "ws://hv2"), nobody, sync(1), status("connected", "ws://hv2"));
+    const absent = record(0, { status: "gone", domain: domain(0, "") });
+    const counted = count(1, status("degraded", "ws://hv2"), absent, sync(1), status("connected", "ws://hv2"));
     expect([counted.done, counted.incomplete]).toEqual([true, false]);
     const behind = [status("degraded", "hvA,hvB"), sync(1), status("connected", "hvA,hvB"), sync(2, "hvA")];
     expect(count(1, ...behind).done).toBe(false);

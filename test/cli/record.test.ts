@@ -16,7 +16,7 @@ const linesOf = (ndjson: string) =>
     .split("\n")
     .map((line) => JSON.parse(line));
 
-/** Records until the file has so many bytes more, and then ends the recorder by a signal. */
+/** Records until the file has grown by this number of bytes, and then ends the recorder by a signal. */
 async function recorded(args: readonly string[], file: string, bytes: number, signal: NodeJS.Signals) {
   const before = existsSync(file) ? statSync(file).size : 0;
   const child = start(["record", ...args, file, "--interval", "250ms", "--deadline", "50ms"]);

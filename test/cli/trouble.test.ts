@@ -1,23 +1,15 @@
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { mustRun } from "../lab/command.ts";
-import { createGuest, type Guest } from "../lab/guest.ts";
+import { createFailedGuests } from "../lab/failed-guests.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
-import { PATIENCE } from "../until.ts";
 import { virstream } from "./run.ts";
 
 describeWith(labRequirements, "Guests that failed", () => {
   let libvirtd: Libvirtd;
-  let broken: Guest;
   beforeAll(async () => {
     libvirtd = await startLibvirtd();
-    broken = await createGuest(libvirtd, { name: "broken", brokenDisk: true });
-    const killed = await createGuest(libvirtd, { name: "killed", disks: 0, paused: true });
-    await killed.kill();
-    await vi.waitFor(async () => {
-      expect(await killed.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
-      expect(await broken.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
-    }, PATIENCE);
+    await createFailedGuests(libvirtd);
   });
   afterAll(() => libvirtd?.stop());
 

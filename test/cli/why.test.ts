@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { mustRun } from "../lab/command.ts";
+import { createFailedGuests } from "../lab/failed-guests.ts";
 import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
@@ -21,17 +22,14 @@ describeWith(labRequirements, "virstream why, on a real host", () => {
     await mustRun("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", small]);
     libvirtd = await startLibvirtd();
     guests["full"] = await createGuest(libvirtd, { name: "full", fillsDisk: small });
-    guests["broken"] = await createGuest(libvirtd, { name: "broken", brokenDisk: true });
-    for (const name of ["frozen", "killed", "suspended", "healthy"]) {
-      guests[name] = await createGuest(libvirtd, { name, disks: 0, paused: name === "killed" });
+    Object.assign(guests, await createFailedGuests(libvirtd));
+    for (const name of ["frozen", "suspended", "healthy"]) {
+      guests[name] = await createGuest(libvirtd, { name, disks: 0 });
     }
-    await guests["killed"]!.kill();
     await guests["suspended"]!.suspend();
     guests["frozen"]!.freeze();
     await vi.waitFor(async () => {
       expect(await guests["full"]!.virsh("domstate full --reason")).toMatch(/^paused \(I\/O error\)/);
-      expect(await guests["broken"]!.virsh("domstate broken --reason")).toMatch(/^paused \(I\/O error\)/);
-      expect(await guests["killed"]!.virsh("domstate killed --reason")).toMatch(/^shut off \(crashed\)/);
     }, PATIENCE);
   });
   afterAll(async () => {

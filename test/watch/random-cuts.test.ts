@@ -140,7 +140,7 @@ describe("Four watches over networks that are cut 500 times in all", () => {
       const { ledger } = watch;
       console.log(`${seed}, ${name}: ${cuts.live} cuts of a watch, ${cuts.early} of an attempt; ${ledger.summary()}`);
       expect(ledger.broken, `${name}, ${seed}`).toEqual([]);
-      if (kept) expect(ledger.unknownGaps, `gaps that nobody counted, ${name}, ${seed}`).toBeLessThanOrEqual(losses);
+      if (kept) expect(ledger.unknownGaps, `gaps of an unknown length, ${name}, ${seed}`).toBeLessThanOrEqual(losses);
       // Each of these is a way that must have been gone.
       expect(ledger.gaps.length, `gaps, ${name}, ${seed}`).toBeGreaterThan(0);
       expect(ledger.equal, `compared, ${name}, ${seed}`).toBeGreaterThan(CUTS_PER_LANE / 2);

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
-import { MAX_DEADLINE_MS, type StatsQuery } from "../../model/query.ts";
-import { duration } from "../arguments.ts";
+import type { StatsQuery } from "../../model/query.ts";
+import { duration, selection } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
@@ -48,25 +48,14 @@ export function parseCheck(args: readonly string[]) {
       throw new UsageError(`--${name} goes before its thresholds: --${name} -w 80 -c 95`);
     }
   }
-  const { domain, name, host } = values;
-  if (domain !== undefined && (name ?? host) !== undefined) {
-    throw new UsageError("--name and --host do not go with --domain: choose one");
-  }
   // A guest that is stuck is critical, unless the user has thresholds for it.
   if ((thresholds.get("stuck")?.warning ?? thresholds.get("stuck")?.critical) === undefined) {
     thresholds.set("stuck", { critical: new Range("0") });
   }
-  const deadlineMs = duration("deadline", values.deadline, 1, MAX_DEADLINE_MS);
-  const query: StatsQuery = {
-    ...(deadlineMs !== undefined && { deadlineMs }),
-    ...(domain !== undefined && { domains: domain }),
-    ...(name !== undefined && { names: name }),
-    ...(host !== undefined && { hosts: host }),
-  };
   return {
     /** Empty: the default URI. */
     uris: [...(values.connect ?? []), ...positionals],
-    query,
+    query: selection(values) as StatsQuery,
     thresholds,
     /** The time between the two samples, in ms. */
     overMs: duration("over", values.over, 250, 600_000) ?? 1_000,

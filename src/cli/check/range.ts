@@ -25,7 +25,7 @@ export class Range {
     }
   }
 
-  /** Whether a value alerts. */
+  /** True if a value alerts. */
   alerts(value: number): boolean {
     const inside = value >= this.#start && value <= this.#end;
     return inside === this.#inverted;

@@ -1,7 +1,6 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
 import { type Absent, type DomainStatsRecord, domainKey } from "../../model/record.ts";
-import { isTrouble } from "../../model/state.ts";
-import { nameOf } from "../format/column.ts";
+import { nameOf, trouble } from "../format/column.ts";
 import { printable } from "../format/text.ts";
 import { METRICS, type Metric, type Thresholds } from "./arguments.ts";
 
@@ -102,14 +101,13 @@ function isStuck({ status, reason }: DomainStatsRecord): boolean {
 }
 
 /** What is wrong with a guest besides being stuck. */
-function stateProblem({ status, reason, state }: DomainStatsRecord, isStuck: boolean): Problem | undefined {
+function stateProblem(record: DomainStatsRecord, isStuck: boolean): Problem | undefined {
+  const { status, reason } = record;
   if (status === "gone") {
     return reason === "unknown" ? { status: "critical", text: "does not exist" } : undefined;
   }
-  if (state !== undefined && isTrouble(state)) {
-    const why = state.reason === "ioerror" ? "I/O error" : state.reason;
-    return { status: "critical", text: `${state.state === "shutoff" ? "shut off" : state.state} (${why})` };
-  }
+  const failed = trouble(record);
+  if (failed !== undefined) return { status: "critical", text: failed };
   if (reason === "busy" && !isStuck) return { status: "warning", text: "busy with another job" };
   return reason === "denied" ? { status: "warning", text: "may not be read" } : undefined;
 }

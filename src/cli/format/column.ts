@@ -133,7 +133,8 @@ const STATE_WORDS: Readonly<Record<string, string>> = {
   pmsuspended: "suspended",
 };
 
-function stateWord(state: StateWords | undefined): string {
+/** A state in a word or two; `-` where a record lacks it. */
+export function stateWord(state: StateWords | undefined): string {
   return state === undefined ? "-" : (STATE_WORDS[state.state] ?? state.state);
 }
 

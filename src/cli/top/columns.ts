@@ -1,3 +1,4 @@
+import { nameOf } from "../format/column.ts";
 import { disksSum, meanLatency, meanSteal, memoryInUse, memoryText, nicsSum } from "../format/figure.ts";
 import { narrowBytes, percent } from "../format/quantity.ts";
 import { pad, shorten, width } from "../format/text.ts";
@@ -55,7 +56,7 @@ export const COLUMNS: readonly Column[] = [
   {
     ...{ name: "guest", title: "GUEST", key: "n", width: NAME_WIDTHS.least, rank: 0, isText: true },
     value: ({ row: { domain } }) => domain.name,
-    text: ({ row: { domain } }) => domain.name || domain.uuid,
+    text: ({ row: { domain } }) => nameOf(domain),
     hostText: ({ guests }) => `(${guests} guest${guests === 1 ? "" : "s"})`,
   },
   {

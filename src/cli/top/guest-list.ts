@@ -1,5 +1,6 @@
 import type { TableRow } from "../../client/table/rows.ts";
 import type { Absent } from "../../model/record.ts";
+import { nameOf } from "../format/column.ts";
 import { printable } from "../format/text.ts";
 import { COLUMNS, type Column, type ColumnName } from "./columns.ts";
 import type { GuestLine, HostLine, Line } from "./line.ts";
@@ -64,6 +65,9 @@ export class GuestList {
   #hosts: HostLine[] = [];
   #hostNames: string[] = [];
   #begun = false;
+  #totals: Totals | undefined;
+  /** The lines of the last view; undefined: they must be sorted again. */
+  #sorted: { readonly view: ListView; readonly lines: readonly Line[] } | undefined;
 
   /** @param now a clock in ms */
   constructor(now: () => number) {
@@ -96,6 +100,13 @@ export class GuestList {
     this.#hosts = [...away.values()].map(({ each, ...rest }) => ({ key: `host ${each.host}`, host: each, ...rest }));
     this.#hostNames = [...new Set([...hosts, ...absent.map(({ host }) => host)])].sort();
     this.#begun = true;
+    this.#totals = undefined;
+    this.#sorted = undefined;
+  }
+
+  /** The line with a key. */
+  line(key: string | undefined): Line | undefined {
+    return [...this.#hosts, ...this.#guests].find((line) => line.key === key);
   }
 
   /** The guests that left or failed in the last ten minutes, the newest first. */
@@ -105,6 +116,35 @@ export class GuestList {
   }
 
   get totals(): Totals {
+    this.#totals ??= this.#sum();
+    return this.#totals;
+  }
+
+  /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
+  lines({ sort, ascending, filter }: ListView): readonly Line[] {
+    const last = this.#sorted?.view;
+    if (last === undefined || last.sort !== sort || last.ascending !== ascending || last.filter !== filter) {
+      const view = { sort, ascending, filter };
+      this.#sorted = { view, lines: this.#linesOf(view) };
+    }
+    return this.#sorted!.lines;
+  }
+
+  #linesOf({ sort, ascending, filter }: ListView): Line[] {
+    const wanted = filter.toLowerCase();
+    const matches = (...texts: string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
+    const column = COLUMNS.find(({ name }) => name === sort)!;
+    const guests = this.#guests.filter(({ row: { domain } }) => matches(domain.name, domain.host, domain.uuid));
+    guests.sort(
+      (one, other) => Number(other.verdict.bad) - Number(one.verdict.bad) || order(column, ascending, one, other),
+    );
+    const bad = guests.findIndex(({ verdict }) => !verdict.bad);
+    const troubled = bad < 0 ? guests.length : bad;
+    const hosts = this.#hosts.filter(({ host }) => matches(host.host));
+    return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
+  }
+
+  #sum(): Totals {
     const troubles = new Map<TroubleKind, number>();
     let [cpus, vcpus, usedBytes, assignedBytes]: [number | undefined, number, number, number] = [undefined, 0, 0, 0];
     for (const { row, verdict } of this.#guests) {
@@ -121,27 +161,12 @@ export class GuestList {
     return { guests, hosts, absent: this.#hosts.length, troubles, cpus, vcpus, usedBytes, assignedBytes };
   }
 
-  /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
-  lines({ sort, ascending, filter }: ListView): Line[] {
-    const wanted = filter.toLowerCase();
-    const matches = (...texts: string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
-    const column = COLUMNS.find(({ name }) => name === sort)!;
-    const guests = this.#guests.filter(({ row: { domain } }) => matches(domain.name, domain.host, domain.uuid));
-    guests.sort(
-      (one, other) => Number(other.verdict.bad) - Number(one.verdict.bad) || order(column, ascending, one, other),
-    );
-    const bad = guests.findIndex(({ verdict }) => !verdict.bad);
-    const troubled = bad < 0 ? guests.length : bad;
-    const hosts = this.#hosts.filter(({ host }) => matches(host.host));
-    return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
-  }
-
   #judge(row: TableRow, now: number): GuestLine {
     const { key, record } = row;
     const kind = verdictOf(record, 0).kind;
     const known = this.#memory.get(key);
     const since = known !== undefined && known.kind === kind ? known.since : now;
-    const name = printable(record.domain.name || record.domain.uuid);
+    const name = printable(nameOf(record.domain));
     this.#memory.set(key, { name, kind, since });
     // At the first look nothing has happened yet.
     if (kind === undefined) this.#incidents.delete(key);

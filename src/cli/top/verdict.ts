@@ -1,5 +1,6 @@
-import type { DomainStatsRecord } from "../../model/record.ts";
+import { type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
 import { isTrouble, type StateWords } from "../../model/state.ts";
+import { stateWord } from "../format/column.ts";
 
 /** What a list says of a guest first. */
 export interface Verdict {
@@ -14,17 +15,6 @@ export interface Verdict {
 /** The kinds of trouble that a list counts. */
 export type TroubleKind = "stuck" | "io-error" | "crashed" | "failed" | "denied" | "incomplete";
 
-/** The reasons of a record whose guest, or whose monitor, did not answer. */
-const STUCK: readonly unknown[] = ["timeout", "quarantined", "busy"];
-
-/** The states for people; others are shown as libvirt names them. */
-const STATES: Readonly<Record<string, string>> = {
-  nostate: "no state",
-  shutdown: "stopping",
-  shutoff: "shut off",
-  pmsuspended: "suspended",
-};
-
 /**
  * The verdict on a record.
  *
@@ -34,7 +24,7 @@ export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   const { status, reason, state } = record;
   if (state !== undefined && isTrouble(state)) return troubled(state, sinceMs);
   if (status === "ok") return { words: stateWord(state), bad: false };
-  if (STUCK.includes(reason)) return { words: `STUCK ${span(sinceMs)}`, bad: true, kind: "stuck" };
+  if (isUnanswered(record)) return { words: `STUCK ${span(sinceMs)}`, bad: true, kind: "stuck" };
   if (reason === "denied") return { words: "DENIED", bad: true, kind: "denied" };
   if (status === "failed") return { words: "ERROR", bad: true, kind: "failed" };
   if (status === "gone") return { words: "NO GUEST", bad: true, kind: "failed" };
@@ -48,11 +38,6 @@ function troubled(state: StateWords, sinceMs: number): Verdict {
   const crashed = state.state === "crashed" || state.reason === "crashed";
   if (crashed) return { words: `CRASHED ${span(sinceMs)}`, bad: true, kind: "crashed" };
   return { words: state.reason.replaceAll("-", " ").toUpperCase(), bad: true, kind: "failed" };
-}
-
-/** A state in a word; `-` where the record lacks it. */
-export function stateWord(state: StateWords | undefined): string {
-  return state === undefined ? "-" : (STATES[state.state] ?? state.state);
 }
 
 /** A time in at most four characters: `12s`, `3m`, `7h`, `12d`. */

@@ -1,4 +1,5 @@
 import { guestWord, shellWord } from "../../doctor/guests.ts";
+import { nameOf } from "../format/column.ts";
 import { narrowBytes, percent } from "../format/quantity.ts";
 import { cut, pad, printable, width } from "../format/text.ts";
 import { COLUMNS, cellsOf, columnsFor, titles } from "./columns.ts";
@@ -73,7 +74,7 @@ export function frame(scene: Scene): StyledLine[] {
 function listLines({ list, state, size, ready, source, sourceOf }: Scene): StyledLine[] {
   const lines = list.lines(state);
   const several = list.totals.hosts.length > 1;
-  const longest = lines.reduce((most, line) => Math.max(most, width(nameOf(line))), 0);
+  const longest = lines.reduce((most, line) => Math.max(most, width(titleOf(line))), 0);
   const columns = columnsFor(size.columns, several, longest);
   const room = listRows(size);
   const selected = Math.max(
@@ -163,7 +164,7 @@ function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["s
         : missing.length > 0
           ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
           : verdict.words.toLowerCase();
-  return `${printable(domain.name || domain.uuid)}: ${printable(what)}.  virstream why ${guestWord(domain)} ${shellWord(sourceOf(domain.host))}`;
+  return `${printable(nameOf(domain))}: ${printable(what)}.  virstream why ${guestWord(domain)} ${shellWord(sourceOf(domain.host))}`;
 }
 
 function keysLine({ list, state }: Scene): string {
@@ -209,8 +210,8 @@ function fitted(lines: readonly StyledLine[], { columns, rows }: ScreenSize): St
   return lines.slice(0, rows).map(({ text, style }) => ({ text: cut(printable(text), columns), style }));
 }
 
-function nameOf(line: Line): string {
-  return "row" in line ? printable(line.row.domain.name || line.row.domain.uuid) : `(${line.guests} guests)`;
+function titleOf(line: Line): string {
+  return "row" in line ? printable(nameOf(line.row.domain)) : `(${line.guests} guests)`;
 }
 
 function intervalText(ms: number): string {

@@ -5,6 +5,7 @@ import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond 
 /** The increase of each counter of the current device. Overwritten for each device. */
 const steps = new Float64Array(8);
 
+/** The rates of the whole domain's processor time. */
 export function cpuRates(pair: Pair): CpuRates {
   const { before, after, intervalMs } = pair;
   const known = compare(steps, pair, before?.layout.cpu[0], after.layout.cpu[0]!);
@@ -70,6 +71,7 @@ export function diskRates(pair: Pair): DiskRates[] {
   return rates;
 }
 
+/** The rates of each network interface. */
 export function interfaceRates(pair: Pair): InterfaceRates[] {
   const { after, intervalMs } = pair;
   const { interfaces } = after.layout;

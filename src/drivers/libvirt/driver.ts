@@ -166,6 +166,6 @@ export class LibvirtDriver implements Driver {
 }
 
 /** A version as libvirt encodes it (see HypervisorFacts), in words. */
-function versionText(version: number): string {
+export function versionText(version: number): string {
   return [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000].map(Math.floor).join(".");
 }

@@ -5,14 +5,11 @@ import { Selection } from "../../driver/selection.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
-import type { DomainSelector, Query } from "../../model/query.ts";
-import { type Domain, DomainStatsRecord } from "../../model/record.ts";
+import { type DomainSelector, type Query, selectorName } from "../../model/query.ts";
+import { type Domain, DomainStatsRecord, domainKey, INDEXES_PER_HOST } from "../../model/record.ts";
 import { type NatsSession, readBucket } from "./bucket.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";
-
-/** The indexes that are reserved for each host. */
-const BLOCK = 2 ** 24;
 
 /** Where the states of a sweep come from. */
 export interface SweepSource {
@@ -88,7 +85,7 @@ function answerOf(state: HostState, selection: Selection, context: SweepContext)
   for (const record of tick?.records ?? []) {
     const own = selection.of(record);
     if (own === undefined) continue;
-    const index = number * BLOCK + own.index;
+    const index = number * INDEXES_PER_HOST + own.index;
     records.push(error === undefined ? new DomainStatsRecord({ ...own, index }) : failed(own.domain, index, error));
   }
   return records;
@@ -119,30 +116,51 @@ function named(
   records: readonly DomainStatsRecord[],
   absent: VirstreamError | undefined,
 ): DomainStatsRecord[] {
-  const chosen = new Map<string, DomainStatsRecord>();
+  const byUuid = groupedBy(records, ({ uuid }) => uuid);
+  const byName = groupedBy(records, ({ name }) => name);
+  const chosen = new Set<string>();
   const answers: DomainStatsRecord[] = [];
   for (const [ordinal, selector] of selectors.entries()) {
-    const byUuid = "uuid" in selector ? records.filter(({ domain }) => domain.uuid === selector.uuid) : [];
-    const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
-    const found = byUuid.length > 0 ? [newest(byUuid)] : records.filter(({ domain }) => domain.name === name);
+    const ofUuid = "uuid" in selector ? byUuid.get(selector.uuid) : undefined;
+    const found = ofUuid === undefined ? (byName.get(selectorName(selector)) ?? []) : [newest(ofUuid)];
     for (const [place, record] of found.entries()) {
-      const key = `${record.domain.host}\n${record.domain.uuid}`;
+      const key = domainKey(record.domain);
       if (chosen.has(key)) continue;
-      chosen.set(key, record);
-      answers.push(new DomainStatsRecord({ ...record, index: ordinal * BLOCK + place }));
+      chosen.add(key);
+      answers.push(new DomainStatsRecord({ ...record, index: ordinal * INDEXES_PER_HOST + place }));
     }
     if (found.length > 0) continue;
     const domain = unknownDomain(selector, "", owner);
     answers.push(
       absent === undefined
         ? new DomainStatsRecord({
-            ...{ domain, params: TypedParams.EMPTY, status: "gone", reason: "unknown", index: ordinal * BLOCK },
+            ...{
+              domain,
+              params: TypedParams.EMPTY,
+              status: "gone",
+              reason: "unknown",
+              index: ordinal * INDEXES_PER_HOST,
+            },
             ...{ sampledAt: Date.now(), tookMs: 0, error: unknownDomainError(selector, session.uri) },
           })
-        : failed(domain, ordinal * BLOCK, absent),
+        : failed(domain, ordinal * INDEXES_PER_HOST, absent),
     );
   }
   return answers;
+}
+
+function groupedBy(
+  records: readonly DomainStatsRecord[],
+  keyOf: (domain: Domain) => string,
+): ReadonlyMap<string, DomainStatsRecord[]> {
+  const groups = new Map<string, DomainStatsRecord[]>();
+  for (const record of records) {
+    const key = keyOf(record.domain);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [record]);
+    else group.push(record);
+  }
+  return groups;
 }
 
 /** Of a domain that two hosts have, as during a migration, the record of the host on which it runs, else the newest. */

@@ -1,19 +1,16 @@
 import { unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
 import { sameRecord } from "../../driver/same-record.ts";
-import { Selection } from "../../driver/selection.ts";
+import { isKnown, Selection } from "../../driver/selection.ts";
 import { SweepTally } from "../../driver/tally.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
 import { TypedParams } from "../../model/params.ts";
 import type { DomainSelector, Query } from "../../model/query.ts";
-import { type Domain, DomainStatsRecord, domainKey } from "../../model/record.ts";
+import { type Domain, DomainStatsRecord, domainKey, INDEXES_PER_HOST } from "../../model/record.ts";
 import type { Cadence, GapReason, WatchSink } from "../../model/watch.ts";
 import type { Fleet, FleetListener } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";
 import type { NatsStatus } from "./library.ts";
-
-/** The indexes that are reserved for each host. */
-const BLOCK = 2 ** 24;
 
 /** A domain as this watch has reported it. */
 interface Reported {
@@ -139,7 +136,7 @@ export class FleetWatch implements FleetListener {
       if (own === undefined) continue;
       const key = domainKey(own.domain);
       const known = before.get(key);
-      const index = state.number * BLOCK + own.index;
+      const index = state.number * INDEXES_PER_HOST + own.index;
       // The same object in all its records, so that readers recognize it without a search.
       const domain =
         known !== undefined && sameDomain(known.record.domain, own.domain) ? known.record.domain : own.domain;
@@ -188,13 +185,12 @@ export class FleetWatch implements FleetListener {
       }
     }
     for (const selector of domains) {
-      const name = "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
-      const isKnown = ("uuid" in selector && uuids.has(selector.uuid)) || names.has(name);
+      const known = isKnown(selector, uuids, names);
       const record = this.#unknown.get(selector);
-      if (isKnown && record !== undefined) {
+      if (known && record !== undefined) {
         this.#unknown.delete(selector);
         this.#sink.gone(record.domain);
-      } else if (!isKnown && record === undefined) {
+      } else if (!known && record === undefined) {
         const missing = this.#missing(selector, this.#unknown.size);
         this.#unknown.set(selector, missing);
         this.#sink.record(missing);

@@ -55,7 +55,7 @@ function checksum(frame: Buffer): number {
 }
 
 /**
- * The frame at a position of a buffer, which begins at `base` in the file. A number: so many bytes are needed to say more;
+ * The frame at a position of a buffer, which begins at `base` in the file. A number: the bytes that are needed to say more;
  * undefined: there is no valid frame.
  */
 export function frameAt(buffer: Buffer, position: number, base: number): Frame | number | undefined {

@@ -37,7 +37,6 @@ function usedPercent({ record: { params } }: Row): number | undefined {
 const WANTED = groupMask(FAMILY_GROUPS);
 
 /** The families that are computed from a domain's record. */
-// biome-ignore format: one family per line, where it fits
 export const ROW_FAMILIES: readonly Family[] = [
   {
     name: "libvirt_domain_memory_stats_used_percent",
@@ -77,7 +76,8 @@ export const ROW_FAMILIES: readonly Family[] = [
     help: "1: the domain did not answer in time.",
     source: {
       of: "row",
-      write: ({ record: { reason }, labels }, add) => add(labels, reason === "timeout" || reason === "quarantined" ? 1 : 0),
+      write: ({ record: { reason }, labels }, add) =>
+        add(labels, reason === "timeout" || reason === "quarantined" ? 1 : 0),
     },
   },
   {
@@ -99,7 +99,8 @@ export const ROW_FAMILIES: readonly Family[] = [
     source: {
       of: "row",
       write: ({ record, labels }, add) => {
-        for (const group of record.missing) if ((groupMask([group]) & WANTED) !== 0) add(`${labels},group="${group}"`, 1);
+        for (const group of record.missing)
+          if ((groupMask([group]) & WANTED) !== 0) add(`${labels},group="${group}"`, 1);
       },
     },
   },
@@ -143,10 +144,12 @@ export const HOST_FAMILIES: readonly Family[] = [
     source: {
       of: "host",
       write: (host, add) => {
-        for (const { name, up } of host.hosts) {
-          const domains = host.several ? host.rows.filter(({ record }) => record.domain.host === name) : host.rows;
-          add(hostLabels(host, name), up ? domains.length : undefined);
+        const counts = new Map<string, number>();
+        for (const { record } of host.rows) {
+          const name = host.several ? record.domain.host : host.hosts[0]!.name;
+          counts.set(name, (counts.get(name) ?? 0) + 1);
         }
+        for (const { name, up } of host.hosts) add(hostLabels(host, name), up ? (counts.get(name) ?? 0) : undefined);
       },
     },
   },

@@ -1,7 +1,5 @@
 import { DomainMap } from "../../model/domain-map.ts";
-import type { Domain, DomainStatsRecord, RecordReason } from "../../model/record.ts";
-
-const UNANSWERED: ReadonlySet<RecordReason | undefined> = new Set(["timeout", "busy", "quarantined"] as const);
+import { type Domain, type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
 
 /** Since when domains have not answered: by the steady time of the first of their records that says so. */
 export class Streaks {
@@ -13,8 +11,9 @@ export class Streaks {
   }
 
   /** A domain's newest record. */
-  take({ domain, reason, steadyAt }: DomainStatsRecord): void {
-    if (!UNANSWERED.has(reason)) this.forget(domain);
+  take(record: DomainStatsRecord): void {
+    const { domain, steadyAt } = record;
+    if (!isUnanswered(record)) this.forget(domain);
     else if (this.#since.get(domain) === undefined) this.#since.set(domain, steadyAt);
   }
 
@@ -23,7 +22,7 @@ export class Streaks {
     const before = this.#since;
     this.#since = new DomainMap();
     for (const record of records) {
-      if (record === undefined || !UNANSWERED.has(record.reason)) continue;
+      if (record === undefined || !isUnanswered(record)) continue;
       this.#since.set(record.domain, before.get(record.domain) ?? record.steadyAt);
     }
   }

@@ -15,7 +15,7 @@ export interface Rotation {
   readonly keep: number | undefined;
 }
 
-/** So many bytes may wait for the disk. A tick that comes while more wait is not recorded. */
+/** The most bytes that may wait for the disk. A tick that comes while more wait is not recorded. */
 const MOST_WAITING_BYTES = 67_108_864;
 
 /**

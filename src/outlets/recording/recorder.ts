@@ -20,7 +20,7 @@ import type { FrameWriter } from "./frame-writer.ts";
 
 /** Records wait for others for at most this long, in ms: fewer frames make a smaller file. */
 const COALESCE_MS = 20;
-/** A key frame follows after so many times its own bytes, so that all together take a tenth of the recording. */
+/** The bytes between two key frames, per byte of the first one: key frames take a tenth of the recording. */
 const BYTES_PER_KEY_BYTE = 10;
 /** A recording that grows slowly has a key frame at least this often, in ms. */
 const KEY_INTERVAL_MS = 600_000;
@@ -107,10 +107,7 @@ export class Recorder implements FeedListener {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     if (this.#isBehind) return;
     this.#flushNow();
-    const encoder = this.#encoder;
-    if (event.type === "sync") this.#message(encoder.sync(event, isComplete(this.#options.feed)));
-    else if (event.type === "status") this.#message(encoder.status(event));
-    else this.#message(encoder.gap(event));
+    this.#message(this.#encoder.event(event, isComplete(this.#options.feed)));
     if (event.type === "sync") this.#ticked();
   }
 

@@ -36,7 +36,7 @@ describe("A replay", () => {
     // A record that lacks only groups that are not asked for is whole.
     const [state] = await replay.domainListGetStats(["guest-00003"], { groups: ["state"] });
     expect([state!.status, [...state!.params.schema.keys]]).toEqual(["ok", ["state.state", "state.reason"]]);
-    const [known, unknown] = await replay.domainListGetStats([frozen!.domain.uuid, "nobody"]);
+    const [known, unknown] = await replay.domainListGetStats([frozen!.domain.uuid, "unheard"]);
     expect([known!.domain.name, unknown!.status, unknown!.error?.code]).toEqual([
       "guest-00003",
       "gone",
@@ -45,8 +45,8 @@ describe("A replay", () => {
     const events = await replay.watch({ names: ["guest-00003"] }).events.toArray();
     expect(events.map(word)).toEqual([1, 2, 3].flatMap((n) => ["guest-00003=partial", `tick ${n}`]));
     expect(events.at(-1)).toMatchObject({ summary: { domains: 1, ok: 0, partial: 1 } });
-    const named = await replay.watch({ domains: ["nobody"] }).events.toArray();
-    expect(named.map(word)).toEqual([1, 2, 3].flatMap((n) => ["nobody=gone", `tick ${n}`]));
+    const named = await replay.watch({ domains: ["unheard"] }).events.toArray();
+    expect(named.map(word)).toEqual([1, 2, 3].flatMap((n) => ["unheard=gone", `tick ${n}`]));
   });
 
   it("is watched any number of times without a warning of a leak", async () => {
