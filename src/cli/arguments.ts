@@ -1,18 +1,8 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { GROUPS, groupMask, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
-import {
-  DEFAULT_INTERVAL_MS,
-  MAX_HEARTBEAT_MS,
-  MAX_INTERVAL_MS,
-  MIN_INTERVAL_MS,
-  type WatchOptions,
-} from "../model/watch.ts";
-import { EXTRAS, type Extra } from "../outlets/identity/identities.ts";
-import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../outlets/nats/publisher.ts";
-import { DEFAULT_PUSH_INTERVAL_MS } from "../outlets/otlp/push.ts";
+import { DEFAULT_INTERVAL_MS, MAX_HEARTBEAT_MS, MAX_INTERVAL_MS, type WatchOptions } from "../model/watch.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
-import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
 import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
 
@@ -20,16 +10,10 @@ import { UsageError } from "./usage.ts";
 export type GetArguments = ReturnType<typeof parseGet>;
 /** The options of `virstream watch`, checked in the same way. */
 export type WatchArguments = ReturnType<typeof parseWatch>;
-/** The options of `virstream serve`, checked in the same way. */
-export type ServeArguments = ReturnType<typeof parseServe>;
 /** The options of `virstream top`, checked in the same way. */
 export type TopArguments = Omit<ReturnType<typeof parseTop>, "query"> & { readonly query: StatsQuery };
 /** The options of `virstream why`, checked in the same way. */
 export type WhyArguments = ReturnType<typeof parseWhy>;
-/** The options of `virstream record`, checked in the same way. */
-export type RecordArguments = ReturnType<typeof parseRecord>;
-/** The options of `virstream info`, checked in the same way. */
-export type InfoArguments = ReturnType<typeof parseInfo>;
 /** The options of `virstream doctor`, checked in the same way. */
 export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
@@ -39,29 +23,17 @@ const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
  * The shortest interval of `virstream watch`, in ms. People read no faster, and a shorter one is more often a mistaken unit than
  * a wish: it would keep a hypervisor busy. Programs may go down to MIN_INTERVAL_MS.
  */
-const LEAST_INTERVAL_MS = 250;
+export const LEAST_INTERVAL_MS = 250;
 
-/** The port that exporters of libvirt's statistics have by habit. */
-const METRICS_PORT = 9_177;
-/** The interval of the watch that the page for Prometheus is made from, in ms. */
-const METRICS_INTERVAL_MS = 5_000;
-/** The shortest time for which NATS is asked to keep something, in ms. */
-const LEAST_AGE_MS = 1_000;
-
-/** The shortest interval of `--otlp-interval`, in ms. */
-const MIN_PUSH_INTERVAL_MS = 1_000;
-/** The smallest size and the greatest age at which a recording may go on in another file. */
-const LEAST_FILE_BYTES = 4_096;
-const MOST_AGE_MS = 8_760 * 3_600_000;
-
-const FLAG = { type: "boolean" } as const;
-const TEXT = { type: "string" } as const;
-const LIST = { type: "string", multiple: true } as const;
+/** The kinds of options. */
+export const FLAG = { type: "boolean" } as const;
+export const TEXT = { type: "string" } as const;
+export const LIST = { type: "string", multiple: true } as const;
 /** The URI as virsh takes it. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
 /** The options of every command that sweeps: which domains and groups, and how. */
-const QUERY_OPTIONS = {
+export const QUERY_OPTIONS = {
   ...(Object.fromEntries(GROUPS.map((group) => [group, FLAG])) as Record<KnownGroup, typeof FLAG>),
   ...(Object.fromEntries(FILTERS.map((filter) => [`list-${filter}`, FLAG])) as Record<
     `list-${ListFilter}`,
@@ -80,7 +52,7 @@ const QUERY_OPTIONS = {
 /** The options of every command that prints records. */
 const RECORD_OPTIONS = { ...QUERY_OPTIONS, raw: FLAG, format: TEXT };
 /** The options of every command that sweeps repeatedly. */
-const WATCH_OPTIONS = { interval: TEXT, "on-change": FLAG, heartbeat: TEXT };
+export const WATCH_OPTIONS = { interval: TEXT, "on-change": FLAG, heartbeat: TEXT };
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
@@ -153,146 +125,6 @@ export function parseTop(args: readonly string[]) {
 }
 
 /** @throws UsageError */
-export function parseRecord(args: readonly string[]) {
-  const { values, uris } = parse(args, {
-    ...{ ...QUERY_OPTIONS, ...WATCH_OPTIONS },
-    ...{ "rotate-size": TEXT, "rotate-age": TEXT, keep: TEXT },
-  });
-  const file = uris.at(-1);
-  if (file === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(file)) {
-    throw new UsageError(`record takes a URI and a file: virstream record ${file ?? "qemu:///system"} FILE`);
-  }
-  const { keep } = values;
-  if (keep !== undefined && !/^[1-9]\d{0,5}$/.test(keep)) {
-    throw new UsageError(`--keep takes a number of files, 1 or more, not ${JSON.stringify(keep)}`);
-  }
-  const rotateBytes = size("rotate-size", values["rotate-size"], LEAST_FILE_BYTES);
-  const rotateAgeMs = duration("rotate-age", values["rotate-age"], 1_000, MOST_AGE_MS);
-  if (keep !== undefined && rotateBytes === undefined && rotateAgeMs === undefined) {
-    throw new UsageError("--keep goes with --rotate-size or --rotate-age: without them there is one file");
-  }
-  return {
-    /** Empty: the default URI. */
-    uris: uris.slice(0, -1),
-    file,
-    tokenFile: values["token-file"],
-    query: queryOf(values),
-    watch: watchOptions(values),
-    rotation: {
-      ...(rotateBytes !== undefined && { rotateBytes }),
-      ...(rotateAgeMs !== undefined && { rotateAgeMs }),
-      ...(keep !== undefined && { keep: Number(keep) }),
-    },
-  };
-}
-
-/** @throws UsageError */
-export function parseInfo(args: readonly string[]) {
-  const { values, uris } = parse(args, { format: TEXT });
-  const file = single(uris);
-  if (file === undefined) throw new UsageError("info takes the file of a recording");
-  return { file, format: formatOf(values.format, ["text", "json"]) };
-}
-
-/** @throws UsageError */
-export function parseServe(args: readonly string[]) {
-  const { values, uris } = parse(args, {
-    listen: TEXT,
-    metrics: TEXT,
-    "metrics-interval": TEXT,
-    "metrics-metadata": LIST,
-    "metrics-extra": TEXT,
-    dialect: TEXT,
-    "token-file": TEXT,
-    "source-token-file": TEXT,
-    viewers: TEXT,
-    "min-interval": TEXT,
-    "allow-anyone": FLAG,
-    origin: LIST,
-    otlp: TEXT,
-    "otlp-interval": TEXT,
-    "otlp-headers-file": TEXT,
-    nats: TEXT,
-    "nats-creds": TEXT,
-    "nats-prefix": TEXT,
-    "nats-interval": TEXT,
-    "nats-replicas": TEXT,
-    "nats-max-age": TEXT,
-    "nats-retain": TEXT,
-  });
-  const { listen, metrics, nats } = values;
-  if (values["metrics-interval"] !== undefined && metrics === undefined) {
-    throw new UsageError("--metrics-interval goes with --metrics");
-  }
-  const metricsIntervalMs = duration(
-    "metrics-interval",
-    values["metrics-interval"],
-    LEAST_INTERVAL_MS,
-    MAX_INTERVAL_MS,
-  );
-  if (values.otlp === undefined && (values["otlp-interval"] ?? values["otlp-headers-file"]) !== undefined) {
-    throw new UsageError("--otlp-interval and --otlp-headers-file go with --otlp");
-  }
-  const ofNats = Object.keys(values).find((name) => name.startsWith("nats-"));
-  if (nats === undefined && ofNats !== undefined) throw new UsageError(`--${ofNats} goes with --nats`);
-  const replicas = values["nats-replicas"] ?? "1";
-  if (!/^[135]$/.test(replicas)) throw new UsageError("--nats-replicas takes 1, 3 or 5");
-  return {
-    /** Empty: the default URI. */
-    uris,
-    /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
-    listen:
-      listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
-    /** Where only the page for Prometheus is, and the interval of its watch. */
-    metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
-    metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
-    dialect: dialectOf(values.dialect),
-    /** Texts of the domains' definitions for the page, as NAME=PATH. */
-    metricsMetadata: values["metrics-metadata"] ?? [],
-    metricsExtras: extrasOf(values["metrics-extra"]),
-    /** The shortest interval that watches may ask for; undefined: the server's default. */
-    minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
-    /** The file with the token that clients must send. */
-    tokenFile: values["token-file"],
-    /** The file with the token for the virstream servers among the URIs. */
-    sourceTokenFile: values["source-token-file"],
-    viewersFile: values.viewers,
-    allowAnyone: values["allow-anyone"] ?? false,
-    origins: values.origin ?? [],
-    /** The collector to push to; `env`: the one that the environment names. */
-    otlp: values.otlp,
-    otlpIntervalMs:
-      duration("otlp-interval", values["otlp-interval"], MIN_PUSH_INTERVAL_MS, MAX_INTERVAL_MS) ??
-      DEFAULT_PUSH_INTERVAL_MS,
-    /** The file with headers for the collector. */
-    otlpHeadersFile: values["otlp-headers-file"],
-    /** Where and how to publish to NATS. */
-    nats:
-      nats === undefined
-        ? undefined
-        : {
-            url: nats,
-            ...(values["nats-creds"] !== undefined && { creds: values["nats-creds"] }),
-            ...(values["nats-prefix"] !== undefined && { prefix: values["nats-prefix"] }),
-            intervalMs:
-              duration("nats-interval", values["nats-interval"], LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ??
-              DEFAULT_PUBLISH_INTERVAL_MS,
-            replicas: Number(replicas),
-            maxAgeMs: duration("nats-max-age", values["nats-max-age"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
-            retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
-          },
-  };
-}
-
-function extrasOf(text: string | undefined): Extra[] {
-  return (text?.split(",") ?? []).map((name) => {
-    const extra = EXTRAS.find((each) => each === name);
-    if (extra !== undefined) return extra;
-    throw new UsageError(`--metrics-extra takes ${EXTRAS.join(",")} or one of them, not ${JSON.stringify(text)}`);
-  });
-}
-
-/** @throws UsageError */
 export function parseDoctor(args: readonly string[]) {
   const { values, uris } = parse(args, { all: FLAG, format: TEXT });
   return { uri: single(uris), format: formatOf(values.format, ["text", "json"]), all: values.all ?? false };
@@ -351,7 +183,8 @@ export function selection(values: {
   };
 }
 
-function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
+/** The query of the options that say which domains and groups, and how. */
+export function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   return {
     groups: GROUPS.filter((group) => values[group]),
     filter: FILTERS.filter((filter) => values[`list-${filter}`]),
@@ -362,7 +195,8 @@ function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   };
 }
 
-function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {
+/** How often to sweep, and what to print. */
+export function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {
   if (heartbeat !== undefined && !onChange) {
     throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
   }
@@ -384,20 +218,34 @@ function refuseTotals(format: string, raw: boolean): void {
 }
 
 /** One of the formats, by default the first. */
-function formatOf<Name extends string>(format: string | undefined, formats: readonly Name[]): Name {
+export function formatOf<Name extends string>(format: string | undefined, formats: readonly Name[]): Name {
   const found = formats.find((name) => name === (format ?? formats[0]));
   if (found !== undefined) return found;
   throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of ${formats.join(", ")}`);
 }
 
 /** The URI of a command that takes at most one. */
-function single([uri, other]: readonly string[]): string | undefined {
+export function single([uri, other]: readonly string[]): string | undefined {
   if (other !== undefined)
     throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}? --domain names a domain`);
   return uri;
 }
 
-function parse<Options extends ParseArgsOptionsConfig>(args: readonly string[], options: Options) {
+/** The values of options, and what stands beside them. */
+interface Parsed<Options extends ParseArgsOptionsConfig> {
+  readonly values: ReturnType<
+    typeof parseArgs<{ options: Options & typeof CONNECT; allowPositionals: true; strict: true }>
+  >["values"];
+  readonly positionals: readonly string[];
+  /** Those of `--connect`, and the others. */
+  readonly uris: readonly string[];
+}
+
+/** @throws UsageError */
+export function parse<Options extends ParseArgsOptionsConfig>(
+  args: readonly string[],
+  options: Options,
+): Parsed<Options> {
   try {
     const all = { ...options, ...CONNECT };
     const { values, positionals } = parseArgs({ args: [...args], options: all, allowPositionals: true, strict: true });
@@ -438,34 +286,14 @@ export function duration(option: string, text: string | undefined, minMs: number
   return ms;
 }
 
-/** An option's size such as 500K, 256M or 4G (powers of 1,024), in bytes. A bare number is bytes. */
-function size(option: string, text: string | undefined, min: number): number | undefined {
-  if (text === undefined) return undefined;
-  const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text) ?? [];
-  const bytes = amount === "" ? Number.NaN : Math.round(Number(amount) * 1_024 ** " KMGT".indexOf(unit || " "));
-  if (bytes >= min && bytes <= Number.MAX_SAFE_INTEGER) return bytes;
-  throw new UsageError(`--${option} takes a size from ${min} bytes such as 256M or 4G, not ${JSON.stringify(text)}`);
-}
-
 function durationText(ms: number): string {
   const [unit, factor] = Object.entries(UNITS).find(([, factor]) => ms % factor === 0)!;
   return `${ms / factor}${unit}`;
 }
 
-function dialectOf(dialect: string = DIALECTS[0]): Dialect {
+/** The dialect of the page for Prometheus. */
+export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
   const found = DIALECTS.find((name) => name === dialect);
   if (found !== undefined) return found;
   throw new UsageError(`there is no dialect ${JSON.stringify(dialect)}: choose one of ${DIALECTS.join(", ")}`);
-}
-
-/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */
-function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
-  const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
-  const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
-  const port = match === null ? defaultPort : Number(match[2]);
-  if ((listen !== "" && match === null) || port > 65_535) {
-    const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
-    throw new UsageError(`--${option} takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
-  }
-  return { host, port };
 }

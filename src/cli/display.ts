@@ -4,7 +4,7 @@ import type { DomainRates } from "../client/rates.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { Format } from "./format/format.ts";
 import type { Notices } from "./format/notice.ts";
-import { notify } from "./source.ts";
+import { notify } from "./notify.ts";
 
 /** Prints a watch line by line, for pipes and files. Events that the format has no text for go to stderr. */
 export class LineDisplay {

@@ -9,9 +9,9 @@ import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
-import { PrometheusFormat } from "./format/prometheus.ts";
 import { showsColours } from "./format/text.ts";
-import { notify, openSource, readToken, withoutIds } from "./source.ts";
+import { notify } from "./notify.ts";
+import { openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
@@ -33,7 +33,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const terminal = stdout.isTTY === true;
   const look = { groups, rates: meter !== undefined, hosts, raw: args.raw, terminal, colours };
   const format =
-    args.format === "prometheus" ? new PrometheusFormat(connection, args.dialect) : createFormat(args.format, look);
+    args.format === "prometheus"
+      ? new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect)
+      : createFormat(args.format, look);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };

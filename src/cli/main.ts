@@ -1,31 +1,14 @@
-import "../drivers/builtin.ts";
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
-import {
-  parseDoctor,
-  parseGet,
-  parseInfo,
-  parseRecord,
-  parseServe,
-  parseTop,
-  parseWatch,
-  parseWhy,
-} from "./arguments.ts";
-import { check } from "./check/check.ts";
-import { doctor } from "./doctor.ts";
-import { get } from "./get.ts";
-import { info } from "./info.ts";
-import { record } from "./record.ts";
-import { serve } from "./serve.ts";
-import { notify } from "./source.ts";
-import { top } from "./top.ts";
+import { parseDoctor, parseGet, parseTop, parseWatch, parseWhy } from "./arguments.ts";
+import { notify } from "./notify.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
-import { watch } from "./watch.ts";
-import { why } from "./why.ts";
 
 /** Runs a command; resolves with the exit code. Help goes to stdout, errors to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...args] = argv;
+  // That it cannot be loaded is not a failure of the command: bin/virstream.js says what helps.
+  const run = await runOf(name, args);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(INTERRUPTED);
   process.once("SIGINT", interrupt);
@@ -37,7 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
   // Notices that nothing can take are dropped: a server whose log has gone continues to serve.
   process.stderr.on("error", () => {});
   try {
-    const code = await run(name, args, abort.signal);
+    const code = await run(args, abort.signal);
     // The output reports a failure, such as a full disk, after the write.
     await new Promise((resolve) => process.stdout.write("", resolve));
     if (abort.signal.aborted && abort.signal.reason !== INTERRUPTED) throw abort.signal.reason;
@@ -50,36 +33,68 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run(name: string | undefined, args: readonly string[], signal: AbortSignal): Promise<number> {
+/** What the arguments ask for. */
+async function runOf(name: string | undefined, args: readonly string[]): Promise<Run> {
   if (name === undefined) {
-    process.stderr.write(HELP[""]);
-    return ExitCode.usage;
+    return async () => {
+      process.stderr.write(HELP[""]);
+      return ExitCode.usage;
+    };
   }
-  const asked = ["help", "--help", "-h"].includes(name) ? "" : name;
-  if (asked === "" || (isCommand(asked) && (args.includes("--help") || args.includes("-h")))) {
-    process.stdout.write(HELP[asked]);
+  const print = (text: string) => async () => {
+    process.stdout.write(text);
     return ExitCode.ok;
+  };
+  if (["help", "--help", "-h"].includes(name)) return print(HELP[""]);
+  if (name === "--version") return print(`${VERSION}\n`);
+  if (!isCommand(name)) {
+    return () => {
+      throw new UsageError(`there is no command ${JSON.stringify(name)}`);
+    };
   }
-  if (name === "--version") {
-    process.stdout.write(`${VERSION}\n`);
-    return ExitCode.ok;
-  }
-  if (!isCommand(name)) throw new UsageError(`there is no command ${JSON.stringify(name)}`);
-  return COMMANDS[name](args, signal);
+  return args.includes("--help") || args.includes("-h") ? print(HELP[name]) : COMMANDS[name]();
 }
 
 type Run = (args: readonly string[], signal: AbortSignal) => Promise<number>;
 
-const COMMANDS: Readonly<Record<Command, Run>> = {
-  get: (args, signal) => get(parseGet(args), signal),
-  watch: (args, signal) => watch(parseWatch(args), signal),
-  top: (args, signal) => top(parseTop(args), signal),
-  serve: (args, signal) => serve(parseServe(args), signal),
-  why: (args, signal) => why(parseWhy(args), signal),
-  check,
-  record: (args, signal) => record(parseRecord(args), signal),
-  info: (args, signal) => info(parseInfo(args), signal),
-  doctor: (args, signal) => doctor(parseDoctor(args), signal),
+/** Each command is loaded when it is used: loading all of them would delay the start of each. */
+const COMMANDS: Readonly<Record<Command, () => Promise<Run>>> = {
+  get: async () => {
+    const { get } = await import("./get.ts");
+    return (args, signal) => get(parseGet(args), signal);
+  },
+  watch: async () => {
+    const { watch } = await import("./watch.ts");
+    return (args, signal) => watch(parseWatch(args), signal);
+  },
+  top: async () => {
+    const { top } = await import("./top.ts");
+    return (args, signal) => top(parseTop(args), signal);
+  },
+  serve: async () => {
+    const { serve } = await import("./serve/serve.ts");
+    const { parseServe } = await import("./serve/arguments.ts");
+    return (args, signal) => serve(parseServe(args), signal);
+  },
+  why: async () => {
+    const { why } = await import("./why.ts");
+    return (args, signal) => why(parseWhy(args), signal);
+  },
+  check: async () => (await import("./check/check.ts")).check,
+  record: async () => {
+    const { record } = await import("./recording/record.ts");
+    const { parseRecord } = await import("./recording/arguments.ts");
+    return (args, signal) => record(parseRecord(args), signal);
+  },
+  info: async () => {
+    const { info } = await import("./recording/info.ts");
+    const { parseInfo } = await import("./recording/arguments.ts");
+    return (args, signal) => info(parseInfo(args), signal);
+  },
+  doctor: async () => {
+    const { doctor } = await import("./doctor.ts");
+    return (args, signal) => doctor(parseDoctor(args), signal);
+  },
 };
 
 function isCommand(name: string | undefined): name is Command {

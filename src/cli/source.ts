@@ -1,3 +1,4 @@
+import "../drivers/builtin.ts";
 import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect, connectAll } from "../client/connect.ts";
@@ -14,12 +15,7 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
-import { printable, withSwitches } from "./format/text.ts";
-
-/** Writes one line for people to stderr. A message from elsewhere may have several. */
-export function notify(notice: string): void {
-  process.stderr.write(`virstream: ${printable(withSwitches(notice).replaceAll(/\s*\n\s*/g, " "))}\n`);
-}
+import { notify } from "./notify.ts";
 
 /**
  * The URI that an argument or the environment means: itself, or the one that libvirt's client configuration has under this

@@ -1,4 +1,4 @@
-import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/server.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/address.ts";
 
 /** The command line is wrong; the message says why. Exit code 2. */
 export class UsageError extends Error {

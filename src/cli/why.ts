@@ -7,7 +7,8 @@ import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
 import { parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import type { WhyArguments } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
-import { notify, openSource, readToken, withoutIds } from "./source.ts";
+import { notify } from "./notify.ts";
+import { openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** How long the guest is watched, in ms. */

@@ -8,13 +8,9 @@ import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, type Members, TEXT, whole } from "../model/options.ts";
 import { isLoopback } from "./access/origins.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
-
-/** The default address to listen on: this machine only. */
-export const DEFAULT_LISTEN_HOST = "127.0.0.1";
-/** The default port. */
-export const DEFAULT_PORT = 16_580;
 
 /** How often Node looks for connections whose request does not come, in ms. */
 const REQUEST_CHECK_MS = 1_000;

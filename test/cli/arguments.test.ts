@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { parseDoctor, parseGet, parseInfo, parseRecord, parseServe, parseWatch } from "../../src/cli/arguments.ts";
+import { parseDoctor, parseGet, parseWatch } from "../../src/cli/arguments.ts";
 import { sourceText } from "../../src/cli/format/notice.ts";
 import { withSwitches } from "../../src/cli/format/text.ts";
+import { parseInfo, parseRecord } from "../../src/cli/recording/arguments.ts";
+import { parseServe } from "../../src/cli/serve/arguments.ts";
 import { UsageError } from "../../src/cli/usage.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import { parseServe } from "../../src/cli/arguments.ts";
+import { parseServe } from "../../src/cli/serve/arguments.ts";
 import { runCommand } from "../lab/command.ts";
 import { OtlpReceiver } from "../outlets/otlp/receiver.ts";
 import { PATIENCE } from "../until.ts";

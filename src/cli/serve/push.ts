@@ -1,9 +1,10 @@
-import type { Connection } from "../client/connection.ts";
-import { VirstreamError } from "../model/error.ts";
-import { type OtlpPush, pushOtlp } from "../outlets/otlp/push.ts";
+import type { Connection } from "../../client/connection.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { type OtlpPush, pushOtlp } from "../../outlets/otlp/push.ts";
+import { notify } from "../notify.ts";
+import { readText } from "../source.ts";
+import { UsageError } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { notify, readText } from "./source.ts";
-import { UsageError } from "./usage.ts";
 
 /** Starts to push to an OpenTelemetry collector. The log gets a line when pushes begin to fail, and when they succeed again. */
 export async function startPush(

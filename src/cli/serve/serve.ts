@@ -1,15 +1,16 @@
 import { once } from "node:events";
-import type { Connection } from "../client/connection.ts";
-import { VirstreamError } from "../model/error.ts";
-import { Identities } from "../outlets/identity/identities.ts";
-import type { Viewer } from "../server/access/viewer.ts";
-import { serve as startServer, type VirstreamServer } from "../server/server.ts";
+import type { Connection } from "../../client/connection.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { Identities } from "../../outlets/identity/identities.ts";
+import type { Viewer } from "../../server/access/viewer.ts";
+import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
+import { sourceText } from "../format/notice.ts";
+import { notify } from "../notify.ts";
+import { openSources, readText, readToken } from "../source.ts";
+import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { sourceText } from "./format/notice.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
-import { notify, openSources, readText, readToken } from "./source.ts";
-import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;

@@ -1,6 +1,6 @@
-import type { Connection } from "../client/connection.ts";
-import { type NatsPublisher, type PublishOptions, publish } from "../outlets/nats/publisher.ts";
-import { notify } from "./source.ts";
+import type { Connection } from "../../client/connection.ts";
+import { type NatsPublisher, type PublishOptions, publish } from "../../outlets/nats/publisher.ts";
+import { notify } from "../notify.ts";
 
 /** Starts to publish to NATS. The log has a line for each change of the connection to the server. */
 export async function startPublisher(connection: Connection, options: PublishOptions): Promise<NatsPublisher> {

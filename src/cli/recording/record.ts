@@ -1,15 +1,16 @@
 import { pathToFileURL } from "node:url";
-import type { Connection } from "../client/connection.ts";
-import { onAbort } from "../driver/abort.ts";
-import { VirstreamError } from "../model/error.ts";
-import type { StatsQuery } from "../model/query.ts";
-import type { WatchOptions } from "../model/watch.ts";
-import { record as startRecording } from "../outlets/recording/index.ts";
+import type { Connection } from "../../client/connection.ts";
+import { onAbort } from "../../driver/abort.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { StatsQuery } from "../../model/query.ts";
+import type { WatchOptions } from "../../model/watch.ts";
+import { record as startRecording } from "../../outlets/recording/index.ts";
+import { Notices } from "../format/notice.ts";
+import { bytes } from "../format/quantity.ts";
+import { notify } from "../notify.ts";
+import { openSources, readToken, withoutIds } from "../source.ts";
+import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { RecordArguments } from "./arguments.ts";
-import { Notices } from "./format/notice.ts";
-import { bytes } from "./format/quantity.ts";
-import { notify, openSources, readToken, withoutIds } from "./source.ts";
-import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** `virstream record`: records until it is interrupted. What it says goes to stderr. Resolves with the exit code. */
 export async function record(args: RecordArguments, signal: AbortSignal): Promise<number> {

@@ -1,9 +1,9 @@
-import { type RecordingGap, type RecordingSurvey, surveyRecording } from "../drivers/recording/survey.ts";
+import { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../drivers/recording/survey.ts";
+import { gapText } from "../format/notice.ts";
+import { bytes } from "../format/quantity.ts";
+import { jsonText, printable } from "../format/text.ts";
+import { ExitCode } from "../usage.ts";
 import type { InfoArguments } from "./arguments.ts";
-import { gapText } from "./format/notice.ts";
-import { bytes } from "./format/quantity.ts";
-import { jsonText, printable } from "./format/text.ts";
-import { ExitCode } from "./usage.ts";
 
 /** How many gaps and damaged places the text names. */
 const NAMED = 10;

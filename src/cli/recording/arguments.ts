@@ -1,0 +1,72 @@
+import {
+  duration,
+  formatOf,
+  parse,
+  QUERY_OPTIONS,
+  queryOf,
+  single,
+  TEXT,
+  WATCH_OPTIONS,
+  watchOptions,
+} from "../arguments.ts";
+import { UsageError } from "../usage.ts";
+
+/** The options of `virstream record`, checked, with the defaults filled in. */
+export type RecordArguments = ReturnType<typeof parseRecord>;
+/** The options of `virstream info`, checked in the same way. */
+export type InfoArguments = ReturnType<typeof parseInfo>;
+
+/** The smallest size and the greatest age at which a recording may go on in another file. */
+const LEAST_FILE_BYTES = 4_096;
+const MOST_AGE_MS = 8_760 * 3_600_000;
+
+/** @throws UsageError */
+export function parseRecord(args: readonly string[]) {
+  const { values, uris } = parse(args, {
+    ...{ ...QUERY_OPTIONS, ...WATCH_OPTIONS },
+    ...{ "rotate-size": TEXT, "rotate-age": TEXT, keep: TEXT },
+  });
+  const file = uris.at(-1);
+  if (file === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(file)) {
+    throw new UsageError(`record takes a URI and a file: virstream record ${file ?? "qemu:///system"} FILE`);
+  }
+  const { keep } = values;
+  if (keep !== undefined && !/^[1-9]\d{0,5}$/.test(keep)) {
+    throw new UsageError(`--keep takes a number of files, 1 or more, not ${JSON.stringify(keep)}`);
+  }
+  const rotateBytes = size("rotate-size", values["rotate-size"], LEAST_FILE_BYTES);
+  const rotateAgeMs = duration("rotate-age", values["rotate-age"], 1_000, MOST_AGE_MS);
+  if (keep !== undefined && rotateBytes === undefined && rotateAgeMs === undefined) {
+    throw new UsageError("--keep goes with --rotate-size or --rotate-age: without them there is one file");
+  }
+  return {
+    /** Empty: the default URI. */
+    uris: uris.slice(0, -1),
+    file,
+    tokenFile: values["token-file"],
+    query: queryOf(values),
+    watch: watchOptions(values),
+    rotation: {
+      ...(rotateBytes !== undefined && { rotateBytes }),
+      ...(rotateAgeMs !== undefined && { rotateAgeMs }),
+      ...(keep !== undefined && { keep: Number(keep) }),
+    },
+  };
+}
+
+/** @throws UsageError */
+export function parseInfo(args: readonly string[]) {
+  const { values, uris } = parse(args, { format: TEXT });
+  const file = single(uris);
+  if (file === undefined) throw new UsageError("info takes the file of a recording");
+  return { file, format: formatOf(values.format, ["text", "json"]) };
+}
+
+/** An option's size such as 500K, 256M or 4G (powers of 1,024), in bytes. A bare number is bytes. */
+function size(option: string, text: string | undefined, min: number): number | undefined {
+  if (text === undefined) return undefined;
+  const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text) ?? [];
+  const bytes = amount === "" ? Number.NaN : Math.round(Number(amount) * 1_024 ** " KMGT".indexOf(unit || " "));
+  if (bytes >= min && bytes <= Number.MAX_SAFE_INTEGER) return bytes;
+  throw new UsageError(`--${option} takes a size from ${min} bytes such as 256M or 4G, not ${JSON.stringify(text)}`);
+}

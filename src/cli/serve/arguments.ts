@@ -1,0 +1,129 @@
+import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
+import { EXTRAS, type Extra } from "../../outlets/identity/identities.ts";
+import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publisher.ts";
+import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
+import { dialectOf, duration, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
+import { UsageError } from "../usage.ts";
+
+/** The options of `virstream serve`, checked, with the defaults filled in. */
+export type ServeArguments = ReturnType<typeof parseServe>;
+
+/** The port that exporters of libvirt's statistics have by habit. */
+const METRICS_PORT = 9_177;
+/** The interval of the watch that the page for Prometheus is made from, in ms. */
+const METRICS_INTERVAL_MS = 5_000;
+/** The shortest time for which NATS is asked to keep something, in ms. */
+const LEAST_AGE_MS = 1_000;
+
+/** The shortest interval of `--otlp-interval`, in ms. */
+const MIN_PUSH_INTERVAL_MS = 1_000;
+/** @throws UsageError */
+export function parseServe(args: readonly string[]) {
+  const { values, uris } = parse(args, {
+    listen: TEXT,
+    metrics: TEXT,
+    "metrics-interval": TEXT,
+    "metrics-metadata": LIST,
+    "metrics-extra": TEXT,
+    dialect: TEXT,
+    "token-file": TEXT,
+    "source-token-file": TEXT,
+    viewers: TEXT,
+    "min-interval": TEXT,
+    "allow-anyone": FLAG,
+    origin: LIST,
+    otlp: TEXT,
+    "otlp-interval": TEXT,
+    "otlp-headers-file": TEXT,
+    nats: TEXT,
+    "nats-creds": TEXT,
+    "nats-prefix": TEXT,
+    "nats-interval": TEXT,
+    "nats-replicas": TEXT,
+    "nats-max-age": TEXT,
+    "nats-retain": TEXT,
+  });
+  const { listen, metrics, nats } = values;
+  if (values["metrics-interval"] !== undefined && metrics === undefined) {
+    throw new UsageError("--metrics-interval goes with --metrics");
+  }
+  const metricsIntervalMs = duration(
+    "metrics-interval",
+    values["metrics-interval"],
+    LEAST_INTERVAL_MS,
+    MAX_INTERVAL_MS,
+  );
+  if (values.otlp === undefined && (values["otlp-interval"] ?? values["otlp-headers-file"]) !== undefined) {
+    throw new UsageError("--otlp-interval and --otlp-headers-file go with --otlp");
+  }
+  const ofNats = Object.keys(values).find((name) => name.startsWith("nats-"));
+  if (nats === undefined && ofNats !== undefined) throw new UsageError(`--${ofNats} goes with --nats`);
+  const replicas = values["nats-replicas"] ?? "1";
+  if (!/^[135]$/.test(replicas)) throw new UsageError("--nats-replicas takes 1, 3 or 5");
+  return {
+    /** Empty: the default URI. */
+    uris,
+    /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
+    listen:
+      listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
+    /** Where only the page for Prometheus is, and the interval of its watch. */
+    metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
+    metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
+    dialect: dialectOf(values.dialect),
+    /** Texts of the domains' definitions for the page, as NAME=PATH. */
+    metricsMetadata: values["metrics-metadata"] ?? [],
+    metricsExtras: extrasOf(values["metrics-extra"]),
+    /** The shortest interval that watches may ask for; undefined: the server's default. */
+    minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
+    /** The file with the token that clients must send. */
+    tokenFile: values["token-file"],
+    /** The file with the token for the virstream servers among the URIs. */
+    sourceTokenFile: values["source-token-file"],
+    viewersFile: values.viewers,
+    allowAnyone: values["allow-anyone"] ?? false,
+    origins: values.origin ?? [],
+    /** The collector to push to; `env`: the one that the environment names. */
+    otlp: values.otlp,
+    otlpIntervalMs:
+      duration("otlp-interval", values["otlp-interval"], MIN_PUSH_INTERVAL_MS, MAX_INTERVAL_MS) ??
+      DEFAULT_PUSH_INTERVAL_MS,
+    /** The file with headers for the collector. */
+    otlpHeadersFile: values["otlp-headers-file"],
+    /** Where and how to publish to NATS. */
+    nats:
+      nats === undefined
+        ? undefined
+        : {
+            url: nats,
+            ...(values["nats-creds"] !== undefined && { creds: values["nats-creds"] }),
+            ...(values["nats-prefix"] !== undefined && { prefix: values["nats-prefix"] }),
+            intervalMs:
+              duration("nats-interval", values["nats-interval"], LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ??
+              DEFAULT_PUBLISH_INTERVAL_MS,
+            replicas: Number(replicas),
+            maxAgeMs: duration("nats-max-age", values["nats-max-age"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
+            retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
+          },
+  };
+}
+
+function extrasOf(text: string | undefined): Extra[] {
+  return (text?.split(",") ?? []).map((name) => {
+    const extra = EXTRAS.find((each) => each === name);
+    if (extra !== undefined) return extra;
+    throw new UsageError(`--metrics-extra takes ${EXTRAS.join(",")} or one of them, not ${JSON.stringify(text)}`);
+  });
+}
+
+/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */
+function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
+  const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
+  const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");
+  const port = match === null ? defaultPort : Number(match[2]);
+  if ((listen !== "" && match === null) || port > 65_535) {
+    const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
+    throw new UsageError(`--${option} takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
+  }
+  return { host, port };
+}
