@@ -28,6 +28,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   recording: async () => (await import("./recording.ts")).benchRecording,
   otlp: async () => (await import("./otlp.ts")).benchOtlp,
   prometheus: async () => (await import("./prometheus.ts")).benchPrometheus,
+  top: async () => (await import("./top.ts")).benchTop,
   libvirt: async () => (await import("./libvirt.ts")).benchLibvirt,
 };
 

@@ -9,8 +9,6 @@ import { BenchProcess } from "../process.ts";
 import type { HostileServerCalls } from "./server-process.ts";
 import type { HostileSubscriberCalls } from "./subscriber-process.ts";
 
-/** The interval of the watches. */
-const INTERVAL_MS = 1_000;
 /** How many clients send inputs at a time, and how many send damaged requests. */
 const AT_ONCE = 16;
 const FLOODS = 4;
@@ -22,12 +20,12 @@ const MOST = 2;
 const RECOVERY_MS = 35_000;
 
 /**
- * Two servers, each with a subscriber at one tick per second, all in processes of their own. One of them is attacked: with all
+ * Two servers, each with a subscriber at the same interval, in ms, all in processes of their own. One of them is attacked: with all
  * hostile inputs, again and again, and with damaged requests. Compares the longest times between two ticks.
  */
-export async function benchAttack(lastingMs: number, seed: number): Promise<void> {
-  await using control = await Pair.start();
-  await using attacked = await Pair.start();
+export async function benchAttack(lastingMs: number, seed: number, intervalMs: number): Promise<void> {
+  await using control = await Pair.start(intervalMs);
+  await using attacked = await Pair.start(intervalMs);
   await sleep(2_000);
   const before = await attacked.server.call("figures");
   await Promise.all([control, attacked].map(({ subscriber }) => subscriber.call("figures")));
@@ -43,9 +41,9 @@ export async function benchAttack(lastingMs: number, seed: number): Promise<void
   console.error("hostile: waiting until the server has given up the lost clients");
   await sleep(RECOVERY_MS);
   const after = await attacked.server.call("figures");
-  const ratio = hit.longestMs / Math.max(calm.longestMs, INTERVAL_MS);
+  const ratio = hit.longestMs / Math.max(calm.longestMs, intervalMs);
   console.log(`
-| a subscriber at ${1_000 / INTERVAL_MS} tick per second | of the attacked server | of another one |
+| a subscriber at ${1_000 / intervalMs} tick per second | of the attacked server | of another one |
 | --- | ---: | ---: |
 | ticks | ${hit.ticks} | ${calm.ticks} |
 | ticks left out | ${hit.skipped} | ${calm.skipped} |
@@ -76,11 +74,11 @@ class Pair implements AsyncDisposable {
     this.port = port;
   }
 
-  static async start(): Promise<Pair> {
+  static async start(intervalMs: number): Promise<Pair> {
     const server = await BenchProcess.start<HostileServerCalls>("hostile/server-process.ts", ["--expose-gc"]);
     const subscriber = await BenchProcess.start<HostileSubscriberCalls>("hostile/subscriber-process.ts");
     const port = await server.call("listen");
-    await subscriber.call("watch", { port, intervalMs: INTERVAL_MS });
+    await subscriber.call("watch", { port, intervalMs });
     return new Pair(server, subscriber, port);
   }
 

@@ -99,7 +99,8 @@ export class VirstreamHandler implements AsyncDisposable {
    * @internal
    */
   protected readonly waiting: WaitingSockets;
-  readonly #exporter: Exporter;
+  /** Makes the pages of `/metrics`. */
+  readonly exporter: Exporter;
   readonly #pages: PageSource;
   readonly #views: Views;
   readonly #admission: Admission;
@@ -149,10 +150,10 @@ export class VirstreamHandler implements AsyncDisposable {
       ),
     };
     this.#origins = new Origins(options.origins);
-    this.#exporter = new Exporter(connection, options.metrics);
+    this.exporter = new Exporter(connection, options.metrics);
     const guarded = isGuarded(options);
     this.#pages = {
-      exporter: this.#exporter,
+      exporter: this.exporter,
       webSockets: options.webSockets ?? true,
       isClosing: () => this.#closing !== undefined,
       health: () => this.health(),
@@ -257,7 +258,7 @@ export class VirstreamHandler implements AsyncDisposable {
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await Promise.all(sessions.map((session) => session.ended()));
-    this.#exporter.close();
+    this.exporter.close();
     this.#views.close();
     this.#context.pace.close();
     this.#delay.close();

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { Identities } from "../../outlets/identity/identities.ts";
+import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import type { Viewer } from "../../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { sourceText } from "../format/notice.ts";
@@ -46,7 +46,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
-  if (args.metrics !== undefined) void logIdentities(connection);
+  if (exporter !== undefined) void logIdentities(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
@@ -54,10 +54,8 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
 }
 
 /** Logs why the page for Prometheus cannot say what domains are. */
-async function logIdentities({ driver }: Connection): Promise<void> {
-  const identities = new Identities(driver);
-  const failure = await identities.open();
-  identities.close();
+async function logIdentities(exporter: Exporter): Promise<void> {
+  const failure = await exporter.identities();
   if (failure !== undefined) notify(`/metrics has no series about the identity of domains: ${failure.message}`);
 }
 

@@ -1,0 +1,70 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import "../src/drivers/builtin.ts";
+import { connect } from "../src/client/connect.ts";
+import { serve } from "../src/server/server.ts";
+import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
+import type { Benchmark } from "./row.ts";
+
+const PROGRAM = fileURLToPath(new URL("../bin/virstream.js", import.meta.url));
+const DOMAINS = 1_000;
+/** The first tables cost more, as code is compiled. */
+const WARM_MS = 8_000;
+const MEASURED_MS = 15_000;
+
+/**
+ * The processor time of `virstream top` with 1,000 guests of a server, once a second, on a terminal of 120 by 40 cells; beside
+ * `virstream watch --format ndjson`, which prints each record of the same guests.
+ */
+export const benchTop: Benchmark = async ({ rounds = 3 } = {}) => {
+  await using connection = await connect(`test:///default?domains=${DOMAINS}`);
+  await using server = await serve(connection, { port: 0 });
+  const commands = { top: `top ${server.url}`, lines: `watch --format ndjson ${server.url} > /dev/null` } as const;
+  const measured = await pairedRounds("top", ["top", "lines"], rounds, async (contender) => {
+    const command = `stty rows 40 cols 120; "${process.execPath}" "${PROGRAM}" ${commands[contender]}`;
+    const script = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "ignore", "inherit"] });
+    try {
+      await sleep(WARM_MS);
+      const pid = programOf(script);
+      const before = cpuMs(pid);
+      await sleep(MEASURED_MS);
+      return ((cpuMs(pid) - before) / MEASURED_MS) * 100;
+    } finally {
+      const ended = once(script, "exit");
+      script.stdin!.end("\u0003");
+      await ended;
+    }
+  });
+  const percent = (value: number): string => `${value.toFixed(1)} %`;
+  return [
+    {
+      what: `a screen of ${DOMAINS.toLocaleString("en")} guests, of a processor`,
+      ours: percent(medianOf(measured.top, Number)),
+      peer: `${percent(medianOf(measured.lines, Number))} (the same as lines of JSON)`,
+      ratio: medianRatio(measured.top, measured.lines, Number, Number),
+      target: 1,
+    },
+  ];
+};
+
+/** The process of virstream below that of script and its shell. */
+function programOf({ pid }: ChildProcess): number {
+  let newest = pid!;
+  for (;;) {
+    const children = readFileSync(`/proc/${newest}/task/${newest}/children`, "utf8").trim();
+    if (children === "") return newest;
+    newest = Number(children.split(" ").at(-1));
+  }
+}
+
+/** The processor time of a process so far, in ms. */
+function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  return (ticks * 1_000) / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
+}
