@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { AggregateDriver } from "../../src/aggregate/aggregate-driver.ts";
 import { connect, connectAll } from "../../src/client/connect.ts";
@@ -9,6 +9,7 @@ import { domainKey } from "../../src/model/record.ts";
 import { serve } from "../../src/server/index.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { bytesInUse } from "../heap.ts";
+import { open } from "../opened.ts";
 import { until } from "../until.ts";
 
 const QUERY = { groups: ["state", "cpu-total"] } as const;
@@ -16,14 +17,6 @@ const OFTEN = { intervalMs: 10 };
 const cpu = (table: Table) => table.values().map(({ rates }) => rates.cpu.percent);
 
 describe("a table", () => {
-  const opened: { close(): Promise<void> }[] = [];
-  const open = <T extends { close(): Promise<void> }>(resource: T): T => {
-    opened.unshift(resource);
-    return resource;
-  };
-  afterEach(async () => {
-    for (const each of opened.splice(0)) await each.close();
-  });
   const hostAt = async (uri: string) =>
     open(await serve(open(await connect(uri)), { port: 0, limits: { minIntervalMs: 10 } }));
 

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { Connection } from "../../../src/client/connection.ts";
 import { VirstreamError } from "../../../src/model/error.ts";
@@ -7,19 +7,11 @@ import { Domain, DomainStatsRecord, type RecordInit } from "../../../src/model/r
 import { loadExporter } from "../../../src/outlets/otlp/exporter.ts";
 import { type OtlpOptions, OtlpPush, pushOtlp } from "../../../src/outlets/otlp/push.ts";
 import { ManualClock } from "../../drivers/simulated/manual-clock.ts";
+import { open } from "../../opened.ts";
 import { uuidOf } from "../../sampling/sample.ts";
 import { ScriptedDriver } from "../../server/scripted-driver.ts";
 import { PATIENCE, until } from "../../until.ts";
 import { type Answer, OtlpReceiver } from "./receiver.ts";
-
-const opened: { close(): Promise<void> }[] = [];
-const open = <T extends { close(): Promise<void> }>(resource: T): T => {
-  opened.unshift(resource);
-  return resource;
-};
-afterEach(async () => {
-  for (const each of opened.splice(0)) await each.close();
-});
 
 const INTERVAL_MS = 20;
 

@@ -1,7 +1,7 @@
 import { ProtobufMetricsSerializer } from "@opentelemetry/otlp-transformer";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import { DataPointType } from "@opentelemetry/sdk-metrics";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import "../../../src/drivers/builtin.ts";
 import { connect } from "../../../src/client/connect.ts";
 import type { Connection } from "../../../src/client/connection.ts";
@@ -9,6 +9,7 @@ import { fieldOf } from "../../../src/model/field/field.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { metricName } from "../../../src/outlets/otlp/metric-name.ts";
 import { type OtlpOptions, pushOtlp } from "../../../src/outlets/otlp/push.ts";
+import { open } from "../../opened.ts";
 import { PATIENCE } from "../../until.ts";
 import { decoded, keyValues, OtlpReceiver, type ReceivedPoint } from "./receiver.ts";
 
@@ -28,15 +29,6 @@ function hrTime(nanoseconds: string): [number, number] {
   return [Number(BigInt(nanoseconds) / 1_000_000_000n), Number(BigInt(nanoseconds) % 1_000_000_000n)];
 }
 
-const opened: { close(): Promise<void> }[] = [];
-const open = <T extends { close(): Promise<void> }>(resource: T): T => {
-  opened.unshift(resource);
-  return resource;
-};
-afterEach(async () => {
-  for (const each of opened.splice(0)) await each.close();
-});
-
 /** Pushes what a host has, and collects the same records beside that. */
 async function pushed(uri: string, options: OtlpOptions = {}) {
   const receiver = open(await OtlpReceiver.start());
@@ -44,7 +36,7 @@ async function pushed(uri: string, options: OtlpOptions = {}) {
   const records: DomainStatsRecord[] = [];
   // The same query and interval share their sweeps, so both get the same records.
   const watch = connection.watch({}, { intervalMs: 200 }).subscribe((record) => records.push(record));
-  opened.unshift({ close: async () => watch.unsubscribe() });
+  open({ close: async () => watch.unsubscribe() });
   const push = open(await pushOtlp(connection, { url: receiver.url, intervalMs: 200, ...options }));
   return { receiver, connection, records, push };
 }
