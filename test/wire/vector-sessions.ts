@@ -8,6 +8,7 @@ import { SentSchemas } from "../../src/wire/columns/schema-slots.ts";
 import type { ServerMessage } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
+import { parseClientMessage, type RefusedQuery } from "../../src/wire/request.ts";
 import { uuidOf } from "../sampling/sample.ts";
 
 /** What the test vectors are made of: the sessions that docs/protocol-vectors.json has, in both profiles. */
@@ -80,6 +81,13 @@ class Writer {
     this.steps.push({ server: this.profile.message(message) });
   }
 
+  /** A query that is not valid, and the error with which the server refuses it. */
+  refused(message: object): void {
+    this.client(message);
+    const { id, error } = parseClientMessage(JSON.stringify(message)) as RefusedQuery;
+    this.say({ type: "end", id, error: error.toJSON() });
+  }
+
   greet(): void {
     this.client({ type: "hello", client: "example 1.0" });
     const about = { epoch: "e1", server: "virstream", host: "hv1", hypervisor: "qemu" };
@@ -119,9 +127,7 @@ function sweep(subprotocol: Subprotocol): VectorSession {
 function refused(subprotocol: Subprotocol): VectorSession {
   const writer = new Writer(subprotocol);
   writer.greet();
-  writer.client({ type: "get", id: 1, groups: ["odd"] });
-  const error = new VirstreamError("unknown-group", 'unknown group "odd"');
-  writer.say({ type: "end", id: 1, error: error.toJSON() });
+  writer.refused({ type: "get", id: 1, groups: ["odd"] });
   writer.say({ type: "beat", host: "hv1,hv2" });
   return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
@@ -134,9 +140,7 @@ function selected(subprotocol: Subprotocol): VectorSession {
   writer.records(1, [record(0, 2, 1n), record(1, 3, 2n)]);
   const summary = { domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: WALL, tookMs: 4.5 };
   writer.say({ type: "end", id: 1, summary });
-  writer.client({ type: "get", id: 2, names: ["web-["] });
-  const error = new VirstreamError("invalid-argument", 'names: "web-[" is malformed: it ends too early');
-  writer.say({ type: "end", id: 2, error: error.toJSON() });
+  writer.refused({ type: "get", id: 2, names: ["web-["] });
   return { name: `domains that patterns select, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 
