@@ -8,6 +8,8 @@ import type { Line } from "./example-process.ts";
 export interface VectorStep {
   readonly client?: Line;
   readonly hex?: string;
+  /** The message that is `hex`. */
+  readonly server?: Line;
   readonly means?: readonly Line[];
 }
 
