@@ -1,11 +1,10 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 let confirmations: Socket;
 let records = 0;

@@ -1,8 +1,7 @@
 import { connect } from "../src/client/connect.ts";
 import type { Connection } from "../src/client/connection.ts";
 import { registerDriver } from "../src/driver/registry.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { MessageDecoder } from "../src/wire/message-decoder.ts";
 import { ServerClock } from "../src/wire/server-clock.ts";
@@ -27,7 +26,7 @@ interface ReadRequest {
   readonly domains: number;
 }
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 const calls = {
   async read({ reading, url, domains }: ReadRequest): Promise<LargeFigures> {

@@ -1,10 +1,9 @@
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import { answerCalls } from "./calls.ts";
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 let ticks = 0;
 let records = 0;

@@ -4,8 +4,7 @@ import { registerDriver } from "../src/driver/registry.ts";
 import { sameRecord } from "../src/driver/same-record.ts";
 import { StatsReader } from "../src/drivers/libvirt/rpc/stats-reply.ts";
 import { XdrReader } from "../src/drivers/libvirt/rpc/xdr.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import type { TypedParams } from "../src/model/params.ts";
 import { type Domain, DomainStatsRecord } from "../src/model/record.ts";
 import { ParamType } from "../src/model/schema.ts";
@@ -37,7 +36,7 @@ const START_MS = 1_790_000_000_000;
 const WARM_UP = 50;
 const PASSES = 300;
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 const calls = {
   async measure(form: Form): Promise<RecordFigures> {

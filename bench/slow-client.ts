@@ -1,11 +1,10 @@
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import { answerCalls } from "./calls.ts";
 import { GROUPS } from "./records.ts";
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 /** For each `sync`, the time from the end of its sweep until it arrived, in ms. */
 let lateness: number[] = [];

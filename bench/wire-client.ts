@@ -1,7 +1,6 @@
 import { connect } from "../src/client/connect.ts";
 import { registerDriver } from "../src/driver/registry.ts";
-import { remoteDriver } from "../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../src/drivers/remote/node-driver.ts";
 import { answerCalls, cpuMicros } from "./calls.ts";
 import { connectGrpc } from "./wire-grpc.ts";
 import { connectJson } from "./wire-json.ts";
@@ -11,7 +10,7 @@ import type { Transport } from "./wire-server.ts";
 /** Runs a sweep of `count` records and reads one value of each. */
 type RunSweep = (domains: number, touch: (value: number) => void) => Promise<void>;
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 let runSweep: RunSweep;
 

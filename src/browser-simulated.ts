@@ -1,5 +1,7 @@
 /** The simulated host, for pages that ask for it, and what they have already: client/on-demand.ts says why. */
 
+export { newSampling } from "./client/sampling-factory.ts";
+export { StatusBoard } from "./client/status.ts";
+export { Table } from "./client/table.ts";
 export { remoteDriver } from "./drivers/remote/driver.ts";
 export { openSimulated } from "./drivers/simulated/driver.ts";
-export { Sampling } from "./sampling/sampling.ts";

@@ -6,6 +6,7 @@
 
 import { registerBuiltIn } from "./driver/registry.ts";
 import { REMOTE_SCHEMES, remoteDriver } from "./drivers/remote/driver.ts";
+import { openPageWatch } from "./drivers/remote/page-watch.ts";
 import { openBrowserSocket } from "./drivers/remote/socket.ts";
 
 // A page that only looks at servers need not load the simulated host.
@@ -14,6 +15,8 @@ registerBuiltIn(
   async (uri, options) => (await import("./browser-simulated.ts")).openSimulated(uri, options),
   true,
 );
-for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, remoteDriver(openBrowserSocket), true);
+const openWatch = openPageWatch(() => import("./client/on-demand.ts"));
+const openRemote = remoteDriver({ openSocket: openBrowserSocket, openWatch });
+for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote, true);
 
 export * from "./exports.ts";

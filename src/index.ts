@@ -6,5 +6,6 @@
 
 import "./drivers/builtin.ts";
 import "./inspect.ts";
+import "./client/watching.ts";
 
 export * from "./exports.ts";

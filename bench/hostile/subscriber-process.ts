@@ -1,11 +1,10 @@
 import { connect } from "../../src/client/connect.ts";
 import { registerDriver } from "../../src/driver/registry.ts";
-import { remoteDriver } from "../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import { TOKEN } from "../../test/hostile/input.ts";
 import { answerCalls } from "../calls.ts";
 
-registerDriver("ws", remoteDriver(openNodeSocket));
+registerDriver("ws", openRemote);
 
 let ticks = 0;
 let skipped = 0;

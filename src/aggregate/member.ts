@@ -1,5 +1,6 @@
-import { type Clock, eventLoopTurn, withTimeout } from "../driver/clock.ts";
+import { type Clock, withTimeout } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver, OpenDriver, OpenOptions, SweepContext } from "../driver/driver.ts";
+import { eventLoopTurn } from "../driver/event-loop.ts";
 import { mayHaveHost } from "../driver/matcher.ts";
 import { Reconnector, unreachableError } from "../driver/reconnector.ts";
 import { withoutSecrets } from "../driver/registry.ts";
@@ -8,7 +9,6 @@ import { groupMask } from "../model/group.ts";
 import { FILTER_MASK, type Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
-import "../sampling/sampler.ts";
 import { Sampling } from "../sampling/sampling.ts";
 import { KnownDomains } from "./known-domains.ts";
 

@@ -7,11 +7,15 @@ import { checkOptions, FLAG, type Members, SIGNAL } from "../model/options.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
 import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
-import { Sampling } from "../sampling/sampling.ts";
+import type { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
+import { newSampling } from "./sampling-factory.ts";
 import { StatusBoard } from "./status.ts";
-import { StatsStream, type Stream, WatchStream } from "./stream.ts";
+import { type ChunkSource, later, StatsStream, type Stream, type WatchSources, WatchStream } from "./stream.ts";
 import { Table, type TableOptions } from "./table.ts";
+
+/** Loads the code that a page need not have before it is used. */
+const load = () => import("./on-demand.ts");
 
 /** Options of every call, besides its query. */
 export interface CallOptions {
@@ -59,8 +63,7 @@ type BatchQuery = StatsQuery & { readonly rates?: boolean; readonly overMs?: num
 export class Connection implements AsyncDisposable {
   /** The driver behind the connection. */
   readonly driver: Driver;
-  /** Runs the watches; `sampling.snapshot()` has their figures. */
-  readonly sampling: Sampling;
+  #sampling: Sampling | undefined;
   readonly #clock: Clock;
   readonly #end = new AbortController();
   readonly #board: StatusBoard;
@@ -77,8 +80,20 @@ export class Connection implements AsyncDisposable {
   constructor(driver: Driver, clock: Clock = STEADY_CLOCK) {
     this.driver = driver;
     this.#clock = clock;
-    this.sampling = new Sampling(driver, clock);
     this.#board = new StatusBoard(driver);
+  }
+
+  /**
+   * Runs the watches; `sampling.snapshot()` has their figures.
+   *
+   * @throws VirstreamError `unsupported` in a page, before its first watch or table has begun
+   */
+  get sampling(): Sampling {
+    if (this.#sampling === undefined) {
+      this.#sampling = newSampling(this.driver, this.#clock);
+      if (this.#end.signal.aborted) this.#sampling.close(this.#closedError());
+    }
+    return this.#sampling;
   }
 
   /** The URI that the connection was opened with. */
@@ -121,7 +136,10 @@ export class Connection implements AsyncDisposable {
   stats(query: StatsQuery = {}, options: CallOptions = {}): StatsStream {
     checkOptions("the call's options object", options, CALL_MEMBERS);
     const checked = this.#check(query);
-    return new StatsStream(this.driver, checked, options.signal, () => this.#begin(checked));
+    const { driver } = this;
+    const records = (signal: AbortSignal) => driver.sweep(checked, { signal, expect: () => {} });
+    const events = onDemand(({ sweepEvents }, signal) => sweepEvents(driver, checked, signal));
+    return new StatsStream(records, events, options.signal, () => this.#begin(checked));
   }
 
   /**
@@ -132,7 +150,23 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
   watch(query: StatsQuery = {}, options: WatchOptions & CallOptions = {}): WatchStream {
-    return new WatchStream(this.sampling, this.#check(query), checkCadence(options), options.signal);
+    const [checked, cadence] = [this.#check(query), checkCadence(options)];
+    const source = <T>(open: (sources: WatchSources) => ChunkSource<T>): ChunkSource<T> =>
+      onDemand(({ watchSources }, left) => {
+        // The connection may be closed while the code is loaded: that is an orderly end.
+        const { aborted } = this.#end.signal;
+        return aborted ? nothing() : open(watchSources(this.sampling, checked, cadence))(left);
+      });
+    const sources: WatchSources = {
+      records: source(({ records }) => records),
+      events: source(({ events }) => events),
+      rates: source(({ rates }) => rates),
+    };
+    const begin = (): (() => void) => {
+      this.#checkOpen();
+      return () => {};
+    };
+    return new WatchStream(sources, options.signal, begin);
   }
 
   /**
@@ -145,7 +179,8 @@ export class Connection implements AsyncDisposable {
     // Not `mode`: with on-change, the rates of a domain without a new record would be those of an earlier time.
     checkOptions("a table", options, TABLE_MEMBERS);
     return new Table({
-      sampling: this.sampling,
+      load,
+      sampling: () => this.sampling,
       query: this.#check(query),
       cadence: checkCadence(options),
       signal: options.signal,
@@ -211,7 +246,7 @@ export class Connection implements AsyncDisposable {
    *   `connection-lost` when a host cannot be reached that may have the domain
    */
   async lookupDomain(text: string, options: CallOptions = {}): Promise<Domain> {
-    const { lookup } = await import("./on-demand.ts");
+    const { lookup } = await load();
     return lookup(this, text, options);
   }
 
@@ -232,25 +267,26 @@ export class Connection implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#end.abort(this.#closedError());
     if (!this.#hurry.signal.aborted) await this.#drained();
-    this.sampling.close(this.#closedError());
+    this.#sampling?.close(this.#closedError());
     await this.driver.close();
   }
 
   /** Resolves when no sweep is under way, at the latest after their deadlines, or when the program does not want to wait. */
   async #drained(): Promise<void> {
-    const underWay = [...this.#sweeps, ...[...this.sampling.watched.values()].map(({ query }) => query)];
+    const watched = [...(this.#sampling?.watched.values() ?? [])].map(({ query }) => query);
+    const underWay = [...this.#sweeps, ...watched];
     const longestMs = Math.max(0, ...underWay.map(({ deadlineMs }) => deadlineMs));
     const idle = new Promise<void>((resolve) => {
       this.#onIdle = resolve;
     });
-    const ended = Promise.all([this.#sweeps.size === 0 || idle, this.sampling.drain(this.#closedError())]);
+    const ended = Promise.all([this.#sweeps.size === 0 || idle, this.#sampling?.drain(this.#closedError())]);
     const options = { signal: this.#hurry.signal, clock: this.#clock };
     await withTimeout<unknown>(ended, longestMs + DRAIN_GRACE_MS, () => {}, options).catch(() => {});
   }
 
   /** A sweep begins. Returns what its end calls. */
   #begin({ deadlineMs }: Query): () => void {
-    if (this.#end.signal.aborted) throw this.#closedError();
+    this.#checkOpen();
     const sweep = { deadlineMs };
     this.#sweeps.add(sweep);
     return () => {
@@ -265,7 +301,7 @@ export class Connection implements AsyncDisposable {
   }
 
   #check(query: StatsQuery): Query {
-    if (this.#end.signal.aborted) throw this.#closedError();
+    this.#checkOpen();
     return checkQuery(query, this.driver);
   }
 
@@ -278,11 +314,24 @@ export class Connection implements AsyncDisposable {
     const stream = this.stats(query, options);
     const sweep = async (): Promise<DomainStatsRecord[]> => sorted(await stream.toArray());
     if (rates === false && overMs === undefined) return sweep();
-    const { ratesOver } = await import("./on-demand.ts");
+    const { ratesOver } = await load();
     return ratesOver(sweep, { rates, overMs }, { signal: options.signal, end: this.#end.signal, clock: this.#clock });
+  }
+
+  #checkOpen(): void {
+    if (this.#end.signal.aborted) throw this.#closedError();
   }
 
   #closedError(): VirstreamError {
     return new VirstreamError("connection-closed", `the connection to ${this.uri} was closed: connect() again`);
   }
 }
+
+/** A source whose code is loaded when it is first consumed. */
+function onDemand<T>(
+  open: (code: Awaited<ReturnType<typeof load>>, left: AbortSignal) => AsyncIterable<readonly T[]>,
+): ChunkSource<T> {
+  return (left) => later(load().then((code) => (left.aborted ? nothing() : open(code, left))[Symbol.asyncIterator]()));
+}
+
+async function* nothing(): AsyncGenerator<never> {}

@@ -1,3 +1,4 @@
+import "./watching.ts";
 import { AggregateDriver, type HostSource } from "../aggregate/aggregate-driver.ts";
 import type { ConnectionState, OpenOptions } from "../driver/driver.ts";
 import type { VirstreamError } from "../model/error.ts";

@@ -2,16 +2,18 @@
  * What a connection loads when it is first used, so that a page that only reads records of servers need not load it. It is one module,
  * because a bundler splits the rest of the code into more and smaller files for each module that is loaded later.
  *
- * The driver for servers and Sampling, which each page has already, are here for the same reason: esbuild divides code by the set of its
- * users, and files that are compressed one by one are larger than one. This module and browser-simulated.ts share the same code.
+ * The driver for servers, which each page has already, is here for the same reason: esbuild divides code by the set of its users, and
+ * files that are compressed one by one are larger than one. This module and browser-simulated.ts share the same code.
  */
 
-import "../sampling/sampler.ts";
+import "./watching.ts";
 
 export { remoteDriver } from "../drivers/remote/driver.ts";
-export { Sampling } from "../sampling/sampling.ts";
+export { RemoteWatch } from "../drivers/remote/watch.ts";
 export { lookup } from "./lookup.ts";
 export { ratesOver } from "./rates/two-sweeps.ts";
-export { ratesIn } from "./rates.ts";
+export { StatusBoard } from "./status.ts";
 export { sweepEvents } from "./sweep-events.ts";
 export { TableRows } from "./table/rows.ts";
+export { Table } from "./table.ts";
+export { watchSources } from "./watch-sources.ts";

@@ -1,11 +1,8 @@
 import { Observable } from "rxjs";
 import { onAbort } from "../driver/abort.ts";
-import type { Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
-import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import type { Cadence, WatchEvent } from "../model/watch.ts";
-import type { Sampling } from "../sampling/sampling.ts";
+import type { WatchEvent } from "../model/watch.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import type { SweepEvent } from "./sweep-events.ts";
 
@@ -93,10 +90,22 @@ export class StatsStream extends Stream<DomainStatsRecord> {
   readonly events: Stream<SweepEvent>;
 
   /** @internal */
-  constructor(driver: Driver, query: Query, signal?: AbortSignal, begin?: Begin) {
-    super((ended) => driver.sweep(query, { signal: ended, expect: () => {} }), signal, false, begin);
-    this.events = new Stream((ended) => sweepEvents(driver, query, ended), signal, false, begin);
+  constructor(
+    records: ChunkSource<DomainStatsRecord>,
+    events: ChunkSource<SweepEvent>,
+    signal: AbortSignal | undefined,
+    begin: Begin,
+  ) {
+    super(records, signal, false, begin);
+    this.events = new Stream(events, signal, false, begin);
   }
+}
+
+/** What the streams of a watch are opened by. */
+export interface WatchSources {
+  readonly records: ChunkSource<DomainStatsRecord>;
+  readonly events: ChunkSource<WatchEvent>;
+  readonly rates: ChunkSource<DomainRates>;
 }
 
 /**
@@ -115,34 +124,24 @@ export class WatchStream extends Stream<DomainStatsRecord> {
    */
   readonly rates: Stream<DomainRates>;
 
-  constructor(sampling: Sampling, query: Query, cadence: Cadence, signal?: AbortSignal) {
-    // The end of either reaches the sampling by the iterator's return().
-    super(() => sampling.watch(query, cadence, recordsOf), signal, true);
-    const watch = () => sampling.watch(query, cadence, (events) => events);
-    this.events = new Stream(watch, signal, true);
-    const watchRates: ChunkSource<DomainRates> = (left) => {
-      const events = watch();
-      onAbort(left, () => void events.return());
-      return ratesOf(events);
-    };
-    this.rates = new Stream(watchRates, signal, true);
+  /** @internal */
+  constructor({ records, events, rates }: WatchSources, signal: AbortSignal | undefined, begin: Begin) {
+    super(records, signal, true, begin);
+    this.events = new Stream(events, signal, true, begin);
+    this.rates = new Stream(rates, signal, true, begin);
   }
 }
 
-/** The code that computes rates is loaded when it is needed: a page that does not show rates need not load it. */
-async function* ratesOf(source: AsyncIterable<readonly WatchEvent[]>): AsyncGenerator<readonly DomainRates[]> {
-  yield* (await import("./on-demand.ts")).ratesIn(source);
-}
-
-/** Loaded when it is needed, too. */
-async function* sweepEvents(driver: Driver, query: Query, signal: AbortSignal): AsyncGenerator<readonly SweepEvent[]> {
-  yield* (await import("./on-demand.ts")).sweepEvents(driver, query, signal);
-}
-
-function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
-  const records: DomainStatsRecord[] = [];
-  for (const event of events) if (event.type === "record") records.push(event.record);
-  return records;
+/** An iterator that may be pulled before it is there. */
+export function later<T>(opened: Promise<AsyncIterator<T>>): AsyncIterableIterator<T> {
+  // The next pull reports it; a consumer that has left must not end the program by an unhandled rejection.
+  opened.catch(() => {});
+  const iterator: AsyncIterableIterator<T> = {
+    next: async () => (await opened).next(),
+    return: async () => (await (await opened).return?.()) ?? { done: true, value: undefined },
+    [Symbol.asyncIterator]: () => iterator,
+  };
+  return iterator;
 }
 
 async function consume<T>(chunks: ChunkReader<T>, callback: (item: T) => void | PromiseLike<void>): Promise<void> {

@@ -7,7 +7,7 @@ import type { Query } from "../model/query.ts";
 import type { Absent } from "../model/record.ts";
 import type { Cadence } from "../model/watch.ts";
 import type { Sampling } from "../sampling/sampling.ts";
-import { Stream } from "./stream.ts";
+import { later, Stream } from "./stream.ts";
 import type { TableChange } from "./table/changes.ts";
 import type { SortOrder, SortValue } from "./table/ranking.ts";
 import type { Ranking, TableRow, TableRows } from "./table/rows.ts";
@@ -25,7 +25,10 @@ export interface TableOptions {
 
 /** What a table depends on. */
 export interface TableContext {
-  readonly sampling: Sampling;
+  /** Loads the code of rows. */
+  readonly load: () => Promise<{ readonly TableRows: typeof TableRows }>;
+  /** To be called when its code is loaded. */
+  readonly sampling: () => Sampling;
   readonly query: Query;
   readonly cadence: Cadence;
   readonly signal: AbortSignal | undefined;
@@ -72,16 +75,7 @@ export class Table implements Iterable<TableRow>, Disposable {
     this.ready.catch(() => {});
     const loading = this.#start(context, onReady);
     loading.catch((error) => this.#reject(error));
-    const read = () => {
-      const reader = loading.then((rows) => rows.read());
-      reader.catch(() => {});
-      const iterator: AsyncIterableIterator<readonly TableChange[]> = {
-        next: async () => (await reader).next(),
-        return: async () => (await reader).return(),
-        [Symbol.asyncIterator]: () => iterator,
-      };
-      return iterator;
-    };
+    const read = () => later(loading.then((rows) => rows.read()));
     this.changes = new Stream(read, signal, true);
     this.#unlisten = onAbort(signal, () => this.#close(signal?.reason));
     if (signal?.aborted) this.#close(signal.reason);
@@ -151,8 +145,8 @@ export class Table implements Iterable<TableRow>, Disposable {
     this.close();
   }
 
-  async #start({ sampling, query, cadence, source, now }: TableContext, onReady: () => void): Promise<TableRows> {
-    const { TableRows } = await import("./on-demand.ts");
+  async #start({ load, sampling, query, cadence, source, now }: TableContext, onReady: () => void): Promise<TableRows> {
+    const { TableRows } = await load();
     const onEnd = (error: VirstreamError): void => {
       this.#unlisten();
       this.#reject(error);
@@ -161,7 +155,7 @@ export class Table implements Iterable<TableRow>, Disposable {
     if (this.#ranking !== undefined) rows.rank(this.#ranking);
     this.#rows = rows;
     if (this.#end !== undefined) rows.end(this.#end);
-    else this.#stop = rows.follow(() => sampling.feed(query, cadence));
+    else this.#stop = rows.follow(() => sampling().feed(query, cadence));
     return rows;
   }
 

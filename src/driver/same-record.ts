@@ -1,5 +1,5 @@
 import type { DomainStatsRecord } from "../model/record.ts";
-import { hasShape } from "../model/schema.ts";
+import { hasShape } from "../model/schema-table.ts";
 import type { TypedParams } from "../model/typed-params.ts";
 
 /**

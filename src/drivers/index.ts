@@ -28,5 +28,5 @@ export { type Absent, Domain, type RecordInit } from "../model/record.ts";
 export { DomainStatsRecord } from "../model/record-json.ts";
 export { ParamType, type ParamTypeCode, Schema } from "../model/schema.ts";
 export { SchemaTable } from "../model/schema-table.ts";
-export { STATE_NUMBERS } from "../model/state.ts";
+export { STATE_NUMBERS } from "../model/state-numbers.ts";
 export type { WatchSink } from "../model/watch.ts";

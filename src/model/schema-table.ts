@@ -1,4 +1,4 @@
-import { hasShape, Schema } from "./schema.ts";
+import { Schema } from "./schema.ts";
 
 /**
  * What a key needs besides its characters: its text's head, and its places in the lists and in the map of positions. A
@@ -70,4 +70,14 @@ function hashOf(keys: readonly string[], types: Uint8Array): number {
 function mixed(hash: number, value: number): number {
   const product = Math.imul(hash ^ value, 0x9e3779b1);
   return product ^ (product >>> 15);
+}
+
+/** True if a schema has these keys and types. */
+export function hasShape(schema: Schema, keys: readonly string[], types: Uint8Array): boolean {
+  if (schema.keys === keys && schema.types === types) return true;
+  if (schema.keys.length !== keys.length) return false;
+  for (let i = 0; i < keys.length; i++) {
+    if (schema.keys[i] !== keys[i] || schema.types[i] !== types[i]) return false;
+  }
+  return true;
 }

@@ -1,13 +1,13 @@
 import { VirstreamError } from "./error.ts";
 
-/** libvirt's seven types of a typed parameter; a type's code on the wire is its position plus one. */
-export const PARAM_TYPES = ["int", "uint", "llong", "ullong", "double", "boolean", "string"] as const;
+/** The codes of libvirt's seven types of a typed parameter (virTypedParameterType). */
+export const ParamType = { int: 1, uint: 2, llong: 3, ullong: 4, double: 5, boolean: 6, string: 7 } as const;
 
 /** A typed parameter's type by name. */
-export type ParamTypeName = (typeof PARAM_TYPES)[number];
+export type ParamTypeName = keyof typeof ParamType;
 
-/** The codes of the types (virTypedParameterType). */
-export const ParamType = { int: 1, uint: 2, llong: 3, ullong: 4, double: 5, boolean: 6, string: 7 } as const;
+/** The names of the types; a type's code is its position plus one. */
+export const PARAM_TYPES = Object.keys(ParamType) as readonly ParamTypeName[];
 
 /** A type's code. */
 export type ParamTypeCode = (typeof ParamType)[ParamTypeName];
@@ -64,14 +64,4 @@ export class Schema {
     }
     return this.#positions.get(key) ?? -1;
   }
-}
-
-/** True if a schema has these keys and types. */
-export function hasShape(schema: Schema, keys: readonly string[], types: Uint8Array): boolean {
-  if (schema.keys === keys && schema.types === types) return true;
-  if (schema.keys.length !== keys.length) return false;
-  for (let i = 0; i < keys.length; i++) {
-    if (schema.keys[i] !== keys[i] || schema.types[i] !== types[i]) return false;
-  }
-  return true;
 }

@@ -14,12 +14,6 @@ const STATES = [
   ["pmsuspended", "unknown"],
 ] as const;
 
-/** libvirt's number of a state; for drivers that make their own domains. */
-// biome-ignore format: like the states above
-export const STATE_NUMBERS = {
-  nostate: 0, running: 1, blocked: 2, paused: 3, shutdown: 4, shutoff: 5, crashed: 6, pmsuspended: 7,
-} as const;
-
 type StateRow = (typeof STATES)[number];
 
 /** The words of a text. */

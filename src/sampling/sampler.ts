@@ -1,14 +1,13 @@
-import { type Clock, eventLoopTurn } from "../driver/clock.ts";
+import type { Clock } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
-import { mayHaveHost, selectedHosts } from "../driver/matcher.ts";
+import { eventLoopTurn } from "../driver/event-loop.ts";
 import { SweepTally } from "../driver/tally.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 
 import type { SweepMetrics } from "./metrics.ts";
-import { setSampler } from "./sampling.ts";
 import { Schedule } from "./schedule.ts";
-import { SweptFeed } from "./swept-feed.ts";
+import type { SweptFeed } from "./swept-feed.ts";
 
 /** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
 const RECORDS_PER_TURN = 2_048;
@@ -105,19 +104,3 @@ export class Sampler {
     return ends;
   }
 }
-
-setSampler((source, watched, options, clock) => {
-  const { query } = watched;
-  const { hosts } = query;
-  const host = hosts === undefined ? source.host : selectedHosts(source.host, hosts).join(",");
-  const feed = new SweptFeed({ ...options, host, named: query.domains !== undefined });
-  const begin = (): (() => void) => {
-    // A host that the query does not select is not swept, so it has no sync.
-    if (!mayHaveHost(source.host, hosts)) return () => {};
-    watched.sampler ??= new Sampler(source, query, clock, options.metrics);
-    const { sampler } = watched;
-    sampler.add(feed);
-    return () => sampler.remove(feed);
-  };
-  return { feed, begin };
-});

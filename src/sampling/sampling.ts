@@ -1,11 +1,13 @@
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
+import { mayHaveHost, selectedHosts } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Cadence, WatchEvent, WatchSink } from "../model/watch.ts";
+import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Feed, type FeedOptions } from "./feed.ts";
 import { type SweepFigures, SweepMetrics } from "./metrics.ts";
-import { Subscription } from "./subscription.ts";
+import { Sampler } from "./sampler.ts";
+import { SweptFeed } from "./swept-feed.ts";
 
 /** Figures of all watches of a driver. They are counters unless marked as gauges. */
 export interface SamplingFigures extends SweepFigures {
@@ -22,48 +24,22 @@ export interface SamplingFigures extends SweepFigures {
 /** Calls `begin` when a watch may begin, perhaps at once. Returns a function that gives this up. */
 export type Enter = (begin: () => void) => () => void;
 
-/** What feeds a query's feeds: see Sampler. */
-export interface FeedSampler {
-  add(feed: Feed): void;
-  remove(feed: Feed): void;
-}
-
 /** A query that is watched. */
 export interface WatchedQuery {
   readonly query: Query;
   /** By cadence. */
   readonly feeds: Map<string, Feed>;
   /** Undefined: the driver has its own watch, or no feed has begun yet. */
-  sampler: FeedSampler | undefined;
+  sampler: Sampler | undefined;
 }
 
 /** What watches need of a driver. */
 export type Source = Pick<Driver, "host" | "sweep" | "watch">;
 
-/** A feed that is swept, and what begins to feed it; that returns a function that stops this. */
-export interface SampledFeed {
+/** A feed, and what begins to feed it; that returns a function that stops this. */
+interface OpenedFeed {
   readonly feed: Feed;
   begin(): () => void;
-}
-
-/** Makes the feeds of drivers that have no watch of their own. */
-export type SampleFeed = (
-  source: Source,
-  watched: WatchedQuery,
-  options: FeedOptions & { readonly metrics: SweepMetrics },
-  clock: Clock,
-) => SampledFeed;
-
-let sampledFeed: SampleFeed = () => {
-  throw new VirstreamError("internal", "no sampler is loaded");
-};
-
-/**
- * Sets what makes the feeds of drivers that have no watch of their own. sampler.ts does so when it is loaded: a page that only reads
- * servers need not load it.
- */
-export function setSampler(sample: SampleFeed): void {
-  sampledFeed = sample;
 }
 
 /**
@@ -81,7 +57,12 @@ export class Sampling {
    */
   readonly watched = new Map<string, WatchedQuery>();
   #conflated = 0;
-  #closed = false;
+  /**
+   * True if nothing can be watched any more.
+   *
+   * @internal
+   */
+  closed = false;
   /**
    * Counts sweeps, including single ones that a server counts here.
    *
@@ -103,24 +84,9 @@ export class Sampling {
    * @internal
    */
   feed(query: Query, cadence: Cadence, enter?: Enter): Feed {
-    if (this.#closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");
+    if (this.closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");
     const feeds = this.watched.get(JSON.stringify(query))?.feeds;
     return feeds?.get(JSON.stringify(cadence)) ?? this.#open(query, cadence, enter);
-  }
-
-  /**
-   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until the consumer
-   * calls `return()`.
-   *
-   * @internal
-   */
-  watch<T>(query: Query, cadence: Cadence, select: (events: WatchEvent[]) => readonly T[]): Subscription<T> {
-    return new Subscription(
-      this.feed(query, cadence),
-      select,
-      (ticks) => this.conflated(ticks),
-      () => this.#closed,
-    );
   }
 
   /**
@@ -155,13 +121,13 @@ export class Sampling {
 
   /** Ends each watch with the sweep that is under way. Resolves when all have ended. Nothing can be watched any more. */
   async drain(error: VirstreamError): Promise<void> {
-    this.#closed = true;
+    this.closed = true;
     await Promise.all(this.#feeds.map((feed) => feed.drain(error)));
   }
 
   /** Ends all watches: with this error for sinks. The watches of consumers in this process complete. */
   close(error: VirstreamError): void {
-    this.#closed = true;
+    this.closed = true;
     for (const feed of this.#feeds) feed.end(error);
   }
 
@@ -187,13 +153,13 @@ export class Sampling {
         stop();
       },
     };
-    const sampled = source.watch === undefined ? sampledFeed(source, watched, options, this.#clock) : undefined;
-    const feed = sampled?.feed ?? new Feed(options);
+    const opened = openFeed(source, watched, options, this.#clock);
+    const { feed } = opened;
     this.watched.set(key, watched);
     watched.feeds.set(cadenceKey, feed);
     const begin = (): void => {
       try {
-        stop = sampled?.begin() ?? source.watch!(query, cadence, feed);
+        stop = opened.begin();
       } catch (thrown) {
         feed.end(VirstreamError.from(thrown));
       }
@@ -202,4 +168,30 @@ export class Sampling {
     else giveUp = enter(begin);
     return feed;
   }
+}
+
+/** The two kinds of feeds: of a driver that has a watch of its own, and of one that is swept by a sampler. */
+function openFeed(
+  source: Source,
+  watched: WatchedQuery,
+  options: FeedOptions & { readonly metrics: SweepMetrics },
+  clock: Clock,
+): OpenedFeed {
+  const { query } = watched;
+  if (source.watch !== undefined) {
+    const feed = new Feed(options);
+    return { feed, begin: () => source.watch!(query, options.cadence, feed) };
+  }
+  const { hosts } = query;
+  const host = hosts === undefined ? source.host : selectedHosts(source.host, hosts).join(",");
+  const feed = new SweptFeed({ ...options, host, named: query.domains !== undefined });
+  const begin = (): (() => void) => {
+    // A host that the query does not select is not swept, so it has no sync.
+    if (!mayHaveHost(source.host, hosts)) return () => {};
+    watched.sampler ??= new Sampler(source, query, clock, options.metrics);
+    const { sampler } = watched;
+    sampler.add(feed);
+    return () => sampler.remove(feed);
+  };
+  return { feed, begin };
 }

@@ -1,8 +1,10 @@
 import { DomainMap } from "../model/domain-map.ts";
 import type { VirstreamError } from "../model/error.ts";
+import type { Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
-import type { GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
+import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../model/watch.ts";
 import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
+import type { Sampling } from "./sampling.ts";
 
 /** The queue's high-water mark: two events for each domain, and this many more. */
 const SLACK = 64;
@@ -39,6 +41,20 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #tick = 0;
   /** Sweeps that the source skipped in gaps that were dropped; undefined: an unknown number. */
   #skipped: number | undefined = 0;
+
+  /**
+   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until the consumer
+   * calls `return()`.
+   */
+  static to<T>(
+    sampling: Sampling,
+    query: Query,
+    cadence: Cadence,
+    select: (events: WatchEvent[]) => readonly T[],
+  ): Subscription<T> {
+    const conflated = (ticks: number): void => sampling.conflated(ticks);
+    return new Subscription(sampling.feed(query, cadence), select, conflated, () => sampling.closed);
+  }
 
   /**
    * @param select makes the items that the consumer pulls from the events

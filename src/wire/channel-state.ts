@@ -9,8 +9,9 @@ import {
   type WatchSink,
   type WatchState,
 } from "../model/watch.ts";
-import { readChanges, readFull, type SchemaOf } from "./columns/block-decoder.ts";
+import { readFull, type SchemaOf } from "./columns/block-decoder.ts";
 import type { TimeBase } from "./columns/block-encoder.ts";
+import { readChanges } from "./columns/changes-decoder.ts";
 import type { MessageBudget } from "./columns/message-budget.ts";
 import { errorFromWire, malformed } from "./errors.ts";
 import { booleanOf, listOf, mapOf, optionalTextOf, type RawMessage, summaryOf, textOf, wholeOf } from "./messages.ts";

@@ -3,12 +3,13 @@ import type { DomainStatsRecord, SweepSummary } from "../model/record.ts";
 import { Schema } from "../model/schema.ts";
 import type { SchemaTable } from "../model/schema-table.ts";
 import { TypedParams } from "../model/typed-params.ts";
-import type { ChannelState } from "./channel-state.ts";
-import { readFull } from "./columns/block-decoder.ts";
+import { readFull, type SchemaOf } from "./columns/block-decoder.ts";
+import type { TimeBase } from "./columns/block-encoder.ts";
 import { MessageBudget } from "./columns/message-budget.ts";
 import { sizeOfKeys } from "./columns/schema-slots.ts";
 import { errorFromWire, malformed } from "./errors.ts";
 import {
+  idOf,
   listOf,
   mapOf,
   optionalTextOf,
@@ -48,6 +49,22 @@ export type DecodedMessage =
   /** A message that needs no action of the receiver. */
   | { readonly type: "none" };
 
+/** A message that was for a watch, and whether it used credit. */
+export interface Applied {
+  readonly id: number;
+  readonly usesCredit: boolean;
+}
+
+/** What applies the messages of watches: a ChannelTable. A page that watches nothing need not load that. */
+export interface Channels {
+  /** Applies a message to the watch that it is for. Returns undefined if it is not for a watch. */
+  apply(type: string, message: RawMessage, base: () => TimeBase, schemaOf: SchemaOf): Applied | undefined;
+  /** The client has cancelled a watch: its messages are ignored from now on. */
+  release(id: number): void;
+  /** The server has ended a watch. */
+  end(id: number): void;
+}
+
 const NONE: DecodedMessage = { type: "none" };
 /** Makes the schema of a definition; a SchemaTable shares equal ones. */
 export type SchemaSource = Pick<SchemaTable, "schemaOf">;
@@ -69,7 +86,8 @@ export class MessageDecoder {
   readonly #table: SchemaSource;
   readonly #schemas = new Map<number, Schema>();
   #schemaSize = 0;
-  readonly #watches = new WatchTable();
+  /** The watches of the connection: see ChannelTable.of(). Undefined before the first. */
+  channels: Channels | undefined;
 
   /**
    * @param owner the driver that the domains belong to
@@ -82,77 +100,46 @@ export class MessageDecoder {
     this.#table = table;
   }
 
-  /** Passes the messages of a watch to a state until the watch ends. To be called before the watch is sent. */
-  adopt(id: number, state: ChannelState): void {
-    this.#watches.adopt(id, state);
-  }
-
-  /** The client has cancelled a watch: its messages are ignored from now on. */
-  release(id: number): void {
-    this.#watches.release(id);
-  }
-
   /** @throws VirstreamError `protocol-error` */
   decode(bytes: Uint8Array): DecodedMessage {
     const size = bytes.length;
     if (size > LIMITS.message) throw malformed(`it has more than ${LIMITS.message} bytes`);
     const message = mapOf(unpack(bytes), "a message");
-    switch (textOf(message, "type")) {
+    const type = textOf(message, "type");
+    const watch = this.channels?.apply(type, message, () => this.#clock.baseOf(message), this.#schemaOf);
+    if (watch !== undefined) return { type: "watch", id: watch.id, bytes: watch.usesCredit ? size : 0 };
+    switch (type) {
       case "welcome": {
         const welcome = welcomeOf(message);
         this.#clock.welcomed(welcome);
-        return { type: "welcome", welcome };
+        return { type, welcome };
       }
       case "schema":
         this.#define(message);
         return NONE;
       case "begin": {
-        const id = idOf(message);
-        if (message["channel"] !== undefined) {
-          const watch = this.#watches.place(id, wholeOf(message, "channel", LIMITS.id));
-          return applied(watch, 0, (state) => state.begin(message));
-        }
+        if (message["channel"] !== undefined) throw malformed("its channel is not in use");
         const domains = message["domains"] === undefined ? undefined : wholeOf(message, "domains");
-        return { type: "begin", id, domains };
+        return { type, id: idOf(message), domains };
       }
       case "records": {
-        const id = idOf(message);
-        const watch = this.#watches.ofId(id);
-        if (watch !== undefined) {
-          return applied(watch, size, (state) =>
-            state.snapshot(message, this.#clock.baseOf(message), this.#schemaOf, new MessageBudget()),
-          );
-        }
         const budget = new MessageBudget();
         const records = this.#records(message, budget);
-        return { type: "records", id, records, bytes: size, expanded: budget.bytes };
+        return { type, id: idOf(message), records, bytes: size, expanded: budget.bytes };
       }
-      case "changes":
-        return this.#ofChannel(message, size, (state) =>
-          state.changes(message, this.#clock.baseOf(message), this.#schemaOf, new MessageBudget()),
-        );
-      case "sync":
-        return this.#ofChannel(message, 0, (state) => state.sync(message));
-      case "status":
-        return this.#ofChannel(message, 0, (state) => state.status(message));
-      case "gap":
-        return this.#ofChannel(message, 0, (state) => state.gap(message));
       case "end": {
         const id = idOf(message);
-        this.#watches.end(id);
+        this.channels?.end(id);
         const summary = message["summary"] === undefined ? undefined : summaryOf(message["summary"]);
-        return { type: "end", id, summary, error: errorFromWire(message["error"]) };
+        return { type, id, summary, error: errorFromWire(message["error"]) };
       }
       case "beat":
-        return { type: "beat", host: optionalTextOf(message, "host") };
+        return { type, host: optionalTextOf(message, "host") };
       default:
-        // A type that a later version of the protocol adds: as a message of a channel it counts in its sequence.
-        return message["channel"] === undefined ? NONE : this.#ofChannel(message, 0, (state) => state.unknown(message));
+        // A type that a later version of the protocol adds. There is no watch that it could be for.
+        if (message["channel"] !== undefined) throw malformed("its channel is not in use");
+        return NONE;
     }
-  }
-
-  #ofChannel(message: RawMessage, bytes: number, apply: (state: ChannelState) => void): DecodedMessage {
-    return applied(this.#watches.ofChannel(wholeOf(message, "channel", LIMITS.id)), bytes, apply);
   }
 
   #records(message: RawMessage, budget: MessageBudget): DomainStatsRecord[] {
@@ -181,71 +168,5 @@ export class MessageDecoder {
     if (this.#schemaSize > LIMITS.schemaSize) throw malformed("its schemas are too large");
     if (keys.length === 0) this.#schemas.delete(slot);
     else this.#schemas.set(slot, this.#table.schemaOf(keys as string[], Uint8Array.from(types as number[])));
-  }
-}
-
-function applied(watch: OpenWatch, bytes: number, apply: (state: ChannelState) => void): DecodedMessage {
-  if (watch.released) return NONE;
-  apply(watch.state);
-  return { type: "watch", id: watch.id, bytes };
-}
-
-function idOf(message: RawMessage): number {
-  return wholeOf(message, "id", LIMITS.id);
-}
-
-/** A watch that is under way on a connection. */
-interface OpenWatch {
-  readonly id: number;
-  readonly state: ChannelState;
-  /** The channel that serves it; undefined before its `begin`. */
-  channel: number | undefined;
-  /** The client has cancelled it, so its messages are ignored. */
-  released: boolean;
-}
-
-/** The watches of one connection, each with the channel that serves it. */
-class WatchTable {
-  readonly #watches = new Map<number, OpenWatch>();
-  readonly #channels = new Map<number, OpenWatch>();
-
-  adopt(id: number, state: ChannelState): void {
-    this.end(id);
-    this.#watches.set(id, { id, state, channel: undefined, released: false });
-  }
-
-  release(id: number): void {
-    const watch = this.#watches.get(id);
-    if (watch !== undefined) watch.released = true;
-  }
-
-  end(id: number): void {
-    const watch = this.#watches.get(id);
-    if (watch === undefined) return;
-    this.#watches.delete(id);
-    if (watch.channel !== undefined) this.#channels.delete(watch.channel);
-  }
-
-  /** Assigns a channel to a watch, and removes the one that it had. */
-  place(id: number, channel: number): OpenWatch {
-    const watch = this.#watches.get(id);
-    if (watch === undefined) throw malformed(`id ${id} is not in use`);
-    const other = this.#channels.get(channel);
-    if (other !== undefined && other !== watch) throw malformed(`channel ${channel} serves two watches`);
-    if (watch.channel !== undefined) this.#channels.delete(watch.channel);
-    watch.channel = channel;
-    this.#channels.set(channel, watch);
-    return watch;
-  }
-
-  /** The watch with this id; undefined: there is none, for example because the id belongs to a sweep. */
-  ofId(id: number): OpenWatch | undefined {
-    return this.#watches.get(id);
-  }
-
-  ofChannel(channel: number): OpenWatch {
-    const watch = this.#channels.get(channel);
-    if (watch === undefined) throw malformed(`channel ${channel} is not in use`);
-    return watch;
   }
 }

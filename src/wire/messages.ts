@@ -1,6 +1,6 @@
 import type { Absent, SweepSummary } from "../model/record.ts";
 import { errorFromWire, malformed, type WireError } from "./errors.ts";
-import { MAX_BEAT_MS } from "./protocol.ts";
+import { LIMITS, MAX_BEAT_MS } from "./protocol.ts";
 
 /** The server's description of itself in its first message. */
 export interface Welcome {
@@ -163,4 +163,9 @@ export function welcomeOf(message: RawMessage): Welcome {
     minIntervalMs: numberOf(message, "minIntervalMs"),
     steadyMs: memberOf(message, "steadyMs", Number.isFinite),
   };
+}
+
+/** The id of the sweep or watch that a message is for. */
+export function idOf(message: RawMessage): number {
+  return wholeOf(message, "id", LIMITS.id);
 }

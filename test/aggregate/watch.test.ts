@@ -1,3 +1,4 @@
+import "../../src/client/watching.ts";
 import { describe, expect, it } from "vitest";
 import type { Driver } from "../../src/driver/driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
@@ -5,6 +6,7 @@ import { checkQuery, type Query } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { type Cadence, checkCadence, type WatchEvent, type WatchSink } from "../../src/model/watch.ts";
 import { isComplete } from "../../src/sampling/completeness.ts";
+import { Subscription } from "../../src/sampling/subscription.ts";
 import { turn } from "../drivers/simulated/manual-clock.ts";
 import { CollectingSink, pushAll } from "../sampling/collecting-sink.ts";
 import { aborted } from "../server/scripted-driver.ts";
@@ -364,7 +366,7 @@ describe("A watch of several hosts", () => {
     await using all = await Hosts.opened(...hosts);
     const query = checkQuery({}, all.driver);
     const watches = Array.from({ length: 3 }, () =>
-      all.connection.sampling.watch(query, checkCadence(), (events) => events),
+      Subscription.to(all.connection.sampling, query, checkCadence(), (events) => events),
     );
     const readers = watches.map((watch) => watch.next());
     await all.pass(100);

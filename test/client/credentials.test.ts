@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createServer, type Server } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
+import { openNodeWatch } from "../../src/drivers/remote/node-driver.ts";
 import { openBrowserSocket } from "../../src/drivers/remote/socket.ts";
 import { connect, type OpenOptions } from "../../src/index.ts";
 import { serve, type VirstreamServer } from "../../src/server/index.ts";
@@ -145,7 +146,9 @@ describe("In Node, a connection", () => {
 
 describe("In a browser, a connection", () => {
   it.each(["headers", "ca", "cert", "key", "rejectUnauthorized", "agent"])("refuses the option %s", async (option) => {
-    const opening = remoteDriver(openBrowserSocket)("ws://127.0.0.1:1", { [option]: {} });
+    const opening = remoteDriver({ openSocket: openBrowserSocket, openWatch: openNodeWatch })("ws://127.0.0.1:1", {
+      [option]: {},
+    });
     await expect(opening).rejects.toMatchObject({
       code: "invalid-argument",
       message: expect.stringMatching(`option ${option} is for Node`),

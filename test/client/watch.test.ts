@@ -1,10 +1,11 @@
 import { firstValueFrom, lastValueFrom, take, toArray } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { watchOf } from "../sampling/watching.ts";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import type { Connection } from "../../src/client/connection.ts";
 import { rates } from "../../src/client/rates.ts";
-import { WatchStream } from "../../src/client/stream.ts";
+import type { WatchStream } from "../../src/client/stream.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";
 import { NO_FAULT } from "../../src/drivers/simulated/fault.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
@@ -177,7 +178,7 @@ class Bench {
   }
 
   watch(query: StatsQuery = {}, options: WatchOptions = {}): WatchStream {
-    return new WatchStream(this.sampling, checkQuery(query), checkCadence(options), this.abort.signal);
+    return watchOf(this.sampling, checkQuery(query), checkCadence(options), this.abort.signal);
   }
 
   /** Takes in what is told as it comes. */

@@ -115,7 +115,7 @@ describe("the examples", () => {
 });
 
 describe("the browser build", () => {
-  it("holds nothing of Node's, and takes at most 25 kB, compressed, where a page connects to servers", async () => {
+  it("holds nothing of Node's, and takes at most 20 kB, compressed, where a page connects to servers", async () => {
     const { metafile, outputFiles } = await build({
       stdin: {
         contents: 'import { connect } from "virstream/browser"; globalThis.connect = connect;',
@@ -146,7 +146,7 @@ describe("the browser build", () => {
       if ([...loaded].some((each) => path.endsWith(each))) size += gzipSync(text, { level: 9 }).length;
     }
     expect(size).toBeGreaterThan(10_000);
-    expect(size).toBeLessThanOrEqual(25_000);
+    expect(size).toBeLessThanOrEqual(20_000);
   });
 });
 

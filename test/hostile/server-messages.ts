@@ -4,6 +4,7 @@ import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { WatchSink } from "../../src/model/watch.ts";
 import { ChannelEncoder } from "../../src/wire/channel-encoder.ts";
 import { ChannelState } from "../../src/wire/channel-state.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { LIMITS } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
@@ -94,9 +95,9 @@ class Client implements Receiver {
     } else if (type === "watch") {
       const state = this.#states.get(id) ?? new ChannelState(this, this.#account, () => {});
       this.#states.set(id, state);
-      this.#decoder!.adopt(id as number, state);
+      ChannelTable.of(this.#decoder!).adopt(id as number, state);
     } else if (type === "cancel") {
-      this.#decoder!.release(id as number);
+      ChannelTable.of(this.#decoder!).release(id as number);
     }
   }
 }

@@ -1,16 +1,17 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { WatchStream } from "../../src/client/stream.ts";
 import type { SweepContext } from "../../src/driver/driver.ts";
 import { type ErrorCode, VirstreamError } from "../../src/model/error.ts";
 import { checkQuery, type StatsQuery } from "../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { checkCadence, type WatchEvent, type WatchOptions, type WatchSink } from "../../src/model/watch.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
+import { Subscription } from "../../src/sampling/subscription.ts";
 import { ManualClock } from "../drivers/simulated/manual-clock.ts";
 import { aborted, ScriptedDriver } from "../server/scripted-driver.ts";
 import { pushAll } from "./collecting-sink.ts";
 import { pass } from "./pass.ts";
+import { watchOf } from "./watching.ts";
 
 type Sweep = (driver: ScriptedDriver, context: SweepContext) => AsyncIterable<readonly DomainStatsRecord[]>;
 
@@ -40,7 +41,7 @@ class Bench {
   }
 
   watch(options: WatchOptions = {}, query: StatsQuery = {}): Watcher {
-    const watch = this.sampling.watch(checkQuery(query), checkCadence(options), (events) => events);
+    const watch = Subscription.to(this.sampling, checkQuery(query), checkCadence(options), (events) => events);
     const stop = () => void watch.return();
     const watcher = { events: [] as WatchEvent[], error: undefined, ended: false, stop };
     const listen = async () => {
@@ -330,7 +331,7 @@ describe("a driver that watches by itself", () => {
       return () => {};
     });
     const { signal } = new AbortController();
-    const watch = () => new WatchStream(bench.sampling, checkQuery({}), checkCadence(), signal);
+    const watch = () => watchOf(bench.sampling, checkQuery({}), checkCadence(), signal);
     for (let i = 0; i < 20; i++) {
       const drained = watch().events.toArray();
       expect(getEventListeners(signal, "abort")).toHaveLength(1);

@@ -6,8 +6,7 @@ import { afterEach } from "vitest";
 import { WebSocket } from "ws";
 import { Connection } from "../../src/client/connection.ts";
 import type { OpenOptions } from "../../src/driver/driver.ts";
-import { remoteDriver } from "../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
@@ -16,7 +15,7 @@ import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
 /** Servers of scripted drivers, and clients of them. What a test opens here is closed after it. */
 
-export const open = remoteDriver(openNodeSocket);
+export const open = openRemote;
 export const owned: (() => unknown)[] = [];
 
 afterEach(async () => {

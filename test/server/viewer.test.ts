@@ -5,8 +5,7 @@ import { WebSocket } from "ws";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { Connection } from "../../src/client/connection.ts";
-import { remoteDriver } from "../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import type { VirstreamError } from "../../src/model/error.ts";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
@@ -19,7 +18,7 @@ import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { startTestDriver } from "../lab/test-driver.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 
-const open = remoteDriver(openNodeSocket);
+const open = openRemote;
 const owned: (() => unknown)[] = [];
 
 afterEach(async () => {

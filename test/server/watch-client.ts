@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { WebSocket } from "ws";
 import type { VirstreamError } from "../../src/model/error.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
@@ -86,7 +87,7 @@ export class WatchClient {
     const { credit = 1_048_576, gives = true, state = new CollectedState(), since, ...members } = options;
     const watch = new ClientWatch(id, state, credit, gives);
     this.#watches.set(id, watch);
-    this.#decoder.adopt(id, state);
+    ChannelTable.of(this.#decoder).adopt(id, state);
     this.send({ type: "watch", id, intervalMs: 1_000, credit, since, ...members });
     return watch;
   }

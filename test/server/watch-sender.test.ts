@@ -15,6 +15,7 @@ import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
 import { WatchSender } from "../../src/server/watch-sender.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { cellsOf } from "../model/cells.ts";
 import { uuidOf } from "../sampling/sample.ts";
@@ -90,7 +91,7 @@ class Reader {
     this.socket = new FakeSocket();
     this.balance = credit;
     this.#decoder = decoderOf();
-    this.#decoder.adopt(1, this.state);
+    ChannelTable.of(this.#decoder).adopt(1, this.state);
     const { since } = this.state;
     if (!this.#heard) this.before = Math.max(0, ticks - 1);
     this.channel = this.#open(since?.channel);

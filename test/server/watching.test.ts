@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
-import { remoteDriver } from "../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../src/drivers/remote/node-socket.ts";
+import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
@@ -291,7 +290,7 @@ describe("a server with watches", () => {
 
   it("serves a connection's watch, and stops when that is left", async () => {
     const { host, server } = await start(new TickingHost());
-    await using connection = new Connection(await remoteDriver(openNodeSocket)(server.url, {}));
+    await using connection = new Connection(await openRemote(server.url, {}));
     const records = connection.watch({}, { intervalMs: 1_000 })[Symbol.asyncIterator]();
     const first = records.next();
     await until(() => server.watches === 1);

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import type { DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import { type Profile, profileOf } from "../../src/wire/profile.ts";
@@ -99,7 +100,7 @@ class Story {
   #connect(): void {
     this.#end = new ServerEnd(this.#profile);
     this.#decoder = new MessageDecoder(this.#owner, this.#clock);
-    this.#decoder.adopt(++this.#id, this.#state);
+    ChannelTable.of(this.#decoder).adopt(++this.#id, this.#state);
   }
 
   /** The server begins a snapshot, in the midst of one or not. */
@@ -231,7 +232,7 @@ describe("the state of a watch", () => {
   function watching() {
     const state = new CollectedState();
     const decoder = decoderOf();
-    decoder.adopt(1, state);
+    ChannelTable.of(decoder).adopt(1, state);
     return (...messages: object[]): WatchEvent[] =>
       messages.flatMap((message) => {
         const decoded = decoder.decode(pack(message));

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
+import { openNodeWatch } from "../../src/drivers/remote/node-driver.ts";
 import type { Socket } from "../../src/drivers/remote/socket.ts";
 import { ERROR_CODES, VirstreamError } from "../../src/model/error.ts";
 import { GROUPS } from "../../src/model/group.ts";
@@ -9,6 +10,7 @@ import { plainRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/re
 import { ParamType } from "../../src/model/schema.ts";
 import { GAP_REASONS, WATCH_STATES } from "../../src/model/watch.ts";
 import { DEFAULT_PORT } from "../../src/server/address.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";
 import {
@@ -160,7 +162,7 @@ describe("this package's client", () => {
     "reports a close with %s as %s, as PROTOCOL.md says",
     async (code, error) => {
       const socket = { send: () => {}, close: () => {}, protocol: SUBPROTOCOLS[0] } as unknown as Socket;
-      const opening = remoteDriver(() => socket)("ws://server.example", {});
+      const opening = remoteDriver({ openSocket: () => socket, openWatch: openNodeWatch })("ws://server.example", {});
       socket.onopen!({} as never);
       socket.onclose!({ code: Number(code), reason: "" });
       const failure = await opening.then(() => undefined, VirstreamError.from);
@@ -234,7 +236,7 @@ function meaningOf(
         decoder = new MessageDecoder({}, clock);
         if (connections++ > 0) state.reconnect(true);
       }
-      if (message.type === "watch") decoder.adopt(message.id, state);
+      if (message.type === "watch") ChannelTable.of(decoder).adopt(message.id, state);
       return [];
     }
     const decoded = decoder.decode(step.server as Uint8Array);

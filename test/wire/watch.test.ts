@@ -6,6 +6,7 @@ import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/re
 import { ParamType, Schema } from "../../src/model/schema.ts";
 import type { SyncEvent, WatchEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, type ChannelMessage } from "../../src/wire/channel-encoder.ts";
+import { ChannelTable } from "../../src/wire/channel-table.ts";
 import type { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import type { WireSummary } from "../../src/wire/messages.ts";
 import { pack } from "../../src/wire/pack.ts";
@@ -61,7 +62,7 @@ class Link {
   readonly state = new CollectedState();
 
   constructor() {
-    this.decoder.adopt(WATCH, this.state);
+    ChannelTable.of(this.decoder).adopt(WATCH, this.state);
   }
 
   read(messages: readonly Uint8Array[]): WatchEvent[] {
@@ -196,7 +197,7 @@ describe("a watch", () => {
   it("ignores what still comes of a cancelled watch, its schemas apart, and nothing of one that is not under way", () => {
     const link = new Link();
     link.begin();
-    link.decoder.release(WATCH);
+    ChannelTable.of(link.decoder).release(WATCH);
     link.channel.add(0, record(0, 1, [5, 1, "", true]), undefined);
     expect(link.send(link.channel.changes()!)).toEqual([]);
     expect(link.begin(5)).toEqual([]);
@@ -206,7 +207,7 @@ describe("a watch", () => {
     expect(codeOf(() => link.begin())).toBe("protocol-error");
     // The schema was defined while nothing was read, and is not defined again.
     const next = new Link();
-    link.decoder.adopt(2, next.state);
+    ChannelTable.of(link.decoder).adopt(2, next.state);
     link.begin(2, 2, 1);
     link.read(link.end.rows(2, [record(0, 1, [5, 1, "", true])], [0]).messages);
     expect(next.state.sink.take()).toHaveLength(1);
@@ -367,7 +368,7 @@ function specimens(): { lead: Uint8Array[]; message: Uint8Array }[] {
 function decoderAfter(lead: readonly Uint8Array[]): { decoder: MessageDecoder; sink: CollectingSink } {
   const decoder = decoderOf();
   const state = new CollectedState();
-  decoder.adopt(WATCH, state);
+  ChannelTable.of(decoder).adopt(WATCH, state);
   for (const message of lead) decoder.decode(message);
   state.sink.take();
   return { decoder, sink: state.sink };

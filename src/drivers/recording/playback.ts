@@ -3,6 +3,7 @@ import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema-table.ts";
 import type { GapEvent, StatusEvent, SyncEvent, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
+import { ChannelTable } from "../../wire/channel-table.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
@@ -84,7 +85,7 @@ export class Playback {
     const before = this.description;
     this.description = description;
     this.#decoder = new MessageDecoder(this.#owner, this.#clock, this.#table);
-    this.#decoder.adopt(WATCH_ID, this.#state);
+    ChannelTable.of(this.#decoder).adopt(WATCH_ID, this.#state);
     const sameEpoch = before?.epoch === description.epoch;
     if (before !== undefined && (this.#interrupted || !sameEpoch)) {
       this.#state.reconnect(sameEpoch);

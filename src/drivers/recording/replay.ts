@@ -1,4 +1,5 @@
-import { type Clock, eventLoopTurn } from "../../driver/clock.ts";
+import type { Clock } from "../../driver/clock.ts";
+import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { hostNames } from "../../driver/matcher.ts";
 import { sameRecord } from "../../driver/same-record.ts";
 import type { Selection } from "../../driver/selection.ts";

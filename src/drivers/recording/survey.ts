@@ -1,4 +1,4 @@
-import { eventLoopTurn } from "../../driver/clock.ts";
+import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { hostNames } from "../../driver/matcher.ts";
 import { DomainMap } from "../../model/domain-map.ts";
 import { type Group, groupNames } from "../../model/group.ts";

@@ -1,4 +1,4 @@
-import type { Driver, OpenOptions, SocketOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
+import type { Driver, OpenOptions, StatusListener, SweepContext } from "../../driver/driver.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../../driver/reconnector.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
@@ -9,10 +9,20 @@ import { DEFAULT_CREDIT } from "../../wire/protocol.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
 import { RemoteSession, type ServerAddress } from "./session.ts";
 import type { OpenSocket } from "./socket.ts";
-import { RemoteWatch } from "./watch.ts";
+import type { RemoteWatch } from "./watch.ts";
 
 /** The schemes of virstream servers. */
 export const REMOTE_SCHEMES = ["ws", "wss"] as const;
+
+/** Begins a watch: a RemoteWatch of these arguments. Returns a function that stops it. */
+export type OpenWatch = (...watch: ConstructorParameters<typeof RemoteWatch>) => () => void;
+
+/** What depends on the platform. */
+export interface RemotePlatform {
+  readonly openSocket: OpenSocket;
+  /** A page loads the code of watches with the first one. */
+  readonly openWatch: OpenWatch;
+}
 
 /**
  * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost,
@@ -24,12 +34,15 @@ export class RemoteDriver implements Driver {
   readonly uri: string;
   readonly #address: ServerAddress;
   readonly #signal: AbortSignal | undefined;
+  readonly #openWatch: OpenWatch;
   readonly #reconnector: Reconnector<RemoteSession>;
   /** The last session, also after it was lost: its socket may still be open. */
   #last: RemoteSession | undefined;
 
-  constructor(uri: string, openSocket: OpenSocket, options: OpenOptions) {
+  constructor(uri: string, { openSocket, openWatch }: RemotePlatform, options: OpenOptions) {
+    const { headers, ca, cert, key, rejectUnauthorized, agent } = options;
     this.uri = uri;
+    this.#openWatch = openWatch;
     this.#signal = options.signal;
     this.#address = {
       url: uri,
@@ -37,7 +50,7 @@ export class RemoteDriver implements Driver {
       openSocket,
       clock: new ServerClock(() => performance.now()),
       token: options.token,
-      socketOptions: socketOptionsOf(options),
+      socketOptions: { headers, ca, cert, key, rejectUnauthorized, agent },
       timeoutMs: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       credit: options.creditBytes ?? DEFAULT_CREDIT,
     };
@@ -89,8 +102,7 @@ export class RemoteDriver implements Driver {
   }
 
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    const watch = new RemoteWatch(this.#reconnector, this.#address, query, cadence, sink);
-    return () => watch.stop();
+    return this.#openWatch(this.#reconnector, this.#address, query, cadence, sink);
   }
 
   async close(): Promise<void> {
@@ -107,14 +119,8 @@ function onOnline(hint: () => void): () => void {
   return () => page.removeEventListener?.("online", hint);
 }
 
-/** The options of the socket alone. */
-function socketOptionsOf({ headers, ca, cert, key, rejectUnauthorized, agent }: OpenOptions): SocketOptions {
-  const all = Object.entries({ headers, ca, cert, key, rejectUnauthorized, agent });
-  return Object.fromEntries(all.filter(([, value]) => value !== undefined));
-}
-
-/** A driver for ws: and wss: URIs that opens its sockets with `openSocket`. */
-export function remoteDriver(openSocket: OpenSocket): (uri: string, options: OpenOptions) => Promise<RemoteDriver> {
+/** A driver for ws: and wss: URIs. */
+export function remoteDriver(platform: RemotePlatform): (uri: string, options: OpenOptions) => Promise<RemoteDriver> {
   return async (uri, options) => {
     let url: URL;
     try {
@@ -132,7 +138,7 @@ export function remoteDriver(openSocket: OpenSocket): (uri: string, options: Ope
       const message = `a ${url.protocol}// URI has no ${what}: a token goes into the option token of connect()`;
       throw new VirstreamError("invalid-uri", message);
     }
-    const driver = new RemoteDriver(uri, openSocket, options);
+    const driver = new RemoteDriver(uri, platform, options);
     await driver.opened();
     return driver;
   };

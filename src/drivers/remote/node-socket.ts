@@ -27,10 +27,11 @@ const SOCKET_MEMBERS = {
  */
 export const openNodeSocket: OpenSocket = (url, subprotocol, options) => {
   checkOptions("connect's options object", options, SOCKET_MEMBERS);
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
   let socket: WebSocket;
   try {
     socket = new WebSocket(url, subprotocol, {
-      ...(options as ClientOptions),
+      ...(Object.fromEntries(given) as ClientOptions),
       perMessageDeflate: false,
       allowSynchronousEvents: false,
       maxPayload: LIMITS.message,

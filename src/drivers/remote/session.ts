@@ -1,10 +1,9 @@
 import { isLate, withTimeout } from "../../driver/clock.ts";
-import type { OpenOptions, SocketOptions, SweepContext } from "../../driver/driver.ts";
+import type { OpenOptions, SweepContext } from "../../driver/driver.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { Cadence } from "../../model/watch.ts";
-import type { ChannelState } from "../../wire/channel-state.ts";
 import { malformed } from "../../wire/errors.ts";
 import { CreditMeter, utf8Length } from "../../wire/flow-control.ts";
 import { MessageDecoder } from "../../wire/message-decoder.ts";
@@ -13,7 +12,7 @@ import { CLOSE_CODES, LIMITS } from "../../wire/protocol.ts";
 import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
 import { closeError, SUBPROTOCOL, unexplainedError, wrongSubprotocol } from "./failure.ts";
-import type { OpenSocket, Socket } from "./socket.ts";
+import type { GivenOptions, OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
 /** How long the server may take to answer our close frame, in ms. */
@@ -28,7 +27,7 @@ export interface ServerAddress {
   /** Converts the server's steady times to ours, for all connections. */
   readonly clock: ServerClock;
   readonly token: OpenOptions["token"];
-  readonly socketOptions: SocketOptions;
+  readonly socketOptions: GivenOptions;
   /** How long the server may take to answer, in ms. */
   readonly timeoutMs: number;
   /** Bytes of credit for each sweep and each watch. */
@@ -37,6 +36,8 @@ export interface ServerAddress {
 
 /** The owner of a watch, which the session calls until the watch is cancelled or the session is lost. */
 export interface WatchReceiver {
+  /** The watch will be sent with this id: its messages come through the decoder. */
+  begin(id: number, decoder: MessageDecoder): void;
   /** The watch's state has read a message, which used this much credit. */
   applied(bytes: number): void;
   /** The server has ended the watch. */
@@ -122,22 +123,15 @@ export class RemoteSession {
   /**
    * Begins a watch, or resumes one.
    *
-   * @param state the state of the watch; the session applies its messages to it
    * @param since the position where the watch resumes; undefined: it starts with a snapshot
    * @throws VirstreamError if the watch cannot be sent
    */
-  watch(
-    query: Query,
-    cadence: Cadence,
-    state: ChannelState,
-    since: Since | undefined,
-    receiver: WatchReceiver,
-  ): StreamControl {
+  watch(query: Query, cadence: Cadence, since: Since | undefined, receiver: WatchReceiver): StreamControl {
     const { credit } = this.#address;
     const id = ++this.#lastId;
     const refusal = this.#request({ type: "watch", id, query, cadence, credit, since }, () => {
       this.#watches.set(id, receiver);
-      this.#decoder.adopt(id, state);
+      receiver.begin(id, this.#decoder);
     });
     if (refusal !== undefined) throw refusal;
     return this.#control(id, this.#watches);
@@ -251,7 +245,7 @@ export class RemoteSession {
       },
       cancel: () => {
         if (!streams.delete(id)) return;
-        this.#decoder.release(id);
+        this.#decoder.channels?.release(id);
         this.#send({ type: "cancel", id });
       },
     };

@@ -26,8 +26,11 @@ export interface Socket {
   terminate?(): void;
 }
 
+/** The options of a socket; a member that is undefined was not given. */
+export type GivenOptions = { readonly [Member in keyof SocketOptions]: SocketOptions[Member] | undefined };
+
 /** Opens a WebSocket, offering one subprotocol. Binary messages must come as ArrayBuffer or Uint8Array. */
-export type OpenSocket = (url: string, subprotocol: string, options: SocketOptions) => Socket;
+export type OpenSocket = (url: string, subprotocol: string, options: GivenOptions) => Socket;
 
 /** Opens WebSockets where they are built in: in browsers, workers, and Node from 22 on. */
 export const openBrowserSocket: OpenSocket = (url, subprotocol, options) => {

@@ -3,6 +3,8 @@ import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { ChannelState } from "../../wire/channel-state.ts";
+import { ChannelTable } from "../../wire/channel-table.ts";
+import type { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
@@ -99,10 +101,14 @@ export class RemoteWatch implements WatchReceiver {
     const resume = since === undefined || this.#epoch !== epoch ? undefined : { epoch, ...since };
     this.#answered = false;
     try {
-      this.#sent = session.watch(this.#query, this.#cadence, this.#state, resume, this);
+      this.#sent = session.watch(this.#query, this.#cadence, resume, this);
     } catch (refusal) {
       this.ended(VirstreamError.from(refusal));
     }
+  }
+
+  begin(id: number, decoder: MessageDecoder): void {
+    ChannelTable.of(decoder).adopt(id, this.#state);
   }
 
   applied(bytes: number): void {

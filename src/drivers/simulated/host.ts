@@ -5,7 +5,7 @@ import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/g
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
-import { STATE_NUMBERS } from "../../model/state.ts";
+import { STATE_NUMBERS } from "../../model/state-numbers.ts";
 import type { TypedParams } from "../../model/typed-params.ts";
 import { definitionOf } from "./definition.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";

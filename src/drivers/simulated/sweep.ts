@@ -1,5 +1,5 @@
-import { eventLoopTurn } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
+import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { matcherOf, mayHaveHost, unknownDomainError } from "../../driver/matcher.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";

@@ -1,3 +1,4 @@
+import "../../client/watching.ts";
 import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
 import { checkQuery, type Query } from "../../model/query.ts";
@@ -5,7 +6,6 @@ import type { DomainStatsRecord } from "../../model/record.ts";
 import { type Cadence, checkCadence } from "../../model/watch.ts";
 import { isAccounted, isComplete } from "../../sampling/completeness.ts";
 import type { Feed } from "../../sampling/feed.ts";
-import "../../sampling/sampler.ts";
 import { FAMILY_GROUPS } from "./family.ts";
 import { Histogram } from "./histogram.ts";
 import { Streaks } from "./streaks.ts";

@@ -1,7 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import type { Connection } from "../../client/connection.ts";
-import { eventLoopTurn, withTimeout } from "../../driver/clock.ts";
+import { withTimeout } from "../../driver/clock.ts";
+import { eventLoopTurn } from "../../driver/event-loop.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { checkOptions, LIST, type Members } from "../../model/options.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";

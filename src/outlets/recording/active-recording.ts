@@ -1,3 +1,4 @@
+import "../../client/watching.ts";
 import type { Connection } from "../../client/connection.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { check, checkOptions, type Members, whole } from "../../model/options.ts";

@@ -1,10 +1,10 @@
+import "../../client/watching.ts";
 import { randomUUID } from "node:crypto";
 import type { Connection } from "../../client/connection.ts";
 import type { Driver } from "../../driver/driver.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames } from "../../model/group.ts";
 import type { Query } from "../../model/query.ts";
-import "../../sampling/sampler.ts";
 import { Sampling } from "../../sampling/sampling.ts";
 import { Channels } from "../channels.ts";
 import { type Restriction, UNRESTRICTED } from "./principal.ts";

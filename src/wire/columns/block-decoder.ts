@@ -1,5 +1,5 @@
 import { Domain, DomainStatsRecord } from "../../model/record.ts";
-import { hasShape, ParamType, type Schema } from "../../model/schema.ts";
+import { ParamType, type Schema } from "../../model/schema.ts";
 import { TypedParams } from "../../model/typed-params.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import { malformed, type RowStatus, rowStatusFromWire } from "../errors.ts";
@@ -101,78 +101,10 @@ export function readFull(
 }
 
 /**
- * Reads a block of changes.
- *
- * @param beforeOf the record that a number's row refers to
- * @param apply called with each row's number and new record
- */
-export function readChanges(
-  block: unknown,
-  schemaOf: SchemaOf,
-  base: TimeBase,
-  budget: MessageBudget,
-  beforeOf: (number: number) => DomainStatsRecord,
-  apply: (number: number, record: DomainStatsRecord) => void,
-): void {
-  if (!Array.isArray(block) || block.length < 6) throw malformed("a block has fewer than 6 items");
-  const [slot, count, present, widths, leasts, body] = block as unknown[];
-  const schema = schemaOf(slot);
-  const rows = rowsOf(count);
-  const width = schema.keys.length;
-  budget.spend(rows, HEAD_COLUMNS + width);
-  const columns = new ColumnReader(rows, HEAD_COLUMNS + width, present, widths, leasts, body);
-  const numbers = columnOf(columns, HeadColumn.number);
-  const indexes = columnOf(columns, HeadColumn.index);
-  if (columns.isPresent(HeadColumn.id)) throw malformed("a row has no valid id");
-  const times = columnOf(columns, HeadColumn.time);
-  const steps = columnOf(columns, HeadColumn.step);
-  const tooks = columnOf(columns, HeadColumn.took);
-  const changed: number[] = [];
-  for (let key = 0; key < width; key++) {
-    if (!columns.isPresent(HEAD_COLUMNS + key)) continue;
-    if (schema.types[key] === ParamType.string) throw malformed("a block has no valid texts");
-    changed.push(key);
-  }
-  const befores = new Array<DomainStatsRecord>(STRIP);
-  const doubles = new Array<number[]>(STRIP);
-  for (let from = 0; from < rows; from += STRIP) {
-    const count = Math.min(STRIP, rows - from);
-    for (let i = 0; i < count; i++) {
-      const before = beforeOf(numbers(from + i) + from + i);
-      const { params } = before;
-      if (params.schema !== schema && !hasShape(params.schema, schema.keys, schema.types)) {
-        throw malformed("a row has no valid schema");
-      }
-      if (params.bigs !== undefined) throw malformed("a row has no valid integers");
-      befores[i] = before;
-      doubles[i] = params.doubles.slice();
-    }
-    for (const key of changed) addStrip(columns.readStrip(HEAD_COLUMNS + key, from), doubles, key, schema.types[key]!);
-    for (let i = 0; i < count; i++) {
-      const before = befores[i]!;
-      const row = from + i;
-      const time = times(row);
-      apply(
-        numbers(row) + row,
-        new DomainStatsRecord({
-          domain: before.domain,
-          params: new TypedParams(schema, doubles[i]!, before.params.texts),
-          status: "ok",
-          sampledAt: base.wall + time,
-          steadyAt: base.steady + time + steps(row),
-          tookMs: tooks(row) / 1_000,
-          index: before.index + indexes(row),
-        }),
-      );
-    }
-  }
-}
-
-/**
  * Adds the numbers of a strip to the rows that the mask names: to the last values in changes, to 0 in full rows. Doubles are never
  * added: they replace what was there.
  */
-function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
+export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   if (type === ParamType.double) {
     for (let i = 0; mask !== 0; mask &= mask - 1, i++) doubles[firstOf(mask)]![key] = strip[i]!;
     return;
@@ -190,13 +122,13 @@ function addStrip(mask: number, doubles: readonly number[][], key: number, type:
   if (!good) throw malformed("a block has no valid values");
 }
 
-function rowsOf(count: unknown): number {
+export function rowsOf(count: unknown): number {
   if (!Number.isInteger(count) || (count as number) < 1) throw malformed("a block has no rows");
   return count as number;
 }
 
 /** The whole numbers of a head column, by row. */
-function columnOf(columns: ColumnReader, column: number): (row: number) => number {
+export function columnOf(columns: ColumnReader, column: number): (row: number) => number {
   const values = columns.varies(column) ? columns.read(column) : undefined;
   const least = columns.least(column);
   if (!(values?.every(Number.isSafeInteger) ?? Number.isSafeInteger(least))) throw malformed("a row has no valid head");

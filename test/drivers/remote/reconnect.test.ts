@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
 import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { type RemoteDriver, remoteDriver } from "../../../src/drivers/remote/driver.ts";
-import { openNodeSocket } from "../../../src/drivers/remote/node-socket.ts";
+import { openNodeWatch, openRemote } from "../../../src/drivers/remote/node-driver.ts";
 import { SimulatedDriver } from "../../../src/drivers/simulated/driver.ts";
 import type { VirstreamError } from "../../../src/model/error.ts";
 import { checkQuery } from "../../../src/model/query.ts";
@@ -16,7 +16,7 @@ import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
 import { until } from "../../until.ts";
 
-const open = remoteDriver(openNodeSocket);
+const open = openRemote;
 const owned: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -293,9 +293,10 @@ describe("A watch over a way that breaks", () => {
 
 describe("a platform that does not let a socket be opened", () => {
   it("fails the connection at once, with what it said, and leaves nothing behind", async () => {
-    const refusing = remoteDriver(() => {
+    const openSocket = (): never => {
       throw new Error("an insecure connection may not be initiated from a secure page");
-    });
+    };
+    const refusing = remoteDriver({ openSocket, openWatch: openNodeWatch });
     const opened = refusing("ws://127.0.0.1:1", {});
     await expect(opened).rejects.toMatchObject({
       code: "denied",

@@ -1,5 +1,6 @@
 import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { RemoteDriver } from "../../../src/drivers/remote/driver.ts";
+import { openNodeWatch } from "../../../src/drivers/remote/node-driver.ts";
 import { explain } from "../../../src/drivers/remote/node-failure.ts";
 import type { OpenSocket, Socket } from "../../../src/drivers/remote/socket.ts";
 import { profileOf, type WireMessage } from "../../../src/wire/profile.ts";
@@ -80,7 +81,7 @@ export class ScriptedNetwork {
       this.sockets.push(socket);
       return socket;
     };
-    this.driver = new RemoteDriver("ws://server.example", open, options);
+    this.driver = new RemoteDriver("ws://server.example", { openSocket: open, openWatch: openNodeWatch }, options);
   }
 
   /** A driver that is connected by its first socket. */

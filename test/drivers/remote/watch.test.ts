@@ -5,6 +5,7 @@ import { checkQuery } from "../../../src/model/query.ts";
 import { checkCadence, type WatchEvent } from "../../../src/model/watch.ts";
 import { CLOSE_CODES, LIMITS } from "../../../src/wire/protocol.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
+import { until } from "../../until.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";
 import { ScriptedNetwork, type ScriptedSocket } from "./scripted-socket.ts";
 
@@ -242,6 +243,7 @@ describe("The credit of a watch", () => {
       const connection = new Connection(network.driver);
       const events = connection.watch().events.chunks()[Symbol.asyncIterator]();
       const first = events.next();
+      await until(() => network.last.ofType("watch").length > 0);
       const channel = new ScriptedChannel();
       channel.sweep(domains);
       channel.snapshot(network.last, 1);

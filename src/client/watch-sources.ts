@@ -1,0 +1,28 @@
+import { onAbort } from "../driver/abort.ts";
+import type { Query } from "../model/query.ts";
+import type { DomainStatsRecord } from "../model/record.ts";
+import type { Cadence, WatchEvent } from "../model/watch.ts";
+import type { Sampling } from "../sampling/sampling.ts";
+import { Subscription } from "../sampling/subscription.ts";
+import { ratesIn } from "./rates.ts";
+import type { WatchSources } from "./stream.ts";
+
+/** Opens the streams of a watch. The end of a consumption reaches the sampling by the iterator's return(). */
+export function watchSources(sampling: Sampling, query: Query, cadence: Cadence): WatchSources {
+  const events = () => Subscription.to(sampling, query, cadence, (each) => each);
+  return {
+    records: () => Subscription.to(sampling, query, cadence, recordsOf),
+    events,
+    rates: (left) => {
+      const source = events();
+      onAbort(left, () => void source.return());
+      return ratesIn(source);
+    },
+  };
+}
+
+function recordsOf(events: readonly WatchEvent[]): DomainStatsRecord[] {
+  const records: DomainStatsRecord[] = [];
+  for (const event of events) if (event.type === "record") records.push(event.record);
+  return records;
+}
