@@ -52,14 +52,14 @@ export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv
 }
 
 /**
- * The text of a file with secrets. A file that every user of this machine can read draws a warning.
+ * The text of a file. If it has secrets, and every user of this machine can read it, that draws a warning.
  *
  * @param what the kind of file, as error messages name it
  */
-export async function readText(what: string, file: string): Promise<string> {
+export async function readText(what: string, file: string, isSecret = true): Promise<string> {
   try {
     const { mode } = await stat(file);
-    if (process.platform !== "win32" && (mode & 0o004) !== 0) {
+    if (isSecret && process.platform !== "win32" && (mode & 0o004) !== 0) {
       notify(`every user of this machine can read the ${what} ${file}: chmod 600 ${file}`);
     }
     return await readFile(file, "utf8");

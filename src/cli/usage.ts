@@ -141,6 +141,10 @@ unreachable at start, are retried.
   --viewers FILE        tokens of clients that see only some domains: docs/serving.md
   --source-token-file FILE
                         the token for virstream servers (ws://) among the URIs
+  --tls-cert FILE, --tls-key FILE
+                        serve at wss: and https:; required beyond loopback. SIGHUP reads both again: docs/serving.md
+  --tls-client-ca FILE  refuse clients without a certificate of these authorities
+  --allow-plain         listen beyond loopback without TLS, behind a proxy that has it: tokens can be read on the way
   --allow-anyone        listen beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; can be given several times

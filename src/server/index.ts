@@ -9,5 +9,6 @@ export type { Viewer } from "./access/viewer.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 export { createHandler, type HandlerOptions, VirstreamHandler } from "./handler.ts";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
+export type { TlsOptions } from "./listening.ts";
 export { type ServeOptions, serve, VirstreamServer } from "./server.ts";
 export type { ServerFigures, ServerHealth } from "./server-metrics.ts";

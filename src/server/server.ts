@@ -1,41 +1,59 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
-import { checkOptions, type Members, TEXT, whole } from "../model/options.ts";
+import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
 import { isLoopback } from "./access/origins.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
+import {
+  createListeningServer,
+  followSockets,
+  type ListeningServer,
+  renewCertificates,
+  type TlsOptions,
+} from "./listening.ts";
 
-/** How often Node looks for connections whose request does not come, in ms. */
-const REQUEST_CHECK_MS = 1_000;
-
-const SERVE_MEMBERS: Members = { host: TEXT, port: whole(0, 65_535), ...HANDLER_MEMBERS };
+const SERVE_MEMBERS: Members = {
+  host: TEXT,
+  port: whole(0, 65_535),
+  tls: OBJECT,
+  allowPlain: FLAG,
+  ...HANDLER_MEMBERS,
+};
 
 /** How to serve. */
 export interface ServeOptions extends HandlerOptions {
-  /** Address to listen on. Default 127.0.0.1. Any address but loopback needs a token, viewers, or `allowAnyone`. */
+  /**
+   * Address to listen on. Default 127.0.0.1. Any address but loopback needs a token, viewers or `authenticate`, and `tls` or
+   * `allowPlain`; or else `allowAnyone`.
+   */
   readonly host?: string;
   /** Port; 0 selects a free port. Default 16580. */
   readonly port?: number;
+  /** Serve over TLS, at wss: and https:, with this certificate; `renew()` replaces it. Default: none, without TLS. */
+  readonly tls?: TlsOptions;
+  /**
+   * Listen beyond loopback without TLS: everybody on the way can read the tokens. For a server behind a proxy that has TLS, or in a
+   * network that encrypts. Default false.
+   */
+  readonly allowPlain?: boolean;
 }
 
 /** A handler with an HTTP server of its own. Closing it does not close the connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
-  readonly #http: Server;
+  readonly #http: ListeningServer;
   #closed: Promise<void> | undefined;
 
   private constructor(connection: Connection, options: ServeOptions) {
     super(connection, options);
     const ms = options.limits?.helloTimeoutMs ?? DEFAULT_SERVER_LIMITS.helloTimeoutMs;
-    const timeouts = { headersTimeout: ms, requestTimeout: ms, connectionsCheckingInterval: REQUEST_CHECK_MS };
-    this.#http = createServer(timeouts, (request, response) => this.request(request, response));
-    this.#http.on("connection", (socket) => this.waiting.add(socket));
+    this.#http = createListeningServer(options.tls, ms, this.request);
+    followSockets(this.#http, this.waiting);
     this.#http.on("upgrade", (request, socket, head) => this.upgrade(request, socket, head));
   }
 
@@ -53,6 +71,11 @@ export class VirstreamServer extends VirstreamHandler {
     if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
       throw invalid(
         `listening on ${host} would show every domain to every client that reaches it: set the option token, or the option allowAnyone`,
+      );
+    }
+    if (!isLoopback(host) && options.tls === undefined && !options.allowPlain && !options.allowAnyone) {
+      throw invalid(
+        `listening on ${host} without TLS would show the clients' tokens to everybody on the way: set the option tls, or the option allowPlain behind a proxy that has TLS`,
       );
     }
     const server = new VirstreamServer(connection, options);
@@ -76,7 +99,16 @@ export class VirstreamServer extends VirstreamHandler {
   /** The address as bound, as a URL. `0.0.0.0` and `[::]` are all addresses of this machine: clients elsewhere use one of them. */
   get url(): string {
     const { address, port } = this.#http.address() as AddressInfo;
-    return `ws://${address.includes(":") ? `[${address}]` : address}:${port}${this.prefix}`;
+    return `${"setSecureContext" in this.#http ? "wss" : "ws"}://${address.includes(":") ? `[${address}]` : address}:${port}${this.prefix}`;
+  }
+
+  /**
+   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on.
+   *
+   * @throws VirstreamError `invalid-argument`; the server then keeps those that it has
+   */
+  renew(tls: TlsOptions): void {
+    renewCertificates(this.#http, tls);
   }
 
   /** Ends sweeps and connections with `server-shutdown`, and frees the port. Safe to call twice. */

@@ -351,7 +351,7 @@ describe("a server that asks the application who its clients are", () => {
   });
 
   it("may listen beyond loopback", async () => {
-    const { server } = await served(known({}), { host: "0.0.0.0" });
+    const { server } = await served(known({}), { host: "0.0.0.0", allowPlain: true });
     expect(await codeOf(connectTo(server.url.replace("0.0.0.0", "127.0.0.1")))).toBe("unauthenticated");
   });
 });

@@ -320,7 +320,9 @@ describe("a server", () => {
       code: "address-in-use",
       message: expect.stringMatching(/EADDRINUSE.*choose another/),
     });
-    await expect(serve(new Connection(stuck()), { host: "192.0.2.1", port, token: "t" })).rejects.toMatchObject({
+    await expect(
+      serve(new Connection(stuck()), { host: "192.0.2.1", port, token: "t", allowPlain: true }),
+    ).rejects.toMatchObject({
       code: "invalid-argument",
       message: expect.stringMatching(/EADDRNOTAVAIL.*address of this machine/),
     });

@@ -267,7 +267,7 @@ describe("a server with viewers", () => {
   });
 
   it("shows all domains to no client where there is no main token, and may then listen beyond loopback", async () => {
-    const { driver, server } = await startServer({ host: "0.0.0.0" });
+    const { driver, server } = await startServer({ host: "0.0.0.0", allowPlain: true });
     expect(await codeOf(connectTo(server))).toBe("unauthenticated");
     expect(await codeOf(connectTo(server, "all"))).toBe("unauthenticated");
     const ben = await connectTo(server, "ben's");

@@ -32,6 +32,10 @@ export function parseServe(args: readonly string[]) {
     viewers: TEXT,
     "min-interval": TEXT,
     "allow-anyone": FLAG,
+    "allow-plain": FLAG,
+    "tls-cert": TEXT,
+    "tls-key": TEXT,
+    "tls-client-ca": TEXT,
     origin: LIST,
     otlp: TEXT,
     "otlp-interval": TEXT,
@@ -45,6 +49,9 @@ export function parseServe(args: readonly string[]) {
     "nats-retain": TEXT,
   });
   const { listen, metrics, nats } = values;
+  const { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa } = values;
+  if ((cert === undefined) !== (key === undefined)) throw new UsageError("--tls-cert and --tls-key go together");
+  if (clientCa !== undefined && cert === undefined) throw new UsageError("--tls-client-ca goes with --tls-cert");
   if (values["metrics-interval"] !== undefined && metrics === undefined) {
     throw new UsageError("--metrics-interval goes with --metrics");
   }
@@ -82,6 +89,10 @@ export function parseServe(args: readonly string[]) {
     sourceTokenFile: values["source-token-file"],
     viewersFile: values.viewers,
     allowAnyone: values["allow-anyone"] ?? false,
+    allowPlain: values["allow-plain"] ?? false,
+    /** The files of the certificate; undefined: without TLS. */
+    tlsFiles:
+      cert === undefined || key === undefined ? undefined : { cert, key, ...(clientCa !== undefined && { clientCa }) },
     origins: values.origin ?? [],
     /** The collector to push to; `env`: the one that the environment names. */
     otlp: values.otlp,

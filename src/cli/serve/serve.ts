@@ -9,6 +9,7 @@ import { notify } from "../notify.ts";
 import { openSources, readText, readToken } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
+import { readCertificates, renewAtSignal } from "./certificates.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
 
@@ -22,9 +23,11 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   const sourceToken = await readToken(args.sourceTokenFile, {});
   await using connection = await openSources(args.uris, sourceToken, signal);
   void logStatus(connection);
-  const { allowAnyone, origins, dialect } = args;
+  const { allowAnyone, allowPlain, origins, dialect, tlsFiles } = args;
   const common = {
     allowAnyone,
+    allowPlain,
+    ...(tlsFiles !== undefined && { tls: await readCertificates(tlsFiles) }),
     origins,
     ...(token === undefined ? {} : { token }),
     ...(viewers === undefined ? {} : { viewers }),
@@ -42,13 +45,16 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
   if (server !== undefined) process.stdout.write(`${server.url}\n`);
-  if (exporter !== undefined) process.stdout.write(`${exporter.url.replace("ws:", "http:")}/metrics\n`);
+  if (exporter !== undefined) process.stdout.write(`${exporter.url.replace(/^ws/, "http")}/metrics\n`);
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
+  const servers = [server, exporter].filter((each) => each !== undefined);
+  const stopRenewal = tlsFiles === undefined ? () => {} : renewAtSignal(tlsFiles, servers);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
   if (exporter !== undefined) void logIdentities(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
+  stopRenewal();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
 }

@@ -47,7 +47,7 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
     return failure("unauthenticated", `the certificate of ${url} ${certificate[1]} (${message})`);
   }
   if (system !== undefined && /^(EPROTO|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH))/.test(system)) {
-    const advice = "use ws:, or start the TLS proxy in front of the server";
+    const advice = "use ws:, or start the server with --tls-cert and --tls-key";
     return failure("connection-refused", `what listens at ${url} does not speak TLS: ${advice}`);
   }
   if (/subprotocol/i.test(message)) return wrongSubprotocol(url, cause);

@@ -1,0 +1,106 @@
+import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from "node:http";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
+import type { Socket } from "node:net";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { invalid, quote } from "../model/error.ts";
+import { checkOptions, type Members } from "../model/options.ts";
+import type { WaitingSockets } from "./bounds/waiting-sockets.ts";
+
+/** How often Node looks for connections whose request does not come, in ms. */
+const REQUEST_CHECK_MS = 1_000;
+
+/** The certificate of a server, and whose certificates its clients must have. All in PEM. */
+export interface TlsOptions {
+  /** The server's certificate, and those between it and its authority. */
+  readonly cert: string | Uint8Array;
+  /** The private key of `cert`. */
+  readonly key: string | Uint8Array;
+  /** The authorities that sign the clients' certificates: a client without such a certificate is refused. Default: none. */
+  readonly clientCa?: string | Uint8Array;
+}
+
+const TLS_MEMBERS = { cert: undefined, key: undefined, clientCa: undefined } satisfies Members;
+
+/** An HTTP or HTTPS server that does not listen yet. */
+export type ListeningServer = HttpServer | HttpsServer;
+
+/**
+ * Makes the HTTP server, or with `tls` the HTTPS server, of these timeouts.
+ *
+ * @param timeoutMs how long a client may take for its handshake, and then for its request
+ * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
+ */
+export function createListeningServer(
+  tls: TlsOptions | undefined,
+  timeoutMs: number,
+  onRequest: RequestListener,
+): ListeningServer {
+  const timeouts = {
+    headersTimeout: timeoutMs,
+    requestTimeout: timeoutMs,
+    connectionsCheckingInterval: REQUEST_CHECK_MS,
+  };
+  if (tls === undefined) return createHttpServer(timeouts, onRequest);
+  const context = secureContextOf(tls);
+  return createHttpsServer({ ...timeouts, ...context, handshakeTimeout: timeoutMs }, onRequest);
+}
+
+/**
+ * Adds each socket to those whose clients have not been greeted. With TLS, the client's socket takes the place of the one that
+ * carries it when the handshake is done.
+ */
+export function followSockets(server: ListeningServer, waiting: WaitingSockets): void {
+  const handshakes = new Map<string, Socket>();
+  const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
+  server.on("connection", (socket: Socket) => {
+    waiting.add(socket);
+    if (!("setSecureContext" in server)) return;
+    const key = keyOf(socket);
+    handshakes.set(key, socket);
+    socket.once("close", () => handshakes.delete(key));
+  });
+  server.on("secureConnection", (socket: Socket) => {
+    const carrier = handshakes.get(keyOf(socket));
+    if (carrier !== undefined) waiting.delete(carrier);
+    waiting.add(socket);
+  });
+}
+
+/**
+ * Replaces the certificates of an HTTPS server. Connections that are open keep theirs.
+ *
+ * @throws VirstreamError `invalid-argument`; the server then keeps the certificates that it has
+ */
+export function renewCertificates(server: ListeningServer, tls: TlsOptions): void {
+  if (!("setSecureContext" in server)) throw invalid("the server was started without the option tls");
+  server.setSecureContext(secureContextOf(tls));
+}
+
+function secureContextOf(
+  tls: TlsOptions,
+): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
+  checkOptions("tls", tls, TLS_MEMBERS);
+  const { cert, key, clientCa } = tls;
+  for (const [member, value] of Object.entries({ cert, key })) {
+    if (typeof value !== "string" && !(value instanceof Uint8Array)) {
+      throw invalid(`tls.${member} must be a string or bytes, in PEM, not ${quote(typeof value)}`);
+    }
+  }
+  const asks = clientCa !== undefined;
+  const options = {
+    cert: Buffer.from(cert),
+    key: Buffer.from(key),
+    ...(asks && { ca: Buffer.from(clientCa) }),
+    minVersion: "TLSv1.2" as const,
+    requestCert: asks,
+    rejectUnauthorized: asks,
+  };
+  try {
+    createSecureContext(options);
+  } catch (cause) {
+    // The texts of OpenSSL have no secrets.
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw invalid(`the certificate or the key of tls is not valid: ${why}`);
+  }
+  return options;
+}
