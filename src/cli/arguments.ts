@@ -2,6 +2,7 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { GROUPS, groupMask, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
 import { DEFAULT_INTERVAL_MS, MAX_HEARTBEAT_MS, MAX_INTERVAL_MS, type WatchOptions } from "../model/watch.ts";
+import { EXTRAS } from "../outlets/identity/identities.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { FORMATS } from "./format/format.ts";
 import { UsageError } from "./usage.ts";
@@ -51,15 +52,18 @@ export const QUERY_OPTIONS = {
 
 /** The options of every command that prints records. */
 const RECORD_OPTIONS = { ...QUERY_OPTIONS, raw: FLAG, format: TEXT };
+/** The options of a page for Prometheus. */
+const PAGE_OPTIONS = { dialect: TEXT, "metrics-metadata": LIST, "metrics-extra": TEXT };
 /** The options of every command that sweeps repeatedly. */
 export const WATCH_OPTIONS = { interval: TEXT, "on-change": FLAG, heartbeat: TEXT };
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
-  const { values, uris } = parse(args, { ...RECORD_OPTIONS, rates: FLAG, over: TEXT, dialect: TEXT });
+  const { values, uris } = parse(args, { ...RECORD_OPTIONS, ...PAGE_OPTIONS, rates: FLAG, over: TEXT });
   const common = recordArguments(values, uris);
   const isPage = common.format === "prometheus";
-  if (values.dialect !== undefined && !isPage) throw new UsageError("--dialect goes with --format prometheus");
+  const ofPage = Object.keys(PAGE_OPTIONS).find((name) => name in values);
+  if (ofPage !== undefined && !isPage) throw new UsageError(`--${ofPage} goes with --format prometheus`);
   if (isPage && common.raw) throw new UsageError("--raw does not fit Prometheus's format, which has seconds and bytes");
   const { rates = false } = values;
   if (rates) refuseTotals(common.format, common.raw);
@@ -69,6 +73,9 @@ export function parseGet(args: readonly string[]) {
     ...common,
     query: isPage && groupMask(query.groups) === 0 ? { ...query, groups: FAMILY_GROUPS } : query,
     dialect: dialectOf(values.dialect),
+    /** Texts of the domains' definitions for the page, as NAME=PATH. */
+    metricsMetadata: values["metrics-metadata"] ?? [],
+    metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     /** The time between the two sweeps whose rates are printed; undefined: print the records of one sweep. */
     ratesOverMs: rates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
@@ -296,4 +303,13 @@ export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
   const found = DIALECTS.find((name) => name === dialect);
   if (found !== undefined) return found;
   throw new UsageError(`there is no dialect ${JSON.stringify(dialect)}: choose one of ${DIALECTS.join(", ")}`);
+}
+
+/** The kinds of metrics that cost more calls, of a list with commas between them. */
+export function extrasOf<Extra extends string>(text: string | undefined, extras: readonly Extra[]): Extra[] {
+  return (text?.split(",") ?? []).map((name) => {
+    const extra = extras.find((each) => each === name);
+    if (extra !== undefined) return extra;
+    throw new UsageError(`--metrics-extra takes ${extras.join(",")} or some of them, not ${JSON.stringify(text)}`);
+  });
 }

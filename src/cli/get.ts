@@ -1,10 +1,12 @@
 import { once } from "node:events";
+import type { Connection } from "../client/connection.ts";
 import { RateMeter } from "../client/rates.ts";
-import { sleep } from "../driver/clock.ts";
+import { sleep, withTimeout } from "../driver/clock.ts";
 import { groupMask } from "../model/group.ts";
 import { checkQuery, selectorName } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
+import { Identities } from "../outlets/identity/identities.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
 import { createFormat } from "./format/format.ts";
@@ -13,6 +15,9 @@ import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
 import { openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
+
+/** How long definitions are waited for at least when the sweep took the whole deadline, in ms, unless the deadline is shorter. */
+const LAST_DEFINITIONS_MS = 1_000;
 
 /**
  * `virstream get`: prints one record of every domain as it arrives, with rates since an earlier sweep if the user asked for them.
@@ -32,14 +37,15 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
   const terminal = stdout.isTTY === true;
   const look = { groups, rates: meter !== undefined, hosts, raw: args.raw, terminal, colours };
+  const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
   const format =
     args.format === "prometheus"
-      ? new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect)
+      ? new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect, identities!)
       : createFormat(args.format, look);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
-  const { domains = [] } = checkQuery(query, connection.driver);
+  const { domains = [], deadlineMs } = checkQuery(query, connection.driver);
   const named = new SelectorTable(domains, (selector) => selector);
   const unanswered = new Set(named.values());
   let took = 0;
@@ -50,6 +56,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
       await connection.stats(query, { signal }).forEach((record) => void meter?.take(record));
       await sleep(args.ratesOverMs, { signal });
     }
+    const startedAt = performance.now();
     for await (const events of connection.stats(query, { signal }).events.chunks()) {
       let text = "";
       for (const event of events) {
@@ -85,15 +92,32 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
       await print(text);
       if (interactive) progress.show();
     }
+    // Definitions are read while the sweep goes on; those of the domains that were late, in the moment after it.
+    const leftMs = deadlineMs - (performance.now() - startedAt);
+    const settled = format.settle(Math.max(leftMs, Math.min(deadlineMs, LAST_DEFINITIONS_MS)));
+    await withTimeout(settled, Number.POSITIVE_INFINITY, () => {}, { signal });
+  } catch (error) {
+    whole = false;
+    throw error;
   } finally {
     progress.hide();
     // An output that was cut short must not look complete.
     if (signal.reason === INTERRUPTED) notify(`interrupted after ${progress.text}`);
     // Also after a failure or an interrupt: the records that arrived are printed, and an array of JSON is closed.
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
+    identities?.close();
   }
   if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
   return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;
+}
+
+/** Begins to read what identifies the domains. Says why that cannot be read, if the user asked for more than there is anyway. */
+async function openIdentities(connection: Connection, args: GetArguments): Promise<Identities> {
+  const identities = new Identities(connection.driver, { metadata: args.metricsMetadata, extras: args.metricsExtras });
+  const failure = await identities.open();
+  const asked = args.metricsMetadata.length > 0 || args.metricsExtras.length > 0;
+  if (failure !== undefined && asked) notify(`there are no series about the identity of domains: ${failure.message}`);
+  return identities;
 }
 
 const ERASE_LINE = "\r\u001b[K";

@@ -83,6 +83,8 @@ How:
   --format FORMAT       table (default), virsh, ndjson, json, or prometheus: a page for node_exporter's
                         textfile collector
   --dialect NAME        with --format prometheus: tinkoff (default), inovex or both: docs/prometheus.md
+  --metrics-metadata NAME=PATH, --metrics-extra LIST
+                        with --format prometheus: labels and metrics as those of virstream serve
 ${RAW}${HOW}  -h, --help
 
 ${URIS}

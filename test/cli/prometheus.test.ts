@@ -76,6 +76,9 @@ describe("virstream serve --metrics", () => {
       [["serve", "--metrics-interval", "5s"], "goes with --metrics"],
       [["serve", "--metrics", "0", "--dialect", "kumina"], "there is no dialect"],
       [["get", "--dialect", "both"], "goes with --format prometheus"],
+      [["get", "--metrics-metadata", "a=/title"], "goes with --format prometheus"],
+      [["get", "--metrics-extra", "vcpu-cpu"], "goes with --format prometheus"],
+      [["get", "--format", "prometheus", "--metrics-extra", "cpu"], "--metrics-extra takes blkiotune,vcpu-cpu"],
       [["get", "--format", "prometheus", "--raw"], "--raw"],
       [["get", "--format", "prometheus", "--rates"], "--rates"],
       [["watch", "--format", "prometheus"], "virstream serve --metrics"],
@@ -97,6 +100,35 @@ describe("virstream get --format prometheus", () => {
     for (const name of ["libvirt_domain_info_state", "libvirt_domain_info_vstate"]) {
       expect(samplesNamed(both.stdout, name)).toHaveLength(12);
     }
+  });
+
+  it("has what identifies the domains, as the server's page has, and the texts that are asked for", async () => {
+    const args = ["--format", "prometheus", "--dialect", "both", "--metrics-metadata", "flavor=instance/flavor@name"];
+    const { stdout, stderr } = await virstream(["get", "test:///default?domains=3", ...args]);
+    expect(stderr).toBe("");
+    const [url] = await serveUrls(["test:///default?domains=3", "--metrics", "0", ...args.slice(2)], 1);
+    const { text: page } = await read(url!);
+    const names = ["libvirt_domain_info_meta", "libvirt_domain_openstack_info", "libvirt_domain_block_meta"];
+    for (const name of [...names, "libvirt_domain_metadata_info", "libvirt_domain_interface_stats_info"]) {
+      expect(samplesNamed(stdout, name).length).toBeGreaterThanOrEqual(3);
+      expect(samplesNamed(stdout, name)).toEqual(samplesNamed(page, name));
+    }
+  });
+
+  it("says why the texts that are asked for are not there, and that a path cannot be read", async () => {
+    const driver = new ScriptedDriver(async function* (self) {
+      yield [self.record(0)];
+    });
+    const server = await startServer(driver);
+    const asked = ["--format", "prometheus", "--metrics-metadata", "title=/title"];
+    const { stdout, stderr } = await virstream(["get", server.url, ...asked]);
+    expect(stderr).toMatch(
+      /there are no series about the identity of domains: .* must be connected to their hypervisor itself/,
+    );
+    expect(stdout).toMatch(/^libvirt_up 1$/m);
+    expect((await virstream(["get", server.url, "--format", "prometheus"])).stderr).toBe("");
+    const bad = await virstream(["get", "test:///default", "--format", "prometheus", "--metrics-metadata", "title"]);
+    expect([bad.code, bad.stderr]).toEqual([1, expect.stringContaining("[invalid-argument]")]);
   });
 
   it("says of a frozen guest what is missing, and since when", async () => {

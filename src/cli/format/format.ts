@@ -26,6 +26,9 @@ export abstract class Format {
     return "";
   }
 
+  /** Waits for what the end needs besides the records, but no longer than this many ms. */
+  async settle(_timeoutMs: number): Promise<void> {}
+
   /**
    * The text that was held back, and the text after the last record.
    *

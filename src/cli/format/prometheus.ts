@@ -1,5 +1,7 @@
+import type { Connection } from "../../client/connection.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import type { WatchEvent } from "../../model/watch.ts";
+import type { Identities } from "../../outlets/identity/identities.ts";
 import { expose } from "../../outlets/prometheus/exposition.ts";
 import { familiesOf } from "../../outlets/prometheus/families.ts";
 import type { Dialect } from "../../outlets/prometheus/family.ts";
@@ -12,19 +14,24 @@ import { Format } from "./format.ts";
  * sweep that was interrupted or failed has no page: domains would seem to have left.
  */
 export class PrometheusFormat extends Format {
-  readonly #source: { readonly host: string };
+  readonly #connection: Pick<Connection, "host" | "driver">;
   readonly #dialect: Dialect;
+  readonly #identities: Identities;
   readonly #records: DomainStatsRecord[] = [];
   readonly #absent = new Set<string>();
 
-  constructor(source: { readonly host: string }, dialect: Dialect) {
+  /** @param identities what the domains are; open, and closed by the caller */
+  constructor(connection: Pick<Connection, "host" | "driver">, dialect: Dialect, identities: Identities) {
     super();
-    this.#source = source;
+    this.#connection = connection;
     this.#dialect = dialect;
+    this.#identities = identities;
   }
 
   record(record: DomainStatsRecord): string {
     this.#records.push(record);
+    // It is read while the sweep goes on.
+    this.#identities.of(record.domain);
     return "";
   }
 
@@ -33,9 +40,13 @@ export class PrometheusFormat extends Format {
     return "";
   }
 
+  override settle(timeoutMs: number): Promise<void> {
+    return this.#identities.read([], timeoutMs);
+  }
+
   override end(whole = true): string {
     if (!whole) return "";
-    const { host } = this.#source;
+    const { host, driver } = this.#connection;
     const several = host.includes(",");
     const streaks = new Streaks();
     streaks.takeAll(this.#records);
@@ -44,12 +55,12 @@ export class PrometheusFormat extends Format {
       several,
       now: performance.now(),
       stuckSince: (domain) => streaks.since(domain),
+      describe: (domain) => this.#identities.of(domain),
     });
     let step = preparation.next();
     while (!step.done) step = preparation.next();
     const hosts = host.split(",").map((name) => ({ name, up: !this.#absent.has(name) }));
-    return [...expose(familiesOf(this.#dialect), { rows: step.value, hosts, several, self: undefined }, "text")].join(
-      "",
-    );
+    const page = { rows: step.value, hosts, several, versions: driver.versions ?? [], self: undefined };
+    return [...expose(familiesOf(this.#dialect), page, "text")].join("");
   }
 }

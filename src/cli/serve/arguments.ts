@@ -1,9 +1,9 @@
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
-import { EXTRAS, type Extra } from "../../outlets/identity/identities.ts";
+import { EXTRAS } from "../../outlets/identity/identities.ts";
 import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
-import { dialectOf, duration, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
+import { dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
 /** The options of `virstream serve`, checked, with the defaults filled in. */
@@ -80,7 +80,7 @@ export function parseServe(args: readonly string[]) {
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
-    metricsExtras: extrasOf(values["metrics-extra"]),
+    metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
     /** The file with the token that clients must send. */
@@ -117,14 +117,6 @@ export function parseServe(args: readonly string[]) {
             retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
           },
   };
-}
-
-function extrasOf(text: string | undefined): Extra[] {
-  return (text?.split(",") ?? []).map((name) => {
-    const extra = EXTRAS.find((each) => each === name);
-    if (extra !== undefined) return extra;
-    throw new UsageError(`--metrics-extra takes ${EXTRAS.join(",")} or one of them, not ${JSON.stringify(text)}`);
-  });
 }
 
 /** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */

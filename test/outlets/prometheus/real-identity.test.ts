@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { connect } from "../../../src/client/connect.ts";
 import "../../../src/drivers/builtin.ts";
 import { Exporter } from "../../../src/outlets/prometheus/exporter.ts";
-import { start } from "../../cli/run.ts";
+import { start, virstream } from "../../cli/run.ts";
 import { createGuest, createGuests, type Guest } from "../../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../../lab/libvirtd.ts";
 import { accepts, freePort } from "../../lab/port.ts";
@@ -17,7 +17,7 @@ const METADATA = `<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/
   <nova:owner><nova:user uuid="u-1">ann</nova:user><nova:project uuid="p-1">shop</nova:project></nova:owner>
 </nova:instance><b:account xmlns:b="urn:example:billing"><b:team>blue</b:team></b:account>`;
 
-describeWith(labRequirements, "The identity of real guests on the page of virstream serve --metrics", () => {
+describeWith(labRequirements, "The identity of real guests", () => {
   let libvirtd: Libvirtd;
   let guest: Guest;
   let plain: Guest[];
@@ -33,7 +33,30 @@ describeWith(labRequirements, "The identity of real guests on the page of virstr
     await libvirtd?.stop();
   });
 
-  it("has what OpenStack says, the metadata that was asked for, and limits, also while another guest is frozen", async () => {
+  it("is on the page of virstream get within its deadline, also that of a frozen guest, with the limits of the others", async () => {
+    await guest.virsh(`blkdeviotune ${guest.name} vda --total-iops-sec 200 --live`);
+    plain[1]!.freeze();
+    try {
+      const asked = ["--metrics-extra", "blkiotune,vcpu-cpu", "--metrics-metadata", "team=account/team"];
+      const args = ["get", libvirtd.uri, "--format", "prometheus", "--deadline", "2s", ...asked];
+      const { stdout: page, stderr, code } = await virstream(args);
+      expect([code, stderr]).toEqual([3, ""]);
+      expect(samplesNamed(page, "libvirt_domain_info_meta")).toHaveLength(3);
+      const domain = `domain="${guest.name}"`;
+      expect(page).toContain(`libvirt_domain_info_meta{${domain},uuid="${guest.uuid}",instance_name="café & bar"`);
+      expect(page).toContain(`libvirt_domain_metadata_info{${domain},team="blue"} 1\n`);
+      expect(page).toContain(`libvirt_domain_block_stats_limit_total_requests{${domain},target_device="vda"} 200\n`);
+      expect(samplesNamed(page, "libvirt_domain_vcpu_cpu").filter((line) => line.includes(domain))).toHaveLength(2);
+      expect(page).toContain(`libvirt_domain_info_meta{domain="${plain[1]!.name}",uuid="${plain[1]!.uuid}"`);
+      expect(page).not.toMatch(new RegExp(`libvirt_domain_block_stats_limit_\\w+\\{domain="${plain[1]!.name}"`));
+      expect(page).not.toContain('target_device="sda"');
+      expect(samplesNamed(page, "libvirt_versions_info")).toHaveLength(1);
+    } finally {
+      plain[1]!.thaw();
+    }
+  });
+
+  it("is on the page of virstream serve --metrics with what OpenStack says, the metadata that was asked for, and limits, also while another guest is frozen", async () => {
     await guest.virsh(`blkdeviotune ${guest.name} vda --total-iops-sec 300 --live`);
     plain[0]!.freeze();
     const extras = [
