@@ -17,6 +17,7 @@ import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import type { WhenClosed } from "./answers.ts";
+import { hostPools } from "./host-pools.ts";
 import { HostWatch } from "./host-watch.ts";
 import { Member, type MemberOptions, uuidsOf } from "./member.ts";
 import { NamedSweep } from "./named-sweep.ts";
@@ -50,6 +51,7 @@ export interface AggregateDependencies {
  * driver probes it in the background until it answers again. docs/aggregation.md has the rules.
  */
 export class AggregateDriver implements Driver {
+  readonly storagePools = hostPools(() => this.#members);
   readonly #members: Member[];
   readonly #memberOptions: Pick<MemberOptions, "open" | "clock" | "admit">;
   readonly #openOptions: OpenOptions;

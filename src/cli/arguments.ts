@@ -310,6 +310,11 @@ export function extrasOf<Extra extends string>(text: string | undefined, extras:
   return (text?.split(",") ?? []).map((name) => {
     const extra = extras.find((each) => each === name);
     if (extra !== undefined) return extra;
+    if (name === "pools") {
+      throw new UsageError(
+        "--metrics-extra pools goes with virstream serve: a storage pool that hangs would keep a worker of libvirtd for each run",
+      );
+    }
     throw new UsageError(`--metrics-extra takes ${extras.join(",")} or some of them, not ${JSON.stringify(text)}`);
   });
 }

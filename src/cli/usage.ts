@@ -84,7 +84,7 @@ How:
                         textfile collector
   --dialect NAME        with --format prometheus: tinkoff (default), inovex or both: docs/prometheus.md
   --metrics-metadata NAME=PATH, --metrics-extra LIST
-                        with --format prometheus: labels and metrics as those of virstream serve
+                        with --format prometheus: labels and metrics as those of virstream serve, except pools
 ${RAW}${HOW}  -h, --help
 
 ${URIS}
@@ -137,7 +137,8 @@ unreachable at start, are retried.
   --metrics-metadata NAME=PATH
                         a text of the domains' definitions as a label, as team={urn:example:billing}account/team; can be
                         given several times: docs/prometheus.md
-  --metrics-extra LIST  metrics that cost more calls: blkiotune (I/O limits), vcpu-cpu (CPUs), with a comma between them
+  --metrics-extra LIST  metrics that cost more calls: blkiotune (I/O limits), vcpu-cpu (CPUs), pools (storage), with
+                        commas between them
   --dialect NAME        whose names the page has: tinkoff (default), inovex or both
   --token-file FILE     the token that clients must send; default $VIRSTREAM_TOKEN; required beyond loopback
   --viewers FILE        tokens of clients that see only some domains: docs/serving.md

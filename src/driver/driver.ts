@@ -3,6 +3,7 @@ import type { Query } from "../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 import type { DescriptionReader, Descriptions } from "./description.ts";
+import type { StoragePools } from "./storage-pools.ts";
 
 /** The signal and the callback of one sweep. */
 export interface SweepContext {
@@ -66,6 +67,8 @@ export interface Driver {
    * the driver at the latest.
    */
   describe?<T>(reader: DescriptionReader<T>): Descriptions<T>;
+  /** The storage pools of its hosts. Only for a driver that can read them without harm and without delay to its sweeps. */
+  readonly storagePools?: StoragePools;
   /** The versions of each host's software, as far as they are known without a call. */
   readonly versions?: readonly HostVersions[];
 

@@ -79,6 +79,7 @@ describe("virstream serve --metrics", () => {
       [["get", "--metrics-metadata", "a=/title"], "goes with --format prometheus"],
       [["get", "--metrics-extra", "vcpu-cpu"], "goes with --format prometheus"],
       [["get", "--format", "prometheus", "--metrics-extra", "cpu"], "--metrics-extra takes blkiotune,vcpu-cpu"],
+      [["get", "--format", "prometheus", "--metrics-extra", "pools"], "goes with virstream serve"],
       [["get", "--format", "prometheus", "--raw"], "--raw"],
       [["get", "--format", "prometheus", "--rates"], "--rates"],
       [["watch", "--format", "prometheus"], "virstream serve --metrics"],

@@ -59,6 +59,10 @@ const known = {
     packages: "prometheus-libvirt-exporter",
   },
   prometheus: { met: () => program("prometheus"), packages: "prometheus" },
+  "a file system in user space": {
+    met: () => existsSync("/dev/fuse") && program("nsenter") && program("python3"),
+    remedy: "apt-get install util-linux python3, and modprobe fuse, in a container with --privileged",
+  },
   "root with mount namespaces": {
     met: () =>
       process.getuid?.() === 0 && succeeds("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"),

@@ -1,7 +1,7 @@
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
-import { EXTRAS } from "../../outlets/identity/identities.ts";
 import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
+import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
 import { dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
@@ -80,7 +80,7 @@ export function parseServe(args: readonly string[]) {
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
-    metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
+    metricsExtras: extrasOf(values["metrics-extra"], PAGE_EXTRAS),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
     /** The file with the token that clients must send. */

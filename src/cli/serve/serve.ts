@@ -51,7 +51,7 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   const servers = [server, exporter].filter((each) => each !== undefined);
   const stopRenewal = tlsFiles === undefined ? () => {} : renewAtSignal(tlsFiles, servers);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
-  if (exporter !== undefined) void logIdentities(exporter.exporter);
+  if (exporter !== undefined) void logMissing(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
   stopRenewal();
@@ -59,10 +59,12 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   return ExitCode.ok;
 }
 
-/** Logs why the page for Prometheus cannot say what domains are. */
-async function logIdentities(exporter: Exporter): Promise<void> {
+/** Logs why the page for Prometheus cannot say what domains are, or has no storage pools although they were asked for. */
+async function logMissing(exporter: Exporter): Promise<void> {
   const failure = await exporter.identities();
   if (failure !== undefined) notify(`/metrics has no series about the identity of domains: ${failure.message}`);
+  const poolFailure = await exporter.pools();
+  if (poolFailure !== undefined) notify(`/metrics has no series about storage pools: ${poolFailure.message}`);
 }
 
 /** Logs which hosts are absent at first, and each change of a connection. */

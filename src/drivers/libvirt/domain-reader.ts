@@ -3,26 +3,19 @@ import { VirstreamError } from "../../model/error.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainIdentity } from "../../model/record.ts";
 import type { HypervisorFacts } from "./daemon.ts";
-import { ControlState, PROCEDURES, type Procedure } from "./rpc/procedures.ts";
-import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./sweep/call-queue.ts";
+import { ControlState, PROCEDURES } from "./rpc/procedures.ts";
+import { type CallSubject, type SideCallHost, SideCalls } from "./side-calls.ts";
+import type { CallKind } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
-/** How long a call may wait for its permit, in ms. It waits longer only behind a guest that hangs. */
-const WAIT_MS = 1_000;
-/** When a call is overdue after it was sent, in ms. Its permit lasts until it is answered. */
-const ANSWER_MS = 5_000;
 /** As long as this many calls are unanswered, no other one is sent. */
 const UNANSWERED_MAX = 2;
 /** From this version on, libvirt reads a definition only when it has the domain's job, and waits up to 30 s for it. */
 const DEFINITION_TAKES_JOB = 11_000_000;
 
 /** What a reader needs of its session. */
-export interface ReaderHost extends Pick<SweepHost, "admission" | "call" | "monitors" | "probeWorker"> {
+export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
   readonly facts: Pick<HypervisorFacts, "libvirtVersion">;
-}
-
-interface PendingCall extends Ticket {
-  send(permit: Permit): void;
 }
 
 /**
@@ -32,46 +25,39 @@ interface PendingCall extends Ticket {
  * It never waits for a guest: where a call needs the domain's job or its monitor, it first reads the monitor's state, which needs
  * neither. If another call has the job, it rejects with `deadline-exceeded`, and sends nothing.
  */
-export class DomainReader implements DescriptionSource, CallOwner {
+export class DomainReader implements DescriptionSource {
   readonly #host: ReaderHost;
-  readonly #queue: CallQueue;
-  /** Give up the calls that wait for a permit. */
-  readonly #waiting = new Set<() => void>();
-  /** Called when a call is answered. */
-  readonly #turns: (() => void)[] = [];
-  #unanswered = 0;
-  #closed = false;
+  readonly #calls: SideCalls;
 
   constructor(host: ReaderHost) {
     this.#host = host;
-    this.#queue = host.admission.join(this, host);
+    this.#calls = new SideCalls(host, UNANSWERED_MAX);
   }
 
   async definition(domain: DomainIdentity): Promise<string> {
     if (!this.#hasMonitor(domain) || this.#host.facts.libvirtVersion < DEFINITION_TAKES_JOB) {
-      return this.#ask(PROCEDURES.xml, domain, domain, "free");
+      return this.#calls.ask(PROCEDURES.xml, domain, domainCall(domain, "free"));
     }
     await this.#checkMonitor(domain);
-    return this.#ask(PROCEDURES.xml, domain, domain, "monitor");
+    return this.#calls.ask(PROCEDURES.xml, domain, domainCall(domain, "monitor"));
   }
 
   async limits(domain: DomainIdentity, target: string): Promise<TypedParams> {
-    if (!this.#hasMonitor(domain)) return this.#ask(PROCEDURES.blockIoTune, { domain, target }, domain, "free");
+    const ask = (kind: CallKind) =>
+      this.#calls.ask(PROCEDURES.blockIoTune, { domain, target }, domainCall(domain, kind, kind === "monitor"));
+    if (!this.#hasMonitor(domain)) return ask("free");
     await this.#checkMonitor(domain);
-    return this.#ask(PROCEDURES.blockIoTune, { domain, target }, domain, "monitor", true);
+    return ask("monitor");
   }
 
   async placement(domain: DomainIdentity): Promise<ReadonlyMap<number, number>> {
-    const vcpus = await this.#ask(PROCEDURES.vcpus, domain, domain, "free");
+    const vcpus = await this.#calls.ask(PROCEDURES.vcpus, domain, domainCall(domain, "free"));
     return new Map(vcpus.filter(({ cpu }) => cpu >= 0).map(({ number, cpu }) => [number, cpu]));
   }
 
   /** Its session has ended. Calls in flight keep their permits, as admission decides. */
   close(): void {
-    this.#closed = true;
-    this.#queue.close();
-    for (const giveUp of this.#waiting) giveUp();
-    for (const turn of this.#turns.splice(0)) turn();
+    this.#calls.close();
   }
 
   #hasMonitor(domain: DomainIdentity): boolean {
@@ -81,76 +67,14 @@ export class DomainReader implements DescriptionSource, CallOwner {
   async #checkMonitor(domain: DomainIdentity): Promise<void> {
     const { admission } = this.#host;
     if (admission.isQuarantined(domain.uuid, "monitor")) throw busy(domain);
-    const { state } = await this.#ask(PROCEDURES.controlInfo, domain, domain, "free");
+    const { state } = await this.#calls.ask(PROCEDURES.controlInfo, domain, domainCall(domain, "free"));
     // A call of the process itself, which is not overdue, is waited for in the queue.
     if (state !== ControlState.ok && !admission.isInFlight(domain.uuid, "monitor")) throw busy(domain);
   }
+}
 
-  /**
-   * Makes a call when admission has a place for it, and resolves with the answer.
-   *
-   * @param usesMonitor true if an answer shows that the domain's monitor answers
-   */
-  async #ask<Args, Result>(
-    procedure: Procedure<Args, Result>,
-    args: Args,
-    domain: DomainIdentity,
-    kind: CallKind,
-    usesMonitor = false,
-  ): Promise<Result> {
-    while (this.#unanswered >= UNANSWERED_MAX) {
-      if (this.#closed) throw busy(domain);
-      await new Promise<void>((resolve) => this.#turns.push(resolve));
-    }
-    return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        clearTimeout(timer);
-        this.#waiting.delete(giveUp);
-        call.waiting = false;
-        reject(busy(domain));
-      };
-      let timer = setTimeout(giveUp, WAIT_MS);
-      const call: PendingCall = {
-        key: domain.uuid,
-        kind,
-        waiting: false,
-        send: (permit) => {
-          this.#waiting.delete(giveUp);
-          clearTimeout(timer);
-          timer = setTimeout(giveUp, ANSWER_MS);
-          this.#unanswered++;
-          const settle = (answers: boolean): void => {
-            clearTimeout(timer);
-            this.#unanswered--;
-            permit.release(usesMonitor && answers);
-            this.#turns.shift()?.();
-          };
-          this.#host.call(procedure, args, permit.connection).then(
-            (result) => {
-              settle(true);
-              resolve(result);
-            },
-            (error) => {
-              settle(false);
-              reject(error);
-            },
-          );
-        },
-      };
-      this.#waiting.add(giveUp);
-      this.#queue.wait([call]);
-    });
-  }
-
-  /** @internal */
-  callDueAt(): number {
-    return performance.now() + ANSWER_MS;
-  }
-
-  /** @internal */
-  granted(ticket: Ticket, permit: Permit): void {
-    (ticket as PendingCall).send(permit);
-  }
+function domainCall({ uuid, name }: DomainIdentity, kind: CallKind, usesMonitor = false): CallSubject {
+  return { key: uuid, name: `the domain ${name}`, kind, usesMonitor };
 }
 
 function busy({ name }: DomainIdentity): VirstreamError {

@@ -14,6 +14,7 @@ import type { Query } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
 import { connectDaemon, type DaemonAddress, type OpenTransport, openTransport } from "./daemon.ts";
 import type { DomainReader } from "./domain-reader.ts";
+import { PoolReader } from "./pool-reader.ts";
 import { StatsReader } from "./rpc/stats-reply.ts";
 import { Session } from "./session.ts";
 import { DomainCache } from "./sweep/domain-cache.ts";
@@ -44,6 +45,7 @@ export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri,
  */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
+  readonly storagePools: PoolReader;
   readonly #address: DaemonAddress;
   /** It is kept across connections, because libvirt may be unable to list its domains just after a reconnection. */
   readonly #domainCache = new DomainCache(() => performance.now());
@@ -56,6 +58,16 @@ export class LibvirtDriver implements Driver {
   private constructor(address: DaemonAddress, { reconnect }: OpenOptions) {
     this.uri = address.uri.uri;
     this.#address = address;
+    const host = (): string => this.host;
+    this.storagePools = new PoolReader(
+      {
+        get host() {
+          return host();
+        },
+        calls: () => this.#present().poolCalls,
+      },
+      STEADY_CLOCK,
+    );
     this.#reconnector = new Reconnector({
       name: () => this.uri,
       host: () => this.host,
@@ -118,11 +130,7 @@ export class LibvirtDriver implements Driver {
 
   /** Reads definitions as long as something asks for them: see DomainReader for the calls, and docs/harmless.md. */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
-    const source = async (): Promise<DomainReader> => {
-      const { session, unreachable } = this.#reconnector;
-      if (session === undefined) throw unreachable;
-      return session.reader;
-    };
+    const source = async (): Promise<DomainReader> => this.#present().reader;
     const cache = new DescriptionCache(
       reader,
       {
@@ -152,6 +160,13 @@ export class LibvirtDriver implements Driver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** @throws VirstreamError while there is no session */
+  #present(): Session {
+    const { session, unreachable } = this.#reconnector;
+    if (session === undefined) throw unreachable;
+    return session;
   }
 
   async #open(signal: AbortSignal): Promise<Session> {

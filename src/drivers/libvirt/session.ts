@@ -19,6 +19,7 @@ import {
 import { isRemoteError } from "./rpc/remote-error.ts";
 import type { RpcClient } from "./rpc/rpc-client.ts";
 import type { XdrReader } from "./rpc/xdr.ts";
+import { SideCalls } from "./side-calls.ts";
 import { type Admission, admissionOf } from "./sweep/admission.ts";
 import { BatchSize } from "./sweep/batch-size.ts";
 import { Calls, type SweepHost } from "./sweep/calls.ts";
@@ -38,6 +39,9 @@ const QEMU_CONNECTIONS = 2;
 /** The time in which a worker takes up a call, or becomes free after an answer, in ms. */
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
+
+/** As long as this many calls about storage pools are unanswered, no other one is sent. */
+const POOL_CALLS_MAX = 2;
 
 /**
  * How long a sweep waits for the check of orphaned calls, in ms. A check takes 1 ms; that of a locked domain takes
@@ -70,6 +74,7 @@ export class Session implements SweepHost {
   /** The calls that no sweep makes. */
   readonly #calls: Calls;
   #reader: DomainReader | undefined;
+  #poolCalls: SideCalls | undefined;
   readonly #end = new AbortController();
   #growing: Promise<void> | undefined;
   readonly #growth = new Backoff(() => performance.now());
@@ -88,6 +93,8 @@ export class Session implements SweepHost {
     this.#end.signal.addEventListener("abort", () => {
       this.#calls.close();
       this.#reader?.close();
+      // Nothing shows later whether such a call is answered: it would keep its permit forever.
+      this.#poolCalls?.close(true);
     });
     this.#adopt(client);
     this.#listen().catch(() => {});
@@ -112,6 +119,15 @@ export class Session implements SweepHost {
       this.#listenForChanges().catch(() => {});
     }
     return this.#reader;
+  }
+
+  /** The calls about storage pools. */
+  get poolCalls(): SideCalls {
+    if (this.#poolCalls === undefined) {
+      this.#poolCalls = new SideCalls(this, POOL_CALLS_MAX);
+      if (this.#end.signal.aborted) this.#poolCalls.close(true);
+    }
+    return this.#poolCalls;
   }
 
   /** Ends the connections in an orderly way, and sweeps under way with this error. */

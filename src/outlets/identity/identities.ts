@@ -7,16 +7,18 @@ import { type DomainDefinition, definitionReader } from "./definition.ts";
 import { MetadataPath } from "./metadata-path.ts";
 import { loadXmlParser } from "./xml.ts";
 
-/** What is read only on request, because it costs the hypervisor more calls. */
+/**
+ * What is read of domains only on request, because it costs the hypervisor more calls. `blkiotune`: the I/O limits of disks, a call for
+ * each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s.
+ */
 export const EXTRAS = ["blkiotune", "vcpu-cpu"] as const;
-/** `blkiotune`: the I/O limits of disks, a call for each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s. */
-export type Extra = (typeof EXTRAS)[number];
 
 /** What to read of domains besides their statistics. */
 export interface IdentityOptions {
   /** Texts of the definition that become labels, each as `NAME=PATH`; see MetadataPath. */
   readonly metadata?: readonly string[];
-  readonly extras?: readonly Extra[];
+  /** Others than EXTRAS do nothing. */
+  readonly extras?: readonly string[];
 }
 
 /**
@@ -26,7 +28,7 @@ export interface IdentityOptions {
 export class Identities {
   readonly #driver: Driver;
   readonly #paths: readonly MetadataPath[];
-  readonly #extras: readonly Extra[];
+  readonly #extras: readonly string[];
   #loading: Promise<void> | undefined;
   #descriptions: Descriptions<DomainDefinition> | undefined;
   #failure: VirstreamError | undefined;

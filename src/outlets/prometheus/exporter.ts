@@ -3,20 +3,23 @@
 import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
 import { eventLoopTurn } from "../../driver/event-loop.ts";
-import type { VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../model/error.ts";
 import { checkOptions, LIST, type Members } from "../../model/options.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
-import { EXTRAS, type Extra, Identities } from "../identity/identities.ts";
+import { Identities } from "../identity/identities.ts";
 import { Collector } from "./collector.ts";
 import { type ExpositionFormat, expose } from "./exposition.ts";
 import { familiesOf } from "./families.ts";
 import { DIALECTS, type Dialect, type Family, type SelfFigures } from "./family.ts";
+import { PAGE_EXTRAS, type PageExtra } from "./info/extras.ts";
 import { prepareRows, type Row } from "./row.ts";
 
 /** The time of a page's reader where it does not say, in ms: Prometheus's own default. */
 const DEFAULT_BUDGET_MS = 10_000;
 /** How long the first page with domains waits for their definitions, in ms. */
 const FIRST_DEFINITIONS_MS = 1_000;
+/** How long pages wait for storage pools that are being read, in ms. */
+const POOLS_MS = 1_000;
 /** The event loop gets a turn after this many ms of work on a page. */
 const SLICE_MS = 4;
 
@@ -36,9 +39,9 @@ export interface ExporterOptions {
   readonly metadata?: readonly string[];
   /**
    * Families that cost the hypervisor more calls. `blkiotune`: the I/O limits of disks. `vcpu-cpu`: the CPUs that virtual CPUs run
-   * on. Default: none.
+   * on. `pools`: the storage pools. Default: none.
    */
-  readonly extras?: readonly Extra[];
+  readonly extras?: readonly PageExtra[];
 }
 
 /** The members of ExporterOptions. */
@@ -47,8 +50,8 @@ export const EXPORTER_MEMBERS = {
   intervalMs: undefined,
   metadata: LIST,
   extras: [
-    `a list of ${EXTRAS.join(", ")}`,
-    (extras) => Array.isArray(extras) && extras.every((extra) => EXTRAS.includes(extra)),
+    `a list of ${PAGE_EXTRAS.join(", ")}`,
+    (extras) => Array.isArray(extras) && extras.every((extra) => PAGE_EXTRAS.includes(extra)),
   ],
 } satisfies Members;
 
@@ -61,6 +64,8 @@ export class Exporter implements AsyncDisposable {
   readonly #families: readonly Family[];
   readonly #collector: Collector;
   readonly #identities: Identities;
+  /** True if pages have the storage pools. */
+  readonly #hasPools: boolean;
   readonly #unlisten: () => void;
   /** True if a page has waited for definitions. */
   #waited = false;
@@ -74,6 +79,7 @@ export class Exporter implements AsyncDisposable {
     this.#connection = connection;
     this.#families = familiesOf(options.dialect ?? "tinkoff");
     this.#identities = new Identities(connection.driver, options);
+    this.#hasPools = options.extras?.includes("pools") ?? false;
     this.#collector = new Collector(connection, options.intervalMs);
     const lost = new Set<string>();
     const { driver } = connection;
@@ -95,19 +101,37 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
+   * Begins to read the storage pools, as the first page does otherwise. Resolves after a second at most, with why pages have no series
+   * of storage pools; undefined: they have, or nobody asked for them.
+   */
+  async pools(): Promise<VirstreamError | undefined> {
+    if (!this.#hasPools) return undefined;
+    const { driver } = this.#connection;
+    if (driver.storagePools === undefined) {
+      const message = `${driver.uri} gives no storage pools: virstream must be connected to their hypervisor itself`;
+      return new VirstreamError("unsupported", message);
+    }
+    await driver.storagePools.read(POOLS_MS);
+    return driver.storagePools.error;
+  }
+
+  /**
    * A page in chunks. Between two chunks, the event loop gets a turn when some time has passed.
    *
    * @param budgetMs how long to wait for records, in ms. A page is never late because of a domain: what is not there is left out.
    */
   async *page(format: ExpositionFormat = "text", budgetMs = DEFAULT_BUDGET_MS): AsyncGenerator<string> {
     const began = performance.now();
+    const { driver } = this.#connection;
+    const read = this.#hasPools ? driver.storagePools?.read(Math.min(budgetMs, POOLS_MS)) : undefined;
     const { records, absent, cutShort } = await this.#collector.collect(budgetMs);
-    const { host, driver } = this.#connection;
+    const { host } = this.#connection;
     this.#several ||= host.includes(",");
     const away = new Set([...(absent ?? []), ...(driver.absent ?? []).map((each) => each.host)]);
     const hosts = host.split(",").map((name) => ({ name, up: absent !== undefined && !away.has(name) }));
     const present = records.filter((record) => record !== undefined && !away.has(record.domain.host));
     await this.#firstDefinitions(present, budgetMs - (performance.now() - began));
+    const pools = ((await read) ?? []).filter((pool) => absent !== undefined && !away.has(pool.host));
     const slices = new Slices();
     const preparation = prepareRows(present, {
       several: this.#several,
@@ -123,6 +147,7 @@ export class Exporter implements AsyncDisposable {
       hosts,
       several: this.#several,
       versions: driver.versions ?? [],
+      pools,
       self: this.#figures(cutShort),
     };
     for (const chunk of expose(this.#families, page, format)) {

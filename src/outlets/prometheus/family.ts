@@ -1,4 +1,5 @@
 import type { HostVersions } from "../../driver/driver.ts";
+import type { StoragePool } from "../../driver/storage-pools.ts";
 import type { KnownGroup } from "../../model/group.ts";
 import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
@@ -23,6 +24,8 @@ export interface Host {
   readonly several: boolean;
   /** The versions of each host's software, as far as they are known. */
   readonly versions?: readonly HostVersions[];
+  /** The storage pools of the hosts that can be reached, if they were asked for. */
+  readonly pools?: readonly StoragePool[];
   /** Figures of the exporter itself; undefined: it has no life of its own, as with `virstream get`. */
   readonly self: SelfFigures | undefined;
 }

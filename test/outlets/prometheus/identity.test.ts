@@ -117,6 +117,6 @@ describe("The series that identify domains", () => {
 
   it("are refused where their paths cannot be read", async () => {
     await expect(exported({ metadata: ["a b=c"] })).rejects.toMatchObject({ code: "invalid-argument" });
-    await expect(exported({ extras: ["pools" as never] })).rejects.toMatchObject({ code: "invalid-argument" });
+    await expect(exported({ extras: ["cpus" as never] })).rejects.toMatchObject({ code: "invalid-argument" });
   });
 });

@@ -1,5 +1,6 @@
 import type { TypedParams } from "../../../model/params.ts";
 import { DOMAIN_LIST_MAX, type RemoteDomain, readDomain, readDomains, writeDomain } from "./remote-domain.ts";
+import { readPoolInfo, readPools, writePool } from "./remote-pool.ts";
 import { readState, type StatsReader, type StatsReply } from "./stats-reply.ts";
 import { invalidMessage, NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
@@ -256,6 +257,29 @@ export const PROCEDURES = {
         return { number, cpu: reader.int() };
       }),
     "reads from the kernel on which CPUs a guest's virtual CPUs run; it does not use the monitor; only for a metric that must be asked for",
+  ),
+  listPools: procedure(
+    "CONNECT_LIST_ALL_STORAGE_POOLS",
+    281,
+    (writer, _args: undefined) => {
+      writer.int(1);
+      // No flag means all pools, also those that are not active.
+      writer.uint(0);
+    },
+    (reader) => {
+      const pools = readPools(reader);
+      const announced = reader.uint();
+      if (announced !== pools.length) throw invalidMessage(`a list of ${pools.length} pools announced as ${announced}`);
+      return pools;
+    },
+    "reads which storage pools there are; it does not look at the storage, but waits while a pool is being refreshed; only for metrics that must be asked for",
+  ),
+  poolInfo: procedure(
+    "STORAGE_POOL_GET_INFO",
+    87,
+    writePool,
+    readPoolInfo,
+    "reads a storage pool's size from libvirt's own records; it does not look at the storage, but waits while the pool is being refreshed; only for metrics that must be asked for",
   ),
   diskErrors: procedure(
     "DOMAIN_GET_DISK_ERRORS",

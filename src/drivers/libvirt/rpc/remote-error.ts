@@ -36,6 +36,14 @@ export function isRemoteError(error: unknown): error is VirstreamError {
   return error instanceof VirstreamError && error.libvirt !== undefined;
 }
 
+/** VIR_ERR_NO_STORAGE_POOL. */
+const NO_STORAGE_POOL = 49;
+
+/** True if the daemon says that there is no such storage pool. */
+export function isNoStoragePool(error: unknown): boolean {
+  return isRemoteError(error) && error.libvirt?.code === NO_STORAGE_POOL;
+}
+
 /**
  * True if the daemon refuses a statistics request for a reason that holds for every domain.
  *

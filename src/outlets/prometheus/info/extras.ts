@@ -1,5 +1,11 @@
+import { EXTRAS as DOMAIN_EXTRAS } from "../../identity/identities.ts";
 import type { Family } from "../family.ts";
 import { labelText } from "../row.ts";
+
+/** What a page has only on request, because it costs the hypervisor more calls. */
+export const PAGE_EXTRAS = [...DOMAIN_EXTRAS, "pools"] as const;
+/** One of them: those of domains, and `pools`: the storage pools, a call for each every 60 s. */
+export type PageExtra = (typeof PAGE_EXTRAS)[number];
 
 /** Family after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
 // biome-ignore format: one row per line

@@ -78,6 +78,20 @@ const golden: Record<keyof typeof PROCEDURES, [number, unknown, string, string, 
       { number: 2, cpu: -1 },
     ],
   ],
+  listPools: [
+    281,
+    undefined,
+    "0000000100000000",
+    `00000001${"00000003"}${"76673000"}${UUID_HEX}00000001`,
+    [{ name: "vg0", uuid: UUID }],
+  ],
+  poolInfo: [
+    87,
+    { name: "vg0", uuid: UUID },
+    `00000003${"76673000"}${UUID_HEX}`,
+    `00000002${"0000000000000010"}${"0000000000000006"}${"000000000000000a"}`,
+    { state: 2, capacity: 16, allocation: 6, available: 10 },
+  ],
   listen: [316, 15, "0000000f00000000", "00000003", 3],
   stats: [
     344,
@@ -112,10 +126,10 @@ describe("The procedures that may be sent", () => {
     }
   });
 
-  it("are those that read: 25, each with the reason why it does no harm", () => {
+  it("are those that read: 27, each with the reason why it does no harm", () => {
     const numbers = Object.values(PROCEDURES).map(({ number }) => number);
     expect(numbers.sort((a, b) => a - b)).toEqual([
-      1, 2, 3, 4, 14, 20, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 157, 212, 229, 253, 263, 273, 298, 316, 344,
+      1, 2, 3, 4, 14, 20, 22, 23, 24, 25, 37, 51, 59, 60, 66, 70, 87, 157, 212, 229, 253, 263, 273, 281, 298, 316, 344,
     ]);
     for (const { name, harmless } of Object.values(PROCEDURES)) expect(harmless, name).toMatch(/\w+ \w+/);
   });

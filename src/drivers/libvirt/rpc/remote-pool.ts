@@ -1,0 +1,46 @@
+import { NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
+
+/** A storage pool as it stands in messages (remote_nonnull_storage_pool). */
+export interface RemotePool {
+  readonly name: string;
+  /** Lower case, with dashes. */
+  readonly uuid: string;
+}
+
+/** The state of a storage pool and its size in bytes, as libvirt saw it when it last refreshed the pool. */
+export interface PoolInfo {
+  /** virStoragePoolState. */
+  readonly state: number;
+  readonly capacity: number;
+  readonly allocation: number;
+  readonly available: number;
+}
+
+/** REMOTE_STORAGE_POOL_LIST_MAX. */
+const POOL_LIST_MAX = 4_096;
+/** The smallest pool: the length word of an empty name, and the uuid. */
+const POOL_BYTES_MIN = 20;
+
+/** Reads a list of storage pools. */
+export function readPools(reader: XdrReader): RemotePool[] {
+  return Array.from({ length: reader.count(POOL_LIST_MAX, POOL_BYTES_MIN) }, () => ({
+    name: reader.string(NAME_MAX),
+    uuid: reader.uuid(),
+  }));
+}
+
+/** Writes a remote_nonnull_storage_pool. */
+export function writePool(writer: XdrWriter, { name, uuid }: RemotePool): void {
+  writer.string(name);
+  writer.uuid(uuid);
+}
+
+/** Reads a remote_storage_pool_get_info_ret. */
+export function readPoolInfo(reader: XdrReader): PoolInfo {
+  return {
+    state: reader.uint(),
+    capacity: reader.uhyper(),
+    allocation: reader.uhyper(),
+    available: reader.uhyper(),
+  };
+}

@@ -1,0 +1,144 @@
+import { VirstreamError } from "../../model/error.ts";
+import type { Procedure } from "./rpc/procedures.ts";
+import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./sweep/call-queue.ts";
+import type { SweepHost } from "./sweep/calls.ts";
+
+/** How long a call may wait for its permit, in ms. It waits longer only behind a guest that hangs. */
+const WAIT_MS = 1_000;
+/** When a call is overdue after it was sent, in ms. Its permit lasts until it is answered. */
+const ANSWER_MS = 5_000;
+
+/** What the calls need of their session. */
+export type SideCallHost = Pick<SweepHost, "admission" | "call" | "probeWorker">;
+
+/** What a call is about. */
+export interface CallSubject {
+  /** Identifies it for admission: of each kind, one call with this key is in flight at a time. */
+  readonly key: string;
+  /** For errors: such as `the domain vm1`. */
+  readonly name: string;
+  readonly kind: CallKind;
+  /** True if an answer shows that the domain's monitor answers. */
+  readonly usesMonitor?: boolean;
+}
+
+interface PendingCall extends Ticket {
+  send(permit: Permit): void;
+}
+
+/**
+ * Calls beside the sweeps of a session. They need permits like all others, and count towards the same limits. A caller that makes
+ * one at a time never delays a sweep by more than one call.
+ */
+export class SideCalls implements CallOwner {
+  readonly #host: SideCallHost;
+  readonly #most: number;
+  readonly #queue: CallQueue;
+  /** Give up the calls that wait for a permit, or for their answer. */
+  readonly #waiting = new Set<() => void>();
+  /** Called when a call is answered. */
+  readonly #turns: (() => void)[] = [];
+  readonly #permits = new Set<Permit>();
+  /** How many calls were unanswered when the session ended. */
+  lost = 0;
+  #closed = false;
+
+  /** @param most as long as this many calls are unanswered, no other one is sent */
+  constructor(host: SideCallHost, most: number) {
+    this.#host = host;
+    this.#most = most;
+    this.#queue = host.admission.join(this, host);
+  }
+
+  /** How many calls are unanswered. */
+  get unanswered(): number {
+    return this.#permits.size;
+  }
+
+  /** True if no other call can be sent until one is answered. */
+  get full(): boolean {
+    return this.unanswered >= this.#most;
+  }
+
+  /** True if the call with this key is unanswered. */
+  isUnanswered(key: string): boolean {
+    return [...this.#permits].some((permit) => permit.key === key);
+  }
+
+  /**
+   * Makes a call when admission has a place for it, and resolves with the answer. Rejects with `deadline-exceeded` if it gets no
+   * place within a second, or no answer within 5 s.
+   */
+  async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, subject: CallSubject): Promise<Result> {
+    while (this.full) {
+      if (this.#closed) throw busy(subject);
+      await new Promise<void>((resolve) => this.#turns.push(resolve));
+    }
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(giveUp);
+        call.waiting = false;
+        reject(busy(subject));
+      };
+      let timer = setTimeout(giveUp, WAIT_MS);
+      const call: PendingCall = {
+        key: subject.key,
+        kind: subject.kind,
+        waiting: false,
+        send: (permit) => {
+          this.#waiting.delete(giveUp);
+          clearTimeout(timer);
+          timer = setTimeout(giveUp, ANSWER_MS);
+          this.#permits.add(permit);
+          const settle = (answers: boolean): void => {
+            clearTimeout(timer);
+            this.#permits.delete(permit);
+            permit.release(subject.usesMonitor === true && answers);
+            this.#turns.shift()?.();
+          };
+          this.#host.call(procedure, args, permit.connection).then(
+            (result) => {
+              settle(true);
+              resolve(result);
+            },
+            (error) => {
+              settle(false);
+              reject(error);
+            },
+          );
+        },
+      };
+      this.#waiting.add(giveUp);
+      this.#queue.wait([call]);
+    });
+  }
+
+  /**
+   * The session has ended.
+   *
+   * @param forget true: calls in flight lose their permits. False: they keep them, as admission decides.
+   */
+  close(forget = false): void {
+    this.lost = this.unanswered;
+    this.#closed = true;
+    this.#queue.close();
+    for (const giveUp of this.#waiting) giveUp();
+    for (const turn of this.#turns.splice(0)) turn();
+    if (forget) for (const permit of this.#permits) permit.release(false);
+  }
+
+  /** @internal */
+  callDueAt(): number {
+    return performance.now() + ANSWER_MS;
+  }
+
+  /** @internal */
+  granted(ticket: Ticket, permit: Permit): void {
+    (ticket as PendingCall).send(permit);
+  }
+}
+
+function busy({ name }: CallSubject): VirstreamError {
+  return new VirstreamError("deadline-exceeded", `${name} is busy: it is read again later`);
+}
