@@ -27,6 +27,7 @@ export interface PageOptions {
   readonly now?: number;
   readonly stuckSince?: number;
   readonly describe?: RowOptions["describe"];
+  readonly pools?: Host["pools"];
 }
 
 /** The chunks of a page. */
@@ -39,6 +40,7 @@ export function chunksOf(records: readonly DomainStatsRecord[], options: PageOpt
     now = 0,
     stuckSince,
     describe,
+    pools = [],
   } = options;
   const several = hosts.length > 1;
   const preparation = prepareRows(records, {
@@ -49,7 +51,7 @@ export function chunksOf(records: readonly DomainStatsRecord[], options: PageOpt
   });
   for (;;) {
     const step = preparation.next();
-    if (step.done) return [...expose(familiesOf(dialect), { rows: step.value, hosts, several, self }, format)];
+    if (step.done) return [...expose(familiesOf(dialect), { rows: step.value, hosts, several, pools, self }, format)];
   }
 }
 
