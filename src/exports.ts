@@ -30,6 +30,7 @@ export type {
   SweepContext,
 } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
+export type { PoolUsage, StoragePool, StoragePools } from "./driver/storage-pools.ts";
 export {
   ERROR_CODES,
   type ErrorCode,

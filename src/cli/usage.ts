@@ -137,6 +137,9 @@ unreachable at start, are retried.
   --metrics-metadata NAME=PATH
                         a text of the domains' definitions as a label, as team={urn:example:billing}account/team; can be
                         given several times: docs/prometheus.md
+  --metrics-name PATTERN
+                        only the domains with such names, as web-*; can be given several times
+  --metrics-groups LIST only these groups: state,cpu-total,balloon,vcpu,interface,block or some of them
   --metrics-extra LIST  metrics that cost more calls: blkiotune (I/O limits), vcpu-cpu (CPUs), pools (storage), with
                         commas between them
   --dialect NAME        whose names the page has: tinkoff (default), inovex or both

@@ -21,6 +21,7 @@ export {
 export { matcherOf } from "../driver/matcher.ts";
 export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
+export type { PoolUsage, StoragePool, StoragePools } from "../driver/storage-pools.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
 export { TypedParams } from "../model/params.ts";
 export { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag } from "../model/query.ts";

@@ -58,6 +58,25 @@ describe("virstream serve --metrics", () => {
     }
   });
 
+  it("has only the domains and the groups that are asked for, with a watch of its own and without one", async () => {
+    const only = ["--metrics-name", "guest-0000[12]", "--metrics-groups", "state,cpu-total", "--dialect", "both"];
+    const args = ["test:///default?domains=5", "--metrics", "0", "--listen", "0", ...only];
+    const [url, metrics] = await serveUrls(args, 2);
+    for (const page of [metrics!, `${url!.replace("ws:", "http:")}/metrics`]) {
+      const { text } = await read(page);
+      expect(samplesNamed(text, "libvirt_domain_info_cpu_time_seconds_total")).toHaveLength(2);
+      expect(samplesNamed(text, "libvirt_domain_info_meta")).toHaveLength(2);
+      expect(samplesNamed(text, "libvirt_domains")).toEqual(["libvirt_domains 2"]);
+      expect(samplesNamed(text, "libvirt_domain_scrape_status").filter((line) => line.endsWith(" 1"))).toEqual([
+        'libvirt_domain_scrape_status{domain="guest-00001",status="ok"} 1',
+        'libvirt_domain_scrape_status{domain="guest-00002",status="ok"} 1',
+      ]);
+      expect(text).not.toMatch(
+        /libvirt_domain_(vcpu|memory_stats|block_stats_read|interface_stats_receive|group_missing)/,
+      );
+    }
+  });
+
   it("needs the token where there is one, and beyond loopback", async () => {
     const folder = await mkdtemp(join(tmpdir(), "virstream-"));
     ends.push(() => rm(folder, { recursive: true }));
@@ -74,6 +93,7 @@ describe("virstream serve --metrics", () => {
     for (const [args, reason] of [
       [["serve", "--metrics", "nine"], "--metrics takes HOST:PORT"],
       [["serve", "--metrics-interval", "5s"], "goes with --metrics"],
+      [["serve", "--metrics", "0", "--metrics-groups", "cpu"], "--metrics-groups takes some of state,cpu-total"],
       [["serve", "--metrics", "0", "--dialect", "kumina"], "there is no dialect"],
       [["get", "--dialect", "both"], "goes with --format prometheus"],
       [["get", "--metrics-metadata", "a=/title"], "goes with --format prometheus"],

@@ -1,6 +1,8 @@
+import type { KnownGroup } from "../../model/group.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
 import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
+import { FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
 import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
 import { dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
@@ -26,6 +28,8 @@ export function parseServe(args: readonly string[]) {
     "metrics-interval": TEXT,
     "metrics-metadata": LIST,
     "metrics-extra": TEXT,
+    "metrics-groups": TEXT,
+    "metrics-name": LIST,
     dialect: TEXT,
     "token-file": TEXT,
     "source-token-file": TEXT,
@@ -80,6 +84,9 @@ export function parseServe(args: readonly string[]) {
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
+    /** The groups of statistics, and the patterns of the domains' names, of the page; undefined: all. */
+    metricsGroups: groupsOf(values["metrics-groups"]),
+    metricsNames: values["metrics-name"],
     metricsExtras: extrasOf(values["metrics-extra"], PAGE_EXTRAS),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
     minIntervalMs: duration("min-interval", values["min-interval"], MIN_INTERVAL_MS, MAX_INTERVAL_MS),
@@ -117,6 +124,14 @@ export function parseServe(args: readonly string[]) {
             retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
           },
   };
+}
+
+function groupsOf(text: string | undefined): KnownGroup[] | undefined {
+  return text?.split(",").map((name) => {
+    const group = FAMILY_GROUPS.find((each) => each === name);
+    if (group !== undefined) return group;
+    throw new UsageError(`--metrics-groups takes some of ${FAMILY_GROUPS.join(",")}, not ${JSON.stringify(text)}`);
+  });
 }
 
 /** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */

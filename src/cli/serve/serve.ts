@@ -33,7 +33,11 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
     ...(viewers === undefined ? {} : { viewers }),
   };
   const limits = args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } };
-  const page = { dialect, metadata: args.metricsMetadata, extras: args.metricsExtras };
+  const page = {
+    ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
+    ...(args.metricsGroups && { groups: args.metricsGroups }),
+    ...(args.metricsNames && { names: args.metricsNames }),
+  };
   const metrics = { ...page, intervalMs: args.metricsIntervalMs };
   await using server =
     args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: page }));

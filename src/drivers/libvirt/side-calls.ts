@@ -70,10 +70,8 @@ export class SideCalls implements CallOwner {
    * place within a second, or no answer within 5 s.
    */
   async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, subject: CallSubject): Promise<Result> {
-    while (this.full) {
-      if (this.#closed) throw busy(subject);
-      await new Promise<void>((resolve) => this.#turns.push(resolve));
-    }
+    while (this.full && !this.#closed) await new Promise<void>((resolve) => this.#turns.push(resolve));
+    if (this.#closed) throw busy(subject);
     return new Promise((resolve, reject) => {
       const giveUp = (): void => {
         clearTimeout(timer);

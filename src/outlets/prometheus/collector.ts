@@ -1,7 +1,8 @@
 import "../../client/watching.ts";
 import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
-import { checkQuery, type Query } from "../../model/query.ts";
+import type { KnownGroup } from "../../model/group.ts";
+import { checkQuery, type Query, type StatsQuery } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { type Cadence, checkCadence } from "../../model/watch.ts";
 import { isAccounted, isComplete } from "../../sampling/completeness.ts";
@@ -29,6 +30,14 @@ const REUSE_MS = 1_000;
 /** The deadline of a domain is at most this share of the scraper's time, so that its record comes in time. */
 const DEADLINE_SHARE = 0.6;
 
+/** What pages are about. */
+export interface PageSelection {
+  /** Default: every group that a family is made of. */
+  readonly groups?: readonly KnownGroup[];
+  /** Default: every domain. */
+  readonly names?: readonly string[];
+}
+
 /** A sweep for the scrapes that came since it began. */
 interface SharedSweep {
   readonly done: Promise<Collection>;
@@ -42,6 +51,7 @@ interface SharedSweep {
  */
 export class Collector {
   readonly #connection: Connection;
+  readonly #selection: Pick<StatsQuery, "groups" | "names">;
   readonly #query: Query;
   readonly #cadence: Cadence | undefined;
   readonly streaks = new Streaks();
@@ -52,9 +62,14 @@ export class Collector {
   #forget: NodeJS.Timeout | undefined;
 
   /** @param intervalMs keep a watch with this interval; undefined: none */
-  constructor(connection: Connection, intervalMs: number | undefined) {
+  constructor(
+    connection: Connection,
+    intervalMs: number | undefined,
+    { groups = FAMILY_GROUPS, names }: PageSelection = {},
+  ) {
     this.#connection = connection;
-    this.#query = checkQuery({ groups: FAMILY_GROUPS }, connection.driver);
+    this.#selection = { groups, ...(names && { names }) };
+    this.#query = checkQuery(this.#selection, connection.driver);
     this.#cadence = intervalMs === undefined ? undefined : checkCadence({ intervalMs });
   }
 
@@ -72,7 +87,8 @@ export class Collector {
       await withTimeout(this.#watcher.accounted(feed), budgetMs, () => {});
       return collectionOf(feed);
     }
-    const borrowed = this.#borrowed();
+    const isWhole = this.#selection.groups === FAMILY_GROUPS && this.#selection.names === undefined;
+    const borrowed = isWhole ? this.#borrowed() : undefined;
     if (borrowed !== undefined) {
       const collection = collectionOf(borrowed);
       this.streaks.takeAll(collection.records);
@@ -117,7 +133,7 @@ export class Collector {
     const absent = new Set<string>();
     const soFar = (): Collection => ({ records: [...records], absent, cutShort: true });
     const read = async (signal: AbortSignal): Promise<Collection> => {
-      const stats = this.#connection.stats({ groups: FAMILY_GROUPS, deadlineMs }, { signal });
+      const stats = this.#connection.stats({ ...this.#selection, deadlineMs }, { signal });
       for await (const events of stats.events.chunks()) {
         for (const event of events) {
           if (event.type === "record") records.push(event.record);

@@ -4,13 +4,14 @@ import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
 import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { VirstreamError } from "../../model/error.ts";
+import type { KnownGroup } from "../../model/group.ts";
 import { checkOptions, LIST, type Members } from "../../model/options.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { Identities } from "../identity/identities.ts";
 import { Collector } from "./collector.ts";
 import { type ExpositionFormat, expose } from "./exposition.ts";
 import { familiesOf } from "./families.ts";
-import { DIALECTS, type Dialect, type Family, type SelfFigures } from "./family.ts";
+import { DIALECTS, type Dialect, FAMILY_GROUPS, type Family, type SelfFigures } from "./family.ts";
 import { PAGE_EXTRAS, type PageExtra } from "./info/extras.ts";
 import { prepareRows, type Row } from "./row.ts";
 
@@ -33,6 +34,13 @@ export interface ExporterOptions {
    */
   readonly intervalMs?: number;
   /**
+   * The groups of statistics that pages have, of `state`, `cpu-total`, `balloon`, `vcpu`, `interface` and `block`. Default: all of
+   * these.
+   */
+  readonly groups?: readonly KnownGroup[];
+  /** Patterns for the names of the domains that pages have, as in queries, such as `web-*`. Default: every domain. */
+  readonly names?: readonly string[];
+  /**
    * Texts of the domains' definitions that become labels of `libvirt_domain_metadata_info`, each as `NAME=PATH`, such as
    * `team={urn:example:billing}account/team`: docs/prometheus.md. Default: none.
    */
@@ -48,6 +56,11 @@ export interface ExporterOptions {
 export const EXPORTER_MEMBERS = {
   dialect: [DIALECTS.join(", "), (dialect) => DIALECTS.includes(dialect as Dialect)],
   intervalMs: undefined,
+  groups: [
+    `a list of ${FAMILY_GROUPS.join(", ")}`,
+    (groups) => Array.isArray(groups) && groups.length > 0 && groups.every((group) => FAMILY_GROUPS.includes(group)),
+  ],
+  names: LIST,
   metadata: LIST,
   extras: [
     `a list of ${PAGE_EXTRAS.join(", ")}`,
@@ -80,7 +93,7 @@ export class Exporter implements AsyncDisposable {
     this.#families = familiesOf(options.dialect ?? "tinkoff");
     this.#identities = new Identities(connection.driver, options);
     this.#hasPools = options.extras?.includes("pools") ?? false;
-    this.#collector = new Collector(connection, options.intervalMs);
+    this.#collector = new Collector(connection, options.intervalMs, options);
     const lost = new Set<string>();
     const { driver } = connection;
     for (const { host } of driver.absent ?? []) lost.add(host);
