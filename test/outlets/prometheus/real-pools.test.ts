@@ -134,6 +134,8 @@ describeWith(needs, "The storage pools of a real libvirtd", () => {
         return Promise.race([waiting.at(-1)!.then(() => false), sleep(500, true)]);
       };
       await expect.poll(hangs, PATIENCE).toBe(true);
+      const infos = asked(PROCEDURES.poolInfo.number);
+      const pools = samplesNamed(await pageOf(exporter), "libvirt_storage_pool_timed_out").length;
       minuteLater();
       await expect
         .poll(async () => {
@@ -143,6 +145,8 @@ describeWith(needs, "The storage pools of a real libvirtd", () => {
           return value(page, "libvirt_storage_pool_timed_out", "a-share");
         }, PATIENCE)
         .toBe(1);
+      // The other pools follow in the same read.
+      await expect.poll(() => asked(PROCEDURES.poolInfo.number), PATIENCE).toBe(infos + pools);
       const lists = asked(PROCEDURES.listPools.number);
       for (let read = 0; read < 5; read++) {
         minuteLater();
