@@ -9,8 +9,8 @@ import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
  * to stdout and progress to stderr, and writes the figures with a description of the machine to bench/results/.
  */
 
-/** These run only if they are named, because most machines lack what they need. */
-const NAMED = ["before"];
+/** These run only if they are named: most machines lack what the first needs, and the second takes minutes. */
+const NAMED = ["before", "truncation"];
 
 /** Each benchmark is imported when it runs, because some need packages that others do not. */
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
@@ -26,6 +26,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   handoff: async () => (await import("./handoff.ts")).benchHandoff,
   table: async () => (await import("./table.ts")).benchTable,
   recording: async () => (await import("./recording.ts")).benchRecording,
+  truncation: async () => (await import("./recording.ts")).benchTruncation,
   otlp: async () => (await import("./otlp.ts")).benchOtlp,
   prometheus: async () => (await import("./prometheus.ts")).benchPrometheus,
   top: async () => (await import("./top.ts")).benchTop,

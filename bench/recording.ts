@@ -8,11 +8,14 @@ import {
   statSync,
   truncateSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { createGunzip, createGzip } from "node:zlib";
 import { Connection } from "../src/client/connection.ts";
+import type { Frame } from "../src/drivers/recording/frame.ts";
+import { type Piece, pieces } from "../src/drivers/recording/frame-reader.ts";
 import { connect } from "../src/index.ts";
 import type { DomainStatsRecord } from "../src/model/record.ts";
 import { record, surveyRecording } from "../src/outlets/recording/index.ts";
@@ -71,6 +74,20 @@ export const benchRecording: Benchmark = async ({ rounds = 5 } = {}) => {
         ratio: cuts.failed / cuts.all,
       },
     ];
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+};
+
+/** Cuts a recording at each byte of its last MiB. It takes minutes. */
+export const benchTruncation: Benchmark = async () => {
+  const folder = mkdtempSync(join(tmpdir(), "virstream-bench-"));
+  try {
+    const path = join(folder, "whole.rec");
+    await measureOurs(path);
+    const { all, failed } = await cutsEverywhere(path, join(folder, "cut.rec"));
+    const what = "cuts at each byte of the last MiB, of which failed";
+    return [{ what, ours: `${failed}`, peer: `${all}`, ratio: failed / all, target: 0 }];
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -185,4 +202,41 @@ async function cutsOf(path: string, cut: string): Promise<{ readonly all: number
     before = survey;
   }
   return { all, failed };
+}
+
+/**
+ * Cuts a recording at each byte of its last MiB, and reads it from the frame before the cut one: it must have that frame, and
+ * report that the file ends in a part of a frame. A reader never goes back, so what is before that frame is read as without the cut.
+ */
+async function cutsEverywhere(path: string, cut: string): Promise<{ readonly all: number; readonly failed: number }> {
+  copyFileSync(path, cut);
+  const { size } = statSync(path);
+  const file = await open(cut, "r+");
+  try {
+    const frames: Frame[] = [];
+    for await (const piece of pieces(file, 0)) if (piece.kind !== "damage") frames.push(piece);
+    let [all, failed, last] = [0, 0, frames.length - 1];
+    for (let at = size - 1; at > size - CUT_BYTES && at > 0; at--) {
+      await file.truncate(at);
+      while (frames[last]!.offset >= at) last--;
+      const [whole, broken] = [frames[last - 1]!, frames[last]!];
+      const found: Piece[] = [];
+      for await (const piece of pieces(file, whole.offset)) found.push(piece);
+      const [first, rest] = found;
+      all++;
+      const isRight =
+        found.length === 2 &&
+        first!.kind === whole.kind &&
+        (first as Frame).end === whole.end &&
+        (broken.end === at ? rest!.kind === broken.kind : isCut(rest!, broken.offset, at));
+      if (!isRight) failed++;
+    }
+    return { all, failed };
+  } finally {
+    await file.close();
+  }
+}
+
+function isCut(piece: Piece, offset: number, end: number): boolean {
+  return piece.kind === "damage" && piece.last && piece.offset === offset && piece.bytes === end - offset;
 }
