@@ -91,6 +91,11 @@ const COMMANDS: Readonly<Record<Command, () => Promise<Run>>> = {
     const { parseInfo } = await import("./recording/arguments.ts");
     return (args, signal) => info(parseInfo(args), signal);
   },
+  token: async () => {
+    const { token } = await import("./token/token.ts");
+    const { parseToken } = await import("./token/arguments.ts");
+    return (args) => token(parseToken(args));
+  },
   doctor: async () => {
     const { doctor } = await import("./doctor.ts");
     return (args, signal) => doctor(parseDoctor(args), signal);

@@ -66,6 +66,7 @@ Commands:
   check   judge the guests as a plugin of Nagios or Icinga does
   record  record what watch would show into a file, to look at it again
   info    say what a recording has
+  token   make, list and revoke the tokens of a server's clients
   doctor  find problems of a libvirt host, and show the commands that fix them
 
 ${URIS}
@@ -144,7 +145,7 @@ unreachable at start, are retried.
                         commas between them
   --dialect NAME        whose names the page has: tinkoff (default), inovex or both
   --token-file FILE     the token that clients must send; default $VIRSTREAM_TOKEN; required beyond loopback
-  --viewers FILE        tokens of clients that see only some domains: docs/serving.md
+  --tokens FILE         tokens that "virstream token" made, each with what it may read; SIGHUP reads it again
   --source-token-file FILE
                         the token for virstream servers (ws://) among the URIs
   --tls-cert FILE, --tls-key FILE
@@ -269,6 +270,24 @@ gaps, and damage.
   -h, --help
 
 Exit code: 0 success, 1 FILE cannot be read or is no recording, 2 usage, 3 the recording is damaged.
+`,
+  token: `\
+Usage: virstream token create NAME --tokens FILE [OPTION]...
+       virstream token list --tokens FILE
+       virstream token revoke NAME --tokens FILE
+
+The tokens of "virstream serve --tokens FILE", each with a name and what it may read. The file has only their hashes: create
+prints the new token once. A running server reads the file again at kill -HUP, and disconnects clients whose token is revoked.
+
+  --tokens FILE         the file; default $VIRSTREAM_TOKENS. create makes it if there is none
+  --role ROLE           stats (default): statistics over WebSocket; metrics: the page for Prometheus; admin: everything
+  --domain UUID|NAME    only this domain; can be given several times
+  --name PATTERN        only domains with such names, as "web-*"; can be given several times
+  --groups LIST         only these groups of statistics, with commas between them
+  --expires TIME        how long it is valid, as 2160h (90 days); default for ever
+  -h, --help
+
+Exit code: 0 success, 1 failure, 2 usage.
 `,
   doctor: `\
 Usage: virstream doctor [URI] [OPTION]...

@@ -33,6 +33,7 @@ const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away
 
 /** How a client is refused when it is not known who it is; after any other error, with `server-error`. */
 const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
+  denied: "unauthenticated",
   "deadline-exceeded": "hello-timeout",
   "limit-exceeded": "overloaded",
 };

@@ -12,7 +12,7 @@ import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
-import { type Authenticate, UNRESTRICTED } from "./access/principal.ts";
+import type { Authenticate } from "./access/principal.ts";
 import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
 import { PacedSocket } from "./bounds/paced-socket.ts";
@@ -160,7 +160,7 @@ export class VirstreamHandler implements AsyncDisposable {
       isReady: ({ sourcesAbsent }) => sourcesAbsent < hostNames(this.#views.whole.driver.host).length,
       stats: () => this.stats(),
       isForged: ({ headers }) => !guarded && !this.#origins.admitHost(headers.host),
-      showsAll: (request) => this.#showsAll(request),
+      mayRead: (request, path) => this.#mayRead(request, path),
     };
     // The types of ws lack closeTimeout.
     const webSocketOptions: WebSocketServerOptions & { readonly closeTimeout: number } = {
@@ -296,10 +296,10 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /** True if the client of a request may see everything. */
-  async #showsAll(request: IncomingMessage): Promise<boolean> {
+  /** True if the client of a request may read this page. */
+  async #mayRead(request: IncomingMessage, path: string): Promise<boolean> {
     const identity = await this.#admission.identify(request, bearerToken(request)).catch(() => undefined);
-    return identity !== undefined && JSON.stringify(identity.restriction) === JSON.stringify(UNRESTRICTED);
+    return identity?.role === "admin" || (identity?.role === "metrics" && path === "/metrics");
   }
 
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -335,8 +335,9 @@ export class VirstreamHandler implements AsyncDisposable {
         this.#open(request, socket, head, client);
       }
     } catch (thrown) {
-      const { retryable, message } = VirstreamError.from(thrown);
-      refuse(socket, retryable ? "503 Service Unavailable" : "500 Internal Server Error", message);
+      const { code, retryable, message } = VirstreamError.from(thrown);
+      if (code === "denied") refuse(socket, "401 Unauthorized", message);
+      else refuse(socket, retryable ? "503 Service Unavailable" : "500 Internal Server Error", message);
     }
   }
 

@@ -16,8 +16,8 @@ export interface PageSource {
   stats(): ServerFigures;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
-  /** True if the client of a request may see everything. */
-  showsAll(request: IncomingMessage): Promise<boolean>;
+  /** True if the client of a request may read a page: its role says so. */
+  mayRead(request: IncomingMessage, path: string): Promise<boolean>;
 }
 
 /** Answers a request below the handler's prefix. `path` is undefined outside of it. */
@@ -48,8 +48,8 @@ export function answerRequest(
       "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
     );
   } else {
-    void source.showsAll(request).then((shown) => {
-      if (!shown) say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
+    void source.mayRead(request, path).then((may) => {
+      if (!may) say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
       else if (path === "/metrics") void answerScrape(source.exporter, request, response);
       else respond(200, "application/json", JSON.stringify(source.stats()));
     });

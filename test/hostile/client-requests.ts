@@ -110,7 +110,12 @@ const driver = new ScriptedDriver(async function* (self) {
 });
 const limits = { ...DEFAULT_SERVER_LIMITS, sweepsPerSecond: 1_000_000_000 };
 const views = new Views(new Connection(driver), 1);
-const identity = { name: "example", restriction: UNRESTRICTED, expiresAt: Number.POSITIVE_INFINITY };
+const identity = {
+  name: "example",
+  role: "admin" as const,
+  restriction: UNRESTRICTED,
+  expiresAt: Number.POSITIVE_INFINITY,
+};
 const context: SessionContext = {
   admission: new Admission(() => identity, views, limits.helloTimeoutMs, limits.waiting),
   traffic: { messages: 0, bytes: 0 },

@@ -16,7 +16,9 @@ export function printable(text: string): string {
 const SWITCHES: Readonly<Record<string, string>> = {
   token: "--token-file",
   "token of connect()": "--token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
-  viewers: "--viewers",
+  authenticate: "--tokens",
+  tls: "--tls-cert and --tls-key",
+  allowPlain: "--allow-plain",
   allowAnyone: "--allow-anyone",
   origins: "--origin",
   minIntervalMs: "--min-interval",

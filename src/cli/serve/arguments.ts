@@ -33,7 +33,7 @@ export function parseServe(args: readonly string[]) {
     dialect: TEXT,
     "token-file": TEXT,
     "source-token-file": TEXT,
-    viewers: TEXT,
+    tokens: TEXT,
     "min-interval": TEXT,
     "allow-anyone": FLAG,
     "allow-plain": FLAG,
@@ -94,7 +94,8 @@ export function parseServe(args: readonly string[]) {
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
-    viewersFile: values.viewers,
+    /** The file of tokens by their hashes, with what each may read. */
+    tokensFile: values.tokens,
     allowAnyone: values["allow-anyone"] ?? false,
     allowPlain: values["allow-plain"] ?? false,
     /** The files of the certificate; undefined: without TLS. */

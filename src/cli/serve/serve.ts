@@ -1,37 +1,27 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
-import { VirstreamError } from "../../model/error.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
-import type { Viewer } from "../../server/access/viewer.ts";
 import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { openSources, readText, readToken } from "../source.ts";
+import { openSources, readToken } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
-import { readCertificates, renewAtSignal } from "./certificates.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
+import { Secrets } from "./secrets.ts";
 
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
-  const token = await readToken(args.tokenFile, process.env);
-  const viewers = args.viewersFile === undefined ? undefined : await readViewers(args.viewersFile);
+  const secrets = await Secrets.read(args);
   const sourceToken = await readToken(args.sourceTokenFile, {});
   await using connection = await openSources(args.uris, sourceToken, signal);
   void logStatus(connection);
-  const { allowAnyone, allowPlain, origins, dialect, tlsFiles } = args;
-  const common = {
-    allowAnyone,
-    allowPlain,
-    ...(tlsFiles !== undefined && { tls: await readCertificates(tlsFiles) }),
-    origins,
-    ...(token === undefined ? {} : { token }),
-    ...(viewers === undefined ? {} : { viewers }),
-  };
+  const { allowAnyone, allowPlain, origins, dialect } = args;
+  const common = { allowAnyone, allowPlain, origins, ...secrets.options };
   const limits = args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } };
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
@@ -53,12 +43,12 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
   const servers = [server, exporter].filter((each) => each !== undefined);
-  const stopRenewal = tlsFiles === undefined ? () => {} : renewAtSignal(tlsFiles, servers);
+  const stopReload = secrets.reloadAtSignal(servers);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
   if (exporter !== undefined) void logMissing(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
-  stopRenewal();
+  stopReload();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
 }
@@ -97,15 +87,4 @@ function logHealth(server: VirstreamServer, connection: Connection): () => void 
     notify(sourcesAbsent === 0 ? "the watched hosts give statistics again" : `${hosts} every record: see /healthz`);
   }, HEALTH_CHECK_MS);
   return () => clearInterval(timer);
-}
-
-/** The viewers of a file: a JSON array, which the server checks. */
-async function readViewers(file: string): Promise<Viewer[]> {
-  const text = await readText("file of viewers", file);
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The parser's message quotes the file, which contains tokens.
-    throw new VirstreamError("invalid-argument", `the file of viewers ${file} is not JSON: see docs/serving.md`);
-  }
 }

@@ -82,7 +82,7 @@ export class Admission {
   /**
    * Admits a client, or refuses it with undefined. The caller releases it.
    *
-   * @throws VirstreamError `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or `unknown-group` for an
+   * @throws VirstreamError `denied` for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or `unknown-group` for an
    *   invalid principal, `limit-exceeded` when too many clients are being identified, or they have too many different restrictions
    */
   async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
@@ -93,6 +93,7 @@ export class Admission {
         disconnected.clear();
         const identity = await this.identify(request, token);
         if (identity === undefined) return undefined;
+        if (identity.role === "metrics") throw new VirstreamError("denied", "this token is for /metrics only");
         // The answer may be from before the disconnection.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }

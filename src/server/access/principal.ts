@@ -5,6 +5,14 @@ import { type Group, groupMask } from "../../model/group.ts";
 import { checkOptions, type Members } from "../../model/options.ts";
 import { checkQuery, type DomainSelector } from "../../model/query.ts";
 
+/**
+ * What a client may read: `stats`: statistics over WebSocket, and no page; `metrics`: the page `/metrics`, and nothing else; `admin`:
+ * everything.
+ */
+export const ROLES = ["stats", "metrics", "admin"] as const;
+/** One of them. */
+export type Role = (typeof ROLES)[number];
+
 /** Who a client is, and what it may see: the answer of `authenticate`. */
 export interface Principal {
   /** Not empty. `disconnect(name)` ends the connections of all principals with this name. */
@@ -24,6 +32,11 @@ export interface Principal {
    * with `denied`. Default: all.
    */
   readonly groups?: readonly Group[];
+  /**
+   * What it may read. Only `stats` goes with `domains`, `names` and `groups`: pages are about all domains. Default: `admin` if it may
+   * see everything, else `stats`.
+   */
+  readonly role?: Role;
   /** When the server ends its connections, in ms since 1970, so that the client authenticates again. Default: never. */
   readonly expiresAt?: number;
 }
@@ -52,6 +65,7 @@ export interface Restriction {
 /** A principal, checked. */
 export interface Identity {
   readonly name: string;
+  readonly role: Role;
   readonly restriction: Restriction;
   /** Infinity: never. */
   readonly expiresAt: number;
@@ -65,6 +79,7 @@ const PRINCIPAL_MEMBERS = {
   domains: undefined,
   names: undefined,
   groups: undefined,
+  role: undefined,
   expiresAt: undefined,
 } satisfies Members;
 
@@ -85,7 +100,12 @@ export function identityOf(principal: Principal): Identity {
   if (typeof expiresAt !== "number" || Number.isNaN(expiresAt)) {
     throw invalid(`expiresAt of a principal must be a number of ms since 1970, not ${quote(expiresAt)}`);
   }
-  return { name, restriction: restrictionOf(principal, "the principal"), expiresAt };
+  const restriction = restrictionOf(principal, "the principal");
+  const isRestricted = JSON.stringify(restriction) !== JSON.stringify(UNRESTRICTED);
+  const { role = isRestricted ? "stats" : "admin" } = principal;
+  if (!ROLES.includes(role)) throw invalid(`role of a principal must be ${ROLES.join(", ")}, not ${quote(role)}`);
+  if (isRestricted && role !== "stats") throw invalid(`domains, names and groups do not go with the role ${role}`);
+  return { name, role, restriction, expiresAt };
 }
 
 /**

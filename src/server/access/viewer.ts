@@ -51,7 +51,7 @@ export function knownTokens(token: string | undefined, viewers: readonly Viewer[
   return token === undefined ? narrow : [{ token, identity: EVERYBODY }, ...narrow];
 }
 
-const EVERYBODY: Identity = { name: "", restriction: UNRESTRICTED, expiresAt: Number.POSITIVE_INFINITY };
+const EVERYBODY: Identity = { name: "", role: "admin", restriction: UNRESTRICTED, expiresAt: Number.POSITIVE_INFINITY };
 
 /** Checks viewers, and returns their tokens. Error messages contain names, but no tokens. */
 function checkViewers(viewers: readonly Viewer[], token: string | undefined): KnownToken[] {
@@ -76,7 +76,10 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
     // A list may be empty by mistake; a viewer that sees nothing would be of no use.
     if (!(restriction.names ?? restriction.domains)?.length)
       throw invalid(`viewer ${who} has no domains: name at least one`);
-    return { token: viewer.token, identity: { name: viewer.name, restriction, expiresAt: Number.POSITIVE_INFINITY } };
+    return {
+      token: viewer.token,
+      identity: { name: viewer.name, role: "stats", restriction, expiresAt: Number.POSITIVE_INFINITY },
+    };
   });
 }
 

@@ -1,0 +1,190 @@
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseToken } from "../../src/cli/token/arguments.ts";
+import { token } from "../../src/cli/token/token.ts";
+import { connect } from "../../src/index.ts";
+import { codeOf } from "../code-of.ts";
+import { until } from "../until.ts";
+import { start, virstream } from "./run.ts";
+
+let folder: string;
+let files = 0;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "virstream-tokens-"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const newFile = (): string => join(folder, `tokens-${files++}.json`);
+
+async function create(file: string, name: string, ...options: string[]): Promise<string> {
+  const { stdout, stderr, code } = await virstream(["token", "create", name, "--tokens", file, ...options]);
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/it is shown only now/)]);
+  return stdout.trim();
+}
+
+async function served(file: string, ...options: string[]) {
+  const child = start(["serve", "test:///default?domains=5", "--listen", ":0", "--tokens", file, ...options]);
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  const [text] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+  const stop = async (): Promise<void> => {
+    child.kill();
+    await once(child, "close");
+  };
+  return { child, url: text.trim(), said: () => stderr, [Symbol.asyncDispose]: stop };
+}
+
+describe("virstream token", () => {
+  it("keeps only hashes, in a file that only its owner may read, and lists who has what until when", async () => {
+    const file = newFile();
+    const ann = await create(file, "ann", "--name", "web-*", "--groups", "state,cpu-total", "--expires", "2160h");
+    const eve = await create(file, "eve", "--role", "admin");
+    expect(ann).toMatch(/^[\w-]{43}$/);
+    expect(eve).not.toBe(ann);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const text = readFileSync(file, "utf8");
+    for (const token of [ann, eve]) expect(text).not.toContain(token);
+    const { stdout } = await virstream(["token", "list", "--tokens", file]);
+    const [head, first, second] = stdout.split("\n").map((line) => line.split(/ {2,}/));
+    expect(head).toEqual(["NAME", "ROLE", "EXPIRES", "DOMAINS", "GROUPS"]);
+    expect(first).toEqual([
+      "ann",
+      "stats",
+      expect.stringMatching(/^20\d\d-\d\d-\d\dT\d\d:\d\dZ$/),
+      "web-*",
+      "state,cpu-total",
+    ]);
+    expect(second).toEqual(["eve", "admin", "never", "all", "all"]);
+  });
+
+  it("refuses what makes no sense, and leaves the file as it is", async () => {
+    const file = newFile();
+    await create(file, "ann");
+    const before = readFileSync(file, "utf8");
+    const refusals: [args: string[], says: RegExp][] = [
+      [["create", "ann"], /two tokens have the name "ann"/],
+      [["create", "a b"], /the name of a token has/],
+      [["create", "ben", "--role", "root"], /--role takes stats, metrics, admin/],
+      [["create", "ben", "--role", "admin", "--name", "web-*"], /do not go with the role admin/],
+      [["create", "ben", "--groups", "cpu"], /--groups takes groups .*"cpu"/],
+      [["create", "ben", "--name", "["], /malformed/],
+      [["create", "ben", "--expires", "0"], /--expires takes a time/],
+      [["create"], /token create takes one name/],
+      [["revoke", "eve"], /there is no token of the name "eve": the names are ann/],
+      [["revoke", "ann", "--role", "admin"], /--role goes with token create/],
+      [["remove", "ann"], /token takes create, list, revoke/],
+    ];
+    for (const [args, says] of refusals) {
+      await expect(async () => token(parseToken([...args, "--tokens", file]))).rejects.toThrow(says);
+    }
+    expect(readFileSync(file, "utf8")).toBe(before);
+    expect(existsSync(`${file}.new`)).toBe(false);
+    expect((await virstream(["token", "list"])).stderr).toMatch(/token needs --tokens FILE, or \$VIRSTREAM_TOKENS/);
+    expect((await virstream(["token", "list"], { VIRSTREAM_TOKENS: file })).stdout).toMatch(/^NAME .*\nann /);
+  });
+});
+
+describe("virstream serve --tokens", () => {
+  it("gives each token what its role says, over WebSocket and as pages", async () => {
+    const file = newFile();
+    const restricted = await create(file, "ann", "--domain", "guest-00001", "--domain", "guest-00003");
+    const stats = await create(file, "ben");
+    const metrics = await create(file, "prometheus", "--role", "metrics");
+    const admin = await create(file, "eve", "--role", "admin");
+    await using server = await served(file);
+    const names = async (shown: string) => {
+      await using connection = await connect(server.url, { token: shown });
+      return (await connection.listDomains()).map(({ name }) => name);
+    };
+    expect(await names(restricted)).toEqual(["guest-00001", "guest-00003"]);
+    expect(await names(stats)).toHaveLength(5);
+    expect(await names(admin)).toHaveLength(5);
+    await expect(names(metrics)).rejects.toMatchObject({
+      code: "unauthenticated",
+      message: expect.stringMatching(/this token is for \/metrics only/),
+    });
+    expect(await codeOf(names("wrong"))).toBe("unauthenticated");
+    const status = async (page: string, shown: string) => {
+      const headers = { authorization: `Bearer ${shown}` };
+      const response = await fetch(`${server.url.replace("ws:", "http:")}${page}`, { headers });
+      await response.arrayBuffer();
+      return response.status;
+    };
+    const pages = async (shown: string) => [await status("/metrics", shown), await status("/stats.json", shown)];
+    expect(await pages(restricted)).toEqual([401, 401]);
+    expect(await pages(stats)).toEqual([401, 401]);
+    expect(await pages(metrics)).toEqual([200, 401]);
+    expect(await pages(admin)).toEqual([200, 200]);
+    expect(await pages("wrong")).toEqual([401, 401]);
+  });
+
+  it("disconnects a client whose token is revoked at SIGHUP, and nobody else loses a tick", async () => {
+    const file = newFile();
+    const kept = await create(file, "kept");
+    const revoked = await create(file, "revoked");
+    await using server = await served(file);
+    await using good = await connect(server.url, { token: kept });
+    await using bad = await connect(server.url, { token: revoked });
+    const ticks: number[] = [];
+    const watch = good.watch({}, { intervalMs: 1_000 }).events.subscribe((event) => {
+      if (event.type === "sync") ticks.push(event.tick);
+      else if (event.type !== "record") ticks.push(Number.NaN);
+    });
+    const ended = bad
+      .watch({}, { intervalMs: 1_000 })
+      .toArray()
+      .catch(({ code }) => code);
+    await until(() => ticks.length > 0);
+    expect((await virstream(["token", "revoke", "revoked", "--tokens", file])).code).toBe(0);
+    server.child.kill("SIGHUP");
+    expect(await ended).toBe("unauthenticated");
+    expect(await codeOf(connect(server.url, { token: revoked }))).toBe("unauthenticated");
+    expect(server.said()).toMatch(/there are 1 tokens now; 1 clients of changed ones must authenticate again/);
+    const later = ticks.length + 2;
+    await until(() => ticks.length >= later);
+    expect(ticks).toEqual(ticks.map((_, i) => ticks[0]! + i));
+    watch.unsubscribe();
+  });
+
+  it("keeps its tokens when the file is damaged, has the one of --token-file beside them, and warns who else can read them", async () => {
+    const file = newFile();
+    const ann = await create(file, "ann");
+    const main = join(folder, "main");
+    writeFileSync(main, "the main token\n", { mode: 0o600 });
+    chmodSync(file, 0o644);
+    await using server = await served(file, "--token-file", main);
+    expect(server.said()).toMatch(/every user of this machine can read the file of tokens/);
+    writeFileSync(file, '{"tokens": [{"sha256": "s3cret", ');
+    server.child.kill("SIGHUP");
+    await until(() => server.said().includes("the server keeps its tokens"));
+    expect(server.said()).toMatch(/tokens-\d+\.json is not valid: it is not JSON/);
+    expect(server.said()).not.toContain("s3cret");
+    for (const each of [ann, "the main token"]) {
+      await using connection = await connect(server.url, { token: each });
+      expect(await connection.getAllDomainStats()).toHaveLength(5);
+    }
+  });
+
+  it("does not start with a file that is not there, or not valid", async () => {
+    const serve = (file: string) => virstream(["serve", "test:///default", "--listen", ":0", "--tokens", file]);
+    expect((await serve(join(folder, "none"))).stderr).toMatch(/file of tokens .*none cannot be read \(ENOENT\)/);
+    const file = newFile();
+    for (const [content, says] of [
+      ['{"token": []}', /it has no member "tokens"/],
+      ['{"tokens": [{"name": "ann", "role": "stats", "sha256": "short"}]}', /the sha256 of token ann is not valid/],
+      ['{"tokens": [{"name": "ann", "role": "stats", "token": "plain"}]}', /token ann has no member "token"/],
+    ] as const) {
+      writeFileSync(file, content, { mode: 0o600 });
+      const { stderr, code } = await serve(file);
+      expect([code, stderr]).toEqual([1, expect.stringMatching(says)]);
+      expect(stderr).not.toContain("plain");
+    }
+  });
+});
