@@ -113,6 +113,27 @@ export async function openSources(
 }
 
 /**
+ * Opens sources as openSources() does. If none can be reached, and waiting may cure that, resolves all the same: they are absent then,
+ * and tried again. But a default that has no socket fails: nobody has said what to wait for.
+ */
+export async function awaitSources(
+  uris: readonly string[],
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<Connection> {
+  try {
+    return await openSources(uris, token, signal);
+  } catch (thrown) {
+    if (uris.length === 0 || !VirstreamError.from(thrown).retryable) throw thrown;
+    const options = { signal, waitForFirstConnection: true, ...(token === undefined ? {} : { token }) };
+    return connectAll(
+      uris.map((each) => resolveUri(each)),
+      options,
+    );
+  }
+}
+
+/**
  * The query with the domain of each id that `--domain` has. As in virsh, an id comes before a name.
  *
  * @throws VirstreamError `invalid-argument` when no host can match `--host`: a watch would wait for one forever

@@ -127,8 +127,7 @@ Usage: virstream serve [URI]... [OPTION]...
 
 Serves the domains of URI, or of several URIs together, over WebSocket until it is interrupted. Prints its URL. Clients and
 Prometheus read them; see --metrics.
-Fails when no hypervisor can be reached at the start (start it after libvirtd). Connections lost later, and hosts
-unreachable at start, are retried.
+Hosts that cannot be reached, at the start or later, are tried again; /readyz has the status 503 until there is one.
 
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
   --metrics [HOST:]PORT a page for Prometheus, at /metrics; by habit port 9177; on loopback unless HOST is given. Without
@@ -151,6 +150,7 @@ unreachable at start, are retried.
   --tls-cert FILE, --tls-key FILE
                         serve at wss: and https:; required beyond loopback. SIGHUP reads both again: docs/serving.md
   --tls-client-ca FILE  refuse clients without a certificate of these authorities
+  --require-source      fail when no host can be reached at the start
   --allow-plain         listen beyond loopback without TLS, behind a proxy that has it: tokens can be read on the way
   --allow-anyone        listen beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s

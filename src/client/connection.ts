@@ -39,6 +39,12 @@ const CALL_MEMBERS = { signal: SIGNAL } satisfies Members;
 const TABLE_MEMBERS = { intervalMs: undefined, ...CALL_MEMBERS } satisfies Members;
 const CLOSE_MEMBERS = { drain: FLAG } satisfies Members;
 
+/** @throws VirstreamError `invalid-argument` */
+export function checkClose(options: CloseOptions): CloseOptions {
+  checkOptions("close's options object", options, CLOSE_MEMBERS);
+  return options;
+}
+
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
@@ -258,7 +264,7 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError `invalid-argument`
    */
   async close(options: CloseOptions = {}): Promise<void> {
-    checkOptions("close's options object", options, CLOSE_MEMBERS);
+    checkClose(options);
     if (!options.drain) this.#hurry.abort();
     this.#closing ??= this.#board.close(this.#closedError(), () => this.#close());
     await this.#closing;

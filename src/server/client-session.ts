@@ -67,6 +67,7 @@ export class ClientSession {
   readonly #selectors: Quota;
   /** The queries that its watches added to those that were watched already, as keys of `Sampling.watched`. */
   readonly #added = new Set<string>();
+  #draining = false;
   #greeted = false;
   /** The hosts that the client knows: they may come and go. */
   #saidHost = "";
@@ -156,6 +157,12 @@ export class ClientSession {
   /** Resolves when its socket is closed, and all its sweeps have ended. After `close` that takes a second at most. */
   async ended(): Promise<void> {
     await this.#closed;
+    await Promise.all(this.#running);
+  }
+
+  /** Begins no sweep and no watch any more. Resolves when its sweeps have ended. */
+  async drain(): Promise<void> {
+    this.#draining = true;
     await Promise.all(this.#running);
   }
 
@@ -267,6 +274,10 @@ export class ClientSession {
 
   #query(message: Extract<ClientMessage, { type: "get" | "watch" }>): void {
     if (!this.#isFree(message.id)) return;
+    if (this.#draining) {
+      this.#outbound.end(message.id, new VirstreamError("server-shutdown", "the server is shutting down"));
+      return;
+    }
     let query: Query;
     try {
       query = permitted(message.query, this.#client!.view);

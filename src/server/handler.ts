@@ -3,7 +3,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "ws";
-import type { Connection } from "../client/connection.ts";
+import { type CloseOptions, type Connection, checkClose } from "../client/connection.ts";
+import { withTimeout } from "../driver/clock.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
@@ -26,6 +27,8 @@ import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } 
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
+/** How long sweeps under way may take while the server drains, in ms. */
+const DRAIN_MS = 10_000;
 /** Frames of a client's message, and the parts in which a frame may arrive: each takes memory besides its bytes. */
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
@@ -112,6 +115,7 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly prefix: string;
   readonly #origins: Origins;
   #closing: Promise<void> | undefined;
+  readonly #hurry = new AbortController();
 
   /** @throws VirstreamError as createHandler */
   constructor(connection: Connection, options: HandlerOptions) {
@@ -242,10 +246,17 @@ export class VirstreamHandler implements AsyncDisposable {
     return this.#admission.disconnect(name);
   }
 
-  /** Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. Safe to call twice. */
-  close(): Promise<void> {
+  /**
+   * Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. With `drain`, sweeps under way end whole first, for at
+   * most ten seconds. Safe to call twice: without `drain`, the second call ends the first one's wait.
+   *
+   * @throws VirstreamError `invalid-argument`
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    const { drain = false } = checkClose(options);
+    if (!drain) this.#hurry.abort();
     this.#closing ??= this.#close();
-    return this.#closing;
+    await this.#closing;
   }
 
   /** Closes the handler at the end of an `await using` block. */
@@ -254,6 +265,11 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    const { signal } = this.#hurry;
+    if (!signal.aborted) {
+      const drained = Promise.all([...this.#sessions].map((session) => session.drain()));
+      await withTimeout<unknown>(drained, DRAIN_MS, () => {}, { signal }).catch(() => {});
+    }
     this.#admission.close();
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");

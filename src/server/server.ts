@@ -2,7 +2,7 @@
 
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import type { Connection } from "../client/connection.ts";
+import type { CloseOptions, Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
@@ -111,17 +111,18 @@ export class VirstreamServer extends VirstreamHandler {
     renewCertificates(this.#http, tls);
   }
 
-  /** Ends sweeps and connections with `server-shutdown`, and frees the port. Safe to call twice. */
-  override close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+  /** Frees the port, and ends sweeps and connections as a handler does. Safe to call twice. */
+  override async close(options: CloseOptions = {}): Promise<void> {
+    const ended = super.close(options);
+    this.#closed ??= this.#close(ended);
+    await Promise.all([this.#closed, ended]);
   }
 
-  async #close(): Promise<void> {
+  async #close(ended: Promise<void>): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
-    const ended = super.close();
+    await ended;
     await withTimeout(closed, CLOSE_TIMEOUT_MS, () => this.waiting.destroy());
-    await Promise.all([closed, ended]);
+    await closed;
   }
 }
 

@@ -33,6 +33,7 @@ export function parseServe(args: readonly string[]) {
     dialect: TEXT,
     "token-file": TEXT,
     "source-token-file": TEXT,
+    "require-source": FLAG,
     tokens: TEXT,
     "min-interval": TEXT,
     "allow-anyone": FLAG,
@@ -94,6 +95,7 @@ export function parseServe(args: readonly string[]) {
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
+    requireSource: values["require-source"] ?? false,
     /** The file of tokens by their hashes, with what each may read. */
     tokensFile: values.tokens,
     allowAnyone: values["allow-anyone"] ?? false,

@@ -4,7 +4,7 @@ import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { openSources, readToken } from "../source.ts";
+import { awaitSources, openSources, readToken } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
 import { startPublisher } from "./publish.ts";
@@ -18,7 +18,8 @@ const HEALTH_CHECK_MS = 1_000;
 export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
   const secrets = await Secrets.read(args);
   const sourceToken = await readToken(args.sourceTokenFile, {});
-  await using connection = await openSources(args.uris, sourceToken, signal);
+  const openAll = args.requireSource ? openSources : awaitSources;
+  await using connection = await openAll(args.uris, sourceToken, signal);
   void logStatus(connection);
   const { allowAnyone, allowPlain, origins, dialect } = args;
   const common = { allowAnyone, allowPlain, origins, ...secrets.options };
@@ -48,6 +49,8 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   if (exporter !== undefined) void logMissing(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
   stopLog();
+  // Another signal ends the process at once.
+  await Promise.all(servers.map((each) => each.close({ drain: true })));
   stopReload();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
   return ExitCode.ok;
