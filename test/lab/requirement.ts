@@ -41,6 +41,7 @@ const known = {
     packages: "python3 python3-msgpack",
   },
   script: { met: () => program("script"), packages: "bsdutils" },
+  systemd: { met: () => ["systemd-notify", "systemd-analyze", "python3"].every(program), packages: "systemd python3" },
   tmux: { met: () => program("tmux"), packages: "tmux" },
   chromium: { met: () => program("chromium"), packages: "chromium" },
   ssh: { met: () => program("ssh"), packages: "openssh-client" },

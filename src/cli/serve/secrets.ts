@@ -38,12 +38,15 @@ export class Secrets {
   /**
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected. From a file that
    * is not valid, nothing changes. Returns a function that ends this.
+   *
+   * @param around called with each reload, which it must begin
    */
-  reloadAtSignal(servers: readonly VirstreamServer[]): () => void {
-    const onSignal = (): void => {
-      void this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
-      void this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
+  reloadAtSignal(servers: readonly VirstreamServer[], around: (reload: () => Promise<void>) => void): () => void {
+    const reload = async (): Promise<void> => {
+      await this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
+      await this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
     };
+    const onSignal = (): void => around(reload);
     process.on("SIGHUP", onSignal);
     return () => process.off("SIGHUP", onSignal);
   }

@@ -10,6 +10,7 @@ import type { ServeArguments } from "./arguments.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
 import { Secrets } from "./secrets.ts";
+import { ServiceManager } from "./service-manager.ts";
 
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;
@@ -44,10 +45,17 @@ export async function serve(args: ServeArguments, signal: AbortSignal): Promise<
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
   const servers = [server, exporter].filter((each) => each !== undefined);
-  const stopReload = secrets.reloadAtSignal(servers);
+  const manager = new ServiceManager();
+  const status = `serving ${connection.host}`;
+  const stopReload = secrets.reloadAtSignal(servers, (reload) => {
+    manager.reloading();
+    void reload().then(() => manager.ready(status));
+  });
+  manager.ready(status);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
   if (exporter !== undefined) void logMissing(exporter.exporter);
   if (!signal.aborted) await once(signal, "abort");
+  manager.stopping();
   stopLog();
   // Another signal ends the process at once.
   await Promise.all(servers.map((each) => each.close({ drain: true })));
