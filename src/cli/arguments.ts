@@ -5,6 +5,8 @@ import { DEFAULT_INTERVAL_MS, MAX_HEARTBEAT_MS, MAX_INTERVAL_MS, type WatchOptio
 import { EXTRAS } from "../outlets/identity/identities.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { FORMATS } from "./format/format.ts";
+import { type Column, counterColumns, RATE_COLUMNS } from "./guests/columns.ts";
+import { DEVICES, deviceColumns } from "./guests/devices.ts";
 import { UsageError } from "./usage.ts";
 
 /** The options of `virstream get`, checked, with the defaults filled in. */
@@ -56,66 +58,153 @@ const RECORD_OPTIONS = { ...QUERY_OPTIONS, raw: FLAG, format: TEXT };
 const PAGE_OPTIONS = { dialect: TEXT, "metrics-metadata": LIST, "metrics-extra": TEXT };
 /** The options of every command that sweeps repeatedly. */
 export const WATCH_OPTIONS = { interval: TEXT, "on-change": FLAG, heartbeat: TEXT };
+const COUNT = { count: { type: "string", short: "n" } } as const;
+/** The options of `virstream watch`. */
+export const WATCH_COMMAND_OPTIONS = {
+  ...{ ...RECORD_OPTIONS, ...WATCH_OPTIONS, rates: FLAG, "no-rates": FLAG },
+  ...COUNT,
+} as const;
+/** The options of `virstream top`. */
+export const TOP_OPTIONS = {
+  ...{ domain: LIST, name: LIST, host: LIST, deadline: TEXT, "token-file": TEXT, interval: TEXT, hosts: TEXT },
+  batch: { type: "boolean", short: "b" },
+  ...COUNT,
+} as const;
+/** The options of `virstream why` and of `virstream doctor`. */
+export const WHY_OPTIONS = { format: TEXT, "token-file": TEXT };
+export const DOCTOR_OPTIONS = { all: FLAG, format: TEXT };
+
+/** The options of `virstream get`. */
+export const GET_OPTIONS = {
+  ...RECORD_OPTIONS,
+  ...PAGE_OPTIONS,
+  ...{ rates: FLAG, "no-rates": FLAG, over: TEXT, hosts: TEXT },
+  ...{ sort: TEXT, columns: TEXT, per: TEXT },
+  reverse: { type: "boolean", short: "r" },
+} as const;
 
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
-  const { values, uris } = parse(args, { ...RECORD_OPTIONS, ...PAGE_OPTIONS, rates: FLAG, over: TEXT });
-  const common = recordArguments(values, uris);
-  const isPage = common.format === "prometheus";
+  const { values, uris } = parse(args, GET_OPTIONS);
+  const { query, groups, format, raw, tokenFile } = recordArguments(values);
+  const isTable = format === "table" || format === "csv";
+  const isPage = format === "prometheus";
   const ofPage = Object.keys(PAGE_OPTIONS).find((name) => name in values);
   if (ofPage !== undefined && !isPage) throw new UsageError(`--${ofPage} goes with --format prometheus`);
-  if (isPage && common.raw) throw new UsageError("--raw does not fit Prometheus's format, which has seconds and bytes");
-  const { rates = false } = values;
-  if (rates) refuseTotals(common.format, common.raw);
-  if (values.over !== undefined && !rates) throw new UsageError("--over goes with --rates");
-  const { query } = common;
+  if (isPage && raw) throw new UsageError("--raw does not fit Prometheus's format, which has seconds and bytes");
+  const hasRates = ratesOf(values, format, isTable);
+  if (values.over !== undefined && !hasRates) {
+    throw new UsageError("--over is the time between the two sweeps of rates: it goes with --rates");
+  }
+  for (const option of ["sort", "reverse", "columns", "per"] as const) {
+    if (values[option] !== undefined && !isTable)
+      throw new UsageError(`--${option} goes with the formats table and csv`);
+  }
+  const table = tableOf(values, hasRates, raw);
   return {
-    ...common,
-    query: isPage && groupMask(query.groups) === 0 ? { ...query, groups: FAMILY_GROUPS } : query,
+    /** Empty: the default URI. */
+    uris,
+    /** A file with a URI on each line. */
+    hostsFile: values.hosts,
+    format,
+    tokenFile,
+    query: { ...query, groups: groupsOf(groups, isTable ? table : undefined, isPage) },
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
+    table,
+    /** The groups whose columns are shown, as a mask; 0: all. */
+    columnGroups: groupMask(groups),
     /** The time between the two sweeps whose rates are printed; undefined: print the records of one sweep. */
-    ratesOverMs: rates
+    ratesOverMs: hasRates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
       : undefined,
   };
 }
 
+/** Whether to show rates: a table does, unless the user wants counters. */
+function ratesOf(
+  values: Pick<Values<typeof WATCH_COMMAND_OPTIONS>, "rates" | "no-rates" | "raw">,
+  format: string,
+  isTable: boolean,
+): boolean {
+  const { rates = false, "no-rates": counters = false, raw = false } = values;
+  if (rates && counters) throw new UsageError("--rates and --no-rates: choose one");
+  if (rates) refuseTotals(format, raw);
+  return rates || (isTable && !counters && !raw);
+}
+
+/** The columns of a table, and its order. */
+function tableOf(values: Values<typeof GET_OPTIONS>, rates: boolean, raw: boolean) {
+  const per = values.per === undefined ? undefined : choice("--per", values.per, DEVICES);
+  const columns = per !== undefined ? deviceColumns(per, !rates, raw) : rates ? RATE_COLUMNS : counterColumns(raw);
+  const named = (option: string, text: string): Column => {
+    const name = columns.find(({ title }) => title.toLowerCase() === text.toLowerCase())?.name ?? text.toLowerCase();
+    const found = choice(
+      option,
+      name,
+      columns.map((column) => column.name),
+    );
+    return columns.find((column) => column.name === found)!;
+  };
+  return {
+    columns,
+    chosen: values.columns?.split(",").map((name) => named("--columns", name.trim())),
+    per,
+    sort: values.sort === undefined ? undefined : named("--sort", values.sort),
+    reverse: values.reverse ?? false,
+  };
+}
+
+/** The groups to ask for. A table asks for those of its columns alone: others would cost the host calls that nobody sees. */
+function groupsOf(
+  asked: readonly KnownGroup[],
+  table: (Pick<ReturnType<typeof tableOf>, "columns"> & Partial<ReturnType<typeof tableOf>>) | undefined,
+  isPage: boolean,
+): readonly KnownGroup[] {
+  if (isPage && asked.length === 0) return FAMILY_GROUPS;
+  if (table === undefined) return asked;
+  const { columns, chosen, per, sort } = table;
+  const shown = chosen ?? columns.filter(({ optional }) => optional === undefined);
+  // The lines of devices need their names.
+  const names = per === undefined ? [] : columns.filter(({ rank }) => rank === 0);
+  const needed = [...shown, ...names, sort].flatMap((column) => column?.group ?? []);
+  return GROUPS.filter((group) => group === "state" || (asked.length > 0 ? asked : needed).includes(group));
+}
+
 /** @throws UsageError */
 export function parseWatch(args: readonly string[]) {
-  const { values, uris } = parse(args, { ...RECORD_OPTIONS, ...WATCH_OPTIONS, rates: FLAG, count: TEXT });
-  const { format, ...rest } = recordArguments(values, uris);
+  const { values, uris } = parse(args, WATCH_COMMAND_OPTIONS);
+  const { format, query, groups, ...rest } = recordArguments(values);
   if (format === "prometheus") {
     throw new UsageError("--format prometheus is one page, and a watch has no end: use virstream serve --metrics");
   }
-  if (format === "json") {
-    throw new UsageError("--format json is one array, and a watch has no end: use --format ndjson");
+  if (format === "json" || format === "csv") {
+    const what = format === "json" ? "array" : "table";
+    throw new UsageError(`--format ${format} is one ${what}, and a watch has no end: use --format ndjson`);
   }
-  const { rates = false, "on-change": onChange = false, count } = values;
-  if (rates) refuseTotals(format, rest.raw);
-  if (rates && onChange) {
+  const { "on-change": onChange = false } = values;
+  if (values.rates && onChange) {
     throw new UsageError("--rates needs every record, and --on-change leaves some out: choose one");
   }
-  const sweeps = sweepCount("--count", count);
+  const isTable = format === "table";
+  const rates = ratesOf(values, format, isTable && !onChange);
+  const columns = rates ? RATE_COLUMNS : counterColumns(rest.raw);
   return {
     ...rest,
+    query: { ...query, groups: groupsOf(groups, isTable ? { columns } : undefined, false) },
+    uri: single(uris),
     format,
     rates,
     options: watchOptions(values),
-    count: sweeps,
+    count: sweepCount("--count", values.count),
   };
 }
 
 /** @throws UsageError */
 export function parseTop(args: readonly string[]) {
-  const options = {
-    ...{ domain: LIST, name: LIST, host: LIST, deadline: TEXT, "token-file": TEXT, interval: TEXT, hosts: TEXT },
-    batch: { type: "boolean", short: "b" } as const,
-    count: { type: "string", short: "n" } as const,
-  };
-  const { values, uris } = parse(args, options);
+  const { values, uris } = parse(args, TOP_OPTIONS);
   const { batch = false } = values;
   if (values.count !== undefined && !batch) throw new UsageError("-n goes with -b: a screen ends when you press q");
   return {
@@ -133,13 +222,13 @@ export function parseTop(args: readonly string[]) {
 
 /** @throws UsageError */
 export function parseDoctor(args: readonly string[]) {
-  const { values, uris } = parse(args, { all: FLAG, format: TEXT });
+  const { values, uris } = parse(args, DOCTOR_OPTIONS);
   return { uri: single(uris), format: formatOf(values.format, ["text", "json"]), all: values.all ?? false };
 }
 
 /** @throws UsageError */
 export function parseWhy(args: readonly string[]) {
-  const { values, uris, positionals } = parse(args, { format: TEXT, "token-file": TEXT });
+  const { values, uris, positionals } = parse(args, WHY_OPTIONS);
   const [guest, ...rest] = positionals;
   if (guest === undefined || guest === "")
     throw new UsageError("why takes the name, uuid or id of a guest: virstream why GUEST [URI]");
@@ -154,10 +243,10 @@ export function parseWhy(args: readonly string[]) {
 type ParseArgsOptionsConfig = NonNullable<ParseArgsConfig["options"]>;
 type Values<Options extends ParseArgsOptionsConfig> = ReturnType<typeof parse<Options>>["values"];
 
-function recordArguments(values: Values<typeof RECORD_OPTIONS>, uris: readonly string[]) {
+function recordArguments(values: Values<typeof RECORD_OPTIONS>) {
   return {
-    uri: single(uris),
     query: queryOf(values),
+    groups: groupsAsked(values),
     format: formatOf(values.format, FORMATS),
     raw: values.raw ?? false,
     tokenFile: values["token-file"],
@@ -190,10 +279,14 @@ export function selection(values: {
   };
 }
 
+function groupsAsked(values: Values<typeof QUERY_OPTIONS>): KnownGroup[] {
+  return GROUPS.filter((group) => values[group]);
+}
+
 /** The query of the options that say which domains and groups, and how. */
 export function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   return {
-    groups: GROUPS.filter((group) => values[group]),
+    groups: groupsAsked(values),
     filter: FILTERS.filter((filter) => values[`list-${filter}`]),
     enforce: values.enforce ?? false,
     backing: values.backing ?? false,
@@ -226,9 +319,14 @@ function refuseTotals(format: string, raw: boolean): void {
 
 /** One of the formats, by default the first. */
 export function formatOf<Name extends string>(format: string | undefined, formats: readonly Name[]): Name {
-  const found = formats.find((name) => name === (format ?? formats[0]));
+  return format === undefined ? formats[0]! : choice("--format", format, formats);
+}
+
+/** The value of an option that has a few. */
+export function choice<Name extends string>(option: string, text: string, names: readonly Name[]): Name {
+  const found = names.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new UsageError(`there is no format ${JSON.stringify(format)}: choose one of ${formats.join(", ")}`);
+  throw new UsageError(`${option} has no ${JSON.stringify(text)}: choose one of ${names.join(", ")}`);
 }
 
 /** The URI of a command that takes at most one. */

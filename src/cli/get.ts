@@ -2,61 +2,63 @@ import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
 import { RateMeter } from "../client/rates.ts";
 import { sleep, withTimeout } from "../driver/clock.ts";
-import { groupMask } from "../model/group.ts";
-import { checkQuery, selectorName } from "../model/query.ts";
+import { checkQuery, type StatsQuery, selectorName } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
 import { Identities } from "../outlets/identity/identities.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import type { GetArguments } from "./arguments.ts";
-import { createFormat } from "./format/format.ts";
+import { CsvTable } from "./format/csv.ts";
+import { createFormat, type Format } from "./format/format.ts";
+import { GuestTable, TextTable } from "./format/guest-table.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
+import { troubleText } from "./guests/explanation.ts";
 import { notify } from "./notify.ts";
-import { openSource, readToken, withoutIds } from "./source.ts";
+import { hostUri, openSources, readHosts, readToken, withoutIds } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How long definitions are waited for at least when the sweep took the whole deadline, in ms, unless the deadline is shorter. */
 const LAST_DEFINITIONS_MS = 1_000;
+/** How long a guest may take in the first of two sweeps, in ms: it only has the counters that the second is compared with. */
+const FIRST_DEADLINE_MS = 1_000;
 
 /**
- * `virstream get`: prints one record of every domain as it arrives, with rates since an earlier sweep if the user asked for them.
- * Resolves with the exit code.
+ * `virstream get`: prints one record of every domain: in a table when all are there, in other formats as they arrive. Resolves with the
+ * exit code.
  */
 export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process;
   const interactive = stdout.isTTY === true && stderr.isTTY === true;
   const progress = new Progress(stderr, () => performance.now());
   const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSource(args.uri, token, signal);
+  const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
+  await using connection = await openSources(uris, token, signal);
 
   const query = await withoutIds(connection, args.query, signal);
-  const groups = groupMask(args.query.groups);
-  const colours = showsColours(stdout, process.env);
-  const hosts = connection.host.includes(",");
-  const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
-  const terminal = stdout.isTTY === true;
-  const look = { groups, rates: meter !== undefined, hosts, raw: args.raw, terminal, colours };
   const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
-  const format =
-    args.format === "prometheus"
-      ? new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect, identities!)
-      : createFormat(args.format, look);
+  const format = await formatOf(args, connection, identities);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
-  const { domains = [], deadlineMs } = checkQuery(query, connection.driver);
-  const named = new SelectorTable(domains, (selector) => selector);
+  const checked = checkQuery(query, connection.driver);
+  const named = new SelectorTable(checked.domains ?? [], (selector) => selector);
   const unanswered = new Set(named.values());
-  let took = 0;
+  const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
+  const startedAt = performance.now();
   let begun = false;
   let whole = false;
   try {
     if (args.ratesOverMs !== undefined) {
-      await connection.stats(query, { signal }).forEach((record) => void meter?.take(record));
-      await sleep(args.ratesOverMs, { signal });
+      const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
+      const first = interactive ? new Progress(stderr, () => performance.now(), "first of two sweeps: ") : undefined;
+      const lastAt = await firstSweep(connection, { ...query, deadlineMs }, signal, first, (record) => {
+        begun ||= format instanceof GuestTable;
+        format.before(record, meter!.take(record));
+      });
+      await sleep(Math.max(0, lastAt + args.ratesOverMs - performance.now()), { signal });
     }
-    const startedAt = performance.now();
+    const sweepStartedAt = performance.now();
     for await (const events of connection.stats(query, { signal }).events.chunks()) {
       let text = "";
       for (const event of events) {
@@ -67,11 +69,11 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
         if (!begun) text += format.begin();
         begun = true;
         if (event.type === "sync") {
-          took = event.summary.tookMs;
           whole = true;
           for (const { host, error } of event.summary.absent ?? []) {
             const absence: StatusEvent = { type: "status", state: "degraded", host, error };
             progress.absent++;
+            if (interactive) progress.hide();
             notify(sourceStatusText(host, absence));
             text += format.event(absence);
           }
@@ -93,8 +95,8 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
       if (interactive) progress.show();
     }
     // Definitions are read while the sweep goes on; those of the domains that were late, in the moment after it.
-    const leftMs = deadlineMs - (performance.now() - startedAt);
-    const settled = format.settle(Math.max(leftMs, Math.min(deadlineMs, LAST_DEFINITIONS_MS)));
+    const leftMs = checked.deadlineMs - (performance.now() - sweepStartedAt);
+    const settled = format.settle(Math.max(leftMs, Math.min(checked.deadlineMs, LAST_DEFINITIONS_MS)));
     await withTimeout(settled, Number.POSITIVE_INFINITY, () => {}, { signal });
   } catch (error) {
     whole = false;
@@ -107,7 +109,11 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
     identities?.close();
   }
-  if (interactive) stderr.write(`${progress.text} in ${(took / 1000).toFixed(2)} s\n`);
+  const help = format instanceof GuestTable ? worstText(format, connection) : undefined;
+  if (interactive) {
+    const took = ((performance.now() - startedAt) / 1_000).toFixed(1);
+    stderr.write(`${progress.summary} in ${took} s${help === undefined ? "" : `.  ${help}`}\n`);
+  } else if (help !== undefined) notify(help);
   return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
@@ -118,6 +124,68 @@ async function openIdentities(connection: Connection, args: GetArguments): Promi
   const asked = args.metricsMetadata.length > 0 || args.metricsExtras.length > 0;
   if (failure !== undefined && asked) notify(`there are no series about the identity of domains: ${failure.message}`);
   return identities;
+}
+
+/** The format that the arguments ask for. */
+async function formatOf(
+  args: GetArguments,
+  connection: Connection,
+  identities: Identities | undefined,
+): Promise<Format> {
+  const { stdout, env } = process;
+  const hosts = connection.host.includes(",");
+  const terminal = stdout.isTTY === true;
+  switch (args.format) {
+    case "prometheus":
+      return new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect, identities!);
+    case "csv":
+      return new CsvTable({ ...args.table, groups: args.columnGroups, hosts: true });
+    case "table": {
+      const cells = terminal ? stdout.columns || 80 : undefined;
+      const colours = showsColours(stdout, env);
+      return new TextTable({ ...args.table, groups: args.columnGroups, hosts }, { cells, colours });
+    }
+    default:
+      return createFormat(args.format, { terminal });
+  }
+}
+
+/**
+ * Sweeps for the counters that the next sweep is compared with. Resolves with the time of the last answer, on the steady clock: the
+ * time between the sweeps begins there, so a guest that does not answer delays the next sweep only as far as its deadline.
+ */
+async function firstSweep(
+  connection: Connection,
+  query: StatsQuery,
+  signal: AbortSignal,
+  progress: Progress | undefined,
+  take: (record: DomainStatsRecord) => void,
+): Promise<number> {
+  let lastAt = performance.now();
+  try {
+    for await (const events of connection.stats(query, { signal }).events.chunks()) {
+      for (const event of events) {
+        if (event.type === "expect") progress?.expect(event.domains);
+        if (event.type !== "record") continue;
+        progress?.add(event.record);
+        take(event.record);
+        if (event.record.status === "ok") lastAt = performance.now();
+      }
+      progress?.hide();
+      progress?.show();
+    }
+    return lastAt;
+  } finally {
+    progress?.hide();
+  }
+}
+
+/** What is the matter with the worst guest, and the command that helps; undefined where no guest is in trouble. */
+function worstText({ troubled }: GuestTable, connection: Connection): string | undefined {
+  const [worst] = troubled;
+  if (worst === undefined) return undefined;
+  const more = troubled.length === 1 ? "" : `  (${troubled.length - 1} more in trouble)`;
+  return `${troubleText(worst, hostUri(connection, worst.row.domain.host))}${more}`;
 }
 
 const ERASE_LINE = "\r\u001b[K";
@@ -131,6 +199,7 @@ const REDRAW_MS = 100;
 export class Progress {
   readonly #output: { write(text: string): unknown };
   readonly #now: () => number;
+  readonly #label: string;
   readonly #counts: Record<RecordStatus, number> = { ok: 0, partial: 0, failed: 0, gone: 0 };
   /** The number of hosts that could not be reached. */
   absent = 0;
@@ -139,10 +208,14 @@ export class Progress {
   #visible = false;
   #shownAt = Number.NEGATIVE_INFINITY;
 
-  /** @param now a clock in ms */
-  constructor(output: { write(text: string): unknown }, now: () => number) {
+  /**
+   * @param now a clock in ms
+   * @param label what the line begins with
+   */
+  constructor(output: { write(text: string): unknown }, now: () => number, label = "") {
     this.#output = output;
     this.#now = now;
+    this.#label = label;
   }
 
   expect(domains: number): void {
@@ -164,10 +237,17 @@ export class Progress {
     return `${this.#seen}${of} domain${(this.#expected ?? this.#seen) === 1 ? "" : "s"}${notWhole(this.#counts)}`;
   }
 
+  /** The sweep when it is over, e.g. `12 guests: 11 ok, 1 partial`. */
+  get summary(): string {
+    const absent = this.absent === 0 ? "" : `, ${this.absent} host${this.absent === 1 ? "" : "s"} absent`;
+    const found = this.#seen === 0 ? "" : `: ${this.#counts.ok} ok${notWhole(this.#counts)}`;
+    return `${this.#seen} guest${this.#seen === 1 ? "" : "s"}${found}${absent}`;
+  }
+
   show(): void {
     if (this.#now() - this.#shownAt < REDRAW_MS) return;
     this.#shownAt = this.#now();
-    this.#output.write(`${ERASE_LINE}${this.text}`);
+    this.#output.write(`${ERASE_LINE}${this.#label}${this.text}`);
     this.#visible = true;
   }
 

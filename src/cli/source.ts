@@ -3,6 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect, connectAll } from "../client/connect.ts";
 import type { Connection } from "../client/connection.ts";
+import { FleetConnection } from "../client/fleet.ts";
 import type { OpenOptions } from "../driver/driver.ts";
 import { mayHaveHost } from "../driver/matcher.ts";
 import {
@@ -110,6 +111,23 @@ export async function openSources(
     uris.map((each) => resolveUri(each)),
     options,
   );
+}
+
+/** The URIs of a file, one on each line; empty lines and comments that begin with # are left out. */
+export async function readHosts(file: string): Promise<string[]> {
+  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new VirstreamError("invalid-argument", `the file of hosts ${file} cannot be read (${cause.code})`, { cause });
+  });
+  const uris = text.split("\n").map((line) => line.replace(/^\s*#.*|\s+$/g, "").trim());
+  const found = uris.filter((uri) => uri !== "");
+  if (found.length === 0) throw new VirstreamError("invalid-argument", `the file of hosts ${file} has no URI`);
+  return found;
+}
+
+/** The URI of one of a connection's hosts. */
+export function hostUri(connection: Connection, host: string): string {
+  if (!(connection instanceof FleetConnection)) return connection.uri;
+  return connection.hosts.find(({ name }) => name === host)?.uri ?? connection.uri;
 }
 
 /**

@@ -1,7 +1,5 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import type { Connection } from "../client/connection.ts";
-import { FleetConnection } from "../client/fleet.ts";
 import type { Table } from "../client/table.ts";
 import type { Diagnosis } from "../doctor/diagnosis.ts";
 import { hostNames } from "../driver/matcher.ts";
@@ -10,11 +8,11 @@ import { groupMask } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
-import { openSources, readToken, withoutIds } from "./source.ts";
-import { cellsOf, columnsFor, titles } from "./top/columns.ts";
+import { GuestList } from "./guests/guest-list.ts";
+import type { GuestLine } from "./guests/line.ts";
+import { hostUri, openSources, readHosts, readToken, withoutIds } from "./source.ts";
 import { guestPage } from "./top/details.ts";
-import { GuestList } from "./top/guest-list.ts";
-import type { GuestLine } from "./top/line.ts";
+import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
 import { Terminal } from "./top/terminal.ts";
 import { frame, listRows, type Scene, type StyledLine, summaryLine } from "./top/view.ts";
@@ -47,17 +45,6 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
     session.close();
   }
   return ExitCode.ok;
-}
-
-/** The URIs of a file, one on each line; empty lines and comments that begin with # are left out. */
-async function readHosts(file: string): Promise<string[]> {
-  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new VirstreamError("invalid-argument", `the file of hosts ${file} cannot be read (${cause.code})`, { cause });
-  });
-  const uris = text.split("\n").map((line) => line.replace(/^\s*#.*|\s+$/g, "").trim());
-  const found = uris.filter((uri) => uri !== "");
-  if (found.length === 0) throw new VirstreamError("invalid-argument", `the file of hosts ${file} has no URI`);
-  return found;
 }
 
 /** Prints the whole table again and again, for scripts. The first has no rates yet. */
@@ -199,7 +186,7 @@ class TopSession {
       list: this.#list,
       state: this.#state,
       size: this.#terminal.size,
-      sourceOf: (host) => this.#sourceOf(host),
+      sourceOf: (host) => hostUri(this.#connection, host),
       source: this.#connection.uri,
       time: new Date().toLocaleTimeString("en-GB"),
       guest: this.#state.page === "guest" ? this.#guestPage() : [],
@@ -220,7 +207,7 @@ class TopSession {
     }
     if (line.verdict.bad) this.#diagnose(line);
     const result = this.#diagnosis?.key === line.key ? this.#diagnosis.result : undefined;
-    return guestPage(line.row, line.verdict.bad ? result : undefined, this.#state.raw, performance.now() - line.since);
+    return guestPage(line, line.verdict.bad ? result : undefined, this.#state.raw);
   }
 
   /** Finds out why the guest is in trouble, in the background. */
@@ -230,7 +217,7 @@ class TopSession {
     const before = this.#diagnosis?.key === key ? this.#diagnosis.result : undefined;
     const diagnosis = { key, at: now, result: before };
     this.#diagnosis = diagnosis;
-    const uri = this.#sourceOf(row.domain.host);
+    const uri = hostUri(this.#connection, row.domain.host);
     diagnosisOf(uri, row.rates, now - since, this.#closed.signal).then(
       (result) => {
         diagnosis.result = result;
@@ -238,12 +225,5 @@ class TopSession {
       },
       () => {},
     );
-  }
-
-  /** The URI of the host of a guest. */
-  #sourceOf(host: string): string {
-    const { uri } = this.#connection;
-    if (!(this.#connection instanceof FleetConnection)) return uri;
-    return this.#connection.hosts.find(({ name }) => name === host)?.uri ?? uri;
   }
 }

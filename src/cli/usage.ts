@@ -47,7 +47,7 @@ const HOW = `\
 `;
 
 const RAW = `\
-  --raw                 totals as libvirt counts them: ns, KiB, bytes; not with --rates
+  --raw                 what was counted as libvirt counts it: ns, KiB, bytes; not with --rates
 `;
 
 /** The help texts by command; the empty name has the help of the program itself. */
@@ -58,9 +58,9 @@ Usage: virstream COMMAND [URI] [OPTION]...
 Statistics of virtual machines: one record per domain, each as soon as its hypervisor has it.
 
 Commands:
-  get     print one record of every domain, each as it arrives
+  get     print a table of all guests, or one record of every domain
   top     a live table of the guests on the whole terminal, trouble first
-  watch   the same repeatedly, as a screen or as lines
+  watch   print every record of every sweep, for programs; on a terminal, the same as top
   serve   serve the domains to others over WebSocket
   why     say what is wrong with one guest, with the evidence and the command that helps
   check   judge the guests as a plugin of Nagios or Icinga does
@@ -73,20 +73,39 @@ ${URIS}
 "virstream COMMAND --help" lists the options of a command, "virstream --version" prints the version.
 `,
   get: `\
-Usage: virstream get [URI] [OPTION]...
+Usage: virstream get [URI]... [OPTION]...
 
-Prints one record of every domain, each as it arrives.
+Prints a table of all guests of one host or many: the worst on top, and per second what happens between two sweeps. The
+formats for programs have one record of every domain, each as it arrives.
+
+Table:
+  --no-rates            sweep once, and show what was counted since the guests started
+  --over TIME           the time between the two sweeps, 250ms or more; default 1s
+  --sort COLUMN         numbers from the highest, texts from A to Z; trouble stays on top; default guest
+  -r, --reverse         the other way round
+  --columns LIST        only these columns, as guest,cpu,lat
+  --per DEVICE          a line for each disk, nic or vcpu
+
+Columns of rates: status guest host vcpu cpu steal mem read write lat rx tx why, and by name age read-ops write-ops state
+reason id uuid. With --no-rates cpu-time and rss in place of cpu, steal and lat. docs/command-line.md explains them, and
+those of --per.
 
 ${QUERY}
 How:
-  --rates               sweep twice, and use per second in place of totals
-  --over TIME           with --rates: the time between the two sweeps, 250ms or more; default 1s
-  --format FORMAT       table (default), virsh, ndjson, json, or prometheus: a page for node_exporter's
-                        textfile collector
+  --format FORMAT       table (default) or csv; for programs ndjson, json, virsh (the bytes of virsh domstats), or
+                        prometheus: a page for node_exporter's textfile collector
+  --rates               with ndjson and json: sweep twice, and add "rates" to each record
   --dialect NAME        with --format prometheus: tinkoff (default), inovex or both: docs/prometheus.md
-  --metrics-metadata NAME=PATH, --metrics-extra LIST
-                        with --format prometheus: labels and metrics as those of virstream serve, except pools
+  --metrics-metadata NAME=PATH
+                        with --format prometheus: labels, as those of virstream serve
+  --metrics-extra LIST  with --format prometheus: metrics, as those of virstream serve except pools
+  --hosts FILE          a file with a URI on each line
 ${RAW}${HOW}  -h, --help
+
+  virstream get --sort cpu
+  virstream get qemu+ssh://root@hv{01..50}/system --name "db-*"
+  virstream get --per disk --columns guest,disk,read-lat,write-lat --sort write-lat
+  virstream get --format ndjson | jq .domain.name
 
 ${URIS}
 Exit code: 0 success, 1 failure, 2 usage, 3 some domain failed, is partial or does not exist, a filter leaves
@@ -102,10 +121,11 @@ A connection that is lost later is retried.
 How often, and what:
   --interval TIME       between the starts of two sweeps: 250ms or more, 1s (default), 1m30s; sweeps never overlap;
                         a bare number is seconds, as in watch -n
-  --count N             end after N sweeps of every host; waits while no host can be reached
+  -n, --count N         end after N sweeps of every host; waits while no host can be reached
   --on-change           print only records that changed, and each record at least once per heartbeat
   --heartbeat TIME      with --on-change; default 30s
-  --rates               use per second in place of totals; a screen shows the busiest domains first
+  --rates               with ndjson: add "rates" to each record
+  --no-rates            with the table in a pipe: what was counted since the guests started
 
 ${QUERY}
 How:

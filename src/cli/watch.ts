@@ -62,11 +62,11 @@ export async function follow(
   }
 }
 
-/** On a terminal, a table that goes on for ever is a screen. One with totals, of changes only, or with an end, is lines. */
-function isScreen({ format, raw, count, options }: WatchArguments): boolean {
+/** On a terminal, a table that goes on for ever is a screen. One with counters, of changes only, or with an end, is lines. */
+function isScreen({ format, rates, count, options }: WatchArguments): boolean {
   const { stdin, stdout, env } = process;
   const terminal = stdin.isTTY === true && stdout.isTTY === true && env["TERM"] !== "dumb";
-  return terminal && format === "table" && !raw && count === undefined && options.mode === "sample";
+  return terminal && format === "table" && rates && count === undefined && options.mode === "sample";
 }
 
 function openDisplay(args: WatchArguments, source: string, hosts: boolean): LineDisplay {

@@ -54,11 +54,12 @@ describe("what virsh's users write", () => {
   });
 
   it("is the URI with -c and --connect", () => {
-    expect(parseGet(["-c", "qemu:///session", "--state"]).uri).toBe("qemu:///session");
+    expect(parseGet(["-c", "qemu:///session", "--state"]).uris).toEqual(["qemu:///session"]);
     expect(parseWatch(["--connect=qemu:///session"]).uri).toBe("qemu:///session");
     expect(parseDoctor(["-cqemu:///session"]).uri).toBe("qemu:///session");
     expect(parseServe(["-c", "ws://a", "-c", "ws://b", "ws://c"]).uris).toEqual(["ws://a", "ws://b", "ws://c"]);
-    expect(() => parseGet(["-c", "ws://a", "ws://b"])).toThrow(/one URI at a time/);
+    expect(parseGet(["-c", "ws://a", "ws://b"]).uris).toEqual(["ws://a", "ws://b"]);
+    expect(() => parseWatch(["-c", "ws://a", "ws://b"])).toThrow(/one URI at a time/);
   });
 });
 

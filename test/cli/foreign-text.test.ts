@@ -18,6 +18,9 @@ const EVIL = "evil\u001b[2J\u009b2J\u009d0;title\u0007\u202e";
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\p{Bidi_Control}/u;
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
+const COLOUR = /\u001b\[[\d;]*m/;
+
 /** A server whose domains, host and errors have evil texts. */
 function evilServer(fails = true): ReturnType<typeof serve> {
   const driver = new ScriptedDriver(async function* (driver) {
@@ -44,10 +47,11 @@ describe("Text from elsewhere", () => {
   afterAll(() => server.close());
 
   it("has no control character in tables, in JSON and in messages", async () => {
-    for (const format of ["table", "ndjson", "json"]) {
+    for (const format of ["table", "csv", "ndjson", "json"]) {
       const { stdout, stderr } = await virstream(["get", server.url, "--format", format]);
       expect([format, stdout]).toEqual([format, expect.stringContaining("evil")]);
-      expect([format, CONTROL.exec(stdout), CONTROL.exec(stderr)]).toEqual([format, null, null]);
+      const lines = format === "csv" ? stdout.replaceAll("\r\n", "\n") : stdout;
+      expect([format, CONTROL.exec(lines), CONTROL.exec(stderr)]).toEqual([format, null, null]);
       expect(stderr).toMatch(/^virstream: it ended: evil.* \[hypervisor-error\]\n$/);
       if (format !== "json") continue;
       expect(JSON.parse(stdout)[0]).toMatchObject({
@@ -113,13 +117,14 @@ describeWith(["script"], "Text from elsewhere, on a terminal,", () => {
     expect(text).toContain("  block.0.path=/evil\ufffd[2J");
   });
 
-  it("is red in the line of a record that needs attention, unless NO_COLOR is set", async () => {
+  it("is red in the line of a guest in trouble, unless NO_COLOR is set", async () => {
     const get = "get 'test:///default?domains=2&error=1' --state";
-    const red = "\u001b[1;31mguest-00001 ";
-    expect(await onTerminal(get)).toContain(red);
-    expect(await onTerminal(get, { NO_COLOR: "1" })).not.toContain("\u001b[1;31m");
+    const got = await onTerminal(get);
+    expect(got).toContain("\u001b[1;31mERROR    guest-00001");
+    expect(got).toContain("\u001b[32mrunning\u001b[m  guest-00000");
+    expect(await onTerminal(get, { NO_COLOR: "1" })).not.toMatch(COLOUR);
     const watch = "watch 'test:///default?domains=2&error=1' --state --count 1";
-    expect(await onTerminal(watch)).toContain(red);
+    expect(await onTerminal(watch)).toContain("\u001b[1;31mERROR         guest-00001");
     expect(await onTerminal(watch, { NO_COLOR: "1" })).not.toContain("\u001b[1;31m");
   });
 });

@@ -58,10 +58,10 @@ describe("virstream get", () => {
     const table = await get();
     expect([table.stderr, table.code]).toEqual(["", 0]);
     const [head, ...lines] = table.stdout.trimEnd().split("\n");
-    expect(head).toMatch(/^DOMAIN .* CPU % .* RX\/s /);
+    expect(head).toMatch(/^STATUS +GUEST +VCPU +CPU% .* RX\/s /);
     expect(lines).toHaveLength(12);
-    expect(lines.filter((line) => /^guest-\d{5} +running +\d+\.\d /.test(line))).toHaveLength(9);
-    expect(lines.filter((line) => /^guest-\d{5} +shut off +- /.test(line))).toHaveLength(2);
+    expect(lines.filter((line) => /^running +guest-\d{5} +\d +\d+\.\d /.test(line))).toHaveLength(9);
+    expect(lines.filter((line) => /^shut-off +guest-\d{5} +\d +- /.test(line))).toHaveLength(2);
     for (const format of ["ndjson", "json"]) {
       const { stdout } = await get("--format", format, "--cpu-total");
       const records =
@@ -115,11 +115,11 @@ describe("virstream get", () => {
   });
 
   it("prints a table with the columns of the groups that were asked for", async () => {
-    const { stdout } = await virstream(["get", "test:///default?domains=2", "--state", "--vcpu"]);
+    const { stdout } = await virstream(["get", "test:///default?domains=2", "--no-rates", "--vcpu", "--balloon"]);
     const [head, ...rows] = stdout.trimEnd().split("\n");
-    expect(head!.split(/\s+/)).toEqual(["DOMAIN", "STATE", "VCPUS", "PARAMS", "STATUS"]);
+    expect(head!.split(/\s+/)).toEqual(["STATUS", "GUEST", "VCPU", "MEM", "RSS"]);
     expect(rows).toHaveLength(2);
-    expect(rows[0]).toMatch(/^guest-00000 +running +\d+ +\d+ +ok$/);
+    expect(rows[0]).toMatch(/^running +guest-00000 +\d+ +[\d.]+G +[\d.]+G$/);
   });
 
   it("exits with 3, and says why in the data, when a domain failed, is partial or is not there", async () => {
@@ -231,12 +231,17 @@ describe("virstream get", () => {
   it("explains how it is used, and exits with 2, when it is used in another way", async () => {
     for (const args of [
       ["get", "--frobnicate"],
-      ["get", "test:///default", "test:///other"],
+      ["get", "--rates", "--no-rates"],
+      ["get", "--columns", "guest,cpus"],
+      ["get", "--sort", "rss"],
+      ["get", "--per", "gpu"],
+      ["get", "--sort", "cpu", "--format", "json"],
       ["get", "--format", "xml"],
       ["get", "--deadline", "soon"],
       ["get", "--deadline", "0"],
       ["get", "--rates", "--format", "virsh"],
-      ["get", "--over", "1s"],
+      ["get", "--over", "1s", "--no-rates"],
+      ["get", "--over", "1s", "--format", "ndjson"],
       ["get", "--rates", "--over", "249ms"],
       ["serve", "--listen", "nowhere"],
       ["serve", "--listen", "a:b:c"],
@@ -331,8 +336,10 @@ describeWith(["script"], "virstream get, on a terminal,", () => {
       screen += text;
     });
     await once(child, "close");
-    expect(screen).toMatch(/4 of 5 domains/);
-    expect(screen).toMatch(/5 of 5 domains, 1 partial in \d+\.\d\d s/);
+    expect(screen).toMatch(/first of two sweeps: 4 of 5 domains/);
+    expect(screen).toMatch(
+      /\n5 guests: 4 ok, 1 partial in \d+\.\d s\. {2}guest-00002: does not answer\. {2}virstream why guest-00002 'test:/,
+    );
     const piped = await virstream(["get", "test:///default?domains=5"]);
     expect(piped.stderr).toBe("");
   });

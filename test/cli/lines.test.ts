@@ -173,8 +173,8 @@ describe("the formats of a watch", () => {
     for (const event of events) display.take(event, undefined);
     display.end();
     expect(output.read().toString().replaceAll(/ +/g, " ")).toBe(
-      "DOMAIN STATE PARAMS STATUS\nguest-1 running 2 ok\n# sweep 1: 2 domains of hv1 in 0.12 s, 1 partial\n\n" +
-        "guest-1 running 2 ok\n# sweep 2: 2 domains of hv1 in 0.12 s\n\n",
+      "STATUS GUEST WHY\nrunning guest-1\n# sweep 1: 2 domains of hv1 in 0.12 s, 1 partial\n\n" +
+        "running guest-1\n# sweep 2: 2 domains of hv1 in 0.12 s\n\n",
     );
   });
 });

@@ -14,10 +14,14 @@ describeWith(labRequirements, "Guests that failed", () => {
   afterAll(() => libvirtd?.stop());
 
   it("are shown with the reason in the table, without a colour in a pipe", async () => {
-    const { stdout } = await virstream(["get", libvirtd.uri]);
-    expect(stdout).toMatch(/^broken +paused .* paused \(I\/O error\)$/m);
-    expect(stdout).toMatch(/^killed +shut off .* shut off \(crashed\)$/m);
+    const { stdout, stderr } = await virstream(["get", libvirtd.uri]);
+    expect(stdout).toMatch(
+      /^STATUS +GUEST .*\nI\/O-ERROR +broken .* paused \(I\/O error\)\nCRASHED-\d+s +killed .* shut off \(crashed\)\n$/,
+    );
     expect(stdout).not.toContain("\u001b");
+    expect(stderr).toBe(
+      `virstream: broken: paused (I/O error).  virstream why broken '${libvirtd.uri}'  (1 more in trouble)\n`,
+    );
   });
 
   it("are found by the doctor where a disk failed, with the commands that show the disk and go on", async () => {

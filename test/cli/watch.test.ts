@@ -84,14 +84,15 @@ describe("virstream watch", () => {
     const { stdout, stderr, code } = await virstream(["watch", uri, "--count", "2", "--interval", "250ms", "--state"]);
     expect([stderr, code]).toEqual(["", 0]);
     const table = (await virstream(["get", uri, "--state"])).stdout;
-    const [head, ...rows] = table.trimEnd().split("\n");
+    const cells = (line: string): string => line.replaceAll(/ +/g, " ").replace(/ WHY$/, "");
+    const [head, ...rows] = table.trimEnd().split("\n").map(cells);
     const [first, second, rest] = stdout.split("\n\n");
-    expect(first!.split("\n")).toEqual([
+    expect(first!.split("\n").map(cells)).toEqual([
       head,
       ...rows,
       expect.stringMatching(/^# sweep 1: 2 domains of simulated in \d+\.\d\d s$/),
     ]);
-    expect(second!.split("\n").slice(0, -1)).toEqual(rows);
+    expect(second!.split("\n").slice(0, -1).map(cells)).toEqual(rows);
     expect(rest).toBe("");
   });
 
@@ -129,17 +130,9 @@ describe("virstream watch", () => {
     expect(second!.rates.intervalMs).toBeGreaterThan(0);
     expect(second!.rates.cpu.percent).toBeGreaterThan(0);
     expect(second!.rates).not.toHaveProperty("record");
-    const table = await virstream([
-      "watch",
-      "test:///default?domains=1",
-      "--count",
-      "2",
-      "--interval",
-      "250ms",
-      "--rates",
-    ]);
-    expect(table.stdout).toMatch(/^DOMAIN .* CPU % .* RX\/s /);
-    expect(table.stdout.split("\n\n")[1]).toMatch(/^guest-00000 +running +\d+\.\d /);
+    const table = await virstream(["watch", "test:///default?domains=1", "--count", "2", "--interval", "250ms"]);
+    expect(table.stdout).toMatch(/^STATUS +GUEST .* CPU% .* RX\/s /);
+    expect(table.stdout).toMatch(/^running +guest-00000 +1 +- [\s\S]*\n\nrunning +guest-00000 +1 +\d+\.\d /m);
   });
 
   it("leaves out what did not change, on change", async () => {

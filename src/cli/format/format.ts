@@ -1,11 +1,14 @@
-import type { DomainRates } from "../../client/rates.ts";
+import { type DomainRates, RateMeter } from "../../client/rates.ts";
+import { TableRow } from "../../client/table/rows.ts";
 import type { Param, ParamValue } from "../../model/params.ts";
-import { byIndex, type DomainStatsRecord } from "../../model/record.ts";
+import { byIndex, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, columnsOf, lineOf, needsAttention } from "./column.ts";
+import { type Column, counterColumns, defaultColumns, RATE_COLUMNS, UNKNOWN } from "../guests/columns.ts";
+import { judged } from "../guests/line.ts";
+import type { TroubleKind } from "../guests/verdict.ts";
 import { sweepText } from "./notice.ts";
-import { alert, jsonText, printable } from "./text.ts";
+import { alert, jsonText, pad, printable } from "./text.ts";
 
 type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
@@ -18,6 +21,9 @@ export abstract class Format {
   begin(): string {
     return "";
   }
+
+  /** Takes a record of the sweep before the one that is printed, with what its rates have without an earlier one. */
+  before(_record: DomainStatsRecord, _rates: DomainRates): void {}
 
   /** @param rates the rates of the record, if the user asked for rates */
   abstract record(record: DomainStatsRecord, rates?: DomainRates): string;
@@ -39,8 +45,8 @@ export abstract class Format {
   }
 }
 
-/** The values of `--format`. */
-export const FORMATS = ["table", "virsh", "ndjson", "json", "prometheus"] as const;
+/** The values of `--format` of get. */
+export const FORMATS = ["table", "csv", "virsh", "ndjson", "json", "prometheus"] as const;
 
 interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
@@ -58,9 +64,9 @@ interface FormatOptions {
   readonly colours?: boolean;
 }
 
-/** A format by its name. A watch cannot have the format `json`, which is one array: a watch has no end. */
+/** A format of records as they come. */
 export function createFormat(
-  name: Exclude<(typeof FORMATS)[number], "prometheus">,
+  name: Exclude<(typeof FORMATS)[number], "prometheus" | "csv">,
   {
     groups = 0,
     rates = false,
@@ -73,7 +79,7 @@ export function createFormat(
 ): Format {
   switch (name) {
     case "table":
-      return new TableFormat(columnsOf(groups, rates, hosts, raw), colours);
+      return new LineTable(defaultColumns(rates ? RATE_COLUMNS : counterColumns(raw), groups, hosts), colours);
     case "virsh":
       return watch ? new VirshWatchFormat(terminal) : new VirshFormat(terminal);
     case "ndjson":
@@ -84,12 +90,14 @@ export function createFormat(
 }
 
 /**
- * A table for people: a line per domain as it arrives, with columns for the groups asked for. In a watch, a comment and
- * an empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
+ * A table that never ends: a line per guest as its record comes, in columns of fixed width. A comment and an empty line end each
+ * sweep. The sweeps of several hosts run side by side, so their lines are mixed.
  */
-class TableFormat extends Format {
+class LineTable extends Format {
   readonly #columns: readonly Column[];
   readonly #colours: boolean;
+  /** The guests in trouble, and since when. */
+  readonly #troubles = new Map<string, { readonly kind: TroubleKind; readonly since: number }>();
 
   constructor(columns: readonly Column[], colours: boolean) {
     super();
@@ -98,16 +106,36 @@ class TableFormat extends Format {
   }
 
   override begin(): string {
-    return `${lineOf(this.#columns, (column) => column.title)}\n`;
+    return `${this.#line((column) => column.title)}\n`;
   }
 
-  record(record: DomainStatsRecord, rates?: DomainRates): string {
-    const line = lineOf(this.#columns, (column) => column.text({ record, rates }));
-    return `${alert(line, this.#colours && needsAttention(record))}\n`;
+  record(record: DomainStatsRecord, rates = new RateMeter().take(record)): string {
+    const key = domainKey(record.domain);
+    const now = record.steadyAt + record.tookMs;
+    const line = judged(new TableRow(key, record, rates, false, () => now), now, this.#troubles.get(key));
+    const { kind, bad } = line.verdict;
+    if (kind === undefined) this.#troubles.delete(key);
+    else this.#troubles.set(key, { kind, since: line.since });
+    const text = this.#line((column) => {
+      const cell = printable(column.text(line));
+      if (column.name === "why" && cell === UNKNOWN) return "";
+      return column.name === "status" ? cell.replaceAll(" ", "-") : cell;
+    });
+    return `${alert(text, this.#colours && bad)}\n`;
   }
 
   override event(event: OtherEvent): string {
+    if (event.type === "gone") this.#troubles.delete(domainKey(event.domain));
     return event.type === "sync" ? `# ${printable(sweepText(event))}\n\n` : "";
+  }
+
+  /** The last column is not padded. */
+  #line(text: (column: Column) => string): string {
+    const cells = this.#columns.map((column, i) => {
+      if (i === this.#columns.length - 1) return text(column);
+      return pad(text(column), column.width, column.isText ? "left" : "right");
+    });
+    return cells.join("  ").trimEnd();
   }
 }
 

@@ -1,15 +1,12 @@
-/**
- * Quantities as people read them. Tables of totals have the wide forms; tables of rates have the narrow ones, of six
- * characters at most, as top has.
- */
+/** Quantities as people read them. The narrow forms have six characters at most, and no space: columns of a table. */
 
-/** A time in ns, in seconds, hours or days, e.g. `12.50 s`. */
-export function seconds(nanoseconds: number): string {
+/** A time in ns, in seconds, hours or days: `12.5s`, `4210s`, `12.5h`, `120d`. */
+export function narrowSeconds(nanoseconds: number): string {
   const value = nanoseconds / 1e9;
-  if (value < 100) return `${value.toFixed(2)} s`;
-  if (value < 36_000) return `${Math.round(value)} s`;
-  if (value < 360_000) return `${(value / 3_600).toFixed(1)} h`;
-  return `${(value / 86_400).toFixed(1)} d`;
+  if (value < 99.95) return `${value.toFixed(1)}s`;
+  if (value < 9_999.5) return `${Math.round(value)}s`;
+  if (value < 359_820) return `${(value / 3_600).toFixed(1)}h`;
+  return `${Math.round(value / 86_400)}d`;
 }
 
 const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -18,11 +15,6 @@ const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 export function bytes(value: number): string {
   const [amount, step] = scaled(value, 1_000, 1_024, BYTE_UNITS.length - 1);
   return `${step === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${BYTE_UNITS[step]}`;
-}
-
-/** KiB with a larger unit. */
-export function kibibytes(value: number): string {
-  return bytes(value * 1_024);
 }
 
 /** Bytes in a narrow form, by powers of 1,024: `512`, `1.5K`, `200M`. */
@@ -44,12 +36,19 @@ export function percent(value: number): string {
   return value < 999.95 ? value.toFixed(1) : String(Math.round(value));
 }
 
-/** A time in ms: `0.25 ms`, `12.5 ms`, `1.5 s`. */
-export function milliseconds(value: number): string {
-  if (value < 9.995) return `${value.toFixed(2)} ms`;
-  if (value < 99.95) return `${value.toFixed(1)} ms`;
-  if (value < 999.5) return `${Math.round(value)} ms`;
-  return `${(value / 1_000).toFixed(1)} s`;
+/** A time in at most six characters: `0.25ms`, `12ms`, `15s`. */
+export function narrowMs(ms: number): string {
+  if (ms < 9.995) return `${ms.toFixed(2)}ms`;
+  return ms < 9_999.5 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1_000)}s`;
+}
+
+/** A time in at most four characters: `12s`, `3m`, `7h`, `12d`. */
+export function span(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7_200) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3_600)}h`;
+  return `${Math.floor(seconds / 86_400)}d`;
 }
 
 function narrow(value: number, base: number, units: string): string {

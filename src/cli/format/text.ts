@@ -48,6 +48,16 @@ export function alert(line: string, colours: boolean): string {
   return colours ? `${ALERT}${line}${PLAIN}` : line;
 }
 
+/** The colours of texts that are no trouble. A terminal's own palette decides how they look. */
+const COLOURS = { green: 32, yellow: 33, grey: 90 } as const;
+/** One of them. */
+export type Colour = keyof typeof COLOURS;
+
+/** A text in a colour. */
+export function paint(text: string, colour: Colour): string {
+  return `\u001b[${COLOURS[colour]}m${text}${PLAIN}`;
+}
+
 /** True if an output shows colours: a terminal does, unless the user sets NO_COLOR (https://no-color.org). */
 export function showsColours({ isTTY }: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean {
   return isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";

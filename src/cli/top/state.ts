@@ -1,5 +1,5 @@
-import { COLUMNS, type ColumnName } from "./columns.ts";
-import type { ListView } from "./guest-list.ts";
+import { SCREEN_COLUMNS } from "../guests/columns.ts";
+import type { ListView } from "../guests/guest-list.ts";
 
 /** What the user has chosen. Pure: `press` makes the next state of a key. */
 export interface ScreenState extends ListView {
@@ -30,7 +30,7 @@ export interface Key {
 }
 
 /** The state at the start. */
-export function initialState(intervalMs: number, sort: ColumnName = "cpu"): ScreenState {
+export function initialState(intervalMs: number, sort: string = "cpu"): ScreenState {
   return {
     ...{ sort, ascending: isText(sort), filter: "", selected: undefined, page: "list", raw: false, scroll: 0 },
     ...{ typing: false, paused: false, intervalMs, quit: false },
@@ -88,7 +88,7 @@ export function press(state: ScreenState, key: Key, keys: readonly string[], pag
   if (typed === "/") return { ...state, typing: true, filter: "" };
   if (typed === "<" || typed === ">") return sorted(state, neighbour(state.sort, typed === ">" ? 1 : -1));
   if (typed === "R") return { ...state, ascending: !state.ascending };
-  const column = COLUMNS.find((each) => each.key === typed);
+  const column = SCREEN_COLUMNS.find((each) => each.key === typed);
   return column === undefined ? state : sorted(state, column.name);
 }
 
@@ -102,17 +102,17 @@ function type(state: ScreenState, { name, sequence, ctrl }: Key): ScreenState {
 }
 
 /** Sorts by a column; by the same column again, the other way round. */
-function sorted(state: ScreenState, sort: ColumnName): ScreenState {
+function sorted(state: ScreenState, sort: string): ScreenState {
   return { ...state, sort, ascending: sort === state.sort ? !state.ascending : isText(sort) };
 }
 
-function neighbour(sort: ColumnName, by: number): ColumnName {
-  const at = COLUMNS.findIndex(({ name }) => name === sort) + by;
-  return COLUMNS[(at + COLUMNS.length) % COLUMNS.length]!.name;
+function neighbour(sort: string, by: number): string {
+  const at = SCREEN_COLUMNS.findIndex(({ name }) => name === sort) + by;
+  return SCREEN_COLUMNS[(at + SCREEN_COLUMNS.length) % SCREEN_COLUMNS.length]!.name;
 }
 
-function isText(sort: ColumnName): boolean {
-  return COLUMNS.find(({ name }) => name === sort)!.isText;
+function isText(sort: string): boolean {
+  return SCREEN_COLUMNS.find(({ name }) => name === sort)!.isText;
 }
 
 function stepped(intervalMs: number, by: number): number {

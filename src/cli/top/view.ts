@@ -1,12 +1,11 @@
-import { guestWord, shellWord } from "../../doctor/guests.ts";
-import { nameOf } from "../format/column.ts";
-import { narrowBytes, percent } from "../format/quantity.ts";
+import { narrowBytes, percent, span } from "../format/quantity.ts";
 import { cut, pad, printable, width } from "../format/text.ts";
-import { COLUMNS, cellsOf, columnsFor, titles } from "./columns.ts";
-import type { GuestList } from "./guest-list.ts";
-import type { Line } from "./line.ts";
+import { SCREEN_COLUMNS } from "../guests/columns.ts";
+import { absenceText, troubleText } from "../guests/explanation.ts";
+import type { GuestList } from "../guests/guest-list.ts";
+import { type Line, nameOf } from "../guests/line.ts";
+import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
-import { span } from "./verdict.ts";
 
 /** How a line looks. The words of a line say the same as its style. */
 export type Style = "plain" | "alert" | "title" | "selected" | "selected-alert" | "dim" | "strong";
@@ -146,37 +145,22 @@ function hostsText(hosts: readonly string[]): string {
 function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
   const [incident] = list.incidents;
   if (line === undefined) return incident?.text ?? "";
-  if (!("row" in line)) {
-    const { host, error } = line.host;
-    return `${printable(host)} cannot be reached: ${printable(error.message)} [${error.code}]`;
-  }
-  const { row, verdict } = line;
-  if (!verdict.bad) {
-    const lately = list.incidents.slice(0, 3).map(({ text }) => text);
-    return lately.length > 0 ? `lately: ${lately.join(", ")}` : "";
-  }
-  const { domain, error, missing, reason } = row.record;
-  const what =
-    verdict.kind === "stuck"
-      ? "does not answer"
-      : error !== undefined
-        ? error.message
-        : missing.length > 0
-          ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
-          : verdict.words.toLowerCase();
-  return `${printable(nameOf(domain))}: ${printable(what)}.  virstream why ${guestWord(domain)} ${shellWord(sourceOf(domain.host))}`;
+  if (!("row" in line)) return absenceText(line);
+  if (line.verdict.bad) return troubleText(line, sourceOf(line.row.domain.host));
+  const lately = list.incidents.slice(0, 3).map(({ text }) => text);
+  return lately.length > 0 ? `lately: ${lately.join(", ")}` : "";
 }
 
 function keysLine({ list, state }: Scene): string {
   const lines = list.lines(state).length;
   const filter = state.typing ? `/${state.filter}_` : state.filter === "" ? "" : `/${state.filter}`;
   const shown = filter === "" ? "" : `${filter}   ${lines} of ${list.totals.guests.toLocaleString("en")}   `;
-  const column = COLUMNS.find(({ name }) => name === state.sort)!;
+  const column = SCREEN_COLUMNS.find(({ name }) => name === state.sort)!;
   return `${shown}< > sort: ${column.title}   / filter   Enter guest   Space pause   + - interval   ? help   q quit`;
 }
 
 function help(): StyledLine[] {
-  const sorts = COLUMNS.map(({ key, title }) => `${key} ${title}`);
+  const sorts = SCREEN_COLUMNS.map(({ key, title }) => `${key} ${title}`);
   const plain = (text: string): StyledLine => ({ text, style: "plain" });
   return [
     { text: "Keys", style: "title" },

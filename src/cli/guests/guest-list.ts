@@ -1,10 +1,9 @@
 import type { TableRow } from "../../client/table/rows.ts";
 import type { Absent } from "../../model/record.ts";
-import { nameOf } from "../format/column.ts";
 import { printable } from "../format/text.ts";
-import { COLUMNS, type Column, type ColumnName } from "./columns.ts";
-import type { GuestLine, HostLine, Line } from "./line.ts";
-import { type TroubleKind, verdictOf } from "./verdict.ts";
+import { type Column, RATE_COLUMNS } from "./columns.ts";
+import { type GuestLine, type HostLine, judged, type Line, nameOf } from "./line.ts";
+import { severity, type TroubleKind } from "./verdict.ts";
 
 /** The figures of all guests together. */
 export interface Totals {
@@ -22,7 +21,8 @@ export interface Totals {
 
 /** How the list is ordered and filtered. */
 export interface ListView {
-  readonly sort: ColumnName;
+  /** The name of a column. */
+  readonly sort: string;
   readonly ascending: boolean;
   /** A part of the name of a guest or a host; "" shows all. */
   readonly filter: string;
@@ -104,6 +104,16 @@ export class GuestList {
     this.#sorted = undefined;
   }
 
+  /** All guests, in the order in which they came, and all absent hosts. */
+  get guests(): readonly GuestLine[] {
+    return this.#guests;
+  }
+
+  /** The hosts that are absent. */
+  get hosts(): readonly HostLine[] {
+    return this.#hosts;
+  }
+
   /** The line with a key. */
   line(key: string | undefined): Line | undefined {
     return [...this.#hosts, ...this.#guests].find((line) => line.key === key);
@@ -133,15 +143,10 @@ export class GuestList {
   #linesOf({ sort, ascending, filter }: ListView): Line[] {
     const wanted = filter.toLowerCase();
     const matches = (...texts: string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
-    const column = COLUMNS.find(({ name }) => name === sort)!;
+    const column = RATE_COLUMNS.find(({ name }) => name === sort)!;
     const guests = this.#guests.filter(({ row: { domain } }) => matches(domain.name, domain.host, domain.uuid));
-    guests.sort(
-      (one, other) => Number(other.verdict.bad) - Number(one.verdict.bad) || order(column, ascending, one, other),
-    );
-    const bad = guests.findIndex(({ verdict }) => !verdict.bad);
-    const troubled = bad < 0 ? guests.length : bad;
     const hosts = this.#hosts.filter(({ host }) => matches(host.host));
-    return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
+    return inOrder(guests, hosts, column, ascending);
   }
 
   #sum(): Totals {
@@ -163,15 +168,15 @@ export class GuestList {
 
   #judge(row: TableRow, now: number): GuestLine {
     const { key, record } = row;
-    const kind = verdictOf(record, 0).kind;
     const known = this.#memory.get(key);
-    const since = known !== undefined && known.kind === kind ? known.since : now;
+    const line = judged(row, now, known);
+    const { kind } = line.verdict;
     const name = printable(nameOf(record.domain));
-    this.#memory.set(key, { name, kind, since });
+    this.#memory.set(key, { name, kind, since: line.since });
     // At the first look nothing has happened yet.
     if (kind === undefined) this.#incidents.delete(key);
     else if (known?.kind !== kind && this.#begun) this.#incident(key, `${name} ${INCIDENTS[kind]}`, now);
-    return { key, row, verdict: verdictOf(record, now - since), since };
+    return line;
   }
 
   #incident(key: string, text: string, at: number): void {
@@ -179,6 +184,14 @@ export class GuestList {
     this.#incidents.set(key, { text, at });
     if (this.#incidents.size > MAX_INCIDENTS) this.#incidents.delete(this.#incidents.keys().next().value!);
   }
+}
+
+/** Trouble first, the worst before the rest, then absent hosts, and then the guests that are well: each by the column. */
+export function inOrder(guests: GuestLine[], hosts: readonly HostLine[], column: Column, ascending: boolean): Line[] {
+  guests.sort((one, other) => severity(one.verdict) - severity(other.verdict) || order(column, ascending, one, other));
+  const well = guests.findIndex(({ verdict }) => !verdict.bad);
+  const troubled = well < 0 ? guests.length : well;
+  return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
 }
 
 /** Guests without a value come last, in either order; equal ones by name. */
@@ -190,6 +203,6 @@ function order({ value }: Column, ascending: boolean, one: GuestLine, other: Gue
   return (ascending ? compare(a, b) : compare(b, a)) || byName;
 }
 
-function compare(one: string | number, other: string | number): number {
+function compare(one: string | number | bigint, other: string | number | bigint): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }

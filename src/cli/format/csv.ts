@@ -1,0 +1,36 @@
+import { type Column, UNKNOWN } from "../guests/columns.ts";
+import type { Line } from "../guests/line.ts";
+import { GuestTable } from "./guest-table.ts";
+import { printable } from "./text.ts";
+
+/** What a spreadsheet may take for the beginning of a formula. The last four are what it makes of full-width characters. */
+const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
+
+/**
+ * The table as CSV by RFC 4180: a head, lines that end with CR LF, quotes where they are necessary. Numbers are plain: in the unit that
+ * the head names, with a point, and empty where they are not known.
+ */
+export class CsvTable extends GuestTable {
+  override end(): string {
+    const { columns } = this;
+    const head = columns.map(({ name, unit }) => `${name}${unit === undefined ? "" : `_${unit}`}`.replaceAll("-", "_"));
+    const body = this.lines.map((line) => columns.map((column) => field(column, line)));
+    return [head, ...body].map((fields) => `${fields.join(",")}\r\n`).join("");
+  }
+}
+
+function field(column: Column, line: Line): string {
+  const value = "row" in line ? column.value(line) : column.isText ? column.hostText?.(line) : undefined;
+  if (value === undefined || value === UNKNOWN) return "";
+  if (typeof value !== "string") return typeof value === "number" ? String(Number(value.toFixed(3))) : String(value);
+  return quoted(value);
+}
+
+/**
+ * A text from elsewhere. Names and messages are no formulas: an apostrophe before one that looks like a formula keeps a spreadsheet from
+ * running it.
+ */
+function quoted(value: string): string {
+  const text = printable(FORMULA.test(value) ? `'${value}` : value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,192 @@
+import { type DomainRates, RateMeter } from "../../client/rates.ts";
+import { TableRow } from "../../client/table/rows.ts";
+import { type Absent, type DomainStatsRecord, domainKey } from "../../model/record.ts";
+import type { WatchEvent } from "../../model/watch.ts";
+import { type Column, cellOf, defaultColumns } from "../guests/columns.ts";
+import { type Device, deviceLines } from "../guests/devices.ts";
+import { GuestList, inOrder } from "../guests/guest-list.ts";
+import type { GuestLine, Line } from "../guests/line.ts";
+import { severity } from "../guests/verdict.ts";
+import { Format } from "./format.ts";
+import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
+
+/** What a table of guests shows, and in which order. */
+export interface GuestTableLook {
+  /** All columns that it may have. */
+  readonly columns: readonly Column[];
+  /** Those that the user named, in their order; undefined: those of the groups. */
+  readonly chosen: readonly Column[] | undefined;
+  /** The groups asked for as a mask; 0: all. */
+  readonly groups: number;
+  /** A line for each of these in place of one for each guest. */
+  readonly per: Device | undefined;
+  /** Within the guests in trouble, and within the others; undefined: by name. */
+  readonly sort: Column | undefined;
+  readonly reverse: boolean;
+  /** True if the guests are of several hosts. */
+  readonly hosts: boolean;
+}
+
+/**
+ * All guests of one sweep, or of two with the rates between them: trouble first, the worst on top. The text comes at the end. A
+ * sweep that was interrupted has those that it got.
+ */
+export abstract class GuestTable extends Format {
+  readonly #look: GuestTableLook;
+  readonly #now = () => performance.now();
+  readonly #list = new GuestList(this.#now);
+  #rows = new Map<string, TableRow>();
+  /** The rows of the sweep before, until the last one has a record. */
+  #before = new Map<string, TableRow>();
+  readonly #absent: Absent[] = [];
+  #lines: readonly Line[] | undefined;
+
+  constructor(look: GuestTableLook) {
+    super();
+    this.#look = look;
+  }
+
+  override before(record: DomainStatsRecord, rates: DomainRates): void {
+    const row = this.#row(record, rates);
+    this.#before.set(row.key, row);
+  }
+
+  override record(record: DomainStatsRecord, rates: DomainRates = new RateMeter().take(record)): string {
+    if (this.#before.size > 0) this.#list.update([...this.#before.values()], [], []);
+    this.#before = new Map();
+    const row = this.#row(record, rates);
+    this.#rows.set(row.key, row);
+    return "";
+  }
+
+  override event(event: Exclude<WatchEvent, { type: "record" }>): string {
+    const { host, error } = { host: undefined, error: undefined, ...event };
+    if (event.type === "status" && host !== undefined && error !== undefined) this.#absent.push({ host, error });
+    return "";
+  }
+
+  /** All lines in their order. Called at the end. */
+  get lines(): readonly Line[] {
+    this.#lines ??= this.#inOrder();
+    return this.#lines;
+  }
+
+  /** The guests in trouble, the worst first. */
+  get troubled(): readonly GuestLine[] {
+    return this.#list.guests
+      .filter(({ verdict }) => verdict.bad)
+      .sort((one, other) => severity(one.verdict) - severity(other.verdict));
+  }
+
+  /** The columns of this table. */
+  protected get columns(): readonly Column[] {
+    const { columns, chosen, groups, hosts } = this.#look;
+    return chosen ?? defaultColumns(columns, groups, hosts || this.#absent.length > 0);
+  }
+
+  #row(record: DomainStatsRecord, rates: DomainRates): TableRow {
+    return new TableRow(domainKey(record.domain), record, rates, false, this.#now);
+  }
+
+  #inOrder(): Line[] {
+    const { columns, per, sort = columns.find(({ name }) => name === "guest")!, reverse } = this.#look;
+    const rows = this.#rows.size > 0 ? this.#rows : this.#before;
+    this.#list.update([...rows.values()], this.#absent, []);
+    const guests = this.#list.guests.flatMap((line) => {
+      const lines = per === undefined ? [line] : deviceLines(line, per);
+      // A guest in trouble is there even if nothing is known of its devices.
+      return lines.length === 0 && line.verdict.bad ? [line] : lines;
+    });
+    return inOrder(guests, this.#list.hosts, sort, sort.isText !== reverse);
+  }
+}
+
+/** How a table is written. */
+export interface TextLook {
+  /** The cells of the terminal; undefined: it is no terminal, and gets all columns. */
+  readonly cells: number | undefined;
+  readonly colours: boolean;
+}
+
+/**
+ * A table for people, as wide as its texts. On a terminal, the columns that matter least are left out until the rest fits. Elsewhere
+ * no status has a space, so that programs can split the lines at spaces.
+ */
+export class TextTable extends GuestTable {
+  readonly #look: TextLook;
+
+  constructor(table: GuestTableLook, look: TextLook) {
+    super(table);
+    this.#look = look;
+  }
+
+  override end(): string {
+    const { lines } = this;
+    let columns = this.columns.map((column) => {
+      const texts = lines.map((line) => printable(this.#text(column, line)));
+      return { column, texts, width: texts.reduce((most, text) => Math.max(most, width(text)), width(column.title)) };
+    });
+    columns = columns.filter(({ column, texts }) => column.name !== "why" || texts.some((text) => text !== "-"));
+    const cells = this.#look.cells ?? Number.POSITIVE_INFINITY;
+    while (columns.reduce((sum, each) => sum + each.width + GAP.length, -GAP.length) > cells) {
+      const rank = Math.max(...columns.map(({ column }) => column.rank));
+      if (rank === 0) break;
+      columns.splice(
+        columns.findLastIndex(({ column }) => column.rank === rank),
+        1,
+      );
+    }
+    const row = (
+      text: (column: (typeof columns)[number]) => string,
+      look = (_: Column, cell: string) => cell,
+    ): string =>
+      columns
+        .map((each, i) => {
+          const { column, width } = each;
+          const isLast = i === columns.length - 1;
+          return look(
+            column,
+            isLast && column.isText ? text(each) : pad(text(each), width, column.isText ? "left" : "right"),
+          );
+        })
+        .join(GAP)
+        .trimEnd();
+    const head = row(({ column }) => column.title);
+    const body = lines.map((line, i) => {
+      const { colours } = this.#look;
+      if (!("row" in line) || line.verdict.bad)
+        return alert(
+          row(({ texts }) => texts[i]!),
+          colours,
+        );
+      const colour = colours ? colourOf(line) : undefined;
+      return row(
+        ({ texts }) => texts[i]!,
+        (column, cell) => (column.name === "status" && colour !== undefined ? paint(cell, colour) : cell),
+      );
+    });
+    return [head, ...body, ""].join("\n");
+  }
+
+  #text(column: Column, line: Line): string {
+    const text = cellOf(column, line);
+    return column.name === "status" && this.#look.cells === undefined ? text.replaceAll(" ", "-") : text;
+  }
+}
+
+/** Between two columns. */
+const GAP = "  ";
+
+/** The colour of the status of a guest that is not in trouble. */
+function colourOf({ row: { record } }: GuestLine): Colour | undefined {
+  switch (record.state?.state) {
+    case "running":
+      return "green";
+    case "shutoff":
+      return "grey";
+    case undefined:
+      return undefined;
+    default:
+      return "yellow";
+  }
+}

@@ -1,0 +1,318 @@
+import { groupBit, type KnownGroup } from "../../model/group.ts";
+import type { TypedParams } from "../../model/params.ts";
+import { disksSum, meanLatency, meanSteal, memoryInUse, memoryText, nicsSum } from "../format/figure.ts";
+import { narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span } from "../format/quantity.ts";
+import { type GuestLine, type HostLine, type Line, nameOf } from "./line.ts";
+import { whyOf } from "./verdict.ts";
+
+/** A value of a column. A counter may be beyond 2^53. */
+export type Value = number | bigint | string;
+
+/** A column of the list of guests: of the screen, of tables, and of CSV. */
+export interface Column {
+  /** What the user sorts and selects by. */
+  readonly name: string;
+  readonly title: string;
+  /** In cells, where it does not depend on the lines. */
+  readonly width: number;
+  /** When the line has no room for all columns, those with the highest rank are left out first; 0 never. */
+  readonly rank: number;
+  /** Whether it is a text, which is written on the left and sorted from A to Z; else a number. */
+  readonly isText: boolean;
+  /** The group that has its values; undefined: every record has them. */
+  readonly group?: KnownGroup;
+  /** The unit of its values, as the head of CSV names it. */
+  readonly unit?: string;
+  /** The key of the screen that sorts by it; without one, the screen does not have it. */
+  readonly key?: string;
+  /** True if tables have it only when it is asked for by name. */
+  readonly optional?: true;
+  /** What it is sorted by, and what CSV has; undefined where it is not known. */
+  readonly value: (line: GuestLine) => Value | undefined;
+  readonly text: (line: GuestLine) => string;
+  /** The text on the line of an absent host. */
+  readonly hostText?: (line: HostLine) => string;
+}
+
+/** Not known: never zero. */
+export const UNKNOWN = "-";
+
+const NAME_WIDTH = 12;
+
+type Look = Pick<Column, "width" | "rank"> & Partial<Pick<Column, "group" | "unit" | "key" | "optional">>;
+
+/** A column of numbers. */
+export function numberColumn<Of extends Value>(
+  name: string,
+  title: string,
+  look: Look,
+  value: (line: GuestLine) => Of | undefined,
+  words: (value: Of) => string,
+): Column {
+  const text = (line: GuestLine): string => {
+    const found = value(line);
+    return found === undefined ? UNKNOWN : words(found);
+  };
+  return { name, title, ...look, isText: false, value, text };
+}
+
+/** A column of texts. */
+export function textColumn(
+  name: string,
+  title: string,
+  look: Look,
+  value: (line: GuestLine) => string | undefined,
+): Column {
+  return { name, title, ...look, isText: true, value, text: (line) => value(line) ?? UNKNOWN };
+}
+
+/** Who it is, and how it is: the columns that every list begins with. */
+export const IDENTITY: readonly Column[] = [
+  {
+    ...textColumn("status", "STATUS", { width: 12, rank: 0, key: "t" }, ({ verdict }) => verdict.words),
+    hostText: () => "NO HOST",
+  },
+  {
+    ...textColumn("guest", "GUEST", { width: NAME_WIDTH, rank: 0, key: "n" }, ({ row }) => nameOf(row.domain)),
+    hostText: ({ guests }) => (guests === 0 ? UNKNOWN : `(${guests} guest${guests === 1 ? "" : "s"})`),
+  },
+  {
+    ...textColumn("host", "HOST", { width: 12, rank: 5, key: "h" }, ({ row }) => row.domain.host),
+    hostText: ({ host }) => host.host,
+  },
+];
+
+const OPTIONAL = { rank: 20, optional: true } as const;
+
+/** What else tables can have of each guest, and last, why a record is not whole. */
+export const EXTRA: readonly Column[] = [
+  textColumn("state", "STATE", { ...OPTIONAL, width: 9, group: "state" }, ({ row }) => row.record.state?.state),
+  textColumn("reason", "REASON", { ...OPTIONAL, width: 12, group: "state" }, ({ row }) => row.record.state?.reason),
+  numberColumn("id", "ID", { ...OPTIONAL, width: 5 }, ({ row: { domain } }) => active(domain.id), String),
+  textColumn("uuid", "UUID", { ...OPTIONAL, width: 36 }, ({ row }) => row.domain.uuid),
+  {
+    ...textColumn("why", "WHY", { width: 3, rank: 30 }, ({ row }) => whyOf(row.record)),
+    hostText: ({ host: { error } }) => `${error.message} [${error.code}]`,
+  },
+];
+
+const VCPUS = numberColumn(
+  "vcpu",
+  "VCPU",
+  { width: 4, rank: 4, group: "vcpu", key: "v" },
+  ({ row }) => row.record.params.number("vcpu.current"),
+  String,
+);
+
+const BLOCK = { group: "block", unit: "bytes_per_second" } as const;
+const NIC = { group: "interface", unit: "bytes_per_second" } as const;
+
+/** The rates of a guest: the columns of the screen, and those that tables have besides. */
+export const RATE_COLUMNS: readonly Column[] = [
+  ...IDENTITY,
+  VCPUS,
+  numberColumn(
+    "cpu",
+    "CPU%",
+    { width: 6, rank: 1, group: "cpu-total", unit: "percent", key: "c" },
+    ({ row }) => row.rates.cpu.percent,
+    percent,
+  ),
+  numberColumn(
+    "steal",
+    "STEAL%",
+    { width: 6, rank: 1, group: "vcpu", unit: "percent", key: "s" },
+    ({ row }) => meanSteal(row.rates),
+    percent,
+  ),
+  {
+    ...numberColumn(
+      "mem",
+      "MEM",
+      { width: 6, rank: 3, group: "balloon", unit: "bytes", key: "m" },
+      ({ row }) => memoryInUse(row.rates),
+      narrowBytes,
+    ),
+    text: ({ row }) => memoryText(row.rates) ?? UNKNOWN,
+  },
+  numberColumn(
+    "read",
+    "READ/s",
+    { ...BLOCK, width: 6, rank: 6, key: "r" },
+    ({ row }) => disksSum(row.rates, "readBytesPerSecond"),
+    narrowBytes,
+  ),
+  numberColumn(
+    "write",
+    "WRITE/s",
+    { ...BLOCK, width: 7, rank: 7, key: "w" },
+    ({ row }) => disksSum(row.rates, "writeBytesPerSecond"),
+    narrowBytes,
+  ),
+  numberColumn(
+    "lat",
+    "LAT",
+    { width: 6, rank: 2, group: "block", unit: "ms", key: "l" },
+    ({ row }) => meanLatency(row.rates),
+    narrowMs,
+  ),
+  numberColumn(
+    "rx",
+    "RX/s",
+    { ...NIC, width: 6, rank: 8, key: "x" },
+    ({ row }) => nicsSum(row.rates, "receivedBytesPerSecond"),
+    narrowBytes,
+  ),
+  numberColumn(
+    "tx",
+    "TX/s",
+    { ...NIC, width: 6, rank: 9, key: "y" },
+    ({ row }) => nicsSum(row.rates, "transmittedBytesPerSecond"),
+    narrowBytes,
+  ),
+  {
+    ...numberColumn(
+      "age",
+      "AGE",
+      { width: 4, rank: 10, unit: "ms", key: "a", optional: true },
+      ({ row }) => row.ageMs,
+      span,
+    ),
+    hostText: ({ ageMs }) => (ageMs === undefined ? UNKNOWN : span(ageMs)),
+  },
+  numberColumn(
+    "read-ops",
+    "RD-OP/s",
+    { ...OPTIONAL, width: 7, group: "block", unit: "per_second" },
+    ({ row }) => disksSum(row.rates, "readsPerSecond"),
+    narrowCount,
+  ),
+  numberColumn(
+    "write-ops",
+    "WR-OP/s",
+    { ...OPTIONAL, width: 7, group: "block", unit: "per_second" },
+    ({ row }) => disksSum(row.rates, "writesPerSecond"),
+    narrowCount,
+  ),
+  ...EXTRA,
+];
+
+/** The columns of the screen. */
+export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) => key !== undefined);
+
+/**
+ * How counters are written: for people, or as libvirt counts them.
+ */
+export class CounterWords {
+  readonly #raw: boolean;
+
+  constructor(raw: boolean) {
+    this.#raw = raw;
+  }
+
+  /** Cells of a column. A raw number has up to 16 digits in practice. */
+  width(cells: number): number {
+    return this.#raw ? 16 : cells;
+  }
+
+  readonly seconds = (ns: Value): string => (this.#raw ? String(ns) : narrowSeconds(Number(ns)));
+  readonly kibibytes = (kib: Value): string => (this.#raw ? String(kib) : narrowBytes(Number(kib) * 1_024));
+  readonly bytes = (value: Value): string => (this.#raw ? String(value) : narrowBytes(Number(value)));
+  readonly count = (value: Value): string => (this.#raw ? String(value) : narrowCount(Number(value)));
+}
+
+/**
+ * The counters of a guest since it started.
+ *
+ * @param raw write them as libvirt counts them: ns, KiB and bytes
+ */
+export function counterColumns(raw: boolean): readonly Column[] {
+  const words = new CounterWords(raw);
+  const kibibytes = (name: string, title: string, rank: number, key: string): Column =>
+    numberColumn(
+      name,
+      title,
+      { width: words.width(6), rank, group: "balloon", unit: "KiB" },
+      ({ row }) => counter(row.record.params, key),
+      words.kibibytes,
+    );
+  const devices = (
+    name: string,
+    title: string,
+    look: Pick<Column, "rank"> & Partial<Column>,
+    device: "net" | "block",
+    field: string,
+  ): Column =>
+    numberColumn(
+      name,
+      title,
+      { width: words.width(7), group: device === "net" ? "interface" : "block", unit: "bytes", ...look },
+      ({ row }) => devicesSum(row.record.params, device, field),
+      look.unit === undefined ? words.bytes : words.count,
+    );
+  const requests = { ...OPTIONAL, unit: "count" };
+  return [
+    ...IDENTITY,
+    VCPUS,
+    numberColumn(
+      "cpu-time",
+      "CPU-TIME",
+      { width: words.width(8), rank: 1, group: "cpu-total", unit: "ns" },
+      // A libvirtd of a user reports its own processor time for a domain that does not run.
+      ({ row: { domain, record } }) => (domain.id < 0 ? undefined : counter(record.params, "cpu.time")),
+      words.seconds,
+    ),
+    kibibytes("mem", "MEM", 3, "balloon.current"),
+    kibibytes("rss", "RSS", 10, "balloon.rss"),
+    devices("read", "READ", { rank: 6 }, "block", "rd.bytes"),
+    devices("write", "WRITTEN", { rank: 7 }, "block", "wr.bytes"),
+    devices("rx", "RX", { rank: 8 }, "net", "rx.bytes"),
+    devices("tx", "TX", { rank: 9 }, "net", "tx.bytes"),
+    devices("read-ops", "RD-OPS", requests, "block", "rd.reqs"),
+    devices("write-ops", "WR-OPS", requests, "block", "wr.reqs"),
+    ...EXTRA,
+  ];
+}
+
+/**
+ * The columns of a table that names none.
+ *
+ * @param groups the groups asked for as a mask; 0: all
+ * @param hosts show the host of each guest
+ */
+export function defaultColumns(columns: readonly Column[], groups: number, hosts: boolean): Column[] {
+  return columns.filter(
+    ({ name, group, optional }) =>
+      optional === undefined &&
+      (hosts || name !== "host") &&
+      (group === undefined || groups === 0 || (groups & groupBit(group)) !== 0),
+  );
+}
+
+/** The text of a line in a column. */
+export function cellOf(column: Column, line: Line): string {
+  return "row" in line ? column.text(line) : (column.hostText?.(line) ?? UNKNOWN);
+}
+
+/** A counter with all its digits. */
+export function counter(params: TypedParams, key: string): number | bigint | undefined {
+  const value = params.getUnknown(key);
+  return typeof value === "number" || typeof value === "bigint" ? value : undefined;
+}
+
+/** The sum over a domain's devices; undefined where no device has the number. */
+function devicesSum(params: TypedParams, device: "net" | "block", field: string): bigint | undefined {
+  // The count comes from elsewhere, and may be any number: a record has no more devices than parameters.
+  const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);
+  let total: bigint | undefined;
+  for (let i = 0; i < length; i++) {
+    const value = counter(params, `${device}.${i}.${field}`);
+    if (value !== undefined && (typeof value === "bigint" || Number.isInteger(value)))
+      total = (total ?? 0n) + BigInt(value);
+  }
+  return total;
+}
+
+function active(id: number): number | undefined {
+  return id < 0 ? undefined : id;
+}

@@ -1,0 +1,51 @@
+import type { DiskRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
+import type { TableRow } from "../../client/table/rows.ts";
+import type { Absent, DomainIdentity } from "../../model/record.ts";
+import { type TroubleKind, type Verdict, verdictOf } from "./verdict.ts";
+
+/** One line of the list: a guest, or a host that is absent. */
+export type Line = GuestLine | HostLine;
+
+/** A guest, or one of its devices. */
+export interface GuestLine {
+  readonly key: string;
+  readonly row: TableRow;
+  readonly verdict: Verdict;
+  /** Since when its record is not whole, or its state tells of trouble, in ms of the list's clock. */
+  readonly since: number;
+  /** The device that the line is about: at most one of the three. */
+  readonly disk?: DiskRates;
+  readonly nic?: InterfaceRates;
+  readonly vcpu?: VcpuRates;
+}
+
+/** A host that cannot be reached, in place of its guests. */
+export interface HostLine {
+  readonly key: string;
+  readonly host: Absent;
+  /** How many guests it had; 0 where none is known. */
+  readonly guests: number;
+  /** How old the newest record of them is, in ms; undefined where there is none. */
+  readonly ageMs: number | undefined;
+}
+
+/**
+ * The line of a guest. A trouble that is new is as old as the record that has it.
+ *
+ * @param now the list's clock, in ms
+ * @param known the guest's last trouble
+ */
+export function judged(
+  row: TableRow,
+  now: number,
+  known?: { readonly kind: TroubleKind | undefined; readonly since: number },
+): GuestLine {
+  const { kind } = verdictOf(row.record, 0);
+  const since = known !== undefined && known.kind === kind ? known.since : now - row.ageMs;
+  return { key: row.key, row, verdict: verdictOf(row.record, now - since), since };
+}
+
+/** The name of a domain. A query can name a domain by its uuid that no host has: then the uuid, because it has no name. */
+export function nameOf({ name, uuid }: DomainIdentity): string {
+  return name || uuid;
+}

@@ -1,0 +1,82 @@
+import { type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
+import { isTrouble, type StateWords } from "../../model/state.ts";
+import { span } from "../format/quantity.ts";
+
+/** What a list says of a guest first. */
+export interface Verdict {
+  /** A few words that fit into a narrow column: `STUCK 12s`, `I/O ERROR`, `running`. Trouble is in capitals. */
+  readonly words: string;
+  /** Whether people should look at it. */
+  readonly bad: boolean;
+  /** What kind of trouble it is; undefined where there is none. */
+  readonly kind?: TroubleKind;
+}
+
+/** The kinds of trouble that a list counts, the worst first. */
+export const TROUBLES = ["stuck", "io-error", "crashed", "failed", "denied", "incomplete"] as const;
+/** One of them. */
+export type TroubleKind = (typeof TROUBLES)[number];
+
+/** The place of a verdict when the worst come first. */
+export function severity({ kind }: Verdict): number {
+  return kind === undefined ? TROUBLES.length : TROUBLES.indexOf(kind);
+}
+
+/**
+ * The verdict on a record.
+ *
+ * @param sinceMs for how long the trouble has lasted, if it is trouble that lasts
+ */
+export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
+  const { status, reason, state } = record;
+  if (state !== undefined && isTrouble(state)) return troubled(state, sinceMs);
+  if (status === "ok") return { words: stateWord(state), bad: false };
+  if (isUnanswered(record)) return { words: `STUCK ${span(sinceMs)}`, bad: true, kind: "stuck" };
+  if (reason === "denied") return { words: "DENIED", bad: true, kind: "denied" };
+  if (status === "failed") return { words: "ERROR", bad: true, kind: "failed" };
+  if (status === "gone") return { words: "NO GUEST", bad: true, kind: "failed" };
+  // Statistics that the hypervisor never has: the guest itself is well.
+  if (reason === "unsupported") return { words: stateWord(state), bad: false };
+  return { words: "PARTIAL", bad: true, kind: "incomplete" };
+}
+
+function troubled(state: StateWords, sinceMs: number): Verdict {
+  if (state.reason === "ioerror") return { words: "I/O ERROR", bad: true, kind: "io-error" };
+  const crashed = state.state === "crashed" || state.reason === "crashed";
+  if (crashed) return { words: `CRASHED ${span(sinceMs)}`, bad: true, kind: "crashed" };
+  return { words: state.reason.replaceAll("-", " ").toUpperCase(), bad: true, kind: "failed" };
+}
+
+/** The words of people for those of libvirt's states that are hard to read. */
+const STATE_WORDS: Readonly<Record<string, string>> = {
+  nostate: "no state",
+  shutdown: "stopping",
+  shutoff: "shut off",
+  pmsuspended: "suspended",
+};
+
+/** A state in a word or two; `-` where a record lacks it. */
+function stateWord(state: StateWords | undefined): string {
+  return state === undefined ? "-" : (STATE_WORDS[state.state] ?? state.state);
+}
+
+/** The trouble that a domain's state tells of, e.g. `paused (I/O error)`; undefined when there is none. */
+export function trouble({ state }: DomainStatsRecord): string | undefined {
+  if (state === undefined || !isTrouble(state)) return undefined;
+  const reason = state.reason === "ioerror" ? "I/O error" : state.reason.replaceAll("-", " ");
+  return `${stateWord(state)} (${reason})`;
+}
+
+/**
+ * What the verdict leaves out: why a record is not whole, and what it lacks, e.g. `partial (timeout) without block`; undefined
+ * where there is nothing to say.
+ */
+export function whyOf(record: DomainStatsRecord): string | undefined {
+  const { status, reason, missing, error } = record;
+  const state = trouble(record);
+  if (status === "ok") return state;
+  const why = reason === undefined ? "" : ` (${reason})`;
+  const without = status === "partial" && missing.length > 0 ? ` without ${missing.join(", ")}` : "";
+  const message = error === undefined ? "" : `: ${error.message}`;
+  return `${status}${why}${without}${message}${state === undefined ? "" : `; ${state}`}`;
+}

@@ -1,0 +1,50 @@
+import { pad, shorten, width } from "../format/text.ts";
+import { type Column, cellOf, SCREEN_COLUMNS } from "../guests/columns.ts";
+import type { Line } from "../guests/line.ts";
+
+/** How narrow the column of names may get, and how wide. */
+const NAME_WIDTHS = { least: 12, most: 40 };
+
+/**
+ * The columns that fit into a number of cells. Names get the room that is left.
+ *
+ * @param hosts whether guests of several hosts are shown
+ * @param longest the cells of the longest name
+ */
+export function columnsFor(cells: number, hosts: boolean, longest: number): Column[] {
+  const name = Math.min(NAME_WIDTHS.most, Math.max(NAME_WIDTHS.least, longest));
+  const shown = SCREEN_COLUMNS.filter((column) => hosts || column.name !== "host");
+  const needed = (names: number): number =>
+    shown.reduce((sum, column) => sum + (column.name === "guest" ? names : column.width), 0) + shown.length - 1;
+  while (needed(name) > cells) {
+    const rank = Math.max(...shown.map((column) => column.rank));
+    // Names are shortened before the figures go that say how a guest does.
+    if (rank <= 2 && needed(NAME_WIDTHS.least) <= cells) break;
+    if (rank === 0) break;
+    shown.splice(
+      shown.findLastIndex((column) => column.rank === rank),
+      1,
+    );
+  }
+  const room = Math.max(NAME_WIDTHS.least, Math.min(name, cells - needed(0)));
+  return shown.map((column) => (column.name === "guest" ? { ...column, width: room } : column));
+}
+
+/** One line of cells, each in its column. */
+export function cellsOf(columns: readonly Column[], line: Line): string {
+  return lineOf(columns, (column) => cellOf(column, line));
+}
+
+/** The titles, with a mark at the column that the list is sorted by. */
+export function titles(columns: readonly Column[], sort?: string): string {
+  return lineOf(columns, ({ name, title, width: cells, isText }) =>
+    name === sort && width(title) < cells ? (isText ? `${title}↑` : `↓${title}`) : title,
+  );
+}
+
+function lineOf(columns: readonly Column[], text: (column: Column) => string): string {
+  const cells = columns.map((column) =>
+    pad(shorten(text(column), column.width), column.width, column.isText ? "left" : "right"),
+  );
+  return cells.join(" ");
+}
