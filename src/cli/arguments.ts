@@ -7,6 +7,7 @@ import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/fam
 import { FORMATS } from "./format/format.ts";
 import { type Column, counterColumns, RATE_COLUMNS } from "./guests/columns.ts";
 import { DEVICES, deviceColumns } from "./guests/devices.ts";
+import { nearest, suggestion } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
 
 /** The options of `virstream get`, checked, with the defaults filled in. */
@@ -326,7 +327,9 @@ export function formatOf<Name extends string>(format: string | undefined, format
 export function choice<Name extends string>(option: string, text: string, names: readonly Name[]): Name {
   const found = names.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new UsageError(`${option} has no ${JSON.stringify(text)}: choose one of ${names.join(", ")}`);
+  const meant = nearest(text, names);
+  const hint = meant === undefined ? "" : ` (did you mean ${meant}?)`;
+  throw new UsageError(`${option} has no ${JSON.stringify(text)}${hint}: choose one of ${names.join(", ")}`);
 }
 
 /** The URI of a command that takes at most one. */
@@ -357,12 +360,22 @@ export function parse<Options extends ParseArgsOptionsConfig>(
     const { connect = [] } = values as { readonly connect?: readonly string[] };
     return { values, positionals, uris: [...connect, ...positionals] };
   } catch (error) {
-    // Node's message goes on with advice for the programmer: the user gets its first sentence.
-    const message = (error as Error).message.split(". ")[0]!;
-    const unknown = /^Unknown option '--([\w-]+)'/.exec(message)?.[1];
-    const meant = Object.keys(options).find((name) => unknown !== undefined && name.startsWith(`${unknown}-`));
-    throw new UsageError(`${message}${meant === undefined ? "" : `: did you mean --${meant}?`}`);
+    throw misused(error, Object.keys({ ...options, ...CONNECT }));
   }
+}
+
+/**
+ * The error of Node's parser. Its message goes on with advice for the programmer: the user gets its first sentence, and the option that
+ * was probably meant.
+ */
+export function misused(error: unknown, options: readonly string[]): UsageError {
+  const message = (error as Error).message.split(". ")[0]!;
+  const unknown = /^Unknown option '--([\w-]+)'/.exec(message)?.[1];
+  if (unknown === undefined) return new UsageError(message);
+  const longer = options.find((name) => name.startsWith(`${unknown}-`));
+  return new UsageError(
+    `${message}${longer === undefined ? suggestion(unknown, options, "--") : `: did you mean --${longer}?`}`,
+  );
 }
 
 /** The units of a time in ms, in the order in which they are written. A number without a unit is seconds. */
@@ -398,9 +411,7 @@ function durationText(ms: number): string {
 
 /** The dialect of the page for Prometheus. */
 export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
-  const found = DIALECTS.find((name) => name === dialect);
-  if (found !== undefined) return found;
-  throw new UsageError(`there is no dialect ${JSON.stringify(dialect)}: choose one of ${DIALECTS.join(", ")}`);
+  return choice("--dialect", dialect, DIALECTS);
 }
 
 /** The kinds of metrics that cost more calls, of a list with commas between them. */

@@ -1,6 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
 import { parseDoctor, parseGet, parseTop, parseWatch, parseWhy } from "./arguments.ts";
+import { suggestion } from "./nearest.ts";
 import { notify } from "./notify.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
 
@@ -45,13 +46,17 @@ async function runOf(name: string | undefined, args: readonly string[]): Promise
     process.stdout.write(text);
     return ExitCode.ok;
   };
-  if (["help", "--help", "-h"].includes(name)) return print(HELP[""]);
-  if (name === "--version") return print(`${VERSION}\n`);
-  if (!isCommand(name)) {
-    return () => {
-      throw new UsageError(`there is no command ${JSON.stringify(name)}`);
-    };
+  const unknown = (command: string) => () => {
+    const names = [...Object.keys(COMMANDS), "help"];
+    throw new UsageError(`there is no command ${JSON.stringify(command)}${suggestion(command, names)}`);
+  };
+  if (["--help", "-h"].includes(name)) return print(HELP[""]);
+  if (name === "help") {
+    const [command = ""] = args;
+    return command === "" || isCommand(command) ? print(HELP[command]) : unknown(command);
   }
+  if (name === "--version" || name === "-V") return print(`${VERSION}\n`);
+  if (!isCommand(name)) return unknown(name);
   return args.includes("--help") || args.includes("-h") ? print(HELP[name]) : COMMANDS[name]();
 }
 

@@ -6,6 +6,7 @@ import type { Connection } from "../client/connection.ts";
 import { FleetConnection } from "../client/fleet.ts";
 import type { OpenOptions } from "../driver/driver.ts";
 import { mayHaveHost } from "../driver/matcher.ts";
+import { schemes, withoutSecrets } from "../driver/registry.ts";
 import {
   type ClientConfiguration,
   clientConfigurationFile,
@@ -16,6 +17,7 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
+import { nearest } from "./nearest.ts";
 import { notify } from "./notify.ts";
 
 /**
@@ -27,6 +29,22 @@ export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): 
   // A path, such as that of a recording: an alias has no slash.
   if (text.includes("/")) return pathToFileURL(text).href;
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
+}
+
+/**
+ * The same, and the URI's scheme has a driver if it is near one that has.
+ *
+ * @throws VirstreamError `unknown-scheme` for a scheme that is misspelt or left out, with the URI that is probably meant
+ */
+function spelledUri(text: string): string {
+  const uri = resolveUri(text);
+  const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(uri) ?? [];
+  const known = schemes();
+  if (scheme === "" || known.includes(scheme.toLowerCase())) return uri;
+  const near = nearest(scheme, known);
+  const meant = /^\d+$/.test(rest) ? `ws://${uri}` : near === undefined ? undefined : `${near}:${withoutSecrets(rest)}`;
+  if (meant === undefined) return uri;
+  throw new VirstreamError("unknown-scheme", `no driver for ${scheme}: URIs: did you mean ${meant}?`);
 }
 
 /**
@@ -82,7 +100,7 @@ export async function openSource(
   signal: AbortSignal,
 ): Promise<Connection> {
   try {
-    return await connect(resolveUri(uri ?? defaultUri(process.env)), {
+    return await connect(spelledUri(uri ?? defaultUri(process.env)), {
       signal,
       ...(token === undefined ? {} : { token }),
     });
@@ -108,7 +126,7 @@ export async function openSources(
   if (others.length === 0) return openSource(uri, token, signal);
   const options = { ...more, signal, ...(token === undefined ? {} : { token }) };
   return connectAll(
-    uris.map((each) => resolveUri(each)),
+    uris.map((each) => spelledUri(each)),
     options,
   );
 }

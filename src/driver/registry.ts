@@ -78,8 +78,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
   if (open === undefined) {
     // Without their transports: what a person would choose from.
-    const schemes = new Set([...drivers.keys(), ...builtIn.keys()].map((name) => name.split("+")[0]!));
-    const known = [...schemes].sort().join(", ");
+    const known = [...new Set(schemes().map((name) => name.split("+")[0]!))].sort().join(", ");
     throw new VirstreamError(
       "unknown-scheme",
       `no driver for ${scheme}: URIs; there are drivers for ${known}, such as ws://HOST:PORT`,
@@ -88,6 +87,11 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   checkOpenOptions(options);
   options.signal?.throwIfAborted();
   return options.waitForFirstConnection === true ? openWhenReached(open, uri, options) : open(uri, options);
+}
+
+/** The schemes that have a driver. */
+export function schemes(): string[] {
+  return [...drivers.keys(), ...builtIn.keys()];
 }
 
 /** Refuses options that are not valid. @throws VirstreamError `invalid-argument` */

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseDoctor, parseGet, parseWatch } from "../../src/cli/arguments.ts";
+import { parseCheck } from "../../src/cli/check/arguments.ts";
 import { sourceText } from "../../src/cli/format/notice.ts";
 import { withSwitches } from "../../src/cli/format/text.ts";
 import { parseInfo, parseRecord } from "../../src/cli/recording/arguments.ts";
@@ -69,6 +70,19 @@ describe("a wrong option", () => {
       expect(() => parse(["--token", "secret"])).toThrow(/^Unknown option '--token': did you mean --token-file\?$/);
     }
     expect(() => parseDoctor(["--token", "secret"])).toThrow(/^Unknown option '--token'$/);
+    expect(() => parseGet(["--ballon"])).toThrow(/^Unknown option '--ballon': did you mean --balloon\?$/);
+    expect(() => parseGet(["--list-runing"])).toThrow("did you mean --list-running?");
+    expect(() => parseGet(["--connetc", "test:///default"])).toThrow("did you mean --connect?");
+    expect(() => parseCheck(["--latencies"])).toThrow("did you mean --latency?");
+  });
+
+  it("has the value that is meant, where an option has a few", () => {
+    expect(() => parseGet(["--format", "ndjosn"])).toThrow(
+      '--format has no "ndjosn" (did you mean ndjson?): choose one of ',
+    );
+    expect(() => parseGet(["--columns", "gest,cpu"])).toThrow("did you mean guest?");
+    expect(() => parseGet(["--per", "disks"])).toThrow("did you mean disk?");
+    expect(() => parseGet(["--format", "yaml"])).toThrow(/^--format has no "yaml": choose one of table, csv, /);
   });
 
   it("--raw is refused beside --rates, which shows no totals", () => {

@@ -224,6 +224,15 @@ describe("virstream get", () => {
       expect([args, outcome.code]).toEqual([args, 1]);
       expectComplaint(outcome, code);
     }
+    for (const [uri, meant] of [
+      ["qmeu:///system", "qemu:///system"],
+      ["qemu+shh://root:secret@host/system", "qemu+ssh://root@host/system"],
+      ["localhost:16580", "ws://localhost:16580"],
+    ] as const) {
+      const outcome = await virstream(["get", uri]);
+      expectComplaint(outcome, "unknown-scheme");
+      expect(outcome.stderr).toContain(`did you mean ${meant}?`);
+    }
     const missing = await virstream(["get", `qemu:///system?socket=${gone}`]);
     expect(missing.stderr).toContain(gone);
   });
@@ -255,8 +264,11 @@ describe("virstream get", () => {
       expect(stderr).not.toMatch(/\n\s+at /);
     }
     expect((await virstream(["serve", "--listen", "::1:16580"])).stderr).toContain("[::1]:16580");
-    expect((await virstream(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-    for (const args of [["--help"], ["get", "-h"], ["serve", "--help"]]) {
+    expect((await virstream(["gte"])).stderr).toBe(
+      'virstream: there is no command "gte": did you mean get?\nTry "virstream --help".\n',
+    );
+    expect((await virstream(["-V"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    for (const args of [["--help"], ["get", "-h"], ["serve", "--help"], ["help", "top"]]) {
       const { stdout, code } = await virstream(args);
       expect([code, stdout]).toEqual([0, expect.stringMatching(/^Usage: virstream/)]);
     }
@@ -425,6 +437,30 @@ describe("virstream serve", () => {
         },
       ]);
     }
+    expect(await end()).toBe(0);
+  });
+
+  it("is read with others as one by get, which shows an absent host in a line of its own, and exits with 3", async () => {
+    const { url, end } = await startServe(["test:///default?host=hv1&domains=2"]);
+    await writeFile(join(folder, "hosts"), `# three hosts\n${url}\n\nws://127.0.0.1:1\n`);
+    const uris = ["test:///default?host=hv2&domains=1", "--hosts", join(folder, "hosts")];
+    const { stdout, stderr, code } = await virstream([
+      "get",
+      ...uris,
+      "--over",
+      "250ms",
+      "--columns",
+      "status,guest,host",
+    ]);
+    expect(stdout.split("\n").map((line) => line.split(/ +/))).toEqual([
+      ["STATUS", "GUEST", "HOST"],
+      ["NO-HOST", "-", "ws://127.0.0.1:1"],
+      ["running", "guest-00000", "hv1"],
+      ["running", "guest-00000", "hv2"],
+      ["running", "guest-00001", "hv1"],
+      [""],
+    ]);
+    expect([code, stderr]).toEqual([3, expect.stringMatching(/^virstream: ws:\/\/127\.0\.0\.1:1: absent: .*\n$/)]);
     expect(await end()).toBe(0);
   });
 

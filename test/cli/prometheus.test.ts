@@ -94,7 +94,7 @@ describe("virstream serve --metrics", () => {
       [["serve", "--metrics", "nine"], "--metrics takes HOST:PORT"],
       [["serve", "--metrics-interval", "5s"], "goes with --metrics"],
       [["serve", "--metrics", "0", "--metrics-groups", "cpu"], "--metrics-groups takes some of state,cpu-total"],
-      [["serve", "--metrics", "0", "--dialect", "kumina"], "there is no dialect"],
+      [["serve", "--metrics", "0", "--dialect", "kumina"], '--dialect has no "kumina"'],
       [["get", "--dialect", "both"], "goes with --format prometheus"],
       [["get", "--metrics-metadata", "a=/title"], "goes with --format prometheus"],
       [["get", "--metrics-extra", "vcpu-cpu"], "goes with --format prometheus"],

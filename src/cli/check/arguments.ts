@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { StatsQuery } from "../../model/query.ts";
-import { duration, selection } from "../arguments.ts";
+import { duration, misused, selection } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
@@ -68,6 +68,6 @@ function parsed(args: readonly string[]) {
   try {
     return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: true, tokens: true });
   } catch (error) {
-    throw new UsageError((error as Error).message.split(". ")[0]!);
+    throw misused(error, Object.keys(OPTIONS));
   }
 }
