@@ -101,6 +101,7 @@ const COMMANDS: Readonly<Record<Command, () => Promise<Run>>> = {
     const { parseToken } = await import("./token/arguments.ts");
     return (args) => token(parseToken(args));
   },
+  completion: async () => (await import("./manual/completion.ts")).completion,
   doctor: async () => {
     const { doctor } = await import("./doctor.ts");
     return (args, signal) => doctor(parseDoctor(args), signal);

@@ -25,7 +25,7 @@ Without a URI: $VIRSTREAM_URI, $LIBVIRT_DEFAULT_URI, uri_default in libvirt.conf
 `;
 
 const QUERY = `\
-Groups (none given: all that the hypervisor supports):
+Groups (none given: all that the hypervisor supports; for a table, those of its columns):
   --state --cpu-total --balloon --vcpu --interface --block
   --perf --iothread --memory --dirtyrate --vm
 
@@ -58,19 +58,21 @@ Usage: virstream COMMAND [URI] [OPTION]...
 Statistics of virtual machines: one record per domain, each as soon as its hypervisor has it.
 
 Commands:
-  get     print a table of all guests, or one record of every domain
-  top     a live table of the guests on the whole terminal, trouble first
-  watch   print every record of every sweep, for programs; on a terminal, the same as top
-  serve   serve the domains to others over WebSocket
-  why     say what is wrong with one guest, with the evidence and the command that helps
-  check   judge the guests as a plugin of Nagios or Icinga does
-  record  record what watch would show into a file, to look at it again
-  info    say what a recording has
-  token   make, list and revoke the tokens of a server's clients
-  doctor  find problems of a libvirt host, and show the commands that fix them
+  get         print a table of all guests, or one record of every domain
+  top         a live table of the guests on the whole terminal, trouble first
+  watch       print every record of every sweep, for programs; on a terminal, the same as top
+  serve       serve the domains to others over WebSocket
+  why         say what is wrong with one guest, with the evidence and the command that helps
+  check       judge the guests as a plugin of Nagios or Icinga does
+  record      record what watch would show into a file, to look at it again
+  info        say what a recording has
+  token       make, list and revoke the tokens of a server's clients
+  doctor      find problems of a libvirt host, and show the commands that fix them
+  completion  print a script that completes commands and options in bash, zsh or fish
 
 ${URIS}
-"virstream COMMAND --help" lists the options of a command, "virstream --version" prints the version.
+"virstream COMMAND --help" or "virstream help COMMAND" lists the options of a command, "virstream --version" or -V prints
+the version.
 `,
   get: `\
 Usage: virstream get [URI]... [OPTION]...
@@ -138,6 +140,9 @@ ndjson has a line per event. Records are as get prints them, with "rates" if --r
 The other formats report such events on stderr, one per line. A reader that is too slow gets the newest state, and
 a line with the number of sweeps that it missed.
 
+  virstream watch --name "db-*" --interval 5s --count 12
+  virstream watch ws://hv1:16580 --on-change --heartbeat 1m --format ndjson
+
 ${URIS}
 Exit code: 0 success, or interrupted without --count; 1 failure; 2 usage; 3 in some host's last sweep some domain
 failed, is partial, or does not exist, or a host cannot be reached; 130 interrupted before --count was reached.
@@ -190,7 +195,13 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --nats-retain TIME    retain every tick for so long, as 1h; default not at all
   -h, --help
 
-${URIS}`,
+  virstream serve qemu:///system --metrics 9177
+  virstream serve ws://hv1:16580 ws://hv2:16580 --listen 0.0.0.0:16580 --token-file token
+  virstream serve --nats nats://broker:4222
+
+${URIS}
+Exit code: 0 interrupted, 1 failure, 2 usage.
+`,
   top: `\
 Usage: virstream top [URI]... [OPTION]...
 
@@ -247,8 +258,9 @@ that cannot be reached. Rates have thresholds:
 
   virstream check qemu:///system --cpu -w 80 -c 95 --latency -w 50 -c 200
 
-  --domain ID|UUID|NAME, --name PATTERN, --host PATTERN
-                        only these guests; each can be given several times
+  --domain ID|UUID|NAME only this guest; can be given several times
+  --name PATTERN        only guests with such names, as "web-*"; can be given several times
+  --host PATTERN        only guests of hosts with such names; can be given several times
   --over TIME           the time between the two samples, 250ms or more; default 1s
   --deadline TIME       how long to wait for a guest in each sample; default 2s
   -t, --timeout TIME    the most time for all of it, default 10s; then UNKNOWN
@@ -277,6 +289,8 @@ ${QUERY}
 How:
 ${HOW}  -h, --help
 
+  virstream record qemu:///system /var/lib/virstream/hv1.rec --rotate-age 24h --keep 7
+
 ${URIS}
 Exit code: 0 interrupted, 1 failure, 2 usage.
 `,
@@ -288,6 +302,8 @@ gaps, and damage.
 
   --format FORMAT       text (default) or json
   -h, --help
+
+  virstream info /var/lib/virstream/hv1.rec
 
 Exit code: 0 success, 1 FILE cannot be read or is no recording, 2 usage, 3 the recording is damaged.
 `,
@@ -307,6 +323,8 @@ prints the new token once. A running server reads the file again at kill -HUP, a
   --expires TIME        how long it is valid, as 2160h (90 days); default for ever
   -h, --help
 
+  virstream token create dashboard --tokens /etc/virstream/tokens --name "web-*" --expires 2160h
+
 Exit code: 0 success, 1 failure, 2 usage.
 `,
   doctor: `\
@@ -320,7 +338,22 @@ or any other libvirt URI. Without a URI it examines the QEMU daemons of this mac
   --all                 name every affected guest, not only the first few
   -h, --help
 
+  virstream doctor qemu+ssh://root@hv3/system
+
 Exit code: 0 nothing to fix, 1 something to fix, or failure, 2 usage.
+`,
+  completion: `\
+Usage: virstream completion SHELL
+
+Prints a script that completes commands, options and their values in SHELL: bash, zsh or fish.
+
+  -h, --help
+
+  virstream completion bash > /etc/bash_completion.d/virstream
+  virstream completion zsh > "\${fpath[1]}/_virstream"
+  virstream completion fish > ~/.config/fish/completions/virstream.fish
+
+Exit code: 0 success, 1 failure, 2 usage.
 `,
 } as const;
 

@@ -21,7 +21,8 @@ export type CheckArguments = ReturnType<typeof parseCheck>;
 const FLAG = { type: "boolean" } as const;
 const TEXT = { type: "string" } as const;
 const LIST = { type: "string", multiple: true } as const;
-const OPTIONS = {
+/** The options of `virstream check`. */
+export const CHECK_OPTIONS = {
   ...{ stuck: FLAG, cpu: FLAG, steal: FLAG, latency: FLAG, memory: FLAG },
   warning: { ...LIST, short: "w" },
   critical: { ...LIST, short: "c" },
@@ -66,8 +67,8 @@ export function parseCheck(args: readonly string[]) {
 
 function parsed(args: readonly string[]) {
   try {
-    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: true, tokens: true });
+    return parseArgs({ args: [...args], options: CHECK_OPTIONS, allowPositionals: true, strict: true, tokens: true });
   } catch (error) {
-    throw misused(error, Object.keys(OPTIONS));
+    throw misused(error, Object.keys(CHECK_OPTIONS));
   }
 }

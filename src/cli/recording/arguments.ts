@@ -20,12 +20,15 @@ export type InfoArguments = ReturnType<typeof parseInfo>;
 const LEAST_FILE_BYTES = 4_096;
 const MOST_AGE_MS = 8_760 * 3_600_000;
 
+/** The options of `virstream record`. */
+export const RECORD_COMMAND_OPTIONS = {
+  ...{ ...QUERY_OPTIONS, ...WATCH_OPTIONS },
+  ...{ "rotate-size": TEXT, "rotate-age": TEXT, keep: TEXT },
+} as const;
+
 /** @throws UsageError */
 export function parseRecord(args: readonly string[]) {
-  const { values, uris } = parse(args, {
-    ...{ ...QUERY_OPTIONS, ...WATCH_OPTIONS },
-    ...{ "rotate-size": TEXT, "rotate-age": TEXT, keep: TEXT },
-  });
+  const { values, uris } = parse(args, RECORD_COMMAND_OPTIONS);
   const file = uris.at(-1);
   if (file === undefined || /^[a-z][a-z0-9+.-]*:\/\//i.test(file)) {
     throw new UsageError(`record takes a URI and a file: virstream record ${file ?? "qemu:///system"} FILE`);

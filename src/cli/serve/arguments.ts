@@ -20,39 +20,42 @@ const LEAST_AGE_MS = 1_000;
 
 /** The shortest interval of `--otlp-interval`, in ms. */
 const MIN_PUSH_INTERVAL_MS = 1_000;
+/** The options of `virstream serve`. */
+export const SERVE_OPTIONS = {
+  listen: TEXT,
+  metrics: TEXT,
+  "metrics-interval": TEXT,
+  "metrics-metadata": LIST,
+  "metrics-extra": TEXT,
+  "metrics-groups": TEXT,
+  "metrics-name": LIST,
+  dialect: TEXT,
+  "token-file": TEXT,
+  "source-token-file": TEXT,
+  "require-source": FLAG,
+  tokens: TEXT,
+  "min-interval": TEXT,
+  "allow-anyone": FLAG,
+  "allow-plain": FLAG,
+  "tls-cert": TEXT,
+  "tls-key": TEXT,
+  "tls-client-ca": TEXT,
+  origin: LIST,
+  otlp: TEXT,
+  "otlp-interval": TEXT,
+  "otlp-headers-file": TEXT,
+  nats: TEXT,
+  "nats-creds": TEXT,
+  "nats-prefix": TEXT,
+  "nats-interval": TEXT,
+  "nats-replicas": TEXT,
+  "nats-max-age": TEXT,
+  "nats-retain": TEXT,
+} as const;
+
 /** @throws UsageError */
 export function parseServe(args: readonly string[]) {
-  const { values, uris } = parse(args, {
-    listen: TEXT,
-    metrics: TEXT,
-    "metrics-interval": TEXT,
-    "metrics-metadata": LIST,
-    "metrics-extra": TEXT,
-    "metrics-groups": TEXT,
-    "metrics-name": LIST,
-    dialect: TEXT,
-    "token-file": TEXT,
-    "source-token-file": TEXT,
-    "require-source": FLAG,
-    tokens: TEXT,
-    "min-interval": TEXT,
-    "allow-anyone": FLAG,
-    "allow-plain": FLAG,
-    "tls-cert": TEXT,
-    "tls-key": TEXT,
-    "tls-client-ca": TEXT,
-    origin: LIST,
-    otlp: TEXT,
-    "otlp-interval": TEXT,
-    "otlp-headers-file": TEXT,
-    nats: TEXT,
-    "nats-creds": TEXT,
-    "nats-prefix": TEXT,
-    "nats-interval": TEXT,
-    "nats-replicas": TEXT,
-    "nats-max-age": TEXT,
-    "nats-retain": TEXT,
-  });
+  const { values, uris } = parse(args, SERVE_OPTIONS);
   const { listen, metrics, nats } = values;
   const { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa } = values;
   if ((cert === undefined) !== (key === undefined)) throw new UsageError("--tls-cert and --tls-key go together");

@@ -6,16 +6,19 @@ import { UsageError } from "../usage.ts";
 /** What `virstream token` is to do. */
 export type TokenArguments = ReturnType<typeof parseToken>;
 
-const ACTIONS = ["create", "list", "revoke"] as const;
+/** What can be done with tokens. */
+export const ACTIONS = ["create", "list", "revoke"] as const;
+/** The options of `virstream token`. */
+export const TOKEN_OPTIONS = {
+  ...{ tokens: TEXT, role: TEXT, domain: LIST, name: LIST, groups: TEXT, expires: TEXT },
+} as const;
 /** A token may be valid for at least a minute, and at most ten years. */
 const LEAST_LIFE_MS = 60_000;
 const MOST_LIFE_MS = 10 * 365 * 86_400_000;
 
 /** @throws UsageError */
 export function parseToken(args: readonly string[]) {
-  const { values, positionals } = parse(args, {
-    ...{ tokens: TEXT, role: TEXT, domain: LIST, name: LIST, groups: TEXT, expires: TEXT },
-  });
+  const { values, positionals } = parse(args, TOKEN_OPTIONS);
   const [action, name, more] = positionals;
   const isAction = (text: string | undefined): text is (typeof ACTIONS)[number] =>
     ACTIONS.some((each) => each === text);
