@@ -172,8 +172,9 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --tokens FILE         tokens that "virstream token" made, each with what it may read; SIGHUP reads it again
   --source-token-file FILE
                         the token for virstream servers (ws://) among the URIs
-  --tls-cert FILE, --tls-key FILE
-                        serve at wss: and https:; required beyond loopback. SIGHUP reads both again: docs/serving.md
+  --tls-cert FILE       serve at wss: and https: with this certificate; required beyond loopback. SIGHUP reads it and the
+                        key again: docs/serving.md
+  --tls-key FILE        the key of that certificate
   --tls-client-ca FILE  refuse clients without a certificate of these authorities
   --require-source      fail when no host can be reached at the start
   --allow-plain         listen beyond loopback without TLS, behind a proxy that has it: tokens can be read on the way
@@ -196,7 +197,7 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   -h, --help
 
   virstream serve qemu:///system --metrics 9177
-  virstream serve ws://hv1:16580 ws://hv2:16580 --listen 0.0.0.0:16580 --token-file token
+  virstream serve wss://hv1:16580 wss://hv2:16580 --listen 0.0.0.0:16580 --token-file token --tls-cert cert.pem --tls-key key.pem
   virstream serve --nats nats://broker:4222
 
 ${URIS}
