@@ -118,7 +118,7 @@ describeWith(["script"], "Text from elsewhere, on a terminal,", () => {
   });
 
   it("is red in the line of a guest in trouble, unless NO_COLOR is set", async () => {
-    const get = "get 'test:///default?domains=2&error=1' --state";
+    const get = "get 'test:///default?domains=2&error=1' --state --no-rates";
     const got = await onTerminal(get);
     expect(got).toContain("\u001b[1;31mERROR    guest-00001");
     expect(got).toContain("\u001b[32mrunning\u001b[m  guest-00000");

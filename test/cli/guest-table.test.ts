@@ -13,11 +13,12 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type RecordInit } from "../../src/model/record.ts";
 import { serve } from "../../src/server/server.ts";
-import { createGuest } from "../lab/guest.ts";
+import { runCommand } from "../lab/command.ts";
+import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { ScriptedDriver } from "../server/scripted-driver.ts";
-import { virstream } from "./run.ts";
+import { PROGRAM, virstream } from "./run.ts";
 
 type Params = Parameters<typeof TypedParams.from>[0] extends Iterable<infer Item> ? Item[] : never;
 
@@ -209,13 +210,17 @@ function byHand(one: DomainStatsRecord, other: DomainStatsRecord): Record<string
 
 describeWith(labRequirements, "The table of virstream get, of a real host,", () => {
   let libvirtd: Libvirtd;
+  let idle: Guest;
   beforeAll(async () => {
     libvirtd = await startLibvirtd();
     await createGuest(libvirtd, { name: "busy", vcpus: 2, disks: 2, nics: 1 });
-    await createGuest(libvirtd, { name: "idle", paused: true, nics: 1 });
+    idle = await createGuest(libvirtd, { name: "idle", paused: true, nics: 1 });
     await createGuest(libvirtd, { name: "off", shutOff: true });
   });
-  afterAll(() => libvirtd?.stop());
+  afterAll(async () => {
+    idle?.thaw();
+    await libvirtd?.stop();
+  });
 
   it("has the figures that a calculation by hand has from the raw counters of the two samples", async () => {
     await using host = await connect(libvirtd.uri);
@@ -284,5 +289,15 @@ describeWith(labRequirements, "The table of virstream get, of a real host,", () 
     const vcpus = await of("vcpu");
     expect(vcpus).toContainEqual(["running", "busy", "1"]);
     expect((await of("nic")).filter(([, guest]) => guest === "busy")).toHaveLength(1);
+  });
+
+  it("has a guest whose QEMU is stopped on top, the rates of the others, and the command that says why", async () => {
+    idle.freeze();
+    const { stdout, stderr, code } = await virstream(["get", libvirtd.uri]);
+    expect(stdout).toMatch(/^STATUS .*\nSTUCK-\d+s +idle .* partial \(\w+\) without .*\nrunning +busy +2 +\d+\.\d /);
+    expect(code).toBe(3);
+    const [, command] = /^virstream: idle: does not answer\. {2}virstream (why idle '.*')\n$/.exec(stderr)!;
+    const why = await runCommand("sh", ["-c", `'${process.execPath}' '${PROGRAM}' ${command}`]);
+    expect(why.stdout).toMatch(/^idle .*its QEMU process is stopped/);
   });
 });
