@@ -30,7 +30,8 @@ const FIRST_DEADLINE_MS = 1_000;
 export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process;
   const interactive = stdout.isTTY === true && stderr.isTTY === true;
-  const progress = new Progress(stderr, () => performance.now());
+  const now = (): number => performance.now();
+  const [first, progress] = [new Progress(stderr, now, "first of two sweeps: "), new Progress(stderr, now)];
   const token = await readToken(args.tokenFile, process.env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
   await using connection = await openSources(uris, token, signal);
@@ -51,8 +52,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   try {
     if (args.ratesOverMs !== undefined) {
       const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
-      const first = interactive ? new Progress(stderr, () => performance.now(), "first of two sweeps: ") : undefined;
-      const lastAt = await firstSweep(connection, { ...query, deadlineMs }, signal, first, (record) => {
+      const lastAt = await firstSweep(connection, { ...query, deadlineMs }, signal, first, interactive, (record) => {
         begun ||= format instanceof GuestTable;
         format.before(record, meter!.take(record));
       });
@@ -104,7 +104,11 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   } finally {
     progress.hide();
     // An output that was cut short must not look complete.
-    if (signal.reason === INTERRUPTED) notify(`interrupted after ${progress.text}`);
+    const reached =
+      args.ratesOverMs !== undefined && progress.seen === 0
+        ? `${first.text}, in the first of two sweeps`
+        : progress.text;
+    if (signal.reason === INTERRUPTED) notify(`interrupted after ${reached}`);
     // Also after a failure or an interrupt: the records that arrived are printed, and an array of JSON is closed.
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
     identities?.close();
@@ -158,25 +162,26 @@ async function firstSweep(
   connection: Connection,
   query: StatsQuery,
   signal: AbortSignal,
-  progress: Progress | undefined,
+  progress: Progress,
+  interactive: boolean,
   take: (record: DomainStatsRecord) => void,
 ): Promise<number> {
   let lastAt = performance.now();
   try {
     for await (const events of connection.stats(query, { signal }).events.chunks()) {
       for (const event of events) {
-        if (event.type === "expect") progress?.expect(event.domains);
+        if (event.type === "expect") progress.expect(event.domains);
         if (event.type !== "record") continue;
-        progress?.add(event.record);
+        progress.add(event.record);
         take(event.record);
         if (event.record.status === "ok") lastAt = performance.now();
       }
-      progress?.hide();
-      progress?.show();
+      progress.hide();
+      if (interactive) progress.show();
     }
     return lastAt;
   } finally {
-    progress?.hide();
+    progress.hide();
   }
 }
 
@@ -230,6 +235,11 @@ export class Progress {
   /** True when a record is not `ok`, or a host is absent. */
   get incomplete(): boolean {
     return this.#counts.ok < this.#seen || this.absent > 0;
+  }
+
+  /** The number of records. */
+  get seen(): number {
+    return this.#seen;
   }
 
   get text(): string {

@@ -11,7 +11,7 @@ const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
  * the head names, with a point, and empty where they are not known.
  */
 export class CsvTable extends GuestTable {
-  override end(): string {
+  protected text(): string {
     const { columns } = this;
     const head = columns.map(({ name, unit }) => `${name}${unit === undefined ? "" : `_${unit}`}`.replaceAll("-", "_"));
     const body = this.lines.map((line) => columns.map((column) => field(column, line)));

@@ -65,6 +65,15 @@ export abstract class GuestTable extends Format {
     return "";
   }
 
+  override end(whole = true): string {
+    // A sweep that ran to its end has every guest that is there.
+    if (whole) this.#before = new Map();
+    return this.text();
+  }
+
+  /** The whole table. */
+  protected abstract text(): string;
+
   /** All lines in their order. Called at the end. */
   get lines(): readonly Line[] {
     this.#lines ??= this.#inOrder();
@@ -120,7 +129,7 @@ export class TextTable extends GuestTable {
     this.#look = look;
   }
 
-  override end(): string {
+  protected text(): string {
     const { lines } = this;
     let columns = this.columns.map((column) => {
       const texts = lines.map((line) => printable(this.#text(column, line)));
