@@ -108,9 +108,9 @@ describe("The completion of values", () => {
     ] as const) {
       const { options } = completedCommands().find((command) => command.name === name)!;
       for (const { names, words } of options) {
-        if (!("values" in words) || names.includes("--connect") || names.includes("--dialect")) continue;
+        if (!("values" in words) || names.includes("--connect")) continue;
         for (const value of words.values) {
-          const accepted = [[], ["--no-rates"]].some((more) => {
+          const accepted = [[], ["--no-rates"], ["--format", "prometheus"]].some((more) => {
             try {
               parse([...more, names.at(-1)!, value]);
               return true;

@@ -1,6 +1,7 @@
 import { GROUPS } from "../../model/group.ts";
 import { EXTRAS } from "../../outlets/identity/identities.ts";
 import { DIALECTS, FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
+import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { ROLES } from "../../server/access/principal.ts";
 import { FORMATS } from "../format/format.ts";
 import { counterColumns, RATE_COLUMNS } from "../guests/columns.ts";
@@ -81,7 +82,7 @@ function wordsOf(command: Command, { names, argument }: HelpOption): Words {
     case "--metrics-groups":
       return { kind: "list", values: FAMILY_GROUPS };
     case "--metrics-extra":
-      return { kind: "list", values: EXTRAS };
+      return { kind: "list", values: command === "serve" ? PAGE_EXTRAS : EXTRAS };
     case "--connect":
       return URIS;
     default:
