@@ -38,7 +38,7 @@ describe.each([
 
   beforeAll(() => {
     // npm installs from files alone, as it would from the registry.
-    const others = [rxjs, "ws", "msgpackr", "tslib", "get-east-asian-width"].map(installed);
+    const others = [rxjs, "ws", "msgpackr", "tslib", "get-east-asian-width", "smol-toml"].map(installed);
     const tarballs = pack(folder, ...others).map(({ tarball }) => tarball);
     writeFileSync(join(folder, "package.json"), '{ "type": "module", "private": true }');
     const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional", "--loglevel=error"];

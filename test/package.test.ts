@@ -25,8 +25,13 @@ it("the lock file has the packages of every platform, so that npm ci works on ea
   expect(missing).toEqual([]);
 });
 
-it("the package needs msgpackr, ws, for terminals get-east-asian-width and, as the application's own, rxjs, and nothing else", () => {
-  expect(Object.keys(read("package.json").dependencies)).toEqual(["get-east-asian-width", "msgpackr", "ws"]);
+it("the package needs msgpackr, ws, for the command line get-east-asian-width and smol-toml and, as the application's own, rxjs, and nothing else", () => {
+  expect(Object.keys(read("package.json").dependencies)).toEqual([
+    "get-east-asian-width",
+    "msgpackr",
+    "smol-toml",
+    "ws",
+  ]);
   const { peerDependencies, peerDependenciesMeta } = read("package.json");
   expect(Object.keys(peerDependencies).filter((name) => !peerDependenciesMeta[name]?.optional)).toEqual(["rxjs"]);
 });

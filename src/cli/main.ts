@@ -78,8 +78,7 @@ const COMMANDS: Readonly<Record<Command, () => Promise<Run>>> = {
   },
   serve: async () => {
     const { serve } = await import("./serve/serve.ts");
-    const { parseServe } = await import("./serve/arguments.ts");
-    return (args, signal) => serve(parseServe(args), signal);
+    return serve;
   },
   why: async () => {
     const { why } = await import("./why.ts");

@@ -154,6 +154,9 @@ Serves the domains of URI, or of several URIs together, over WebSocket until it 
 Prometheus read them; see --metrics.
 Hosts that cannot be reached, at the start or later, are tried again; /readyz has the status 503 until there is one.
 
+  --config FILE         a file in TOML with these options, sources and limits: docs/operating.md
+  --print-config        print the configuration, with every limit, and end
+  --check               check the configuration and the files that it names, and end
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
   --metrics [HOST:]PORT a page for Prometheus, at /metrics; by habit port 9177; on loopback unless HOST is given. Without
                         --listen there is nothing else. It keeps a watch of all domains: docs/prometheus.md

@@ -76,6 +76,11 @@ export function renewCertificates(server: ListeningServer, tls: TlsOptions): voi
   server.setSecureContext(secureContextOf(tls));
 }
 
+/** @throws VirstreamError `invalid-argument` for a certificate or key that is not valid */
+export function checkTls(tls: TlsOptions): void {
+  secureContextOf(tls);
+}
+
 function secureContextOf(
   tls: TlsOptions,
 ): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {

@@ -22,7 +22,7 @@ import { SERVE_OPTIONS } from "../../src/cli/serve/arguments.ts";
 import { TOKEN_OPTIONS } from "../../src/cli/token/arguments.ts";
 import { type Command, HELP } from "../../src/cli/usage.ts";
 import { mustRun, runCommand } from "../lab/command.ts";
-import { describeWith, findProgram } from "../lab/requirement.ts";
+import { describeWith } from "../lab/requirement.ts";
 import { PATIENCE } from "../until.ts";
 import { PROGRAM, virstream } from "./run.ts";
 
@@ -171,7 +171,7 @@ describe("The completion in bash", () => {
   });
 });
 
-describe.skipIf(findProgram("fish") === undefined)("The completion in fish", () => {
+describeWith(["fish"], "The completion in fish", () => {
   it("completes what that in bash completes", async () => {
     const file = await scriptOf("fish");
     for (const [line, words] of CASES) {
@@ -185,7 +185,7 @@ describe.skipIf(findProgram("fish") === undefined)("The completion in fish", () 
   });
 });
 
-describeWith(["tmux"], "The completion, at a prompt,", () => {
+describeWith(["tmux", "zsh"], "The completion, at a prompt,", () => {
   const tmux = async (...args: string[]): Promise<string> =>
     (await mustRun("tmux", ["-S", join(folder, "tmux"), "-f", "/dev/null", ...args])).stdout;
   afterAll(() => tmux("kill-server").catch(() => {}));
@@ -197,7 +197,6 @@ describeWith(["tmux"], "The completion, at a prompt,", () => {
     ["bash", "bash --norc", ""],
     ["zsh", "zsh -f", "autoload -U compinit; compinit -u -D; "],
   ])("completes options, values and URIs when the user presses Tab in %s", async (shell, start, prepare) => {
-    if (findProgram(shell) === undefined) return;
     await tmux("new-session", "-d", "-s", shell, "-x", "100", "-y", "20", `env PS1='$ ' PATH="$PATH" ${start}`);
     await see(shell, /\$/);
     const program = `virstream() { '${process.execPath}' '${PROGRAM}' "$@"; }`;
@@ -239,9 +238,11 @@ describe("The manual page", () => {
     }
     expect(page.match(/uri_aliases/g)).toHaveLength(1);
   });
+});
 
+describeWith(["groff", "mandoc", "man"], "The manual page", () => {
   const lint = (program: string, args: string[]) =>
-    it.skipIf(findProgram(program) === undefined)(`has no error for ${program}`, async () => {
+    it(`has no error for ${program}`, async () => {
       const file = join(folder, "virstream.1");
       await writeFile(file, manPage());
       const { stdout, stderr, code } = await runCommand(program, [...args, file]);
@@ -250,7 +251,7 @@ describe("The manual page", () => {
   lint("groff", ["-man", "-ww", "-z", "-Tutf8"]);
   lint("mandoc", ["-T", "lint", "-W", "error"]);
 
-  it.skipIf(findProgram("man") === undefined)("is what man shows", async () => {
+  it("is what man shows", async () => {
     const file = join(folder, "shown.1");
     await writeFile(file, manPage());
     const { stdout, code } = await runCommand("man", ["-l", "-P", "cat", file]);

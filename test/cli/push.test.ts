@@ -83,7 +83,7 @@ describe("virstream serve --otlp", () => {
     mkdirSync(packages, { recursive: true });
     for (const name of ["bin", "package.json", "dist"])
       cpSync(join(root, name), join(checkout, name), { recursive: true });
-    for (const name of ["ws", "msgpackr", "rxjs", "get-east-asian-width"]) {
+    for (const name of ["ws", "msgpackr", "rxjs", "get-east-asian-width", "smol-toml"]) {
       symlinkSync(join(root, "node_modules", name), join(packages, name));
     }
     const args = [join(checkout, "bin/virstream.js"), ...SERVE, "--otlp", "http://127.0.0.1:4318"];

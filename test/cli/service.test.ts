@@ -3,11 +3,12 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { describeWith } from "../lab/requirement.ts";
 import { until } from "../until.ts";
-import { PROGRAM, start } from "./run.ts";
+import { PROGRAM, start, virstream } from "./run.ts";
 
 const UNIT = readFileSync(new URL("../../packaging/virstream.service", import.meta.url), "utf8");
 
@@ -51,6 +52,12 @@ describeWith(["systemd"], "virstream serve as a service of systemd", () => {
       manager.kill();
       await once(manager, "close");
     }
+  });
+
+  it("has a configuration that is valid as it is installed", async () => {
+    const file = fileURLToPath(new URL("../../packaging/virstream.toml", import.meta.url));
+    const { code, stderr } = await virstream(["serve", "--config", file, "--check"]);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/is valid/)]);
   });
 
   it("has a unit that systemd accepts, and that gives it next to no rights", async () => {

@@ -22,6 +22,9 @@ const LEAST_AGE_MS = 1_000;
 const MIN_PUSH_INTERVAL_MS = 1_000;
 /** The options of `virstream serve`. */
 export const SERVE_OPTIONS = {
+  config: TEXT,
+  check: FLAG,
+  "print-config": FLAG,
   listen: TEXT,
   metrics: TEXT,
   "metrics-interval": TEXT,

@@ -1,12 +1,14 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
+import type { ServerLimits } from "../../server/limits.ts";
 import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
+import { parse } from "../arguments.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, openSources, readToken } from "../source.ts";
+import { awaitSources, openSources, readText, readToken } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
-import type { ServeArguments } from "./arguments.ts";
+import { SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { startPublisher } from "./publish.ts";
 import { startPush } from "./push.ts";
 import { Secrets } from "./secrets.ts";
@@ -16,23 +18,44 @@ import { ServiceManager } from "./service-manager.ts";
 const HEALTH_CHECK_MS = 1_000;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
-export async function serve(args: ServeArguments, signal: AbortSignal): Promise<number> {
+export async function serve(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const { config, check, "print-config": prints } = parse(argv, SERVE_OPTIONS).values;
+  const { configurationOf, configurationWithout } = await import("./config-file.ts");
+  const { args, limits, text } =
+    config === undefined
+      ? configurationWithout(argv)
+      : configurationOf(await readText("configuration file", config, false), config, argv, process.env);
+  if (prints) {
+    process.stdout.write(text);
+    return ExitCode.ok;
+  }
   const secrets = await Secrets.read(args);
+  if (check) {
+    notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
+    return ExitCode.ok;
+  }
+  return run(args, limits, secrets, signal);
+}
+
+async function run(
+  args: ServeArguments,
+  limits: Partial<ServerLimits>,
+  secrets: Secrets,
+  signal: AbortSignal,
+): Promise<number> {
   const sourceToken = await readToken(args.sourceTokenFile, {});
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
   void logStatus(connection);
   const { allowAnyone, allowPlain, origins, dialect } = args;
-  const common = { allowAnyone, allowPlain, origins, ...secrets.options };
-  const limits = args.minIntervalMs === undefined ? {} : { limits: { minIntervalMs: args.minIntervalMs } };
+  const common = { allowAnyone, allowPlain, origins, limits, ...secrets.options };
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
     ...(args.metricsGroups && { groups: args.metricsGroups }),
     ...(args.metricsNames && { names: args.metricsNames }),
   };
   const metrics = { ...page, intervalMs: args.metricsIntervalMs };
-  await using server =
-    args.listen && (await startServer(connection, { ...common, ...args.listen, ...limits, metrics: page }));
+  await using server = args.listen && (await startServer(connection, { ...common, ...args.listen, metrics: page }));
   await using exporter =
     args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);

@@ -1,0 +1,121 @@
+import { parse, stringify, TomlError } from "smol-toml";
+import { withoutSecrets } from "../../driver/registry.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { checkLimits, DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
+import { parse as parseOptions } from "../arguments.ts";
+import { suggestion } from "../nearest.ts";
+import { UsageError } from "../usage.ts";
+import { parseServe, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
+
+/** What a configuration file may have besides options. */
+const SOURCES = "sources";
+const LIMITS = "limits";
+/** The options that a file cannot have. */
+const ONLY_GIVEN = ["config", "check", "print-config"];
+/** What comes from the environment first. */
+const FROM_ENVIRONMENT: Readonly<Record<string, string>> = {
+  [SOURCES]: "VIRSTREAM_URI",
+  "token-file": "VIRSTREAM_TOKEN",
+};
+
+/** What `virstream serve` does: the options of the command line, of the environment, and of a file that these do not replace. */
+export interface Configuration {
+  readonly args: ServeArguments;
+  readonly limits: Partial<ServerLimits>;
+  /** All of it as a configuration file, with every limit. Without passwords in URIs. */
+  readonly text: string;
+}
+
+/** The configuration without a file. @throws UsageError */
+export function configurationWithout(cli: readonly string[]): Configuration {
+  return made(cli, [], {});
+}
+
+/**
+ * Reads a configuration file in TOML: the long options without their dashes, `sources` (a list of URIs) and the table `limits`. An
+ * option of the command line replaces that of the file.
+ *
+ * @param cli the arguments of the command line
+ * @throws UsageError which names the file, the line and the key
+ */
+export function configurationOf(
+  text: string,
+  file: string,
+  cli: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Configuration {
+  const fail = (key: string | undefined, what: string): never => {
+    throw new UsageError(`${file}${key === undefined ? "" : `:${lineOf(text, key)}: ${key}`}: ${what}`);
+  };
+  let table: Readonly<Record<string, unknown>>;
+  try {
+    table = parse(text);
+  } catch (thrown) {
+    if (!(thrown instanceof TomlError)) throw thrown;
+    throw new UsageError(`${file}:${thrown.line}: ${thrown.message.split("\n")[0]}`);
+  }
+  const fromFile: string[] = [];
+  const given = new Set(cli.flatMap((argument) => /^--([\w-]+)/.exec(argument)?.[1] ?? []));
+  for (const [key, value] of Object.entries(table)) {
+    if (key === SOURCES || key === LIMITS) continue;
+    if (!isOption(key)) return fail(key, `there is no such option${suggestion(key, optionNames())}`);
+    if (given.has(key) || env[FROM_ENVIRONMENT[key] ?? ""]) continue;
+    const { type, ...rest } = SERVE_OPTIONS[key];
+    const isList = "multiple" in rest;
+    for (const each of isList && Array.isArray(value) ? value : [value]) {
+      if (type === "boolean") {
+        if (typeof each !== "boolean") fail(key, "must be true or false");
+        if (each) fromFile.push(`--${key}`);
+      } else if (typeof each === "string" || typeof each === "number") fromFile.push(`--${key}=${each}`);
+      else fail(key, `must be a string${isList ? ", or a list of strings" : ""}`);
+    }
+  }
+  const { [SOURCES]: sources = [], [LIMITS]: limits = {} } = table;
+  if (!Array.isArray(sources) || sources.some((uri) => typeof uri !== "string"))
+    fail(SOURCES, "must be a list of URIs");
+  try {
+    checkLimits(limits as Partial<ServerLimits>);
+  } catch (thrown) {
+    const { message } = VirstreamError.from(thrown);
+    const member = Object.keys(limits as object).find((name) => message.includes(name));
+    fail(member ?? LIMITS, message);
+  }
+  try {
+    const uris = env[FROM_ENVIRONMENT[SOURCES]!] ? [] : (sources as string[]);
+    return made([...fromFile, ...cli], uris, limits as Partial<ServerLimits>);
+  } catch (thrown) {
+    if (!(thrown instanceof UsageError)) throw thrown;
+    const key = /--([\w-]+)/.exec(thrown.message)?.[1];
+    return fail(key !== undefined && key in table && !given.has(key) ? key : undefined, thrown.message);
+  }
+}
+
+/** @param sources the URIs if the arguments have none */
+function made(argv: readonly string[], sources: readonly string[], limits: Partial<ServerLimits>): Configuration {
+  const args = parseServe(argv);
+  const uris = args.uris.length > 0 ? args.uris : sources;
+  const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
+  const all = { ...limits, minIntervalMs };
+  const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(([name]) => isOption(name));
+  const options = values.map(([name, value]) => [name, typeof value === "string" ? withoutSecrets(value) : value]);
+  const table = {
+    [SOURCES]: uris.map(withoutSecrets),
+    ...Object.fromEntries(options),
+    [LIMITS]: { ...DEFAULT_SERVER_LIMITS, ...all },
+  };
+  return { args: { ...args, uris }, limits: all, text: `${stringify(table)}\n` };
+}
+
+function optionNames(): string[] {
+  return [...Object.keys(SERVE_OPTIONS).filter((name) => !ONLY_GIVEN.includes(name)), SOURCES, LIMITS];
+}
+
+function isOption(key: string): key is keyof typeof SERVE_OPTIONS {
+  return Object.hasOwn(SERVE_OPTIONS, key) && !ONLY_GIVEN.includes(key);
+}
+
+/** The line of a file in which a key is set, from 1. */
+function lineOf(text: string, key: string): number {
+  const setting = new RegExp(`^\\s*\\[?\\s*["']?${key}["']?\\s*[=\\].]`);
+  return text.split("\n").findIndex((line) => setting.test(line)) + 1;
+}
