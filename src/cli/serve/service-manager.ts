@@ -1,6 +1,9 @@
 import { execFile } from "node:child_process";
 import { notify } from "../notify.ts";
 
+/** How long systemd-notify may take, in ms. */
+const PATIENCE_MS = 5_000;
+
 /**
  * Tells systemd, if it started this process as a service of the type `notify`, what the process does. Node cannot send datagrams over
  * unix sockets, so systemd's own program does it.
@@ -11,6 +14,7 @@ export class ServiceManager {
   readonly #watchdogMs: number;
   #timer: NodeJS.Timeout | undefined;
   #complained = false;
+  #said: Promise<void> = Promise.resolve();
 
   constructor(env: NodeJS.ProcessEnv = process.env) {
     this.#isThere = Boolean(env["NOTIFY_SOCKET"]);
@@ -38,7 +42,11 @@ export class ServiceManager {
 
   #say(...variables: string[]): void {
     if (!this.#isThere) return;
-    execFile("systemd-notify", variables, (error) => {
+    // One after the other: two processes could overtake each other.
+    this.#said = this.#said.then(async () => {
+      const error = await new Promise<Error | null>((resolve) => {
+        execFile("systemd-notify", variables, { timeout: PATIENCE_MS }, resolve);
+      });
       if (error === null || this.#complained) return;
       this.#complained = true;
       notify(`systemd cannot be told what this process does: ${error.message}`);
