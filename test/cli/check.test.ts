@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseCheck } from "../../src/cli/check/arguments.ts";
 import { Range } from "../../src/cli/check/range.ts";

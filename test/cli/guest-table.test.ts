@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseGet } from "../../src/cli/arguments.ts";

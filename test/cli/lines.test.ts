@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { LineDisplay } from "../../src/cli/display.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";

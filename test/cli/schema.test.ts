@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { readFileSync } from "node:fs";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { once } from "node:events";
 import { expect, it, vi } from "vitest";
 import { connect } from "../../src/index.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
