@@ -4,9 +4,9 @@ import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from 
 import { DEFAULT_INTERVAL_MS, MAX_HEARTBEAT_MS, MAX_INTERVAL_MS, type WatchOptions } from "../model/watch.ts";
 import { EXTRAS } from "../outlets/identity/identities.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
+import { type Column, counterColumns, RATE_COLUMNS } from "../overview/columns.ts";
+import { DEVICES, deviceColumns } from "../overview/devices.ts";
 import { FORMATS } from "./format/format.ts";
-import { type Column, counterColumns, RATE_COLUMNS } from "./guests/columns.ts";
-import { DEVICES, deviceColumns } from "./guests/devices.ts";
 import { nearest, suggestion } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
 

@@ -3,8 +3,9 @@ import { ControlState, isMonitorBroken } from "../drivers/libvirt/rpc/procedures
 import type { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
+import { guestWord, shellWord } from "../overview/shell-word.ts";
 import type { GuestEvidence } from "./guest-evidence.ts";
-import { guestWord, STUCK, shellWord } from "./guests.ts";
+import { STUCK } from "./guests.ts";
 
 /** What is wrong with one guest, how that is known, and what helps. */
 export interface Diagnosis {

@@ -4,18 +4,11 @@ import { type SocketPlace, socketPlace } from "../drivers/libvirt/transport/unix
 import { type LibvirtUri, parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import { type Group, groupNames } from "../model/group.ts";
+import { shellWord } from "../overview/shell-word.ts";
 import { type Configuration, type ConfigurationPlace, configurationPlace, readConfiguration } from "./configuration.ts";
 import { connectionFinding, type DaemonFacts, daemonFindings, examineDaemon, type OpenConnection } from "./daemon.ts";
 import { type Finding, finding } from "./finding.ts";
-import {
-  examineGuests,
-  findShutOff,
-  type GuestFacts,
-  guestFindings,
-  listRunning,
-  shellWord,
-  supportedGroups,
-} from "./guests.ts";
+import { examineGuests, findShutOff, type GuestFacts, guestFindings, listRunning, supportedGroups } from "./guests.ts";
 import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { failedFindings, findFailed } from "./stopped-guests.ts";

@@ -6,6 +6,7 @@ import { VirstreamError } from "../model/error.ts";
 import { ALL_GROUPS, groupNames } from "../model/group.ts";
 import { LIST_FILTERS, StatsFlag } from "../model/query.ts";
 import { isTrouble, type StateWords, stateWords } from "../model/state.ts";
+import { guestWord, shellWord } from "../overview/shell-word.ts";
 import { type AffectedGuest, type Finding, type FindingId, finding } from "./finding.ts";
 import type { GuestProcess } from "./processes.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
@@ -302,15 +303,4 @@ function missingGroups({ groups = ALL_GROUPS }: GuestFacts): number {
 export function virshUri(uri: LibvirtUri): string {
   if (uri.transport === "unix" && uri.socket === undefined) return uri.name;
   return uri.socket?.endsWith("-ro") ? uri.uri.replace(uri.socket, uri.socket.slice(0, -"-ro".length)) : uri.uri;
-}
-
-/** A guest as one word of a virsh command. */
-export function guestWord({ name, uuid }: { readonly name: string; readonly uuid: string }): string {
-  // virsh would take a name that begins with a dash for an option, and a terminal does not show control characters.
-  return /^-|\p{C}/u.test(name) ? uuid : shellWord(name);
-}
-
-/** Quotes a text as one word of a shell command. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

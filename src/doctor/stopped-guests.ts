@@ -4,8 +4,9 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { groupBit } from "../model/group.ts";
 import { LIST_FILTERS } from "../model/query.ts";
 import { isTrouble, type StateWords, stateWords } from "../model/state.ts";
+import { guestWord, shellWord } from "../overview/shell-word.ts";
 import { type Finding, finding } from "./finding.ts";
-import { guestWord, shellWord, virshUri } from "./guests.ts";
+import { virshUri } from "./guests.ts";
 import type { TimeLimit } from "./time-limit.ts";
 
 /** A guest that does not run because something failed. */

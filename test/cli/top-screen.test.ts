@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { printable, width } from "../../src/cli/format/text.ts";
-import { GuestList } from "../../src/cli/guests/guest-list.ts";
 import { initialState, type Key, press, type ScreenState } from "../../src/cli/top/state.ts";
 import { frame, type StyledLine } from "../../src/cli/top/view.ts";
 import { RateMeter } from "../../src/client/rates.ts";
@@ -9,6 +8,7 @@ import { TableRow } from "../../src/client/table/rows.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, domainKey, type RecordInit } from "../../src/model/record.ts";
+import { GuestList } from "../../src/overview/guest-list.ts";
 
 type Params = Parameters<typeof TypedParams.from>[0] extends Iterable<infer Item> ? Item[] : never;
 

@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import type { GuestFacts } from "../../src/doctor/guests.ts";
-import { guestFindings, shellWord } from "../../src/doctor/guests.ts";
+import { guestFindings } from "../../src/doctor/guests.ts";
 import { ControlState } from "../../src/drivers/libvirt/rpc/procedures.ts";
 import { parseLibvirtUri } from "../../src/drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import type { StateWords } from "../../src/model/state.ts";
+import { shellWord } from "../../src/overview/shell-word.ts";
 import { uuidOf } from "../drivers/libvirt/rpc/fake-daemon.ts";
 
 const ok = { state: ControlState.ok, details: 0, forMs: 0 };

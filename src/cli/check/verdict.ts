@@ -1,8 +1,8 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
 import { type Absent, type DomainStatsRecord, domainKey } from "../../model/record.ts";
+import { nameOf } from "../../overview/line.ts";
+import { trouble } from "../../overview/verdict.ts";
 import { printable } from "../format/text.ts";
-import { nameOf } from "../guests/line.ts";
-import { trouble } from "../guests/verdict.ts";
 import { METRICS, type Metric, type Thresholds } from "./arguments.ts";
 
 /** The exit codes of a plugin. */

@@ -1,5 +1,5 @@
-import { type Column, UNKNOWN } from "../guests/columns.ts";
-import type { Line } from "../guests/line.ts";
+import { type Column, UNKNOWN } from "../../overview/columns.ts";
+import type { Line } from "../../overview/line.ts";
 import { GuestTable } from "./guest-table.ts";
 import { printable } from "./text.ts";
 

@@ -4,9 +4,9 @@ import type { Param, ParamValue } from "../../model/params.ts";
 import { byIndex, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, counterColumns, defaultColumns, RATE_COLUMNS, UNKNOWN } from "../guests/columns.ts";
-import { judged } from "../guests/line.ts";
-import type { TroubleKind } from "../guests/verdict.ts";
+import { type Column, counterColumns, defaultColumns, RATE_COLUMNS, UNKNOWN } from "../../overview/columns.ts";
+import { judged } from "../../overview/line.ts";
+import type { TroubleKind } from "../../overview/verdict.ts";
 import { sweepText } from "./notice.ts";
 import { alert, jsonText, pad, printable } from "./text.ts";
 

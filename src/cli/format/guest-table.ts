@@ -2,11 +2,11 @@ import { type DomainRates, RateMeter } from "../../client/rates.ts";
 import { TableRow } from "../../client/table/rows.ts";
 import { type Absent, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { WatchEvent } from "../../model/watch.ts";
-import { type Column, cellOf, defaultColumns } from "../guests/columns.ts";
-import { type Device, deviceLines } from "../guests/devices.ts";
-import { GuestList, inOrder } from "../guests/guest-list.ts";
-import type { GuestLine, Line } from "../guests/line.ts";
-import { severity } from "../guests/verdict.ts";
+import { type Column, cellOf, defaultColumns } from "../../overview/columns.ts";
+import { type Device, deviceLines } from "../../overview/devices.ts";
+import { GuestList, inOrder } from "../../overview/guest-list.ts";
+import type { GuestLine, Line } from "../../overview/line.ts";
+import { severity } from "../../overview/verdict.ts";
 import { Format } from "./format.ts";
 import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
 

@@ -1,7 +1,7 @@
 import type { VirstreamError } from "../../model/error.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
-import { nameOf } from "../guests/line.ts";
+import { nameOf } from "../../overview/line.ts";
 import { printable, withSwitches } from "./text.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {

@@ -1,16 +1,7 @@
 import { eastAsianWidth } from "get-east-asian-width";
+import { CONTROL } from "../../overview/words.ts";
 
-/** Control characters, line separators, and the characters that change the direction of the text after them. */
-const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
-
-/**
- * Makes a text from elsewhere safe to print: names, hosts, messages, values. Characters that could move the cursor, change
- * the screen, or reorder a line are replaced. Everything that the command line prints for people goes through it, at
- * the latest where it is written.
- */
-export function printable(text: string): string {
-  return text.replaceAll(CONTROL, "\u{fffd}");
-}
+export { printable } from "../../overview/words.ts";
 
 /** The switches for the options of programs, which errors name. */
 const SWITCHES: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 import { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../drivers/recording/survey.ts";
+import { bytes } from "../../overview/quantity.ts";
 import { gapText } from "../format/notice.ts";
-import { bytes } from "../format/quantity.ts";
 import { jsonText, printable } from "../format/text.ts";
 import { ExitCode } from "../usage.ts";
 import type { InfoArguments } from "./arguments.ts";

@@ -1,9 +1,9 @@
 import type { Diagnosis } from "../../doctor/diagnosis.ts";
-import { narrowBytes, narrowMs, percent, span } from "../format/quantity.ts";
+import { UNKNOWN } from "../../overview/columns.ts";
+import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
+import type { GuestLine } from "../../overview/line.ts";
+import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
 import { pad, printable } from "../format/text.ts";
-import { UNKNOWN } from "../guests/columns.ts";
-import { DEVICE_RATES, type Device, deviceLines } from "../guests/devices.ts";
-import type { GuestLine } from "../guests/line.ts";
 import { cellsOf, titles } from "./layout.ts";
 import type { StyledLine } from "./view.ts";
 

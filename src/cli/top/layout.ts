@@ -1,6 +1,6 @@
+import { type Column, cellOf, SCREEN_COLUMNS } from "../../overview/columns.ts";
+import type { Line } from "../../overview/line.ts";
 import { pad, shorten, width } from "../format/text.ts";
-import { type Column, cellOf, SCREEN_COLUMNS } from "../guests/columns.ts";
-import type { Line } from "../guests/line.ts";
 
 /** How narrow the column of names may get, and how wide. */
 const NAME_WIDTHS = { least: 12, most: 40 };

@@ -1,5 +1,5 @@
-import { SCREEN_COLUMNS } from "../guests/columns.ts";
-import type { ListView } from "../guests/guest-list.ts";
+import { SCREEN_COLUMNS } from "../../overview/columns.ts";
+import type { ListView } from "../../overview/guest-list.ts";
 
 /** What the user has chosen. Pure: `press` makes the next state of a key. */
 export interface ScreenState extends ListView {

@@ -1,9 +1,9 @@
-import { narrowBytes, percent, span } from "../format/quantity.ts";
+import { SCREEN_COLUMNS } from "../../overview/columns.ts";
+import { absenceText, troubleText } from "../../overview/explanation.ts";
+import type { GuestList } from "../../overview/guest-list.ts";
+import { isOld, type Line, nameOf } from "../../overview/line.ts";
+import { narrowBytes, percent, span } from "../../overview/quantity.ts";
 import { cut, pad, printable, width } from "../format/text.ts";
-import { SCREEN_COLUMNS } from "../guests/columns.ts";
-import { absenceText, troubleText } from "../guests/explanation.ts";
-import type { GuestList } from "../guests/guest-list.ts";
-import { type Line, nameOf } from "../guests/line.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
 
@@ -41,8 +41,6 @@ export interface Scene {
 
 /** Lines above and below the list: summary, titles, explanation, keys. */
 const FRAME_ROWS = 4;
-/** A guest whose record is older than this many intervals is dim. */
-const OLD_INTERVALS = 2.5;
 
 /** How many lines of the list fit. */
 export function listRows({ rows }: ScreenSize): number {
@@ -84,7 +82,7 @@ function listLines({ list, state, size, ready, source, sourceOf }: Scene): Style
   const rows = lines.slice(from, from + room).map((line, i): StyledLine => {
     const bad = !("row" in line) || line.verdict.bad;
     const isSelected = from + i === selected && state.selected !== undefined;
-    const old = "row" in line && line.row.ageMs > OLD_INTERVALS * state.intervalMs + 1_000;
+    const old = "row" in line && isOld(line.row, state.intervalMs);
     const style = isSelected ? (bad ? "selected-alert" : "selected") : bad ? "alert" : old ? "dim" : "plain";
     return { text: cellsOf(columns, line), style };
   });

@@ -1,4 +1,4 @@
-import type { DiskRates, DomainRates, InterfaceRates } from "../../client/rates.ts";
+import type { DiskRates, DomainRates, InterfaceRates } from "../client/rates.ts";
 import { narrowBytes } from "./quantity.ts";
 
 /** The figures of a whole domain, made of those of its devices. Each is undefined where no device has it. */

@@ -1,6 +1,6 @@
-import type { DiskRates, InterfaceRates, VcpuRates } from "../../client/rates.ts";
-import type { TableRow } from "../../client/table/rows.ts";
-import type { Absent, DomainIdentity } from "../../model/record.ts";
+import type { DiskRates, InterfaceRates, VcpuRates } from "../client/rates.ts";
+import type { TableRow } from "../client/table/rows.ts";
+import type { Absent, DomainIdentity } from "../model/record.ts";
 import { type TroubleKind, type Verdict, verdictOf } from "./verdict.ts";
 
 /** One line of the list: a guest, or a host that is absent. */
@@ -40,12 +40,22 @@ export function judged(
   now: number,
   known?: { readonly kind: TroubleKind | undefined; readonly since: number },
 ): GuestLine {
-  const { kind } = verdictOf(row.record, 0);
+  const verdict = verdictOf(row.record, 0);
+  const { kind } = verdict;
   const since = known !== undefined && known.kind === kind ? known.since : now - row.ageMs;
-  return { key: row.key, row, verdict: verdictOf(row.record, now - since), since };
+  return { key: row.key, row, verdict: verdict.bad ? verdictOf(row.record, now - since) : verdict, since };
 }
 
 /** The name of a domain. A query can name a domain by its uuid that no host has: then the uuid, because it has no name. */
 export function nameOf({ name, uuid }: DomainIdentity): string {
   return name || uuid;
+}
+
+/** A guest whose record is older than this many intervals, and the time that a sweep may take besides, is old. */
+const OLD_INTERVALS = 2.5;
+const SWEEP_MS = 1_000;
+
+/** True if figures are to be dim: the guest's next record is overdue, or its host is away. A guest that hangs makes a sweep longer. */
+export function isOld({ stale, ageMs }: TableRow, intervalMs: number): boolean {
+  return stale || ageMs > OLD_INTERVALS * intervalMs + SWEEP_MS;
 }

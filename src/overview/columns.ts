@@ -1,8 +1,8 @@
-import { groupBit, type KnownGroup } from "../../model/group.ts";
-import type { TypedParams } from "../../model/params.ts";
-import { disksSum, meanLatency, meanSteal, memoryInUse, memoryText, nicsSum } from "../format/figure.ts";
-import { narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span } from "../format/quantity.ts";
+import { groupBit, type KnownGroup } from "../model/group.ts";
+import type { TypedParams } from "../model/params.ts";
+import { disksSum, meanLatency, meanSteal, memoryInUse, memoryText, nicsSum } from "./figure.ts";
 import { type GuestLine, type HostLine, type Line, nameOf } from "./line.ts";
+import { narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span } from "./quantity.ts";
 import { whyOf } from "./verdict.ts";
 
 /** A value of a column. A counter may be beyond 2^53. */

@@ -1,4 +1,3 @@
-import { narrowBytes, narrowCount, narrowMs, percent } from "../format/quantity.ts";
 import {
   type Column,
   CounterWords,
@@ -10,6 +9,7 @@ import {
   type Value,
 } from "./columns.ts";
 import type { GuestLine } from "./line.ts";
+import { narrowBytes, narrowCount, narrowMs, percent } from "./quantity.ts";
 
 /** The kinds of devices that have lines of their own. */
 export const DEVICES = ["disk", "nic", "vcpu"] as const;

@@ -1,9 +1,9 @@
-import type { TableRow } from "../../client/table/rows.ts";
-import type { Absent } from "../../model/record.ts";
-import { printable } from "../format/text.ts";
-import { type Column, RATE_COLUMNS } from "./columns.ts";
+import type { TableRow } from "../client/table/rows.ts";
+import type { Absent } from "../model/record.ts";
+import { type Column, RATE_COLUMNS, type Value } from "./columns.ts";
 import { type GuestLine, type HostLine, judged, type Line, nameOf } from "./line.ts";
 import { severity, type TroubleKind } from "./verdict.ts";
+import { printable } from "./words.ts";
 
 /** The figures of all guests together. */
 export interface Totals {
@@ -35,9 +35,9 @@ interface Incident {
 }
 
 interface Memory {
-  name: string;
-  kind: TroubleKind | undefined;
-  since: number;
+  readonly name: string;
+  readonly kind: TroubleKind | undefined;
+  readonly since: number;
 }
 
 /** What has happened to a guest that has got into trouble. */
@@ -49,6 +49,8 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
   denied: "denied",
   incomplete: "incomplete",
 };
+/** Guests that are judged in one step. */
+const STEP = 500;
 const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
 
@@ -65,7 +67,7 @@ export class GuestList {
   #hosts: HostLine[] = [];
   #hostNames: string[] = [];
   #begun = false;
-  #totals: Totals | undefined;
+  #sums = new Sums();
   /** The lines of the last view; undefined: they must be sorted again. */
   #sorted: { readonly view: ListView; readonly lines: readonly Line[] } | undefined;
 
@@ -76,17 +78,28 @@ export class GuestList {
 
   /** Takes the state of the table at the end of a tick. */
   update(rows: readonly TableRow[], absent: readonly Absent[], hosts: readonly string[]): void {
+    for (const _ of this.updating(rows, absent, hosts)) {
+      // All steps at once.
+    }
+  }
+
+  /** The same in steps of some hundred guests, for a page that must not block. The list changes with the last step. */
+  *updating(rows: readonly TableRow[], absent: readonly Absent[], hosts: readonly string[]): Generator<void> {
     const now = this.#now();
     const away = new Map(
       absent.map((each) => [each.host, { guests: 0, ageMs: undefined as number | undefined, each }]),
     );
     const seen = new Set<string>();
-    this.#guests = [];
-    for (const row of rows) {
+    const guests: GuestLine[] = [];
+    const sums = new Sums();
+    for (const [i, row] of rows.entries()) {
+      if (i % STEP === STEP - 1) yield;
       seen.add(row.key);
       const host = away.get(row.domain.host);
       if (host === undefined) {
-        this.#guests.push(this.#judge(row, now));
+        const line = this.#judge(row, now);
+        sums.add(line);
+        guests.push(line);
         continue;
       }
       host.guests++;
@@ -95,13 +108,25 @@ export class GuestList {
     for (const [key, { name }] of this.#memory) {
       if (seen.has(key)) continue;
       this.#memory.delete(key);
-      this.#incident(key, `${name} left`, now);
+      this.#incident(key, `${printable(name)} left`, now);
     }
+    this.#guests = guests;
     this.#hosts = [...away.values()].map(({ each, ...rest }) => ({ key: `host ${each.host}`, host: each, ...rest }));
     this.#hostNames = [...new Set([...hosts, ...absent.map(({ host }) => host)])].sort();
     this.#begun = true;
-    this.#totals = undefined;
+    this.#sums = sums;
     this.#sorted = undefined;
+  }
+
+  /** True after the first update. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** The guests in trouble, the worst first, and the absent hosts, whatever the filter. */
+  get trouble(): readonly Line[] {
+    const guests = this.#guests.filter(({ verdict }) => verdict.bad);
+    return [...guests.sort((one, other) => severity(one.verdict) - severity(other.verdict)), ...this.#hosts];
   }
 
   /** All guests, in the order in which they came, and all absent hosts. */
@@ -126,8 +151,10 @@ export class GuestList {
   }
 
   get totals(): Totals {
-    this.#totals ??= this.#sum();
-    return this.#totals;
+    const { troubles, cpus, vcpus, usedBytes, assignedBytes } = this.#sums;
+    const guests = this.#guests.length + this.#hosts.reduce((sum, host) => sum + host.guests, 0);
+    const hosts = this.#hostNames;
+    return { guests, hosts, absent: this.#hosts.length, troubles, cpus, vcpus, usedBytes, assignedBytes };
   }
 
   /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
@@ -144,26 +171,11 @@ export class GuestList {
     const wanted = filter.toLowerCase();
     const matches = (...texts: string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
     const column = RATE_COLUMNS.find(({ name }) => name === sort)!;
-    const guests = this.#guests.filter(({ row: { domain } }) => matches(domain.name, domain.host, domain.uuid));
+    const guests = this.#guests.filter(
+      ({ row: { domain } }) => wanted === "" || matches(domain.name, domain.host, domain.uuid),
+    );
     const hosts = this.#hosts.filter(({ host }) => matches(host.host));
     return inOrder(guests, hosts, column, ascending);
-  }
-
-  #sum(): Totals {
-    const troubles = new Map<TroubleKind, number>();
-    let [cpus, vcpus, usedBytes, assignedBytes]: [number | undefined, number, number, number] = [undefined, 0, 0, 0];
-    for (const { row, verdict } of this.#guests) {
-      if (verdict.kind !== undefined) troubles.set(verdict.kind, (troubles.get(verdict.kind) ?? 0) + 1);
-      if (row.domain.id < 0) continue;
-      const { cpu, memory } = row.rates;
-      if (cpu.percent !== undefined) cpus = (cpus ?? 0) + cpu.percent / 100;
-      vcpus += row.record.params.number("vcpu.current") ?? 0;
-      usedBytes += memory.usedBytes ?? memory.rssBytes ?? 0;
-      assignedBytes += memory.assignedBytes ?? 0;
-    }
-    const guests = this.#guests.length + this.#hosts.reduce((sum, host) => sum + host.guests, 0);
-    const hosts = this.#hostNames;
-    return { guests, hosts, absent: this.#hosts.length, troubles, cpus, vcpus, usedBytes, assignedBytes };
   }
 
   #judge(row: TableRow, now: number): GuestLine {
@@ -171,11 +183,11 @@ export class GuestList {
     const known = this.#memory.get(key);
     const line = judged(row, now, known);
     const { kind } = line.verdict;
-    const name = printable(nameOf(record.domain));
-    this.#memory.set(key, { name, kind, since: line.since });
+    const name = nameOf(record.domain);
+    if (known?.kind !== kind || known?.name !== name) this.#memory.set(key, { name, kind, since: line.since });
     // At the first look nothing has happened yet.
     if (kind === undefined) this.#incidents.delete(key);
-    else if (known?.kind !== kind && this.#begun) this.#incident(key, `${name} ${INCIDENTS[kind]}`, now);
+    else if (known?.kind !== kind && this.#begun) this.#incident(key, `${printable(name)} ${INCIDENTS[kind]}`, now);
     return line;
   }
 
@@ -186,23 +198,57 @@ export class GuestList {
   }
 }
 
+/** The sums over the guests of an update. */
+class Sums {
+  readonly troubles = new Map<TroubleKind, number>();
+  cpus: number | undefined;
+  vcpus = 0;
+  usedBytes = 0;
+  assignedBytes = 0;
+
+  add({ row, verdict: { kind } }: GuestLine): void {
+    if (kind !== undefined) this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
+    if (row.domain.id < 0) return;
+    const { cpu, memory } = row.rates;
+    if (cpu.percent !== undefined) this.cpus = (this.cpus ?? 0) + cpu.percent / 100;
+    this.vcpus += row.record.params.number("vcpu.current") ?? 0;
+    this.usedBytes += memory.usedBytes ?? memory.rssBytes ?? 0;
+    this.assignedBytes += memory.assignedBytes ?? 0;
+  }
+}
+
 /** Trouble first, the worst before the rest, then absent hosts, and then the guests that are well: each by the column. */
-export function inOrder(guests: GuestLine[], hosts: readonly HostLine[], column: Column, ascending: boolean): Line[] {
-  guests.sort((one, other) => severity(one.verdict) - severity(other.verdict) || order(column, ascending, one, other));
-  const well = guests.findIndex(({ verdict }) => !verdict.bad);
-  const troubled = well < 0 ? guests.length : well;
-  return [...guests.slice(0, troubled), ...hosts, ...guests.slice(troubled)];
+export function inOrder(
+  guests: readonly GuestLine[],
+  hosts: readonly HostLine[],
+  { value }: Column,
+  ascending: boolean,
+): Line[] {
+  const troubled: RankedLine[] = [];
+  const well: RankedLine[] = [];
+  // The value is found once for each guest: a sort compares it many times.
+  for (const line of guests) (line.verdict.bad ? troubled : well).push({ line, value: value(line) });
+  const sign = ascending ? 1 : -1;
+  troubled.sort((one, other) => severity(one.line.verdict) - severity(other.line.verdict) || order(one, other, sign));
+  well.sort((one, other) => order(one, other, sign));
+  return [...troubled.map(({ line }) => line), ...hosts, ...well.map(({ line }) => line)];
+}
+
+/** A guest with the value that it is sorted by. */
+interface RankedLine {
+  readonly line: GuestLine;
+  readonly value: Value | undefined;
 }
 
 /** Guests without a value come last, in either order; equal ones by name. */
-function order({ value }: Column, ascending: boolean, one: GuestLine, other: GuestLine): number {
-  const [a, b] = [value(one), value(other)];
-  const byName =
-    compare(one.row.domain.name, other.row.domain.name) || compare(one.row.domain.host, other.row.domain.host);
-  if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined) || byName;
-  return (ascending ? compare(a, b) : compare(b, a)) || byName;
+function order({ line: one, value: a }: RankedLine, { line: other, value: b }: RankedLine, sign: 1 | -1): number {
+  const byValue =
+    a === undefined || b === undefined ? Number(a === undefined) - Number(b === undefined) : sign * compare(a, b);
+  if (byValue !== 0) return byValue;
+  const [{ domain }, { domain: otherDomain }] = [one.row, other.row];
+  return compare(domain.name, otherDomain.name) || compare(domain.host, otherDomain.host);
 }
 
-function compare(one: string | number | bigint, other: string | number | bigint): number {
+function compare(one: Value, other: Value): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }

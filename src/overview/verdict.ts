@@ -1,6 +1,6 @@
-import { type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
-import { isTrouble, type StateWords } from "../../model/state.ts";
-import { span } from "../format/quantity.ts";
+import { type DomainStatsRecord, isUnanswered } from "../model/record.ts";
+import { isTrouble, type StateWords } from "../model/state.ts";
+import { span } from "./quantity.ts";
 
 /** What a list says of a guest first. */
 export interface Verdict {

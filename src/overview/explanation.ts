@@ -1,0 +1,41 @@
+import { type GuestLine, type HostLine, nameOf } from "./line.ts";
+import { guestWord, shellWord } from "./shell-word.ts";
+import { trouble } from "./verdict.ts";
+import { printable } from "./words.ts";
+
+/** What is the matter with a guest in trouble, in one sentence without its full stop. */
+export function matterText({ row, verdict }: Pick<GuestLine, "row" | "verdict">): string {
+  const { domain, error, missing, reason } = row.record;
+  const what =
+    verdict.kind === "stuck"
+      ? "does not answer"
+      : error !== undefined
+        ? error.message
+        : missing.length > 0
+          ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
+          : (trouble(row.record) ?? verdict.words.toLowerCase());
+  return `${printable(nameOf(domain))}: ${printable(what)}`;
+}
+
+/**
+ * The command that finds out why a guest is in trouble.
+ *
+ * @param uri of the guest's host
+ */
+export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: string): string {
+  return `virstream why ${guestWord(domain)} ${shellWord(uri)}`;
+}
+
+/**
+ * What is the matter with a guest in trouble, and the command that helps: one sentence of each.
+ *
+ * @param uri of the guest's host
+ */
+export function troubleText(line: GuestLine, uri: string): string {
+  return `${matterText(line)}.  ${whyCommand(line, uri)}`;
+}
+
+/** Why a host is absent. */
+export function absenceText({ host: { host, error } }: HostLine): string {
+  return `${printable(host)} cannot be reached: ${printable(error.message)} [${error.code}]`;
+}
