@@ -158,6 +158,7 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --print-config        print the configuration, with every limit, and end
   --check               check the configuration and the files that it names, and end
   --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
+  --ui                  also a live page of the guests for browsers, at the same address: docs/page.md
   --metrics [HOST:]PORT a page for Prometheus, at /metrics; by habit port 9177; on loopback unless HOST is given. Without
                         --listen there is nothing else. It keeps a watch of all domains: docs/prometheus.md
   --metrics-interval TIME

@@ -200,6 +200,11 @@ export const RATE_COLUMNS: readonly Column[] = [
 /** The columns of the screen. */
 export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) => key !== undefined);
 
+/** A column of the screen by its name. */
+export function screenColumn(name: string): Column | undefined {
+  return SCREEN_COLUMNS.find((column) => column.name === name);
+}
+
 /**
  * How counters are written: for people, or as libvirt counts them.
  */

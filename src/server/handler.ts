@@ -22,13 +22,16 @@ import { SweepPace } from "./bounds/sweep-pace.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
-import { answerRequest, type PageSource } from "./pages.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
+import { PageFiles } from "./web/page-files.ts";
+import { answerRequest, type PageSource } from "./web/pages.ts";
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
 /** How long sweeps under way may take while the server drains, in ms. */
 const DRAIN_MS = 10_000;
+/** The time between two sweeps of the live page, in ms, where the limits permit it. */
+const PAGE_INTERVAL_MS = 1_000;
 /** Frames of a client's message, and the parts in which a frame may arrive: each takes memory besides its bytes. */
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
@@ -44,6 +47,7 @@ export const HANDLER_MEMBERS = {
   limits: undefined,
   metrics: undefined,
   webSockets: FLAG,
+  ui: FLAG,
 } satisfies Members;
 
 /** How to serve as a part of an HTTP server. */
@@ -84,6 +88,11 @@ export interface HandlerOptions {
   readonly metrics?: ExporterOptions;
   /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
   readonly webSockets?: boolean;
+  /**
+   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; what it shows comes over WebSocket.
+   * Default false.
+   */
+  readonly ui?: boolean;
 }
 
 /**
@@ -114,6 +123,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /** The path under which its paths are; empty: none. */
   readonly prefix: string;
   readonly #origins: Origins;
+  readonly #needsToken: boolean;
   #closing: Promise<void> | undefined;
   readonly #hurry = new AbortController();
 
@@ -121,7 +131,9 @@ export class VirstreamHandler implements AsyncDisposable {
   constructor(connection: Connection, options: HandlerOptions) {
     const limits = checkLimits(options.limits);
     this.prefix = checkPrefix(options.prefix);
-    const { authenticate, token, viewers } = options;
+    const { authenticate, token, viewers, ui, webSockets } = options;
+    if (ui === true && webSockets === false)
+      throw invalid("ui does not go with webSockets: false: the page needs them");
     if (authenticate !== undefined && (token ?? viewers) !== undefined) {
       throw invalid("authenticate does not go with token and viewers: it decides about all clients");
     }
@@ -154,11 +166,15 @@ export class VirstreamHandler implements AsyncDisposable {
       ),
     };
     this.#origins = new Origins(options.origins);
+    this.#needsToken = tokens.length > 0;
     this.exporter = new Exporter(connection, options.metrics);
     const guarded = isGuarded(options);
     this.#pages = {
+      prefix: this.prefix,
       exporter: this.exporter,
       webSockets: options.webSockets ?? true,
+      files: options.ui === true ? new PageFiles(Math.max(PAGE_INTERVAL_MS, limits.minIntervalMs)) : undefined,
+      isForeign: ({ headers }) => !this.#admitsHost(headers.host),
       isClosing: () => this.#closing !== undefined,
       health: () => this.health(),
       isReady: ({ sourcesAbsent }) => sourcesAbsent < hostNames(this.#views.whole.driver.host).length,
@@ -281,7 +297,7 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`.
+   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, and with `ui` the files of the page.
    *
    * @param next called instead for a path outside the prefix, as Express does it; default: 404
    */
@@ -304,11 +320,11 @@ export class VirstreamHandler implements AsyncDisposable {
     else this.#accept(request, socket, head);
   };
 
-  /** The path below the prefix; undefined: it is outside. Express takes a path off `url` where it mounts a handler there. */
+  /** The path below the prefix, empty for the prefix itself; undefined: it is outside. Express takes a path off `url` where it mounts a handler there. */
   #pathOf(request: IncomingMessage & { readonly originalUrl?: string }): string | undefined {
     const url = this.prefix === "" ? request.url : (request.originalUrl ?? request.url);
     const path = url?.split("?")[0] ?? "";
-    if (path === this.prefix) return "/";
+    if (path === this.prefix) return this.prefix === "" ? "/" : "";
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
@@ -318,10 +334,23 @@ export class VirstreamHandler implements AsyncDisposable {
     return identity?.role === "admin" || (identity?.role === "metrics" && path === "/metrics");
   }
 
+  /**
+   * True if a page that this server serves under this name may connect. A page whose own name leads to this machine (DNS rebinding)
+   * has no token: its browser keeps tokens for each name.
+   */
+  #admitsHost(host: string | undefined): boolean {
+    return this.#needsToken || this.#origins.admitHost(host);
+  }
+
+  #admitsOrigin(origin: string, host: string | undefined): boolean {
+    if (this.#origins.admit(origin)) return true;
+    return this.#pages.files !== undefined && Origins.isSame(origin, host) && this.#admitsHost(host);
+  }
+
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.waiting.add(socket);
     const origin = request.headers.origin;
-    if (origin !== undefined && !this.#origins.admit(origin)) {
+    if (origin !== undefined && !this.#admitsOrigin(origin, request.headers.host)) {
       refuse(
         socket,
         "403 Forbidden",

@@ -102,6 +102,11 @@ export class VirstreamServer extends VirstreamHandler {
     return `${"setSecureContext" in this.#http ? "wss" : "ws"}://${address.includes(":") ? `[${address}]` : address}:${port}${this.prefix}`;
   }
 
+  /** The address of the live page, with the option `ui`. */
+  get pageUrl(): string {
+    return `${this.url.replace(/^ws/, "http")}/`;
+  }
+
   /**
    * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on.
    *

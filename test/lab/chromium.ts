@@ -1,6 +1,21 @@
-import { chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
 import { findProgram } from "./requirement.ts";
+
+/** Starts Chromium. @param args more options of Chromium's */
+export function startChromium(args: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({
+    executablePath: findProgram("chromium")!,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-background-networking",
+      "--disable-sync",
+      ...args,
+    ],
+  });
+}
 
 /**
  * A page in Chromium, and what it complained of: errors, and what its Content-Security-Policy forbade.
@@ -14,19 +29,23 @@ export async function inChromium(
   args: readonly string[] = [],
   expected: readonly string[] = [],
 ): Promise<void> {
-  const browser = await chromium.launch({
-    executablePath: findProgram("chromium")!,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--disable-background-networking",
-      "--disable-sync",
-      ...args,
-    ],
-  });
+  const browser = await startChromium(args);
   try {
-    const page = await browser.newPage();
+    await inPage(browser, url, test, expected);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** The same in a browser that runs, with nothing of its other pages. */
+export async function inPage(
+  browser: Browser,
+  url: string,
+  test: (page: Page) => Promise<void>,
+  expected: readonly string[] = [],
+): Promise<void> {
+  const page = await browser.newPage();
+  try {
     const complaints: string[] = [];
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.exposeFunction("forbidden", (directive: string, what: string) =>
@@ -39,6 +58,6 @@ export async function inChromium(
     await test(page);
     expect(complaints).toEqual(expected);
   } finally {
-    await browser.close();
+    await page.close();
   }
 }

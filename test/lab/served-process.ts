@@ -23,6 +23,8 @@ export interface ServedProcessOptions {
   readonly host?: string;
   /** Other limits than those of `virstream serve`. */
   readonly limits?: Partial<ServerLimits>;
+  /** More arguments of `virstream serve`. */
+  readonly args?: readonly string[];
   /** What the process is run by, such as `ip netns exec NAME`. */
   readonly runBy?: readonly string[];
 }
@@ -55,7 +57,7 @@ export class ServedProcess implements AsyncDisposable {
 
   /** Starts it again after it was killed. Resolves when it listens. */
   async restart(): Promise<void> {
-    const { uri, host = "127.0.0.1", limits, runBy = [] } = this.#options;
+    const { uri, host = "127.0.0.1", limits, args: more = [], runBy = [] } = this.#options;
     const { VIRSTREAM_TOKEN, ...env } = process.env;
     const program =
       limits === undefined
@@ -66,6 +68,7 @@ export class ServedProcess implements AsyncDisposable {
             "--listen",
             `${host}:${this.#port}`,
             "--allow-anyone",
+            ...more,
           ]
         : ["--input-type=module", "--eval", WITH_LIMITS, JSON.stringify([uri, host, this.#port, limits])];
     const [file, ...args] = [...runBy, process.execPath, ...program];

@@ -39,6 +39,7 @@ export const SERVE_OPTIONS = {
   tokens: TEXT,
   "min-interval": TEXT,
   "allow-anyone": FLAG,
+  ui: FLAG,
   "allow-plain": FLAG,
   "tls-cert": TEXT,
   "tls-key": TEXT,
@@ -59,7 +60,7 @@ export const SERVE_OPTIONS = {
 /** @throws UsageError */
 export function parseServe(args: readonly string[]) {
   const { values, uris } = parse(args, SERVE_OPTIONS);
-  const { listen, metrics, nats } = values;
+  const { listen, metrics, nats, ui = false } = values;
   const { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa } = values;
   if ((cert === undefined) !== (key === undefined)) throw new UsageError("--tls-cert and --tls-key go together");
   if (clientCa !== undefined && cert === undefined) throw new UsageError("--tls-client-ca goes with --tls-cert");
@@ -84,7 +85,9 @@ export function parseServe(args: readonly string[]) {
     uris,
     /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
     listen:
-      listen === undefined && (metrics ?? nats) !== undefined ? undefined : parseListen("listen", listen, DEFAULT_PORT),
+      listen === undefined && (metrics ?? nats) !== undefined && !ui
+        ? undefined
+        : parseListen("listen", listen, DEFAULT_PORT),
     /** Where only the page for Prometheus is, and the interval of its watch. */
     metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
@@ -110,6 +113,8 @@ export function parseServe(args: readonly string[]) {
     tlsFiles:
       cert === undefined || key === undefined ? undefined : { cert, key, ...(clientCa !== undefined && { clientCa }) },
     origins: values.origin ?? [],
+    /** Serve the live page, too. */
+    ui,
     /** The collector to push to; `env`: the one that the environment names. */
     otlp: values.otlp,
     otlpIntervalMs:

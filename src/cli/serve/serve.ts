@@ -55,7 +55,8 @@ async function run(
     ...(args.metricsNames && { names: args.metricsNames }),
   };
   const metrics = { ...page, intervalMs: args.metricsIntervalMs };
-  await using server = args.listen && (await startServer(connection, { ...common, ...args.listen, metrics: page }));
+  await using server =
+    args.listen && (await startServer(connection, { ...common, ...args.listen, metrics: page, ui: args.ui }));
   await using exporter =
     args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
@@ -64,6 +65,7 @@ async function run(
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
   if (server !== undefined) process.stdout.write(`${server.url}\n`);
+  if (server !== undefined && args.ui) process.stdout.write(`${server.pageUrl}\n`);
   if (exporter !== undefined) process.stdout.write(`${exporter.url.replace(/^ws/, "http")}/metrics\n`);
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;

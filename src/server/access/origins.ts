@@ -15,6 +15,16 @@ export class Origins {
   }
 
   /**
+   * True if a page that this server itself serves has this origin. Its name may be any: a page that made its own name resolve to this
+   * machine has the same. So that alone must not admit a page where the server needs no token.
+   *
+   * @param host the header `Host` of the request
+   */
+  static isSame(origin: string, host: string | undefined): boolean {
+    return host !== undefined && URL.canParse(origin) && new URL(origin).host === hostOf(`http://${host}`);
+  }
+
+  /**
    * True if a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
    * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
    *
@@ -32,6 +42,10 @@ export class Origins {
 /** True if a host name or address is one of loopback. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function hostOf(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).host : undefined;
 }
 
 function hostnameOf(url: string): string | undefined {

@@ -1,12 +1,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { answerScrape } from "../outlets/prometheus/answer.ts";
-import type { Exporter } from "../outlets/prometheus/exporter.ts";
-import { SUBPROTOCOLS } from "../wire/protocol.ts";
-import type { ServerFigures, ServerHealth } from "./server-metrics.ts";
+import { answerScrape } from "../../outlets/prometheus/answer.ts";
+import type { Exporter } from "../../outlets/prometheus/exporter.ts";
+import { SUBPROTOCOLS } from "../../wire/protocol.ts";
+import type { ServerFigures, ServerHealth } from "../server-metrics.ts";
+import type { PageFiles } from "./page-files.ts";
 
 /** What the pages of a server are made of. */
 export interface PageSource {
+  /** The path under which its paths are; empty: none. */
+  readonly prefix: string;
   readonly exporter: Exporter;
+  /** The files of the live page; undefined: it is not served. */
+  readonly files: PageFiles | undefined;
   /** True if WebSockets are accepted, too. */
   readonly webSockets: boolean;
   isClosing(): boolean;
@@ -14,13 +19,18 @@ export interface PageSource {
   /** True if any host can be reached. */
   isReady(health: ServerHealth): boolean;
   stats(): ServerFigures;
+  /** True if the WebSocket of a page that this request loads would be refused. */
+  isForeign(request: IncomingMessage): boolean;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
   /** True if the client of a request may read a page: its role says so. */
   mayRead(request: IncomingMessage, path: string): Promise<boolean>;
 }
 
-/** Answers a request below the handler's prefix. `path` is undefined outside of it. */
+const WRONG_HOST =
+  "the Host header has a name that is not this server's: use its address, or allow that origin on the server";
+
+/** Answers a request below the handler's prefix. `path` is undefined outside of it, and empty for the prefix itself. */
 export function answerRequest(
   source: PageSource,
   request: IncomingMessage,
@@ -34,19 +44,22 @@ export function answerRequest(
   const say = (status: number, text: string): void => respond(status, "text/plain", text);
   if (source.isClosing()) say(503, "the server is shutting down");
   else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
-  else if (path === "/healthz" || path === "/readyz") {
+  else if (source.files !== undefined && path === "") {
+    // The files of the page are relative to a folder.
+    response.writeHead(308, { location: `${source.prefix.slice(source.prefix.lastIndexOf("/") + 1)}/` }).end();
+  } else if (path !== undefined && source.files?.has(path)) {
+    if (path === "/" && source.isForeign(request)) say(403, WRONG_HOST);
+    else source.files.answer(path, request, response);
+  } else if (path === "/healthz" || path === "/readyz") {
     const health = source.health();
     const isUp = path === "/healthz" || source.isReady(health);
     respond(isUp ? 200 : 503, "application/json", JSON.stringify(health));
-  } else if (path === "/" && source.webSockets) {
+  } else if ((path === "/" || path === "") && source.webSockets) {
     say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
-  } else if (path === "/") say(200, "This is virstream's exporter for Prometheus: /metrics");
+  } else if (path === "/" || path === "") say(200, "This is virstream's exporter for Prometheus: /metrics");
   else if (path !== "/stats.json" && path !== "/metrics") say(404, "nothing here");
   else if (source.isForged(request)) {
-    say(
-      403,
-      "the Host header has a name that is not this server's: use its address, or allow that origin on the server",
-    );
+    say(403, WRONG_HOST);
   } else {
     void source.mayRead(request, path).then((may) => {
       if (!may) say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");

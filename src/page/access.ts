@@ -1,0 +1,103 @@
+import { connect } from "../client/connect.ts";
+import type { Connection } from "../client/connection.ts";
+import { registerBuiltIn } from "../driver/registry.ts";
+import { REMOTE_SCHEMES, remoteDriver } from "../drivers/remote/driver.ts";
+import { openPageWatch } from "../drivers/remote/page-watch.ts";
+import { openBrowserSocket } from "../drivers/remote/socket.ts";
+import { VirstreamError } from "../model/error.ts";
+import { element, setText } from "./element.ts";
+
+// The page reads servers only: it has neither the simulated host nor Node's sockets.
+const openWatch = openPageWatch(() => import("../client/on-demand.ts"));
+const openRemote = remoteDriver({ openSocket: openBrowserSocket, openWatch });
+for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote, true);
+
+/** The longest wait between two attempts to connect, in ms: the page is back a few seconds after its server. */
+const MAX_WAIT_MS = 5_000;
+
+/**
+ * Connects to a server, and tries again until it is there.
+ *
+ * @param onFailure called with the error of each attempt that failed
+ * @throws VirstreamError for what trying again does not cure, such as `unauthenticated`
+ */
+export function connectTo(
+  url: string,
+  token: string | undefined,
+  onFailure: (error: VirstreamError) => void,
+): Promise<Connection> {
+  return connect(url, {
+    ...(token === undefined ? {} : { token }),
+    waitForFirstConnection: true,
+    reconnect: {
+      maxMs: MAX_WAIT_MS,
+      shouldRetry: (error) => {
+        onFailure(error);
+        return error.retryable;
+      },
+    },
+  });
+}
+
+/** Opens the connection to a server, and asks for the token if the server wants one. */
+export class Access {
+  /** Asks for the token; shown while the server refuses the one it has. */
+  readonly form: HTMLFormElement;
+  readonly #url: string;
+  readonly #key: string;
+  readonly #input = element("input", {
+    ...{ type: "password", id: "token", required: "", autocomplete: "off", "aria-describedby": "token-reason" },
+  });
+  readonly #reason = element("p", { id: "token-reason" });
+  #take: ((token: string) => void) | undefined;
+
+  constructor(url: string) {
+    this.#url = url;
+    this.#key = `virstream token of ${url}`;
+    this.form = element(
+      "form",
+      { class: "access" },
+      element("label", { for: "token" }, "Token"),
+      this.#input,
+      element("button", { type: "submit" }, "Connect"),
+      this.#reason,
+    );
+    this.form.hidden = true;
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#take?.(this.#input.value);
+    });
+  }
+
+  /**
+   * Resolves when the page is connected. It tries again until then.
+   *
+   * @param onFailure called with the error of each attempt that failed
+   * @throws VirstreamError for what neither time nor another token cures
+   */
+  async open(onFailure: (error: VirstreamError) => void): Promise<Connection> {
+    for (;;) {
+      const token = sessionStorage.getItem(this.#key) ?? undefined;
+      try {
+        return await connectTo(this.#url, token, onFailure);
+      } catch (thrown) {
+        const error = VirstreamError.from(thrown);
+        if (error.code !== "unauthenticated") throw error;
+        await this.#ask(token === undefined ? "This server needs a token." : "The server refused this token.");
+      }
+    }
+  }
+
+  /** Shows the form until the user has given a token, which is kept for as long as the browser's tab. */
+  async #ask(reason: string): Promise<void> {
+    setText(this.#reason, reason);
+    this.#input.value = "";
+    this.form.hidden = false;
+    this.#input.focus();
+    const token = await new Promise<string>((resolve) => {
+      this.#take = resolve;
+    });
+    sessionStorage.setItem(this.#key, token);
+    this.form.hidden = true;
+  }
+}

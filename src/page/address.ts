@@ -1,0 +1,49 @@
+import { screenColumn } from "../overview/columns.ts";
+import type { ListView } from "../overview/guest-list.ts";
+
+/** What the user has chosen. It is in the address of the page, so that it can be kept and passed on. */
+export interface PageView extends ListView {
+  /** The key of the guest that is open; undefined: none. */
+  readonly guest: string | undefined;
+}
+
+const DEFAULT_VIEW: PageView = { sort: "cpu", ascending: false, filter: "", guest: undefined };
+
+/** Reads the view from the fragment of the page's address. What it does not have, or not rightly, has its default. */
+export function readView(): PageView {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  const { name, isText } = screenColumn(fields.get("sort") ?? "") ?? screenColumn(DEFAULT_VIEW.sort)!;
+  return {
+    sort: name,
+    ascending: fields.has("order") ? fields.get("order") === "up" : isText,
+    filter: fields.get("filter") ?? DEFAULT_VIEW.filter,
+    guest: fields.get("guest") ?? undefined,
+  };
+}
+
+/** Writes the view into the address. The browser's Back closes a guest. */
+export function writeView(view: PageView): void {
+  const fields = new URLSearchParams();
+  const { sort, ascending, filter, guest } = view;
+  if (sort !== DEFAULT_VIEW.sort) fields.set("sort", sort);
+  if (ascending !== screenColumn(sort)?.isText) fields.set("order", ascending ? "up" : "down");
+  if (filter !== "") fields.set("filter", filter);
+  if (guest !== undefined) fields.set("guest", guest);
+  const hash = fields.size === 0 ? location.pathname + location.search : `#${fields}`;
+  if (guest !== undefined && guest !== readView().guest) history.pushState(null, "", hash);
+  else history.replaceState(null, "", hash);
+}
+
+/** The time between two sweeps, in ms, as the server has put it into the page: it refuses a shorter one. */
+export function intervalMs(): number {
+  return Number(document.querySelector<HTMLMetaElement>("meta[name=virstream-interval]")?.content);
+}
+
+/** The WebSocket of the server that the page is from. */
+export function serverUrl(base: string = location.href): string {
+  const url = new URL(".", base);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = "";
+  url.hash = "";
+  return url.href.replace(/\/$/, "");
+}

@@ -1,0 +1,41 @@
+import { span } from "../overview/quantity.ts";
+import { printable } from "../overview/words.ts";
+import { element, setText } from "./element.ts";
+
+/** The bar at the top of the page while it shows no live figures: why, and since when. */
+export class ConnectionNotice {
+  readonly element = element("div", { class: "notice" });
+  /** Read out once, when it changes. */
+  readonly #text = element("span", { role: "status" });
+  /** Changes each second, and is not read out. */
+  readonly #time = element("span", { "aria-hidden": "true" });
+  readonly #detail = element("span", { class: "detail" });
+  #since: number | undefined;
+
+  constructor() {
+    this.element.append(this.#text, this.#time, this.#detail);
+    this.element.hidden = true;
+  }
+
+  /** @param kind how it looks: amber while something is tried again, calm where the user wanted it */
+  show(kind: "amber" | "calm", text: string, detail = ""): void {
+    if (this.#since === undefined || this.element.dataset["text"] !== text) this.#since = Date.now();
+    this.element.dataset["text"] = text;
+    this.element.className = `notice ${kind}`;
+    this.element.hidden = false;
+    setText(this.#text, `${text} since ${new Date(this.#since).toLocaleTimeString("en-GB")}`);
+    setText(this.#detail, printable(detail));
+    this.tick();
+  }
+
+  hide(): void {
+    this.#since = undefined;
+    this.element.hidden = true;
+    setText(this.#text, "");
+  }
+
+  /** Lets the time grow; call it once per second. */
+  tick(): void {
+    if (this.#since !== undefined) setText(this.#time, ` (${span(Date.now() - this.#since)})`);
+  }
+}

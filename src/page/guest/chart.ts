@@ -1,0 +1,125 @@
+import uPlot from "uplot";
+import { printable } from "../../overview/words.ts";
+import { element } from "../element.ts";
+import type { ChartLines } from "./guest-history.ts";
+
+/** How a chart looks. */
+export interface ChartOptions {
+  readonly title: string;
+  readonly words: (value: number) => string;
+  /** Each line begins on top of the one before. */
+  readonly stacked: boolean;
+  /** A figure that is often unknown is drawn as points, too: between two holes there is no line. */
+  readonly points: boolean;
+}
+
+const HEIGHT = 130;
+/** The time that a chart shows, in s. */
+const SPAN_S = 300;
+const COLOURS = 6;
+/** Charts of one guest have one time axis and one cursor. */
+const SYNC = "guest";
+
+/** A chart over time. */
+export class Chart {
+  readonly element: HTMLElement;
+  readonly #options: ChartOptions;
+  readonly #place = element("div", { class: "plot" });
+  #plot: uPlot | undefined;
+  #labels = "";
+  #lines: ChartLines = new Map();
+  #times: readonly number[] = [];
+
+  constructor(options: ChartOptions) {
+    this.#options = options;
+    this.element = element("figure", { class: "chart" }, element("figcaption", {}, options.title), this.#place);
+  }
+
+  /** Draws the lines. Call it when the element is in the document. */
+  draw(times: readonly number[], lines: ChartLines): void {
+    this.#times = times;
+    this.#lines = lines;
+    this.element.hidden = lines.size === 0;
+    const labels = [...lines.keys()].join("\n");
+    if (this.#plot === undefined || labels !== this.#labels) {
+      this.#labels = labels;
+      this.restyle();
+    } else this.#plot.setData(this.#data());
+  }
+
+  /** Draws everything again: the colours or the lines are others. */
+  restyle(): void {
+    this.#plot?.destroy();
+    this.#plot = undefined;
+    const width = this.#place.clientWidth;
+    if (this.#lines.size > 0 && width > 0) this.#plot = new uPlot(this.#describe(width), this.#data(), this.#place);
+  }
+
+  /** Takes the width that there is now. */
+  resize(): void {
+    const width = this.#place.clientWidth;
+    if (this.#plot === undefined) this.restyle();
+    else if (width > 0 && width !== this.#plot.width) this.#plot.setSize({ width, height: HEIGHT });
+  }
+
+  dispose(): void {
+    this.#plot?.destroy();
+    this.#plot = undefined;
+  }
+
+  #data(): uPlot.AlignedData {
+    const lines = [...this.#lines.values()];
+    if (!this.#options.stacked) return [this.#times, ...lines] as uPlot.AlignedData;
+    const sums = this.#times.map(() => 0);
+    const stacked = lines.map((line) =>
+      line.map((value, i) => {
+        if (value === null) return null;
+        sums[i]! += value;
+        return sums[i]!;
+      }),
+    );
+    return [this.#times as number[], ...stacked];
+  }
+
+  #describe(width: number): uPlot.Options {
+    const { words, stacked, points } = this.#options;
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name: string): string => style.getPropertyValue(name).trim();
+    const [ink, faint] = [colour("--soft"), colour("--line")];
+    const known = (value: number | null | undefined): string => (value == null ? "-" : words(value));
+    const labels = [...this.#lines.keys()];
+    const series = labels.map((label, i): uPlot.Series => {
+      const own = colour(`--series-${(i % COLOURS) + 1}`);
+      return {
+        label: printable(label),
+        stroke: own,
+        width: 1.5,
+        // After the colours are used up, and for the second of two directions, lines are dashed.
+        ...(i >= COLOURS && { dash: [6, 3] }),
+        ...(stacked && { fill: `${own}55` }),
+        points: { show: points, size: 3 },
+        value: (_plot, _value, _series, at) => known(this.#lines.get(label)?.at(at ?? -1)),
+      };
+    });
+    const time = (seconds: number): string => new Date(seconds * 1_000).toLocaleTimeString("en-GB");
+    const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint, width: 1 } };
+    return {
+      ...{
+        width,
+        height: HEIGHT,
+        series: [{ label: "Time", value: (_plot, at) => (at == null ? "now" : time(at)) }, ...series],
+      },
+      scales: {
+        x: { range: (_plot, _min, max) => [max - SPAN_S, max] },
+        y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
+      },
+      axes: [
+        { ...axis, values: (_plot, splits) => splits.map(time), space: 80 },
+        { ...axis, values: (_plot, splits) => splits.map(words), size: 64 },
+      ],
+      cursor: { sync: { key: SYNC }, drag: { x: false, y: false } },
+      legend: { live: true },
+      ...(stacked && { bands: labels.slice(1).map((_, i): uPlot.Band => ({ series: [i + 2, i + 1] })) }),
+    };
+  }
+}

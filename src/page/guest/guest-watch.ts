@@ -1,0 +1,67 @@
+import type { Connection } from "../../client/connection.ts";
+import type { TableRow } from "../../client/table/rows.ts";
+import type { Table } from "../../client/table.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { KnownGroup } from "../../model/group.ts";
+
+const GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];
+
+/** The watch of the one guest that is open. */
+export class GuestWatch {
+  readonly #intervalMs: number;
+  readonly #onRow: (row: TableRow) => void;
+  #table: Table | undefined;
+  #connection: Connection | undefined;
+  #key: string | undefined;
+  /** True if the server refuses one of the groups. */
+  #restricted = false;
+
+  /**
+   * @param intervalMs the time between two sweeps, in ms
+   * @param onRow called with each newer record
+   */
+  constructor(intervalMs: number, onRow: (row: TableRow) => void) {
+    this.#intervalMs = intervalMs;
+    this.#onRow = onRow;
+  }
+
+  /** Begins to watch a guest by its key, or goes on. */
+  start(connection: Connection, key: string): void {
+    if (this.#table !== undefined && key === this.#key && connection === this.#connection) return;
+    this.stop();
+    this.#key = key;
+    this.#connection = connection;
+    // A key is the host and the uuid, or the name of a domain that does not exist.
+    const [, domain = ""] = key.split("\n");
+    const table = connection.table(
+      { domains: [domain], ...(!this.#restricted && { groups: GROUPS }) },
+      { intervalMs: this.#intervalMs },
+    );
+    this.#table = table;
+    void this.#follow(connection, table, key);
+  }
+
+  stop(): void {
+    this.#table?.close();
+    this.#table = undefined;
+  }
+
+  async #follow(connection: Connection, table: Table, key: string): Promise<void> {
+    try {
+      for await (const _ of table.changes) {
+        if (table !== this.#table) return;
+        const row = table.get(key) ?? table.values()[0];
+        if (row !== undefined) this.#onRow(row);
+      }
+    } catch (error) {
+      if (!(error instanceof VirstreamError)) throw error;
+      if (table !== this.#table) return;
+      this.stop();
+      // A client that is permitted some groups only gets these if it names none. Of other errors the list's watch reports the same.
+      if (error.code === "denied" && !this.#restricted) {
+        this.#restricted = true;
+        this.start(connection, key);
+      }
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import { hostNames } from "../driver/matcher.ts";
+import type { DomainIdentity } from "../model/record.ts";
+import type { ListView } from "../overview/guest-list.ts";
+import { connectTo } from "./access.ts";
+import { element } from "./element.ts";
+import { GuestTable, sortedBy } from "./list/guest-table.ts";
+import { ListWatch } from "./list/list-watch.ts";
+
+/** What is shown, and of which server. */
+export interface GuestsOptions {
+  /** The WebSocket of the server, such as `wss://HOST/vm`. Default: that of the server which this script is from. */
+  readonly url?: string;
+  /** The token, if the server wants one. */
+  readonly token?: string;
+  /** The time between two sweeps, in ms. Default 1,000. */
+  readonly intervalMs?: number;
+  /** Called when the user opens a guest. */
+  readonly onOpen?: (guest: DomainIdentity) => void;
+}
+
+/**
+ * Shows the live table of the guests in an element of another page, whose height it takes. It stops while the page is hidden.
+ *
+ * @returns what ends it
+ * @throws VirstreamError such as `unauthenticated`; a server that cannot be reached is tried again
+ */
+export async function showGuests(place: HTMLElement, options: GuestsOptions = {}): Promise<() => void> {
+  const {
+    url = new URL(".", import.meta.url).href.replace(/^http/, "ws").replace(/\/$/, ""),
+    token,
+    intervalMs = 1_000,
+    onOpen,
+  } = options;
+  const connection = await connectTo(url, token, () => {});
+  let view: ListView = { sort: "cpu", ascending: false, filter: "" };
+  const watch = new ListWatch(
+    intervalMs,
+    () => view,
+    () => show(),
+    () => {},
+  );
+  const show = (): void => {
+    const lines = watch.list.lines(view);
+    const empty = watch.list.begun ? "There is no guest." : "Waiting for the first sweep";
+    table.show(lines, view, hostNames(connection.host).length > 1, empty);
+  };
+  const apply = (): void => {
+    if (document.visibilityState === "visible") watch.start(connection, table.groups);
+    else watch.stop();
+  };
+  const table = new GuestTable(watch.cpu, intervalMs, {
+    onOpen: (key) => {
+      const line = watch.list.line(key);
+      if (line !== undefined && "row" in line) onOpen?.(line.row.domain);
+    },
+    onSort: (name) => {
+      view = { ...view, ...sortedBy(view, name) };
+      show();
+    },
+    onColumns: () => apply(),
+  });
+  connection.status.subscribe(({ state }) => {
+    watch.lost = state === "reconnecting";
+    table.element.classList.toggle("lost", watch.lost);
+  });
+  // Its style is its own: names of classes are those of no other.
+  const host = document.createElement("div");
+  const style = element("link", { rel: "stylesheet", href: new URL("guests.css", import.meta.url).href });
+  host.attachShadow({ mode: "open" }).append(style, table.element);
+  place.append(host);
+  table.mounted();
+  show();
+  document.addEventListener("visibilitychange", apply);
+  return () => {
+    document.removeEventListener("visibilitychange", apply);
+    watch.stop();
+    host.remove();
+    void connection.close();
+  };
+}

@@ -1,0 +1,82 @@
+import type { KnownGroup } from "../../model/group.ts";
+import { type Column, screenColumn } from "../../overview/columns.ts";
+
+/** A column of the table. `trend` is the line of the CPU over the last minute. */
+export interface PageColumn {
+  readonly name: string;
+  readonly title: string;
+  /** What a screen reader says in place of the title. */
+  readonly label: string;
+  /** The least width, in pixels. */
+  readonly width: number;
+  /** Where there is no room for all columns, those with the highest rank are left out first; 0 never. */
+  readonly rank: number;
+  readonly isText: boolean;
+  readonly group: KnownGroup | undefined;
+  /** The column of every list; undefined: `trend`. */
+  readonly of: Column | undefined;
+}
+
+/** The space between two columns, in pixels; page.css has it, too. */
+const GAP = 8;
+/** The space beside the first and the last column together. */
+const PADDING = 16;
+
+/** All columns, in their order. */
+const COLUMNS: readonly PageColumn[] = [
+  column("status", "Status", 104, 0),
+  column("guest", "Guest", 104, 0),
+  column("host", "Host", 96, 7),
+  column("vcpu", "Virtual CPUs", 44, 6),
+  column("cpu", "CPU in percent of one processor", 56, 1),
+  {
+    ...{ name: "trend", title: "60 s", label: "CPU of the last minute", width: 60 },
+    rank: 2,
+    isText: true,
+    group: "cpu-total",
+    of: undefined,
+  },
+  column("steal", "Steal in percent", 64, 4),
+  column("mem", "Memory in use", 60, 5),
+  column("read", "Bytes read per second", 64, 8),
+  column("write", "Bytes written per second", 68, 9),
+  column("lat", "Disk latency", 60, 3),
+  column("rx", "Bytes received per second", 60, 10),
+  column("tx", "Bytes sent per second", 60, 11),
+  column("age", "Age of the figures", 44, 12),
+];
+
+function column(name: string, label: string, width: number, rank: number): PageColumn {
+  const of = screenColumn(name)!;
+  return { name, title: of.title, label, width, rank, isText: of.isText, group: of.group, of };
+}
+
+/**
+ * The columns that fit.
+ *
+ * @param pixels the width of the table
+ * @param hosts whether guests of several hosts are shown
+ */
+export function columnsFor(pixels: number, hosts: boolean): PageColumn[] {
+  const shown = COLUMNS.filter(({ name }) => hosts || name !== "host");
+  const needed = (): number => PADDING + shown.reduce((sum, { width }) => sum + width + GAP, -GAP);
+  while (needed() > pixels) {
+    const rank = Math.max(...shown.map((each) => each.rank));
+    if (rank === 0) break;
+    shown.splice(
+      shown.findIndex((each) => each.rank === rank),
+      1,
+    );
+  }
+  return shown;
+}
+
+/** The groups that columns are made from. */
+export function groupsOf(columns: readonly PageColumn[]): KnownGroup[] {
+  return [...new Set(columns.flatMap(({ group }) => group ?? []))];
+}
+
+/** The widths, for CSS: the name takes the room that is left. */
+export function gridTemplate(columns: readonly PageColumn[]): string {
+  return columns.map(({ name, width }) => (name === "guest" ? `minmax(${width}px, 1fr)` : `${width}px`)).join(" ");
+}

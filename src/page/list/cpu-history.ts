@@ -1,0 +1,44 @@
+import type { TableRow } from "../../client/table/rows.ts";
+import { SAMPLES } from "./sparkline.ts";
+
+interface Ring {
+  readonly samples: Float32Array;
+  /** How many samples were ever put in. */
+  count: number;
+  /** The record of the last sample, by its time in ms of the steady clock. */
+  at: number;
+  /** The number of the last take() that saw the guest. */
+  seen: number;
+}
+
+/** The last samples of the CPU of each guest: 240 bytes for each, and nothing of guests that have left. */
+export class CpuHistory {
+  readonly #rings = new Map<string, Ring>();
+  #takes = 0;
+
+  /** Takes the newest record of each guest; one that it has already adds nothing. */
+  take(rows: readonly TableRow[]): void {
+    this.#takes++;
+    for (const { key, record, rates } of rows) {
+      let ring = this.#rings.get(key);
+      if (ring === undefined) {
+        ring = { samples: new Float32Array(SAMPLES), count: 0, at: Number.NaN, seen: 0 };
+        this.#rings.set(key, ring);
+      }
+      ring.seen = this.#takes;
+      if (ring.at === record.steadyAt) continue;
+      ring.at = record.steadyAt;
+      ring.samples[ring.count++ % SAMPLES] = rates.cpu.percent ?? Number.NaN;
+    }
+    if (this.#rings.size === rows.length) return;
+    for (const [key, ring] of this.#rings) if (ring.seen !== this.#takes) this.#rings.delete(key);
+  }
+
+  /** The samples of a guest, the oldest first; NaN where its CPU was not known. */
+  of(key: string): number[] {
+    const ring = this.#rings.get(key);
+    if (ring === undefined) return [];
+    const length = Math.min(ring.count, SAMPLES);
+    return Array.from({ length }, (_, i) => ring.samples[(ring.count - length + i) % SAMPLES]!);
+  }
+}

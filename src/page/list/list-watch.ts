@@ -1,0 +1,159 @@
+import type { Connection } from "../../client/connection.ts";
+import type { Table } from "../../client/table.ts";
+import { hostNames } from "../../driver/matcher.ts";
+import { VirstreamError } from "../../model/error.ts";
+import type { KnownGroup } from "../../model/group.ts";
+import { GuestList, type ListView } from "../../overview/guest-list.ts";
+import { CpuHistory } from "./cpu-history.ts";
+
+/** Of several hosts, each sweep ends at a time of its own: the list is judged again at most this often, in ms. */
+const LEAST_PAUSE_MS = 400;
+/** How often the list is shown at least, in ms: ages grow, and a guest that does not answer delays the end of a sweep. */
+const CLOCK_MS = 1_000;
+/** How long the list is judged before the browser may draw and take input, in ms. */
+const SLICE_MS = 5;
+
+/** What every list asks for: states, CPU, and one group that only the guest's hypervisor has, which shows that it answers. */
+const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
+
+/**
+ * The watch behind the list of guests, and the list. While it is stopped the server sends nothing, and the list stays as it was.
+ *
+ * A tick of 10,000 guests is worked through in several tasks, so that none of them blocks the page.
+ */
+export class ListWatch {
+  readonly list = new GuestList(() => performance.now());
+  readonly cpu = new CpuHistory();
+  readonly #intervalMs: number;
+  readonly #viewOf: () => ListView;
+  readonly #onUpdate: () => void;
+  readonly #onEnd: (error: unknown) => void;
+  #table: Table | undefined;
+  #groups: ReadonlySet<KnownGroup> = new Set();
+  #connection: Connection | undefined;
+  /** The ticks of this watch before the list takes its rows. */
+  #ticksToWait = 0;
+  /** True if the server refuses groups that the list asks for. */
+  #restricted = false;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #pending = false;
+  #updatedAt = 0;
+  /** True while the connection to the server is lost: the rows are kept, and grow old. */
+  lost = false;
+
+  /**
+   * @param intervalMs the time between two sweeps, in ms
+   * @param viewOf how the list is shown
+   * @param onUpdate called after the list has changed
+   * @param onEnd called when the watch ends by itself: with its error, or with undefined at the end of a recording
+   */
+  constructor(intervalMs: number, viewOf: () => ListView, onUpdate: () => void, onEnd: (error: unknown) => void) {
+    this.#intervalMs = intervalMs;
+    this.#viewOf = viewOf;
+    this.#onUpdate = onUpdate;
+    this.#onEnd = onEnd;
+  }
+
+  get running(): boolean {
+    return this.#table !== undefined;
+  }
+
+  /**
+   * Begins to watch, or goes on. A running watch is replaced only if it lacks a group: a new watch has no rates at first.
+   *
+   * @param groups of the columns that are on the screen
+   */
+  start(connection: Connection, groups: readonly KnownGroup[]): void {
+    const wanted = new Set([...BASE_GROUPS, ...groups]);
+    if (
+      this.#table !== undefined &&
+      connection === this.#connection &&
+      [...wanted].every((each) => this.#groups.has(each))
+    )
+      return;
+    const before = this.#table;
+    this.#connection = connection;
+    this.#groups = wanted;
+    // A client that is permitted some groups only gets these if it names none.
+    const query = this.#restricted ? {} : { groups: [...wanted] };
+    const table = connection.table(query, { intervalMs: this.#intervalMs });
+    this.#table = table;
+    this.#ticksToWait = this.list.begun ? 2 : 0;
+    before?.close();
+    this.#timer ??= setInterval(() => this.#tick(), CLOCK_MS);
+    void this.#follow(table);
+  }
+
+  /** Ends the watch. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#table?.close();
+    this.#table = undefined;
+  }
+
+  async #follow(table: Table): Promise<void> {
+    try {
+      for await (const _ of table.changes) {
+        if (table !== this.#table) return;
+        this.#ticksToWait--;
+        this.#schedule();
+      }
+      if (table === this.#table) this.#ended(undefined);
+    } catch (error) {
+      if (table !== this.#table) return;
+      if (this.#restricted || VirstreamError.from(error).code !== "denied") this.#ended(error);
+      else {
+        this.#restricted = true;
+        this.#table = undefined;
+        this.start(this.#connection!, [...this.#groups]);
+      }
+    }
+  }
+
+  #ended(error: unknown): void {
+    this.stop();
+    this.#onEnd(error);
+  }
+
+  #tick(): void {
+    if (performance.now() - this.#updatedAt >= CLOCK_MS - 100) this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#pending) return;
+    this.#pending = true;
+    const wait = Math.max(0, this.#updatedAt + LEAST_PAUSE_MS - performance.now());
+    setTimeout(() => void this.#update(), wait);
+  }
+
+  async #update(): Promise<void> {
+    const table = this.#table;
+    // Another watch has all guests after its first tick, and rates after the second: until then the earlier rows stay.
+    if (table !== undefined && this.#ticksToWait <= 0 && !this.lost && (table.size > 0 || table.absent.length > 0)) {
+      const rows = table.values();
+      let began = performance.now();
+      for (const _ of this.list.updating(rows, table.absent, hostNames(this.#connection!.host))) {
+        if (performance.now() - began < SLICE_MS) continue;
+        await nextTask();
+        began = performance.now();
+      }
+      await nextTask();
+      this.cpu.take(rows);
+      await nextTask();
+      // The list keeps its lines in this order until its next update.
+      this.list.lines(this.#viewOf());
+      await nextTask();
+    }
+    this.#pending = false;
+    this.#updatedAt = performance.now();
+    if (table !== undefined) this.#onUpdate();
+  }
+}
+
+/** Lets the browser draw and take input before the work goes on. */
+function nextTask(): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 0);
+  });
+}

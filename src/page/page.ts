@@ -1,0 +1,245 @@
+import type { Connection } from "../client/connection.ts";
+import type { TableRow } from "../client/table/rows.ts";
+import { VirstreamError } from "../model/error.ts";
+import type { Line } from "../overview/line.ts";
+import { printable } from "../overview/words.ts";
+import { Access } from "./access.ts";
+import { intervalMs, type PageView, readView, serverUrl, writeView } from "./address.ts";
+import { ConnectionNotice } from "./connection-notice.ts";
+import { element, setText } from "./element.ts";
+import { GuestView } from "./guest/guest-view.ts";
+import { GuestWatch } from "./guest/guest-watch.ts";
+import { GuestTable, sortedBy } from "./list/guest-table.ts";
+import { ListWatch } from "./list/list-watch.ts";
+import { Problems } from "./problems.ts";
+import { Summary } from "./summary.ts";
+
+/** On a narrow screen an open guest covers the list, which then is not watched. page.css has the same width. */
+const NARROW = matchMedia("(max-width: 899px)");
+
+/** The live page: the list of guests, what is wrong, and one guest. It watches only what is on the screen. */
+class Page {
+  readonly #url = serverUrl();
+  readonly #intervalMs = intervalMs();
+  readonly #access = new Access(this.#url);
+  readonly #notice = new ConnectionNotice();
+  readonly #summary = new Summary();
+  readonly #watch = new ListWatch(
+    this.#intervalMs,
+    () => this.#view,
+    () => this.#show(),
+    (error) => this.#ended(error),
+  );
+  readonly #guestWatch = new GuestWatch(this.#intervalMs, (row) => this.#showRow(row));
+  readonly #problems = new Problems(
+    (key) => this.#open(key),
+    () => this.#url,
+  );
+  readonly #table = new GuestTable(this.#watch.cpu, this.#intervalMs, {
+    onOpen: (key) => this.#open(key),
+    onSort: (name) => this.#sort(name),
+    onColumns: () => this.#apply(),
+  });
+  readonly #guest = new GuestView(
+    this.#intervalMs,
+    () => this.#close(),
+    () => this.#url,
+  );
+  readonly #filter = element("input", {
+    ...{ type: "search", placeholder: "Filter", "aria-label": "Filter by guest, host or uuid", spellcheck: "false" },
+  });
+  readonly #count = element("output");
+  readonly #pause = element("button", { type: "button", "aria-pressed": "false" }, "Pause");
+  #view: PageView = readView();
+  #connection: Connection | undefined;
+  #paused = false;
+  /** Why the watch ended by itself; undefined while it has not. */
+  #end: string | undefined;
+
+  constructor() {
+    this.#filter.value = this.#view.filter;
+    this.#filter.addEventListener("input", () => this.#change({ filter: this.#filter.value }));
+    this.#pause.addEventListener("click", () => this.#togglePause());
+    document.body.append(
+      this.#notice.element,
+      element("header", { class: "bar" }, element("h1", {}, "virstream"), this.#summary.element),
+      this.#access.form,
+      element(
+        "main",
+        {},
+        element(
+          "div",
+          { class: "list" },
+          this.#problems.element,
+          element("div", { class: "tools", role: "search" }, this.#filter, this.#count, this.#pause),
+          this.#table.element,
+        ),
+        this.#guest.element,
+      ),
+      this.#problems.announcer,
+    );
+    this.#table.mounted();
+    document.addEventListener("visibilitychange", () => this.#apply());
+    document.addEventListener("keydown", (event) => this.#press(event));
+    NARROW.addEventListener("change", () => this.#apply());
+    addEventListener("popstate", () => this.#restore());
+    addEventListener("hashchange", () => this.#restore());
+    setInterval(() => this.#tick(), 1_000);
+    if (this.#view.guest !== undefined) this.#table.select(this.#view.guest);
+    this.#show();
+  }
+
+  /** Connects, and again with another token when the server wants one. Resolves when nothing more can come. */
+  async run(): Promise<void> {
+    this.#notice.show("amber", "Connecting");
+    for (;;) {
+      let connection: Connection;
+      try {
+        connection = await this.#access.open(({ message }) => {
+          // It is called after a loss, too, which the status reports.
+          if (this.#connection === undefined) this.#notice.show("amber", "Connecting", message);
+        });
+      } catch (error) {
+        this.#ended(error);
+        return;
+      }
+      this.#connection = connection;
+      this.#end = undefined;
+      connection.status.subscribe(({ state }) => {
+        this.#watch.lost = state === "reconnecting";
+        document.body.classList.toggle("lost", this.#watch.lost);
+        if (state === "reconnecting") this.#notice.show("amber", "No connection to the server, reconnecting");
+        else this.#apply();
+      });
+      this.#apply();
+      const error = await connection.closed;
+      this.#connection = undefined;
+      this.#watch.stop();
+      this.#guestWatch.stop();
+      if (error?.code !== "unauthenticated") {
+        this.#ended(error);
+        return;
+      }
+    }
+  }
+
+  /** Starts and stops the watches: only what is on the screen is watched. */
+  #apply(): void {
+    const connection = this.#connection;
+    const { guest } = this.#view;
+    const seen = document.visibilityState === "visible" && !this.#paused && this.#end === undefined;
+    const covered = guest !== undefined && NARROW.matches;
+    document.body.classList.toggle("open", guest !== undefined);
+    if (connection === undefined) return;
+    if (!this.#watch.lost) {
+      if (this.#paused) this.#notice.show("calm", "Paused");
+      else if (this.#end === undefined) this.#notice.hide();
+    }
+    if (seen && !covered) this.#watch.start(connection, this.#table.groups);
+    else this.#watch.stop();
+    if (seen && guest !== undefined) this.#guestWatch.start(connection, guest);
+    else this.#guestWatch.stop();
+  }
+
+  #show(): void {
+    const { list } = this.#watch;
+    const lines = list.lines(this.#view);
+    const { hosts, guests } = list.totals;
+    const filtered = this.#view.filter !== "";
+    const empty = !list.begun
+      ? "Waiting for the first sweep"
+      : filtered
+        ? "No guest matches the filter."
+        : "There is no guest.";
+    this.#table.show(lines, this.#view, hosts.length > 1, empty);
+    this.#summary.show(list.totals);
+    const trouble = list.trouble;
+    this.#problems.show(trouble);
+    setText(this.#count, filtered ? `${lines.length.toLocaleString("en")} of ${guests.toLocaleString("en")}` : "");
+    document.title = `${trouble.length > 0 ? `(${trouble.length}) ` : ""}${printable(hosts[0] ?? "virstream")} - virstream`;
+    this.#showGuest();
+  }
+
+  #showGuest(): void {
+    const { guest } = this.#view;
+    if (guest === undefined) this.#guest.close();
+    else this.#guest.open(guest);
+  }
+
+  /** Shows a newer record of the guest that is open, which has the trouble of the list. */
+  #showRow(row: TableRow): void {
+    const line = this.#watch.list.line(row.key);
+    this.#guest.show(row, line !== undefined && "row" in line ? line.since : undefined);
+  }
+
+  #change(change: Partial<PageView>): void {
+    this.#view = { ...this.#view, ...change };
+    writeView(this.#view);
+    if (change.guest !== undefined) this.#table.select(change.guest);
+    this.#show();
+  }
+
+  #sort(name: string): void {
+    this.#change(sortedBy(this.#view, name));
+  }
+
+  #open(key: string): void {
+    const line: Line | undefined = this.#watch.list.line(key);
+    // An absent host has no page of its own.
+    if (line !== undefined && !("row" in line)) return;
+    this.#change({ guest: key });
+    this.#apply();
+  }
+
+  #close(): void {
+    this.#change({ guest: undefined });
+    this.#apply();
+    this.#table.focus();
+  }
+
+  /** The address has changed: by Back, or by a link. */
+  #restore(): void {
+    this.#view = readView();
+    if (this.#filter.value !== this.#view.filter) this.#filter.value = this.#view.filter;
+    this.#show();
+    this.#apply();
+  }
+
+  #togglePause(): void {
+    this.#paused = !this.#paused;
+    this.#pause.setAttribute("aria-pressed", String(this.#paused));
+    this.#apply();
+  }
+
+  #press(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target instanceof HTMLInputElement;
+    if (event.key === "/" && !typing) {
+      event.preventDefault();
+      this.#filter.focus();
+    } else if (event.key === "Escape" && event.target === this.#filter) {
+      this.#filter.value = "";
+      this.#change({ filter: "" });
+      this.#table.focus();
+    } else if (event.key === "Escape" && this.#view.guest !== undefined) this.#close();
+    else if (event.key === "Enter" && event.target === this.#filter) this.#table.focus();
+  }
+
+  /** Once per second: ages grow also while no record comes. */
+  #tick(): void {
+    this.#notice.tick();
+    this.#guest.tick();
+    if (this.#watch.lost || !this.#watch.running) this.#show();
+  }
+
+  #ended(error: unknown): void {
+    const { code, message } = VirstreamError.from(error ?? "the server has ended the connection");
+    const over = error === undefined || code === "end-of-recording";
+    this.#end = over ? "The recording has ended" : "The connection has ended";
+    this.#watch.stop();
+    this.#guestWatch.stop();
+    this.#notice.show(over ? "calm" : "amber", this.#end, over ? "" : message);
+  }
+}
+
+void new Page().run();

@@ -1,0 +1,93 @@
+import { request } from "node:http";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ServedProcess } from "../lab/served-process.ts";
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+}
+
+describe("A server with --ui", () => {
+  let served: ServedProcess;
+  beforeAll(async () => {
+    served = await ServedProcess.start({ uri: "test:///default", args: ["--ui"] });
+  });
+  afterAll(() => served?.[Symbol.asyncDispose]());
+
+  const ask = (path: string, headers: Record<string, string> = {}, method = "GET") =>
+    new Promise<Answer>((resolve, reject) => {
+      const asked = request({ port: served.port, path, method, headers }, (response) => {
+        let body = "";
+        response.setEncoding("latin1").on("data", (text: string) => {
+          body += text;
+        });
+        response.on("end", () => resolve({ status: response.statusCode, headers: response.headers, body }));
+      });
+      asked.on("error", reject).end();
+    });
+
+  it("serves its page with a policy that permits its own files and its own WebSocket only", async () => {
+    const { status, headers, body } = await ask("/");
+    expect(status).toBe(200);
+    expect(headers["content-type"]).toBe("text/html; charset=utf-8");
+    expect(headers["x-content-type-options"]).toBe("nosniff");
+    const policy = `${headers["content-security-policy"]}`.split("; ");
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).toContain("connect-src 'self'");
+    expect(policy.join()).not.toContain("unsafe");
+    expect(body).not.toMatch(/<script>|<style|\s(style|on\w+)=|https?:/);
+  });
+
+  it("answers 304 to a browser that has the file, compresses, and has no body for HEAD", async () => {
+    const { headers, body } = await ask("/page.js");
+    expect(headers["content-type"]).toBe("text/javascript; charset=utf-8");
+    const known = await ask("/page.js", { "if-none-match": `W/${headers["etag"]}` });
+    expect([known.status, known.body]).toEqual([304, ""]);
+    const compressed = await ask("/page.js", { "accept-encoding": "br, gzip" });
+    expect(compressed.headers["content-encoding"]).toBe("gzip");
+    expect(compressed.body.length).toBeLessThan(body.length / 2);
+    expect((await ask("/page.js", { "accept-encoding": "gzip;q=0" })).headers["content-encoding"]).toBeUndefined();
+    const head = await ask("/page.js", {}, "HEAD");
+    expect([head.status, head.headers["content-length"], head.body]).toEqual([200, `${body.length}`, ""]);
+  });
+
+  it("refuses other methods, and paths outside of the page's files", async () => {
+    expect((await ask("/", {}, "POST")).status).toBe(405);
+    for (const path of ["/../package.json", "/%2e%2e/cli/main.js", "/page.js/", "/index.html"]) {
+      expect((await ask(path)).status, path).toBe(404);
+    }
+    expect((await ask("/healthz")).status).toBe(200);
+  });
+
+  it("refuses its page under a name that may be another's, because that page could not connect", async () => {
+    const { status, body } = await ask("/", { host: "attacker.example" });
+    expect(status).toBe(403);
+    expect(body).toContain("allow that origin");
+  });
+
+  it("accepts the WebSocket of a page that it serves under an address of the machine, and of no other", async () => {
+    const upgrade = (host: string, origin: string) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const headers = {
+          ...{ host, origin, connection: "upgrade", upgrade: "websocket" },
+          ...{ "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" },
+          ...{ "sec-websocket-protocol": "virstream.v1" },
+        };
+        const asked = request({ port: served.port, headers });
+        asked.on("response", (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        });
+        asked.on("upgrade", (response, socket) => {
+          socket.destroy();
+          resolve(response.statusCode);
+        });
+        asked.on("error", reject).end();
+      });
+    const own = `192.0.2.7:${served.port}`;
+    expect(await upgrade(own, `http://${own}`)).not.toBe(403);
+    expect(await upgrade(own, "http://192.0.2.8")).toBe(403);
+    expect(await upgrade("attacker.example", "http://attacker.example")).toBe(403);
+  });
+});
