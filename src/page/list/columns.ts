@@ -30,7 +30,7 @@ const COLUMNS: readonly PageColumn[] = [
   column("vcpu", "Virtual CPUs", 44, 6),
   column("cpu", "CPU in percent of one processor", 56, 1),
   {
-    ...{ name: "trend", title: "60 s", label: "CPU of the last minute", width: 60 },
+    ...{ name: "trend", title: "TREND", label: "CPU of the last 60 samples", width: 60 },
     rank: 2,
     isText: true,
     group: "cpu-total",
