@@ -4,7 +4,7 @@
  * @module virstream/server
  */
 
-export type { Authenticate, Principal, Role } from "./access/principal.ts";
+export { type Authenticate, type Principal, ROLES, type Role } from "./access/principal.ts";
 export { type TokenEntry, TokenList } from "./access/token-list.ts";
 export type { Viewer } from "./access/viewer.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
