@@ -203,7 +203,7 @@ function incomplete({ rates: { record }, evidence, virsh }: Case): Finding | und
   const more = error ?? evidence?.error;
   return {
     wrong: true,
-    summary: `${who(record)}${stateOf(record.state)} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
+    summary: `${who(record)}${record.state === undefined ? "" : `${stateOf(record.state)}, and`} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
     evidence: [
       ...(more === undefined ? [] : [`${more.message} [${more.code}]`]),
       ...(evidence === undefined ? [`only ${domain.host} itself can say more`] : []),
