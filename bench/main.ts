@@ -2,11 +2,13 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { cpus, loadavg, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { drawChart } from "./chart.ts";
 import { type Benchmark, type BenchRow, formatTable } from "./row.ts";
 
 /**
  * `npm run bench -- [--rounds N] [NAME …]`: runs the named benchmarks, or all of them, one after the other. It prints the table
- * to stdout and progress to stderr, and writes the figures with a description of the machine to bench/results/.
+ * to stdout and progress to stderr, and writes the figures with a description of the machine to bench/results/. `--chart` draws
+ * docs/performance.svg from the tables of docs/performance.md instead.
  */
 
 /** These run only if they are named: most machines lack what the first needs, and the second takes minutes. */
@@ -38,7 +40,14 @@ interface Result extends BenchRow {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: "string" } } });
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { rounds: { type: "string" }, chart: { type: "boolean" } },
+  });
+  if (values.chart) {
+    drawChart();
+    return;
+  }
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
   if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) throw new Error("--rounds must be 1 or more");
   const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS).filter((name) => !NAMED.includes(name));

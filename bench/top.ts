@@ -4,26 +4,58 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import "../src/drivers/builtin.ts";
-import { connect } from "../src/client/connect.ts";
+import { connect, connectAll } from "../src/client/connect.ts";
 import { serve } from "../src/server/server.ts";
 import { medianOf, medianRatio, pairedRounds } from "./rounds.ts";
-import type { Benchmark } from "./row.ts";
+import type { Benchmark, BenchRow } from "./row.ts";
 
 const PROGRAM = fileURLToPath(new URL("../bin/virstream.js", import.meta.url));
-const DOMAINS = 1_000;
 /** The first tables cost more, as code is compiled. */
 const WARM_MS = 8_000;
 const MEASURED_MS = 15_000;
 
 /**
- * The processor time of `virstream top` with 1,000 guests of a server, once a second, on a terminal of 120 by 40 cells; beside
- * `virstream watch --format ndjson`, which prints each record of the same guests.
+ * The processor time of `virstream top` with 1,000 guests of one server, and with 40 guests of each of 50, once a second, on a terminal of
+ * 120 by 40 cells; beside `virstream watch --format ndjson`, which prints each record of the same guests.
  */
-export const benchTop: Benchmark = async ({ rounds = 3 } = {}) => {
-  await using connection = await connect(`test:///default?domains=${DOMAINS}`);
-  await using server = await serve(connection, { port: 0 });
-  const commands = { top: `top ${server.url}`, lines: `watch --format ndjson ${server.url} > /dev/null` } as const;
-  const measured = await pairedRounds("top", ["top", "lines"], rounds, async (contender) => {
+export const benchTop: Benchmark = async ({ rounds = 3 } = {}) => [
+  await measure("top", 1, 1_000, rounds),
+  await measure("top of 50 hosts", 50, 40, rounds),
+];
+
+async function measure(name: string, hosts: number, domains: number, rounds: number): Promise<BenchRow> {
+  const opened: AsyncDisposable[] = [];
+  const open = async <T extends AsyncDisposable>(opening: Promise<T>): Promise<T> => {
+    const resource = await opening;
+    opened.push(resource);
+    return resource;
+  };
+  try {
+    const urls: string[] = [];
+    for (let i = 1; i <= hosts; i++) {
+      const connection = await open(connect(`test:///default?domains=${domains}&seed=${i}&host=hv${i}`));
+      urls.push((await open(serve(connection, { port: 0 }))).url);
+    }
+    const one = hosts === 1 ? urls[0]! : (await open(serve(await open(connectAll(urls)), { port: 0 }))).url;
+    return await compare(name, urls, one, hosts * domains, rounds);
+  } finally {
+    for (const each of opened.reverse()) await each[Symbol.asyncDispose]();
+  }
+}
+
+/** @param one a server that has the guests of all */
+async function compare(
+  name: string,
+  urls: readonly string[],
+  one: string,
+  guests: number,
+  rounds: number,
+): Promise<BenchRow> {
+  const commands = {
+    top: `top ${urls.join(" ")}`,
+    lines: `watch --format ndjson ${one} > /dev/null`,
+  } as const;
+  const measured = await pairedRounds(name, ["top", "lines"], rounds, async (contender) => {
     const command = `stty rows 40 cols 120; "${process.execPath}" "${PROGRAM}" ${commands[contender]}`;
     const script = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "ignore", "inherit"] });
     try {
@@ -39,16 +71,13 @@ export const benchTop: Benchmark = async ({ rounds = 3 } = {}) => {
     }
   });
   const percent = (value: number): string => `${value.toFixed(1)} %`;
-  return [
-    {
-      what: `a screen of ${DOMAINS.toLocaleString("en")} guests, of a processor`,
-      ours: percent(medianOf(measured.top, Number)),
-      peer: `${percent(medianOf(measured.lines, Number))} (the same as lines of JSON)`,
-      ratio: medianRatio(measured.top, measured.lines, Number, Number),
-      target: 1,
-    },
-  ];
-};
+  return {
+    what: `a screen of ${guests.toLocaleString("en")} guests of ${urls.length === 1 ? "a host" : `${urls.length} hosts`}, of a processor`,
+    ours: percent(medianOf(measured.top, Number)),
+    peer: `${percent(medianOf(measured.lines, Number))} (the same as lines of JSON)`,
+    ratio: medianRatio(measured.top, measured.lines, Number, Number),
+  };
+}
 
 /** The process of virstream below that of script and its shell. */
 function programOf({ pid }: ChildProcess): number {
