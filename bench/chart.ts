@@ -57,6 +57,7 @@ export function chartOf(page: string): string {
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + 10}" font-family="sans-serif" font-size="12">`,
+    `<title>${title}</title>`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
     ...grid,
     `<text x="8" y="20" font-size="13">${title}</text>`,
