@@ -1,7 +1,7 @@
 /** @module-tag any-node */
 
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -46,7 +46,7 @@ async function served(file: string, ...options: string[]) {
 describe("virstream token", () => {
   it("keeps only hashes, in a file that only its owner may read, and lists who has what until when", async () => {
     const file = newFile();
-    const ann = await create(file, "ann", "--name", "web-*", "--groups", "state,cpu-total", "--expires", "2160h");
+    const ann = await create(file, "ann", "--name", "web-*", "--groups", "state,cpu-total", "--expires", "90d");
     const eve = await create(file, "eve", "--role", "admin");
     expect(ann).toMatch(/^[\w-]{43}$/);
     expect(eve).not.toBe(ann);
@@ -64,6 +64,18 @@ describe("virstream token", () => {
       "state,cpu-total",
     ]);
     expect(second).toEqual(["eve", "admin", "never", "all", "all"]);
+  });
+
+  it("leaves the file to who owns it, so that the server can read it", async () => {
+    const file = newFile();
+    await create(file, "ann");
+    chmodSync(file, 0o640);
+    if (process.getuid?.() === 0) chownSync(file, 1, 1);
+    const before = statSync(file);
+    await create(file, "ben");
+    await virstream(["token", "revoke", "ann", "--tokens", file]);
+    const { mode, uid, gid } = statSync(file);
+    expect([mode, uid, gid]).toEqual([before.mode, before.uid, before.gid]);
   });
 
   it("refuses what makes no sense, and leaves the file as it is", async () => {
@@ -148,7 +160,7 @@ describe("virstream serve --tokens", () => {
     server.child.kill("SIGHUP");
     expect(await ended).toBe("unauthenticated");
     expect(await codeOf(connect(server.url, { token: revoked }))).toBe("unauthenticated");
-    expect(server.said()).toMatch(/there are 1 tokens now; 1 clients of changed ones must authenticate again/);
+    expect(server.said()).toMatch(/tokens now: 1; clients of changed ones, which must authenticate again: 1/);
     const later = ticks.length + 2;
     await until(() => ticks.length >= later);
     expect(ticks).toEqual(ticks.map((_, i) => ticks[0]! + i));

@@ -1,4 +1,4 @@
-import { open, rename, rm } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import { VirstreamError } from "../../model/error.ts";
 import { TokenList } from "../../server/access/token-list.ts";
 import { readText } from "../source.ts";
@@ -19,8 +19,8 @@ export async function readTokens(file: string): Promise<TokenList> {
 }
 
 /**
- * Changes the file as a whole: a server that reads it has the tokens of before or of now. Only its owner may read it. A file that does
- * not exist counts as empty.
+ * Changes the file as a whole: a server that reads it has the tokens of before or of now. Its owner and mode stay; a new file only its
+ * owner may read. A file that does not exist counts as empty.
  *
  * @throws VirstreamError `output-failed` when it cannot be written, also while another change is under way
  */
@@ -29,6 +29,12 @@ export async function changeTokens(file: string, change: (list: TokenList) => To
   try {
     const written = await open(next, "wx", 0o600);
     try {
+      // The server may read it as another user than the one who changes it.
+      const before = await stat(file).catch(() => undefined);
+      if (before !== undefined) {
+        await written.chown(before.uid, before.gid);
+        await written.chmod(before.mode & 0o777);
+      }
       await written.writeFile(change(await readTokensIfAny(file)).toString());
       await written.sync();
     } catch (error) {
@@ -41,7 +47,11 @@ export async function changeTokens(file: string, change: (list: TokenList) => To
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (cause instanceof VirstreamError) throw cause;
-    const advice = code === "EEXIST" ? `: if no other "virstream token" runs, remove ${next}` : "";
+    const advices: Record<string, string> = {
+      EEXIST: `: if no other "virstream token" runs, remove ${next}`,
+      ENOENT: ": its folder does not exist",
+    };
+    const advice = advices[code ?? ""] ?? "";
     throw new VirstreamError("output-failed", `the file of tokens ${file} cannot be written (${code})${advice}`, {
       cause,
     });
