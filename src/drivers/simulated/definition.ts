@@ -20,7 +20,7 @@ const PROJECTS = ["shop", "research", "build"];
 
 /** The guest's definition in the form of libvirt's domain XML, with the metadata that OpenStack Nova writes. */
 export function definitionOf({ uuid, name, id, draw, vcpus, disks, nics, firstNic }: Machine): string {
-  const project = (draw % PROJECTS.length) >>> 0;
+  const project = (draw >>> 0) % PROJECTS.length;
   const lines = [
     `<domain type='kvm'${id === -1 ? "" : ` id='${decimal(id)}'`}>`,
     `  <name>${name}</name>`,
