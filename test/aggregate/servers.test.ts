@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect, connectAll } from "../../src/client/connect.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
 import { SimulatedDriver } from "../../src/drivers/simulated/driver.ts";

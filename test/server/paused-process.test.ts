@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { once } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";

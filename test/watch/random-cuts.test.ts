@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import "../../src/drivers/builtin.ts";
