@@ -379,7 +379,7 @@ export function misused(error: unknown, options: readonly string[]): UsageError 
 }
 
 /** The units of a time in ms, in the order in which they are written. A number without a unit is seconds. */
-const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 const NUMBER = "\\d+\\.?\\d*|\\.\\d+";
 const DURATION = new RegExp(
   `^(?:(${NUMBER})|${Object.keys(UNITS)

@@ -325,10 +325,10 @@ prints the new token once. A running server reads the file again at kill -HUP, a
   --domain UUID|NAME    only this domain; can be given several times
   --name PATTERN        only domains with such names, as "web-*"; can be given several times
   --groups LIST         only these groups of statistics, with commas between them
-  --expires TIME        how long it is valid, as 2160h (90 days); default for ever
+  --expires TIME        how long it is valid, as 90d; default for ever
   -h, --help
 
-  virstream token create dashboard --tokens /etc/virstream/tokens --name "web-*" --expires 2160h
+  virstream token create dashboard --tokens /etc/virstream/tokens.json --name "web-*" --expires 90d
 
 Exit code: 0 success, 1 failure, 2 usage.
 `,

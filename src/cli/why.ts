@@ -56,7 +56,7 @@ export async function diagnosisOf(
 ): Promise<Diagnosis> {
   const { domain, status, state } = rates.record;
   if (status === "gone" || !LIBVIRT_SCHEMES.includes(/^[^:]*/.exec(uri)![0].toLowerCase())) {
-    return diagnose({ rates, virsh: "virsh", askedForMs });
+    return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: /^test:/i.test(uri) });
   }
   const libvirt = parseLibvirtUri(uri);
   const evidence = await collectEvidence(libvirt, domain, state, signal);

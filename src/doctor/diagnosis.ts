@@ -32,6 +32,8 @@ export interface Case {
   readonly virsh: string;
   /** How long virstream itself has been asking, in ms: a monitor that has been busy for longer is busy with something else. */
   readonly askedForMs: number;
+  /** True if its host is simulated, which knows no more of it. Default false. */
+  readonly isSimulated?: boolean;
 }
 
 /** A guest waits for the host's processors when its vCPUs together wait for this much of their time, in percent. */
@@ -196,7 +198,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** A record that is not whole for another reason. */
-function incomplete({ rates: { record }, evidence, virsh }: Case): Finding | undefined {
+function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }: Case): Finding | undefined {
   if (record.status === "ok") return undefined;
   const { reason, error, domain } = record;
   const word = guestWord(domain);
@@ -206,10 +208,17 @@ function incomplete({ rates: { record }, evidence, virsh }: Case): Finding | und
     summary: `${who(record)}${record.state === undefined ? "" : `${stateOf(record.state)}, and`} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
     evidence: [
       ...(more === undefined ? [] : [`${more.message} [${more.code}]`]),
-      ...(evidence === undefined ? [`only ${domain.host} itself can say more`] : []),
+      ...(evidence === undefined
+        ? [
+            isSimulated
+              ? "its host is simulated, and was asked to let it hang"
+              : `only ${domain.host} itself can say more`,
+          ]
+        : []),
     ],
-    remedy:
-      evidence === undefined
+    remedy: isSimulated
+      ? ["take the guest out of freeze=, slow= or error= of the URI: docs/simulated.md"]
+      : evidence === undefined
         ? [`virstream why ${word}  # on ${domain.host}`]
         : reason === "denied" || reason === "unsupported"
           ? ["virstream doctor"]

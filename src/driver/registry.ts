@@ -68,6 +68,14 @@ export function registerBuiltIn(scheme: string, open: OpenDriver, spare = false)
  * succeeds.
  */
 export async function openDriver(uri: string, options: OpenOptions = {}): Promise<Driver> {
+  const open = driverFor(uri);
+  checkOpenOptions(options);
+  options.signal?.throwIfAborted();
+  return options.waitForFirstConnection === true ? openWhenReached(open, uri, options) : open(uri, options);
+}
+
+/** What opens URIs of this one's scheme. @throws VirstreamError `invalid-uri`, `unknown-scheme` */
+export function driverFor(uri: string): OpenDriver {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(uri)?.[1]?.toLowerCase();
   if (scheme === undefined) {
     throw new VirstreamError(
@@ -84,9 +92,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
       `no driver for ${scheme}: URIs; there are drivers for ${known}, such as ws://HOST:PORT`,
     );
   }
-  checkOpenOptions(options);
-  options.signal?.throwIfAborted();
-  return options.waitForFirstConnection === true ? openWhenReached(open, uri, options) : open(uri, options);
+  return open;
 }
 
 /** The schemes that have a driver. */

@@ -354,7 +354,7 @@ export class VirstreamHandler implements AsyncDisposable {
       refuse(
         socket,
         "403 Forbidden",
-        `pages of ${origin.slice(0, 200)} may not connect: allow that origin on the server`,
+        `pages of ${origin.slice(0, 200)} may not connect: allow that origin in the option origins`,
       );
       return;
     }

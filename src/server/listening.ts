@@ -104,7 +104,8 @@ function secureContextOf(
     createSecureContext(options);
   } catch (cause) {
     // The texts of OpenSSL have no secrets.
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const why = message.includes("key values mismatch") ? "the key is that of another certificate" : message;
     throw invalid(`the certificate or the key of tls is not valid: ${why}`);
   }
   return options;

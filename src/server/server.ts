@@ -6,7 +6,7 @@ import type { CloseOptions, Connection } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
-import { isLoopback } from "./access/origins.ts";
+import { isLoopback, Origins } from "./access/origins.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
@@ -65,19 +65,9 @@ export class VirstreamServer extends VirstreamHandler {
    *   there
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
-    checkOptions("serve's options object", options, SERVE_MEMBERS);
+    checkListening(options);
     const host = options.host ?? DEFAULT_LISTEN_HOST;
     const port = options.port ?? DEFAULT_PORT;
-    if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
-      throw invalid(
-        `listening on ${host} would show every domain to every client that reaches it: set the option token, or the option allowAnyone`,
-      );
-    }
-    if (!isLoopback(host) && options.tls === undefined && !options.allowPlain && !options.allowAnyone) {
-      throw invalid(
-        `listening on ${host} without TLS would show the clients' tokens to everybody on the way: set the option tls, or the option allowPlain behind a proxy that has TLS`,
-      );
-    }
     const server = new VirstreamServer(connection, options);
     try {
       await once(server.#http.listen(port, host), "listening");
@@ -128,6 +118,27 @@ export class VirstreamServer extends VirstreamHandler {
     await ended;
     await withTimeout(closed, CLOSE_TIMEOUT_MS, () => this.waiting.destroy());
     await closed;
+  }
+}
+
+/**
+ * Checks what may be served where, without serving it.
+ *
+ * @throws VirstreamError `invalid-argument`
+ */
+export function checkListening(options: ServeOptions): void {
+  checkOptions("serve's options object", options, SERVE_MEMBERS);
+  const { host = DEFAULT_LISTEN_HOST } = options;
+  new Origins(options.origins);
+  if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
+    throw invalid(
+      `listening on ${host} would show every domain to every client that reaches it: set the option token or the option authenticate, or the option allowAnyone`,
+    );
+  }
+  if (!isLoopback(host) && options.tls === undefined && !options.allowPlain && !options.allowAnyone) {
+    throw invalid(
+      `listening on ${host} without TLS would show the clients' tokens to everybody on the way: set the option tls, or the option allowPlain behind a proxy that has TLS`,
+    );
   }
 }
 

@@ -187,7 +187,7 @@ function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number
   if (cadence.intervalMs >= minIntervalMs) return cadence;
   throw new VirstreamError(
     "invalid-argument",
-    `the interval of ${cadence.intervalMs} ms is too short for this server: ask for ${minIntervalMs} ms or more (its option minIntervalMs says what it allows)`,
+    `the interval of ${cadence.intervalMs} ms is too short for this server: set the option intervalMs to ${minIntervalMs} ms or more`,
   );
 }
 

@@ -116,7 +116,10 @@ describe("the arguments of record and info", () => {
 
 describe("an error of the API", () => {
   it.each([
-    ["set the option token, or the option allowAnyone", "set --token-file, or --allow-anyone"],
+    [
+      "set the option token or the option authenticate, or the option allowAnyone",
+      "set --token-file or --tokens, or --allow-anyone",
+    ],
     [
       "it goes into the option token of connect()",
       "it goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",

@@ -79,6 +79,7 @@ describe("A configuration file of virstream serve", () => {
     ["[limits]\nclients = 0", /^file:2: clients: clients must be a whole number from 1/],
     ["[limits]\nclient = 5", /^file:2: client: limits has no member "client"/],
     ['\nnats-prefix = "x"', /^file:2: nats-prefix: --nats-prefix goes with --nats$/],
+    ["min-interval = '2s'\n[limits]\nminIntervalMs = 5", /^file:1: min-interval: .* give it once$/],
     ["config = 'other'", /^file:1: config: there is no such option/],
   ])("that has %j is refused with the place and the key", (text, says) => {
     let message = "";
@@ -113,6 +114,14 @@ describe("A configuration file of virstream serve", () => {
     ]);
     const missing = await virstream(["serve", "--config", fileOf(`tokens = "${folder}/none"\n`), "--check"]);
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringMatching(/none cannot be read \(ENOENT\)/)]);
+    for (const [content, says] of [
+      ['listen = "0.0.0.0:0"\n', /set --token-file or --tokens, or --allow-anyone/],
+      ['sources = ["qmu:///system"]\n', /no driver for qmu: URIs/],
+      ['origin = "dashboard.example"\n', /an origin has a scheme, a host and no path/],
+    ] as const) {
+      const cannot = await virstream(["serve", "--config", fileOf(content), "--check"]);
+      expect([cannot.code, cannot.stderr]).toEqual([1, expect.stringMatching(says)]);
+    }
     const wrong = await virstream(["serve", "--config", fileOf("listen = 1.5\n"), "--check"]);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringMatching(/virstream\.toml:1: listen: /)]);
     expect((await virstream(["serve", "--config", join(folder, "none")])).stderr).toMatch(

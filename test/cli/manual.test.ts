@@ -226,7 +226,7 @@ describeWith(["tmux", "zsh"], "The completion, at a prompt,", () => {
 describe("The manual page", () => {
   it("is made by the build, and is named in the package", () => {
     const { man } = JSON.parse(readFileSync("package.json", "utf8"));
-    expect(readFileSync(man, "utf8")).toBe(manPage());
+    expect(readFileSync(man[0], "utf8")).toBe(manPage());
   });
 
   it("has each command with each of its options, once", () => {

@@ -128,7 +128,9 @@ describe("a server with watches", () => {
       "invalid-argument",
       "unknown-group",
     ]);
-    expect(refused[0]?.error?.message).toMatch(/499 ms is too short for this server: ask for 500 ms or more/);
+    expect(refused[0]?.error?.message).toMatch(
+      /499 ms is too short for this server: set the option intervalMs to 500 ms or more/,
+    );
     expect(server.stats()).toMatchObject({ watches: 0, channels: 0, sampling: { feeds: 0, samplers: 0 } });
     const [first, second, third] = [6, 7, 8].map((id) => reader.watch(id, { intervalMs: 500 }));
     await reader.settled();

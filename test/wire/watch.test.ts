@@ -421,7 +421,7 @@ describe("a watch that a client asks for", () => {
     expect(refusal({}, 1_000)).toBe("watch");
     expect(refusal({}, 1_001)).toBe("invalid-argument");
     const { error } = parseClientMessage('{"type":"watch","id":7,"intervalMs":249}', 250) as RefusedQuery;
-    expect(error.message).toContain("ask for 250 ms or more");
+    expect(error.message).toContain("set the option intervalMs to 250 ms or more");
     expect(refusal({ groups: "all" })).toBe("unknown-group");
   });
 

@@ -13,6 +13,7 @@ const SWITCHES: Readonly<Record<string, string>> = {
   allowAnyone: "--allow-anyone",
   origins: "--origin",
   minIntervalMs: "--min-interval",
+  intervalMs: "--interval",
 };
 
 /** An error's message with the switches of the command line in place of the options of programs. */

@@ -73,6 +73,9 @@ export function configurationOf(
   const { [SOURCES]: sources = [], [LIMITS]: limits = {} } = table;
   if (!Array.isArray(sources) || sources.some((uri) => typeof uri !== "string"))
     fail(SOURCES, "must be a list of URIs");
+  if ("min-interval" in table && "minIntervalMs" in (limits as object)) {
+    fail("min-interval", "is the limit minIntervalMs, which the table limits has, too: give it once");
+  }
   try {
     checkLimits(limits as Partial<ServerLimits>);
   } catch (thrown) {
@@ -96,7 +99,10 @@ function made(argv: readonly string[], sources: readonly string[], limits: Parti
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(([name]) => isOption(name));
+  const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
+    // The limits have it.
+    ([name]) => isOption(name) && name !== "min-interval",
+  );
   const options = values.map(([name, value]) => [name, typeof value === "string" ? withoutSecrets(value) : value]);
   const table = {
     [SOURCES]: uris.map(withoutSecrets),

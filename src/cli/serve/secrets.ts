@@ -70,7 +70,7 @@ export class Secrets {
     const changed = before.changedIn(now);
     const ended = changed.flatMap((name) => servers.map((server) => server.disconnect(name)));
     const clients = ended.reduce((sum, n) => sum + n, 0);
-    notify(`there are ${now.entries.length} tokens now; ${clients} clients of changed ones must authenticate again`);
+    notify(`tokens now: ${now.entries.length}; clients of changed ones, which must authenticate again: ${clients}`);
   }
 
   async #reloadCertificates(servers: readonly VirstreamServer[]): Promise<void> {

@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
+import { driverFor } from "../../driver/registry.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import type { ServerLimits } from "../../server/limits.ts";
-import { serve as startServer, type VirstreamServer } from "../../server/server.ts";
+import { checkListening, type ServeOptions, serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { parse } from "../arguments.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, openSources, readText, readToken } from "../source.ts";
+import { awaitSources, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { startPublisher } from "./publish.ts";
@@ -31,10 +32,23 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   }
   const secrets = await Secrets.read(args);
   if (check) {
+    for (const uri of args.uris) driverFor(resolveUri(uri));
+    for (const place of [args.listen, args.metrics])
+      if (place !== undefined) checkListening(serverOptions(args, limits, secrets, place));
     notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
     return ExitCode.ok;
   }
   return run(args, limits, secrets, signal);
+}
+
+/** The options of a server that listens at a place. */
+function serverOptions(
+  { allowAnyone, allowPlain, origins }: ServeArguments,
+  limits: Partial<ServerLimits>,
+  secrets: Secrets,
+  place: { readonly host: string; readonly port: number },
+): ServeOptions {
+  return { allowAnyone, allowPlain, origins, limits, ...secrets.options, ...place };
 }
 
 async function run(
@@ -47,8 +61,7 @@ async function run(
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
   void logStatus(connection);
-  const { allowAnyone, allowPlain, origins, dialect } = args;
-  const common = { allowAnyone, allowPlain, origins, limits, ...secrets.options };
+  const { dialect } = args;
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
     ...(args.metricsGroups && { groups: args.metricsGroups }),
@@ -56,16 +69,29 @@ async function run(
   };
   const metrics = { ...page, intervalMs: args.metricsIntervalMs };
   await using server =
-    args.listen && (await startServer(connection, { ...common, ...args.listen, metrics: page, ui: args.ui }));
+    args.listen &&
+    (await startServer(connection, {
+      ...serverOptions(args, limits, secrets, args.listen),
+      metrics: page,
+      ui: args.ui,
+    }));
   await using exporter =
-    args.metrics && (await startServer(connection, { ...common, ...args.metrics, metrics, webSockets: false }));
+    args.metrics &&
+    (await startServer(connection, {
+      ...serverOptions(args, limits, secrets, args.metrics),
+      metrics,
+      webSockets: false,
+    }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
   await using publisher = args.nats && (await startPublisher(connection, args.nats));
   notify(
     `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
   );
   if (server !== undefined) process.stdout.write(`${server.url}\n`);
-  if (server !== undefined && args.ui) process.stdout.write(`${server.pageUrl}\n`);
+  if (server !== undefined && args.ui) {
+    process.stdout.write(`${server.pageUrl}\n`);
+    notify(`clients connect to ${server.url}; a browser opens ${server.pageUrl}`);
+  }
   if (exporter !== undefined) process.stdout.write(`${exporter.url.replace(/^ws/, "http")}/metrics\n`);
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;

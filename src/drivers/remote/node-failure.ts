@@ -62,7 +62,8 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
     const advice = `is it a virstream server that speaks ${SUBPROTOCOL}, or a proxy whose server is down?`;
     return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket: ${advice}`);
   }
-  return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}`);
+  const hint = url.startsWith("ws:") && /hang up/.test(message) ? ". If the server has a certificate, use wss:" : "";
+  return failure("connection-lost", `no connection to ${url}${message && `: ${message}`}${hint}`);
 }
 
 /** The error of an open connection that broke: a violation of the WebSocket protocol or of our limits, or the network. */

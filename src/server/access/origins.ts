@@ -1,12 +1,20 @@
 import { isIP } from "node:net";
 import { hostname } from "node:os";
+import { invalid, quote } from "../../model/error.ts";
 
 /** The origins of web pages that may connect. Browsers let any page connect to any address, and send its origin. */
 export class Origins {
   readonly #origins: ReadonlySet<string>;
 
-  /** @param origins besides those of loopback */
+  /**
+   * @param origins besides those of loopback
+   * @throws VirstreamError `invalid-argument`
+   */
   constructor(origins: readonly string[] = []) {
+    for (const origin of origins) {
+      if (URL.canParse(origin) && new URL(origin).origin === origin) continue;
+      throw invalid(`an origin has a scheme, a host and no path, as https://dashboard.example, not ${quote(origin)}`);
+    }
     this.#origins = new Set(origins);
   }
 

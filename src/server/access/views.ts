@@ -118,7 +118,7 @@ export function permitted(query: Query, { groups }: View): Query {
   if (groups === 0) return query;
   const others = (query.groups & ~groups) >>> 0;
   if (others === 0) return query.groups === 0 ? { ...query, groups } : query;
-  const message = `the server does not permit this client the groups ${groupNames(others).join(", ")}, only ${groupNames(groups).join(", ")}`;
+  const message = `the server does not permit this client the groups ${groupNames(others).join(", ")}, only ${groupNames(groups).join(", ")}: query these alone`;
   throw new VirstreamError("denied", message);
 }
 

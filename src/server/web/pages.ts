@@ -28,7 +28,7 @@ export interface PageSource {
 }
 
 const WRONG_HOST =
-  "the Host header has a name that is not this server's: use its address, or allow that origin on the server";
+  "the Host header has a name that is not this server's: use its address, or allow that origin in the server's option origins";
 
 /** Answers a request below the handler's prefix. `path` is undefined outside of it, and empty for the prefix itself. */
 export function answerRequest(
@@ -62,7 +62,13 @@ export function answerRequest(
     say(403, WRONG_HOST);
   } else {
     void source.mayRead(request, path).then((may) => {
-      if (!may) say(401, "this needs the token that shows every domain: Authorization: Bearer TOKEN");
+      if (!may)
+        say(
+          401,
+          path === "/metrics"
+            ? "this needs a token that shows every domain, or one of the role metrics: Authorization: Bearer TOKEN"
+            : "this needs a token that shows every domain: Authorization: Bearer TOKEN",
+        );
       else if (path === "/metrics") void answerScrape(source.exporter, request, response);
       else respond(200, "application/json", JSON.stringify(source.stats()));
     });
