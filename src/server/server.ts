@@ -11,6 +11,7 @@ import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
 import {
+  checkTls,
   createListeningServer,
   followSockets,
   type ListeningServer,
@@ -47,11 +48,14 @@ export interface ServeOptions extends HandlerOptions {
 /** A handler with an HTTP server of its own. Closing it does not close the connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
+  /** True if it was started to ask clients for certificates; that stays so. */
+  readonly #asksForCertificates: boolean;
   #closed: Promise<void> | undefined;
 
   private constructor(connection: Connection, options: ServeOptions) {
     super(connection, options);
     const ms = options.limits?.helloTimeoutMs ?? DEFAULT_SERVER_LIMITS.helloTimeoutMs;
+    this.#asksForCertificates = options.tls?.clientCa !== undefined;
     this.#http = createListeningServer(options.tls, ms, this.request);
     followSockets(this.#http, this.waiting);
     this.#http.on("upgrade", (request, socket, head) => this.upgrade(request, socket, head));
@@ -98,11 +102,16 @@ export class VirstreamServer extends VirstreamHandler {
   }
 
   /**
-   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on.
+   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on. It has `clientCa` if the server
+   * was started with it, and only then.
    *
    * @throws VirstreamError `invalid-argument`; the server then keeps those that it has
    */
   renew(tls: TlsOptions): void {
+    if ((tls.clientCa !== undefined) !== this.#asksForCertificates) {
+      const verb = this.#asksForCertificates ? "asks" : "does not ask";
+      throw invalid(`the server ${verb} clients for certificates since its start: restart it to change that`);
+    }
     renewCertificates(this.#http, tls);
   }
 
@@ -130,6 +139,7 @@ export function checkListening(options: ServeOptions): void {
   checkOptions("serve's options object", options, SERVE_MEMBERS);
   const { host = DEFAULT_LISTEN_HOST } = options;
   new Origins(options.origins);
+  if (options.tls !== undefined) checkTls(options.tls);
   if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
     throw invalid(
       `listening on ${host} would show every domain to every client that reaches it: set the option token or the option authenticate, or the option allowAnyone`,

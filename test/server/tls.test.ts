@@ -141,6 +141,11 @@ describeWith(["openssl"], "A server with a certificate", () => {
     }
     const plain = own(await serve(source, { port: 0 }));
     expect(() => plain.renew(first)).toThrow(/without the option tls/);
+    // A server that does not ask for certificates would seem to check them from then on.
+    const open = await served();
+    expect(() => open.renew({ ...first, clientCa: ca })).toThrow(/does not ask clients for certificates/);
+    const strict = await served({ tls: { ...first, clientCa: ca } });
+    expect(() => strict.renew(first)).toThrow(/asks clients for certificates/);
   });
 });
 

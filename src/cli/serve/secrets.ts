@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { VirstreamError } from "../../model/error.ts";
 import { type ServeOptions, type TlsOptions, TokenList, type VirstreamServer } from "../../server/index.ts";
-import { checkTls } from "../../server/listening.ts";
 import { notify } from "../notify.ts";
 import { readText, readToken } from "../source.ts";
 import { readTokens } from "../token/token-file.ts";
@@ -25,7 +24,6 @@ export class Secrets {
     const secrets = new Secrets(args);
     secrets.#tokens = await tokensOf(args);
     secrets.#tls = await certificatesOf(args);
-    if (secrets.#tls !== undefined) checkTls(secrets.#tls);
     return secrets;
   }
 

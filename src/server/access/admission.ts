@@ -82,8 +82,9 @@ export class Admission {
   /**
    * Admits a client, or refuses it with undefined. The caller releases it.
    *
-   * @throws VirstreamError `denied` for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long, `invalid-argument` or `unknown-group` for an
-   *   invalid principal, `limit-exceeded` when too many clients are being identified, or they have too many different restrictions
+   * @throws VirstreamError `denied` for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long,
+   *   `invalid-argument` or `unknown-group` for an invalid principal, `limit-exceeded` when too many clients are being identified, or
+   *   they have too many different restrictions
    */
   async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
     const disconnected = new Set<string>();

@@ -101,7 +101,7 @@ export function identityOf(principal: Principal): Identity {
     throw invalid(`expiresAt of a principal must be a number of ms since 1970, not ${quote(expiresAt)}`);
   }
   const restriction = restrictionOf(principal, "the principal");
-  const isRestricted = JSON.stringify(restriction) !== JSON.stringify(UNRESTRICTED);
+  const isRestricted = (restriction.domains ?? restriction.names) !== undefined || restriction.groups !== 0;
   const { role = isRestricted ? "stats" : "admin" } = principal;
   if (!ROLES.includes(role)) throw invalid(`role of a principal must be ${ROLES.join(", ")}, not ${quote(role)}`);
   if (isRestricted && role !== "stats") throw invalid(`domains, names and groups do not go with the role ${role}`);

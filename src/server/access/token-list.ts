@@ -34,7 +34,7 @@ const ENTRY_MEMBERS = {
   expires: undefined,
 } satisfies Members;
 
-/** How many bytes of chance a token has: nobody guesses it, so its hash needs no salt and no slow function. */
+/** How many random bytes a token has: too many to guess, so its hash needs no salt and no slow function. */
 const TOKEN_BYTES = 32;
 
 /** Tokens by their hashes, as `virstream token` keeps them in a file. */
@@ -93,7 +93,7 @@ export class TokenList {
     throw invalid(`there is no token of the name ${quote(name)}: the names are ${known || "none"}`);
   }
 
-  /** Who shows a token; undefined: nobody. It compares with all hashes, so the time does not depend on the token. */
+  /** The principal of a token; undefined: the list lacks it. It compares with all hashes, so the time does not depend on the token. */
   principalOf(token: string | undefined): Principal | undefined {
     const shown = hashOf(token ?? "");
     const same = this.#hashes.map((hash) => timingSafeEqual(hash, shown));
