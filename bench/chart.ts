@@ -20,7 +20,7 @@ const FIGURE_WIDTH = 150;
 const ROW_HEIGHT = 20;
 const PART_HEIGHT = 30;
 
-/** Draws the chart anew from the page's tables. */
+/** Writes the chart of the page's tables. */
 export function drawChart(): void {
   writeFileSync(CHART, chartOf(readFileSync(PAGE, "utf8")));
 }

@@ -29,9 +29,11 @@ const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
  */
 export const LEAST_INTERVAL_MS = 250;
 
-/** The kinds of options. */
+/** An option without a value. */
 export const FLAG = { type: "boolean" } as const;
+/** An option with a value. */
 export const TEXT = { type: "string" } as const;
+/** An option with a value that may be given several times. */
 export const LIST = { type: "string", multiple: true } as const;
 /** The URI as virsh takes it. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
@@ -73,6 +75,7 @@ export const TOP_OPTIONS = {
 } as const;
 /** The options of `virstream why` and of `virstream doctor`. */
 export const WHY_OPTIONS = { format: TEXT, "token-file": TEXT };
+/** The options of `virstream doctor`. */
 export const DOCTOR_OPTIONS = { all: FLAG, format: TEXT };
 
 /** The options of `virstream get`. */
@@ -158,7 +161,7 @@ function tableOf(values: Values<typeof GET_OPTIONS>, rates: boolean, raw: boolea
   };
 }
 
-/** The groups to ask for. A table asks for those of its columns alone: others would cost the host calls that nobody sees. */
+/** The groups to ask for. A table asks only for those of its columns: the others would cost the host calls without a use. */
 function groupsOf(
   asked: readonly KnownGroup[],
   table: (Pick<ReturnType<typeof tableOf>, "columns"> & Partial<ReturnType<typeof tableOf>>) | undefined,

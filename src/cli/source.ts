@@ -150,7 +150,7 @@ export function hostUri(connection: Connection, host: string): string {
 
 /**
  * Opens sources as openSources() does. If none can be reached, and waiting may cure that, resolves all the same: they are absent then,
- * and tried again. But a default that has no socket fails: nobody has said what to wait for.
+ * and tried again. But without a URI, and without a socket, it fails: it does not know what to wait for.
  */
 export async function awaitSources(
   uris: readonly string[],

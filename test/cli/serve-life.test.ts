@@ -41,7 +41,7 @@ it("virstream serve starts while its source is down, is not ready until it is th
   }
 });
 
-it("virstream serve lets a sweep under way end whole when it is told to end", async () => {
+it("virstream serve lets a sweep under way end whole after SIGTERM", async () => {
   const { child, url, page } = await served("test:///default?domains=3&freeze=1");
   const getting = outcomeOf(start(["get", url, "--deadline", "2", "--format", "ndjson"]));
   await vi.waitFor(async () => expect((await page("/stats.json")).body.sweepsServed).toBe(1), PATIENCE);

@@ -115,7 +115,7 @@ export class Exporter implements AsyncDisposable {
 
   /**
    * Begins to read the storage pools, as the first page does otherwise. Resolves after a second at most, with why pages have no series
-   * of storage pools; undefined: they have, or nobody asked for them.
+   * of storage pools; undefined: they have, or the options do not ask for them.
    */
   async pools(): Promise<VirstreamError | undefined> {
     if (!this.#hasPools) return undefined;
