@@ -2,10 +2,12 @@ import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
 import type { Table } from "../client/table.ts";
 import type { Diagnosis } from "../doctor/diagnosis.ts";
+import { sleep } from "../driver/clock.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
+import { SCREEN_GROUPS } from "../overview/columns.ts";
 import { GuestList } from "../overview/guest-list.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
@@ -19,8 +21,6 @@ import { frame, listRows, type Scene, type StyledLine, summaryLine } from "./top
 import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
 import { diagnosisOf } from "./why.ts";
 
-/** The groups that the screen shows. Others would cost the host calls that no column needs. */
-const GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 /** How often the screen is drawn at least, in ms. */
 const CLOCK_MS = 1_000;
 /** How long a diagnosis on the page of a guest stays, in ms, before it is made again. */
@@ -35,7 +35,7 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   const token = await readToken(args.tokenFile, env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
   await using connection = await openSources(uris, token, signal, { waitForFirstConnection: true });
-  const groups = groupMask(args.query.groups) === 0 ? GROUPS : args.query.groups!;
+  const groups = groupMask(args.query.groups) === 0 ? SCREEN_GROUPS : args.query.groups!;
   const query = await withoutIds(connection, { ...args.query, groups }, signal);
   if (args.batch) return await batch(args, connection, query, signal);
   const session = new TopSession(connection, query, args.intervalMs, showsColours(stdout, env));
@@ -94,6 +94,9 @@ async function* ticks(table: Table, intervalMs: number, signal: AbortSignal): As
   signal.throwIfAborted();
 }
 
+/** Of several hosts, each sweep ends at a time of its own: the screen takes what the table has at most this often, in ms. */
+const LEAST_PAUSE_MS = 250;
+
 /** The screen of one user: the table behind it, the keys, the drawing. */
 class TopSession {
   readonly #connection: Connection;
@@ -140,12 +143,14 @@ class TopSession {
     this.#terminal.close();
   }
 
-  /** Shows each tick of a table. Ends, never to resolve, when another table has taken its place. */
+  /** Shows each change of a table. After another table has taken its place, the promise stays pending. */
   async #follow(table: Table): Promise<void> {
     for await (const _ of table.changes) {
       if (table !== this.#table) break;
       this.#ready = true;
       this.#show();
+      // The next item has all changes of this pause.
+      await sleep(LEAST_PAUSE_MS, { signal: this.#closed.signal });
     }
     if (table !== this.#table) await new Promise(() => {});
     else throw new VirstreamError("connection-closed", "the connection was closed");

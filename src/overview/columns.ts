@@ -200,6 +200,9 @@ export const RATE_COLUMNS: readonly Column[] = [
 /** The columns of the screen. */
 export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) => key !== undefined);
 
+/** The groups that the screen's columns, and the page of a guest, need. Others would cost the host calls without a use. */
+export const SCREEN_GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
+
 /** A column of the screen by its name. */
 export function screenColumn(name: string): Column | undefined {
   return SCREEN_COLUMNS.find((column) => column.name === name);
