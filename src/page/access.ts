@@ -19,15 +19,17 @@ const MAX_WAIT_MS = 5_000;
  * Connects to a server, and tries again until it is there.
  *
  * @param onFailure called with the error of each attempt that failed
- * @throws VirstreamError for what trying again does not cure, such as `unauthenticated`
+ * @throws VirstreamError for errors that another attempt cannot repair, such as `unauthenticated`
  */
 export function connectTo(
   url: string,
   token: string | undefined,
   onFailure: (error: VirstreamError) => void,
+  signal?: AbortSignal,
 ): Promise<Connection> {
   return connect(url, {
     ...(token === undefined ? {} : { token }),
+    ...(signal === undefined ? {} : { signal }),
     waitForFirstConnection: true,
     reconnect: {
       maxMs: MAX_WAIT_MS,
@@ -73,7 +75,7 @@ export class Access {
    * Resolves when the page is connected. It tries again until then.
    *
    * @param onFailure called with the error of each attempt that failed
-   * @throws VirstreamError for what neither time nor another token cures
+   * @throws VirstreamError for errors that neither another attempt nor another token can repair
    */
   async open(onFailure: (error: VirstreamError) => void): Promise<Connection> {
     for (;;) {

@@ -9,7 +9,7 @@ export interface PageView extends ListView {
 
 const DEFAULT_VIEW: PageView = { sort: "cpu", ascending: false, filter: "", guest: undefined };
 
-/** Reads the view from the fragment of the page's address. What it does not have, or not rightly, has its default. */
+/** Reads the view from the fragment of the page's address. A field that is missing or invalid gets its default. */
 export function readView(): PageView {
   const fields = new URLSearchParams(location.hash.slice(1));
   const { name, isText } = screenColumn(fields.get("sort") ?? "") ?? screenColumn(DEFAULT_VIEW.sort)!;

@@ -1,7 +1,9 @@
 import { hostNames } from "../driver/matcher.ts";
+import { VirstreamError } from "../model/error.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { ListView } from "../overview/guest-list.ts";
 import { connectTo } from "./access.ts";
+import { serverUrl } from "./address.ts";
 import { element } from "./element.ts";
 import { GuestTable, sortedBy } from "./list/guest-table.ts";
 import { ListWatch } from "./list/list-watch.ts";
@@ -14,6 +16,8 @@ export interface GuestsOptions {
   readonly token?: string;
   /** The time between two sweeps, in ms. Default 1,000. */
   readonly intervalMs?: number;
+  /** Ends it, also before it is connected. Default: none. */
+  readonly signal?: AbortSignal;
   /** Called when the user opens a guest. */
   readonly onOpen?: (guest: DomainIdentity) => void;
 }
@@ -21,30 +25,36 @@ export interface GuestsOptions {
 /**
  * Shows the live table of the guests in an element of another page, whose height it takes. It stops while the page is hidden.
  *
- * @returns what ends it
- * @throws VirstreamError such as `unauthenticated`; a server that cannot be reached is tried again
+ * @returns a function that removes the table and closes its connection
+ * @throws VirstreamError such as `unauthenticated`; while a server cannot be reached, it tries again. The reason of the signal
  */
 export async function showGuests(place: HTMLElement, options: GuestsOptions = {}): Promise<() => void> {
-  const {
-    url = new URL(".", import.meta.url).href.replace(/^http/, "ws").replace(/\/$/, ""),
-    token,
-    intervalMs = 1_000,
-    onOpen,
-  } = options;
-  const connection = await connectTo(url, token, () => {});
+  const { url = serverUrl(import.meta.url), token, intervalMs = 1_000, signal, onOpen } = options;
+  const connection = await connectTo(url, token, () => {}, signal);
   let view: ListView = { sort: "cpu", ascending: false, filter: "" };
+  /** Why there will be no newer records. */
+  let ended: string | undefined;
   const watch = new ListWatch(
     intervalMs,
     () => view,
     () => show(),
-    () => {},
+    (error) => {
+      ended = error === undefined ? "The recording has ended." : VirstreamError.from(error).message;
+      lose(true);
+      show();
+    },
   );
+  const lose = (lost: boolean): void => {
+    watch.lost = lost;
+    table.element.classList.toggle("lost", lost);
+  };
   const show = (): void => {
     const lines = watch.list.lines(view);
-    const empty = watch.list.begun ? "There is no guest." : "Waiting for the first sweep";
+    const empty = ended ?? (watch.list.begun ? "There is no guest." : "Waiting for the first sweep");
     table.show(lines, view, hostNames(connection.host).length > 1, empty);
   };
   const apply = (): void => {
+    if (ended !== undefined) return;
     if (document.visibilityState === "visible") watch.start(connection, table.groups);
     else watch.stop();
   };
@@ -59,10 +69,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
     },
     onColumns: () => apply(),
   });
-  connection.status.subscribe(({ state }) => {
-    watch.lost = state === "reconnecting";
-    table.element.classList.toggle("lost", watch.lost);
-  });
+  connection.status.subscribe(({ state }) => lose(ended !== undefined || state !== "connected"));
   // Its style is its own: names of classes are those of no other.
   const host = document.createElement("div");
   const style = element("link", { rel: "stylesheet", href: new URL("guests.css", import.meta.url).href });
@@ -71,10 +78,12 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
   table.mounted();
   show();
   document.addEventListener("visibilitychange", apply);
-  return () => {
+  const end = (): void => {
     document.removeEventListener("visibilitychange", apply);
     watch.stop();
     host.remove();
     void connection.close();
   };
+  signal?.addEventListener("abort", end, { once: true });
+  return end;
 }

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { TokenList } from "../../src/server/index.ts";
 import { inPage, startChromium } from "../lab/chromium.ts";
 import { describeWith, requirement } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
@@ -218,7 +219,49 @@ describeWith(["chromium"], "The live page of a server with a token", () => {
   });
 });
 
+describeWith(["chromium"], "The live page of a client that may read some groups only", () => {
+  it("shows what these have, in the list and of a guest that is open", async () => {
+    const file = join(folder, "tokens.json");
+    const { token, list } = new TokenList([]).with({ name: "ann", role: "stats", groups: ["state", "cpu-total"] });
+    writeFileSync(file, `${list}`, { mode: 0o600 });
+    await using restricted = await serveUi("test:///default?domains=20", "--tokens", file);
+    await onPage(browser, restricted, async (page) => {
+      await page.getByLabel("Token").fill(token);
+      await page.keyboard.press("Enter");
+      await shown(page);
+      expect(new Set((await rowsOf(page)).map(({ mem }) => mem))).toEqual(new Set(["-"]));
+      await page.locator(".row").first().click();
+      const title = page.getByRole("heading", { level: 2 });
+      await expect.poll(() => title.textContent(), PATIENCE).toMatch(/ on simulated: running/);
+    });
+  });
+});
+
 describeWith(["chromium"], "The live page of several hosts", () => {
+  it("names the host of each guest at each width, and keeps rates when it goes on after a pause", async () => {
+    await using other = await ServedProcess.start({ uri: "test:///default?host=hv2&domains=4&seed=2&paused=0" });
+    await using all = await serveUi("test:///default?host=hv1&domains=4&paused=0", other.url);
+    for (const width of [1_040, 1_280]) {
+      await onPage(
+        browser,
+        all,
+        async (page) => {
+          const unknown = async () => (await rowsOf(page)).filter(({ cpu }) => cpu === "-").length;
+          await shown(page);
+          await expect.poll(unknown, PATIENCE).toBe(0);
+          expect(new Set((await rowsOf(page)).map(({ host }) => host))).toEqual(new Set(["hv1", "hv2"]));
+          await page.getByRole("button", { name: "Pause" }).click();
+          await page.getByRole("button", { name: "Pause" }).click();
+          for (let i = 0; i < 15; i++) {
+            expect([(await rowsOf(page)).length, await unknown()]).toEqual([8, 0]);
+            await page.waitForTimeout(100);
+          }
+        },
+        { width },
+      );
+    }
+  });
+
   it("has one line for a host that is away, with the number of its guests, and the guests of the others", async () => {
     await using away = await ServedProcess.start({ uri: "test:///default?host=hv2&domains=4" });
     await using all = await serveUi("test:///default?host=hv1&domains=3", away.url);
@@ -247,6 +290,19 @@ describeWith(["chromium"], "An application with the live table in its own page",
       await inPage(browser, url, async (page) => {
         await page.locator(".row").filter({ hasText: "guest-00004" }).click();
         expect(await page.locator("#opened").textContent()).toBe("guest-00004 on simulated");
+        // An interval that the server refuses: there will be no records, and the table says why. As text, because the test's compiler
+        // would change the import.
+        await page.evaluate(`(async () => {
+          const { showGuests } = await import("/vm/guests.js");
+          const place = document.body.appendChild(document.createElement("div"));
+          place.id = "refused";
+          place.style.height = "10em";
+          await showGuests(place, { intervalMs: 500 });
+        })()`);
+        await page
+          .locator("#refused")
+          .getByText(/500 ms is too short for this server/)
+          .waitFor();
         await page.goto(`${url}vm`);
         expect(page.url()).toBe(`${url}vm/`);
         await listed(page);

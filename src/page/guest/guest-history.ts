@@ -1,7 +1,7 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
 
-/** How many samples are kept: ten minutes at one per second. */
-const MOST_SAMPLES = 600;
+/** How many samples are kept: the five minutes that a chart shows, at one per second. */
+const MOST_SAMPLES = 301;
 /** Processors, disks or interfaces that a chart has lines for; tables have all. */
 const MOST_LINES = 32;
 

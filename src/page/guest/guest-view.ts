@@ -1,9 +1,9 @@
-import type { DomainRates } from "../../client/rates/domain-rates.ts";
 import type { TableRow } from "../../client/table/rows.ts";
-import { UNKNOWN } from "../../overview/columns.ts";
+import { cellOf, UNKNOWN } from "../../overview/columns.ts";
+import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
 import { matterText, whyCommand } from "../../overview/explanation.ts";
-import { isOld, nameOf } from "../../overview/line.ts";
-import { narrowBytes, narrowCount, narrowMs, percent, span } from "../../overview/quantity.ts";
+import { type GuestLine, isOld, judged, nameOf } from "../../overview/line.ts";
+import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
 import { type TroubleKind, verdictOf } from "../../overview/verdict.ts";
 import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
@@ -20,6 +20,13 @@ const CHART_OPTIONS: Readonly<Record<ChartName, ChartOptions>> = {
   memory: { title: "Memory, bytes", words: narrowBytes, stacked: false, points: false },
 };
 
+/** The tables of devices, in their order. */
+const CAPTIONS: readonly (readonly [device: Device, caption: string])[] = [
+  ["vcpu", "Virtual CPUs"],
+  ["disk", "Disks"],
+  ["nic", "Network interfaces"],
+];
+
 /** Everything about one guest, beside the table: what is wrong with it, charts of the last minutes, and its devices. */
 export class GuestView {
   readonly element: HTMLElement;
@@ -28,13 +35,15 @@ export class GuestView {
   readonly #trouble = element("p", { class: "explanation" });
   readonly #command = element("code");
   readonly #charts = new Map(CHARTS.map((name) => [name, new Chart(CHART_OPTIONS[name])]));
-  readonly #vcpus = new FigureTable("Virtual CPUs", ["vCPU", "CPU%", "STEAL%", "WAIT%"]);
-  readonly #disks = new FigureTable("Disks", [
-    ...["Disk", "READ/s", "WRITE/s", "RD-OP/s", "WR-OP/s", "RD-LAT", "WR-LAT", "FL-LAT", "Path"],
-  ]);
-  readonly #nics = new FigureTable("Network interfaces", [
-    ...["NIC", "RX/s", "TX/s", "RX-PKT/s", "TX-PKT/s", "ERR/s", "DROP/s"],
-  ]);
+  readonly #devices: ReadonlyMap<Device, FigureTable> = new Map(
+    CAPTIONS.map(([device, caption]) => [
+      device,
+      new FigureTable(
+        caption,
+        DEVICE_RATES[device].map(({ title }) => title),
+      ),
+    ]),
+  );
   readonly #memory = new FigureTable("Memory", ["", "bytes"]);
   readonly #parameters = new FigureTable("All parameters", ["Parameter", "Value"]);
   readonly #raw: HTMLDetailsElement;
@@ -65,7 +74,7 @@ export class GuestView {
       this.#trouble,
       this.#facts,
       ...[...this.#charts.values()].map((chart) => chart.element),
-      ...[this.#vcpus, this.#disks, this.#nics, this.#memory].map((table) => table.element),
+      ...[...this.#devices.values(), this.#memory].map((table) => table.element),
       this.#raw,
     );
     this.element.hidden = true;
@@ -86,8 +95,9 @@ export class GuestView {
     this.#row = undefined;
     this.element.hidden = false;
     for (const chart of this.#charts.values()) chart.draw([], new Map());
-    for (const table of [this.#vcpus, this.#disks, this.#nics, this.#memory, this.#parameters]) table.show([]);
-    this.#say(printable(key.split("\n")[1] ?? key), "waiting for its first record", "");
+    for (const table of [...this.#devices.values(), this.#memory, this.#parameters]) table.show([]);
+    this.#trouble.hidden = true;
+    this.#say(printable(key.split("\n")[1] ?? key), "waiting for its first record");
     this.#heading.focus();
   }
 
@@ -107,15 +117,11 @@ export class GuestView {
     const { kind } = verdictOf(row.record, 0);
     const before = this.#since?.kind === kind ? this.#since?.at : undefined;
     this.#since = { kind, at: since ?? before ?? performance.now() };
-    if (row === this.#row) {
-      this.tick();
-      return;
-    }
     this.#row = row;
     this.#history.take(row.rates);
     this.tick();
     for (const [name, chart] of this.#charts) chart.draw(this.#history.times, this.#history.lines(name));
-    this.#showDevices(row.rates);
+    this.#showDevices(judged(row, performance.now()));
     this.#showParameters();
   }
 
@@ -131,7 +137,6 @@ export class GuestView {
     this.#say(
       `${nameOf(domain)} on ${domain.host}: ${gone ? "has left" : verdict.words}`,
       `uuid ${domain.uuid}   id ${domain.id < 0 ? UNKNOWN : domain.id}   state ${known}   ${span(row.ageMs)} old, answered in ${narrowMs(tookMs)}`,
-      "",
     );
     this.element.classList.toggle("bad", verdict.bad);
     this.element.classList.toggle("old", isOld(row, this.#intervalMs));
@@ -141,37 +146,17 @@ export class GuestView {
     setText(this.#command, wrong ? whyCommand({ row }, this.#sourceOf(domain.host)) : "");
   }
 
-  #say(heading: string, facts: string, trouble: string): void {
+  #say(heading: string, facts: string): void {
     setText(this.#heading, printable(heading));
     setText(this.#facts, printable(facts));
-    this.#trouble.hidden = trouble === "";
   }
 
-  #showDevices({ vcpus, disks, interfaces, memory }: DomainRates): void {
-    this.#vcpus.show(
-      vcpus.map((vcpu) => [
-        String(vcpu.number),
-        ...[vcpu.percent, vcpu.stealPercent, vcpu.waitPercent].map((each) => known(each, percent)),
-      ]),
-    );
-    this.#disks.show(
-      disks.map((disk) => [
-        disk.name,
-        ...[disk.readBytesPerSecond, disk.writeBytesPerSecond].map((each) => known(each, narrowBytes)),
-        ...[disk.readsPerSecond, disk.writesPerSecond].map((each) => known(each, narrowCount)),
-        ...[disk.readLatencyMs, disk.writeLatencyMs, disk.flushLatencyMs].map((each) => known(each, narrowMs)),
-        disk.path ?? UNKNOWN,
-      ]),
-    );
-    this.#nics.show(
-      interfaces.map((nic) => [
-        nic.name,
-        ...[nic.receivedBytesPerSecond, nic.transmittedBytesPerSecond].map((each) => known(each, narrowBytes)),
-        ...[nic.receivedPacketsPerSecond, nic.transmittedPacketsPerSecond].map((each) => known(each, narrowCount)),
-        known(sum(nic.receiveErrorsPerSecond, nic.transmitErrorsPerSecond), narrowCount),
-        known(sum(nic.receiveDropsPerSecond, nic.transmitDropsPerSecond), narrowCount),
-      ]),
-    );
+  #showDevices(line: GuestLine): void {
+    for (const [device, table] of this.#devices) {
+      const columns = DEVICE_RATES[device];
+      table.show(deviceLines(line, device).map((part) => columns.map((column) => cellOf(column, part))));
+    }
+    const { memory } = line.row.rates;
     const report = memory.guestAgeMs === undefined ? "" : `, reported ${span(memory.guestAgeMs)} before`;
     this.#memory.show([
       [`used by the guest's report${report}`, known(memory.usedBytes, narrowBytes)],
@@ -189,8 +174,4 @@ export class GuestView {
 
 function known(value: number | undefined, words: (value: number) => string): string {
   return value === undefined ? UNKNOWN : words(value);
-}
-
-function sum(one: number | undefined, other: number | undefined): number | undefined {
-  return one === undefined && other === undefined ? undefined : (one ?? 0) + (other ?? 0);
 }

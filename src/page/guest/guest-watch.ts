@@ -2,9 +2,7 @@ import type { Connection } from "../../client/connection.ts";
 import type { TableRow } from "../../client/table/rows.ts";
 import type { Table } from "../../client/table.ts";
 import { VirstreamError } from "../../model/error.ts";
-import type { KnownGroup } from "../../model/group.ts";
-
-const GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];
+import { SCREEN_GROUPS } from "../../overview/columns.ts";
 
 /** The watch of the one guest that is open. */
 export class GuestWatch {
@@ -34,7 +32,7 @@ export class GuestWatch {
     // A key is the host and the uuid, or the name of a domain that does not exist.
     const [, domain = ""] = key.split("\n");
     const table = connection.table(
-      { domains: [domain], ...(!this.#restricted && { groups: GROUPS }) },
+      { domains: [domain], ...(!this.#restricted && { groups: SCREEN_GROUPS }) },
       { intervalMs: this.#intervalMs },
     );
     this.#table = table;
@@ -48,10 +46,14 @@ export class GuestWatch {
 
   async #follow(connection: Connection, table: Table, key: string): Promise<void> {
     try {
+      let last: TableRow | undefined;
+      // With several hosts, each one's sweep is an item.
       for await (const _ of table.changes) {
         if (table !== this.#table) return;
         const row = table.get(key) ?? table.values()[0];
-        if (row !== undefined) this.#onRow(row);
+        if (row === undefined || row === last) continue;
+        last = row;
+        this.#onRow(row);
       }
     } catch (error) {
       if (!(error instanceof VirstreamError)) throw error;

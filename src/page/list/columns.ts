@@ -17,7 +17,7 @@ export interface PageColumn {
   readonly of: Column | undefined;
 }
 
-/** The space between two columns, in pixels; page.css has it, too. */
+/** The space between two columns, in pixels; guests.css has the same gap. */
 const GAP = 8;
 /** The space beside the first and the last column together. */
 const PADDING = 16;

@@ -140,7 +140,8 @@ export class GuestTable {
   /** Chooses the columns for the width that there is. */
   #fit(): void {
     const columns = columnsFor(this.#grid.clientWidth, this.#severalHosts);
-    if (this.#grid.clientWidth === 0 || columns.length === this.#columns.length) return;
+    const isSame = columns.length === this.#columns.length && columns.every((each, i) => each === this.#columns[i]);
+    if (this.#grid.clientWidth === 0 || isSame) return;
     this.#columns = columns;
     this.#grid.style.setProperty("--columns", gridTemplate(columns));
     this.#grid.setAttribute("aria-colcount", String(columns.length));

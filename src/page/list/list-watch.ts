@@ -10,6 +10,8 @@ import { CpuHistory } from "./cpu-history.ts";
 const LEAST_PAUSE_MS = 400;
 /** How often the list is shown at least, in ms: ages grow, and a guest that does not answer delays the end of a sweep. */
 const CLOCK_MS = 1_000;
+/** After how many intervals from its first sweep a host was surely swept twice. */
+const TWO_SWEEPS = 1.2;
 /** How long the list is judged before the browser may draw and take input, in ms. */
 const SLICE_MS = 5;
 
@@ -31,8 +33,8 @@ export class ListWatch {
   #table: Table | undefined;
   #groups: ReadonlySet<KnownGroup> = new Set();
   #connection: Connection | undefined;
-  /** The ticks of this watch before the list takes its rows. */
-  #ticksToWait = 0;
+  /** True until the table of this watch has all guests with rates: until then the earlier rows stay. */
+  #waits = false;
   /** True if the server refuses groups that the list asks for. */
   #restricted = false;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -78,7 +80,14 @@ export class ListWatch {
     const query = this.#restricted ? {} : { groups: [...wanted] };
     const table = connection.table(query, { intervalMs: this.#intervalMs });
     this.#table = table;
-    this.#ticksToWait = this.list.begun ? 2 : 0;
+    this.#waits = this.list.begun;
+    // When the table is ready, each host was swept once, and an interval later twice: then there are rates.
+    if (this.#waits) {
+      const takeOver = (): void => {
+        setTimeout(() => this.#takeOver(table), TWO_SWEEPS * this.#intervalMs);
+      };
+      table.ready.then(takeOver, () => {});
+    }
     before?.close();
     this.#timer ??= setInterval(() => this.#tick(), CLOCK_MS);
     void this.#follow(table);
@@ -96,7 +105,6 @@ export class ListWatch {
     try {
       for await (const _ of table.changes) {
         if (table !== this.#table) return;
-        this.#ticksToWait--;
         this.#schedule();
       }
       if (table === this.#table) this.#ended(undefined);
@@ -109,6 +117,13 @@ export class ListWatch {
         this.start(this.#connection!, [...this.#groups]);
       }
     }
+  }
+
+  /** From now on the list has the rows of this table. */
+  #takeOver(table: Table): void {
+    if (table !== this.#table) return;
+    this.#waits = false;
+    this.#schedule();
   }
 
   #ended(error: unknown): void {
@@ -129,8 +144,7 @@ export class ListWatch {
 
   async #update(): Promise<void> {
     const table = this.#table;
-    // Another watch has all guests after its first tick, and rates after the second: until then the earlier rows stay.
-    if (table !== undefined && this.#ticksToWait <= 0 && !this.lost && (table.size > 0 || table.absent.length > 0)) {
+    if (table !== undefined && !this.#waits && !this.lost && (table.size > 0 || table.absent.length > 0)) {
       const rows = table.values();
       let began = performance.now();
       for (const _ of this.list.updating(rows, table.absent, hostNames(this.#connection!.host))) {
