@@ -89,7 +89,7 @@ Table:
   --per DEVICE          a line for each disk, nic or vcpu
 
 Columns of rates: status guest host vcpu cpu steal mem read write lat rx tx why, and by name age read-ops write-ops state
-reason id uuid. With --no-rates cpu-time and rss in place of cpu, steal and lat. docs/command-line.md explains them, and
+reason id uuid. With --no-rates cpu-time and rss in place of cpu, steal, lat and age. docs/command-line.md explains them, and
 those of --per.
 
 ${QUERY}

@@ -211,7 +211,7 @@ function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }:
       ...(evidence === undefined
         ? [
             isSimulated
-              ? "its host is simulated, and was asked to let it hang"
+              ? "its host is simulated, and its URI asks for this fault"
               : `only ${domain.host} itself can say more`,
           ]
         : []),

@@ -60,7 +60,7 @@ describe("A configuration file of virstream serve", () => {
       uris: [expect.stringMatching(/hv1/), expect.stringMatching(/hv2/)],
       minIntervalMs: 2_000,
     });
-    expect(made([], { VIRSTREAM_URI: "qemu:///session" }).args.uris).toEqual([]);
+    expect(made([], { VIRSTREAM_URI: "qemu:///session" }).args.uris).toEqual(["qemu:///session"]);
     expect(made(["qemu:///system", "--min-interval", "3s"]).args).toMatchObject({
       uris: ["qemu:///system"],
       minIntervalMs: 3_000,
@@ -80,6 +80,9 @@ describe("A configuration file of virstream serve", () => {
     ["[limits]\nclient = 5", /^file:2: client: limits has no member "client"/],
     ['\nnats-prefix = "x"', /^file:2: nats-prefix: --nats-prefix goes with --nats$/],
     ["min-interval = '2s'\n[limits]\nminIntervalMs = 5", /^file:1: min-interval: .* give it once$/],
+    ["[limits]\nqueries = 64\nqueriesPerClient = 0", /^file:3: queriesPerClient: queriesPerClient must be/],
+    ["limits = { clients = 0 }", /^file: clients: clients must be a whole number/],
+    ['"a(b" = 1', /^file: a\(b: there is no such option/],
     ["config = 'other'", /^file:1: config: there is no such option/],
   ])("that has %j is refused with the place and the key", (text, says) => {
     let message = "";
@@ -100,7 +103,7 @@ describe("A configuration file of virstream serve", () => {
     expect(limits).toEqual({ ...DEFAULT_SERVER_LIMITS, clients: 2, minIntervalMs: 2_000 });
     expect(sources).toHaveLength(2);
     const again = configurationOf(stdout, "printed", [], {});
-    expect(again.text).toBe(stdout);
+    expect(again.text()).toBe(stdout);
     const bare = await virstream(["serve", "--print-config"]);
     expect(parse(bare.stdout)).toEqual({ sources: [], limits: DEFAULT_SERVER_LIMITS });
   });
@@ -118,6 +121,9 @@ describe("A configuration file of virstream serve", () => {
       ['listen = "0.0.0.0:0"\n', /set --token-file or --tokens, or --allow-anyone/],
       ['sources = ["qmu:///system"]\n', /no driver for qmu: URIs/],
       ['origin = "dashboard.example"\n', /an origin has a scheme, a host and no path/],
+      ['source-token-file = "/none"\n', /token file \/none cannot be read/],
+      ['otlp = "env"\notlp-headers-file = "/none"\n', /file of headers \/none cannot be read/],
+      ['nats = "nats://127.0.0.1"\nnats-creds = "/none"\n', /file of NATS credentials \/none cannot be read/],
     ] as const) {
       const cannot = await virstream(["serve", "--config", fileOf(content), "--check"]);
       expect([cannot.code, cannot.stderr]).toEqual([1, expect.stringMatching(says)]);

@@ -23,6 +23,7 @@ import { RECORD_COMMAND_OPTIONS } from "../../src/cli/recording/arguments.ts";
 import { SERVE_OPTIONS } from "../../src/cli/serve/arguments.ts";
 import { TOKEN_OPTIONS } from "../../src/cli/token/arguments.ts";
 import { type Command, HELP } from "../../src/cli/usage.ts";
+import { DEVICES } from "../../src/overview/devices.ts";
 import { mustRun, runCommand } from "../lab/command.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { PATIENCE } from "../until.ts";
@@ -103,7 +104,11 @@ describe("The name that was probably meant", () => {
 });
 
 describe("The completion of values", () => {
-  it("has only values that the commands take, and all of them", () => {
+  it("has only values that the commands take", () => {
+    const devices = DEVICES.flatMap((device) => [
+      ["--per", device],
+      ["--per", device, "--no-rates"],
+    ]);
     for (const [name, parse] of [
       ["get", parseGet],
       ["watch", parseWatch],
@@ -112,7 +117,7 @@ describe("The completion of values", () => {
       for (const { names, words } of options) {
         if (!("values" in words) || names.includes("--connect")) continue;
         for (const value of words.values) {
-          const accepted = [[], ["--no-rates"], ["--format", "prometheus"]].some((more) => {
+          const accepted = [[], ["--no-rates"], ["--format", "prometheus"], ...devices].some((more) => {
             try {
               parse([...more, names.at(-1)!, value]);
               return true;

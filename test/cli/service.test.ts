@@ -34,22 +34,22 @@ describeWith(["systemd"], "virstream serve as a service of systemd", () => {
   it("says when it is ready, that it lives, when it reloads, and that it ends", async () => {
     const socket = join(folder, "notify");
     const manager = spawn("python3", ["-c", RECEIVER, socket], { stdio: ["ignore", "pipe", "inherit"] });
-    const told: string[] = [];
-    manager.stdout.setEncoding("utf8").on("data", (text: string) => told.push(...text.trimEnd().split("\n")));
+    const received: string[] = [];
+    manager.stdout.setEncoding("utf8").on("data", (text: string) => received.push(...text.trimEnd().split("\n")));
     try {
-      await until(() => told.includes("listening"));
+      await until(() => received.includes("listening"));
       const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "400000" };
       const server = start(["serve", "test:///default?domains=2&host=hv7", "--listen", ":0"], env);
       await once(server.stdout, "data");
-      await until(() => told.includes("READY=1 STATUS=serving hv7"));
-      await until(() => told.filter((line) => line === "WATCHDOG=1").length >= 3);
+      await until(() => received.includes("READY=1 STATUS=serving hv7"));
+      await until(() => received.filter((line) => line === "WATCHDOG=1").length >= 3);
       server.kill("SIGHUP");
-      await until(() => told.filter((line) => line.startsWith("READY=1")).length === 2);
-      const order = told.filter((line) => /^(READY|RELOADING)/.test(line)).map((line) => line.split("=")[0]);
+      await until(() => received.filter((line) => line.startsWith("READY=1")).length === 2);
+      const order = received.filter((line) => /^(READY|RELOADING)/.test(line)).map((line) => line.split("=")[0]);
       expect(order).toEqual(["READY", "RELOADING", "READY"]);
       server.kill("SIGTERM");
       await once(server, "close");
-      await until(() => told.includes("STOPPING=1"));
+      await until(() => received.includes("STOPPING=1"));
     } finally {
       manager.kill();
       await once(manager, "close");

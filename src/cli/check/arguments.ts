@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { StatsQuery } from "../../model/query.ts";
-import { duration, misused, selection } from "../arguments.ts";
+import { duration, FLAG, LIST, misused, selection, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
@@ -18,9 +18,6 @@ export interface Thresholds {
 /** The options of `virstream check`, checked, with the defaults filled in. */
 export type CheckArguments = ReturnType<typeof parseCheck>;
 
-const FLAG = { type: "boolean" } as const;
-const TEXT = { type: "string" } as const;
-const LIST = { type: "string", multiple: true } as const;
 /** The options of `virstream check`. */
 export const CHECK_OPTIONS = {
   ...{ stuck: FLAG, cpu: FLAG, steal: FLAG, latency: FLAG, memory: FLAG },

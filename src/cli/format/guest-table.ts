@@ -6,7 +6,6 @@ import { type Column, cellOf, defaultColumns } from "../../overview/columns.ts";
 import { type Device, deviceLines } from "../../overview/devices.ts";
 import { GuestList, inOrder } from "../../overview/guest-list.ts";
 import type { GuestLine, Line } from "../../overview/line.ts";
-import { severity } from "../../overview/verdict.ts";
 import { Format } from "./format.ts";
 import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
 
@@ -52,8 +51,10 @@ export abstract class GuestTable extends Format {
   }
 
   override record(record: DomainStatsRecord, rates: DomainRates = new RateMeter().take(record)): string {
-    if (this.#before.size > 0) this.#list.update([...this.#before.values()], [], []);
-    this.#before = new Map();
+    if (this.#before.size > 0) {
+      this.#list.update([...this.#before.values()], [], []);
+      this.#before = new Map();
+    }
     const row = this.#row(record, rates);
     this.#rows.set(row.key, row);
     return "";
@@ -80,11 +81,11 @@ export abstract class GuestTable extends Format {
     return this.#lines;
   }
 
-  /** The guests in trouble, the worst first. */
+  /** The guests in trouble, in the order of the table. */
   get troubled(): readonly GuestLine[] {
-    return this.#list.guests
-      .filter(({ verdict }) => verdict.bad)
-      .sort((one, other) => severity(one.verdict) - severity(other.verdict));
+    // With --per, a guest has several lines.
+    const bad = this.lines.flatMap((line) => ("row" in line && line.verdict.bad ? [[line.key, line] as const] : []));
+    return [...new Map(bad).values()];
   }
 
   /** The columns of this table. */

@@ -3,7 +3,7 @@ import { EXTRAS } from "../../outlets/identity/identities.ts";
 import { DIALECTS, FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
 import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { counterColumns, RATE_COLUMNS } from "../../overview/columns.ts";
-import { DEVICES } from "../../overview/devices.ts";
+import { DEVICES, deviceColumns } from "../../overview/devices.ts";
 import { ROLES } from "../../server/access/principal.ts";
 import { FORMATS } from "../format/format.ts";
 import { ACTIONS } from "../token/arguments.ts";
@@ -96,7 +96,11 @@ function formatsOf(command: Command): readonly string[] {
 }
 
 function columnNames(): string[] {
-  return [...new Set([...RATE_COLUMNS, ...counterColumns(false)].map(({ name }) => name))];
+  const ofDevices = DEVICES.flatMap((device) => [
+    ...deviceColumns(device, false, false),
+    ...deviceColumns(device, true, false),
+  ]);
+  return [...new Set([...RATE_COLUMNS, ...counterColumns(false), ...ofDevices].map(({ name }) => name))];
 }
 
 /** The beginning of a description, for a list of options. */

@@ -34,6 +34,7 @@ const ENVIRONMENT = [
   ["VIRSTREAM_URI", "the URI of a command without one"],
   ["LIBVIRT_DEFAULT_URI", "the same, where VIRSTREAM_URI is not set"],
   ["VIRSTREAM_TOKEN", "the token for virstream servers"],
+  ["VIRSTREAM_TOKENS", "the file of tokens of virstream token"],
   ["NO_COLOR", "switches colours off, whatever its value is"],
 ] as const;
 

@@ -13,22 +13,19 @@ const LIMITS = "limits";
 /** The options that a file cannot have. */
 const ONLY_GIVEN = ["config", "check", "print-config"];
 /** What comes from the environment first. */
-const FROM_ENVIRONMENT: Readonly<Record<string, string>> = {
-  [SOURCES]: "VIRSTREAM_URI",
-  "token-file": "VIRSTREAM_TOKEN",
-};
+const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
 
 /** What `virstream serve` does: the options of the command line, of the environment, and of a file that these do not replace. */
 export interface Configuration {
   readonly args: ServeArguments;
   readonly limits: Partial<ServerLimits>;
   /** All of it as a configuration file, with every limit. Without passwords in URIs. */
-  readonly text: string;
+  readonly text: () => string;
 }
 
 /** The configuration without a file. @throws UsageError */
-export function configurationWithout(cli: readonly string[]): Configuration {
-  return made(cli, [], {});
+export function configurationWithout(cli: readonly string[], env: NodeJS.ProcessEnv): Configuration {
+  return made(cli, named(env) ?? [], {});
 }
 
 /**
@@ -45,7 +42,7 @@ export function configurationOf(
   env: NodeJS.ProcessEnv,
 ): Configuration {
   const fail = (key: string | undefined, what: string): never => {
-    throw new UsageError(`${file}${key === undefined ? "" : `:${lineOf(text, key)}: ${key}`}: ${what}`);
+    throw new UsageError(`${file}${key === undefined ? "" : `${placeOf(text, key)}: ${key}`}: ${what}`);
   };
   let table: Readonly<Record<string, unknown>>;
   try {
@@ -80,12 +77,11 @@ export function configurationOf(
     checkLimits(limits as Partial<ServerLimits>);
   } catch (thrown) {
     const { message } = VirstreamError.from(thrown);
-    const member = Object.keys(limits as object).find((name) => message.includes(name));
+    const member = message.match(/\w+/g)?.find((word) => Object.hasOwn(limits as object, word));
     fail(member ?? LIMITS, message);
   }
   try {
-    const uris = env[FROM_ENVIRONMENT[SOURCES]!] ? [] : (sources as string[]);
-    return made([...fromFile, ...cli], uris, limits as Partial<ServerLimits>);
+    return made([...fromFile, ...cli], named(env) ?? (sources as string[]), limits as Partial<ServerLimits>);
   } catch (thrown) {
     if (!(thrown instanceof UsageError)) throw thrown;
     const key = /--([\w-]+)/.exec(thrown.message)?.[1];
@@ -99,17 +95,24 @@ function made(argv: readonly string[], sources: readonly string[], limits: Parti
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
-    // The limits have it.
-    ([name]) => isOption(name) && name !== "min-interval",
-  );
-  const options = values.map(([name, value]) => [name, typeof value === "string" ? withoutSecrets(value) : value]);
-  const table = {
-    [SOURCES]: uris.map(withoutSecrets),
-    ...Object.fromEntries(options),
-    [LIMITS]: { ...DEFAULT_SERVER_LIMITS, ...all },
+  const text = (): string => {
+    const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values);
+    // The limits have the interval.
+    const given = values.filter(([name]) => isOption(name) && name !== "min-interval");
+    return `${stringify({
+      [SOURCES]: uris.map(withoutSecrets),
+      ...Object.fromEntries(
+        given.map(([name, value]) => [name, typeof value === "string" ? withoutSecrets(value) : value]),
+      ),
+      [LIMITS]: { ...DEFAULT_SERVER_LIMITS, ...all },
+    })}\n`;
   };
-  return { args: { ...args, uris }, limits: all, text: `${stringify(table)}\n` };
+  return { args: { ...args, uris }, limits: all, text };
+}
+
+/** The sources that the environment names. */
+function named({ VIRSTREAM_URI: uri }: NodeJS.ProcessEnv): string[] | undefined {
+  return uri ? [uri] : undefined;
 }
 
 function optionNames(): string[] {
@@ -120,8 +123,8 @@ function isOption(key: string): key is keyof typeof SERVE_OPTIONS {
   return Object.hasOwn(SERVE_OPTIONS, key) && !ONLY_GIVEN.includes(key);
 }
 
-/** The line of a file in which a key is set, from 1. */
-function lineOf(text: string, key: string): number {
-  const setting = new RegExp(`^\\s*\\[?\\s*["']?${key}["']?\\s*[=\\].]`);
-  return text.split("\n").findIndex((line) => setting.test(line)) + 1;
+/** Where a key is set, as `:3`; empty where it does not begin a line. */
+function placeOf(text: string, key: string): string {
+  const line = text.split("\n").findIndex((each) => /^\s*\[?\s*["']?([\w-]+)["']?\s*[=\].]/.exec(each)?.[1] === key);
+  return line < 0 ? "" : `:${line + 1}`;
 }

@@ -31,7 +31,7 @@ export async function startPush(
 }
 
 /** The headers of a file, one per line. */
-async function readHeaders(file: string): Promise<Record<string, string>> {
+export async function readHeaders(file: string): Promise<Record<string, string>> {
   const lines = (await readText("file of headers", file)).split(/\r?\n/).filter((line) => line.trim() !== "");
   return Object.fromEntries(
     lines.map((line, i) => {

@@ -42,9 +42,14 @@ export class Secrets {
    * @param around called with each reload, which it must begin
    */
   reloadAtSignal(servers: readonly VirstreamServer[], around: (reload: () => Promise<void>) => void): () => void {
-    const reload = async (): Promise<void> => {
-      await this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
-      await this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
+    // One after the other: the last to read must have the newest files.
+    let last: Promise<void> = Promise.resolve();
+    const reload = (): Promise<void> => {
+      last = last.then(async () => {
+        await this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
+        await this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
+      });
+      return last;
     };
     const onSignal = (): void => around(reload);
     process.on("SIGHUP", onSignal);

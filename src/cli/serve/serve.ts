@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import { driverFor } from "../../driver/registry.ts";
+import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import type { ServerLimits } from "../../server/limits.ts";
 import { checkListening, type ServeOptions, serve as startServer, type VirstreamServer } from "../../server/server.ts";
@@ -10,8 +11,9 @@ import { notify } from "../notify.ts";
 import { awaitSources, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
+import { configurationOf, configurationWithout } from "./config-file.ts";
 import { startPublisher } from "./publish.ts";
-import { startPush } from "./push.ts";
+import { readHeaders, startPush } from "./push.ts";
 import { Secrets } from "./secrets.ts";
 import { ServiceManager } from "./service-manager.ts";
 
@@ -21,17 +23,17 @@ const HEALTH_CHECK_MS = 1_000;
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const { config, check, "print-config": prints } = parse(argv, SERVE_OPTIONS).values;
-  const { configurationOf, configurationWithout } = await import("./config-file.ts");
   const { args, limits, text } =
     config === undefined
-      ? configurationWithout(argv)
+      ? configurationWithout(argv, process.env)
       : configurationOf(await readText("configuration file", config, false), config, argv, process.env);
   if (prints) {
-    process.stdout.write(text);
+    process.stdout.write(text());
     return ExitCode.ok;
   }
   const secrets = await Secrets.read(args);
   if (check) {
+    await checkFiles(args);
     for (const uri of args.uris) driverFor(resolveUri(uri));
     for (const place of [args.listen, args.metrics])
       if (place !== undefined) checkListening(serverOptions(args, limits, secrets, place));
@@ -39,6 +41,14 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     return ExitCode.ok;
   }
   return run(args, limits, secrets, signal);
+}
+
+/** Reads the files that only an outlet or a source would read, and checks what the page for Prometheus reads of definitions. */
+async function checkFiles({ sourceTokenFile, otlpHeadersFile, nats, metricsMetadata }: ServeArguments): Promise<void> {
+  await readToken(sourceTokenFile, {});
+  if (otlpHeadersFile !== undefined) await readHeaders(otlpHeadersFile);
+  if (nats?.creds !== undefined) await readText("file of NATS credentials", nats.creds);
+  for (const text of metricsMetadata) new MetadataPath(text);
 }
 
 /** The options of a server that listens at a place. */

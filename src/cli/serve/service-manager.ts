@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { notify } from "../notify.ts";
 
 /** How long systemd-notify may take, in ms. */
-const PATIENCE_MS = 5_000;
+const NOTIFY_TIMEOUT_MS = 5_000;
 
 /**
  * Tells systemd, if it started this process as a service of the type `notify`, what the process does. Node cannot send datagrams over
@@ -45,11 +45,11 @@ export class ServiceManager {
     // One after the other: two processes could overtake each other.
     this.#said = this.#said.then(async () => {
       const error = await new Promise<Error | null>((resolve) => {
-        execFile("systemd-notify", variables, { timeout: PATIENCE_MS }, resolve);
+        execFile("systemd-notify", variables, { timeout: NOTIFY_TIMEOUT_MS }, resolve);
       });
       if (error === null || this.#complained) return;
       this.#complained = true;
-      notify(`systemd cannot be told what this process does: ${error.message}`);
+      notify(`cannot tell systemd what this process does: ${error.message}`);
     });
   }
 }

@@ -20,11 +20,17 @@ export async function readTokens(file: string): Promise<TokenList> {
 
 /**
  * Changes the file as a whole: a server that reads it has the tokens of before or of now. Its owner and mode stay; a new file only its
- * owner may read. A file that does not exist counts as empty.
+ * owner may read.
+ *
+ * @param mayCreate true: a file that does not exist counts as empty
  *
  * @throws VirstreamError `output-failed` when it cannot be written, also while another change is under way
  */
-export async function changeTokens(file: string, change: (list: TokenList) => TokenList): Promise<void> {
+export async function changeTokens(
+  file: string,
+  change: (list: TokenList) => TokenList,
+  mayCreate = true,
+): Promise<void> {
   const next = `${file}.new`;
   try {
     const written = await open(next, "wx", 0o600);
@@ -35,7 +41,7 @@ export async function changeTokens(file: string, change: (list: TokenList) => To
         await written.chown(before.uid, before.gid);
         await written.chmod(before.mode & 0o777);
       }
-      await written.writeFile(change(await readTokensIfAny(file)).toString());
+      await written.writeFile(change(await (mayCreate ? readTokensIfAny : readTokens)(file)).toString());
       await written.sync();
     } catch (error) {
       await rm(next, { force: true });

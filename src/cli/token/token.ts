@@ -1,4 +1,5 @@
 import type { TokenEntry } from "../../server/access/token-list.ts";
+import { pad, printable, width } from "../format/text.ts";
 import { notify } from "../notify.ts";
 import { ExitCode } from "../usage.ts";
 import type { TokenArguments } from "./arguments.ts";
@@ -13,8 +14,7 @@ export async function token(args: TokenArguments): Promise<number> {
     return ExitCode.ok;
   }
   if (action === "revoke") {
-    await readTokens(file);
-    await changeTokens(file, (list) => list.without(name));
+    await changeTokens(file, (list) => list.without(name), false);
     notify(`${name} is revoked when the server reads ${file} again: kill -HUP`);
     return ExitCode.ok;
   }
@@ -42,12 +42,14 @@ function tableOf(entries: readonly TokenEntry[], now: number): string {
   const rows = entries.map(({ name, role, expires, domains, names, groups }) => [
     name,
     role,
-    expires === undefined ? "never" : `${expires.slice(0, 16)}Z${Date.parse(expires) <= now ? " expired" : ""}`,
-    (domains ?? names)?.join(",") ?? "all",
+    expires === undefined
+      ? "never"
+      : `${new Date(expires).toISOString().slice(0, 16)}Z${Date.parse(expires) <= now ? " expired" : ""}`,
+    printable((domains ?? names)?.join(",") ?? "all"),
     groups?.join(",") ?? "all",
   ]);
   const table = [["NAME", "ROLE", "EXPIRES", "DOMAINS", "GROUPS"], ...rows];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  const line = (row: string[]) => row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ");
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => width(row[column]!))));
+  const line = (row: string[]) => row.map((cell, column) => pad(cell, widths[column]!)).join("  ");
   return table.map((row) => `${line(row).trimEnd()}\n`).join("");
 }

@@ -1,10 +1,9 @@
 import type { DescriptionSource } from "../../driver/description.ts";
-import { VirstreamError } from "../../model/error.ts";
 import type { TypedParams } from "../../model/params.ts";
 import type { DomainIdentity } from "../../model/record.ts";
 import type { HypervisorFacts } from "./daemon.ts";
 import { ControlState, PROCEDURES } from "./rpc/procedures.ts";
-import { type CallSubject, type SideCallHost, SideCalls } from "./side-calls.ts";
+import { busy, type CallSubject, type SideCallHost, SideCalls } from "./side-calls.ts";
 import type { CallKind } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
@@ -66,17 +65,14 @@ export class DomainReader implements DescriptionSource {
 
   async #checkMonitor(domain: DomainIdentity): Promise<void> {
     const { admission } = this.#host;
-    if (admission.isQuarantined(domain.uuid, "monitor")) throw busy(domain);
+    if (admission.isQuarantined(domain.uuid, "monitor")) throw busy(domainCall(domain, "monitor"));
     const { state } = await this.#calls.ask(PROCEDURES.controlInfo, domain, domainCall(domain, "free"));
     // A call of the process itself, which is not overdue, is waited for in the queue.
-    if (state !== ControlState.ok && !admission.isInFlight(domain.uuid, "monitor")) throw busy(domain);
+    if (state !== ControlState.ok && !admission.isInFlight(domain.uuid, "monitor"))
+      throw busy(domainCall(domain, "monitor"));
   }
 }
 
 function domainCall({ uuid, name }: DomainIdentity, kind: CallKind, usesMonitor = false): CallSubject {
   return { key: uuid, name: `the domain ${name}`, kind, usesMonitor };
-}
-
-function busy({ name }: DomainIdentity): VirstreamError {
-  return new VirstreamError("deadline-exceeded", `the domain ${name} is busy: it is read again later`);
 }

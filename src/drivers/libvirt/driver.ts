@@ -58,16 +58,8 @@ export class LibvirtDriver implements Driver {
   private constructor(address: DaemonAddress, { reconnect }: OpenOptions) {
     this.uri = address.uri.uri;
     this.#address = address;
-    const host = (): string => this.host;
-    this.storagePools = new PoolReader(
-      {
-        get host() {
-          return host();
-        },
-        calls: () => this.#present().poolCalls,
-      },
-      STEADY_CLOCK,
-    );
+    const pools = { host: () => this.host, calls: () => this.#present().poolCalls };
+    this.storagePools = new PoolReader(pools, STEADY_CLOCK);
     this.#reconnector = new Reconnector({
       name: () => this.uri,
       host: () => this.host,

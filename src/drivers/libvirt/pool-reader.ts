@@ -19,7 +19,7 @@ const MAX_PAUSE_MS = 24 * 3_600_000;
 
 /** Where the calls go. */
 export interface PoolHost {
-  readonly host: string;
+  host(): string;
   /** The calls of the present session. Throws while there is none. */
   calls(): Pick<SideCalls, "ask" | "unanswered" | "full" | "isUnanswered" | "lost">;
 }
@@ -76,7 +76,7 @@ export class PoolReader implements StoragePools {
   }
 
   #present(): StoragePool[] {
-    const { host } = this.#host;
+    const host = this.#host.host();
     const since = this.#clock.now() - MAX_AGE_MS;
     return Array.from(this.#known.values(), ({ pool, usage, timedOut, readAt }) => {
       const old = usage !== undefined && readAt < since;

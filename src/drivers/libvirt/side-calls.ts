@@ -34,7 +34,7 @@ export class SideCalls implements CallOwner {
   readonly #host: SideCallHost;
   readonly #most: number;
   readonly #queue: CallQueue;
-  /** Give up the calls that wait for a permit, or for their answer. */
+  /** Give up the calls that wait for a permit. */
   readonly #waiting = new Set<() => void>();
   /** Called when a call is answered. */
   readonly #turns: (() => void)[] = [];
@@ -137,6 +137,7 @@ export class SideCalls implements CallOwner {
   }
 }
 
-function busy({ name }: CallSubject): VirstreamError {
+/** The error of a call that waits for another one. */
+export function busy({ name }: CallSubject): VirstreamError {
   return new VirstreamError("deadline-exceeded", `${name} is busy: it is read again later`);
 }

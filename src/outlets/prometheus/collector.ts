@@ -1,7 +1,7 @@
 import "../../client/watching.ts";
 import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
-import type { KnownGroup } from "../../model/group.ts";
+import { groupMask, type KnownGroup } from "../../model/group.ts";
 import { checkQuery, type Query, type StatsQuery } from "../../model/query.ts";
 import type { DomainStatsRecord } from "../../model/record.ts";
 import { type Cadence, checkCadence } from "../../model/watch.ts";
@@ -87,7 +87,7 @@ export class Collector {
       await withTimeout(this.#watcher.accounted(feed), budgetMs, () => {});
       return collectionOf(feed);
     }
-    const isWhole = this.#selection.groups === FAMILY_GROUPS && this.#selection.names === undefined;
+    const isWhole = this.#query.groups === groupMask(FAMILY_GROUPS) && this.#selection.names === undefined;
     const borrowed = isWhole ? this.#borrowed() : undefined;
     if (borrowed !== undefined) {
       const collection = collectionOf(borrowed);

@@ -38,7 +38,7 @@ function setUp(...names: string[]) {
   host.admission.addConnection(host);
   host.admission.addConnection(host);
   const session = { calls: new SideCalls(host, 2) };
-  const reader = new PoolReader({ host: "hv1", calls: () => session.calls }, { now: () => performance.now() });
+  const reader = new PoolReader({ host: () => "hv1", calls: () => session.calls }, { now: () => performance.now() });
   const answer = (): void => {
     daemon.hangs = [];
     for (const resolve of hung.splice(0)) resolve();

@@ -1,3 +1,4 @@
+import type { PoolUsage } from "../../../driver/storage-pools.ts";
 import { NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
 /** A storage pool as it stands in messages (remote_nonnull_storage_pool). */
@@ -5,15 +6,6 @@ export interface RemotePool {
   readonly name: string;
   /** Lower case, with dashes. */
   readonly uuid: string;
-}
-
-/** The state of a storage pool and its size in bytes, as libvirt saw it when it last refreshed the pool. */
-export interface PoolInfo {
-  /** virStoragePoolState. */
-  readonly state: number;
-  readonly capacity: number;
-  readonly allocation: number;
-  readonly available: number;
 }
 
 /** REMOTE_STORAGE_POOL_LIST_MAX. */
@@ -36,7 +28,7 @@ export function writePool(writer: XdrWriter, { name, uuid }: RemotePool): void {
 }
 
 /** Reads a remote_storage_pool_get_info_ret. */
-export function readPoolInfo(reader: XdrReader): PoolInfo {
+export function readPoolInfo(reader: XdrReader): PoolUsage {
   return {
     state: reader.uint(),
     capacity: reader.uhyper(),
