@@ -137,6 +137,12 @@ export class AggregateDriver implements Driver {
     return this.#members.map((member) => member.name).join(",");
   }
 
+  /** Those that each host permits. */
+  get permittedGroups(): readonly string[] | undefined {
+    const lists = this.#members.flatMap(({ driver }) => (driver?.permittedGroups && [driver.permittedGroups]) ?? []);
+    return lists.length === 0 ? undefined : lists.reduce((a, b) => a.filter((group) => b.includes(group)));
+  }
+
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     const options = {
       members: this.#members.filter((member) => member.isSelected(query)),

@@ -198,6 +198,8 @@ export function parseWatch(args: readonly string[]) {
   return {
     ...rest,
     query: { ...query, groups: groupsOf(groups, isTable ? { columns } : undefined, false) },
+    /** True if the user named groups. */
+    namesGroups: groups.length > 0,
     uri: single(uris),
     format,
     rates,

@@ -15,7 +15,7 @@ import { GuestTable, TextTable } from "./format/guest-table.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { hostUri, openSources, readHosts, readToken, withoutIds } from "./source.ts";
+import { hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How long definitions are waited for at least when the sweep took the whole deadline, in ms, unless the deadline is shorter. */
@@ -36,15 +36,16 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
   await using connection = await openSources(uris, token, signal);
 
-  const query = await withoutIds(connection, args.query, signal);
+  const named = await withoutIds(connection, args.query, signal);
+  const query = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;
   const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
   const format = await formatOf(args, connection, identities);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
   const checked = checkQuery(query, connection.driver);
-  const named = new SelectorTable(checked.domains ?? [], (selector) => selector);
-  const unanswered = new Set(named.values());
+  const selectors = new SelectorTable(checked.domains ?? [], (selector) => selector);
+  const unanswered = new Set(selectors.values());
   const meter = args.ratesOverMs === undefined ? undefined : new RateMeter();
   const startedAt = performance.now();
   let begun = false;
@@ -83,7 +84,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
           }
           continue;
         }
-        for (const selector of named.of(event.record.domain)) unanswered.delete(selector);
+        for (const selector of selectors.of(event.record.domain)) unanswered.delete(selector);
         progress.add(event.record);
         text += format.record(event.record, meter?.take(event.record));
         // virsh's output cannot show that a record is incomplete.
@@ -185,7 +186,7 @@ async function firstSweep(
   }
 }
 
-/** What is the matter with the worst guest, and the command that helps; undefined where no guest is in trouble. */
+/** What is wrong with the worst guest, and the command that helps; undefined where no guest is in trouble. */
 function worstText({ troubled }: GuestTable, connection: Connection): string | undefined {
   const [worst] = troubled;
   if (worst === undefined) return undefined;

@@ -15,6 +15,7 @@ import {
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
+import { groupMask, groupNames, permittedOf } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
 import { nearest } from "./nearest.ts";
@@ -167,6 +168,11 @@ export async function awaitSources(
       options,
     );
   }
+}
+
+/** The query with those of its groups that the server permits this client; see permittedOf(). For groups that the user did not name. */
+export function withPermittedGroups(query: StatsQuery, connection: Connection): StatsQuery {
+  return { ...query, groups: permittedOf(groupNames(groupMask(query.groups)), connection.permittedGroups) };
 }
 
 /**

@@ -12,7 +12,7 @@ import { GuestList } from "../overview/guest-list.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
-import { hostUri, openSources, readHosts, readToken, withoutIds } from "./source.ts";
+import { hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { guestPage } from "./top/details.ts";
 import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
@@ -35,8 +35,9 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   const token = await readToken(args.tokenFile, env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
   await using connection = await openSources(uris, token, signal, { waitForFirstConnection: true });
-  const groups = groupMask(args.query.groups) === 0 ? SCREEN_GROUPS : args.query.groups!;
-  const query = await withoutIds(connection, { ...args.query, groups }, signal);
+  const named = await withoutIds(connection, args.query, signal);
+  const isOpen = groupMask(named.groups) === 0;
+  const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
   if (args.batch) return await batch(args, connection, query, signal);
   const session = new TopSession(connection, query, args.intervalMs, showsColours(stdout, env));
   try {

@@ -7,7 +7,7 @@ import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
-import { openSource, readToken, withoutIds } from "./source.ts";
+import { openSource, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { top } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -24,7 +24,9 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
   }
   const token = await readToken(args.tokenFile, process.env);
   await using connection = await openSource(args.uri, token, signal);
-  const stream = connection.watch(await withoutIds(connection, args.query, signal), { ...args.options, signal });
+  const named = await withoutIds(connection, args.query, signal);
+  const query = args.namesGroups ? named : withPermittedGroups(named, connection);
+  const stream = connection.watch(query, { ...args.options, signal });
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection.uri, connection.host.includes(","));
   try {

@@ -134,6 +134,11 @@ export class Connection implements AsyncDisposable {
     return this.driver.hypervisor;
   }
 
+  /** The names of the groups that a query may name, as the server said; undefined: all. A query that names none gets those. */
+  get permittedGroups(): readonly string[] | undefined {
+    return this.driver.permittedGroups;
+  }
+
   /**
    * One sweep: a stream with one record per domain, each sent as soon as the driver has it.
    *

@@ -38,6 +38,8 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
+  /** The names of the groups that a query may name, where the source does not permit all. */
+  readonly permittedGroups?: readonly string[] | undefined;
   /** How many calls the hypervisor has not answered yet. Only for a driver that makes calls itself. */
   readonly unansweredCalls?: number | undefined;
   /** The present state of each host. Only for a driver of several hosts. */

@@ -64,3 +64,13 @@ export function groupNames(mask: number): Group[] {
   }
   return names;
 }
+
+/**
+ * Those of the groups that a server permits; all if it permits none of them: its refusal then says which it permits.
+ *
+ * @param permitted by name; undefined: all
+ */
+export function permittedOf(groups: readonly Group[], permitted: readonly string[] | undefined): readonly Group[] {
+  const some = groups.filter((group) => permitted?.includes(group) ?? true);
+  return some.length === 0 ? groups : some;
+}

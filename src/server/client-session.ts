@@ -9,7 +9,7 @@ import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import type { Admission, AdmittedClient } from "./access/admission.ts";
-import { permitted } from "./access/views.ts";
+import { permitted, permittedGroups } from "./access/views.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { Quota } from "./bounds/quota.ts";
 import { loadOf, type SweepPace, WHOLE_LOAD, watchedLoadOf } from "./bounds/sweep-pace.ts";
@@ -269,7 +269,14 @@ export class ClientSession {
     const steadyMs = performance.now();
     const { welcome } = this.#context;
     this.#saidHost = welcome.host;
-    this.#outbound.say({ type: "welcome", ...welcome, epoch: view.epoch, steadyMs });
+    const groups = permittedGroups(view);
+    this.#outbound.say({
+      type: "welcome",
+      ...welcome,
+      epoch: view.epoch,
+      steadyMs,
+      ...(groups !== undefined && { groups }),
+    });
   }
 
   #query(message: Extract<ClientMessage, { type: "get" | "watch" }>): void {

@@ -17,6 +17,8 @@ export interface Welcome {
   readonly minIntervalMs: number;
   /** The server's steady clock at this moment, in ms. The steady times of its records are on the same clock. */
   readonly steadyMs: number;
+  /** The names of the groups that this client is permitted; absent: all. */
+  readonly groups?: readonly string[];
 }
 
 /** The summary of a sweep, as it is on the wire. */
@@ -154,6 +156,7 @@ const isBeat = (value: unknown): boolean => typeof value === "number" && value >
 /** @throws VirstreamError `protocol-error` */
 export function welcomeOf(message: RawMessage): Welcome {
   const text = (member: string): string => textOf(message, member);
+  const { groups } = message;
   return {
     epoch: text("epoch"),
     server: text("server"),
@@ -162,6 +165,7 @@ export function welcomeOf(message: RawMessage): Welcome {
     beatMs: memberOf(message, "beatMs", isBeat),
     minIntervalMs: numberOf(message, "minIntervalMs"),
     steadyMs: memberOf(message, "steadyMs", Number.isFinite),
+    ...(groups !== undefined && { groups: listOf(message, "groups").map(String) }),
   };
 }
 

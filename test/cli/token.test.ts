@@ -139,6 +139,25 @@ describe("virstream serve --tokens", () => {
     expect(await pages("wrong")).toEqual([401, 401]);
   });
 
+  it("lets get, watch and top show what a token for some groups has, unless the user names others", async () => {
+    const file = newFile();
+    const token = await create(file, "ann", "--groups", "state,cpu-total");
+    await using server = await served(file);
+    const env = { VIRSTREAM_TOKEN: token };
+    for (const args of [["get"], ["watch", "-n", "2"], ["top", "-b", "-n", "2"]]) {
+      const { stdout, code } = await virstream([...args, server.url], env);
+      expect([args, code, stdout]).toEqual([args, 0, expect.stringMatching(/guest-00001 .*\d\.\d/)]);
+    }
+    for (const args of [["get"], ["watch", "-n", "1"]]) {
+      const { stderr, code } = await virstream([...args, server.url, "--block"], env);
+      expect([args, code, stderr]).toEqual([
+        args,
+        1,
+        expect.stringMatching(/does not permit this client the groups block/),
+      ]);
+    }
+  });
+
   it("disconnects a client whose token is revoked at SIGHUP, and nobody else loses a tick", async () => {
     const file = newFile();
     const kept = await create(file, "kept");

@@ -4,7 +4,7 @@ import express from "express";
 import session from "express-session";
 import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { Connection, connect } from "../../src/index.ts";
+import { Connection, connect, connectAll } from "../../src/index.ts";
 import { type Authenticate, createHandler, type Principal, type ServeOptions, serve } from "../../src/server/index.ts";
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
@@ -196,6 +196,35 @@ describe("a server that asks the application who its clients are", () => {
     }
     await expect(ann.getAllDomainStats({ groups: ["block"] })).rejects.toThrow(/groups block, only state, cpu-total/);
     expect(new Set(driver.queries.map(({ groups }) => groups))).toEqual(new Set([3, 1]));
+  });
+
+  it("tells a client which groups it may query, in both profiles, also through a second server and among several", async () => {
+    const principals = known({
+      all: {},
+      ann: { groups: ["state", "cpu-total"] },
+      ben: { groups: ["cpu-total", "block"], names: ["*"] },
+    });
+    const [first, other] = [await served(principals), await served(principals)];
+    const of = async (token: string) => connectTo(first.server.url, { token });
+    expect((await of("all")).permittedGroups).toBeUndefined();
+    const ann = await of("ann");
+    expect(ann.permittedGroups).toEqual(["state", "cpu-total"]);
+
+    const json = await clientOf(first.server, { token: "ben" });
+    await until(() => json.messages.length > 0);
+    expect(json.messages[0]).toMatchObject({ type: "welcome", groups: ["cpu-total", "block"] });
+
+    const second = own(await serve(ann, { port: 0, authenticate: principals }));
+    expect((await connectTo(second.url, { token: "all" })).permittedGroups).toEqual(["state", "cpu-total"]);
+    expect((await connectTo(second.url, { token: "ben" })).permittedGroups).toEqual(["cpu-total"]);
+
+    const fleet = own(
+      await connectAll([
+        { uri: first.server.url, token: "ann" },
+        { uri: `${other.server.url}?label=other`, token: "ben" },
+      ]),
+    );
+    expect(fleet.permittedGroups).toEqual(["cpu-total"]);
   });
 
   it.each<[what: string, authenticate: Authenticate]>([

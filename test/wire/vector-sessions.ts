@@ -88,10 +88,10 @@ class Writer {
     this.say({ type: "end", id, error: error.toJSON() });
   }
 
-  greet(): void {
+  greet(more: { readonly groups?: readonly string[] } = {}): void {
     this.client({ type: "hello", client: "example 1.0" });
     const about = { epoch: "e1", server: "virstream", host: "hv1", hypervisor: "qemu" };
-    this.say({ type: "welcome", ...about, beatMs: 5_000, minIntervalMs: 1_000, steadyMs: STEADY });
+    this.say({ type: "welcome", ...about, beatMs: 5_000, minIntervalMs: 1_000, steadyMs: STEADY, ...more });
   }
 
   reconnect(): void {
@@ -126,7 +126,7 @@ function sweep(subprotocol: Subprotocol): VectorSession {
 
 function refused(subprotocol: Subprotocol): VectorSession {
   const writer = new Writer(subprotocol);
-  writer.greet();
+  writer.greet({ groups: ["state", "cpu-total"] });
   writer.refused({ type: "get", id: 1, groups: ["odd"] });
   writer.say({ type: "beat", host: "hv1,hv2" });
   return { name: `a query that is refused, ${subprotocol}`, subprotocol, steps: writer.steps };

@@ -79,6 +79,11 @@ export class RemoteDriver implements Driver {
     return this.#last?.welcome.hypervisor ?? "";
   }
 
+  /** As the server said at the last connection. */
+  get permittedGroups(): readonly string[] | undefined {
+    return this.#last?.welcome.groups;
+  }
+
   get absent(): Absent[] {
     const { error } = this.#reconnector;
     return error === undefined ? [] : [{ host: this.host, error }];

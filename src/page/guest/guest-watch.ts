@@ -2,6 +2,7 @@ import type { Connection } from "../../client/connection.ts";
 import type { TableRow } from "../../client/table/rows.ts";
 import type { Table } from "../../client/table.ts";
 import { VirstreamError } from "../../model/error.ts";
+import { permittedOf } from "../../model/group.ts";
 import { SCREEN_GROUPS } from "../../overview/columns.ts";
 
 /** The watch of the one guest that is open. */
@@ -11,8 +12,6 @@ export class GuestWatch {
   #table: Table | undefined;
   #connection: Connection | undefined;
   #key: string | undefined;
-  /** True if the server refuses one of the groups. */
-  #restricted = false;
 
   /**
    * @param intervalMs the time between two sweeps, in ms
@@ -32,11 +31,11 @@ export class GuestWatch {
     // A key is the host and the uuid, or the name of a domain that does not exist.
     const [, domain = ""] = key.split("\n");
     const table = connection.table(
-      { domains: [domain], ...(!this.#restricted && { groups: SCREEN_GROUPS }) },
+      { domains: [domain], groups: permittedOf(SCREEN_GROUPS, connection.permittedGroups) },
       { intervalMs: this.#intervalMs },
     );
     this.#table = table;
-    void this.#follow(connection, table, key);
+    void this.#follow(table, key);
   }
 
   stop(): void {
@@ -44,7 +43,7 @@ export class GuestWatch {
     this.#table = undefined;
   }
 
-  async #follow(connection: Connection, table: Table, key: string): Promise<void> {
+  async #follow(table: Table, key: string): Promise<void> {
     try {
       let last: TableRow | undefined;
       // With several hosts, each one's sweep is an item.
@@ -57,13 +56,8 @@ export class GuestWatch {
       }
     } catch (error) {
       if (!(error instanceof VirstreamError)) throw error;
-      if (table !== this.#table) return;
-      this.stop();
-      // A client that is permitted some groups only gets these if it names none. Of other errors the list's watch reports the same.
-      if (error.code === "denied" && !this.#restricted) {
-        this.#restricted = true;
-        this.start(connection, key);
-      }
+      // The list's watch reports the same error.
+      if (table === this.#table) this.stop();
     }
   }
 }

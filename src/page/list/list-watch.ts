@@ -1,8 +1,7 @@
 import type { Connection } from "../../client/connection.ts";
 import type { Table } from "../../client/table.ts";
 import { hostNames } from "../../driver/matcher.ts";
-import { VirstreamError } from "../../model/error.ts";
-import type { KnownGroup } from "../../model/group.ts";
+import { type KnownGroup, permittedOf } from "../../model/group.ts";
 import { GuestList, type ListView } from "../../overview/guest-list.ts";
 import { CpuHistory } from "./cpu-history.ts";
 
@@ -35,8 +34,6 @@ export class ListWatch {
   #connection: Connection | undefined;
   /** True until the table of this watch has all guests with rates: until then the earlier rows stay. */
   #waits = false;
-  /** True if the server refuses groups that the list asks for. */
-  #restricted = false;
   #timer: ReturnType<typeof setInterval> | undefined;
   #pending = false;
   #updatedAt = 0;
@@ -76,9 +73,10 @@ export class ListWatch {
     const before = this.#table;
     this.#connection = connection;
     this.#groups = wanted;
-    // A client that is permitted some groups only gets these if it names none.
-    const query = this.#restricted ? {} : { groups: [...wanted] };
-    const table = connection.table(query, { intervalMs: this.#intervalMs });
+    const table = connection.table(
+      { groups: permittedOf([...wanted], connection.permittedGroups) },
+      { intervalMs: this.#intervalMs },
+    );
     this.#table = table;
     this.#waits = this.list.begun;
     // When the table is ready, each host was swept once, and an interval later twice: then there are rates.
@@ -109,13 +107,7 @@ export class ListWatch {
       }
       if (table === this.#table) this.#ended(undefined);
     } catch (error) {
-      if (table !== this.#table) return;
-      if (this.#restricted || VirstreamError.from(error).code !== "denied") this.#ended(error);
-      else {
-        this.#restricted = true;
-        this.#table = undefined;
-        this.start(this.#connection!, [...this.#groups]);
-      }
+      if (table === this.#table) this.#ended(error);
     }
   }
 

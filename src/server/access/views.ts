@@ -122,6 +122,13 @@ export function permitted(query: Query, { groups }: View): Query {
   throw new VirstreamError("denied", message);
 }
 
+/** The names of the groups that a client of a view may query; undefined: all. */
+export function permittedGroups({ groups, driver }: View): readonly string[] | undefined {
+  const theirs = driver.permittedGroups;
+  if (groups === 0) return theirs;
+  return groupNames(groups).filter((group) => theirs === undefined || theirs.includes(group));
+}
+
 /** A key of a restriction. Lists of the same domains in another order have the same key; their view has the order of the first. */
 function keyOf({ domains, ...rest }: Restriction): string {
   return JSON.stringify({ ...rest, domains: domains?.map((selector) => JSON.stringify(selector)).sort() });

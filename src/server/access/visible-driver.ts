@@ -67,6 +67,10 @@ export class VisibleDriver implements Driver {
     return this.#inner.host;
   }
 
+  get permittedGroups(): readonly string[] | undefined {
+    return this.#inner.permittedGroups;
+  }
+
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     if (query.domains !== undefined) return this.#sweepNamed(query, query.domains, context);
     return this.#isDirect(query) ? this.#sweepAll(query, context) : this.#sweepMatching(query, context);
