@@ -337,6 +337,11 @@ export function choice<Name extends string>(option: string, text: string, names:
   throw new UsageError(`${option} has no ${JSON.stringify(text)}${hint}: choose one of ${names.join(", ")}`);
 }
 
+/** The value of an option that has some of a few, with commas between them. */
+export function choices<Name extends string>(option: string, text: string, names: readonly Name[]): Name[] {
+  return text.split(",").map((name) => choice(option, name, names));
+}
+
 /** The URI of a command that takes at most one. */
 export function single([uri, other]: readonly string[]): string | undefined {
   if (other !== undefined)
@@ -422,13 +427,11 @@ export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
 /** The kinds of metrics that cost more calls, of a list with commas between them. */
 export function extrasOf<Extra extends string>(text: string | undefined, extras: readonly Extra[]): Extra[] {
   return (text?.split(",") ?? []).map((name) => {
-    const extra = extras.find((each) => each === name);
-    if (extra !== undefined) return extra;
-    if (name === "pools") {
+    if (name === "pools" && !extras.some((extra) => extra === name)) {
       throw new UsageError(
         "--metrics-extra pools goes with virstream serve: a storage pool that hangs would keep a worker of libvirtd for each run",
       );
     }
-    throw new UsageError(`--metrics-extra takes ${extras.join(",")} or some of them, not ${JSON.stringify(text)}`);
+    return choice("--metrics-extra", name, extras);
   });
 }

@@ -1,6 +1,6 @@
 import type { TableRow } from "../client/table/rows.ts";
 import type { Absent } from "../model/record.ts";
-import { type Column, RATE_COLUMNS, type Value } from "./columns.ts";
+import { type Column, RATE_COLUMNS, screenColumn, type Value } from "./columns.ts";
 import { type GuestLine, type HostLine, judged, type Line, nameOf } from "./line.ts";
 import { severity, type TroubleKind } from "./verdict.ts";
 import { printable } from "./words.ts";
@@ -26,6 +26,11 @@ export interface ListView {
   readonly ascending: boolean;
   /** A part of the name of a guest or a host; "" shows all. */
   readonly filter: string;
+}
+
+/** The order after the user has chosen a column: the other way round if the list is sorted by it already. */
+export function sortedBy(view: ListView, sort: string): Pick<ListView, "sort" | "ascending"> {
+  return { sort, ascending: view.sort === sort ? !view.ascending : screenColumn(sort)?.isText === true };
 }
 
 /** A guest that left, or got into trouble, lately. */

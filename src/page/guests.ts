@@ -2,10 +2,11 @@ import { hostNames } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { ListView } from "../overview/guest-list.ts";
+import { sortedBy } from "../overview/guest-list.ts";
 import { connectTo } from "./access.ts";
 import { serverUrl } from "./address.ts";
 import { element } from "./element.ts";
-import { GuestTable, sortedBy } from "./list/guest-table.ts";
+import { GuestTable } from "./list/guest-table.ts";
 import { ListWatch } from "./list/list-watch.ts";
 
 /** What is shown, and of which server. */

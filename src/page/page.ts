@@ -1,6 +1,7 @@
 import type { Connection } from "../client/connection.ts";
 import type { TableRow } from "../client/table/rows.ts";
 import { VirstreamError } from "../model/error.ts";
+import { sortedBy } from "../overview/guest-list.ts";
 import type { Line } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { Access } from "./access.ts";
@@ -9,7 +10,7 @@ import { ConnectionNotice } from "./connection-notice.ts";
 import { element, setText } from "./element.ts";
 import { GuestView } from "./guest/guest-view.ts";
 import { GuestWatch } from "./guest/guest-watch.ts";
-import { GuestTable, sortedBy } from "./list/guest-table.ts";
+import { GuestTable } from "./list/guest-table.ts";
 import { ListWatch } from "./list/list-watch.ts";
 import { Problems } from "./problems.ts";
 import { Summary } from "./summary.ts";

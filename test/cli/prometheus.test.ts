@@ -95,12 +95,18 @@ describe("virstream serve --metrics", () => {
     for (const [args, reason] of [
       [["serve", "--metrics", "nine"], "--metrics takes HOST:PORT"],
       [["serve", "--metrics-interval", "5s"], "goes with --metrics"],
-      [["serve", "--metrics", "0", "--metrics-groups", "cpu"], "--metrics-groups takes some of state,cpu-total"],
+      [
+        ["serve", "--metrics", "0", "--metrics-groups", "cpu"],
+        '--metrics-groups has no "cpu" (did you mean vcpu?): choose one of state, cpu-total',
+      ],
       [["serve", "--metrics", "0", "--dialect", "kumina"], '--dialect has no "kumina"'],
       [["get", "--dialect", "both"], "goes with --format prometheus"],
       [["get", "--metrics-metadata", "a=/title"], "goes with --format prometheus"],
       [["get", "--metrics-extra", "vcpu-cpu"], "goes with --format prometheus"],
-      [["get", "--format", "prometheus", "--metrics-extra", "cpu"], "--metrics-extra takes blkiotune,vcpu-cpu"],
+      [
+        ["get", "--format", "prometheus", "--metrics-extra", "cpu"],
+        '--metrics-extra has no "cpu": choose one of blkiotune, vcpu-cpu',
+      ],
       [["get", "--format", "prometheus", "--metrics-extra", "pools"], "goes with virstream serve"],
       [["get", "--format", "prometheus", "--raw"], "--raw"],
       [["get", "--format", "prometheus", "--rates"], "--rates"],

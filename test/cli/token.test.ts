@@ -85,15 +85,15 @@ describe("virstream token", () => {
     const refusals: [args: string[], says: RegExp][] = [
       [["create", "ann"], /two tokens have the name "ann"/],
       [["create", "a b"], /the name of a token has/],
-      [["create", "ben", "--role", "root"], /--role takes stats, metrics, admin/],
+      [["create", "ben", "--role", "root"], /--role has no "root": choose one of stats, metrics, admin/],
       [["create", "ben", "--role", "admin", "--name", "web-*"], /do not go with the role admin/],
-      [["create", "ben", "--groups", "cpu"], /--groups takes groups .*"cpu"/],
+      [["create", "ben", "--groups", "cpu"], /--groups has no "cpu".*: choose one of state, cpu-total/],
       [["create", "ben", "--name", "["], /malformed/],
       [["create", "ben", "--expires", "0"], /--expires takes a time/],
       [["create"], /token create takes one name/],
       [["revoke", "eve"], /there is no token of the name "eve": the names are ann/],
       [["revoke", "ann", "--role", "admin"], /--role goes with token create/],
-      [["remove", "ann"], /token takes create, list, revoke/],
+      [["remove", "ann"], /token has no "remove".*: choose one of create, list, revoke/],
     ];
     for (const [args, says] of refusals) {
       await expect(async () => token(parseToken([...args, "--tokens", file]))).rejects.toThrow(says);

@@ -118,7 +118,7 @@ describe("The screen of virstream top", () => {
     ]);
     screen.size = { columns: 100, rows: 24 };
     expect(screen.texts[0]).toMatch(
-      /^virstream {2}hv1 {3}6 guests {3}1 stuck {3}1 I\/O error {3}1 crashed {3}1 other /,
+      /^virstream {2}hv1 {3}6 guests {3}1 stuck {3}1 I\/O error {3}1 crashed {3}1 other trouble /,
     );
   });
 

@@ -4,6 +4,7 @@ import { type Absent, type DomainStatsRecord, domainKey } from "../../model/reco
 import type { WatchEvent } from "../../model/watch.ts";
 import { type Column, cellOf, defaultColumns } from "../../overview/columns.ts";
 import { type Device, deviceLines } from "../../overview/devices.ts";
+import { fitColumns } from "../../overview/fitting.ts";
 import { GuestList, inOrder } from "../../overview/guest-list.ts";
 import type { GuestLine, Line } from "../../overview/line.ts";
 import { Format } from "./format.ts";
@@ -138,14 +139,11 @@ export class TextTable extends GuestTable {
     });
     columns = columns.filter(({ column, texts }) => column.name !== "why" || texts.some((text) => text !== "-"));
     const cells = this.#look.cells ?? Number.POSITIVE_INFINITY;
-    while (columns.reduce((sum, each) => sum + each.width + GAP.length, -GAP.length) > cells) {
-      const rank = Math.max(...columns.map(({ column }) => column.rank));
-      if (rank === 0) break;
-      columns.splice(
-        columns.findLastIndex(({ column }) => column.rank === rank),
-        1,
-      );
-    }
+    fitColumns(
+      columns,
+      ({ column }) => column.rank,
+      (shown) => shown.reduce((sum, each) => sum + each.width + GAP.length, -GAP.length) <= cells,
+    );
     const row = (
       text: (column: (typeof columns)[number]) => string,
       look = (_: Column, cell: string) => cell,

@@ -1,11 +1,10 @@
-import type { KnownGroup } from "../../model/group.ts";
 import { MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
 import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publisher.ts";
 import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
 import { FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
 import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
-import { dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
+import { choices, dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
 /** The options of `virstream serve`, checked, with the defaults filled in. */
@@ -95,7 +94,10 @@ export function parseServe(args: readonly string[]) {
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     /** The groups of statistics, and the patterns of the domains' names, of the page; undefined: all. */
-    metricsGroups: groupsOf(values["metrics-groups"]),
+    metricsGroups:
+      values["metrics-groups"] === undefined
+        ? undefined
+        : choices("--metrics-groups", values["metrics-groups"], FAMILY_GROUPS),
     metricsNames: values["metrics-name"],
     metricsExtras: extrasOf(values["metrics-extra"], PAGE_EXTRAS),
     /** The shortest interval that watches may ask for; undefined: the server's default. */
@@ -138,14 +140,6 @@ export function parseServe(args: readonly string[]) {
             retainMs: duration("nats-retain", values["nats-retain"], LEAST_AGE_MS, MAX_AGE_MS) ?? 0,
           },
   };
-}
-
-function groupsOf(text: string | undefined): KnownGroup[] | undefined {
-  return text?.split(",").map((name) => {
-    const group = FAMILY_GROUPS.find((each) => each === name);
-    if (group !== undefined) return group;
-    throw new UsageError(`--metrics-groups takes some of ${FAMILY_GROUPS.join(",")}, not ${JSON.stringify(text)}`);
-  });
 }
 
 /** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */

@@ -1,6 +1,6 @@
-import { GROUPS, type Group, groupMask, groupNames } from "../../model/group.ts";
-import { ROLES, type Role } from "../../server/access/principal.ts";
-import { duration, LIST, parse, TEXT } from "../arguments.ts";
+import { GROUPS, groupMask, groupNames } from "../../model/group.ts";
+import { ROLES } from "../../server/access/principal.ts";
+import { choice, choices, duration, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
 /** What `virstream token` is to do. */
@@ -19,10 +19,8 @@ const MOST_LIFE_MS = 10 * 365 * 86_400_000;
 /** @throws UsageError */
 export function parseToken(args: readonly string[]) {
   const { values, positionals } = parse(args, TOKEN_OPTIONS);
-  const [action, name, more] = positionals;
-  const isAction = (text: string | undefined): text is (typeof ACTIONS)[number] =>
-    ACTIONS.some((each) => each === text);
-  if (!isAction(action)) throw new UsageError(`token takes ${ACTIONS.join(", ")}, not ${JSON.stringify(action ?? "")}`);
+  const [asked = "", name, more] = positionals;
+  const action = choice("token", asked, ACTIONS);
   if (action === "list" ? name !== undefined : name === undefined || more !== undefined) {
     throw new UsageError(action === "list" ? "token list takes no name" : `token ${action} takes one name`);
   }
@@ -31,30 +29,16 @@ export function parseToken(args: readonly string[]) {
   const rights = ["role", "domain", "name", "groups", "expires"].find((option) => option in values);
   if (action !== "create" && rights !== undefined) throw new UsageError(`--${rights} goes with token create`);
   const { role = "stats", domain, groups } = values;
-  if (!isRole(role)) throw new UsageError(`--role takes ${ROLES.join(", ")}, not ${JSON.stringify(role)}`);
   return {
     action,
     /** Empty for `list`. */
     name: name ?? "",
     file,
-    role,
+    role: choice("--role", role, ROLES),
     domains: domain,
     names: values.name,
-    groups: groups === undefined ? undefined : groupsOf(groups),
+    groups: groups === undefined ? undefined : groupNames(groupMask(choices("--groups", groups, GROUPS))),
     /** Undefined: for ever. */
     lifeMs: duration("expires", values.expires, LEAST_LIFE_MS, MOST_LIFE_MS),
   };
-}
-
-function isRole(text: string): text is Role {
-  return ROLES.some((role) => role === text);
-}
-
-function groupsOf(text: string): Group[] {
-  const names = text.split(",");
-  const unknown = names.find((name) => !GROUPS.some((group) => group === name));
-  if (unknown === undefined) return groupNames(groupMask(names));
-  throw new UsageError(
-    `--groups takes groups with commas between them, of ${GROUPS.join(",")}; not ${JSON.stringify(unknown)}`,
-  );
 }

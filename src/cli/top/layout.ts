@@ -1,4 +1,5 @@
 import { type Column, cellOf, SCREEN_COLUMNS } from "../../overview/columns.ts";
+import { fitColumns } from "../../overview/fitting.ts";
 import type { Line } from "../../overview/line.ts";
 import { pad, shorten, width } from "../format/text.ts";
 
@@ -14,19 +15,15 @@ const NAME_WIDTHS = { least: 12, most: 40 };
 export function columnsFor(cells: number, hosts: boolean, longest: number): Column[] {
   const name = Math.min(NAME_WIDTHS.most, Math.max(NAME_WIDTHS.least, longest));
   const shown = SCREEN_COLUMNS.filter((column) => hosts || column.name !== "host");
-  const needed = (names: number): number =>
-    shown.reduce((sum, column) => sum + (column.name === "guest" ? names : column.width), 0) + shown.length - 1;
-  while (needed(name) > cells) {
-    const rank = Math.max(...shown.map((column) => column.rank));
-    // Names are shortened before the figures go that say how a guest does.
-    if (rank <= 2 && needed(NAME_WIDTHS.least) <= cells) break;
-    if (rank === 0) break;
-    shown.splice(
-      shown.findLastIndex((column) => column.rank === rank),
-      1,
-    );
-  }
-  const room = Math.max(NAME_WIDTHS.least, Math.min(name, cells - needed(0)));
+  const needed = (columns: readonly Column[], names: number): number =>
+    columns.reduce((sum, column) => sum + (column.name === "guest" ? names : column.width), 0) + columns.length - 1;
+  // Names are shortened before the figures go that say how a guest does.
+  fitColumns(
+    shown,
+    ({ rank }) => rank,
+    (columns, rank) => needed(columns, rank <= 2 ? NAME_WIDTHS.least : name) <= cells,
+  );
+  const room = Math.max(NAME_WIDTHS.least, Math.min(name, cells - needed(shown, 0)));
   return shown.map((column) => (column.name === "guest" ? { ...column, width: room } : column));
 }
 

@@ -1,5 +1,6 @@
 import { SCREEN_COLUMNS } from "../../overview/columns.ts";
 import type { ListView } from "../../overview/guest-list.ts";
+import { sortedBy } from "../../overview/guest-list.ts";
 
 /** What the user has chosen. Pure: `press` makes the next state of a key. */
 export interface ScreenState extends ListView {
@@ -30,9 +31,9 @@ export interface Key {
 }
 
 /** The state at the start. */
-export function initialState(intervalMs: number, sort: string = "cpu"): ScreenState {
+export function initialState(intervalMs: number): ScreenState {
   return {
-    ...{ sort, ascending: isText(sort), filter: "", selected: undefined, page: "list", raw: false, scroll: 0 },
+    ...{ sort: "cpu", ascending: false, filter: "", selected: undefined, page: "list", raw: false, scroll: 0 },
     ...{ typing: false, paused: false, intervalMs, quit: false },
   };
 }
@@ -86,10 +87,11 @@ export function press(state: ScreenState, key: Key, keys: readonly string[], pag
   if (state.page === "guest") return typed === "p" ? { ...state, raw: !state.raw, scroll: 0 } : state;
   if (state.page !== "list") return state;
   if (typed === "/") return { ...state, typing: true, filter: "" };
-  if (typed === "<" || typed === ">") return sorted(state, neighbour(state.sort, typed === ">" ? 1 : -1));
+  if (typed === "<" || typed === ">")
+    return { ...state, ...sortedBy(state, neighbour(state.sort, typed === ">" ? 1 : -1)) };
   if (typed === "R") return { ...state, ascending: !state.ascending };
   const column = SCREEN_COLUMNS.find((each) => each.key === typed);
-  return column === undefined ? state : sorted(state, column.name);
+  return column === undefined ? state : { ...state, ...sortedBy(state, column.name) };
 }
 
 /** While the user types a filter. */
@@ -101,18 +103,9 @@ function type(state: ScreenState, { name, sequence, ctrl }: Key): ScreenState {
   return /^[^\p{Cc}]+$/u.test(sequence) && !ctrl ? { ...state, filter: state.filter + sequence } : state;
 }
 
-/** Sorts by a column; by the same column again, the other way round. */
-function sorted(state: ScreenState, sort: string): ScreenState {
-  return { ...state, sort, ascending: sort === state.sort ? !state.ascending : isText(sort) };
-}
-
 function neighbour(sort: string, by: number): string {
   const at = SCREEN_COLUMNS.findIndex(({ name }) => name === sort) + by;
   return SCREEN_COLUMNS[(at + SCREEN_COLUMNS.length) % SCREEN_COLUMNS.length]!.name;
-}
-
-function isText(sort: string): boolean {
-  return SCREEN_COLUMNS.find(({ name }) => name === sort)!.isText;
 }
 
 function stepped(intervalMs: number, by: number): number {

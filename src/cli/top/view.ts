@@ -2,7 +2,8 @@ import { SCREEN_COLUMNS } from "../../overview/columns.ts";
 import { absenceText, troubleText } from "../../overview/explanation.ts";
 import type { GuestList } from "../../overview/guest-list.ts";
 import { isOld, type Line, nameOf } from "../../overview/line.ts";
-import { narrowBytes, percent, span } from "../../overview/quantity.ts";
+import { span } from "../../overview/quantity.ts";
+import { summaryOf } from "../../overview/summary.ts";
 import { cut, pad, printable, width } from "../format/text.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
@@ -108,38 +109,14 @@ function listLines({ list, state, size, ready, source, sourceOf }: Scene): Style
  * @param columns the cells of the line; 0: as many as it takes
  */
 export function summaryLine(list: GuestList, state: ScreenState, time: string, columns: number): string {
-  const { hosts, guests, absent, troubles, cpus, vcpus, usedBytes, assignedBytes } = list.totals;
-  const parts = [`virstream  ${hostsText(hosts)}`];
-  if (absent > 0) parts.push(`${absent} absent`);
-  parts.push(`${guests.toLocaleString("en")} guest${guests === 1 ? "" : "s"}`);
-  const named: [string, number][] = [
-    ["stuck", troubles.get("stuck") ?? 0],
-    ["I/O error", troubles.get("io-error") ?? 0],
-    ["crashed", troubles.get("crashed") ?? 0],
-    [
-      "other",
-      [...troubles].reduce(
-        (sum, [kind, count]) => sum + (["failed", "denied", "incomplete"].includes(kind) ? count : 0),
-        0,
-      ),
-    ],
-  ];
-  for (const [word, count] of named)
-    if (count > 0) parts.push(`${count} ${word}${word === "I/O error" && count > 1 ? "s" : ""}`);
-  if (cpus !== undefined) parts.push(`CPU ${percent(cpus)} of ${vcpus}`);
-  if (assignedBytes > 0) parts.push(`MEM ${narrowBytes(usedBytes)} of ${narrowBytes(assignedBytes)}`);
-  const left = parts.join("   ");
+  const parts = summaryOf(list.totals).map(({ text }) => text);
+  const left = `virstream  ${parts.join("   ")}`;
   const right = `${state.paused ? "PAUSED" : time}  ${intervalText(state.intervalMs)}`;
   if (columns === 0) return `${left}   ${right}`;
   return `${pad(cut(left, columns - width(right) - 2), columns - width(right))}${right}`;
 }
 
-function hostsText(hosts: readonly string[]): string {
-  const shown = hosts.length <= 4 ? hosts : hosts.slice(0, 3);
-  return `${shown.map(printable).join(" ")}${shown.length < hosts.length ? ` +${hosts.length - shown.length}` : ""}`;
-}
-
-/** What is the matter with the selected, or the worst, guest, and the command that helps. */
+/** What is wrong with the selected, or the worst, guest, and the command that helps. */
 function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
   const [incident] = list.incidents;
   if (line === undefined) return incident?.text ?? "";

@@ -1,5 +1,6 @@
 import type { KnownGroup } from "../../model/group.ts";
 import { type Column, screenColumn } from "../../overview/columns.ts";
+import { fitColumns } from "../../overview/fitting.ts";
 
 /** A column of the table. `trend` is the line of the CPU over the last minute. */
 export interface PageColumn {
@@ -59,16 +60,13 @@ function column(name: string, label: string, width: number, rank: number): PageC
  */
 export function columnsFor(pixels: number, hosts: boolean): PageColumn[] {
   const shown = COLUMNS.filter(({ name }) => hosts || name !== "host");
-  const needed = (): number => PADDING + shown.reduce((sum, { width }) => sum + width + GAP, -GAP);
-  while (needed() > pixels) {
-    const rank = Math.max(...shown.map((each) => each.rank));
-    if (rank === 0) break;
-    shown.splice(
-      shown.findIndex((each) => each.rank === rank),
-      1,
-    );
-  }
-  return shown;
+  const widthOf = (columns: readonly PageColumn[]): number =>
+    PADDING + columns.reduce((sum, { width }) => sum + width + GAP, -GAP);
+  return fitColumns(
+    shown,
+    ({ rank }) => rank,
+    (columns) => widthOf(columns) <= pixels,
+  );
 }
 
 /** The groups that columns are made from. */

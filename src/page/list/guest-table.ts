@@ -1,5 +1,4 @@
 import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } from "@tanstack/virtual-core";
-import { screenColumn } from "../../overview/columns.ts";
 import type { ListView } from "../../overview/guest-list.ts";
 import type { Line } from "../../overview/line.ts";
 import { element, setText } from "../element.ts";
@@ -203,9 +202,4 @@ export class GuestTable {
     this.#selected = row.key;
     this.#events.onOpen(row.key);
   }
-}
-
-/** The order that a click on a title gives: the other way round if the list is sorted by it already. */
-export function sortedBy(view: ListView, sort: string): Pick<ListView, "sort" | "ascending"> {
-  return { sort, ascending: view.sort === sort ? !view.ascending : screenColumn(sort)?.isText === true };
 }
