@@ -1,4 +1,4 @@
-import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/address.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../server/listening/address.ts";
 
 /** The command line is wrong; the message says why. Exit code 2. */
 export class UsageError extends Error {
@@ -16,7 +16,7 @@ URI picks where the domains come from:
   qemu:///system             this machine's libvirt daemon (qemu:///session: your own)
   qemu:///system?socket=PATH a daemon by its socket
   qemu+ssh://USER@HOST/system another machine's, by ssh; TLS and TCP: docs/libvirt.md
-  ws://HOST:PORT             a virstream server
+  ws://HOST:PORT             a virstream server; at a socket file: ws+unix:///PATH
   nats://HOST:PORT           all hosts that publish to a NATS server: docs/fleet.md
   test:///default            a simulated host in this process
   file:///PATH?speed=10      a recording; also with from= and to=: docs/recordings.md
@@ -157,7 +157,10 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --config FILE         a file in TOML with these options, sources and limits: docs/operating.md
   --print-config        print the configuration, with every limit, and end
   --check               check the configuration and the files that it names, and end
-  --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one
+  --listen HOST:PORT    where to listen; default ${DEFAULT_LISTEN_HOST}:${DEFAULT_PORT}, port 0 picks a free one; or unix:PATH, a
+                        socket file, which needs no token and no TLS
+  --socket-mode MODE    the permissions of socket files; default 0600; 0660 is for a group, too
+  --socket-group GROUP  the group of socket files
   --ui                  also a live page of the guests for browsers, at the same address: docs/page.md
   --metrics [HOST:]PORT a page for Prometheus, at /metrics; by habit port 9177; on loopback unless HOST is given. Without
                         --listen there is nothing else. It keeps a watch of all domains: docs/prometheus.md

@@ -4,12 +4,13 @@ import type { OpenDriver } from "../driver/driver.ts";
 import { registerBuiltIn } from "../driver/registry.ts";
 import { LIBVIRT_SCHEMES, openLibvirt } from "./libvirt/driver.ts";
 import { REMOTE_SCHEMES } from "./remote/driver.ts";
-import { openRemote } from "./remote/node-driver.ts";
+import { openRemote, openSocketFile } from "./remote/node-driver.ts";
 import { openSimulated } from "./simulated/driver.ts";
 
 registerBuiltIn("test", openSimulated);
 for (const scheme of LIBVIRT_SCHEMES) registerBuiltIn(scheme, openLibvirt);
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote);
+registerBuiltIn("ws+unix", openSocketFile);
 
 // Only a program that reads fleets needs this, and NATS's client.
 const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);

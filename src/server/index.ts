@@ -7,9 +7,9 @@
 export { type Authenticate, type Principal, ROLES, type Role } from "./access/principal.ts";
 export { type TokenEntry, TokenList } from "./access/token-list.ts";
 export type { Viewer } from "./access/viewer.ts";
-export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 export { createHandler, type HandlerOptions, VirstreamHandler } from "./handler.ts";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
-export type { TlsOptions } from "./listening.ts";
+export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";
+export type { TlsOptions } from "./listening/http-server.ts";
 export { type ServeOptions, serve, VirstreamServer } from "./server.ts";
 export type { ServerFigures, ServerHealth } from "./server-metrics.ts";

@@ -7,9 +7,9 @@ import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
 import { isLoopback, Origins } from "./access/origins.ts";
-import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";
 import {
   checkTls,
   createListeningServer,
@@ -17,11 +17,15 @@ import {
   type ListeningServer,
   renewCertificates,
   type TlsOptions,
-} from "./listening.ts";
+} from "./listening/http-server.ts";
+import { checkSocketPath, DEFAULT_SOCKET_MODE, SocketFile } from "./listening/socket-file.ts";
 
 const SERVE_MEMBERS: Members = {
   host: TEXT,
   port: whole(0, 65_535),
+  socketPath: TEXT,
+  socketMode: whole(0, 0o777),
+  socketGroup: ["the name or the number of a group", (value) => typeof value === "string" || Number.isInteger(value)],
   tls: OBJECT,
   allowPlain: FLAG,
   ...HANDLER_MEMBERS,
@@ -36,6 +40,15 @@ export interface ServeOptions extends HandlerOptions {
   readonly host?: string;
   /** Port; 0 selects a free port. Default 16580. */
   readonly port?: number;
+  /**
+   * Listen on this file, a unix socket, in place of `host` and `port`. It needs neither token nor TLS: its permissions say who may
+   * connect. A file that a server left behind is replaced. Default: none.
+   */
+  readonly socketPath?: string;
+  /** The permissions of the file of `socketPath`; to connect takes the permission to write. Default 0o600. */
+  readonly socketMode?: number;
+  /** The group of the file of `socketPath`, by its name or number. Default: that of the process. */
+  readonly socketGroup?: string | number;
   /** Serve over TLS, at wss: and https:, with this certificate; `renew()` replaces it. Default: none, without TLS. */
   readonly tls?: TlsOptions;
   /**
@@ -50,6 +63,7 @@ export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
   /** True if it was started to ask clients for certificates; that stays so. */
   readonly #asksForCertificates: boolean;
+  #file: SocketFile | undefined;
   #closed: Promise<void> | undefined;
 
   private constructor(connection: Connection, options: ServeOptions) {
@@ -65,18 +79,33 @@ export class VirstreamServer extends VirstreamHandler {
    * Starts to listen.
    *
    * @throws VirstreamError `invalid-argument` for an address beyond loopback without a token, and for an invalid prefix, invalid
-   *   tokens, viewers or limits, or an address on which the server cannot listen; `address-in-use` if another program listens
-   *   there
+   *   tokens, viewers or limits, or an address or a file on which the server cannot listen; `address-in-use` if another program
+   *   listens there
    */
   static async listen(connection: Connection, options: ServeOptions = {}): Promise<VirstreamServer> {
     checkListening(options);
-    const host = options.host ?? DEFAULT_LISTEN_HOST;
-    const port = options.port ?? DEFAULT_PORT;
     const server = new VirstreamServer(connection, options);
     try {
-      await once(server.#http.listen(port, host), "listening");
+      await server.#listen(options);
     } catch (thrown) {
       await server.close();
+      throw thrown;
+    }
+    // If the system fails to accept a connection, the listening socket reports an error and continues to listen.
+    server.#http.on("error", () => {});
+    return server;
+  }
+
+  async #listen(options: ServeOptions): Promise<void> {
+    const { host = DEFAULT_LISTEN_HOST, port = DEFAULT_PORT, socketPath, socketMode, socketGroup } = options;
+    if (socketPath !== undefined) {
+      const place = { path: socketPath, mode: socketMode ?? DEFAULT_SOCKET_MODE, group: socketGroup };
+      this.#file = await SocketFile.listen(this.#http, place);
+      return;
+    }
+    try {
+      await once(this.#http.listen(port, host), "listening");
+    } catch (thrown) {
       const cause = thrown as NodeJS.ErrnoException;
       const inUse = cause.code === "EADDRINUSE";
       const fix = inUse
@@ -85,20 +114,19 @@ export class VirstreamServer extends VirstreamHandler {
       const message = `cannot listen on ${host} port ${port} (${cause.code}): ${fix}`;
       throw new VirstreamError(inUse ? "address-in-use" : "invalid-argument", message, { cause });
     }
-    // If the system fails to accept a connection, the listening socket reports an error and continues to listen.
-    server.#http.on("error", () => {});
-    return server;
   }
 
-  /** The address as bound, as a URL. `0.0.0.0` and `[::]` are all addresses of this machine: clients elsewhere use one of them. */
+  /**
+   * The address as bound, as a URL; of a file `ws+unix://PATH`. `0.0.0.0` and `[::]` are all addresses of this machine: clients
+   * elsewhere use one of them.
+   */
   get url(): string {
-    const { address, port } = this.#http.address() as AddressInfo;
-    return `${"setSecureContext" in this.#http ? "wss" : "ws"}://${address.includes(":") ? `[${address}]` : address}:${port}${this.prefix}`;
+    return this.#urlOf("ws", this.prefix);
   }
 
-  /** The address of the live page, with the option `ui`. */
+  /** The address of the pages: `/metrics` and others, and with the option `ui` the live page. It ends with a slash. */
   get pageUrl(): string {
-    return `${this.url.replace(/^ws/, "http")}/`;
+    return this.#urlOf("http", `${this.prefix}/`);
   }
 
   /**
@@ -115,7 +143,14 @@ export class VirstreamServer extends VirstreamHandler {
     renewCertificates(this.#http, tls);
   }
 
-  /** Frees the port, and ends sweeps and connections as a handler does. Safe to call twice. */
+  #urlOf(scheme: "ws" | "http", path: string): string {
+    if (this.#file !== undefined) return `${scheme}+unix://${this.#file.path}${path && `:${path}`}`;
+    const { address, port } = this.#http.address() as AddressInfo;
+    const secure = "setSecureContext" in this.#http ? "s" : "";
+    return `${scheme}${secure}://${address.includes(":") ? `[${address}]` : address}:${port}${path}`;
+  }
+
+  /** Frees the port or removes the file, and ends sweeps and connections as a handler does. Safe to call twice. */
   override async close(options: CloseOptions = {}): Promise<void> {
     const ended = super.close(options);
     this.#closed ??= this.#close(ended);
@@ -124,6 +159,7 @@ export class VirstreamServer extends VirstreamHandler {
 
   async #close(ended: Promise<void>): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
+    this.#file?.remove();
     await ended;
     await withTimeout(closed, CLOSE_TIMEOUT_MS, () => this.waiting.destroy());
     await closed;
@@ -140,6 +176,15 @@ export function checkListening(options: ServeOptions): void {
   const { host = DEFAULT_LISTEN_HOST } = options;
   new Origins(options.origins);
   if (options.tls !== undefined) checkTls(options.tls);
+  if (options.socketPath !== undefined) {
+    checkSocketPath(options.socketPath);
+    const other = (["host", "port", "tls"] as const).find((name) => options[name] !== undefined);
+    if (other === undefined) return;
+    throw invalid(`socketPath does not go with ${other}: it is the path of a file on this machine`);
+  }
+  if ((options.socketMode ?? options.socketGroup) !== undefined) {
+    throw invalid("socketMode and socketGroup go with socketPath");
+  }
   if (!isLoopback(host) && !isGuarded(options) && options.allowAnyone !== true) {
     throw invalid(
       `listening on ${host} would show every domain to every client that reaches it: set the option token or the option authenticate, or the option allowAnyone`,

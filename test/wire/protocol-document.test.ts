@@ -9,7 +9,7 @@ import { LIST_FILTERS, StatsFlag } from "../../src/model/query.ts";
 import { plainRecord, RECORD_REASONS, RECORD_STATUSES } from "../../src/model/record.ts";
 import { ParamType } from "../../src/model/schema.ts";
 import { GAP_REASONS, WATCH_STATES } from "../../src/model/watch.ts";
-import { DEFAULT_PORT } from "../../src/server/address.ts";
+import { DEFAULT_PORT } from "../../src/server/listening/address.ts";
 import { ChannelTable } from "../../src/wire/channel-table.ts";
 import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { pack } from "../../src/wire/pack.ts";

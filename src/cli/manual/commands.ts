@@ -44,7 +44,10 @@ export function completedCommands(): CompletedCommand[] {
 /** URIs to begin with. */
 const URIS: Words = {
   kind: "one",
-  values: ["qemu:///system", "qemu:///session", "qemu+ssh://", "ws://", "nats://", "test:///default", "file:///"],
+  values: [
+    ...["qemu:///system", "qemu:///session", "qemu+ssh://", "ws://", "ws+unix:///", "nats://"],
+    ...["test:///default", "file:///"],
+  ],
 };
 
 function operandsOf(command: Command): Words {

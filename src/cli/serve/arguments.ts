@@ -3,9 +3,18 @@ import { DEFAULT_PUBLISH_INTERVAL_MS, MAX_AGE_MS } from "../../outlets/nats/publ
 import { DEFAULT_PUSH_INTERVAL_MS } from "../../outlets/otlp/push.ts";
 import { FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
 import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
-import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/address.ts";
+import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/listening/address.ts";
+import type { ServeOptions } from "../../server/server.ts";
 import { choices, dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
+
+/** What --listen and --metrics have before the path of a socket file. */
+const UNIX = "unix:";
+
+/** Where a server listens. */
+export type Place =
+  | Pick<ServeOptions, "host" | "port">
+  | Pick<ServeOptions, "socketPath" | "socketMode" | "socketGroup">;
 
 /** The options of `virstream serve`, checked, with the defaults filled in. */
 export type ServeArguments = ReturnType<typeof parseServe>;
@@ -25,6 +34,8 @@ export const SERVE_OPTIONS = {
   check: FLAG,
   "print-config": FLAG,
   listen: TEXT,
+  "socket-mode": TEXT,
+  "socket-group": TEXT,
   metrics: TEXT,
   "metrics-interval": TEXT,
   "metrics-metadata": LIST,
@@ -79,16 +90,32 @@ export function parseServe(args: readonly string[]) {
   if (nats === undefined && ofNats !== undefined) throw new UsageError(`--${ofNats} goes with --nats`);
   const replicas = values["nats-replicas"] ?? "1";
   if (!/^[135]$/.test(replicas)) throw new UsageError("--nats-replicas takes 1, 3 or 5");
+  const socket = {
+    ...(values["socket-mode"] !== undefined && { socketMode: modeOf(values["socket-mode"]) }),
+    ...(values["socket-group"] !== undefined && { socketGroup: values["socket-group"] }),
+  };
+  const placeOf = (option: string, text: string | undefined, defaultPort: number): Place =>
+    text?.startsWith(UNIX)
+      ? { socketPath: text.slice(UNIX.length), ...socket }
+      : parseListen(option, text, defaultPort);
+  const isServer = listen !== undefined || (metrics ?? nats) === undefined || ui;
+  /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
+  const clients = isServer ? placeOf("listen", listen, DEFAULT_PORT) : undefined;
+  /** Where only the page for Prometheus is. */
+  const page = metrics === undefined ? undefined : placeOf("metrics", metrics, METRICS_PORT);
+  const kinds = [clients, page].map((place) => place && ("socketPath" in place ? "file" : "port"));
+  const ofSocket = Object.keys(values).find((name) => name.startsWith("socket-"));
+  if (ofSocket !== undefined && !kinds.includes("file")) {
+    throw new UsageError(`--${ofSocket} goes with --listen unix:PATH or --metrics unix:PATH`);
+  }
+  if (cert !== undefined && kinds.includes("file") && !kinds.includes("port")) {
+    throw new UsageError("--tls-cert does not go with unix:PATH: the file's permissions say who may connect");
+  }
   return {
     /** Empty: the default URI. */
     uris,
-    /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
-    listen:
-      listen === undefined && (metrics ?? nats) !== undefined && !ui
-        ? undefined
-        : parseListen("listen", listen, DEFAULT_PORT),
-    /** Where only the page for Prometheus is, and the interval of its watch. */
-    metrics: metrics === undefined ? undefined : parseListen("metrics", metrics, METRICS_PORT),
+    listen: clients,
+    metrics: page,
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
@@ -142,6 +169,12 @@ export function parseServe(args: readonly string[]) {
   };
 }
 
+/** The permissions of a file, in octal. A number of TOML is decimal, so it must not be taken for one. */
+function modeOf(text: string): number {
+  if (/^0[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new UsageError(`--socket-mode takes the four digits of permissions, as "0660", not ${JSON.stringify(text)}`);
+}
+
 /** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */
 function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
@@ -149,7 +182,7 @@ function parseListen(option: string, listen = "", defaultPort: number): { host: 
   const port = match === null ? defaultPort : Number(match[2]);
   if ((listen !== "" && match === null) || port > 65_535) {
     const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
-    throw new UsageError(`--${option} takes HOST:PORT, not ${JSON.stringify(listen)}${brackets}`);
+    throw new UsageError(`--${option} takes HOST:PORT or unix:PATH, not ${JSON.stringify(listen)}${brackets}`);
   }
   return { host, port };
 }

@@ -79,7 +79,7 @@ export class Secrets {
   async #reloadCertificates(servers: readonly VirstreamServer[]): Promise<void> {
     if (this.#tls === undefined) return;
     const tls = (await certificatesOf(this.#args))!;
-    for (const server of servers) server.renew(tls);
+    for (const server of servers) if (!server.url.startsWith("ws+unix:")) server.renew(tls);
     this.#tls = tls;
     notify(`new connections get the certificate that is in ${this.#args.tlsFiles!.cert} now`);
   }

@@ -10,7 +10,7 @@ import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
 import { awaitSources, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
-import { SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
+import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { configurationOf, configurationWithout } from "./config-file.ts";
 import { startPublisher } from "./publish.ts";
 import { readHeaders, startPush } from "./push.ts";
@@ -56,9 +56,13 @@ function serverOptions(
   { allowAnyone, allowPlain, origins }: ServeArguments,
   limits: Partial<ServerLimits>,
   secrets: Secrets,
-  place: { readonly host: string; readonly port: number },
+  place: Place,
 ): ServeOptions {
-  return { allowAnyone, allowPlain, origins, limits, ...secrets.options, ...place };
+  const { tls, ...rest } = secrets.options;
+  return {
+    ...{ allowAnyone, allowPlain, origins, limits, ...rest, ...place },
+    ...(tls !== undefined && !("socketPath" in place) && { tls }),
+  };
 }
 
 async function run(
@@ -100,9 +104,11 @@ async function run(
   if (server !== undefined) process.stdout.write(`${server.url}\n`);
   if (server !== undefined && args.ui) {
     process.stdout.write(`${server.pageUrl}\n`);
-    notify(`clients connect to ${server.url}; a browser opens ${server.pageUrl}`);
+    const isFile = server.pageUrl.startsWith("http+unix:");
+    const browser = isFile ? "a browser needs a proxy in front of it" : `a browser opens ${server.pageUrl}`;
+    notify(`clients connect to ${server.url}; ${browser}`);
   }
-  if (exporter !== undefined) process.stdout.write(`${exporter.url.replace(/^ws/, "http")}/metrics\n`);
+  if (exporter !== undefined) process.stdout.write(`${exporter.pageUrl}metrics\n`);
   if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
   const health = server ?? exporter;
   const servers = [server, exporter].filter((each) => each !== undefined);

@@ -1,3 +1,6 @@
+import type { OpenDriver } from "../../driver/driver.ts";
+import { withoutSecrets } from "../../driver/registry.ts";
+import { VirstreamError } from "../../model/error.ts";
 import { type OpenWatch, remoteDriver } from "./driver.ts";
 import { openNodeSocket } from "./node-socket.ts";
 import { RemoteWatch } from "./watch.ts";
@@ -10,3 +13,10 @@ export const openNodeWatch: OpenWatch = (...request) => {
 
 /** Opens ws: and wss: URIs in Node. */
 export const openRemote = remoteDriver({ openSocket: openNodeSocket, openWatch: openNodeWatch });
+
+/** Opens ws+unix: URIs: the path of a socket file, and after a colon that of the request. */
+export const openSocketFile: OpenDriver = async (uri, options) => {
+  if (/^ws\+unix:(\/\/)?\/[^/?#%]/i.test(uri)) return openRemote(uri, options);
+  const message = `${JSON.stringify(withoutSecrets(uri))} is not of the form ws+unix:///PATH or ws+unix:///PATH:/PREFIX`;
+  throw new VirstreamError("invalid-uri", message);
+};

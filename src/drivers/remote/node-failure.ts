@@ -13,6 +13,18 @@ const CERTIFICATE_FAULTS: readonly (readonly [codes: RegExp, fault: string])[] =
   ],
 ];
 
+const START = `start a server there with "virstream serve --listen unix:PATH"`;
+
+/** Why a socket file cannot be opened, by Node's codes. */
+const SOCKET_FILE_FAULTS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOENT: ["socket-missing", `there is no such socket: ${START}`],
+  ENOTDIR: ["socket-missing", `there is no such socket: ${START}`],
+  ECONNREFUSED: ["connection-refused", `a server that has ended left this socket behind: ${START}`],
+  EACCES: ["socket-denied", "this user has no permission for it: join the group of the socket"],
+  EPERM: ["socket-denied", "this user has no permission for it: join the group of the socket"],
+  ENOTSOCK: ["connection-refused", "that file is not a socket"],
+};
+
 /** The error of a socket that could not be opened, or, if it was `opened`, that broke. */
 export function explain(url: string, failure: SocketFailure, opened: boolean): VirstreamError {
   return opened ? brokenError(url, failure) : openingError(url, failure);
@@ -22,6 +34,10 @@ export function explain(url: string, failure: SocketFailure, opened: boolean): V
 function openingError(url: string, { message = "", error: cause }: SocketFailure): VirstreamError {
   const failure = (code: ErrorCode, text: string) => new VirstreamError(code, text, { cause });
   const system = (cause as { code?: string } | undefined)?.code;
+  if (url.startsWith("ws+unix:")) {
+    const found = SOCKET_FILE_FAULTS[system ?? ""];
+    if (found !== undefined) return failure(found[0], `${url}: ${found[1]}`);
+  }
   if (system === "ECONNREFUSED") {
     const advice = `start a server there with "virstream serve --listen HOST:PORT"`;
     return failure("connection-refused", `nothing listens at ${url}${portHint(url)}: ${advice}`);

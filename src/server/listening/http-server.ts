@@ -2,9 +2,9 @@ import { createServer as createHttpServer, type Server as HttpServer, type Reque
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-import { invalid, quote } from "../model/error.ts";
-import { checkOptions, type Members } from "../model/options.ts";
-import type { WaitingSockets } from "./bounds/waiting-sockets.ts";
+import { invalid, quote } from "../../model/error.ts";
+import { checkOptions, type Members } from "../../model/options.ts";
+import type { WaitingSockets } from "../bounds/waiting-sockets.ts";
 
 /** How often Node looks for connections whose request does not come, in ms. */
 const REQUEST_CHECK_MS = 1_000;
