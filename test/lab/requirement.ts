@@ -58,6 +58,10 @@ const known = {
     packages: "polkitd dbus",
   },
   faketime: { met: () => existsSync(FAKETIME), packages: "libfaketime" },
+  dpkg: {
+    met: () => ["dpkg-deb", "lintian", "deb-systemd-helper", "systemd-sysusers"].every(program),
+    packages: "dpkg lintian init-system-helpers systemd",
+  },
   openssl: { met: () => program("openssl"), packages: "openssl" },
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
   "prometheus-libvirt-exporter": {
@@ -73,6 +77,17 @@ const known = {
     met: () =>
       process.getuid?.() === 0 && succeeds("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "true"),
     remedy: "run as root, in a container with --privileged",
+  },
+  "a copy of this system": {
+    met: () =>
+      process.getuid?.() === 0 &&
+      program("ip") &&
+      succeeds(
+        "unshare",
+        ...["--mount", "--propagation", "private", "--net", "sh", "-ec"],
+        "mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w /mnt/m; mount -t overlay o -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/m",
+      ),
+    remedy: "apt-get install iproute2, and run as root, in a container with --privileged",
   },
   "root with network namespaces": {
     met: () =>

@@ -1,0 +1,135 @@
+/** @module-tag any-node */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { VERSION } from "../../src/index.ts";
+import { type CommandResult, mustRun, runCommand } from "../lab/command.ts";
+import { describeWith } from "../lab/requirement.ts";
+import { SystemCopy } from "../lab/system-copy.ts";
+
+const SCRIPT = fileURLToPath(new URL("../../packaging/deb.mjs", import.meta.url));
+/** When the package of the test was made, in seconds since 1970. */
+const EPOCH = 1_700_000_000;
+const ADDRESS = "127.0.0.1:16580";
+/** Also where the system's configuration leaves documents out, as in containers; and without man-db's own work of many seconds. */
+const DPKG = "dpkg --path-include='/usr/share/*' --no-triggers --force-unsafe-io";
+/** What every installation changes: dpkg's own files, and those of users. */
+const BOOKKEEPING =
+  /^\/(var\/(lib\/dpkg|cache|log)\/|etc\/(passwd|shadow|group|gshadow|subuid|subgid)-?$|etc\/\.pwd\.lock$)/;
+
+describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debian package", () => {
+  let folder: string;
+  let file: string;
+  let lintian: Promise<CommandResult>;
+  let system: SystemCopy;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "virstream-deb-test-"));
+    const env = { ...process.env, SOURCE_DATE_EPOCH: String(EPOCH) };
+    const build = ["-c", 'umask 077 && exec "$@"', "sh", process.execPath, SCRIPT, folder];
+    file = (await mustRun("sh", build, { env })).stdout.trim();
+    lintian = runCommand("lintian", ["--allow-root", "--fail-on", "error,warning", file]);
+    system = await SystemCopy.create(folder);
+    // The package depends on the system's node; the tests may run with another one.
+    await system.output(`[ -x /usr/bin/node ] || ln -s '${process.execPath}' /usr/bin/node`);
+  });
+  afterAll(async () => {
+    await system?.[Symbol.asyncDispose]();
+    await lintian;
+    rmSync(folder, { recursive: true });
+  });
+
+  it("has nothing of the machine and the time of its build", async () => {
+    const list = 'dpkg-deb --fsys-tarfile "$1" | tar --list --verbose --full-time --utc --numeric-owner';
+    const { stdout } = await mustRun("sh", ["-c", list, "sh", file]);
+    const lines = stdout.trimEnd().split("\n");
+    const time = new Date(EPOCH * 1_000).toISOString().slice(0, 19).replace("T", " ");
+    const usual = new RegExp(`^(drwxr-xr-x|-rw-r--r--|-rwxr-xr-x|lrwxrwxrwx) 0/0 +\\d+ ${time} `);
+    expect(lines.filter((line) => !usual.test(line))).toEqual([]);
+    // In the order of their names; dpkg-deb puts links last.
+    const paths = lines.filter((line) => !line.startsWith("l")).map((line) => line.split(" ./")[1]!.split("/"));
+    const keys = paths.map((path) => path.filter((name) => name !== "").join("\u0000"));
+    expect(keys).toEqual([...keys].sort());
+    expect(lines.filter((line) => line.startsWith("-rwx"))).toEqual([expect.stringMatching(/bin\/virstream\.js$/)]);
+  });
+
+  it("installs a command with all that it can use, its manual page, and its completion for three shells", async () => {
+    await system.output(`${DPKG} --force-depends --install /mnt/given/virstream_*.deb`);
+    expect(await system.output("virstream --version")).toBe(`${VERSION}\n`);
+    expect(await system.output("virstream get test:///default --format ndjson | wc -l")).toBe("12\n");
+    expect(await system.output("man virstream | head -1")).toMatch(/^VIRSTREAM\(1\)/);
+    const bash = ". /usr/share/bash-completion/completions/virstream; complete -p virstream";
+    expect(await system.output(`bash -c '${bash}'`)).toMatch(/^complete .*virstream/);
+    expect(await system.output("zsh -c 'autoload -Uz compinit; compinit -D; echo $_comps[virstream]'")).toBe(
+      "_virstream\n",
+    );
+    expect(await system.output("fish -c 'complete -C \"virstream doc\"'")).toMatch(/^doctor\t/);
+    // Peers that npm would leave out.
+    const peers = ["@nats-io/transport-node", "@nats-io/jetstream", "@nats-io/kv", "fast-xml-parser", "rxjs"];
+    const program = [
+      ...peers.map((name) => `import ${JSON.stringify(name)};`),
+      'import "./dist/outlets/otlp/index.js";',
+    ];
+    await system.output(`cd /usr/lib/virstream && node --input-type=module --eval '${program.join("")}'`);
+  });
+
+  it("runs the service as its own user, with the configuration as it is installed", async () => {
+    expect(await system.output("systemctl is-enabled virstream")).toBe("enabled\n");
+    const served = await serve();
+    // No libvirtd runs in the copy.
+    expect(served).toMatch(/"status":"degraded".*"sourcesAbsent":1/);
+  });
+
+  it("keeps the configuration in an upgrade, and in a return to the older version", async () => {
+    await system.output(`sed -i 's|^sources.*|sources = ["test:///default?domains=2"]|' /etc/virstream/virstream.toml`);
+    await system.output(`
+      cd /tmp && dpkg-deb -R /mnt/given/virstream_*.deb next
+      sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
+      echo '# a new line' >>next/etc/virstream/virstream.toml
+      dpkg-deb -Znone --build next next.deb
+      ${DPKG} --force-depends --force-confold --install next.deb`);
+    expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}+next\n`);
+    await system.output(`${DPKG} --force-depends --force-confold --install /mnt/given/virstream_*.deb`);
+    expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}\n`);
+    expect(await serve()).toMatch(/"status":"ok"/);
+    expect(await system.output("systemctl is-enabled virstream")).toBe("enabled\n");
+  });
+
+  it("leaves the configuration when it is removed, and when it is purged only what is the administrator's, by name", async () => {
+    await system.output("virstream token create ann --tokens /etc/virstream/tokens.json");
+    await system.output(`${DPKG} --remove virstream`);
+    const left = async () =>
+      (await system.changes()).filter((path) => !BOOKKEEPING.test(path) && path !== "/usr/bin/node");
+    const folders = async () =>
+      (await system.run("ls -d /usr/lib/virstream /usr/share/doc/virstream /etc/virstream")).stdout;
+    expect(await folders()).toBe("/etc/virstream\n");
+    expect(await left()).toEqual(
+      expect.arrayContaining(["/etc/virstream/tokens.json", "/etc/virstream/virstream.toml"]),
+    );
+    expect(await system.output(`${DPKG} --purge virstream`)).toMatch(/\/etc\/virstream\/tokens\.json stays/);
+    expect(await left()).toEqual(["/etc/virstream/tokens.json"]);
+
+    await system.output(`rm -r /etc/virstream && ${DPKG} --force-depends --install /mnt/given/virstream_*.deb`);
+    await system.output(`${DPKG} --purge virstream`);
+    expect(await folders()).toBe("");
+    expect(await left()).toEqual([]);
+  });
+
+  it("has no fault that lintian finds", async () => {
+    const { code, stdout } = await lintian;
+    expect([code, stdout]).toEqual([0, ""]);
+  });
+
+  /** Starts what the unit starts, and returns what `/healthz` says. */
+  function serve(): Promise<string> {
+    return system.output(`
+      command=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/virstream.service)
+      setpriv --reuid virstream --regid virstream --clear-groups $command >/tmp/served 2>/tmp/log &
+      until grep -qs '^ws://${ADDRESS}' /tmp/served; do kill -0 $! || { cat /tmp/log >&2; exit 1; }; sleep 0.1; done
+      node --eval 'fetch("http://${ADDRESS}/healthz").then((a) => a.text()).then((text) => console.log(text))'
+      kill $! && wait $! && rm /tmp/served`);
+  }
+});
