@@ -47,10 +47,16 @@ export class TokenList {
   constructor(entries: readonly TokenEntry[]) {
     if (!Array.isArray(entries)) throw invalid("the tokens must be a list");
     const names = new Set<string>();
+    const owners = new Map([[hashOf("").toString("hex"), "no token at all"]]);
     for (const entry of entries) {
       checkEntry(entry);
-      if (names.has(entry.name)) throw invalid(`two tokens have the name ${quote(entry.name)}`);
-      names.add(entry.name);
+      const { name, sha256 } = entry;
+      if (names.has(name)) throw invalid(`two tokens have the name ${quote(name)}`);
+      names.add(name);
+      // Who is revoked by one name must not come back by another.
+      const owner = owners.get(sha256);
+      if (owner !== undefined) throw invalid(`token ${name} has the same sha256 as ${owner}: give each its own`);
+      owners.set(sha256, `token ${name}`);
     }
     this.entries = entries;
     this.#principals = entries.map(principalOf);
