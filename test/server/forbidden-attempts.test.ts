@@ -149,7 +149,7 @@ const ATTEMPTS: readonly Attempt[] = [
   {
     what: "watching beside a wider client with the same query, whose channel it might share",
     async try(client, { server }, subprotocol) {
-      const others = ["admin", "reader"].map((token) => Intruder.open(server.url, subprotocol, { token }));
+      const others = ["admin", "reader", "by name"].map((token) => Intruder.open(server.url, subprotocol, { token }));
       for (const other of await Promise.all(others)) await other.ticks(other.watch());
       await client.ticks(client.watch());
     },
