@@ -186,12 +186,18 @@ async function firstSweep(
   }
 }
 
-/** What is wrong with the worst guest, and the command that helps; undefined where no guest is in trouble. */
-function worstText({ troubled }: GuestTable, connection: Connection): string | undefined {
-  const [worst] = troubled;
+/** What is wrong with the worst guest, and the command that helps; undefined where no guest is in trouble or slow. */
+function worstText({ troubled, slow }: GuestTable, connection: Connection): string | undefined {
+  const worst = troubled[0] ?? slow[0];
   if (worst === undefined) return undefined;
-  const more = troubled.length === 1 ? "" : `  (${troubled.length - 1} more in trouble)`;
-  return `${troubleText(worst, hostUri(connection, worst.row.domain.host))}${more}`;
+  const more = [
+    ...(troubled.length > 1 ? [`${troubled.length - 1} more in trouble`] : []),
+    ...(slow.length > (troubled.length > 0 ? 0 : 1)
+      ? [`${slow.length - (troubled.length > 0 ? 0 : 1)} more slow`]
+      : []),
+  ];
+  const rest = more.length === 0 ? "" : `  (${more.join(", ")})`;
+  return `${troubleText(worst, hostUri(connection, worst.row.domain.host))}${rest}`;
 }
 
 const ERASE_LINE = "\r\u001b[K";

@@ -1,30 +1,29 @@
 import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
 import type { Table } from "../client/table.ts";
-import type { Diagnosis } from "../doctor/diagnosis.ts";
+import { Examiner } from "../doctor/examiner.ts";
 import { sleep } from "../driver/clock.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
 import { groupMask } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
 import { SCREEN_GROUPS } from "../overview/columns.ts";
+import type { Diagnosis } from "../overview/diagnosis.ts";
 import { GuestList } from "../overview/guest-list.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
 import { hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { guestPage } from "./top/details.ts";
+import { GuestDiagnosis } from "./top/guest-diagnosis.ts";
 import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
 import { Terminal } from "./top/terminal.ts";
 import { frame, listRows, type Scene, type StyledLine, summaryLine } from "./top/view.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
-import { diagnosisOf } from "./why.ts";
 
 /** How often the screen is drawn at least, in ms. */
 const CLOCK_MS = 1_000;
-/** How long a diagnosis on the page of a guest stays, in ms, before it is made again. */
-const DIAGNOSIS_MS = 10_000;
 
 /** `virstream top`: a live table of the guests on the whole terminal. Resolves with the exit code when the user leaves. */
 export async function top(args: TopArguments, signal: AbortSignal): Promise<number> {
@@ -39,7 +38,7 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   const isOpen = groupMask(named.groups) === 0;
   const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
   if (args.batch) return await batch(args, connection, query, signal);
-  const session = new TopSession(connection, query, args.intervalMs, showsColours(stdout, env));
+  const session = new TopSession(connection, query, args.intervalMs, token, showsColours(stdout, env));
   try {
     await session.run(signal);
   } finally {
@@ -56,7 +55,7 @@ async function batch(
   signal: AbortSignal,
 ): Promise<number> {
   const { stdout } = process;
-  const list = new GuestList(() => performance.now());
+  const list = new GuestList(() => performance.now(), 0);
   using table = connection.table(query, { intervalMs, signal });
   let left = count ?? Number.POSITIVE_INFINITY;
   try {
@@ -108,17 +107,34 @@ class TopSession {
   #table: Table;
   #ready = false;
   #leave: () => void = () => {};
-  /** The diagnosis of the guest whose page is shown. */
-  #diagnosis: { readonly key: string; readonly at: number; result: Diagnosis | undefined } | undefined;
+  readonly #diagnosis: GuestDiagnosis;
   readonly #closed = new AbortController();
   /** Shows records as they come, also while a guest that does not answer delays the end of the sweep, and lets the ages grow. */
   readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
 
-  constructor(connection: Connection, query: StatsQuery, intervalMs: number, colours: boolean) {
+  constructor(
+    connection: Connection,
+    query: StatsQuery,
+    intervalMs: number,
+    token: string | undefined,
+    colours: boolean,
+  ) {
     this.#connection = connection;
     this.#query = query;
     this.#state = initialState(intervalMs);
     this.#table = connection.table(query, { intervalMs });
+    const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token }));
+    const explain = ({ row, since }: GuestLine, cancelled: AbortSignal): Promise<Diagnosis> => {
+      const signal = AbortSignal.any([cancelled, this.#closed.signal]);
+      return examiner.examineRates(row.rates, performance.now() - since, signal);
+    };
+    this.#diagnosis = new GuestDiagnosis(
+      explain,
+      () => {
+        if (!this.#closed.signal.aborted) this.#draw();
+      },
+      () => performance.now(),
+    );
     this.#terminal = new Terminal(process.stdin, process.stdout, colours, {
       onKey: (key) => this.#press(key),
       onRedraw: () => this.#draw(),
@@ -173,6 +189,7 @@ class TopSession {
     this.#state = press(before, key, keys, listRows(this.#terminal.size));
     if (this.#state.quit) this.#leave();
     else {
+      if (this.#state.page !== "guest") this.#diagnosis.leave();
       if (this.#state.intervalMs !== before.intervalMs) this.#restart();
       this.#draw();
     }
@@ -211,25 +228,7 @@ class TopSession {
         { text: `${error.message} [${error.code}]`, style: "plain" },
       ];
     }
-    if (line.verdict.bad) this.#diagnose(line);
-    const result = this.#diagnosis?.key === line.key ? this.#diagnosis.result : undefined;
-    return guestPage(line, line.verdict.bad ? result : undefined, this.#state.raw);
-  }
-
-  /** Finds out why the guest is in trouble, in the background. */
-  #diagnose({ key, row, since }: GuestLine): void {
-    const now = performance.now();
-    if (this.#diagnosis?.key === key && now - this.#diagnosis.at < DIAGNOSIS_MS) return;
-    const before = this.#diagnosis?.key === key ? this.#diagnosis.result : undefined;
-    const diagnosis = { key, at: now, result: before };
-    this.#diagnosis = diagnosis;
-    const uri = hostUri(this.#connection, row.domain.host);
-    diagnosisOf(uri, row.rates, now - since, this.#closed.signal).then(
-      (result) => {
-        diagnosis.result = result;
-        if (!this.#closed.signal.aborted) this.#draw();
-      },
-      () => {},
-    );
+    const isWrong = line.verdict.bad || line.verdict.slow !== undefined;
+    return guestPage(line, isWrong ? this.#diagnosis.of(line) : undefined, this.#state.raw);
   }
 }

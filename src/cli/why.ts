@@ -1,66 +1,36 @@
 import type { Connection } from "../client/connection.ts";
-import type { DomainRates } from "../client/rates.ts";
-import { type Diagnosis, diagnose } from "../doctor/diagnosis.ts";
-import { collectEvidence } from "../doctor/guest-evidence.ts";
-import { virshUri } from "../doctor/guests.ts";
-import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
-import { parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
+import { noGuest } from "../doctor/diagnosis.ts";
+import { Examiner, OVER_MS } from "../doctor/examiner.ts";
+import type { Diagnosis } from "../overview/diagnosis.ts";
 import { shellWord } from "../overview/shell-word.ts";
 import type { WhyArguments } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { openSource, readToken, withoutIds } from "./source.ts";
+import { hostUri, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
-/** How long the guest is watched, in ms. */
-const OVER_MS = 1_000;
-/** How long a record may take: two of them, and the evidence, are there within seconds. */
-const DEADLINE_MS = 1_500;
+/** How long the guest's state may take, in ms: no guest is asked for it. */
+const STATE_DEADLINE_MS = 1_500;
 
 /** `virstream why GUEST`: says what is wrong with one guest, and what helps. Resolves with the exit code. */
 export async function why(args: WhyArguments, signal: AbortSignal): Promise<number> {
   const token = await readToken(args.tokenFile, process.env);
   await using connection = await openSource(args.uri, token, signal);
-  const query = { domains: [args.guest], deadlineMs: DEADLINE_MS };
-  const { domains = [] } = await withoutIds(connection, query, signal);
-  const began = performance.now();
+  const { domains = [] } = await withoutIds(connection, { domains: [args.guest] }, signal);
   if (process.stderr.isTTY) notify(`watching ${args.guest} for ${OVER_MS / 1_000} s`);
-  const rates = await connection.domainListGetStats(
-    domains,
-    { deadlineMs: DEADLINE_MS, rates: true, overMs: OVER_MS },
-    { signal },
-  );
+  const query = { groups: ["state"], deadlineMs: STATE_DEADLINE_MS } as const;
+  const found = await connection.domainListGetStats(domains, query, { signal });
+  const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token }));
   const diagnoses: Diagnosis[] = [];
-  for (const each of rates) {
-    diagnoses.push(await diagnosisOf(connection.uri, each, performance.now() - began, signal));
+  for (const { domain, status } of found) {
+    diagnoses.push(status === "gone" ? noGuest(domain) : await examiner.examine(domain, signal));
   }
   process.stdout.write(
     args.format === "json" ? `${jsonText({ diagnoses }, 2)}\n` : diagnoses.map(diagnosisText).join("\n"),
   );
-  const missing = rates.every(({ record }) => record.status === "gone");
+  const missing = found.every(({ status }) => status === "gone");
   if (missing) await suggest(connection, args.guest, signal);
   return missing ? ExitCode.incomplete : ExitCode.ok;
-}
-
-/**
- * The diagnosis of one guest. On a libvirt host it collects evidence.
- *
- * @param uri of the guest's host
- * @param askedForMs how long the guest has been asked already, in ms
- */
-export async function diagnosisOf(
-  uri: string,
-  rates: DomainRates,
-  askedForMs: number,
-  signal: AbortSignal,
-): Promise<Diagnosis> {
-  const { domain, status, state } = rates.record;
-  if (status === "gone" || !LIBVIRT_SCHEMES.includes(/^[^:]*/.exec(uri)![0].toLowerCase())) {
-    return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: /^test:/i.test(uri) });
-  }
-  const libvirt = parseLibvirtUri(uri);
-  const evidence = await collectEvidence(libvirt, domain, state, signal);
-  return diagnose({ rates, evidence, virsh: `virsh -c ${shellWord(virshUri(libvirt))}`, askedForMs });
 }
 
 /** One guest: what is wrong, the evidence, and what helps. */

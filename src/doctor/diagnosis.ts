@@ -1,26 +1,14 @@
-import type { DiskRates, DomainRates } from "../client/rates.ts";
+import type { DomainRates } from "../client/rates.ts";
 import { ControlState, isMonitorBroken } from "../drivers/libvirt/rpc/procedures.ts";
 import type { TypedParams } from "../model/params.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
+import type { Diagnosis } from "../overview/diagnosis.ts";
+import { meanSteal } from "../overview/figure.ts";
 import { guestWord, shellWord } from "../overview/shell-word.ts";
+import { slowestOf, slownessOf } from "../overview/slowness.ts";
 import type { GuestEvidence } from "./guest-evidence.ts";
 import { STUCK } from "./guests.ts";
-
-/** What is wrong with one guest, how that is known, and what helps. */
-export interface Diagnosis {
-  readonly domain: DomainIdentity;
-  /** True if something is wrong, as far as its host can see. */
-  readonly wrong: boolean;
-  /** One sentence. */
-  readonly summary: string;
-  /** Sentences with the figures that show it. */
-  readonly evidence: readonly string[];
-  /** What the guest's records lack; left out where they are whole. */
-  readonly records?: string;
-  /** Commands that help or tell more; advice where no command helps. */
-  readonly remedy: readonly string[];
-}
 
 /** What a diagnosis is made of. */
 export interface Case {
@@ -36,10 +24,6 @@ export interface Case {
   readonly isSimulated?: boolean;
 }
 
-/** A guest waits for the host's processors when its vCPUs together wait for this much of their time, in percent. */
-const STEAL_PERCENT = 10;
-/** A disk is slow when a request takes this long on average, in ms. A hard disk that is not overloaded takes about 10. */
-const SLOW_MS = 50;
 /** A guest has almost no memory left above this. */
 const MEMORY_PERCENT = 95;
 
@@ -64,8 +48,8 @@ type Finding = Omit<Diagnosis, "domain" | "records">;
 export function diagnose(it: Case): Diagnosis {
   const { record } = it.rates;
   const { status, missing, domain } = record;
-  const found =
-    unknown(record) ?? process(it) ?? monitor(it) ?? failed(it) ?? incomplete(it) ?? stopped(it) ?? slow(it);
+  if (status === "gone") return noGuest(domain);
+  const found = process(it) ?? monitor(it) ?? failed(it) ?? incomplete(it) ?? stopped(it) ?? slow(it);
   const records =
     status === "failed"
       ? "its records have no statistics"
@@ -75,10 +59,9 @@ export function diagnose(it: Case): Diagnosis {
   return { domain, ...found, ...(records !== undefined && { records }) };
 }
 
-function unknown({ domain, status }: DomainStatsRecord): Finding | undefined {
-  if (status !== "gone") return undefined;
-  const name = domain.name || domain.uuid;
-  return { wrong: true, summary: `There is no guest ${name}.`, evidence: [], remedy: [] };
+/** The diagnosis of a guest that does not exist. */
+export function noGuest(domain: DomainIdentity): Diagnosis {
+  return { domain, wrong: true, summary: `There is no guest ${domain.name || domain.uuid}.`, evidence: [], remedy: [] };
 }
 
 /** A QEMU that the kernel does not run explains everything else. */
@@ -146,7 +129,7 @@ function failed({ rates: { record }, evidence, virsh }: Case): Finding | undefin
   const { state, domain, params } = record;
   if (state === undefined || !isTrouble(state)) return undefined;
   const word = guestWord(domain);
-  const log = `less /var/log/libvirt/qemu/${domain.name}.log`;
+  const log = `less ${shellWord(`/var/log/libvirt/qemu/${domain.name}.log`)}`;
   if (state.state === "paused" && state.reason === "ioerror") {
     const disks = evidence?.diskErrors ?? [];
     const full = disks.some(({ error }) => error === "no space");
@@ -260,34 +243,26 @@ const WHY: Readonly<Record<string, string>> = {
 /** It runs, and its record is whole: is it slow? */
 function slow({ rates, virsh }: Case): Finding {
   const { record, cpu, vcpus, disks, memory } = rates;
-  const problems: [sentence: string, remedy: string][] = [];
-  const steals = vcpus.flatMap(({ stealPercent }) => stealPercent ?? []);
-  const steal = steals.reduce((sum, value) => sum + value, 0);
-  if (steals.length > 0 && steal / steals.length >= STEAL_PERCENT) {
-    problems.push([
-      `its vCPUs waited ${(steal / steals.length).toFixed(0)} % of the time for a processor of the host (steal)`,
-      `top  # on ${record.domain.host}: its processors are overcommitted; move or limit guests`,
-    ]);
-  }
-  for (const disk of disks) {
-    const latency = slowest(disk);
-    if (latency === undefined || latency[1] < SLOW_MS) continue;
-    problems.push([
-      `its disk ${disk.name} took ${latency[1].toFixed(0)} ms for each ${latency[0]}${disk.path === undefined ? "" : ` (${disk.path})`}`,
-      `iostat -x 1  # on ${record.domain.host}: is the storage overloaded, or does another guest use it up?`,
-    ]);
-  }
+  const problems = slownessOf(rates).map(({ kind, sentence, disk }): [sentence: string, remedy: string] =>
+    kind === "steal"
+      ? [sentence, `top  # on ${record.domain.host}: its processors are overcommitted; move or limit guests`]
+      : [
+          `${sentence}${disk?.path === undefined ? "" : ` (${disk.path})`}`,
+          `iostat -x 1  # on ${record.domain.host}: is the storage overloaded, or does another guest use it up?`,
+        ],
+  );
   if ((memory.usedPercent ?? 0) >= MEMORY_PERCENT) {
     problems.push([
       `it uses ${memory.usedPercent!.toFixed(0)} % of its memory`,
       `${virsh} setmem ${guestWord(record.domain)} SIZE --live  # or find what uses it inside the guest`,
     ]);
   }
+  const steal = meanSteal(rates);
   const figures = [
     ...(cpu.percent === undefined ? [] : [`CPU ${cpu.percent.toFixed(1)} % of one processor, ${vcpus.length} vCPUs`]),
-    ...(steals.length === 0 ? [] : [`steal ${(steal / steals.length).toFixed(1)} %`]),
+    ...(steal === undefined ? [] : [`steal ${steal.toFixed(1)} %`]),
     ...disks.flatMap((disk) => {
-      const latency = slowest(disk);
+      const latency = slowestOf(disk);
       return latency === undefined ? [] : [`disk ${disk.name} ${latency[1].toFixed(1)} ms for each ${latency[0]}`];
     }),
   ];
@@ -306,18 +281,6 @@ function slow({ rates, virsh }: Case): Finding {
     evidence: over,
     remedy: problems.map(([, remedy]) => remedy),
   };
-}
-
-/** The slowest kind of a disk's requests, with the mean time of one in ms. */
-function slowest({ readLatencyMs, writeLatencyMs, flushLatencyMs }: DiskRates): [kind: string, ms: number] | undefined {
-  const kinds: [string, number | undefined][] = [
-    ["read", readLatencyMs],
-    ["write", writeLatencyMs],
-    ["flush", flushLatencyMs],
-  ];
-  return kinds
-    .filter((kind): kind is [string, number] => kind[1] !== undefined)
-    .toSorted(([, one], [, other]) => other - one)[0];
 }
 
 /** The file or device behind a disk. */

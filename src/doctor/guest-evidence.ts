@@ -12,6 +12,7 @@ import type { DomainIdentity } from "../model/record.ts";
 import type { StateWords } from "../model/state.ts";
 import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { TimeLimit } from "./time-limit.ts";
+import type { UnansweredCalls } from "./unanswered-calls.ts";
 
 /** What libvirt and the system tell of one guest beside its record. A member that could not be learnt is left out. */
 export interface GuestEvidence {
@@ -34,12 +35,14 @@ const TOTAL_MS = 5_000;
  * QEMU only where the monitor is free or a job explains it. It ends within 5 s, whatever does not answer.
  *
  * @param state the guest's state, from its record
+ * @param calls of earlier examinations: a call that can wait for the guest is not made while one is unanswered
  * @throws the signal's reason, when it is aborted
  */
 export async function collectEvidence(
   uri: LibvirtUri,
   domain: DomainIdentity,
   state: StateWords | undefined,
+  calls: UnansweredCalls,
   signal: AbortSignal,
   transports: OpenTransport = openTransport,
 ): Promise<GuestEvidence> {
@@ -54,12 +57,14 @@ export async function collectEvidence(
     try {
       const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
       evidence = { ...evidence, control };
+      if (!calls.mayAsk(domain.uuid)) return evidence;
       if (control.state === ControlState.job) {
-        evidence = { ...evidence, job: await timeLimit.wait(client.call(PROCEDURES.jobStats, domain), ANSWER_MS) };
+        const call = calls.track(domain.uuid, client.call(PROCEDURES.jobStats, domain));
+        evidence = { ...evidence, job: await timeLimit.wait(call, ANSWER_MS) };
       }
       if (control.state === ControlState.ok && state?.state === "paused" && state.reason === "ioerror") {
-        const diskErrors = await timeLimit.wait(client.call(PROCEDURES.diskErrors, domain), ANSWER_MS);
-        evidence = { ...evidence, diskErrors };
+        const call = calls.track(domain.uuid, client.call(PROCEDURES.diskErrors, domain));
+        evidence = { ...evidence, diskErrors: await timeLimit.wait(call, ANSWER_MS) };
       }
     } finally {
       // Its unanswered call would delay an orderly end.

@@ -91,7 +91,12 @@ export const EXTRA: readonly Column[] = [
   numberColumn("id", "ID", { ...OPTIONAL, width: 5 }, ({ row: { domain } }) => active(domain.id), String),
   textColumn("uuid", "UUID", { ...OPTIONAL, width: 36 }, ({ row }) => row.domain.uuid),
   {
-    ...textColumn("why", "WHY", { width: 3, rank: 30 }, ({ row }) => whyOf(row.record)),
+    ...textColumn(
+      "why",
+      "WHY",
+      { width: 3, rank: 30 },
+      ({ row, verdict }) => whyOf(row.record) ?? verdict.slow?.sentence,
+    ),
     hostText: ({ host: { error } }) => `${error.message} [${error.code}]`,
   },
 ];

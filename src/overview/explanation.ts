@@ -3,17 +3,19 @@ import { guestWord, shellWord } from "./shell-word.ts";
 import { trouble } from "./verdict.ts";
 import { printable } from "./words.ts";
 
-/** What is the matter with a guest in trouble, in one sentence without its full stop. */
+/** What is the matter with a guest in trouble, or slow, in one sentence without its full stop. */
 export function matterText({ row, verdict }: Pick<GuestLine, "row" | "verdict">): string {
   const { domain, error, missing, reason } = row.record;
   const what =
-    verdict.kind === "stuck"
-      ? "does not answer"
-      : error !== undefined
-        ? error.message
-        : missing.length > 0
-          ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
-          : (trouble(row.record) ?? verdict.words.toLowerCase());
+    verdict.slow !== undefined
+      ? verdict.slow.sentence
+      : verdict.kind === "stuck"
+        ? "does not answer"
+        : error !== undefined
+          ? error.message
+          : missing.length > 0
+            ? `without ${missing.join(", ")}${reason === undefined ? "" : ` (${reason})`}`
+            : (trouble(row.record) ?? verdict.words.toLowerCase());
   return `${printable(nameOf(domain))}: ${printable(what)}`;
 }
 

@@ -2,6 +2,7 @@ import type { TableRow } from "../client/table/rows.ts";
 import type { Absent } from "../model/record.ts";
 import { type Column, RATE_COLUMNS, screenColumn, type Value } from "./columns.ts";
 import { type GuestLine, type HostLine, judged, type Line, nameOf } from "./line.ts";
+import { type Slowness, slownessOf } from "./slowness.ts";
 import { severity, type TroubleKind } from "./verdict.ts";
 import { printable } from "./words.ts";
 
@@ -11,6 +12,8 @@ export interface Totals {
   readonly hosts: readonly string[];
   readonly absent: number;
   readonly troubles: ReadonlyMap<TroubleKind, number>;
+  /** How many guests are slow. */
+  readonly slow: number;
   /** Processors in use, and all vCPUs of running guests. */
   readonly cpus: number | undefined;
   readonly vcpus: number;
@@ -39,6 +42,13 @@ interface Incident {
   readonly at: number;
 }
 
+/** A guest that has been slow lately. */
+interface SlowMemory {
+  readonly first: number;
+  readonly last: number;
+  readonly slow: Slowness;
+}
+
 interface Memory {
   readonly name: string;
   readonly kind: TroubleKind | undefined;
@@ -54,6 +64,10 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
   denied: "denied",
   incomplete: "incomplete",
 };
+/** A guest is called slow once it has been slow for this long, in ms, ... */
+const SLOW_AFTER_MS = 3_000;
+/** ... until it has not been slow for this long. So a list does not flicker. */
+const WELL_AFTER_MS = 10_000;
 /** Guests that are judged in one step. */
 const STEP = 500;
 const INCIDENT_MS = 600_000;
@@ -65,7 +79,9 @@ const MAX_INCIDENTS = 50;
  */
 export class GuestList {
   readonly #now: () => number;
+  readonly #slowAfterMs: number;
   readonly #memory = new Map<string, Memory>();
+  readonly #slow = new Map<string, SlowMemory>();
   /** By the key of the guest, the newest last. */
   readonly #incidents = new Map<string, Incident>();
   #guests: GuestLine[] = [];
@@ -76,9 +92,13 @@ export class GuestList {
   /** The lines of the last view; undefined: they must be sorted again. */
   #sorted: { readonly view: ListView; readonly lines: readonly Line[] } | undefined;
 
-  /** @param now a clock in ms */
-  constructor(now: () => number) {
+  /**
+   * @param now a clock in ms
+   * @param slowAfterMs how long a guest has been slow before it is called so, in ms; 0 for a single look
+   */
+  constructor(now: () => number, slowAfterMs: number = SLOW_AFTER_MS) {
     this.#now = now;
+    this.#slowAfterMs = slowAfterMs;
   }
 
   /** Takes the state of the table at the end of a tick. */
@@ -113,6 +133,7 @@ export class GuestList {
     for (const [key, { name }] of this.#memory) {
       if (seen.has(key)) continue;
       this.#memory.delete(key);
+      this.#slow.delete(key);
       this.#incident(key, `${printable(name)} left`, now);
     }
     this.#guests = guests;
@@ -132,6 +153,13 @@ export class GuestList {
   get trouble(): readonly Line[] {
     const guests = this.#guests.filter(({ verdict }) => verdict.bad);
     return [...guests.sort((one, other) => severity(one.verdict) - severity(other.verdict)), ...this.#hosts];
+  }
+
+  /** The guests that are slow, those with slow disks first. */
+  get slow(): readonly GuestLine[] {
+    const slow = this.#guests.filter(({ verdict }) => verdict.slow !== undefined);
+    const rank = ({ verdict }: GuestLine): number => (verdict.slow?.kind === "disk" ? 0 : 1);
+    return slow.sort((one, other) => rank(one) - rank(other) || compare(one.row.domain.name, other.row.domain.name));
   }
 
   /** All guests, in the order in which they came, and all absent hosts. */
@@ -156,10 +184,10 @@ export class GuestList {
   }
 
   get totals(): Totals {
-    const { troubles, cpus, vcpus, usedBytes, assignedBytes } = this.#sums;
+    const { troubles, slow, cpus, vcpus, usedBytes, assignedBytes } = this.#sums;
     const guests = this.#guests.length + this.#hosts.reduce((sum, host) => sum + host.guests, 0);
     const hosts = this.#hostNames;
-    return { guests, hosts, absent: this.#hosts.length, troubles, cpus, vcpus, usedBytes, assignedBytes };
+    return { guests, hosts, absent: this.#hosts.length, troubles, slow, cpus, vcpus, usedBytes, assignedBytes };
   }
 
   /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
@@ -186,7 +214,7 @@ export class GuestList {
   #judge(row: TableRow, now: number): GuestLine {
     const { key, record } = row;
     const known = this.#memory.get(key);
-    const line = judged(row, now, known);
+    const line = this.#withSlowness(judged(row, now, known), now);
     const { kind } = line.verdict;
     const name = nameOf(record.domain);
     if (known?.kind !== kind || known?.name !== name) this.#memory.set(key, { name, kind, since: line.since });
@@ -194,6 +222,18 @@ export class GuestList {
     if (kind === undefined) this.#incidents.delete(key);
     else if (known?.kind !== kind && this.#begun) this.#incident(key, `${printable(name)} ${INCIDENTS[kind]}`, now);
     return line;
+  }
+
+  #withSlowness(line: GuestLine, now: number): GuestLine {
+    const { key, row, verdict } = line;
+    const [slow] = verdict.kind === undefined ? slownessOf(row.rates) : [];
+    const known = this.#slow.get(key);
+    const lately = known !== undefined && now - known.last <= WELL_AFTER_MS ? known : undefined;
+    if (slow !== undefined) this.#slow.set(key, { first: lately?.first ?? now, last: now, slow });
+    else if (lately === undefined || verdict.kind !== undefined) this.#slow.delete(key);
+    const last = this.#slow.get(key);
+    if (last === undefined || last.last - last.first < this.#slowAfterMs) return line;
+    return { ...line, verdict: { ...verdict, words: last.slow.words, slow: last.slow } };
   }
 
   #incident(key: string, text: string, at: number): void {
@@ -206,12 +246,14 @@ export class GuestList {
 /** The sums over the guests of an update. */
 class Sums {
   readonly troubles = new Map<TroubleKind, number>();
+  slow = 0;
   cpus: number | undefined;
   vcpus = 0;
   usedBytes = 0;
   assignedBytes = 0;
 
-  add({ row, verdict: { kind } }: GuestLine): void {
+  add({ row, verdict: { kind, slow } }: GuestLine): void {
+    if (slow !== undefined) this.slow++;
     if (kind !== undefined) this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
     if (row.domain.id < 0) return;
     const { cpu, memory } = row.rates;

@@ -15,7 +15,7 @@ export interface SummaryPart {
 const NAMED_HOSTS = 4;
 
 /** The parts of the summary, in their order. What is none, or not known, has no part. */
-export function summaryOf({ hosts, absent, guests, troubles, ...of }: Totals): SummaryPart[] {
+export function summaryOf({ hosts, absent, guests, troubles, slow, ...of }: Totals): SummaryPart[] {
   const parts: SummaryPart[] = [];
   const add = (name: string, text: string, bad = false): void => void parts.push({ name, text, bad });
   const shown = hosts.length <= NAMED_HOSTS ? hosts : hosts.slice(0, NAMED_HOSTS - 1);
@@ -32,6 +32,7 @@ export function summaryOf({ hosts, absent, guests, troubles, ...of }: Totals): S
     else others += count;
   }
   if (others > 0) add("trouble", `${others} other trouble`, true);
+  if (slow > 0) add("slow", `${slow} slow`);
   const { cpus, vcpus, usedBytes, assignedBytes } = of;
   if (cpus !== undefined) {
     const inUse = `CPU ${cpus.toFixed(cpus < 10 ? 1 : 0)}`;

@@ -1,6 +1,7 @@
 import { type DomainStatsRecord, isUnanswered } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
 import { span } from "./quantity.ts";
+import type { Slowness } from "./slowness.ts";
 
 /** What a list says of a guest first. */
 export interface Verdict {
@@ -10,6 +11,8 @@ export interface Verdict {
   readonly bad: boolean;
   /** What kind of trouble it is; undefined where there is none. */
   readonly kind?: TroubleKind;
+  /** What a guest without trouble waits for; undefined where it is not slow. */
+  readonly slow?: Slowness;
 }
 
 /** The kinds of trouble that a list counts, the worst first. */

@@ -5,6 +5,8 @@ import { REMOTE_SCHEMES, remoteDriver } from "../drivers/remote/driver.ts";
 import { openPageWatch } from "../drivers/remote/page-watch.ts";
 import { openBrowserSocket } from "../drivers/remote/socket.ts";
 import { VirstreamError } from "../model/error.ts";
+import type { DomainIdentity } from "../model/record.ts";
+import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 import { element, setText } from "./element.ts";
 
 // The page reads servers only: it has neither the simulated host nor Node's sockets.
@@ -69,6 +71,16 @@ export class Access {
       event.preventDefault();
       this.#take?.(this.#input.value);
     });
+  }
+
+  /** Asks the server what is wrong with a guest; undefined where it does not say. */
+  async why(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | undefined> {
+    const token = sessionStorage.getItem(this.#key);
+    const response = await fetch(`why?${new URLSearchParams({ domain: domain.uuid })}`, {
+      ...(token !== null && { headers: { authorization: `Bearer ${token}` } }),
+      signal,
+    });
+    return response.ok ? diagnosisOfJson(await response.text(), domain) : undefined;
   }
 
   /**

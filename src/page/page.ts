@@ -45,6 +45,8 @@ class Page {
     this.#intervalMs,
     () => this.#close(),
     () => this.#url,
+    // A page that is hidden or paused costs the server nothing.
+    async (domain, signal) => (this.#seen ? this.#access.why(domain, signal) : undefined),
   );
   readonly #filter = element("input", {
     ...{ type: "search", placeholder: "Filter", "aria-label": "Filter by guest, host or uuid", spellcheck: "false" },
@@ -128,7 +130,7 @@ class Page {
   #apply(): void {
     const connection = this.#connection;
     const { guest } = this.#view;
-    const seen = document.visibilityState === "visible" && !this.#paused && this.#end === undefined;
+    const seen = this.#seen;
     const covered = guest !== undefined && NARROW.matches;
     document.body.classList.toggle("open", guest !== undefined);
     if (connection === undefined) return;
@@ -155,10 +157,15 @@ class Page {
     this.#table.show(lines, this.#view, hosts.length > 1, empty);
     this.#summary.show(list.totals);
     const trouble = list.trouble;
-    this.#problems.show(trouble);
+    this.#problems.show(trouble, list.slow);
     setText(this.#count, filtered ? `${lines.length.toLocaleString("en")} of ${guests.toLocaleString("en")}` : "");
     document.title = `${trouble.length > 0 ? `(${trouble.length}) ` : ""}${printable(hosts[0] ?? "virstream")} - virstream`;
     this.#showGuest();
+  }
+
+  /** True while somebody sees the page, and it goes on. */
+  get #seen(): boolean {
+    return document.visibilityState === "visible" && !this.#paused && this.#end === undefined;
   }
 
   #showGuest(): void {
@@ -170,7 +177,7 @@ class Page {
   /** Shows a newer record of the guest that is open, which has the trouble of the list. */
   #showRow(row: TableRow): void {
     const line = this.#watch.list.line(row.key);
-    this.#guest.show(row, line !== undefined && "row" in line ? line.since : undefined);
+    this.#guest.show(row, line !== undefined && "row" in line ? line : undefined);
   }
 
   #change(change: Partial<PageView>): void {

@@ -1,5 +1,5 @@
 import { absenceText, matterText, whyCommand } from "../overview/explanation.ts";
-import { type Line, nameOf } from "../overview/line.ts";
+import { type GuestLine, type Line, nameOf } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { element, setText } from "./element.ts";
 
@@ -27,16 +27,19 @@ export class Problems {
     this.element.hidden = true;
   }
 
-  /** Takes all lines that are in trouble, in their order. */
-  show(lines: readonly Line[]): void {
+  /** Takes all lines that are in trouble, in their order, and the guests that are only slow. */
+  show(trouble: readonly Line[], slow: readonly GuestLine[]): void {
+    const lines = [...trouble, ...slow];
     this.element.hidden = lines.length === 0;
+    this.element.classList.toggle("only-slow", trouble.length === 0);
     const named = lines.slice(0, NAMED);
     while (this.#list.children.length > named.length) this.#list.lastChild!.remove();
     for (const [i, line] of named.entries()) this.#item(i, line);
     const more = lines.length - named.length;
     this.#more.hidden = more === 0;
-    setText(this.#more, more === 0 ? "" : `and ${more.toLocaleString("en")} more: the table has them first`);
-    this.#announce(lines);
+    const first = slow.length === 0 ? ": the table has them first" : "";
+    setText(this.#more, more === 0 ? "" : `and ${more.toLocaleString("en")} more${first}`);
+    this.#announce(trouble);
   }
 
   #item(i: number, line: Line): void {
@@ -53,6 +56,7 @@ export class Problems {
     const [button, command] = item.children as unknown as [HTMLButtonElement, HTMLElement];
     const isGuest = "row" in line;
     button.dataset["key"] = line.key;
+    item.classList.toggle("slow", isGuest && line.verdict.slow !== undefined);
     setText(button.firstChild!, isGuest ? line.verdict.words : "NO HOST");
     setText(button.lastChild!, isGuest ? matterText(line) : absenceText(line));
     command.hidden = !isGuest;

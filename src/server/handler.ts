@@ -23,6 +23,7 @@ import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
+import { type Explain, Explanations } from "./web/explanations.ts";
 import { PageFiles } from "./web/page-files.ts";
 import { answerRequest, type PageSource } from "./web/pages.ts";
 
@@ -48,6 +49,7 @@ export const HANDLER_MEMBERS = {
   metrics: undefined,
   webSockets: FLAG,
   ui: FLAG,
+  explain: FUNCTION,
 } satisfies Members;
 
 /** How to serve as a part of an HTTP server. */
@@ -93,6 +95,11 @@ export interface HandlerOptions {
    * Default false.
    */
   readonly ui?: boolean;
+  /**
+   * Finds out what is wrong with a guest, for `/why`, for the live page, and for `virstream why`. It is called for at most four guests at
+   * a time. Default: none; `virstream serve` examines the guest's host.
+   */
+  readonly explain?: Explain;
 }
 
 /**
@@ -116,6 +123,7 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #pages: PageSource;
   readonly #views: Views;
   readonly #admission: Admission;
+  readonly #explanations: Explanations | undefined;
   readonly #context: SessionContext;
   readonly #startedAt = performance.now();
   readonly #delay: EventLoopDelay;
@@ -165,6 +173,8 @@ export class VirstreamHandler implements AsyncDisposable {
         `all clients together may name at most ${limits.selectors} domains at a time: query all domains`,
       ),
     };
+    if (options.explain !== undefined)
+      this.#explanations = new Explanations(options.explain, this.#admission, this.#context.pace);
     this.#origins = new Origins(options.origins);
     this.#needsToken = tokens.length > 0;
     this.exporter = new Exporter(connection, options.metrics);
@@ -181,6 +191,7 @@ export class VirstreamHandler implements AsyncDisposable {
       stats: () => this.stats(),
       isForged: ({ headers }) => !guarded && !this.#origins.admitHost(headers.host),
       mayRead: (request, path) => this.#mayRead(request, path),
+      why: this.#explanations && ((request, guest) => this.#explanations!.answer(request, bearerToken(request), guest)),
     };
     // The types of ws lack closeTimeout.
     const webSocketOptions: WebSocketServerOptions & { readonly closeTimeout: number } = {
@@ -287,6 +298,7 @@ export class VirstreamHandler implements AsyncDisposable {
       await withTimeout<unknown>(drained, DRAIN_MS, () => {}, { signal }).catch(() => {});
     }
     this.#admission.close();
+    this.#explanations?.close();
     const sessions = [...this.#sessions];
     for (const session of sessions) session.close("going-away", "the server is shutting down");
     await Promise.all(sessions.map((session) => session.ended()));
@@ -297,7 +309,7 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, and with `ui` the files of the page.
+   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, with `explain` `/why`, and with `ui` the files of the page.
    *
    * @param next called instead for a path outside the prefix, as Express does it; default: 404
    */

@@ -4,11 +4,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { connect } from "../../src/index.ts";
+import { type Diagnosis, serve } from "../../src/server/index.ts";
 import { mustRun } from "../lab/command.ts";
 import { createFailedGuests } from "../lab/failed-guests.ts";
 import { createGuest, type Guest } from "../lab/guest.ts";
 import { type Libvirtd, startLibvirtd } from "../lab/libvirtd.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { ServedProcess } from "../lab/served-process.ts";
 import { PATIENCE } from "../until.ts";
 import { virstream } from "./run.ts";
 
@@ -54,6 +57,17 @@ describeWith(labRequirements, "virstream why, on a real host", () => {
     expect(stdout).toContain(`kill -CONT ${pid}`);
   });
 
+  it("has the same answer from a server, which examines its host", async () => {
+    await using served = await ServedProcess.start({ uri: libvirtd.uri });
+    const { stdout, code } = await virstream(["why", "frozen", served.url]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^frozen \(\S+\) answers nothing: its QEMU process is stopped \(state T\)\.$/m);
+    expect(stdout).toContain(`kill -CONT ${guests["frozen"]!.pid}`);
+    // A server of that server asks it in turn.
+    await using above = await ServedProcess.start({ uri: served.url });
+    expect((await virstream(["why", "frozen", above.url])).stdout).toBe(stdout);
+  });
+
   it("names the disk that has no space, where its file is, and the command that continues the guest", async () => {
     const { stdout } = await why("full");
     expect(stdout).toMatch(/^full \(\S+\) is paused: its disk vda found no space left on the host\.$/m);
@@ -97,6 +111,36 @@ describe("virstream why, without libvirt", () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^guest-00001 .* only part of its statistics/m);
     expect(stdout).toMatch(/^ {2}remedy +take the guest out of freeze=/m);
+  });
+
+  it("has the answer of a server that wants a token, and prints nothing that could change the screen", async () => {
+    await using connection = await connect("test:///default?domains=3");
+    const file = join(tmpdir(), `virstream-why-${process.pid}.sock`);
+    for (const place of [{ port: 0 }, { socketPath: file }]) {
+      await using server = await serve(connection, {
+        ...place,
+        token: "a secret",
+        explain: async (domain) => ({
+          domain,
+          wrong: true,
+          summary: "It is \u001b[2Jill.",
+          evidence: ["a\nb"],
+          remedy: ["echo \u202e"],
+        }),
+      });
+      const { stdout } = await virstream(["why", "guest-00001", server.url], { VIRSTREAM_TOKEN: "a secret" });
+      expect(stdout).toBe("It is \ufffd[2Jill.\n  evidence  a\ufffdb\n  remedy    echo \ufffd\n");
+    }
+  });
+
+  it("says what the records have where a server does not examine guests, or answers nonsense", async () => {
+    await using connection = await connect("test:///default?domains=3");
+    const nonsense = async () => ({ remedy: "no list" }) as unknown as Diagnosis;
+    for (const explain of [undefined, nonsense]) {
+      await using server = await serve(connection, { port: 0, ...(explain && { explain }) });
+      const { stdout } = await virstream(["why", "guest-00001", server.url]);
+      expect(stdout).toMatch(/^guest-00001 .* is running, and its host sees nothing wrong with it\.$/m);
+    }
   });
 
   it("needs the name of a guest", async () => {

@@ -34,7 +34,7 @@ export interface GuestTableLook {
 export abstract class GuestTable extends Format {
   readonly #look: GuestTableLook;
   readonly #now = () => performance.now();
-  readonly #list = new GuestList(this.#now);
+  readonly #list = new GuestList(this.#now, 0);
   #rows = new Map<string, TableRow>();
   /** The rows of the sweep before, until the last one has a record. */
   #before = new Map<string, TableRow>();
@@ -87,6 +87,11 @@ export abstract class GuestTable extends Format {
     // With --per, a guest has several lines.
     const bad = this.lines.flatMap((line) => ("row" in line && line.verdict.bad ? [[line.key, line] as const] : []));
     return [...new Map(bad).values()];
+  }
+
+  /** The guests that are slow. */
+  get slow(): readonly GuestLine[] {
+    return this.#list.slow;
   }
 
   /** The columns of this table. */
@@ -186,7 +191,8 @@ export class TextTable extends GuestTable {
 const GAP = "  ";
 
 /** The colour of the status of a guest that is not in trouble. */
-function colourOf({ row: { record } }: GuestLine): Colour | undefined {
+function colourOf({ row: { record }, verdict }: GuestLine): Colour | undefined {
+  if (verdict.slow !== undefined) return "yellow";
   switch (record.state?.state) {
     case "running":
       return "green";

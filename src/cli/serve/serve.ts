@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
+import { Examiner } from "../../doctor/examiner.ts";
 import { driverFor } from "../../driver/registry.ts";
 import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
@@ -8,7 +9,7 @@ import { checkListening, type ServeOptions, serve as startServer, type Virstream
 import { parse } from "../arguments.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, openSources, readText, readToken, resolveUri } from "../source.ts";
+import { awaitSources, hostUri, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { configurationOf, configurationWithout } from "./config-file.ts";
@@ -75,6 +76,7 @@ async function run(
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
   void logStatus(connection);
+  const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token: sourceToken }));
   const { dialect } = args;
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
@@ -88,6 +90,7 @@ async function run(
       ...serverOptions(args, limits, secrets, args.listen),
       metrics: page,
       ui: args.ui,
+      explain: (domain, signal) => examiner.examine(domain, signal),
     }));
   await using exporter =
     args.metrics &&

@@ -1,6 +1,6 @@
-import type { Diagnosis } from "../../doctor/diagnosis.ts";
 import { UNKNOWN } from "../../overview/columns.ts";
 import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
+import type { Diagnosis } from "../../overview/diagnosis.ts";
 import type { GuestLine } from "../../overview/line.ts";
 import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
 import { pad, printable } from "../format/text.ts";

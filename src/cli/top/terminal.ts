@@ -12,6 +12,7 @@ const PLAIN = "\u001b[m";
 const STYLES: Readonly<Record<Style, readonly [withColours: string, without: string]>> = {
   plain: ["", ""],
   alert: ["\u001b[1;31m", "\u001b[1m"],
+  warn: ["\u001b[33m", ""],
   title: ["\u001b[7m", "\u001b[7m"],
   selected: ["\u001b[7m", "\u001b[7m"],
   "selected-alert": ["\u001b[1;7;31m", "\u001b[1;7m"],

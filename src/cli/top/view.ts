@@ -9,7 +9,7 @@ import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
 
 /** How a line looks. The words of a line say the same as its style. */
-export type Style = "plain" | "alert" | "title" | "selected" | "selected-alert" | "dim" | "strong";
+export type Style = "plain" | "alert" | "warn" | "title" | "selected" | "selected-alert" | "dim" | "strong";
 
 /** One line of the screen. It fits the width, and has no control characters. */
 export interface StyledLine {
@@ -82,9 +82,20 @@ function listLines({ list, state, size, ready, source, sourceOf }: Scene): Style
   const from = Math.max(0, Math.min(selected - Math.floor(room / 2), lines.length - room));
   const rows = lines.slice(from, from + room).map((line, i): StyledLine => {
     const bad = !("row" in line) || line.verdict.bad;
+    const slow = "row" in line && line.verdict.slow !== undefined;
     const isSelected = from + i === selected && state.selected !== undefined;
     const old = "row" in line && isOld(line.row, state.intervalMs);
-    const style = isSelected ? (bad ? "selected-alert" : "selected") : bad ? "alert" : old ? "dim" : "plain";
+    const style = isSelected
+      ? bad
+        ? "selected-alert"
+        : "selected"
+      : bad
+        ? "alert"
+        : old
+          ? "dim"
+          : slow
+            ? "warn"
+            : "plain";
     return { text: cellsOf(columns, line), style };
   });
   if (rows.length === 0) {
@@ -116,12 +127,14 @@ export function summaryLine(list: GuestList, state: ScreenState, time: string, c
   return `${pad(cut(left, columns - width(right) - 2), columns - width(right))}${right}`;
 }
 
-/** What is wrong with the selected, or the worst, guest, and the command that helps. */
+/** What is wrong with the selected guest, else with the worst or a slow one, and the command that helps. */
 function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
   const [incident] = list.incidents;
   if (line === undefined) return incident?.text ?? "";
   if (!("row" in line)) return absenceText(line);
   if (line.verdict.bad) return troubleText(line, sourceOf(line.row.domain.host));
+  const slow = line.verdict.slow === undefined ? list.slow[0] : line;
+  if (slow !== undefined) return troubleText(slow, sourceOf(slow.row.domain.host));
   const lately = list.incidents.slice(0, 3).map(({ text }) => text);
   return lately.length > 0 ? `lately: ${lately.join(", ")}` : "";
 }
@@ -160,7 +173,10 @@ function help(): StyledLine[] {
     plain("  LAT     mean time of a disk request"),
     plain("  AGE     how old the figures are.  - means not known, never zero"),
     plain("Trouble comes first, in red: STUCK does not answer, I/O ERROR its storage failed, CRASHED its QEMU died,"),
-    plain("NO HOST its host cannot be reached. The line above the keys names the command that helps."),
+    plain(
+      "NO HOST its host cannot be reached. In yellow: SLOW DISK its requests take 50 ms or more, STEAL it waits for",
+    ),
+    plain("a processor of the host 10 % of the time or more. The line above the keys names the command that helps."),
   ];
 }
 

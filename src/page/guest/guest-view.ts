@@ -4,11 +4,13 @@ import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.t
 import { matterText, whyCommand } from "../../overview/explanation.ts";
 import { type GuestLine, isOld, judged, nameOf } from "../../overview/line.ts";
 import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
+import type { Slowness } from "../../overview/slowness.ts";
 import { type TroubleKind, verdictOf } from "../../overview/verdict.ts";
 import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
 import { Chart, type ChartOptions } from "./chart.ts";
 import { FigureTable } from "./figure-table.ts";
+import { type AskWhy, GuestDiagnosis } from "./guest-diagnosis.ts";
 import { CHARTS, type ChartName, GuestHistory } from "./guest-history.ts";
 
 const CHART_OPTIONS: Readonly<Record<ChartName, ChartOptions>> = {
@@ -34,6 +36,7 @@ export class GuestView {
   readonly #facts = element("p", { class: "facts" });
   readonly #trouble = element("p", { class: "explanation" });
   readonly #command = element("code");
+  readonly #diagnosis: GuestDiagnosis;
   readonly #charts = new Map(CHARTS.map((name) => [name, new Chart(CHART_OPTIONS[name])]));
   readonly #devices: ReadonlyMap<Device, FigureTable> = new Map(
     CAPTIONS.map(([device, caption]) => [
@@ -54,12 +57,16 @@ export class GuestView {
   /** Since when the guest has this kind of trouble, or none, in ms of the page's clock. */
   #since: { readonly kind: TroubleKind | undefined; readonly at: number } | undefined;
   #row: TableRow | undefined;
+  /** What the guest waits for, as the list says. */
+  #slow: Slowness | undefined;
 
   /**
    * @param intervalMs the time between two sweeps, in ms
    * @param sourceOf the URI of a host, for commands
+   * @param why asks the server about a guest
    */
-  constructor(intervalMs: number, onClose: () => void, sourceOf: (host: string) => string) {
+  constructor(intervalMs: number, onClose: () => void, sourceOf: (host: string) => string, why: AskWhy) {
+    this.#diagnosis = new GuestDiagnosis(why, () => this.tick());
     this.#intervalMs = intervalMs;
     this.#sourceOf = sourceOf;
     const close = element("button", { type: "button", class: "close", "aria-label": "Close the guest" }, "×");
@@ -72,6 +79,7 @@ export class GuestView {
       { class: "guest-view", "aria-labelledby": "guest-name" },
       element("header", {}, this.#heading, close),
       this.#trouble,
+      this.#diagnosis.element,
       this.#facts,
       ...[...this.#charts.values()].map((chart) => chart.element),
       ...[...this.#devices.values(), this.#memory].map((table) => table.element),
@@ -97,6 +105,7 @@ export class GuestView {
     for (const chart of this.#charts.values()) chart.draw([], new Map());
     for (const table of [...this.#devices.values(), this.#memory, this.#parameters]) table.show([]);
     this.#trouble.hidden = true;
+    this.#diagnosis.hide();
     this.#say(printable(key.split("\n")[1] ?? key), "waiting for its first record");
     this.#heading.focus();
   }
@@ -105,18 +114,20 @@ export class GuestView {
     this.#key = undefined;
     this.#row = undefined;
     this.element.hidden = true;
+    this.#diagnosis.hide();
     for (const chart of this.#charts.values()) chart.dispose();
   }
 
   /**
    * Shows the newest record.
    *
-   * @param since when the list first saw the guest in its present trouble, in ms of the page's clock; undefined: it is not in the list
+   * @param line the guest in the list: since when it has its trouble, and whether it is slow; undefined: it is not in the list
    */
-  show(row: TableRow, since: number | undefined): void {
+  show(row: TableRow, line: GuestLine | undefined): void {
+    this.#slow = line?.verdict.slow;
     const { kind } = verdictOf(row.record, 0);
     const before = this.#since?.kind === kind ? this.#since?.at : undefined;
-    this.#since = { kind, at: since ?? before ?? performance.now() };
+    this.#since = { kind, at: line?.since ?? before ?? performance.now() };
     this.#row = row;
     this.#history.take(row.rates);
     this.tick();
@@ -131,7 +142,9 @@ export class GuestView {
     if (row === undefined) return;
     const { record } = row;
     const { domain, state, tookMs } = record;
-    const verdict = verdictOf(record, performance.now() - (this.#since?.at ?? performance.now()));
+    const plain = verdictOf(record, performance.now() - (this.#since?.at ?? performance.now()));
+    const slow = plain.kind === undefined ? this.#slow : undefined;
+    const verdict = slow === undefined ? plain : { ...plain, words: slow.words, slow };
     const known = state === undefined ? UNKNOWN : `${state.state} (${state.reason})`;
     const gone = record.status === "gone";
     this.#say(
@@ -139,9 +152,12 @@ export class GuestView {
       `uuid ${domain.uuid}   id ${domain.id < 0 ? UNKNOWN : domain.id}   state ${known}   ${span(row.ageMs)} old, answered in ${narrowMs(tookMs)}`,
     );
     this.element.classList.toggle("bad", verdict.bad);
+    this.element.classList.toggle("slow", slow !== undefined);
     this.element.classList.toggle("old", isOld(row, this.#intervalMs));
-    const wrong = verdict.bad && !gone;
-    this.#trouble.hidden = !wrong;
+    const wrong = (verdict.bad || slow !== undefined) && !gone;
+    if (!wrong) this.#diagnosis.hide();
+    // Until the server has said more, and where it does not.
+    this.#trouble.hidden = !wrong || this.#diagnosis.show(row.key, domain);
     setText(this.#trouble.firstChild!, wrong ? matterText({ row, verdict }) : "");
     setText(this.#command, wrong ? whyCommand({ row }, this.#sourceOf(domain.host)) : "");
   }

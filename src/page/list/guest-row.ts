@@ -42,6 +42,7 @@ export class GuestRow {
     const old = isGuest && isOld(line.row, this.#intervalMs);
     this.element.classList.toggle("bad", bad);
     this.element.classList.toggle("old", old);
+    this.element.classList.toggle("slow", isGuest && line.verdict.slow !== undefined);
     if ((this.element.getAttribute("aria-selected") === "true") !== selected) {
       this.element.setAttribute("aria-selected", String(selected));
     }

@@ -6,7 +6,7 @@ import { checkOptions, type Members } from "../../model/options.ts";
 import { checkQuery, type DomainSelector } from "../../model/query.ts";
 
 /**
- * What a client may read: `stats`: statistics over WebSocket, and no page; `metrics`: the page `/metrics`, and nothing else; `admin`:
+ * What a client may read: `stats`: statistics over WebSocket, and `/why`; `metrics`: the page `/metrics`, and nothing else; `admin`:
  * everything.
  */
 export const ROLES = ["stats", "metrics", "admin"] as const;

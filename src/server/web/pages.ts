@@ -3,6 +3,7 @@ import { answerScrape } from "../../outlets/prometheus/answer.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { SUBPROTOCOLS } from "../../wire/protocol.ts";
 import type { ServerFigures, ServerHealth } from "../server-metrics.ts";
+import type { WhyAnswer } from "./explanations.ts";
 import type { PageFiles } from "./page-files.ts";
 
 /** What the pages of a server are made of. */
@@ -25,6 +26,8 @@ export interface PageSource {
   isForged(request: IncomingMessage): boolean;
   /** True if the client of a request may read a page: its role says so. */
   mayRead(request: IncomingMessage, path: string): Promise<boolean>;
+  /** What is wrong with a guest; undefined: this server does not find it out. */
+  readonly why: ((request: IncomingMessage, guest: string | null) => Promise<WhyAnswer>) | undefined;
 }
 
 const WRONG_HOST =
@@ -57,9 +60,20 @@ export function answerRequest(
   } else if ((path === "/" || path === "") && source.webSockets) {
     say(426, `This is a virstream server: connect with WebSocket, subprotocol ${SUBPROTOCOLS[0]}.`);
   } else if (path === "/" || path === "") say(200, "This is virstream's exporter for Prometheus: /metrics");
-  else if (path !== "/stats.json" && path !== "/metrics") say(404, "nothing here");
+  else if (path !== "/stats.json" && path !== "/metrics" && (path !== "/why" || source.why === undefined))
+    say(404, "nothing here");
   else if (source.isForged(request)) {
     say(403, WRONG_HOST);
+  } else if (path === "/why") {
+    // It makes calls to hosts: a page elsewhere must not cause them, even if it cannot read the answer.
+    const isForeign = request.headers["sec-fetch-site"] === "cross-site";
+    const guest = new URLSearchParams(request.url?.split("?")[1]).get("domain");
+    if (isForeign) say(403, "pages of other sites may not ask this");
+    else {
+      void source.why!(request, guest).then(({ status, body }) =>
+        status === 200 ? respond(200, "application/json", body) : say(status, body),
+      );
+    }
   } else {
     void source.mayRead(request, path).then((may) => {
       if (!may)

@@ -298,14 +298,14 @@ export const PROCEDURES = {
       reader.int();
       return errors;
     },
-    "reads which disk failed; it asks QEMU, so only `virstream why` calls it, for a guest that its storage paused and whose monitor is free",
+    "reads which disk failed; it asks QEMU, so only an [examination](#how-many-calls) calls it, for a guest that its storage paused and whose monitor is free",
   ),
   jobStats: procedure(
     "DOMAIN_GET_JOB_STATS",
     298,
     writeDomainAndFlags,
     (reader, stats): JobStats => ({ type: reader.int(), params: stats.params(reader) }),
-    "reads which job a domain has and how far it is; it may ask QEMU, so only `virstream why` calls it, while a job runs",
+    "reads which job a domain has and how far it is; it may ask QEMU, so only an [examination](#how-many-calls) calls it, while a job runs",
   ),
   listen: procedure(
     "CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY",

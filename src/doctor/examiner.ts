@@ -1,0 +1,73 @@
+import type { Connection } from "../client/connection.ts";
+import type { DomainRates } from "../client/rates.ts";
+import { LIBVIRT_SCHEMES } from "../drivers/libvirt/driver.ts";
+import { parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
+import type { DomainIdentity } from "../model/record.ts";
+import type { Diagnosis } from "../overview/diagnosis.ts";
+import { shellWord } from "../overview/shell-word.ts";
+import { diagnose } from "./diagnosis.ts";
+import { collectEvidence } from "./guest-evidence.ts";
+import { virshUri } from "./guests.ts";
+import { askServer, type GuestSource } from "./server-diagnosis.ts";
+import { UnansweredCalls } from "./unanswered-calls.ts";
+
+/** How long a guest is watched, in ms. */
+export const OVER_MS = 1_000;
+/** How long a record may take: two of them, and the evidence, are there within seconds. */
+const DEADLINE_MS = 1_500;
+/** Finds out what is wrong with guests, and what helps. A program has one, which remembers the calls that got no answer. */
+export class Examiner {
+  readonly #connection: Connection;
+  readonly #sourceOf: (host: string) => GuestSource;
+  readonly #calls = new UnansweredCalls();
+
+  /** @param connection which has the guests */
+  constructor(connection: Connection, sourceOf: (host: string) => GuestSource) {
+    this.#connection = connection;
+    this.#sourceOf = sourceOf;
+  }
+
+  /**
+   * Examines one guest. Another virstream does all of it, if it can. Otherwise the guest is watched for a second, and on a libvirt host
+   * more evidence is collected.
+   *
+   * @throws VirstreamError if the guest cannot be watched; the signal's reason, when it is aborted
+   */
+  async examine(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis> {
+    const source = this.#sourceOf(domain.host);
+    const answer = await askServer(source, domain, signal);
+    if (answer !== undefined) return answer;
+    const began = performance.now();
+    const query = { deadlineMs: DEADLINE_MS, rates: true, overMs: OVER_MS } as const;
+    const [rates] = await this.#connection.domainListGetStats([domain.uuid], query, { signal });
+    return await this.#diagnose(source.uri, rates!, performance.now() - began, signal);
+  }
+
+  /**
+   * The same for a guest that is watched already.
+   *
+   * @param askedForMs how long the guest has been asked already, in ms
+   */
+  async examineRates(rates: DomainRates, askedForMs: number, signal: AbortSignal): Promise<Diagnosis> {
+    const { domain, status } = rates.record;
+    const source = this.#sourceOf(domain.host);
+    const answer = status === "gone" ? undefined : await askServer(source, domain, signal);
+    return answer ?? (await this.#diagnose(source.uri, rates, askedForMs, signal));
+  }
+
+  /** On a libvirt host it collects evidence. */
+  async #diagnose(uri: string, rates: DomainRates, askedForMs: number, signal: AbortSignal): Promise<Diagnosis> {
+    const { domain, status, state } = rates.record;
+    const scheme = schemeOf(uri);
+    if (status === "gone" || !LIBVIRT_SCHEMES.includes(scheme)) {
+      return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: scheme === "test" });
+    }
+    const libvirt = parseLibvirtUri(uri);
+    const evidence = await collectEvidence(libvirt, domain, state, this.#calls, signal);
+    return diagnose({ rates, evidence, virsh: `virsh -c ${shellWord(virshUri(libvirt))}`, askedForMs });
+  }
+}
+
+function schemeOf(uri: string): string {
+  return /^[^:]*/.exec(uri)![0].toLowerCase();
+}

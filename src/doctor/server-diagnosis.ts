@@ -1,0 +1,68 @@
+import { type IncomingMessage, request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+import type { DomainIdentity } from "../model/record.ts";
+import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
+
+/** How long another virstream may take, in ms. It has a limit of its own, which is shorter. */
+const SERVER_MS = 15_000;
+/** A server's answer has a few hundred bytes. */
+const MAX_ANSWER_BYTES = 65_536;
+
+/** Where a guest's host is. */
+export interface GuestSource {
+  readonly uri: string;
+  /** The token for another virstream. */
+  readonly token?: string | undefined;
+}
+
+/**
+ * Asks another virstream what is wrong with a guest. Undefined if the source is none, or does not say.
+ *
+ * @throws the signal's reason, when it is aborted
+ */
+export async function askServer(
+  { uri, token }: GuestSource,
+  domain: DomainIdentity,
+  signal: AbortSignal,
+): Promise<Diagnosis | undefined> {
+  // Of ws+unix: the path of a socket file, and after a colon the prefix.
+  const [, scheme, rest = ""] = /^(wss?|ws\+unix):\/\/(.*)$/i.exec(uri) ?? [];
+  if (scheme === undefined) return undefined;
+  const query = `/why?${new URLSearchParams({ domain: domain.uuid })}`;
+  const isFile = scheme.toLowerCase() === "ws+unix";
+  const [socketPath, prefix = ""] = rest.split(":");
+  const target = isFile ? { socketPath, path: `${prefix.replace(/\/+$/, "")}${query}` } : {};
+  const url = new URL(isFile ? "http://localhost" : `${uri.replace(/^ws/i, "http").replace(/\/+$/, "")}${query}`);
+  const send = url.protocol === "https:" ? requestHttps : requestHttp;
+  try {
+    return await new Promise((resolve, reject) => {
+      const take = (response: IncomingMessage): void => {
+        textOf(response).then(
+          (text) => resolve(response.statusCode === 200 ? diagnosisOfJson(text, domain) : undefined),
+          reject,
+        );
+      };
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(SERVER_MS)]);
+      send(url, { ...target, headers, agent: false, signal: limit }, take)
+        .on("error", reject)
+        .end();
+    });
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
+}
+
+/** The body of an answer; empty if it is too long. */
+async function textOf(response: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of response) {
+    length += part.length;
+    // Leaving the loop destroys the response.
+    if (length > MAX_ANSWER_BYTES) return "";
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString();
+}

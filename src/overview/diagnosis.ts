@@ -1,0 +1,44 @@
+import type { DomainIdentity } from "../model/record.ts";
+
+/** What is wrong with one guest, how that is known, and what helps. */
+export interface Diagnosis {
+  readonly domain: DomainIdentity;
+  /** True if something is wrong, as far as its host can see. */
+  readonly wrong: boolean;
+  /** One sentence. */
+  readonly summary: string;
+  /** Sentences with the figures that show it. */
+  readonly evidence: readonly string[];
+  /** What the guest's records lack; left out where they are whole. */
+  readonly records?: string;
+  /** Commands that help or tell more; advice where no command helps. */
+  readonly remedy: readonly string[];
+}
+
+/** A diagnosis as `/why` answers it. */
+export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Diagnosis): string {
+  return JSON.stringify({ domain: { uuid, name, id, host }, ...rest });
+}
+
+/**
+ * Reads the answer of a server.
+ *
+ * @param domain the guest that was asked for
+ * @returns undefined if it is no diagnosis
+ */
+export function diagnosisOfJson(text: string, domain: DomainIdentity): Diagnosis | undefined {
+  let value: Partial<Record<keyof Diagnosis, unknown>>;
+  try {
+    value = Object(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+  const { wrong, summary, evidence, records, remedy } = value;
+  if (typeof wrong !== "boolean" || typeof summary !== "string" || !isTexts(evidence) || !isTexts(remedy))
+    return undefined;
+  return { domain, wrong, summary, evidence, ...(typeof records === "string" && { records }), remedy };
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === "string");
+}

@@ -1,0 +1,58 @@
+import type { DiskRates, DomainRates } from "../client/rates.ts";
+import { meanSteal } from "./figure.ts";
+
+/** A guest waits for the host's processors when its vCPUs wait for this much of their time on average, in percent. */
+const STEAL_PERCENT = 10;
+/** A disk is slow when a request takes this long on average, in ms. A hard disk that is not overloaded takes about 10. */
+const SLOW_MS = 50;
+
+/** Something of its host that a running guest waits for. */
+export interface Slowness {
+  readonly kind: "disk" | "steal";
+  /** As a status: `SLOW DISK`, `STEAL 48%`. */
+  readonly words: string;
+  /** As a part of a sentence, with the figure: `its disk vda took 812 ms for each write`. */
+  readonly sentence: string;
+  readonly disk?: DiskRates;
+}
+
+/** What a guest waits for: first the processors, then its slow disks in their order. */
+export function slownessOf(rates: DomainRates): Slowness[] {
+  const found: Slowness[] = [];
+  const steal = meanSteal(rates);
+  if (steal !== undefined && steal >= STEAL_PERCENT) {
+    const text = steal.toFixed(0);
+    found.push({
+      kind: "steal",
+      words: `STEAL ${text}%`,
+      sentence: `its vCPUs waited ${text} % of the time for a processor of the host (steal)`,
+    });
+  }
+  for (const disk of rates.disks) {
+    const latency = slowestOf(disk);
+    if (latency === undefined || latency[1] < SLOW_MS) continue;
+    found.push({
+      kind: "disk",
+      words: "SLOW DISK",
+      sentence: `its disk ${disk.name} took ${latency[1].toFixed(0)} ms for each ${latency[0]}`,
+      disk,
+    });
+  }
+  return found;
+}
+
+/** The slowest kind of a disk's requests, with the mean time of one in ms; undefined if there was none. */
+export function slowestOf({
+  readLatencyMs,
+  writeLatencyMs,
+  flushLatencyMs,
+}: DiskRates): [kind: string, ms: number] | undefined {
+  let slowest: [string, number] | undefined;
+  const take = (kind: string, ms: number | undefined): void => {
+    if (ms !== undefined && ms > (slowest?.[1] ?? -1)) slowest = [kind, ms];
+  };
+  take("read", readLatencyMs);
+  take("write", writeLatencyMs);
+  take("flush", flushLatencyMs);
+  return slowest;
+}

@@ -1,0 +1,139 @@
+import type { IncomingMessage } from "node:http";
+import { withTimeout } from "../../driver/clock.ts";
+import { VirstreamError } from "../../model/error.ts";
+import { checkQuery } from "../../model/query.ts";
+import { type DomainIdentity, domainKey } from "../../model/record.ts";
+import { NIL_UUID } from "../../model/uuid.ts";
+import { type Diagnosis, diagnosisJson } from "../../overview/diagnosis.ts";
+import type { Admission } from "../access/admission.ts";
+import type { View } from "../access/views.ts";
+import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
+
+/**
+ * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host; the signal is aborted when the answer is
+ * not wanted any longer.
+ */
+export type Explain = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis>;
+
+/** An answer of `/why`: JSON, or with another status than 200 a text. */
+export interface WhyAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** How long it may take to find the guest, in ms: no guest is asked for that. */
+const LOOKUP_MS = 2_000;
+/** How many guests are examined at a time. */
+const AT_ONCE = 4;
+/** How long an examination may take, in ms. */
+const DEADLINE_MS = 12_000;
+/** How long an answer is given again, in ms, from the end of its examination. */
+const KEPT_MS = 5_000;
+
+/**
+ * Examines guests for clients that see them. A guest is examined once at a time, whatever the number of clients that ask, and not again
+ * for some seconds.
+ */
+export class Explanations {
+  readonly #explain: Explain;
+  readonly #admission: Admission;
+  readonly #pace: SweepPace;
+  readonly #end = new AbortController();
+  /** By the key of the guest: under way, or finished lately. */
+  readonly #answers = new Map<string, Promise<string>>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #running = 0;
+
+  /** @param pace of the sweeps that requests begin */
+  constructor(explain: Explain, admission: Admission, pace: SweepPace) {
+    this.#explain = explain;
+    this.#admission = admission;
+    this.#pace = pace;
+  }
+
+  /** Answers a request for the guest with a uuid or a name. To a client that does not see it, it does not exist. */
+  async answer(request: IncomingMessage, token: string | undefined, guest: string | null): Promise<WhyAnswer> {
+    try {
+      const client = await this.#admission.admit(request, token);
+      if (client === undefined) return { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
+      try {
+        if (client.view.groups !== 0)
+          return { status: 403, body: "this token shows some groups only, and an answer has figures of all of them" };
+        const domain = await this.#find(client.view, guest ?? "");
+        if (domain === undefined) return { status: 404, body: "there is no such guest" };
+        return { status: 200, body: await this.#of(domain) };
+      } finally {
+        client.release();
+      }
+    } catch (thrown) {
+      const { code, retryable, message } = VirstreamError.from(thrown);
+      if (code === "denied") return { status: 403, body: message };
+      return { status: code === "invalid-argument" ? 400 : retryable ? 503 : 500, body: `${message} [${code}]` };
+    }
+  }
+
+  /** Ends what runs. */
+  close(): void {
+    this.#end.abort(new VirstreamError("server-shutdown", "the server is shutting down"));
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  /** The guest, if the view has it. */
+  async #find({ driver }: View, guest: string): Promise<DomainIdentity | undefined> {
+    const query = checkQuery({ domains: [guest], groups: ["state"], deadlineMs: LOOKUP_MS });
+    await new Promise<void>((resolve) => void this.#pace.enter({}, loadOf(query), resolve));
+    this.#end.signal.throwIfAborted();
+    for await (const records of driver.sweep(query, { signal: this.#end.signal, expect: () => {} })) {
+      for (const { domain, status, error } of records) {
+        if (status === "gone") continue;
+        // Where the host does not say which guest this is, it may be one that the view does not have.
+        if (domain.name === "" || domain.uuid === NIL_UUID)
+          throw error ?? new VirstreamError("deadline-exceeded", "the guest's host does not answer");
+        return domain;
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * The diagnosis of a guest as JSON.
+   *
+   * @throws VirstreamError `limit-exceeded` when too many guests are being examined, `deadline-exceeded` when it takes too long, and
+   *   the errors of the examination
+   */
+  #of(domain: DomainIdentity): Promise<string> {
+    const key = domainKey(domain);
+    const known = this.#answers.get(key);
+    if (known !== undefined) return known;
+    if (this.#running >= AT_ONCE)
+      throw new VirstreamError(
+        "limit-exceeded",
+        `the server examines ${AT_ONCE} guests at a time: try again in a second`,
+      );
+    const answer = this.#examine(domain);
+    this.#answers.set(key, answer);
+    const forget = (): void => {
+      if (this.#end.signal.aborted) return;
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer);
+        this.#answers.delete(key);
+      }, KEPT_MS);
+      this.#timers.add(timer.unref());
+    };
+    answer.then(forget, forget);
+    return answer;
+  }
+
+  async #examine(domain: DomainIdentity): Promise<string> {
+    this.#running++;
+    try {
+      const late = (): never => {
+        throw new VirstreamError("deadline-exceeded", `the examination did not end within ${DEADLINE_MS / 1_000} s`);
+      };
+      const work = (signal: AbortSignal): Promise<Diagnosis> => this.#explain(domain, signal);
+      return diagnosisJson(await withTimeout(work, DEADLINE_MS, late, { signal: this.#end.signal }));
+    } finally {
+      this.#running--;
+    }
+  }
+}
