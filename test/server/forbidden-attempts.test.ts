@@ -328,6 +328,42 @@ describe("Pages", () => {
     expect((await pageOf(server, "/metrics", bearer("admin"))).status).toBe(401);
   });
 
+  it("say what is wrong with a guest to who sees it, and of another one not even that it exists", async () => {
+    const explained: string[] = [];
+    const { driver, known, server } = await stage({
+      explain: async ({ name }) => {
+        explained.push(name);
+        known.delete("admin");
+        server.disconnect("admin");
+        return { domain: driver.simulation.domain(1), wrong: false, summary: "it is well", evidence: [], remedy: [] };
+      },
+    });
+    const why = async (domain: string, token: string) => {
+      driver.queries.splice(0);
+      const query = new URLSearchParams({ domain });
+      const { status, body } = await pageOf(server, `/why?${query}`, { authorization: `Bearer ${token}` });
+      return { status, body, calls: driver.queries.map(({ deadlineMs, ...rest }) => rest) };
+    };
+    for (const token of ["by uuid", "by name", "by pattern"]) {
+      for (const [hidden, missing] of [
+        [driver.uuid(HIDDEN), STRANGER],
+        [driver.name(HIDDEN), "guest-77777"],
+      ] as const) {
+        const answer = await why(hidden, token);
+        expect(answer.status).toBe(404);
+        expect(answer).toEqual(await why(missing, token));
+      }
+      expect((await why(VISIBLE[0]!, token)).status).toBe(200);
+    }
+    for (const token of ["by group", "scraper"]) expect((await why(VISIBLE[0]!, token)).status).toBe(403);
+    for (const token of ["unknown", ""]) expect((await why(VISIBLE[0]!, token)).status).toBe(401);
+    expect(new Set(explained)).toEqual(new Set([VISIBLE[0]]));
+    // Its token is revoked while it waits for the answer.
+    known.set("admin", { name: "admin" });
+    expect((await why(VISIBLE[1]!, "admin")).status).toBe(401);
+    expect(explained.at(-1)).toBe(VISIBLE[1]);
+  });
+
   it("of the role metrics do not open WebSockets, with this token in the request or the hello", async () => {
     const { server } = await stage();
     for (const subprotocol of SUBPROTOCOLS) {

@@ -21,6 +21,7 @@ export interface WhyAnswer {
   readonly body: string;
 }
 
+const UNAUTHENTICATED: WhyAnswer = { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
 /** How long it may take to find the guest, in ms: no guest is asked for that. */
 const LOOKUP_MS = 2_000;
 /** How many guests are examined at a time. */
@@ -55,13 +56,18 @@ export class Explanations {
   async answer(request: IncomingMessage, token: string | undefined, guest: string | null): Promise<WhyAnswer> {
     try {
       const client = await this.#admission.admit(request, token);
-      if (client === undefined) return { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
+      if (client === undefined) return UNAUTHENTICATED;
+      let mayRead = true;
+      client.onLogout(() => {
+        mayRead = false;
+      });
       try {
         if (client.view.groups !== 0)
           return { status: 403, body: "this token shows some groups only, and an answer has figures of all of them" };
         const domain = await this.#find(client.view, guest ?? "");
         if (domain === undefined) return { status: 404, body: "there is no such guest" };
-        return { status: 200, body: await this.#of(domain) };
+        const body = await this.#of(domain);
+        return mayRead ? { status: 200, body } : UNAUTHENTICATED;
       } finally {
         client.release();
       }
