@@ -39,11 +39,11 @@ export function intervalMs(): number {
   return Number(document.querySelector<HTMLMetaElement>("meta[name=virstream-interval]")?.content);
 }
 
-/** The WebSocket of the server that the page is from. */
+/** The WebSocket of the server that the page is from. Below a path it ends with a slash: without it, a proxy would redirect. */
 export function serverUrl(base: string = location.href): string {
   const url = new URL(".", base);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.search = "";
   url.hash = "";
-  return url.href.replace(/\/$/, "");
+  return url.pathname === "/" ? url.href.slice(0, -1) : url.href;
 }

@@ -63,6 +63,8 @@ const known = {
     packages: "dpkg lintian init-system-helpers systemd",
   },
   openssl: { met: () => program("openssl"), packages: "openssl" },
+  nginx: { met: () => program("nginx"), packages: "nginx-light" },
+  caddy: { met: () => program("caddy"), packages: "caddy" },
   "nats-server": { met: () => program("nats-server"), packages: "nats-server" },
   "prometheus-libvirt-exporter": {
     met: () => program("prometheus-libvirt-exporter"),

@@ -74,6 +74,10 @@ function openingError(url: string, { message = "", error: cause }: SocketFailure
     const advice = "if it is a virstream server, name the client's origin in the option origins";
     return failure("denied", `${url} does not admit this client (HTTP status 403): ${advice}`);
   }
+  if (status !== undefined && /^30\d$/.test(status)) {
+    const advice = "give the address that it redirects to; behind a proxy, a path may need a slash at its end";
+    return failure("connection-refused", `${url} redirects (HTTP status ${status}): ${advice}`);
+  }
   if (status !== undefined) {
     const advice = `is it a virstream server that speaks ${SUBPROTOCOL}, or a proxy whose server is down?`;
     return failure("connection-refused", `${url} answers with HTTP status ${status}, not as a WebSocket: ${advice}`);
