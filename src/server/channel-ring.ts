@@ -1,9 +1,9 @@
 import type { ChannelMessage } from "../wire/channel-encoder.ts";
 
-/** The ring keeps at most this many ticks and bytes of a channel. */
+/** The ring keeps at most this many ticks of each host, and this many bytes. */
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
-/** Of a large host, it keeps this many ticks even if they have more bytes, up to the larger byte limit. */
+/** Of large hosts, it keeps this many ticks of each even if they have more bytes, up to the larger byte limit. */
 const LARGE_TICKS = 3;
 const MAX_LARGE_BYTES = 67_108_864;
 
@@ -16,33 +16,37 @@ interface Kept {
 
 /**
  * The last messages of a channel, for clients that reconnect and for clients that are slightly late. Ticks and bytes are
- * limited; a client that needs older messages gets a snapshot. While the server sends a snapshot of a large host, the channel makes
- * the messages of one or two ticks. The ring must still have them when the snapshot ends. Otherwise the client would need
- * another snapshot, and then another one, without end.
+ * limited; a client that needs older messages gets a snapshot. While the server sends a snapshot of large hosts, the channel makes
+ * the messages of one or two ticks of each. The ring must still have them when the snapshot ends. Otherwise the client would need
+ * another snapshot, and then another one, without end. A channel of several hosts has a tick of each host per interval, so the limits
+ * count ticks per host.
  */
 export class ChannelRing {
   readonly #kept: Kept[] = [];
   #bytes = 0;
   #ticks = 0;
   #mostBytes = MAX_BYTES;
-  /** Bytes of all messages up to the last tick's end. */
-  #bytesAtTick = 0;
+  /** Bytes of all messages up to the end of each of the last ticks: one of each host, and the one before these. */
+  readonly #tickEnds = [0];
 
   /** How many bytes it holds. */
   get size(): number {
     return this.#bytes - (this.#kept[0]?.bytesBefore ?? this.#bytes);
   }
 
-  push(message: ChannelMessage): void {
+  /** @param hosts how many hosts have ticks in this channel */
+  push(message: ChannelMessage, hosts = 1): void {
     this.#kept.push({ message, bytesBefore: this.#bytes, ticksBefore: this.#ticks });
     this.#bytes += message.size;
     if (message.tick !== undefined) {
       this.#ticks++;
-      const large = Math.min(MAX_LARGE_BYTES, LARGE_TICKS * (this.#bytes - this.#bytesAtTick));
+      this.#tickEnds.push(this.#bytes);
+      while (this.#tickEnds.length > hosts + 1) this.#tickEnds.shift();
+      const large = Math.min(MAX_LARGE_BYTES, LARGE_TICKS * (this.#bytes - this.#tickEnds[0]!));
       this.#mostBytes = Math.max(MAX_BYTES, large);
-      this.#bytesAtTick = this.#bytes;
     }
-    while (this.size > this.#mostBytes || this.#ticks - (this.#kept[0]?.ticksBefore ?? this.#ticks) > MAX_TICKS) {
+    const mostTicks = MAX_TICKS * hosts;
+    while (this.size > this.#mostBytes || this.#ticks - (this.#kept[0]?.ticksBefore ?? this.#ticks) > mostTicks) {
       this.#kept.shift();
     }
   }

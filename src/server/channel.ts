@@ -60,6 +60,11 @@ export class Channel implements FeedListener {
     return this.#encoder.sequence;
   }
 
+  /** How many hosts have ticks in it; at least 1. */
+  get hosts(): number {
+    return Math.max(1, this.feed.swept.size);
+  }
+
   join(reader: ChannelReader): void {
     clearTimeout(this.#linger);
     this.#readers.add(reader);
@@ -138,7 +143,7 @@ export class Channel implements FeedListener {
   }
 
   #made(message: ChannelMessage): void {
-    this.ring.push(message);
+    this.ring.push(message, this.hosts);
     for (const reader of this.#readers) reader.offer(message);
     if (this.#readers.size === 0 && !this.#resumable) this.end();
   }

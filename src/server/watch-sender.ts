@@ -8,7 +8,7 @@ import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-/** A reader that is behind by more than these ticks and these bytes gets a snapshot instead of the messages that it missed. */
+/** A reader that is behind by more than these ticks of each host and these bytes gets a snapshot instead of the messages that it missed. */
 const MAX_TICKS_BEHIND = 2;
 const MAX_BYTES_BEHIND = 262_144;
 /** How many intervals longer than a sweep a watch waits for a reader that takes nothing. */
@@ -153,12 +153,12 @@ export class WatchSender implements ChannelReader {
   }
 
   #tooFarBehind(position: number): boolean {
-    const { ring } = this.channel;
+    const { ring, hosts } = this.channel;
     const next = position + 1;
     if (ring.get(next) === undefined) return true;
     if (next <= this.#replayThrough) return false;
     const { bytes, ticks } = ring.since(next);
-    return ticks > MAX_TICKS_BEHIND && bytes > MAX_BYTES_BEHIND;
+    return ticks > MAX_TICKS_BEHIND * hosts && bytes > MAX_BYTES_BEHIND;
   }
 
   /** Sends the channel's next message; false: there is no credit for it. */

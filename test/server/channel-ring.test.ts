@@ -17,22 +17,25 @@ const sizes = fc.oneof(fc.integer({ min: 1, max: 70_000 }), fc.integer({ min: 1,
 const histories = fc.array(fc.record({ size: sizes, ends: fc.boolean() }), { maxLength: 60 });
 
 describe("a channel's ring", () => {
-  it("keeps exactly the newest messages that fit 8 ticks and 8 MiB, or 3 ticks like the last one, and knows how much came since each", () => {
+  it("keeps exactly the newest messages that fit 8 ticks of each host and 8 MiB, or 3 ticks of each like the last ones, and knows how much came since each", () => {
     fc.assert(
-      fc.property(histories, (history) => {
+      fc.property(histories, fc.integer({ min: 1, max: 4 }), (history, hosts) => {
         const ring = new ChannelRing();
         const made: ChannelMessage[] = [];
         let tick = 0;
         let tickBytes = 0;
+        const ticks: number[] = [];
         let limit = MAX_BYTES;
         let oldest = 1;
         for (const { size, ends } of history) {
           made.push(message(made.length + 1, size, ends ? ++tick : undefined));
-          ring.push(made.at(-1)!);
+          ring.push(made.at(-1)!, hosts);
           tickBytes += size;
           if (ends) {
-            limit = Math.max(MAX_BYTES, Math.min(MAX_LARGE_BYTES, LARGE_TICKS * tickBytes));
+            ticks.push(tickBytes);
             tickBytes = 0;
+            const round = ticks.slice(-hosts).reduce((sum, bytes) => sum + bytes, 0);
+            limit = Math.max(MAX_BYTES, Math.min(MAX_LARGE_BYTES, LARGE_TICKS * round));
           }
           const since = (sequence: number) => {
             const rest = made.slice(sequence - 1);
@@ -41,7 +44,7 @@ describe("a channel's ring", () => {
               ticks: rest.filter((each) => each.tick !== undefined).length,
             };
           };
-          while (since(oldest).bytes > limit || since(oldest).ticks > MAX_TICKS) oldest++;
+          while (since(oldest).bytes > limit || since(oldest).ticks > MAX_TICKS * hosts) oldest++;
           for (const { sequence } of made) {
             if (sequence >= oldest) {
               expect(ring.get(sequence)).toBe(made[sequence - 1]);

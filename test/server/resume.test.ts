@@ -1,9 +1,14 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
-import type { VirstreamServer } from "../../src/server/server.ts";
+import "../../src/drivers/builtin.ts";
+import { connectAll } from "../../src/client/connect.ts";
+import { serve, type VirstreamServer } from "../../src/server/server.ts";
 import { until } from "../until.ts";
 import { known, TickingHost } from "./ticking-host.ts";
-import { type ClientWatch, WatchClient } from "./watch-client.ts";
+import { type ClientWatch, type ClientWatchOptions, WatchClient } from "./watch-client.ts";
+
+/** More than the ticks that the server keeps of one host. */
+const HOSTS = 12;
 
 const owned: (() => unknown)[] = [];
 
@@ -41,6 +46,51 @@ async function lose(client: WatchClient, server: VirstreamServer): Promise<void>
 function told({ events }: ClientWatch): string[] {
   return events.map(({ type }) => type);
 }
+
+/** A server of many hosts, and a way to connect and watch all of them. */
+async function fleet({ domains, intervalMs }: { domains: number; intervalMs: number }) {
+  const uris = Array.from({ length: HOSTS }, (_, i) => `test:///default?host=hv${i}&domains=${domains}`);
+  const connection = await connectAll(uris);
+  owned.push(() => connection.close());
+  const server = await serve(connection, { port: 0, limits: { minIntervalMs: intervalMs } });
+  owned.push(() => server.close());
+  const watch = async (options: ClientWatchOptions = {}) => {
+    const client = await clientOf(server);
+    return { client, watch: client.watch(1, { intervalMs, ...options }) };
+  };
+  return { server, watch };
+}
+
+describe("a client of a server of many hosts", () => {
+  it("misses nothing when it comes back after two sweeps of each of them", async () => {
+    const { server, watch } = await fleet({ domains: 2, intervalMs: 500 });
+    const other = await watch();
+    const lost = await watch();
+    await until(() => lost.watch.ticks.length >= HOSTS);
+    await lose(lost.client, server);
+    const then = other.watch.ticks.length;
+    await until(() => other.watch.ticks.length >= then + 2 * HOSTS);
+    const back = await clientOf(server);
+    const before = lost.watch.ticks.at(-1)!;
+    const again = back.resume(1, lost.watch, { intervalMs: 500 });
+    await until(() => again.ticks.length >= 3 * HOSTS);
+    expect(again.gaps).toEqual([]);
+    expect(again.ticks).toEqual(again.ticks.map((_, i) => before + 1 + i));
+  });
+
+  it("gets each message, and no snapshot, when it is late by less than a sweep", async () => {
+    const domains = 150;
+    const { server, watch } = await fleet({ domains, intervalMs: 10_000 });
+    const late = await watch({ credit: 1, gives: false });
+    const other = await watch();
+    await until(() => [...other.watch.state.records()].length === HOSTS * domains);
+    expect(other.client.bytes).toBeGreaterThan(2 * 262_144);
+    expect(late.watch.ticks.length).toBeLessThan(HOSTS);
+    late.client.grant(late.watch, 2 ** 29);
+    await until(() => late.watch.ticks.length >= HOSTS);
+    expect([late.watch.gaps, server.stats().sampling.ticksConflated]).toEqual([[], 0]);
+  });
+});
 
 describe("a client that lost its connection", () => {
   it("misses nothing when it comes back in time, without a snapshot", async () => {
