@@ -10,6 +10,7 @@ import {
   StatusListeners,
   type SweepContext,
 } from "../driver/driver.ts";
+import { HostList } from "../driver/host-list.ts";
 import { DEFAULT_CONNECT_TIMEOUT_MS } from "../driver/reconnector.ts";
 import { checkOpenOptions, openDriver, withoutSecrets } from "../driver/registry.ts";
 import { invalid, quote, VirstreamError } from "../model/error.ts";
@@ -53,6 +54,7 @@ export interface AggregateDependencies {
 export class AggregateDriver implements Driver {
   readonly storagePools = hostPools(() => this.#members);
   readonly #members: Member[];
+  readonly #hosts = new HostList();
   readonly #memberOptions: Pick<MemberOptions, "open" | "clock" | "admit">;
   readonly #openOptions: OpenOptions;
   readonly #watches = new Set<RunningWatch>();
@@ -134,7 +136,7 @@ export class AggregateDriver implements Driver {
 
   /** The hosts' names with commas between them; the URI of a host that was never reachable. */
   get host(): string {
-    return this.#members.map((member) => member.name).join(",");
+    return this.#hosts.of(this.#members.map((member) => member.name));
   }
 
   /** Those that each host permits. */

@@ -17,12 +17,28 @@ export function isAccounted(feed: Feed): boolean {
 }
 
 function isExcluded({ scope }: Feed): boolean {
-  return scope !== undefined && !mayHaveHost(scope.source.host, scope.patterns);
+  return scope?.patterns !== undefined && !mayHaveHost(scope.source.host, scope.patterns);
 }
 
-function everyHostAccounted({ scope, swept, statuses }: Feed): boolean {
+/**
+ * The last answer about each feed. A feed of many hosts is asked at each event of each host, so an answer must not cost a look at
+ * every host.
+ */
+const answers = new WeakMap<Feed, { readonly host: string; readonly changes: number; readonly accounted: boolean }>();
+
+function everyHostAccounted(feed: Feed): boolean {
+  const { scope, hostChanges: changes } = feed;
   if (!scope?.pushed) return true;
+  const { host } = scope.source;
+  const last = answers.get(feed);
+  if (last?.host === host && last.changes === changes) return last.accounted;
+  const accounted = accounts(feed, selectedHosts(host, scope.patterns));
+  answers.set(feed, { host, changes, accounted });
+  return accounted;
+}
+
+function accounts({ swept, statuses }: Feed, hosts: readonly string[]): boolean {
   // A status may be about several hosts behind one source.
   const absent = new Set([...statuses].flatMap(({ host = "" }) => hostNames(host)));
-  return selectedHosts(scope.source.host, scope.patterns).every((host) => swept.has(host) || absent.has(host));
+  return hosts.every((host) => swept.has(host) || absent.has(host));
 }

@@ -67,6 +67,7 @@ export class Feed implements WatchSink {
   protected readonly absent: Map<string | undefined, StatusEvent> = new Map();
   /** The hosts that have been swept. */
   readonly swept: Set<string> = new Set();
+  #hostChanges = 0;
   readonly #failing = new Set<string>();
   /** The hosts whose sweep is under way. */
   protected readonly underWay: Set<string> = new Set();
@@ -107,6 +108,11 @@ export class Feed implements WatchSink {
   /** The hosts whose last sweep had records, all of which failed. */
   get failing(): Iterable<string> {
     return this.#failing;
+  }
+
+  /** Changes whenever `swept` or `statuses` do. */
+  get hostChanges(): number {
+    return this.#hostChanges;
   }
 
   get scope(): FeedScope | undefined {
@@ -241,6 +247,7 @@ export class Feed implements WatchSink {
     this.#pushing = undefined;
     for (const host of event.host.split(",")) {
       this.underWay.delete(host);
+      if (!this.swept.has(host)) this.#hostChanges++;
       this.swept.add(host);
       if (domains > 0 && failed === domains) this.#failing.add(host);
       else this.#failing.delete(host);
@@ -250,6 +257,7 @@ export class Feed implements WatchSink {
   }
 
   protected report(event: StatusEvent): void {
+    this.#hostChanges++;
     if (event.state === "connected" || event.state === "removed") this.absent.delete(event.host);
     else this.absent.set(event.host, event);
     // Its sweep will not end.

@@ -8,6 +8,7 @@ import {
   StatusListeners,
   type SweepContext,
 } from "../../driver/driver.ts";
+import { HostList } from "../../driver/host-list.ts";
 import { matcherOf } from "../../driver/matcher.ts";
 import { unreachableError } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
@@ -36,6 +37,7 @@ export class NatsDriver implements Driver {
   readonly uri: string;
   readonly #session: NatsSession;
   readonly #fleet: Fleet;
+  readonly #hosts = new HostList();
   readonly #listeners = new StatusListeners();
   readonly #watches = new Set<FleetWatch>();
   #follower: Follower | undefined;
@@ -101,7 +103,7 @@ export class NatsDriver implements Driver {
   }
 
   get host(): string {
-    return [...this.#fleet.hosts.keys()].join(",");
+    return this.#hosts.of([...this.#fleet.hosts.keys()]);
   }
 
   /** How many messages of each kind have come. */
