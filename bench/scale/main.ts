@@ -1,0 +1,48 @@
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { type Figures, measure } from "./measure.ts";
+import { POINTS } from "./point.ts";
+import { report } from "./report.ts";
+
+/**
+ * `npm run bench:scale -- [--rounds N] [POINT …]`: measures a `virstream serve` under these loads, or under all, and adds the figures to
+ * bench/results/scale.jsonl, so that single points can be measured one after the other. `--report` prints the tables and slopes of all
+ * figures in that file. `--list` prints the names of the points.
+ */
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: "string", default: "3" }, report: { type: "boolean" }, list: { type: "boolean" } },
+});
+
+const FOLDER = new URL("../results/", import.meta.url);
+const FILE = new URL("scale.jsonl", FOLDER);
+
+if (values.list) console.log(POINTS.map(({ name }) => name).join("\n"));
+else {
+  if (!values.report) await measureAll();
+  console.log(report(readFigures()));
+}
+
+async function measureAll(): Promise<void> {
+  const unknown = positionals.find((name) => !POINTS.some((point) => point.name === name));
+  if (unknown !== undefined) throw new Error(`there is no point ${unknown}: see --list`);
+  const points = POINTS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  mkdirSync(FOLDER, { recursive: true });
+  for (let round = 1; round <= Number(values.rounds); round++) {
+    for (const point of points) {
+      console.error(`scale: round ${round} of ${values.rounds}, ${point.name}`);
+      const figures = await measure(point);
+      appendFileSync(FILE, `${JSON.stringify({ point: point.name, figures })}\n`);
+    }
+  }
+}
+
+/** The figures of all runs by their point. */
+function readFigures(): Map<string, Figures[]> {
+  const all = new Map<string, Figures[]>();
+  for (const line of existsSync(FILE) ? readFileSync(FILE, "utf8").trim().split("\n") : []) {
+    const { point, figures } = JSON.parse(line) as { point: string; figures: Figures };
+    all.set(point, [...(all.get(point) ?? []), figures]);
+  }
+  return all;
+}

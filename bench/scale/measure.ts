@@ -1,0 +1,117 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Authority } from "../../test/lab/certificates.ts";
+import { BenchProcess } from "../process.ts";
+import { SHAPE } from "../records.ts";
+import type { HostsCalls } from "./hosts-process.ts";
+import type { Point } from "./point.ts";
+import type { Memory, ServeCalls } from "./serve-process.ts";
+import type { SubscribersCalls } from "./subscribers-process.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../bin/virstream.js", import.meta.url));
+/** Records before anything is measured: servers run for months, so code that is not compiled yet must not count. */
+const WARM_UP_RECORDS = 300_000;
+const WARM_UP_MS = [4_000, 12_000] as const;
+/** After all subscribers have their first sweep. */
+const SETTLE_MS = 3_000;
+const MEASURED_MS = 10_000;
+const SLOW_MEASURED_MS = 20_000;
+/** The shortest interval of the warm-up. */
+const LEAST_MS = 20;
+
+/** What one run of a point gave. */
+export interface Figures {
+  /** Processor time per second, in ms; with scrapes, without what these took. */
+  readonly cpuMs: number;
+  /** Processor time of a scrape, in ms; undefined: there was none. */
+  readonly scrapeMs: number | undefined;
+  /** Bytes of a scrape. */
+  readonly scrapeBytes: number | undefined;
+  readonly memory: Memory;
+  /** The longest delay of the event loop in that time, in ms. */
+  readonly delayMs: number;
+  /** To all subscribers together, per second. */
+  readonly bytes: number;
+  readonly messages: number;
+  /** Sweeps of all hosts that arrived, of those that should have; 1: no subscriber was skipped. */
+  readonly delivered: number;
+}
+
+/** Measures a `virstream serve` under this load. */
+export async function measure(point: Point): Promise<Figures> {
+  const folder = await mkdtemp(join(tmpdir(), "virstream-scale-"));
+  try {
+    return await measureWith(point, folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function measureWith(point: Point, folder: string): Promise<Figures> {
+  const { hosts, domains, shape = SHAPE, subscribers, scrapes = 0, tls = false, largeHeap = false } = point;
+  await using sources = await BenchProcess.start<HostsCalls>("scale/hosts-process.ts");
+  await using clients = await BenchProcess.start<SubscribersCalls>("scale/subscribers-process.ts");
+  const flags = ["--expose-gc", ...(largeHeap ? [] : ["--max-semi-space-size=4"])];
+  await using server = await BenchProcess.start<ServeCalls>("scale/serve-process.ts", flags);
+  const uris =
+    hosts === 0
+      ? [`test:///default?domains=${domains}&${shape}`]
+      : await sources.call("listen", { hosts, domains, shape });
+  const args = ["serve", ...uris, "--listen", "127.0.0.1:0", "--min-interval", `${LEAST_MS}ms`];
+  if (scrapes > 0) args.push("--metrics", "127.0.0.1:0");
+  if (tls) {
+    const authority = await Authority.create(folder, "virstream bench");
+    const { certificate, key } = await authority.issue({ name: "localhost", hosts: ["DNS:localhost", "IP:127.0.0.1"] });
+    args.push("--tls-cert", certificate, "--tls-key", key);
+  }
+  const [url, metrics] = await server.call("run", { program: PROGRAM, args, urls: scrapes > 0 ? 2 : 1 });
+
+  const warmMs = Math.min(WARM_UP_MS[1], Math.max(WARM_UP_MS[0], domains));
+  const intervalMs = Math.max(LEAST_MS, Math.ceil((warmMs * domains) / WARM_UP_RECORDS));
+  await clients.call("subscribe", { url: url!, subscribers: { ...subscribers, count: 1, intervalMs } });
+  await sleep(warmMs);
+  await clients.call("leave");
+
+  await clients.call("subscribe", { url: url!, subscribers });
+  const measuredMs = subscribers.intervalMs > 1_000 ? SLOW_MEASURED_MS : MEASURED_MS;
+  await sleep(subscribers.intervalMs + SETTLE_MS);
+  await server.call("longestDelay");
+  const spentIn = async (work: () => Promise<unknown>): Promise<number> => {
+    const before = await server.call("spent");
+    await work();
+    const after = await server.call("spent");
+    return (after.cpu - before.cpu) / (after.at - before.at);
+  };
+  const before = await clients.call("counts");
+  const cpuMs = await spentIn(() => sleep(measuredMs));
+  const after = await clients.call("counts");
+  let delayMs = await server.call("longestDelay");
+  let scrapeBytes: number | undefined;
+  let scrapeMs: number | undefined;
+  if (scrapes > 0) {
+    const scrape = async (): Promise<void> => {
+      const answer = await fetch(metrics!);
+      scrapeBytes = (await answer.arrayBuffer()).byteLength;
+    };
+    for (let i = 0; i < 3; i++) await scrape();
+    await server.call("longestDelay");
+    const withScrapes = await spentIn(async () => {
+      for (let i = 0; i < scrapes; i++) await Promise.all([scrape(), sleep(measuredMs / scrapes)]);
+    });
+    scrapeMs = ((withScrapes - cpuMs) * measuredMs) / 1_000 / scrapes;
+    delayMs = await server.call("longestDelay");
+  }
+  const perSecond = (count: "bytes" | "messages" | "syncs"): number =>
+    ((after[count] - before[count]) * 1_000) / measuredMs;
+  const due = (Math.max(1, hosts) * subscribers.count * 1_000) / subscribers.intervalMs;
+  return {
+    ...{ cpuMs, scrapeMs, scrapeBytes, delayMs },
+    memory: await server.call("memory"),
+    bytes: perSecond("bytes"),
+    messages: perSecond("messages"),
+    delivered: due === 0 ? 1 : perSecond("syncs") / due,
+  };
+}
