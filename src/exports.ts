@@ -52,6 +52,7 @@ export {
   type OkRecord,
   type PartialRecord,
   type RecordConstructor,
+  type Recorded,
   type RecordInit,
   type RecordMembers,
   type RecordReason,

@@ -5,7 +5,7 @@ import type { ConnectionStatus, Driver } from "../driver/driver.ts";
 import { VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, SIGNAL } from "../model/options.ts";
 import { checkQuery, type Query, type StatsQuery } from "../model/query.ts";
-import { byIndex, type Domain, type DomainStatsRecord } from "../model/record.ts";
+import { byIndex, type Domain, type DomainStatsRecord, type Recorded } from "../model/record.ts";
 import { checkCadence, type WatchOptions } from "../model/watch.ts";
 import type { Sampling } from "../sampling/sampling.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
@@ -137,6 +137,11 @@ export class Connection implements AsyncDisposable {
   /** The names of the groups that a query may name, as the server said; undefined: all. A query that names none gets those. */
   get permittedGroups(): readonly string[] | undefined {
     return this.driver.permittedGroups;
+  }
+
+  /** The time that a recording covers; undefined for hosts that are live. */
+  get recorded(): Recorded | undefined {
+    return this.driver.recorded;
   }
 
   /**
@@ -322,11 +327,12 @@ export class Connection implements AsyncDisposable {
     options: CallOptions,
     sorted = (records: DomainStatsRecord[]): DomainStatsRecord[] => records,
   ): Promise<DomainRates[] | DomainStatsRecord[]> {
-    const stream = this.stats(query, options);
-    const sweep = async (): Promise<DomainStatsRecord[]> => sorted(await stream.toArray());
+    const sweep = async (asked: StatsQuery = query): Promise<DomainStatsRecord[]> =>
+      sorted(await this.stats(asked, options).toArray());
     if (rates === false && overMs === undefined) return sweep();
     const { ratesOver } = await load();
-    return ratesOver(sweep, { rates, overMs }, { signal: options.signal, end: this.#end.signal, clock: this.#clock });
+    const context = { signal: options.signal, end: this.#end.signal, clock: this.#clock };
+    return ratesOver(sweep, { rates, overMs, query }, context, this);
   }
 
   #checkOpen(): void {

@@ -182,7 +182,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   async next(): Promise<IteratorResult<readonly T[]>> {
     if (this.closed) return this.#ended();
     if (this.#rejectNext !== undefined) {
-      throw new VirstreamError("invalid-argument", "next() was called before the last call had settled");
+      throw new VirstreamError("invalid-argument", "next() was called before the last one settled");
     }
     const aborted = new Promise<never>((_, reject) => {
       this.#rejectNext = reject;

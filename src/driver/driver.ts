@@ -1,6 +1,6 @@
 import type { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
-import type { Absent, DomainStatsRecord } from "../model/record.ts";
+import type { Absent, DomainStatsRecord, Recorded } from "../model/record.ts";
 import type { Cadence, WatchSink, WatchState } from "../model/watch.ts";
 import type { DescriptionReader, Descriptions } from "./description.ts";
 import type { StoragePools } from "./storage-pools.ts";
@@ -40,6 +40,10 @@ export interface Driver {
   readonly absent?: readonly Absent[];
   /** The names of the groups that a query may name, where the source does not permit all. */
   readonly permittedGroups?: readonly string[] | undefined;
+  /** What is recorded. Only for a driver whose records are of the past: it alone gets queries with `at`. */
+  readonly recorded?: Recorded | undefined;
+  /** Finds out how far a recording has got by now. */
+  refresh?(): Promise<void>;
   /** How many calls the hypervisor has not answered yet. Only for a driver that makes calls itself. */
   readonly unansweredCalls?: number | undefined;
   /** The present state of each host. Only for a driver of several hosts. */

@@ -2,7 +2,7 @@ import { invalid, quote, VirstreamError } from "./error.ts";
 import { checkPatterns } from "./glob.ts";
 import { type Group, groupMask } from "./group.ts";
 import { checkOptions, FLAG, LIST, type Members, whole } from "./options.ts";
-import { Domain } from "./record.ts";
+import { Domain, type Recorded } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
 /** libvirt's list filters by name. Of each family with a named filter, a domain must pass one that is named. */
@@ -63,6 +63,11 @@ export interface StatsQuery {
   readonly names?: readonly string[];
   /** Only domains of hosts whose name, or label, matches one of these patterns. Not with `domains`. Default: all hosts. */
   readonly hosts?: readonly string[];
+  /**
+   * Only for a sweep of a recording: the records as they were at this time, in ms since 1970. After the end of the recording: its
+   * newest records. Default: the moment that the URI of the recording says.
+   */
+  readonly at?: number;
 }
 
 /**
@@ -89,6 +94,8 @@ export interface Query {
   readonly names?: readonly string[] | undefined;
   /** The same for the names of hosts. */
   readonly hosts?: readonly string[] | undefined;
+  /** The moment of a recording, in ms since 1970. Only where the driver has `recorded`, and not in a watch. */
+  readonly at?: number;
 }
 
 const QUERY_MEMBERS = {
@@ -102,6 +109,7 @@ const QUERY_MEMBERS = {
   domains: LIST,
   names: undefined,
   hosts: undefined,
+  at: whole(0, Number.MAX_SAFE_INTEGER),
 } satisfies Members;
 
 /**
@@ -110,8 +118,13 @@ const QUERY_MEMBERS = {
  * @param driver the driver of the query: domains of another driver are refused with `foreign-domain`
  * @throws VirstreamError `unknown-group`, `unknown-flag`, `invalid-argument`, `empty-domain-list`, `foreign-domain`
  */
-export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
+export function checkQuery(
+  query: StatsQuery = {},
+  driver?: object & { readonly recorded?: Recorded | undefined },
+): Query {
   checkOptions("a query", query, QUERY_MEMBERS);
+  if (query.at !== undefined && driver && !driver.recorded)
+    throw new VirstreamError("unsupported", "at needs a recording");
   for (const member of ["names", "hosts"] as const) {
     if (query.domains !== undefined && query[member] !== undefined) throw invalid(`${member} does not go with domains`);
   }
@@ -122,6 +135,7 @@ export function checkQuery(query: StatsQuery = {}, driver?: object): Query {
     domains: query.domains === undefined ? undefined : checkDomains(query.domains, driver),
     ...(query.names !== undefined && { names: checkPatterns("names", query.names) }),
     ...(query.hosts !== undefined && { hosts: checkPatterns("hosts", query.hosts) }),
+    ...(query.at !== undefined && { at: query.at }),
   };
 }
 

@@ -192,7 +192,7 @@ export const DomainStatsRecord = class {
     this.index = init.index;
     const { status, reason, missing = NOTHING_MISSING, error } = init;
     if (status === "ok" && (reason !== undefined || missing.length > 0 || error !== undefined)) {
-      throw invalid("a record that is ok has no reason, no missing groups and no error");
+      throw invalid("a record that is ok has no reason, missing groups or error");
     }
     const explained = status === "ok" || status === "gone";
     this.reason = reason ?? (explained ? undefined : "error");
@@ -240,6 +240,15 @@ export const INDEXES_PER_HOST = 2 ** 24;
 /** Sorts records in the order of their driver's listing. */
 export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
   return one.index - other.index;
+}
+
+/** The time that a recording covers, in ms since 1970. */
+export interface Recorded {
+  readonly from: number;
+  /** Its last record, as far as it is known: a recorder may still be running. */
+  readonly to: number;
+  /** The time between its sweeps, in ms. */
+  readonly intervalMs: number;
 }
 
 /** A host that cannot be reached at present. */

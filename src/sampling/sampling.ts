@@ -1,7 +1,7 @@
 import { type Clock, STEADY_CLOCK } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
 import { mayHaveHost, selectedHosts } from "../driver/matcher.ts";
-import { VirstreamError } from "../model/error.ts";
+import { invalid, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { Cadence, WatchSink } from "../model/watch.ts";
 import { Feed, type FeedOptions } from "./feed.ts";
@@ -85,6 +85,7 @@ export class Sampling {
    */
   feed(query: Query, cadence: Cadence, enter?: Enter): Feed {
     if (this.closed) throw new VirstreamError("connection-closed", "the connection was closed: connect() again");
+    if (query.at !== undefined) throw invalid("at is for sweeps: a watch of a recording begins where its URI says");
     const feeds = this.watched.get(JSON.stringify(query))?.feeds;
     return feeds?.get(JSON.stringify(cadence)) ?? this.#open(query, cadence, enter);
   }

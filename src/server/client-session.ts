@@ -235,6 +235,9 @@ export class ClientSession {
         const client = await this.#context.admission.admit(request, token);
         if (client !== undefined) this.#admit(client);
       }
+      const driver = this.#client?.view.driver;
+      // The welcome says how far a recording has got.
+      if (driver?.refresh !== undefined) await driver.refresh();
       this.#socket.resume();
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
     } catch (thrown) {
@@ -270,12 +273,14 @@ export class ClientSession {
     const { welcome } = this.#context;
     this.#saidHost = welcome.host;
     const groups = permittedGroups(view);
+    const { recorded } = view.driver;
     this.#outbound.say({
       type: "welcome",
       ...welcome,
       epoch: view.epoch,
       steadyMs,
       ...(groups !== undefined && { groups }),
+      ...(recorded !== undefined && { recorded }),
     });
   }
 

@@ -54,7 +54,7 @@ export function rowStatusFromWire(value: unknown): RowStatus {
   if (missing !== undefined && !(Array.isArray(missing) && missing.every((group) => typeof group === "string"))) {
     throw malformed("a row has no valid missing groups");
   }
-  if (status === "ok") throw malformed("a row that is ok is among those that are not");
+  if (status === "ok") throw malformed("a row that is ok is among the others");
   const known = RECORD_REASONS.includes(reason as RecordReason);
   return {
     status: status as RecordStatus,

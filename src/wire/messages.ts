@@ -1,4 +1,4 @@
-import type { Absent, SweepSummary } from "../model/record.ts";
+import type { Absent, Recorded, SweepSummary } from "../model/record.ts";
 import { errorFromWire, malformed, type WireError } from "./errors.ts";
 import { LIMITS, MAX_BEAT_MS } from "./protocol.ts";
 
@@ -19,6 +19,8 @@ export interface Welcome {
   readonly steadyMs: number;
   /** The names of the groups that this client is permitted; absent: all. */
   readonly groups?: readonly string[];
+  /** The time of a recording, in ms since 1970, and the time between its sweeps; absent: the hosts are live. */
+  readonly recorded?: Recorded;
 }
 
 /** The summary of a sweep, as it is on the wire. */
@@ -126,6 +128,12 @@ export function mapOf(value: unknown, what: string): RawMessage {
 }
 
 const SUMMARY_MEMBERS = ["domains", "ok", "partial", "failed", "gone", "startedAt", "tookMs"] as const;
+const RECORDED_MEMBERS = ["from", "to", "intervalMs"] as const;
+
+/** The numbers of a part of a message. @throws VirstreamError `protocol-error` */
+function numbersOf<T>(part: object, members: readonly string[]): T {
+  return Object.fromEntries(members.map((member) => [member, numberOf(part as RawMessage, member)])) as T;
+}
 
 function absentOf(value: unknown): Absent {
   const map = mapOf(value, "an absent host");
@@ -142,9 +150,7 @@ export function summaryToWire({ absent, ...numbers }: SweepSummary): WireSummary
 /** A summary from the wire. @throws VirstreamError `protocol-error` */
 export function summaryOf(value: unknown): SweepSummary {
   const map = mapOf(value, "a summary");
-  const numbers = Object.fromEntries(
-    SUMMARY_MEMBERS.map((member) => [member, numberOf(map, member)]),
-  ) as unknown as SweepSummary;
+  const numbers = numbersOf<SweepSummary>(map, SUMMARY_MEMBERS);
   const { absent } = map;
   return absent === undefined || absent === null
     ? numbers
@@ -156,7 +162,7 @@ const isBeat = (value: unknown): boolean => typeof value === "number" && value >
 /** @throws VirstreamError `protocol-error` */
 export function welcomeOf(message: RawMessage): Welcome {
   const text = (member: string): string => textOf(message, member);
-  const { groups } = message;
+  const { groups, recorded } = message;
   return {
     epoch: text("epoch"),
     server: text("server"),
@@ -166,6 +172,7 @@ export function welcomeOf(message: RawMessage): Welcome {
     minIntervalMs: numberOf(message, "minIntervalMs"),
     steadyMs: memberOf(message, "steadyMs", Number.isFinite),
     ...(groups !== undefined && { groups: listOf(message, "groups").map(String) }),
+    ...(recorded ? { recorded: numbersOf<Recorded>(recorded, RECORDED_MEMBERS) } : undefined),
   };
 }
 

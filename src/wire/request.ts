@@ -115,7 +115,7 @@ function orRefused(id: number, read: () => ClientMessage): ClientMessage | Refus
 }
 
 function queryFromWire(message: Record<string, unknown>): Query {
-  const { groups, flags, deadlineMs, domains } = message;
+  const { groups, flags, deadlineMs, domains, at } = message;
   const names = patternsFromWire(message, "names");
   const hosts = patternsFromWire(message, "hosts");
   if (domains !== undefined && (names ?? hosts) !== undefined) throw invalid("names and hosts do not go with domains");
@@ -134,6 +134,8 @@ function queryFromWire(message: Record<string, unknown>): Query {
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(names === undefined ? {} : { names }),
     ...(hosts === undefined ? {} : { hosts }),
+    // It may be of any type: checkQuery checks it.
+    ...(at === undefined ? {} : { at: at as number }),
   });
   return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
 }

@@ -84,8 +84,8 @@ describe("PROTOCOL.md has the same values as the code for", () => {
     expect(Object.keys(ofServer).length).toBeLessThanOrEqual(11);
     const query = { groups: 1, flags: 1, deadlineMs: 1, domains: [{ name: "web" }] };
     const cadence = { intervalMs: 10, mode: "on-change", heartbeatMs: 10 } as const;
-    // Not with domains, as in a request that is valid; here only the names of the members matter.
-    const patterns = { names: ["web-*"], hosts: ["hv*"] };
+    // Not with domains, nor at in a watch, as in a request that is valid; here only the names of the members matter.
+    const patterns = { names: ["web-*"], hosts: ["hv*"], at: 1 };
     const requests: ClientMessage[] = [
       { type: "hello", client: "", token: "" },
       { type: "get", id: 1, query: { ...query, ...patterns }, credit: 1 },

@@ -5,7 +5,7 @@ import type { SyncEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
 import { SentSchemas } from "../../src/wire/columns/schema-slots.ts";
-import type { ServerMessage } from "../../src/wire/messages.ts";
+import type { ServerMessage, Welcome } from "../../src/wire/messages.ts";
 import { type Profile, profileOf, type WireMessage } from "../../src/wire/profile.ts";
 import type { Subprotocol } from "../../src/wire/protocol.ts";
 import { parseClientMessage, type RefusedQuery } from "../../src/wire/request.ts";
@@ -88,7 +88,7 @@ class Writer {
     this.say({ type: "end", id, error: error.toJSON() });
   }
 
-  greet(more: { readonly groups?: readonly string[] } = {}): void {
+  greet(more: Pick<Welcome, "groups" | "recorded"> = {}): void {
     this.client({ type: "hello", client: "example 1.0" });
     const about = { epoch: "e1", server: "virstream", host: "hv1", hypervisor: "qemu" };
     this.say({ type: "welcome", ...about, beatMs: 5_000, minIntervalMs: 1_000, steadyMs: STEADY, ...more });
@@ -142,6 +142,18 @@ function selected(subprotocol: Subprotocol): VectorSession {
   writer.say({ type: "end", id: 1, summary });
   writer.refused({ type: "get", id: 2, names: ["web-["] });
   return { name: `domains that patterns select, ${subprotocol}`, subprotocol, steps: writer.steps };
+}
+
+function moment(subprotocol: Subprotocol): VectorSession {
+  const writer = new Writer(subprotocol);
+  writer.greet({ recorded: { from: WALL - 60_000, to: WALL + 60_000, intervalMs: 1_000 } });
+  writer.client({ type: "get", id: 1, at: WALL + 500 });
+  writer.say({ type: "begin", id: 1, domains: 2 });
+  writer.records(1, [record(0, 2, 1n), record(1, 3, 2n)]);
+  const summary = { domains: 2, ok: 2, partial: 0, failed: 0, gone: 0, startedAt: WALL + 3_600_000, tookMs: 4.5 };
+  writer.say({ type: "end", id: 1, summary });
+  writer.refused({ type: "get", id: 2, at: -1 });
+  return { name: `a moment of a recording, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 
 function watch(subprotocol: Subprotocol): VectorSession {
@@ -210,6 +222,7 @@ export const SESSIONS: readonly VectorSession[] = [
     sweep(subprotocol),
     refused(subprotocol),
     selected(subprotocol),
+    moment(subprotocol),
     watch(subprotocol),
   ]),
   resume(),

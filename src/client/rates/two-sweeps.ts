@@ -2,7 +2,8 @@ import { onAbort } from "../../driver/abort.ts";
 import { type Clock, withTimeout } from "../../driver/clock.ts";
 import { invalid, quote } from "../../model/error.ts";
 import { check, whole } from "../../model/options.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import type { StatsQuery } from "../../model/query.ts";
+import type { DomainStatsRecord, Recorded } from "../../model/record.ts";
 import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
 import { RateMeter } from "../rates.ts";
 import type { DomainRates } from "./domain-rates.ts";
@@ -11,6 +12,7 @@ import type { DomainRates } from "./domain-rates.ts";
 export interface RatesRequest {
   readonly rates: boolean;
   readonly overMs: number | undefined;
+  readonly query: StatsQuery;
 }
 
 /** What ends the wait between two sweeps. */
@@ -28,17 +30,37 @@ export interface WaitContext {
  * @throws VirstreamError `invalid-argument`
  */
 export async function ratesOver(
-  sweep: () => Promise<DomainStatsRecord[]>,
-  { rates, overMs = DEFAULT_INTERVAL_MS }: RatesRequest,
+  sweep: (query: StatsQuery) => Promise<DomainStatsRecord[]>,
+  { rates, overMs, query }: RatesRequest,
   context: WaitContext,
+  { recorded }: { readonly recorded: Recorded | undefined },
 ): Promise<DomainRates[]> {
   if (typeof rates !== "boolean") throw invalid(`rates must be true or false, not ${quote(rates)}`);
   if (!rates) throw invalid("overMs goes with rates: true");
-  check("overMs", overMs, whole(MIN_INTERVAL_MS, MAX_INTERVAL_MS));
+  if (overMs !== undefined) check("overMs", overMs, whole(MIN_INTERVAL_MS, MAX_INTERVAL_MS));
+  const { at } = query;
   const meter = new RateMeter();
-  for (const record of await sweep()) meter.take(record);
-  await wait(overMs, context);
-  return (await sweep()).map((record) => meter.take(record));
+  if (at !== undefined && recorded !== undefined) {
+    const before = earlier(at, recorded, overMs);
+    for (const record of await sweep({ ...query, at: before })) meter.take(record);
+  } else {
+    for (const record of await sweep(query)) meter.take(record);
+    await wait(overMs ?? DEFAULT_INTERVAL_MS, context);
+  }
+  return (await sweep(query)).map((record) => meter.take(record));
+}
+
+/** How much longer than an interval before a moment each domain surely has an older record: sweeps are not quite regular. */
+const SURE_INTERVALS = 1.2;
+
+/**
+ * The moment whose records those of another moment are compared with.
+ *
+ * @param overMs the time between the two, in ms; default: as long as the domains have other records then
+ */
+export function earlier(at: number, { from, to, intervalMs }: Recorded, overMs?: number): number {
+  const ms = overMs ?? Math.max(DEFAULT_INTERVAL_MS, Math.ceil(SURE_INTERVALS * intervalMs));
+  return Math.max(from, Math.min(at, to) - ms);
 }
 
 async function wait(ms: number, { signal, end, clock }: WaitContext): Promise<void> {

@@ -5,8 +5,9 @@ import { Selection } from "../../driver/selection.ts";
 import { DomainMap } from "../../model/domain-map.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { DomainStatsRecord } from "../../model/record.ts";
+import type { DomainStatsRecord, Recorded } from "../../model/record.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
+import { Moments, type State } from "./moments.ts";
 import { Playback } from "./playback.ts";
 import { Recording } from "./recording.ts";
 import { Replay } from "./replay.ts";
@@ -16,31 +17,38 @@ import { type Moment, parseRecordingUri, type ReplayOptions } from "./uri.ts";
 const CHUNK_RECORDS = 1_024;
 
 /** What opening a recording found out. */
-interface Opened {
-  readonly recording: Recording;
+interface Opened extends Extent {
   readonly host: string;
   readonly hypervisor: string;
   /** The groups that were recorded. */
   readonly groups: number;
+  readonly intervalMs: number;
   readonly from: number | undefined;
   readonly to: number;
-  /** When the last frame was written, in ms since 1970. */
+}
+
+/** The files of a recording as they were found, and the time that they cover. */
+interface Extent {
+  readonly recording: Recording;
+  /** When the first key frame and the last frame were written, in ms since 1970. */
+  readonly firstAt: number;
   readonly lastAt: number;
 }
 
 /**
  * A recording as a driver. Each watch is a replay of its own, from `from` to `to`, and then completes. A sweep has the newest record of
- * each domain at one moment: at `to`, or, if there is a `from`, at the moment that a replay which began with the first sweep has
- * reached.
+ * each domain at one moment: at the query's `at`; else at `to`, or, if there is a `from`, at the moment that a replay which began with
+ * the first sweep has reached.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;
   readonly host: string;
   readonly hypervisor: string;
-  readonly #opened: Opened;
+  #opened: Opened;
   readonly #speed: number;
   readonly #clock: Clock;
   readonly #replays = new Map<Replay, Promise<void>>();
+  readonly #moments = new Moments(this);
   readonly #end = new AbortController();
   /** When the first sweep began, on the clock. */
   #sweptAt: number | undefined;
@@ -63,35 +71,30 @@ export class RecordingDriver implements Driver {
     return new RecordingDriver(uri, await examine(options), options.speed, clock);
   }
 
-  async *sweep(query: Query, { signal, expect, absent }: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
-    const { recording, groups, lastAt } = this.#opened;
+  get recorded(): Recorded {
+    const { from, to, firstAt, lastAt, intervalMs } = this.#opened;
+    return { from: Math.ceil(from ?? firstAt), to: Math.ceil(Math.min(to, lastAt)), intervalMs };
+  }
+
+  /** Looks whether a recorder has written more, or has begun another file. */
+  async refresh(): Promise<void> {
+    const { recording, to, lastAt } = this.#opened;
+    if (lastAt >= to) return;
+    // What has been deleted since is still what was recorded.
+    const extent = await extentOf(recording.path, recording).catch(() => undefined);
+    if (extent !== undefined) this.#opened = { ...this.#opened, ...extent };
+  }
+
+  async *sweep(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
+    const { signal, expect } = context;
+    const at = query.at === undefined ? this.#position() : await this.#moment(query.at);
+    const { recording, groups } = this.#opened;
     const selection = new Selection(query, groups);
-    const at = this.#position();
-    const playback = new Playback(this, { record: () => {}, gone: () => {}, event: () => {} });
-    for await (const piece of recording.pieces(at)) {
-      if (signal.aborted) return;
-      if (this.#end.signal.aborted) throw this.#end.signal.reason;
-      if (piece.kind === "damage") playback.skip(piece);
-      else if (piece.at > at) break;
-      else playback.apply(piece);
-    }
-    const records: DomainStatsRecord[] = [];
-    const known = new DomainMap<DomainStatsRecord>();
-    for (const record of playback.records()) {
-      const selected = selection.of(record);
-      if (selected === undefined) continue;
-      known.set(selected.domain, selected);
-      records.push(selected);
-    }
-    records.push(
-      ...selection.unknown(known, { host: this.host, owner: this, sampledAt: Math.round(Math.min(at, lastAt)) }),
-    );
+    const take = (state: State): DomainStatsRecord[] => this.#select(state, selection, at, context);
+    const records = await this.#moments.read(recording, at, AbortSignal.any([signal, this.#end.signal]), take);
+    if (this.#end.signal.aborted) throw this.#end.signal.reason;
+    if (records === undefined) return;
     expect(records.length);
-    for (const { host = this.host, error, state } of playback.statuses) {
-      if (host.split(",").some((name) => selection.hasHost(name))) {
-        absent?.({ host, error: error ?? new VirstreamError("connection-lost", `it was ${state}`) });
-      }
-    }
     for (let i = 0; i < records.length && !signal.aborted; i += CHUNK_RECORDS)
       yield records.slice(i, i + CHUNK_RECORDS);
   }
@@ -118,7 +121,40 @@ export class RecordingDriver implements Driver {
 
   async close(): Promise<void> {
     this.#end.abort(new VirstreamError("connection-closed", `the connection to ${this.uri} was closed`));
-    await Promise.all(this.#replays.values());
+    await Promise.all([...this.#replays.values(), this.#moments.close()]);
+  }
+
+  /** The records of a moment that a query selects. Reports the hosts that were absent. */
+  #select(
+    { records, statuses }: State,
+    selection: Selection,
+    at: number,
+    { absent }: SweepContext,
+  ): DomainStatsRecord[] {
+    const selected: DomainStatsRecord[] = [];
+    const known = new DomainMap<DomainStatsRecord>();
+    for (const record of records) {
+      const own = selection.of(record);
+      if (own === undefined) continue;
+      known.set(own.domain, own);
+      selected.push(own);
+    }
+    const sampledAt = Math.round(Math.min(at, this.#opened.lastAt));
+    selected.push(...selection.unknown(known, { host: this.host, owner: this, sampledAt }));
+    for (const { host = this.host, error, state } of statuses) {
+      if (host.split(",").some((name) => selection.hasHost(name))) {
+        absent?.({ host, error: error ?? new VirstreamError("connection-lost", `it was ${state}`) });
+      }
+    }
+    return selected;
+  }
+
+  /** The moment of a query. After the known end of the recording, a recorder may have written more by now. */
+  async #moment(at: number): Promise<number> {
+    if (at > this.#opened.lastAt) await this.refresh();
+    const { from } = this.recorded;
+    if (at < from) throw invalid(`at is before the beginning of the recording: ${spanOf(this.#opened)}`);
+    return Math.min(at, this.#opened.to);
   }
 
   /** The moment whose state a sweep has, in ms since 1970. */
@@ -138,25 +174,39 @@ export function openRecording(uri: string, _options: OpenOptions): Promise<Recor
 }
 
 async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {
-  const recording = await Recording.open(path);
-  const { first, last } = await recording.ends();
+  const extent = await extentOf(path);
+  const { recording, firstAt, lastAt } = extent;
   const at = (moment: Moment): number => {
     if ("at" in moment) return moment.at;
-    return "afterStart" in moment ? first.at + moment.afterStart : last.at - moment.beforeEnd;
+    return "afterStart" in moment ? firstAt + moment.afterStart : lastAt - moment.beforeEnd;
   };
   const begin = from === undefined ? undefined : at(from);
   const end = to === undefined ? Number.POSITIVE_INFINITY : at(to);
-  const span = `it is from ${new Date(first.at).toISOString()} to ${new Date(last.at).toISOString()}`;
-  if (begin !== undefined && begin > last.at) throw invalid(`from= is after the end of ${path}: ${span}`);
-  if (end < first.at) throw invalid(`to= is before the beginning of ${path}: ${span}`);
+  const span = spanOf(extent);
+  if (begin !== undefined && begin > lastAt) throw invalid(`from= is after the end of ${path}: ${span}`);
+  if (end < firstAt) throw invalid(`to= is before the beginning of ${path}: ${span}`);
   if (begin !== undefined && begin > end) throw invalid("from= is after to=");
   const { welcome, description } = await described(recording);
   if (welcome === undefined || description === undefined)
     throw invalid(`${path} has no whole key frame: nothing to replay`);
   return {
-    ...{ recording, host: welcome.host, hypervisor: welcome.hypervisor, groups: description.groups },
-    ...{ from: begin, to: end, lastAt: last.at },
+    ...{ ...extent, host: welcome.host, hypervisor: welcome.hypervisor },
+    ...{ groups: description.groups, intervalMs: description.intervalMs, from: begin, to: end },
   };
+}
+
+function extentOf(path: string): Promise<Extent>;
+function extentOf(path: string, known: Recording): Promise<Extent | undefined>;
+/** Finds the files of a recording. @param known as they were before: undefined if they are still the same */
+async function extentOf(path: string, known?: Recording): Promise<Extent | undefined> {
+  const recording = await Recording.open(path);
+  if (known?.isSame(recording)) return undefined;
+  const { first, last } = await recording.ends();
+  return { recording, firstAt: first.at, lastAt: last.at };
+}
+
+function spanOf({ firstAt, lastAt }: Extent): string {
+  return `it is from ${new Date(firstAt).toISOString()} to ${new Date(lastAt).toISOString()}`;
 }
 
 /** The newest key frame whose beginning is whole: the last one may have been cut. */

@@ -51,6 +51,11 @@ export class Playback {
     this.#state = this.#newState();
   }
 
+  /** False while records of the last key frame are missing: it was cut, or is being read. */
+  get isWhole(): boolean {
+    return this.#state.since !== undefined;
+  }
+
   /** The newest record of each domain. */
   records(): Generator<DomainStatsRecord> {
     return this.#state.records();

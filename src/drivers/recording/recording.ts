@@ -39,6 +39,14 @@ export class Recording {
     return new Recording(path, await recordingFiles(path));
   }
 
+  /** True if another look at the files found the same. */
+  isSame({ files }: Recording): boolean {
+    return (
+      files.length === this.files.length &&
+      files.every(({ inode, size }, i) => inode === this.files[i]!.inode && size === this.files[i]!.size)
+    );
+  }
+
   /**
    * The pieces from the last key frame at or before a time on, to the end of the newest file, in order.
    *

@@ -3,7 +3,7 @@ import { DEFAULT_CONNECT_TIMEOUT_MS, Reconnector, sweepWhenReached } from "../..
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { Absent, DomainStatsRecord } from "../../model/record.ts";
+import type { Absent, DomainStatsRecord, Recorded } from "../../model/record.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { DEFAULT_CREDIT } from "../../wire/protocol.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
@@ -82,6 +82,11 @@ export class RemoteDriver implements Driver {
   /** As the server said at the last connection. */
   get permittedGroups(): readonly string[] | undefined {
     return this.#last?.welcome.groups;
+  }
+
+  /** As the server said at the last connection. */
+  get recorded(): Recorded | undefined {
+    return this.#last?.welcome.recorded;
   }
 
   get absent(): Absent[] {

@@ -10,7 +10,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES["going-away"]]: ["server-shutdown", "it ended the connection"],
   1006: ["connection-lost", "the connection broke"],
   [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it", ": name fewer domains at once"],
-  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us", ": do the versions fit?"],
+  [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us"],
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
     "it refused us",
@@ -19,7 +19,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
   [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "an id was in use"],
-  [CLOSE_CODES["logged-out"]]: ["connection-lost", "it wants us to connect and authenticate again"],
+  [CLOSE_CODES["logged-out"]]: ["connection-lost", "it wants us to authenticate again"],
   [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };
@@ -27,7 +27,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
 /** Browsers tell a page nothing about a WebSocket that did not open. */
 const BROWSER_CAUSES =
   'browsers do not say why. Start a server there ("virstream serve --listen HOST:PORT"), admit this page by its option origins, ' +
-  "and allow the address in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";
+  "and allow it in the page's Content-Security-Policy (connect-src). With wss:, open it with https: to see its certificate";
 
 /** The error of a socket that could not be opened, for an unknown reason. */
 export function unexplainedError(url: string): VirstreamError {

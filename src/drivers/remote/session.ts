@@ -188,7 +188,7 @@ export class RemoteSession {
     this.#lastHeard = performance.now();
     if (this.#error !== undefined) return;
     try {
-      if (typeof data === "string") throw malformed("it is text, in the binary profile");
+      if (typeof data === "string") throw malformed("it is text");
       const message = this.#decoder.decode(data instanceof Uint8Array ? data : new Uint8Array(data as ArrayBuffer));
       const isWelcomed = this.#liveness !== undefined;
       if ((message.type === "welcome") === isWelcomed) throw malformed("a welcome is not the first message");

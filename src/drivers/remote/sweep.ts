@@ -101,7 +101,7 @@ export class RemoteSweep {
       this.#domains.hosts > LIMITS.hosts ||
       this.#characters > LIMITS.hostCharacters
     ) {
-      throw malformed("a sweep has too many domains, or their names are too long");
+      throw malformed("a sweep has too many domains or too long names");
     }
   }
 
@@ -125,7 +125,7 @@ export class RemoteSweep {
     if (this.queue.length > 0 || !this.#control.mayReceive()) this.#heardAt = now;
     const silentMs = now - this.#heardAt;
     if (silentMs < this.#silenceMs) return;
-    const message = `${this.#url} has been silent for ${Math.round(silentMs / 1000)} s in a sweep`;
+    const message = `${this.#url} has been silent for ${Math.round(silentMs / 1000)} s`;
     this.end(new VirstreamError("connection-lost", message));
     this.#control.cancel();
   }

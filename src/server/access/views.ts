@@ -112,9 +112,12 @@ export class Views {
 /**
  * A query with the groups that a view permits. A query without groups gets all of them.
  *
- * @throws VirstreamError `denied` if it names another group
+ * @throws VirstreamError `denied` if it names another group; `unsupported` for a moment of hosts that are live
  */
-export function permitted(query: Query, { groups }: View): Query {
+export function permitted(query: Query, { groups, driver }: View): Query {
+  if (query.at !== undefined && driver.recorded === undefined) {
+    throw new VirstreamError("unsupported", "at needs a recording, and this server shows hosts as they are now");
+  }
   if (groups === 0) return query;
   const others = (query.groups & ~groups) >>> 0;
   if (others === 0) return query.groups === 0 ? { ...query, groups } : query;

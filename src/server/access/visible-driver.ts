@@ -2,7 +2,7 @@ import type { Driver, SweepContext } from "../../driver/driver.ts";
 import { matcherOf, unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
 import { type DomainSelector, distinctSelectors, type Query } from "../../model/query.ts";
-import { type Absent, DomainStatsRecord } from "../../model/record.ts";
+import { type Absent, DomainStatsRecord, type Recorded } from "../../model/record.ts";
 import { TypedParams } from "../../model/typed-params.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
@@ -69,6 +69,14 @@ export class VisibleDriver implements Driver {
 
   get permittedGroups(): readonly string[] | undefined {
     return this.#inner.permittedGroups;
+  }
+
+  get recorded(): Recorded | undefined {
+    return this.#inner.recorded;
+  }
+
+  refresh(): Promise<void> {
+    return this.#inner.refresh?.() ?? Promise.resolve();
   }
 
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
@@ -191,12 +199,20 @@ export class VisibleDriver implements Driver {
 
   /** Records with the uuid and name of these domains. They need no monitor, so a frozen guest cannot delay them. */
   async #identify(
-    { deadlineMs }: Query,
+    { deadlineMs, at }: Query,
     visible: Visible,
     signal: AbortSignal,
     absent: Absent[] = [],
   ): Promise<DomainStatsRecord[]> {
-    const query: Query = { groups: groupMask(["state"]), flags: 0, deadlineMs, domains: undefined, ...visible };
+    const moment = at !== undefined && { at };
+    const query: Query = {
+      groups: groupMask(["state"]),
+      flags: 0,
+      deadlineMs,
+      domains: undefined,
+      ...moment,
+      ...visible,
+    };
     const found: DomainStatsRecord[] = [];
     const context: SweepContext = { signal, expect: () => {}, absent: (host) => void absent.push(host) };
     for await (const records of this.#inner.sweep(query, context)) found.push(...records);

@@ -1,0 +1,174 @@
+import type { DomainStatsRecord } from "../../model/record.ts";
+import type { StatusEvent } from "../../model/watch.ts";
+import { Playback } from "./playback.ts";
+import type { FilePiece, Recording } from "./recording.ts";
+
+/** The state of a recording at a moment. It changes when another moment is asked for. */
+export interface State {
+  /** The newest record of each domain. */
+  readonly records: Iterable<DomainStatsRecord>;
+  /** The sources that were not connected. */
+  readonly statuses: Iterable<StatusEvent>;
+}
+
+/** How many places of a recording are kept, to go on from there: for a list, its earlier sweep, and one open guest. */
+const MOST_CURSORS = 3;
+/** A moment that is later than a cursor by more recorded time than this, in ms, is sought from the key frame before it. */
+const NEAR_MS = 30_000;
+
+/** A place in a recording, and the state there. */
+class Cursor {
+  readonly recording: Recording;
+  readonly #playback: Playback;
+  readonly #pieces: AsyncGenerator<FilePiece>;
+  /** The piece that was read and is not applied yet. */
+  #next: FilePiece | undefined;
+  /** The recorded time of the last frame that was applied, and the latest moment that was asked for. */
+  #at = Number.NEGATIVE_INFINITY;
+  #reached = Number.NEGATIVE_INFINITY;
+  #ended = false;
+  /** The last key frame. */
+  #key: FilePiece | undefined;
+
+  constructor(owner: object, recording: Recording, time: number) {
+    this.recording = recording;
+    this.#playback = new Playback(owner, { record: () => {}, gone: () => {}, event: () => {} });
+    this.#pieces = recording.pieces(time);
+  }
+
+  get state(): State {
+    return { records: this.#playback.records(), statuses: this.#playback.statuses };
+  }
+
+  /** True if nothing follows in the files that were there: what is written later needs another cursor. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** The last key frame, if it lacks records: it was cut, or is being written. What it has was known before it. */
+  get brokenKey(): FilePiece | undefined {
+    return this.#playback.isWhole ? undefined : this.#key;
+  }
+
+  /** True if it is quicker to go on from here than to seek. */
+  isNear(time: number): boolean {
+    return !this.#ended && this.#at <= time && time - this.#reached <= NEAR_MS;
+  }
+
+  /** True if it is nearer to a moment than another one. */
+  isNearerThan(other: Cursor): boolean {
+    return this.#at > other.#at;
+  }
+
+  /** Goes on to a moment, or to a broken key frame. */
+  async advance(time: number, signal: AbortSignal, broken: FilePiece | undefined): Promise<void> {
+    while (!signal.aborted) {
+      if (this.#next === undefined) {
+        const { value, done } = await this.#pieces.next();
+        if (done === true) {
+          this.#ended = true;
+          break;
+        }
+        this.#next = value;
+      }
+      const piece = this.#next;
+      if (piece.offset === broken?.offset && piece.path === broken.path) break;
+      if (piece.kind === "damage") this.#playback.skip(piece);
+      else {
+        // A key frame is of one moment, although its parts are written one after the other.
+        if (piece.at > time && piece.kind !== "state") break;
+        this.#playback.apply(piece);
+        if (piece.kind === "key") this.#key = piece;
+        if (piece.kind !== "state") this.#at = piece.at;
+      }
+      this.#next = undefined;
+    }
+    this.#reached = Math.max(this.#reached, Math.min(time, Number.MAX_SAFE_INTEGER));
+  }
+
+  async close(): Promise<void> {
+    await this.#pieces.return(undefined);
+  }
+}
+
+/**
+ * Finds the states of a recording at any moments. It remembers a few places: a reader that goes on in time, such as a page that
+ * replays, reads each frame once. One moment at a time is sought, in the order in which they are asked for.
+ */
+export class Moments {
+  readonly #owner: object;
+  /** The one that was used last comes last. */
+  readonly #cursors: Cursor[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** @param owner the driver that the domains belong to */
+  constructor(owner: object) {
+    this.#owner = owner;
+  }
+
+  /**
+   * Calls back with the state at a moment, and resolves with what the callback returns; with undefined when the signal was aborted.
+   *
+   * @param time in ms since 1970; Infinity: the end
+   */
+  async read<T>(
+    recording: Recording,
+    time: number,
+    signal: AbortSignal,
+    take: (state: State) => T,
+  ): Promise<T | undefined> {
+    const reading = this.#turn.then(() => this.#read(recording, time, signal, take));
+    this.#turn = reading.catch(() => {});
+    return reading;
+  }
+
+  /** Closes the files. */
+  async close(): Promise<void> {
+    await this.#turn;
+    await Promise.all(this.#cursors.splice(0).map((cursor) => cursor.close()));
+  }
+
+  async #read<T>(
+    recording: Recording,
+    time: number,
+    signal: AbortSignal,
+    take: (state: State) => T,
+  ): Promise<T | undefined> {
+    let broken: FilePiece | undefined;
+    while (!signal.aborted) {
+      const cursor = await this.#cursorFor(recording, time, broken);
+      let keep = false;
+      try {
+        await cursor.advance(time, signal, broken);
+        if (signal.aborted) return undefined;
+        const { ended, brokenKey } = cursor;
+        keep = !ended && brokenKey === undefined && broken === undefined;
+        // A cursor that has ended may have been opened when less was recorded.
+        if (brokenKey !== undefined) broken = brokenKey;
+        else if (!ended || cursor.recording === recording) return take(cursor.state);
+      } finally {
+        if (!keep) await this.#remove(cursor);
+      }
+    }
+    return undefined;
+  }
+
+  async #remove(cursor: Cursor): Promise<void> {
+    this.#cursors.splice(this.#cursors.indexOf(cursor), 1);
+    await cursor.close();
+  }
+
+  /** @param broken the key frame before which it must begin */
+  async #cursorFor(recording: Recording, time: number, broken: FilePiece | undefined): Promise<Cursor> {
+    let found: Cursor | undefined;
+    for (const cursor of broken === undefined ? this.#cursors : []) {
+      if (cursor.isNear(time) && (found === undefined || cursor.isNearerThan(found))) found = cursor;
+    }
+    if (found === undefined) {
+      if (this.#cursors.length === MOST_CURSORS) await this.#remove(this.#cursors[0]!);
+      found = new Cursor(this.#owner, recording, broken?.kind === "key" ? broken.at - 1 : time);
+    } else this.#cursors.splice(this.#cursors.indexOf(found), 1);
+    this.#cursors.push(found);
+    return found;
+  }
+}
