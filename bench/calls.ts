@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 /** The functions of a process that a benchmark calls, by name. Arguments and results are sent as JSON. */
@@ -14,6 +15,27 @@ export function answerCalls(calls: Calls): void {
     }
   });
   process.on("disconnect", () => process.exit());
+}
+
+/** The argument of a call. */
+export type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
+
+/** Calls a function of a process that answers calls, and waits for its result. Only one call at a time. */
+export function callProcess<Offered extends Calls, Name extends keyof Offered & string>(
+  child: ChildProcess,
+  name: Name,
+  argument?: Argument<Offered[Name]>,
+): Promise<Awaited<ReturnType<Offered[Name]>>> {
+  return new Promise((resolve, reject) => {
+    const onExit = (): void => reject(new Error(`the process ended during ${name}`));
+    child.once("exit", onExit);
+    child.once("message", (answer: { result?: unknown; error?: string }) => {
+      child.off("exit", onExit);
+      if (answer.error === undefined) resolve(answer.result as Awaited<ReturnType<Offered[Name]>>);
+      else reject(new Error(`${name}: ${answer.error}`));
+    });
+    child.send({ name, argument });
+  });
 }
 
 /** CPU time, user and system, of this process so far, in µs. */

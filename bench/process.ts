@@ -4,9 +4,7 @@ import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Calls } from "./calls.ts";
-
-type Argument<Call> = Call extends (argument: infer A) => unknown ? A : never;
+import { type Argument, type Calls, callProcess } from "./calls.ts";
 
 /**
  * The folder for the compiled benchmarks of a checkout (see tsconfig.build.json). It is in the checkout, where Node finds
@@ -57,16 +55,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
     name: Name,
     argument?: Argument<Offered[Name]>,
   ): Promise<Awaited<ReturnType<Offered[Name]>>> {
-    return new Promise((resolve, reject) => {
-      const onExit = (): void => reject(new Error(`the process ended during ${name}`));
-      this.#child.once("exit", onExit);
-      this.#child.once("message", (answer: { result?: unknown; error?: string }) => {
-        this.#child.off("exit", onExit);
-        if (answer.error === undefined) resolve(answer.result as Awaited<ReturnType<Offered[Name]>>);
-        else reject(new Error(`${name}: ${answer.error}`));
-      });
-      this.#child.send({ name, argument });
-    });
+    return callProcess<Offered, Name>(this.#child, name, argument);
   }
 
   /** Sends a signal to the process, such as SIGSTOP or SIGCONT. */

@@ -1,40 +1,43 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CLIENT_REQUESTS } from "../../test/hostile/client-requests.ts";
-import { sendAll, TOKEN } from "../../test/hostile/input.ts";
-import { INPUTS } from "../../test/hostile/inputs.ts";
+import { INPUTS } from "../../test/hostile/inputs/all.ts";
+import { sendAll, type Target } from "../../test/hostile/inputs/input.ts";
+import { frameOf, Opcode, RawPeer } from "../../test/hostile/inputs/raw-peer.ts";
 import { Mutator } from "../../test/hostile/mutator.ts";
-import { frameOf, Opcode, RawPeer } from "../../test/hostile/raw-peer.ts";
+import { TOKEN } from "../../test/hostile/sites.ts";
 import { Dice } from "../../test/lab/dice.ts";
-import { BenchProcess } from "../process.ts";
-import type { HostileServerCalls } from "./server-process.ts";
-import type { HostileSubscriberCalls } from "./subscriber-process.ts";
+import { AttackedPair } from "./attacked-pair.ts";
 
 /** How many clients send inputs at a time, and how many send damaged requests. */
 const AT_ONCE = 16;
 const FLOODS = 4;
 /** Damaged requests of one connection, unless the server closes it before. */
 const BURST = 50;
+/** Those whose reaction does not depend on a short time limit. */
+const QUICK = INPUTS.filter(({ silent, site }) => !silent && site !== "users");
 /** The largest ratio of the gaps that is allowed. */
 const MOST = 2;
 /** Channels of lost clients are kept for 30 s. */
 const RECOVERY_MS = 35_000;
 
 /**
- * Two servers, each with a subscriber at the same interval, in ms, all in processes of their own. One of them is attacked: with all
+ * Two processes of servers, each with a subscriber at the same interval, in ms. One of them is attacked: with all
  * hostile inputs, again and again, and with damaged requests. Compares the longest times between two ticks.
  */
 export async function benchAttack(lastingMs: number, seed: number, intervalMs: number): Promise<void> {
-  await using control = await Pair.start(intervalMs);
-  await using attacked = await Pair.start(intervalMs);
+  await using control = await AttackedPair.start(intervalMs);
+  await using attacked = await AttackedPair.start(intervalMs);
   await sleep(2_000);
   const before = await attacked.server.call("figures");
   await Promise.all([control, attacked].map(({ subscriber }) => subscriber.call("figures")));
-  console.error(`hostile: ${INPUTS.length} inputs, again and again, for ${lastingMs / 1_000} s`);
+  console.error(`hostile: ${QUICK.length} inputs, again and again, for ${lastingMs / 1_000} s`);
   const until = performance.now() + lastingMs;
   const dice = new Dice(seed);
   const [inputs, ...floods] = await Promise.all([
-    inputsUntil(until, attacked.port),
-    ...Array.from({ length: FLOODS }, () => floodUntil(until, attacked.port, new Dice(dice.below(2 ** 32)))),
+    inputsUntil(until, attacked.target),
+    ...Array.from({ length: FLOODS }, () =>
+      floodUntil(until, attacked.target.ports.guarded!, new Dice(dice.below(2 ** 32))),
+    ),
   ]);
   const requests = floods.reduce((sum, sent) => sum + sent, 0);
   const [calm, hit] = [await control.subscriber.call("figures"), await attacked.subscriber.call("figures")];
@@ -50,49 +53,20 @@ export async function benchAttack(lastingMs: number, seed: number, intervalMs: n
 | the longest time between two | ${hit.longestMs.toFixed(0)} ms | ${calm.longestMs.toFixed(0)} ms |
 | … ratio (at most ${MOST}) | ${ratio.toFixed(2)} | |
 | **the attacked server** | **afterwards** | **before** |
-| clients, sockets | ${after.clients}, ${after.sockets} | ${before.clients}, ${before.sockets} |
+| clients, descriptors, timers | ${after.clients}, ${after.descriptors}, ${after.timers} | ${before.clients}, ${before.descriptors}, ${before.timers} |
 | heap | ${after.heap.toFixed(1)} MiB | ${before.heap.toFixed(1)} MiB |
 
 ${inputs.toLocaleString("en")} inputs and ${requests.toLocaleString("en")} damaged requests in ${lastingMs / 1_000} s.`);
   if (ratio > MOST) throw new Error(`the longest gap is ${ratio.toFixed(2)} times that of the other server`);
-  if (after.clients !== before.clients || after.sockets !== before.sockets) throw new Error("connections are left");
-}
-
-/** A server and its subscriber. */
-class Pair implements AsyncDisposable {
-  readonly server: BenchProcess<HostileServerCalls>;
-  readonly subscriber: BenchProcess<HostileSubscriberCalls>;
-  readonly port: number;
-
-  private constructor(
-    server: BenchProcess<HostileServerCalls>,
-    subscriber: BenchProcess<HostileSubscriberCalls>,
-    port: number,
-  ) {
-    this.server = server;
-    this.subscriber = subscriber;
-    this.port = port;
-  }
-
-  static async start(intervalMs: number): Promise<Pair> {
-    const server = await BenchProcess.start<HostileServerCalls>("hostile/server-process.ts", ["--expose-gc"]);
-    const subscriber = await BenchProcess.start<HostileSubscriberCalls>("hostile/subscriber-process.ts");
-    const port = await server.call("listen");
-    await subscriber.call("watch", { port, intervalMs });
-    return new Pair(server, subscriber, port);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.subscriber[Symbol.asyncDispose]();
-    await this.server[Symbol.asyncDispose]();
-  }
+  if (after.clients !== before.clients || after.descriptors > before.descriptors)
+    throw new Error("connections are left");
 }
 
 /** Sends all inputs until a time, and returns how many it sent. Throws when the server reacts in another way than it must. */
-async function inputsUntil(until: number, port: number): Promise<number> {
+async function inputsUntil(until: number, target: Target): Promise<number> {
   let sent = 0;
-  for (; performance.now() < until; sent += INPUTS.length) {
-    const wrong = await sendAll(INPUTS, port, AT_ONCE);
+  for (; performance.now() < until; sent += QUICK.length) {
+    const wrong = await sendAll(QUICK, target, AT_ONCE);
     if (wrong.length > 0) throw new Error(wrong.join("\n"));
   }
   return sent;

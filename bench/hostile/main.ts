@@ -1,16 +1,18 @@
 import { parseArgs } from "node:util";
 import { benchAttack } from "./attack.ts";
 import { benchMutations } from "./mutations.ts";
+import { benchStorm } from "./storm.ts";
 
 /**
- * `npm run bench:hostile -- [--quick] [--only mutations|attack] [--interval MS] [--seed NUMBER]`: gives damaged frames to each decoder, and
- * attacks a server while another one is left in peace. It prints tables to stdout as Markdown, and progress to stderr. It fails
+ * `npm run bench:hostile -- [--quick] [--only mutations|attack|storm] [--interval MS] [--seed NUMBER]`: gives damaged frames to each decoder,
+ * attacks a server while another one is left in peace, and opens and drops thousands of connections. It prints tables to stdout as Markdown, and progress to stderr. It fails
  * at the first frame or input that a decoder or the server did not take or refuse as it should.
  */
 
 const PARTS: Record<string, (quick: boolean, seed: number, intervalMs: number) => Promise<void>> = {
   mutations: (quick, seed) => benchMutations(quick ? 20_000 : 1_000_000, seed),
   attack: (quick, seed, intervalMs) => benchAttack(quick ? 10_000 : 60_000, seed, intervalMs),
+  storm: (quick, _, intervalMs) => benchStorm(quick ? 10_000 : 60_000, intervalMs),
 };
 
 async function main(): Promise<void> {

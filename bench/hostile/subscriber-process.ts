@@ -1,37 +1,73 @@
 import { connect } from "../../src/client/connect.ts";
 import { registerDriver } from "../../src/driver/registry.ts";
 import { openRemote } from "../../src/drivers/remote/node-driver.ts";
-import { TOKEN } from "../../test/hostile/input.ts";
+import { TOKEN } from "../../test/hostile/sites.ts";
 import { answerCalls } from "../calls.ts";
 
-registerDriver("ws", openRemote);
+for (const scheme of ["ws", "wss"]) registerDriver(scheme, openRemote);
 
-let ticks = 0;
-let skipped = 0;
-let longestMs = 0;
-let last: number | undefined;
+/** Of all subscribers, since the last call. */
+export interface SubscriberFigures {
+  /** Of the subscriber that got fewest, and of the one that got most. */
+  readonly ticks: number;
+  readonly mostTicks: number;
+  /** Ticks that the server left out, and gaps, of any subscriber. */
+  readonly skipped: number;
+  /** Ticks that did not follow the one before, of any subscriber. */
+  readonly lost: number;
+  readonly longestMs: number;
+}
+
+interface Seen {
+  ticks: number;
+  skipped: number;
+  lost: number;
+  longestMs: number;
+  at: number | undefined;
+  tick: number | undefined;
+}
+
+const subscribers: Seen[] = [];
 
 const calls = {
-  /** Watches. */
-  async watch({ port, intervalMs }: { readonly port: number; readonly intervalMs: number }): Promise<void> {
-    const connection = await connect(`ws://127.0.0.1:${port}`, { token: TOKEN });
-    void connection.watch({}, { intervalMs }).events.forEach((event) => {
-      if (event.type === "gap") skipped++;
-      if (event.type !== "sync") return;
-      const now = performance.now();
-      if (last !== undefined) longestMs = Math.max(longestMs, now - last);
-      last = now;
-      ticks++;
-      skipped += event.overrun;
-    });
+  /** Watches at each address, by a connection of its own. */
+  async watch({ urls, ca, intervalMs }: WatchOptions): Promise<void> {
+    for (const url of urls) {
+      const seen: Seen = { ticks: 0, skipped: 0, lost: 0, longestMs: 0, at: undefined, tick: undefined };
+      subscribers.push(seen);
+      const connection = await connect(url, { token: TOKEN, ...(url.startsWith("wss:") && { ca }) });
+      void connection.watch({}, { intervalMs }).events.forEach((event) => {
+        if (event.type === "gap") seen.skipped++;
+        if (event.type !== "sync") return;
+        const now = performance.now();
+        if (seen.at !== undefined) seen.longestMs = Math.max(seen.longestMs, now - seen.at);
+        if (seen.tick !== undefined) seen.lost += Math.abs(event.tick - seen.tick - 1);
+        seen.at = now;
+        seen.tick = event.tick;
+        seen.ticks++;
+        seen.skipped += event.overrun;
+      });
+    }
   },
-  /** What came since the last call; `skipped` are ticks that the server left out, and gaps. */
-  async figures(): Promise<{ ticks: number; skipped: number; longestMs: number }> {
-    const figures = { ticks, skipped, longestMs };
-    [ticks, skipped, longestMs] = [0, 0, 0];
+  async figures(): Promise<SubscriberFigures> {
+    const most = (figure: (seen: Seen) => number): number => Math.max(...subscribers.map(figure));
+    const figures = {
+      ticks: Math.min(...subscribers.map(({ ticks }) => ticks)),
+      mostTicks: most(({ ticks }) => ticks),
+      skipped: most(({ skipped }) => skipped),
+      lost: most(({ lost }) => lost),
+      longestMs: most(({ longestMs }) => longestMs),
+    };
+    for (const seen of subscribers) Object.assign(seen, { ticks: 0, skipped: 0, lost: 0, longestMs: 0 });
     return figures;
   },
 };
 export type HostileSubscriberCalls = typeof calls;
+
+interface WatchOptions {
+  readonly urls: readonly string[];
+  readonly ca: string;
+  readonly intervalMs: number;
+}
 
 answerCalls(calls);

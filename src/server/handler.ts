@@ -25,7 +25,7 @@ import { checkLimits, type ServerLimits } from "./limits.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { type Explain, Explanations } from "./web/explanations.ts";
 import { PageFiles } from "./web/page-files.ts";
-import { answerRequest, type PageSource } from "./web/pages.ts";
+import { ambiguity, answerRequest, type PageSource } from "./web/pages.ts";
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
@@ -361,6 +361,11 @@ export class VirstreamHandler implements AsyncDisposable {
 
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.waiting.add(socket);
+    const ambiguous = ambiguity(request);
+    if (ambiguous !== undefined) {
+      refuse(socket, "400 Bad Request", ambiguous);
+      return;
+    }
     const origin = request.headers.origin;
     if (origin !== undefined && !this.#admitsOrigin(origin, request.headers.host)) {
       refuse(

@@ -27,7 +27,7 @@ export type ListeningServer = HttpServer | HttpsServer;
 /**
  * Makes the HTTP server, or with `tls` the HTTPS server, of these timeouts.
  *
- * @param timeoutMs how long a client may take for its handshake, and then for its request
+ * @param timeoutMs how long a client may take for its handshake, and then for each request
  * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
  */
 export function createListeningServer(
@@ -38,6 +38,7 @@ export function createListeningServer(
   const timeouts = {
     headersTimeout: timeoutMs,
     requestTimeout: timeoutMs,
+    keepAliveTimeout: timeoutMs,
     connectionsCheckingInterval: REQUEST_CHECK_MS,
   };
   if (tls === undefined) return createHttpServer(timeouts, onRequest);

@@ -33,6 +33,18 @@ export interface PageSource {
 const WRONG_HOST =
   "the Host header has a name that is not this server's: use its address, or allow that origin in the server's option origins";
 
+/** The headers that decide who may read what. */
+const DECIDING = ["host", "authorization", "origin"];
+
+/**
+ * Why a request is malformed: a header that decides who may read is there twice. Node takes the first one; a proxy in front of the
+ * server may have looked at the other one.
+ */
+export function ambiguity(request: IncomingMessage): string | undefined {
+  const twice = DECIDING.find((name) => (request.headersDistinct[name]?.length ?? 0) > 1);
+  return twice && `more than one header ${twice}`;
+}
+
 /** Answers a request below the handler's prefix. `path` is undefined outside of it, and empty for the prefix itself. */
 export function answerRequest(
   source: PageSource,
@@ -45,8 +57,10 @@ export function answerRequest(
     response.end(request.method === "HEAD" ? undefined : `${body}\n`);
   };
   const say = (status: number, text: string): void => respond(status, "text/plain", text);
+  const ambiguous = ambiguity(request);
   if (source.isClosing()) say(503, "the server is shutting down");
   else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
+  else if (ambiguous !== undefined) say(400, ambiguous);
   else if (source.files !== undefined && path === "") {
     // The files of the page are relative to a folder.
     response.writeHead(308, { location: `${source.prefix.slice(source.prefix.lastIndexOf("/") + 1)}/` }).end();

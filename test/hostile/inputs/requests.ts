@@ -1,5 +1,6 @@
-import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
-import { type Input, MIN_INTERVAL_MS, TOKEN } from "./input.ts";
+import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../../../src/wire/protocol.ts";
+import { MIN_INTERVAL_MS, TOKEN } from "../sites.ts";
+import type { Input } from "./input.ts";
 import type { RawPeer } from "./raw-peer.ts";
 
 /** Requests with a member of a wrong kind, malformed messages, and messages in a wrong order, in both profiles. */
@@ -77,6 +78,38 @@ const queries: readonly Wrong[] = [GET, WATCH].flatMap((of) => [
     values: [null, true, 1, "x", {}, ...[...NO_SELECTORS, ...NO_UUIDS].map((selector) => [selector])],
   },
   { of, member: "domains", reaction: "end empty-domain-list", values: [[]] },
+  ...["names", "hosts"].flatMap((member): Wrong[] => [
+    {
+      ...{ of, member, reaction: "end invalid-argument" },
+      values: [
+        null,
+        true,
+        1,
+        "x",
+        {},
+        [],
+        [1],
+        [null],
+        [[]],
+        [""],
+        ["a["],
+        ["[]"],
+        ["[z-a]"],
+        ["\\"],
+        ["x".repeat(LIMITS.pattern + 1)],
+      ],
+    },
+    {
+      ...{ of, member, reaction: "end limit-exceeded" },
+      values: [Array.from({ length: LIMITS.patterns + 1 }, (_, i) => `${i}-*`)],
+    },
+  ]),
+  ...["names", "hosts"].map((member): Wrong => {
+    return {
+      ...{ of: { ...of, domains: [{ name: "a" }] }, member, reaction: "end invalid-argument" },
+      values: [["a"]],
+    };
+  }),
   {
     ...{ of, member: "domains", reaction: "end limit-exceeded" },
     values: [Array.from({ length: LIMITS.selectors + 1 }, (_, i) => ({ name: `${i}` }))],
@@ -135,29 +168,32 @@ const TEXTS = [
   "[".repeat(10_000),
 ];
 
+/** The channel of a watch that the server ends waits for its client some ticks long: here, not long. */
+const SHORT = { ...WATCH, intervalMs: MIN_INTERVAL_MS };
+
 /** Messages one after the other. The last one is wrong after those before it. */
 const ORDERS: readonly (readonly [name: string, reaction: string, messages: readonly unknown[]])[] = [
-  ...[GET, WATCH, CREDIT, CANCEL].map(
+  ...[GET, SHORT, CREDIT, CANCEL].map(
     (message) => [`a ${message.type} before the hello`, MALFORMED, [message]] as const,
   ),
   ["a second hello", MALFORMED, [HELLO, HELLO]],
-  ["a hello after a get", MALFORMED, [HELLO, WATCH, HELLO]],
-  ["a watch with the id of a watch", "close 4409", [HELLO, WATCH, WATCH]],
-  ["a get with the id of a watch", "close 4409", [HELLO, WATCH, GET]],
-  ["a refused get with the id of a watch", "close 4409", [HELLO, WATCH, { ...GET, groups: ["odd"] }]],
-  ["a refused watch with the id of a watch", "close 4409", [HELLO, WATCH, { ...WATCH, intervalMs: 1 }]],
+  ["a hello after a get", MALFORMED, [HELLO, SHORT, HELLO]],
+  ["a watch with the id of a watch", "close 4409", [HELLO, SHORT, SHORT]],
+  ["a get with the id of a watch", "close 4409", [HELLO, SHORT, GET]],
+  ["a refused get with the id of a watch", "close 4409", [HELLO, SHORT, { ...GET, groups: ["odd"] }]],
+  ["a refused watch with the id of a watch", "close 4409", [HELLO, SHORT, { ...SHORT, intervalMs: 1 }]],
   ["credit of an id that is not in use", "ignored", [HELLO, CREDIT]],
   ["a cancel of an id that is not in use", "ignored", [HELLO, CANCEL]],
-  ["credit after a cancel", "ignored", [HELLO, WATCH, CANCEL, CREDIT]],
-  ["two cancels", "ignored", [HELLO, WATCH, CANCEL, CANCEL]],
-  ["unlimited credit with more", "ignored", [HELLO, WATCH, CREDIT]],
-  ["too much credit", MALFORMED, [HELLO, { ...WATCH, credit: LIMITS.credit }, { ...CREDIT, bytes: LIMITS.credit }]],
+  ["credit after a cancel", "ignored", [HELLO, SHORT, CANCEL, CREDIT]],
+  ["two cancels", "ignored", [HELLO, SHORT, CANCEL, CANCEL]],
+  ["unlimited credit with more", "ignored", [HELLO, SHORT, CREDIT]],
+  ["too much credit", MALFORMED, [HELLO, { ...SHORT, credit: LIMITS.credit }, { ...CREDIT, bytes: LIMITS.credit }]],
   [
     "a watch beyond the bound of a connection",
     "end limit-exceeded",
-    [HELLO, ...Array.from({ length: LIMITS.sweeps + 1 }, (_, i) => ({ ...WATCH, id: i + 1 }))],
+    [HELLO, ...Array.from({ length: LIMITS.sweeps + 1 }, (_, i) => ({ ...SHORT, id: i + 1 }))],
   ],
-  ["a since of another epoch", "ignored", [HELLO, { ...WATCH, since: SINCE }]],
+  ["a since of another epoch", "ignored", [HELLO, { ...SHORT, since: SINCE }]],
 ];
 
 function saying(messages: readonly unknown[]): (peer: RawPeer) => void {
@@ -168,24 +204,38 @@ function saying(messages: readonly unknown[]): (peer: RawPeer) => void {
 
 /** The inputs of one profile. */
 function inputsOf(subprotocol: Subprotocol): Input[] {
-  const wrong = (before: readonly object[], all: readonly Wrong[]): Input[] =>
+  const wrong = (kind: string, before: readonly object[], all: readonly Wrong[]): Input[] =>
     all.flatMap(({ of, member, reaction, values }) =>
       values.map((value) => {
         const shown = value === ABSENT ? "absent" : JSON.stringify(value).slice(0, 40);
-        const name = `${subprotocol}: a ${of["type"]} whose ${member} is ${shown}`;
-        return { name, reaction, subprotocol, send: saying([...before, { ...of, [member]: value }]) };
+        const also = "domains" in of ? ", beside domains," : "";
+        const name = `${subprotocol}: a ${of["type"]} whose ${member}${also} is ${shown}`;
+        return {
+          kind: `WebSocket: ${kind}`,
+          name,
+          reaction,
+          subprotocol,
+          send: saying([...before, { ...of, [member]: value }]),
+        };
       }),
     );
   const texts = [[], [HELLO]].flatMap((before) =>
     TEXTS.map((text) => {
       const name = `${subprotocol}: the text ${JSON.stringify(text).slice(0, 20)} as message ${before.length + 1}`;
-      return { name, reaction: MALFORMED, subprotocol, send: saying([...before, text]) };
+      const kind = `WebSocket: texts that are no message`;
+      return { kind, name, reaction: MALFORMED, subprotocol, send: saying([...before, text]) };
     }),
   );
   const orders = ORDERS.map(([name, reaction, messages]) => {
-    return { name: `${subprotocol}: ${name}`, reaction, subprotocol, send: saying(messages) };
+    const kind = `WebSocket: messages in a wrong order`;
+    return { kind, name: `${subprotocol}: ${name}`, reaction, subprotocol, send: saying(messages) };
   });
-  return [...wrong([], FIRST), ...wrong([HELLO], LATER), ...texts, ...orders];
+  return [
+    ...wrong("a hello with a wrong member", [], FIRST),
+    ...wrong("a request with a wrong member", [HELLO], LATER),
+    ...texts,
+    ...orders,
+  ];
 }
 
 export const REQUEST_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap(inputsOf);

@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import type { Subprotocol } from "../../src/wire/protocol.ts";
-import { unpack } from "../../src/wire/unpack.ts";
+import { connect as connectTls, type SecureContext } from "node:tls";
+import type { Subprotocol } from "../../../src/wire/protocol.ts";
+import { unpack } from "../../../src/wire/unpack.ts";
 
 /** The opcodes of WebSocket's frames (RFC 6455, 5.2). */
 export const Opcode = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
@@ -51,19 +52,32 @@ const PROBE = 999;
 /** A client that sends any bytes, and reports how the server reacted. */
 export class RawPeer {
   readonly #socket: Socket;
+  /** With TLS: what carries it. */
+  readonly #carrier: Socket;
   #bytes = Buffer.alloc(0);
   #isOpen = false;
+  /** What the server answered to a request for a WebSocket. */
+  #refusal: string | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, carrier: Socket) {
     this.#socket = socket;
-    socket.on("error", () => {});
+    this.#carrier = carrier;
+    for (const each of [socket, carrier]) each.on("error", () => {});
   }
 
-  static async connect(port: number): Promise<RawPeer> {
-    const socket = connect({ port, host: "127.0.0.1", noDelay: true });
-    const peer = new RawPeer(socket);
-    await once(socket, "connect");
+  /** @param secureContext with TLS: has the authority of the server */
+  static async connect(port: number, secureContext?: SecureContext): Promise<RawPeer> {
+    const carrier = connect({ port, host: "127.0.0.1", noDelay: true });
+    const socket =
+      secureContext === undefined ? carrier : connectTls({ socket: carrier, host: "127.0.0.1", secureContext });
+    const peer = new RawPeer(socket, carrier);
+    await once(socket, secureContext === undefined ? "connect" : "secureConnect");
     return peer;
+  }
+
+  /** True when the server has ended the connection, or it is closed. */
+  get isEnded(): boolean {
+    return this.#socket.readableEnded || this.#socket.destroyed;
   }
 
   /** Ends the connection, and resolves when its socket is closed. */
@@ -72,6 +86,20 @@ export class RawPeer {
     const closed = once(this.#socket, "close");
     this.#socket.destroy();
     await closed;
+  }
+
+  /** Drops the connection with a reset, and resolves when its socket is closed. */
+  async reset(): Promise<void> {
+    if (this.#carrier.closed) return;
+    const closed = new Promise((resolve) => this.#carrier.once("close", resolve));
+    this.#carrier.resetAndDestroy();
+    await closed;
+    this.#socket.destroy();
+  }
+
+  /** Resolves when this many bytes have come after the answer to an upgrade, or the connection has ended. */
+  async arrival(least: number): Promise<void> {
+    for await (const _ of this.#arrivals()) if (this.#bytes.length >= least) return;
   }
 
   send(bytes: Uint8Array | string): void {
@@ -83,34 +111,55 @@ export class RawPeer {
     this.send(frameOf(Opcode.text, typeof message === "string" ? message : JSON.stringify(message)));
   }
 
-  /** The status of the next HTTP response; `closed` if there is none. */
-  async status(): Promise<string> {
-    for await (const _ of this.#arrivals()) {
-      const end = this.#bytes.indexOf("\r\n\r\n");
-      if (end < 0) continue;
-      const [, status] = /^HTTP\/1\.1 (\d+)/.exec(this.#bytes.toString("latin1", 0, end)) ?? [];
-      this.#bytes = this.#bytes.subarray(end + 4);
-      return `HTTP ${status}`;
-    }
-    return "closed";
+  /** Sends the end of what it sends. */
+  finish(): void {
+    if (!this.#socket.destroyed) this.#socket.end();
   }
 
-  /** Opens a WebSocket. */
-  async upgrade(subprotocol: Subprotocol): Promise<void> {
-    this.send(upgradeOf({ "Sec-WebSocket-Protocol": subprotocol }));
-    const status = await this.status();
-    if (status !== "HTTP 101") throw new Error(`the upgrade was answered by ${status}`);
-    this.#isOpen = true;
+  /** Says goodbye as WebSocket clients do, and waits until the server ends the connection. */
+  async leave(): Promise<void> {
+    if (!this.#isOpen || this.#socket.destroyed) return;
+    this.send(frameOf(Opcode.close, Uint8Array.of(0x03, 0xe8)));
+    for await (const _ of this.#arrivals());
   }
 
   /**
-   * How the server reacts to what was sent: `close CODE`; `end CODE` for the end of a sweep or watch; `closed` without a close
+   * The statuses of the responses until the server ends the connection or accepts a WebSocket, as `HTTP 200, HTTP 400`; `closed` if
+   * there are none.
+   */
+  async statuses(): Promise<string> {
+    let statuses: string[] = [];
+    for await (const _ of this.#arrivals()) {
+      const heads = [...this.#bytes.toString("latin1").matchAll(/HTTP\/1\.1 (\d+)[\s\S]*?\r\n\r\n/g)];
+      statuses = heads.map(([, status]) => `HTTP ${status}`);
+      const last = heads.at(-1);
+      if (last?.[1] !== "101") continue;
+      this.#bytes = this.#bytes.subarray(last.index + last[0].length);
+      break;
+    }
+    return statuses.join(", ") || "closed";
+  }
+
+  /** Asks for a WebSocket. @param behind what is in the same segment as the request */
+  async upgrade(
+    subprotocol: Subprotocol,
+    behind: Uint8Array = new Uint8Array(),
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    const request = upgradeOf({ ...headers, "Sec-WebSocket-Protocol": subprotocol });
+    this.send(Buffer.concat([Buffer.from(request), behind]));
+    this.#refusal = await this.statuses();
+    this.#isOpen = this.#refusal === "HTTP 101";
+  }
+
+  /**
+   * How the server reacts to what was sent: as `statuses` says, if no WebSocket was opened. Of a WebSocket: `close CODE`; `end CODE` for the end of a sweep or watch; `closed` without a close
    * frame; `ignored` if it goes on to the next message.
    *
    * @param silent no next message is sent
    */
   async reaction(silent = false): Promise<string> {
-    if (!this.#isOpen) return await this.status();
+    if (!this.#isOpen) return this.#refusal ?? (await this.statuses());
     if (!silent) this.say({ type: "get", id: PROBE, groups: ["probe"] });
     for await (const _ of this.#arrivals()) {
       for (let frame = this.#takeFrame(); frame !== undefined; frame = this.#takeFrame()) {
@@ -127,9 +176,14 @@ export class RawPeer {
   /** Once now, and then whenever bytes have come, until the server ends the connection. */
   async *#arrivals(): AsyncGenerator<void> {
     yield;
-    for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
-      this.#bytes = Buffer.concat([this.#bytes, chunk]);
-      yield;
+    try {
+      for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
+        this.#bytes = Buffer.concat([this.#bytes, chunk]);
+        yield;
+      }
+    } catch (error) {
+      // A server that closes before it has read everything resets the connection.
+      if (!["ECONNRESET", "EPIPE"].includes(`${(error as NodeJS.ErrnoException).code}`)) throw error;
     }
   }
 

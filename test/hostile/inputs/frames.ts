@@ -1,6 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
-import { type Input, TOKEN } from "./input.ts";
+import { LIMITS, SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
+import { TOKEN } from "../sites.ts";
+import type { Input } from "./input.ts";
 import { type FrameFaults, frameOf, Opcode } from "./raw-peer.ts";
 
 /** WebSocket frames that no client may send, before and after the hello, in both profiles. */
@@ -52,6 +53,11 @@ const FRAMES: readonly (readonly [name: string, reaction: string, ...frames: Fra
   ["an empty binary message", "close 4400", [Opcode.binary, ""]],
   ["200 parts of a byte", "close 1008", ...parts(200, 1)],
   ["200 empty parts", "close 1008", ...parts(200, 0)],
+  [
+    "a compressed frame that was not agreed on",
+    BROKEN,
+    [Opcode.text, Uint8Array.of(0xaa, 0x56, 0x2a, 0xa9), { reserved: 4 }],
+  ],
 ];
 
 /** What is too large only once the client has said hello: before, less is too large. */
@@ -80,6 +86,7 @@ const PIECES: readonly (readonly [name: string, reaction: string, ...pieces: Buf
 const PIECE_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
   PIECES.map(([name, reaction, ...pieces]): Input => {
     return {
+      kind: `WebSocket: frames behind others that wait`,
       ...{ name: `${subprotocol}: ${name}, behind pings`, reaction, subprotocol },
       send: async (peer) => {
         peer.send(Buffer.concat(Array.from({ length: 200 }, () => frameOf(Opcode.ping, ""))));
@@ -97,6 +104,7 @@ const SINGLE_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
   [false, true].flatMap((greeted) =>
     [...FRAMES, ...(greeted ? GREETED : UNGREETED)].map(([name, reaction, ...frames]): Input => {
       return {
+        kind: `WebSocket: frames ${greeted ? "after" : "before"} the hello`,
         ...{ name: `${subprotocol}: ${name}, ${greeted ? "after" : "before"} the hello`, reaction, subprotocol },
         send: (peer) => {
           if (greeted) peer.say(HELLO);
