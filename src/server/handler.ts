@@ -130,7 +130,7 @@ export class VirstreamHandler implements AsyncDisposable {
   #accepted = 0;
   /** The path under which its paths are; empty: none. */
   readonly prefix: string;
-  readonly #origins: Origins;
+  #origins: Origins;
   readonly #needsToken: boolean;
   #closing: Promise<void> | undefined;
   readonly #hurry = new AbortController();
@@ -271,6 +271,15 @@ export class VirstreamHandler implements AsyncDisposable {
    */
   disconnect(name: string): number {
     return this.#admission.disconnect(name);
+  }
+
+  /**
+   * Replaces the option `origins`, for pages that connect from now on.
+   *
+   * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
+   */
+  admitOrigins(origins: readonly string[]): void {
+    this.#origins = new Origins(origins);
   }
 
   /**

@@ -19,6 +19,8 @@ const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRS
 export interface Configuration {
   readonly args: ServeArguments;
   readonly limits: Partial<ServerLimits>;
+  /** All of it by key, as a configuration file has it. */
+  readonly values: Readonly<Record<string, unknown>>;
   /** All of it as a configuration file, with every limit. Without passwords in URIs. */
   readonly text: () => string;
 }
@@ -95,19 +97,23 @@ function made(argv: readonly string[], sources: readonly string[], limits: Parti
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  const text = (): string => {
-    const values = Object.entries(parseOptions(argv, SERVE_OPTIONS).values);
-    // The limits have the interval.
-    const given = values.filter(([name]) => isOption(name) && name !== "min-interval");
-    return `${stringify({
-      [SOURCES]: uris.map(withoutSecrets),
-      ...Object.fromEntries(
-        given.map(([name, value]) => [name, typeof value === "string" ? withoutSecrets(value) : value]),
-      ),
-      [LIMITS]: { ...DEFAULT_SERVER_LIMITS, ...all },
-    })}\n`;
+  // The limits have the interval.
+  const given = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
+    ([name]) => isOption(name) && name !== "min-interval",
+  );
+  const values = {
+    [SOURCES]: uris,
+    ...Object.fromEntries(given),
+    [LIMITS]: { ...DEFAULT_SERVER_LIMITS, ...all },
   };
-  return { args: { ...args, uris }, limits: all, text };
+  const text = (): string => {
+    const shown = Object.entries(values).map(([key, value]) => [
+      key,
+      typeof value === "string" ? withoutSecrets(value) : value,
+    ]);
+    return `${stringify({ ...Object.fromEntries(shown), [SOURCES]: uris.map(withoutSecrets) })}\n`;
+  };
+  return { args: { ...args, uris }, limits: all, values, text };
 }
 
 /** The sources that the environment names. */

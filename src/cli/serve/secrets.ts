@@ -11,7 +11,7 @@ const MAIN = "token-file";
 
 /** What servers read from files with secrets: certificates and tokens. SIGHUP makes them read the files again. */
 export class Secrets {
-  readonly #args: ServeArguments;
+  #args: ServeArguments;
   #tokens: TokenList | undefined;
   #tls: TlsOptions | undefined;
 
@@ -36,16 +36,37 @@ export class Secrets {
   }
 
   /**
+   * Other files are to be read from now on. Whether there are tokens and certificates at all stays as it is: a mistake in a file must not
+   * open the server to everybody. Returns false if that differs.
+   */
+  replaceFiles(args: ServeArguments): boolean {
+    const isGuarded =
+      (args.tokensFile ?? args.tokenFile ?? (process.env["VIRSTREAM_TOKEN"] || undefined)) !== undefined;
+    if (isGuarded !== (this.#tokens !== undefined)) return false;
+    const { tlsFiles } = this.#args;
+    if ((args.tlsFiles === undefined) !== (tlsFiles === undefined)) return false;
+    if ((args.tlsFiles?.clientCa === undefined) !== (tlsFiles?.clientCa === undefined)) return false;
+    this.#args = args;
+    return true;
+  }
+
+  /**
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected. From a file that
    * is not valid, nothing changes. Returns a function that ends this.
    *
    * @param around called with each reload, which it must begin
+   * @param first called before the files are read
    */
-  reloadAtSignal(servers: readonly VirstreamServer[], around: (reload: () => Promise<void>) => void): () => void {
+  reloadAtSignal(
+    servers: readonly VirstreamServer[],
+    around: (reload: () => Promise<void>) => void,
+    first: () => Promise<void>,
+  ): () => void {
     // One after the other: the last to read must have the newest files.
     let last: Promise<void> = Promise.resolve();
     const reload = (): Promise<void> => {
       last = last.then(async () => {
+        await this.#attempt(first, "the server keeps its configuration");
         await this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
         await this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
       });

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import { Examiner } from "../../doctor/examiner.ts";
 import { driverFor } from "../../driver/registry.ts";
+import { invalid } from "../../model/error.ts";
 import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import type { ServerLimits } from "../../server/limits.ts";
@@ -10,11 +11,12 @@ import { parse } from "../arguments.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
 import { awaitSources, hostUri, openSources, readText, readToken, resolveUri } from "../source.ts";
-import { ExitCode, INTERRUPTED } from "../usage.ts";
+import { ExitCode, INTERRUPTED, UsageError } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
-import { configurationOf, configurationWithout } from "./config-file.ts";
+import { type Configuration, configurationOf, configurationWithout } from "./config-file.ts";
 import { startPublisher } from "./publish.ts";
 import { readHeaders, startPush } from "./push.ts";
+import { reconfigure } from "./reconfigure.ts";
 import { Secrets } from "./secrets.ts";
 import { ServiceManager } from "./service-manager.ts";
 
@@ -24,10 +26,12 @@ const HEALTH_CHECK_MS = 1_000;
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const { config, check, "print-config": prints } = parse(argv, SERVE_OPTIONS).values;
-  const { args, limits, text } =
+  const read = async (): Promise<Configuration> =>
     config === undefined
       ? configurationWithout(argv, process.env)
       : configurationOf(await readText("configuration file", config, false), config, argv, process.env);
+  const configuration = await read();
+  const { args, limits, text } = configuration;
   if (prints) {
     process.stdout.write(text());
     return ExitCode.ok;
@@ -41,7 +45,15 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
     return ExitCode.ok;
   }
-  return run(args, limits, secrets, signal);
+  const reread = async (servers: readonly VirstreamServer[]): Promise<void> => {
+    if (config === undefined) return;
+    const now = await read().catch((thrown) => {
+      throw thrown instanceof UsageError ? invalid(thrown.message) : thrown;
+    });
+    const keys = reconfigure(configuration, now, secrets, servers);
+    if (keys.length > 0) notify(`${config} has other values now, which need a restart: ${keys.join(", ")}`);
+  };
+  return run(args, limits, secrets, reread, signal);
 }
 
 /** Reads the files that only an outlet or a source would read, and checks what the page for Prometheus reads of definitions. */
@@ -70,6 +82,7 @@ async function run(
   args: ServeArguments,
   limits: Partial<ServerLimits>,
   secrets: Secrets,
+  reread: (servers: readonly VirstreamServer[]) => Promise<void>,
   signal: AbortSignal,
 ): Promise<number> {
   const sourceToken = await readToken(args.sourceTokenFile, {});
@@ -117,10 +130,14 @@ async function run(
   const servers = [server, exporter].filter((each) => each !== undefined);
   const manager = new ServiceManager();
   const status = `serving ${connection.host}`;
-  const stopReload = secrets.reloadAtSignal(servers, (reload) => {
-    manager.reloading();
-    void reload().then(() => manager.ready(status));
-  });
+  const stopReload = secrets.reloadAtSignal(
+    servers,
+    (reload) => {
+      manager.reloading();
+      void reload().then(() => manager.ready(status));
+    },
+    () => reread(servers),
+  );
   manager.ready(status);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
   if (exporter !== undefined) void logMissing(exporter.exporter);
