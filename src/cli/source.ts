@@ -89,6 +89,14 @@ export async function readText(what: string, file: string, isSecret = true): Pro
   }
 }
 
+/** The client's certificate and its key for servers that ask for one, from the files that the environment names. */
+async function certificateOf(env: NodeJS.ProcessEnv): Promise<Pick<OpenOptions, "cert" | "key">> {
+  const { VIRSTREAM_TLS_CERT: cert, VIRSTREAM_TLS_KEY: key } = env;
+  if (!cert && !key) return {};
+  if (!cert || !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
+  return { cert: await readText("certificate", cert, false), key: await readText("key", key) };
+}
+
 /**
  * Opens what `get`, `watch` or `serve` reads.
  *
@@ -103,6 +111,7 @@ export async function openSource(
   try {
     return await connect(spelledUri(uri ?? defaultUri(process.env)), {
       signal,
+      ...(await certificateOf(process.env)),
       ...(token === undefined ? {} : { token }),
     });
   } catch (error) {
@@ -125,7 +134,8 @@ export async function openSources(
 ): Promise<Connection> {
   const [uri, ...others] = uris;
   if (others.length === 0) return openSource(uri, token, signal);
-  const options = { ...more, signal, ...(token === undefined ? {} : { token }) };
+  const certificate = await certificateOf(process.env);
+  const options = { ...more, ...certificate, signal, ...(token === undefined ? {} : { token }) };
   return connectAll(
     uris.map((each) => spelledUri(each)),
     options,
@@ -162,7 +172,8 @@ export async function awaitSources(
     return await openSources(uris, token, signal);
   } catch (thrown) {
     if (uris.length === 0 || !VirstreamError.from(thrown).retryable) throw thrown;
-    const options = { signal, waitForFirstConnection: true, ...(token === undefined ? {} : { token }) };
+    const certificate = await certificateOf(process.env);
+    const options = { ...certificate, signal, waitForFirstConnection: true, ...(token === undefined ? {} : { token }) };
     return connectAll(
       uris.map((each) => resolveUri(each)),
       options,

@@ -18,7 +18,12 @@ const SWITCHES: Readonly<Record<string, string>> = {
 
 /** An error's message with the switches of the command line in place of the options of programs. */
 export function withSwitches(message: string): string {
-  return message.replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all);
+  return message
+    .replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all)
+    .replace(
+      "pass the options cert and key",
+      "name the files with its certificate and key in $VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY",
+    );
 }
 
 /**

@@ -34,6 +34,10 @@ const ENVIRONMENT = [
   ["VIRSTREAM_URI", "the URI of a command without one"],
   ["LIBVIRT_DEFAULT_URI", "the same, where VIRSTREAM_URI is not set"],
   ["VIRSTREAM_TOKEN", "the token for virstream servers"],
+  [
+    "VIRSTREAM_TLS_CERT, VIRSTREAM_TLS_KEY",
+    "the files with this client's certificate and its key, for servers that ask for them",
+  ],
   ["VIRSTREAM_TOKENS", "the file of tokens of virstream token"],
   ["NO_COLOR", "switches colours off, whatever its value is"],
 ] as const;
