@@ -37,3 +37,12 @@ describe("The comparison with other libraries", () => {
     expect(new Set(rows.map((cells) => cells.length))).toEqual(new Set([5]));
   });
 });
+
+describe("The security policy", () => {
+  it("names for each claim tests that exist, in the files that have them", () => {
+    const rows = rowsOf("SECURITY.md", "claim").filter((cells) => cells.at(-1)!.startsWith("`test/"));
+    expect(missingFrom(rows.map((cells) => cells.at(-1)!))).toEqual([]);
+    expect(rows.length).toBeGreaterThan(20);
+    expect(new Set(rows.map((cells) => cells.length))).toEqual(new Set([2]));
+  });
+});
