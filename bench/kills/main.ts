@@ -29,13 +29,16 @@ async function main(): Promise<void> {
   if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
   const dice = new Dice(values.seed === undefined ? undefined : Number(values.seed));
   const kills = Number(values.kills ?? 200);
-  const clients = Number(values.clients ?? 4);
+  const clients = Number(values.clients ?? 2);
   console.error(`kills: seed ${dice.seed}`);
   await using lab = values.libvirt ? await standardLab() : undefined;
   const domains = lab === undefined ? SIMULATED : lab.guests.length;
   const uri = lab === undefined ? `test:///default?domains=${SIMULATED}` : lab.libvirtd.uri;
   const began = performance.now();
-  const { witnesses, restarts, firstSweeps, broken } = await killAgainAndAgain({ uri, domains, kills, dice, clients });
+  const { witnesses, restarts, firstSweeps, broken } = await killAgainAndAgain({
+    ...{ uri, domains, kills, dice, clients },
+    onProgress: (done) => console.error(`kills: ${done} of ${kills}, ${formatMs(performance.now() - began)}`),
+  });
   const sum = (of: (witness: (typeof witnesses)[number]) => number) =>
     witnesses.reduce((total, each) => total + of(each), 0).toLocaleString("en");
   const rows: readonly (readonly string[])[] = [

@@ -19,6 +19,8 @@ export interface KillsOptions {
   readonly dice: Dice;
   /** Of each kind: watches of all, watches of what changes, watches in JSON, and clients that sweep all the time. */
   readonly clients: number;
+  /** Called now and then with the number of kills so far. */
+  readonly onProgress?: (kills: number) => void;
 }
 
 /** What came of it. Times in ms. */
@@ -36,7 +38,7 @@ export interface KillsOutcome {
  * Rejects when a client hangs.
  */
 export async function killAgainAndAgain(options: KillsOptions): Promise<KillsOutcome> {
-  const { uri, domains, kills, dice, clients } = options;
+  const { uri, domains, kills, dice, clients, onProgress } = options;
   const limits = { minIntervalMs: INTERVAL_MS / 2, sweepsPerSecond: 200 };
   await using server = await ServedProcess.start({ uri, limits });
   const killed = { url: server.url, domains, killedAt: 0 };
@@ -58,6 +60,7 @@ export async function killAgainAndAgain(options: KillsOptions): Promise<KillsOut
     const allSwept = (since: number) => Promise.all(witnesses.map((each) => each.sweptSince(since, PATIENCE_MS)));
     await allSwept(0);
     for (let kill = 0; kill < kills; kill++) {
+      if (kill % 20 === 0) onProgress?.(kill);
       // Two of three come when all clients are back; the others at any time after the start.
       const isLate = dice.below(3) > 0;
       const waitMs = dice.below(isLate ? 3 * INTERVAL_MS : 500);
