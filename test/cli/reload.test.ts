@@ -22,6 +22,8 @@ const INTERVAL_MS = 250;
 class Subscriber {
   readonly socket: WebSocket;
   readonly ticks: number[] = [];
+  /** The host of each. */
+  readonly hosts: string[] = [];
   /** Everything but a tick and its records that could mean that it lost something. */
   readonly trouble: unknown[] = [];
   #begun = 0;
@@ -36,7 +38,10 @@ class Subscriber {
     });
     socket.on("message", (data: Buffer, isBinary: boolean) => {
       const message = (isBinary ? unpack(data) : JSON.parse(data.toString())) as Record<string, unknown>;
-      if (message["type"] === "sync") this.ticks.push(message["tick"] as number);
+      if (message["type"] === "sync") {
+        this.ticks.push(message["tick"] as number);
+        this.hosts.push(message["host"] as string);
+      } else if (message["type"] === "status" && message["state"] === "removed") return;
       // A second one means that the server skipped ticks for it.
       else if (message["type"] === "begin" && this.#begun++ > 0) this.trouble.push(message);
       else if (["end", "gap", "status"].includes(message["type"] as string)) this.trouble.push(message);
@@ -69,9 +74,13 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
     for (const kind of ["cert", "key"]) copyFileSync(file(`${name}.${kind}`), file(`server.${kind}`));
   }
 
+  /** The simulated hosts that the server reads. */
+  const uri = (host: string): string => `test:///default?domains=3&host=${host}`;
+  let sources = ["hv1", "hv2"].map(uri);
+
   function configure(...lines: readonly string[]): void {
     const all = [
-      'sources = ["test:///default?domains=5"]',
+      `sources = ${JSON.stringify(sources)}`,
       'listen = "127.0.0.1:0"',
       `tokens = "${file("tokens.json")}"`,
       `tls-cert = "${file("server.cert")}"`,
@@ -101,7 +110,7 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
     return status;
   }
 
-  it("takes new certificates, tokens and origins at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
+  it("takes new certificates, tokens, origins and hosts at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
     let list = new TokenList([]);
     const tokens: Record<string, string> = {};
     for (const name of ["kept", "other", "revoked", "narrowed"]) {
@@ -157,6 +166,12 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
       await reload(/which need a restart: limits/, kept);
       expect(await statusOf(url, tokens["kept"]!, "https://new.example")).toBe(101);
       expect(await statusOf(url, tokens["kept"]!, "https://old.example")).toBe(403);
+
+      sources = ["hv2", "hv3"].map(uri);
+      configure('origin = ["https://new.example"]');
+      await reload(/host=hv3: added.*host=hv1: removed/s, kept);
+      const hosts = (ticked: Subscriber): string[] => [...new Set(ticked.hosts.slice(-4))].sort();
+      await until(() => kept.every((each) => hosts(each).join() === "hv2,hv3"));
 
       configure("orgin = []");
       install("first");

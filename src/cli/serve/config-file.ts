@@ -8,7 +8,7 @@ import { UsageError } from "../usage.ts";
 import { parseServe, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 
 /** What a configuration file may have besides options. */
-const SOURCES = "sources";
+export const SOURCES = "sources";
 const LIMITS = "limits";
 /** The options that a file cannot have. */
 const ONLY_GIVEN = ["config", "check", "print-config"];

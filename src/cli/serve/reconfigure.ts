@@ -1,24 +1,72 @@
+import type { Connection } from "../../client/connection.ts";
+import { FleetConnection } from "../../client/fleet.ts";
+import { withoutSecrets } from "../../driver/registry.ts";
+import { VirstreamError } from "../../model/error.ts";
 import type { VirstreamServer } from "../../server/index.ts";
-import type { Configuration } from "./config-file.ts";
+import { notify } from "../notify.ts";
+import { resolveUri } from "../source.ts";
+import { type Configuration, SOURCES } from "./config-file.ts";
 import type { Secrets } from "./secrets.ts";
 
-/** The keys whose values are files that are read again, or that servers take while they serve. */
+/** The keys whose values are files that are read again, and those that servers take while they serve. */
 const FILES = ["tokens", "token-file", "tls-cert", "tls-key", "tls-client-ca"];
 const ORIGIN = "origin";
 
-/**
- * Takes what can change while servers serve from a configuration that was read again; the files themselves are read after that. Returns the keys
- * that differ and need a restart.
- */
-export function reconfigure(
-  before: Configuration,
-  now: Configuration,
-  secrets: Secrets,
-  servers: readonly VirstreamServer[],
-): string[] {
-  const keys = [...new Set([...Object.keys(before.values), ...Object.keys(now.values)])];
-  const changed = keys.filter((key) => JSON.stringify(before.values[key]) !== JSON.stringify(now.values[key]));
-  for (const server of servers) server.admitOrigins(now.args.origins);
-  const hasFiles = secrets.replaceFiles(now.args);
-  return changed.filter((key) => key !== ORIGIN && !(hasFiles && FILES.includes(key)));
+/** Takes what can change while servers serve from a configuration that was read again. */
+export class Reconfiguration {
+  readonly #first: Configuration;
+  /** The sources that are open now. */
+  readonly #sources: Set<string>;
+
+  /** @param configuration that of the start */
+  constructor(configuration: Configuration) {
+    this.#first = configuration;
+    this.#sources = new Set(configuration.args.uris.map((uri) => resolveUri(uri)));
+  }
+
+  /**
+   * Takes it; the files that it names are read after that. Hosts are added and removed in the background. Returns the keys that differ
+   * and need a restart.
+   */
+  take(now: Configuration, secrets: Secrets, servers: readonly VirstreamServer[], connection: Connection): string[] {
+    const before = this.#first.values;
+    const keys = [...new Set([...Object.keys(before), ...Object.keys(now.values)])];
+    const changed = keys.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(now.values[key]));
+    for (const server of servers) server.admitOrigins(now.args.origins);
+    const hasFiles = secrets.replaceFiles(now.args);
+    const hasSources = connection instanceof FleetConnection && now.args.uris.length > 0;
+    if (hasSources) this.#changeSources(connection, new Set(now.args.uris.map((uri) => resolveUri(uri))));
+    const taken = [ORIGIN, ...(hasFiles ? FILES : []), ...(hasSources ? [SOURCES] : [])];
+    return changed.filter((key) => !taken.includes(key));
+  }
+
+  #changeSources(fleet: FleetConnection, wanted: ReadonlySet<string>): void {
+    const open = this.#sources;
+    const added = [...wanted].filter((uri) => !open.has(uri));
+    const removed = [...open].filter((uri) => !wanted.has(uri));
+    const add = async (uri: string): Promise<void> => {
+      open.add(uri);
+      if (!(await attempt("added", uri, fleet.add(uri)))) open.delete(uri);
+    };
+    const remove = async (uri: string): Promise<void> => {
+      open.delete(uri);
+      if (!(await attempt("removed", uri, fleet.remove(uri)))) open.add(uri);
+    };
+    // The last host cannot be removed.
+    void Promise.all(added.map(add)).then(() => Promise.all(removed.map(remove)));
+  }
+}
+
+/** Says what comes of it. Returns false if it failed. */
+async function attempt(what: string, uri: string, work: Promise<void>): Promise<boolean> {
+  const source = withoutSecrets(uri);
+  try {
+    await work;
+    notify(`${source}: ${what}`);
+    return true;
+  } catch (thrown) {
+    const { code, message } = VirstreamError.from(thrown);
+    if (code !== "connection-closed") notify(`${source} could not be ${what}: ${message} [${code}]`);
+    return false;
+  }
 }

@@ -16,12 +16,15 @@ import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { type Configuration, configurationOf, configurationWithout } from "./config-file.ts";
 import { startPublisher } from "./publish.ts";
 import { readHeaders, startPush } from "./push.ts";
-import { reconfigure } from "./reconfigure.ts";
+import { Reconfiguration } from "./reconfigure.ts";
 import { Secrets } from "./secrets.ts";
 import { ServiceManager } from "./service-manager.ts";
 
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;
+
+/** Reads the configuration again. */
+type Reread = (servers: readonly VirstreamServer[], connection: Connection) => Promise<void>;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(argv: readonly string[], signal: AbortSignal): Promise<number> {
@@ -45,12 +48,13 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
     return ExitCode.ok;
   }
-  const reread = async (servers: readonly VirstreamServer[]): Promise<void> => {
+  const reconfiguration = new Reconfiguration(configuration);
+  const reread: Reread = async (servers, connection) => {
     if (config === undefined) return;
     const now = await read().catch((thrown) => {
       throw thrown instanceof UsageError ? invalid(thrown.message) : thrown;
     });
-    const keys = reconfigure(configuration, now, secrets, servers);
+    const keys = reconfiguration.take(now, secrets, servers, connection);
     if (keys.length > 0) notify(`${config} has other values now, which need a restart: ${keys.join(", ")}`);
   };
   return run(args, limits, secrets, reread, signal);
@@ -82,7 +86,7 @@ async function run(
   args: ServeArguments,
   limits: Partial<ServerLimits>,
   secrets: Secrets,
-  reread: (servers: readonly VirstreamServer[]) => Promise<void>,
+  reread: Reread,
   signal: AbortSignal,
 ): Promise<number> {
   const sourceToken = await readToken(args.sourceTokenFile, {});
@@ -136,7 +140,7 @@ async function run(
       manager.reloading();
       void reload().then(() => manager.ready(status));
     },
-    () => reread(servers),
+    () => reread(servers, connection),
   );
   manager.ready(status);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection);
