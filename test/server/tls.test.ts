@@ -24,6 +24,7 @@ describeWith(["openssl"], "A server with a certificate", () => {
   let client: Issued;
   let stranger: Issued;
   let ca: string;
+  let otherCa: string;
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "virstream-tls-"));
@@ -34,6 +35,7 @@ describeWith(["openssl"], "A server with a certificate", () => {
     client = await authority.issue({ name: "client" });
     stranger = await other.issue({ name: "stranger" });
     ca = readFileSync(authority.certificate, "utf8");
+    otherCa = readFileSync(other.certificate, "utf8");
   });
 
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -82,6 +84,34 @@ describeWith(["openssl"], "A server with a certificate", () => {
     expect(await codeOf(open(server.url))).toMatch(refused);
     expect(await codeOf(open(server.url, pemOf(stranger)))).toMatch(refused);
     expect(server.clients).toBe(1);
+  });
+
+  it("refuses clients of an authority that was replaced, also those that resume a TLS session of before", async () => {
+    const server = await served({ tls: { ...first, clientCa: ca } });
+    const port = Number(new URL(server.url).port);
+    /** How the server answers a request; `closed` for none. */
+    const ask = async (session?: Buffer): Promise<[answer: string, session: Buffer | undefined]> => {
+      const options = { host: "127.0.0.1", port, ca, ...pemOf(client), ...(session !== undefined && { session }) };
+      const socket = connectTls(options);
+      let answer = "";
+      let given: Buffer | undefined;
+      socket.on("session", (kept) => {
+        given = kept;
+      });
+      socket.on("error", () => {});
+      socket.setEncoding("latin1").on("data", (text: string) => {
+        answer += text;
+      });
+      socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+      await once(socket, "close");
+      return [answer.split("\r\n")[0] || "closed", given];
+    };
+    const [before, session] = await ask();
+    expect([before, session]).toEqual(["HTTP/1.1 200 OK", expect.any(Buffer)]);
+    expect((await ask(session))[0]).toBe("HTTP/1.1 200 OK");
+    server.renew({ ...first, clientCa: otherCa });
+    expect((await ask())[0]).toBe("closed");
+    expect((await ask(session))[0]).toBe("closed");
   });
 
   it("takes another certificate while it serves: nobody loses a tick, and new connections get the new one", async () => {
