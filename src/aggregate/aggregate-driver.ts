@@ -377,10 +377,17 @@ export class AggregateDriver implements Driver {
     if (label !== undefined && driver.host.includes(",")) {
       throw invalid(`${driver.uri} stands for several hosts (${driver.host}), so it has no label=`);
     }
-    const names = (label ?? driver.host).split(",");
-    for (const { name, driver: other } of this.#members) {
+    const names = new Set((label ?? driver.host).split(","));
+    // Each of many hosts is compared with all others, so this must cost little for a host of another name.
+    for (const each of this.#members) {
+      const { driver: other } = each;
       if (other === undefined) continue;
-      const same = name.split(",").find((host) => names.includes(host));
+      const { name } = each;
+      const same = name.includes(",")
+        ? name.split(",").find((host) => names.has(host))
+        : names.has(name)
+          ? name
+          : undefined;
       const both = `${driver.uri} and ${other.uri}`;
       if (same !== undefined) {
         throw invalid(
