@@ -14,22 +14,24 @@ import type { SubscribersCalls } from "./subscribers-process.ts";
 const PROGRAM = fileURLToPath(new URL("../../bin/virstream.js", import.meta.url));
 /** Records before anything is measured: servers run for months, so code that is not compiled yet must not count. */
 const WARM_UP_RECORDS = 300_000;
-const WARM_UP_MS = [4_000, 12_000] as const;
+const WARM_UP_MS = [3_000, 12_000] as const;
 /** After all subscribers have their first sweep. */
-const SETTLE_MS = 3_000;
-const MEASURED_MS = 10_000;
-const SLOW_MEASURED_MS = 20_000;
+const SETTLE_MS = 2_000;
+/** Each run measures several times, so that the spread shows how much the machine's other load disturbed it. */
+const WINDOWS = 3;
+/** The time that is measured, unless the interval is longer. */
+const WINDOW_MS = 3_000;
 /** The shortest interval of the warm-up. */
 const LEAST_MS = 20;
 
-/** What one run of a point gave. */
+/** What one measurement of a point gave. */
 export interface Figures {
   /** Processor time per second, in ms; with scrapes, without what these took. */
   readonly cpuMs: number;
   /** Processor time of a scrape, in ms; undefined: there was none. */
-  readonly scrapeMs: number | undefined;
+  readonly scrapeMs?: number;
   /** Bytes of a scrape. */
-  readonly scrapeBytes: number | undefined;
+  readonly scrapeBytes?: number;
   readonly memory: Memory;
   /** The longest delay of the event loop in that time, in ms. */
   readonly delayMs: number;
@@ -41,7 +43,7 @@ export interface Figures {
 }
 
 /** Measures a `virstream serve` under this load. */
-export async function measure(point: Point): Promise<Figures> {
+export async function measure(point: Point): Promise<Figures[]> {
   const folder = await mkdtemp(join(tmpdir(), "virstream-scale-"));
   try {
     return await measureWith(point, folder);
@@ -50,7 +52,7 @@ export async function measure(point: Point): Promise<Figures> {
   }
 }
 
-async function measureWith(point: Point, folder: string): Promise<Figures> {
+async function measureWith(point: Point, folder: string): Promise<Figures[]> {
   const { hosts, domains, shape = SHAPE, subscribers, scrapes = 0, tls = false, largeHeap = false } = point;
   await using sources = await BenchProcess.start<HostsCalls>("scale/hosts-process.ts");
   await using clients = await BenchProcess.start<SubscribersCalls>("scale/subscribers-process.ts");
@@ -76,42 +78,45 @@ async function measureWith(point: Point, folder: string): Promise<Figures> {
   await clients.call("leave");
 
   await clients.call("subscribe", { url: url!, subscribers });
-  const measuredMs = subscribers.intervalMs > 1_000 ? SLOW_MEASURED_MS : MEASURED_MS;
   await sleep(subscribers.intervalMs + SETTLE_MS);
-  await server.call("longestDelay");
-  const spentIn = async (work: () => Promise<unknown>): Promise<number> => {
-    const before = await server.call("spent");
-    await work();
-    const after = await server.call("spent");
-    return (after.cpu - before.cpu) / (after.at - before.at);
-  };
-  const before = await clients.call("counts");
-  const cpuMs = await spentIn(() => sleep(measuredMs));
-  const after = await clients.call("counts");
-  let delayMs = await server.call("longestDelay");
-  let scrapeBytes: number | undefined;
-  let scrapeMs: number | undefined;
-  if (scrapes > 0) {
+  const windowMs = Math.max(WINDOW_MS, subscribers.intervalMs);
+  const windows: Omit<Figures, "memory">[] = [];
+  for (let i = 0; i < WINDOWS; i++) windows.push(await measureWindow());
+  const memory = await server.call("memory");
+  return windows.map((window) => ({ ...window, memory }));
+
+  async function measureWindow(): Promise<Omit<Figures, "memory">> {
+    await server.call("longestDelay");
+    const before = await clients.call("counts");
+    const cpuMs = await spentIn(() => sleep(windowMs));
+    const after = await clients.call("counts");
+    const perSecond = (count: "bytes" | "messages" | "syncs"): number =>
+      ((after[count] - before[count]) * 1_000) / windowMs;
+    const due = (Math.max(1, hosts) * subscribers.count * 1_000) / subscribers.intervalMs;
+    const figures = {
+      ...{ cpuMs, bytes: perSecond("bytes"), messages: perSecond("messages") },
+      delivered: due === 0 ? 1 : perSecond("syncs") / due,
+    };
+    if (scrapes === 0) return { ...figures, delayMs: await server.call("longestDelay") };
+    let scrapeBytes = 0;
     const scrape = async (): Promise<void> => {
       const answer = await fetch(metrics!);
       scrapeBytes = (await answer.arrayBuffer()).byteLength;
     };
-    for (let i = 0; i < 3; i++) await scrape();
+    await scrape();
     await server.call("longestDelay");
     const withScrapes = await spentIn(async () => {
-      for (let i = 0; i < scrapes; i++) await Promise.all([scrape(), sleep(measuredMs / scrapes)]);
+      for (let i = 0; i < scrapes; i++) await Promise.all([scrape(), sleep(windowMs / scrapes)]);
     });
-    scrapeMs = ((withScrapes - cpuMs) * measuredMs) / 1_000 / scrapes;
-    delayMs = await server.call("longestDelay");
+    const scrapeMs = ((withScrapes - cpuMs) * windowMs) / 1_000 / scrapes;
+    return { ...figures, scrapeMs, scrapeBytes, delayMs: await server.call("longestDelay") };
   }
-  const perSecond = (count: "bytes" | "messages" | "syncs"): number =>
-    ((after[count] - before[count]) * 1_000) / measuredMs;
-  const due = (Math.max(1, hosts) * subscribers.count * 1_000) / subscribers.intervalMs;
-  return {
-    ...{ cpuMs, scrapeMs, scrapeBytes, delayMs },
-    memory: await server.call("memory"),
-    bytes: perSecond("bytes"),
-    messages: perSecond("messages"),
-    delivered: due === 0 ? 1 : perSecond("syncs") / due,
-  };
+
+  /** Processor time of the server per second, in ms. */
+  async function spentIn(work: () => Promise<unknown>): Promise<number> {
+    const before = await server.call("spent");
+    await work();
+    const after = await server.call("spent");
+    return (after.cpu - before.cpu) / (after.at - before.at);
+  }
 }

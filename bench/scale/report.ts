@@ -60,31 +60,15 @@ function slopeTable(points: readonly Measured[]): string {
     ...slopes(
       points,
       "of other servers, per second",
-      isAggregate,
-      ({ hosts, domains }) => [1, hosts, domains],
+      (point) => isAggregate(point) || isSubscribed(point),
+      ({ hosts, domains, subscribers: { count } }) => [1, hosts, domains, count * hosts, count * domains],
       cpuMicros,
       [
         ["a server, µs", 1],
         ["a host at 1 Hz, µs", 1],
         ["a domain at 1 Hz, µs", 1],
-      ],
-    ),
-    ...slopes(
-      points,
-      "further subscribers at 1 Hz, each, per second",
-      isSubscribed,
-      ({ hosts, domains }) => [hosts, domains],
-      (point) => {
-        const one = points.find(
-          ({ hosts, domains, subscribers, name }) =>
-            subscribers.count === 1 && hosts === point.hosts && domains === point.domains && /^domains-/.test(name),
-        );
-        if (one === undefined) return undefined;
-        return (cpuMicros(point)! - cpuMicros(one)!) / (point.subscribers.count - 1);
-      },
-      [
-        ["of a host, µs", 1],
-        ["of a domain, µs", 1],
+        ["each subscriber of a host, µs", 1],
+        ["each subscriber of a domain, µs", 1],
       ],
     ),
     ...slopes(

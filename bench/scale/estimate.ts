@@ -1,0 +1,118 @@
+/** What one of each costs, as the table in docs/scale.md says: processor time in µs per sweep, memory and traffic in bytes. */
+export type Costs = Readonly<Record<(typeof PARTS)[number], Cost>>;
+
+export interface Cost {
+  readonly micros: number;
+  readonly memory: number;
+  /** Bytes per sweep. */
+  readonly traffic: number;
+}
+
+/** A load of a server that reads others. */
+export interface Load {
+  readonly hosts: number;
+  /** Of each host. */
+  readonly domains: number;
+  readonly intervalS: number;
+  /** Subscribers of one query of all domains. */
+  readonly subscribers: number;
+}
+
+/** The names of the rows. The cost of a server is per second. */
+const PARTS = [
+  "a server",
+  "a host",
+  "a domain",
+  "a subscriber",
+  "… for each host of its watch",
+  "… for each domain of its watch",
+] as const;
+
+const UNITS: Readonly<Record<string, number>> = { µs: 1, ms: 1_000, B: 1, kB: 1_000, MiB: 2 ** 20 };
+
+/** Reads the table of costs in a document. */
+export function costsOf(page: string): Costs {
+  const costs = PARTS.map((part) => {
+    const row = page.split("\n").find((line) => line.startsWith(`| ${part} |`));
+    if (row === undefined) throw new Error(`there is no row ${part}`);
+    const [micros, memory, traffic] = row.split("|").slice(2, 5).map(quantity);
+    return [part, { micros, memory, traffic }];
+  });
+  return Object.fromEntries(costs) as Costs;
+}
+
+/** 0 for an empty cell. */
+function quantity(text: string): number {
+  const [, value, unit] = /^([\d.,]+) (\S+)$/.exec(text.trim()) ?? [];
+  if (value === undefined) return 0;
+  return Number(value.replaceAll(",", "")) * UNITS[unit!]!;
+}
+
+/** The columns of a table of estimates: of a core, memory, received, and sent to all subscribers together. */
+export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers }: Load): string[] {
+  const all = hosts * domains;
+  const server = costs["a server"];
+  const [host, domain, subscriber] = [costs["a host"], costs["a domain"], costs["a subscriber"]];
+  const [ofHost, ofDomain] = [costs["… for each host of its watch"], costs["… for each domain of its watch"]];
+  const source = hosts * host.micros + all * domain.micros;
+  const sending = subscribers * (hosts * ofHost.micros + all * ofDomain.micros);
+  const micros = server.micros + (source + sending) / intervalS;
+  const memory = server.memory + hosts * host.memory + all * domain.memory + subscribers * subscriber.memory;
+  const sent = (subscribers * (hosts * ofHost.traffic + all * ofDomain.traffic)) / intervalS;
+  const received = (hosts * host.traffic + all * domain.traffic) / intervalS;
+  return [`${round(micros / 10_000)} %`, bytes(memory), bits(received), bits(sent)];
+}
+
+/** A document with the estimates in its tables computed from these costs. */
+export function withEstimates(costs: Costs, page: string): string {
+  return page
+    .split("\n")
+    .map((line) => {
+      const at = placeOf(cellsOf(line));
+      if (at < 0) return line;
+      const cells = cellsOf(line);
+      cells.splice(at + 3, 4, ...estimate(costs, loadOf(cells, at)));
+      return `| ${cells.join(" | ")} |`.replace("|  |", "| |");
+    })
+    .join("\n");
+}
+
+function cellsOf(line: string): string[] {
+  return line.startsWith("| ")
+    ? line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim())
+    : [];
+}
+
+/** Which cell of a row has hosts and domains, such as `50 × 40`; the next ones have the interval and the subscribers. -1: none. */
+function placeOf(cells: readonly string[]): number {
+  return cells.findIndex((cell) => /^[\d,]+ × \d+$/.test(cell));
+}
+
+function loadOf(cells: readonly string[], at: number): Load {
+  const [hosts, domains] = cells[at]!.split(" × ").map(count);
+  return {
+    ...{ hosts: hosts!, domains: domains! },
+    intervalS: count(cells[at + 1]!.replace(/ s$/, "")),
+    subscribers: count(cells[at + 2]!),
+  };
+}
+
+function count(text: string): number {
+  return Number(text.replaceAll(",", ""));
+}
+
+function round(value: number): string {
+  return Number(value.toPrecision(2)).toLocaleString("en");
+}
+
+function bytes(value: number): string {
+  return value < 2 ** 30 ? `${round(value / 2 ** 20)} MiB` : `${round(value / 2 ** 30)} GiB`;
+}
+
+function bits(perSecond: number): string {
+  const megabits = (perSecond * 8) / 1e6;
+  return megabits < 1_000 ? `${round(megabits)} Mbit/s` : `${round(megabits / 1_000)} Gbit/s`;
+}
