@@ -188,6 +188,8 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --allow-anyone        listen beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; can be given several times
+  --trusted-proxy CIDR  a proxy whose X-Forwarded-For names the client, for the limits per address: an address, as
+                        10.0.0.0/8, or unix for a socket file; can be given several times
   --otlp URL            also push to an OpenTelemetry collector, as http://HOST:4318: docs/otlp.md;
                         env takes the URL of $OTEL_EXPORTER_OTLP_ENDPOINT
   --otlp-interval TIME  the time between two pushes: 1s or more; default 10s

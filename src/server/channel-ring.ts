@@ -1,4 +1,5 @@
 import type { ChannelMessage } from "../wire/channel-encoder.ts";
+import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 
 /** The ring keeps at most this many ticks of each host, and this many bytes. */
 const MAX_TICKS = 8;
@@ -16,12 +17,13 @@ interface Kept {
 
 /**
  * The last messages of a channel, for clients that reconnect and for clients that are slightly late. Ticks and bytes are
- * limited; a client that needs older messages gets a snapshot. While the server sends a snapshot of large hosts, the channel makes
- * the messages of one or two ticks of each. The ring must still have them when the snapshot ends. Otherwise the client would need
- * another snapshot, and then another one, without end. A channel of several hosts has a tick of each host per interval, so the limits
- * count ticks per host.
+ * limited, and so are the bytes of all rings together; a client that needs older messages gets a snapshot. While the server
+ * sends a snapshot of large hosts, the channel makes the messages of one or two ticks of each. The ring must still have them
+ * when the snapshot ends. Otherwise the client would need another snapshot, and then another one, without end. A channel of
+ * several hosts has a tick of each host per interval, so the limits count ticks per host.
  */
-export class ChannelRing {
+export class ChannelRing implements Keeper {
+  readonly #memory: SharedMemory;
   readonly #kept: Kept[] = [];
   #bytes = 0;
   #ticks = 0;
@@ -29,13 +31,39 @@ export class ChannelRing {
   /** Bytes of all messages up to the end of each of the last ticks: one of each host, and the one before these. */
   readonly #tickEnds = [0];
 
+  /** @param memory of all rings, in bytes */
+  constructor(memory: SharedMemory) {
+    this.#memory = memory;
+    memory.join(this);
+  }
+
   /** How many bytes it holds. */
   get size(): number {
     return this.#bytes - (this.#kept[0]?.bytesBefore ?? this.#bytes);
   }
 
+  get spare(): number {
+    return this.size;
+  }
+
+  /** Drops the oldest message. */
+  shed(): void {
+    const { size } = this;
+    this.#kept.shift();
+    this.#memory.changed(this.size - size);
+  }
+
+  /** Drops all messages: the channel has ended. */
+  clear(): void {
+    const { size } = this;
+    this.#kept.length = 0;
+    this.#memory.changed(-size);
+    this.#memory.leave(this);
+  }
+
   /** @param hosts how many hosts have ticks in this channel */
   push(message: ChannelMessage, hosts = 1): void {
+    const { size } = this;
     this.#kept.push({ message, bytesBefore: this.#bytes, ticksBefore: this.#ticks });
     this.#bytes += message.size;
     if (message.tick !== undefined) {
@@ -49,6 +77,7 @@ export class ChannelRing {
     while (this.size > this.#mostBytes || this.#ticks - (this.#kept[0]?.ticksBefore ?? this.#ticks) > mostTicks) {
       this.#kept.shift();
     }
+    this.#memory.changed(this.size - size);
   }
 
   /** The message with this sequence; undefined if the ring no longer has it, or it does not exist yet. */

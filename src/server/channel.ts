@@ -6,11 +6,20 @@ import type { Feed, FeedEntry, FeedListener } from "../sampling/feed.ts";
 import { ChannelEncoder, type ChannelMessage } from "../wire/channel-encoder.ts";
 import { Coalescer } from "../wire/flow-control.ts";
 import type { Profile } from "../wire/profile.ts";
+import type { SharedMemory } from "./bounds/shared-memory.ts";
 import { ChannelRing } from "./channel-ring.ts";
 import { Snapshots } from "./snapshot.ts";
 
 /** How long a channel continues after its last client was cut off, in ms. */
 const LINGER_MS = 30_000;
+
+/** What all channels of a server share. */
+export interface ChannelMemory {
+  /** The bytes of their rings. */
+  readonly rings: SharedMemory;
+  /** The records of their snapshots. */
+  readonly snapshots: SharedMemory;
+}
 
 /** One client's watch, which reads a channel. */
 export interface ChannelReader {
@@ -34,9 +43,9 @@ export class Channel implements FeedListener {
   readonly #encoder: ChannelEncoder;
   readonly #over: () => void;
   /** The last messages. */
-  readonly ring = new ChannelRing();
+  readonly ring: ChannelRing;
   /** Its snapshots, to be opened right after `flushNow`. */
-  readonly snapshots = new Snapshots();
+  readonly snapshots: Snapshots;
   readonly #readers = new Set<ChannelReader>();
   readonly #coalescer = new Coalescer(() => performance.now());
   #timer: NodeJS.Timeout | undefined;
@@ -46,11 +55,13 @@ export class Channel implements FeedListener {
   #ended = false;
 
   /** @param over called once, when the channel has ended */
-  constructor(feed: Feed, number: number, profile: Profile, over: () => void) {
+  constructor(feed: Feed, number: number, profile: Profile, memory: ChannelMemory, over: () => void) {
     this.feed = feed;
     this.number = number;
     this.profile = profile;
     this.#encoder = new ChannelEncoder(number, profile);
+    this.ring = new ChannelRing(memory.rings);
+    this.snapshots = new Snapshots(memory.snapshots);
     this.#over = over;
     feed.listen(this);
   }
@@ -104,6 +115,8 @@ export class Channel implements FeedListener {
     const why = error ?? new VirstreamError("server-shutdown", "the watch ended");
     for (const reader of [...this.#readers]) reader.stop(why);
     this.#readers.clear();
+    this.ring.clear();
+    this.snapshots.clear();
     this.#over();
   }
 

@@ -2,7 +2,7 @@ import { VirstreamError } from "../model/error.ts";
 import type { Feed } from "../sampling/feed.ts";
 import { type Profile, profileOf } from "../wire/profile.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
-import { Channel } from "./channel.ts";
+import { Channel, type ChannelMemory } from "./channel.ts";
 
 /**
  * The channels of a server: one for each query, cadence and encoding that a client watches. A connection with two watches of the
@@ -11,7 +11,12 @@ import { Channel } from "./channel.ts";
 export class Channels {
   readonly #profiles = new Map(SUBPROTOCOLS.map((subprotocol) => [subprotocol, profileOf(subprotocol)]));
   readonly #channels = new Map<Feed, Channel[]>();
+  readonly #memory: ChannelMemory;
   #last = 0;
+
+  constructor(memory: ChannelMemory) {
+    this.#memory = memory;
+  }
 
   /** The profile for all connections with a subprotocol; they share the slots of schemas. */
   profile(subprotocol: Subprotocol): Profile {
@@ -53,7 +58,7 @@ export class Channels {
       if (feed.listeners === 0) feed.end(VirstreamError.from(thrown));
       throw thrown;
     }
-    const channel: Channel = new Channel(feed, ++this.#last, profile, () => {
+    const channel: Channel = new Channel(feed, ++this.#last, profile, this.#memory, () => {
       release();
       const rest = (this.#channels.get(feed) ?? []).filter((other) => other !== channel);
       if (rest.length === 0) this.#channels.delete(feed);

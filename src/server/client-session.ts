@@ -11,8 +11,9 @@ import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wi
 import type { Admission, AdmittedClient } from "./access/admission.ts";
 import { permitted, permittedGroups } from "./access/views.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
-import { Quota } from "./bounds/quota.ts";
-import { loadOf, type SweepPace, WHOLE_LOAD, watchedLoadOf } from "./bounds/sweep-pace.ts";
+import { holdAll, Quota } from "./bounds/quota.ts";
+import type { SharedBounds } from "./bounds/shared-bounds.ts";
+import { loadOf, WHOLE_LOAD, watchedLoadOf } from "./bounds/sweep-pace.ts";
 import type { Channel } from "./channel.ts";
 import type { ServerLimits } from "./limits.ts";
 import { Outbound, type TrafficMetrics } from "./outbound.ts";
@@ -39,21 +40,20 @@ const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
 };
 
 /** The parts of a server that all sessions share. */
-export interface SessionContext {
+export interface SessionContext extends SharedBounds {
   readonly admission: Admission;
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
   readonly limits: ServerLimits;
-  /** The domains that the sweeps and watches of all clients name. */
-  readonly selectors: Quota;
-  readonly pace: SweepPace;
+  /** The high-water mark of each client's socket, in bytes. */
+  readonly mark: () => number;
 }
 
 /** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
 export class ClientSession {
   readonly #socket: WebSocket;
   readonly #context: SessionContext;
-  readonly #enter: () => boolean;
+  readonly #enter: () => string | undefined;
   readonly #outbound: Outbound;
   readonly #subprotocol: Subprotocol;
   /** The sweeps and watches that are under way, by id. */
@@ -81,7 +81,7 @@ export class ClientSession {
 
   /**
    * @param client from the token in the upgrade request; undefined if it had no token
-   * @param enter called with the hello of a client that may read; false: there are too many clients
+   * @param enter called with the hello of a client that may read; returns the reason if there are too many clients
    */
   constructor(
     socket: WebSocket,
@@ -89,7 +89,7 @@ export class ClientSession {
     request: IncomingMessage,
     client: AdmittedClient | undefined,
     context: SessionContext,
-    enter: () => boolean,
+    enter: () => string | undefined,
   ) {
     this.#enter = enter;
     this.#socket = socket;
@@ -105,7 +105,7 @@ export class ClientSession {
       selectorsPerClient,
       `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
     );
-    this.#outbound = new Outbound(socket, context.limits.bufferedBytes, context.traffic);
+    this.#outbound = new Outbound(socket, context.mark, context.traffic);
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
       this.#unanswered = 0;
@@ -262,8 +262,9 @@ export class ClientSession {
       return;
     }
     PATIENT_CLOCK.clearTimeout(this.#helloTimer);
-    if (!this.#enter()) {
-      this.close("overloaded", "too many clients");
+    const refusal = this.#enter();
+    if (refusal !== undefined) {
+      this.close("overloaded", refusal);
       return;
     }
     this.#greeted = true;
@@ -302,7 +303,13 @@ export class ClientSession {
   }
 
   #get({ id, query, credit }: Extract<ClientMessage, { type: "get" }>): void {
-    const release = this.#hold(id, query, () => this.#context.selectors.hold(named(query)));
+    const { selectors, sweeps } = this.#context;
+    const release = this.#hold(
+      id,
+      query,
+      () => selectors.hold(named(query)),
+      () => sweeps.hold(1),
+    );
     if (release === undefined) return;
     const { progressTimeoutMs } = this.#context.limits;
     const { driver, sampling } = this.#client!.view;
@@ -342,7 +349,8 @@ export class ClientSession {
     };
     const holdChannel = (): (() => void) => {
       const feed = sampling.feed(query, cadence, this.#enterOf(query));
-      const hold = (): (() => void) => this.#context.selectors.hold(named(query));
+      const { selectors, channels: most } = this.#context;
+      const hold = (): (() => void) => holdAll([() => selectors.hold(named(query)), () => most.hold(1)]);
       channel = channels.open(feed, this.#outbound.profile, this.#watched, known?.channel, hold);
       return () => {};
     };
@@ -376,16 +384,9 @@ export class ClientSession {
    * client gets the reason.
    */
   #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
-    const releases: (() => void)[] = [];
-    const release = (): void => {
-      for (const give of releases) give();
-    };
     try {
-      const own = [() => this.#slots.hold(1), () => this.#selectors.hold(named(query))];
-      for (const hold of [...own, ...others]) releases.push(hold());
-      return release;
+      return holdAll([() => this.#slots.hold(1), () => this.#selectors.hold(named(query)), ...others]);
     } catch (thrown) {
-      release();
       this.#outbound.end(id, VirstreamError.from(thrown));
       return undefined;
     }

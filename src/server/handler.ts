@@ -16,12 +16,15 @@ import { Origins } from "./access/origins.ts";
 import type { Authenticate } from "./access/principal.ts";
 import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
+import { ClientAddresses } from "./bounds/client-address.ts";
+import { Clients } from "./bounds/clients.ts";
 import { PacedSocket } from "./bounds/paced-socket.ts";
-import { Quota } from "./bounds/quota.ts";
-import { SweepPace } from "./bounds/sweep-pace.ts";
+import { Rate } from "./bounds/rate.ts";
+import { sharedBounds } from "./bounds/shared-bounds.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkLimits, type ServerLimits } from "./limits.ts";
+import { markOf } from "./outbound.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { type Explain, Explanations } from "./web/explanations.ts";
 import { PageFiles } from "./web/page-files.ts";
@@ -45,6 +48,7 @@ export const HANDLER_MEMBERS = {
   viewers: LIST,
   allowAnyone: FLAG,
   origins: LIST,
+  trustedProxies: LIST,
   limits: undefined,
   metrics: undefined,
   webSockets: FLAG,
@@ -84,6 +88,11 @@ export interface HandlerOptions {
    * other pages, because browsers let any page connect to any address. Default: none.
    */
   readonly origins?: readonly string[];
+  /**
+   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as `10.0.0.0/8`, and `unix`
+   * for those at a socket file. A proxy must add the address from which it gets a request at the end of that header. Default: none.
+   */
+  readonly trustedProxies?: readonly string[];
   /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
   /** How `/metrics`, the page for Prometheus, is made. Default: each of its members has its default. */
@@ -111,7 +120,8 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #webSockets: WebSocketServer;
   readonly #sessions = new Set<ClientSession>();
   /** Those that have been greeted: the clients. */
-  readonly #greeted = new Set<ClientSession>();
+  readonly #greeted: Clients;
+  readonly #addresses: ClientAddresses;
   /**
    * The sockets whose clients have not been greeted.
    *
@@ -146,7 +156,10 @@ export class VirstreamHandler implements AsyncDisposable {
       throw invalid("authenticate does not go with token and viewers: it decides about all clients");
     }
     const tokens = knownTokens(token, viewers);
-    this.#views = new Views(connection, limits.views + tokens.length);
+    this.#addresses = new ClientAddresses(options.trustedProxies);
+    this.#greeted = new Clients(limits.clients, limits.clientsPerAddress);
+    const bounds = sharedBounds(limits);
+    this.#views = new Views(connection, limits.views + tokens.length, bounds.memory);
     // The viewers' views last as long as the handler.
     for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
     const identify = authenticate === undefined ? identifyByToken(tokens) : identifyBy(authenticate);
@@ -167,11 +180,8 @@ export class VirstreamHandler implements AsyncDisposable {
         minIntervalMs: limits.minIntervalMs,
       },
       limits,
-      pace: new SweepPace(limits.sweepsPerSecond),
-      selectors: new Quota(
-        limits.selectors,
-        `all clients together may name at most ${limits.selectors} domains at a time: query all domains`,
-      ),
+      ...bounds,
+      mark: () => markOf(limits, this.#greeted.size),
     };
     if (options.explain !== undefined)
       this.#explanations = new Explanations(options.explain, this.#admission, this.#context.pace);
@@ -206,7 +216,7 @@ export class VirstreamHandler implements AsyncDisposable {
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
     };
     this.#webSockets = new WebSocketServer(webSocketOptions);
-    this.waiting = new WaitingSockets(limits.waiting);
+    this.waiting = new WaitingSockets(limits.waiting, limits.waitingPerAddress, this.#addresses);
     this.#delay = new EventLoopDelay();
   }
 
@@ -369,7 +379,7 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    this.waiting.add(socket);
+    this.waiting.add(socket, request);
     const ambiguous = ambiguity(request);
     if (ambiguous !== undefined) {
       refuse(socket, "400 Bad Request", ambiguous);
@@ -413,7 +423,9 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   #open(request: IncomingMessage, socket: Duplex, head: Buffer, client: AdmittedClient | undefined): void {
+    const address = this.#addresses.limitKeyOf(request);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      (webSocket as PacedSocket).rate = new Rate(this.#context.limits.requestsPerSecond);
       const subprotocol = webSocket.protocol;
       const session = new ClientSession(
         webSocket,
@@ -422,10 +434,9 @@ export class VirstreamHandler implements AsyncDisposable {
         client,
         this.#context,
         () => {
-          if (this.#greeted.size >= this.#context.limits.clients) return false;
-          this.waiting.delete(socket);
-          this.#greeted.add(session);
-          return true;
+          const refusal = this.#greeted.enter(session, address);
+          if (refusal === undefined) this.waiting.delete(socket);
+          return refusal;
         },
       );
       this.#sessions.add(session);
@@ -433,7 +444,7 @@ export class VirstreamHandler implements AsyncDisposable {
       session.boundHello(socket);
       webSocket.on("close", () => {
         this.#sessions.delete(session);
-        this.#greeted.delete(session);
+        this.#greeted.leave(session);
       });
       if (!isSubprotocol(subprotocol)) {
         session.close("wrong-subprotocol", `offer one of the subprotocols ${SUBPROTOCOLS.join(", ")}`);

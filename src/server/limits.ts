@@ -7,10 +7,24 @@ export interface ServerLimits {
   /** Greeted connections at a time; the server closes further ones with 4503. Default 1,000. */
   readonly clients: number;
   /**
+   * The same of one address, or of one IPv6 network of 64 bits. Clients on this machine do not count: a proxy there stands for many.
+   * Default 250.
+   */
+  readonly clientsPerAddress: number;
+  /**
    * Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. Also how many clients
    * are authenticated at a time. Default 1,000.
    */
   readonly waiting: number;
+  /** The same of one address, counted as by `clientsPerAddress`; a further one replaces the oldest of that address. Default 250. */
+  readonly waitingPerAddress: number;
+  /**
+   * Messages and pings of one connection that the server handles per second, and those of one second at once; more wait, and it does not
+   * read on. Default 5,000.
+   */
+  readonly requestsPerSecond: number;
+  /** Sweeps of all connections together at a time, without watches; a further one ends with `limit-exceeded`. Default 2,048. */
+  readonly sweeps: number;
   /** Sweeps and watches at a time on one connection; a further one ends with `limit-exceeded`. Default 32. */
   readonly sweepsPerClient: number;
   /**
@@ -20,6 +34,11 @@ export interface ServerLimits {
   readonly queriesPerClient: number;
   /** Different queries that all watches of the same visible domains have, counted in the same way. Default 64. */
   readonly queries: number;
+  /**
+   * Channels at a time: each query is encoded once for each interval, mode and profile with which it is watched. A watch that needs a
+   * further one ends with `limit-exceeded`. Default 1,024.
+   */
+  readonly channels: number;
   /**
    * Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way.
    * Default 20.
@@ -39,6 +58,20 @@ export interface ServerLimits {
   readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
+  /**
+   * The same of all clients together, in bytes: the mark of each is its share of this, if that is less. Default 268,435,456.
+   */
+  readonly bufferedBytesInAll: number;
+  /**
+   * Messages that all channels keep for clients that are late or come back, in bytes; beyond it, the oldest of the largest channel are
+   * dropped, and clients that need them get a snapshot. Default 268,435,456.
+   */
+  readonly ringBytes: number;
+  /**
+   * Records of the snapshots that are being sent, in all; beyond it, the oldest snapshot of the channel with most of them is replaced
+   * by a newer one. Default 1,048,576.
+   */
+  readonly snapshotRecords: number;
   /** Timeout for a client's request, and then for its hello, in ms. Default 5,000. */
   readonly helloTimeoutMs: number;
   /**
@@ -55,16 +88,26 @@ export interface ServerLimits {
 /** The default limits of a server. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   clients: 1_000,
+  // 50 users behind one address, with some pages each.
+  clientsPerAddress: 250,
   waiting: 1_000,
+  waitingPerAddress: 250,
+  requestsPerSecond: 5_000,
+  // Each keeps some hundred kB at most while its client reads nothing.
+  sweeps: 2_048,
   sweepsPerClient: LIMITS.sweeps,
   queriesPerClient: 8,
   queries: 64,
+  channels: 1_024,
   sweepsPerSecond: 20,
   views: 256,
   // A watched name that no domain has costs 2.3 kB with the messages that its channel keeps; see docs/decisions.md.
   selectorsPerClient: 16_384,
   selectors: 32_768,
   bufferedBytes: 1_048_576,
+  bufferedBytesInAll: 268_435_456,
+  ringBytes: 268_435_456,
+  snapshotRecords: 1_048_576,
   helloTimeoutMs: HELLO_TIMEOUT_MS,
   progressTimeoutMs: PROGRESS_TIMEOUT_MS,
   // A sweep of a busy host takes a large part of a second.

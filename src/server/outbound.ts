@@ -4,6 +4,12 @@ import type { SweepSummary } from "../model/record.ts";
 import { SentSchemas } from "../wire/columns/schema-slots.ts";
 import { type ServerMessage, summaryToWire } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
+import type { ServerLimits } from "./limits.ts";
+
+/** The high-water mark of the socket of one of so many clients, in bytes. */
+export function markOf(limits: Pick<ServerLimits, "bufferedBytes" | "bufferedBytesInAll">, clients: number): number {
+  return Math.min(limits.bufferedBytes, limits.bufferedBytesInAll / Math.max(1, clients));
+}
 
 /** How much a server has sent. */
 export interface TrafficMetrics {
@@ -19,7 +25,7 @@ export interface TrafficMetrics {
  */
 export class Outbound {
   readonly #socket: WebSocket;
-  readonly #mark: number;
+  readonly #mark: () => number;
   readonly #metrics: TrafficMetrics;
   readonly #waiting = new Set<() => void>();
   readonly #sentSchemas = new SentSchemas();
@@ -28,17 +34,17 @@ export class Outbound {
   /** The hard limit of the queue, in bytes. */
   #most: number;
 
-  /** @param mark the high-water mark, in bytes */
-  constructor(socket: WebSocket, mark: number, metrics: TrafficMetrics) {
+  /** @param mark the high-water mark, in bytes; it may change */
+  constructor(socket: WebSocket, mark: () => number, metrics: TrafficMetrics) {
     this.#socket = socket;
     this.#mark = mark;
     this.#metrics = metrics;
-    this.#most = 2 * mark;
+    this.#most = 2 * mark();
   }
 
   /** True if sweeps and watches may send: the queue is below the mark, and the socket is not closing. */
   get writable(): boolean {
-    return this.#isOpen && this.#socket.bufferedAmount <= this.#mark;
+    return this.#isOpen && this.#socket.bufferedAmount <= this.#mark();
   }
 
   /** True when small replies, which bypass credit, exceed the hard limit because the client does not read. */
@@ -87,7 +93,7 @@ export class Outbound {
       this.#socket.send(message, this.#sent);
     }
     // A message that was allowed may be of any size, because a large record is sent whole: the hard limit rises with it.
-    if (writable) this.#most = this.#socket.bufferedAmount + this.#mark;
+    if (writable) this.#most = this.#socket.bufferedAmount + this.#mark();
   }
 
   get #isOpen(): boolean {

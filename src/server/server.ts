@@ -7,6 +7,7 @@ import { withTimeout } from "../driver/clock.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
 import { isLoopback, Origins } from "./access/origins.ts";
+import { ClientAddresses } from "./bounds/client-address.ts";
 import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";
@@ -175,6 +176,7 @@ export function checkListening(options: ServeOptions): void {
   checkOptions("serve's options object", options, SERVE_MEMBERS);
   const { host = DEFAULT_LISTEN_HOST } = options;
   new Origins(options.origins);
+  new ClientAddresses(options.trustedProxies);
   if (options.tls !== undefined) checkTls(options.tls);
   if (options.socketPath !== undefined) {
     checkSocketPath(options.socketPath);

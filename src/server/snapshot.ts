@@ -2,6 +2,7 @@ import type { DomainStatsRecord } from "../model/record.ts";
 import type { StatusEvent, SyncEvent } from "../model/watch.ts";
 import { isComplete } from "../sampling/completeness.ts";
 import type { Feed } from "../sampling/feed.ts";
+import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 
 /**
  * The most snapshots of one channel at a time. Each snapshot takes two machine words per domain, and keeps its records
@@ -34,17 +35,46 @@ export class Snapshot {
   }
 }
 
-/** The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth replaces the oldest. */
-export class Snapshots {
+/**
+ * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth replaces the oldest. So does one that
+ * would be too much with the snapshots of all channels.
+ */
+export class Snapshots implements Keeper {
+  readonly #memory: SharedMemory;
   /** Those that have readers, the oldest first. */
   readonly #alive: Snapshot[] = [];
+
+  /** @param memory of the snapshots of all channels, in records */
+  constructor(memory: SharedMemory) {
+    this.#memory = memory;
+    memory.join(this);
+  }
+
+  /** The channel always keeps the newest one: its readers would otherwise begin again and again. */
+  get spare(): number {
+    return this.#alive.slice(0, -1).reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Drops the oldest one. Its readers begin a new one. */
+  shed(): void {
+    const oldest = this.#alive.shift()!;
+    oldest.records = undefined;
+    this.#memory.changed(-oldest.size);
+  }
+
+  /** The channel has ended, and has no readers. */
+  clear(): void {
+    while (this.#alive.length > 0) this.shed();
+    this.#memory.leave(this);
+  }
 
   /** The state of a feed at a sequence. Each reader must `close` it. */
   open(sequence: number, feed: Feed): Snapshot {
     let snapshot = this.#alive.at(-1);
     if (snapshot?.sequence !== sequence) {
       snapshot = new Snapshot(sequence, feed);
-      if (this.#alive.push(snapshot) > MAX_ALIVE) this.#alive.shift()!.records = undefined;
+      if (this.#alive.push(snapshot) > MAX_ALIVE) this.shed();
+      this.#memory.changed(snapshot.size);
     }
     snapshot.readers++;
     return snapshot;
@@ -54,6 +84,8 @@ export class Snapshots {
   close(snapshot: Snapshot): void {
     snapshot.readers--;
     const position = this.#alive.indexOf(snapshot);
-    if (snapshot.readers === 0 && position >= 0) this.#alive.splice(position, 1);
+    if (snapshot.readers > 0 || position < 0) return;
+    this.#alive.splice(position, 1);
+    this.#memory.changed(-snapshot.size);
   }
 }

@@ -6,8 +6,7 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { Admission, AdmittedClient } from "../../src/server/access/admission.ts";
 import { UNRESTRICTED } from "../../src/server/access/principal.ts";
 import { Views } from "../../src/server/access/views.ts";
-import { Quota } from "../../src/server/bounds/quota.ts";
-import { SweepPace } from "../../src/server/bounds/sweep-pace.ts";
+import { sharedBounds } from "../../src/server/bounds/shared-bounds.ts";
 import { ClientSession, type SessionContext } from "../../src/server/client-session.ts";
 import { DEFAULT_SERVER_LIMITS } from "../../src/server/limits.ts";
 import { CLOSE_CODES, type Subprotocol } from "../../src/wire/protocol.ts";
@@ -109,7 +108,8 @@ const driver = new ScriptedDriver(async function* (self) {
   yield [self.record(1), self.record(2)];
 });
 const limits = { ...DEFAULT_SERVER_LIMITS, sweepsPerSecond: 1_000_000_000 };
-const views = new Views(new Connection(driver), 1);
+const bounds = sharedBounds(limits);
+const views = new Views(new Connection(driver), 1, bounds.memory);
 const identity = {
   name: "example",
   role: "admin" as const,
@@ -121,8 +121,8 @@ const context: SessionContext = {
   traffic: { messages: 0, bytes: 0 },
   welcome: { server: "virstream", host: "hv1", hypervisor: "qemu", beatMs: 5_000, minIntervalMs: 1_000 },
   limits,
-  pace: new SweepPace(limits.sweepsPerSecond),
-  selectors: new Quota(limits.selectors, "too many domains"),
+  mark: () => limits.bufferedBytes,
+  ...bounds,
 };
 
 /** The code of the error that a client sees for the close code of its server. */
@@ -141,7 +141,7 @@ class Session implements Receiver {
     const socket = this.#socket as unknown as WebSocket;
     // Admitted by its upgrade request, as with a token in its header: then the hello is answered at once.
     const client = new AdmittedClient(identity, views.whole, () => {});
-    this.#session = new ClientSession(socket, subprotocol, {} as IncomingMessage, client, context, () => true);
+    this.#session = new ClientSession(socket, subprotocol, {} as IncomingMessage, client, context, () => undefined);
   }
 
   receive(frame: Uint8Array): void {

@@ -11,6 +11,7 @@ import { checkCadence, type WatchEvent } from "../../src/model/watch.ts";
 import type { Feed } from "../../src/sampling/feed.ts";
 import { Sampling } from "../../src/sampling/sampling.ts";
 import type { SweptFeed } from "../../src/sampling/swept-feed.ts";
+import { SharedMemory } from "../../src/server/bounds/shared-memory.ts";
 import type { Channel } from "../../src/server/channel.ts";
 import { Channels } from "../../src/server/channels.ts";
 import { Outbound } from "../../src/server/outbound.ts";
@@ -95,7 +96,7 @@ class Reader {
     const { since } = this.state;
     if (!this.#heard) this.before = Math.max(0, ticks - 1);
     this.channel = this.#open(since?.channel);
-    const outbound = new Outbound(this.socket as unknown as WebSocket, mark, { messages: 0, bytes: 0 });
+    const outbound = new Outbound(this.socket as unknown as WebSocket, () => mark, { messages: 0, bytes: 0 });
     outbound.profile = this.#channels.profile(SUBPROTOCOLS[0]);
     this.sender = new WatchSender({
       id: 1,
@@ -431,7 +432,7 @@ function watched() {
     yield [];
   });
   const sampling = new Sampling(driver, new ManualClock());
-  const channels = new Channels();
+  const channels = new Channels({ rings: new SharedMemory(2 ** 40), snapshots: new SharedMemory(2 ** 40) });
   const query = checkQuery();
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
   const feed = sampling.feed(query, cadence) as SweptFeed;

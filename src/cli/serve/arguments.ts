@@ -55,6 +55,7 @@ export const SERVE_OPTIONS = {
   "tls-key": TEXT,
   "tls-client-ca": TEXT,
   origin: LIST,
+  "trusted-proxy": LIST,
   otlp: TEXT,
   "otlp-interval": TEXT,
   "otlp-headers-file": TEXT,
@@ -142,6 +143,7 @@ export function parseServe(args: readonly string[]) {
     tlsFiles:
       cert === undefined || key === undefined ? undefined : { cert, key, ...(clientCa !== undefined && { clientCa }) },
     origins: values.origin ?? [],
+    trustedProxies: values["trusted-proxy"] ?? [],
     /** Serve the live page, too. */
     ui,
     /** The collector to push to; `env`: the one that the environment names. */

@@ -70,14 +70,14 @@ async function checkFiles({ sourceTokenFile, otlpHeadersFile, nats, metricsMetad
 
 /** The options of a server that listens at a place. */
 function serverOptions(
-  { allowAnyone, allowPlain, origins }: ServeArguments,
+  { allowAnyone, allowPlain, origins, trustedProxies }: ServeArguments,
   limits: Partial<ServerLimits>,
   secrets: Secrets,
   place: Place,
 ): ServeOptions {
   const { tls, ...rest } = secrets.options;
   return {
-    ...{ allowAnyone, allowPlain, origins, limits, ...rest, ...place },
+    ...{ allowAnyone, allowPlain, origins, trustedProxies, limits, ...rest, ...place },
     ...(tls !== undefined && !("socketPath" in place) && { tls }),
   };
 }

@@ -6,6 +6,7 @@ import { VirstreamError } from "../../model/error.ts";
 import { groupNames } from "../../model/group.ts";
 import type { Query } from "../../model/query.ts";
 import { Sampling } from "../../sampling/sampling.ts";
+import type { ChannelMemory } from "../channel.ts";
 import { Channels } from "../channels.ts";
 import { type Restriction, UNRESTRICTED } from "./principal.ts";
 import { VisibleDriver } from "./visible-driver.ts";
@@ -33,13 +34,18 @@ export class Views {
   readonly whole: View;
   readonly #connection: Connection;
   readonly #most: number;
+  readonly #memory: ChannelMemory;
   /** By the restriction, the oldest first. */
   readonly #narrow = new Map<string, View>();
 
-  /** @param most how many restrictions clients may have at a time */
-  constructor(connection: Connection, most: number) {
+  /**
+   * @param most how many restrictions clients may have at a time
+   * @param memory of the channels of all views
+   */
+  constructor(connection: Connection, most: number, memory: ChannelMemory) {
     this.#connection = connection;
     this.#most = most;
+    this.#memory = memory;
     this.whole = this.#viewOf(UNRESTRICTED);
   }
 
@@ -105,7 +111,8 @@ export class Views {
     const shown = domains === undefined ? names && { names } : { domains };
     const driver = shown === undefined ? all : new VisibleDriver(all, shown);
     const sampling = shown === undefined ? this.#connection.sampling : new Sampling(driver);
-    return { groups, driver, sampling, channels: new Channels(), epoch: randomUUID(), holders: new Set() };
+    const channels = new Channels(this.#memory);
+    return { groups, driver, sampling, channels, epoch: randomUUID(), holders: new Set() };
   }
 }
 

@@ -1,4 +1,5 @@
 import { WebSocket } from "ws";
+import type { Rate } from "./rate.ts";
 
 /**
  * While this many bytes wait to be sent, pings are not answered: the waiting bytes already show the client that the server is
@@ -11,7 +12,7 @@ const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 
 /**
  * A client's WebSocket, which emits each message and each ping in a turn of the event loop of its own: a burst of one client delays
- * the others by one message at a time. While messages wait, it does not read from the connection, so at most the messages of one
+ * the others by one message at a time, and by no more of them than its `rate` admits. While messages wait, it does not read from the connection, so at most the messages of one
  * read wait. It answers pings, so open it with `autoPong: false`.
  *
  * ws has an option for separate turns, too: `allowSynchronousEvents: false`. No server may use it. With it, ws 8.23 continues to
@@ -20,6 +21,9 @@ const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 export class PacedSocket extends WebSocket {
   readonly #waiting: (readonly [event: string | symbol, args: readonly unknown[]])[] = [];
   #isHeld = false;
+  /** Of messages and pings; undefined: any number. */
+  rate: Rate | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const isFirst = this.#waiting.length === 0;
@@ -28,7 +32,10 @@ export class PacedSocket extends WebSocket {
     this.#waiting.push([event, args]);
     if (isFirst) {
       super.pause();
-      setImmediate(this.#next);
+      this.#schedule();
+    } else if (event === "close" && this.#timer !== undefined) {
+      clearTimeout(this.#timer);
+      this.#schedule();
     }
     return true;
   }
@@ -43,6 +50,15 @@ export class PacedSocket extends WebSocket {
     if (this.#waiting.length === 0) super.resume();
   }
 
+  #schedule(): void {
+    this.#timer = undefined;
+    const event = this.#waiting[0]![0];
+    const isPaced = this.readyState !== this.CLOSED && (event === "message" || event === "ping");
+    const wait = isPaced ? (this.rate?.take() ?? 0) : 0;
+    if (wait === 0) setImmediate(this.#next);
+    else this.#timer = setTimeout(() => this.#schedule(), Math.ceil(wait));
+  }
+
   readonly #next = (): void => {
     const [event, args] = this.#waiting[0]!;
     try {
@@ -52,7 +68,7 @@ export class PacedSocket extends WebSocket {
       super.emit(event, ...args);
     } finally {
       this.#waiting.shift();
-      if (this.#waiting.length > 0) setImmediate(this.#next);
+      if (this.#waiting.length > 0) this.#schedule();
       else if (!this.#isHeld) super.resume();
     }
   };

@@ -25,3 +25,18 @@ export class Quota {
     };
   }
 }
+
+/** Counts all of these, and returns a function that does the opposite; or none of them, if one throws. */
+export function holdAll(holds: readonly (() => () => void)[]): () => void {
+  const releases: (() => void)[] = [];
+  const release = (): void => {
+    for (const give of releases) give();
+  };
+  try {
+    for (const hold of holds) releases.push(hold());
+    return release;
+  } catch (thrown) {
+    release();
+    throw thrown;
+  }
+}

@@ -54,7 +54,7 @@ export function followSockets(server: ListeningServer, waiting: WaitingSockets):
   const handshakes = new Map<string, Socket>();
   const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
   server.on("connection", (socket: Socket) => {
-    waiting.add(socket);
+    waiting.add(socket, { socket });
     if (!("setSecureContext" in server)) return;
     const key = keyOf(socket);
     handshakes.set(key, socket);
@@ -63,7 +63,7 @@ export function followSockets(server: ListeningServer, waiting: WaitingSockets):
   server.on("secureConnection", (socket: Socket) => {
     const carrier = handshakes.get(keyOf(socket));
     if (carrier !== undefined) waiting.delete(carrier);
-    waiting.add(socket);
+    waiting.add(socket, { socket });
   });
 }
 

@@ -1,0 +1,92 @@
+import type { IncomingHttpHeaders } from "node:http";
+import { BlockList, isIP } from "node:net";
+import { invalid, quote } from "../../model/error.ts";
+import { isLoopback } from "../access/origins.ts";
+
+/** The address of a client at a socket file, and how `trustedProxies` names all of them. */
+export const SOCKET_FILE = "unix";
+
+/** What a connection or a request says about the address of its client. */
+export interface Peer {
+  readonly socket: { readonly remoteAddress?: string | undefined };
+  /** Undefined before the request. */
+  readonly headers?: IncomingHttpHeaders;
+}
+
+/** Finds the addresses of clients, also behind proxies that the server trusts. */
+export class ClientAddresses {
+  readonly #proxies = new BlockList();
+  readonly #trustsFile: boolean;
+
+  /**
+   * @param proxies addresses, networks as 10.0.0.0/8, and `unix`
+   * @throws VirstreamError `invalid-argument`
+   */
+  constructor(proxies: readonly string[] = []) {
+    this.#trustsFile = proxies.includes(SOCKET_FILE);
+    for (const proxy of proxies) {
+      if (proxy === SOCKET_FILE) continue;
+      const [, address = "", bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(String(proxy)) ?? [];
+      const family = isIP(address);
+      const most = family === 4 ? 32 : 128;
+      if (family === 0 || Number(bits ?? most) > most) {
+        throw invalid(`a trusted proxy is an address, a network as 10.0.0.0/8, or ${SOCKET_FILE}, not ${quote(proxy)}`);
+      }
+      this.#proxies.addSubnet(address, Number(bits ?? most), family === 4 ? "ipv4" : "ipv6");
+    }
+  }
+
+  /**
+   * The address of a client. If a trusted proxy sent the request, that is the last one in `X-Forwarded-For` that is no trusted proxy: the
+   * proxy has added it, while those before it may be the client's invention.
+   */
+  addressOf({ socket, headers }: Peer): string {
+    let address = plain(socket.remoteAddress ?? SOCKET_FILE);
+    // Node joins the headers of this name to one.
+    const hops = String(headers?.["x-forwarded-for"] ?? "").split(",");
+    while (this.#trusts(address)) {
+      const hop = plain(hops.pop()?.trim() ?? "");
+      if (isIP(hop) === 0) break;
+      address = hop;
+    }
+    return address;
+  }
+
+  /**
+   * Under which the limits per address count a client: its address, of IPv6 its network of 64 bits, which one subscriber has whole.
+   * Undefined: they do not count it, because it is on this machine, or still unknown behind a trusted proxy.
+   */
+  limitKeyOf(peer: Peer): string | undefined {
+    const address = this.addressOf(peer);
+    if (address === SOCKET_FILE || isLoopback(address) || this.#trusts(address)) return undefined;
+    return isIP(address) === 6 ? `${groupsOf(address).slice(0, 4).join(":")}::/64` : address;
+  }
+
+  #trusts(address: string): boolean {
+    if (address === SOCKET_FILE) return this.#trustsFile;
+    const family = isIP(address);
+    return family !== 0 && this.#proxies.check(address, family === 4 ? "ipv4" : "ipv6");
+  }
+}
+
+/** An address in its shortest form, without a zone; one of IPv4 that is written as one of IPv6, as one of IPv4. */
+function plain(address: string): string {
+  const [bare = ""] = address.split("%");
+  if (isIP(bare) !== 6) return bare;
+  const groups = groupsOf(bare);
+  if (groups.slice(0, 5).some((group) => group !== "0") || groups[5] !== "ffff") {
+    return new URL(`http://[${bare}]`).hostname.slice(1, -1);
+  }
+  const [high, low] = groups.slice(6).map((group) => Number.parseInt(group, 16)) as [number, number];
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
+}
+
+/** The eight groups of an IPv6 address, without leading zeros. */
+function groupsOf(address: string): string[] {
+  const [head = "", tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
+  const [first, last] = [head, tail ?? ""].map((part) => part.split(":").filter((group) => group !== "")) as [
+    string[],
+    string[],
+  ];
+  return [...first, ...Array<string>(8 - first.length - last.length).fill("0"), ...last];
+}

@@ -1,0 +1,42 @@
+/** The greeted clients of a server, in all and by address. */
+export class Clients {
+  readonly #most: number;
+  readonly #mostPerAddress: number;
+  readonly #clients = new Map<object, string | undefined>();
+  readonly #byAddress = new Map<string, number>();
+
+  constructor(most: number, mostPerAddress: number) {
+    this.#most = most;
+    this.#mostPerAddress = mostPerAddress;
+  }
+
+  get size(): number {
+    return this.#clients.size;
+  }
+
+  /**
+   * Counts a client. Returns the reason if there are too many already.
+   *
+   * @param address undefined: it has no limit of its own
+   */
+  enter(client: object, address: string | undefined): string | undefined {
+    if (this.size >= this.#most) return "too many clients";
+    if (address !== undefined) {
+      const others = this.#byAddress.get(address) ?? 0;
+      if (others >= this.#mostPerAddress) return `too many clients at ${address}`;
+      this.#byAddress.set(address, others + 1);
+    }
+    this.#clients.set(client, address);
+    return undefined;
+  }
+
+  /** Safe to call for a client that did not enter. */
+  leave(client: object): void {
+    const address = this.#clients.get(client);
+    this.#clients.delete(client);
+    if (address === undefined) return;
+    const others = this.#byAddress.get(address)! - 1;
+    if (others > 0) this.#byAddress.set(address, others);
+    else this.#byAddress.delete(address);
+  }
+}
