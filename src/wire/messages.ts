@@ -171,7 +171,7 @@ export function welcomeOf(message: RawMessage): Welcome {
     beatMs: memberOf(message, "beatMs", isBeat),
     minIntervalMs: numberOf(message, "minIntervalMs"),
     steadyMs: memberOf(message, "steadyMs", Number.isFinite),
-    ...(groups !== undefined && { groups: listOf(message, "groups").map(String) }),
+    ...(groups !== undefined && { groups: listOf(message, "groups").map((group) => textOf({ group }, "group")) }),
     ...(recorded ? { recorded: numbersOf<Recorded>(recorded, RECORDED_MEMBERS) } : undefined),
   };
 }
