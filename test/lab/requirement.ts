@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { describe, it } from "vitest";
+import { SYSTEM_COPY_PROBE } from "./system-copy.ts";
 
 /** What a test may need from the machine. */
 export type RequirementName = keyof typeof known;
@@ -84,12 +85,12 @@ const known = {
     met: () =>
       process.getuid?.() === 0 &&
       program("ip") &&
+      existsSync("/lib/systemd/systemd") &&
       succeeds(
-        "unshare",
-        ...["--mount", "--propagation", "private", "--net", "sh", "-ec"],
-        "mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w /mnt/m; mount -t overlay o -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/m",
+        ...(["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--net", "--cgroup"] as const),
+        ...["sh", "-c", SYSTEM_COPY_PROBE, "sh", "/"],
       ),
-    remedy: "apt-get install iproute2, and run as root, in a container with --privileged",
+    remedy: "apt-get install iproute2 systemd, and run as root, in a container with --privileged",
   },
   "root with network namespaces": {
     met: () =>

@@ -25,6 +25,8 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
   let file: string;
   let lintian: Promise<CommandResult>;
   let system: SystemCopy;
+  /** What is different before anything is installed. */
+  let before: Set<string>;
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "virstream-deb-test-"));
@@ -35,6 +37,7 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     system = await SystemCopy.create(folder);
     // The package depends on the system's node; the tests may run with another one.
     await system.output(`[ -x /usr/bin/node ] || ln -s '${process.execPath}' /usr/bin/node`);
+    before = new Set(await system.changes());
   });
   afterAll(async () => {
     await system?.[Symbol.asyncDispose]();
@@ -76,14 +79,34 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     await system.output(`cd /usr/lib/virstream && node --input-type=module --eval '${program.join("")}'`);
   });
 
-  it("runs the service as its own user, with the configuration as it is installed", async () => {
+  it("runs the service after the installation, as its own user, and again when it hangs", async () => {
+    await begun();
     expect(await system.output("systemctl is-enabled virstream")).toBe("enabled\n");
-    const served = await serve();
+    expect(await system.output("ps -o user= -p $(systemctl show --property=MainPID --value virstream)")).toMatch(
+      /^virstre/,
+    );
     // No libvirtd runs in the copy.
-    expect(served).toMatch(/"status":"degraded".*"sourcesAbsent":1/);
+    expect(await health()).toMatch(/"status":"degraded".*"sourcesAbsent":1/);
+    await system.output(`
+      mkdir -p /run/systemd/system/virstream.service.d
+      printf '[Service]\nWatchdogSec=1\nRestartSec=0\n' >/run/systemd/system/virstream.service.d/test.conf
+      systemctl daemon-reload && systemctl restart virstream
+      systemctl kill --signal=STOP virstream
+      until [ "$(systemctl show --property=NRestarts --value virstream)" = 1 ]; do sleep 0.1; done
+      rm -r /run/systemd/system/virstream.service.d && systemctl daemon-reload && systemctl restart virstream`);
+    await begun();
   });
 
-  it("keeps the configuration in an upgrade, and in a return to the older version", async () => {
+  it("reads its tokens again, says nothing that is not so, and ends", async () => {
+    await system.output("systemctl reload virstream && systemctl stop virstream");
+    const log = await system.output("journalctl --unit=virstream --output=cat");
+    expect(log).toMatch(/serving qemu:\/\/\/system/);
+    expect(log).not.toMatch(/cannot/);
+    expect(await system.output("systemctl show --property=Result --value virstream")).toBe("success\n");
+    await system.output("systemctl start virstream");
+  });
+
+  it("keeps the configuration in an upgrade, and in a return to the older version, and restarts the service", async () => {
     await system.output(`sed -i 's|^sources.*|sources = ["test:///default?domains=2"]|' /etc/virstream/virstream.toml`);
     await system.output(`
       cd /tmp && dpkg-deb -R /mnt/given/virstream_*.deb next
@@ -92,30 +115,28 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
       dpkg-deb -Znone --build next next.deb
       ${DPKG} --force-depends --force-confold --install next.deb`);
     expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}+next\n`);
+    await begun();
+    expect(await health()).toMatch(/"status":"ok"/);
     await system.output(`${DPKG} --force-depends --force-confold --install /mnt/given/virstream_*.deb`);
     expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}\n`);
-    expect(await serve()).toMatch(/"status":"ok"/);
-    expect(await system.output("systemctl is-enabled virstream")).toBe("enabled\n");
+    await begun();
+    expect(await health()).toMatch(/"status":"ok"/);
   });
 
   it("leaves the configuration when it is removed, and when it is purged only what is the administrator's, by name", async () => {
     await system.output("virstream token create ann --tokens /etc/virstream/tokens.json");
     await system.output(`${DPKG} --remove virstream`);
-    const left = async () =>
-      (await system.changes()).filter((path) => !BOOKKEEPING.test(path) && path !== "/usr/bin/node");
+    const left = async () => (await system.changes()).filter((path) => !before.has(path) && !BOOKKEEPING.test(path));
     const folders = async () =>
       (await system.run("ls -d /usr/lib/virstream /usr/share/doc/virstream /etc/virstream")).stdout;
     expect(await folders()).toBe("/etc/virstream\n");
+    expect((await system.run("systemctl is-active virstream")).stdout).toBe("inactive\n");
     expect(await left()).toEqual(
       expect.arrayContaining(["/etc/virstream/tokens.json", "/etc/virstream/virstream.toml"]),
     );
     expect(await system.output(`${DPKG} --purge virstream`)).toMatch(/\/etc\/virstream\/tokens\.json stays/);
     expect(await left()).toEqual(["/etc/virstream/tokens.json"]);
-
-    await system.output(`rm -r /etc/virstream && ${DPKG} --force-depends --install /mnt/given/virstream_*.deb`);
-    await system.output(`${DPKG} --purge virstream`);
-    expect(await folders()).toBe("");
-    expect(await left()).toEqual([]);
+    expect(await folders()).toBe("/etc/virstream\n");
   });
 
   it("has no fault that lintian finds", async () => {
@@ -123,13 +144,14 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     expect([code, stdout]).toEqual([0, ""]);
   });
 
-  /** Starts what the unit starts, and returns what `/healthz` says. */
-  function serve(): Promise<string> {
-    return system.output(`
-      command=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/virstream.service)
-      setpriv --reuid virstream --regid virstream --clear-groups $command >/tmp/served 2>/tmp/log &
-      until grep -qs '^ws://${ADDRESS}' /tmp/served; do kill -0 $! || { cat /tmp/log >&2; exit 1; }; sleep 0.1; done
-      node --eval 'fetch("http://${ADDRESS}/healthz").then((a) => a.text()).then((text) => console.log(text))'
-      kill $! && wait $! && rm /tmp/served`);
+  /** Resolves when the service runs. */
+  async function begun(): Promise<void> {
+    expect(await system.output("systemctl is-active virstream")).toBe("active\n");
+  }
+
+  /** What `/healthz` says. */
+  function health(): Promise<string> {
+    const program = `fetch("http://${ADDRESS}/healthz").then((a) => a.text()).then((text) => console.log(text))`;
+    return system.output(`node --eval '${program}'`);
   }
 });
