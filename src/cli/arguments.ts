@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { MOMENT_FORM, type Moment, parseMoment } from "../drivers/recording/uri.ts";
 import { GROUPS, groupMask, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
 import { DEFAULT_INTERVAL_MS, MAX_HEARTBEAT_MS, MAX_INTERVAL_MS, type WatchOptions } from "../model/watch.ts";
@@ -82,7 +83,7 @@ export const DOCTOR_OPTIONS = { all: FLAG, format: TEXT };
 export const GET_OPTIONS = {
   ...RECORD_OPTIONS,
   ...PAGE_OPTIONS,
-  ...{ rates: FLAG, "no-rates": FLAG, over: TEXT, hosts: TEXT },
+  ...{ rates: FLAG, "no-rates": FLAG, over: TEXT, hosts: TEXT, at: TEXT },
   ...{ sort: TEXT, columns: TEXT, per: TEXT },
   reverse: { type: "boolean", short: "r" },
 } as const;
@@ -124,7 +125,15 @@ export function parseGet(args: readonly string[]) {
     ratesOverMs: hasRates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
       : undefined,
+    /** The moment of a recording. */
+    at: momentOf(values.at),
   };
+}
+
+function momentOf(text: string | undefined): Moment | undefined {
+  const moment = text === undefined ? undefined : parseMoment(text);
+  if (text === undefined || moment !== undefined) return moment;
+  throw new UsageError(`--at takes ${MOMENT_FORM}, not ${JSON.stringify(text)}`);
 }
 
 /** Whether to show rates: a table does, unless the user wants counters. */

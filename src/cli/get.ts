@@ -1,7 +1,10 @@
 import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
+import { earlier } from "../client/rates/two-sweeps.ts";
 import { RateMeter } from "../client/rates.ts";
 import { sleep, withTimeout } from "../driver/clock.ts";
+import { type Moment, timeOf } from "../drivers/recording/uri.ts";
+import { VirstreamError } from "../model/error.ts";
 import { checkQuery, type StatsQuery, selectorName } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
@@ -37,9 +40,10 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   await using connection = await openSources(uris, token, signal);
 
   const named = await withoutIds(connection, args.query, signal);
-  const query = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;
+  const permitted = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;
+  const query = args.at === undefined ? permitted : { ...permitted, at: momentIn(args.at, connection) };
   const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
-  const format = await formatOf(args, connection, identities);
+  const format = await formatOf(args, connection, identities, query.at);
   const print = async (text: string): Promise<void> => {
     if (text !== "" && !stdout.write(text)) await once(stdout, "drain", { signal });
   };
@@ -53,11 +57,21 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   try {
     if (args.ratesOverMs !== undefined) {
       const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
-      const lastAt = await firstSweep(connection, { ...query, deadlineMs }, signal, first, interactive, (record) => {
-        begun ||= format instanceof GuestTable;
-        format.before(record, meter!.take(record));
-      });
-      await sleep(Math.max(0, lastAt + args.ratesOverMs - performance.now()), { signal });
+      const { recorded } = connection;
+      const { at } = query;
+      const before = recorded === undefined || at === undefined ? {} : { at: earlier(at, recorded, args.ratesOverMs) };
+      const lastAt = await firstSweep(
+        connection,
+        { ...query, deadlineMs, ...before },
+        signal,
+        first,
+        interactive,
+        (record) => {
+          begun ||= format instanceof GuestTable;
+          format.before(record, meter!.take(record));
+        },
+      );
+      if (at === undefined) await sleep(Math.max(0, lastAt + args.ratesOverMs - performance.now()), { signal });
     }
     const sweepStartedAt = performance.now();
     for await (const events of connection.stats(query, { signal }).events.chunks()) {
@@ -122,6 +136,13 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
+/** @throws VirstreamError `unsupported` where nothing is recorded */
+function momentIn(moment: Moment, { recorded, uri }: Connection): number {
+  if (recorded === undefined)
+    throw new VirstreamError("unsupported", `--at is for recordings, and ${uri} shows what is now`);
+  return Math.round(timeOf(moment, recorded));
+}
+
 /** Begins to read what identifies the domains. Says why that cannot be read, if the user asked for more than there is anyway. */
 async function openIdentities(connection: Connection, args: GetArguments): Promise<Identities> {
   const identities = new Identities(connection.driver, { metadata: args.metricsMetadata, extras: args.metricsExtras });
@@ -136,6 +157,7 @@ async function formatOf(
   args: GetArguments,
   connection: Connection,
   identities: Identities | undefined,
+  at: number | undefined,
 ): Promise<Format> {
   const { stdout, env } = process;
   const hosts = connection.host.includes(",");
@@ -144,11 +166,11 @@ async function formatOf(
     case "prometheus":
       return new (await import("./format/prometheus.ts")).PrometheusFormat(connection, args.dialect, identities!);
     case "csv":
-      return new CsvTable({ ...args.table, groups: args.columnGroups, hosts: true });
+      return new CsvTable({ ...args.table, groups: args.columnGroups, hosts: true, at });
     case "table": {
       const cells = terminal ? stdout.columns || 80 : undefined;
       const colours = showsColours(stdout, env);
-      return new TextTable({ ...args.table, groups: args.columnGroups, hosts }, { cells, colours });
+      return new TextTable({ ...args.table, groups: args.columnGroups, hosts, at }, { cells, colours });
     }
     default:
       return createFormat(args.format, { terminal });

@@ -83,6 +83,8 @@ formats for programs have one record of every domain, each as it arrives.
 Table:
   --no-rates            sweep once, and show what was counted since the guests started
   --over TIME           the time between the two sweeps, 250ms or more; default 1s
+  --at TIME             of a recording: as it was then, e.g. --at 2026-01-31T14:05:00, --at +10m after the beginning, or
+                        --at=-30s before the end
   --sort COLUMN         numbers from the highest, texts from A to Z; trouble stays on top; default guest
   -r, --reverse         the other way round
   --columns LIST        only these columns, as guest,cpu,lat

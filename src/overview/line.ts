@@ -1,6 +1,6 @@
-import type { DiskRates, InterfaceRates, VcpuRates } from "../client/rates.ts";
-import type { TableRow } from "../client/table/rows.ts";
-import type { Absent, DomainIdentity } from "../model/record.ts";
+import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../client/rates.ts";
+import { TableRow } from "../client/table/rows.ts";
+import { type Absent, type DomainIdentity, domainKey } from "../model/record.ts";
 import { type TroubleKind, type Verdict, verdictOf } from "./verdict.ts";
 
 /** One line of the list: a guest, or a host that is absent. */
@@ -44,6 +44,12 @@ export function judged(
   const { kind } = verdict;
   const since = known !== undefined && known.kind === kind ? known.since : now - row.ageMs;
   return { key: row.key, row, verdict: verdict.bad ? verdictOf(row.record, now - since) : verdict, since };
+}
+
+/** The row of a recording: its age is that at a moment, in ms since 1970, on a clock that stands still there. */
+export function recordedRow(rates: DomainRates, at: number): TableRow {
+  const { record } = rates;
+  return new TableRow(domainKey(record.domain), record, rates, false, () => at - record.sampledAt + record.steadyAt);
 }
 
 /** The name of a domain. A query can name a domain by its uuid that no host has: then the uuid, because it has no name. */

@@ -53,6 +53,12 @@ describe("virstream record", () => {
     expect(linesOf(get.stdout).map(({ domain, status, params }) => [domain.name, status, Object.keys(params)])).toEqual(
       ["guest-00001", "guest-00002"].map((name) => [name, "ok", ["state.state", "state.reason"]]),
     );
+    // As it was at a moment: with the rates up to it, and each trouble as old as it was then.
+    const then = await virstream(["get", file, "--at=-200ms", "--over", "250ms", "--columns", "status,guest,cpu,age"]);
+    expect([then.stdout.split("\n")[1], then.code]).toEqual([expect.stringMatching(/^STUCK-\ds +guest-00002/), 3]);
+    expect(then.stdout).toMatch(/^running +guest-00001 +\d+\.\d +\ds$/m);
+    const never = await virstream(["get", file, "--at", "2001-01-01"]);
+    expect([never.stderr, never.code]).toEqual([expect.stringMatching(/before the beginning.*it is from 20/), 1]);
     const watch = await virstream(["watch", `file://${file}?speed=max`, "--format", "ndjson", "--rates"]);
     expect([watch.stderr, watch.code]).toEqual(["", 3]);
     const lines = linesOf(watch.stdout);

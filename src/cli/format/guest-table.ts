@@ -6,7 +6,7 @@ import { type Column, cellOf, defaultColumns } from "../../overview/columns.ts";
 import { type Device, deviceLines } from "../../overview/devices.ts";
 import { fitColumns } from "../../overview/fitting.ts";
 import { GuestList, inOrder } from "../../overview/guest-list.ts";
-import type { GuestLine, Line } from "../../overview/line.ts";
+import { type GuestLine, type Line, recordedRow } from "../../overview/line.ts";
 import { Format } from "./format.ts";
 import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
 
@@ -25,6 +25,8 @@ export interface GuestTableLook {
   readonly reverse: boolean;
   /** True if the guests are of several hosts. */
   readonly hosts: boolean;
+  /** The moment of a recording, in ms since 1970; undefined: it is live. */
+  readonly at?: number | undefined;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface GuestTableLook {
  */
 export abstract class GuestTable extends Format {
   readonly #look: GuestTableLook;
-  readonly #now = () => performance.now();
+  readonly #now = (): number => this.#look.at ?? performance.now();
   readonly #list = new GuestList(this.#now, 0);
   #rows = new Map<string, TableRow>();
   /** The rows of the sweep before, until the last one has a record. */
@@ -101,6 +103,8 @@ export abstract class GuestTable extends Format {
   }
 
   #row(record: DomainStatsRecord, rates: DomainRates): TableRow {
+    const { at } = this.#look;
+    if (at !== undefined) return recordedRow(rates, at);
     return new TableRow(domainKey(record.domain), record, rates, false, this.#now);
   }
 

@@ -56,10 +56,10 @@ const SURE_INTERVALS = 1.2;
 /**
  * The moment whose records those of another moment are compared with.
  *
- * @param overMs the time between the two, in ms; default: as long as the domains have other records then
+ * @param overMs the least time between the two, in ms; it is longer where the domains have no other records then
  */
-export function earlier(at: number, { from, to, intervalMs }: Recorded, overMs?: number): number {
-  const ms = overMs ?? Math.max(DEFAULT_INTERVAL_MS, Math.ceil(SURE_INTERVALS * intervalMs));
+export function earlier(at: number, { from, to, intervalMs }: Recorded, overMs = DEFAULT_INTERVAL_MS): number {
+  const ms = Math.max(overMs, Math.ceil(SURE_INTERVALS * intervalMs));
   return Math.max(from, Math.min(at, to) - ms);
 }
 

@@ -11,7 +11,7 @@ import { Moments, type State } from "./moments.ts";
 import { Playback } from "./playback.ts";
 import { Recording } from "./recording.ts";
 import { Replay } from "./replay.ts";
-import { type Moment, parseRecordingUri, type ReplayOptions } from "./uri.ts";
+import { type Moment, parseRecordingUri, type ReplayOptions, timeOf } from "./uri.ts";
 
 /** How many records a sweep yields at a time. */
 const CHUNK_RECORDS = 1_024;
@@ -176,10 +176,7 @@ export function openRecording(uri: string, _options: OpenOptions): Promise<Recor
 async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {
   const extent = await extentOf(path);
   const { recording, firstAt, lastAt } = extent;
-  const at = (moment: Moment): number => {
-    if ("at" in moment) return moment.at;
-    return "afterStart" in moment ? firstAt + moment.afterStart : lastAt - moment.beforeEnd;
-  };
+  const at = (moment: Moment): number => timeOf(moment, { from: firstAt, to: lastAt });
   const begin = from === undefined ? undefined : at(from);
   const end = to === undefined ? Number.POSITIVE_INFINITY : at(to);
   const span = spanOf(extent);

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { VirstreamError } from "../../model/error.ts";
+import type { Recorded } from "../../model/record.ts";
 
 /** A moment of a recording: in ms since 1970, or relative to one of its ends. */
 export type Moment = { readonly at: number } | { readonly afterStart: number } | { readonly beforeEnd: number };
@@ -64,16 +65,30 @@ const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h:
 
 function momentOf(name: string, text: string | undefined): Moment | undefined {
   if (text === undefined) return undefined;
+  const moment = parseMoment(text);
+  if (moment === undefined) throw refusal(`${name}=${text}: ${name} is ${MOMENT_FORM}`);
+  return moment;
+}
+
+/** What a moment is, for errors. */
+export const MOMENT_FORM =
+  "a time such as 2026-01-31T12:00:00Z (without Z: local time), +10m after the start, or -30s before the end";
+
+/** Reads a moment; undefined: it is none. */
+export function parseMoment(text: string): Moment | undefined {
   const [, sign, amount, unit] = /^([+-])(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text) ?? [];
   if (sign !== undefined) {
     const ms = Number(amount) * UNITS[unit!]!;
     return sign === "+" ? { afterStart: ms } : { beforeEnd: ms };
   }
   const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text.replace(" ", "T")) : Number.NaN;
-  if (!Number.isNaN(at)) return { at };
-  throw refusal(
-    `${name}=${text}: ${name} is a time such as 2026-01-31T12:00:00Z (without Z: local time), +10m after the start, or -30s before the end`,
-  );
+  return Number.isNaN(at) ? undefined : { at };
+}
+
+/** A moment in ms since 1970. */
+export function timeOf(moment: Moment, { from, to }: Pick<Recorded, "from" | "to">): number {
+  if ("at" in moment) return moment.at;
+  return "afterStart" in moment ? from + moment.afterStart : to - moment.beforeEnd;
 }
 
 function refusal(message: string): VirstreamError {
