@@ -7,12 +7,14 @@ import { labRequirements, requirement } from "../../test/lab/requirement.ts";
 import { formatMs } from "../faults/fault.ts";
 
 /**
- * `npm run bench:kills -- [--kills N] [--clients N] [--seed N] [--libvirt]`: kills a server with SIGKILL at random moments while clients
- * of every kind read from it, and starts it again at once. It prints the figures to stdout as Markdown. With `--libvirt` the server
- * reads five guests of a real libvirtd; that needs the lab.
+ * `npm run bench:kills -- [--kills N] [--servers N] [--seed N] [--libvirt]`: kills servers with SIGKILL at random moments while clients
+ * of every kind read from them, and starts them again at once. It prints the figures to stdout as Markdown. With `--libvirt` the servers
+ * read five guests of a real libvirtd; that needs the lab.
  */
 
 const SIMULATED = 200;
+/** Clients of each of the four kinds, for each server. */
+const CLIENTS = 2;
 
 function spread(times: readonly number[]): string {
   const sorted = [...times].sort((a, b) => a - b);
@@ -23,30 +25,43 @@ function spread(times: readonly number[]): string {
 async function main(): Promise<void> {
   const number = { type: "string" } as const;
   const { values } = parseArgs({
-    options: { kills: number, clients: number, seed: number, libvirt: { type: "boolean" } },
+    options: { kills: number, servers: number, seed: number, libvirt: { type: "boolean" } },
   });
   const missing = values.libvirt ? labRequirements.map(requirement).filter(({ met }) => !met) : [];
   if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
-  const dice = new Dice(values.seed === undefined ? undefined : Number(values.seed));
-  const kills = Number(values.kills ?? 200);
-  const clients = Number(values.clients ?? 2);
-  console.error(`kills: seed ${dice.seed}`);
+  const { seed } = new Dice(values.seed === undefined ? undefined : Number(values.seed));
+  const servers = Number(values.servers ?? 4);
+  const kills = Math.ceil(Number(values.kills ?? 200) / servers);
+  console.error(`kills: seed ${seed}`);
   await using lab = values.libvirt ? await standardLab() : undefined;
   const domains = lab === undefined ? SIMULATED : lab.guests.length;
   const uri = lab === undefined ? `test:///default?domains=${SIMULATED}` : lab.libvirtd.uri;
   const began = performance.now();
-  const { witnesses, restarts, firstSweeps, broken } = await killAgainAndAgain({
-    ...{ uri, domains, kills, dice, clients },
-    onProgress: (done) => console.error(`kills: ${done} of ${kills}, ${formatMs(performance.now() - began)}`),
-  });
+  const outcomes = await Promise.all(
+    Array.from({ length: servers }, (_, i) =>
+      killAgainAndAgain({
+        ...{ uri, domains, kills, dice: new Dice(seed + i), clients: CLIENTS },
+        onProgress: (done) =>
+          console.error(`kills: server ${i + 1}: ${done} of ${kills}, ${formatMs(performance.now() - began)}`),
+      }),
+    ),
+  );
+  const witnesses = outcomes.flatMap((each) => each.witnesses);
+  const broken = outcomes.flatMap((each) => each.broken);
   const sum = (of: (witness: (typeof witnesses)[number]) => number) =>
     witnesses.reduce((total, each) => total + of(each), 0).toLocaleString("en");
   const rows: readonly (readonly string[])[] = [
     ["", lab === undefined ? `${domains} simulated domains` : `${domains} guests of a libvirtd`],
     ["---", "---"],
-    ["kills, clients, time", `${kills}, ${witnesses.length}, ${formatMs(performance.now() - began)}`],
-    ["from the kill until the server listens again: median, 95 of 100, longest", spread(restarts)],
-    ["from then until a client has a whole sweep", spread(firstSweeps)],
+    [
+      "kills, servers, clients, time",
+      `${kills * servers}, ${servers}, ${witnesses.length}, ${formatMs(performance.now() - began)}`,
+    ],
+    [
+      "from the kill until the server listens again: median, 95 of 100, longest",
+      spread(outcomes.flatMap(({ restarts }) => restarts)),
+    ],
+    ["from then until a client has a whole sweep", spread(outcomes.flatMap(({ firstSweeps }) => firstSweeps))],
     ["outages of clients, told to them", `${sum(({ outages }) => outages)}, ${sum(({ told }) => told)}`],
     ["whole sweeps, records", `${sum(({ sweeps }) => sweeps)}, ${sum(({ records }) => records)}`],
     ["domains missing or twice, records of a former server, outages not told, clients that hang", `${broken.length}`],
