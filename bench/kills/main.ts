@@ -12,7 +12,7 @@ import { formatMs } from "../faults/fault.ts";
  * read five guests of a real libvirtd; that needs the lab.
  */
 
-const SIMULATED = 200;
+const SIMULATED = 50;
 /** Clients of each of the four kinds, for each server. */
 const CLIENTS = 2;
 

@@ -7,8 +7,8 @@ import { TickLedger } from "./tick-ledger.ts";
 
 /** So many broken promises are kept; more say no more. */
 const MOST_TOLD = 5;
-/** How long a JSON client waits before it connects again, in ms. */
-const RETRY_MS = 50;
+/** How long a client waits that connects again by itself, or that asks for the next sweep, in ms. */
+const PAUSE_MS = 100;
 
 /** What a client whose server is killed again and again must know of that server. */
 export interface Killed {
@@ -206,12 +206,12 @@ export class JsonWitness extends KillWitness {
         this.lost();
         this.told++;
       }
-      if (!this.#isOver) await sleep(RETRY_MS);
+      if (!this.#isOver) await sleep(PAUSE_MS);
     }
   }
 }
 
-/** A client that asks for one sweep after the other. */
+/** A client that asks for sweep after sweep. */
 export class SweepWitness extends KillWitness {
   readonly #connection: Connection;
   readonly #running: Promise<void>;
@@ -236,12 +236,13 @@ export class SweepWitness extends KillWitness {
         const records = await this.#connection.getAllDomainStats();
         for (const { domain, sampledAt } of records) this.record(domain.uuid, sampledAt);
         this.swept(true);
+        await sleep(PAUSE_MS);
       } catch (error) {
         if (this.#isOver) return;
         this.lost();
         if (error instanceof VirstreamError && error.retryable) this.told++;
         else this.break(`a sweep failed with ${error}`);
-        await sleep(RETRY_MS);
+        await sleep(PAUSE_MS);
       }
     }
   }

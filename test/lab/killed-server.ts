@@ -6,7 +6,7 @@ import { ServedProcess } from "./served-process.ts";
 
 /** A client that gets nothing for so long hangs. */
 const PATIENCE_MS = 60_000;
-const INTERVAL_MS = 100;
+const INTERVAL_MS = 200;
 /** Clients connect again soon: with their defaults they wait longer for a server that dies again and again. */
 const RECONNECT = { initialMs: 20, maxMs: 250 };
 
@@ -39,7 +39,7 @@ export interface KillsOutcome {
  */
 export async function killAgainAndAgain(options: KillsOptions): Promise<KillsOutcome> {
   const { uri, domains, kills, dice, clients, onProgress } = options;
-  const limits = { minIntervalMs: INTERVAL_MS / 2, sweepsPerSecond: 200 };
+  const limits = { minIntervalMs: INTERVAL_MS / 2 };
   await using server = await ServedProcess.start({ uri, limits });
   const killed = { url: server.url, domains, killedAt: 0 };
   const witnesses: KillWitness[] = [];
@@ -63,7 +63,7 @@ export async function killAgainAndAgain(options: KillsOptions): Promise<KillsOut
       if (kill % 20 === 0) onProgress?.(kill);
       // Two of three come when all clients are back; the others at any time after the start.
       const isLate = dice.below(3) > 0;
-      const waitMs = dice.below(isLate ? 3 * INTERVAL_MS : 500);
+      const waitMs = dice.below(isLate ? 2 * INTERVAL_MS : 500);
       await sleep(waitMs);
       const at = performance.now();
       await server.kill();
