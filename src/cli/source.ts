@@ -1,3 +1,4 @@
+import type { GuestSource } from "../doctor/server-diagnosis.ts";
 import "../drivers/builtin.ts";
 import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
@@ -90,7 +91,7 @@ export async function readText(what: string, file: string, isSecret = true): Pro
 }
 
 /** The client's certificate and its key for servers that ask for one, from the files that the environment names. */
-async function certificateOf(env: NodeJS.ProcessEnv): Promise<Pick<OpenOptions, "cert" | "key">> {
+async function certificateOf(env: NodeJS.ProcessEnv): Promise<{ cert?: string; key?: string }> {
   const { VIRSTREAM_TLS_CERT: cert, VIRSTREAM_TLS_KEY: key } = env;
   if (!cert && !key) return {};
   if (!cert || !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
@@ -157,6 +158,19 @@ export async function readHosts(file: string): Promise<string[]> {
 export function hostUri(connection: Connection, host: string): string {
   if (!(connection instanceof FleetConnection)) return connection.uri;
   return connection.hosts.find(({ name }) => name === host)?.uri ?? connection.uri;
+}
+
+/**
+ * Where each host of a connection is, and what its server must be shown.
+ *
+ * @param token for virstream servers
+ */
+export async function guestSources(
+  connection: Connection,
+  token: string | undefined,
+): Promise<(host: string) => GuestSource> {
+  const certificate = await certificateOf(process.env);
+  return (host) => ({ uri: hostUri(connection, host), token, ...certificate });
 }
 
 /**

@@ -13,7 +13,7 @@ import { GuestList } from "../overview/guest-list.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
-import { hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
+import { guestSources, hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { guestPage } from "./top/details.ts";
 import { GuestDiagnosis } from "./top/guest-diagnosis.ts";
 import { cellsOf, columnsFor, titles } from "./top/layout.ts";
@@ -38,7 +38,8 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   const isOpen = groupMask(named.groups) === 0;
   const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
   if (args.batch) return await batch(args, connection, query, signal);
-  const session = new TopSession(connection, query, args.intervalMs, token, showsColours(stdout, env));
+  const examiner = new Examiner(connection, await guestSources(connection, token));
+  const session = new TopSession(connection, query, args.intervalMs, examiner, showsColours(stdout, env));
   try {
     await session.run(signal);
   } finally {
@@ -112,18 +113,11 @@ class TopSession {
   /** Shows records as they come, also while a guest that does not answer delays the end of the sweep, and lets the ages grow. */
   readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
 
-  constructor(
-    connection: Connection,
-    query: StatsQuery,
-    intervalMs: number,
-    token: string | undefined,
-    colours: boolean,
-  ) {
+  constructor(connection: Connection, query: StatsQuery, intervalMs: number, examiner: Examiner, colours: boolean) {
     this.#connection = connection;
     this.#query = query;
     this.#state = initialState(intervalMs);
     this.#table = connection.table(query, { intervalMs });
-    const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token }));
     const explain = ({ row, since }: GuestLine, cancelled: AbortSignal): Promise<Diagnosis> => {
       const signal = AbortSignal.any([cancelled, this.#closed.signal]);
       return examiner.examineRates(row.rates, performance.now() - since, signal);

@@ -6,7 +6,7 @@ import { shellWord } from "../overview/shell-word.ts";
 import type { WhyArguments } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { hostUri, openSource, readToken, withoutIds } from "./source.ts";
+import { guestSources, openSource, readToken, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** How long the guest's state may take, in ms: no guest is asked for it. */
@@ -20,7 +20,7 @@ export async function why(args: WhyArguments, signal: AbortSignal): Promise<numb
   if (process.stderr.isTTY) notify(`watching ${args.guest} for ${OVER_MS / 1_000} s`);
   const query = { groups: ["state"], deadlineMs: STATE_DEADLINE_MS } as const;
   const found = await connection.domainListGetStats(domains, query, { signal });
-  const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token }));
+  const examiner = new Examiner(connection, await guestSources(connection, token));
   const diagnoses: Diagnosis[] = [];
   for (const { domain, status } of found) {
     diagnoses.push(status === "gone" ? noGuest(domain) : await examiner.examine(domain, signal));

@@ -241,7 +241,7 @@ const WHY: Readonly<Record<string, string>> = {
 };
 
 /** It runs, and its record is whole: is it slow? */
-function slow({ rates, virsh }: Case): Finding {
+function slow({ rates, evidence, virsh }: Case): Finding {
   const { record, cpu, vcpus, disks, memory } = rates;
   const problems = slownessOf(rates).map(({ kind, sentence, disk }): [sentence: string, remedy: string] =>
     kind === "steal"
@@ -266,6 +266,7 @@ function slow({ rates, virsh }: Case): Finding {
       return latency === undefined ? [] : [`disk ${disk.name} ${latency[1].toFixed(1)} ms for each ${latency[0]}`];
     }),
   ];
+  const limits = [...(evidence?.ioLimits ?? [])];
   const over = rates.intervalMs === undefined ? [] : [`${figures.join("; ")} (over ${time(rates.intervalMs)})`];
   if (problems.length === 0) {
     return {
@@ -278,8 +279,13 @@ function slow({ rates, virsh }: Case): Finding {
   return {
     wrong: true,
     summary: `${who(record)} runs, but ${problems.map(([sentence]) => sentence).join(", and ")}.`,
-    evidence: over,
-    remedy: problems.map(([, remedy]) => remedy),
+    evidence: [...over, ...limits.map(([disk, set]) => `disk ${disk} has limits of libvirt: ${set.join(", ")}`)],
+    remedy: [
+      ...limits.map(
+        ([disk]) => `${virsh} blkdeviotune ${guestWord(record.domain)} ${shellWord(disk)}  # are these limits too low?`,
+      ),
+      ...problems.map(([, remedy]) => remedy),
+    ],
   };
 }
 

@@ -5,6 +5,7 @@ import { parseLibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { shellWord } from "../overview/shell-word.ts";
+import { slownessOf } from "../overview/slowness.ts";
 import { diagnose } from "./diagnosis.ts";
 import { collectEvidence } from "./guest-evidence.ts";
 import { virshUri } from "./guests.ts";
@@ -63,7 +64,8 @@ export class Examiner {
       return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: scheme === "test" });
     }
     const libvirt = parseLibvirtUri(uri);
-    const evidence = await collectEvidence(libvirt, domain, state, this.#calls, signal);
+    const slowDisks = slownessOf(rates).flatMap(({ disk }) => disk?.name ?? []);
+    const evidence = await collectEvidence(libvirt, domain, state, slowDisks, this.#calls, signal);
     return diagnose({ rates, evidence, virsh: `virsh -c ${shellWord(virshUri(libvirt))}`, askedForMs });
   }
 }

@@ -21,6 +21,8 @@ export interface GuestEvidence {
   readonly process?: GuestProcess | undefined;
   /** The disks that failed; only for a guest that its storage paused. */
   readonly diskErrors?: readonly DiskError[];
+  /** The limits that an administrator has set for slow disks, by the name of the disk; only of those that have some. */
+  readonly ioLimits?: ReadonlyMap<string, readonly string[]>;
   /** Only for a guest with a job. */
   readonly job?: JobStats;
   /** Why the rest is missing. */
@@ -29,12 +31,15 @@ export interface GuestEvidence {
 
 const ANSWER_MS = 2_000;
 const TOTAL_MS = 5_000;
+/** Slow disks whose limits are read. */
+const MAX_DISKS = 4;
 
 /**
  * Collects the evidence about one guest, over a connection of its own, which it closes. It makes one call at a time, and asks
  * QEMU only where the monitor is free or a job explains it. It ends within 5 s, whatever does not answer.
  *
  * @param state the guest's state, from its record
+ * @param slowDisks the names of its disks that are slow
  * @param calls of earlier examinations: a call that can wait for the guest is not made while one is unanswered
  * @throws the signal's reason, when it is aborted
  */
@@ -42,6 +47,7 @@ export async function collectEvidence(
   uri: LibvirtUri,
   domain: DomainIdentity,
   state: StateWords | undefined,
+  slowDisks: readonly string[],
   calls: UnansweredCalls,
   signal: AbortSignal,
   transports: OpenTransport = openTransport,
@@ -65,6 +71,21 @@ export async function collectEvidence(
       if (control.state === ControlState.ok && state?.state === "paused" && state.reason === "ioerror") {
         const call = calls.track(domain.uuid, client.call(PROCEDURES.diskErrors, domain));
         evidence = { ...evidence, diskErrors: await timeLimit.wait(call, ANSWER_MS) };
+      }
+      if (control.state === ControlState.ok && slowDisks.length > 0) {
+        const ioLimits = new Map<string, readonly string[]>();
+        for (const target of slowDisks.slice(0, MAX_DISKS)) {
+          const call = calls.track(domain.uuid, client.call(PROCEDURES.blockIoTune, { domain, target }));
+          const set = [...(await timeLimit.wait(call, ANSWER_MS))].filter(
+            ([name, value]) => /_sec$/.test(name) && typeof value === "bigint" && value > 0n,
+          );
+          if (set.length > 0)
+            ioLimits.set(
+              target,
+              set.map(([name, value]) => `${name} ${value}`),
+            );
+        }
+        evidence = { ...evidence, ioLimits };
       }
     } finally {
       // Its unanswered call would delay an orderly end.

@@ -13,6 +13,9 @@ export interface GuestSource {
   readonly uri: string;
   /** The token for another virstream. */
   readonly token?: string | undefined;
+  /** The certificate and its key, in PEM, for a server that asks for one. */
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 /**
@@ -21,7 +24,7 @@ export interface GuestSource {
  * @throws the signal's reason, when it is aborted
  */
 export async function askServer(
-  { uri, token }: GuestSource,
+  { uri, token, ...certificate }: GuestSource,
   domain: DomainIdentity,
   signal: AbortSignal,
 ): Promise<Diagnosis | undefined> {
@@ -44,7 +47,7 @@ export async function askServer(
       };
       const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
       const limit = AbortSignal.any([signal, AbortSignal.timeout(SERVER_MS)]);
-      send(url, { ...target, headers, agent: false, signal: limit }, take)
+      send(url, { ...target, ...certificate, headers, agent: false, signal: limit }, take)
         .on("error", reject)
         .end();
     });

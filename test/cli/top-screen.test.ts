@@ -131,6 +131,54 @@ describe("The screen of virstream top", () => {
     expect(screen.texts.at(-2)).toBe("");
   });
 
+  it("names a guest whose disk is slow once it has been so for 3 s, in its place and in yellow, and no longer after 10 s", () => {
+    const rows = new Rows();
+    const screen = new Screen();
+    const disk = (writes: number): Params => [
+      ...state(1, 1),
+      ["block.count", "uint", 1],
+      ["block.0.name", "string", "vda"],
+      ["block.0.wr.reqs", "ullong", BigInt(writes)],
+      ["block.0.wr.times", "ullong", BigInt(writes) * 400_000_000n],
+    ];
+    let writes = 0;
+    const look = (seconds: number, more: number): StyledLine[] => {
+      for (let i = 0; i < seconds; i++) {
+        screen.now += 1_000;
+        rows.at += 1_000;
+        writes += more;
+        screen.show([rows.row(0), rows.row(1, {}, disk(writes))]);
+      }
+      return screen.frame;
+    };
+    expect(look(4, 2).map(({ text }) => text)).toContainEqual(expect.stringMatching(/^running +guest-1/));
+    const slow = look(1, 2);
+    expect(slow[3]).toEqual({ text: expect.stringMatching(/^SLOW DISK +guest-1 /), style: "warn" });
+    expect(slow[0]!.text).toContain("1 slow");
+    expect(slow.at(-2)!.text).toBe(
+      "guest-1: its disk vda took 400 ms for each write.  virstream why guest-1 qemu+ssh://hv1/system",
+    );
+    expect(look(10, 0)[3]!.text).toMatch(/^SLOW DISK +guest-1/);
+    expect(look(1, 0)[3]).toEqual({ text: expect.stringMatching(/^running +guest-1/), style: "plain" });
+  });
+
+  it("breaks what is wrong with a guest into lines that fit, and cuts its other lines", () => {
+    const rows = new Rows();
+    const screen = new Screen().show([rows.row(0)]).press("return");
+    screen.size = { columns: 24, rows: 8 };
+    const text = `virsh resume guest ${"x".repeat(30)}`;
+    screen.guest = [
+      { text, style: "strong", wraps: true },
+      { text, style: "plain" },
+    ];
+    expect(screen.frame.slice(1, 5)).toMatchObject([
+      { text: "virsh resume guest", style: "strong" },
+      { text: "x".repeat(24) },
+      { text: "x".repeat(6), style: "strong" },
+      { text: "virsh resume guest xxxx…", style: "plain" },
+    ]);
+  });
+
   it("has one line for each host that is absent, with the number of its guests and their age", () => {
     const screen = new Screen();
     const rows = new Rows();

@@ -52,6 +52,24 @@ describe("A diagnosis", () => {
     expect(found.remedy[0]).toMatch(/^iostat -x 1 {2}# on hv1: /);
   });
 
+  it("names the limits of a slow disk first: they may be the cause", () => {
+    const disk = (reads: bigint, time: bigint): ParamInput[] => [
+      ["block.count", "uint", 1],
+      ["block.0.name", "string", "vda"],
+      ["block.0.rd.reqs", "ullong", reads],
+      ["block.0.rd.times", "ullong", time],
+    ];
+    const found = diagnose({
+      ...asked,
+      evidence: { ioLimits: new Map([["vda", ["total_iops_sec 2"]]]) },
+      rates: rates(disk(100n, 0n), disk(102n, SECOND)),
+    });
+    expect(found.summary).toBe("db (hv1) runs, but its disk vda took 500 ms for each read.");
+    expect(found.evidence).toContain("disk vda has limits of libvirt: total_iops_sec 2");
+    expect(found.remedy[0]).toBe("virsh -c qemu:///system blkdeviotune db vda  # are these limits too low?");
+    expect(found.remedy[1]).toMatch(/^iostat /);
+  });
+
   it("says that the vCPUs wait for the host's processors, as a mean over the vCPUs", () => {
     const vcpus = (delay: bigint): ParamInput[] => [
       ["vcpu.current", "uint", 2],

@@ -109,6 +109,22 @@ export function cut(text: string, cells: number): string {
   return width(text) <= cells ? text : `${beginning(text, Math.max(0, cells - 1))}…`;
 }
 
+/** Breaks a text into lines of a number of cells at most, at spaces where there are some. */
+export function wrap(text: string, cells: number): string[] {
+  const lines: string[] = [];
+  let rest = text;
+  while (width(rest) > cells) {
+    const head = beginning(rest, cells);
+    const space = head.lastIndexOf(" ");
+    const end = space > head.length / 2 ? space + 1 : head.length;
+    // Not even one character fits.
+    if (end === 0) break;
+    lines.push(rest.slice(0, end).trimEnd());
+    rest = rest.slice(end);
+  }
+  return [...lines, rest];
+}
+
 /** Cuts the middle of a text that does not fit into a number of cells: related names differ at their ends. */
 export function shorten(text: string, cells: number): string {
   if (width(text) <= cells) return text;

@@ -10,7 +10,7 @@ import { checkListening, type ServeOptions, serve as startServer, type Virstream
 import { parse } from "../arguments.ts";
 import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, hostUri, openSources, readText, readToken, resolveUri } from "../source.ts";
+import { awaitSources, guestSources, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { type Configuration, configurationOf, configurationWithout } from "./config-file.ts";
@@ -93,7 +93,7 @@ async function run(
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
   void logStatus(connection);
-  const examiner = new Examiner(connection, (host) => ({ uri: hostUri(connection, host), token: sourceToken }));
+  const examiner = new Examiner(connection, await guestSources(connection, sourceToken));
   const { dialect } = args;
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },

@@ -5,7 +5,7 @@ import type { GuestLine } from "../../overview/line.ts";
 import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
 import { pad, printable } from "../format/text.ts";
 import { cellsOf, titles } from "./layout.ts";
-import type { StyledLine } from "./view.ts";
+import type { Style, StyledLine } from "./view.ts";
 
 const PARTS: readonly Device[] = ["vcpu", "disk", "nic"];
 
@@ -21,16 +21,21 @@ export function guestPage(line: GuestLine, diagnosis: Diagnosis | undefined, raw
   const plain = (text: string): StyledLine => ({ text: printable(text), style: "plain" });
   const title = (text: string): StyledLine => ({ text, style: "title" });
   const lines: StyledLine[] = [
-    { text: printable(`${domain.name} on ${domain.host}: ${verdict.words}`), style: verdict.bad ? "alert" : "strong" },
+    {
+      text: printable(`${domain.name} on ${domain.host}: ${verdict.words}`),
+      style: verdict.bad ? "alert" : verdict.slow !== undefined ? "warn" : "strong",
+    },
     plain(
       `uuid ${domain.uuid}   id ${domain.id < 0 ? UNKNOWN : domain.id}   state ${state === undefined ? UNKNOWN : `${state.state} (${state.reason})`}` +
         `   ${span(row.ageMs)} old, answered in ${narrowMs(tookMs)}`,
     ),
   ];
   if (diagnosis?.wrong) {
-    lines.push({ text: printable(diagnosis.summary), style: "alert" });
-    for (const evidence of diagnosis.evidence) lines.push(plain(`  ${evidence}`));
-    for (const remedy of diagnosis.remedy) lines.push({ text: printable(`  ${remedy}`), style: "strong" });
+    const { summary, evidence, records, remedy } = diagnosis;
+    const add = (text: string, style: Style): void => void lines.push({ text: printable(text), style, wraps: true });
+    add(summary, verdict.bad ? "alert" : "warn");
+    for (const each of [...evidence, ...(records === undefined ? [] : [records])]) add(`  ${each}`, "plain");
+    for (const each of remedy) add(`  ${each}`, "strong");
   }
   if (raw) {
     lines.push(title("PARAMETER"));

@@ -4,7 +4,7 @@ import type { GuestList } from "../../overview/guest-list.ts";
 import { isOld, type Line, nameOf } from "../../overview/line.ts";
 import { span } from "../../overview/quantity.ts";
 import { summaryOf } from "../../overview/summary.ts";
-import { cut, pad, printable, width } from "../format/text.ts";
+import { cut, pad, printable, width, wrap } from "../format/text.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
 
@@ -15,6 +15,8 @@ export type Style = "plain" | "alert" | "warn" | "title" | "selected" | "selecte
 export interface StyledLine {
   readonly text: string;
   readonly style: Style;
+  /** True if it goes on in the next line where it is too wide; else it is cut. */
+  readonly wraps?: true;
 }
 
 /** How large a terminal is, in cells. */
@@ -56,7 +58,10 @@ export function frame(scene: Scene): StyledLine[] {
     text: summaryLine(list, state, time, size.columns),
     style: troubles.size > 0 || absent > 0 ? "alert" : "strong",
   };
-  const body = state.page === "help" ? help() : state.page === "guest" ? scene.guest : undefined;
+  const page = state.page === "help" ? help() : state.page === "guest" ? scene.guest : undefined;
+  const body = page?.flatMap((line) =>
+    line.wraps ? wrap(printable(line.text), size.columns).map((text) => ({ ...line, text })) : [line],
+  );
   if (body !== undefined) {
     const room = Math.max(1, size.rows - 2);
     const from = Math.max(0, Math.min(state.scroll, body.length - room));

@@ -238,7 +238,7 @@ export const PROCEDURES = {
       writer.uint(0);
     },
     (reader, stats): TypedParams => stats.params(reader, IO_TUNE_MAX),
-    "reads the I/O limits of one disk; it uses the guest's monitor, so the same limits apply as to the statistics call; only for metrics that must be asked for",
+    "reads the I/O limits of one disk; it uses the guest's monitor, so the same limits apply as to the statistics call; only for metrics that must be asked for; and for an [examination](#how-many-calls) of a guest with slow disks",
   ),
   vcpus: procedure(
     "DOMAIN_GET_VCPUS",
