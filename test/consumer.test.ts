@@ -13,6 +13,17 @@ const installed = (name: string) => join(root, "node_modules", name);
 
 const versionOf = (folder: string): string => JSON.parse(readFileSync(join(folder, "package.json"), "utf8")).version;
 
+/** Packages, and all that these need. */
+function withDependencies(names: readonly string[], all = new Set<string>()): string[] {
+  for (const name of names) {
+    if (all.has(name)) continue;
+    all.add(name);
+    const { dependencies = {} } = JSON.parse(readFileSync(join(installed(name), "package.json"), "utf8"));
+    withDependencies(Object.keys(dependencies), all);
+  }
+  return [...all];
+}
+
 /** What an application does with streams, types included. */
 const STREAMS = `
   const names: Observable<string> = connection.stats().pipe(map(({ domain }) => domain.name), toArray(), map((all) => all.sort().join()));
@@ -38,7 +49,8 @@ describe.each([
 
   beforeAll(() => {
     // npm installs from files alone, as it would from the registry.
-    const others = [rxjs, "ws", "msgpackr", "tslib", "get-east-asian-width", "smol-toml"].map(installed);
+    const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const others = withDependencies([rxjs, ...Object.keys(dependencies)]).map(installed);
     const tarballs = pack(folder, ...others).map(({ tarball }) => tarball);
     writeFileSync(join(folder, "package.json"), '{ "type": "module", "private": true }');
     const quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--omit=optional", "--loglevel=error"];

@@ -25,10 +25,11 @@ it("the lock file has the packages of every platform, so that npm ci works on ea
   expect(missing).toEqual([]);
 });
 
-it("the package needs msgpackr, ws, for the command line get-east-asian-width and smol-toml and, as the application's own, rxjs, and nothing else", () => {
+it("the package needs msgpackr, ws, for the command line get-east-asian-width, pino and smol-toml and, as the application's own, rxjs, and nothing else", () => {
   expect(Object.keys(read("package.json").dependencies)).toEqual([
     "get-east-asian-width",
     "msgpackr",
+    "pino",
     "smol-toml",
     "ws",
   ]);

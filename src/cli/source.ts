@@ -65,23 +65,31 @@ export function defaultUri(
 }
 
 /** The token from a file or the environment; undefined where there is neither. */
-export async function readToken(file: string | undefined, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+export async function readToken(
+  file: string | undefined,
+  env: NodeJS.ProcessEnv,
+  warn?: Warn,
+): Promise<string | undefined> {
   if (file === undefined) return env["VIRSTREAM_TOKEN"] || undefined;
-  const token = (await readText("token file", file)).trim();
+  const token = (await readText("token file", file, warn)).trim();
   if (token === "") throw new VirstreamError("invalid-argument", `the token file ${file} is empty`);
   return token;
 }
 
+/** Says what is wrong with a file that can be used all the same. */
+export type Warn = (message: string, file: string) => void;
+
 /**
- * The text of a file. If it has secrets, and every user of this machine can read it, that draws a warning.
+ * The text of a file.
  *
  * @param what the kind of file, as error messages name it
+ * @param warn called if every user of this machine can read the file; null: it has no secrets
  */
-export async function readText(what: string, file: string, isSecret = true): Promise<string> {
+export async function readText(what: string, file: string, warn: Warn | null = notify): Promise<string> {
   try {
     const { mode } = await stat(file);
-    if (isSecret && process.platform !== "win32" && (mode & 0o004) !== 0) {
-      notify(`every user of this machine can read the ${what} ${file}: chmod 600 ${file}`);
+    if (warn !== null && process.platform !== "win32" && (mode & 0o004) !== 0) {
+      warn(`every user of this machine can read the ${what} ${file}: chmod 600 ${file}`, file);
     }
     return await readFile(file, "utf8");
   } catch (cause) {
@@ -95,7 +103,7 @@ async function certificateOf(env: NodeJS.ProcessEnv): Promise<{ cert?: string; k
   const { VIRSTREAM_TLS_CERT: cert, VIRSTREAM_TLS_KEY: key } = env;
   if (!cert && !key) return {};
   if (!cert || !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
-  return { cert: await readText("certificate", cert, false), key: await readText("key", key) };
+  return { cert: await readText("certificate", cert, null), key: await readText("key", key) };
 }
 
 /**

@@ -10,6 +10,8 @@ import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import type { Admission, AdmittedClient } from "./access/admission.ts";
 import { permitted, permittedGroups } from "./access/views.ts";
+import type { ClientAddresses } from "./bounds/client-address.ts";
+import type { EventLog, ServerEvent } from "./bounds/event-log.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { holdAll, Quota } from "./bounds/quota.ts";
 import type { SharedBounds } from "./bounds/shared-bounds.ts";
@@ -39,6 +41,19 @@ const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
   "limit-exceeded": "overloaded",
 };
 
+/** The events of closes that the server decides on; others are `client-refused`. */
+const CLOSE_EVENTS: Partial<Record<CloseReason, ServerEvent>> = {
+  unauthenticated: "token-refused",
+  overloaded: "limit-exceeded",
+};
+/** Closes that are no refusal. */
+const UNREFUSED: readonly CloseReason[] = ["normal", "going-away", "logged-out"];
+/** The errors of sweeps and watches that are logged. */
+const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
+  "limit-exceeded": "limit-exceeded",
+  "slow-consumer": "slow-consumer",
+};
+
 /** The parts of a server that all sessions share. */
 export interface SessionContext extends SharedBounds {
   readonly admission: Admission;
@@ -47,6 +62,8 @@ export interface SessionContext extends SharedBounds {
   readonly limits: ServerLimits;
   /** The high-water mark of each client's socket, in bytes. */
   readonly mark: () => number;
+  readonly log: EventLog;
+  readonly addresses: ClientAddresses;
 }
 
 /** One client's WebSocket, from its hello to its end, with its sweeps and watches. */
@@ -78,6 +95,8 @@ export class ClientSession {
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
   #unanswered = 0;
+  readonly #address: string;
+  #greetedAt = 0;
 
   /**
    * @param client from the token in the upgrade request; undefined if it had no token
@@ -95,6 +114,7 @@ export class ClientSession {
     this.#socket = socket;
     this.#context = context;
     this.#request = request;
+    this.#address = context.addresses.addressOf(request);
     this.#subprotocol = subprotocol;
     const { sweepsPerClient, selectorsPerClient } = context.limits;
     this.#slots = new Quota(
@@ -105,7 +125,10 @@ export class ClientSession {
       selectorsPerClient,
       `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
     );
-    this.#outbound = new Outbound(socket, context.mark, context.traffic);
+    this.#outbound = new Outbound(socket, context.mark, context.traffic, ({ code, message }) => {
+      const event = FAILURES[code];
+      if (event !== undefined) this.#say(event, `gets an error: ${message}`);
+    });
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
       this.#unanswered = 0;
@@ -167,6 +190,9 @@ export class ClientSession {
   }
 
   close(reason: CloseReason, detail: string): void {
+    if (this.#socket.readyState === this.#socket.OPEN && !UNREFUSED.includes(reason)) {
+      this.#say(CLOSE_EVENTS[reason] ?? "client-refused", `is refused: ${detail}`);
+    }
     this.#socket.close(CLOSE_CODES[reason], closeReason(detail));
   }
 
@@ -183,6 +209,7 @@ export class ClientSession {
     }
     if (this.#outbound.flooded) {
       // A close frame would wait behind the unread messages.
+      this.#say("slow-consumer", "is cut off: it reads no replies");
       this.terminate();
       return;
     }
@@ -268,6 +295,8 @@ export class ClientSession {
       return;
     }
     this.#greeted = true;
+    this.#greetedAt = performance.now();
+    this.#say("client-connected", "has connected");
     const { view } = this.#client;
     this.#outbound.profile = view.channels.profile(this.#subprotocol);
     const steadyMs = performance.now();
@@ -287,6 +316,7 @@ export class ClientSession {
 
   #query(message: Extract<ClientMessage, { type: "get" | "watch" }>): void {
     if (!this.#isFree(message.id)) return;
+    this.#say("request", message.type === "get" ? "begins a sweep" : "begins a watch", { type: message.type });
     if (this.#draining) {
       this.#outbound.end(message.id, new VirstreamError("server-shutdown", "the server is shutting down"));
       return;
@@ -413,7 +443,23 @@ export class ClientSession {
     this.#saidHost = host;
   }
 
+  /** Logs what happened to the client. */
+  #say(event: ServerEvent, what: string, fields: { readonly [field: string]: string | number } = {}): void {
+    const { log } = this.#context;
+    const principal = this.#client?.name || undefined;
+    const who = principal === undefined ? this.#address : `${principal} at ${this.#address}`;
+    log.say(
+      event,
+      { address: this.#address, ...(principal !== undefined && { principal }), ...fields },
+      `${who} ${what}`,
+    );
+  }
+
   #stop(code: number): void {
+    if (this.#greeted) {
+      const connectedMs = Math.round(performance.now() - this.#greetedAt);
+      this.#say("client-disconnected", `has left, after ${Math.round(connectedMs / 1_000)} s`, { code, connectedMs });
+    }
     PATIENT_CLOCK.clearTimeout(this.#helloTimer);
     clearInterval(this.#beatTimer);
     this.#client?.release();

@@ -6,7 +6,7 @@ import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "w
 import { type CloseOptions, type Connection, checkClose } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { hostNames } from "../driver/matcher.ts";
-import { invalid, quote, VirstreamError } from "../model/error.ts";
+import { type ErrorCode, invalid, quote, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
 import { Exporter, type ExporterOptions } from "../outlets/prometheus/exporter.ts";
 import { VERSION } from "../version.ts";
@@ -18,6 +18,7 @@ import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
 import { ClientAddresses } from "./bounds/client-address.ts";
 import { Clients } from "./bounds/clients.ts";
+import { EventLog, LOG, type ServerEvent, type ServerLog } from "./bounds/event-log.ts";
 import { PacedSocket } from "./bounds/paced-socket.ts";
 import { Rate } from "./bounds/rate.ts";
 import { sharedBounds } from "./bounds/shared-bounds.ts";
@@ -40,6 +41,12 @@ const PAGE_INTERVAL_MS = 1_000;
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
+/** The events of clients that are refused because of these errors. */
+const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
+  denied: "token-refused",
+  "limit-exceeded": "limit-exceeded",
+};
+
 /** The members of HandlerOptions. */
 export const HANDLER_MEMBERS = {
   prefix: undefined,
@@ -54,6 +61,7 @@ export const HANDLER_MEMBERS = {
   webSockets: FLAG,
   ui: FLAG,
   explain: FUNCTION,
+  log: LOG,
 } satisfies Members;
 
 /** How to serve as a part of an HTTP server. */
@@ -109,6 +117,8 @@ export interface HandlerOptions {
    * a time. Default: none; `virstream serve` examines the guest's host.
    */
   readonly explain?: Explain;
+  /** Where it logs who connects, who is refused, and which limits are hit: see ServerLog. Default: nowhere. */
+  readonly log?: ServerLog;
 }
 
 /**
@@ -135,6 +145,7 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #admission: Admission;
   readonly #explanations: Explanations | undefined;
   readonly #context: SessionContext;
+  readonly #log: EventLog;
   readonly #startedAt = performance.now();
   readonly #delay: EventLoopDelay;
   #accepted = 0;
@@ -155,6 +166,7 @@ export class VirstreamHandler implements AsyncDisposable {
     if (authenticate !== undefined && (token ?? viewers) !== undefined) {
       throw invalid("authenticate does not go with token and viewers: it decides about all clients");
     }
+    this.#log = new EventLog(options.log);
     const tokens = knownTokens(token, viewers);
     this.#addresses = new ClientAddresses(options.trustedProxies);
     this.#greeted = new Clients(limits.clients, limits.clientsPerAddress);
@@ -162,7 +174,17 @@ export class VirstreamHandler implements AsyncDisposable {
     this.#views = new Views(connection, limits.views + tokens.length, bounds.memory);
     // The viewers' views last as long as the handler.
     for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
-    const identify = authenticate === undefined ? identifyByToken(tokens) : identifyBy(authenticate);
+    const identify =
+      authenticate === undefined
+        ? identifyByToken(tokens)
+        : identifyBy(authenticate, (request, { message }) => {
+            const address = this.#addresses.addressOf(request);
+            this.#log.say(
+              "authenticate-failed",
+              { address },
+              `authenticate failed, so ${address} is refused: ${message}`,
+            );
+          });
     this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs, limits.waiting);
     this.#context = {
       admission: this.#admission,
@@ -182,6 +204,8 @@ export class VirstreamHandler implements AsyncDisposable {
       limits,
       ...bounds,
       mark: () => markOf(limits, this.#greeted.size),
+      log: this.#log,
+      addresses: this.#addresses,
     };
     if (options.explain !== undefined)
       this.#explanations = new Explanations(options.explain, this.#admission, this.#context.pace);
@@ -216,7 +240,10 @@ export class VirstreamHandler implements AsyncDisposable {
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
     };
     this.#webSockets = new WebSocketServer(webSocketOptions);
-    this.waiting = new WaitingSockets(limits.waiting, limits.waitingPerAddress, this.#addresses);
+    this.waiting = new WaitingSockets(limits.waiting, limits.waitingPerAddress, this.#addresses, (address, most) => {
+      const rule = `at most ${most} may wait for their hello, or be plain HTTP`;
+      this.#log.say("limit-exceeded", { address }, `a connection of ${address} was replaced by a newer one: ${rule}`);
+    });
     this.#delay = new EventLoopDelay();
   }
 
@@ -324,6 +351,7 @@ export class VirstreamHandler implements AsyncDisposable {
     this.exporter.close();
     this.#views.close();
     this.#context.pace.close();
+    this.#log.close();
     this.#delay.close();
   }
 
@@ -361,8 +389,14 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /** True if the client of a request may read this page. */
   async #mayRead(request: IncomingMessage, path: string): Promise<boolean> {
-    const identity = await this.#admission.identify(request, bearerToken(request)).catch(() => undefined);
-    return identity?.role === "admin" || (identity?.role === "metrics" && path === "/metrics");
+    const token = bearerToken(request);
+    const identity = await this.#admission.identify(request, token).catch(() => undefined);
+    const may = identity?.role === "admin" || (identity?.role === "metrics" && path === "/metrics");
+    if (!may) {
+      const why = token === undefined ? "a token is needed" : "the token is wrong, or not for this page";
+      this.#sayRefused("token-refused", request, `${path}: ${why}`);
+    }
+    return may;
   }
 
   /**
@@ -387,16 +421,16 @@ export class VirstreamHandler implements AsyncDisposable {
     }
     const origin = request.headers.origin;
     if (origin !== undefined && !this.#admitsOrigin(origin, request.headers.host)) {
-      refuse(
-        socket,
-        "403 Forbidden",
-        `pages of ${origin.slice(0, 200)} may not connect: allow that origin in the option origins`,
-      );
+      const why = `pages of ${origin.slice(0, 200)} may not connect: allow that origin in the option origins`;
+      this.#sayRefused("client-refused", request, why);
+      refuse(socket, "403 Forbidden", why);
       return;
     }
     const offered = request.headers["sec-websocket-protocol"];
     if (offered !== undefined && !offered.split(",").some((name) => isSubprotocol(name.trim()))) {
-      refuse(socket, "400 Bad Request", `the subprotocols here are ${SUBPROTOCOLS.join(" and ")}`);
+      const why = `the subprotocols here are ${SUBPROTOCOLS.join(" and ")}`;
+      this.#sayRefused("client-refused", request, why);
+      refuse(socket, "400 Bad Request", why);
       return;
     }
     const token = bearerToken(request);
@@ -409,17 +443,25 @@ export class VirstreamHandler implements AsyncDisposable {
     socket.on("error", () => {});
     try {
       const client = await this.#admission.admit(request, token);
-      if (client === undefined) refuse(socket, "401 Unauthorized", "the token is wrong");
-      else if (socket.destroyed) client.release();
+      if (client === undefined) {
+        this.#sayRefused("token-refused", request, "the token is wrong");
+        refuse(socket, "401 Unauthorized", "the token is wrong");
+      } else if (socket.destroyed) client.release();
       else {
         socket.once("close", () => client.release());
         this.#open(request, socket, head, client);
       }
     } catch (thrown) {
       const { code, retryable, message } = VirstreamError.from(thrown);
+      if (code !== "server-shutdown") this.#sayRefused(REFUSED[code] ?? "client-refused", request, message);
       if (code === "denied") refuse(socket, "401 Unauthorized", message);
       else refuse(socket, retryable ? "503 Service Unavailable" : "500 Internal Server Error", message);
     }
+  }
+
+  #sayRefused(event: ServerEvent, request: IncomingMessage, why: string): void {
+    const address = this.#addresses.addressOf(request);
+    this.#log.say(event, { address }, `${address} is refused: ${why}`);
   }
 
   #open(request: IncomingMessage, socket: Duplex, head: Buffer, client: AdmittedClient | undefined): void {

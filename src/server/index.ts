@@ -8,6 +8,12 @@ export type { Diagnosis } from "../overview/diagnosis.ts";
 export { type Authenticate, type Principal, ROLES, type Role } from "./access/principal.ts";
 export { type TokenEntry, TokenList } from "./access/token-list.ts";
 export type { Viewer } from "./access/viewer.ts";
+export {
+  SERVER_EVENTS,
+  type ServerEvent,
+  type ServerLog,
+  type ServerLogFields,
+} from "./bounds/event-log.ts";
 export { createHandler, type HandlerOptions, VirstreamHandler } from "./handler.ts";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";

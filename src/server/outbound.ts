@@ -27,6 +27,7 @@ export class Outbound {
   readonly #socket: WebSocket;
   readonly #mark: () => number;
   readonly #metrics: TrafficMetrics;
+  readonly #onFailure: (error: VirstreamError) => void;
   readonly #waiting = new Set<() => void>();
   readonly #sentSchemas = new SentSchemas();
   /** The encoding of the client's messages; set before the first message is sent. */
@@ -34,11 +35,20 @@ export class Outbound {
   /** The hard limit of the queue, in bytes. */
   #most: number;
 
-  /** @param mark the high-water mark, in bytes; it may change */
-  constructor(socket: WebSocket, mark: () => number, metrics: TrafficMetrics) {
+  /**
+   * @param mark the high-water mark, in bytes; it may change
+   * @param onFailure called with each error that ends a sweep or a watch
+   */
+  constructor(
+    socket: WebSocket,
+    mark: () => number,
+    metrics: TrafficMetrics,
+    onFailure: (error: VirstreamError) => void = () => {},
+  ) {
     this.#socket = socket;
     this.#mark = mark;
     this.#metrics = metrics;
+    this.#onFailure = onFailure;
     this.#most = 2 * mark();
   }
 
@@ -59,6 +69,7 @@ export class Outbound {
 
   /** Sends the end of a sweep or a watch. */
   end(id: number, error: VirstreamError | undefined, summary?: SweepSummary): void {
+    if (error !== undefined) this.#onFailure(error);
     this.say({
       type: "end",
       id,

@@ -9,6 +9,7 @@ import { parseServe } from "../../src/cli/serve/arguments.ts";
 import { runCommand } from "../lab/command.ts";
 import { OtlpReceiver } from "../outlets/otlp/receiver.ts";
 import { PATIENCE } from "../until.ts";
+import { entriesOf } from "./log-entries.ts";
 import { outcomeOf, start, virstream } from "./run.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -41,7 +42,9 @@ describe("virstream serve --otlp", () => {
     server.kill("SIGTERM");
     const { stderr, code } = await ended;
     expect(code).toBe(0);
-    expect(stderr).toContain(`virstream: pushing to ${receiver.url}/v1/metrics every 1 s\n`);
+    expect(entriesOf(stderr)).toContainEqual(
+      expect.objectContaining({ event: "outlet-started", msg: `pushing to ${receiver.url}/v1/metrics every 1 s` }),
+    );
     expect(receiver.headers[0]).toMatchObject({ authorization: "Bearer abc", "x-tenant": "blue green" });
     expect(new Set(receiver.points.map(({ resource }) => resource["libvirt.domain.name"])).size).toBe(12);
   });
@@ -57,9 +60,19 @@ describe("virstream serve --otlp", () => {
     await vi.waitFor(() => expect(receiver!.accepted).toBeGreaterThan(1), PATIENCE);
     server.kill("SIGTERM");
     const { stderr } = await ended;
-    expect(stderr.split("\n").filter((line) => /collector/.test(line))).toEqual([
-      `virstream: the collector at ${receiver.url}/v1/metrics refuses metrics: HTTP 401 Unauthorized [unauthenticated]`,
-      `virstream: the collector at ${receiver.url}/v1/metrics takes metrics again`,
+    const url = `${receiver.url}/v1/metrics`;
+    const refuses = `the collector at ${url} refuses metrics: HTTP 401 Unauthorized [unauthenticated]`;
+    const takes = new RegExp(`^the collector at ${url} takes metrics again, after \\d+ s$`);
+    expect(entriesOf(stderr).filter(({ msg }) => /collector/.test(msg))).toMatchObject([
+      { event: "outlet-failing", level: "warn", outlet: "otlp", url, code: "unauthenticated", msg: refuses },
+      {
+        event: "outlet-working",
+        level: "info",
+        outlet: "otlp",
+        url,
+        outageMs: expect.any(Number),
+        msg: expect.stringMatching(takes),
+      },
     ]);
   });
 
@@ -85,7 +98,7 @@ describe("virstream serve --otlp", () => {
     mkdirSync(packages, { recursive: true });
     for (const name of ["bin", "package.json", "dist"])
       cpSync(join(root, name), join(checkout, name), { recursive: true });
-    for (const name of ["ws", "msgpackr", "rxjs", "get-east-asian-width", "smol-toml"]) {
+    for (const name of ["ws", "msgpackr", "rxjs", "get-east-asian-width", "smol-toml", "pino"]) {
       symlinkSync(join(root, "node_modules", name), join(packages, name));
     }
     const args = [join(checkout, "bin/virstream.js"), ...SERVE, "--otlp", "http://127.0.0.1:4318"];

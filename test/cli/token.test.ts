@@ -10,6 +10,7 @@ import { token } from "../../src/cli/token/token.ts";
 import { connect } from "../../src/index.ts";
 import { codeOf } from "../code-of.ts";
 import { until } from "../until.ts";
+import { entriesOf } from "./log-entries.ts";
 import { start, virstream } from "./run.ts";
 
 let folder: string;
@@ -216,7 +217,8 @@ describe("virstream serve --tokens", () => {
     ] as const) {
       writeFileSync(file, content, { mode: 0o600 });
       const { stderr, code } = await serve(file);
-      expect([code, stderr]).toEqual([1, expect.stringMatching(says)]);
+      const { msg } = entriesOf(stderr).at(-1)!;
+      expect([code, msg]).toEqual([1, expect.stringMatching(says)]);
       expect(stderr).not.toContain("plain");
     }
   });

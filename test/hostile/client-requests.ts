@@ -6,6 +6,8 @@ import { VirstreamError } from "../../src/model/error.ts";
 import { Admission, AdmittedClient } from "../../src/server/access/admission.ts";
 import { UNRESTRICTED } from "../../src/server/access/principal.ts";
 import { Views } from "../../src/server/access/views.ts";
+import { ClientAddresses } from "../../src/server/bounds/client-address.ts";
+import { EventLog } from "../../src/server/bounds/event-log.ts";
 import { sharedBounds } from "../../src/server/bounds/shared-bounds.ts";
 import { ClientSession, type SessionContext } from "../../src/server/client-session.ts";
 import { DEFAULT_SERVER_LIMITS } from "../../src/server/limits.ts";
@@ -123,6 +125,8 @@ const context: SessionContext = {
   limits,
   mark: () => limits.bufferedBytes,
   ...bounds,
+  log: new EventLog(undefined),
+  addresses: new ClientAddresses(),
 };
 
 /** The code of the error that a client sees for the close code of its server. */
@@ -141,7 +145,14 @@ class Session implements Receiver {
     const socket = this.#socket as unknown as WebSocket;
     // Admitted by its upgrade request, as with a token in its header: then the hello is answered at once.
     const client = new AdmittedClient(identity, views.whole, () => {});
-    this.#session = new ClientSession(socket, subprotocol, {} as IncomingMessage, client, context, () => undefined);
+    this.#session = new ClientSession(
+      socket,
+      subprotocol,
+      { socket: {} } as IncomingMessage,
+      client,
+      context,
+      () => undefined,
+    );
   }
 
   receive(frame: Uint8Array): void {

@@ -6,6 +6,7 @@ import { counterColumns, RATE_COLUMNS } from "../../overview/columns.ts";
 import { DEVICES, deviceColumns } from "../../overview/devices.ts";
 import { ROLES } from "../../server/access/principal.ts";
 import { FORMATS } from "../format/format.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../serve/arguments.ts";
 import { ACTIONS } from "../token/arguments.ts";
 import type { Command } from "../usage.ts";
 import { COMMAND_NAMES, type HelpOption, optionsOf, summaryOf } from "./help.ts";
@@ -70,6 +71,10 @@ function wordsOf(command: Command, { names, argument }: HelpOption): Words {
   switch (names.at(-1)) {
     case "--format":
       return { kind: "one", values: formatsOf(command) };
+    case "--log-level":
+      return { kind: "one", values: LOG_LEVELS };
+    case "--log-format":
+      return { kind: "one", values: LOG_FORMATS };
     case "--dialect":
       return { kind: "one", values: DIALECTS };
     case "--per":

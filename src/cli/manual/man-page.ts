@@ -39,6 +39,8 @@ const ENVIRONMENT = [
     "the files with this client's certificate and its key, for servers that ask for them",
   ],
   ["VIRSTREAM_TOKENS", "the file of tokens of virstream token"],
+  ["VIRSTREAM_LOG_LEVEL", "the least level that virstream serve logs"],
+  ["VIRSTREAM_LOG_FORMAT", "the form of its log: text or json"],
   ["NO_COLOR", "switches colours off, whatever its value is"],
 ] as const;
 

@@ -5,7 +5,18 @@ import { FAMILY_GROUPS } from "../../outlets/prometheus/family.ts";
 import { PAGE_EXTRAS } from "../../outlets/prometheus/info/extras.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "../../server/listening/address.ts";
 import type { ServeOptions } from "../../server/server.ts";
-import { choices, dialectOf, duration, extrasOf, FLAG, LEAST_INTERVAL_MS, LIST, parse, TEXT } from "../arguments.ts";
+import {
+  choice,
+  choices,
+  dialectOf,
+  duration,
+  extrasOf,
+  FLAG,
+  LEAST_INTERVAL_MS,
+  LIST,
+  parse,
+  TEXT,
+} from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
 /** What --listen and --metrics have before the path of a socket file. */
@@ -18,6 +29,13 @@ export type Place =
 
 /** The options of `virstream serve`, checked, with the defaults filled in. */
 export type ServeArguments = ReturnType<typeof parseServe>;
+
+/** What `--log-level` takes: the least level that is logged. */
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
+/** One of them. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+/** What `--log-format` takes. */
+export const LOG_FORMATS = ["text", "json"] as const;
 
 /** The port that exporters of libvirt's statistics have by habit. */
 const METRICS_PORT = 9_177;
@@ -56,6 +74,8 @@ export const SERVE_OPTIONS = {
   "tls-client-ca": TEXT,
   origin: LIST,
   "trusted-proxy": LIST,
+  "log-level": TEXT,
+  "log-format": TEXT,
   otlp: TEXT,
   "otlp-interval": TEXT,
   "otlp-headers-file": TEXT,
@@ -144,6 +164,10 @@ export function parseServe(args: readonly string[]) {
       cert === undefined || key === undefined ? undefined : { cert, key, ...(clientCa !== undefined && { clientCa }) },
     origins: values.origin ?? [],
     trustedProxies: values["trusted-proxy"] ?? [],
+    logLevel: choice("--log-level", values["log-level"] ?? "info", LOG_LEVELS),
+    /** Undefined: where stderr leads decides. */
+    logFormat:
+      values["log-format"] === undefined ? undefined : choice("--log-format", values["log-format"], LOG_FORMATS),
     /** Serve the live page, too. */
     ui,
     /** The collector to push to; `env`: the one that the environment names. */

@@ -2,10 +2,10 @@ import { parse, stringify, TomlError } from "smol-toml";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { checkLimits, DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
-import { parse as parseOptions } from "../arguments.ts";
+import { choice, parse as parseOptions } from "../arguments.ts";
 import { suggestion } from "../nearest.ts";
 import { UsageError } from "../usage.ts";
-import { parseServe, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
+import { LOG_FORMATS, LOG_LEVELS, parseServe, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 
 /** What a configuration file may have besides options. */
 export const SOURCES = "sources";
@@ -14,6 +14,12 @@ const LIMITS = "limits";
 const ONLY_GIVEN = ["config", "check", "print-config"];
 /** What comes from the environment first. */
 const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
+
+/** Options that the environment may have, too, and what they take. */
+const ALSO_IN_ENVIRONMENT: Readonly<Record<string, readonly [variable: string, values: readonly string[]]>> = {
+  "log-level": ["VIRSTREAM_LOG_LEVEL", LOG_LEVELS],
+  "log-format": ["VIRSTREAM_LOG_FORMAT", LOG_FORMATS],
+};
 
 /** What `virstream serve` does: the options of the command line, of the environment, and of a file that these do not replace. */
 export interface Configuration {
@@ -27,7 +33,7 @@ export interface Configuration {
 
 /** The configuration without a file. @throws UsageError */
 export function configurationWithout(cli: readonly string[], env: NodeJS.ProcessEnv): Configuration {
-  return made(cli, named(env) ?? [], {});
+  return made([...optionsOf(env), ...cli], named(env) ?? [], {});
 }
 
 /**
@@ -82,8 +88,13 @@ export function configurationOf(
     const member = message.match(/\w+/g)?.find((word) => Object.hasOwn(limits as object, word));
     fail(member ?? LIMITS, message);
   }
+  const fromEnvironment = optionsOf(env);
   try {
-    return made([...fromFile, ...cli], named(env) ?? (sources as string[]), limits as Partial<ServerLimits>);
+    return made(
+      [...fromFile, ...fromEnvironment, ...cli],
+      named(env) ?? (sources as string[]),
+      limits as Partial<ServerLimits>,
+    );
   } catch (thrown) {
     if (!(thrown instanceof UsageError)) throw thrown;
     const key = /--([\w-]+)/.exec(thrown.message)?.[1];
@@ -114,6 +125,14 @@ function made(argv: readonly string[], sources: readonly string[], limits: Parti
     return `${stringify({ ...Object.fromEntries(shown), [SOURCES]: uris.map(withoutSecrets) })}\n`;
   };
   return { args: { ...args, uris }, limits: all, values, text };
+}
+
+/** The options that the environment has. @throws UsageError */
+function optionsOf(env: NodeJS.ProcessEnv): string[] {
+  return Object.entries(ALSO_IN_ENVIRONMENT).flatMap(([option, [variable, values]]) => {
+    const value = env[variable];
+    return value ? [`--${option}=${choice(`$${variable}`, value, values)}`] : [];
+  });
 }
 
 /** The sources that the environment names. */

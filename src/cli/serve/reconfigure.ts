@@ -3,9 +3,9 @@ import { FleetConnection } from "../../client/fleet.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { VirstreamServer } from "../../server/index.ts";
-import { notify } from "../notify.ts";
 import { resolveUri } from "../source.ts";
 import { type Configuration, SOURCES } from "./config-file.ts";
+import type { ServeLog } from "./log.ts";
 import type { Secrets } from "./secrets.ts";
 
 /** The keys whose values are files that are read again, and those that servers take while they serve. */
@@ -18,8 +18,11 @@ export class Reconfiguration {
   /** The sources that are open now. */
   readonly #sources: Set<string>;
 
+  readonly #log: ServeLog;
+
   /** @param configuration that of the start */
-  constructor(configuration: Configuration) {
+  constructor(configuration: Configuration, log: ServeLog) {
+    this.#log = log;
     this.#first = configuration;
     this.#sources = new Set(configuration.args.uris.map((uri) => resolveUri(uri)));
   }
@@ -46,27 +49,29 @@ export class Reconfiguration {
     const removed = [...open].filter((uri) => !wanted.has(uri));
     const add = async (uri: string): Promise<void> => {
       open.add(uri);
-      if (!(await attempt("added", uri, fleet.add(uri)))) open.delete(uri);
+      if (!(await this.#attempt("added", uri, fleet.add(uri)))) open.delete(uri);
     };
     const remove = async (uri: string): Promise<void> => {
       open.delete(uri);
-      if (!(await attempt("removed", uri, fleet.remove(uri)))) open.add(uri);
+      if (!(await this.#attempt("removed", uri, fleet.remove(uri)))) open.add(uri);
     };
     // The last host cannot be removed.
     void Promise.all(added.map(add)).then(() => Promise.all(removed.map(remove)));
   }
-}
 
-/** Says what comes of it. Returns false if it failed. */
-async function attempt(what: string, uri: string, work: Promise<void>): Promise<boolean> {
-  const source = withoutSecrets(uri);
-  try {
-    await work;
-    notify(`${source}: ${what}`);
-    return true;
-  } catch (thrown) {
-    const { code, message } = VirstreamError.from(thrown);
-    if (code !== "connection-closed") notify(`${source} could not be ${what}: ${message} [${code}]`);
-    return false;
+  /** Says what comes of it. Returns false if it failed. */
+  async #attempt(what: "added" | "removed", uri: string, work: Promise<void>): Promise<boolean> {
+    const source = withoutSecrets(uri);
+    try {
+      await work;
+      // The connection reports what was removed.
+      if (what === "added") this.#log.say("source-added", `${source}: added`, { source });
+      return true;
+    } catch (thrown) {
+      const { code, message } = VirstreamError.from(thrown);
+      if (code === "connection-closed") return false;
+      this.#log.say("reload-failed", `${source} could not be ${what}: ${message} [${code}]`, { source, code });
+      return false;
+    }
   }
 }

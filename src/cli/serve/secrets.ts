@@ -1,10 +1,9 @@
 import { createHash } from "node:crypto";
-import { VirstreamError } from "../../model/error.ts";
 import { type ServeOptions, type TlsOptions, TokenList, type VirstreamServer } from "../../server/index.ts";
-import { notify } from "../notify.ts";
-import { readText, readToken } from "../source.ts";
+import { readText, readToken, type Warn } from "../source.ts";
 import { readTokens } from "../token/token-file.ts";
 import type { ServeArguments } from "./arguments.ts";
+import type { ServeLog } from "./log.ts";
 
 /** The name of the token of `--token-file` among those of `--tokens`. */
 const MAIN = "token-file";
@@ -12,18 +11,23 @@ const MAIN = "token-file";
 /** What servers read from files with secrets: certificates and tokens. SIGHUP makes them read the files again. */
 export class Secrets {
   #args: ServeArguments;
+  readonly #warn: Warn | undefined;
   #tokens: TokenList | undefined;
   #tls: TlsOptions | undefined;
 
-  private constructor(args: ServeArguments) {
+  private constructor(args: ServeArguments, warn: Warn | undefined) {
     this.#args = args;
+    this.#warn = warn;
   }
 
-  /** @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid */
-  static async read(args: ServeArguments): Promise<Secrets> {
-    const secrets = new Secrets(args);
-    secrets.#tokens = await tokensOf(args);
-    secrets.#tls = await certificatesOf(args);
+  /**
+   * @param warn as that of readText()
+   * @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid
+   */
+  static async read(args: ServeArguments, warn?: Warn): Promise<Secrets> {
+    const secrets = new Secrets(args, warn);
+    secrets.#tokens = await tokensOf(args, warn);
+    secrets.#tls = await certificatesOf(args, warn);
     return secrets;
   }
 
@@ -59,6 +63,7 @@ export class Secrets {
    */
   reloadAtSignal(
     servers: readonly VirstreamServer[],
+    log: ServeLog,
     around: (reload: () => Promise<void>) => void,
     first: () => Promise<void>,
   ): () => void {
@@ -66,61 +71,66 @@ export class Secrets {
     let last: Promise<void> = Promise.resolve();
     const reload = (): Promise<void> => {
       last = last.then(async () => {
-        await this.#attempt(first, "the server keeps its configuration");
-        await this.#attempt(() => this.#reloadTokens(servers), "the server keeps its tokens");
-        await this.#attempt(() => this.#reloadCertificates(servers), "the server keeps its certificate");
+        await attempt(log, first, "the server keeps its configuration");
+        await attempt(log, () => this.#reloadTokens(servers, log), "the server keeps its tokens");
+        await attempt(log, () => this.#reloadCertificates(servers, log), "the server keeps its certificate");
       });
       return last;
     };
-    const onSignal = (): void => around(reload);
+    const onSignal = (): void => {
+      log.say("reloading", "reading the configuration, tokens and certificates again");
+      around(reload);
+    };
     process.on("SIGHUP", onSignal);
     return () => process.off("SIGHUP", onSignal);
   }
 
-  async #attempt(reload: () => Promise<void>, otherwise: string): Promise<void> {
-    try {
-      await reload();
-    } catch (thrown) {
-      const { code, message } = VirstreamError.from(thrown);
-      notify(`${message} [${code}]: ${otherwise}`);
-    }
-  }
-
-  async #reloadTokens(servers: readonly VirstreamServer[]): Promise<void> {
+  async #reloadTokens(servers: readonly VirstreamServer[], log: ServeLog): Promise<void> {
     const before = this.#tokens;
     if (before === undefined) return;
-    const now = (await tokensOf(this.#args))!;
+    const now = (await tokensOf(this.#args, this.#warn))!;
     this.#tokens = now;
     const changed = before.changedIn(now);
     const ended = changed.flatMap((name) => servers.map((server) => server.disconnect(name)));
-    const clients = ended.reduce((sum, n) => sum + n, 0);
-    notify(`tokens now: ${now.entries.length}; clients of changed ones, which must authenticate again: ${clients}`);
+    const [tokens, disconnected] = [now.entries.length, ended.reduce((sum, n) => sum + n, 0)];
+    const message = `tokens now: ${tokens}; clients of changed ones, which must authenticate again: ${disconnected}`;
+    log.say("tokens-read", message, { tokens, disconnected });
   }
 
-  async #reloadCertificates(servers: readonly VirstreamServer[]): Promise<void> {
+  async #reloadCertificates(servers: readonly VirstreamServer[], log: ServeLog): Promise<void> {
     if (this.#tls === undefined) return;
-    const tls = (await certificatesOf(this.#args))!;
+    const tls = (await certificatesOf(this.#args, this.#warn))!;
     for (const server of servers) if (!server.url.startsWith("ws+unix:")) server.renew(tls);
     this.#tls = tls;
-    notify(`new connections get the certificate that is in ${this.#args.tlsFiles!.cert} now`);
+    const file = this.#args.tlsFiles!.cert;
+    log.say("certificate-read", `new connections get the certificate that is in ${file} now`, { file });
+  }
+}
+
+/** Reads something again. If it fails, what was read before stays. */
+async function attempt(log: ServeLog, reload: () => Promise<void>, otherwise: string): Promise<void> {
+  try {
+    await reload();
+  } catch (thrown) {
+    log.fail("reload-failed", thrown, `: ${otherwise}`);
   }
 }
 
 /** The tokens; undefined: there are none, and every client may read everything. */
-async function tokensOf({ tokenFile, tokensFile }: ServeArguments): Promise<TokenList | undefined> {
-  const main = await readToken(tokenFile, process.env);
-  const { entries } = tokensFile === undefined ? new TokenList([]) : await readTokens(tokensFile);
+async function tokensOf({ tokenFile, tokensFile }: ServeArguments, warn?: Warn): Promise<TokenList | undefined> {
+  const main = await readToken(tokenFile, process.env, warn);
+  const { entries } = tokensFile === undefined ? new TokenList([]) : await readTokens(tokensFile, warn);
   if (main === undefined) return tokensFile === undefined ? undefined : new TokenList(entries);
   const sha256 = createHash("sha256").update(main).digest("hex");
   return new TokenList([...entries, { name: MAIN, role: "admin", sha256 }]);
 }
 
-async function certificatesOf({ tlsFiles }: ServeArguments): Promise<TlsOptions | undefined> {
+async function certificatesOf({ tlsFiles }: ServeArguments, warn?: Warn): Promise<TlsOptions | undefined> {
   if (tlsFiles === undefined) return undefined;
   const { cert, key, clientCa } = tlsFiles;
   return {
-    cert: await readText("certificate", cert, false),
-    key: await readText("key", key),
-    ...(clientCa !== undefined && { clientCa: await readText("file of clients' authorities", clientCa, false) }),
+    cert: await readText("certificate", cert, null),
+    key: await readText("key", key, warn),
+    ...(clientCa !== undefined && { clientCa: await readText("file of clients' authorities", clientCa, null) }),
   };
 }

@@ -1,30 +1,29 @@
 import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import { Examiner } from "../../doctor/examiner.ts";
-import { driverFor } from "../../driver/registry.ts";
-import { invalid } from "../../model/error.ts";
+import { driverFor, withoutSecrets } from "../../driver/registry.ts";
+import { invalid, type VirstreamError } from "../../model/error.ts";
 import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
-import type { ServerLimits } from "../../server/limits.ts";
+import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
 import { checkListening, type ServeOptions, serve as startServer, type VirstreamServer } from "../../server/server.ts";
+import { VERSION } from "../../version.ts";
 import { parse } from "../arguments.ts";
-import { sourceText } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, guestSources, openSources, readText, readToken, resolveUri } from "../source.ts";
+import { awaitSources, defaultUri, guestSources, openSources, readText, readToken, resolveUri } from "../source.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { type Configuration, configurationOf, configurationWithout } from "./config-file.ts";
+import { ServeLog } from "./log.ts";
 import { startPublisher } from "./publish.ts";
 import { readHeaders, startPush } from "./push.ts";
 import { Reconfiguration } from "./reconfigure.ts";
 import { Secrets } from "./secrets.ts";
 import { ServiceManager } from "./service-manager.ts";
-
-/** How often the log looks at the health of the server, in ms. */
-const HEALTH_CHECK_MS = 1_000;
+import { logHealth, logStatus } from "./source-log.ts";
 
 /** Reads the configuration again. */
-type Reread = (servers: readonly VirstreamServer[], connection: Connection) => Promise<void>;
+type Reread = (secrets: Secrets, servers: readonly VirstreamServer[], connection: Connection) => Promise<void>;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
 export async function serve(argv: readonly string[], signal: AbortSignal): Promise<number> {
@@ -32,15 +31,15 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   const read = async (): Promise<Configuration> =>
     config === undefined
       ? configurationWithout(argv, process.env)
-      : configurationOf(await readText("configuration file", config, false), config, argv, process.env);
+      : configurationOf(await readText("configuration file", config, null), config, argv, process.env);
   const configuration = await read();
   const { args, limits, text } = configuration;
   if (prints) {
     process.stdout.write(text());
     return ExitCode.ok;
   }
-  const secrets = await Secrets.read(args);
   if (check) {
+    const secrets = await Secrets.read(args);
     await checkFiles(args);
     for (const uri of args.uris) driverFor(resolveUri(uri));
     for (const place of [args.listen, args.metrics])
@@ -48,16 +47,30 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
     return ExitCode.ok;
   }
-  const reconfiguration = new Reconfiguration(configuration);
-  const reread: Reread = async (servers, connection) => {
+  const log = new ServeLog(args);
+  const reconfiguration = new Reconfiguration(configuration, log);
+  const reread: Reread = async (secrets, servers, connection) => {
     if (config === undefined) return;
     const now = await read().catch((thrown) => {
       throw thrown instanceof UsageError ? invalid(thrown.message) : thrown;
     });
     const keys = reconfiguration.take(now, secrets, servers, connection);
-    if (keys.length > 0) notify(`${config} has other values now, which need a restart: ${keys.join(", ")}`);
+    const message = `${config} has other values now, which need a restart: ${keys.join(", ")}`;
+    if (keys.length > 0) log.say("restart-needed", message, { keys });
   };
-  return run(args, limits, secrets, reread, signal);
+  let code: number = ExitCode.failed;
+  try {
+    code = await run(args, limits, reread, signal, log);
+  } catch (thrown) {
+    // What is wrong with the command line or its output is not for the log.
+    if (signal.reason === INTERRUPTED) code = ExitCode.interrupted;
+    if (thrown instanceof UsageError || signal.aborted) throw thrown;
+    log.fail("failed", thrown);
+  } finally {
+    // What waits for a reader that has stopped would keep the process.
+    if (!(await log.flush())) process.exit(code);
+  }
+  return code;
 }
 
 /** Reads the files that only an outlet or a source would read, and checks what the page for Prometheus reads of definitions. */
@@ -85,14 +98,16 @@ function serverOptions(
 async function run(
   args: ServeArguments,
   limits: Partial<ServerLimits>,
-  secrets: Secrets,
   reread: Reread,
   signal: AbortSignal,
+  log: ServeLog,
 ): Promise<number> {
-  const sourceToken = await readToken(args.sourceTokenFile, {});
+  sayStarting(args, limits, log);
+  const secrets = await Secrets.read(args, log.exposed);
+  const sourceToken = await readToken(args.sourceTokenFile, {}, log.exposed);
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
-  void logStatus(connection);
+  void logStatus(connection, log);
   const examiner = new Examiner(connection, await guestSources(connection, sourceToken));
   const { dialect } = args;
   const page = {
@@ -105,6 +120,7 @@ async function run(
     args.listen &&
     (await startServer(connection, {
       ...serverOptions(args, limits, secrets, args.listen),
+      log: log.server,
       metrics: page,
       ui: args.ui,
       explain: (domain, signal) => examiner.examine(domain, signal),
@@ -113,80 +129,75 @@ async function run(
     args.metrics &&
     (await startServer(connection, {
       ...serverOptions(args, limits, secrets, args.metrics),
+      log: log.server,
       metrics,
       webSockets: false,
     }));
-  await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args);
-  await using publisher = args.nats && (await startPublisher(connection, args.nats));
-  notify(
-    `serving ${connection.uri} of ${connection.host.includes(",") ? "hosts" : "host"} ${connection.host.replaceAll(",", ", ")}; interrupt to end`,
-  );
-  if (server !== undefined) process.stdout.write(`${server.url}\n`);
-  if (server !== undefined && args.ui) {
-    process.stdout.write(`${server.pageUrl}\n`);
-    const isFile = server.pageUrl.startsWith("http+unix:");
-    const browser = isFile ? "a browser needs a proxy in front of it" : `a browser opens ${server.pageUrl}`;
-    notify(`clients connect to ${server.url}; ${browser}`);
-  }
-  if (exporter !== undefined) process.stdout.write(`${exporter.pageUrl}metrics\n`);
-  if (publisher !== undefined) process.stdout.write(`${publisher.url}\n`);
+  await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args, log);
+  await using publisher = args.nats && (await startPublisher(connection, args.nats, log));
+  const pageUrl = server !== undefined && args.ui ? server.pageUrl : undefined;
+  const metricsUrl = exporter && `${exporter.pageUrl}metrics`;
+  const urls = [server?.url, pageUrl, metricsUrl, publisher?.url].filter((url) => url !== undefined);
+  const { uri, host } = connection;
+  const hosts = `${host.includes(",") ? "hosts" : "host"} ${host.replaceAll(",", ", ")}`;
+  const places = urls.filter((url) => url !== pageUrl).join(" and ");
+  const isFile = pageUrl?.startsWith("http+unix:");
+  const toOpen = isFile ? "a browser needs a proxy in front of it" : `a browser opens ${pageUrl}`;
+  const browser = pageUrl === undefined ? "" : `; ${toOpen}`;
+  log.say("serving", `serving ${uri} of ${hosts} at ${places}${browser}; interrupt to end`, {
+    ...{ uri, hosts: host.split(","), urls },
+  });
+  for (const url of urls) process.stdout.write(`${url}\n`);
   const health = server ?? exporter;
   const servers = [server, exporter].filter((each) => each !== undefined);
-  const manager = new ServiceManager();
-  const status = `serving ${connection.host}`;
+  const manager = new ServiceManager(log);
+  const status = `serving ${host}`;
   const stopReload = secrets.reloadAtSignal(
     servers,
+    log,
     (reload) => {
       manager.reloading();
       void reload().then(() => manager.ready(status));
     },
-    () => reread(servers, connection),
+    () => reread(secrets, servers, connection),
   );
   manager.ready(status);
-  const stopLog = health === undefined ? () => {} : logHealth(health, connection);
-  if (exporter !== undefined) void logMissing(exporter.exporter);
+  const stopLog = health === undefined ? () => {} : logHealth(health, connection, log);
+  if (exporter !== undefined) void logMissing(exporter.exporter, log);
   if (!signal.aborted) await once(signal, "abort");
   manager.stopping();
   stopLog();
+  const stoppedAt = performance.now();
+  const sweeps = servers.reduce((sum, each) => sum + each.sweeps, 0);
+  const draining = sweeps === 0 ? "" : `, when ${sweeps} sweeps of clients under way have ended, or in ten seconds`;
+  log.say("stopping", `stopping${draining}`, { sweeps });
   // Another signal ends the process at once.
   await Promise.all(servers.map((each) => each.close({ drain: true })));
   stopReload();
   if (signal.reason !== INTERRUPTED) throw signal.reason;
+  const tookMs = Math.round(performance.now() - stoppedAt);
+  log.say("stopped", "stopped", { tookMs });
   return ExitCode.ok;
 }
 
-/** Logs why the page for Prometheus cannot say what domains are, or has no storage pools although they were asked for. */
-async function logMissing(exporter: Exporter): Promise<void> {
-  const failure = await exporter.identities();
-  if (failure !== undefined) notify(`/metrics has no series about the identity of domains: ${failure.message}`);
-  const poolFailure = await exporter.pools();
-  if (poolFailure !== undefined) notify(`/metrics has no series about storage pools: ${poolFailure.message}`);
-}
-
-/** Logs which hosts are absent at first, and each change of a connection. */
-async function logStatus(connection: Connection): Promise<void> {
-  const seen = new Set<string | undefined>();
-  await connection.status.forEach(({ state, host, uri, error }) => {
-    const first = !seen.has(uri);
-    seen.add(uri);
-    if (error?.code === "connection-closed" || (first && error === undefined)) return;
-    const source = uri === undefined ? connection.uri : host;
-    if (error === undefined) notify(`${source}: connected again`);
-    else if (state === "closed") notify(sourceText(source, "connection lost for good", error));
-    else notify(sourceText(source, first ? "not there yet" : "connection lost, connecting again", error));
+/** Says what begins: the version, the sources, and the limits that differ from their defaults. */
+function sayStarting(args: ServeArguments, limits: Partial<ServerLimits>, log: ServeLog): void {
+  const sources = (args.uris.length > 0 ? args.uris : [defaultUri(process.env)]).map(withoutSecrets);
+  const others = Object.entries(limits).filter(
+    ([name, value]) => value !== DEFAULT_SERVER_LIMITS[name as keyof ServerLimits],
+  );
+  const and = others.length === 0 ? "" : `; limits: ${others.map(([name, value]) => `${name} ${value}`).join(", ")}`;
+  log.say("starting", `virstream ${VERSION} starts, with ${sources.join(", ")}${and}`, {
+    ...{ version: VERSION, pid: process.pid, sources, limits: Object.fromEntries(others) },
   });
 }
 
-/** Logs when hosts stop giving statistics although their connections last, and when they do so again. */
-function logHealth(server: VirstreamServer, connection: Connection): () => void {
-  let before = server.health().sourcesAbsent;
-  const timer = setInterval(() => {
-    const { sourcesAbsent } = server.health();
-    // The log has a line for each lost connection already.
-    if (sourcesAbsent === before || (connection.driver.absent?.length ?? 0) > 0) return;
-    before = sourcesAbsent;
-    const hosts = sourcesAbsent === 1 ? "a watched host fails" : `${sourcesAbsent} watched hosts fail`;
-    notify(sourcesAbsent === 0 ? "the watched hosts give statistics again" : `${hosts} every record: see /healthz`);
-  }, HEALTH_CHECK_MS);
-  return () => clearInterval(timer);
+/** Logs why the page for Prometheus cannot say what domains are, or has no storage pools although they were asked for. */
+async function logMissing(exporter: Exporter, log: ServeLog): Promise<void> {
+  const failure = await exporter.identities();
+  const say = (what: string, { code, message }: VirstreamError): void =>
+    log.say("metrics-incomplete", `/metrics has no series about ${what}: ${message}`, { code });
+  if (failure !== undefined) say("the identity of domains", failure);
+  const poolFailure = await exporter.pools();
+  if (poolFailure !== undefined) say("storage pools", poolFailure);
 }

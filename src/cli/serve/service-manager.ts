@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { notify } from "../notify.ts";
+import type { ServeLog } from "./log.ts";
 
 /** How long systemd-notify may take, in ms. */
 const NOTIFY_TIMEOUT_MS = 5_000;
@@ -9,6 +9,7 @@ const NOTIFY_TIMEOUT_MS = 5_000;
  * unix sockets, so systemd's own program does it.
  */
 export class ServiceManager {
+  readonly #log: ServeLog;
   readonly #isThere: boolean;
   /** How often systemd must hear from the process, in ms; 0: it does not watch. */
   readonly #watchdogMs: number;
@@ -16,7 +17,8 @@ export class ServiceManager {
   #complained = false;
   #said: Promise<void> = Promise.resolve();
 
-  constructor(env: NodeJS.ProcessEnv = process.env) {
+  constructor(log: ServeLog, env: NodeJS.ProcessEnv = process.env) {
+    this.#log = log;
     this.#isThere = Boolean(env["NOTIFY_SOCKET"]);
     const forUs = env["WATCHDOG_PID"] === undefined || env["WATCHDOG_PID"] === String(process.pid);
     this.#watchdogMs = forUs ? Number(env["WATCHDOG_USEC"] ?? 0) / 1_000 : 0;
@@ -49,7 +51,7 @@ export class ServiceManager {
       });
       if (error === null || this.#complained) return;
       this.#complained = true;
-      notify(`cannot tell systemd what this process does: ${error.message}`);
+      this.#log.say("systemd-unreachable", `cannot tell systemd what this process does: ${error.message}`);
     });
   }
 }

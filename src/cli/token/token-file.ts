@@ -1,15 +1,16 @@
 import { open, rename, rm, stat } from "node:fs/promises";
 import { VirstreamError } from "../../model/error.ts";
 import { TokenList } from "../../server/access/token-list.ts";
-import { readText } from "../source.ts";
+import { readText, type Warn } from "../source.ts";
 
 /**
  * The tokens of a file.
  *
+ * @param warn as that of readText()
  * @throws VirstreamError `invalid-argument`, which names the file and what is wrong in it
  */
-export async function readTokens(file: string): Promise<TokenList> {
-  const text = await readText("file of tokens", file);
+export async function readTokens(file: string, warn?: Warn): Promise<TokenList> {
+  const text = await readText("file of tokens", file, warn);
   try {
     return TokenList.parse(text);
   } catch (thrown) {

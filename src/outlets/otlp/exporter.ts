@@ -1,3 +1,4 @@
+import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 
 /** The versions that run on Node 20. */
@@ -29,7 +30,7 @@ export interface Outcome {
 
 /** Sends requests over HTTP, one at a time. */
 export interface Exporter {
-  /** Where it sends to. */
+  /** Where it sends to, without passwords. */
   readonly url: string;
   /** The attributes that every resource has: `service.name`, and those of OTEL_RESOURCE_ATTRIBUTES. */
   readonly attributes: Readonly<Record<string, string>>;
@@ -85,7 +86,7 @@ export async function loadExporter(options: ExporterOptions): Promise<Exporter> 
   );
   const { attributes = {} } = envDetector.detect();
   const texts = Object.entries(attributes).filter((entry): entry is [string, string] => typeof entry[1] === "string");
-  const { url } = configuration;
+  const url = withoutSecrets(configuration.url);
   return {
     url,
     attributes: { "service.name": "virstream", ...Object.fromEntries(texts) },
@@ -120,7 +121,9 @@ export async function loadExporter(options: ExporterOptions): Promise<Exporter> 
 function metricsUrl(url: string): string {
   const isValid = URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
   if (!isValid) {
-    throw new Error(`the URL of a collector is http://HOST:4318 or https://HOST:4318, not ${JSON.stringify(url)}`);
+    throw new Error(
+      `the URL of a collector is http://HOST:4318 or https://HOST:4318, not ${JSON.stringify(withoutSecrets(url))}`,
+    );
   }
   return /\/v1\/metrics\/?$/.test(url) ? url : `${url.replace(/\/$/, "")}/v1/metrics`;
 }

@@ -91,7 +91,7 @@ export class OtlpPush implements AsyncDisposable {
    * the watch.
    */
   readonly closed: Promise<VirstreamError | undefined>;
-  /** Where it pushes to. */
+  /** Where it pushes to, without passwords. */
   readonly url: string;
   readonly #exporter: Exporter;
   readonly #onChange: (error: VirstreamError | undefined) => void;

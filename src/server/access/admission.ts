@@ -152,13 +152,21 @@ export type Identify = (
   token: string | undefined,
 ) => Identity | undefined | Promise<Identity | undefined>;
 
-/** Identifies clients by what the application's function answers. */
-export function identifyBy(authenticate: Authenticate): Identify {
+/**
+ * Identifies clients by what the application's function answers.
+ *
+ * @param onFailure called when the function throws, which refuses the client
+ */
+export function identifyBy(
+  authenticate: Authenticate,
+  onFailure: (request: IncomingMessage, error: VirstreamError) => void,
+): Identify {
   return async (request, token) => {
     let principal: Awaited<ReturnType<Authenticate>>;
     try {
       principal = await authenticate(request, token);
-    } catch {
+    } catch (thrown) {
+      onFailure(request, VirstreamError.from(thrown));
       return undefined;
     }
     return principal === undefined || principal === null ? undefined : identityOf(principal);

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ClientAddresses, Peer } from "./client-address.ts";
 
@@ -10,11 +11,19 @@ export class WaitingSockets {
   readonly #most: number;
   readonly #mostPerAddress: number;
   readonly #addresses: ClientAddresses;
+  readonly #onReplace: (address: string, most: number) => void;
   /** With the key of its address; the oldest first. */
   readonly #sockets = new Map<Duplex, string | undefined>();
   readonly #byAddress = new Map<string, Set<Duplex>>();
 
-  constructor(most: number, mostPerAddress: number, addresses: ClientAddresses) {
+  /** @param onReplace called with the address of each connection that a newer one replaces, and how many there may be */
+  constructor(
+    most: number,
+    mostPerAddress: number,
+    addresses: ClientAddresses,
+    onReplace: (address: string, most: number) => void,
+  ) {
+    this.#onReplace = onReplace;
     this.#most = most;
     this.#mostPerAddress = mostPerAddress;
     this.#addresses = addresses;
@@ -60,6 +69,7 @@ export class WaitingSockets {
     for (const oldest of oldestFirst) {
       if (excess-- <= 0) break;
       this.delete(oldest);
+      this.#onReplace(this.#addresses.addressOf({ socket: oldest as Socket }), most);
       oldest.destroy();
     }
   }

@@ -1,0 +1,39 @@
+import { CONTROL } from "../../overview/words.ts";
+import { alert, paint, printable } from "../format/text.ts";
+
+/** How a line looks. */
+export interface LineForm {
+  /** Text for people; else JSON. */
+  readonly isText: boolean;
+  /** With the priority for the journal of systemd, which has the time of each line. */
+  readonly inJournal: boolean;
+}
+
+/** The priorities of syslog: https://www.freedesktop.org/software/systemd/man/latest/sd-daemon.html */
+const PRIORITIES: Readonly<Record<string, number>> = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 };
+/** What a line begins with, in words. */
+const WORDS: Readonly<Record<string, string>> = { error: "error: ", warn: "warning: " };
+
+/** A line of JSON, as pino makes it, in its form. Nothing in it can end the line, or change the terminal that shows it. */
+export function lineOf(json: string, { isText, inJournal }: LineForm, colours: boolean): string {
+  const line = json.trimEnd();
+  const { level, time, msg = "" } = JSON.parse(line) as { level: string; time: string; msg?: string };
+  const priority = inJournal ? `<${PRIORITIES[level]}>` : "";
+  if (!isText) return `${priority}${line.replaceAll(CONTROL, escaped)}\n`;
+  const text = printable(msg);
+  if (inJournal) return `${priority}${text}\n`;
+  const said = `${WORDS[level] ?? ""}${text}`;
+  const shown = level === "error" ? alert(said, colours) : level === "warn" && colours ? paint(said, "yellow") : said;
+  return `${localTime(new Date(time))} ${shown}\n`;
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+/** As `2026-11-27 13:26:39`. */
+function localTime(time: Date): string {
+  const two = (n: number): string => `${n}`.padStart(2, "0");
+  const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");
+  return `${date} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":")}`;
+}

@@ -1,0 +1,130 @@
+import { fstatSync } from "node:fs";
+import { pino } from "pino";
+import { VirstreamError } from "../../model/error.ts";
+import type { ServerLog } from "../../server/bounds/event-log.ts";
+import { showsColours, withSwitches } from "../format/text.ts";
+import type { LogLevel, ServeArguments } from "./arguments.ts";
+import { type LineForm, lineOf } from "./log-line.ts";
+
+/** The events of `virstream serve` besides those of its servers, each with its level. docs/operating.md has what they mean. */
+export const SERVE_EVENTS = {
+  starting: "info",
+  serving: "info",
+  stopping: "info",
+  stopped: "info",
+  failed: "error",
+  "source-absent": "warn",
+  "source-lost": "warn",
+  "source-back": "info",
+  "source-added": "info",
+  "source-removed": "info",
+  "source-ended": "error",
+  "source-failing": "warn",
+  "source-working": "info",
+  "outlet-started": "info",
+  "outlet-failing": "warn",
+  "outlet-working": "info",
+  "metrics-incomplete": "warn",
+  reloading: "info",
+  "tokens-read": "info",
+  "certificate-read": "info",
+  "reload-failed": "error",
+  "restart-needed": "warn",
+  "file-exposed": "warn",
+  "systemd-unreachable": "warn",
+  "lines-dropped": "warn",
+} as const satisfies Record<string, Exclude<LogLevel, "silent">>;
+
+/** One of them. */
+export type ServeEvent = keyof typeof SERVE_EVENTS;
+
+/** The most that waits for a reader of stderr that has stopped, in bytes. */
+const MAX_UNREAD = 1_048_576;
+/** How long the end waits for that reader, in ms. */
+const LAST_WAIT_MS = 1_000;
+
+/** Where lines are written to: stderr, whose writes to pipes and sockets never block. */
+type Output = Pick<NodeJS.WriteStream, "write" | "writableLength" | "isTTY" | "once">;
+
+/** The log of `virstream serve`. */
+export class ServeLog {
+  /** Where its servers log. */
+  readonly server: ServerLog;
+  readonly #logger: pino.Logger;
+  readonly #output: Output;
+  readonly #form: LineForm;
+  readonly #colours: boolean;
+  #dropped = 0;
+
+  constructor(
+    { logLevel, logFormat }: Pick<ServeArguments, "logLevel" | "logFormat">,
+    output: Output = process.stderr,
+    env: NodeJS.ProcessEnv = process.env,
+  ) {
+    this.#output = output;
+    const inJournal = isJournal(env);
+    const isText = logFormat === "text" || (logFormat === undefined && (output.isTTY === true || inJournal));
+    this.#form = { isText, inJournal };
+    this.#colours = showsColours(output, env);
+    const options: pino.LoggerOptions = {
+      level: logLevel,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+      // A message from elsewhere may have several lines.
+      hooks: {
+        logMethod: ([fields, message], method) =>
+          method.call(this.#logger, fields, withSwitches(message ?? "").replaceAll(/\s*\n\s*/g, " ")),
+      },
+    };
+    this.#logger = pino(options, { write: (line) => this.#write(line) });
+    this.server = this.#logger;
+  }
+
+  /** Says that every user of this machine can read a file of secrets. */
+  readonly exposed = (message: string, file: string): void => this.say("file-exposed", message, { file });
+
+  say(event: ServeEvent, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#logger[SERVE_EVENTS[event]]({ event, ...fields }, message);
+  }
+
+  /** Logs an error, with its code. */
+  fail(event: ServeEvent, thrown: unknown, after = "", fields: Readonly<Record<string, unknown>> = {}): void {
+    const { code, message } = VirstreamError.from(thrown);
+    this.say(event, `${message} [${code}]${after}`, { ...fields, code });
+  }
+
+  /** Waits until what was logged is written, but only a short time. Returns false if the reader took too long. */
+  async flush(): Promise<boolean> {
+    if (this.#output.writableLength === 0) return true;
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), LAST_WAIT_MS);
+      this.#output.write("", () => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+    });
+  }
+
+  #write(line: string): void {
+    if (this.#output.writableLength > MAX_UNREAD) {
+      if (this.#dropped === 0) this.#output.once("drain", () => this.#sayDropped());
+      this.#dropped++;
+      return;
+    }
+    this.#output.write(lineOf(line, this.#form, this.#colours));
+  }
+
+  #sayDropped(): void {
+    const count = this.#dropped;
+    this.#dropped = 0;
+    this.say("lines-dropped", `${count} lines of the log were dropped: nobody read them`, { count });
+  }
+}
+
+/** True if stderr leads to the journal of systemd: it says so in the environment. */
+function isJournal({ JOURNAL_STREAM: journal }: NodeJS.ProcessEnv): boolean {
+  if (!journal) return false;
+  const { dev, ino } = fstatSync(2);
+  return journal === `${dev}:${ino}`;
+}

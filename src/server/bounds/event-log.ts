@@ -1,0 +1,100 @@
+import type { Kind } from "../../model/options.ts";
+
+/** The events that a server logs, each with its level. docs/operating.md has what they mean. */
+export const SERVER_EVENTS = {
+  "client-connected": "debug",
+  "client-disconnected": "debug",
+  request: "trace",
+  "token-refused": "warn",
+  "client-refused": "warn",
+  "limit-exceeded": "warn",
+  "slow-consumer": "warn",
+  "authenticate-failed": "error",
+  suppressed: "warn",
+} as const satisfies Record<string, keyof ServerLog>;
+
+/** One of them. */
+export type ServerEvent = keyof typeof SERVER_EVENTS;
+
+/** What an event has besides its message. Later versions may add events and fields. */
+export interface ServerLogFields {
+  readonly event: ServerEvent;
+  readonly [field: string]: string | number | undefined;
+}
+
+/**
+ * Where a server logs: a logger of pino, as that of Fastify, or the console, or any object with these methods. Messages are single
+ * sentences in English. They and the fields may have names from elsewhere, with any characters, but no tokens.
+ */
+export interface ServerLog {
+  /** What each client asks for. */
+  trace(fields: ServerLogFields, message: string): void;
+  /** Who connects and leaves. */
+  debug(fields: ServerLogFields, message: string): void;
+  /** No event has this level yet. */
+  info(fields: ServerLogFields, message: string): void;
+  /** Clients that are refused, limits, and slow readers. */
+  warn(fields: ServerLogFields, message: string): void;
+  /** Failures of what the application has given the server. */
+  error(fields: ServerLogFields, message: string): void;
+}
+
+const METHODS = ["trace", "debug", "info", "warn", "error"] as const satisfies readonly (keyof ServerLog)[];
+/** The kind of the option `log`. */
+export const LOG: Kind = [
+  `an object with the functions ${METHODS.join(", ")}`,
+  (value) => METHODS.every((name) => typeof (value as Partial<ServerLog> | null)?.[name] === "function"),
+];
+
+/** How many events of one kind are logged in this time, in ms. Those of the levels debug and trace are all logged. */
+const MOST = 10;
+const WINDOW_MS = 60_000;
+
+/**
+ * Logs the events of a server. Those that a client can cause at will are limited, each kind for itself: after the limit they are counted
+ * only, and at the end of the time one line has their number.
+ */
+export class EventLog {
+  readonly #log: ServerLog | undefined;
+  /** How many events of a kind there were since the first one of this time. */
+  readonly #counts = new Map<ServerEvent, { count: number; readonly since: number; readonly timer: NodeJS.Timeout }>();
+
+  constructor(log: ServerLog | undefined) {
+    this.#log = log;
+  }
+
+  say(event: ServerEvent, fields: Omit<ServerLogFields, "event">, message: string): void {
+    if (this.#log === undefined) return;
+    const level = SERVER_EVENTS[event];
+    if ((level === "warn" || level === "error") && this.#count(event) > MOST) return;
+    this.#log[level]({ event, ...fields }, message);
+  }
+
+  /** Logs what has been counted only. */
+  close(): void {
+    for (const event of [...this.#counts.keys()]) this.#end(event);
+  }
+
+  #count(event: ServerEvent): number {
+    let counted = this.#counts.get(event);
+    if (counted === undefined) {
+      const timer = setTimeout(() => this.#end(event), WINDOW_MS).unref();
+      counted = { count: 0, since: performance.now(), timer };
+      this.#counts.set(event, counted);
+    }
+    return ++counted.count;
+  }
+
+  #end(of: ServerEvent): void {
+    const { count, since, timer } = this.#counts.get(of)!;
+    clearTimeout(timer);
+    this.#counts.delete(of);
+    if (count <= MOST) return;
+    const more = count - MOST;
+    const overMs = Math.round(performance.now() - since);
+    this.#log?.[SERVER_EVENTS.suppressed](
+      { event: "suppressed", of, count: more, overMs },
+      `${more} more of the event ${of} within ${Math.ceil(overMs / 1_000)} s have no line of their own`,
+    );
+  }
+}
