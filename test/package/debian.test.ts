@@ -97,11 +97,9 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     await begun();
   });
 
-  it("reads its tokens again, says nothing that is not so, and ends", async () => {
+  it("tells systemd of each reload and of its end", async () => {
     await system.output("systemctl reload virstream && systemctl stop virstream");
-    const log = await system.output("journalctl --unit=virstream --output=cat");
-    expect(log).toMatch(/serving qemu:\/\/\/system/);
-    expect(log).not.toMatch(/cannot/);
+    expect(await system.output("journalctl --unit=virstream --output=cat")).not.toMatch(/cannot tell systemd/);
     expect(await system.output("systemctl show --property=Result --value virstream")).toBe("success\n");
     await system.output("systemctl start virstream");
   });
