@@ -97,11 +97,17 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     await begun();
   });
 
-  it("tells systemd of each reload and of its end", async () => {
+  it("tells systemd of each reload and of its end, and is not started again with a wrong configuration", async () => {
     await system.output("systemctl reload virstream && systemctl stop virstream");
     expect(await system.output("journalctl --unit=virstream --output=cat")).not.toMatch(/cannot tell systemd/);
     expect(await system.output("systemctl show --property=Result --value virstream")).toBe("success\n");
-    await system.output("systemctl start virstream");
+    await system.output(
+      "cp /etc/virstream/virstream.toml /tmp/ && sed -i '1i listne = 1' /etc/virstream/virstream.toml",
+    );
+    expect((await system.run("systemctl start virstream")).code).toBe(1);
+    expect((await system.run("systemctl is-active virstream")).stdout).toBe("failed\n");
+    expect(await system.output("journalctl --unit=virstream --output=cat")).toMatch(/did you mean listen/);
+    await system.output("cp /tmp/virstream.toml /etc/virstream/ && systemctl start virstream");
   });
 
   it("keeps the configuration in an upgrade, and in a return to the older version, and restarts the service", async () => {
