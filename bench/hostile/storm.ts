@@ -7,8 +7,8 @@ import { AttackedPair } from "./attacked-pair.ts";
 const RATES = [2_000, 12_000];
 /** Subscribers over TLS, and as many without. */
 const OVER_TLS = 10;
-/** Channels of lost clients are kept for 30 s. */
-const RECOVERY_MS = 35_000;
+/** A channel of lost clients is kept for eight ticks: less than a second. */
+const RECOVERY_MS = 5_000;
 const COUNTS = ["descriptors", "timers", "clients", "watches", "channels"] as const;
 
 /**

@@ -28,6 +28,7 @@ import { checkLimits, type ServerLimits } from "./limits.ts";
 import { markOf } from "./outbound.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { type Explain, Explanations } from "./web/explanations.ts";
+import { OpenAnswers } from "./web/open-answers.ts";
 import { PageFiles } from "./web/page-files.ts";
 import { ambiguity, answerRequest, type PageSource } from "./web/pages.ts";
 
@@ -141,6 +142,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /** Makes the pages of `/metrics`. */
   readonly exporter: Exporter;
   readonly #pages: PageSource;
+  readonly #answers = new OpenAnswers();
   readonly #views: Views;
   readonly #admission: Admission;
   readonly #explanations: Explanations | undefined;
@@ -363,7 +365,10 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly request = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     const path = this.#pathOf(request);
     if (path === undefined && next !== undefined) next();
-    else answerRequest(this.#pages, request, response, path);
+    else {
+      this.#answers.add(request.socket, response);
+      answerRequest(this.#pages, request, response, path);
+    }
   };
 
   /**
@@ -414,9 +419,9 @@ export class VirstreamHandler implements AsyncDisposable {
 
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.waiting.add(socket, request);
-    const ambiguous = ambiguity(request);
-    if (ambiguous !== undefined) {
-      refuse(socket, "400 Bad Request", ambiguous);
+    const malformed = this.#answers.has(socket) ? "an earlier request has no answer yet" : ambiguity(request);
+    if (malformed !== undefined) {
+      refuse(socket, "400 Bad Request", malformed);
       return;
     }
     const origin = request.headers.origin;

@@ -78,6 +78,9 @@ const queries: readonly Wrong[] = [GET, WATCH].flatMap((of) => [
     values: [null, true, 1, "x", {}, ...[...NO_SELECTORS, ...NO_UUIDS].map((selector) => [selector])],
   },
   { of, member: "domains", reaction: "end empty-domain-list", values: [[]] },
+  { of, member: "at", reaction: "end invalid-argument", values: [...NO_NUMBER, -1, 1.5, 1e308] },
+  // The attacked servers have no recording.
+  { of, member: "at", reaction: "end unsupported", values: [0, 1_700_000_000_000] },
   ...["names", "hosts"].flatMap((member): Wrong[] => [
     {
       ...{ of, member, reaction: "end invalid-argument" },

@@ -49,7 +49,17 @@ const WAYS_OUT = [
 const PATHS: readonly Row[] = [
   ...missing([
     ...["/x", "/healthz/", "/../healthz", "//", "//healthz", "/./healthz", "/HEALTHZ", "/health%7a", "/healthz%3f"],
-    ...["/stats.json/x", "/%00", "/stats.json%00", "/stats.json;x", "/%", "/%zz", "/vm/healthz", "/page.js"],
+    ...[
+      "/stats.json/x",
+      "/%00",
+      "/stats.json%00",
+      "/stats.json;x",
+      "/%",
+      "/%zz",
+      "/vm/healthz",
+      "/page.js",
+      "/why?domain=x",
+    ],
   ]),
   ["a byte beyond ASCII", "HTTP 400", get("/\u00e9")],
   ["*", "HTTP 404", get("*")],

@@ -122,6 +122,16 @@ const BEHIND_INPUTS: readonly Input[] = SUBPROTOCOLS.flatMap((subprotocol) =>
 
 const AROUND: readonly Row[] = [
   ["an upgrade behind a request", "HTTP 200, HTTP 101", KEEP + upgradeOf()],
+  [
+    "an upgrade behind a request without an answer yet",
+    "HTTP 400",
+    KEEP.replace("healthz", "stats.json") + upgradeOf(),
+  ],
+  [
+    "an upgrade behind two requests, one without an answer yet",
+    "HTTP 400",
+    KEEP.replace("healthz", "metrics") + KEEP + upgradeOf(),
+  ],
   ["a request behind a refused upgrade", "HTTP 400", behind(KEEP, { "Sec-WebSocket-Protocol": "x" })],
   ["an upgrade with a body", "HTTP 101", behind("abc", { "Content-Length": "3" })],
   ["an upgrade with chunks", "HTTP 101", behind("0\r\n\r\n", { "Transfer-Encoding": "chunked" })],
