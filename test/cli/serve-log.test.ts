@@ -148,12 +148,15 @@ describe("The log of virstream serve", () => {
       writeFileSync(join(folder, name), text, { mode: 0o644 });
       return join(folder, name);
     };
-    const server = await served([
-      ...[`nats://${SECRET}@127.0.0.1:1`, "test:///default", "--log-level", "trace"],
-      ...["--token-file", file("main", `main-${SECRET}`), "--source-token-file", file("source", `source-${SECRET}`)],
-      ...["--otlp", `http://user:${SECRET}@127.0.0.1:1`, "--otlp-interval", "1s"],
-      ...["--otlp-headers-file", file("headers", `Authorization: Bearer ${SECRET}\n`)],
-    ]);
+    const server = await served(
+      [
+        ...[`nats://${SECRET}@127.0.0.1:1`, "test:///default", "--log-level", "trace"],
+        ...["--token-file", file("main", `main-${SECRET}`), "--source-token-file", file("source", `source-${SECRET}`)],
+        ...["--otlp", `http://user:${SECRET}@127.0.0.1:1`, "--otlp-interval", "1s"],
+        ...["--otlp-headers-file", file("headers", `Authorization: Bearer ${SECRET}\n`)],
+      ],
+      { OTEL_EXPORTER_OTLP_TIMEOUT: "500" },
+    );
     await until(() => server.of("outlet-failing").length === 1);
     for (const token of [`main-${SECRET}`, `wrong-${SECRET}`]) {
       await codeOf(connect(server.url, { token }).then((connection) => connection.close()));
@@ -311,6 +314,18 @@ describe("The log of virstream serve", () => {
     const { code, stderr } = await virstream(["serve", "ws://127.0.0.1:1", "--require-source", "--listen", ":0"]);
     expect(code).toBe(1);
     expect(entriesOf(stderr)).toMatchObject([{ event: "starting" }, { event: "failed", code: "connection-refused" }]);
+  });
+
+  it("has the fault that ends the process", async () => {
+    const program = 'process.on("SIGUSR2",()=>{throw new Error("a fault")})';
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(program)}`;
+    const server = await served(["test:///default"], { NODE_OPTIONS });
+    server.child.kill("SIGUSR2");
+    expect((await once(server.child, "close"))[0]).not.toBe(0);
+    const lines = server.said().split("\n");
+    const crashed = JSON.parse(lines.findLast((line) => line.startsWith("{"))!);
+    expect(crashed).toMatchObject({ event: "crashed", level: "error", msg: expect.stringMatching(/a fault$/) });
+    expect(lines.filter((line) => line.startsWith("Error: a fault"))).toHaveLength(1);
   });
 
   it("says durations in the unit that people use", () => {

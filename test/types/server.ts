@@ -1,5 +1,7 @@
 /** The promises about the types of servers, handlers and principals. It never runs; see records.ts. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import fastify from "fastify";
+import { pino } from "pino";
 import type { Connection } from "../../src/index.ts";
 import {
   type Authenticate,
@@ -26,6 +28,12 @@ export async function serveChecksItsOptions(connection: Connection): Promise<Vir
   same<typeof server.url, string>(true);
   // @ts-expect-error The member is misspelt.
   await serve(connection, { tokn: "secret" });
+  // Loggers of pino, such as that of Fastify, and the console are logs.
+  await serve(connection, { log: pino() });
+  await serve(connection, { log: fastify().log });
+  await serve(connection, { log: console });
+  // @ts-expect-error A log has more functions.
+  await serve(connection, { log: { warn: console.warn } });
   // @ts-expect-error A port is a number.
   await serve(connection, { port: "16580" });
   // @ts-expect-error The limit is misspelt.

@@ -13,6 +13,7 @@ export const SERVE_EVENTS = {
   stopping: "info",
   stopped: "info",
   failed: "error",
+  crashed: "error",
   "source-absent": "warn",
   "source-lost": "warn",
   "source-back": "info",
@@ -79,6 +80,7 @@ export class ServeLog {
     };
     this.#logger = pino(options, { write: (line) => this.#write(line) });
     this.server = this.#logger;
+    process.on("uncaughtExceptionMonitor", this.#crashed);
   }
 
   /** Says that every user of this machine can read a file of secrets. */
@@ -94,8 +96,9 @@ export class ServeLog {
     this.say(event, `${message} [${code}]${after}`, { ...fields, code });
   }
 
-  /** Waits until what was logged is written, but only a short time. Returns false if the reader took too long. */
-  async flush(): Promise<boolean> {
+  /** Ends the log. Waits until it is written, but only a short time. Returns false if the reader took too long. */
+  async end(): Promise<boolean> {
+    process.off("uncaughtExceptionMonitor", this.#crashed);
     if (this.#output.writableLength === 0) return true;
     return await new Promise((resolve) => {
       const timer = setTimeout(() => resolve(false), LAST_WAIT_MS);
@@ -105,6 +108,10 @@ export class ServeLog {
       });
     });
   }
+
+  /** Node prints the error after that, and ends. */
+  readonly #crashed = ({ message, stack }: Error): void =>
+    this.say("crashed", `a fault of virstream ends it: ${message}`, { stack });
 
   #write(line: string): void {
     if (this.#output.writableLength > MAX_UNREAD) {

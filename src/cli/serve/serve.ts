@@ -68,7 +68,7 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
     log.fail("failed", thrown);
   } finally {
     // What waits for a reader that has stopped would keep the process.
-    if (!(await log.flush())) process.exit(code);
+    if (!(await log.end())) process.exit(code);
   }
   return code;
 }
