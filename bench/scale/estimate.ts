@@ -18,12 +18,12 @@ export interface Load {
   readonly subscribers: number;
 }
 
-/** The names of the rows. The cost of a server is per second. */
+/** The names of the rows. The cost of a server is per second. Those of a host and a domain include one subscriber. */
 const PARTS = [
   "a server",
   "a host",
   "a domain",
-  "a subscriber",
+  "a further subscriber",
   "… for each host of its watch",
   "… for each domain of its watch",
 ] as const;
@@ -52,10 +52,10 @@ function quantity(text: string): number {
 export function estimate(costs: Costs, { hosts, domains, intervalS, subscribers }: Load): string[] {
   const all = hosts * domains;
   const server = costs["a server"];
-  const [host, domain, subscriber] = [costs["a host"], costs["a domain"], costs["a subscriber"]];
+  const [host, domain, subscriber] = [costs["a host"], costs["a domain"], costs["a further subscriber"]];
   const [ofHost, ofDomain] = [costs["… for each host of its watch"], costs["… for each domain of its watch"]];
   const source = hosts * host.micros + all * domain.micros;
-  const sending = subscribers * (hosts * ofHost.micros + all * ofDomain.micros);
+  const sending = Math.max(0, subscribers - 1) * (hosts * ofHost.micros + all * ofDomain.micros);
   const micros = server.micros + (source + sending) / intervalS;
   const memory = server.memory + hosts * host.memory + all * domain.memory + subscribers * subscriber.memory;
   const sent = (subscribers * (hosts * ofHost.traffic + all * ofDomain.traffic)) / intervalS;

@@ -52,23 +52,29 @@ function pointTable(points: readonly Measured[]): string {
 }
 
 function slopeTable(points: readonly Measured[]): string {
+  const single = points.filter(isAggregate);
+  const { coefficients } = leastSquares(single.map(loadOf), single.map(cpuMicros));
+  /** The processor time per second of a load with one subscriber, in µs. */
+  const withOne = (point: Point): number => loadOf(point).reduce((sum, x, i) => sum + x * coefficients[i]!, 0);
   const lines: Line[] = [
     ...slopes(points, "embedded, per second", isEmbedded, ({ domains }) => [1, domains], cpuMicros, [
       ["a server, µs", 1],
       ["a domain at 1 Hz, µs", 1],
     ]),
+    ...slopes(points, "of other servers, per second", isAggregate, loadOf, cpuMicros, [
+      ["a server, µs", 1],
+      ["a host at 1 Hz, with a subscriber, µs", 1],
+      ["a domain at 1 Hz, with a subscriber, µs", 1],
+    ]),
     ...slopes(
       points,
-      "of other servers, per second",
-      (point) => isAggregate(point) || isSubscribed(point),
-      ({ hosts, domains, subscribers: { count } }) => [1, hosts, domains, count * hosts, count * domains],
-      cpuMicros,
+      "further subscribers at 1 Hz, each, per second",
+      isSubscribed,
+      ({ hosts, domains }) => [hosts, domains],
+      (point) => (cpuMicros(point) - withOne(point)) / (point.subscribers.count - 1),
       [
-        ["a server, µs", 1],
-        ["a host at 1 Hz, µs", 1],
-        ["a domain at 1 Hz, µs", 1],
-        ["each subscriber of a host, µs", 1],
-        ["each subscriber of a domain, µs", 1],
+        ["of a host, µs", 1],
+        ["of a domain, µs", 1],
       ],
     ),
     ...slopes(
@@ -82,23 +88,16 @@ function slopeTable(points: readonly Measured[]): string {
         ["of a domain, B", 1],
       ],
     ),
-    ...slopes(points, "heap, of other servers", isAggregate, ({ hosts, domains }) => [1, hosts, domains], heapOf, [
+    ...slopes(points, "heap, of other servers", isAggregate, loadOf, heapOf, [
       ["a server, MiB", 1 / MIB],
       ["a host, kB", 1 / 1_000],
       ["a domain, kB", 1 / 1_000],
     ]),
-    ...slopes(
-      points,
-      "peak of the resident memory, of other servers",
-      isAggregate,
-      ({ hosts, domains }) => [1, hosts, domains],
-      peakOf,
-      [
-        ["a server, MiB", 1 / MIB],
-        ["a host, kB", 1 / 1_000],
-        ["a domain, kB", 1 / 1_000],
-      ],
-    ),
+    ...slopes(points, "peak of the resident memory, of other servers", isAggregate, loadOf, peakOf, [
+      ["a server, MiB", 1 / MIB],
+      ["a host, kB", 1 / 1_000],
+      ["a domain, kB", 1 / 1_000],
+    ]),
     ...slopes(points, "peak of the resident memory, embedded", isEmbedded, ({ domains }) => [1, domains], peakOf, [
       ["a server, MiB", 1 / MIB],
       ["a domain, kB", 1 / 1_000],
@@ -150,6 +149,8 @@ function slopeTable(points: readonly Measured[]): string {
   ];
   return table([["slope", "figure", "largest deviation"], ["---", "---", "---"], ...lines]);
 }
+
+const loadOf = ({ hosts, domains }: Point): number[] => [1, hosts, domains];
 
 const isPlain = ({ name, shape, largeHeap, subscribers, tls }: Point): boolean =>
   !(shape || largeHeap || tls || subscribers.json || subscribers.guests) &&

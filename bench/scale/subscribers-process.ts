@@ -12,6 +12,8 @@ import type { Subscribers } from "./point.ts";
 /** Bytes of a map's head, after which its first member follows. */
 const MAP_HEAD = 3;
 const DEADLINE_MS = 2_000;
+/** How many connections are opened at a time. */
+const AT_A_TIME = 50;
 
 const startOf = (type: string): Buffer => Buffer.from(pack({ type })).subarray(MAP_HEAD);
 const SYNC = startOf("sync");
@@ -65,7 +67,10 @@ function isA(data: Buffer, type: Buffer): boolean {
 const calls = {
   /** Opens subscribers, each with a connection and one watch. */
   async subscribe({ url, subscribers }: { url: string; subscribers: Subscribers }): Promise<void> {
-    for (let i = 0; i < subscribers.count; i++) await subscribe(url, subscribers, i);
+    for (let i = 0; i < subscribers.count; i += AT_A_TIME) {
+      const indexes = Array.from({ length: Math.min(AT_A_TIME, subscribers.count - i) }, (_, j) => i + j);
+      await Promise.all(indexes.map((index) => subscribe(url, subscribers, index)));
+    }
   },
   /** What all of them together have received so far. */
   async counts(): Promise<Counts> {
