@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -21,6 +21,8 @@ const SETTLE_MS = 2_000;
 const WINDOWS = 3;
 /** The time that is measured, unless the interval is longer. */
 const WINDOW_MS = 3_000;
+/** More than there are subscribers. */
+const CLIENTS = 2_000;
 /** The shortest interval of the warm-up. */
 const LEAST_MS = 20;
 
@@ -62,7 +64,15 @@ async function measureWith(point: Point, folder: string): Promise<Figures[]> {
     hosts === 0
       ? [`test:///default?domains=${domains}&${shape}`]
       : await sources.call("listen", { hosts, domains, shape });
-  const args = ["serve", ...uris, "--listen", "127.0.0.1:0", "--min-interval", `${LEAST_MS}ms`];
+  const limits = { minIntervalMs: LEAST_MS, clients: CLIENTS, clientsPerAddress: CLIENTS, waitingPerAddress: CLIENTS };
+  const config = join(folder, "virstream.toml");
+  await writeFile(
+    config,
+    `[limits]\n${Object.entries(limits)
+      .map((each) => `${each.join(" = ")}\n`)
+      .join("")}`,
+  );
+  const args = ["serve", ...uris, "--config", config, "--listen", "127.0.0.1:0"];
   if (scrapes > 0) args.push("--metrics", "127.0.0.1:0");
   if (tls) {
     const authority = await Authority.create(folder, "virstream bench");
