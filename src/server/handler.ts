@@ -277,7 +277,7 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /** The metrics of the server; also at `/stats.json`. */
   stats(): ServerFigures {
-    const { welcome, traffic } = this.#context;
+    const { welcome, traffic, memory } = this.#context;
     const views = this.#views;
     const { epoch, sampling } = views.whole;
     const { rss, heapUsed } = process.memoryUsage();
@@ -292,6 +292,8 @@ export class VirstreamHandler implements AsyncDisposable {
       sweepsServed: this.sweeps,
       watches: this.watches,
       channels: [...views].reduce((sum, { channels }) => sum + channels.size, 0),
+      ringBytes: memory.rings.used,
+      snapshotRecords: memory.snapshots.used,
       sampling: sampling.snapshot(),
       viewers: views.narrow.map(({ holders, sampling }) => ({
         names: [...new Set([...holders].map(({ name }) => name))],

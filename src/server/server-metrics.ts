@@ -32,6 +32,10 @@ export interface ServerFigures {
   readonly watches: number;
   /** Channels: one for each query, cadence and encoding, separate for each list of visible domains and of groups; a gauge. */
   readonly channels: number;
+  /** Bytes of messages that the channels keep for clients that are late or come back; a gauge, and a limit. */
+  readonly ringBytes: number;
+  /** Records of the snapshots that are being sent; a gauge, and a limit. */
+  readonly snapshotRecords: number;
   /** Sweeps and watches of all clients that may see every domain, and of programs in this process. */
   readonly sampling: SamplingFigures;
   /** The same for each list of visible domains, with the names of the viewers and of the connected principals that have it. */

@@ -2,7 +2,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connectAll } from "../../src/client/connect.ts";
-import { serve, type VirstreamServer } from "../../src/server/server.ts";
+import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { until } from "../until.ts";
 import { known, TickingHost } from "./ticking-host.ts";
 import { type ClientWatch, type ClientWatchOptions, WatchClient } from "./watch-client.ts";
@@ -23,10 +23,10 @@ async function clientOf(server: VirstreamServer): Promise<WatchClient> {
 }
 
 /** A server with a watcher that has had three ticks. */
-async function watched({ payload = 10 }: { payload?: number } = {}) {
+async function watched({ payload = 10, limits }: { payload?: number } & Pick<ServeOptions, "limits"> = {}) {
   const host = new TickingHost(3, payload);
   owned.push(() => host.close());
-  const server = await host.serve();
+  const server = await host.serve({ ...(limits && { limits }) });
   const client = await clientOf(server);
   const watch = client.watch(1);
   await client.settled();
@@ -93,6 +93,26 @@ describe("a client of a server of many hosts", () => {
 });
 
 describe("a client that lost its connection", () => {
+  it("gets a snapshot when the server has given up the messages that it missed, and the memory is free when all have left", async () => {
+    const { host, server, client, watch } = await watched({ limits: { ringBytes: 500 } });
+    const other = await clientOf(server);
+    other.watch(1);
+    await other.settled();
+    await lose(client, server);
+    await host.tick(3);
+    expect(server.stats().ringBytes).toBeGreaterThan(0);
+    expect(server.stats().ringBytes).toBeLessThanOrEqual(500);
+    const back = await clientOf(server);
+    const again = back.resume(1, watch);
+    await host.tick();
+    await until(() => again.ticks.length === 1);
+    expect([again.gaps, again.ticks]).toEqual([[["reconnected", 3]], [7]]);
+    expect(known(again.state.records())).toEqual(known(host.records));
+    for (const each of [other, back]) each.socket.send('{"type":"cancel","id":1}');
+    await until(() => server.stats().channels === 0);
+    expect(server.stats()).toMatchObject({ ringBytes: 0, snapshotRecords: 0 });
+  });
+
   it("misses nothing when it comes back in time, without a snapshot", async () => {
     const { host, server, client, watch } = await watched();
     await lose(client, server);
