@@ -2,11 +2,14 @@ import { readFileSync } from "node:fs";
 
 const PAGE = readFileSync(new URL("../../docs/operating.md", import.meta.url), "utf8");
 
+/** A chapter of docs/operating.md. */
+export function chapterOf(title: string): string {
+  return PAGE.split(`\n## ${title}\n`)[1]!.split("\n## ")[0]!;
+}
+
 /** The blocks of one language in a chapter of docs/operating.md. */
 export function blocksOf(chapter: string, language: string): string[] {
-  const [, body] = PAGE.split(`\n## ${chapter}\n`);
-  const text = body!.split("\n## ")[0]!;
-  return [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)]
+  return [...chapterOf(chapter).matchAll(/^```(\w+)\n(.*?)^```$/gms)]
     .filter((match) => match[1] === language)
     .map((match) => match[2]!);
 }

@@ -14,7 +14,7 @@ import { Authority, type Issued } from "../lab/certificates.ts";
 import { accepts, freePort } from "../lab/port.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { until } from "../until.ts";
-import { blocksOf, replaced } from "./document.ts";
+import { blocksOf, chapterOf, replaced } from "./document.ts";
 
 const CHAPTER = "Behind a proxy";
 const TICKS = 5;
@@ -25,9 +25,12 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
   let issued: Issued;
   let server: ChildProcess;
   let port: number;
+  /** The events of the server's log. */
+  let log = "";
   const tokens: Record<string, string> = {};
   const ports = { nginx: 0, caddy: 0 };
-  const proxies: ChildProcess[] = [];
+  /** Proxies, and other servers. */
+  const others: ChildProcess[] = [];
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "virstream-proxies-"));
@@ -51,12 +54,15 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
       }),
     );
     server = start(["serve", "test:///default?domains=3", "--config", file, "--min-interval", "100ms"]);
+    server.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      log += text;
+    });
     await once(server.stdout!, "data");
-    await Promise.all([startNginx(), startCaddy()]);
+    await Promise.all([startNginx(ports.nginx), startCaddy(ports.caddy)]);
   });
 
   afterAll(async () => {
-    for (const child of [...proxies, server]) {
+    for (const child of [...others, server]) {
       if (child.exitCode !== null) continue;
       child.kill("SIGTERM");
       await once(child, "close");
@@ -98,6 +104,35 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
     },
   );
 
+  it.each([
+    ["nginx", "127.0.0.7"],
+    ["caddy", "127.0.0.8"],
+  ] as const)("name a client of %s by its own address, %s, whatever it claims", async (proxy, client) => {
+    const headers = { authorization: "Bearer wrong", "x-forwarded-for": "192.0.2.1" };
+    expect((await get(`https://localhost:${ports[proxy]}/virstream/metrics`, headers, client)).status).toBe(401);
+    await until(() => log.includes("token-refused") && log.includes(client));
+    expect(log).toMatch(new RegExp(`"event":"token-refused".*"address":"${client}"`));
+    expect(log).not.toContain("192.0.2.1");
+  });
+
+  it("lead to a server at a socket file, too", async () => {
+    const path = join(folder, "api.sock");
+    const file = start(["serve", "test:///default?domains=3", "--listen", `unix:${path}`, "--trusted-proxy", "unix"]);
+    others.push(file);
+    await once(file.stdout, "data");
+    const [nginx, caddy] = [await freePort(), await freePort()];
+    const text = chapterOf(CHAPTER).replaceAll("/run/virstream/api.sock", path);
+    const upstream = (directive: string) => new RegExp(`\`(${directive} [^\`]*)\``).exec(text)![1]!;
+    await Promise.all([
+      startNginx(nginx, { [`proxy_pass http://127.0.0.1:${port}/;`]: upstream("proxy_pass") }),
+      startCaddy(caddy, { [`reverse_proxy 127.0.0.1:${port}`]: upstream("reverse_proxy") }),
+    ]);
+    for (const each of [nginx, caddy]) {
+      const health = await get(`https://localhost:${each}/virstream/healthz`);
+      expect(health).toMatchObject({ status: 200, text: expect.stringMatching(/"status":"ok"/) });
+    }
+  });
+
   /** The configuration of the document, for this machine. */
   function configurationOf(language: "nginx" | "caddy", more: Record<string, string>): string {
     return replaced(blocksOf(CHAPTER, language)[0]!, {
@@ -106,30 +141,31 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
     });
   }
 
-  async function startNginx(): Promise<void> {
+  async function startNginx(listens: number, more: Record<string, string> = {}): Promise<void> {
     const site = configurationOf("nginx", {
-      "443": String(ports.nginx),
+      "443": String(listens),
       "server_name vm.example": "server_name localhost",
+      ...more,
     });
     const folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${folder};`);
-    const file = join(folder, "nginx.conf");
+    const file = join(folder, `nginx-${listens}.conf`);
     const user = process.getuid?.() === 0 ? "user root;" : "";
-    const own = `${user} daemon off; pid ${folder}/nginx.pid; error_log stderr; events {}`;
+    const own = `${user} daemon off; pid ${file}.pid; error_log stderr; events {}`;
     writeFileSync(file, `${own} http { access_log off; ${folders.join(" ")}\n${site}}`);
-    await startProxy("nginx", ["-c", file, "-e", "stderr"], ports.nginx);
+    await startProxy("nginx", ["-c", file, "-e", "stderr"], listens);
   }
 
-  async function startCaddy(): Promise<void> {
-    const site = configurationOf("caddy", { "vm.example {": `localhost:${ports.caddy} {` });
-    const file = join(folder, "Caddyfile");
+  async function startCaddy(listens: number, more: Record<string, string> = {}): Promise<void> {
+    const site = configurationOf("caddy", { "vm.example {": `localhost:${listens} {`, ...more });
+    const file = join(folder, `Caddyfile-${listens}`);
     writeFileSync(file, `{\n  admin off\n  auto_https disable_redirects\n}\n${site}`);
-    await startProxy("caddy", ["run", "--adapter", "caddyfile", "--config", file], ports.caddy);
+    await startProxy("caddy", ["run", "--adapter", "caddyfile", "--config", file], listens);
   }
 
   async function startProxy(program: string, args: string[], listens: number): Promise<void> {
     const path = `${process.env.PATH}:/usr/sbin`;
     const child = spawn(program, args, { env: { PATH: path, HOME: folder }, stdio: ["ignore", "ignore", "pipe"] });
-    proxies.push(child);
+    others.push(child);
     let said = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       said += text;
@@ -139,12 +175,14 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
     }
   }
 
-  async function get(url: string, headers: Record<string, string> = {}): Promise<{ status: number; text: string }> {
-    const sent = request(url, { ca: readFileSync(authority.certificate), agent: false, headers }).end();
+  /** @param from the address of loopback that the client has */
+  async function get(url: string, headers: Record<string, string> = {}, from = "127.0.0.1") {
+    const client = { ca: readFileSync(authority.certificate), agent: false, family: 4, localAddress: from };
+    const sent = request(url, { ...client, headers }).end();
     const [response] = await once(sent, "response");
     let text = "";
     for await (const chunk of response.setEncoding("utf8")) text += chunk;
-    return { status: response.statusCode, text };
+    return { status: response.statusCode as number, text };
   }
 
   /** The status of the answer to a page of this origin. */
