@@ -6,28 +6,28 @@ import { WebSocketServer, type ServerOptions as WebSocketServerOptions } from "w
 import { type CloseOptions, type Connection, checkClose } from "../client/connection.ts";
 import { withTimeout } from "../driver/clock.ts";
 import { hostNames } from "../driver/matcher.ts";
-import { type ErrorCode, invalid, quote, VirstreamError } from "../model/error.ts";
-import { checkOptions, FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
-import { Exporter, type ExporterOptions } from "../outlets/prometheus/exporter.ts";
+import { type ErrorCode, invalid, VirstreamError } from "../model/error.ts";
+import { checkOptions } from "../model/options.ts";
+import { Exporter } from "../outlets/prometheus/exporter.ts";
 import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
-import type { Authenticate } from "./access/principal.ts";
-import { identifyByToken, knownTokens, type Viewer } from "./access/viewer.ts";
+import { identifyByToken, knownTokens } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
 import { ClientAddresses } from "./bounds/client-address.ts";
 import { Clients } from "./bounds/clients.ts";
-import { EventLog, LOG, type ServerEvent, type ServerLog } from "./bounds/event-log.ts";
+import { EventLog, type ServerEvent } from "./bounds/event-log.ts";
 import { PacedSocket } from "./bounds/paced-socket.ts";
 import { Rate } from "./bounds/rate.ts";
 import { sharedBounds } from "./bounds/shared-bounds.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
-import { checkLimits, type ServerLimits } from "./limits.ts";
+import { checkPrefix, HANDLER_MEMBERS, type HandlerOptions, isGuarded } from "./handler-options.ts";
+import { checkLimits } from "./limits.ts";
 import { markOf } from "./outbound.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
-import { type Explain, Explanations } from "./web/explanations.ts";
+import { Explanations } from "./web/explanations.ts";
 import { OpenAnswers } from "./web/open-answers.ts";
 import { PageFiles } from "./web/page-files.ts";
 import { ambiguity, answerRequest, type PageSource } from "./web/pages.ts";
@@ -47,80 +47,6 @@ const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
   denied: "token-refused",
   "limit-exceeded": "limit-exceeded",
 };
-
-/** The members of HandlerOptions. */
-export const HANDLER_MEMBERS = {
-  prefix: undefined,
-  authenticate: FUNCTION,
-  token: SECRET,
-  viewers: LIST,
-  allowAnyone: FLAG,
-  origins: LIST,
-  trustedProxies: LIST,
-  limits: undefined,
-  metrics: undefined,
-  webSockets: FLAG,
-  ui: FLAG,
-  explain: FUNCTION,
-  log: LOG,
-} satisfies Members;
-
-/** How to serve as a part of an HTTP server. */
-export interface HandlerOptions {
-  /**
-   * The path under which all paths of the handler are, such as `/vm`: of the whole path as the client sends it. Default: none; the
-   * handler then accepts WebSockets at any path.
-   */
-  readonly prefix?: string;
-  /**
-   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take `limits.helloTimeoutMs`. Its
-   * errors refuse the client. Default: the tokens decide.
-   */
-  readonly authenticate?: Authenticate;
-  /**
-   * The token that shows every domain. Clients send it as `Authorization: Bearer …` with the upgrade, or as `token` in the
-   * hello. Default: none.
-   */
-  readonly token?: string;
-  /**
-   * Tokens that show some domains only. With viewers, every client needs a token; without `token`, no client sees every
-   * domain. Default: none.
-   */
-  readonly viewers?: readonly Viewer[];
-  /**
-   * Serve without `authenticate` and tokens: every client that reaches the HTTP server may read every domain's statistics.
-   * Default false.
-   */
-  readonly allowAnyone?: boolean;
-  /**
-   * Origins of web pages that may connect (`https://dashboard.example`). Pages of loopback origins always may. The server refuses
-   * other pages, because browsers let any page connect to any address. Default: none.
-   */
-  readonly origins?: readonly string[];
-  /**
-   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as `10.0.0.0/8`, and `unix`
-   * for those at a socket file. A proxy must add the address from which it gets a request at the end of that header. Default: none.
-   */
-  readonly trustedProxies?: readonly string[];
-  /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
-  readonly limits?: Partial<ServerLimits>;
-  /** How `/metrics`, the page for Prometheus, is made. Default: each of its members has its default. */
-  readonly metrics?: ExporterOptions;
-  /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
-  readonly webSockets?: boolean;
-  /**
-   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; what it shows comes over WebSocket.
-   * Default false.
-   */
-  readonly ui?: boolean;
-  /**
-   * Finds out what is wrong with a guest, for `/why`, for the live page, and for `virstream why`. It is called for at most four guests at
-   * a time. Default: none; `virstream serve` examines the guest's host.
-   */
-  readonly explain?: Explain;
-  /** Where it logs who connects, who is refused, and which limits are hit: see ServerLog. Default: nowhere. */
-  readonly log?: ServerLog;
-}
 
 /**
  * A connection, served over WebSocket as a part of an HTTP server. Closing it closes neither that server nor the connection.
@@ -518,16 +444,6 @@ export function createHandler(connection: Connection, options: HandlerOptions): 
     );
   }
   return new VirstreamHandler(connection, options);
-}
-
-/** True if a client must show who it is. */
-export function isGuarded({ authenticate, token, viewers }: HandlerOptions): boolean {
-  return (authenticate ?? token ?? viewers) !== undefined;
-}
-
-function checkPrefix(prefix = ""): string {
-  if (typeof prefix === "string" && /^(\/[^/?#\s]+)*$/.test(prefix)) return prefix;
-  throw invalid(`prefix must be a path such as /vm, without a slash at its end, not ${quote(prefix)}`);
 }
 
 /** Answers an upgrade request that is not accepted. */

@@ -14,7 +14,8 @@ export {
   type ServerLog,
   type ServerLogFields,
 } from "./bounds/event-log.ts";
-export { createHandler, type HandlerOptions, VirstreamHandler } from "./handler.ts";
+export { createHandler, VirstreamHandler } from "./handler.ts";
+export type { HandlerOptions } from "./handler-options.ts";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./limits.ts";
 export { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";
 export type { TlsOptions } from "./listening/http-server.ts";

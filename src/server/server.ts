@@ -8,7 +8,8 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import { checkOptions, FLAG, type Members, OBJECT, TEXT, whole } from "../model/options.ts";
 import { isLoopback, Origins } from "./access/origins.ts";
 import { ClientAddresses } from "./bounds/client-address.ts";
-import { CLOSE_TIMEOUT_MS, HANDLER_MEMBERS, type HandlerOptions, isGuarded, VirstreamHandler } from "./handler.ts";
+import { CLOSE_TIMEOUT_MS, VirstreamHandler } from "./handler.ts";
+import { HANDLER_MEMBERS, type HandlerOptions, isGuarded } from "./handler-options.ts";
 import { DEFAULT_SERVER_LIMITS } from "./limits.ts";
 import { DEFAULT_LISTEN_HOST, DEFAULT_PORT } from "./listening/address.ts";
 import {

@@ -1,0 +1,93 @@
+import { invalid, quote } from "../model/error.ts";
+import { FLAG, FUNCTION, LIST, type Members, SECRET } from "../model/options.ts";
+import type { ExporterOptions } from "../outlets/prometheus/exporter.ts";
+import type { Authenticate } from "./access/principal.ts";
+import type { Viewer } from "./access/viewer.ts";
+import { LOG, type ServerLog } from "./bounds/event-log.ts";
+import type { ServerLimits } from "./limits.ts";
+import type { Explain } from "./web/explanations.ts";
+
+/** The members of HandlerOptions. */
+export const HANDLER_MEMBERS = {
+  prefix: undefined,
+  authenticate: FUNCTION,
+  token: SECRET,
+  viewers: LIST,
+  allowAnyone: FLAG,
+  origins: LIST,
+  trustedProxies: LIST,
+  limits: undefined,
+  metrics: undefined,
+  webSockets: FLAG,
+  ui: FLAG,
+  explain: FUNCTION,
+  log: LOG,
+} satisfies Members;
+
+/** How to serve as a part of an HTTP server. */
+export interface HandlerOptions {
+  /**
+   * The path under which all paths of the handler are, such as `/vm`: of the whole path as the client sends it. Default: none; the
+   * handler then accepts WebSockets at any path.
+   */
+  readonly prefix?: string;
+  /**
+   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take `limits.helloTimeoutMs`. Its
+   * errors refuse the client. Default: the tokens decide.
+   */
+  readonly authenticate?: Authenticate;
+  /**
+   * The token that shows every domain. Clients send it as `Authorization: Bearer …` with the upgrade, or as `token` in the
+   * hello. Default: none.
+   */
+  readonly token?: string;
+  /**
+   * Tokens that show some domains only. With viewers, every client needs a token; without `token`, no client sees every
+   * domain. Default: none.
+   */
+  readonly viewers?: readonly Viewer[];
+  /**
+   * Serve without `authenticate` and tokens: every client that reaches the HTTP server may read every domain's statistics.
+   * Default false.
+   */
+  readonly allowAnyone?: boolean;
+  /**
+   * Origins of web pages that may connect (`https://dashboard.example`). Pages of loopback origins always may. The server refuses
+   * other pages, because browsers let any page connect to any address. Default: none.
+   */
+  readonly origins?: readonly string[];
+  /**
+   * Proxies whose header `X-Forwarded-For` names the client, for the limits per address: addresses, networks as `10.0.0.0/8`, and `unix`
+   * for those at a socket file. A proxy must add the address from which it gets a request at the end of that header. Default: none.
+   */
+  readonly trustedProxies?: readonly string[];
+  /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
+  readonly limits?: Partial<ServerLimits>;
+  /** How `/metrics`, the page for Prometheus, is made. Default: each of its members has its default. */
+  readonly metrics?: ExporterOptions;
+  /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
+  readonly webSockets?: boolean;
+  /**
+   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; what it shows comes over WebSocket.
+   * Default false.
+   */
+  readonly ui?: boolean;
+  /**
+   * Finds out what is wrong with a guest, for `/why`, for the live page, and for `virstream why`. It is called for at most four guests at
+   * a time. Default: none; `virstream serve` examines the guest's host.
+   */
+  readonly explain?: Explain;
+  /** Where it logs who connects, who is refused, and which limits are hit: see ServerLog. Default: nowhere. */
+  readonly log?: ServerLog;
+}
+
+/** True if a client must show who it is. */
+export function isGuarded({ authenticate, token, viewers }: HandlerOptions): boolean {
+  return (authenticate ?? token ?? viewers) !== undefined;
+}
+
+/** The prefix. @throws VirstreamError `invalid-argument` */
+export function checkPrefix(prefix = ""): string {
+  if (typeof prefix === "string" && /^(\/[^/?#\s]+)*$/.test(prefix)) return prefix;
+  throw invalid(`prefix must be a path such as /vm, without a slash at its end, not ${quote(prefix)}`);
+}
