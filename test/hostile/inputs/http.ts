@@ -116,7 +116,7 @@ const LARGE: readonly Row[] = [
     get("/", ...Array.from({ length: 400 }, (_, i) => `a${i}: ${"x".repeat(60)}`)),
   ],
   ["10,000 short headers", "HTTP 431", get("/", `${"a:b\r\n".repeat(9_999)}a:b`)],
-  ["1,900 short headers", "HTTP 200", get("/healthz", ...Array.from({ length: 1_900 }, () => "a:b"))],
+  ["500 short headers", "HTTP 200", get("/healthz", ...Array.from({ length: 500 }, () => "a:b"))],
   ["a cookie of 20 kB", "HTTP 431", get("/", `Cookie: ${"x".repeat(20_000)}`)],
   ["a token of 20 kB", "HTTP 431", get("/stats.json", `Authorization: Bearer ${"x".repeat(20_000)}`)],
   ["a token of 12 KiB", "HTTP 401", get("/stats.json", `Authorization: Bearer ${"x".repeat(12_000)}`)],
