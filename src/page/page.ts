@@ -1,6 +1,8 @@
 import type { Connection } from "../client/connection.ts";
 import type { TableRow } from "../client/table/rows.ts";
+import { hostNames } from "../driver/matcher.ts";
 import { VirstreamError } from "../model/error.ts";
+import type { Recorded } from "../model/record.ts";
 import { sortedBy } from "../overview/guest-list.ts";
 import type { Line } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
@@ -11,8 +13,9 @@ import { element, setText } from "./element.ts";
 import { GuestView } from "./guest/guest-view.ts";
 import { GuestWatch } from "./guest/guest-watch.ts";
 import { GuestTable } from "./list/guest-table.ts";
-import { ListWatch } from "./list/list-watch.ts";
+import { BASE_GROUPS, ListWatch } from "./list/list-watch.ts";
 import { Problems } from "./problems.ts";
+import { Replay } from "./recording/replay.ts";
 import { Summary } from "./summary.ts";
 
 /** On a narrow screen an open guest covers the list, which then is not watched. page.css has the same width. */
@@ -30,6 +33,7 @@ class Page {
     () => this.#view,
     () => this.#show(),
     (error) => this.#ended(error),
+    () => this.#now(),
   );
   readonly #guestWatch = new GuestWatch(this.#intervalMs, (row) => this.#showRow(row));
   readonly #problems = new Problems(
@@ -46,7 +50,8 @@ class Page {
     () => this.#close(),
     () => this.#url,
     // A page that is hidden or paused costs the server nothing.
-    async (domain, signal) => (this.#seen ? this.#access.why(domain, signal) : undefined),
+    async (domain, signal) => (this.#seen && this.#replay === undefined ? this.#access.why(domain, signal) : undefined),
+    () => this.#now(),
   );
   readonly #filter = element("input", {
     ...{ type: "search", placeholder: "Filter", "aria-label": "Filter by guest, host or uuid", spellcheck: "false" },
@@ -55,6 +60,8 @@ class Page {
   readonly #pause = element("button", { type: "button", "aria-pressed": "false" }, "Pause");
   #view: PageView = readView();
   #connection: Connection | undefined;
+  /** Of a recording, in place of the watches. */
+  #replay: Replay | undefined;
   #paused = false;
   /** Why the watch ended by itself; undefined while it has not. */
   #end: string | undefined;
@@ -108,15 +115,18 @@ class Page {
       }
       this.#connection = connection;
       this.#end = undefined;
+      if (connection.recorded !== undefined) this.#replayFrom(connection, connection.recorded);
       connection.status.subscribe(({ state }) => {
         this.#watch.lost = state === "reconnecting";
         document.body.classList.toggle("lost", this.#watch.lost);
-        if (state === "reconnecting") this.#notice.show("amber", "No connection to the server, reconnecting");
-        else this.#apply();
+        if (this.#watch.lost) this.#notice.show("amber", "No connection to the server, reconnecting");
+        this.#apply();
       });
       this.#apply();
       const error = await connection.closed;
       this.#connection = undefined;
+      this.#replay?.close();
+      this.#replay = undefined;
       this.#watch.stop();
       this.#guestWatch.stop();
       if (error?.code !== "unauthenticated") {
@@ -126,19 +136,59 @@ class Page {
     }
   }
 
+  /** Shows a recording, with a bar for its time, in place of what is now. */
+  #replayFrom(connection: Connection, { intervalMs }: Recorded): void {
+    this.#table.intervalMs = intervalMs;
+    this.#guest.intervalMs = intervalMs;
+    this.#pause.hidden = true;
+    const replay = new Replay(connection, this.#view.at, {
+      groups: () => (this.#covered ? undefined : [...BASE_GROUPS, ...this.#table.groups]),
+      guest: () => this.#view.guest,
+      onList: ({ rows, absent }, jumped) => this.#watch.show(rows, absent, hostNames(connection.host), jumped),
+      onGuest: (row, samples, jumped) => {
+        this.#guest.fill(samples, jumped);
+        this.#showRow(row);
+      },
+      onMoment: (at) => {
+        this.#view = { ...this.#view, at };
+        writeView(this.#view);
+        if (!this.#watch.lost) this.#notice.hide();
+      },
+      onError: (error) => {
+        if (this.#watch.lost) return;
+        this.#notice.show("amber", "This moment cannot be read", VirstreamError.from(error).message);
+      },
+    });
+    this.#replay = replay;
+    document.querySelector("header.bar")!.after(replay.bar.element);
+  }
+
+  /** The clock of what is shown, in ms. */
+  #now(): number {
+    return this.#replay?.at ?? performance.now();
+  }
+
+  /** True if the open guest covers the list. */
+  get #covered(): boolean {
+    return this.#view.guest !== undefined && NARROW.matches;
+  }
+
   /** Starts and stops the watches: only what is on the screen is watched. */
   #apply(): void {
     const connection = this.#connection;
     const { guest } = this.#view;
     const seen = this.#seen;
-    const covered = guest !== undefined && NARROW.matches;
     document.body.classList.toggle("open", guest !== undefined);
     if (connection === undefined) return;
     if (!this.#watch.lost) {
       if (this.#paused) this.#notice.show("calm", "Paused");
       else if (this.#end === undefined) this.#notice.hide();
     }
-    if (seen && !covered) this.#watch.start(connection, this.#table.groups);
+    if (this.#replay !== undefined) {
+      this.#replay.active = seen && !this.#watch.lost;
+      return;
+    }
+    if (seen && !this.#covered) this.#watch.start(connection, this.#table.groups);
     else this.#watch.stop();
     if (seen && guest !== undefined) this.#guestWatch.start(connection, guest);
     else this.#guestWatch.stop();
@@ -207,7 +257,9 @@ class Page {
 
   /** The address has changed: by Back, or by a link. */
   #restore(): void {
+    const { at } = this.#view;
     this.#view = readView();
+    if (this.#view.at !== undefined && this.#view.at !== at) this.#replay?.stayAt(this.#view.at);
     if (this.#filter.value !== this.#view.filter) this.#filter.value = this.#view.filter;
     this.#show();
     this.#apply();

@@ -1,3 +1,4 @@
+import type { DomainRates } from "../../client/rates/domain-rates.ts";
 import type { TableRow } from "../../client/table/rows.ts";
 import { cellOf, UNKNOWN } from "../../overview/columns.ts";
 import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
@@ -50,8 +51,10 @@ export class GuestView {
   readonly #memory = new FigureTable("Memory", ["", "bytes"]);
   readonly #parameters = new FigureTable("All parameters", ["Parameter", "Value"]);
   readonly #raw: HTMLDetailsElement;
-  readonly #intervalMs: number;
+  /** The time between two sweeps, in ms. */
+  intervalMs: number;
   readonly #sourceOf: (host: string) => string;
+  readonly #now: () => number;
   #history = new GuestHistory();
   #key: string | undefined;
   /** Since when the guest has this kind of trouble, or none, in ms of the page's clock. */
@@ -64,10 +67,18 @@ export class GuestView {
    * @param intervalMs the time between two sweeps, in ms
    * @param sourceOf the URI of a host, for commands
    * @param why asks the server about a guest
+   * @param now the clock of the list, in ms
    */
-  constructor(intervalMs: number, onClose: () => void, sourceOf: (host: string) => string, why: AskWhy) {
+  constructor(
+    intervalMs: number,
+    onClose: () => void,
+    sourceOf: (host: string) => string,
+    why: AskWhy,
+    now: () => number,
+  ) {
+    this.#now = now;
     this.#diagnosis = new GuestDiagnosis(why, () => this.tick());
-    this.#intervalMs = intervalMs;
+    this.intervalMs = intervalMs;
     this.#sourceOf = sourceOf;
     const close = element("button", { type: "button", class: "close", "aria-label": "Close the guest" }, "×");
     close.addEventListener("click", onClose);
@@ -127,13 +138,26 @@ export class GuestView {
     this.#slow = line?.verdict.slow;
     const { kind } = verdictOf(row.record, 0);
     const before = this.#since?.kind === kind ? this.#since?.at : undefined;
-    this.#since = { kind, at: line?.since ?? before ?? performance.now() };
+    this.#since = { kind, at: line?.since ?? before ?? this.#now() };
     this.#row = row;
     this.#history.take(row.rates);
     this.tick();
     for (const [name, chart] of this.#charts) chart.draw(this.#history.times, this.#history.lines(name));
-    this.#showDevices(judged(row, performance.now()));
+    this.#showDevices(judged(row, this.#now()));
     this.#showParameters();
+  }
+
+  /**
+   * Takes samples before the newest record, for the charts.
+   *
+   * @param jumped true if those that the charts have are of another time
+   */
+  fill(samples: readonly DomainRates[], jumped: boolean): void {
+    if (jumped) {
+      this.#history = new GuestHistory();
+      this.#since = undefined;
+    }
+    for (const rates of samples) this.#history.take(rates);
   }
 
   /** Lets ages grow; call it once per second. */
@@ -142,7 +166,7 @@ export class GuestView {
     if (row === undefined) return;
     const { record } = row;
     const { domain, state, tookMs } = record;
-    const plain = verdictOf(record, performance.now() - (this.#since?.at ?? performance.now()));
+    const plain = verdictOf(record, this.#now() - (this.#since?.at ?? this.#now()));
     const slow = plain.kind === undefined ? this.#slow : undefined;
     const verdict = slow === undefined ? plain : { ...plain, words: slow.words, slow };
     const known = state === undefined ? UNKNOWN : `${state.state} (${state.reason})`;
@@ -153,7 +177,7 @@ export class GuestView {
     );
     this.element.classList.toggle("bad", verdict.bad);
     this.element.classList.toggle("slow", slow !== undefined);
-    this.element.classList.toggle("old", isOld(row, this.#intervalMs));
+    this.element.classList.toggle("old", isOld(row, this.intervalMs));
     const wrong = (verdict.bad || slow !== undefined) && !gone;
     if (!wrong) this.#diagnosis.hide();
     // Until the server has said more, and where it does not.

@@ -16,6 +16,11 @@ export class CpuHistory {
   readonly #rings = new Map<string, Ring>();
   #takes = 0;
 
+  /** Forgets all samples. */
+  clear(): void {
+    this.#rings.clear();
+  }
+
   /** Takes the newest record of each guest; one that it has already adds nothing. */
   take(rows: readonly TableRow[]): void {
     this.#takes++;

@@ -29,7 +29,8 @@ export class GuestTable {
   readonly #virtualizer: Virtualizer<HTMLElement, HTMLElement>;
   readonly #events: TableEvents;
   readonly #cpu: CpuHistory;
-  readonly #intervalMs: number;
+  /** The time between two sweeps, in ms. */
+  intervalMs: number;
   readonly #rowHeight = matchMedia("(pointer: coarse)").matches ? ROW_HEIGHT.coarse : ROW_HEIGHT.fine;
   #columns: readonly PageColumn[] = [];
   #severalHosts = false;
@@ -40,7 +41,7 @@ export class GuestTable {
 
   /** @param intervalMs the time between two sweeps, in ms */
   constructor(cpu: CpuHistory, intervalMs: number, events: TableEvents) {
-    this.#intervalMs = intervalMs;
+    this.intervalMs = intervalMs;
     this.#cpu = cpu;
     this.#events = events;
     this.#grid = element(
@@ -114,7 +115,7 @@ export class GuestTable {
   #draw(): void {
     const items = this.#virtualizer.getVirtualItems();
     while (this.#rows.length < items.length) {
-      const row = new GuestRow(`guest-row-${this.#rows.length}`, this.#columns, this.#intervalMs);
+      const row = new GuestRow(`guest-row-${this.#rows.length}`, this.#columns, this.intervalMs);
       this.#rows.push(row);
       this.#body.append(row.element);
     }

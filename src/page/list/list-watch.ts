@@ -1,7 +1,9 @@
 import type { Connection } from "../../client/connection.ts";
+import type { TableRow } from "../../client/table/rows.ts";
 import type { Table } from "../../client/table.ts";
 import { hostNames } from "../../driver/matcher.ts";
 import { type KnownGroup, permittedOf } from "../../model/group.ts";
+import type { Absent } from "../../model/record.ts";
 import { GuestList, type ListView } from "../../overview/guest-list.ts";
 import { CpuHistory } from "./cpu-history.ts";
 
@@ -15,7 +17,7 @@ const TWO_SWEEPS = 1.2;
 const SLICE_MS = 5;
 
 /** What every list asks for: states, CPU, and one group that only the guest's hypervisor has, which shows that it answers. */
-const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
+export const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
 
 /**
  * The watch behind the list of guests, and the list. While it is stopped the server sends nothing, and the list stays as it was.
@@ -23,12 +25,13 @@ const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
  * A tick of 10,000 guests is worked through in several tasks, so that none of them blocks the page.
  */
 export class ListWatch {
-  readonly list = new GuestList(() => performance.now());
+  #list: GuestList;
   readonly cpu = new CpuHistory();
   readonly #intervalMs: number;
   readonly #viewOf: () => ListView;
   readonly #onUpdate: () => void;
   readonly #onEnd: (error: unknown) => void;
+  readonly #now: () => number;
   #table: Table | undefined;
   #groups: ReadonlySet<KnownGroup> = new Set();
   #connection: Connection | undefined;
@@ -45,12 +48,25 @@ export class ListWatch {
    * @param viewOf how the list is shown
    * @param onUpdate called after the list has changed
    * @param onEnd called when the watch ends by itself: with its error, or with undefined at the end of a recording
+   * @param now the clock of the list, in ms: of a recording, the moment that is shown
    */
-  constructor(intervalMs: number, viewOf: () => ListView, onUpdate: () => void, onEnd: (error: unknown) => void) {
+  constructor(
+    intervalMs: number,
+    viewOf: () => ListView,
+    onUpdate: () => void,
+    onEnd: (error: unknown) => void,
+    now = (): number => performance.now(),
+  ) {
+    this.#now = now;
+    this.#list = new GuestList(now);
     this.#intervalMs = intervalMs;
     this.#viewOf = viewOf;
     this.#onUpdate = onUpdate;
     this.#onEnd = onEnd;
+  }
+
+  get list(): GuestList {
+    return this.#list;
   }
 
   get running(): boolean {
@@ -78,7 +94,7 @@ export class ListWatch {
       { intervalMs: this.#intervalMs },
     );
     this.#table = table;
-    this.#waits = this.list.begun;
+    this.#waits = this.#list.begun;
     // When the table is ready, each host was swept once, and an interval later twice: then there are rates.
     if (this.#waits) {
       const takeOver = (): void => {
@@ -89,6 +105,17 @@ export class ListWatch {
     before?.close();
     this.#timer ??= setInterval(() => this.#tick(), CLOCK_MS);
     void this.#follow(table);
+  }
+
+  /**
+   * Takes a moment of a recording in place of a watch.
+   *
+   * @param jumped true if it does not follow the moment before: what was known of the time between is void
+   */
+  async show(rows: readonly TableRow[], absent: readonly Absent[], hosts: string[], jumped: boolean): Promise<void> {
+    const list = jumped ? new GuestList(this.#now) : this.#list;
+    await this.#take(list, rows, absent, hosts);
+    this.#onUpdate();
   }
 
   /** Ends the watch. */
@@ -137,23 +164,29 @@ export class ListWatch {
   async #update(): Promise<void> {
     const table = this.#table;
     if (table !== undefined && !this.#waits && !this.lost && (table.size > 0 || table.absent.length > 0)) {
-      const rows = table.values();
-      let began = performance.now();
-      for (const _ of this.list.updating(rows, table.absent, hostNames(this.#connection!.host))) {
-        if (performance.now() - began < SLICE_MS) continue;
-        await nextTask();
-        began = performance.now();
-      }
-      await nextTask();
-      this.cpu.take(rows);
-      await nextTask();
-      // The list keeps its lines in this order until its next update.
-      this.list.lines(this.#viewOf());
-      await nextTask();
+      await this.#take(this.#list, table.values(), table.absent, hostNames(this.#connection!.host));
     }
     this.#pending = false;
     this.#updatedAt = performance.now();
     if (table !== undefined) this.#onUpdate();
+  }
+
+  /** Judges the rows, in several tasks. */
+  async #take(list: GuestList, rows: readonly TableRow[], absent: readonly Absent[], hosts: string[]): Promise<void> {
+    let began = performance.now();
+    for (const _ of list.updating(rows, absent, hosts)) {
+      if (performance.now() - began < SLICE_MS) continue;
+      await nextTask();
+      began = performance.now();
+    }
+    await nextTask();
+    if (list !== this.#list) this.cpu.clear();
+    this.cpu.take(rows);
+    await nextTask();
+    // The list keeps its lines in this order until its next update.
+    list.lines(this.#viewOf());
+    await nextTask();
+    this.#list = list;
   }
 }
 

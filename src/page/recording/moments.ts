@@ -1,0 +1,106 @@
+import type { Connection } from "../../client/connection.ts";
+import type { DomainRates } from "../../client/rates/domain-rates.ts";
+import { earlier } from "../../client/rates/two-sweeps.ts";
+import { RateMeter } from "../../client/rates.ts";
+import type { TableRow } from "../../client/table/rows.ts";
+import type { KnownGroup } from "../../model/group.ts";
+import { permittedOf } from "../../model/group.ts";
+import type { Absent, DomainStatsRecord } from "../../model/record.ts";
+import { SCREEN_GROUPS } from "../../overview/columns.ts";
+import { recordedRow } from "../../overview/line.ts";
+
+/** How many sweeps of one guest are under way at a time. */
+const AHEAD = 8;
+/** The samples that are taken from each step of the replay at most, for the charts. */
+const SAMPLES_PER_STEP = 12;
+/** The time that charts show, in ms. */
+const CHART_MS = 300_000;
+
+/** What a recording knows at a moment. */
+export interface Moment {
+  readonly rows: readonly TableRow[];
+  readonly absent: readonly Absent[];
+}
+
+/** Reads all guests, and their rates since the sweep before, at a moment. */
+export async function guestsAt(
+  connection: Connection,
+  groups: readonly KnownGroup[],
+  at: number,
+  signal: AbortSignal,
+): Promise<Moment> {
+  const query = { groups: permittedOf(groups, connection.permittedGroups) };
+  const meter = new RateMeter();
+  const before = earlier(at, { ...connection.recorded!, to: at });
+  for await (const record of connection.stats({ ...query, at: before }, { signal })) meter.take(record);
+  const rows: TableRow[] = [];
+  let absent: readonly Absent[] = [];
+  for await (const event of connection.stats({ ...query, at }, { signal }).events) {
+    if (event.type === "record") rows.push(recordedRow(meter.take(event.record), at));
+    if (event.type === "sync") absent = event.summary.absent ?? [];
+  }
+  return { rows, absent };
+}
+
+/** When the newest record of a guest was sampled, in ms since 1970; undefined: it is not there any more. */
+export async function newestOf(
+  connection: Connection,
+  { uuid }: { readonly uuid: string },
+): Promise<number | undefined> {
+  const query = { groups: permittedOf(["state"], connection.permittedGroups), domains: [uuid] };
+  const [record] = await connection.stats({ ...query, at: Number.MAX_SAFE_INTEGER }).toArray();
+  return record === undefined || record.status === "gone" ? undefined : record.sampledAt;
+}
+
+/** The samples of one guest up to a moment: what its charts and tables need. */
+export class GuestSamples {
+  readonly #connection: Connection;
+  readonly #domain: string;
+  readonly #meter = new RateMeter();
+  #last: DomainStatsRecord | undefined;
+  /** The moment up to which it has read. */
+  #at: number | undefined;
+
+  /** @param key of the guest: its host and its uuid */
+  constructor(connection: Connection, key: string) {
+    this.#connection = connection;
+    [, this.#domain = ""] = key.split("\n");
+  }
+
+  /**
+   * Reads from the last moment to this one; the first time, the time that charts show.
+   *
+   * @returns the rates at each sample that is new, the newest last
+   */
+  async upTo(at: number, signal: AbortSignal): Promise<DomainRates[]> {
+    const { from, intervalMs } = this.#connection.recorded!;
+    const begin = this.#at ?? Math.max(from, at - CHART_MS) - 1;
+    const step = Math.max(1_000, intervalMs, this.#at === undefined ? 0 : (at - begin) / SAMPLES_PER_STEP);
+    // From the end, so that the last moment is exactly the one that is shown.
+    const times: number[] = [];
+    for (let time = at; time > begin; time -= step) times.unshift(Math.round(time));
+    const found: DomainRates[] = [];
+    const pending: Promise<DomainStatsRecord | undefined>[] = [];
+    for (const time of times) {
+      const reading = this.#read(time, signal);
+      // After an error of one, nobody waits for the others.
+      reading.catch(() => {});
+      pending.push(reading);
+      if (pending.length === AHEAD) this.#take(await pending.shift(), found);
+    }
+    for (const reading of pending) this.#take(await reading, found);
+    this.#at = at;
+    return found;
+  }
+
+  async #read(at: number, signal: AbortSignal): Promise<DomainStatsRecord | undefined> {
+    const groups = permittedOf(SCREEN_GROUPS, this.#connection.permittedGroups);
+    return (await this.#connection.stats({ domains: [this.#domain], groups, at }, { signal }).toArray())[0];
+  }
+
+  #take(record: DomainStatsRecord | undefined, found: DomainRates[]): void {
+    if (record === undefined || record.steadyAt === this.#last?.steadyAt) return;
+    this.#last = record;
+    found.push(this.#meter.take(record));
+  }
+}

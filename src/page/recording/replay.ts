@@ -1,0 +1,182 @@
+import type { Connection } from "../../client/connection.ts";
+import type { DomainRates } from "../../client/rates/domain-rates.ts";
+import type { TableRow } from "../../client/table/rows.ts";
+import type { KnownGroup } from "../../model/group.ts";
+import { recordedRow } from "../../overview/line.ts";
+import { GuestSamples, guestsAt, type Moment, newestOf } from "./moments.ts";
+import { TimeBar } from "./time-bar.ts";
+
+/** The time between two moments while it plays, in ms. */
+const TICK_MS = 1_000;
+/** How often it looks whether the recording has grown, in ms. */
+const GROWTH_MS = 5_000;
+
+/** What the page around a replay shows, and what it has on the screen. */
+export interface ReplayEvents {
+  /** The groups of the list; undefined: it is covered. */
+  readonly groups: () => readonly KnownGroup[] | undefined;
+  /** The key of the open guest. */
+  readonly guest: () => string | undefined;
+  /** @param jumped true if the moment does not follow the one before */
+  readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
+  /** @param earlier the samples before that are new; undefined: the charts go on */
+  readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
+  /** The user, or the replay, has come to another moment. */
+  readonly onMoment: (at: number) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** Shows a recording at the moment that the user chooses, and plays it from there. While it stands still, it asks for nothing. */
+export class Replay {
+  readonly bar: TimeBar;
+  readonly #connection: Connection;
+  readonly #events: ReplayEvents;
+  readonly #end = new AbortController();
+  readonly #timer: ReturnType<typeof setInterval>;
+  #at: number;
+  #to: number;
+  #speed = 1;
+  #playing: boolean;
+  /** True while the slider is dragged: the time stands still then. */
+  #held = false;
+  /** What is to be shown; undefined: it is on the screen. */
+  #due: "jump" | "step" | undefined = "jump";
+  #showing = false;
+  #active = false;
+  #samples: { readonly key: string; readonly of: GuestSamples } | undefined;
+  /** A guest that the list has, by which the growth of the recording is seen. */
+  #known: TableRow | undefined;
+  #lookedAt = 0;
+  #grewAt = performance.now();
+
+  /** @param at the moment to begin with; undefined: the beginning, from which it plays */
+  constructor(connection: Connection, at: number | undefined, events: ReplayEvents) {
+    const recorded = connection.recorded!;
+    this.#connection = connection;
+    this.#events = events;
+    this.#to = recorded.to;
+    this.#at = Math.min(Math.max(at ?? recorded.from, recorded.from), this.#to);
+    this.#playing = at === undefined;
+    this.bar = new TimeBar(recorded, {
+      onSeek: (to, final) => {
+        this.#held = !final;
+        this.seek(to);
+      },
+      onPlay: (playing) => this.#play(playing),
+      onSpeed: (speed) => {
+        this.#speed = speed;
+      },
+    });
+    this.bar.show(this.#at, this.#playing);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** The moment that is chosen, in ms since 1970. */
+  get at(): number {
+    return this.#at;
+  }
+
+  /** Goes to a moment. */
+  seek(at: number): void {
+    this.#at = at;
+    this.#due = "jump";
+    this.#run();
+  }
+
+  /** Goes to a moment that comes with an address, and stays there. */
+  stayAt(at: number): void {
+    this.#playing = false;
+    this.seek(Math.min(Math.max(at, this.#connection.recorded!.from), this.#to));
+  }
+
+  /** Lets it read, or not while nobody sees it. What is on the screen may have changed. */
+  set active(active: boolean) {
+    this.#active = active;
+    this.#due ??= "step";
+    this.#run();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#end.abort();
+    this.bar.element.remove();
+  }
+
+  #play(playing: boolean): void {
+    this.#playing = playing;
+    this.#grewAt = performance.now();
+    // From the end it plays again.
+    if (playing && this.#at >= this.#to) this.seek(this.#connection.recorded!.from);
+    this.bar.show(this.#at, playing);
+  }
+
+  #tick(): void {
+    if (!this.#active) return;
+    void this.#grow();
+    if (!this.#playing || this.#held || this.#showing) return;
+    const at = Math.min(this.#at + this.#speed * TICK_MS, this.#to);
+    if (at > this.#at) {
+      this.#at = at;
+      this.#due ??= "step";
+      this.#run();
+      // A recorder that runs writes more within two of its intervals.
+    } else if (performance.now() - this.#grewAt > 2 * this.#connection.recorded!.intervalMs + GROWTH_MS) {
+      this.#play(false);
+    }
+  }
+
+  /** Shows what is due, one moment after the other: while the slider is dragged, those between are left out. */
+  #run(): void {
+    this.bar.show(this.#at, this.#playing);
+    if (!this.#showing) void this.#showAll();
+  }
+
+  async #showAll(): Promise<void> {
+    this.#showing = true;
+    while (this.#due !== undefined && this.#active && !this.#end.signal.aborted) {
+      const jumped = this.#due === "jump";
+      this.#due = undefined;
+      try {
+        await this.#show(this.#at, jumped);
+      } catch (error) {
+        if (!this.#end.signal.aborted) this.#events.onError(error);
+      }
+    }
+    this.#showing = false;
+  }
+
+  async #show(at: number, jumped: boolean): Promise<void> {
+    const { signal } = this.#end;
+    const groups = this.#events.groups();
+    if (groups !== undefined) {
+      const moment = await guestsAt(this.#connection, groups, at, signal);
+      if (signal.aborted) return;
+      this.#known = moment.rows[0];
+      await this.#events.onList(moment, jumped);
+    }
+    if (!this.#held) this.#events.onMoment(at);
+    const key = this.#events.guest();
+    if (jumped || key !== this.#samples?.key) this.#samples = undefined;
+    // While the slider is dragged, the charts wait.
+    if (key === undefined || this.#held) return;
+    const isNew = this.#samples === undefined;
+    this.#samples ??= { key, of: new GuestSamples(this.#connection, key) };
+    const samples = await this.#samples.of.upTo(at, signal);
+    const last = samples.at(-1);
+    if (last !== undefined && key === this.#events.guest()) this.#events.onGuest(recordedRow(last, at), samples, isNew);
+  }
+
+  /** Looks how far a recorder has got. */
+  async #grow(): Promise<void> {
+    const now = performance.now();
+    const atEnd = this.#playing && this.#at >= this.#to;
+    if (this.#known === undefined || now - this.#lookedAt < (atEnd ? TICK_MS : GROWTH_MS)) return;
+    this.#lookedAt = now;
+    // While the connection is lost there is nothing to see.
+    const to = await newestOf(this.#connection, this.#known.domain).catch(() => undefined);
+    if (to === undefined || to <= this.#to) return;
+    this.#to = to;
+    this.#grewAt = now;
+    this.bar.extend(to);
+  }
+}

@@ -1,0 +1,60 @@
+import type { Recorded } from "../../model/record.ts";
+import { element, setText } from "../element.ts";
+
+/** How much recorded time passes per second. */
+const SPEEDS = [1, 4, 16, 60];
+
+/** What the user does with the time of a recording. */
+export interface TimeEvents {
+  /** The user chooses a moment. It may be one of many while the slider is dragged; the last one is `final`. */
+  readonly onSeek: (at: number, final: boolean) => void;
+  readonly onPlay: (playing: boolean) => void;
+  readonly onSpeed: (speed: number) => void;
+}
+
+/** The bar with which a moment of a recording is chosen, and the recording is played from there. */
+export class TimeBar {
+  readonly element: HTMLElement;
+  readonly #slider = element("input", { type: "range", "aria-label": "Time" });
+  readonly #time = element("time");
+  readonly #play = element("button", { type: "button" });
+  readonly #stepMs: number;
+  readonly #from: number;
+  #to = 0;
+
+  /** @param recorded the time that can be chosen; a step of the keyboard is one interval, and a second at least */
+  constructor({ from, to, intervalMs }: Recorded, events: TimeEvents) {
+    this.#from = from;
+    this.#stepMs = Math.max(1_000, intervalMs);
+    const chosen = (): number => Math.min(this.#from + Number(this.#slider.value) * this.#stepMs, this.#to);
+    this.#slider.addEventListener("input", () => events.onSeek(chosen(), false));
+    this.#slider.addEventListener("change", () => events.onSeek(chosen(), true));
+    this.#play.addEventListener("click", () => events.onPlay(this.#play.dataset["playing"] !== "true"));
+    const speeds = SPEEDS.map((speed) => element("option", { value: String(speed) }, `${speed}×`));
+    const speed = element("select", { "aria-label": "Speed" }, ...speeds);
+    speed.addEventListener("change", () => events.onSpeed(Number(speed.value)));
+    this.element = element(
+      "div",
+      { class: "time-bar", role: "group", "aria-label": "Time of the recording" },
+      ...[this.#play, this.#slider, this.#time, speed],
+    );
+    this.extend(to);
+  }
+
+  /** The recording now ends here. */
+  extend(to: number): void {
+    this.#to = to;
+    this.#slider.max = String(Math.ceil((to - this.#from) / this.#stepMs));
+  }
+
+  show(at: number, playing: boolean): void {
+    const moment = new Date(at);
+    const text = moment.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+    this.#slider.value = String(Math.floor((at - this.#from) / this.#stepMs));
+    this.#slider.setAttribute("aria-valuetext", text);
+    setText(this.#time, text);
+    this.#time.dateTime = moment.toISOString();
+    this.#play.dataset["playing"] = String(playing);
+    setText(this.#play, playing ? "Pause" : "Play");
+  }
+}
