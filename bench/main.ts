@@ -29,6 +29,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   table: async () => (await import("./table.ts")).benchTable,
   recording: async () => (await import("./recording.ts")).benchRecording,
   truncation: async () => (await import("./recording.ts")).benchTruncation,
+  moments: async () => (await import("./moments.ts")).benchMoments,
   otlp: async () => (await import("./otlp.ts")).benchOtlp,
   prometheus: async () => (await import("./prometheus.ts")).benchPrometheus,
   top: async () => (await import("./top.ts")).benchTop,
