@@ -1,3 +1,4 @@
+import { sleep } from "../driver/clock.ts";
 import { connectDaemon, type OpenTransport, openTransport } from "../drivers/libvirt/daemon.ts";
 import {
   type ControlInfo,
@@ -10,6 +11,7 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { StateWords } from "../model/state.ts";
+import { BUSY_MS } from "./guests.ts";
 import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { TimeLimit } from "./time-limit.ts";
 import type { UnansweredCalls } from "./unanswered-calls.ts";
@@ -31,6 +33,9 @@ export interface GuestEvidence {
 
 const ANSWER_MS = 2_000;
 const TOTAL_MS = 5_000;
+/** How often the monitor is looked at again, and after how long, in ms. */
+const LOOKS = 5;
+const LOOK_AGAIN_MS = 100;
 /** Slow disks whose limits are read. */
 const MAX_DISKS = 4;
 
@@ -61,7 +66,12 @@ export async function collectEvidence(
   try {
     const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);
     try {
-      const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+      let control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+      // Each query of a sweep makes the monitor busy for some ms.
+      for (let i = 0; i < LOOKS && control.state === ControlState.occupied && control.forMs < BUSY_MS; i++) {
+        await sleep(LOOK_AGAIN_MS, { signal });
+        control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+      }
       evidence = { ...evidence, control };
       if (!calls.mayAsk(domain.uuid)) return evidence;
       if (control.state === ControlState.job) {

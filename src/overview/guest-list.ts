@@ -226,7 +226,8 @@ export class GuestList {
 
   #withSlowness(line: GuestLine, now: number): GuestLine {
     const { key, row, verdict } = line;
-    const [slow] = verdict.kind === undefined ? slownessOf(row.rates) : [];
+    const all = verdict.kind === undefined ? slownessOf(row.rates) : [];
+    const slow = all[0] && { ...all[0], sentence: all.map(({ sentence }) => sentence).join(", and ") };
     const known = this.#slow.get(key);
     const lately = known !== undefined && now - known.last <= WELL_AFTER_MS ? known : undefined;
     if (slow !== undefined) this.#slow.set(key, { first: lately?.first ?? now, last: now, slow });

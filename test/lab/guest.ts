@@ -29,6 +29,8 @@ export interface GuestOptions {
    * It must be a file system of at most a few MiB.
    */
   readonly fillsDisk?: string;
+  /** Makes a guest with a raw disk keep one processor busy. Default false. */
+  readonly busy?: boolean;
   /** What is inside its `<metadata>` element. */
   readonly metadata?: string;
   /** Further devices, as XML. */
@@ -229,10 +231,13 @@ const bootSector = Buffer.concat([
  *     xor ax, ax; mov ds, ax; again: mov si, packet; mov ax, 0x4300; mov dl, 0x80; int 0x13
  *     add word [packet + 8], 128; jmp again; packet: size, count 1, buffer 0:0x7c00, sector 128
  */
-const fillingSector = Buffer.concat([
+export const fillingSector = Buffer.concat([
   Buffer.from("31c08ed8be167cb80043b280cd1381061e7c8000ebee10000100007c00008000".padEnd(1020, "0"), "hex"),
   Buffer.from([0x55, 0xaa]),
 ]);
+
+/** A boot sector that keeps its processor busy: `again: jmp again`. */
+const busySector = Buffer.concat([Buffer.from("ebfe".padEnd(1020, "0"), "hex"), Buffer.from([0x55, 0xaa])]);
 
 interface Disk {
   readonly path: string;
@@ -254,7 +259,7 @@ async function createDisks(directory: string, uuid: string, options: GuestOption
       continue;
     }
     if (format === "raw") {
-      await writeFile(path, bootSector);
+      await writeFile(path, options.busy ? busySector : bootSector);
       await truncate(path, 1 << 20);
     } else if (index === 0 && options.backingChain) {
       const base = join(directory, "disks", `${uuid}-base.qcow2`);
