@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { Dice } from "../lab/dice.ts";

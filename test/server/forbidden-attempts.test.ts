@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/index.ts";
