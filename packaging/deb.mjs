@@ -30,7 +30,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 /** As Debian sorts it: a pre-release comes before its release. */
 const version = manifest.version.replace("-", "~");
-const epoch = Number(process.env.SOURCE_DATE_EPOCH ?? run("git", "-C", root, "log", "-1", "--format=%ct"));
+// dpkg-deb reads it, too.
+process.env.SOURCE_DATE_EPOCH ??= run("git", "-C", root, "log", "-1", "--format=%ct").trim();
+const epoch = Number(process.env.SOURCE_DATE_EPOCH);
 const MAINTAINER = "The virstream authors <virstream@localhost>";
 const LIBRARY = "usr/lib/virstream";
 const DOCUMENTS = "usr/share/doc/virstream";
