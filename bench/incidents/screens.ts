@@ -63,9 +63,10 @@ export class Screens implements AsyncDisposable {
 
   /** Looks for an absent host on every screen. */
   async lookForHost(host: string, guest: string): Promise<Screen[]> {
-    const names = (text: string): boolean => /NO.HOST/.test(text) && text.includes(host) && /connection-/.test(text);
-    const lines = (text: string): string => text.match(new RegExp(`^.*\\b${host}\\b.*$`, "gm"))?.join("\n") ?? text;
-    const isAbsent = (text: string): boolean => /connection-|start it/.test(text);
+    const names = (text: string): boolean => /NO.HOST/.test(text) && text.includes("cannot be reached");
+    const lines = (text: string): string =>
+      text.match(new RegExp(`^.*(\\b${host}\\b|NO.HOST|cannot be reached).*$`, "gm"))?.join("\n") ?? text;
+    const isAbsent = (text: string): boolean => /cannot be reached|nothing listens|connection-/.test(text);
     return [
       await this.#top(names, undefined, lines),
       await timed("get", async () => lines(all(await virstream(["get", ...this.#uris]))), isAbsent),

@@ -186,9 +186,12 @@ function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }:
   const { reason, error, domain } = record;
   const word = guestWord(domain);
   const more = error ?? evidence?.error;
+  const isAway = record.status === "failed" && /^connect(ion)?-/.test(more?.code ?? "");
   return {
     wrong: true,
-    summary: `${who(record)}${record.state === undefined ? "" : `${stateOf(record.state)}, and`} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
+    summary: isAway
+      ? `${who(record)} cannot be read, because its host cannot be reached.`
+      : `${who(record)}${record.state === undefined ? "" : `${stateOf(record.state)}, and`} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
     evidence: [
       ...(more === undefined ? [] : [`${more.message} [${more.code}]`]),
       ...(evidence === undefined

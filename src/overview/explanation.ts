@@ -39,5 +39,8 @@ export function troubleText(line: GuestLine, uri: string): string {
 
 /** Why a host is absent. */
 export function absenceText({ host: { host, error } }: HostLine): string {
-  return `${printable(host)} cannot be reached: ${printable(error.message)} [${error.code}]`;
+  const says = `${host} cannot be reached`;
+  // The error of an aggregate begins with the same words.
+  const text = error.message.startsWith(says) ? error.message : `${says}: ${error.message}`;
+  return `${printable(text)} [${error.code}]`;
 }

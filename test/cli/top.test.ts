@@ -116,7 +116,7 @@ describeWith(["tmux"], "virstream top, on a terminal,", () => {
     const shell = await Shell.run("hosts", command(`top --hosts ${folder}/hosts`));
     await shell.see(/hv1 hv2 +6 guests/);
     await second.close();
-    await shell.see(/^NO HOST +\(3 guests\) +hv2 [\s\S]*hv2 cannot be reached: /m);
+    await shell.see(/^NO HOST +\(3 guests\) +hv2 [\s\S]*hv2 cannot be reached[,:] /m);
     second = await serve(other, { port: Number(port) });
     await vi.waitFor(async () => expect(await shell.screen()).not.toContain("NO HOST"), PATIENCE);
     await shell.see(/hv1 hv2 +6 guests/);
