@@ -93,13 +93,14 @@ function layOut(tree, packed, imported) {
 
   for (const path of packed) {
     if (/^(package\.json$|bin\/|dist\/)/.test(path) && !UNUSED.test(path)) copy(path, LIBRARY);
-    if (/^((README|PROTOCOL|SECURITY)\.md$|docs\/)/.test(path)) copy(path, DOCUMENTS);
+    if (/^((README|PROTOCOL|SECURITY)\.md$|docs\/|examples\/prometheus\/)/.test(path)) copy(path, DOCUMENTS);
   }
   const packages = [...new Set(imported.map(packageOf))];
   const manifests = packages.flatMap((path) =>
     readdirSync(join(root, path), { recursive: true })
       .filter((name) => basename(name) === "package.json")
-      .map((name) => join(path, name)),
+      .map((name) => join(path, name))
+      .filter((manifest) => imported.some((file) => file.startsWith(`${dirname(manifest)}/`))),
   );
   for (const path of [...imported, ...manifests]) copy(path, LIBRARY);
   const command = `${LIBRARY}/bin/virstream.js`;

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
-import { earlier } from "../client/rates/two-sweeps.ts";
+import { momentBefore } from "../client/rates/two-sweeps.ts";
 import { RateMeter } from "../client/rates.ts";
 import { sleep, withTimeout } from "../driver/clock.ts";
 import { type Moment, timeOf } from "../drivers/recording/uri.ts";
@@ -59,7 +59,11 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
       const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
       const { recorded } = connection;
       const { at } = query;
-      const before = recorded === undefined || at === undefined ? {} : { at: earlier(at, recorded, args.ratesOverMs) };
+      let before: Pick<StatsQuery, "at"> = {};
+      if (recorded !== undefined && at !== undefined) {
+        const now = await connection.stats({ ...query, groups: ["state"] }, { signal }).toArray();
+        before = { at: momentBefore(now, at, recorded, args.ratesOverMs) };
+      }
       const lastAt = await firstSweep(
         connection,
         { ...query, deadlineMs, ...before },

@@ -38,7 +38,7 @@ export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): 
  *
  * @throws VirstreamError `unknown-scheme` for a scheme that is misspelt or left out, with the URI that is probably meant
  */
-function spelledUri(text: string): string {
+export function spelledUri(text: string): string {
   const uri = resolveUri(text);
   const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(uri) ?? [];
   const known = schemes();

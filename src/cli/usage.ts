@@ -190,8 +190,8 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --allow-anyone        listen beyond loopback without a token: everybody may read
   --min-interval TIME   the shortest interval that watches may ask for; default 1s
   --origin ORIGIN       web pages that may connect, as https://HOST; can be given several times
-  --trusted-proxy CIDR  a proxy whose X-Forwarded-For names the client, for the limits per address: an address, as
-                        10.0.0.0/8, or unix for a socket file; can be given several times
+  --trusted-proxy CIDR  a proxy whose X-Forwarded-For names the client, for the limits per address: a network, as
+                        10.0.0.0/8, an address, or unix for a socket file; can be given several times
   --log-level LEVEL     trace, debug, info, warn, error or silent; default $VIRSTREAM_LOG_LEVEL, else info
   --log-format FORMAT   text or json; default $VIRSTREAM_LOG_FORMAT, else text on a terminal and in the journal of
                         systemd, and JSON elsewhere: docs/operating.md

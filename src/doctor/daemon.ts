@@ -106,7 +106,7 @@ export function connectionFinding(
   }
   const [daemon, limit] = [daemonOf(socket ?? ""), configuration?.settings?.max_clients];
   const what =
-    `The daemon accepts connections on ${socket ?? uri.uri}, but does not answer. It is stopped, it hangs, or it has as many ` +
+    `The daemon accepts connections on ${socket ?? uri.uri}, but does not answer. It has just started (then try again), it is stopped, it hangs, or it has as many ` +
     `clients as it admits: max_clients${limit === undefined ? "" : ` = ${limit}`} in all, max_anonymous_clients that have ` +
     `not authenticated.${socket === undefined ? " The commands are for that host." : ""}`;
   return finding("daemon-silent", what, {

@@ -76,12 +76,12 @@ describe("A configuration file of virstream serve", () => {
     ['allow-anyone = "yes"', /^file:1: allow-anyone: must be true or false$/],
     ["origin = [1, true]", /^file:1: origin: must be a string, or a list of strings$/],
     ["sources = 'qemu:///system'", /^file:1: sources: must be a list of URIs$/],
-    ["[limits]\nclients = 0", /^file:2: clients: clients must be a whole number from 1/],
+    ["[limits]\nclients = 0", /^file:2: clients: must be a whole number from 1/],
     ["[limits]\nclient = 5", /^file:2: client: limits has no member "client"/],
     ['\nnats-prefix = "x"', /^file:2: nats-prefix: --nats-prefix goes with --nats$/],
     ["min-interval = '2s'\n[limits]\nminIntervalMs = 5", /^file:1: min-interval: .* give it once$/],
-    ["[limits]\nqueries = 64\nqueriesPerClient = 0", /^file:3: queriesPerClient: queriesPerClient must be/],
-    ["limits = { clients = 0 }", /^file: clients: clients must be a whole number/],
+    ["[limits]\nqueries = 64\nqueriesPerClient = 0", /^file:3: queriesPerClient: must be/],
+    ["limits = { clients = 0 }", /^file: clients: must be a whole number/],
     ['"a(b" = 1', /^file: a\(b: there is no such option/],
     ["config = 'other'", /^file:1: config: there is no such option/],
   ])("that has %j is refused with the place and the key", (text, says) => {
@@ -117,16 +117,28 @@ describe("A configuration file of virstream serve", () => {
     ]);
     const missing = await virstream(["serve", "--config", fileOf(`tokens = "${folder}/none"\n`), "--check"]);
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringMatching(/none cannot be read \(ENOENT\)/)]);
-    for (const [content, says] of [
-      ['listen = "0.0.0.0:0"\n', /set --token-file or --tokens, or --allow-anyone/],
-      ['sources = ["qmu:///system"]\n', /no driver for qmu: URIs/],
-      ['origin = "dashboard.example"\n', /an origin has a scheme, a host and no path/],
-      ['source-token-file = "/none"\n', /token file \/none cannot be read/],
-      ['otlp = "env"\notlp-headers-file = "/none"\n', /file of headers \/none cannot be read/],
-      ['nats = "nats://127.0.0.1"\nnats-creds = "/none"\n', /file of NATS credentials \/none cannot be read/],
+    for (const [content, exit, says] of [
+      [
+        'sources = []\nlisten = "0.0.0.0:0"\n',
+        2,
+        /virstream\.toml:2: listen: .*set --token-file or --tokens, or --allow-anyone/,
+      ],
+      [
+        'sources = ["qmu:///system"]\n',
+        2,
+        /virstream\.toml:1: sources: no driver for qmu: URIs: did you mean qemu:\/\/\/system/,
+      ],
+      ['sources = ["ws://h", "test:///default?freez=1"]\n', 2, /virstream\.toml:1: sources: unknown parameter "freez"/],
+      ['origin = "dashboard.example"\n', 2, /virstream\.toml:1: origin: .*an origin has a scheme, a host and no path/],
+      ['listen = "127.0.0.1:9177"\nmetrics = "9177"\n', 2, /--listen and --metrics are the same place/],
+      ['source-token-file = "/none"\n', 1, /token file \/none cannot be read/],
+      ['otlp = "env"\notlp-headers-file = "/none"\n', 1, /file of headers \/none cannot be read/],
+      ['nats = "nats://127.0.0.1"\nnats-creds = "/none"\n', 1, /file of NATS credentials \/none cannot be read/],
     ] as const) {
       const cannot = await virstream(["serve", "--config", fileOf(content), "--check"]);
-      expect([cannot.code, cannot.stderr]).toEqual([1, expect.stringMatching(says)]);
+      expect([content, cannot.code, cannot.stderr]).toEqual([content, exit, expect.stringMatching(says)]);
+      // Without --check, too: systemd does not start a service again that has ended with 2.
+      if (exit === 2) expect((await virstream(["serve", "--config", fileOf(content)])).code).toBe(2);
     }
     const wrong = await virstream(["serve", "--config", fileOf("listen = 1.5\n"), "--check"]);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringMatching(/virstream\.toml:1: listen: /)]);

@@ -173,6 +173,11 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
       const hosts = (ticked: Subscriber): string[] => [...new Set(ticked.hosts.slice(-4))].sort();
       await until(() => kept.every((each) => hosts(each).join() === "hv2,hv3"));
 
+      sources = ["hv2", "hv4&odd=1"].map(uri);
+      configure('origin = ["https://new.example"]');
+      await reload(/odd=1 could not be added.*host=hv3: kept/s, kept);
+      await until(() => kept.every((each) => hosts(each).join() === "hv2,hv3"));
+
       configure("orgin = []");
       install("first");
       await reload(/serve\.toml:7: orgin: there is no such option.*keeps its configuration.*new connections/s, kept);

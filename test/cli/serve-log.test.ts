@@ -193,14 +193,12 @@ describe("The log of virstream serve", () => {
       ]),
     );
     expect(stderr).not.toContain(SECRET);
-    for (const args of [
-      ["test:///default", "--nats", `nats://${SECRET}@127.0.0.1:1`],
-      [`ws://user:${SECRET}@127.0.0.1:1/?token=${SECRET}`],
-    ]) {
-      const failed = await virstream(["serve", ...args, "--log-level", "trace"]);
-      expect([failed.code, entriesOf(failed.stderr).at(-1)!.event]).toEqual([1, "failed"]);
-      expect(failed.stderr).not.toContain(SECRET);
-    }
+    const fleet = ["test:///default", "--nats", `nats://${SECRET}@127.0.0.1:1`];
+    const failed = await virstream(["serve", ...fleet, "--log-level", "trace"]);
+    expect([failed.code, entriesOf(failed.stderr).at(-1)!.event]).toEqual([1, "failed"]);
+    const refused = await virstream(["serve", `ws://user:${SECRET}@127.0.0.1:1/?token=${SECRET}`]);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/^virstream: .*\[invalid-uri\]/)]);
+    expect(failed.stderr + refused.stderr).not.toContain(SECRET);
   });
 
   it.each(["json", "text"])("has whole lines whatever the names and messages of others have, in %s", async (format) => {

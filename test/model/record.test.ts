@@ -90,7 +90,7 @@ describe("a record", () => {
     expect([failed.reason, failed.error?.code]).toEqual(["timeout", "internal"]);
     expect(new DomainStatsRecord({ ...BASE, params, status: "partial", missing: ["block"] }).reason).toBe("error");
     expect(() => new DomainStatsRecord({ ...BASE, params, status: "ok", missing: ["block"] })).toThrow(
-      /no missing groups/,
+      /no reason, missing groups or error/,
     );
   });
 

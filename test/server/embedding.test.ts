@@ -118,8 +118,8 @@ describe("a handler in an HTTP server of the application", () => {
   });
 
   it("serves in Fastify", async () => {
-    const handler = await handlerOf(4, { allowAnyone: true, prefix: "/vm" });
     const app = own(fastify());
+    const handler = await handlerOf(4, { allowAnyone: true, prefix: "/vm", log: app.log });
     app.all("/vm/*", (request, reply) => {
       reply.hijack();
       handler.request(request.raw, reply.raw);

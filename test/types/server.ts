@@ -1,6 +1,5 @@
 /** The promises about the types of servers, handlers and principals. It never runs; see records.ts. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import fastify from "fastify";
 import { pino } from "pino";
 import type { Connection } from "../../src/index.ts";
 import {
@@ -28,9 +27,8 @@ export async function serveChecksItsOptions(connection: Connection): Promise<Vir
   same<typeof server.url, string>(true);
   // @ts-expect-error The member is misspelt.
   await serve(connection, { tokn: "secret" });
-  // Loggers of pino, such as that of Fastify, and the console are logs.
+  // Loggers of pino and the console are logs.
   await serve(connection, { log: pino() });
-  await serve(connection, { log: fastify().log });
   await serve(connection, { log: console });
   // @ts-expect-error A log has more functions.
   await serve(connection, { log: { warn: console.warn } });

@@ -132,6 +132,11 @@ export function parseServe(args: readonly string[]) {
   if (cert !== undefined && kinds.includes("file") && !kinds.includes("port")) {
     throw new UsageError("--tls-cert does not go with unix:PATH: the file's permissions say who may connect");
   }
+  if (clients !== undefined && page !== undefined && isSame(clients, page)) {
+    throw new UsageError(
+      "--listen and --metrics are the same place: /metrics is at --listen anyway, so leave out --metrics",
+    );
+  }
   return {
     /** Empty: the default URI. */
     uris,
@@ -211,4 +216,13 @@ function parseListen(option: string, listen = "", defaultPort: number): { host: 
     throw new UsageError(`--${option} takes HOST:PORT or unix:PATH, not ${JSON.stringify(listen)}${brackets}`);
   }
   return { host, port };
+}
+
+/** True if two servers could not listen there. */
+function isSame(one: Place, other: Place): boolean {
+  if ("socketPath" in one || "socketPath" in other) {
+    return "socketPath" in one && "socketPath" in other && one.socketPath === other.socketPath;
+  }
+  const [a, b] = [one, other] as Pick<ServeOptions, "host" | "port">[];
+  return a!.port !== 0 && a!.port === b!.port && a!.host === b!.host;
 }

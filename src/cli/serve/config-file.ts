@@ -29,11 +29,13 @@ export interface Configuration {
   readonly values: Readonly<Record<string, unknown>>;
   /** All of it as a configuration file, with every limit. Without passwords in URIs. */
   readonly text: () => string;
+  /** Where a key is set, for an error about it: the file, the line and the key; empty where no file has it. */
+  readonly placeOf: (key: string) => string;
 }
 
 /** The configuration without a file. @throws UsageError */
 export function configurationWithout(cli: readonly string[], env: NodeJS.ProcessEnv): Configuration {
-  return made([...optionsOf(env), ...cli], named(env) ?? [], {});
+  return { ...made([...optionsOf(env), ...cli], named(env) ?? [], {}), placeOf: () => "" };
 }
 
 /**
@@ -49,8 +51,10 @@ export function configurationOf(
   cli: readonly string[],
   env: NodeJS.ProcessEnv,
 ): Configuration {
+  const at = (key: string | undefined): string =>
+    `${file}${key === undefined ? "" : `${placeOf(text, key)}: ${key}`}: `;
   const fail = (key: string | undefined, what: string): never => {
-    throw new UsageError(`${file}${key === undefined ? "" : `${placeOf(text, key)}: ${key}`}: ${what}`);
+    throw new UsageError(`${at(key)}${what}`);
   };
   let table: Readonly<Record<string, unknown>>;
   try {
@@ -86,15 +90,18 @@ export function configurationOf(
   } catch (thrown) {
     const { message } = VirstreamError.from(thrown);
     const member = message.match(/\w+/g)?.find((word) => Object.hasOwn(limits as object, word));
-    fail(member ?? LIMITS, message);
+    fail(member ?? LIMITS, message.startsWith(`${member} `) ? message.slice(member!.length + 1) : message);
   }
   const fromEnvironment = optionsOf(env);
   try {
-    return made(
-      [...fromFile, ...fromEnvironment, ...cli],
-      named(env) ?? (sources as string[]),
-      limits as Partial<ServerLimits>,
-    );
+    return {
+      ...made(
+        [...fromFile, ...fromEnvironment, ...cli],
+        named(env) ?? (sources as string[]),
+        limits as Partial<ServerLimits>,
+      ),
+      placeOf: (key) => (key in table && !given.has(key) ? at(key) : ""),
+    };
   } catch (thrown) {
     if (!(thrown instanceof UsageError)) throw thrown;
     const key = /--([\w-]+)/.exec(thrown.message)?.[1];
@@ -103,7 +110,11 @@ export function configurationOf(
 }
 
 /** @param sources the URIs if the arguments have none */
-function made(argv: readonly string[], sources: readonly string[], limits: Partial<ServerLimits>): Configuration {
+function made(
+  argv: readonly string[],
+  sources: readonly string[],
+  limits: Partial<ServerLimits>,
+): Omit<Configuration, "placeOf"> {
   const args = parseServe(argv);
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;

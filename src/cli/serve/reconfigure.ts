@@ -47,16 +47,23 @@ export class Reconfiguration {
     const open = this.#sources;
     const added = [...wanted].filter((uri) => !open.has(uri));
     const removed = [...open].filter((uri) => !wanted.has(uri));
-    const add = async (uri: string): Promise<void> => {
+    const add = async (uri: string): Promise<boolean> => {
       open.add(uri);
-      if (!(await this.#attempt("added", uri, fleet.add(uri)))) open.delete(uri);
+      const isAdded = await this.#attempt("added", uri, fleet.add(uri));
+      if (!isAdded) open.delete(uri);
+      return isAdded;
     };
     const remove = async (uri: string): Promise<void> => {
       open.delete(uri);
       if (!(await this.#attempt("removed", uri, fleet.remove(uri)))) open.add(uri);
     };
-    // The last host cannot be removed.
-    void Promise.all(added.map(add)).then(() => Promise.all(removed.map(remove)));
+    // What was misspelt must not end what is served. And the last host cannot be removed.
+    void Promise.all(added.map(add)).then((results) => {
+      if (results.every((isAdded) => isAdded)) return Promise.all(removed.map(remove));
+      const sources = removed.map(withoutSecrets);
+      if (sources.length > 0)
+        this.#log.say("reload-failed", `${sources.join(", ")}: kept, because of the error above`, { sources });
+    });
   }
 
   /** Says what comes of it. Returns false if it failed. */

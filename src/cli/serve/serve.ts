@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Connection } from "../../client/connection.ts";
 import { Examiner } from "../../doctor/examiner.ts";
 import { driverFor, withoutSecrets } from "../../driver/registry.ts";
-import { invalid, type VirstreamError } from "../../model/error.ts";
+import { invalid, VirstreamError } from "../../model/error.ts";
 import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
@@ -10,10 +10,10 @@ import { checkListening, type ServeOptions, serve as startServer, type Virstream
 import { VERSION } from "../../version.ts";
 import { parse } from "../arguments.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, defaultUri, guestSources, openSources, readText, readToken, resolveUri } from "../source.ts";
+import { awaitSources, defaultUri, guestSources, openSources, readText, readToken, spelledUri } from "../source.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
-import { type Configuration, configurationOf, configurationWithout } from "./config-file.ts";
+import { type Configuration, configurationOf, configurationWithout, SOURCES } from "./config-file.ts";
 import { ServeLog } from "./log.ts";
 import { startPublisher } from "./publish.ts";
 import { readHeaders, startPush } from "./push.ts";
@@ -33,7 +33,7 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
       ? configurationWithout(argv, process.env)
       : configurationOf(await readText("configuration file", config, null), config, argv, process.env);
   const configuration = await read();
-  const { args, limits, text } = configuration;
+  const { args, text } = configuration;
   if (prints) {
     process.stdout.write(text());
     return ExitCode.ok;
@@ -41,9 +41,8 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   if (check) {
     const secrets = await Secrets.read(args);
     await checkFiles(args);
-    for (const uri of args.uris) driverFor(resolveUri(uri));
-    for (const place of [args.listen, args.metrics])
-      if (place !== undefined) checkListening(serverOptions(args, limits, secrets, place));
+    await checkSources(configuration);
+    checkPlaces(configuration, secrets);
     notify(`the configuration is valid${config === undefined ? "" : `: ${config}`}`);
     return ExitCode.ok;
   }
@@ -60,7 +59,7 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   };
   let code: number = ExitCode.failed;
   try {
-    code = await run(args, limits, reread, signal, log);
+    code = await run(configuration, reread, signal, log);
   } catch (thrown) {
     // What is wrong with the command line or its output is not for the log.
     if (signal.reason === INTERRUPTED) code = ExitCode.interrupted;
@@ -81,6 +80,47 @@ async function checkFiles({ sourceTokenFile, otlpHeadersFile, nats, metricsMetad
   for (const text of metricsMetadata) new MetadataPath(text);
 }
 
+/**
+ * Reads each source's URI as its driver does. An attempt that is aborted before it begins makes no connection.
+ *
+ * @throws UsageError
+ */
+async function checkSources({ args, placeOf }: Configuration): Promise<void> {
+  for (const uri of args.uris) {
+    try {
+      const source = spelledUri(uri);
+      const driver = await driverFor(source)(source, { signal: AbortSignal.abort() });
+      await driver.close();
+    } catch (thrown) {
+      const { code, message } = VirstreamError.from(thrown);
+      if (code === "invalid-uri" || code === "unknown-scheme") throw fault(placeOf(SOURCES), { code, message });
+    }
+  }
+}
+
+/** Checks where to listen, and with which certificates. @throws UsageError */
+function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets): void {
+  for (const [key, place] of Object.entries({ listen: args.listen, metrics: args.metrics })) {
+    if (place === undefined) continue;
+    try {
+      checkListening(serverOptions(args, limits, secrets, place));
+    } catch (thrown) {
+      const error = VirstreamError.from(thrown);
+      const about = error.message.includes("certificate")
+        ? "tls-cert"
+        : error.message.includes(" origin ")
+          ? "origin"
+          : key;
+      throw fault(placeOf(about), error);
+    }
+  }
+}
+
+/** What is wrong with the configuration, and where. */
+function fault(place: string, { code, message }: Pick<VirstreamError, "code" | "message">): UsageError {
+  return new UsageError(`${place}${message} [${code}]`);
+}
+
 /** The options of a server that listens at a place. */
 function serverOptions(
   { allowAnyone, allowPlain, origins, trustedProxies }: ServeArguments,
@@ -95,15 +135,12 @@ function serverOptions(
   };
 }
 
-async function run(
-  args: ServeArguments,
-  limits: Partial<ServerLimits>,
-  reread: Reread,
-  signal: AbortSignal,
-  log: ServeLog,
-): Promise<number> {
+async function run(configuration: Configuration, reread: Reread, signal: AbortSignal, log: ServeLog): Promise<number> {
+  const { args, limits } = configuration;
+  await checkSources(configuration);
   sayStarting(args, limits, log);
   const secrets = await Secrets.read(args, log.exposed);
+  checkPlaces(configuration, secrets);
   const sourceToken = await readToken(args.sourceTokenFile, {}, log.exposed);
   const openAll = args.requireSource ? openSources : awaitSources;
   await using connection = await openAll(args.uris, sourceToken, signal);
@@ -147,7 +184,6 @@ async function run(
   log.say("serving", `serving ${uri} of ${hosts} at ${places}${browser}; interrupt to end`, {
     ...{ uri, hosts: host.split(","), urls },
   });
-  for (const url of urls) process.stdout.write(`${url}\n`);
   const health = server ?? exporter;
   const servers = [server, exporter].filter((each) => each !== undefined);
   const manager = new ServiceManager(log);
@@ -162,6 +198,8 @@ async function run(
     () => reread(secrets, servers, connection),
   );
   manager.ready(status);
+  // After this line somebody may send SIGHUP, which ends a process that does not listen to it.
+  for (const url of urls) process.stdout.write(`${url}\n`);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection, log);
   if (exporter !== undefined) void logMissing(exporter.exporter, log);
   if (!signal.aborted) await once(signal, "abort");

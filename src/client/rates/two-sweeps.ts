@@ -41,26 +41,32 @@ export async function ratesOver(
   const { at } = query;
   const meter = new RateMeter();
   if (at !== undefined && recorded !== undefined) {
-    const before = earlier(at, recorded, overMs);
-    for (const record of await sweep({ ...query, at: before })) meter.take(record);
-  } else {
-    for (const record of await sweep(query)) meter.take(record);
-    await wait(overMs ?? DEFAULT_INTERVAL_MS, context);
+    const now = await sweep(query);
+    for (const record of await sweep({ ...query, at: momentBefore(now, at, recorded, overMs) })) meter.take(record);
+    return now.map((record) => meter.take(record));
   }
+  for (const record of await sweep(query)) meter.take(record);
+  await wait(overMs ?? DEFAULT_INTERVAL_MS, context);
   return (await sweep(query)).map((record) => meter.take(record));
 }
 
-/** How much longer than an interval before a moment each domain surely has an older record: sweeps are not quite regular. */
-const SURE_INTERVALS = 1.2;
-
 /**
- * The moment whose records those of another moment are compared with.
+ * The moment whose records those of another moment are compared with: just before the sweep that most of these are from. Sweeps may be
+ * further apart than the interval: one with a guest that hangs takes longer.
  *
- * @param overMs the least time between the two, in ms; it is longer where the domains have no other records then
+ * @param records what the recording has at the moment
+ * @param overMs the least time between the two moments, in ms
  */
-export function earlier(at: number, { from, to, intervalMs }: Recorded, overMs = DEFAULT_INTERVAL_MS): number {
-  const ms = Math.max(overMs, Math.ceil(SURE_INTERVALS * intervalMs));
-  return Math.max(from, Math.min(at, to) - ms);
+export function momentBefore(
+  records: readonly DomainStatsRecord[],
+  at: number,
+  { from, to, intervalMs }: Recorded,
+  overMs = DEFAULT_INTERVAL_MS,
+): number {
+  const times = records.flatMap(({ status, sampledAt }) => (status === "ok" ? [sampledAt] : [])).sort((a, b) => a - b);
+  const middle = times[times.length >> 1] ?? at;
+  const first = times.find((time) => time > middle - intervalMs) ?? at;
+  return Math.max(from, Math.min(first - 1, Math.min(at, to) - overMs));
 }
 
 async function wait(ms: number, { signal, end, clock }: WaitContext): Promise<void> {

@@ -240,4 +240,8 @@ function closedError(uri: string): VirstreamError {
 }
 
 /** Opens the hosts that publish to a NATS server. */
-export const openNats: OpenDriver = (uri, options) => NatsDriver.open(parseNatsUri(uri), options);
+export const openNats: OpenDriver = async (uri, options) => {
+  const address = parseNatsUri(uri);
+  options.signal?.throwIfAborted();
+  return NatsDriver.open(address, options);
+};

@@ -1,6 +1,6 @@
 import type { Connection } from "../../client/connection.ts";
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
-import { earlier } from "../../client/rates/two-sweeps.ts";
+import { momentBefore } from "../../client/rates/two-sweeps.ts";
 import { RateMeter } from "../../client/rates.ts";
 import type { TableRow } from "../../client/table/rows.ts";
 import type { KnownGroup } from "../../model/group.ts";
@@ -31,14 +31,15 @@ export async function guestsAt(
 ): Promise<Moment> {
   const query = { groups: permittedOf(groups, connection.permittedGroups) };
   const meter = new RateMeter();
-  const before = earlier(at, { ...connection.recorded!, to: at });
-  for await (const record of connection.stats({ ...query, at: before }, { signal })) meter.take(record);
-  const rows: TableRow[] = [];
+  const now: DomainStatsRecord[] = [];
   let absent: readonly Absent[] = [];
   for await (const event of connection.stats({ ...query, at }, { signal }).events) {
-    if (event.type === "record") rows.push(recordedRow(meter.take(event.record), at));
+    if (event.type === "record") now.push(event.record);
     if (event.type === "sync") absent = event.summary.absent ?? [];
   }
+  const before = momentBefore(now, at, { ...connection.recorded!, to: at });
+  for await (const record of connection.stats({ ...query, at: before }, { signal })) meter.take(record);
+  const rows = now.map((record) => recordedRow(meter.take(record), at));
   return { rows, absent };
 }
 

@@ -51,7 +51,7 @@ export class TokenList {
     for (const entry of entries) {
       checkEntry(entry);
       const { name, sha256 } = entry;
-      if (names.has(name)) throw invalid(`two tokens have the name ${quote(name)}`);
+      if (names.has(name)) throw invalid(`two tokens have the name ${quote(name)}: revoke one, or choose another name`);
       names.add(name);
       // Who is revoked by one name must not come back by another.
       const owner = owners.get(sha256);
