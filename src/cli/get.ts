@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { Connection } from "../client/connection.ts";
-import { momentBefore } from "../client/rates/two-sweeps.ts";
+import { recordsBefore } from "../client/rates/two-sweeps.ts";
 import { RateMeter } from "../client/rates.ts";
 import { sleep, withTimeout } from "../driver/clock.ts";
 import { type Moment, timeOf } from "../drivers/recording/uri.ts";
@@ -56,26 +56,21 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   let whole = false;
   try {
     if (args.ratesOverMs !== undefined) {
-      const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
+      const take = (record: DomainStatsRecord): void => {
+        begun ||= format instanceof GuestTable;
+        format.before(record, meter!.take(record));
+      };
       const { recorded } = connection;
       const { at } = query;
-      let before: Pick<StatsQuery, "at"> = {};
       if (recorded !== undefined && at !== undefined) {
-        const now = await connection.stats({ ...query, groups: ["state"] }, { signal }).toArray();
-        before = { at: momentBefore(now, at, recorded, args.ratesOverMs) };
+        const sweep = (moment: number): Promise<DomainStatsRecord[]> =>
+          connection.stats({ ...query, at: moment }, { signal }).toArray();
+        for (const record of await recordsBefore(await sweep(at), sweep, at, recorded, args.ratesOverMs)) take(record);
+      } else {
+        const deadlineMs = Math.min(checked.deadlineMs, Math.max(args.ratesOverMs, FIRST_DEADLINE_MS));
+        const lastAt = await firstSweep(connection, { ...query, deadlineMs }, signal, first, interactive, take);
+        await sleep(Math.max(0, lastAt + args.ratesOverMs - performance.now()), { signal });
       }
-      const lastAt = await firstSweep(
-        connection,
-        { ...query, deadlineMs, ...before },
-        signal,
-        first,
-        interactive,
-        (record) => {
-          begun ||= format instanceof GuestTable;
-          format.before(record, meter!.take(record));
-        },
-      );
-      if (at === undefined) await sleep(Math.max(0, lastAt + args.ratesOverMs - performance.now()), { signal });
     }
     const sweepStartedAt = performance.now();
     for await (const events of connection.stats(query, { signal }).events.chunks()) {

@@ -3,7 +3,7 @@ import { type Clock, withTimeout } from "../../driver/clock.ts";
 import { invalid, quote } from "../../model/error.ts";
 import { check, whole } from "../../model/options.ts";
 import type { StatsQuery } from "../../model/query.ts";
-import type { DomainStatsRecord, Recorded } from "../../model/record.ts";
+import { type DomainStatsRecord, domainKey, type Recorded } from "../../model/record.ts";
 import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../model/watch.ts";
 import { RateMeter } from "../rates.ts";
 import type { DomainRates } from "./domain-rates.ts";
@@ -42,7 +42,8 @@ export async function ratesOver(
   const meter = new RateMeter();
   if (at !== undefined && recorded !== undefined) {
     const now = await sweep(query);
-    for (const record of await sweep({ ...query, at: momentBefore(now, at, recorded, overMs) })) meter.take(record);
+    const before = (moment: number): Promise<DomainStatsRecord[]> => sweep({ ...query, at: moment });
+    for (const record of await recordsBefore(now, before, at, recorded, overMs)) meter.take(record);
     return now.map((record) => meter.take(record));
   }
   for (const record of await sweep(query)) meter.take(record);
@@ -50,23 +51,33 @@ export async function ratesOver(
   return (await sweep(query)).map((record) => meter.take(record));
 }
 
+/** How many intervals before a moment most domains have an older record: sweeps are not quite regular. */
+const SURE_INTERVALS = 1.2;
+/** How many intervals before a moment older records are looked for at most. */
+const MOST_INTERVALS = 60;
+
 /**
- * The moment whose records those of another moment are compared with: just before the sweep that most of these are from. Sweeps may be
- * further apart than the interval: one with a guest that hangs takes longer.
+ * What a recording had some time before a moment, for rates: so long before that most domains have an older record. Sweeps may be further
+ * apart than the interval: one with a guest that hangs takes longer. The records' own times do not tell, because hosts' clocks differ.
  *
- * @param records what the recording has at the moment
- * @param overMs the least time between the two moments, in ms
+ * @param now what it has at the moment
+ * @param sweep reads what it had at another one
+ * @param overMs the least time between the two, in ms
  */
-export function momentBefore(
-  records: readonly DomainStatsRecord[],
+export async function recordsBefore(
+  now: readonly DomainStatsRecord[],
+  sweep: (moment: number) => Promise<readonly DomainStatsRecord[]>,
   at: number,
   { from, to, intervalMs }: Recorded,
   overMs = DEFAULT_INTERVAL_MS,
-): number {
-  const times = records.flatMap(({ status, sampledAt }) => (status === "ok" ? [sampledAt] : [])).sort((a, b) => a - b);
-  const middle = times[times.length >> 1] ?? at;
-  const first = times.find((time) => time > middle - intervalMs) ?? at;
-  return Math.max(from, Math.min(first - 1, Math.min(at, to) - overMs));
+): Promise<readonly DomainStatsRecord[]> {
+  const sampled = new Map(now.map(({ domain, steadyAt }) => [domainKey(domain), steadyAt]));
+  for (let ms = Math.max(overMs, Math.ceil(SURE_INTERVALS * intervalMs)); ; ms *= 2) {
+    const moment = Math.max(from, Math.min(at, to) - ms);
+    const records = await sweep(moment);
+    const same = records.filter(({ domain, steadyAt }) => sampled.get(domainKey(domain)) === steadyAt).length;
+    if (same <= records.length / 2 || moment === from || ms > MOST_INTERVALS * intervalMs) return records;
+  }
 }
 
 async function wait(ms: number, { signal, end, clock }: WaitContext): Promise<void> {

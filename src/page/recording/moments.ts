@@ -1,6 +1,6 @@
 import type { Connection } from "../../client/connection.ts";
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
-import { momentBefore } from "../../client/rates/two-sweeps.ts";
+import { recordsBefore } from "../../client/rates/two-sweeps.ts";
 import { RateMeter } from "../../client/rates.ts";
 import type { TableRow } from "../../client/table/rows.ts";
 import type { KnownGroup } from "../../model/group.ts";
@@ -37,8 +37,9 @@ export async function guestsAt(
     if (event.type === "record") now.push(event.record);
     if (event.type === "sync") absent = event.summary.absent ?? [];
   }
-  const before = momentBefore(now, at, { ...connection.recorded!, to: at });
-  for await (const record of connection.stats({ ...query, at: before }, { signal })) meter.take(record);
+  const before = (moment: number): Promise<DomainStatsRecord[]> =>
+    connection.stats({ ...query, at: moment }, { signal }).toArray();
+  for (const record of await recordsBefore(now, before, at, { ...connection.recorded!, to: at })) meter.take(record);
   const rows = now.map((record) => recordedRow(meter.take(record), at));
   return { rows, absent };
 }

@@ -160,6 +160,24 @@ describe("A moment of a recording", () => {
     expect(compared).toBeGreaterThan(1);
   });
 
+  it("gives rates at each moment, also where sweeps are further apart than the interval", async () => {
+    const host = new RecordedHost({ domains: 3 });
+    await host.start();
+    for (let sweep = 0; sweep < 5; sweep++) {
+      await host.tick(1);
+      host.host.clock.advance(2_000);
+    }
+    await host.stop();
+    const replay = await open(host.path);
+    const { from, to, intervalMs } = replay.recorded!;
+    expect([intervalMs, to - from]).toEqual([1_000, 15_000]);
+    for (let at = from + 4_500; at <= to; at += 500) {
+      const rates = await replay.getAllDomainStats({ at, rates: true });
+      const known = rates.map(({ cpu }) => cpu.percent !== undefined);
+      expect([at - from, known]).toEqual([at - from, [true, true, true]]);
+    }
+  });
+
   it("is refused where it cannot be: before the recording, in a watch, and of hosts that are live", async () => {
     const host = new RecordedHost();
     await host.start();
