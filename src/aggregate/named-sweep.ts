@@ -1,7 +1,7 @@
 import { VirstreamError } from "../model/error.ts";
+import { STATE_NUMBERS } from "../model/field/state-numbers.ts";
 import { type DomainSelector, FILTER_MASK } from "../model/query.ts";
 import { byIndex, type DomainStatsRecord } from "../model/record.ts";
-import { STATE_NUMBERS } from "../model/state-numbers.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";

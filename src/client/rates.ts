@@ -1,6 +1,6 @@
 import { Observable, type OperatorFunction } from "rxjs";
+import { STATE_NUMBERS } from "../model/field/state-numbers.ts";
 import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
-import { STATE_NUMBERS } from "../model/state-numbers.ts";
 import { TypedParams } from "../model/typed-params.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import { cpuRates, diskRates, interfaceRates, vcpuRates } from "./rates/devices.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { examinationText } from "../../src/cli/doctor.ts";

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { describe, expect, it } from "vitest";
 import { requirement } from "../lab/requirement.ts";
 import { AttackedServers, makeCertificates } from "./attacked-servers.ts";

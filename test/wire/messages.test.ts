@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { VirstreamError } from "../../src/model/error.ts";

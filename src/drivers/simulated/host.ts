@@ -1,11 +1,11 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { passesFilter, unknownDomain } from "../../driver/matcher.ts";
 import { VirstreamError } from "../../model/error.ts";
+import { STATE_NUMBERS } from "../../model/field/state-numbers.ts";
 import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
 import { Domain } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
-import { STATE_NUMBERS } from "../../model/state-numbers.ts";
 import type { TypedParams } from "../../model/typed-params.ts";
 import { definitionOf } from "./definition.ts";
 import { FAULT_PARAMETERS, type Fault, NO_FAULT, writeExtension } from "./fault.ts";

@@ -1,5 +1,5 @@
+import { STATE_NUMBERS } from "../../model/field/state-numbers.ts";
 import { type DomainSelector, LIST_FILTERS } from "../../model/query.ts";
-import { STATE_NUMBERS } from "../../model/state-numbers.ts";
 import { formatUuid } from "../../model/uuid.ts";
 import type { SimulatedOptions } from "./parameters.ts";
 

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import { copyFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";

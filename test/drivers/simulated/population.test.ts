@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { passesFilter } from "../../../src/driver/matcher.ts";
 import { parseSimulatedUri } from "../../../src/drivers/simulated/parameters.ts";
 import { populate, stateOf } from "../../../src/drivers/simulated/population.ts";
+import { STATE_NUMBERS } from "../../../src/model/field/state-numbers.ts";
 import { LIST_FILTERS } from "../../../src/model/query.ts";
-import { STATE_NUMBERS } from "../../../src/model/state-numbers.ts";
 
 const mix = fc.integer({ min: 0, max: 300 }).chain((domains) =>
   fc.integer({ min: 0, max: domains }).chain((shutoff) =>

@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SimulatedDriver } from "../../../src/drivers/simulated/driver.ts";

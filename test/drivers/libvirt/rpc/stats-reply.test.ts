@@ -1,3 +1,5 @@
+/** @module-tag any-node */
+
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { StatsReader } from "../../../../src/drivers/libvirt/rpc/stats-reply.ts";
