@@ -166,14 +166,14 @@ describe("A moment of a recording", () => {
     const host = new RecordedHost({ domains: 3 });
     await host.start();
     for (let sweep = 0; sweep < 5; sweep++) {
-      await host.tick(1);
-      host.host.clock.advance(2_000);
+      await host.host.tick(1, 3_000);
+      host.host.clock.advance(0);
     }
     await host.stop();
     const replay = await open(host.path);
     const { from, to, intervalMs } = replay.recorded!;
     expect([intervalMs, to - from]).toEqual([1_000, 15_000]);
-    for (let at = from + 4_500; at <= to; at += 500) {
+    for (let at = from + 6_000; at <= to; at += 500) {
       const rates = await replay.getAllDomainStats({ at, rates: true });
       const known = rates.map(({ cpu }) => cpu.percent !== undefined);
       expect([at - from, known]).toEqual([at - from, [true, true, true]]);
