@@ -88,7 +88,7 @@ describe("virstream serve --metrics", () => {
     expect((await read(url!)).status).toBe(401);
     expect((await read(url!, { authorization: "Bearer open sesame" })).status).toBe(200);
     const open = await virstream(["serve", "test:///default", "--metrics", "0.0.0.0:0"]);
-    expect([open.code, open.stderr]).toEqual([1, expect.stringContaining("[invalid-argument]")]);
+    expect([open.code, open.stderr]).toEqual([2, expect.stringContaining("[invalid-argument]")]);
   });
 
   it("refuses what does not go together", async () => {
