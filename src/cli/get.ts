@@ -211,11 +211,10 @@ async function firstSweep(
 function worstText({ troubled, slow }: GuestTable, connection: Connection): string | undefined {
   const worst = troubled[0] ?? slow[0];
   if (worst === undefined) return undefined;
+  const [troubledToo, slowToo] = [troubled, slow].map((guests) => guests.filter((guest) => guest !== worst).length);
   const more = [
-    ...(troubled.length > 1 ? [`${troubled.length - 1} more in trouble`] : []),
-    ...(slow.length > (troubled.length > 0 ? 0 : 1)
-      ? [`${slow.length - (troubled.length > 0 ? 0 : 1)} more slow`]
-      : []),
+    ...(troubledToo === 0 ? [] : [`${troubledToo} more in trouble`]),
+    ...(slowToo === 0 ? [] : [`${slowToo} more slow`]),
   ];
   const rest = more.length === 0 ? "" : `  (${more.join(", ")})`;
   return `${troubleText(worst, hostUri(connection, worst.row.domain.host))}${rest}`;

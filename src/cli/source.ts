@@ -98,12 +98,17 @@ export async function readText(what: string, file: string, warn: Warn | null = n
   }
 }
 
-/** The client's certificate and its key for servers that ask for one, from the files that the environment names. */
-async function certificateOf(env: NodeJS.ProcessEnv): Promise<{ cert?: string; key?: string }> {
+/** What servers ask for: the token, and the certificate and its key from the files that the environment names. */
+async function credentialsOf(
+  token: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<{ token?: string; cert?: string; key?: string }> {
   const { VIRSTREAM_TLS_CERT: cert, VIRSTREAM_TLS_KEY: key } = env;
-  if (!cert && !key) return {};
-  if (!cert || !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
-  return { cert: await readText("certificate", cert, null), key: await readText("key", key) };
+  if (!cert !== !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
+  return {
+    ...(token !== undefined && { token }),
+    ...(cert && key && { cert: await readText("certificate", cert, null), key: await readText("key", key) }),
+  };
 }
 
 /**
@@ -120,8 +125,7 @@ export async function openSource(
   try {
     return await connect(spelledUri(uri ?? defaultUri(process.env)), {
       signal,
-      ...(await certificateOf(process.env)),
-      ...(token === undefined ? {} : { token }),
+      ...(await credentialsOf(token, process.env)),
     });
   } catch (error) {
     if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
@@ -143,8 +147,7 @@ export async function openSources(
 ): Promise<Connection> {
   const [uri, ...others] = uris;
   if (others.length === 0) return openSource(uri, token, signal);
-  const certificate = await certificateOf(process.env);
-  const options = { ...more, ...certificate, signal, ...(token === undefined ? {} : { token }) };
+  const options = { ...more, ...(await credentialsOf(token, process.env)), signal };
   return connectAll(
     uris.map((each) => spelledUri(each)),
     options,
@@ -177,8 +180,8 @@ export async function guestSources(
   connection: Connection,
   token: string | undefined,
 ): Promise<(host: string) => GuestSource> {
-  const certificate = await certificateOf(process.env);
-  return (host) => ({ uri: hostUri(connection, host), token, ...certificate });
+  const credentials = await credentialsOf(token, process.env);
+  return (host) => ({ uri: hostUri(connection, host), ...credentials });
 }
 
 /**
@@ -194,8 +197,7 @@ export async function awaitSources(
     return await openSources(uris, token, signal);
   } catch (thrown) {
     if (uris.length === 0 || !VirstreamError.from(thrown).retryable) throw thrown;
-    const certificate = await certificateOf(process.env);
-    const options = { ...certificate, signal, waitForFirstConnection: true, ...(token === undefined ? {} : { token }) };
+    const options = { ...(await credentialsOf(token, process.env)), signal, waitForFirstConnection: true };
     return connectAll(
       uris.map((each) => resolveUri(each)),
       options,

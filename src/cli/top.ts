@@ -10,12 +10,12 @@ import type { StatsQuery } from "../model/query.ts";
 import { SCREEN_GROUPS } from "../overview/columns.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { GuestList } from "../overview/guest-list.ts";
+import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
 import { guestSources, hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
 import { guestPage } from "./top/details.ts";
-import { GuestDiagnosis } from "./top/guest-diagnosis.ts";
 import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
 import { Terminal } from "./top/terminal.ts";
@@ -108,7 +108,7 @@ class TopSession {
   #table: Table;
   #ready = false;
   #leave: () => void = () => {};
-  readonly #diagnosis: GuestDiagnosis;
+  readonly #diagnosis: LatestDiagnosis<GuestLine>;
   readonly #closed = new AbortController();
   /** Shows records as they come, also while a guest that does not answer delays the end of the sweep, and lets the ages grow. */
   readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
@@ -122,7 +122,7 @@ class TopSession {
       const signal = AbortSignal.any([cancelled, this.#closed.signal]);
       return examiner.examineRates(row.rates, performance.now() - since, signal);
     };
-    this.#diagnosis = new GuestDiagnosis(
+    this.#diagnosis = new LatestDiagnosis(
       explain,
       () => {
         if (!this.#closed.signal.aborted) this.#draw();
@@ -223,6 +223,7 @@ class TopSession {
       ];
     }
     const isWrong = line.verdict.bad || line.verdict.slow !== undefined;
-    return guestPage(line, isWrong ? this.#diagnosis.of(line) : undefined, this.#state.raw);
+    if (!isWrong) this.#diagnosis.forget();
+    return guestPage(line, isWrong ? this.#diagnosis.of(line.key, line) : undefined, this.#state.raw);
   }
 }

@@ -5,6 +5,7 @@ import type { DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { isTrouble, type StateWords } from "../model/state.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { meanSteal } from "../overview/figure.ts";
+import { lasting } from "../overview/quantity.ts";
 import { guestWord, shellWord } from "../overview/shell-word.ts";
 import { slowestOf, slownessOf } from "../overview/slowness.ts";
 import type { GuestEvidence } from "./guest-evidence.ts";
@@ -94,8 +95,8 @@ function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Find
     const operation = OPERATIONS[Number(job?.params.getUnknown("operation") ?? 0)] ?? "a job";
     return {
       wrong: record.status !== "ok",
-      summary: `${capital(operation)} has run in ${who(record)} for ${time(control.forMs)}.`,
-      evidence: [`libvirt reports a job since ${time(control.forMs)}`, ...progressOf(job?.params)],
+      summary: `${capital(operation)} has run in ${who(record)} for ${lasting(control.forMs)}.`,
+      evidence: [`libvirt reports a job since ${lasting(control.forMs)}`, ...progressOf(job?.params)],
       remedy: [`${virsh} domjobinfo ${word}`],
     };
   }
@@ -103,9 +104,9 @@ function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Find
   const foreign = control.forMs > askedForMs;
   return {
     wrong: true,
-    summary: `${who(record)} does not answer: its monitor has been busy for ${time(control.forMs)}${foreign ? " with a call of another client" : ""}.`,
+    summary: `${who(record)} does not answer: its monitor has been busy for ${lasting(control.forMs)}${foreign ? " with a call of another client" : ""}.`,
     evidence: [
-      `libvirt reports a busy monitor since ${time(control.forMs)}`,
+      `libvirt reports a busy monitor since ${lasting(control.forMs)}`,
       evidence?.process === undefined
         ? "the QEMU process cannot be seen from here"
         : `QEMU process ${evidence.process.pid} runs (state ${evidence.process.state})`,
@@ -270,7 +271,7 @@ function slow({ rates, evidence, virsh }: Case): Finding {
     }),
   ];
   const limits = [...(evidence?.ioLimits ?? [])];
-  const over = rates.intervalMs === undefined ? [] : [`${figures.join("; ")} (over ${time(rates.intervalMs)})`];
+  const over = rates.intervalMs === undefined ? [] : [`${figures.join("; ")} (over ${lasting(rates.intervalMs)})`];
   if (problems.length === 0) {
     return {
       wrong: false,
@@ -309,10 +310,6 @@ function who({ domain: { name, uuid, host } }: DomainStatsRecord): string {
 
 function stateOf(state: StateWords | undefined): string {
   return state === undefined ? "" : ` is ${state.state}`;
-}
-
-function time(ms: number): string {
-  return ms < 120_000 ? `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s` : `${Math.round(ms / 60_000)} min`;
 }
 
 function capital(text: string): string {

@@ -16,6 +16,7 @@ import { UnansweredCalls } from "./unanswered-calls.ts";
 export const OVER_MS = 1_000;
 /** How long a record may take: two of them, and the evidence, are there within seconds. */
 const DEADLINE_MS = 1_500;
+
 /** Finds out what is wrong with guests, and what helps. A program has one, which remembers the calls that got no answer. */
 export class Examiner {
   readonly #connection: Connection;

@@ -3,7 +3,7 @@ import { guestWord, shellWord } from "./shell-word.ts";
 import { trouble } from "./verdict.ts";
 import { printable } from "./words.ts";
 
-/** What is the matter with a guest in trouble, or slow, in one sentence without its full stop. */
+/** What is wrong with a guest in trouble, or slow, in one sentence without its full stop. */
 export function matterText({ row, verdict }: Pick<GuestLine, "row" | "verdict">): string {
   const { domain, error, missing, reason } = row.record;
   const what =
@@ -29,7 +29,7 @@ export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: str
 }
 
 /**
- * What is the matter with a guest in trouble, and the command that helps: one sentence of each.
+ * What is wrong with a guest in trouble, and the command that helps: one sentence of each.
  *
  * @param uri of the guest's host
  */

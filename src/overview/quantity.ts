@@ -63,3 +63,11 @@ function scaled(amount: number, limit: number, base: number, most: number): [amo
   for (; amount >= limit && steps < most; steps++) amount /= base;
   return [amount, steps];
 }
+
+/** A time in words: `9.5 s`, `12 s`, `34 min`, `5 h`. */
+export function lasting(ms: number): string {
+  const seconds = Math.round(ms / 1_000);
+  if (seconds < 120) return `${ms < 9_950 ? (ms / 1_000).toFixed(1) : seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}

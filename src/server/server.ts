@@ -178,13 +178,13 @@ export function checkListening(options: ServeOptions): void {
   const { host = DEFAULT_LISTEN_HOST } = options;
   new Origins(options.origins);
   new ClientAddresses(options.trustedProxies);
-  if (options.tls !== undefined) checkTls(options.tls);
   if (options.socketPath !== undefined) {
     checkSocketPath(options.socketPath);
     const other = (["host", "port", "tls"] as const).find((name) => options[name] !== undefined);
     if (other === undefined) return;
     throw invalid(`socketPath does not go with ${other}: it is the path of a file on this machine`);
   }
+  if (options.tls !== undefined) checkTls(options.tls);
   if ((options.socketMode ?? options.socketGroup) !== undefined) {
     throw invalid("socketMode and socketGroup go with socketPath");
   }

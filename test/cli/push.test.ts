@@ -62,7 +62,7 @@ describe("virstream serve --otlp", () => {
     const { stderr } = await ended;
     const url = `${receiver.url}/v1/metrics`;
     const refuses = `the collector at ${url} refuses metrics: HTTP 401 Unauthorized [unauthenticated]`;
-    const takes = new RegExp(`^the collector at ${url} takes metrics again, after \\d+ s$`);
+    const takes = new RegExp(`^the collector at ${url} takes metrics again, after [\\d.]+ s$`);
     expect(entriesOf(stderr).filter(({ msg }) => /collector/.test(msg))).toMatchObject([
       { event: "outlet-failing", level: "warn", outlet: "otlp", url, code: "unauthenticated", msg: refuses },
       {

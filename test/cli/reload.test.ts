@@ -10,6 +10,7 @@ import { WebSocket } from "ws";
 import { TokenList } from "../../src/server/index.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { unpack } from "../../src/wire/unpack.ts";
+import { upgradeStatusAt } from "../answer.ts";
 import { Authority } from "../lab/certificates.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { until } from "../until.ts";
@@ -100,15 +101,8 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
   }
 
   /** How a page of an origin is received. */
-  async function statusOf(url: string, token: string, origin: string): Promise<number> {
-    const socket = new WebSocket(url, SUBPROTOCOLS[1], { ca, origin, headers: { authorization: `Bearer ${token}` } });
-    const status = await new Promise<number>((resolve) => {
-      socket.on("open", () => resolve(101));
-      socket.on("unexpected-response", (_, response) => resolve(response.resume().statusCode!));
-    });
-    socket.on("error", () => {}).terminate();
-    return status;
-  }
+  const statusOf = (url: string, token: string, origin: string): Promise<number> =>
+    upgradeStatusAt(url, SUBPROTOCOLS[1], { ca, origin, headers: { authorization: `Bearer ${token}` } });
 
   it("takes new certificates, tokens, origins and hosts at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
     let list = new TokenList([]);

@@ -4,17 +4,18 @@ import { once } from "node:events";
 import { expect, it, vi } from "vitest";
 import { connect } from "../../src/index.ts";
 import { serve } from "../../src/server/index.ts";
+import { answerAt } from "../answer.ts";
 import { freePort } from "../lab/port.ts";
 import { PATIENCE } from "../until.ts";
 import { outcomeOf, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
-async function served(...args: string[]) {
-  const child = start(["serve", ...args, "--listen", ":0"]);
-  const [text] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
-  const url = text.trim();
+/** A server, and what its pages say. */
+async function servedWithPages(...args: string[]) {
+  const { child, url } = await served(args);
   const page = async (path: string) => {
-    const response = await fetch(`${url.replace("ws:", "http:")}${path}`);
-    return { status: response.status, body: JSON.parse(await response.text()) };
+    const { status, text } = await answerAt(`${url.replace("ws:", "http:")}${path}`);
+    return { status, body: JSON.parse(text) };
   };
   return { child, url, page };
 }
@@ -24,7 +25,7 @@ it("virstream serve starts while its source is down, is not ready until it is th
   const source = `ws://127.0.0.1:${port}`;
   const strict = await virstream(["serve", source, "--listen", ":0", "--require-source"]);
   expect([strict.code, strict.stdout, strict.stderr]).toEqual([1, "", expect.stringMatching(/connection-refused/)]);
-  const { child, url, page } = await served(source);
+  const { child, url, page } = await servedWithPages(source);
   try {
     expect(await page("/healthz")).toMatchObject({ status: 200, body: { status: "degraded", sourcesAbsent: 1 } });
     expect(await page("/readyz")).toMatchObject({ status: 503 });
@@ -42,7 +43,7 @@ it("virstream serve starts while its source is down, is not ready until it is th
 });
 
 it("virstream serve lets a sweep under way end whole after SIGTERM", async () => {
-  const { child, url, page } = await served("test:///default?domains=3&freeze=1");
+  const { child, url, page } = await servedWithPages("test:///default?domains=3&freeze=1");
   const getting = outcomeOf(start(["get", url, "--deadline", "2", "--format", "ndjson"]));
   await vi.waitFor(async () => expect((await page("/stats.json")).body.sweepsServed).toBe(1), PATIENCE);
   child.kill("SIGTERM");

@@ -3,7 +3,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -11,12 +10,13 @@ import { WebSocket } from "ws";
 import { configurationOf, configurationWithout } from "../../src/cli/serve/config-file.ts";
 import { SERVE_EVENTS } from "../../src/cli/serve/log.ts";
 import { lineOf } from "../../src/cli/serve/log-line.ts";
-import { lasting } from "../../src/cli/serve/outage.ts";
 import { Connection } from "../../src/client/connection.ts";
 import { connect } from "../../src/index.ts";
 import { VirstreamError } from "../../src/model/error.ts";
+import { lasting } from "../../src/overview/quantity.ts";
 import { SERVER_EVENTS } from "../../src/server/bounds/event-log.ts";
 import { serve } from "../../src/server/server.ts";
+import { answerAt } from "../answer.ts";
 import { codeOf } from "../code-of.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
@@ -24,6 +24,7 @@ import { ScriptedDriver } from "../server/scripted-driver.ts";
 import { PATIENCE, until } from "../until.ts";
 import { entriesOf } from "./log-entries.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 /** Ends a line, erases the screen, sets a title, and turns the direction of text around. */
 const EVIL = "evil\n\u001b[2J\u009b2J\u009d0;title\u0007\u2028\u202e";
@@ -39,38 +40,9 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** `virstream serve ARGS`, until it has printed its URL. */
-async function served(args: readonly string[], env: Record<string, string> = {}) {
-  const child = start(["serve", ...args, "--listen", ":0"], env);
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
-  const [text] = await Promise.race([once(child.stdout.setEncoding("utf8"), "data"), once(child, "close")]);
-  if (typeof text !== "string") throw new Error(`the server did not start: ${stderr}`);
-  const end = async () => {
-    child.kill("SIGTERM");
-    const [code] = await once(child, "close");
-    return { code: code as number, stderr };
-  };
-  return {
-    ...{ child, url: text.trim().split("\n")[0]!, end },
-    said: () => stderr,
-    entries: () => entriesOf(stderr),
-    of: (event: string) => entriesOf(stderr).filter((entry) => entry.event === event),
-    [Symbol.asyncDispose]: async () => {
-      if (child.exitCode === null) await end();
-    },
-  };
-}
-
 /** The status of a request with a token. */
-function statusOf(url: string, token: string, headers: Record<string, string> = {}): Promise<number | undefined> {
-  return new Promise((resolve, reject) => {
-    get(url, { headers: { ...headers, authorization: `Bearer ${token}` }, agent: false }, (response) => {
-      response.resume().on("end", () => resolve(response.statusCode));
-    }).on("error", reject);
-  });
+async function statusOf(url: string, token: string, headers: Record<string, string> = {}): Promise<number> {
+  return (await answerAt(url, { headers: { ...headers, authorization: `Bearer ${token}` } })).status;
 }
 
 describe("The log of virstream serve", () => {
@@ -106,8 +78,8 @@ describe("The log of virstream serve", () => {
       await until(() => server.of("source-back").length === 2);
       outages.push(performance.now() - killed[1]!);
       expect(server.of("source-back").map(({ msg }) => msg)).toEqual([
-        expect.stringMatching(/: connected for the first time, after \d+ s$/),
-        expect.stringMatching(/: connected again, after \d+ s$/),
+        expect.stringMatching(/: connected for the first time, after [\d.]+ s$/),
+        expect.stringMatching(/: connected again, after [\d.]+ s$/),
       ]);
       for (const [i, { outageMs }] of server.of("source-back").entries()) {
         expect(outageMs).toBeGreaterThan(0);
@@ -327,8 +299,8 @@ describe("The log of virstream serve", () => {
   });
 
   it("says durations in the unit that people use", () => {
-    expect([0, 11_600, 119_000, 125_000, 7_000_000, 7_300_000].map(lasting)).toEqual([
-      ...["0 s", "12 s", "119 s", "2 min", "117 min", "2 h"],
+    expect([0, 9_940, 9_960, 11_600, 119_000, 125_000, 7_000_000, 7_300_000].map(lasting)).toEqual([
+      ...["0.0 s", "9.9 s", "10 s", "12 s", "119 s", "2 min", "117 min", "2 h"],
     ]);
   });
 

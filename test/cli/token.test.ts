@@ -1,6 +1,5 @@
 /** @module-tag any-node */
 
-import { once } from "node:events";
 import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +10,8 @@ import { connect } from "../../src/index.ts";
 import { codeOf } from "../code-of.ts";
 import { until } from "../until.ts";
 import { entriesOf } from "./log-entries.ts";
-import { start, virstream } from "./run.ts";
+import { virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 let folder: string;
 let files = 0;
@@ -30,19 +30,9 @@ async function create(file: string, name: string, ...options: string[]): Promise
   return stdout.trim();
 }
 
-async function served(file: string, ...options: string[]) {
-  const child = start(["serve", "test:///default?domains=5", "--listen", ":0", "--tokens", file, ...options]);
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
-  const [text] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
-  const stop = async (): Promise<void> => {
-    child.kill();
-    await once(child, "close");
-  };
-  return { child, url: text.trim(), said: () => stderr, [Symbol.asyncDispose]: stop };
-}
+/** A server of five guests with a file of tokens. */
+const servedWith = (file: string, ...options: string[]) =>
+  served(["test:///default?domains=5", "--tokens", file, ...options]);
 
 describe("virstream token", () => {
   it("keeps only hashes, in a file that only its owner may read, and lists who has what until when", async () => {
@@ -113,7 +103,7 @@ describe("virstream serve --tokens", () => {
     const stats = await create(file, "ben");
     const metrics = await create(file, "prometheus", "--role", "metrics");
     const admin = await create(file, "eve", "--role", "admin");
-    await using server = await served(file);
+    await using server = await servedWith(file);
     const names = async (shown: string) => {
       await using connection = await connect(server.url, { token: shown });
       return (await connection.listDomains()).map(({ name }) => name);
@@ -143,7 +133,7 @@ describe("virstream serve --tokens", () => {
   it("lets get, watch and top show what a token for some groups has, unless the user names others", async () => {
     const file = newFile();
     const token = await create(file, "ann", "--groups", "state,cpu-total");
-    await using server = await served(file);
+    await using server = await servedWith(file);
     const env = { VIRSTREAM_TOKEN: token };
     for (const args of [["get"], ["watch", "-n", "2"], ["top", "-b", "-n", "2"]]) {
       const { stdout, code } = await virstream([...args, server.url], env);
@@ -163,7 +153,7 @@ describe("virstream serve --tokens", () => {
     const file = newFile();
     const kept = await create(file, "kept");
     const revoked = await create(file, "revoked");
-    await using server = await served(file);
+    await using server = await servedWith(file);
     await using good = await connect(server.url, { token: kept });
     await using bad = await connect(server.url, { token: revoked });
     const ticks: number[] = [];
@@ -193,7 +183,7 @@ describe("virstream serve --tokens", () => {
     const main = join(folder, "main");
     writeFileSync(main, "the main token\n", { mode: 0o600 });
     chmodSync(file, 0o644);
-    await using server = await served(file, "--token-file", main);
+    await using server = await servedWith(file, "--token-file", main);
     expect(server.said()).toMatch(/every user of this machine can read the file of tokens/);
     writeFileSync(file, '{"tokens": [{"sha256": "s3cret", ');
     server.child.kill("SIGHUP");

@@ -1,16 +1,16 @@
 /** @module-tag any-node */
 
 import { describe, expect, it } from "vitest";
-import { GuestDiagnosis } from "../../src/cli/top/guest-diagnosis.ts";
 import type { Diagnosis } from "../../src/overview/diagnosis.ts";
-import type { GuestLine } from "../../src/overview/line.ts";
+import { LatestDiagnosis } from "../../src/overview/latest-diagnosis.ts";
+import { PATIENCE } from "../until.ts";
 
 /** Examinations that end when a test says so, on a clock that a test moves. */
 function examined() {
   const clock = { now: 0 };
   const runs: { key: string; signal: AbortSignal; end: (summary: string) => Promise<void> }[] = [];
-  const diagnosis = new GuestDiagnosis(
-    ({ key }, signal) =>
+  const diagnosis = new LatestDiagnosis(
+    (key: string, signal) =>
       new Promise((resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason));
         const end = async (summary: string): Promise<void> => {
@@ -24,11 +24,11 @@ function examined() {
     () => clock.now,
   );
   const changes: number[] = [];
-  const of = (key: string): string | undefined => diagnosis.of({ key } as GuestLine)?.summary;
+  const of = (key: string): string | undefined => diagnosis.of(key, key)?.summary;
   return { clock, runs, diagnosis, changes, of };
 }
 
-describe("The diagnosis on the page of a guest in top", () => {
+describe("The diagnosis on the page of a guest, in top and in a browser,", () => {
   it("is made in the background, shown when it is there, and made again after ten seconds", async () => {
     const { clock, runs, changes, of } = examined();
     expect(of("a")).toBeUndefined();
@@ -46,11 +46,24 @@ describe("The diagnosis on the page of a guest in top", () => {
     expect(of("a")).toBe("second");
   });
 
-  it("is cancelled when the page is left, and begins again with the next visit", () => {
-    const { runs, diagnosis, of } = examined();
+  it("is cancelled when the page is left, and begins again with the next visit", async () => {
+    const { runs, diagnosis, changes, of } = examined();
     of("a");
     diagnosis.leave();
     expect(runs[0]!.signal.aborted).toBe(true);
+    await expect.poll(() => changes.length, PATIENCE).toBe(1);
+    of("a");
+    expect(runs).toHaveLength(2);
+  });
+
+  it("is forgotten when the guest is well: what is wrong with it later is found out anew", async () => {
+    const { runs, diagnosis, of } = examined();
+    of("a");
+    await runs[0]!.end("first");
+    expect(of("a")).toBe("first");
+    diagnosis.forget();
+    expect(of("a")).toBeUndefined();
+    expect(runs).toHaveLength(2);
   });
 
   it("examines one guest at a time: another one waits until the cancelled examination has ended", async () => {
@@ -58,7 +71,7 @@ describe("The diagnosis on the page of a guest in top", () => {
     of("a");
     of("b");
     expect(runs.map(({ key, signal }) => [key, signal.aborted])).toEqual([["a", true]]);
-    await expect.poll(() => changes.length).toBe(1);
+    await expect.poll(() => changes.length, PATIENCE).toBe(1);
     of("b");
     expect(runs.map(({ key }) => key)).toEqual(["a", "b"]);
   });

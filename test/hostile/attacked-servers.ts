@@ -1,11 +1,10 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { fileURLToPath } from "node:url";
-import { callProcess } from "../../bench/calls.ts";
+import { callProcess, endProcess } from "../../bench/calls.ts";
 import { Authority, type Issued } from "../lab/certificates.ts";
 import type { AttackedCalls, AttackedFigures, ListenOptions } from "./server-process.ts";
 import type { Pem, SiteName } from "./sites.ts";
@@ -78,9 +77,6 @@ export class AttackedServers implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exit = once(this.#child, "exit");
-    this.#child.disconnect();
-    await exit;
+    await endProcess(this.#child);
   }
 }

@@ -26,7 +26,7 @@ export const USER_TOKENS = {
 /** The shortest interval of watches, in ms. */
 export const MIN_INTERVAL_MS = 100;
 /** The timeouts of the hasty sites, and of `users`, in ms. */
-export const HASTY_MS = 500;
+export const HASTY_MS = 2_000;
 export const USERS_MS = 1_000;
 
 /** A certificate and its key, in PEM. */

@@ -17,9 +17,8 @@ describe("a server to which hundreds of connections are opened and dropped, half
     await attackWatched(servers, certificates, async ({ target, settled }) => {
       await storm(target, COUNT);
       const { heap, accepted } = await settled("the first storm");
-      const { early, reset } = await storm(target, COUNT);
+      await storm(target, COUNT);
       const after = await settled("the second storm");
-      expect([early, reset]).toEqual([COUNT / 2, COUNT / 2]);
       expect(after.accepted - accepted).toBeGreaterThanOrEqual(COUNT / 2);
       expect(after.heap - heap).toBeLessThan(GROWTH_MIB);
     });

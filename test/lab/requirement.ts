@@ -176,3 +176,9 @@ function isExecutable(path: string): boolean {
 function succeeds(command: string, ...args: string[]): boolean {
   return spawnSync(command, args, { stdio: "ignore", timeout: 10_000 }).status === 0;
 }
+
+/** For programs that are no tests. @throws Error with the command that installs what is missing */
+export function mustHave(names: readonly RequirementName[]): void {
+  const missing = names.map(requirement).filter(({ met }) => !met);
+  if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
+}

@@ -29,13 +29,13 @@ exec env -i container=virstream PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
   chroot . /lib/systemd/systemd --system --unit=basic.target --show-status=no --log-level=err
 `;
 
-/** Starts the first process of the namespaces, and kills it at the end of the input. That also comes when the tests are killed. */
+/** Starts the first process of the namespaces, and kills it at the end of the input, which also comes when the tests are killed. */
 const SUPERVISOR = `
 unshare --mount --propagation private --pid --fork --net --cgroup --uts --ipc -- \\
   sh -c "$1" sh "$2" </dev/null >&2 &
 echo $!
 read -r line
-# The first process of a namespace takes all others along. It is no longer bound to the life of unshare.
+# Killing the first process of a namespace kills all others; killing unshare does not.
 kill -KILL $! $(cat /proc/$!/task/$!/children)
 `;
 

@@ -29,13 +29,13 @@ export class TmuxTerminal implements AsyncDisposable {
     return this.#tmux("capture-pane", "-p", ...(colours ? ["-e"] : []));
   }
 
-  /** Waits until the screen shows something, for as long as `ms`. Resolves with the screen; undefined if the time was up. */
-  async see(pattern: RegExp, ms: number): Promise<string | undefined> {
-    for (const began = performance.now(); performance.now() - began < ms; await sleep(100)) {
+  /** Waits until the screen shows something, for as long as `ms`. Resolves with the screen. */
+  async see(pattern: RegExp, ms: number): Promise<string> {
+    for (const began = performance.now(); ; await sleep(100)) {
       const text = await this.screen();
       if (pattern.test(text)) return text;
+      if (performance.now() - began > ms) throw new Error(`the screen has no ${pattern}:\n${text}`);
     }
-    return undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,12 +3,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { WebSocket } from "ws";
 import { connect } from "../../src/index.ts";
+import { answerAt, upgradeStatusAt } from "../answer.ts";
 import { start, virstream } from "../cli/run.ts";
 import { Authority, type Issued } from "../lab/certificates.ts";
 import { accepts, freePort } from "../lab/port.ts";
@@ -175,31 +174,11 @@ describeWith(["openssl", "nginx", "caddy"], "The configurations for proxies in d
     }
   }
 
-  /** @param from the address of loopback that the client has */
-  async function get(url: string, headers: Record<string, string> = {}, from = "127.0.0.1") {
-    const client = { ca: readFileSync(authority.certificate), agent: false, family: 4, localAddress: from };
-    const sent = request(url, { ...client, headers }).end();
-    const [response] = await once(sent, "response");
-    let text = "";
-    for await (const chunk of response.setEncoding("utf8")) text += chunk;
-    return { status: response.statusCode as number, text };
-  }
+  /** The answer to a request from an address of this machine. */
+  const get = (url: string, headers: Record<string, string> = {}, localAddress = "127.0.0.1") =>
+    answerAt(url, { ca: readFileSync(authority.certificate), family: 4, localAddress, headers });
 
   /** The status of the answer to a page of this origin. */
-  async function upgrade(url: string, origin: string): Promise<number> {
-    const socket = new WebSocket(url, "virstream.v1", { origin, ca: readFileSync(authority.certificate) });
-    let status: number | undefined;
-    socket.on("error", () => {});
-    socket.once("upgrade", ({ statusCode }) => {
-      status = statusCode;
-    });
-    socket.once("unexpected-response", (sent, { statusCode }) => {
-      status = statusCode;
-      sent.destroy();
-      socket.terminate();
-    });
-    await until(() => status !== undefined);
-    socket.terminate();
-    return status!;
-  }
+  const upgrade = (url: string, origin: string): Promise<number> =>
+    upgradeStatusAt(url, "virstream.v1", { origin, ca: readFileSync(authority.certificate) });
 });

@@ -20,8 +20,9 @@ const INTERVAL_MS = 100;
 /** Records a host for some sweeps. Returns the moment in the middle. */
 async function recordHost(parameters: string, sweeps: number): Promise<number> {
   await using host = await connect(`test:///default?domains=8&disks=1${parameters}`);
-  const from = Date.now();
   await using recording = await record(host, path, { intervalMs: INTERVAL_MS, query: { deadlineMs: 50 } });
+  await until(() => recording.figures.ticks > 0);
+  const from = Date.now();
   await until(() => recording.figures.ticks >= sweeps);
   return Math.round((from + Date.now()) / 2);
 }
@@ -45,7 +46,7 @@ describeWith(["chromium"], "The page of a recording", () => {
   let [before, frozen, after] = [0, 0, 0];
   beforeAll(async () => {
     if (!requirement("chromium").met) return;
-    before = await recordHost("", 25);
+    before = await recordHost("", 40);
     frozen = await recordHost("&freeze=3", 10);
     after = await recordHost("", 10);
     browser = await startChromium();
@@ -120,10 +121,8 @@ describeWith(["chromium"], "The page of a recording", () => {
     await onPage(browser, served, async (page) => {
       await shown(page);
       await page.getByRole("combobox", { name: "Speed" }).selectOption("4");
-      const { to } = await connect(`file://${path}`).then(async (connection) => {
-        await connection.close();
-        return connection.recorded!;
-      });
+      await using recording = await connect(`file://${path}`);
+      const { to } = recording.recorded!;
       await expect.poll(() => momentOf(page), PATIENCE).toBeGreaterThanOrEqual(to);
       await using _ = await record(host, path, { intervalMs: INTERVAL_MS });
       await expect.poll(() => momentOf(page), PATIENCE).toBeGreaterThan(to + 500);

@@ -110,7 +110,7 @@ describe("The log of a server", () => {
     const { log, of } = collecting();
     const server = await startServer(plenty(1), { log });
     const headers = { origin: "https://evil.example" };
-    expect(await codeOf(connectTo(server.url, { headers }))).not.toBe(undefined);
+    expect(await codeOf(connectTo(server.url, { headers }))).toBe("denied");
     expect(of("client-refused")).toMatchObject([{ msg: expect.stringMatching(/pages of https:\/\/evil\.example/) }]);
   });
 

@@ -1,12 +1,11 @@
 /** @module-tag any-node */
 
-import { once } from "node:events";
-import { request as httpRequest } from "node:http";
 import { describe, expect, it } from "vitest";
 import { Connection, connectAll } from "../../src/index.ts";
 import { type Authenticate, type Principal, type ServeOptions, serve } from "../../src/server/index.ts";
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
+import { answerAt } from "../answer.ts";
 import { PATIENCE, until } from "../until.ts";
 import { Intruder } from "./intruder.ts";
 import { RecordingDriver } from "./recording-driver.ts";
@@ -44,14 +43,9 @@ async function stage(options: ServeOptions = {}) {
 
 type Stage = Awaited<ReturnType<typeof stage>>;
 
-/** Sends a request for a page, as it is. */
-async function pageOf(server: VirstreamServer, path: string, headers: Record<string, string> = {}, method = "GET") {
-  const { hostname, port } = new URL(server.url);
-  const request = httpRequest({ hostname, port, path, method, headers, agent: false }).end();
-  const [response] = await once(request, "response");
-  let body = "";
-  for await (const chunk of response.setEncoding("utf8")) body += chunk;
-  return { status: response.statusCode as number, body };
+/** The answer to a request for a page, whose path is sent as it is. */
+function pageOf(server: VirstreamServer, path: string, headers: Record<string, string> = {}, method = "GET") {
+  return answerAt(server.url.replace("ws:", "http:"), { path, method, headers });
 }
 
 /** The tokens of the clients that attempt. */
@@ -323,7 +317,7 @@ describe("Pages", () => {
       ["/", {}],
     ].map((each) => each as [string, Record<string, string>?, string?]);
     for (const [path, headers, method] of tricks) {
-      const { body } = await pageOf(server, path, headers, method);
+      const { text: body } = await pageOf(server, path, headers, method);
       expect([path, /"eventLoopDelayMs"|libvirt_domain|guest-0/.exec(body)]).toEqual([path, null]);
     }
     known.delete("admin");
@@ -343,7 +337,7 @@ describe("Pages", () => {
     const why = async (domain: string, token: string) => {
       driver.queries.splice(0);
       const query = new URLSearchParams({ domain });
-      const { status, body } = await pageOf(server, `/why?${query}`, { authorization: `Bearer ${token}` });
+      const { status, text: body } = await pageOf(server, `/why?${query}`, { authorization: `Bearer ${token}` });
       return { status, body, calls: driver.queries.map(({ deadlineMs, ...rest }) => rest) };
     };
     for (const token of ["by uuid", "by name", "by pattern"]) {
@@ -382,7 +376,7 @@ describe("Pages", () => {
     const client = await Intruder.open(server.url, SUBPROTOCOLS[1], { token: "by name" });
     await client.ticks(client.watch());
     for (const path of ["/healthz", "/readyz", "/"]) {
-      expect((await pageOf(server, path)).body).not.toMatch(/guest|by name|testhost|[0-9a-f]{8}-/);
+      expect((await pageOf(server, path)).text).not.toMatch(/guest|by name|testhost|[0-9a-f]{8}-/);
     }
   });
 });

@@ -1,6 +1,5 @@
 /** @module-tag any-node */
 
-import { request as httpRequest } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 import { Connection } from "../../src/index.ts";
@@ -12,7 +11,8 @@ import {
   serve,
   type VirstreamServer,
 } from "../../src/server/index.ts";
-import { PATIENCE } from "../until.ts";
+import { answerAt } from "../answer.ts";
+import { PATIENCE, until } from "../until.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 import { own } from "./serving.ts";
 
@@ -39,16 +39,9 @@ async function why(
   return { status: response.status, text: (await response.text()).trimEnd() };
 }
 
-/** The status of a request with headers that fetch() does not let a program set. */
-function statusWith(server: VirstreamServer, guest: string, headers: Record<string, string>): Promise<number> {
-  const { port, hostname } = new URL(server.url);
-  return new Promise((resolve, reject) => {
-    httpRequest({ port, hostname, path: `/why?domain=${guest}`, headers, agent: false }, (response) => {
-      response.resume().on("end", () => resolve(response.statusCode!));
-    })
-      .on("error", reject)
-      .end();
-  });
+/** The status of a request with these headers. */
+async function statusWith(server: VirstreamServer, guest: string, headers: Record<string, string>): Promise<number> {
+  return (await answerAt(`${server.url.replace("ws:", "http:")}/why?domain=${guest}`, { headers })).status;
 }
 
 describe("/why", () => {
@@ -142,6 +135,26 @@ describe("/why", () => {
     await expect.poll(() => ends.length, PATIENCE).toBe(5);
     ends[4]!();
     expect((await last).status).toBe(200);
+  });
+
+  it("gives an examination twelve seconds, and then its place to another guest", async () => {
+    const explain = vi.fn<Explain>(() => new Promise(() => {}));
+    const { driver, server } = await served(explain);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const late = [0, 1, 2, 3].map((guest) => why(server, driver.uuid(guest)));
+      await until(() => explain.mock.calls.length === 4);
+      await vi.advanceTimersByTimeAsync(11_999);
+      expect((await why(server, driver.uuid(4))).text).toMatch(/\[limit-exceeded\]$/);
+      await vi.advanceTimersByTimeAsync(1);
+      for (const { status, text } of await Promise.all(late)) {
+        expect([status, text]).toEqual([503, expect.stringMatching(/\[deadline-exceeded\]$/)]);
+      }
+      explain.mockImplementation(async (domain) => diagnosisOf(domain));
+      expect((await why(server, driver.uuid(4))).status).toBe(200);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("is cancelled when the server closes", async () => {

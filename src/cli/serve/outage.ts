@@ -23,11 +23,3 @@ export class Outage {
     return ms;
   }
 }
-
-/** A duration in words, as `12 s`, `34 min` or `5 h`. */
-export function lasting(ms: number): string {
-  const seconds = Math.round(ms / 1_000);
-  if (seconds < 120) return `${seconds} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
-}

@@ -1,7 +1,8 @@
 import type { Connection } from "../../client/connection.ts";
 import { type NatsPublisher, type PublishOptions, publish } from "../../outlets/nats/publisher.ts";
+import { lasting } from "../../overview/quantity.ts";
 import type { ServeLog } from "./log.ts";
-import { lasting, Outage } from "./outage.ts";
+import { Outage } from "./outage.ts";
 
 /** Starts to publish to NATS. The log has a line for each change of the connection to the server. */
 export async function startPublisher(

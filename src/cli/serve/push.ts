@@ -1,11 +1,12 @@
 import type { Connection } from "../../client/connection.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { type OtlpPush, pushOtlp } from "../../outlets/otlp/push.ts";
+import { lasting } from "../../overview/quantity.ts";
 import { readText, type Warn } from "../source.ts";
 import { UsageError } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
-import { lasting, Outage } from "./outage.ts";
+import { Outage } from "./outage.ts";
 
 /** Starts to push to an OpenTelemetry collector. The log gets a line when pushes begin to fail, and when they succeed again. */
 export async function startPush(

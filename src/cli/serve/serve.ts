@@ -5,7 +5,10 @@ import { driverFor, withoutSecrets } from "../../driver/registry.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 import { MetadataPath } from "../../outlets/identity/metadata-path.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
+import { Origins } from "../../server/access/origins.ts";
+import { ClientAddresses } from "../../server/bounds/client-address.ts";
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
+import { checkTls } from "../../server/listening/http-server.ts";
 import { checkListening, type ServeOptions, serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { VERSION } from "../../version.ts";
 import { parse } from "../arguments.ts";
@@ -98,21 +101,21 @@ async function checkSources({ args, placeOf }: Configuration): Promise<void> {
   }
 }
 
-/** Checks where to listen, and with which certificates. @throws UsageError */
+/** Checks where to listen, for whom, and with which certificate. @throws UsageError */
 function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets): void {
-  for (const [key, place] of Object.entries({ listen: args.listen, metrics: args.metrics })) {
-    if (place === undefined) continue;
+  const { tls } = secrets.options;
+  const check = (key: string, work: () => unknown): void => {
     try {
-      checkListening(serverOptions(args, limits, secrets, place));
+      work();
     } catch (thrown) {
-      const error = VirstreamError.from(thrown);
-      const about = error.message.includes("certificate")
-        ? "tls-cert"
-        : error.message.includes(" origin ")
-          ? "origin"
-          : key;
-      throw fault(placeOf(about), error);
+      throw fault(placeOf(key), VirstreamError.from(thrown));
     }
+  };
+  check("tls-cert", () => tls && checkTls(tls));
+  check("origin", () => new Origins(args.origins));
+  check("trusted-proxy", () => new ClientAddresses(args.trustedProxies));
+  for (const [key, place] of Object.entries({ listen: args.listen, metrics: args.metrics })) {
+    if (place !== undefined) check(key, () => checkListening(serverOptions(args, limits, secrets, place)));
   }
 }
 

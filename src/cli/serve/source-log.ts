@@ -1,9 +1,10 @@
 import type { Connection } from "../../client/connection.ts";
 import type { ConnectionStatus } from "../../driver/driver.ts";
+import { lasting } from "../../overview/quantity.ts";
 import type { VirstreamServer } from "../../server/server.ts";
 import { sourceText } from "../format/notice.ts";
 import type { ServeEvent, ServeLog } from "./log.ts";
-import { lasting, Outage } from "./outage.ts";
+import { Outage } from "./outage.ts";
 
 /** How often the log looks at the health of the server, in ms. */
 const HEALTH_CHECK_MS = 1_000;

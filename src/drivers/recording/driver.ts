@@ -66,8 +66,9 @@ export class RecordingDriver implements Driver {
    * @param clock a steady clock
    * @throws VirstreamError `invalid-uri`, `invalid-argument`
    */
-  static async open(uri: string, clock: Clock = STEADY_CLOCK): Promise<RecordingDriver> {
+  static async open(uri: string, clock: Clock = STEADY_CLOCK, signal?: AbortSignal): Promise<RecordingDriver> {
     const options = parseRecordingUri(uri);
+    signal?.throwIfAborted();
     return new RecordingDriver(uri, await examine(options), options.speed, clock);
   }
 
@@ -169,8 +170,8 @@ export class RecordingDriver implements Driver {
 }
 
 /** Opens a driver for a file: URI. */
-export function openRecording(uri: string, _options: OpenOptions): Promise<RecordingDriver> {
-  return RecordingDriver.open(uri);
+export function openRecording(uri: string, { signal }: OpenOptions): Promise<RecordingDriver> {
+  return RecordingDriver.open(uri, STEADY_CLOCK, signal);
 }
 
 async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {

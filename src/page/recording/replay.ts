@@ -19,7 +19,10 @@ export interface ReplayEvents {
   readonly guest: () => string | undefined;
   /** @param jumped true if the moment does not follow the one before */
   readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
-  /** @param earlier the samples before that are new; undefined: the charts go on */
+  /**
+   * @param samples the new ones, the newest last: that of `row`
+   * @param jumped true if those that the charts have are of another time
+   */
   readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
   /** The user, or the replay, has come to another moment. */
   readonly onMoment: (at: number) => void;

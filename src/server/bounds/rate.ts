@@ -1,4 +1,4 @@
-/** Admits so many events per second, and those of one second at once. */
+/** Admits so much per second, such as events, and what one second admits at once. */
 export class Rate {
   readonly #perMs: number;
   readonly #most: number;
@@ -15,14 +15,14 @@ export class Rate {
     this.#at = now();
   }
 
-  /** Counts an event, and returns 0; or returns in how many ms it may be, and does not count it. */
-  take(): number {
+  /** Counts an event, or what costs so much, and returns 0; or returns in how many ms it may be, and does not count it. */
+  take(cost = 1): number {
     const now = this.#now();
     this.#free = Math.min(this.#most, this.#free + (now - this.#at) * this.#perMs);
     this.#at = now;
     // Half a µs of rounding must not cost a timer.
-    if (this.#free + 1e-6 < 1) return (1 - this.#free) / this.#perMs;
-    this.#free--;
+    if (this.#free + 1e-6 < cost) return (cost - this.#free) / this.#perMs;
+    this.#free -= cost;
     return 0;
   }
 }

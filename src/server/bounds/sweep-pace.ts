@@ -1,6 +1,7 @@
 import type { Query } from "../../model/query.ts";
 import { isComplete } from "../../sampling/completeness.ts";
 import type { WatchedQuery } from "../../sampling/sampling.ts";
+import { Rate } from "./rate.ts";
 
 /** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
 export const WHOLE_LOAD = 100;
@@ -33,17 +34,14 @@ interface Waiting {
  * take turns, so one that asks for very many delays itself most.
  */
 export class SweepPace {
-  readonly #perSecond: number;
+  /** Of loads. */
+  readonly #rate: Rate;
   /** Those that wait, by client; the client whose turn is next comes first. */
   readonly #clients = new Map<object, Waiting[]>();
-  /** The load of the sweeps that may begin now: a second's at most. */
-  #free: number;
-  #at = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(sweepsPerSecond: number) {
-    this.#perSecond = WHOLE_LOAD * sweepsPerSecond;
-    this.#free = this.#perSecond;
+    this.#rate = new Rate(WHOLE_LOAD * sweepsPerSecond);
   }
 
   /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */
@@ -70,19 +68,12 @@ export class SweepPace {
 
   #serve(): void {
     this.#timer = undefined;
-    const now = performance.now();
-    this.#free = Math.min(this.#perSecond, this.#free + ((now - this.#at) / 1_000) * this.#perSecond);
-    this.#at = now;
     for (const [client, [first, ...rest]] of this.#clients) {
-      // Half a µs of rounding must not cost a timer.
-      if (this.#free + 1e-6 < first!.cost) {
-        this.#timer = setTimeout(
-          () => this.#serve(),
-          Math.ceil(((first!.cost - this.#free) / this.#perSecond) * 1_000),
-        );
+      const wait = this.#rate.take(first!.cost);
+      if (wait > 0) {
+        this.#timer = setTimeout(() => this.#serve(), Math.ceil(wait));
         return;
       }
-      this.#free -= first!.cost;
       this.#clients.delete(client);
       if (rest.length > 0) this.#clients.set(client, rest);
       first!.begin();

@@ -31,7 +31,8 @@ describeWith(labRequirements, "A host with more domains than libvirt names in on
     const from = proxy.calls.length;
     const uuids = new Set<string>();
     let records = 0;
-    await connection.stats().forEach(({ domain, status, params }) => {
+    // A loaded machine may need longer than the default deadline for the first list.
+    await connection.stats({ deadlineMs: 30_000 }).forEach(({ domain, status, params }) => {
       records++;
       if (status === "ok" && params.get("state.state") === 1) uuids.add(domain.uuid);
     });

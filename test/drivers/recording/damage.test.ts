@@ -33,10 +33,7 @@ function eventsOf({ kind, payload }: Frame, domains: number): number {
 }
 
 async function recorded(ticks: number, domains = 3): Promise<string> {
-  const host = new RecordedHost({ domains });
-  await host.start();
-  await host.tick(ticks);
-  await host.stop();
+  const host = await RecordedHost.recorded(ticks, { domains });
   return host.path;
 }
 

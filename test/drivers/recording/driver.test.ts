@@ -62,10 +62,7 @@ describe("A replay", () => {
   });
 
   it("has rates and a table, which keeps its rows at the end", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(5);
-    await host.stop();
+    const host = await RecordedHost.recorded(5);
     const replay = await open(host.path);
     expect(await replay.watch().rates.toArray()).toHaveLength(15);
     const table = replay.table();
@@ -88,10 +85,7 @@ describe("A replay", () => {
   });
 
   it("at the greatest speed waits for the slowest consumer, and skips nothing", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(200);
-    await host.stop();
+    const host = await RecordedHost.recorded(200);
     const replay = await open(host.path);
     const quick = replay.watch().toArray();
     let slow = 0;
@@ -102,10 +96,7 @@ describe("A replay", () => {
   });
 
   it("ends when its consumer leaves, and when its connection is closed", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(50);
-    await host.stop();
+    const host = await RecordedHost.recorded(50);
     const left = await open(host.path, "speed=1");
     for await (const record of left.watch()) if (record.params.number("cpu.time") === 1_000) break;
     const closed = await open(host.path, "speed=1");
@@ -116,10 +107,7 @@ describe("A replay", () => {
   });
 
   it("that a server serves completes the client's watch; beside other hosts its domains stay", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(5);
-    await host.stop();
+    const host = await RecordedHost.recorded(5);
     const source = new Connection(await RecordingDriver.open(`file://${host.path}?speed=100`));
     await using server = await serve(source, { port: 0 });
     await using client = await connect(server.url);
@@ -161,10 +149,7 @@ describe("The URI of a recording", () => {
   });
 
   it("is refused when its moments are not in the recording", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(5);
-    await host.stop();
+    const host = await RecordedHost.recorded(5);
     await expect(open(host.path, "from=%2B1h")).rejects.toMatchObject({
       message: /from= is after the end.*it is from 2026/,
     });

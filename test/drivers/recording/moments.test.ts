@@ -15,7 +15,7 @@ import { serve } from "../../../src/server/server.ts";
 import { BEGIN, folder, open, RecordedHost } from "../../outlets/recording/recorded.ts";
 import { JsonClient } from "../../server/json-client.ts";
 import { known } from "../../server/ticking-host.ts";
-import { until } from "../../until.ts";
+import { PATIENCE, until } from "../../until.ts";
 
 /** All pieces of a recording, from its beginning. */
 async function piecesOf(path: string): Promise<FilePiece[]> {
@@ -82,10 +82,7 @@ describe("A moment of a recording", () => {
   });
 
   it("of a file that is cut or damaged has what can still be read", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(100);
-    await host.stop();
+    const host = await RecordedHost.recorded(100);
     const cut = join(folder(), "cut.rec");
     const pieces = await piecesOf(host.path);
     const frames = pieces.flatMap((piece) => (piece.kind === "damage" ? [] : [piece]));
@@ -114,7 +111,7 @@ describe("A moment of a recording", () => {
     expect([connection.recorded!.to, await value(BEGIN + 3_600_000)]).toEqual([BEGIN + 3_000, 3_000]);
     for (let tick = 4; tick <= 200; tick += 49) {
       await host.tick(tick === 4 ? 1 : 49);
-      await expect.poll(() => value(BEGIN + 3_600_000)).toBe(tick * 1_000);
+      await expect.poll(() => value(BEGIN + 3_600_000), PATIENCE).toBe(tick * 1_000);
       expect(connection.recorded!.to).toBe(BEGIN + tick * 1_000);
       expect(await value(BEGIN + 2_500)).toBe(2_000);
     }
@@ -127,10 +124,7 @@ describe("A moment of a recording", () => {
   });
 
   it("is within the part that the URI names", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(20);
-    await host.stop();
+    const host = await RecordedHost.recorded(20);
     const connection = await open(host.path, "from=%2B5s&to=%2B10s");
     expect(connection.recorded).toEqual({ from: BEGIN + 5_000, to: BEGIN + 10_000, intervalMs: 1_000 });
     const [first] = await connection.stats({ at: BEGIN + 20_000, names: ["domain-0"] }).toArray();
@@ -142,7 +136,7 @@ describe("A moment of a recording", () => {
     const path = join(folder(), "rates.rec");
     await using host = await connect("test:///default?domains=4");
     const recording = await record(host, path, { intervalMs: 50 });
-    await expect.poll(() => recording.figures.ticks, { timeout: 20_000 }).toBeGreaterThan(40);
+    await expect.poll(() => recording.figures.ticks, PATIENCE).toBeGreaterThan(40);
     await recording.close();
     const connection = await open(path);
     const { from, to } = connection.recorded!;
@@ -183,10 +177,7 @@ describe("A moment of a recording", () => {
   });
 
   it("is refused where it cannot be: before the recording, in a watch, and of hosts that are live", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(5);
-    await host.stop();
+    const host = await RecordedHost.recorded(5);
     const replay = await open(host.path);
     await expect(replay.stats({ at: BEGIN - 1 }).toArray()).rejects.toMatchObject({
       code: "invalid-argument",
@@ -205,10 +196,7 @@ describe("A moment of a recording", () => {
   });
 
   it("is refused by a server in the same way, whatever a client sends, and the connection stays", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(5);
-    await host.stop();
+    const host = await RecordedHost.recorded(5);
     await using server = await serve(await open(host.path), { port: 0 });
     await using live = await serve(await connect("test:///default"), { port: 0 });
     const [client, other] = [await JsonClient.connect(server), await JsonClient.connect(live)];

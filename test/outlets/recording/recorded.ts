@@ -41,6 +41,18 @@ export class RecordedHost {
     owned.push(() => this.close());
   }
 
+  /** A host whose recorder has ended after so many sweeps. */
+  static async recorded(
+    ticks: number,
+    options: ConstructorParameters<typeof RecordedHost>[0] = {},
+  ): Promise<RecordedHost> {
+    const host = new RecordedHost(options);
+    await host.start();
+    await host.tick(ticks);
+    await host.stop();
+    return host;
+  }
+
   get now(): number {
     return BEGIN + this.host.clock.now();
   }

@@ -51,10 +51,7 @@ describe("A recording", () => {
   });
 
   it("takes no time for the time in which no recorder ran, and reports it as a gap", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(2);
-    await host.stop();
+    const host = await RecordedHost.recorded(2);
     host.host.clock.advance(3_600_000);
     await host.start();
     await host.tick(2);
@@ -91,10 +88,7 @@ describe("A recording", () => {
   });
 
   it("is replayed from a moment on: first the state then, and to another moment", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(100);
-    await host.stop();
+    const host = await RecordedHost.recorded(100);
     const from = new Date(BEGIN + 60_500).toISOString();
     const events = await replayed(host.path, `speed=max&from=${from}&to=%2B64.5s`);
     // The ticks have the numbers of this watch.
@@ -157,10 +151,7 @@ describe("A recording", () => {
   });
 
   it("removes a frame that was cut before it continues", async () => {
-    const host = new RecordedHost();
-    await host.start();
-    await host.tick(3);
-    await host.stop();
+    const host = await RecordedHost.recorded(3);
     truncateSync(host.path, statSync(host.path).size - 60);
     expect((await surveyRecording(host.path)).cutBytes).toBeGreaterThan(0);
     await host.start();
