@@ -1,4 +1,5 @@
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
 /** The functions of a process that a benchmark calls, by name. Arguments and results are sent as JSON. */
@@ -36,6 +37,14 @@ export function callProcess<Offered extends Calls, Name extends keyof Offered & 
     });
     child.send({ name, argument });
   });
+}
+
+/** Ends a process that answers calls, unless it has ended: it does so when nobody can call it any more. */
+export async function endProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.disconnect();
+  await exit;
 }
 
 /** CPU time, user and system, of this process so far, in µs. */

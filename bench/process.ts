@@ -1,10 +1,9 @@
 import { type ChildProcess, execFile, fork } from "node:child_process";
-import { once } from "node:events";
 import { copyFile, mkdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { type Argument, type Calls, callProcess } from "./calls.ts";
+import { type Argument, type Calls, callProcess, endProcess } from "./calls.ts";
 
 /**
  * The folder for the compiled benchmarks of a checkout (see tsconfig.build.json). It is in the checkout, where Node finds
@@ -64,10 +63,7 @@ export class BenchProcess<Offered extends Calls> implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exit = once(this.#child, "exit");
-    this.#child.disconnect();
-    await exit;
+    await endProcess(this.#child);
   }
 }
 

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
 import { AccountedWatch } from "../../test/lab/accounted-watch.ts";
-import { requirement } from "../../test/lab/requirement.ts";
+import { mustHave } from "../../test/lab/requirement.ts";
 import { TickLedger } from "../../test/lab/tick-ledger.ts";
 import { formatMs } from "../faults/fault.ts";
 import { OUTAGES } from "./outage.ts";
@@ -102,8 +102,7 @@ function line(texts: readonly string[]): string {
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { quick: { type: "boolean" } } });
-  const { met, remedy } = requirement("root with network namespaces");
-  if (!met) throw new Error(`this needs: ${remedy}`);
+  mustHave(["root with network namespaces"]);
   console.log(line(HEAD));
   console.log(line(HEAD.map(() => "---")));
   for (const lastingMs of values.quick ? [1_000] : [1_000, 10_000, 60_000]) {

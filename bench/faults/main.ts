@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import "../../src/drivers/builtin.ts";
 import { FaultLab, faultRequirements } from "../../test/lab/fault-lab.ts";
 import { kvmUsable } from "../../test/lab/guest.ts";
-import { requirement } from "../../test/lab/requirement.ts";
+import { mustHave } from "../../test/lab/requirement.ts";
 import type { FaultBench } from "./fault.ts";
 import { faultLine, faultsHead } from "./table.ts";
 
@@ -25,8 +25,7 @@ async function main(): Promise<void> {
   if (values.only !== undefined && !Object.hasOwn(FAULTS, values.only)) {
     throw new Error(`there is no fault ${values.only}, only ${Object.keys(FAULTS).join(", ")}`);
   }
-  const missing = [...faultRequirements, "python3-libvirt" as const].map(requirement).filter(({ met }) => !met);
-  if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
+  mustHave([...faultRequirements, "python3-libvirt"]);
   const quick = values.quick ?? false;
   console.log(faultsHead());
   for (const name of values.only === undefined ? Object.keys(FAULTS) : [values.only]) {

@@ -5,8 +5,9 @@ import { benchStorm } from "./storm.ts";
 
 /**
  * `npm run bench:hostile -- [--quick] [--only mutations|attack|storm] [--interval MS] [--seed NUMBER]`: gives damaged frames to each decoder,
- * attacks a server while another one is left in peace, and opens and drops thousands of connections. It prints tables to stdout as Markdown, and progress to stderr. It fails
- * at the first frame or input that a decoder or the server did not take or refuse as it should.
+ * attacks a server while another one is left in peace, and opens and drops thousands of connections. It prints tables to stdout as
+ * Markdown, and progress to stderr. It fails at the first frame or input that a decoder or the server did not take or refuse as it
+ * should.
  */
 
 const PARTS: Record<string, (quick: boolean, seed: number, intervalMs: number) => Promise<void>> = {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { mustRun, runCommand } from "../../test/lab/command.ts";
 import { startLibvirtd } from "../../test/lab/libvirtd.ts";
-import { labRequirements, requirement } from "../../test/lab/requirement.ts";
+import { labRequirements, mustHave } from "../../test/lab/requirement.ts";
 import { ServedProcess } from "../../test/lab/served-process.ts";
 import { INCIDENTS } from "./incident.ts";
 import { type Screen, Screens } from "./screens.ts";
@@ -16,8 +16,7 @@ import { type Screen, Screens } from "./screens.ts";
  */
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { only: { type: "string" } } });
-  const missing = [...labRequirements, "tmux" as const, "chromium" as const].map(requirement).filter(({ met }) => !met);
-  if (missing.length > 0) throw new Error(`this needs: ${missing.map(({ remedy }) => remedy).join("; ")}`);
+  mustHave([...labRequirements, "tmux", "chromium"]);
   // The daemon sees the mounts that are there when it starts.
   const small = await mkdtemp(join(tmpdir(), "virstream-full-"));
   await mustRun("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", small]);

@@ -54,9 +54,7 @@ export class Screens implements AsyncDisposable {
       text.includes(`virstream why ${guest}`);
     return [
       await this.#top(inWords, names, lines),
-      await timed("get", async () => lines(all(await virstream(["get", ...this.#uris]))), inWords),
-      await timed("why", async () => all(await virstream(["why", guest, this.#uris[0]!])), names),
-      await timed("why, by a server", async () => all(await virstream(["why", guest, this.#served.url])), names),
+      ...(await this.#commands(guest, this.#uris[0]!, lines, inWords, names)),
       await this.#page(guest, names),
     ];
   }
@@ -69,10 +67,23 @@ export class Screens implements AsyncDisposable {
     const isAbsent = (text: string): boolean => /cannot be reached|nothing listens|connection-/.test(text);
     return [
       await this.#top(names, undefined, lines),
-      await timed("get", async () => lines(all(await virstream(["get", ...this.#uris]))), isAbsent),
-      await timed("why", async () => all(await virstream(["why", guest, this.#uris[1]!])), isAbsent),
-      await timed("why, by a server", async () => all(await virstream(["why", guest, this.#served.url])), isAbsent),
+      ...(await this.#commands(guest, this.#uris[1]!, lines, isAbsent, isAbsent)),
       await this.#page(host, names),
+    ];
+  }
+
+  /** The commands that print and end. */
+  async #commands(
+    guest: string,
+    uri: string,
+    lines: (text: string) => string,
+    listed: (text: string) => boolean,
+    explained: (text: string) => boolean,
+  ): Promise<Screen[]> {
+    return [
+      await timed("get", async () => lines(all(await virstream(["get", ...this.#uris]))), listed),
+      await timed("why", async () => all(await virstream(["why", guest, uri])), explained),
+      await timed("why, by a server", async () => all(await virstream(["why", guest, this.#served.url])), explained),
     ];
   }
 

@@ -1,4 +1,4 @@
-import { median } from "../rounds.ts";
+import { median, medianOf } from "../rounds.ts";
 import { type Fit, leastSquares } from "./fit.ts";
 import type { Figures } from "./measure.ts";
 import { POINTS, type Point } from "./point.ts";
@@ -82,7 +82,7 @@ function slopeTable(points: readonly Measured[]): string {
       "bytes to a subscriber per second at 1 Hz",
       (point) => isAggregate(point) || isSubscribed(point),
       ({ hosts, domains }) => [hosts, domains],
-      (point) => medianOf(point, ({ bytes }) => bytes) / point.subscribers.count,
+      (point) => medianOf(point.runs, ({ bytes }) => bytes) / point.subscribers.count,
       [
         ["of a host, B", 1],
         ["of a domain, B", 1],
@@ -164,11 +164,10 @@ const isOfThousand = (point: Point): boolean =>
   isPlain(point) && point.hosts === 10 && point.domains === 1_000 && point.subscribers.intervalMs === 1_000;
 const isOfQueries = ({ name }: Point): boolean => /^queries-|^domains-1000-hosts-10$/.test(name);
 
-const medianOf = ({ runs }: Measured, figure: (figures: Figures) => number): number => median(runs.map(figure));
-const cpuMicros = (point: Measured): number => medianOf(point, ({ cpuMs }) => cpuMs) * 1_000;
-const heapOf = (point: Measured): number => medianOf(point, ({ memory }) => memory.heap);
-const peakOf = (point: Measured): number => medianOf(point, ({ memory }) => memory.peak);
-const scrapeOf = (point: Measured): number => medianOf(point, ({ scrapeMs = 0 }) => scrapeMs);
+const cpuMicros = ({ runs }: Measured): number => medianOf(runs, ({ cpuMs }) => cpuMs) * 1_000;
+const heapOf = ({ runs }: Measured): number => medianOf(runs, ({ memory }) => memory.heap);
+const peakOf = ({ runs }: Measured): number => medianOf(runs, ({ memory }) => memory.peak);
+const scrapeOf = ({ runs }: Measured): number => medianOf(runs, ({ scrapeMs = 0 }) => scrapeMs);
 
 /** The slopes of a figure over some points. @param names the name of each slope, and its unit */
 function slopes(
@@ -176,18 +175,12 @@ function slopes(
   title: string,
   has: (point: Point) => boolean,
   loadOf: (point: Point) => readonly number[],
-  figureOf: (point: Measured) => number | undefined,
+  figureOf: (point: Measured) => number,
   names: readonly (readonly [name: string, unit: number])[],
 ): Line[] {
-  const measured = points.filter(has).flatMap((point) => {
-    const figure = figureOf(point);
-    return figure === undefined ? [] : [{ load: loadOf(point), figure }];
-  });
+  const measured = points.filter(has);
   if (measured.length <= names.length) return [];
-  const { coefficients, worst }: Fit = leastSquares(
-    measured.map(({ load }) => load),
-    measured.map(({ figure }) => figure),
-  );
+  const { coefficients, worst }: Fit = leastSquares(measured.map(loadOf), measured.map(figureOf));
   const deviation = `${(worst * 100).toFixed(0)} % of ${measured.length}`;
   return [
     [`**${title}**`, "", deviation],

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { pathToFileURL } from "node:url";
 import { answerCalls, cpuMicros, peakMemory } from "../calls.ts";
@@ -18,8 +17,6 @@ export interface Memory {
   /** The resident memory before that, and its peak. */
   readonly rss: number;
   readonly peak: number;
-  /** The part of `rss` that is not shared with other processes, and its share of the rest. */
-  readonly pss: number;
 }
 
 const delays = monitorEventLoopDelay({ resolution: 20 });
@@ -62,13 +59,12 @@ const calls = {
   async memory(): Promise<Memory> {
     const { rss } = process.memoryUsage();
     const peak = peakMemory() * 2 ** 20;
-    const [, pss] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/smaps_rollup", "utf8"))!;
     for (let turn = 0; turn < 3; turn++) {
       await new Promise((resolve) => setImmediate(resolve));
       globalThis.gc!();
     }
     const { heapUsed, external } = process.memoryUsage();
-    return { heap: heapUsed + external, rss, peak, pss: Number(pss) * 1_024 };
+    return { heap: heapUsed + external, rss, peak };
   },
 };
 export type ServeCalls = typeof calls;
