@@ -13,6 +13,7 @@ import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
+import { roleDenial } from "./access/principal.ts";
 import { identifyByToken, knownTokens } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
 import { ClientAddresses } from "./bounds/client-address.ts";
@@ -320,16 +321,15 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /** True if the client of a request may read this page. */
-  async #mayRead(request: IncomingMessage, path: string): Promise<boolean> {
+  /** Whether the client of a request may read this page; a text: its token is right, and its role does not permit it. */
+  async #mayRead(request: IncomingMessage, path: string): Promise<boolean | string> {
     const token = bearerToken(request);
     const identity = await this.#admission.identify(request, token).catch(() => undefined);
-    const may = identity?.role === "admin" || (identity?.role === "metrics" && path === "/metrics");
-    if (!may) {
-      const why = token === undefined ? "a token is needed" : "the token is wrong, or not for this page";
-      this.#sayRefused("token-refused", request, `${path}: ${why}`);
-    }
-    return may;
+    const denial = identity && roleDenial(identity.role, path);
+    if (identity !== undefined && denial === undefined) return true;
+    const why = denial ?? (token === undefined ? "a token is needed" : "the token is wrong");
+    this.#sayRefused("token-refused", request, `${path}: ${why}`);
+    return denial ?? false;
   }
 
   /**

@@ -113,7 +113,7 @@ describe("virstream serve --tokens", () => {
     expect(await names(admin)).toHaveLength(5);
     await expect(names(metrics)).rejects.toMatchObject({
       code: "unauthenticated",
-      message: expect.stringMatching(/this token is for \/metrics only/),
+      message: `${server.url}: it refused us (the role metrics of this token permits only /metrics: ask the server's operator for one of the role stats or admin)`,
     });
     expect(await codeOf(names("wrong"))).toBe("unauthenticated");
     const status = async (page: string, shown: string) => {
@@ -123,11 +123,46 @@ describe("virstream serve --tokens", () => {
       return response.status;
     };
     const pages = async (shown: string) => [await status("/metrics", shown), await status("/stats.json", shown)];
-    expect(await pages(restricted)).toEqual([401, 401]);
-    expect(await pages(stats)).toEqual([401, 401]);
-    expect(await pages(metrics)).toEqual([200, 401]);
+    expect(await pages(restricted)).toEqual([403, 403]);
+    expect(await pages(stats)).toEqual([403, 403]);
+    expect(await pages(metrics)).toEqual([200, 403]);
     expect(await pages(admin)).toEqual([200, 200]);
     expect(await pages("wrong")).toEqual([401, 401]);
+  });
+
+  it("says that a token is right and its role is not, and which role to ask for, to nobody without a right token", async () => {
+    const file = newFile();
+    const [stats, metrics] = [await create(file, "ben"), await create(file, "prometheus", "--role", "metrics")];
+    await using server = await servedWith(file);
+    const printed = async (token: string) => (await virstream(["get", server.url], { VIRSTREAM_TOKEN: token })).stderr;
+    expect(await printed(metrics)).toMatch(
+      /the role metrics of this token permits only \/metrics: ask the server's operator for one of the role stats or admin\) \[unauth/,
+    );
+    expect(await printed("a guess")).toMatch(/it refused us \(the token is wrong\): a token goes into /);
+    const answer = async (page: string, token?: string) => {
+      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      const response = await fetch(`${server.url.replace("ws:", "http:")}${page}`, { headers });
+      return [response.status, (await response.text()).trim()];
+    };
+    const ask = "ask the server's operator for one of the role";
+    expect(await answer("/metrics", stats)).toEqual([
+      ...[403, `the role stats of this token does not permit /metrics: ${ask} metrics or admin`],
+    ]);
+    for (const token of [stats, metrics]) {
+      expect(await answer("/stats.json", token)).toEqual([
+        ...[
+          403,
+          expect.stringMatching(/^the role \w+ of this token does not permit \/stats\.json: .* one of the role admin$/),
+        ],
+      ]);
+    }
+    const why = await answer(`/why?domain=guest-00001`, metrics);
+    expect(why).toEqual([403, `the role metrics of this token permits only /metrics: ${ask} stats or admin`]);
+    for (const page of ["/metrics", "/stats.json", "/why?domain=guest-00001"]) {
+      const [status, text] = await answer(page, "a guess");
+      expect([status, text]).toEqual([401, expect.not.stringMatching(/the role \w+ of this token/)]);
+      expect([status, text]).toEqual(await answer(page));
+    }
   });
 
   it("lets get, watch and top show what a token for some groups has, unless the user names others", async () => {

@@ -85,7 +85,7 @@ describe("The example of OpenID Connect", () => {
     expect(await codeOf(namesOf(ofState, { groups: ["block"] }))).toBe("denied");
     const [admin, scraper] = [await sign({ vm_role: "admin" }), await sign({ vm_role: "metrics" })];
     expect([await statusOf("/metrics", admin), await statusOf("/stats.json", admin)]).toEqual([200, 200]);
-    expect([await statusOf("/metrics", scraper), await statusOf("/stats.json", scraper)]).toEqual([200, 401]);
+    expect([await statusOf("/metrics", scraper), await statusOf("/stats.json", scraper)]).toEqual([200, 403]);
     expect(await codeOf(namesOf(scraper))).toBe("unauthenticated");
     // At the end of a token the client gets another one, and its watch continues.
     let asked = 0;

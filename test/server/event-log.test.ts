@@ -74,7 +74,7 @@ describe("The log of a server", () => {
       "127.0.0.1 is refused: the token is wrong",
       "127.0.0.1 is refused: a token is needed",
       "127.0.0.1 is refused: the token is wrong",
-      "127.0.0.1 is refused: /metrics: the token is wrong, or not for this page",
+      "127.0.0.1 is refused: /metrics: the token is wrong",
     ]);
     expect(of("authenticate-failed")).toMatchObject([
       { level: "error", msg: expect.stringMatching(/database is down/) },

@@ -291,8 +291,9 @@ describe("Pages", () => {
     const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
     for (const [token, metrics, stats] of [
       ["admin", 200, 200],
-      ["scraper", 200, 401],
-      ...["reader", ...NARROW, "unknown", ""].map((name) => [name, 401, 401] as const),
+      ["scraper", 200, 403],
+      ...["reader", ...NARROW].map((name) => [name, 403, 403] as const),
+      ...["unknown", ""].map((name) => [name, 401, 401] as const),
     ] as const) {
       expect((await pageOf(server, "/metrics", bearer(token))).status).toBe(metrics);
       expect((await pageOf(server, "/stats.json", bearer(token))).status).toBe(stats);

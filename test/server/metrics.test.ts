@@ -62,7 +62,7 @@ describe("/metrics of a server", () => {
     const status = async (headers: Record<string, string>) => (await fetch(at(server), { headers })).status;
     expect(await status({})).toBe(401);
     expect(await status({ authorization: "Bearer wrong" })).toBe(401);
-    expect(await status({ authorization: "Bearer only-one" })).toBe(401);
+    expect(await status({ authorization: "Bearer only-one" })).toBe(403);
     expect(await status({ authorization: "Bearer secret-secret" })).toBe(200);
     const open = await serveUri("test:///default?domains=1");
     const request = httpGet(at(open), { headers: { host: "attacker.example" } });

@@ -19,7 +19,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
   [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "an id was in use"],
-  [CLOSE_CODES["logged-out"]]: ["connection-lost", "it wants us to authenticate again"],
+  [CLOSE_CODES["logged-out"]]: ["connection-lost", "it logged us out"],
   [CLOSE_CODES["server-error"]]: ["internal", "it failed"],
   [CLOSE_CODES.overloaded]: ["limit-exceeded", "it has too many clients"],
 };
@@ -43,5 +43,9 @@ export function wrongSubprotocol(url: string, cause?: unknown): VirstreamError {
 /** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning, advice = ""] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];
-  return new VirstreamError(error, `${url}: ${meaning}${reason && ` (${reason})`}${advice}`);
+  // A reason may have its own advice.
+  return new VirstreamError(
+    error,
+    `${url}: ${meaning}${reason && ` (${reason})`}${reason.includes(": ") ? "" : advice}`,
+  );
 }

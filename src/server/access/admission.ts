@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
-import { type Authenticate, type Identity, identityOf } from "./principal.ts";
+import { type Authenticate, type Identity, identityOf, roleDenial } from "./principal.ts";
 import type { View, Views } from "./views.ts";
 
 /**
@@ -94,7 +94,8 @@ export class Admission {
         disconnected.clear();
         const identity = await this.identify(request, token);
         if (identity === undefined) return undefined;
-        if (identity.role === "metrics") throw new VirstreamError("denied", "this token is for /metrics only");
+        const denial = roleDenial(identity.role);
+        if (denial !== undefined) throw new VirstreamError("denied", denial);
         // The answer may be from before the disconnection.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }

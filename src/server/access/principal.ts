@@ -13,6 +13,25 @@ export const ROLES = ["stats", "metrics", "admin"] as const;
 /** One of them. */
 export type Role = (typeof ROLES)[number];
 
+/** The roles that may read each page that needs a token; all other requests need `stats` or `admin`. */
+const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
+  "/metrics": ["metrics", "admin"],
+  "/stats.json": ["admin"],
+};
+
+/**
+ * Why a role does not permit a page, and what to ask for; undefined: it does. Only a client whose token is right may hear this.
+ *
+ * @param path of the page; undefined: a WebSocket, or `/why`
+ */
+export function roleDenial(role: Role, path?: string): string | undefined {
+  const permitted = path === undefined ? (["stats", "admin"] as const) : (PAGE_ROLES[path] ?? []);
+  if ((permitted as readonly Role[]).includes(role)) return undefined;
+  const limits = path === undefined ? "permits only /metrics" : `does not permit ${path}`;
+  // It is the reason of a close frame, which has 123 bytes at most.
+  return `the role ${role} of this token ${limits}: ask the server's operator for one of the role ${permitted.join(" or ")}`;
+}
+
 /** Who a client is, and what it may see: the answer of `authenticate`. */
 export interface Principal {
   /** Not empty. `disconnect(name)` ends the connections of all principals with this name. */

@@ -24,8 +24,8 @@ export interface PageSource {
   isForeign(request: IncomingMessage): boolean;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
-  /** True if the client of a request may read a page: its role says so. */
-  mayRead(request: IncomingMessage, path: string): Promise<boolean>;
+  /** Whether the client of a request may read a page; a text says why its role does not permit it, although its token is right. */
+  mayRead(request: IncomingMessage, path: string): Promise<boolean | string>;
   /** What is wrong with a guest; undefined: this server does not find it out. */
   readonly why: ((request: IncomingMessage, guest: string | null) => Promise<WhyAnswer>) | undefined;
 }
@@ -90,7 +90,8 @@ export function answerRequest(
     }
   } else {
     void source.mayRead(request, path).then((may) => {
-      if (!may)
+      if (typeof may === "string") say(403, may);
+      else if (!may)
         say(
           401,
           path === "/metrics"

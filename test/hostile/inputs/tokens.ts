@@ -57,12 +57,12 @@ const UPGRADES: readonly Row[] = [
 ];
 
 const ROLES: readonly Row[] = [
-  ...[stats, metrics, expired, revoked].map(
+  ...[expired, revoked].map(
     (token): Row => [`/stats.json with ${token}`, "HTTP 401", get("/stats.json", bearer(token))],
   ),
-  ...[stats, expired, revoked].map(
-    (token): Row => [`/metrics with ${token}`, "HTTP 401", get("/metrics", bearer(token))],
-  ),
+  ...[stats, metrics].map((token): Row => [`/stats.json with ${token}`, "HTTP 403", get("/stats.json", bearer(token))]),
+  ...[expired, revoked].map((token): Row => [`/metrics with ${token}`, "HTTP 401", get("/metrics", bearer(token))]),
+  [`/metrics with ${stats}`, "HTTP 403", get("/metrics", bearer(stats))],
   ...[metrics, expired, revoked].map(
     (token): Row => [`an upgrade with ${token}`, "HTTP 401", upgradeOf({ Authorization: `Bearer ${token}` })],
   ),
