@@ -36,6 +36,8 @@ export const FLAG = { type: "boolean" } as const;
 export const TEXT = { type: "string" } as const;
 /** An option with a value that may be given several times. */
 export const LIST = { type: "string", multiple: true } as const;
+/** The options of every command that may connect to a virstream server. */
+export const CREDENTIALS = { "token-file": TEXT, ca: TEXT } as const;
 /** The URI as virsh takes it. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
@@ -53,7 +55,7 @@ export const QUERY_OPTIONS = {
   name: LIST,
   host: LIST,
   deadline: TEXT,
-  "token-file": TEXT,
+  ...CREDENTIALS,
 };
 
 /** The options of every command that prints records. */
@@ -70,12 +72,12 @@ export const WATCH_COMMAND_OPTIONS = {
 } as const;
 /** The options of `virstream top`. */
 export const TOP_OPTIONS = {
-  ...{ domain: LIST, name: LIST, host: LIST, deadline: TEXT, "token-file": TEXT, interval: TEXT, hosts: TEXT },
+  ...{ domain: LIST, name: LIST, host: LIST, deadline: TEXT, ...CREDENTIALS, interval: TEXT, hosts: TEXT },
   batch: { type: "boolean", short: "b" },
   ...COUNT,
 } as const;
-/** The options of `virstream why` and of `virstream doctor`. */
-export const WHY_OPTIONS = { format: TEXT, "token-file": TEXT };
+/** The options of `virstream why`. */
+export const WHY_OPTIONS = { format: TEXT, ...CREDENTIALS };
 /** The options of `virstream doctor`. */
 export const DOCTOR_OPTIONS = { all: FLAG, format: TEXT };
 
@@ -91,7 +93,7 @@ export const GET_OPTIONS = {
 /** @throws UsageError */
 export function parseGet(args: readonly string[]) {
   const { values, uris } = parse(args, GET_OPTIONS);
-  const { query, groups, format, raw, tokenFile } = recordArguments(values);
+  const { query, groups, format, raw, ...credentials } = recordArguments(values);
   const isTable = format === "table" || format === "csv";
   const isPage = format === "prometheus";
   const ofPage = Object.keys(PAGE_OPTIONS).find((name) => name in values);
@@ -112,7 +114,7 @@ export function parseGet(args: readonly string[]) {
     /** A file with a URI on each line. */
     hostsFile: values.hosts,
     format,
-    tokenFile,
+    ...credentials,
     query: { ...query, groups: groupsOf(groups, isTable ? table : undefined, isPage) },
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
@@ -231,7 +233,7 @@ export function parseTop(args: readonly string[]) {
     intervalMs: duration("interval", values.interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS,
     batch,
     count: sweepCount("-n", values.count),
-    tokenFile: values["token-file"],
+    ...credentialFiles(values),
   };
 }
 
@@ -251,7 +253,7 @@ export function parseWhy(args: readonly string[]) {
     guest,
     uri: single([...uris.slice(0, uris.length - positionals.length), ...rest]),
     format: formatOf(values.format, ["text", "json"]),
-    tokenFile: values["token-file"],
+    ...credentialFiles(values),
   };
 }
 
@@ -264,8 +266,16 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>) {
     groups: groupsAsked(values),
     format: formatOf(values.format, FORMATS),
     raw: values.raw ?? false,
-    tokenFile: values["token-file"],
+    ...credentialFiles(values),
   };
+}
+
+/** The files of the token, and of the authorities, for virstream servers. */
+export function credentialFiles(values: {
+  readonly "token-file"?: string | undefined;
+  readonly ca?: string | undefined;
+}) {
+  return { tokenFile: values["token-file"], caFile: values.ca };
 }
 
 /** A number of sweeps; undefined: without an end. */

@@ -18,7 +18,7 @@ import { GuestTable, TextTable } from "./format/guest-table.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
+import { hostUri, openSources, readCredentials, readHosts, withoutIds, withPermittedGroups } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /** How long definitions are waited for at least when the sweep took the whole deadline, in ms, unless the deadline is shorter. */
@@ -35,9 +35,9 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   const interactive = stdout.isTTY === true && stderr.isTTY === true;
   const now = (): number => performance.now();
   const [first, progress] = [new Progress(stderr, now, "first of two sweeps: "), new Progress(stderr, now)];
-  const token = await readToken(args.tokenFile, process.env);
+  const credentials = await readCredentials(args, process.env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
-  await using connection = await openSources(uris, token, signal);
+  await using connection = await openSources(uris, credentials, signal);
 
   const named = await withoutIds(connection, args.query, signal);
   const permitted = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;

@@ -1,5 +1,6 @@
 import type { GuestSource } from "../doctor/server-diagnosis.ts";
 import "../drivers/builtin.ts";
+import { X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect, connectAll } from "../client/connect.ts";
@@ -98,17 +99,42 @@ export async function readText(what: string, file: string, warn: Warn | null = n
   }
 }
 
-/** What servers ask for: the token, and the certificate and its key from the files that the environment names. */
-async function credentialsOf(
-  token: string | undefined,
+/** What servers are shown, and by whose certificates they are trusted; of virstream servers only. */
+export type Credentials = Omit<GuestSource, "uri">;
+
+/**
+ * The token, the authorities of `--ca`, and the certificate and its key from the files that the environment names.
+ *
+ * @param warn as that of readText()
+ * @throws VirstreamError `invalid-argument` for a file that cannot be read, or is not what it should be
+ */
+export async function readCredentials(
+  { tokenFile, caFile }: { readonly tokenFile: string | undefined; readonly caFile: string | undefined },
   env: NodeJS.ProcessEnv,
-): Promise<{ token?: string; cert?: string; key?: string }> {
+  warn?: Warn,
+): Promise<Credentials> {
   const { VIRSTREAM_TLS_CERT: cert, VIRSTREAM_TLS_KEY: key } = env;
   if (!cert !== !key) throw invalid("$VIRSTREAM_TLS_CERT and $VIRSTREAM_TLS_KEY go together");
+  const token = await readToken(tokenFile, env, warn);
   return {
     ...(token !== undefined && { token }),
-    ...(cert && key && { cert: await readText("certificate", cert, null), key: await readText("key", key) }),
+    ...(caFile !== undefined && { ca: await readAuthorities(caFile) }),
+    ...(cert && key && { cert: await readText("certificate", cert, null), key: await readText("key", key, warn) }),
   };
+}
+
+async function readAuthorities(file: string): Promise<string> {
+  const text = await readText("file of --ca", file, null);
+  const certificates = text.match(/-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs) ?? [];
+  try {
+    if (certificates.length === 0) throw new Error("it has none");
+    for (const each of certificates) new X509Certificate(each);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const what = `--ca takes a file with the certificates of authorities, in PEM, not ${file} (${why})`;
+    throw new VirstreamError("invalid-argument", what, { cause });
+  }
+  return text;
 }
 
 /**
@@ -119,14 +145,11 @@ async function credentialsOf(
  */
 export async function openSource(
   uri: string | undefined,
-  token: string | undefined,
+  credentials: Credentials,
   signal: AbortSignal,
 ): Promise<Connection> {
   try {
-    return await connect(spelledUri(uri ?? defaultUri(process.env)), {
-      signal,
-      ...(await credentialsOf(token, process.env)),
-    });
+    return await connect(spelledUri(uri ?? defaultUri(process.env)), { signal, ...credentials });
   } catch (error) {
     if (uri !== undefined || !(error instanceof VirstreamError) || error.code !== "socket-missing") throw error;
     throw new VirstreamError(error.code, `${error.message}. Or try test:///default for a demo`, { cause: error });
@@ -141,13 +164,13 @@ export async function openSource(
  */
 export async function openSources(
   uris: readonly string[],
-  token: string | undefined,
+  credentials: Credentials,
   signal: AbortSignal,
   more: Pick<OpenOptions, "waitForFirstConnection"> = {},
 ): Promise<Connection> {
   const [uri, ...others] = uris;
-  if (others.length === 0) return openSource(uri, token, signal);
-  const options = { ...more, ...(await credentialsOf(token, process.env)), signal };
+  if (others.length === 0) return openSource(uri, credentials, signal);
+  const options = { ...more, ...credentials, signal };
   return connectAll(
     uris.map((each) => spelledUri(each)),
     options,
@@ -171,16 +194,8 @@ export function hostUri(connection: Connection, host: string): string {
   return connection.hosts.find(({ name }) => name === host)?.uri ?? connection.uri;
 }
 
-/**
- * Where each host of a connection is, and what its server must be shown.
- *
- * @param token for virstream servers
- */
-export async function guestSources(
-  connection: Connection,
-  token: string | undefined,
-): Promise<(host: string) => GuestSource> {
-  const credentials = await credentialsOf(token, process.env);
+/** Where each host of a connection is, and what its server must be shown. */
+export function guestSources(connection: Connection, credentials: Credentials): (host: string) => GuestSource {
   return (host) => ({ uri: hostUri(connection, host), ...credentials });
 }
 
@@ -190,14 +205,14 @@ export async function guestSources(
  */
 export async function awaitSources(
   uris: readonly string[],
-  token: string | undefined,
+  credentials: Credentials,
   signal: AbortSignal,
 ): Promise<Connection> {
   try {
-    return await openSources(uris, token, signal);
+    return await openSources(uris, credentials, signal);
   } catch (thrown) {
     if (uris.length === 0 || !VirstreamError.from(thrown).retryable) throw thrown;
-    const options = { ...(await credentialsOf(token, process.env)), signal, waitForFirstConnection: true };
+    const options = { ...credentials, signal, waitForFirstConnection: true };
     return connectAll(
       uris.map((each) => resolveUri(each)),
       options,

@@ -14,7 +14,15 @@ import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import type { TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
-import { guestSources, hostUri, openSources, readHosts, readToken, withoutIds, withPermittedGroups } from "./source.ts";
+import {
+  guestSources,
+  hostUri,
+  openSources,
+  readCredentials,
+  readHosts,
+  withoutIds,
+  withPermittedGroups,
+} from "./source.ts";
 import { guestPage } from "./top/details.ts";
 import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
@@ -31,14 +39,14 @@ export async function top(args: TopArguments, signal: AbortSignal): Promise<numb
   if (!args.batch && (!stdin.isTTY || !stdout.isTTY || env["TERM"] === "dumb")) {
     throw new UsageError("top needs a terminal: in a pipe or a script use top -b -n 2, or virstream watch");
   }
-  const token = await readToken(args.tokenFile, env);
+  const credentials = await readCredentials(args, env);
   const uris = [...args.uris, ...(args.hostsFile === undefined ? [] : await readHosts(args.hostsFile))];
-  await using connection = await openSources(uris, token, signal, { waitForFirstConnection: true });
+  await using connection = await openSources(uris, credentials, signal, { waitForFirstConnection: true });
   const named = await withoutIds(connection, args.query, signal);
   const isOpen = groupMask(named.groups) === 0;
   const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
   if (args.batch) return await batch(args, connection, query, signal);
-  const examiner = new Examiner(connection, await guestSources(connection, token));
+  const examiner = new Examiner(connection, guestSources(connection, credentials));
   const session = new TopSession(connection, query, args.intervalMs, examiner, showsColours(stdout, env));
   try {
     await session.run(signal);

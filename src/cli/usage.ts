@@ -44,6 +44,7 @@ const HOW = `\
   --backing             count every image of a backing chain
   --nowait              do not wait for a domain that is busy with another job
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+  --ca FILE             the certificates of the authorities to trust for wss://, in PEM; default those of Node
 `;
 
 const RAW = `\
@@ -181,6 +182,7 @@ Hosts that cannot be reached, at the start or later, are tried again; /readyz ha
   --tokens FILE         tokens that "virstream token" made, each with what it may read; SIGHUP reads it again
   --source-token-file FILE
                         the token for virstream servers (ws://) among the URIs
+  --ca FILE             the certificates of the authorities to trust for wss:// URIs, in PEM; default those of Node
   --tls-cert FILE       serve at wss: and https: with this certificate; required beyond loopback. SIGHUP reads it and the
                         key again: docs/serving.md
   --tls-key FILE        the key of that certificate
@@ -232,6 +234,7 @@ above the keys says what is wrong with the selected guest, and the command that 
   -b, --batch           print the table again and again, for scripts and pipes
   -n, --count N         with -b: end after N tables; the first has no rates yet
   --token-file FILE     the token for virstream servers; default $VIRSTREAM_TOKEN
+  --ca FILE             the certificates of the authorities to trust for wss://, in PEM; default those of Node
   -h, --help
 
   virstream top qemu+ssh://root@hv{01..50}/system
@@ -249,6 +252,7 @@ a uuid or the id of a running guest. Behind another virstream it has the guest's
 
   --format FORMAT       text (default) or json
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+  --ca FILE             the certificates of the authorities to trust for wss://, in PEM; default those of Node
   -h, --help
 
   virstream why db-prod-01 qemu+ssh://root@hv3/system
@@ -280,6 +284,7 @@ that cannot be reached. Rates have thresholds:
   --deadline TIME       how long to wait for a guest in each sample; default 2s
   -t, --timeout TIME    the most time for all of it, default 10s; then UNKNOWN
   --token-file FILE     the token for a virstream server; default $VIRSTREAM_TOKEN
+  --ca FILE             the certificates of the authorities to trust for wss://, in PEM; default those of Node
   -h, --help
 
 ${URIS}

@@ -7,7 +7,7 @@ import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
-import { openSource, readToken, withoutIds, withPermittedGroups } from "./source.ts";
+import { openSource, readCredentials, withoutIds, withPermittedGroups } from "./source.ts";
 import { top } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
@@ -17,13 +17,16 @@ import { ExitCode, INTERRUPTED } from "./usage.ts";
  */
 export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
   if (isScreen(args)) {
-    const { uri, query, options, tokenFile } = args;
+    const { uri, query, options, tokenFile, caFile } = args;
     const uris = uri === undefined ? [] : [uri];
     const { intervalMs } = options;
-    return top({ uris, query, intervalMs, tokenFile, hostsFile: undefined, batch: false, count: undefined }, signal);
+    return top(
+      { uris, query, intervalMs, tokenFile, caFile, hostsFile: undefined, batch: false, count: undefined },
+      signal,
+    );
   }
-  const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSource(args.uri, token, signal);
+  const credentials = await readCredentials(args, process.env);
+  await using connection = await openSource(args.uri, credentials, signal);
   const named = await withoutIds(connection, args.query, signal);
   const query = args.namesGroups ? named : withPermittedGroups(named, connection);
   const stream = connection.watch(query, { ...args.options, signal });

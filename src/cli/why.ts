@@ -6,7 +6,7 @@ import { shellWord } from "../overview/shell-word.ts";
 import type { WhyArguments } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { guestSources, openSource, readToken, withoutIds } from "./source.ts";
+import { guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** How long the guest's state may take, in ms: no guest is asked for it. */
@@ -14,13 +14,13 @@ const STATE_DEADLINE_MS = 1_500;
 
 /** `virstream why GUEST`: says what is wrong with one guest, and what helps. Resolves with the exit code. */
 export async function why(args: WhyArguments, signal: AbortSignal): Promise<number> {
-  const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSource(args.uri, token, signal);
+  const credentials = await readCredentials(args, process.env);
+  await using connection = await openSource(args.uri, credentials, signal);
   const { domains = [] } = await withoutIds(connection, { domains: [args.guest] }, signal);
   if (process.stderr.isTTY) notify(`watching ${args.guest} for ${OVER_MS / 1_000} s`);
   const query = { groups: ["state"], deadlineMs: STATE_DEADLINE_MS } as const;
   const found = await connection.domainListGetStats(domains, query, { signal });
-  const examiner = new Examiner(connection, await guestSources(connection, token));
+  const examiner = new Examiner(connection, guestSources(connection, credentials));
   const diagnoses: Diagnosis[] = [];
   for (const { domain, status } of found) {
     diagnoses.push(status === "gone" ? noGuest(domain) : await examiner.examine(domain, signal));

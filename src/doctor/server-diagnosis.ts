@@ -12,7 +12,9 @@ const MAX_ANSWER_BYTES = 65_536;
 export interface GuestSource {
   readonly uri: string;
   /** The token for another virstream. */
-  readonly token?: string | undefined;
+  readonly token?: string;
+  /** The certificates of the authorities to trust for wss:, in PEM. Default: Node's own list. */
+  readonly ca?: string;
   /** The certificate and its key, in PEM, for a server that asks for one. */
   readonly cert?: string;
   readonly key?: string;
@@ -24,7 +26,7 @@ export interface GuestSource {
  * @throws the signal's reason, when it is aborted
  */
 export async function askServer(
-  { uri, token, ...certificate }: GuestSource,
+  { uri, token, ...certificates }: GuestSource,
   domain: DomainIdentity,
   signal: AbortSignal,
 ): Promise<Diagnosis | undefined> {
@@ -47,7 +49,7 @@ export async function askServer(
       };
       const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
       const limit = AbortSignal.any([signal, AbortSignal.timeout(SERVER_MS)]);
-      send(url, { ...target, ...certificate, headers, agent: false, signal: limit }, take)
+      send(url, { ...target, ...certificates, headers, agent: false, signal: limit }, take)
         .on("error", reject)
         .end();
     });

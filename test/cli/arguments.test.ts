@@ -110,7 +110,11 @@ describe("the arguments of record and info", () => {
       file: "x",
       rotation: { rotateBytes: 1_572_864, rotateAgeMs: 86_400_000, keep: 7 },
     });
-    expect(parseRecord(["-c", "ws://a", "x"])).toMatchObject({ uris: ["ws://a"], file: "x" });
+    expect(parseRecord(["-c", "ws://a", "x", "--ca", "a.pem"])).toMatchObject({
+      uris: ["ws://a"],
+      file: "x",
+      caFile: "a.pem",
+    });
   });
 });
 
@@ -126,7 +130,8 @@ describe("an error of the API", () => {
     ],
     ["name it in the option origins", "name it in --origin"],
     ["(its option minIntervalMs says", "(--min-interval says"],
-    ["the option ca is for Node", "the option ca is for Node"],
+    ["pass the authority's certificate with the option ca, or", "pass the authority's certificate with --ca FILE, or"],
+    ["the option headers is for Node", "the option headers is for Node"],
   ])("has the switches at the command line: %s", (message, line) => {
     expect(withSwitches(message)).toBe(line);
   });
@@ -136,7 +141,7 @@ describe("an error of the API", () => {
       .filter((path) => path.endsWith(".ts") && !/^(cli|doctor)\//.test(path))
       .flatMap((path) => {
         const text = readFileSync(`src/${path}`, "utf8");
-        const switches = text.match(/--(token-file|source-token-file|allow-anyone|origin|viewers|min-interval)\b/g);
+        const switches = text.match(/--(token-file|source-token-file|allow-anyone|origin|viewers|min-interval|ca)\b/g);
         return switches === null ? [] : [`${path}: ${switches}`];
       });
     expect(named).toEqual([]);

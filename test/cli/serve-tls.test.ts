@@ -1,15 +1,18 @@
 /** @module-tag any-node */
 
 import { once } from "node:events";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { readCredentials } from "../../src/cli/source.ts";
+import type { VirstreamError } from "../../src/model/error.ts";
 import { Authority, type Issued } from "../lab/certificates.ts";
 import { describeWith } from "../lab/requirement.ts";
 import { until } from "../until.ts";
 import { start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 describeWith(["openssl"], "virstream serve with a certificate", () => {
   let folder: string;
@@ -26,6 +29,8 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
 
   afterAll(() => rmSync(folder, { recursive: true }));
 
+  const certified = (): string[] => ["--tls-cert", file("cert.pem"), "--tls-key", file("key.pem")];
+
   function install(name: string): void {
     copyFileSync(issued[name]!.certificate, file("cert.pem"));
     copyFileSync(issued[name]!.key, file("key.pem"));
@@ -33,8 +38,7 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
 
   it("reads it again at SIGHUP, for new connections, and keeps the one it has when the files are not valid", async () => {
     install("first");
-    const tls = ["--tls-cert", file("cert.pem"), "--tls-key", file("key.pem")];
-    const server = start(["serve", "test:///default?domains=2", "--listen", ":0", "--metrics", "0", ...tls]);
+    const server = start(["serve", "test:///default?domains=2", "--listen", ":0", "--metrics", "0", ...certified()]);
     let [stdout, stderr] = ["", ""];
     server.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     server.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
@@ -64,6 +68,52 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
       server.kill();
       await once(server, "close");
     }
+  });
+
+  it("is trusted by each command with --ca, also where a server reads it, and where it says why", async () => {
+    install("first");
+    const ca = authority.certificate;
+    await using server = await served(["test:///default?domains=2&error=1", ...certified()]);
+    const commands = [
+      ["get", server.url, "--format", "ndjson"],
+      ["watch", server.url, "-n", "1"],
+      ["top", server.url, "-b", "-n", "1"],
+      ["check", server.url, "--over", "250ms"],
+    ];
+    const ended = await Promise.all(commands.map((command) => virstream([...command, "--ca", ca])));
+    expect(ended.map(({ code }) => code)).toEqual([3, 3, 3, 2]);
+    // The server is asked at https:. Only it knows that its host is a simulated one.
+    const why = await virstream(["why", "guest-00001", server.url, "--ca", ca]);
+    expect([why.code, why.stdout]).toEqual([0, expect.stringMatching(/its URI asks for this fault/)]);
+    await using front = await served([server.url, "--ca", ca]);
+    expect((await virstream(["get", front.url, "--format", "ndjson"])).stdout.trim().split("\n")).toHaveLength(2);
+  });
+
+  it("is refused with --ca of another authority, and --ca of a file that is none is named, also by serve --check", async () => {
+    install("first");
+    await using server = await served(["test:///default?domains=2", ...certified()]);
+    const other = await Authority.create(mkdtempSync(join(folder, "other-")), "another authority");
+    const get = async (ca: string) => (await virstream(["get", server.url, "--ca", ca])).stderr;
+    expect(await get(other.certificate)).toMatch(
+      /not of an authority that is trusted here: .* --ca FILE, .*\[unauthenticated\]/,
+    );
+    writeFileSync(file("text.pem"), "no certificate\n");
+    writeFileSync(file("damaged.pem"), readFileSync(other.certificate, "utf8").replace(/^MII/m, "XXX"));
+    const refusal = async (caFile: string) =>
+      readCredentials({ tokenFile: undefined, caFile }, {}).catch((error: VirstreamError) => error.toJSON());
+    for (const each of ["text.pem", "damaged.pem"]) {
+      const message = expect.stringMatching(
+        /^--ca takes a file with the certificates of authorities, in PEM, not .*\.pem \(.+\)$/,
+      );
+      expect(await refusal(file(each))).toMatchObject({ code: "invalid-argument", message });
+    }
+    const message = expect.stringMatching(/^the file of --ca .*none\.pem cannot be read \(ENOENT\)$/);
+    expect(await refusal(file("none.pem"))).toMatchObject({ code: "invalid-argument", message });
+    const checked = await virstream(["serve", "--check", server.url, "--ca", file("text.pem")]);
+    expect([checked.code, checked.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^virstream: --ca takes .*\[invalid-argument\]/),
+    ]);
   });
 
   it("says which options go together, and which file cannot be read", async () => {

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { StatsQuery } from "../../model/query.ts";
-import { duration, FLAG, LIST, misused, selection, TEXT } from "../arguments.ts";
+import { CREDENTIALS, credentialFiles, duration, FLAG, LIST, misused, selection, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
@@ -24,7 +24,7 @@ export const CHECK_OPTIONS = {
   warning: { ...LIST, short: "w" },
   critical: { ...LIST, short: "c" },
   timeout: { ...TEXT, short: "t" },
-  ...{ connect: LIST, domain: LIST, name: LIST, host: LIST, over: TEXT, deadline: TEXT, "token-file": TEXT },
+  ...{ connect: LIST, domain: LIST, name: LIST, host: LIST, over: TEXT, deadline: TEXT, ...CREDENTIALS },
 } as const;
 
 /** Each of -w and -c is about the metric before it; without one, about `stuck`. @throws UsageError */
@@ -58,7 +58,7 @@ export function parseCheck(args: readonly string[]) {
     /** The time between the two samples, in ms. */
     overMs: duration("over", values.over, 250, 600_000) ?? 1_000,
     timeoutMs: duration("timeout", values.timeout, 1_000, 3_600_000) ?? 10_000,
-    tokenFile: values["token-file"],
+    ...credentialFiles(values),
   };
 }
 

@@ -4,7 +4,7 @@ import { sleep, withTimeout } from "../../driver/clock.ts";
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import type { StatsQuery } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
-import { openSources, readToken, withoutIds } from "../source.ts";
+import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { UsageError } from "../usage.ts";
 import { type CheckArguments, parseCheck } from "./arguments.ts";
 import { lineOf, STATUS, type Verdict, verdictOf } from "./verdict.ts";
@@ -41,8 +41,8 @@ async function judge(args: readonly string[], signal: AbortSignal): Promise<Verd
 }
 
 async function examine(args: CheckArguments, signal: AbortSignal): Promise<Verdict> {
-  const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSources(args.uris, token, signal);
+  const credentials = await readCredentials(args, process.env);
+  await using connection = await openSources(args.uris, credentials, signal);
   const query = await withoutIds(connection, args.query, signal);
   const meter = new RateMeter();
   const first = await sample(connection, query, signal);

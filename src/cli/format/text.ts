@@ -7,6 +7,7 @@ export { printable } from "../../overview/words.ts";
 const SWITCHES: Readonly<Record<string, string>> = {
   token: "--token-file",
   "token of connect()": "--token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
+  ca: "--ca FILE",
   authenticate: "--tokens",
   tls: "--tls-cert and --tls-key",
   allowPlain: "--allow-plain",

@@ -1,4 +1,5 @@
 import {
+  credentialFiles,
   duration,
   formatOf,
   parse,
@@ -46,7 +47,7 @@ export function parseRecord(args: readonly string[]) {
     /** Empty: the default URI. */
     uris: uris.slice(0, -1),
     file,
-    tokenFile: values["token-file"],
+    ...credentialFiles(values),
     query: queryOf(values),
     watch: watchOptions(values),
     rotation: {

@@ -8,15 +8,15 @@ import { record as startRecording } from "../../outlets/recording/index.ts";
 import { bytes } from "../../overview/quantity.ts";
 import { Notices } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { openSources, readToken, withoutIds } from "../source.ts";
+import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { RecordArguments } from "./arguments.ts";
 
 /** `virstream record`: records until it is interrupted. What it says goes to stderr. Resolves with the exit code. */
 export async function record(args: RecordArguments, signal: AbortSignal): Promise<number> {
   const { file } = args;
-  const token = await readToken(args.tokenFile, process.env);
-  await using connection = await openSources(args.uris, token, signal);
+  const credentials = await readCredentials(args, process.env);
+  await using connection = await openSources(args.uris, credentials, signal);
   if (connection.uri.startsWith("file:")) {
     throw new VirstreamError(
       "invalid-argument",

@@ -63,6 +63,7 @@ export const SERVE_OPTIONS = {
   dialect: TEXT,
   "token-file": TEXT,
   "source-token-file": TEXT,
+  ca: TEXT,
   "require-source": FLAG,
   tokens: TEXT,
   "min-interval": TEXT,
@@ -159,6 +160,8 @@ export function parseServe(args: readonly string[]) {
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
+    /** The file with the authorities of these servers. */
+    caFile: values.ca,
     requireSource: values["require-source"] ?? false,
     /** The file of tokens by their hashes, with what each may read. */
     tokensFile: values.tokens,

@@ -13,7 +13,17 @@ import { checkListening, type ServeOptions, serve as startServer, type Virstream
 import { VERSION } from "../../version.ts";
 import { parse } from "../arguments.ts";
 import { notify } from "../notify.ts";
-import { awaitSources, defaultUri, guestSources, openSources, readText, readToken, spelledUri } from "../source.ts";
+import {
+  awaitSources,
+  type Credentials,
+  defaultUri,
+  guestSources,
+  openSources,
+  readCredentials,
+  readText,
+  spelledUri,
+  type Warn,
+} from "../source.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "../usage.ts";
 import { type Place, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 import { type Configuration, configurationOf, configurationWithout, SOURCES } from "./config-file.ts";
@@ -76,11 +86,17 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
 }
 
 /** Reads the files that only an outlet or a source would read, and checks what the page for Prometheus reads of definitions. */
-async function checkFiles({ sourceTokenFile, otlpHeadersFile, nats, metricsMetadata }: ServeArguments): Promise<void> {
-  await readToken(sourceTokenFile, {});
+async function checkFiles(args: ServeArguments): Promise<void> {
+  const { otlpHeadersFile, nats, metricsMetadata } = args;
+  await readSourceCredentials(args);
   if (otlpHeadersFile !== undefined) await readHeaders(otlpHeadersFile);
   if (nats?.creds !== undefined) await readText("file of NATS credentials", nats.creds);
   for (const text of metricsMetadata) new MetadataPath(text);
+}
+
+/** What the virstream servers among the sources are shown. `$VIRSTREAM_TOKEN` is for the server's own clients. */
+function readSourceCredentials({ sourceTokenFile, caFile }: ServeArguments, warn?: Warn): Promise<Credentials> {
+  return readCredentials({ tokenFile: sourceTokenFile, caFile }, { ...process.env, VIRSTREAM_TOKEN: "" }, warn);
 }
 
 /**
@@ -144,11 +160,11 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   sayStarting(args, limits, log);
   const secrets = await Secrets.read(args, log.exposed);
   checkPlaces(configuration, secrets);
-  const sourceToken = await readToken(args.sourceTokenFile, {}, log.exposed);
+  const credentials = await readSourceCredentials(args, log.exposed);
   const openAll = args.requireSource ? openSources : awaitSources;
-  await using connection = await openAll(args.uris, sourceToken, signal);
+  await using connection = await openAll(args.uris, credentials, signal);
   void logStatus(connection, log);
-  const examiner = new Examiner(connection, await guestSources(connection, sourceToken));
+  const examiner = new Examiner(connection, guestSources(connection, credentials));
   const { dialect } = args;
   const page = {
     ...{ dialect, metadata: args.metricsMetadata, extras: args.metricsExtras },
