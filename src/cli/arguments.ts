@@ -8,7 +8,8 @@ import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/fam
 import { type Column, counterColumns, RATE_COLUMNS } from "../overview/columns.ts";
 import { DEVICES, deviceColumns } from "../overview/devices.ts";
 import { FORMATS } from "./format/format.ts";
-import { nearest, suggestion } from "./nearest.ts";
+import { misused } from "./misused-option.ts";
+import { nearest } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
 
 /** The options of `virstream get`, checked, with the defaults filled in. */
@@ -391,20 +392,6 @@ export function parse<Options extends ParseArgsOptionsConfig>(
   } catch (error) {
     throw misused(error, Object.keys({ ...options, ...CONNECT }));
   }
-}
-
-/**
- * The error of Node's parser. Its message goes on with advice for the programmer: the user gets its first sentence, and the option that
- * was probably meant.
- */
-export function misused(error: unknown, options: readonly string[]): UsageError {
-  const message = (error as Error).message.split(". ")[0]!;
-  const unknown = /^Unknown option '--([\w-]+)'/.exec(message)?.[1];
-  if (unknown === undefined) return new UsageError(message);
-  const longer = options.find((name) => name.startsWith(`${unknown}-`));
-  return new UsageError(
-    `${message}${longer === undefined ? suggestion(unknown, options, "--") : `: did you mean --${longer}?`}`,
-  );
 }
 
 /** The units of a time in ms, in the order in which they are written. A number without a unit is seconds. */

@@ -8,20 +8,23 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   DOCTOR_OPTIONS,
   GET_OPTIONS,
+  parseDoctor,
   parseGet,
+  parseTop,
   parseWatch,
+  parseWhy,
   TOP_OPTIONS,
   WATCH_COMMAND_OPTIONS,
   WHY_OPTIONS,
 } from "../../src/cli/arguments.ts";
-import { CHECK_OPTIONS } from "../../src/cli/check/arguments.ts";
+import { CHECK_OPTIONS, parseCheck } from "../../src/cli/check/arguments.ts";
 import { completedCommands } from "../../src/cli/manual/commands.ts";
 import { COMMAND_NAMES, optionsOf, partsOf, summaryOf } from "../../src/cli/manual/help.ts";
 import { manPage } from "../../src/cli/manual/man-page.ts";
 import { nearest } from "../../src/cli/nearest.ts";
-import { RECORD_COMMAND_OPTIONS } from "../../src/cli/recording/arguments.ts";
-import { SERVE_OPTIONS } from "../../src/cli/serve/arguments.ts";
-import { TOKEN_OPTIONS } from "../../src/cli/token/arguments.ts";
+import { parseInfo, parseRecord, RECORD_COMMAND_OPTIONS } from "../../src/cli/recording/arguments.ts";
+import { parseServe, SERVE_OPTIONS } from "../../src/cli/serve/arguments.ts";
+import { parseToken, TOKEN_OPTIONS } from "../../src/cli/token/arguments.ts";
 import { type Command, HELP } from "../../src/cli/usage.ts";
 import { DEVICES } from "../../src/overview/devices.ts";
 import { mustRun, runCommand } from "../lab/command.ts";
@@ -85,6 +88,42 @@ describe("The help", () => {
       const [, command, ...words] = example.split(" | ")[0]!.replaceAll('"', "").split(" ");
       expect(() => (command === "get" ? parseGet : parseWatch)(words)).not.toThrow();
     }
+  });
+});
+
+describe("An option of other commands", () => {
+  const PARSERS: Readonly<Partial<Record<Command, (args: string[]) => unknown>>> = {
+    ...{ get: parseGet, watch: parseWatch, serve: parseServe, top: parseTop, why: parseWhy, check: parseCheck },
+    ...{ record: parseRecord, info: parseInfo, token: parseToken, doctor: parseDoctor },
+  };
+  const tables = Object.entries(TABLES) as [Command, Record<string, { readonly short?: string }>][];
+
+  it("is refused with the names of these, by every command and for every option", () => {
+    let refused = 0;
+    for (const [command, own] of tables) {
+      const parse = PARSERS[command];
+      if (parse === undefined) continue;
+      const foreign = new Set(tables.flatMap(([, table]) => Object.keys(table)).filter((name) => !(name in own)));
+      foreign.delete("connect");
+      for (const name of foreign) {
+        const owners = tables.flatMap(([other, table]) => (name in table ? [other] : []));
+        const [last, ...before] = owners.toSorted((a, b) => COMMAND_NAMES.indexOf(b) - COMMAND_NAMES.indexOf(a));
+        const list = before.length === 0 ? last : `${before.reverse().join(", ")} and ${last}`;
+        const says = `--${name} is an option of ${list}, and not of this command`;
+        expect(() => parse([`--${name}`]), `${command} --${name}`).toThrow(says);
+        expect(() => parse([`--${name}=x`]), `${command} --${name}=x`).toThrow(says);
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(400);
+  });
+
+  it("is refused in the same way by its one letter", async () => {
+    expect(() => parseGet(["-n", "3"])).toThrow(/^-n is an option of watch and top, and not of this command$/);
+    expect(() => parseGet(["-y"])).toThrow(/^Unknown option '-y'$/);
+    const { stderr, code } = await virstream(["watch", "--columns", "guest"]);
+    const hint = 'Try "virstream watch --help".';
+    expect([code, stderr]).toEqual([2, `virstream: --columns is an option of get, and not of this command\n${hint}\n`]);
   });
 });
 

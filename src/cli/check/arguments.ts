@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import type { StatsQuery } from "../../model/query.ts";
-import { CREDENTIALS, credentialFiles, duration, FLAG, LIST, misused, selection, TEXT } from "../arguments.ts";
+import { CREDENTIALS, credentialFiles, duration, FLAG, LIST, selection, TEXT } from "../arguments.ts";
+import { misused } from "../misused-option.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 

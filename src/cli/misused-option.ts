@@ -1,0 +1,25 @@
+import { COMMAND_NAMES, optionsOf } from "./manual/help.ts";
+import { suggestion } from "./nearest.ts";
+import { UsageError } from "./usage.ts";
+
+/**
+ * The error of Node's parser. Its message goes on with advice for the programmer: the user gets its first sentence, and the option that
+ * was probably meant. An option of other commands is named with these instead.
+ *
+ * @param options the names of the command's own options, without dashes
+ */
+export function misused(error: unknown, options: readonly string[]): UsageError {
+  const message = (error as Error).message.split(". ")[0]!;
+  const unknown = /^Unknown option '(--?[\w-]+)'/.exec(message)?.[1];
+  if (unknown === undefined) return new UsageError(message);
+  const others = COMMAND_NAMES.filter((command) => optionsOf(command).some(({ names }) => names.includes(unknown)));
+  if (others.length > 0) return new UsageError(`${unknown} is an option of ${listed(others)}, and not of this command`);
+  const name = unknown.replace(/^--?/, "");
+  const longer = options.find((option) => option.startsWith(`${name}-`));
+  const hint = longer === undefined ? suggestion(name, options, "--") : `: did you mean --${longer}?`;
+  return new UsageError(`${message}${unknown.startsWith("--") ? hint : ""}`);
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 1 ? names[0]! : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
