@@ -1,4 +1,7 @@
-/** The simulated host, for pages that ask for it, and what they have already: client/on-demand.ts says why. */
+/**
+ * The simulated host, for pages that ask for it, and exports that such pages have loaded already. client/on-demand.ts
+ * has the reason.
+ */
 
 export { newSampling } from "./client/sampling-factory.ts";
 export { StatusBoard } from "./client/status.ts";

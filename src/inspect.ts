@@ -1,6 +1,6 @@
 /**
- * How Node's `console.log` and `util.inspect` show parameters and records: what a reader looks for, without the inner structure.
- * Imported for that effect, and only in Node: a page does not need it.
+ * Makes Node's `console.log` and `util.inspect` show the content of parameters and records, without the inner
+ * structure. Imported for that effect, and only in Node: a page does not need it.
  */
 
 import { DomainStatsRecord } from "./model/record.ts";

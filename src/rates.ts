@@ -1,5 +1,5 @@
 /**
- * Rates of records that do not come from `watch().rates`: for programs that have events or records of their own.
+ * Rates for programs that have events or records of their own, and so do not use `watch().rates`.
  *
  * @module virstream/rates
  */

@@ -48,7 +48,7 @@ export interface AggregateDependencies {
 
 /**
  * Several hosts as one. A sweep or a watch covers all of them at the same time; every record carries its host. A host
- * that does not answer delays one sweep, by the query's deadline and one second. Later sweeps leave it out, and the
+ * that does not answer delays one sweep, by the query's deadline plus one second. Later sweeps leave it out, and the
  * driver probes it in the background until it answers again. docs/aggregation.md has the rules.
  */
 export class AggregateDriver implements Driver {
@@ -63,7 +63,7 @@ export class AggregateDriver implements Driver {
   readonly #listeners = new StatusListeners();
   /** Ends each sweep and watch that is under way. */
   readonly #underWay = new Set<(reason: VirstreamError) => void>();
-  /** One host at a time is compared with the others, and becomes one of them. */
+  /** Hosts are admitted one after another: each is compared with all that were admitted before. */
   #admissions: Promise<void> = Promise.resolve();
   #error: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
@@ -139,7 +139,7 @@ export class AggregateDriver implements Driver {
     return this.#hosts.of(this.#members.map((member) => member.name));
   }
 
-  /** Those that each host permits. */
+  /** The groups that every host permits. */
   get permittedGroups(): readonly string[] | undefined {
     const lists = this.#members.flatMap(({ driver }) => (driver?.permittedGroups && [driver.permittedGroups]) ?? []);
     return lists.length === 0 ? undefined : lists.reduce((a, b) => a.filter((group) => b.includes(group)));
@@ -161,7 +161,7 @@ export class AggregateDriver implements Driver {
    * refuses the query.
    */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
-    // Hosts that are added later are among them.
+    // This list also gets the hosts that are added later.
     const members = this.#members;
     const context = { query, cadence, ownership: this.#ownership, clock: this.#clock };
     const named =
@@ -205,7 +205,7 @@ export class AggregateDriver implements Driver {
     return stop;
   }
 
-  /** The descriptions of each host's domains, as far as its driver reads them. */
+  /** The descriptions of the domains of every host whose driver can read them. */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     // A host that is opened again has another driver. The descriptions end with their driver.
     const known = new Map<Driver, Descriptions<T> | undefined>();
@@ -233,7 +233,7 @@ export class AggregateDriver implements Driver {
     };
   }
 
-  /** Those of all hosts that are connected. */
+  /** The versions of all connected hosts. */
   get versions(): HostVersions[] {
     return this.#members.flatMap(({ name, driver }) =>
       (driver?.versions ?? []).map((versions) => ({
@@ -244,11 +244,11 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Adds a host. Resolves when it has answered or failed once; sweeps and watches have it from then on at the latest. A host
-   * that could not be reached is tried again.
+   * Adds a host. Resolves when the host has answered or failed once. From then on at the latest, sweeps and watches
+   * cover it. The driver keeps trying a host that it could not reach.
    *
-   * @throws VirstreamError `invalid-argument` for a host that is there; `connection-closed`; an error of the host that retrying
-   *   cannot cure: then it is not added
+   * @throws VirstreamError `invalid-argument` for a host that is already one of them; `connection-closed`; an error of
+   *   the host that retrying cannot cure: then the host is not added
    */
   async add(source: string | HostSource): Promise<void> {
     const uri = checkSource(source, this.#members.length);
@@ -274,8 +274,8 @@ export class AggregateDriver implements Driver {
   /**
    * Removes a host, and closes its connection. Watches report its domains as `gone`.
    *
-   * @param uri as it was given, or as `statuses` has it
-   * @throws VirstreamError `invalid-argument` for a host that is not there, and for the last one
+   * @param uri as the program gave it, or as `statuses` shows it @throws VirstreamError `invalid-argument` for a host
+   *   that is not one of them, and for the last host
    */
   async remove(uri: string): Promise<void> {
     if (this.#error !== undefined) throw this.#error;
@@ -378,7 +378,7 @@ export class AggregateDriver implements Driver {
       throw invalid(`${driver.uri} stands for several hosts (${driver.host}), so it has no label=`);
     }
     const names = new Set((label ?? driver.host).split(","));
-    // Each of many hosts is compared with all others, so this must cost little for a host of another name.
+    // With many hosts, each is compared with all others, so the comparison must be cheap when the names differ.
     for (const each of this.#members) {
       const { driver: other } = each;
       if (other === undefined) continue;

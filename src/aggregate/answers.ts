@@ -12,7 +12,7 @@ import type { Ownership } from "./ownership.ts";
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
-/** What a sweep of several hosts depends on. */
+/** The inputs of a sweep of several hosts. */
 export interface AggregateSweepOptions {
   readonly members: readonly Member[];
   readonly query: Query;
@@ -27,13 +27,13 @@ export interface Answer {
   readonly records: readonly DomainStatsRecord[];
   /** True if this is the last part. */
   readonly ended: boolean;
-  /** In the last part: why the host could not be reached, if it could not. */
+  /** In the last part: the error if the host could not be reached. */
   readonly unreachable: VirstreamError | undefined;
 }
 
 /**
- * Sweeps all hosts at the same time. A host that cannot be reached gives an answer, too; an error of the query fails
- * the sweep.
+ * Sweeps all hosts at the same time. A host that cannot be reached also yields an answer. An error that the query
+ * causes fails the sweep.
  *
  * @param expect called with the number of domains of each host that reports this number
  */

@@ -2,13 +2,13 @@ import type { Driver } from "../driver/driver.ts";
 import type { StoragePools } from "../driver/storage-pools.ts";
 import { VirstreamError } from "../model/error.ts";
 
-/** A host of an aggregate, with its name there; without a driver while it has not been opened. */
+/** A host of an aggregate, with its name in the aggregate. It has no driver until it has been opened. */
 interface PoolMember {
   readonly name: string;
   readonly driver: Driver | undefined;
 }
 
-/** The storage pools of several hosts, as far as their drivers read them. They are read at the same time. */
+/** The storage pools of all hosts whose drivers can read them. The hosts are read at the same time. */
 export function hostPools(members: () => readonly PoolMember[]): StoragePools {
   return {
     async read(timeoutMs) {

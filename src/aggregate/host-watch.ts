@@ -9,7 +9,7 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../mo
 import { GRACE_MS, isFaultOfQuery, isWhole, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
-/** What the watch of one host of an aggregate depends on. */
+/** The inputs of a HostWatch. */
 export interface HostWatchOptions {
   readonly member: Member;
   readonly query: Query;
@@ -23,15 +23,18 @@ export interface HostWatchOptions {
 }
 
 interface WatchedDomain {
-  /** As its own driver has it. */
+  /** The domain as its own driver names it. */
   readonly domain: Domain;
-  /** As the aggregate's. The same object in all its records, so that readers recognize it without a search. */
+  /**
+   * The same domain as a domain of the aggregate. All its records share this object, so that readers recognize it
+   * without a search.
+   */
   readonly owned: Domain;
 }
 
 /** A host that was reported as degraded. */
 interface Degraded {
-  /** True for one of several hosts that the source serves, false for the source itself. */
+  /** True for a host that the source serves, false for the source itself. */
   readonly behind: boolean;
   /** True if an event of the present watch reported it. */
   reported: boolean;
@@ -44,22 +47,22 @@ interface Degraded {
  * events on. It never ends by itself: while the host cannot be reached it is `degraded` and has no other events; when
  * the host is back, the watch continues. Each `degraded` is followed by a `connected` of the same host.
  *
- * A driver that pushes its watch may be silent because its host hangs: the connection to such a machine stays open for
- * long, and a watch has no deadline. But each sweep ends with an event. When none comes, the host is probed, and if it
+ * When a host hangs, its connection stays open for long, and a watch has no deadline. But each sweep ends with an
+ * event. So when a driver that pushes its watch sends no event for too long, the member probes the host. If the host
  * does not answer, it counts as unreachable until the watch has events again.
  */
 export class HostWatch implements WatchSink {
   readonly #options: HostWatchOptions;
   readonly #backoff: Backoff;
   readonly #degraded = new Map<string, Degraded>();
-  /** The domains that the host has, by its events. */
+  /** The domains that the host has, according to its events. */
   readonly #known = new DomainMap<WatchedDomain>();
   /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
   /** True if the host has refused the query, and has sent nothing. */
   refuses = false;
-  /** True if the host has ever sent an event; true if it has sent one in the watch that is under way. */
+  /** True if the host has ever sent an event, and true if it has sent one in the present watch. */
   #heard = false;
   #joined = false;
   #silent = false;
@@ -85,7 +88,7 @@ export class HostWatch implements WatchSink {
         // The host may be given up.
         if (member.reconnector.failure !== undefined) return;
         const unlisten = member.reconnector.onStatus(({ error }) => {
-          // After the end of this watch, the sink gets no event: the connection may be closing.
+          // When this watch has ended, the sink gets no further event, not even about a connection that is closing.
           if (error === undefined || signal.aborted) return;
           this.#degrade(member.name, member.unreachable, { behind: false, reported: false }, true);
         });
@@ -94,7 +97,7 @@ export class HostWatch implements WatchSink {
         continue;
       }
       if (!member.isSelected(query)) {
-        // It had no name when it was reported as degraded, or has another one now.
+        // The host had no name when it was reported as degraded, or it has another name now.
         for (const host of [...this.#degraded.keys()]) this.#connected(host);
         for (const { domain } of [...this.#known]) this.#gone(domain);
         sink.flush();
@@ -104,7 +107,7 @@ export class HostWatch implements WatchSink {
       const error = await this.#watch(driver);
       if (error === undefined) return;
       if (error.code === "end-of-recording") {
-        // Its domains stay as they were at the end, beside those of the other hosts.
+        // The feed keeps the domains of this host as they were at the end, beside those of the other hosts.
         this.#degrade(member.name, error, { behind: false, reported: false });
         return;
       }
@@ -169,7 +172,7 @@ export class HostWatch implements WatchSink {
     if (event.type === "status") this.#connected(host);
     if (event.type === "gap") sink.event({ ...event, host });
     if (event.type !== "sync") return;
-    // By its first sync, a watch has reported which of the hosts behind its host are degraded.
+    // Before its first sync, a watch reports which of the hosts behind its source are degraded.
     this.#recovered(true);
     this.#left(event.host);
     sink.event({ ...event, host });
@@ -184,7 +187,7 @@ export class HostWatch implements WatchSink {
     this.#ended?.(error);
   }
 
-  /** One watch of the host. Resolves with why it ended; undefined when it was stopped. */
+  /** One watch of the host. Resolves with the error that ended it, or with undefined when it was stopped. */
   async #watch(driver: Driver): Promise<VirstreamError | undefined> {
     const { member, query, cadence, clock } = this.#options;
     for (const degraded of this.#degraded.values()) degraded.reported = false;
@@ -200,7 +203,7 @@ export class HostWatch implements WatchSink {
         resolve(error);
       };
     });
-    // The sampler's sweeps have a timeout each.
+    // Each sweep of the sampler has a timeout of its own.
     if (driver.watch !== undefined) void this.#listen(driver, over.signal);
     try {
       const stop = member.watch(member.queryFor(query), cadence, this);
@@ -246,7 +249,7 @@ export class HostWatch implements WatchSink {
     this.refuses = false;
   }
 
-  /** Reports hosts as connected that the present watch has not reported as degraded. */
+  /** Reports as connected each degraded host that the present watch has not reported as degraded again. */
   #recovered(behind: boolean): void {
     for (const [host, degraded] of this.#degraded) {
       if (degraded.behind === behind && !degraded.reported) this.#connected(host);

@@ -3,11 +3,11 @@ import { DomainMap } from "../model/domain-map.ts";
 import { LIST_FILTERS, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 
-/** How many domains of a host are remembered; further ones have no record while it cannot be reached. */
+/** Maximum number of remembered domains of a host. Any others have no record while the host cannot be reached. */
 const MAX_KNOWN = 100_000;
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-/** The filters that may apply to a domain with an id, and to one without. */
+/** The filters that may apply to a domain with an id, and those that may apply to a domain without one. */
 const ACTIVE_TRAITS = active | persistent | transient | running | paused | other;
 const INACTIVE_TRAITS = inactive | persistent | transient | shutoff | other;
 
@@ -28,7 +28,10 @@ export class KnownDomains extends DomainMap<KnownDomain> {
   }
 }
 
-/** Returns a function that says whether a query selects a domain, as far as the domain's id shows its state. */
+/**
+ * Returns a function that says whether a query selects a domain. It knows the domain's state only as far as its id
+ * shows it.
+ */
 export function selectorOf({ flags, names, hosts }: Query): (domain: Domain) => boolean {
   const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];
   return ({ id, name, host }) =>

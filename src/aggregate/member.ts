@@ -24,7 +24,7 @@ type Pulled = IteratorResult<Chunk> | undefined;
  */
 export const GRACE_MS = 1_000;
 
-/** Errors of the query: a host that raises them can be reached. */
+/** Errors that a query causes. A host that answers with one of them can be reached. */
 const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "invalid-argument",
   "unknown-group",
@@ -35,7 +35,7 @@ const FAULTS_OF_THE_QUERY: ReadonlySet<ErrorCode> = new Set([
   "unsupported",
 ]);
 
-/** What a member depends on; the same for all members of an aggregate. */
+/** The inputs of a member, the same for all members of an aggregate. */
 export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
@@ -53,7 +53,7 @@ interface OpenHost {
 /**
  * One of the hosts. It is opened again and again until it answers. Later, if a sweep of the host fails or hangs, the
  * host is unreachable, and is not queried until it has answered a probe. So it delays the other hosts in one sweep
- * only. The attempts end with close(), or as the program's options say.
+ * only. The attempts end with close(), or when the program's `reconnect` options end them.
  */
 export class Member {
   readonly number: number;
@@ -65,9 +65,9 @@ export class Member {
   known = new KnownDomains();
   readonly #uri: string;
   readonly #options: MemberOptions;
-  /** Keeps the host reachable: an attempt is a probe, or opens a driver where there is none. */
+  /** Keeps the host reachable. An attempt probes the open driver, or opens one if there is none. */
   readonly reconnector: Reconnector<OpenHost>;
-  /** The open host, also while it is unreachable, until its driver reports that it will not work again. */
+  /** The open host. It stays here while it is unreachable, until its driver reports a permanent error. */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
   #host = "";
@@ -75,7 +75,7 @@ export class Member {
   #released: Promise<void> | undefined;
   readonly #end = new AbortController();
 
-  /** @param number gives it its number, which none of the other members has */
+  /** @param number returns a number for this member that no other member has */
   constructor(uri: string, number: (label: string | undefined) => number, options: MemberOptions) {
     const { rest, label } = withoutLabel(uri);
     this.given = uri;
@@ -97,12 +97,12 @@ export class Member {
     });
   }
 
-  /** Its URI, without secrets; the same before and after it is open. */
+  /** The URI of the host without secrets. Opening the host does not change it. */
   get uri(): string {
     return withoutSecrets(this.#uri);
   }
 
-  /** Its label, or the host's name; its URI, without a password, until that is known. */
+  /** Its label, or the host's name. Until the name is known: its URI without a password. */
   get name(): string {
     return this.label || this.#open?.driver.host || this.#host || withoutSecrets(this.#uri);
   }
@@ -111,14 +111,14 @@ export class Member {
     return this.#open?.driver;
   }
 
-  /** True if a query is about it, as far as its name is known. */
+  /** True if a query selects this host, or may select it while its name is not known. */
   isSelected({ hosts }: Query): boolean {
     return mayHaveHost(this.name, hosts);
   }
 
   /**
-   * The query for its driver, without `hosts` if the driver has one host: the host is selected here, by the name that the
-   * aggregate has for it.
+   * The query for its driver. If the driver has one host, the query has no `hosts`: the aggregate has already selected
+   * the host by its own name for it.
    */
   queryFor(query: Query): Query {
     if (query.hosts === undefined || this.driver?.host.includes(",")) return query;
@@ -126,7 +126,7 @@ export class Member {
     return rest;
   }
 
-  /** Why it cannot be asked; undefined while it is reachable. */
+  /** The error for queries while the host is unreachable; undefined while it is reachable. */
   get unreachable(): VirstreamError | undefined {
     return this.reconnector.unreachable;
   }
@@ -188,7 +188,10 @@ export class Member {
     return driver.watch === undefined ? sampling.push(query, cadence, sink) : driver.watch(query, cadence, sink);
   }
 
-  /** Resolves with why it is unreachable, or undefined; asks the host if that is not known. */
+  /**
+   * Resolves with the error that makes the host unreachable, or with undefined. Asks the host if its state is not
+   * known.
+   */
   async probe(driver: Driver): Promise<VirstreamError | undefined> {
     if (this.unreachable !== undefined) return this.unreachable;
     this.#probing ??= this.#probe(driver).finally(() => {
@@ -204,14 +207,14 @@ export class Member {
     await this.#released;
   }
 
-  /** Its present state, as of its host. */
+  /** The present state of the host. */
   get status(): ConnectionStatus {
     const { failure, error } = this.reconnector;
     const state = failure !== undefined ? "closed" : error === undefined ? "connected" : "degraded";
     return { state, host: this.name, uri: this.uri, error: failure ?? error };
   }
 
-  /** There will be no more attempts: a driver that reconnects by itself must not go on. */
+  /** There will be no more attempts, so a driver that reconnects by itself must stop. */
   #releaseHost(error: VirstreamError): void {
     const open = this.#open;
     if (open === undefined) return;
@@ -231,7 +234,8 @@ export class Member {
     if (open === undefined) return this.#openDriver(signal);
     const error = await this.#probe(open.driver);
     if (error === undefined || isFaultOfQuery(error)) return open;
-    // The driver says why it has no connection: the program's shouldRetry gets that error.
+    // The cause is the driver's own error, which says why it has no connection. The program's shouldRetry gets that
+    // one.
     if (error.code === "connection-lost" && error.cause instanceof VirstreamError) throw error.cause;
     if (!error.retryable && !signal.aborted && this.reconnector.session === undefined) {
       // The driver will not work again: the next attempt opens another one.
@@ -243,7 +247,8 @@ export class Member {
 
   async #openDriver(signal: AbortSignal): Promise<OpenHost> {
     const { open, openOptions, admit } = this.#options;
-    // Only the member itself gives the host up: what its driver does during an attempt is part of that attempt.
+    // Only the member decides when to give up the host. The driver's own retries during an attempt are part of that
+    // attempt.
     const { initialMs, maxMs } = openOptions.reconnect ?? {};
     const reconnect = { ...(initialMs !== undefined && { initialMs }), ...(maxMs !== undefined && { maxMs }) };
     const driver = await open(this.#uri, { ...openOptions, signal, reconnect, waitForFirstConnection: false });
@@ -284,7 +289,7 @@ export class Member {
   }
 }
 
-/** The uuids of a host's domains, as far as it sends them. */
+/** The uuids of the domains that a host sends. */
 export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock): Promise<Set<string>> {
   const uuids = new Set<string>();
   const context: SweepContext = { signal, expect: () => {} };
@@ -297,9 +302,9 @@ export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock)
 }
 
 /**
- * A sweep of one host that cannot hang: it fails with `connection-lost` when no records come for the query's deadline
- * and GRACE_MS. Only time in which the consumer pulls counts: a slow consumer does not make a host silent, and a large
- * host may take as long as it needs, while records come.
+ * A sweep of one host that cannot hang. It fails with `connection-lost` when no record comes for the query's deadline
+ * plus GRACE_MS. Only the time in which the consumer pulls counts, so a slow consumer does not make a host silent. A
+ * large host may take as long as it needs while records come.
  */
 async function* sweepWithTimeout(
   driver: Driver,
@@ -338,7 +343,7 @@ async function* sweepWithTimeout(
   } finally {
     signal.removeEventListener("abort", stop);
     stop();
-    // A driver that hangs does not settle this; its signal makes it give up.
+    // A driver that hangs may never settle this promise. The abort signal makes it give up.
     source?.return?.().then(undefined, () => {});
   }
 }
@@ -354,7 +359,7 @@ export function isFaultOfQuery(error: VirstreamError): boolean {
   return FAULTS_OF_THE_QUERY.has(error.code);
 }
 
-/** True if a query is about all domains there are. */
+/** True if a query selects all domains of all hosts. */
 export function isWhole({ domains, names, hosts, flags }: Query): boolean {
   return (domains ?? names ?? hosts) === undefined && (flags & FILTER_MASK) === 0;
 }
@@ -364,7 +369,7 @@ function withoutLabel(uri: string): { rest: string; label: string | undefined } 
   const [whole, before, text, after] = /([?&])label=([^&#]*)(&?)/.exec(uri) ?? [];
   if (whole === undefined) return { rest: uri, label: undefined };
   const label = new URLSearchParams(`label=${text}`).get("label")!;
-  // Commas separate names, and what has :// is the URI of a host that has no name yet.
+  // A comma would separate names, and :// would mark the URI of a host that has no name yet.
   if (label === "" || label.includes(",") || label.includes("://")) {
     throw new VirstreamError("invalid-uri", `label= takes a name without commas, not ${JSON.stringify(label)}`);
   }

@@ -21,22 +21,24 @@ interface Open {
   readonly ordinal: number;
   /** The hosts that have sent a record. */
   readonly answered: Set<Member>;
-  /** The best record of each domain that it means, by uuid. Several hosts can have a domain of one name. */
+  /**
+   * The best record of each domain that the selector means, by uuid. Several hosts can have domains of the same name.
+   */
   readonly found: Map<string, Best>;
-  /** The best of the records that are about no domain, because a host does not have it. */
+  /** The best of the records of hosts that do not have the domain. */
   without: Best | undefined;
-  /** The failed record of each domain that an unreachable host had when it last answered, by uuid. */
+  /** By uuid: the failed record of each domain that an unreachable host had when it last answered. */
   readonly last: Map<string, DomainStatsRecord>;
   /** True when a host has the domain, but the domain does not pass the query's filters. */
   filtered: boolean;
 }
 
 /**
- * A sweep of named domains, whichever host has them: all hosts are asked for all of them, and each domain has exactly one
- * record. A selector has none if its domain does not pass the filters on any host. A domain that runs gets its record at once.
- * For any other, all hosts must answer first: a domain that has migrated may still be defined on its old host. For a name all
- * hosts must answer in any case, because each may have a domain of that name. While a host cannot be reached, a domain cannot
- * be called gone.
+ * A sweep of named domains. It asks all hosts for all of them, because any host may have them, and yields exactly one
+ * record for each domain. A selector has no record if its domain passes the filters on no host. A domain that runs gets
+ * its record at once. For any other, all hosts must answer first: a domain that has migrated may still be defined on
+ * its old host. For a name all hosts must answer in any case, because each may have a domain of that name. While a host
+ * cannot be reached, the sweep reports no domain as gone, because that host may have it.
  */
 export class NamedSweep {
   readonly #options: AggregateSweepOptions;
@@ -50,7 +52,7 @@ export class NamedSweep {
   #unreachable: VirstreamError | undefined;
   /** How many hosts have answered in full. */
   #answered = 0;
-  /** True if anything is known of an unreachable host's domains. */
+  /** True if an unreachable host has domains that are remembered. */
   #remembered = false;
 
   constructor(options: AggregateSweepOptions) {
@@ -66,7 +68,8 @@ export class NamedSweep {
 
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { context, query, members } = this.#options;
-    // A uuid that no host has is looked up as a name: it may mean several domains, or one that another selector means.
+    // A uuid that no host has is looked up as a name. As a name it may mean several domains, or a domain that another
+    // selector means.
     const isKnown = (selector: DomainSelector): boolean =>
       "uuid" in selector && members.some(({ known }) => known.hasUuid(selector.uuid));
     if (!this.#hasFilter && query.domains?.every(isKnown)) context.expect(this.#open.size);
@@ -113,7 +116,7 @@ export class NamedSweep {
   #isComplete({ selector, answered }: Open): boolean {
     for (const member of this.#asked) {
       if (!answered.has(member)) return false;
-      // A source that stands for several hosts may have several domains of a name.
+      // A source that stands for several hosts may have several domains of the same name.
       if (!("uuid" in selector) && member.name.includes(",")) return false;
     }
     return true;
@@ -125,10 +128,7 @@ export class NamedSweep {
     for (const record of records) this.#deliver(record, settled);
   }
 
-  /**
-   * Skips a domain that has its record already: two selectors may name one domain, and a running domain's record is
-   * delivered at once.
-   */
+  /** Skips a domain that has its record already: two selectors may name the same domain. */
   #deliver(record: DomainStatsRecord, settled: DomainStatsRecord[]): void {
     const { uuid } = record.domain;
     if (this.#delivered.has(uuid)) return;
@@ -165,7 +165,7 @@ export class NamedSweep {
     for (const open of this.#open) open.filtered ||= !open.answered.has(member);
   }
 
-  /** A host cannot be reached: the domains that it had get a record with its name. */
+  /** A host cannot be reached: each domain that it had gets a record with the name of this host. */
   #remember(member: Member, unreachable: VirstreamError): void {
     const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
@@ -187,7 +187,7 @@ function better(one: Best | undefined, other: Best): Best {
   return one === undefined || other.weight > one.weight ? other : one;
 }
 
-/** A record of at least this weight is of a domain that runs: the sweep does not wait for the other hosts. */
+/** A record of at least this weight is of a running domain, so the sweep does not wait for the other hosts. */
 const LEAST_RUNNING = 6;
 
 /**

@@ -10,11 +10,11 @@ interface Watched {
   readonly ordinal: number;
   /** The hosts that have the domain, each with its own Domain object. */
   readonly holders: Map<Member, Domain>;
-  /** The hosts whose last record says that they do not have it, and that record's domain. */
+  /** The hosts whose last record says that they do not have the domain, each with the domain of that record. */
   readonly without: Map<Member, Domain>;
   /** The hosts that have reported the domain as missing since the last record. */
   readonly again: Set<Member>;
-  /** The domain of that record; undefined while a host has it. */
+  /** The domain of the last record that reported it as missing; undefined while a host has the domain. */
   missing: Domain | undefined;
 }
 
@@ -50,7 +50,7 @@ export class NamedWatch {
     };
   }
 
-  /** The host was removed: what it said counts no more. */
+  /** The host was removed: forgets what it reported. */
   forget(member: Member): void {
     for (const { holders, without, again } of this.#selectors.values()) {
       for (const hosts of [holders, without, again]) hosts.delete(member);
@@ -101,7 +101,7 @@ export class NamedWatch {
     if (held) this.#sink.gone(domain);
   }
 
-  /** A host has the domain: the record that says that it is missing is no longer true. */
+  /** A host has the domain, so an earlier record that reported it as missing is no longer true. */
   #exists(watched: Watched): void {
     if (watched.missing !== undefined) this.#sink.gone(watched.missing);
     watched.missing = undefined;

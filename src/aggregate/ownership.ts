@@ -8,8 +8,8 @@ import { TypedParams } from "../model/typed-params.ts";
  * Reassigns a host's domains and records to the aggregate driver: queries of the aggregate accept these domains, and no
  * two records of one sweep have the same index.
  *
- * Indexes come in blocks, one for each host in the order in which the hosts were named, and one for domains that no
- * host has. A source that stands for several hosts has several blocks of its own. Each of these gets a further block
+ * Each host has a block of indexes, in the order in which the hosts were named. Domains that no host has share one more
+ * block. A source that stands for several hosts sends indexes of several blocks. Each of these blocks gets a new block
  * here when it first occurs, so an aggregate can be part of another one.
  */
 export class Ownership {
@@ -21,7 +21,7 @@ export class Ownership {
 
   /**
    * @param owner the driver that the domains will belong to
-   * @param labels the label of each host, by which its domains name it; undefined: they keep the host's own name
+   * @param labels the label of each host, which its domains have as `host`; undefined: they keep the host's own name
    */
   constructor(owner: object, labels: readonly (string | undefined)[]) {
     this.#owner = owner;
@@ -37,7 +37,7 @@ export class Ownership {
     return number;
   }
 
-  /** Forgets a host that was removed, when none of its records is to come. */
+  /** Forgets a host that was removed. Call it when no further record of the host will come. */
   remove(host: number): void {
     this.#labels.delete(host);
     for (const key of [...this.#blocks.keys()])

@@ -7,7 +7,9 @@ import type { Member } from "./member.ts";
 import { unreachableRecord } from "./ownership.ts";
 
 interface Part {
-  /** Its domains that had a record. Another sweep may make more domains known before this one ends. */
+  /**
+   * The domains of this host that had a record in this sweep. Another sweep may find more domains before this one ends.
+   */
   readonly delivered: Domain[];
   records: number;
   /** The first index that no record of this sweep has; 0 when the host has no record in it. */
@@ -15,9 +17,9 @@ interface Part {
 }
 
 /**
- * A sweep of all domains of all hosts, or of those that pass its filters. Records come in the order in which they are ready.
- * The domains that an unreachable host had when it last answered get a failed record each, so that no reader takes them for
- * gone.
+ * A sweep of all domains of all hosts, or of those that pass its filters. Records come in the order in which they are
+ * ready. Each domain that an unreachable host had when it last answered gets a failed record, so that no reader takes
+ * it for gone.
  */
 export async function* wholeSweep(
   options: AggregateSweepOptions,
@@ -25,7 +27,7 @@ export async function* wholeSweep(
   const { members, context, ownership } = options;
   const parts = new Map(members.map((member): [Member, Part] => [member, { delivered: [], records: 0, nextIndex: 0 }]));
   const sizes = new Map<Member, number>();
-  /** The number of all domains is known once that of every host is. */
+  /** The total number of domains is known once the number of every host's domains is known. */
   const expect = (member: Member, domains: number): void => {
     sizes.set(member, domains);
     if (sizes.size === members.length) context.expect([...sizes.values()].reduce((all, size) => all + size, 0));

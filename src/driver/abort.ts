@@ -8,7 +8,7 @@ class Callbacks extends Set<() => void> {
 const all = new WeakMap<AbortSignal, Callbacks>();
 
 /**
- * Calls back when a signal is aborted. However many callbacks a signal has, it has one listener: a program may use one signal
+ * Calls back when a signal is aborted. A signal has one listener for all its callbacks. A program may use one signal
  * for all its streams, and Node warns of a leak when a signal has more than ten listeners.
  *
  * @returns a function that removes the callback; when the last one is removed, nothing is left on the signal

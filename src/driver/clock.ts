@@ -19,10 +19,10 @@ export const SYSTEM_CLOCK: Clock = {
 /** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
-/** A timer that fires so much later than it was due, in ms, fired after a pause of the whole process. */
+/** If a timer fires this many ms late, or more, the whole process was paused. */
 export const PAUSE_MS = 1_000;
 
-/** True if a timer that fires this many ms late fires after a pause of the whole process. */
+/** True if a timer that fires this many ms late shows that the whole process was paused. */
 export function isLate(ms: number): boolean {
   return ms > PAUSE_MS;
 }
@@ -41,12 +41,13 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 }
 
 /**
- * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, the outcome is what
- * `late` returns or throws. However the wait ends, it leaves no timer and no listener behind, and ignores what the work
- * does afterwards.
+ * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns or throws
+ * what `late` returns or throws. It always removes its timer and its listener at the end, and then ignores what the
+ * work does afterwards.
  *
- * Work that is given as a function gets a signal. It is aborted when the wait ends before the work: with what `late` threw,
- * or with the reason of the caller's signal. When the caller's signal is aborted already, the work is not started.
+ * Work that is a function gets a signal. If the wait ends before the work, the signal is aborted with the error of
+ * `late`, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
+ * started.
  */
 export function withTimeout<T>(
   work: PromiseLike<T> | ((signal: AbortSignal) => PromiseLike<T>),

@@ -2,11 +2,11 @@ import type { TypedParams } from "../model/params.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { Clock } from "./clock.ts";
 
-/** What to keep of a domain's definition, and what else to read of the domain besides its statistics. */
+/** Says which parts of a domain's definition to keep, and what else to read of the domain besides its statistics. */
 export interface DescriptionReader<T> {
   /**
-   * Returns what is to be kept of a definition: libvirt's domain XML, without secrets, up to 4 MiB. A domain whose definition
-   * makes it throw has no description.
+   * Returns the parts to keep of a definition, which is libvirt's domain XML without secrets, up to 4 MiB. If this
+   * throws, the domain has no description.
    */
   parse(xml: string): T;
   /** The disks, by their targets, whose I/O limits are read as well: one more call for each disk. Default: none. */
@@ -18,17 +18,17 @@ export interface DescriptionReader<T> {
 /** What is known of a domain besides its statistics. */
 export interface Description<T> {
   readonly definition: T;
-  /** The I/O limits of each disk of which they are known, by the disk's target. */
+  /** By the disk's target: its I/O limits. A disk whose limits are not known is missing. */
   readonly limits: ReadonlyMap<string, TypedParams>;
   /** On which CPU of the host each virtual CPU was running, at most 60 s ago; undefined where it is not known. */
   readonly placement: ReadonlyMap<number, number> | undefined;
 }
 
-/** The descriptions of a driver's domains. They are read in the background, of one domain of a host at a time. */
+/** The descriptions of a driver's domains. They are read in the background, for one domain of each host at a time. */
 export interface Descriptions<T> {
   /**
-   * The domain's description as it was last read; undefined while it is not known. Asking for it also requests it: what is
-   * old, or has changed, is read again in the background as long as the domain is asked for.
+   * The domain's description as it was last read; undefined while it is not known. This call also requests it: while
+   * you keep asking for a domain, its description is read again in the background when it is old or has changed.
    */
   of(domain: DomainIdentity): Description<T> | undefined;
   /** Resolves when each domain that was asked for has been read, or could not be read. */

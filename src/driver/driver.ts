@@ -38,13 +38,16 @@ export interface Driver {
   onStatus?(listener: StatusListener): () => void;
   /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
   readonly absent?: readonly Absent[];
-  /** The names of the groups that a query may name, where the source does not permit all. */
+  /** The names of the groups that a query may name; undefined when the source permits all. */
   readonly permittedGroups?: readonly string[] | undefined;
-  /** What is recorded. Only for a driver whose records are of the past: it alone gets queries with `at`. */
+  /**
+   * The times that a recording covers. Only for a driver that replays recordings; only such a driver gets queries with
+   * `at`.
+   */
   readonly recorded?: Recorded | undefined;
-  /** Finds out how far a recording has got by now. */
+  /** Reads how far a recording that is still being written has got. */
   refresh?(): Promise<void>;
-  /** How many calls the hypervisor has not answered yet. Only for a driver that makes calls itself. */
+  /** How many calls the hypervisor has not answered yet. Only for a driver that makes such calls itself. */
   readonly unansweredCalls?: number | undefined;
   /** The present state of each host. Only for a driver of several hosts. */
   readonly statuses?: readonly ConnectionStatus[];
@@ -68,14 +71,14 @@ export interface Driver {
   watch?(query: Query, cadence: Cadence, sink: WatchSink): () => void;
 
   /**
-   * Begins to read what describes the domains: their definitions, and what else the reader wants. Only for a driver that can read
-   * them without harm and without delay to its sweeps. Descriptions are read only of domains that are asked for, and end with
-   * the driver at the latest.
+   * Begins to read descriptions of the domains: their definitions, and whatever else the reader asks for. Only for a
+   * driver that can read them without harm and without delay to its sweeps. It reads only the descriptions that
+   * somebody asks for, and stops when the driver closes, or earlier.
    */
   describe?<T>(reader: DescriptionReader<T>): Descriptions<T>;
   /** The storage pools of its hosts. Only for a driver that can read them without harm and without delay to its sweeps. */
   readonly storagePools?: StoragePools;
-  /** The versions of each host's software, as far as they are known without a call. */
+  /** The versions of each host's software that the driver knows without a call. */
   readonly versions?: readonly HostVersions[];
 
   /** Releases everything; sweeps under way end with `connection-closed`. Safe to call twice. */
@@ -85,14 +88,17 @@ export interface Driver {
 /** The versions of a host's software, each as `9.0.0`. */
 export interface HostVersions {
   readonly host: string;
-  /** That of the hypervisor; undefined where it does not say. */
+  /** The version of the hypervisor; undefined if it does not report one. */
   readonly hypervisor: string | undefined;
   readonly libvirt: string;
 }
 
 /** How a connection that is lost, or that does not open at first, is tried again. With connectAll(), for each host. */
 export interface ReconnectOptions {
-  /** The upper limit of the first random wait, in ms, 1 to 3,600,000. That of each further wait is twice as long. Default 250. */
+  /**
+   * The upper limit of the first random wait, in ms, 1 to 3,600,000. The limit doubles with each further wait. Default
+   * 250.
+   */
   readonly initialMs?: number;
   /**
    * The greatest upper limit, in ms, 1 to 3,600,000; not less than `initialMs`. Default 30,000, or `initialMs` if that is
@@ -158,8 +164,8 @@ export interface OpenOptions extends SocketOptions {
 export type OpenDriver = (uri: string, options: OpenOptions) => Promise<Driver>;
 
 /**
- * The state of a connection: a WatchState, or `closed`: there will be no connection any more, because it was closed, or
- * because of an error that trying again cannot repair.
+ * The state of a connection: a WatchState, or `closed`. `closed` is final: the program closed the connection, or an
+ * error occurred that a retry cannot repair.
  */
 export type ConnectionState = WatchState | "closed";
 
@@ -168,7 +174,10 @@ export interface ConnectionStatus {
   readonly state: ConnectionState;
   /** The host whose state this is. A driver of several hosts names one of them, except when it is closed. */
   readonly host: string;
-  /** Of a driver of several hosts: the URI of the host, without secrets. A host that never answered has it as its name, too. */
+  /**
+   * Only from a driver of several hosts: the URI of the host, without secrets. For a host that never answered, `host`
+   * is this URI, too.
+   */
   readonly uri?: string;
   /** Why it is not connected. Undefined when it is. */
   readonly error: VirstreamError | undefined;
@@ -192,8 +201,9 @@ export class StatusListeners {
   }
 
   /**
-   * Calls every listener. What a listener throws harms neither the caller nor the other listeners: as with listeners of an
-   * EventTarget, and with RxJS subscribers, it is thrown again from the event loop, as an uncaught exception of its own.
+   * Calls every listener. If a listener throws, the error is thrown again from the event loop, as an uncaught
+   * exception. So it reaches neither the caller nor the other listeners. An EventTarget and RxJS subscribers do the
+   * same.
    */
   emit(status: ConnectionStatus): void {
     for (const { listener } of [...this.#listeners]) {

@@ -1,6 +1,6 @@
 /**
- * Gives the event loop one turn, so that timers, sockets and painting get theirs. Browsers have no setImmediate, and
- * delay nested timeouts by 4 ms; there, a message that the code sends to itself is quicker.
+ * Waits for one turn of the event loop, so that timers, sockets and painting can run. Browsers have no setImmediate,
+ * and delay nested timeouts by 4 ms. There, a message that the code sends to itself is faster.
  */
 export function eventLoopTurn(): Promise<void> {
   if (typeof setImmediate === "function") return new Promise((resolve) => setImmediate(resolve));

@@ -5,12 +5,15 @@ import { Domain } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
-/** The filters come in families: bits of one family add up, the families narrow each other. */
+/**
+ * The filters come in families. A domain passes if, in each family that the query uses, it has one of the bits that are
+ * set.
+ */
 const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
 
 /**
- * The places that take a character are remembered for at most this many characters: the names of domains have few different
- * ones.
+ * For at most this many different characters, the matching places are remembered. The names of domains have few
+ * different characters.
  */
 const MASKS_KEPT = 256;
 
@@ -18,15 +21,15 @@ const MASKS_KEPT = 256;
  * Patterns for names: `*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` one of the others, and a backslash takes
  * the next character literally.
  *
- * Patterns come from clients, so no pattern may cost much. All patterns are matched in one pass over a name. Each place of each
- * pattern has a bit, which is set if the text so far matches the pattern up to this place. That is the bit-parallel simulation of an automaton (Baeza-Yates and
- * Gonnet's Shift-And), which has nothing to try again.
+ * Patterns come from clients, so no pattern may cost much. All patterns are matched in one pass over a name. Each place
+ * of each pattern has a bit, which is set if the text so far matches the pattern up to this place. This is the
+ * bit-parallel simulation of an automaton (Baeza-Yates and Gonnet's Shift-And), which never goes back in the text.
  */
 export class Globs {
   readonly #places: (Place | undefined)[] = [];
   readonly #starts: Uint32Array;
   readonly #ends: Uint32Array;
-  /** The places before which there is a `*`: they stay reached. */
+  /** The places after a `*`. Once reached, they stay reached. */
   readonly #stars: Uint32Array;
   readonly #masks = new Map<number, Uint32Array>();
 
@@ -74,7 +77,7 @@ export class Globs {
     return reached.some((word, i) => (word & this.#ends[i]!) !== 0);
   }
 
-  /** The places that take a character. */
+  /** The places that match a character. */
   #takes(character: number): Uint32Array {
     const known = this.#masks.get(character);
     if (known !== undefined) return known;
@@ -89,7 +92,7 @@ export class Globs {
   }
 }
 
-/** A function that says whether a text matches one of the patterns; without patterns each does. */
+/** Returns a function that says whether a text matches one of the patterns. Without patterns, every text matches. */
 export function matcherOf(patterns: readonly string[] | undefined): (text: string) => boolean {
   if (patterns === undefined) return () => true;
   const globs = new Globs(patterns);
@@ -104,20 +107,23 @@ export function hostNames(host: string): string[] {
   return host.split(",").filter((name) => !name.includes("://"));
 }
 
-/** The names in a `host` that match the patterns of a query's `hosts`; without patterns all. */
+/** The names in a `host` that match the patterns of a query's `hosts`; all names if there are no patterns. */
 export function selectedHosts(host: string, hosts: readonly string[] | undefined): string[] {
   return hostNames(host).filter(matcherOf(hosts));
 }
 
 /**
- * True if a source may have a host that matches the patterns of a query's `hosts`: the name of a host that has never answered is
- * not known.
+ * True if a source may have a host that matches the patterns of a query's `hosts`. A host that has never answered may
+ * match, because its name is not known.
  */
 export function mayHaveHost(host: string, hosts: readonly string[] | undefined): boolean {
   return hosts === undefined || host.includes("://") || selectedHosts(host, hosts).length > 0;
 }
 
-/** True if a domain to which the filters `traits` apply passes the filters of a query's flags; without filters each does. */
+/**
+ * True if a domain with the filter bits `traits` passes the filters of a query's flags. Without filters, every domain
+ * passes.
+ */
 export function passesFilter(traits: number, flags: number): boolean {
   return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
 }

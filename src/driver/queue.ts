@@ -1,6 +1,6 @@
 interface Chunk<T> {
   readonly items: T[] | readonly T[];
-  /** Undefined: single items may still be added. */
+  /** Undefined for a chunk to which `push` may still add single items. */
   readonly release: (() => void) | undefined;
 }
 
@@ -30,7 +30,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     return this.#length;
   }
 
-  /** True once the queue was ended, or its consumer left: what is put in then is dropped. */
+  /** True once the queue was ended, or its consumer left. From then on the queue drops every item that is added. */
   get ended(): boolean {
     return this.#ended;
   }
@@ -65,7 +65,7 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     this.#wake?.();
   }
 
-  /** One call at a time. */
+  /** Only one call may be pending at a time. */
   async next(): Promise<IteratorResult<readonly T[]>> {
     const release = this.#release;
     this.#release = undefined;

@@ -14,13 +14,16 @@ export interface ReconnectorOptions<Session> {
   readonly name: () => string;
   /** The host that status events name. */
   readonly host: () => string;
-  /** Makes one attempt. Rejects with why it failed; the signal is aborted when the reconnector is closed. */
+  /** Makes one attempt. Rejects with the reason if it fails. The signal is aborted when the reconnector is closed. */
   readonly open: (signal: AbortSignal) => Promise<Session>;
   /** Ends a session that is not lost. By default, its owner ends it. */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
-  /** True if an error ends all attempts, unless the program decides this. Default: when it is not `retryable`. */
+  /**
+   * True if an error ends all attempts. The program's `shouldRetry` has precedence. Default: true for an error that is
+   * not `retryable`.
+   */
   readonly isPermanent?: (error: VirstreamError) => boolean;
-  /** What the program has decided about attempts. */
+  /** The program's options for attempts. */
   readonly reconnect?: ReconnectOptions | undefined;
   /** True if the first attempt after a loss is made without a wait. Only for a source that is not shared by many clients. */
   readonly retryAtOnce?: boolean;
@@ -204,7 +207,7 @@ export class Reconnector<Session> {
         this.#failures++;
         this.#setError(error);
         this.#endIfFinal(error);
-        // A new reason that waiting does not cure, although attempts continue: a person must know it.
+        // A new error that waiting does not cure. Attempts continue, but a person must learn of it.
         if (this.#failure === undefined && !error.retryable && error.code !== known) this.#emit("reconnecting");
       }
     }
@@ -251,7 +254,7 @@ export class Reconnector<Session> {
   #fail(error: VirstreamError): void {
     const failed = this.#failure !== undefined;
     this.#error = error;
-    // Nothing is tried again, so no request can succeed later.
+    // There are no further attempts, so no request can succeed later.
     this.#failure = error.retryable
       ? new VirstreamError(error.code, error.message, { cause: error, retryable: false })
       : error;
@@ -309,7 +312,7 @@ export function unreachableError(name: string, cause: VirstreamError): Virstream
   return new VirstreamError("connection-lost", message, { cause });
 }
 
-/** A sweep that begins while there is no session: it waits for one as long as its deadline allows. */
+/** A sweep that waits for a session if there is none, as long as its deadline allows. */
 export async function* sweepWhenReached<Session>(
   reconnector: Reconnector<Session>,
   query: Query,

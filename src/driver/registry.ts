@@ -15,7 +15,7 @@ const OPEN_MEMBERS = {
   reconnect: undefined,
   creditBytes: whole(1, LIMITS.credit),
   token: ["a string or a function", (value) => TEXT[1](value) || FUNCTION[1](value), true],
-  // Those of the socket are checked where Node opens it: browsers have none of them.
+  // The options of the socket are checked where Node opens it, because browsers have none of them.
   headers: undefined,
   ca: undefined,
   cert: undefined,
@@ -41,7 +41,8 @@ const drivers = new Map<string, OpenDriver>();
 const builtIn = new Map<string, OpenDriver>();
 
 /**
- * Makes `connect()` open URIs of a scheme with this driver. A later registration of the same scheme replaces the earlier.
+ * Makes `connect()` open URIs of a scheme with this driver. A later registration of the same scheme replaces the
+ * earlier one.
  *
  * @param scheme the part before the colon, e.g. `qemu` or `test+unix`; lower case
  */
@@ -74,7 +75,7 @@ export async function openDriver(uri: string, options: OpenOptions = {}): Promis
   return options.waitForFirstConnection === true ? openWhenReached(open, uri, options) : open(uri, options);
 }
 
-/** What opens URIs of this one's scheme. @throws VirstreamError `invalid-uri`, `unknown-scheme` */
+/** The function that opens URIs with the scheme of this URI. @throws VirstreamError `invalid-uri`, `unknown-scheme` */
 export function driverFor(uri: string): OpenDriver {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(uri)?.[1]?.toLowerCase();
   if (scheme === undefined) {
@@ -85,7 +86,7 @@ export function driverFor(uri: string): OpenDriver {
   }
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
   if (open === undefined) {
-    // Without their transports: what a person would choose from.
+    // The schemes without their transports, because a person chooses from these.
     const known = [...new Set(schemes().map((name) => name.split("+")[0]!))].sort().join(", ");
     throw new VirstreamError(
       "unknown-scheme",
@@ -138,7 +139,10 @@ async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptio
 /** Names of query parameters that hold secrets. */
 const SECRET = /([?&][^=&#]*(?:token|passw|secret)[^=&#]*=)[^&#]*/gi;
 
-/** A URI for messages: without its password, and without the secrets in its query. What stands before the @ in one of NATS may be a token. */
+/**
+ * A URI for messages, without its password and without the secrets in its query. In a URI of NATS, the text before the
+ * @ may be a token.
+ */
 export function withoutSecrets(uri: string): string {
   return uri
     .replace(/^(nats(?:\+tls)?:\/\/)[^/?#]*@/i, "$1…@")

@@ -4,9 +4,10 @@ import type { TypedParams } from "../model/typed-params.ts";
 
 /**
  * True if two records of a domain have the same content: identity, status, error, and every parameter. Their times and
- * their `index` do not count as content: a domain that is defined or undefined moves the domains after it in the listing. NaN
- * equals NaN: a NaN would otherwise count as a change in every sweep. The processor time of a domain that does not run is
- * left out: a libvirtd of a user reports its own time there, which always rises.
+ * their `index` do not count as content: when a domain is defined or undefined, the domains after it move in the
+ * listing. NaN equals NaN, because otherwise it would count as a change in every sweep. The processor time of a domain
+ * that does not run does not count either: there, a user's own libvirtd reports the time of its own process, which
+ * always rises.
  */
 export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
   if (one.status !== other.status || one.reason !== other.reason) return false;
@@ -32,7 +33,7 @@ function sameParameters(record: DomainStatsRecord, { params: other }: DomainStat
   return sameBigs(record, other.bigs) && hasShape(one.schema, other.schema.keys, other.schema.types);
 }
 
-/** Compares the integers beyond 2^53, where different integers can have equal doubles. */
+/** Compares the integers beyond 2^53, where different integers can become the same double. */
 function sameBigs(record: DomainStatsRecord, other: TypedParams["bigs"]): boolean {
   const one = record.params.bigs;
   if (one === undefined || other === undefined) return one === other;

@@ -9,7 +9,7 @@ import { Schema } from "../model/schema.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { matcherOf, passesFilter, unknownDomain, unknownDomainError } from "./matcher.ts";
 
-/** The bit of each group by the first segment of its keys: `net` is of the group interface. */
+/** The bit of each group, by the first segment of its keys. `net`, for example, belongs to the group interface. */
 const BIT_OF_SEGMENT = new Map(FIELDS.map(({ pattern, group }) => [pattern.split(".")[0]!, groupBit(group)]));
 
 /** The part of a schema that a query asks for, and the positions of its keys in the whole schema. */
@@ -19,8 +19,8 @@ interface Projection {
 }
 
 /**
- * Answers a query from records that were made for a wider one: leaves out domains and groups that it does not ask for. For drivers
- * that read records from elsewhere, such as a recording.
+ * Answers a query from records that were made for a wider query: leaves out the domains and groups that the query does
+ * not ask for. For drivers that read existing records, such as those of a recording.
  */
 export class Selection {
   readonly #query: Query;
@@ -72,10 +72,10 @@ export class Selection {
   }
 
   /**
-   * Records for the domains that the query names and that do not exist.
+   * Makes records for the domains that the query names but that do not exist.
    *
    * @param known the domains that exist
-   * @param of what those records need besides
+   * @param of the other members of those records
    */
   *unknown(
     known: DomainMap<{ readonly domain: DomainIdentity }>,
@@ -171,7 +171,7 @@ export class Selection {
     return projection;
   }
 
-  /** A key of a group that this version does not know is left out only where the query names groups that it knows. */
+  /** A key of a group that this version does not know is left out only if the query names groups. */
   #asksFor(key: string): boolean {
     if (this.#query.groups === 0) return true;
     const bit = BIT_OF_SEGMENT.get(key.split(".")[0]!);
@@ -186,10 +186,10 @@ export function isKnown(selector: DomainSelector, uuids: ReadonlySet<string>, na
 }
 
 const { active, inactive, running, paused, shutoff, other } = LIST_FILTERS;
-/** The filters for which the state must be known. */
+/** The filters that can be applied only when the state is known. */
 const OF_STATE = running | paused | shutoff | other;
 
-/** The filters that apply to a domain. Of a domain that runs and whose record failed, each state is possible. */
+/** The filters that apply to a domain. If it runs and its record failed, it may be in any state. */
 function traitsOf({ domain, state, status }: DomainStatsRecord): number {
   if (status === "gone") return 0;
   if (state === undefined) return domain.id >= 0 ? active | running | paused | other : inactive | shutoff;

@@ -7,7 +7,7 @@ export const PoolState = { inactive: 0, building: 1, running: 2, degraded: 3, in
 export interface StoragePool {
   readonly host: string;
   readonly name: string;
-  /** What the host last said of it; undefined where that is not known. */
+  /** The last usage that the host reported; undefined if it is not known. */
   readonly usage: PoolUsage | undefined;
   /** True if it did not answer in time, or was not asked because earlier calls are unanswered. */
   readonly timedOut: boolean;
@@ -25,10 +25,10 @@ export interface PoolUsage {
 /** The storage pools of a driver's hosts. Nothing is read before the first call. */
 export interface StoragePools {
   /**
-   * The pools as they were last read. If that was more than 60 s ago, they are read again, and this waits for it, but no longer than
-   * this many ms. Never rejects.
+   * The pools as they were last read. If the last read is more than 60 s old, this reads them again first, and waits
+   * for that for at most `timeoutMs`. Never rejects.
    */
   read(timeoutMs: number): Promise<readonly StoragePool[]>;
-  /** Why the last read did not learn which pools there are; undefined: it did, or there was none yet. */
+  /** The error if the last read could not list the pools; undefined if it could, or if there was no read yet. */
   readonly error: VirstreamError | undefined;
 }

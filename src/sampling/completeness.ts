@@ -2,14 +2,14 @@ import { hostNames, mayHaveHost, selectedHosts } from "../driver/matcher.ts";
 import type { Feed } from "./feed.ts";
 
 /**
- * True if a feed knows the domains of all hosts that it is about and that can be reached: each has been swept once. Also when the
- * query selects none of the hosts.
+ * True if each host of a feed that can be reached has been swept once, so that the feed knows its domains. Also true if
+ * the query selects no host.
  */
 export function isComplete(feed: Feed): boolean {
   return isExcluded(feed) || (feed.sync !== undefined && everyHostAccounted(feed));
 }
 
-/** True if each host of a feed has been swept once, or cannot be reached. */
+/** True if each host of a feed has been swept once or cannot be reached. */
 export function isAccounted(feed: Feed): boolean {
   const statuses = [...feed.statuses];
   if (isExcluded(feed) || statuses.some(({ host }) => host === undefined)) return true;
@@ -21,8 +21,8 @@ function isExcluded({ scope }: Feed): boolean {
 }
 
 /**
- * The last answer about each feed. A feed of many hosts is asked at each event of each host, so an answer must not cost a look at
- * every host.
+ * The last answer for each feed. Every event of every host asks again, so an answer must not look at every host of the
+ * feed.
  */
 const answers = new WeakMap<Feed, { readonly host: string; readonly changes: number; readonly accounted: boolean }>();
 
@@ -38,7 +38,7 @@ function everyHostAccounted(feed: Feed): boolean {
 }
 
 function accounts({ swept, statuses }: Feed, hosts: readonly string[]): boolean {
-  // A status may be about several hosts behind one source.
+  // One status may name several hosts behind one source.
   const absent = new Set([...statuses].flatMap(({ host = "" }) => hostNames(host)));
   return hosts.every((host) => swept.has(host) || absent.has(host));
 }

@@ -8,17 +8,17 @@ import type { SweepMetrics } from "./metrics.ts";
 export interface FeedEntry {
   /** Its number in this feed: small, and free for another domain once this one is gone. */
   readonly number: number;
-  /** Its newest record that listeners were given. */
+  /** The newest record that the listeners got. */
   record: DomainStatsRecord;
-  /** The time at which the listeners got it, on the feed's clock. */
+  /** When the listeners got that record, on the feed's clock. */
   reportedAt: number;
-  /** The last sweep that had it. */
+  /** The last sweep that had a record of this domain. */
   sweep: number;
 }
 
 /**
  * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. A
- * listener must not throw, nor change what it is given.
+ * listener must not throw, and must not change the objects that it gets.
  */
 export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" | "ready"> {
   /** @param before the domain's record before this one; undefined when there was none */
@@ -38,12 +38,12 @@ export interface FeedScope {
 
 export interface FeedOptions {
   readonly cadence: Cadence;
-  /** Where the records come from. Default: only `host`. */
+  /** The hosts whose records the feed gets. Default: only `host`. */
   readonly scope?: FeedScope;
   readonly now: () => number;
   /** Counts what a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
-  /** Called once: when the last listener has left, or it has ended. */
+  /** Called once: when the last listener has left, or the feed has ended. */
   readonly over: () => void;
 }
 
@@ -57,7 +57,7 @@ export class Feed implements WatchSink {
   protected readonly options: FeedOptions;
   /** The number of the sweep that is under way. */
   protected sweep = 0;
-  /** Replaced when a listener joins or leaves, which may happen while they are called. */
+  /** A new array whenever a listener joins or leaves, because that may happen while the feed calls them. */
   #listeners: readonly FeedListener[] = [];
   protected readonly entries: DomainMap<FeedEntry> = new DomainMap();
   protected readonly numbers: (FeedEntry | undefined)[] = [];
@@ -82,7 +82,10 @@ export class Feed implements WatchSink {
     this.cadence = options.cadence;
   }
 
-  /** The newest record of each domain by its number, with holes: a copy, consistent where it is taken at a flush. */
+  /**
+   * A copy of the newest record of each domain, by the domain's number, with holes. It is consistent if you take it at
+   * a flush.
+   */
   records(): (DomainStatsRecord | undefined)[] {
     return this.numbers.map((entry) => entry?.record);
   }
@@ -123,17 +126,17 @@ export class Feed implements WatchSink {
     return this.#listeners.length;
   }
 
-  /** Why it has ended; undefined while it goes on. */
+  /** The error with which the feed has ended; undefined while it goes on. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
 
-  /** From now on the listener is given every event. */
+  /** From now on the listener gets every event. */
   listen(listener: FeedListener): void {
     this.#listeners = [...this.#listeners, listener];
   }
 
-  /** The sink is given the state first, and from then on every event. */
+  /** The sink first gets the state, and from then on every event. */
   push(sink: WatchSink): void {
     for (const status of this.absent.values()) sink.event(status);
     for (const entry of this.numbers) if (entry !== undefined) sink.record(entry.record);
@@ -150,7 +153,10 @@ export class Feed implements WatchSink {
     if (left && others.length === 0) this.end(new VirstreamError("connection-closed", "the last listener has left"));
   }
 
-  /** Ends with the sweep that is under way, or with the first sweep. Resolves when it has ended. */
+  /**
+   * Ends the feed after the sweep that is under way, or after the first sweep if there was none yet. Resolves when the
+   * feed has ended.
+   */
   drain(error: VirstreamError): Promise<void> {
     return new Promise((done) => {
       this.#drain = { error, done };
@@ -169,7 +175,7 @@ export class Feed implements WatchSink {
     this.take(record, this.#entryOf(record.domain));
   }
 
-  /** A domain left, as the driver says; nothing where the feed did not know it. */
+  /** The driver reports that a domain left. Does nothing if the feed did not know the domain. */
   gone(domain: Domain): void {
     const entry = this.entries.get(domain);
     if (entry !== undefined) this.remove(entry);
@@ -192,7 +198,7 @@ export class Feed implements WatchSink {
     if (this.#sync !== undefined || this.absent.size > 0) this.end(this.#drain.error);
   }
 
-  /** Resolves when all listeners have taken the events up to now; undefined: they have. */
+  /** Resolves when all listeners have taken the events up to now; undefined if they have taken them already. */
   ready(): Promise<void> | undefined {
     const waits = this.#listeners.flatMap((listener) => listener.ready?.() ?? []);
     return waits.length === 0 ? undefined : Promise.all(waits).then(() => {});
@@ -260,7 +266,7 @@ export class Feed implements WatchSink {
     this.#hostChanges++;
     if (event.state === "connected" || event.state === "removed") this.absent.delete(event.host);
     else this.absent.set(event.host, event);
-    // Its sweep will not end.
+    // The sweep of this host will not end.
     if (event.state !== "connected") {
       if (event.host === undefined) this.underWay.clear();
       for (const host of event.host?.split(",") ?? []) this.underWay.delete(host);

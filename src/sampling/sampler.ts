@@ -9,7 +9,10 @@ import type { SweepMetrics } from "./metrics.ts";
 import { Schedule } from "./schedule.ts";
 import type { SweptFeed } from "./swept-feed.ts";
 
-/** After this many records the event loop gets a turn: a driver that never waits must not block the sockets. */
+/**
+ * The sampler waits for a turn of the event loop after this many records, so that a driver that never waits does not
+ * block the sockets.
+ */
 const RECORDS_PER_TURN = 2_048;
 
 /**
@@ -95,7 +98,7 @@ export class Sampler {
   }
 
   /**
-   * Returns how many of its times each feed skipped. Those of the fastest feed count as skipped sweeps in the metrics.
+   * Returns how many due times each feed skipped. In the metrics, those of the fastest feed count as skipped sweeps.
    */
   #end(feeds: readonly SweptFeed[], now: number): [SweptFeed, number][] {
     const ends = feeds.map((feed): [SweptFeed, number] => [feed, this.#schedule.end(feed, now)]);

@@ -21,7 +21,7 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
-/** Calls `begin` when a watch may begin, perhaps at once. Returns a function that gives this up. */
+/** Calls `begin` when a watch may begin, perhaps at once. Returns a function that cancels this. */
 export type Enter = (begin: () => void) => () => void;
 
 /** A query that is watched. */
@@ -33,10 +33,10 @@ export interface WatchedQuery {
   sampler: Sampler | undefined;
 }
 
-/** What watches need of a driver. */
+/** The parts of a driver that watches use. */
 export type Source = Pick<Driver, "host" | "sweep" | "watch">;
 
-/** A feed, and what begins to feed it; that returns a function that stops this. */
+/** A feed, and a function that starts its source and returns a function that stops it. */
 interface OpenedFeed {
   readonly feed: Feed;
   begin(): () => void;
@@ -44,8 +44,8 @@ interface OpenedFeed {
 
 /**
  * All watches of one driver. Equal watches share: one sampler for each query, one feed for each query and cadence, so the
- * load on the hypervisor does not grow with the number of readers. Every reader of a feed sees all of it: a client that
- * may see fewer domains has a driver, and a Sampling, of its own.
+ * load on the hypervisor does not grow with the number of readers. Every reader of a feed sees all of its domains. So a
+ * client that may see fewer domains has a driver and a Sampling of its own.
  */
 export class Sampling {
   readonly #driver: Source;
@@ -91,8 +91,8 @@ export class Sampling {
   }
 
   /**
-   * Pushes a watch into a sink: first what its feed already knows, then each event. Returns a function that stops the
-   * watch.
+   * Pushes a watch into a sink: first the state that its feed already has, then each event. Returns a function that
+   * stops the watch.
    *
    * @internal
    */
@@ -120,13 +120,13 @@ export class Sampling {
     };
   }
 
-  /** Ends each watch with the sweep that is under way. Resolves when all have ended. Nothing can be watched any more. */
+  /** Ends each watch after the sweep that is under way, and accepts no further watch. Resolves when all have ended. */
   async drain(error: VirstreamError): Promise<void> {
     this.closed = true;
     await Promise.all(this.#feeds.map((feed) => feed.drain(error)));
   }
 
-  /** Ends all watches: with this error for sinks. The watches of consumers in this process complete. */
+  /** Ends all watches. Sinks get this error; the watches of consumers in this process complete. */
   close(error: VirstreamError): void {
     this.closed = true;
     for (const feed of this.#feeds) feed.end(error);
@@ -171,7 +171,7 @@ export class Sampling {
   }
 }
 
-/** The two kinds of feeds: of a driver that has a watch of its own, and of one that is swept by a sampler. */
+/** Makes one of two kinds of feeds: for a driver that has a watch of its own, or for a driver that a sampler sweeps. */
 function openFeed(
   source: Source,
   watched: WatchedQuery,

@@ -12,7 +12,7 @@
  * It has no clock of its own: callers pass the time.
  */
 
-/** A new cadence is swept for at once, but sweeps follow each other no faster than this, in ms. */
+/** A new cadence gets a sweep at once, but no earlier than this many ms after the sweep before. */
 const NEWCOMER_SPACING_MS = 1_000;
 
 interface Entry {
@@ -52,7 +52,7 @@ export class Schedule<Item extends object> {
     return next;
   }
 
-  /** Begins a sweep, and returns the items that take part in it. */
+  /** Begins a sweep. Returns the items that take part in it. */
   begin(now: number): Item[] {
     this.#sweptAt = now;
     const near = now + (this.#pacemaker()?.intervalMs ?? 0) / 2;

@@ -4,16 +4,16 @@ import { NIL_UUID } from "../model/uuid.ts";
 
 /**
  * Resolves the selectors of a query to domains, which are known by host and uuid. A selector does not say on which host
- * its domain is, and a name says no uuid: both are known only from a domain that answers. So a table keeps a value for
- * each selector, and finds the values of those that mean a given domain.
+ * its domain is, and a name does not say the uuid. Only the domain's answer shows both. So a table keeps a value for
+ * each selector, and finds the values of all selectors that mean a given domain.
  */
 export class SelectorTable<Value> {
   readonly #byUuid = new Map<string, Value>();
   readonly #byName = new Map<string, Value>();
-  /** The values of the uuids by how they were written: a domain may have such a name. */
+  /** The values of the uuids, by the text that the query has: a domain may have this text as its name. */
   readonly #byOtherName = new Map<string, Value>();
 
-  /** @param value what is kept for a selector; its ordinal is its place among them */
+  /** @param value makes the value for a selector; `ordinal` is the selector's place in the list */
   constructor(selectors: readonly DomainSelector[], value: (selector: DomainSelector, ordinal: number) => Value) {
     for (const [ordinal, selector] of selectors.entries()) {
       const its = value(selector, ordinal);

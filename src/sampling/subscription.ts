@@ -10,9 +10,10 @@ import type { Sampling } from "./sampling.ts";
 const SLACK = 64;
 
 /**
- * One consumer of a feed in this process, where push becomes pull: events between two pulls are queued, up to about
- * those of two sweeps. If a consumer is behind by more, its queue is dropped: its next pull gives a `gap`, and then the
- * newest state from the feed. So it costs a bounded amount, and never sees an old value after a newer one.
+ * One consumer of a feed in this process. The feed pushes and the consumer pulls, so events between two pulls wait in a
+ * queue, which has room for the events of about two sweeps. If a consumer falls further behind, its queue is dropped:
+ * its next pull gets a `gap`, and then the newest state from the feed. So a consumer needs a bounded amount of memory,
+ * and never sees an old value after a newer one.
  */
 export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, FeedListener {
   readonly #feed: Feed;
@@ -25,21 +26,28 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #taken: (() => void) | undefined;
   #ended = false;
   #error: VirstreamError | undefined;
-  /** True if the next pull gives the feed's state rather than the queue, as the first one does. */
+  /** True if the next pull gets the feed's state instead of the queue, as the first pull does. */
   #behind = true;
-  /** What the consumer knew when it fell behind: the state cannot say which domains left since. */
+  /**
+   * The domains that the consumer knew when it fell behind. The feed's state alone cannot say which domains left since
+   * then.
+   */
   #knew: DomainMap<Known> | undefined;
-  /** For each domain that came or left in the queued events: true if the consumer knew it before them. */
+  /**
+   * For each domain that came or left in the queued events: true if the consumer knew the domain before these events.
+   */
   #knewBefore = new DomainMap<boolean>();
   /** The most domains that the feed has had since the last pull. */
   #domains = 0;
-  /** The last state of each source that the consumer got; undefined: the event was dropped. */
+  /**
+   * By source: the last state that the consumer got; undefined if the event with the source's newest state was dropped.
+   */
   readonly #statuses = new Map<string | undefined, WatchState | undefined>();
-  /** The hosts that were removed in events that were dropped, of those whose state the consumer got. */
+  /** Hosts whose state the consumer got, and whose removal was in an event that was dropped. */
   readonly #removed = new Set<string | undefined>();
   /** The last sweep whose end was queued. */
   #tick = 0;
-  /** Sweeps that the source skipped in gaps that were dropped; undefined: an unknown number. */
+  /** The number of sweeps in dropped `gap` events of the source; undefined: unknown. */
   #skipped: number | undefined = 0;
 
   /**
@@ -155,7 +163,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
 
   end(error: VirstreamError): void {
     if (this.#ended) return;
-    // The consumer still gets what it was not given yet.
+    // The consumer still gets the events that it has not got yet.
     if (this.#behind) this.#catchUp();
     this.#error = this.#closed() || error.code === "end-of-recording" ? undefined : error;
     this.#end();
@@ -190,7 +198,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
           knew.set(event.domain, { domain: event.domain, record: undefined });
         }
       } else if (event.type === "record") {
-        // The consumer has an older one.
+        // The consumer has an older record of the domain.
         const known = knew.get(event.record.domain);
         if (known !== undefined) known.record = undefined;
       } else {
@@ -201,7 +209,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     this.#knewBefore = new DomainMap();
   }
 
-  /** Remembers of a dropped event what the feed's state will not say. */
+  /** Remembers those parts of a dropped event that the feed's state does not show. */
   #drop(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "sync") this.#tick = Math.min(this.#tick, event.tick - 1);
     else if (event.type === "status") this.#dropStatus(event);
@@ -219,7 +227,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     else this.#removed.delete(host);
   }
 
-  /** Queues what brings the consumer to the feed's state as it is now. */
+  /** Queues the events that bring the consumer to the feed's present state. */
   #catchUp(): void {
     this.#behind = false;
     const { sync } = this.#feed;
@@ -266,7 +274,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
 /** A domain as the consumer knew it when it fell behind. */
 interface Known {
   readonly domain: Domain;
-  /** The record that it had; undefined: one that is no longer the newest. */
+  /** The record that the consumer had, if it is still the newest; otherwise undefined. */
   record: DomainStatsRecord | undefined;
 }
 

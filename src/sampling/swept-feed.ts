@@ -38,7 +38,7 @@ export class SweptFeed extends Feed {
     this.flush();
   }
 
-  /** The sweep is whole: domains that were not in it are gone. */
+  /** The sweep is complete: domains that were not in it are gone. */
   endSweep(summary: SweepSummary, overrun: number): void {
     this.#recovered();
     for (const entry of this.numbers) {
@@ -48,7 +48,7 @@ export class SweptFeed extends Feed {
     this.flush();
   }
 
-  /** The sweep failed, after `overrun` sweeps that were left out; another one will be tried. */
+  /** The sweep failed, after `overrun` sweeps that were left out. The sampler will try again. */
   failSweep(error: VirstreamError, overrun: number): void {
     this.#failed += 1 + overrun;
     this.underWay.clear();
@@ -74,8 +74,8 @@ export class SweptFeed extends Feed {
   }
 
   /**
-   * After failed sweeps, the first records show that the source can be reached again; the gap counts the sweeps that
-   * failed.
+   * After failed sweeps, the first records show that the source can be reached again. Sends `connected`, and a gap that
+   * counts the failed sweeps.
    */
   #recovered(): void {
     if (this.#failed === 0) return;
