@@ -36,17 +36,20 @@ export interface DaemonAddress {
   readonly transports: OpenTransport;
   /** How long it may take, in ms. */
   readonly timeoutMs: number;
-  /** Reads the statistics replies of all connections; by default each has a reader of its own. */
+  /** Reads the statistics replies of all connections. Default: each connection has a reader of its own. */
   readonly stats?: StatsReader;
 }
 
-/** A connection to a daemon, and what the daemon says of itself. */
+/** A connection to a daemon, and the daemon's description of itself. */
 export interface OpenedDaemon {
   readonly client: RpcClient;
   readonly facts: HypervisorFacts;
 }
 
-/** Opens one connection: transport and handshake together within the time, else `connect-timeout`. */
+/**
+ * Opens one connection. Rejects with `connect-timeout` if transport and handshake together take longer than
+ * `timeoutMs`.
+ */
 export function connectDaemon(address: DaemonAddress, signal: AbortSignal | undefined): Promise<OpenedDaemon> {
   const { uri, timeoutMs } = address;
   // The kernel accepts connections for a daemon that hangs: only a timeout shows that no answer will come.
@@ -77,13 +80,13 @@ async function connect({ uri, transports, stats }: DaemonAddress, signal: AbortS
   }
 }
 
-/** What the daemon says about itself when a connection is opened. */
+/** The daemon's description of itself when a connection is opened. */
 export interface HypervisorFacts {
   /** The daemon's host name. */
   readonly host: string;
   /** The name of libvirt's driver, in lower case: `qemu`, `test`, `xen`, … */
   readonly hypervisor: string;
-  /** major · 1,000,000 + minor · 1,000 + release; undefined where the driver does not say. */
+  /** major · 1,000,000 + minor · 1,000 + release; undefined if the driver does not report it. */
   readonly hypervisorVersion: number | undefined;
   /** The daemon's own version, in the same form. */
   readonly libvirtVersion: number;
@@ -91,17 +94,20 @@ export interface HypervisorFacts {
   readonly statistics: boolean;
 }
 
-/** Drivers that are known to have the statistics call. The others are asked: distributions patch it into some of them. */
+/**
+ * Drivers that are known to have the statistics call. Any other is asked, because distributions patch the call into
+ * some of them.
+ */
 const WITH_STATISTICS: readonly string[] = ["qemu", "test"];
 
 /**
  * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
- * ask for its name and versions. Each step up to the opening waits for the one before, because the daemon answers calls
- * in any order and refuses calls that overtake the opening. AUTH_LIST is sent even where no authentication is wanted:
- * on a socket behind polkit, the daemon serves root only after this call.
+ * ask for its name and versions. Each step up to the opening waits for the one before, because the daemon handles calls
+ * in any order, and refuses calls that overtake the opening. AUTH_LIST is sent even if no authentication is wanted: on
+ * a socket behind polkit, the daemon serves root only after this call.
  *
- * Rejects with `unauthenticated` when the daemon wants an authentication that is not supported or polkit refuses, or
- * with the daemon's own error.
+ * Rejects with `unauthenticated` when polkit refuses, or when the daemon wants a kind of authentication that is not
+ * supported; otherwise with the daemon's own error.
  *
  * @param name the argument of CONNECT_OPEN, e.g. `qemu:///system`
  * @param transport how the daemon was reached, for the advice in an `unauthenticated` error

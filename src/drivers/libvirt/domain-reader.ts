@@ -7,12 +7,12 @@ import { busy, type CallSubject, type SideCallHost, SideCalls } from "./side-cal
 import type { CallKind } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
-/** As long as this many calls are unanswered, no other one is sent. */
+/** While this many calls are unanswered, the reader sends no other one. */
 const UNANSWERED_MAX = 2;
 /** From this version on, libvirt reads a definition only when it has the domain's job, and waits up to 30 s for it. */
 const DEFINITION_TAKES_JOB = 11_000_000;
 
-/** What a reader needs of its session. */
+/** The parts of the session that a reader uses. */
 export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
   readonly facts: Pick<HypervisorFacts, "libvirtVersion">;
 }
@@ -21,8 +21,9 @@ export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
  * Reads domains beside the sweeps of a session. Its calls need permits like all others, and count towards the same limits. It
  * sends one call at a time, or two while the first one is overdue, so it never delays a sweep by more than one call.
  *
- * It never waits for a guest: where a call needs the domain's job or its monitor, it first reads the monitor's state, which needs
- * neither. If another call has the job, it rejects with `deadline-exceeded`, and sends nothing.
+ * It never waits for a guest. Before a call that needs the domain's job (libvirt's lock for operations on a domain) or
+ * its monitor, it reads the monitor's state, which needs neither. If another call has the job, it rejects with
+ * `deadline-exceeded`, and sends nothing.
  */
 export class DomainReader implements DescriptionSource {
   readonly #host: ReaderHost;
@@ -67,7 +68,7 @@ export class DomainReader implements DescriptionSource {
     const { admission } = this.#host;
     if (admission.isQuarantined(domain.uuid, "monitor")) throw busy(domainCall(domain, "monitor"));
     const { state } = await this.#calls.ask(PROCEDURES.controlInfo, domain, domainCall(domain, "free"));
-    // A call of the process itself, which is not overdue, is waited for in the queue.
+    // If a call of this process occupies the monitor and is not overdue, the next call waits for it in the queue.
     if (state !== ControlState.ok && !admission.isInFlight(domain.uuid, "monitor"))
       throw busy(domainCall(domain, "monitor"));
   }

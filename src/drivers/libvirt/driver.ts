@@ -40,14 +40,17 @@ export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri,
 
 /**
  * A hypervisor behind a libvirt daemon. When the connection is lost (the daemon was restarted, was killed, or hangs for
- * 30 s), sweeps under way end with `connection-lost`, and the driver connects again by itself, with growing waits. Its
- * `Domain` objects stay valid.
+ * 30 s), sweeps under way end with `connection-lost`, and the driver connects again by itself, and waits longer after
+ * each failure. Its `Domain` objects stay valid.
  */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
   readonly storagePools: PoolReader;
   readonly #address: DaemonAddress;
-  /** It is kept across connections, because libvirt may be unable to list its domains just after a reconnection. */
+  /**
+   * The driver keeps this cache across connections, because libvirt may be unable to list its domains just after a
+   * reconnection.
+   */
   readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
   readonly #descriptions = new Set<DescriptionCache<unknown>>();
@@ -65,7 +68,8 @@ export class LibvirtDriver implements Driver {
       host: () => this.host,
       open: (signal) => this.#open(signal),
       release: (session, error) => session.close(error),
-      // A daemon that starts may refuse at first what it grants later: it binds its socket before it sets the owner.
+      // A daemon that is starting may refuse a connection that it accepts a moment later, because it binds its socket
+      // before it sets the socket's owner. So no error is permanent.
       isPermanent: () => false,
       reconnect,
     });
@@ -120,7 +124,7 @@ export class LibvirtDriver implements Driver {
     };
   }
 
-  /** Reads definitions as long as something asks for them: see DomainReader for the calls, and docs/harmless.md. */
+  /** Reads definitions while somebody asks for them. DomainReader and docs/harmless.md describe the calls. */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     const source = async (): Promise<DomainReader> => this.#present().reader;
     const cache = new DescriptionCache(
@@ -172,7 +176,7 @@ export class LibvirtDriver implements Driver {
   }
 }
 
-/** A version as libvirt encodes it (see HypervisorFacts), in words. */
+/** Converts libvirt's encoded version (see HypervisorFacts) to text, such as `9.0.0`. */
 export function versionText(version: number): string {
   return [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000].map(Math.floor).join(".");
 }

@@ -8,11 +8,11 @@ import type { CallSubject, SideCalls } from "./side-calls.ts";
 
 /** The least time between the starts of two reads, in ms. */
 const INTERVAL_MS = 60_000;
-/** What is older is not given any more, in ms. */
+/** The age in ms from which the reader no longer returns what it has read. */
 const MAX_AGE_MS = 2 * INTERVAL_MS;
 /**
- * The pause after a connection was lost with a call unanswered, in ms; twice as long each time that this happens again. That call
- * still occupies a worker of the daemon, and no call shows when it ends.
+ * The pause after a connection was lost with a call unanswered, in ms; it doubles each time that this happens again.
+ * The unanswered call still occupies a worker of the daemon, and no call shows when it ends.
  */
 const PAUSE_MS = 600_000;
 const MAX_PAUSE_MS = 24 * 3_600_000;
@@ -34,12 +34,13 @@ interface Entry {
 const LIST: CallSubject = { key: "storage pools", name: "the list of storage pools", kind: "monitor" };
 
 /**
- * Reads the storage pools of a host, at most once per minute, and only while something asks for them. It never asks libvirt to look at
- * the storage: to refresh a pool is a change.
+ * Reads the storage pools of a host, at most once per minute, and only while something asks for them. It never asks
+ * libvirt to refresh a pool, because that is a change.
  *
  * While libvirt refreshes a pool, calls about it wait, as does the list of all pools. If the storage hangs, they do not end. So each
- * call needs a permit, like a call that may hang in a guest. It reads the pools that it knows one by one, and lists them only when all
- * of them have answered: the others are still read while one hangs, whose call is then the only one that is unanswered.
+ * call needs a permit, like a call that may hang in a guest. It reads the pools that it knows one by one, and lists the
+ * pools again only when all of them have answered. So if one pool hangs, only its call stays unanswered, and the other
+ * pools are still read.
  */
 export class PoolReader implements StoragePools {
   readonly #host: PoolHost;
@@ -69,7 +70,7 @@ export class PoolReader implements StoragePools {
         this.#reading = undefined;
       });
     }
-    // Only what begins now is waited for: a pool that hangs delays the first pages, and no later ones.
+    // Waits only for a read that has just begun, so a pool that hangs delays the first pages, and no later ones.
     const leftMs = timeoutMs - (now - this.#beganAt);
     if (this.#reading !== undefined && leftMs > 0) await withTimeout(this.#reading, leftMs, () => {});
     return this.#present();

@@ -31,16 +31,16 @@ import { Sweep } from "./sweep/sweep.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
- * Connections to one QEMU daemon. Each adds four slots. With two, a sweep continues beside four frozen guests. More
- * would be of no use: admission allows calls in at most 8 of the daemon's 20 workers.
+ * The number of connections to one QEMU daemon. Each adds four slots. With two, a sweep continues beside four frozen
+ * guests. More would be of no use: admission allows calls in at most 8 of the daemon's 20 workers.
  */
 const QEMU_CONNECTIONS = 2;
 
-/** The time in which a worker takes up a call, or becomes free after an answer, in ms. */
+/** How long a worker needs to take up a call, or to become free after an answer, in ms. */
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
-/** As long as this many calls about storage pools are unanswered, no other one is sent. */
+/** While this many calls about storage pools are unanswered, the session sends no other one. */
 const POOL_CALLS_MAX = 2;
 
 /**
@@ -68,10 +68,10 @@ export class Session implements SweepHost {
   readonly monitors: boolean;
 
   readonly #address: DaemonAddress;
-  /** By the numbers that admission gave the connections. */
+  /** By the connection's number in admission. */
   readonly #clients = new Map<number, RpcClient>();
   readonly #sweeps = new Set<Sweep>();
-  /** The calls that no sweep makes. */
+  /** Sends the calls that belong to no sweep. */
   readonly #calls: Calls;
   #reader: DomainReader | undefined;
   #poolCalls: SideCalls | undefined;
@@ -93,7 +93,8 @@ export class Session implements SweepHost {
     this.#end.signal.addEventListener("abort", () => {
       this.#calls.close();
       this.#reader?.close();
-      // Nothing shows later whether such a call is answered: it would keep its permit forever.
+      // After the connection has ended, nothing shows whether such a call is answered, so it would keep its permit
+      // forever.
       this.#poolCalls?.close(true);
     });
     this.#adopt(client);
@@ -111,7 +112,7 @@ export class Session implements SweepHost {
     return sweep.queue;
   }
 
-  /** Reads domains beside the sweeps. From the first use on, the daemon also reports which domains are changed. */
+  /** Reads domains beside the sweeps. The first use makes the daemon also report which domains are changed. */
   get reader(): DomainReader {
     if (this.#reader === undefined) {
       this.#reader = new DomainReader(this);
@@ -136,7 +137,7 @@ export class Session implements SweepHost {
     for (const sweep of this.#sweeps) sweep.end(error);
     this.#end.abort(error);
     for (const [number, client] of this.#clients) {
-      // Called before the calls are rejected: the daemon still works on them.
+      // This runs before the calls are rejected, because the daemon still works on them.
       client.onEnded = () => this.admission.removeConnections([number]);
     }
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
@@ -158,7 +159,8 @@ export class Session implements SweepHost {
     if (this.#end.signal.aborted) return;
     this.#end.abort(error);
     this.domainCache.disconnected();
-    // First of all: calls that were in flight still occupy the daemon, so they must count before any other call is sent.
+    // This comes first: calls that were in flight still occupy the daemon, so they must count before any other call is
+    // sent.
     this.admission.removeConnections([...this.#clients.keys()]);
     for (const sweep of this.#sweeps) sweep.lose(error);
     for (const client of this.#clients.values()) client.destroy(error);
@@ -166,8 +168,8 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Registers for lifecycle events, which then come on the connection that registered. Where the daemon sends none,
-   * domains are listed in each sweep.
+   * Registers for lifecycle events, which the daemon then sends on the connection that registered. If a daemon sends
+   * none, each sweep lists the domains.
    */
   async #listen(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "events"))) return;
@@ -175,7 +177,7 @@ export class Session implements SweepHost {
     if (!this.#end.signal.aborted) this.domainCache.live = true;
   }
 
-  /** Registers for the other events that change a definition, as far as the daemon knows them. */
+  /** Registers for the other events that change a definition. A daemon may not know all of them. */
   async #listenForChanges(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "changes"))) return;
     for (const { id } of CHANGE_EVENTS) await this.#ask(PROCEDURES.listen, id, "changes").catch(refusedAtMost);
@@ -215,7 +217,7 @@ export class Session implements SweepHost {
       try {
         const domain = { uuid, name: "", id: 0 };
         const control = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
-        // A job, and the moment between two commands, say nothing about the call that hangs.
+        // A job, or the moment between two commands, says nothing about the call that hangs.
         if (control.state === ControlState.ok || isMonitorBroken(control)) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;
@@ -246,8 +248,8 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Makes a call that is about no sweep, when admission has a place for it: the daemon reads no sixth call of a connection.
-   * Rejects with the daemon's error, or when the session ends.
+   * Makes a call that belongs to no sweep, as soon as admission has a place for it. It must wait for one, because the
+   * daemon does not read a connection's sixth call. Rejects with the daemon's error, or when the session ends.
    */
   #ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     const never = (): never => {
@@ -269,7 +271,10 @@ export class Session implements SweepHost {
     });
   }
 
-  /** Opens one more connection. When that fails, the first one serves, and a later sweep tries again, with back-off. */
+  /**
+   * Opens one more connection. If that fails, the session continues with the first one, and a later sweep tries again,
+   * with back-off.
+   */
   async #grow(): Promise<void> {
     const { signal } = this.#end;
     const opened = await connectDaemon(this.#address, signal).catch(() => undefined);
@@ -279,12 +284,12 @@ export class Session implements SweepHost {
   }
 }
 
-/** Ignores an error that the daemon has sent: to refuse a call takes a worker, too. */
+/** Ignores an error that the daemon has sent, because the daemon needs a free worker to refuse a call, too. */
 function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
 }
 
-/** Identifies a daemon: by the socket that the URI names, else by the host's own name and how it is reached. */
+/** Identifies a daemon by the socket that the URI names; without one, by the host's own name and its address. */
 function hostKey({ driver, path, socket, host: address }: LibvirtUri, { host }: HypervisorFacts): string {
   // Cloned machines have the same host name. Without the address they would share one budget.
   return [driver, path, address ?? "", socket?.replace(/-ro$/, "") ?? host].join(" ");

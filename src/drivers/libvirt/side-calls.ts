@@ -3,17 +3,17 @@ import type { Procedure } from "./rpc/procedures.ts";
 import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
-/** How long a call may wait for its permit, in ms. It waits longer only behind a guest that hangs. */
+/** How long a call may wait for its permit, in ms. Only a guest that hangs makes it wait longer. */
 const WAIT_MS = 1_000;
-/** When a call is overdue after it was sent, in ms. Its permit lasts until it is answered. */
+/** How long after it was sent a call is overdue, in ms. Its permit lasts until it is answered. */
 const ANSWER_MS = 5_000;
 
-/** What the calls need of their session. */
+/** The parts of the session that these calls use. */
 export type SideCallHost = Pick<SweepHost, "admission" | "call" | "probeWorker">;
 
 /** What a call is about. */
 export interface CallSubject {
-  /** Identifies it for admission: of each kind, one call with this key is in flight at a time. */
+  /** Identifies the subject for admission: at most one call of each kind with this key is in flight at a time. */
   readonly key: string;
   /** For errors: such as `the domain vm1`. */
   readonly name: string;
@@ -27,14 +27,14 @@ interface PendingCall extends Ticket {
 }
 
 /**
- * Calls beside the sweeps of a session. They need permits like all others, and count towards the same limits. A caller that makes
- * one at a time never delays a sweep by more than one call.
+ * Calls beside the sweeps of a session. They need permits like all others, and count towards the same limits. A caller
+ * that makes one call at a time never delays a sweep by more than one call.
  */
 export class SideCalls implements CallOwner {
   readonly #host: SideCallHost;
   readonly #most: number;
   readonly #queue: CallQueue;
-  /** Give up the calls that wait for a permit. */
+  /** Functions that give up the calls that wait for a permit. */
   readonly #waiting = new Set<() => void>();
   /** Called when a call is answered. */
   readonly #turns: (() => void)[] = [];
@@ -43,7 +43,7 @@ export class SideCalls implements CallOwner {
   lost = 0;
   #closed = false;
 
-  /** @param most as long as this many calls are unanswered, no other one is sent */
+  /** @param most while this many calls are unanswered, no other one is sent */
   constructor(host: SideCallHost, most: number) {
     this.#host = host;
     this.#most = most;
@@ -66,8 +66,8 @@ export class SideCalls implements CallOwner {
   }
 
   /**
-   * Makes a call when admission has a place for it, and resolves with the answer. Rejects with `deadline-exceeded` if it gets no
-   * place within a second, or no answer within 5 s.
+   * Makes a call when admission has a place for it, and resolves with the answer. Rejects with `deadline-exceeded` if
+   * the call gets no place within a second, or no answer within 5 s.
    */
   async ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, subject: CallSubject): Promise<Result> {
     while (this.full && !this.#closed) await new Promise<void>((resolve) => this.#turns.push(resolve));
@@ -137,7 +137,7 @@ export class SideCalls implements CallOwner {
   }
 }
 
-/** The error of a call that waits for another one. */
+/** The error of a call that had to wait for another call. */
 export function busy({ name }: CallSubject): VirstreamError {
   return new VirstreamError("deadline-exceeded", `${name} is busy: it is read again later`);
 }

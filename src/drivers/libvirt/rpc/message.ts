@@ -75,9 +75,9 @@ export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrRead
 }
 
 /**
- * Splits a byte stream into messages, whatever its chunks are. A message within one chunk is delivered as a view of the
- * chunk. A message that spans several chunks is copied once, into a buffer of the announced length. The length was
- * checked before, so a false length makes us reserve at most 32 MiB of address space.
+ * Splits a byte stream into messages, however the stream is divided into chunks. A message within one chunk is
+ * delivered as a view of the chunk. A message that spans several chunks is copied once, into a buffer of the announced
+ * length. This length is checked first, so a false one makes us reserve at most 32 MiB of address space.
  */
 export class MessageSplitter {
   readonly #deliver: (message: Buffer) => void;

@@ -7,7 +7,7 @@ import { invalidMessage, NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.
 /**
  * The procedures of libvirt's remote protocol that this driver can send. The table is an allow-list: the client refuses
  * every other procedure, so no code here can change a domain or a host. Names and numbers are those of libvirt's
- * src/remote/remote_protocol.x (REMOTE_PROC_*), where they never change.
+ * src/remote/remote_protocol.x (REMOTE_PROC_*). libvirt never changes them.
  */
 
 /** One procedure: how to encode its arguments, how to decode its result, and why it does no harm. */
@@ -40,7 +40,7 @@ export interface StatsArgs {
 /** One disk of a domain. */
 export interface DiskArgs {
   readonly domain: RemoteDomain;
-  /** As the guest sees it, such as `vda`. */
+  /** The disk's name in the guest, such as `vda`. */
   readonly target: string;
 }
 
@@ -92,7 +92,7 @@ const DISK_NO_SPACE = 2;
 /** REMOTE_DOMAIN_DISK_ERRORS_MAX. */
 const DISK_ERRORS_MAX = 256;
 
-/** What libvirt tells of a domain's job, such as a migration. */
+/** libvirt's report on a domain's job, such as a migration. */
 export interface JobStats {
   /** virDomainJobType: 0 without a job. */
   readonly type: number;
@@ -323,7 +323,7 @@ export const PROCEDURES = {
     344,
     (writer, { uuids, groups, flags }: StatsArgs) => {
       writer.uint(uuids.length);
-      // The daemon uses the uuid only. The reply has the real name and id.
+      // The daemon uses the uuid only, and the reply has the real name and id.
       for (const uuid of uuids) writeDomain(writer, { name: "", uuid, id: -1 });
       writer.uint(groups);
       writer.uint(flags);
@@ -335,7 +335,7 @@ export const PROCEDURES = {
 
 const allowed: ReadonlySet<unknown> = new Set(Object.values(PROCEDURES));
 
-/** True if this very object is in the table; a copy with another number is not. */
+/** True if this very object is in the table. A copy with another number is not in it. */
 export function isAllowed(procedure: unknown): boolean {
   return allowed.has(procedure);
 }

@@ -1,6 +1,6 @@
 import { NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
-/** A domain as it stands in messages (remote_nonnull_domain). */
+/** A domain in libvirt's messages (remote_nonnull_domain). */
 export interface RemoteDomain {
   readonly name: string;
   /** Lower case, with dashes. */
@@ -52,8 +52,8 @@ export interface LifecycleEvent {
 }
 
 /**
- * The events that mean that a running domain may have another definition or other I/O limits: their numbers (virDomainEventID),
- * and the procedure numbers of their messages.
+ * The events after which a running domain may have another definition or other I/O limits: their numbers
+ * (virDomainEventID), and the procedure numbers of their messages.
  */
 export const CHANGE_EVENTS: readonly { readonly id: number; readonly message: number }[] = [
   // A medium was changed.
@@ -67,7 +67,7 @@ export const CHANGE_EVENTS: readonly { readonly id: number; readonly message: nu
   { id: 23, message: 379 },
 ];
 
-/** Reads the domain of any event's message. */
+/** Reads the domain from the message of any of these events. */
 export function readEventDomain(reader: XdrReader): RemoteDomain {
   reader.int();
   return readDomain(reader);

@@ -17,8 +17,8 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
 ]);
 
 /**
- * How much of a message is kept, in bytes: a failed record keeps its error as long as the domain has no other, so the
- * errors of all domains of a host must be small together.
+ * How much of a message is kept, in bytes. A failed record keeps its error until the domain has another record, so the
+ * errors of all domains of a host must together be small.
  */
 const EXCERPT_BYTES = 1_024;
 
@@ -54,7 +54,7 @@ export function refusesRequest(error: VirstreamError, accepted: boolean): boolea
     case 3: // The hypervisor driver has no statistics call.
     case 74: // The enforce flag is set, and a group is not supported.
       return true;
-    case 8: // The driver does not know a flag, unless it has just accepted the same flags.
+    case 8: // The driver does not know a flag. This is not the reason if it has just accepted the same flags.
       return !accepted;
     default:
       return false;

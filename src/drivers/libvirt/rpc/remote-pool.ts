@@ -1,7 +1,7 @@
 import type { PoolUsage } from "../../../driver/storage-pools.ts";
 import { NAME_MAX, type XdrReader, type XdrWriter } from "./xdr.ts";
 
-/** A storage pool as it stands in messages (remote_nonnull_storage_pool). */
+/** A storage pool in libvirt's messages (remote_nonnull_storage_pool). */
 export interface RemotePool {
   readonly name: string;
   /** Lower case, with dashes. */

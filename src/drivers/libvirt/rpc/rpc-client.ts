@@ -20,12 +20,12 @@ import { invalidMessage, type XdrReader } from "./xdr.ts";
 
 /** After this many ms without a byte from the daemon, a ping is sent. The daemon does the same with us. */
 const KEEPALIVE_INTERVAL_MS = 5_000;
-/** After this many unanswered pings the connection is given up, that is after 30 s of silence. */
+/** After this many unanswered pings, that is after 30 s of silence, the client ends the connection. */
 const KEEPALIVE_COUNT = 5;
 
 /**
- * The most bytes that may wait for the daemon to read them while its pings are still answered. Above this, the bytes that wait
- * already show that this client is alive, and more answers would only take memory.
+ * The most bytes that may wait for the daemon to read them while its pings are still answered. Above this, the client
+ * answers no pings: the waiting bytes already show that it is alive, and more answers would only take memory.
  */
 const UNSENT_MAX = 64 * 1024;
 
@@ -42,9 +42,10 @@ interface Pending {
  * One connection to a daemon. Calls go out as they are made. Answers come back in any order and are matched by serial.
  *
  * The daemon is not trusted. A message that breaks the protocol ends the connection with `protocol-error`, and so does
- * an answer to a call that was never made. Each call is kept until it is answered, so such an answer means that the two
- * sides disagree on what is in flight. Admission relies on their agreement. Events are recognised by their type and
- * never by their serial, because libvirtd sends them with serial 1. Events of other programs are dropped.
+ * an answer to a call that was never made. The client keeps each call until it is answered, so an answer without a call
+ * means that the two sides disagree on which calls are in flight. Admission relies on their agreement. Events are
+ * recognised by their type and never by their serial, because libvirtd sends them with serial 1. Events of other
+ * programs are dropped.
  */
 export class RpcClient {
   /** Called once, when the connection has ended in any way, before the calls in flight are rejected. */
@@ -61,14 +62,14 @@ export class RpcClient {
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
-  /** True if anything has arrived since the last beat; the number of unanswered pings. */
+  /** True if anything has arrived since the last beat; below, the number of unanswered pings. */
   #heard = false;
   #pings = 0;
 
   /**
    * @param transport a byte stream to the daemon; it belongs to the client from now on
-   * @param stats to be shared by all connections to a daemon: records of one shape then have one schema, whichever
-   *   connection they came over
+   * @param stats share it among all connections to a daemon, so that records with the same keys have the same schema,
+   *   whichever connection they came over
    */
   constructor(transport: Duplex, stats = new StatsReader()) {
     this.#stats = stats;
@@ -85,14 +86,14 @@ export class RpcClient {
     });
   }
 
-  /** Why the connection has ended; undefined while it lives. */
+  /** The error with which the connection has ended; undefined while it lives. */
   get ended(): VirstreamError | undefined {
     return this.#ended;
   }
 
   /**
-   * From now on sends a ping after each 5 s of silence, and ends the connection with `connection-lost` after 30 s of
-   * silence. Only for daemons that say that they answer pings.
+   * From now on, sends a ping after each 5 s of silence, and ends the connection with `connection-lost` after 30 s of
+   * silence. Only for daemons that report that they answer pings.
    */
   keepAlive(): void {
     if (this.#ended === undefined) this.#keepalive ??= setInterval(() => this.#beat(), KEEPALIVE_INTERVAL_MS);
@@ -121,8 +122,9 @@ export class RpcClient {
   }
 
   /**
-   * Sends CONNECT_CLOSE and ends the connection at its answer, or after 1 s: a daemon that hangs must not keep its
-   * clients from ending. Calls in flight are rejected with `connection-closed`. Safe to call twice.
+   * Sends CONNECT_CLOSE, and ends the connection at the answer. After 1 s it ends the connection without one, so that a
+   * daemon that hangs does not keep its clients from ending. Calls in flight are rejected with `connection-closed`.
+   * Safe to call twice.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();

@@ -28,14 +28,14 @@ const PARAM_BYTES_MIN = 12;
 /** The types whose values have 4 bytes. Values of all other types except strings have 8. */
 const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
 /**
- * How many key lists of equal length are kept. Guests with different devices can have equally many keys, and their records come
- * in any order.
+ * How many key lists of equal length are kept. Guests with different devices can have the same number of keys, and
+ * their records come in any order.
  */
 const LISTS_PER_SIZE = 4;
-/** The most bytes that all key lists need together, with their schemas; beyond this, all lists are dropped. */
+/** The most bytes of all key lists and their schemas together. Above this, all lists are dropped. */
 const MAX_BYTES = 33_554_432;
 
-/** A list of keys and types as a reply has it, without the values between them. */
+/** The keys and types of a reply as they are encoded, without the values between them. */
 interface KeyList {
   readonly schema: Schema;
   /** Each key and its type as 32-bit words, which XDR's alignment allows. */
@@ -47,14 +47,14 @@ interface KeyList {
 }
 
 /**
- * Reads statistics replies. One of these serves all connections of a driver, so that a domain's records have the same
- * schema whichever connection they came over.
+ * Reads statistics replies. One reader serves all connections of a driver, so that a domain's records have the same
+ * schema, whichever connection they came over.
  *
- * Most records have the keys of a record before, and turning keys into strings only to compare them was most of the
- * work of decoding. So the reader keeps the last key lists as the reply has them. While a record's words are those of a
- * list, a parameter costs a few integer comparisons and the reading of its value. At the first difference, or anything
- * else that is unusual, the record is read again from its beginning, key by key: this makes a new list, or the error
- * that says what is wrong.
+ * Most records have the same keys as an earlier record, and turning keys into strings only to compare them was most of
+ * the work of decoding. So the reader keeps the last key lists in their encoded form. While a record's words equal
+ * those of a list, a parameter costs a few integer comparisons, and the reading of its value. At the first difference,
+ * or anything else that is unusual, the reader begins the record again and reads it key by key. This makes a new list,
+ * or throws the error that says what is wrong.
  */
 export class StatsReader {
   readonly #schemas = new SchemaTable();
@@ -87,7 +87,7 @@ export class StatsReader {
     const list = readKeys(reader, size, this.#schemas);
     reader.offset = start;
     this.#keep(list);
-    // The keys are those of the list, and the pass over them has seen that the message is whole.
+    // The record has the keys of this list, and `readKeys` has checked that the message is complete.
     return readLike(reader, list)!;
   }
 
@@ -118,7 +118,7 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
   const { types } = schema;
   const end = bytes.length;
   const doubles = schema.row();
-  // Allocated with its final length: an array that grows reserves room for 16 more texts.
+  // The array has its final length from the start, because one that grows reserves room for 16 more texts.
   const texts = schema.textCount === 0 ? undefined : new Array<string>(schema.textCount);
   let bigs: Map<number, bigint> | undefined;
   let at = reader.offset;
@@ -172,7 +172,7 @@ function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedPar
   return new TypedParams(schema, doubles, texts, bigs);
 }
 
-/** Reads the keys and types of a record, and passes over its values. Throws when anything is wrong with it. */
+/** Reads the keys and types of a record, and skips its values. Throws if the record is not valid. */
 function readKeys(reader: XdrReader, size: number, schemas: SchemaTable): KeyList {
   const keys: string[] = [];
   const types = new Uint8Array(size);

@@ -3,7 +3,7 @@ import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 
 /**
  * XDR (RFC 4506) as libvirt's RPC uses it: big-endian, each value padded to four bytes. The reader does not trust the
- * daemon: it compares every length with the bytes that are there before it allocates anything.
+ * daemon: before it allocates anything, it compares every length with the number of bytes left.
  */
 
 /** The longest string in libvirt's protocol, in bytes (REMOTE_STRING_MAX). */
@@ -15,7 +15,7 @@ export const STRING_MAX = 4 * 1024 * 1024;
  */
 export const NAME_MAX = 4_096;
 
-/** Reads XDR from a buffer. Everything it throws is a VirstreamError `protocol-error`. */
+/** Reads XDR from a buffer. Every error that it throws is a VirstreamError `protocol-error`. */
 export class XdrReader {
   readonly bytes: Buffer;
   readonly view: DataView;
@@ -60,7 +60,7 @@ export class XdrReader {
     return this.bytes.toString("utf8", at, at + length);
   }
 
-  /** A string for people, such as a message; of a longer one the first `most` bytes, and an ellipsis. */
+  /** A string for people, such as a message. If it is longer than `most` bytes, its beginning and an ellipsis. */
   excerpt(most: number): string {
     const { at, length } = this.#string(STRING_MAX);
     return length <= most

@@ -18,7 +18,10 @@ interface HeldPermit extends Permit, UnansweredCall {
   orphan: boolean;
 }
 
-/** How many domains are remembered as trusted. At one more, all are forgotten, and each is checked again. */
+/**
+ * Maximum number of domains that are remembered as trusted. When there would be one more, all are forgotten, and each
+ * is checked again.
+ */
 const TRUSTED_MAX = 100_000;
 
 /**
@@ -26,15 +29,15 @@ const TRUSTED_MAX = 100_000;
  *
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot cancel a call.
  * The call occupies a worker of the daemon until the guest answers, and the daemon has 20 workers for all of its
- * clients. Of one connection the daemon handles five calls at a time. At a sixth it stops reading the connection,
- * including our answers to its keepalive pings.
+ * clients. The daemon handles five calls of one connection at a time. At a sixth it stops reading the connection, and
+ * so does not read our answers to its keepalive pings.
  *
  * Hence the rules:
  *
  * - Each connection has four slots for monitor calls. Calls that need no monitor have a lane of their own, which frozen
  *   guests cannot block. They may also use free slots that no monitor call waits for.
- * - Over all connections to one host, at most eight monitor calls are unanswered. They are not sent all together: see
- *   ConcurrencyLimit.
+ * - Over all connections to one host, at most eight monitor calls are unanswered. ConcurrencyLimit decides when there
+ *   may be more than four.
  * - Monitors that calls of other clients occupy count as well. Processes that start together see no call of each other
  *   when they check the monitors. So a domain that is not trusted is asked by a call that does not wait for the
  *   domain's job (NOWAIT): libvirt gives the job to one of them, and the others count its call. All of them go through
@@ -115,7 +118,7 @@ export class Admission {
     this.#release(permit);
   }
 
-  /** True if it can be dropped: nothing uses it, and it has no orphan to remember. */
+  /** True if this object can be dropped: nothing uses it, and it has no orphan to remember. */
   get idle(): boolean {
     return this.#connections.size === 0 && this.#permits.monitor.size === 0;
   }
@@ -128,14 +131,14 @@ export class Admission {
   }
 
   /**
-   * True if the domain's monitor has answered since the last time that a connection ended. The monitor of any other
-   * domain may hang already, in a call of another client.
+   * True if the domain's monitor has answered since the last time that a connection ended. For any other domain, a call
+   * of another client may already hang in the monitor.
    */
   isTrusted(key: string): boolean {
     return this.#trusted.has(key);
   }
 
-  /** Called when the domain may have another monitor now, or its monitor was seen to be busy. */
+  /** Called when the domain may have another monitor now, or when a check saw that its monitor is busy. */
   distrust(key: string): void {
     this.#trusted.delete(key);
     this.#foreign.delete(key);
@@ -144,7 +147,7 @@ export class Admission {
   /**
    * Takes the result of a check of the domain's monitor.
    *
-   * @param info undefined where the daemon does not say
+   * @param info undefined if the daemon does not report it
    * @param ours true if a call of this process may occupy the monitor
    */
   saw(key: string, info: ControlInfo | undefined, ours = this.isInFlight(key, "monitor")): MonitorVerdict {
@@ -153,7 +156,7 @@ export class Admission {
     return ours && verdict === "unclear" ? "answers" : verdict;
   }
 
-  /** A call that does not wait for the domain's job was answered without it: a call of another client has it. */
+  /** A call with NOWAIT was answered without the domain's job, so a call of another client has the job. */
   collided(key: string): void {
     this.#foreign.add(key, this.#now());
   }
@@ -193,7 +196,7 @@ export class Admission {
 
   /**
    * The time at which all calls that block this owner's monitor calls will be overdue; Infinity while a call could go
-   * out. From that time on, the owner's calls wait for frozen guests only.
+   * out. From that time on, only frozen guests block the owner's calls.
    */
   exhaustedAt(owner: ConnectionOwner): number {
     const full = this.isFull;
@@ -214,7 +217,7 @@ export class Admission {
 
   /** Grants all calls that may go out. Called whenever something may have changed. */
   pump(): void {
-    // A grant may call this again before it returns. The loop that already runs then starts over.
+    // A grant may call `pump` again before it returns. The loop that is already running then starts over.
     this.#changed = true;
     if (this.#granting) return;
     this.#granting = true;
@@ -296,7 +299,7 @@ export class Admission {
   #nextOf(queue: CallQueue, kind: CallKind): Ticket | undefined {
     for (let ticket = queue.take(kind); ticket !== undefined; ticket = queue.take(kind)) {
       if (!this.#permits[kind].has(ticket.key)) return ticket;
-      // Another sweep's call to this domain is in flight and may be answered any moment. Others go first.
+      // Another sweep's call to this domain is in flight and may be answered at any moment. Other tickets go first.
       queue.park(ticket);
     }
     return undefined;

@@ -4,16 +4,16 @@ const TARGET_MS = 4;
 const DOMAINS_MAX = 256;
 /** The most parameters in a batch. At some 40 bytes each the reply stays far below the 32 MiB of a message. */
 const PARAMETERS_MAX = 50_000;
-/** The domains in a batch while nothing was measured. */
+/** The number of domains in a batch before anything was measured. */
 const DOMAINS_FIRST = 8;
 /** A batch is divided after this many times its expected duration, and not before SLOW_MS. */
 const SLOW_FACTOR = 10;
 const SLOW_MS = 100;
 
-/** How many domains to ask for in one batch, from what earlier ones took. */
+/** Decides how many domains to ask for in one batch, from the durations of earlier batches. */
 export class BatchSize {
   #domainMs: number | undefined;
-  /** The most parameters that a domain was seen to have. */
+  /** The largest number of parameters of a domain so far. */
   #parameters = 1;
   #largest = DOMAINS_FIRST;
 
@@ -39,7 +39,7 @@ export class BatchSize {
     this.#parameters = Math.max(this.#parameters, parameters);
     const domainMs = ms / domains;
     this.#domainMs = this.#domainMs === undefined ? domainMs : 0.7 * this.#domainMs + 0.3 * domainMs;
-    // It grows step by step: what a few domains took says little about hundreds.
+    // The size grows step by step, because the duration of a few domains says little about hundreds.
     if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
   }
 

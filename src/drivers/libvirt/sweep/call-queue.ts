@@ -5,7 +5,7 @@ export type CallKind = "monitor" | "free";
 
 /** A call that waits for a permit. */
 export interface Ticket {
-  /** The domain's uuid. Of each kind, one call with this key is in flight at a time. */
+  /** The domain's uuid. At most one call of each kind with this key is in flight at a time. */
   readonly key: string;
   readonly kind: CallKind;
   /** Set by `CallQueue.wait`, cleared when the ticket is granted. Clear it to take the ticket out of the queue. */
@@ -21,7 +21,7 @@ export interface Permit {
   /** When the call becomes overdue, on admission's clock. */
   readonly dueAt: number;
   /**
-   * Call it when the daemon has answered. Calling it again, or for an orphan, does nothing.
+   * Call this when the daemon has answered. A second call does nothing, nor does a call for an orphan (see Admission).
    *
    * @param answers false if the answer does not show that the domain's monitor answers
    */
@@ -36,7 +36,7 @@ export interface CallOwner {
   callDueAt(ticket: Ticket): number;
 }
 
-/** What a queue needs of its admission. */
+/** The parts of admission that a queue uses. */
 interface QueueKeeper {
   pump(): void;
   leave(queue: CallQueue): void;
@@ -87,13 +87,16 @@ export class CallQueue {
     return this.#held || this.#closed ? undefined : this.#tickets[kind].shift();
   }
 
-  /** @internal Sets a ticket aside: another queue's call with its key is in flight. It goes first when that is answered. */
+  /**
+   * @internal Sets a ticket aside while another queue's call with the same key is in flight. When that call is
+   * answered, this ticket goes first.
+   */
   park(ticket: Ticket): void {
     ticket.waiting = true;
     this.#parked.push(ticket);
   }
 
-  /** @internal Such a call was answered. */
+  /** @internal The call for which `park` set a ticket aside was answered. */
   unpark(kind: CallKind, key: string): void {
     if (this.#parked.length === 0) return;
     for (const ticket of this.#parked.splice(0)) {
@@ -131,7 +134,7 @@ class TicketList {
         this.#head = 0;
       }
       if (ticket === undefined) return undefined;
-      // A cancelled ticket may wait again as the other kind: it then stands in both lists.
+      // A cancelled ticket may wait again as the other kind, and is then in both lists.
       if (!ticket.waiting || ticket.kind !== this.#kind) continue;
       ticket.waiting = false;
       return ticket;

@@ -10,12 +10,12 @@ import type { ConnectionOwner } from "./concurrency-limit.ts";
 import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
-/** What a sweep needs of its session. The calls go out on the session's connections. */
+/** The parts of the session that a sweep uses. The calls go out on the session's connections. */
 export interface SweepHost extends ConnectionOwner {
   readonly admission: Admission;
   readonly domainCache: DomainCache;
   readonly batchSize: BatchSize;
-  /** Finds out what an answer lacks; undefined where there are no monitors. */
+  /** Finds out which groups an answer lacks; undefined if the hypervisor has no monitors. */
   readonly completeness: Completeness | undefined;
   /** True if the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
   readonly monitors: boolean;
@@ -32,8 +32,8 @@ export interface Call {
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
   /**
-   * Called before the permit is released, also when the call was given up: whether the answer shows that the domain's
-   * monitor answers. Where it is undefined, every answer does.
+   * Returns whether the answer shows that the domain's monitor answers. Called before the permit is released, also when
+   * the call was given up. Undefined: every answer shows it.
    */
   readonly usedMonitor: ((result: unknown) => boolean) | undefined;
 }
@@ -58,7 +58,7 @@ export interface CallHandler<T extends QueuedCall = QueuedCall> {
   late(queued: T, reason: RecordReason): void;
 }
 
-/** When a call was sent: both as a record says it, read at that moment, and on performance.now()'s clock. */
+/** When a call was sent: as a record shows it, and on performance.now()'s clock. */
 export interface SentAt {
   readonly sampledAt: number;
   readonly steadyAt: number;
@@ -121,9 +121,9 @@ export class Calls implements CallOwner {
 
   /**
    * Sends one call that helps to list the domains, and resolves with the answer. Rejects with the daemon's error, or
-   * with `deadline-exceeded`. Never settles once the sweep is closed.
+   * with `deadline-exceeded`. Does not settle after the sweep was closed.
    *
-   * @param key one call with this key is in flight at a time
+   * @param key at most one call with this key is in flight at a time
    */
   ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     return new Promise((resolve, reject) => {
@@ -190,7 +190,7 @@ export class Calls implements CallOwner {
   /** When the next call has to be given up. */
   get #dueAt(): number {
     let at = this.#exhaustedAt();
-    // Other sweeps may take all slots. Nothing reports this, so look again.
+    // Other sweeps may have taken all slots. Nothing reports this, so check again.
     if (at === Number.POSITIVE_INFINITY && this.#waiting.slot.size > 0 && !this.#deadlines.held) {
       at = performance.now() + LOOK_AGAIN_MS;
     }
@@ -247,14 +247,14 @@ export class Calls implements CallOwner {
     );
   }
 
-  /** The time from which calls that wait for a slot wait for frozen guests only. */
+  /** From this time on, only frozen guests keep the slots that waiting calls need. */
   #exhaustedAt(): number {
     if (this.#waiting.slot.size === 0 || this.#deadlines.held) return Number.POSITIVE_INFINITY;
     return this.#host.admission.exhaustedAt(this.#host);
   }
 }
 
-/** A call that needs no monitor, and is not about one domain of the sweep. */
+/** A call that needs no monitor, and does not belong to one domain of the sweep. */
 export class FreeCall extends QueuedCall {
   readonly key: string;
   readonly kind = "free";

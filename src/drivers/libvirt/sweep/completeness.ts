@@ -6,7 +6,7 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
 /**
  * libvirt's QEMU driver also answers a statistics call when it could not get the domain's job: with NOWAIT while
  * another call holds the job, or after waiting for 30 s. libvirt then leaves out what only the monitor knows, and
- * nothing in the answer says so. But the keys of the answer show it, because for every group it is known which keys
+ * nothing in the answer says so. But the keys of the answer show it, because we know for every group which of its keys
  * come without the job:
  *
  * - Some keys exist only with the job. One of them proves that libvirt had the job for the whole answer, for all of its
@@ -38,7 +38,7 @@ const VM = groupBit("vm");
 const MONITOR_GROUPS = ALL_GROUPS & ~MONITOR_FREE_GROUPS;
 /** The groups whose monitor data prove that libvirt had the job. */
 const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
-/** The groups that a QEMU process returns always or never. */
+/** The groups that a QEMU process returns either always or never. */
 const LASTING = VCPU | VM | DIRTYRATE;
 
 /** Since this version of libvirt, `balloon.rss` always comes with the job, and a call need not wait for the job (NOWAIT). */
@@ -53,23 +53,23 @@ const NOTHING: readonly Group[] = Object.freeze([]);
 interface Signs {
   /** Groups with keys that come only with the job. */
   readonly brought: number;
-  /** Groups that are present, but without those keys. */
+  /** Groups that are present, but without keys that come only with the job. */
   readonly bare: number;
 }
 
 /** The groups that a QEMU process has answered so far. */
 interface ProcessHistory {
   readonly id: number;
-  /** The groups that were asked for in answers with the job. */
+  /** The groups that were asked for in calls that had the job. */
   asked: number;
   /** The groups with monitor data. */
   brought: number;
 }
 
 /**
- * Finds out which answers lack monitor data. One object serves one daemon's QEMU driver for as long as the connection
- * to it lasts; other drivers answer by other rules. It keeps a few bytes for each running domain, and drops those that
- * it has not seen for long.
+ * Finds out which answers lack monitor data. One object serves one daemon's QEMU driver, as long as the connection to
+ * it lasts. Other drivers answer by other rules. It keeps a few bytes for each running domain, and drops those that it
+ * has not seen for long.
  */
 export class Completeness {
   /** Groups whose bare keys are evidence even if the guest was never seen before. */
@@ -79,7 +79,9 @@ export class Completeness {
   #recent = new Map<string, ProcessHistory>();
   #earlier = new Map<string, ProcessHistory>();
 
-  /** True if the daemon can answer without waiting for a job, and the group `balloon` then shows if it had the job. */
+  /**
+   * True if the daemon can answer without waiting for the job, and the group `balloon` shows whether it had the job.
+   */
   readonly knowsNowait: boolean;
 
   /** @param libvirtVersion of the daemon: major · 1,000,000 + minor · 1,000 + release */
@@ -88,7 +90,7 @@ export class Completeness {
     this.#certain = this.knowsNowait ? BALLOON | BLOCK : BLOCK;
   }
 
-  /** True if libvirt had the job for an answer that contains the group `balloon`, or needed none. */
+  /** True if libvirt had the job for an answer that contains the group `balloon`, or needed no job. */
   hadJob(domain: { readonly id: number }, params: TypedParams): boolean {
     return domain.id < 0 || (this.#signsOf(params.schema).brought & PROVING) !== 0;
   }
@@ -97,10 +99,10 @@ export class Completeness {
    * Returns the groups whose monitor data an answer lacks, in the order of their bits; none when nothing shows that the
    * answer is incomplete. Learns from every answer that had the job.
    *
-   * Once an answer is known to lack something, a requested group counts as missing, unless it has monitor data, or had
-   * none either when this QEMU process last answered completely.
+   * In an answer that lacks something, each requested group without monitor data counts as missing, unless this QEMU
+   * process also gave none for it in its last complete answer.
    *
-   * @param domain as the answer names it; an id of −1 means that the domain does not run, and so lacks nothing
+   * @param domain the domain in the answer; an id of −1 means that the domain does not run, and so lacks nothing
    * @param groups the requested mask; 0 means all groups
    */
   missing(
@@ -154,7 +156,7 @@ export class Completeness {
     this.#recent.set(uuid, known);
   }
 
-  /** Records of one shape share their schema, so each shape's keys are examined once. */
+  /** Records with the same keys share a schema, so the keys of each schema are examined once. */
   #signsOf(schema: Schema): Signs {
     let signs = this.#signs.get(schema);
     if (signs === undefined) {

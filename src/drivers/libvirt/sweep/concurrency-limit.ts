@@ -8,9 +8,9 @@ export interface UnansweredCall {
 
 /** One question to the daemon: is a worker free although all present monitor calls are unanswered? */
 export interface WorkerProbe {
-  /** The unanswered calls went out together just now, to a daemon that had no other call of ours. */
+  /** True if the unanswered calls have just gone out together, to a daemon that had no other call of ours. */
   readonly fresh: boolean;
-  /** All of those calls are still unanswered. Otherwise a probe call would prove less than was asked for. */
+  /** True if all of those calls are still unanswered. Otherwise a probe call would prove less than was asked for. */
   readonly useful: boolean;
   /** The probe call was answered: as many workers as there are unanswered calls were busy, and one was free. */
   answered(): void;
@@ -40,9 +40,9 @@ const BURST_MS = 1;
  *
  * libvirtd starts with five workers, and adds one when a call arrives and no worker is free. But it miscounts, and adds
  * none while another call is queued. If a burst of calls takes the last free workers and all of them hang, all queued
- * calls, of all clients, wait forever. So four unanswered calls need no proof. Beyond that the limit grows by one each
- * time that a call which cannot hang was answered while all the others were unanswered: this proves a free worker. What
- * was proven holds as long as the daemon lives, because its pool does not shrink.
+ * calls, of all clients, wait forever. So four unanswered calls need no proof. Beyond that, a probe call, which cannot
+ * hang, must be answered while all the others are unanswered. This proves a free worker, and the limit grows by one.
+ * The proof holds as long as the daemon lives, because its pool does not shrink.
  */
 export class ConcurrencyLimit {
   readonly #onEnd: () => void;
@@ -70,7 +70,7 @@ export class ConcurrencyLimit {
   reset(): void {
     this.#calls = SAFE;
     this.#proven = 0;
-    // A probe under way is about the earlier daemon.
+    // A probe that is still under way tests the earlier daemon.
     this.#probe = undefined;
   }
 

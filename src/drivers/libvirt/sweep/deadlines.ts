@@ -35,7 +35,7 @@ export class Deadlines {
   readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
   #domains = 0;
-  /** The time since which there have always been domains that wait for their fallback, and how many have joined since then. */
+  /** Since this time, at least one domain has always waited for its fallback; and how many have joined since then. */
   #fallbacksSince = 0;
   #fallbacks = 0;
   #heldSince: number | undefined;
@@ -52,7 +52,7 @@ export class Deadlines {
     this.#domains = domains;
   }
 
-  /** Calls were queued. `alone`: no other of this class waits. */
+  /** Calls were queued. `alone`: no other call of this class waits. */
   joined(waitClass: WaitClass, count: number, alone: boolean, now: number): void {
     if (alone) this.moved(waitClass, now);
     if (waitClass !== "fallback") return;
@@ -75,7 +75,8 @@ export class Deadlines {
   }
 
   /**
-   * When waiting calls are given up, unless a call is sent or answered before; Infinity while the consumer is behind.
+   * When waiting calls are given up, unless a call is sent or answered before that time. Infinity while the consumer is
+   * behind.
    */
   dueAt(waitClass: WaitClass): number {
     if (this.held) return Number.POSITIVE_INFINITY;

@@ -7,8 +7,9 @@ import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHo
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
- * With every slot busy from the start, the first record shares the host's cores with all the others and takes twice as
- * long. So one domain goes ahead. The others follow at its answer, or after this many ms, in case it is frozen.
+ * If every slot were busy from the start, the first record would share the host's cores with all the others and take
+ * twice as long. So the sweep asks one domain first. It asks the others when that one has answered, or after this many
+ * ms, because the first domain may be frozen.
  */
 const AHEAD_MS = 20;
 
@@ -19,23 +20,23 @@ const AHEAD_MS = 20;
 const CHECKED_MAX = 8;
 
 /**
- * Maximum number of checks under way. Before a domain is asked, other clients' calls in the domains before it have been
- * counted, except in those whose check is still under way.
+ * Maximum number of checks under way. When a domain is asked, other clients' calls in all domains before it have been
+ * counted, except for domains whose check is still under way.
  */
 const CHECKING_MAX = 5;
 
 /** A monitor that is busy is checked again after this many ms. */
 const CHECK_AGAIN_MS = 50;
 
-/** The longest time for which the first calls wait until the monitors of the first domains are checked, in ms. */
+/** The first calls wait at most this many ms for the checks of the first domains' monitors. */
 const HOLD_MS = 250;
 
 /** How many batches are queued or in flight at a time. */
 const BATCHES = 4;
 
-/** What the sweep does with its domains. */
+/** The functions of the sweep that a dispatcher calls. */
 export interface DispatcherOwner {
-  /** The domain's batch was answered; undefined when the answer leaves the domain out. */
+  /** The domain's batch was answered. `stats` is undefined when the answer leaves the domain out. */
   answered(task: DomainTask, stats: DomainStats | undefined): void;
   /** The domain will not be asked. */
   giveUp(task: DomainTask, reason: RecordReason): void;
@@ -46,14 +47,14 @@ export interface DispatcherOwner {
 /**
  * Decides in which order the domains of a sweep are queued.
  *
- * A domain whose earlier call is overdue is not queued. Where statistics need the monitor, each domain is asked by a
- * call of its own: first those whose monitor is known to answer, and the others once their monitor was checked. One
- * domain goes ahead of all.
+ * A domain whose earlier call is overdue is not queued. If statistics need the monitor, each domain is asked by a call
+ * of its own: first the domains whose monitor is known to answer, and each of the others once its monitor was checked.
+ * One domain is asked before all others.
  *
- * Where no monitor is needed, a domain costs some microseconds, and a call for each would cost more than the work for
- * the domain. So they are asked in batches. But the domains of a batch wait for each other: libvirt takes the lock of
- * each in turn. Therefore the time that earlier batches took limits the size of a batch. A batch that is not answered
- * soon is divided: each of its domains is then asked by a call of its own.
+ * If no monitor is needed, a domain costs some microseconds, and a call for each would cost more than the work for the
+ * domain. So domains are then asked in batches. But the domains of a batch wait for each other, because libvirt takes
+ * the lock of each in turn. So the size of a batch depends on how long earlier batches took. A batch that is not
+ * answered soon is divided: each of its domains is then asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
   readonly #host: SweepHost;
@@ -69,9 +70,9 @@ export class Dispatcher implements CallHandler<Batch> {
   #batches = 0;
   /** The domains whose check is queued or unanswered. */
   readonly #checking = new Set<DomainTask>();
-  /** True while requests wait for these; undefined before, and false after. */
+  /** True while requests wait for these checks; undefined before, and false after. */
   #holding: boolean | undefined;
-  /** Domains that wait for the one ahead, or for the checks of the others; undefined when they need not wait. */
+  /** Domains that wait for the answer of the first one, or for the checks; undefined when they need not wait. */
   #rest: DomainTask[] | undefined;
   #mayGoAhead = true;
   #entered = 0;
@@ -114,7 +115,7 @@ export class Dispatcher implements CallHandler<Batch> {
     }
   }
 
-  /** Queues domains whose monitor may be asked. One goes ahead, the rest waits for it. */
+  /** Queues domains whose monitor may be asked. One is asked first, and the rest waits for its answer. */
   ask(tasks: readonly DomainTask[]): void {
     if (tasks.length === 0) return;
     for (const task of tasks) this.#checking.delete(task);
@@ -131,7 +132,7 @@ export class Dispatcher implements CallHandler<Batch> {
     this.#checkNext();
   }
 
-  /** A monitor has answered, or the domain that went ahead takes too long: queues the domains that wait for it. */
+  /** A monitor has answered, or the first domain takes too long: queues the domains that wait for it. */
   release(): void {
     if (this.#holding) return;
     const rest = this.#rest ?? [];
@@ -150,8 +151,9 @@ export class Dispatcher implements CallHandler<Batch> {
   }
 
   /**
-   * Nothing is asked until the first domains have been checked. Each monitor that another client's call occupies counts
-   * against the budget, so these have to be known. Checks go on in place of those that found such a call.
+   * Asks nothing until the first domains have been checked. Each monitor that another client's call occupies counts
+   * against the budget, so these calls must be known first. For each check that finds such a call, one more domain is
+   * checked.
    */
   #hold(): void {
     if (this.#holding !== undefined) return;
@@ -202,7 +204,7 @@ export class Dispatcher implements CallHandler<Batch> {
 
   // ---- batches
 
-  /** @internal A batch takes its domains when its turn comes. */
+  /** @internal A batch chooses its domains only when it gets its permit. */
   callFor(batch: Batch): Call | undefined {
     const { batchSize } = this.#host;
     const tasks = this.#pending.slice(this.#taken, this.#taken + batchSize.domains);

@@ -1,23 +1,24 @@
 import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../rpc/remote-domain.ts";
 
-/** How old a listing may be to replace a new one, in ms, where no events keep it current. */
+/** Without events that keep it current, a listing may replace a new one for this many ms. */
 const RECENT_MS = 60_000;
 /** The number of filters for which the last listing is kept. The number is bounded because clients choose the filters. */
 const KEPT = 4;
 /**
- * The most bytes that one list of domains needs, which is more than 60,000 domains need; a longer one is not kept. A daemon
- * could send events of invented domains for ever.
+ * The most bytes of a list of domains that is kept, enough for more than 60,000 domains. Without this limit, a daemon
+ * could fill the memory with events of invented domains.
  */
 const BYTES_MAX = 16_777_216;
-/** What a domain needs besides the characters of its name. */
+/** The bytes of a domain besides the characters of its name. */
 const BYTES_PER_DOMAIN = 192;
 
 /**
  * The domains of a host, as far as they are known: the last listing of all, kept current by libvirt's lifecycle events,
  * and the last listing for each of a few filters. Pure; the caller passes the clock.
  *
- * Events arrive a moment after the change. An event also does not say whether the domain that stopped was transient,
- * and so no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on the cache.
+ * Events arrive a moment after the change. An event of a domain that stopped also does not say whether the domain was
+ * transient, so that it no longer exists. Therefore a sweep compares the cache with the daemon's own count before it
+ * relies on the cache.
  */
 export class DomainCache {
   /** True if the daemon sends events. */
@@ -36,8 +37,8 @@ export class DomainCache {
   /**
    * Stores a new listing.
    *
-   * @param live true if the daemon sent events already when it was asked. A listing from before may lack a change of
-   *   which no event came
+   * @param live true if the daemon already sent events when the listing was requested. An earlier listing may lack a
+   *   change for which no event came
    */
   remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
     const bytes = domains.reduce((sum, domain) => sum + bytesOf(domain), 0);
@@ -61,12 +62,12 @@ export class DomainCache {
     this.#all = undefined;
   }
 
-  /** All domains, kept current by events; undefined where they are not known. */
+  /** All domains, kept current by events; undefined if they are not known. */
   current(): readonly RemoteDomain[] | undefined {
     return this.#all === undefined ? undefined : [...this.#all.values()];
   }
 
-  /** True if there is a domain with this uuid; false where that is not known. */
+  /** True if there is a domain with this uuid; false if that is not known. */
   has(uuid: string): boolean {
     return this.#all?.has(uuid) ?? false;
   }

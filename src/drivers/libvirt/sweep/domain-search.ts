@@ -9,27 +9,27 @@ import type { DomainCache } from "./domain-cache.ts";
 /** The parts of the sweep's calls that a search uses. */
 export type OneOffCalls = Pick<Calls, "ask">;
 
-/** The keys of calls that may wait for the lock of a domain. Of each, one is in flight at a time. */
+/** The keys of calls that may wait for the lock of a domain. At most one call with each key is in flight at a time. */
 const LISTING_KEYS = ["list", "count running", "count defined"] as const;
 
 /**
- * virConnectListAllDomainsFlags, by family; of each family, one flag applies to a domain: active or not, persistent or not,
- * running, paused, shut off or other, and with or without a managed save image, autostart, snapshots, checkpoints.
+ * virConnectListAllDomainsFlags, by family. One flag of each family applies to a domain: active or not, persistent or
+ * not, running, paused, shut off or other, and with or without a managed save image, autostart, snapshots, checkpoints.
  */
 const FAMILIES = [0x3, 0xc, 0xf0, 0x300, 0xc00, 0x3000, 0xc000];
 const INACTIVE = 1 << 1;
 
 /** How many ids are looked up at a time. */
 const LOOKUPS = 4;
-/** After this many ids that no domain has, the search ends: the host's ids lie too far apart. */
+/** The search ends after this many ids that no domain has, because the host's ids lie too far apart. */
 const FRUITLESS_MAX = 100_000;
-/** How many ids above the highest known one are tried. */
+/** The search tries this many ids above the highest known one. */
 const BEYOND = 4_096;
 
 /**
  * Listing takes the lock of every domain in turn, and a frozen guest that is being destroyed keeps its lock for ten
- * seconds. A healthy listing takes 1 ms. When it takes this many ms, the sweep uses the domains that it knows from
- * before.
+ * seconds. A healthy listing takes 1 ms. If a listing takes this many ms, the sweep uses the domains of an earlier
+ * listing.
  */
 const RECALL_MS = 250;
 
@@ -47,7 +47,7 @@ export async function findDomains(
   { filter, deadlineMs, signal }: { filter: number; deadlineMs: number; signal: AbortSignal },
   found: (domains: readonly RemoteDomain[], total: number) => void,
 ): Promise<void> {
-  // If another sweep's listing hangs, the daemon answers this one no earlier than that one.
+  // If another sweep's listing hangs, the daemon answers this sweep's listing no earlier.
   const hangs = LISTING_KEYS.some((key) => admission.unansweredFor(key, "free") >= RECALL_MS);
   const ms = hangs ? 0 : Math.min(RECALL_MS, deadlineMs / 2);
   let anyFound = false;
@@ -66,8 +66,8 @@ export async function findDomains(
 }
 
 /**
- * Finds the domains that pass a filter. Where events keep the cache current and the daemon's count agrees with it, the
- * cache is the answer. Otherwise the daemon lists them, in one call where it can, and else in parts.
+ * Finds the domains that pass a filter. If events keep the cache current and the daemon's count agrees with it, the
+ * cache is the answer. Otherwise the daemon lists the domains, in one call if it can, and otherwise in parts.
  *
  * Rejects with the daemon's error, with `deadline-exceeded`, or as `searchDomains` does.
  *
@@ -106,7 +106,10 @@ export async function listDomains(
   cache.remember(filter, domains, live);
 }
 
-/** How many domains there are. The count that comes with a listing does not help: it fails where the listing does. */
+/**
+ * How many domains there are. The count that a listing call returns does not help, because it fails when the listing
+ * fails.
+ */
 async function countDomains(calls: OneOffCalls): Promise<number> {
   const [running, defined] = await Promise.all([
     calls.ask(PROCEDURES.countRunning, undefined, "count running"),
@@ -116,13 +119,13 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
 }
 
 /**
- * Finds the domains that pass a filter when they are more than DOMAIN_LIST_MAX (16,384), the most that libvirt names in
- * one reply. Above it the listing fails as a whole, and so does every call that is about all domains.
+ * Finds the domains that pass a filter when there are more than DOMAIN_LIST_MAX (16,384), the most that libvirt names
+ * in one reply. With more domains, the listing fails as a whole, and so does every other call for all domains.
  *
  * The listing call takes filters, such as running and persistent. They divide the domains into parts, and most parts are
  * small enough to be listed. A part that is still too large is searched by id. The daemon names the ids of up to 16,384 running
  * domains, and each can be looked up. The ids of the others lie in between or above, because libvirt counts upwards,
- * and are found by trying. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
+ * and the search tries each. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
  * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.
  *
  * Rejects with `limit-exceeded` where libvirt has no way to name all domains. The domains that were found before were already
@@ -204,7 +207,7 @@ async function lookUpIds(
   };
   await Promise.all(Array.from({ length: LOOKUPS }, work));
   if (left <= 0) return;
-  // Some may have stopped since they were counted.
+  // Some domains may have stopped since they were counted.
   const running = [...all.values()].filter(({ id }) => id !== -1).length;
   if ((await calls.ask(PROCEDURES.countRunning, undefined, "count running")) > running) throw unlistable(all.size);
 }

@@ -10,14 +10,15 @@ import { type CallHandler, QueuedCall, type SweepHost } from "./calls.ts";
 import type { WaitClass } from "./deadlines.ts";
 
 /**
- * The next call for a domain of the sweep.
+ * The purpose of the next call for a domain of the sweep.
  *
- * - `lookup`: its uuid, by its name; or its name, by its uuid, where the next answer does not have it.
- * - `check`: whether its monitor hangs already.
- * - `ask`: its statistics.
- * - `fallback`: the groups that need no monitor, because it is late or its statistics failed.
- * - `verify`: whether it exists at all, because the daemon left it out of an answer.
- * - `done`: nothing. It has its record, or needs none.
+ * - `lookup`: finds the domain's uuid by its name; or its name by its uuid, if the next answer does not contain the
+ *   name.
+ * - `check`: finds out whether its monitor already hangs.
+ * - `ask`: asks for its statistics.
+ * - `fallback`: asks for the groups that need no monitor, because the domain is late or its statistics failed.
+ * - `verify`: finds out whether the domain exists at all, because the daemon left it out of an answer.
+ * - `done`: there is no further call. The domain has its record, or needs none.
  */
 export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
 
@@ -28,7 +29,10 @@ const BALLOON = groupBit("balloon");
 export class DomainTask extends QueuedCall {
   readonly handler: CallHandler<DomainTask>;
   readonly index: number;
-  /** As far as it is known: of a domain that the query names, the uuid or the name only. */
+  /**
+   * The parts of the domain's identity that are known. If the query names the domain, this is at first the uuid or the
+   * name only.
+   */
   domain: RemoteDomain;
   stage: Stage;
   /** How the query wrote the domain's uuid. If no domain has the uuid, one may have this name. */
@@ -37,13 +41,13 @@ export class DomainTask extends QueuedCall {
   lookupName: string | undefined;
   /** The kind of its statistics call. */
   readonly statsKind: CallKind;
-  /** Why it is late, or why its record will have less than was asked for. */
+  /** The reason why the domain is late, or why its record will have less than was asked for. */
   reason: RecordReason = "timeout";
   /** The daemon's error to its statistics call. */
   error: VirstreamError | undefined;
-  /** Its monitor is being checked or was checked, and its statistics call was not sent yet. */
+  /** True if its monitor is being checked or was checked, and its statistics call was not sent yet. */
   monitorChecked = false;
-  /** Its monitor is busy with a job, so its statistics call must not wait for the end of the job. */
+  /** True if its monitor is busy with a job, so that its statistics call must not wait for the end of the job. */
   nowait = false;
 
   constructor(
@@ -113,7 +117,7 @@ export class StatsRequests {
   readonly kind: CallKind;
   /** The filter bits, for the listing. */
   readonly filter: number;
-  /** The groups that were asked for; when the query names none, all that are known. */
+  /** The groups that were asked for. If the query names none: all known groups. */
   readonly groups: readonly Group[];
   /** The first call for a domain. */
   readonly first: StatsRequest;
@@ -128,7 +132,8 @@ export class StatsRequests {
   readonly unsupported: readonly Group[];
 
   constructor({ groups, flags, domains }: Query, { monitors, facts }: Pick<SweepHost, "monitors" | "facts">) {
-    // 0 means every group, also those that need the monitor. So no mask that is computed below may become 0.
+    // In libvirt, 0 means every group, also those that need the monitor. So no mask that is computed below may become
+    // 0.
     const wanted = groups === 0 ? ALL_GROUPS : groups;
     const free = wanted & MONITOR_FREE_GROUPS;
     const needing = (wanted & ~MONITOR_FREE_GROUPS) >>> 0;
@@ -165,7 +170,7 @@ export class StatsRequests {
     return { groups: groups === 0 ? 0 : (groups | BALLOON) >>> 0, flags: (flags | StatsFlag.nowait) >>> 0 };
   }
 
-  /** An answer to `knock` without what was not asked for. */
+  /** Removes from an answer to `knock` the groups that the query did not ask for. */
   withoutKnock(stats: DomainStats): DomainStats {
     const { params } = stats;
     if (this.knock.groups === this.first.groups) return stats;
@@ -177,7 +182,8 @@ export class StatsRequests {
   for({ stage, nowait, error }: DomainTask): StatsRequest {
     const { first, fallback = first } = this;
     if (stage === "fallback") {
-      // Before libvirt 11, one perf counter that cannot be read fails the call: after an error, perf is not asked for.
+      // Before libvirt 11, one perf counter that cannot be read fails the call: after an error, the request leaves out
+      // perf.
       const groups = error === undefined ? fallback.groups : fallback.groups & ~groupMask(["perf"]) || fallback.groups;
       return { ...fallback, groups };
     }

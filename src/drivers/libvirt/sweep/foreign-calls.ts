@@ -1,25 +1,31 @@
 import { type ControlInfo, ControlState } from "../rpc/procedures.ts";
 
-/** A monitor that has been busy with one command for this many ms is taken to hang. A healthy one takes 1 to 3 ms. */
+/** A monitor that has been busy with one command for this many ms counts as hanging. A healthy one takes 1 to 3 ms. */
 const HANGING_MS = 1_000;
 /** A call of another client counts for this many ms after a check has seen it. Domains that hang are checked in each sweep. */
 const SEEN_MS = 10_000;
 
-/** What a check of a monitor shows. `unclear`: it is busy, which for a healthy monitor lasts only some milliseconds. */
+/**
+ * The result of a check of a monitor. `unclear`: the monitor is busy, which for a healthy one lasts only some
+ * milliseconds.
+ */
 export type MonitorVerdict = "answers" | "unclear" | "hangs";
 
 /**
- * The monitors that calls of other clients occupy, as far as checks have shown. Each such call holds a worker of the
+ * The monitors that calls of other clients occupy, according to the checks so far. Each such call holds a worker of the
  * daemon, just as one of ours does. Pure: the caller passes the time, in ms on a steady clock.
  */
 export class ForeignCalls {
-  /** By domain, the check that is longest ago first: when the call's command began, and when a check last saw it. */
+  /**
+   * By domain: when the call's command began, and when a check last saw it. The domain that was checked longest ago
+   * comes first.
+   */
   readonly #calls = new Map<string, { readonly since: number; readonly seenAt: number }>();
 
   /**
    * Takes the result of a check.
    *
-   * @param info undefined where the daemon does not say
+   * @param info undefined if the daemon does not report it
    */
   saw(key: string, info: ControlInfo | undefined, now: number): MonitorVerdict {
     const before = this.#calls.get(key);
@@ -27,19 +33,19 @@ export class ForeignCalls {
     if (info?.state !== ControlState.occupied) return "answers";
     const since = now - info.forMs;
     const hangs = info.forMs >= HANGING_MS;
-    // The command of the check before has ended, so the monitor answers.
+    // The command that the previous check saw has ended, so the monitor answers.
     if (!hangs && before !== undefined && since > before.seenAt) return "answers";
     this.#calls.set(key, { since, seenAt: now });
     return hangs ? "hangs" : "unclear";
   }
 
-  /** Another client's call was noticed that has just begun. */
+  /** Another client's call has just begun in this domain. */
   add(key: string, now: number): void {
     this.#calls.delete(key);
     this.#calls.set(key, { since: now, seenAt: now });
   }
 
-  /** The domain's monitor has answered, or is another one now. */
+  /** The domain's monitor has answered, or the domain has another monitor now. */
   delete(key: string): void {
     this.#calls.delete(key);
   }
@@ -48,7 +54,7 @@ export class ForeignCalls {
     this.#calls.clear();
   }
 
-  /** How many there are. */
+  /** How many of these calls there are. */
   count(now: number): number {
     for (const [key, { seenAt }] of this.#calls) {
       if (seenAt > now - SEEN_MS) break;
@@ -57,7 +63,7 @@ export class ForeignCalls {
     return this.#calls.size;
   }
 
-  /** The time from which all of them count as hanging, if none is answered before. */
+  /** From this time on, all of these calls count as hanging, unless one is answered before. */
   get settledAt(): number {
     let at = Number.NEGATIVE_INFINITY;
     for (const { since } of this.#calls.values()) at = Math.max(at, since + HANGING_MS);

@@ -25,11 +25,12 @@ const QUEUE_HIGH = 64;
  * record of each answer as it comes.
  *
  * A domain whose monitor is not known to answer is checked first, without using the monitor. If another client's call
- * hangs there, ours must not join it. A domain that does not answer in time is late: see Deadlines. Its record then
- * comes from the groups that need no monitor, by a call through the lane that frozen guests cannot block, and says what
- * is missing. If that call is late, too, the record says so. An answer that comes later only releases its permit. A
- * domain whose statistics fail (its guest may have died during the call) is asked once more; after a second failure its
- * record comes from those groups, too. Where no monitor is needed, domains are asked in batches.
+ * hangs there, ours must not join it. A domain that does not answer in time is late (see Deadlines). A second call,
+ * through the lane that frozen guests cannot block, then asks for the groups that need no monitor. The record has these
+ * groups, and says what is missing. If the second call is late, too, the record says so. An answer that comes later
+ * only releases its permit. A domain whose statistics fail (its guest may have died during the call) is asked once
+ * more. After a second failure its record, too, has only those groups. If no monitor is needed, domains are asked in
+ * batches.
  */
 export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** The records, for the consumer to pull. */
@@ -53,8 +54,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** How many domains were found or named. */
   #tasks = 0;
   /**
-   * Domains that the query names and that may turn out to need no record: another name or uuid in the query may mean the same
-   * domain, or it may not pass the filters.
+   * Domains that the query names and that may need no record: another name or uuid in the query may mean the same
+   * domain, or the domain may not pass the filters.
    */
   readonly #unsure = new Set<DomainTask>();
   /** The uuids that are known, so that no domain gets two records. */
@@ -138,7 +139,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       // with the sweep.
       if (!begun) {
         this.#deadlines.begin(performance.now(), total);
-        // Where the daemon lists its domains in parts, the number of those that match is known only at the end.
+        // If the daemon lists its domains in parts, the number of matching domains is known only at the end.
         if (this.#query.names === undefined) this.#expect(total);
         else if (found.length === total) this.#expect(domains.length);
       }
@@ -156,7 +157,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       const { uuid, name } = selector;
       const { stateOnly } = this.#requests;
       if (!stateOnly) this.#uuids.add(uuid);
-      // It may run or not; an id of -1 would say that it does not.
+      // The domain may run or not. An id of -1 would say that it does not.
       const task = this.#task(stateOnly ? "lookup" : "ask", { uuid, name: "", id: stateOnly ? -1 : 0 });
       task.otherName = name ?? uuid;
       return task;
@@ -248,7 +249,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const usedMonitor = (reply: StatsReply): boolean => {
       const stats = statsOf(reply);
       collided = knocks && stats !== undefined && !completeness.hadJob(stats.domain, stats.params);
-      // What holds the job of a check's answer `job`, such as a migration, does not hang in the monitor.
+      // If the check answered `job`, a migration, for example, holds the job, and does not hang in the monitor.
       if (collided && !task.nowait) admission.collided(domain.uuid);
       return !collided;
     };
@@ -262,7 +263,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...request }, onAnswer, usedMonitor);
   }
 
-  /** @param info undefined where the daemon does not say */
+  /** @param info undefined if the daemon does not report it */
   #checked(task: DomainTask, info: ControlInfo | undefined): void {
     const verdict = this.#host.admission.saw(task.domain.uuid, info);
     if (verdict === "hangs") {
@@ -288,7 +289,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const { domain, params } = stats;
     const { reason, error } = task;
     if (!this.#selects(domain.name)) {
-      // It was renamed since it was listed. Its record has the name that matched.
+      // The domain was renamed since it was listed. Its record has the name that matched the query.
       this.#push(task, "gone", {});
       return;
     }
@@ -317,7 +318,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       this.#push(task, "gone", {});
       return;
     }
-    // Whatever uuid the answer has: another domain's would give that domain a second record.
+    // Keeps the uuid even if the answer has another one. Otherwise the other domain would get a second record.
     task.domain = { ...domain, uuid: task.domain.uuid };
     if (this.#query.domains !== undefined && this.#requests.filter !== 0) {
       this.#drop(task);
@@ -343,7 +344,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       if (!this.endsWith(error)) this.#failed(task, error);
       this.#dispatcher.release();
     } else if (stage === "check" && error.code !== "unknown-domain") {
-      // The domain does not run, so it has no monitor, or this hypervisor does not say whether the monitor is busy.
+      // The domain does not run, so it has no monitor; or this hypervisor does not report whether the monitor is busy.
       this.#checked(task, undefined);
     } else {
       this.#failed(task, error);
@@ -353,7 +354,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain" && task.beginNameLookup()) {
-      // Its monitor was checked as another domain's.
+      // The monitor was checked as that of another domain.
       this.#dispatcher.passed(task);
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {
@@ -433,7 +434,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   }
 
   /**
-   * Called when a domain has its record or needs none. Ends the sweep if no domain is left, and no more will be found.
+   * Called when a domain has its record or needs none. Ends the sweep if no domain is left and no more will be found.
    */
   #settle(): void {
     const named = this.#query.domains !== undefined && this.#unsure.size === 0;

@@ -7,7 +7,7 @@ import { flag } from "./parameters.ts";
 import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/** Where the files are, in one of the places that are searched. */
+/** The paths of the files in one of the places to search. */
 export interface Paths {
   readonly ca: string;
   /** Revoked certificates. */
@@ -21,7 +21,7 @@ export interface Credentials {
   /** Undefined if there is no such file, and the URI switches off the verification of the server. */
   readonly ca: Buffer | undefined;
   readonly crl: Buffer | undefined;
-  /** Undefined where the default folders have none: some daemons want none. */
+  /** Undefined if the default folders have none. Some daemons want none. */
   readonly client: { readonly certificate: Buffer; readonly key: Buffer; readonly paths: Paths } | undefined;
   /** The places that were searched. */
   readonly places: readonly Paths[];
@@ -67,7 +67,8 @@ export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces(
     throw missing(paths, "the CA's certificate, to verify the server");
   }
   let client: Credentials["client"];
-  // A certificate without its key is an error in any place: to go on searching would present another certificate.
+  // In any place, a certificate without its key is an error, because a further search could find and present another
+  // certificate.
   for (const paths of places) {
     const [certificate, key] = [await read(paths.certificate), await read(paths.key)];
     if (certificate !== undefined && key !== undefined) {
@@ -90,7 +91,7 @@ async function first(places: readonly Paths[], file: "ca" | "crl"): Promise<Buff
   return undefined;
 }
 
-/** The errors that the file itself causes. Any other error may be gone at the next attempt. */
+/** The errors that the file itself causes. Any other error may not occur again at the next attempt. */
 const UNREADABLE: ReadonlySet<string | undefined> = new Set(["EACCES", "EPERM", "EISDIR", "ELOOP", "ENAMETOOLONG"]);
 
 /** The bytes of a file; undefined when it does not exist. */
@@ -130,8 +131,8 @@ function missing(paths: readonly string[], what: string): VirstreamError {
 }
 
 /**
- * One sentence on why a server may have refused the client's certificate: the reason if it can be seen from here, else
- * what to check on the server.
+ * One sentence on why a server may have refused the client's certificate: the reason if it is visible on this machine,
+ * otherwise what to check on the server.
  */
 export function doubtsAbout({ ca, client, places }: Credentials, now = Date.now()): string {
   if (client === undefined) {

@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { VirstreamError } from "../../../model/error.ts";
 
-/** What libvirt's clients read from their configuration file, libvirt.conf. */
+/** The settings in libvirt.conf, the configuration file of libvirt's clients, that virstream uses. */
 export interface ClientConfiguration {
   /** `uri_aliases`: short names for URIs. */
   readonly aliases: ReadonlyMap<string, string>;
@@ -11,13 +11,16 @@ export interface ClientConfiguration {
   readonly defaultUri: string | undefined;
 }
 
-/** The client configuration file of this process's user. As in libvirt, root has the system's, and all others their own. */
+/**
+ * The client configuration file of this process's user. As in libvirt, root has the system's file, and every other user
+ * their own.
+ */
 export function clientConfigurationFile(env: NodeJS.ProcessEnv, uid = process.getuid?.()): string {
   const folder = uid === 0 ? "/etc" : env["XDG_CONFIG_HOME"] || join(homedir(), ".config");
   return join(folder, "libvirt/libvirt.conf");
 }
 
-/** Reads the file. A file that does not exist is empty; any other that cannot be read is an error. */
+/** Reads the file. A file that does not exist counts as empty. A file that exists and cannot be read is an error. */
 export function readClientConfiguration(file: string): ClientConfiguration {
   let text = "";
   try {
@@ -32,7 +35,7 @@ export function readClientConfiguration(file: string): ClientConfiguration {
   const list = /^[ \t]*uri_aliases\s*=\s*\[((?:[\s,]|"[^"\n]*"|'[^'\n]*')*)/m.exec(uncommented)?.[1] ?? "";
   const entries = strings(list).map((entry) => /^([\w-]+)=(.*)$/.exec(entry));
   return {
-    // Of two entries for a name libvirt takes the first.
+    // If a name has two entries, libvirt takes the first.
     aliases: new Map(entries.flatMap((entry) => (entry === null ? [] : [[entry[1]!, entry[2]!] as const])).reverse()),
     defaultUri: strings(/^[ \t]*uri_default\s*=(.*)/m.exec(uncommented)?.[1] ?? "")[0] || undefined,
   };

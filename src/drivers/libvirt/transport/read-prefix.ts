@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Reads the first bytes of a stream, and leaves the others for its next reader, which may listen for data as if nothing
- * had been read.
+ * Reads the first bytes of a stream, and leaves the others for its next reader. That reader may listen for data as if
+ * nothing had been read.
  *
  * Rejects with the stream's error or with what `take` throws. An abort of the signal destroys the stream and rejects
  * with the signal's reason.
@@ -32,7 +32,7 @@ export async function readPrefix(
     return false;
   } catch (error) {
     signal.throwIfAborted();
-    // The stream was destroyed without an error: for the caller it has ended.
+    // The stream was destroyed without an error, which the caller sees as its end.
     if ((error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE") return false;
     throw error;
   } finally {

@@ -9,7 +9,8 @@ import type { LibvirtUri } from "./uri.ts";
  * The arguments of the ssh program, and the command that it runs on the remote host.
  *
  * Words of the URI pass through two parsers: the option parser of ssh, and the remote user's login shell, which may be
- * any shell. So each word is passed in a form that all of these read in the same way, or is refused.
+ * any shell. So each word is passed in a form that all of them read in the same way. A word without such a form is
+ * refused.
  */
 
 /** The remote command prints it before it connects its output to the daemon. */
@@ -20,8 +21,8 @@ export const TROUBLE = "virstream: trouble: ";
 /**
  * The remote command, run by `sh`: $1 is auto, native or netcat, $2 the URI for virt-ssh-helper, $3 the netcat program,
  * and the others are the sockets to try. It has no single quote, exclamation mark, backslash or newline, so that any
- * login shell can pass it to sh in single quotes. With `-q0`, where this netcat has it, netcat ends when its
- * input ends.
+ * login shell can pass it to sh in single quotes. With `-q0`, if this netcat has the option, netcat ends when its input
+ * ends.
  */
 const REMOTE_SCRIPT = [
   `trouble() { echo "${TROUBLE}$*" >&2; exit 64; }`,
@@ -44,7 +45,8 @@ const REMOTE_SCRIPT = [
 
 /**
  * The arguments of ssh for a URI. Throws `invalid-uri` for parameters that contradict each other or cannot be passed
- * safely, `unsupported` for what only libvirt's own ssh libraries can do, `unauthenticated` for an unreadable key file.
+ * safely, `unsupported` for a feature that only libvirt's own ssh libraries have, `unauthenticated` for an unreadable
+ * key file.
  */
 export function sshArguments(uri: LibvirtUri): string[] {
   const args: string[] = [];
@@ -114,7 +116,7 @@ function checkKeyfile(uri: LibvirtUri, path: string): string {
   try {
     accessSync(path.replace(/^~(?=\/)/, homedir()), constants.R_OK);
   } catch (cause) {
-    // ssh itself would ignore this and try its other keys.
+    // ssh itself would ignore a key file that it cannot read, and try its other keys.
     throw new VirstreamError(
       "unauthenticated",
       `${uri.uri}: the key file ${path} cannot be read by the user that virstream runs as: correct keyfile=, or the file's permissions`,

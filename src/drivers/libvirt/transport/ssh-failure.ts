@@ -4,7 +4,7 @@ import type { LibvirtUri } from "./uri.ts";
 
 /**
  * Explains why the ssh program has ended. The only source is its text on standard error: its exit code is 255 for all
- * of its own failures, and otherwise that of the remote command. The texts are OpenSSH's in the locale C.
+ * of its own failures, and otherwise the exit code of the remote command. The texts are OpenSSH's in the locale C.
  */
 
 /** How the ssh program ended. */
@@ -114,7 +114,7 @@ function knownName({ host = "localhost", port }: LibvirtUri): string {
 /**
  * The error for the end of ssh.
  *
- * @param opened true if the daemon had answered before: then the error is `connection-lost`, whatever the text says
+ * @param opened true if the daemon had already answered; the error is then `connection-lost`, whatever the text says
  */
 export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): VirstreamError {
   const { words } = end;

@@ -8,22 +8,25 @@ import { type SshEnd, sshFailure } from "./ssh-failure.ts";
 import { LIMIT_ADVICE } from "./tcp.ts";
 import type { LibvirtUri } from "./uri.ts";
 
-/** How much of the text for people is kept, in characters. */
+/** How much of ssh's standard error is kept, in characters. */
 const WORDS_MAX = 8_192;
 /** How long ssh has to end after SIGTERM before it is killed, in ms. */
 const END_MS = 2_000;
-/** How long to wait for the rest of its standard error after it has ended, in ms: another process may hold the pipe open. */
+/**
+ * How long to wait for the rest of ssh's standard error after ssh has ended, in ms. Without a limit, another process
+ * that holds the pipe open would delay the error.
+ */
 const LAST_WORDS_MS = 500;
 
 /**
  * Connects through the ssh program.
  *
  * A running ssh may still fail to connect, and a running proxy on the remote host may still fail to find the daemon.
- * Both report a failure only by ending. So a ping of libvirt's keepalive program is sent, which every daemon answers at
- * once, before authentication. The stream is returned after the answer.
+ * Both report a failure only by ending. So this sends a ping of libvirt's keepalive program, which every daemon answers
+ * at once, even before authentication. It returns the stream after the answer.
  *
- * Rejects with the error that `sshFailure` makes when ssh ends, an error of `sshArguments`, `unsupported` when there
- * is no ssh, `connection-lost` when none can be started at present, `protocol-error` when the program that answers is
+ * Rejects with the error of `sshFailure` when ssh ends, an error of `sshArguments`, `unsupported` when there is no ssh
+ * program, `connection-lost` when ssh cannot be started at present, `protocol-error` when the program that answers is
  * no daemon, or the signal's reason.
  */
 export async function openSsh(uri: LibvirtUri, signal: AbortSignal): Promise<Duplex> {
@@ -132,15 +135,17 @@ class ProcessStream extends Duplex {
   }
 }
 
-/** Starts a program. Throws what `notStarted` makes of an error, unless the child emits the error later. */
+/** Starts a program. If that fails, throws the error of `notStarted`, unless the child emits the error later. */
 function start(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
   let child: ChildProcessWithoutNullStreams;
   try {
     child = spawn(program, args, {
       stdio: "pipe",
-      // The texts that `explain` reads are those of the locale C. There is no desktop to ask for a passphrase on.
+      // `explain` expects the texts of the locale C. Without a desktop, ssh cannot open a window to ask for a
+      // passphrase.
       env: { ...process.env, LC_ALL: "C", SSH_ASKPASS_REQUIRE: "never" },
-      // In a session of its own it has no terminal to prompt on, and Ctrl-C at ours does not end it before us.
+      // In a session of its own, ssh has no terminal on which it could prompt, and Ctrl-C in our terminal does not end
+      // it before us.
       detached: true,
     });
   } catch (error) {

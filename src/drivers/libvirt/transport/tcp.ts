@@ -7,7 +7,7 @@ const PORTS: Readonly<Record<string, number>> = { tcp: 16_509, tls: 16_514 };
 /** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
 export const TCP_KEEPALIVE_MS = 5_000;
 
-/** For the system's errors without advice of their own: most of them mean that a limit is reached. */
+/** The advice for errors of the system that have no advice of their own. Most of them mean that a limit is reached. */
 export const LIMIT_ADVICE =
   "try again; if this process has reached a limit, raise it (ulimit -n, ulimit -u; for a service LimitNOFILE=, TasksMax=)";
 
@@ -15,13 +15,13 @@ export const LIMIT_ADVICE =
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** The host as a URI has it: an IPv6 address in brackets. */
+  /** The host as URIs write it: an IPv6 address is in brackets. */
   readonly bracketed: string;
   /** `host:port`, for messages. */
   readonly text: string;
 }
 
-/** The address of a TCP or TLS URI. Without a host it is this one, as in libvirt. */
+/** The address of a TCP or TLS URI. Without a host it is this machine, as in libvirt. */
 export function addressOf(uri: LibvirtUri): Address {
   const host = uri.host ?? "localhost";
   const port = uri.port ?? PORTS[uri.transport]!;
@@ -46,7 +46,7 @@ export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Soc
   return socket;
 }
 
-/** Resolves at an event of the socket. Rejects when the socket fails first; an abort destroys it. */
+/** Resolves at an event of the socket. Rejects if the socket fails first. An abort destroys the socket. */
 export async function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
   try {
     await once(socket, event, { signal });

@@ -13,9 +13,9 @@ const WELCOME = 1;
 /**
  * Connects over TLS, and waits until libvirtd has accepted the client's certificate.
  *
- * With TLS 1.3 the client's handshake is complete before the server has seen the client's certificate, and libvirtd
- * checks it after the handshake in any version. libvirtd refuses a certificate by ending the stream where the welcome
- * byte should come. A connection reset at that point is not a refusal: it may be tried again.
+ * With TLS 1.3, the client's handshake is complete before the server has seen the client's certificate. With any
+ * version, libvirtd checks the certificate only after the handshake. libvirtd refuses a certificate by ending the
+ * stream where the welcome byte should come. A connection reset at that point is not a refusal: it may be tried again.
  *
  * Rejects with `unauthenticated` when either side's certificate is not accepted, `connection-refused` or
  * `connect-timeout` when the server cannot be reached, `protocol-error` when it is not libvirtd, `connection-lost`, or
@@ -28,7 +28,7 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
   const socket = tlsConnect({
     host: address.host,
     port: address.port,
-    // Only a name may be sent here, not an address (RFC 6066).
+    // This extension may contain only a name, not an address (RFC 6066).
     ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
     secureContext,
     rejectUnauthorized: !flag(uri, "no_verify"),
@@ -108,7 +108,7 @@ const UNTRUSTED = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/;
 
 function handshakeError(uri: LibvirtUri, address: Address, cause: unknown): VirstreamError {
   const { code = "", message: whole, reason } = cause as NodeJS.ErrnoException & { reason?: string };
-  // OpenSSL's messages contain its source lines; `reason` is the plain text.
+  // OpenSSL's messages contain places in its source code. `reason` is the plain text.
   const message = reason ?? whole.trim();
   const fault =
     SERVER_FAULTS[code]?.(address.host) ??

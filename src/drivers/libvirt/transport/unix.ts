@@ -13,7 +13,7 @@ export interface SocketPlace {
   readonly systemFolders: readonly string[];
   /** The folder of the user's own daemons' sockets. */
   readonly userFolder: string;
-  /** True if systemd runs this machine: it decides which command starts a daemon. */
+  /** True if systemd runs this machine. This decides which command starts a daemon. */
   readonly systemd: boolean;
 }
 
@@ -26,14 +26,14 @@ export function socketPlace(): SocketPlace {
     uid: process.getuid?.() ?? -1,
     systemFolders: ["/run/libvirt", ...(sameFolder ? [] : ["/var/run/libvirt"])],
     userFolder: join(runtime || cache, "libvirt"),
-    // As sd_booted(3) does it.
+    // This is the test of sd_booted(3).
     systemd: existsSync("/run/systemd/system"),
   };
 }
 
 /**
  * The sockets to try for a URI, best first: the driver's own daemon before the monolithic one, and for a system daemon
- * read-only sockets before read-write ones (where the connection is opened read-only as well). As in libvirt, a user
+ * the read-only socket before the read-write one. The connection is opened read-only over either. As in libvirt, a user
  * other than root has a daemon of their own for `/session` and for the test driver. Root has only system daemons.
  */
 export function socketCandidates(uri: LibvirtUri, place: SocketPlace = socketPlace()): string[] {
@@ -79,9 +79,9 @@ export function stateAfter(code = ""): SocketState {
 }
 
 /**
- * Connects to the first socket that accepts. Otherwise rejects with `socket-denied`, else `connection-refused`, else
- * `socket-missing`. Any other error ends the search, with `invalid-uri` or `connection-lost`, and so does the signal,
- * with its reason.
+ * Connects to the first socket that accepts. If none accepts, rejects with the first of `socket-denied`,
+ * `connection-refused` and `socket-missing` that occurred. Any other error ends the search with `invalid-uri` or
+ * `connection-lost`; the signal ends it with its reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);
@@ -167,9 +167,9 @@ function groupAdvice(group: string | undefined): string {
     : `usermod -aG ${group} ${userName()}, then log in again`;
 }
 
-/** The group of a socket, by name if it has one; undefined where neither the socket nor its folder can be read. */
+/** The group of a socket, by name if it has one; undefined if neither the socket nor its folder can be read. */
 function groupOf(path: string): string | undefined {
-  // If the folder is closed to us, the socket's own group cannot be read.
+  // If we may not enter the folder, we cannot read the socket's own group.
   for (const place of [path, dirname(path)]) {
     try {
       const { gid } = statSync(place);

@@ -22,7 +22,7 @@ export type Mode = (typeof MODES)[number];
 
 /** A parsed URI. */
 export interface LibvirtUri {
-  /** As it was given, without secrets. */
+  /** The URI as the program gave it, without secrets. */
   readonly uri: string;
   readonly driver: string;
   readonly transport: Transport;
@@ -43,11 +43,12 @@ export interface LibvirtUri {
 const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 
 /**
- * The parameters that libvirt's client consumes, with the transports that can honour them here. libvirt passes all others
- * to the daemon, whose drivers ignore them; here they are refused, because a mistyped `socket=` or a `host=` would silently
- * connect to another daemon. `name=` takes a URI with any parameters. Every transport accepts three parameters that change nothing here: users are never
- * prompted (`no_tty`), libvirt's checks of the client's own certificate are not made (`no_sanity`), and SASL, which uses
- * `authfile`, is refused anyway.
+ * The parameters that libvirt's client consumes, with the transports of virstream that can honour them. libvirt passes
+ * all others to the daemon, whose drivers ignore them. virstream refuses them, because a mistyped `socket=` or a
+ * `host=` would silently connect to another daemon. `name=` takes a URI with any parameters. Every transport accepts
+ * three parameters that change nothing in virstream. `no_tty`: it never prompts users. `no_sanity`: it never makes
+ * libvirt's checks of the client's own certificate. `authfile`: it refuses SASL, for which the file would be, in any
+ * case.
  */
 export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
   ["name", TRANSPORTS],
@@ -71,15 +72,15 @@ export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
 ]);
 
 const SHAPE = /^([a-z][a-z0-9-]*)(?:\+([a-z0-9]+))?:(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?$/i;
-/** A path that stands in the place of the host. */
+/** A URI with a path in the place of the host. */
 const MISSING_SLASH = /^([a-z0-9-]+(?:\+(?:unix|(\w+)))?):(?:\/\/)?(system|session|default)\/?(?:[?#].*)?$/i;
 const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::(\d*))?$/i;
-/** A host stands in the names of certificates and in program arguments, so it must have no special characters. */
+/** A host is part of the names of certificates and of program arguments, so it must have no special characters. */
 const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
 /** Parses a URI. Throws `invalid-uri` for one that libvirt would refuse as well. */
 export function parseLibvirtUri(text: string): LibvirtUri {
-  // Errors and status show the URI.
+  // Without secrets, because errors and the status show this text.
   const uri = withoutSecrets(text);
   const shape = SHAPE.exec(text);
   if (shape === null) throw invalid(uri, "it is not of the form driver[+transport]://[user@][host][:port]/path");
