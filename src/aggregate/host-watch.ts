@@ -85,7 +85,7 @@ export class HostWatch implements WatchSink {
       const { driver } = member;
       if (driver === undefined) {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
-        // The host may be given up.
+        // The member has given up the host.
         if (member.reconnector.failure !== undefined) return;
         const unlisten = member.reconnector.onStatus(({ error }) => {
           // When this watch has ended, the sink gets no further event, not even about a connection that is closing.

@@ -125,7 +125,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
       };
       this.#entries.set(domain.uuid, entry);
     } else if (entry.domain.id !== domain.id) {
-      // It was started or stopped. Not every host sends events.
+      // The domain was started or stopped. Not every host sends events of this.
       entry.placement = undefined;
       entry.definitionDue = entry.placementDue = now;
     }
@@ -138,8 +138,8 @@ export class DescriptionCache<T> implements Descriptions<T> {
   }
 
   /**
-   * The domain may have another definition now: it is read again, at most once per second, if the domain is asked for at all.
-   * At once, so that the next one that asks has the new definition.
+   * The domain may have another definition now. Reads it again at once, so that the next reader gets the new one; but
+   * at most once per second, and only if somebody asks for the domain.
    */
   changed(uuid: string): void {
     const entry = this.#entries.get(uuid);
@@ -150,7 +150,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
     if (entry.definitionDue <= now) this.#request(entry);
   }
 
-  /** Changes may have been missed: all definitions are read again, spread over 30 s. */
+  /** Changes may have been missed, so all definitions are read again, spread over 30 s. */
   reconnected(): void {
     const now = this.#clock.now();
     for (const entry of this.#entries.values()) {
@@ -191,7 +191,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
     entry.changed = false;
     const xml = await this.#source.definition(domain).catch(() => undefined);
     entry.readAt = this.#clock.now();
-    // After a failure, what was read before stays: it is still right, as far as is known.
+    // After a failure, the earlier description stays, because it is probably still right.
     if (xml !== undefined) {
       const definition = this.#parse(xml);
       entry.limits = definition === undefined ? NO_LIMITS : await this.#limitsOf(domain, definition);

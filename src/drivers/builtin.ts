@@ -12,7 +12,7 @@ for (const scheme of LIBVIRT_SCHEMES) registerBuiltIn(scheme, openLibvirt);
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote);
 registerBuiltIn("ws+unix", openSocketFile);
 
-// Only a program that reads fleets needs this, and NATS's client.
+// Loaded on demand: only a program that reads fleets needs this driver and NATS's client.
 const openNats: OpenDriver = async (uri, options) => (await import("./nats/driver.ts")).openNats(uri, options);
 for (const scheme of ["nats", "nats+tls"]) registerBuiltIn(scheme, openNats);
 const openFile: OpenDriver = async (uri, options) =>

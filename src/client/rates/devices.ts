@@ -2,7 +2,7 @@ import type { CpuRates, DiskRates, InterfaceRates, VcpuRates } from "./domain-ra
 import type { DeviceKeys } from "./layout.ts";
 import { compare, type Devices, finite, meanMs, type Pair, percentOf, perSecond } from "./sample.ts";
 
-/** The increase of each counter of the current device. Overwritten for each device. */
+/** The increase of each counter of the current device. The same array is used for every device. */
 const steps = new Float64Array(8);
 
 /** The rates of the whole domain's processor time. */
@@ -46,7 +46,7 @@ export function diskRates(pair: Pair): DiskRates[] {
   for (let i = 0; i < disks.length; i++) {
     const keys = disks[i]!;
     const name = after.text(keys.name);
-    // A device without a name cannot be found again.
+    // A device without a name cannot be found again in the next record.
     if (name === undefined) continue;
     if (chained !== undefined && !keys.counts) {
       if (chained.has(name)) continue;
@@ -99,10 +99,10 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * The device of the earlier record that is the same as the i-th one of the later record. vCPUs match by number, other
- * devices by name, and disks also by path and backing index. Another disk may be plugged in under an old name: rates
- * from the counters of both disks would be wrong but plausible. If a snapshot only gave the disk a new image, the disk
- * has no rates for one pair of records.
+ * Finds the device of the earlier record that is the same as the i-th one of the later record. vCPUs match by number,
+ * other devices by name, and disks also by path and backing index. The path matters because another disk may be plugged
+ * in under an old name, and rates from the counters of both disks would be wrong but plausible. If only a snapshot gave
+ * the disk a new image, the disk has no rates for one pair of records.
  */
 function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;
@@ -114,7 +114,7 @@ function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | 
     Object.is(before.number(earlier.backingIndex), after.number(keys.backingIndex));
   const guess = before.layout[part][i];
   if (isSame(guess)) return guess;
-  // A device was plugged or unplugged, which moves all others.
+  // If a device was plugged or unplugged, the others have other numbers now.
   const found = before.find(part, after.identity(part, keys));
   return isSame(found) ? found : undefined;
 }

@@ -11,14 +11,15 @@ export interface DomainRates {
   /** The newer record of the pair. It has the domain, its state, and every value that is not a rate. */
   readonly record: DomainStatsRecord;
   /**
-   * The time since the record that this one is compared with, in ms, by their `steadyAt`; undefined when there is none.
-   * After a partial record, the parts may be compared with different records: then it is the shortest of the times.
+   * The time from the earlier record to this one, in ms, by their `steadyAt`; undefined when there is no earlier
+   * record. After a partial record, different parts may have different earlier records. This is then the shortest of
+   * the times.
    */
   readonly intervalMs: number | undefined;
   readonly cpu: CpuRates;
   /** The vCPUs that are online; their numbers may have holes. */
   readonly vcpus: readonly VcpuRates[];
-  /** One entry for each disk, whatever its backing chain. */
+  /** One entry for each disk, however long its backing chain is. */
   readonly disks: readonly DiskRates[];
   readonly interfaces: readonly InterfaceRates[];
   readonly memory: MemoryRates;
@@ -28,7 +29,7 @@ export interface DomainRates {
 export interface CpuRates {
   /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** In percent of one processor: 100 is one processor that is busy all the time, 400 are four. */
+  /** In percent of one processor: 100 means that one processor is busy all the time, 400 that four are. */
   readonly percent: number | undefined;
   /** The part of `percent` in user mode on the host. */
   readonly userPercent: number | undefined;
@@ -100,20 +101,20 @@ export interface InterfaceRates {
 }
 
 /**
- * Memory. The sizes are those of this record alone. The guest itself reports used, total, swap and faults: they are
- * known only when the guest has a balloon driver and the domain has a period for its statistics. `guestAgeMs` is their
- * age.
+ * Memory. The sizes are from this record alone. The guest itself reports used, total, swap and faults. They are known
+ * only if the guest has a balloon driver, and the domain has a period for its statistics. `guestAgeMs` is the age of
+ * this report.
  */
 export interface MemoryRates {
   /** The memory that the host lets the guest have at present: the balloon's size. */
   readonly assignedBytes: number | undefined;
   /** The memory of the host that the hypervisor's process occupies. */
   readonly rssBytes: number | undefined;
-  /** The memory that the guest sees: the assigned memory less what its kernel reserves. */
+  /** The memory that the guest sees: the assigned memory minus the part that its kernel reserves. */
   readonly totalBytes: number | undefined;
   /**
-   * The memory that the guest could not give up without swapping: its total less what is available to programs. Caches do
-   * not count as used.
+   * The memory that the guest could not give up without swapping: its total minus the memory that is available to
+   * programs. Caches do not count as used.
    */
   readonly usedBytes: number | undefined;
   /** `usedBytes` in percent of `totalBytes`. */

@@ -14,7 +14,7 @@ const DEVICE_COUNTERS: Readonly<Record<string, readonly string[]>> = {
 
 const DEVICE_KEY = /^(vcpu|net|block)\.(\d{1,9})\./;
 
-/** Where one device's parameters are in a record; −1 where the record has no such parameter. */
+/** The positions of one device's parameters in a record; −1 if the record has no such parameter. */
 export interface DeviceKeys {
   /** libvirt's number of the device. */
   readonly number: number;
@@ -25,13 +25,13 @@ export interface DeviceKeys {
   readonly path: number;
   /** A position in `TypedParams.doubles`. */
   readonly backingIndex: number;
-  /** True if it has any counter at all: the members of a backing chain have none. */
+  /** True if it has any counter. The other members of a disk's backing chain have none. */
   readonly counts: boolean;
 }
 
 /**
- * Where the parameters that make rates are in records of one schema. It is worked out once per schema, so that the
- * thousands of records that share the schema are read by position. A parameter of an unexpected type counts as missing.
+ * The positions of the parameters for rates in records of one schema. They are computed once per schema, so that the
+ * thousands of records with this schema are read by position. A parameter of an unexpected type counts as missing.
  */
 export class RateLayout {
   static readonly #known = new WeakMap<Schema, RateLayout>();

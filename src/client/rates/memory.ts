@@ -19,10 +19,10 @@ const LARGEST_STEP_MS = 1_000;
 export class GuestReport {
   /** See reportedAt(). */
   readonly updatedAt: number;
-  /** When a record had the report first, in ms of the steady clock. */
+  /** When the first record with this report was sampled, in ms of the steady clock. */
   readonly seenAt: number;
   readonly rates: GuestRates;
-  /** How far the wall clock was ahead of the steady one; NaN where the host does not date the report. */
+  /** How far the wall clock was ahead of the steady clock; NaN if the host does not date the report. */
   readonly #wallAhead: number;
   /**
    * The counters of swapping in and out, and of major and minor faults. A report is kept for many records, so it does
@@ -30,7 +30,7 @@ export class GuestReport {
    */
   readonly counters: readonly (number | bigint)[];
 
-  /** @param longestMs if the report before is older by more than this, it is not compared */
+  /** @param longestMs the previous report is not compared if it is older by more than this */
   constructor(sample: Sample, updatedAt: number, before: GuestReport | undefined, longestMs: number) {
     this.updatedAt = updatedAt;
     this.seenAt = sample.at;
@@ -43,7 +43,7 @@ export class GuestReport {
     this.rates = guestRates(steps, known ? intervalMs : Number.NaN);
   }
 
-  /** The ms between two reports; NaN when they are not dated by the same clock. */
+  /** The ms between two reports; NaN if their dates are not from the same clock. */
   #since(before: GuestReport): number {
     const stepMs = Math.abs(this.#wallAhead - before.#wallAhead);
     const undated = Number.isNaN(this.#wallAhead) && Number.isNaN(before.#wallAhead);
@@ -51,14 +51,14 @@ export class GuestReport {
   }
 }
 
-/** True if the host says when the guest reported. */
+/** True if the host reports when the guest made its report. */
 export function isDated({ layout }: Sample): boolean {
   return layout.lastUpdate >= 0;
 }
 
 /**
- * When the guest reported: in ms since 1970 where the host dates the report, else when it was sampled, in ms of the steady
- * clock. Undefined when there is no report.
+ * When the guest made its report. If the host dates reports: in ms since 1970. Otherwise: when the report was sampled,
+ * in ms of the steady clock. Undefined when there is no report.
  */
 export function reportedAt(sample: Sample): number | undefined {
   const { layout } = sample;
@@ -69,7 +69,9 @@ export function reportedAt(sample: Sample): number | undefined {
   return layout.available >= 0 || layout.guest.some((position) => position >= 0) ? sample.at : undefined;
 }
 
-/** The memory of one record, with the rates of the guest's report if there is one that is not too old. */
+/**
+ * The memory rates of one record. They include the rates of the guest's report, if there is one and it is not too old.
+ */
 export function memoryRates(sample: Sample, report: GuestReport | undefined): MemoryRates {
   const { layout, wallAt } = sample;
   const updatedAt = reportedAt(sample);

@@ -9,7 +9,7 @@ export type Devices = Exclude<Part, "cpu">;
 export class Sample {
   readonly params: TypedParams;
   readonly layout: RateLayout;
-  /** When it was taken, in ms of its source's steady clock: intervals stay right when the wall clock is set. */
+  /** When it was taken, in ms of its source's steady clock, so that intervals stay right when the wall clock is set. */
   readonly at: number;
   /** The same moment in ms since 1970, to compare with times that the hypervisor reports. */
   readonly wallAt: number;
@@ -58,7 +58,7 @@ export class Sample {
     let found = this.#found?.[part];
     if (found === undefined) {
       const counting = this.layout[part].filter(({ counts }) => counts);
-      // Of several devices with one name, the first counts.
+      // If several devices have the same name, the first one counts.
       found = new Map(counting.toReversed().map((keys) => [this.identity(part, keys), keys]));
       this.#found = { ...this.#found, [part]: found };
     }
@@ -66,7 +66,7 @@ export class Sample {
   }
 }
 
-/** A sample, and the one that a part of it is compared with. */
+/** A sample, and the earlier sample with which it is compared. */
 export interface Pair {
   /** Undefined when there is none. */
   readonly before: Sample | undefined;
@@ -76,10 +76,10 @@ export interface Pair {
 }
 
 /**
- * Writes the increase of each counter of a device into `steps`: NaN where one of the records lacks it.
+ * Writes the increase of each counter of a device into `steps`; NaN if one of the records lacks the counter.
  *
- * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down: the device
- *   was reset then, and its other counters cannot be trusted either
+ * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down. The device
+ *   was then reset, so its other counters cannot be trusted either
  */
 export function compare(
   steps: Float64Array,
@@ -116,7 +116,7 @@ export function perSecond(step: number, intervalMs: number): number | undefined 
   return finite((step * 1_000) / intervalMs);
 }
 
-/** Nanoseconds of an interval, in percent of it. */
+/** Converts nanoseconds of an interval to a percentage of the interval. */
 export function percentOf(nanoseconds: number, intervalMs: number): number | undefined {
   return finite(nanoseconds / (intervalMs * 10_000));
 }
@@ -126,7 +126,7 @@ export function meanMs(nanoseconds: number, operations: number): number | undefi
   return operations > 0 ? finite(nanoseconds / operations / 1e6) : undefined;
 }
 
-/** The value; undefined for infinity and NaN. */
+/** Returns the value, or undefined for infinity and NaN. */
 export function finite(value: number): number | undefined {
   return value < Number.POSITIVE_INFINITY ? value : undefined;
 }

@@ -8,14 +8,14 @@ import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../mod
 import { RateMeter } from "../rates.ts";
 import type { DomainRates } from "./domain-rates.ts";
 
-/** What a batch call may ask for besides records; not yet checked. */
+/** The options of a batch call about rates; not yet checked. */
 export interface RatesRequest {
   readonly rates: boolean;
   readonly overMs: number | undefined;
   readonly query: StatsQuery;
 }
 
-/** What ends the wait between two sweeps. */
+/** The signals that end the wait between two sweeps. */
 export interface WaitContext {
   readonly signal: AbortSignal | undefined;
   /** Aborted with its error when the connection is closed. */
@@ -24,8 +24,8 @@ export interface WaitContext {
 }
 
 /**
- * The rates between two sweeps, in the order of the second. From the end of the first to the start of the second it waits for `overMs`: whatever the
- * order of the records, the two of a domain are at least that far apart.
+ * The rates between two sweeps, in the order of the second. It waits for `overMs` from the end of the first to the
+ * start of the second. So the two records of a domain are at least that far apart, whatever the order of the records.
  *
  * @throws VirstreamError `invalid-argument`
  */
@@ -51,18 +51,18 @@ export async function ratesOver(
   return (await sweep(query)).map((record) => meter.take(record));
 }
 
-/** How many intervals before a moment most domains have an older record: sweeps are not quite regular. */
+/** This many intervals before a moment, most domains have an older record, because sweeps are not quite regular. */
 const SURE_INTERVALS = 1.2;
-/** How many intervals before a moment older records are looked for at most. */
+/** Older records are searched at most this many intervals before a moment. */
 const MOST_INTERVALS = 60;
 
 /**
- * What a recording had some time before a moment, for rates: so long before that most domains have an older record. Sweeps may be further
- * apart than the interval: one with a guest that hangs takes longer. The records' own times do not tell, because hosts' clocks differ.
+ * Reads the earlier state of a recording with which the state at a moment is compared for rates: early enough that most
+ * domains have an older record. Sweeps may be further apart than the interval, because a sweep with a guest that hangs
+ * takes longer. The records' own times cannot show this, because hosts' clocks differ.
  *
- * @param now what it has at the moment
- * @param sweep reads what it had at another one
- * @param overMs the least time between the two, in ms
+ * @param now the state at the moment @param sweep reads the state at another moment @param overMs the least time
+ *   between the two, in ms
  */
 export async function recordsBefore(
   now: readonly DomainStatsRecord[],

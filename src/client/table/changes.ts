@@ -11,10 +11,10 @@ export interface TableChange {
   readonly left: readonly string[];
 }
 
-/** How a key differs from what a reader knows. */
+/** How a key differs from the keys that a reader knows. */
 type Difference = keyof TableChange;
 
-/** Collects changes: of two changes of a key, only the net effect remains. */
+/** Collects changes. Of two changes of the same key, only the net effect remains. */
 export class ChangeSet {
   readonly #differences = new Map<string, Difference>();
 
@@ -46,7 +46,10 @@ export class ChangeSet {
     return change;
   }
 
-  /** Of these keys of rows, those that the table had when the set was empty; and those that have left since. */
+  /**
+   * The keys that the table had when this set was empty: those of the given keys that have not come since then, and
+   * those that have left.
+   */
   keysBefore(keys: Iterable<string>): string[] {
     const before = [...keys].filter((key) => this.#differences.get(key) !== "came");
     for (const [key, difference] of this.#differences) if (difference === "left") before.push(key);
@@ -55,14 +58,14 @@ export class ChangeSet {
 }
 
 /**
- * One reader of a table's changes. If it is slower than the ticks, it gets the union of several: so it costs a key for each
- * row that it knows or that the table has, however slow it is.
+ * One reader of a table's changes. If it is slower than the ticks, it gets the union of several. So even a very slow
+ * reader needs memory only for one key of each row that it knows or that the table has.
  */
 export class ChangeReader implements AsyncIterableIterator<readonly TableChange[]> {
   readonly #onReturn: (reader: ChangeReader) => void;
-  /** The change that waits, if it is of one tick; all readers share it. */
+  /** The waiting change, if it is from one tick only; all readers share it. */
   #tick: TableChange | undefined;
-  /** The changes that wait, if they are of several ticks. */
+  /** The waiting changes, if they are from several ticks. */
   #union: ChangeSet | undefined;
   #ended = false;
   #error: unknown;
@@ -85,7 +88,7 @@ export class ChangeReader implements AsyncIterableIterator<readonly TableChange[
     this.#wake?.();
   }
 
-  /** No more changes. The consumer still gets what waits, and then the error, if there is one. */
+  /** Ends the changes. The consumer still gets the waiting ones, and then the error, if there is one. */
   end(error: unknown): void {
     this.#ended = true;
     this.#error = error;

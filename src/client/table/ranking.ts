@@ -1,4 +1,7 @@
-/** What rows are sorted by. Undefined, null and NaN are unknown: such rows come last, in either order. */
+/**
+ * The value by which rows are sorted. Undefined, null and NaN are unknown; rows with such values come last in both
+ * orders.
+ */
 export type SortValue = number | bigint | string | boolean | null | undefined;
 
 /** The direction of an order. */
@@ -43,7 +46,7 @@ export function ranked<Row>(
     const candidate = { row, value: known(by(row)), position: position++ };
     if (last !== undefined && compare(candidate, last) > 0) continue;
     kept.push(candidate);
-    // Sorting only once per `limit` candidates keeps a small `limit` cheap, also when every row is a candidate.
+    // Sorting only once per `limit` candidates keeps a small `limit` cheap, even when every row is a candidate.
     if (kept.length >= 2 * limit) {
       cut();
       last = kept.at(-1);

@@ -19,8 +19,8 @@ export class TableRow {
   /** The rates up to this record; each is undefined while it is unknown. */
   readonly rates: DomainRates;
   /**
-   * True if the record is from before its host became absent, or before the table ended. A row is stale until its next record,
-   * also when its host is back.
+   * True if the record is from before its host became absent, or from before the table ended. After the host is back, a
+   * row stays stale until its next record.
    */
   readonly stale: boolean;
   readonly #now: () => number;
@@ -34,12 +34,14 @@ export class TableRow {
     this.#now = now;
   }
 
-  /** The domain, as its newest record has it. */
+  /** The domain, from its newest record. */
   get domain(): Domain {
     return this.record.domain;
   }
 
-  /** How long ago the record was sampled, in ms: the steady time now, less the record's `steadyAt`. Never negative. */
+  /**
+   * How long ago the record was sampled, in ms: the present steady time minus the record's `steadyAt`. Never negative.
+   */
   get ageMs(): number {
     return Math.max(0, this.#now() - this.record.steadyAt);
   }
@@ -50,13 +52,13 @@ export class TableRow {
   }
 }
 
-/** How a table's rows are ordered. */
+/** The order of a table's rows. */
 export interface Ranking {
   readonly by: (row: TableRow) => SortValue;
   readonly order: SortOrder;
 }
 
-/** What the rows depend on. */
+/** The inputs of the rows. */
 export interface RowsOptions {
   /** A steady clock, in ms. */
   readonly now: () => number;
@@ -75,8 +77,8 @@ interface Entry {
 }
 
 /**
- * The rows of a table: a sink that a feed pushes into. It has no timer, and is never behind: it only keeps the newest row of each
- * domain, and the keys of what has changed since the last tick.
+ * The rows of a table: a sink of a feed. It has no timer, and cannot fall behind, because it keeps only the newest row
+ * of each domain, and the keys of the rows that have changed since the last tick.
  */
 export class TableRows implements WatchSink {
   readonly #options: RowsOptions;
@@ -104,7 +106,7 @@ export class TableRows implements WatchSink {
       this.#feed = feed;
       if (feed.error === undefined) feed.push(this);
       else this.end(feed.error);
-      // Where the query selects no host, no event follows.
+      // If the query selects no host, no event follows.
       if (isAccounted(feed)) this.#options.onReady();
       return () => feed.leave(this);
     } catch (thrown) {
@@ -121,7 +123,10 @@ export class TableRows implements WatchSink {
     return this.#byKey.get(key)?.row;
   }
 
-  /** The rows in the order of the ranking; without one, as they came. The array is the same until a row changes. */
+  /**
+   * The rows in the order of the ranking; without a ranking, in the order in which they came. The array is the same
+   * until a row changes.
+   */
   values(): readonly TableRow[] {
     const ranking = this.#ranking;
     this.#values ??= ranking === undefined ? [...this.#rows()] : ranked(this.#rows(), ranking.by, ranking.order);
@@ -154,7 +159,7 @@ export class TableRows implements WatchSink {
     return [...hosts.values()];
   }
 
-  /** A reader of the changes. It first gets the rows as of the last tick, if there was one. */
+  /** Returns a reader of the changes. It first gets the rows at the last tick, if there was one. */
   read(): ChangeReader {
     const reader = new ChangeReader((left) => this.#readers.delete(left));
     if (this.#ticked) reader.push({ came: this.#changes.keysBefore(this.#byKey.keys()), changed: [], left: [] });
@@ -189,7 +194,7 @@ export class TableRows implements WatchSink {
   event(event: SyncEvent | GapEvent | StatusEvent): void {
     if (event.type === "gap") {
       this.#meter.gap(event.host);
-      // A slow connection may have gaps and no sync for long.
+      // A slow connection may deliver gaps, and no sync for a long time.
       if (this.#changes.size > 0) this.#tick();
       return;
     }
@@ -238,7 +243,10 @@ export class TableRows implements WatchSink {
   }
 }
 
-/** A program that closes the connection or the table ends the readers, and so does the end of a recording: that is not a failure. */
+/**
+ * The readers end when the program closes the connection or the table, and at the end of a recording. Both are no
+ * failures.
+ */
 function failureOf(error: VirstreamError): VirstreamError | undefined {
   return error.code === "connection-closed" || error.code === "end-of-recording" ? undefined : error;
 }

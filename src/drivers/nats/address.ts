@@ -13,7 +13,7 @@ const SERVER = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;
 /** Parameters that name files. */
 const FILES = ["creds", "ca", "cert", "key"] as const;
 
-/** What a URI of a fleet says. */
+/** The content of a fleet's URI. */
 export interface NatsAddress {
   /** The URI, without secrets. */
   readonly uri: string;
@@ -27,7 +27,7 @@ export interface NatsAddress {
   readonly user: string | undefined;
   readonly password: string | undefined;
   readonly token: string | undefined;
-  /** What the subjects of replies begin with; undefined: `_INBOX`. */
+  /** The beginning of the subjects of replies; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
   /** True if the server must use TLS. Without it, the server decides. */
   readonly tls: boolean;

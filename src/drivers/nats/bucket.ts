@@ -14,7 +14,7 @@ export interface NatsSession {
   /** For messages. */
   readonly uri: string;
   readonly subjects: Subjects;
-  /** What the subjects of replies begin with; undefined: `_INBOX`. */
+  /** The beginning of the subjects of replies; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
   /** False while the connection is lost. */
   isConnected: boolean;
@@ -30,7 +30,7 @@ const SILENCE_MS = 10_000;
 /** How to read a bucket. */
 export interface BucketReading {
   readonly signal: AbortSignal;
-  /** After this many ms, hosts whose state is being replaced by its publisher are not waited for. */
+  /** After this many ms, the reading no longer waits for hosts whose publisher is replacing their state. */
   readonly patienceMs: number;
   /** Called with each host whose state was read. */
   readonly read?: (state: HostState) => void;
@@ -52,7 +52,7 @@ export async function readBucket(session: NatsSession, fleet: Fleet, reading: Bu
   if (!reading.signal.aborted) fleet.forgetOthers(stored);
 }
 
-/** Reads what matches one subject: servers before 2.10 take no more. */
+/** Reads the messages of one subject pattern, because servers before 2.10 accept only one. */
 async function readStates(
   session: NatsSession,
   fleet: Fleet,
@@ -79,10 +79,12 @@ async function readStates(
     if (stored === 0 || signal.aborted) return;
     await new Promise<void>((resolve, reject) => {
       unlisten = onAbort(signal, resolve);
-      /** The keys that were read: one that is replaced during the reading comes twice, or only after its replacement. */
+      /**
+       * The keys that were read. A key that is replaced during the reading comes twice, or only after its replacement.
+       */
       const keys = new Set<string>();
       let isRead = false;
-      /** The hosts some of whose chunks are of an older tick than others. */
+      /** Hosts with chunks of two different ticks. */
       const torn = new Set<HostState>();
       const began = performance.now();
       const expect = (): void => {
@@ -121,7 +123,7 @@ async function readStates(
   } catch (thrown) {
     throw bucketError(thrown, uri, stream);
   } finally {
-    // Messages may still come.
+    // Messages may still come after this; they are ignored.
     isOver = true;
     unlisten();
     clearTimeout(timer);
@@ -131,8 +133,8 @@ async function readStates(
 }
 
 /**
- * Deletes a consumer that is no longer read: the server would keep it for a while. A lost connection deletes nothing, and the
- * request would only wait for its timeout.
+ * Deletes a consumer that is no longer read, because the server would keep it for a while. Sends nothing while the
+ * connection is lost, because the request would only wait for its timeout.
  */
 export function discard({ isConnected, deletions }: NatsSession, consumer: Pick<Consumer, "delete">): void {
   if (!isConnected) return;

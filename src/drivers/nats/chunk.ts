@@ -6,13 +6,13 @@ import { unpack } from "../../wire/unpack.ts";
 
 /** The version of the format of chunks. */
 export const CHUNK_VERSION = 1;
-/** What the members of a chunk besides its body, and the headers of its message, need at most, in bytes. */
+/** The most bytes of a chunk besides its body: its other members, and the headers of its message. */
 const CHUNK_OVERHEAD = 1_024;
 /** The most chunks of a tick. */
 const MAX_CHUNKS = 65_536;
 /** The most characters of an epoch. */
 const MAX_EPOCH = 64;
-/** The most bytes of the chunks that wait for the others of their ticks, over all hosts. */
+/** The most bytes of all chunks, over all hosts, that wait for the rest of their tick. */
 export const MAX_WAITING = 134_217_728;
 
 /** A part of a tick that fits into one message. */
@@ -101,7 +101,7 @@ export class Assembler {
     this.#bytes += body.length;
     this.#waiting.total += body.length;
     if (this.#bytes > LIMITS.message || this.#waiting.total > MAX_WAITING) throw this.#refuse("its tick is too large");
-    // A copy: the body is a part of a buffer of the socket.
+    // Copied, because the body is a part of the socket's buffer.
     this.#parts.set(chunk, body.slice());
     if (this.#parts.size < chunks) return "waiting";
     const tick = new Uint8Array(this.#bytes);

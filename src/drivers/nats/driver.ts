@@ -24,14 +24,15 @@ import { connectNats, followStatus, loadNats, type NatsStatus } from "./library.
 import { sweepFleet } from "./sweep.ts";
 import { FleetWatch } from "./watch.ts";
 
-/** How long opening waits for a state that its publisher is replacing, in ms. */
+/** How long `open` waits for a state that its publisher is replacing, in ms. */
 const OPEN_PATIENCE_MS = 1_000;
 /** How long an orderly close waits for the server, in ms. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
  * The hosts that publish to a NATS server, as one source: a sweep reads their newest states from the bucket, and watches follow their
- * ticks. A record says by its `sampledAt` how old it is. A host that is silent is reported, and its domains have failed records.
+ * ticks. The `sampledAt` of a record shows how old it is. A host that is silent is reported, and its domains have
+ * failed records.
  */
 export class NatsDriver implements Driver {
   readonly uri: string;
@@ -167,7 +168,7 @@ export class NatsDriver implements Driver {
     const { connection, deletions } = this.#session;
     const stopped = this.#follower?.stop();
     this.#changed({ state: "closed", error: closedError(this.uri) });
-    // Requests that are not answered would keep their timers, and the server its consumers.
+    // Without an orderly end, unanswered requests would keep their timers, and the server would keep its consumers.
     const orderly = async (): Promise<void> => {
       await stopped;
       await Promise.all(deletions);

@@ -8,7 +8,7 @@ import { HostState, type Outcome } from "./host-state.ts";
 /** How many messages of each kind have come since the connection was opened: see docs/fleet.md. */
 export type FleetFigures = Readonly<Record<Outcome, number>>;
 
-/** Gets what changes in a fleet. */
+/** Gets the changes of a fleet. */
 export interface FleetListener {
   /** A host has a newer tick. */
   tick(state: HostState): void;
@@ -22,7 +22,7 @@ export interface FleetListener {
 export class Fleet {
   readonly hosts = new Map<string, HostState>();
   readonly listeners = new Set<FleetListener>();
-  /** The hosts whose present state is not known, or not all of it, as the listeners know. */
+  /** The hosts whose present state is unknown or only partly known, as the listeners were last informed. */
   readonly degraded = new Map<HostState, VirstreamError>();
   readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
   readonly #selects: (host: string) => boolean;
@@ -49,8 +49,8 @@ export class Fleet {
    * A message of a host.
    *
    * @param host undefined: its subject names no host
-   * @param ageMs how long ago it was published
-   * @param stored true if it comes from the bucket, which also has what came already
+   * @param ageMs how long ago it was published @param stored true if it comes from the bucket, which also has messages
+   *   that came already
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {
@@ -64,12 +64,12 @@ export class Fleet {
     return state;
   }
 
-  /** Looks which hosts are silent. */
+  /** Checks which hosts are silent. */
   check(now: number): void {
     for (const state of this.hosts.values()) this.#assess(state, now);
   }
 
-  /** The hosts whose present state is not known, or not all of it. */
+  /** The hosts whose present state is unknown or only partly known. */
   absentAt(now: number): Absent[] {
     const absent: Absent[] = [];
     for (const state of this.hosts.values()) {
@@ -79,7 +79,7 @@ export class Fleet {
     return absent;
   }
 
-  /** Forgets the hosts that the bucket no longer has, unless they are heard. */
+  /** Forgets the hosts that the bucket no longer has, unless they still publish. */
   forgetOthers(stored: ReadonlySet<HostState>): void {
     const now = performance.now();
     for (const state of [...this.hosts.values()]) {
@@ -93,7 +93,7 @@ export class Fleet {
     for (const listener of this.listeners) listener.forgotten(state);
   }
 
-  /** Only a new kind of reason is reported. */
+  /** Reports only a new kind of reason. */
   #assess(state: HostState, now: number): void {
     const error = state.errorAt(now) ?? state.conflictAt(now);
     if (this.degraded.get(state)?.code === error?.code) return;

@@ -8,7 +8,7 @@ import { natsError } from "./library.ts";
 import { RetainedTicks } from "./retained-ticks.ts";
 import { tokenOf } from "./subjects.ts";
 
-/** How often it looks for silent hosts, in ms. */
+/** How often the follower checks for silent hosts, in ms. */
 const CHECK_MS = 500;
 /** How long to wait for the rest of a state that its publisher is replacing, in ms. */
 const PATIENCE_MS = 2_000;
@@ -31,7 +31,7 @@ export class Follower {
   /** Resolves when the newest states were read once. */
   readonly ready: Promise<void>;
 
-  /** @param failed called when the server refuses what it needs */
+  /** @param failed called when the server refuses something that the follower needs */
   constructor(session: NatsSession, fleet: Fleet, failed: (error: VirstreamError) => void) {
     this.#session = session;
     this.#fleet = fleet;
@@ -39,7 +39,7 @@ export class Follower {
     let due = performance.now() + CHECK_MS;
     this.#timer = setInterval(() => {
       const now = performance.now();
-      // After a pause of the process, the socket has not been read yet.
+      // After a pause of the process, messages may still wait in the socket, so no host counts as silent yet.
       if (isLate(now - due)) this.#excuse();
       due = now + CHECK_MS;
       if (this.#connected) fleet.check(now);
@@ -47,7 +47,7 @@ export class Follower {
     this.ready = this.#start();
   }
 
-  /** The connection was lost: that no host is heard says nothing about the hosts. */
+  /** The connection was lost, so the silence says nothing about the hosts. */
   lost(): void {
     this.#connected = false;
   }
@@ -60,7 +60,7 @@ export class Follower {
     else this.#retained.reconnected();
   }
 
-  /** Resolves when nothing is read any more. */
+  /** Resolves when it no longer reads anything. */
   async stop(): Promise<void> {
     this.#end.abort();
     this.#loading?.abort();
@@ -71,7 +71,7 @@ export class Follower {
 
   async #start(): Promise<void> {
     const { subjects } = this.#session;
-    // First the messages, then the bucket: so none comes between the two.
+    // Subscribes to the messages before it reads the bucket, so that no message is missed between the two.
     this.#retained = await RetainedTicks.open(
       this.#session,
       ({ subject, data, info }) => {

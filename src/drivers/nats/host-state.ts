@@ -4,38 +4,40 @@ import { ServerClock } from "../../wire/server-clock.ts";
 import { Assembler, type Chunk, readChunk, type WaitingBytes } from "./chunk.ts";
 import { readTick, type Tick } from "./tick.ts";
 
-/** A host is silent after this many of its intervals without a tick, and this many ms more, which a sweep may take. */
+/** A host is silent after this many of its intervals without a tick, plus the ms that a sweep may take. */
 const SILENT_INTERVALS = 3;
 const SILENT_MS = 2_000;
-/** The most sequences that were lost, and the most earlier epochs, that are remembered to recognize late messages. */
+/**
+ * To recognize late messages, at most this many lost sequences, and at most this many earlier epochs, are remembered.
+ */
 const MAX_LOST = 1_024;
 const MAX_RETIRED = 16;
 
-/** What a message was: `tick`: it completed a newer tick. All others change nothing. */
+/** The kind of a message. `tick`: it completed a newer tick. All other kinds change nothing. */
 export type Outcome =
   | "tick"
   /** A chunk, whose tick is not complete yet. */
   | "waiting"
-  /** Of a tick that came already. */
+  /** A chunk of a tick that came already. */
   | "duplicate"
-  /** Of a tick that was reported as lost, as newer ones had come before it. */
+  /** A chunk of a tick that was reported as lost, because newer ones had come before it. */
   | "late"
-  /** Of an earlier start of the publisher. */
+  /** A chunk from before the publisher's last start. */
   | "stale"
-  /** Of a tick some of whose chunks did not come. */
+  /** A chunk of a tick that never became complete. */
   | "incomplete"
   /** Not a message of this version, or not of this host. */
   | "refused";
 
-/** Ticks of a host that did not come: their number, or undefined if it cannot be known. */
+/** Ticks of a host that did not arrive: their number, or undefined if it is not known. */
 export interface Lost {
   readonly skipped: number | undefined;
 }
 
-/** What is known of one host: its newest tick, and what came before it. */
+/** The state of one host: its newest tick, and facts about earlier ones. */
 export class HostState {
   readonly host: string;
-  /** A number of its own among the hosts of the fleet. */
+  /** A number that no other host of the fleet has. */
   readonly number: number;
   /** The newest tick. */
   tick: Tick | undefined;
@@ -43,7 +45,7 @@ export class HostState {
   lost: Lost | undefined;
   /** When the newest tick was published, on this process's steady clock. */
   heardAt = Number.NEGATIVE_INFINITY;
-  /** Why the last message that could not be read was refused. */
+  /** The error of the last message that could not be read. */
   refusal: VirstreamError | undefined;
   readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
   readonly #clock: ServerClock;
@@ -54,7 +56,7 @@ export class HostState {
   /** The earlier epochs, with the last sequence of each. */
   readonly #retired = new Map<string, number>();
   readonly #lostSequences = new Set<number>();
-  /** When a publisher of an earlier epoch was heard last that still goes on. */
+  /** When another publisher of this host, of an earlier epoch, last published. */
   #rivalAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -100,7 +102,10 @@ export class HostState {
     }
   }
 
-  /** Why the host's present state is not known: it is silent, or could not be swept; undefined: it is known. */
+  /**
+   * The error if the host's present state is not known, because the host is silent or could not be swept; undefined if
+   * it is known.
+   */
   errorAt(now: number): VirstreamError | undefined {
     const { tick, host, refusal } = this;
     if (tick === undefined) {
@@ -115,14 +120,14 @@ export class HostState {
     );
   }
 
-  /** Says that two publishers give themselves the name of this host: only the records of the one that started last are known. */
+  /** The error if two publishers use the name of this host; only the records of the one that started last are used. */
   conflictAt(now: number): VirstreamError | undefined {
     if (now - this.#rivalAt > this.#silentAfterMs) return undefined;
     const message = `two publishers name their host ${this.host}, so that only the domains of one are known: give one another name with label=`;
     return new VirstreamError("invalid-argument", message, { retryable: true });
   }
 
-  /** The connection of the reader was lost, so that the silence since then says nothing. */
+  /** The reader's connection was lost, so the silence since then says nothing about the host. */
   excuse(now: number): void {
     if (this.tick !== undefined) this.heardAt = Math.max(this.heardAt, now - this.tick.intervalMs);
   }
@@ -139,7 +144,7 @@ export class HostState {
     const last = this.#retired.get(epoch);
     if (last === undefined) return "newer";
     if (sequence > last) {
-      // It was not replaced by a new start: it goes on beside the other one.
+      // The earlier publisher was not replaced by a new start: it runs beside the other one.
       this.#retired.set(epoch, sequence);
       this.#rivalAt = performance.now();
     }

@@ -14,12 +14,12 @@ export interface NatsLibrary {
   readonly kv: typeof Kv;
 }
 
-/** How often the client asks whether the server is still there, in ms; it gives up after two questions without an answer. */
+/** How often the client pings the server, in ms. It ends the connection after two unanswered pings. */
 const PING_MS = 10_000;
 
 /**
- * The greatest upper limit of the random waits between attempts by default, in ms. With NATS's own, 2,000, the newest state of 200 hosts was
- * older than two intervals of 1 s when the server was back.
+ * The greatest upper limit of the random waits between attempts by default, in ms. With NATS's own default, 2,000, the
+ * newest state of 200 hosts was older than two intervals of 1 s when the server was back.
  */
 const MAX_WAIT_MS = 1_500;
 
@@ -38,13 +38,13 @@ export async function loadNats(): Promise<NatsLibrary> {
   }
 }
 
-/** Options of a connection to NATS, of those of connect(). */
+/** Those options of connect() that apply to a connection to NATS. */
 export type NatsOptions = Pick<OpenOptions, "signal" | "connectTimeoutMs" | "reconnect">;
 
 /**
  * Connects to a server of NATS. From then on the client of NATS reconnects by itself.
  *
- * @param name what the server shows in its list of clients
+ * @param name the name that the server shows in its list of clients
  * @throws VirstreamError `unauthenticated`, `connection-refused`, `connect-timeout`, …
  */
 export async function connectNats(
@@ -62,7 +62,7 @@ export async function connectNats(
     ...(reconnect?.attempts === 0
       ? { reconnect: false }
       : { maxReconnectAttempts: Number.isFinite(reconnect?.attempts) ? reconnect!.attempts! : -1 }),
-    // A server that restarts may refuse clients for a while, as one whose accounts are not loaded yet.
+    // A server that restarts may refuse clients for a while, for example until its accounts are loaded.
     ignoreAuthErrorAbort: true,
     ...(inbox !== undefined && { inboxPrefix: inbox }),
     ...(user !== undefined && { user, pass: password ?? "" }),
@@ -78,14 +78,16 @@ export async function connectNats(
   try {
     return await withTimeout(connecting, connectTimeoutMs, late, { signal });
   } catch (error) {
-    // It may still succeed.
+    // The attempt may still succeed after this.
     connecting.then((connection) => connection.close()).catch(() => {});
     if (signal?.aborted) throw error;
     throw natsError(error, address.uri);
   }
 }
 
-/** The code, and what to do, for each kind of error of NATS's client, by the error's class or by Node's code. */
+/**
+ * For each kind of error of NATS's client, by the error's class or Node's code: the code of our error, and what to do.
+ */
 const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string])[] = [
   [/^(AuthorizationError|UserAuthenticationExpiredError)$/, "unauthenticated", "the server refuses the credentials"],
   [/^PermissionViolationError$/, "denied", "the server's permissions do not allow this, see docs/fleet.md"],

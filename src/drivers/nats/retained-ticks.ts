@@ -7,7 +7,7 @@ import { Backoff } from "../../driver/reconnector.ts";
 import { discard, type NatsSession } from "./bucket.ts";
 import { tokenOf } from "./subjects.ts";
 
-/** How often the server says that it is there when a stream has no messages, in ms. */
+/** How often the server sends a heartbeat when a stream has no messages, in ms. */
 const HEARTBEAT_MS = 1_000;
 /** How long the server keeps a request for messages, in ms. */
 const EXPIRES_MS = 10_000;
@@ -15,12 +15,16 @@ const EXPIRES_MS = 10_000;
 const INACTIVE_NS = 30e9;
 /** The longest wait between two attempts to read the stream, in ms. */
 const MAX_WAIT_MS = 1_000;
-/** After these notices, the server no longer sends the messages: a server of a cluster may have gone, with the consumer on it. */
+/**
+ * After one of these notices, the server no longer sends messages: for example, a server of a cluster, and the consumer
+ * on it, may be gone.
+ */
 const LOST: readonly string[] = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "no_responders"];
 
 /**
- * Reads the stream that retains the ticks of all hosts, from where it is when reading begins. When the connection or the server's
- * consumer is lost, it goes on after the last message that it had, so that it misses nothing that is retained.
+ * Reads the stream that retains the ticks of all hosts, from its end when reading begins. If the connection or the
+ * server's consumer is lost, it continues after the last message that it got. So it misses nothing that the stream
+ * retains.
  */
 export class RetainedTicks {
   readonly #session: NatsSession;
@@ -29,7 +33,7 @@ export class RetainedTicks {
   readonly #end = new AbortController();
   #sequence: number;
   readonly #ended: Promise<void>;
-  /** Ends the consumer that is read. */
+  /** Ends the present consumer. */
   #restart = new AbortController();
 
   private constructor(session: NatsSession, sequence: number, take: (message: JsMsg) => void, deleted: () => void) {
@@ -54,12 +58,12 @@ export class RetainedTicks {
     return sequence === undefined ? undefined : new RetainedTicks(session, sequence, take, deleted);
   }
 
-  /** The connection is there again: the server may have forgotten the consumer. */
+  /** The connection is there again, but the server may have forgotten the consumer. */
   reconnected(): void {
     this.#restart.abort();
   }
 
-  /** Resolves when nothing is read any more. */
+  /** Resolves when it no longer reads anything. */
   stop(): Promise<void> {
     this.#end.abort();
     this.#restart.abort();
@@ -92,14 +96,15 @@ export class RetainedTicks {
     const stop = (): void => messages?.stop();
     const unlisten = onAbort(signal, stop);
     try {
-      // Not an ordered consumer of the library (3.4): one that is stopped while it recovers keeps a timer for ever.
+      // Does not use the library's ordered consumer (3.4): if one is stopped while it recovers, it keeps a timer for
+      // ever.
       const { jetstream, jetstreamManager, AckPolicy, DeliverPolicy } = library.jetstream;
       const { consumers } = await jetstreamManager(connection, { checkAPI: false });
       const info = await consumers.add(subjects.stream, {
         ...{ name: `virstream-${randomUUID()}`, mem_storage: true, num_replicas: 1, inactive_threshold: INACTIVE_NS },
         ...{ ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.StartSequence },
         opt_start_seq: this.#sequence + 1,
-        // Servers before 2.10 take one subject; the fleet itself selects the hosts.
+        // Servers before 2.10 accept one subject only. The fleet itself selects the hosts.
         filter_subject: subjects.tick(named?.length === 1 ? tokenOf(named[0]!) : "*"),
       });
       consumer = jetstream(connection).consumers.getConsumerFromInfo(info);
@@ -113,7 +118,8 @@ export class RetainedTicks {
         if (message.seq <= this.#sequence) continue;
         this.#sequence = message.seq;
         this.#take(message);
-        // Consumers run between ticks: those of a burst would otherwise look to them like the fault of their slowness.
+        // Lets consumers run between ticks. Otherwise a burst of ticks would count as sweeps that a slow consumer
+        // missed.
         await eventLoopTurn();
       }
     } finally {

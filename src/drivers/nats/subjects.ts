@@ -1,6 +1,6 @@
 import { invalid, quote } from "../../model/error.ts";
 
-/** The prefix of all subjects, and the name of the bucket, unless another one is given. */
+/** The default prefix of all subjects, which is also the name of the bucket. */
 export const DEFAULT_PREFIX = "virstream";
 
 /** A prefix is one token of a subject and the name of a bucket, so it has neither dots nor wildcards. */
@@ -75,7 +75,7 @@ export class Subjects {
     return `$KV.${this.prefix}.${token}.${chunk}`;
   }
 
-  /** The host of the subject of a tick or of a chunk of a state; undefined: it is neither. */
+  /** The host in the subject of a tick, or in the subject of a chunk of a state; undefined for any other subject. */
   hostOf(subject: string): string | undefined {
     const tokens = subject.split(".");
     // PREFIX.tick.HOST, or $KV.PREFIX.HOST.CHUNK

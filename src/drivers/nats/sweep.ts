@@ -11,16 +11,16 @@ import { type NatsSession, readBucket } from "./bucket.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";
 
-/** Where the states of a sweep come from. */
+/** The source of the hosts' states for a sweep. */
 export interface SweepSource {
   readonly session: NatsSession;
   readonly fleet: Fleet;
   readonly owner: object;
-  /** True if the fleet is up to date; otherwise the bucket is read. */
+  /** True if a watch keeps the fleet up to date; otherwise the sweep reads the bucket. */
   readonly isFollowed: boolean;
 }
 
-/** A sweep of a fleet: the newest record of each domain, as its host published it. */
+/** A sweep of a fleet yields the newest record of each domain that its host has published. */
 export async function* sweepFleet(
   source: SweepSource,
   query: Query,
@@ -36,7 +36,7 @@ export async function* sweepFleet(
     answers.set(state, query.domains === undefined ? [] : records);
     if (query.domains !== undefined) continue;
     count += records.length;
-    // One host behind, so that the number of domains is known before the last records.
+    // Yields one host late, so that the number of domains is known before the last records.
     if (waiting !== undefined && waiting.length > 0) yield waiting;
     waiting = records;
   }
@@ -50,7 +50,7 @@ export async function* sweepFleet(
   if (rest.length > 0) yield rest;
 }
 
-/** Each host once, as soon as its newest state is known. */
+/** Yields each host once, as soon as its newest state is known. */
 async function* statesOf(
   { session, fleet, isFollowed }: SweepSource,
   { deadlineMs }: Query,
@@ -74,7 +74,7 @@ async function* statesOf(
   }
 }
 
-/** The records of one host. While its state is not known, they say so. */
+/** The records of one host. While its state is not known, its records are failed. */
 function answerOf(state: HostState, selection: Selection, context: SweepContext): DomainStatsRecord[] {
   const { tick, host, number } = state;
   const now = performance.now();
@@ -109,7 +109,7 @@ function reportUnheard(
   return absent;
 }
 
-/** One record for each domain that was asked for, and one of each host for a name that several have. */
+/** One record for each domain that the query names. If several hosts have a domain of this name, one for each. */
 function named(
   { owner, session }: SweepSource,
   selectors: readonly DomainSelector[],
@@ -163,7 +163,10 @@ function groupedBy(
   return groups;
 }
 
-/** Of a domain that two hosts have, as during a migration, the record of the host on which it runs, else the newest. */
+/**
+ * Chooses among the records of several hosts for one domain, as during a migration: the record of the host on which it
+ * runs, otherwise the newest.
+ */
 function newest(records: readonly DomainStatsRecord[]): DomainStatsRecord {
   const rank = ({ status, domain }: DomainStatsRecord): number => (status === "failed" ? 0 : domain.id >= 0 ? 2 : 1);
   return records.reduce((one, other) =>

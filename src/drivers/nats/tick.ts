@@ -17,7 +17,9 @@ import { unpack } from "../../wire/unpack.ts";
 
 /** The id of the sweep in a tick: each tick has one. */
 const ID = 1;
-/** The quickest compression: the keys of schemas, which each tick has, become small. It has a checksum. */
+/**
+ * The fastest compression level. Each tick contains the keys of its schemas, which compress well. zlib adds a checksum.
+ */
 const COMPRESSION = { level: 1 } as const;
 /** The most messages in a tick. */
 const MAX_MESSAGES = 65_536;
@@ -30,17 +32,17 @@ export interface Tick {
   readonly hypervisor: string;
   /** The time from one tick to the next, in ms. */
   readonly intervalMs: number;
-  /** In the order of their index, which is from 0 without holes. */
+  /** In the order of their index, which counts from 0 without holes. */
   readonly records: readonly DomainStatsRecord[];
   /** Undefined if the host could not be swept: then the records are those of the last sweep, or none. */
   readonly summary: SweepSummary | undefined;
   /** Why the host could not be swept. */
   readonly error: VirstreamError | undefined;
-  /** The sweeps left out before this one because one outlasted the interval. */
+  /** The sweeps that were left out before this one because an earlier one took longer than the interval. */
   readonly overrun: number;
 }
 
-/** Writes ticks: each has the messages with which a server answers a sweep, see PROTOCOL.md. */
+/** Writes ticks. Each contains the messages with which a server answers a sweep; see PROTOCOL.md. */
 export class TickEncoder {
   readonly #epoch: string;
   readonly #server: string;
@@ -53,7 +55,7 @@ export class TickEncoder {
     this.#server = server;
   }
 
-  /** @param steadyMs the publisher's steady clock, on which the records' steady times are */
+  /** @param steadyMs the present time on the publisher's steady clock, to which the records' steady times refer */
   encode({ host, hypervisor, intervalMs, records, summary, error, overrun }: Tick, steadyMs: number): Uint8Array {
     const sent = new SentSchemas();
     const messages: (Uint8Array | string)[] = [
@@ -88,7 +90,7 @@ export class TickEncoder {
   }
 }
 
-/** What reading a host's ticks depends on. */
+/** The inputs for reading a host's ticks. */
 export interface TickContext {
   /** The host that may publish them. */
   readonly host: string;
@@ -101,7 +103,7 @@ export interface TickContext {
 }
 
 /**
- * Reads a tick. It is either whole and of the host, or refused.
+ * Reads a tick. Throws if it is not complete, or belongs to another host.
  *
  * @throws VirstreamError `protocol-error`
  */
@@ -153,7 +155,7 @@ function inflate(bytes: Uint8Array): Uint8Array {
   }
 }
 
-/** A publisher may say nothing of other hosts, and each domain has one record. */
+/** Checks that a publisher reports only its own host, and that each domain has one record. */
 function checkDomains(records: readonly DomainStatsRecord[], host: string): void {
   const domains = new DomainMap<true>();
   for (const { domain } of records) {

@@ -30,8 +30,8 @@ interface WatchedHost {
 }
 
 /**
- * A watch of a fleet: passes on each tick of a host, as far as the query selects it, at most once per interval. So the pace is that
- * of the publishers, or slower.
+ * A watch of a fleet. It passes on the selected part of each tick of a host, at most once per interval. So its pace is
+ * that of the publishers, or slower.
  */
 export class FleetWatch implements FleetListener {
   readonly #fleet: Fleet;
@@ -58,7 +58,7 @@ export class FleetWatch implements FleetListener {
     fleet.listeners.add(this);
   }
 
-  /** The fleet is up to date: what was not delivered yet follows. */
+  /** The fleet is up to date: delivers everything that was not delivered yet. */
   begin(): void {
     if (this.#stopped || this.#isComplete) return;
     this.#isComplete = true;
@@ -120,7 +120,7 @@ export class FleetWatch implements FleetListener {
       return;
     }
     const { startedAt, tookMs } = summary;
-    // A host whose clock was set back begins again.
+    // If a host's clock was set back, the comparison starts again.
     const sinceMs = startedAt - watched.startedAt;
     const isEarly = sinceMs >= 0 && sinceMs < this.#cadence.intervalMs - intervalMs / 2;
     if (this.#cadence.intervalMs > intervalMs && isEarly) return;
@@ -137,7 +137,7 @@ export class FleetWatch implements FleetListener {
       const key = domainKey(own.domain);
       const known = before.get(key);
       const index = state.number * INDEXES_PER_HOST + own.index;
-      // The same object in all its records, so that readers recognize it without a search.
+      // All records of the domain share this object, so that readers recognize it without a search.
       const domain =
         known !== undefined && sameDomain(known.record.domain, own.domain) ? known.record.domain : own.domain;
       const whole = new DomainStatsRecord({ ...own, domain, index });
@@ -172,7 +172,7 @@ export class FleetWatch implements FleetListener {
     if (skipped !== 0) this.#sink.event({ type: "gap", reason, skipped, host });
   }
 
-  /** Domains that were asked for and that no host has: each has one record that says so, until a host has it. */
+  /** Reports each domain that the query names and that no host has: one `gone` record, until a host has the domain. */
   #reportUnknown(): void {
     const { domains } = this.#query;
     if (domains === undefined || !this.#isComplete) return;

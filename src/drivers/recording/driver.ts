@@ -16,7 +16,7 @@ import { type Moment, parseRecordingUri, type ReplayOptions, timeOf } from "./ur
 /** How many records a sweep yields at a time. */
 const CHUNK_RECORDS = 1_024;
 
-/** What opening a recording found out. */
+/** The facts that `open` finds in a recording. */
 interface Opened extends Extent {
   readonly host: string;
   readonly hypervisor: string;
@@ -36,9 +36,9 @@ interface Extent {
 }
 
 /**
- * A recording as a driver. Each watch is a replay of its own, from `from` to `to`, and then completes. A sweep has the newest record of
- * each domain at one moment: at the query's `at`; else at `to`, or, if there is a `from`, at the moment that a replay which began with
- * the first sweep has reached.
+ * A recording as a driver. Each watch is a replay of its own, from `from` to `to`, and then completes. A sweep has the
+ * newest record of each domain at one moment: the query's `at`, if it has one. Otherwise, with a `from` in the URI, a
+ * replay begins with the first sweep, and the moment is its present position. Without `from`, the moment is `to`.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;
@@ -77,11 +77,11 @@ export class RecordingDriver implements Driver {
     return { from: Math.ceil(from ?? firstAt), to: Math.ceil(Math.min(to, lastAt)), intervalMs };
   }
 
-  /** Looks whether a recorder has written more, or has begun another file. */
+  /** Checks whether a recorder has written more, or has begun another file. */
   async refresh(): Promise<void> {
     const { recording, to, lastAt } = this.#opened;
     if (lastAt >= to) return;
-    // What has been deleted since is still what was recorded.
+    // Files that were deleted since then still count as recorded.
     const extent = await extentOf(recording.path, recording).catch(() => undefined);
     if (extent !== undefined) this.#opened = { ...this.#opened, ...extent };
   }
@@ -150,7 +150,10 @@ export class RecordingDriver implements Driver {
     return selected;
   }
 
-  /** The moment of a query. After the known end of the recording, a recorder may have written more by now. */
+  /**
+   * The moment of a query. If it is after the known end of the recording, this looks again, because a recorder may have
+   * written more.
+   */
   async #moment(at: number): Promise<number> {
     if (at > this.#opened.lastAt) await this.refresh();
     const { from } = this.recorded;
@@ -164,7 +167,7 @@ export class RecordingDriver implements Driver {
     if (from === undefined) return to;
     this.#sweptAt ??= this.#clock.now();
     const passed = this.#clock.now() - this.#sweptAt;
-    // At the greatest speed, no time of the recording belongs to a time of the clock.
+    // At infinite speed, no time of the recording corresponds to a time of the clock.
     return this.#speed === Number.POSITIVE_INFINITY ? from : Math.min(from + passed * this.#speed, to);
   }
 }
@@ -195,7 +198,10 @@ async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {
 
 function extentOf(path: string): Promise<Extent>;
 function extentOf(path: string, known: Recording): Promise<Extent | undefined>;
-/** Finds the files of a recording. @param known as they were before: undefined if they are still the same */
+/**
+ * Finds the files of a recording. @param known the files that were found before; returns undefined if they are still
+ * the same
+ */
 async function extentOf(path: string, known?: Recording): Promise<Extent | undefined> {
   const recording = await Recording.open(path);
   if (known?.isSame(recording)) return undefined;
@@ -207,7 +213,7 @@ function spanOf({ firstAt, lastAt }: Extent): string {
   return `it is from ${new Date(firstAt).toISOString()} to ${new Date(lastAt).toISOString()}`;
 }
 
-/** The newest key frame whose beginning is whole: the last one may have been cut. */
+/** The newest key frame whose beginning is complete, because the last one may have been cut. */
 async function described(recording: Recording): Promise<Playback> {
   const owner = {};
   const playback = new Playback(owner, { record: () => {}, gone: () => {}, event: () => {} });

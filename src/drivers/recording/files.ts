@@ -2,15 +2,15 @@ import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { invalid } from "../../model/error.ts";
 
-/** A file of a recording as it was found: a recorder may rename it while it is read. */
+/** A file of a recording. A recorder may rename it while we read it. */
 export interface RecordingFile {
   readonly path: string;
   readonly size: number;
-  /** Its number in its file system, which stays when it is renamed. */
+  /** Its number in the file system, which stays when the file is renamed. */
   readonly inode: number;
 }
 
-/** The name of the file that a recorder has rotated out as the n-th. */
+/** The name that a recorder gives to the n-th file that it rotates out. */
 export function rotatedPath(path: string, n: number): string {
   return `${path}.${`${n}`.padStart(6, "0")}`;
 }
@@ -35,7 +35,7 @@ export async function recordingFiles(path: string): Promise<RecordingFile[]> {
     const rotated = (await rotatedNumbers(path)).map((n) => rotatedPath(path, n));
     const files: RecordingFile[] = [];
     for (const each of [...rotated, path]) {
-      // The newest may be about to be made, and the oldest be deleted.
+      // During a rotation, the newest file may not exist yet, or the oldest may just have been deleted.
       const found = await stat(each).catch((error: NodeJS.ErrnoException) => missing(error, rotated.length > 0));
       if (found?.isFile() === false) throw invalid(`${each} is not a file`);
       if (found !== undefined && !files.some(({ inode }) => inode === found.ino)) {

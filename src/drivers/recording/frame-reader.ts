@@ -9,16 +9,18 @@ export interface Damage {
   readonly kind: "damage";
   readonly offset: number;
   readonly bytes: number;
-  /** True if the file ends in it: a frame that was not written to its end, or is being written. */
+  /**
+   * True if the damage reaches to the end of the file: a frame that was not completely written, or is being written.
+   */
   readonly last: boolean;
 }
 
-/** What a file has, in order. */
+/** A part of a file. */
 export type Piece = Frame | Damage;
 
 /**
- * Reads the frames of a file, from a position at which one begins. After damage it continues at the next key frame: the frames
- * before that are differences to what was lost. It needs memory for one frame and one chunk.
+ * Reads the frames of a file, from a position at which one begins. After damage it continues at the next key frame,
+ * because the frames before that depend on frames that were lost. It needs memory for one frame and one chunk.
  */
 export class FrameReader {
   readonly #file: FileHandle;
@@ -57,7 +59,8 @@ export class FrameReader {
         needed = 1;
         continue;
       }
-      // What is here cannot become a frame: skip it. The end of the file may be within what looked like one.
+      // These bytes cannot become a frame, so skip them. If they looked like a frame, its end may be beyond the end of
+      // the file.
       needed = this.#skip();
       if (this.#atEnd && this.#position === this.#buffer.length) {
         this.#endDamage(pieces, this.#base + this.#position, true);
@@ -68,7 +71,7 @@ export class FrameReader {
 
   #found(): Frame | number | undefined {
     const found = frameAt(this.#buffer, this.#position, this.#base);
-    // After damage, only a key frame stands for itself.
+    // After damage, only a key frame can be read without earlier frames.
     const isKey = typeof found !== "object" || found.kind === "key";
     return this.#damagedAt === undefined || isKey ? found : undefined;
   }
@@ -87,7 +90,10 @@ export class FrameReader {
     this.#damagedAt = undefined;
   }
 
-  /** Reads until `needed` bytes are there, or the file ends. Frames keep views of a buffer, so each reading has its own. */
+  /**
+   * Reads until `needed` bytes are there, or the file ends. Each read has a buffer of its own, because frames keep
+   * views of it.
+   */
   async #read(needed: number): Promise<void> {
     const rest = this.#buffer.subarray(this.#position);
     const buffer = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, needed));
@@ -108,7 +114,7 @@ export class FrameReader {
   }
 }
 
-/** How near a search by halves comes to a key frame before it reads on from there, in bytes. */
+/** A binary search for a key frame stops this many bytes before it, and reads on from there. */
 const NEAR_BYTES = 262_144;
 
 /** The offset of the last key frame that was written at or before a time; of the first key frame if all are later. */
@@ -139,7 +145,7 @@ export async function keyFrom(file: FileHandle, from: number, before: number): P
     for (; position !== undefined && at + position < before; position = possibleKeyAt(here, position + 1)) {
       const found = frameAt(here, position, at);
       if (typeof found === "object") return found;
-      // It goes on behind this buffer: read again from its beginning, unless the file ends before.
+      // The frame continues after this buffer: reads again from the frame's beginning, unless the file ends first.
       if (typeof found === "number" && position > 0 && bytesRead === buffer.length) break;
     }
     if (bytesRead < buffer.length) return undefined;

@@ -8,19 +8,24 @@ import { LIMITS } from "../../wire/protocol.ts";
  */
 export const HEADER_BYTES = 24;
 
-/** How every frame begins. The byte 0xff is in no text, so texts of guests cannot look like a frame. */
+/**
+ * The first bytes of every frame. No UTF-8 text contains the byte 0xff, so texts of guests cannot look like a frame.
+ */
 const MARK = Buffer.from([0xff, 0x56, 0x53]);
 
 /**
- * `key`: a key frame begins, from which on the recording can be read without what is before it. Its payload describes the
- * recording. `state`: the rest of the key frame: the server's welcome, and the newest record of each domain. `event`: what
- * happened since then. `end`: the recorder was ended.
+ * `key`: the beginning of a key frame, from which a reader can start without earlier frames. Its payload describes the
+ * recording. `state`: the rest of the key frame, which is the server's welcome and the newest record of each domain.
+ * `event`: what happened since then. `end`: the recorder was ended.
  */
 export const FRAME_KINDS = ["key", "state", "event", "end"] as const;
 /** One of them. */
 export type FrameKind = (typeof FRAME_KINDS)[number];
 
-/** The most bytes of a key frame's description, so that a search for key frames reads little at each place that looks like one. */
+/**
+ * The most bytes of a key frame's description. A search for key frames then reads little at each place that looks like
+ * one.
+ */
 const MAX_KEY_BYTES = 1_024;
 
 /** A frame, with its place in the file. */
@@ -55,8 +60,8 @@ function checksum(frame: Buffer): number {
 }
 
 /**
- * The frame at a position of a buffer, which begins at `base` in the file. A number: the bytes that are needed to say more;
- * undefined: there is no valid frame.
+ * The frame at a position of a buffer, which begins at `base` in the file. Returns a number if the frame needs that
+ * many bytes in the buffer, and undefined if there is no valid frame.
  */
 export function frameAt(buffer: Buffer, position: number, base: number): Frame | number | undefined {
   const left = buffer.length - position;

@@ -11,9 +11,15 @@ export interface State {
   readonly statuses: Iterable<StatusEvent>;
 }
 
-/** How many places of a recording are kept, to go on from there: for a list, its earlier sweep, and one open guest. */
+/**
+ * How many places of a recording are kept, to continue from there. A page needs three: for its list, for the earlier
+ * sweep of the list's rates, and for one open guest.
+ */
 const MOST_CURSORS = 3;
-/** A moment that is later than a cursor by more recorded time than this, in ms, is sought from the key frame before it. */
+/**
+ * If a moment is further behind a cursor than this, in ms of recorded time, the search starts at the key frame before
+ * the moment.
+ */
 const NEAR_MS = 30_000;
 
 /** A place in a recording, and the state there. */
@@ -40,12 +46,15 @@ class Cursor {
     return { records: this.#playback.records(), statuses: this.#playback.statuses };
   }
 
-  /** True if nothing follows in the files that were there: what is written later needs another cursor. */
+  /** True if nothing follows in the files that existed when it was opened. Later frames need another cursor. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** The last key frame, if it lacks records: it was cut, or is being written. What it has was known before it. */
+  /**
+   * The last key frame, if it lacks records because it was cut or is being written. Its records were already known from
+   * earlier frames.
+   */
   get brokenKey(): FilePiece | undefined {
     return this.#playback.isWhole ? undefined : this.#key;
   }
@@ -55,7 +64,7 @@ class Cursor {
     return !this.#ended && this.#at <= time && time - this.#reached <= NEAR_MS;
   }
 
-  /** True if it is nearer to a moment than another one. */
+  /** True if this cursor is nearer to a moment than another one. */
   isNearerThan(other: Cursor): boolean {
     return this.#at > other.#at;
   }
@@ -92,8 +101,8 @@ class Cursor {
 }
 
 /**
- * Finds the states of a recording at any moments. It remembers a few places: a reader that goes on in time, such as a page that
- * replays, reads each frame once. One moment at a time is sought, in the order in which they are asked for.
+ * Finds the state of a recording at any moment. It remembers a few places, so a reader that moves forward, such as a
+ * page that replays, reads each frame once. It searches for one moment at a time, in the order of the calls.
  */
 export class Moments {
   readonly #owner: object;
@@ -143,7 +152,7 @@ export class Moments {
         if (signal.aborted) return undefined;
         const { ended, brokenKey } = cursor;
         keep = !ended && brokenKey === undefined && broken === undefined;
-        // A cursor that has ended may have been opened when less was recorded.
+        // A cursor at its end may have been opened when less was recorded.
         if (brokenKey !== undefined) broken = brokenKey;
         else if (!ended || cursor.recording === recording) return take(cursor.state);
       } finally {

@@ -18,8 +18,8 @@ export const WATCH_ID = 1;
 export type EventSink = Pick<WatchSink, "record" | "gone" | "event">;
 
 /**
- * Applies the frames of a recording, and calls a sink with the events. It knows the state that results. What is missing in the
- * recording, because the recorder did not run or the file is damaged, is a `gap`.
+ * Applies the frames of a recording, calls a sink with the events, and keeps the state that results. A part that the
+ * recording lacks, because the recorder did not run or the file is damaged, is a `gap`.
  */
 export class Playback {
   /** The description in the last key frame; undefined before the first. */
@@ -28,7 +28,7 @@ export class Playback {
   welcome: Welcome | undefined;
   /** The end of the last tick. */
   sync: SyncEvent | undefined;
-  /** Frames that had a valid checksum and a message that is not valid. */
+  /** The number of frames with a valid checksum but an invalid message. */
   invalid = 0;
   readonly #owner: object;
   readonly #sink: EventSink;
@@ -38,7 +38,7 @@ export class Playback {
   #state: ChannelState;
   /** Undefined: waits for a key frame. */
   #decoder: MessageDecoder | undefined;
-  /** True if the next snapshot follows something that was not recorded. */
+  /** True if something before the next snapshot was not recorded. */
   #interrupted = false;
   /** True if the messages of a key frame are being applied. */
   #inKey = false;
@@ -51,7 +51,7 @@ export class Playback {
     this.#state = this.#newState();
   }
 
-  /** False while records of the last key frame are missing: it was cut, or is being read. */
+  /** False while records of the last key frame are missing, because the key frame was cut or is being read. */
   get isWhole(): boolean {
     return this.#state.since !== undefined;
   }
@@ -66,7 +66,7 @@ export class Playback {
     return this.#absent.values();
   }
 
-  /** Applies a frame; one that needs what was lost is skipped. */
+  /** Applies a frame. Skips it if it depends on frames that were lost. */
   apply(frame: Frame): void {
     try {
       if (frame.kind === "key") this.#begin(descriptionOf(frame));

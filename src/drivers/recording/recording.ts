@@ -8,7 +8,7 @@ import { keyBefore, keyFrom, type Piece, pieces } from "./frame-reader.ts";
 /** The version of the format. A reader refuses a later one. */
 export const FORMAT_VERSION = 1;
 
-/** What a key frame says of its recording. */
+/** The description of the recording in a key frame. */
 export interface Description {
   /** Different for each start of a recorder. */
   readonly epoch: string;
@@ -39,7 +39,7 @@ export class Recording {
     return new Recording(path, await recordingFiles(path));
   }
 
-  /** True if another look at the files found the same. */
+  /** True if the files are the same as those of this earlier look. */
   isSame({ files }: Recording): boolean {
     return (
       files.length === this.files.length &&
@@ -48,7 +48,7 @@ export class Recording {
   }
 
   /**
-   * The pieces from the last key frame at or before a time on, to the end of the newest file, in order.
+   * The pieces in order, from the last key frame at or before a time to the end of the newest file.
    *
    * @param time in ms since 1970; default: from the beginning
    */

@@ -16,7 +16,7 @@ const WORK_MS = 10;
 /** The longest time of a timer, in ms. */
 const MAX_TIMER_MS = 2_147_483_647;
 
-/** What a replay reads, and how. */
+/** The inputs of a replay. */
 export interface ReplayContext {
   readonly owner: object;
   readonly pieces: AsyncIterable<FilePiece>;
@@ -27,7 +27,7 @@ export interface ReplayContext {
   readonly clock: Clock;
 }
 
-/** The domain as the watch's sink knows it. */
+/** A domain as the watch's sink knows it. */
 interface Shown {
   readonly domain: Domain;
   readonly record: DomainStatsRecord;
@@ -36,8 +36,8 @@ interface Shown {
 }
 
 /**
- * One replay of a recording into the sink of a watch, with the recorded times between the events. It ends the sink with
- * `end-of-recording`. A time in which no recorder ran takes no time.
+ * One replay of a recording into the sink of a watch, with the recorded times between the events. At the end it ends
+ * the sink with `end-of-recording`. It skips times in which no recorder ran.
  */
 export class Replay implements EventSink {
   readonly #context: ReplayContext;
@@ -46,7 +46,7 @@ export class Replay implements EventSink {
   readonly #sink: WatchSink;
   readonly #playback: Playback;
   readonly #shown = new DomainMap<Shown>();
-  /** True if the sink gets events: not before `from`. */
+  /** True if the sink gets events, which begins at `from`. */
   #begun = false;
   /** The recorded time of the present frame. */
   #at = 0;
@@ -122,7 +122,7 @@ export class Replay implements EventSink {
       if (piece.at > to) break;
       if (piece.at >= from && !this.#begun) {
         this.#begin(from);
-        // The first frame comes as long after `from` as it was recorded, but no pause of the recorder is waited for.
+        // The first frame comes as long after `from` as it was recorded, but the replay skips pauses of the recorder.
         if (Number.isFinite(from)) await this.#wait(Math.min(piece.at - from, piece.delayMs) / speed);
       } else if (this.#begun) await this.#wait(piece.delayMs / speed);
       if (this.#stopped) return;
@@ -150,7 +150,9 @@ export class Replay implements EventSink {
     this.#sink.flush();
   }
 
-  /** A sync that counts the selected domains only, after the records of the named domains that do not exist. */
+  /**
+   * Makes a sync that counts the selected domains only. First it sends the records of named domains that do not exist.
+   */
   #selectedSync(sync: SyncEvent): SyncEvent {
     if (this.#selection.hasAllDomains) return sync;
     const { summary } = sync;

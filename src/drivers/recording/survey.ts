@@ -24,7 +24,7 @@ export interface RecordingGap {
   readonly host: string | undefined;
 }
 
-/** What a recording has. Times are in ms since 1970. */
+/** The content of a recording. Times are in ms since 1970. */
 export interface RecordingSurvey {
   readonly path: string;
   /** Its files in order. */
@@ -32,7 +32,7 @@ export interface RecordingSurvey {
   readonly bytes: number;
   readonly from: number;
   readonly to: number;
-  /** True if its recorder was ended; false: it is still running, or it was killed. */
+  /** True if its recorder ended in an orderly way. False if it is still running, or was killed. */
   readonly ended: boolean;
   readonly hypervisor: string;
   /** The first 1,000 hosts. */
@@ -45,25 +45,25 @@ export interface RecordingSurvey {
   readonly records: number;
   /** The records by status. */
   readonly statuses: { readonly ok: number; readonly partial: number; readonly failed: number; readonly gone: number };
-  /** Ends of sweeps. */
+  /** The number of completed sweeps. */
   readonly ticks: number;
   /** Bytes of all files divided by the records; undefined without records. */
   readonly bytesPerRecord: number | undefined;
   readonly keyFrames: number;
-  /** The first 1,000 gaps, and the number of all. */
+  /** The first 1,000 gaps, and the total number. */
   readonly gaps: readonly RecordingGap[];
   readonly gapCount: number;
-  /** The first 1,000 damaged places, and the bytes of all. */
+  /** The first 1,000 damaged places, and the total of their bytes. */
   readonly damage: readonly { readonly path: string; readonly offset: number; readonly bytes: number }[];
   readonly damagedBytes: number;
-  /** Frames that are whole and whose message is not valid: another program wrote them. */
+  /** Complete frames whose message is not valid, because another program wrote them. */
   readonly invalidMessages: number;
-  /** Bytes at the end of the newest file that are not a whole frame: the recorder was killed, or is writing. */
+  /** Bytes at the end of the newest file that are not a complete frame: the recorder was killed, or is writing. */
   readonly cutBytes: number;
 }
 
 /**
- * Reads a whole recording, and says what it has.
+ * Reads a whole recording, and describes its content.
  *
  * @throws VirstreamError `invalid-argument` when it cannot be read, or is not a recording
  */

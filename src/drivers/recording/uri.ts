@@ -5,10 +5,10 @@ import type { Recorded } from "../../model/record.ts";
 /** A moment of a recording: in ms since 1970, or relative to one of its ends. */
 export type Moment = { readonly at: number } | { readonly afterStart: number } | { readonly beforeEnd: number };
 
-/** How a URI says to replay a recording. */
+/** The options in a URI for the replay of a recording. */
 export interface ReplayOptions {
   readonly path: string;
-  /** Recorded time per time of replay; Infinity: as fast as the reader takes it. */
+  /** Recorded time divided by the time of the replay; Infinity: as fast as the reader takes the records. */
   readonly speed: number;
   readonly from: Moment | undefined;
   readonly to: Moment | undefined;
@@ -47,7 +47,7 @@ function pathOf(location: string): string {
 
 function decoded(text: string): string {
   try {
-    // A plus sign stays one: it begins a time after the start.
+    // A plus sign stays a plus sign, because it begins a time after the start.
     return decodeURIComponent(text);
   } catch {
     throw refusal(`${JSON.stringify(text)} is not percent-encoded text`);
@@ -70,11 +70,11 @@ function momentOf(name: string, text: string | undefined): Moment | undefined {
   return moment;
 }
 
-/** What a moment is, for errors. */
+/** The form of a moment, for error messages. */
 export const MOMENT_FORM =
   "a time such as 2026-01-31T12:00:00Z (without Z: local time), +10m after the start, or -30s before the end";
 
-/** Reads a moment; undefined: it is none. */
+/** Reads a moment; undefined if the text is not a moment. */
 export function parseMoment(text: string): Moment | undefined {
   const [, sign, amount, unit] = /^([+-])(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text) ?? [];
   if (sign !== undefined) {

@@ -17,7 +17,7 @@ export const REMOTE_SCHEMES = ["ws", "wss"] as const;
 /** Begins a watch: a RemoteWatch of these arguments. Returns a function that stops it. */
 export type OpenWatch = (...watch: ConstructorParameters<typeof RemoteWatch>) => () => void;
 
-/** What depends on the platform. */
+/** The parts that depend on the platform. */
 export interface RemotePlatform {
   readonly openSocket: OpenSocket;
   /** A page loads the code of watches with the first one. */
@@ -25,10 +25,10 @@ export interface RemotePlatform {
 }
 
 /**
- * The domains of another virstream, over a WebSocket: remote is just another driver. When the connection is lost,
- * running sweeps end with `connection-lost`. The driver reconnects with back-off, and its watches continue. `Domain`
- * objects from before the loss stay valid. An error that a retry cannot repair, such as `unauthenticated`, ends all
- * sweeps and watches with that error.
+ * A driver for the domains of another virstream, over a WebSocket. When the connection is lost, running sweeps end with
+ * `connection-lost`. The driver reconnects with back-off, and its watches continue. `Domain` objects from before the
+ * loss stay valid. An error that a retry cannot repair, such as `unauthenticated`, ends all sweeps and watches with
+ * that error.
  */
 export class RemoteDriver implements Driver {
   readonly uri: string;
@@ -69,22 +69,22 @@ export class RemoteDriver implements Driver {
     });
   }
 
-  /** As the server said at the last connection; empty before the first. */
+  /** From the last welcome of the server; empty before the first one. */
   get host(): string {
     return this.#last?.welcome.host ?? "";
   }
 
-  /** As the server said at the last connection; empty before the first. */
+  /** From the last welcome of the server; empty before the first one. */
   get hypervisor(): string {
     return this.#last?.welcome.hypervisor ?? "";
   }
 
-  /** As the server said at the last connection. */
+  /** From the last welcome of the server. */
   get permittedGroups(): readonly string[] | undefined {
     return this.#last?.welcome.groups;
   }
 
-  /** As the server said at the last connection. */
+  /** From the last welcome of the server. */
   get recorded(): Recorded | undefined {
     return this.#last?.welcome.recorded;
   }

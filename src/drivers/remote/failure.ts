@@ -1,10 +1,10 @@
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../wire/protocol.ts";
 
-/** The profile that this client speaks; the other one, in JSON, is for clients of a few lines. */
+/** The profile that this client speaks. The other profile, in JSON, is for clients of a few lines. */
 export const SUBPROTOCOL = SUBPROTOCOLS[0];
 
-/** The error code for each close code of the server, what happened, and what to do. */
+/** For each close code of the server: the error code, what happened, and what to do. */
 const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?: string]> = {
   [CLOSE_CODES.normal]: ["connection-lost", "it ended the connection"],
   [CLOSE_CODES["going-away"]]: ["server-shutdown", "it ended the connection"],

@@ -2,7 +2,7 @@ import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import { SUBPROTOCOL, wrongSubprotocol } from "./failure.ts";
 import type { SocketFailure } from "./socket.ts";
 
-/** Node's codes for a certificate of the server that is not accepted, and what to do. */
+/** Node's codes for a server's certificate that is not accepted, and what to do. */
 const CERTIFICATE_FAULTS: readonly (readonly [codes: RegExp, fault: string])[] = [
   [/^CERT_HAS_EXPIRED$/, "has expired: renew it on the server"],
   [/^CERT_NOT_YET_VALID$/, "is not valid yet: check both clocks"],

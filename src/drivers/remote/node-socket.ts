@@ -21,9 +21,9 @@ const SOCKET_MEMBERS = {
 } satisfies Members;
 
 /**
- * Opens WebSockets in Node: without compression, which costs far more than it saves, and with the protocol's limits. Each
- * message has its own turn of the event loop, as in browsers. Otherwise ws would emit all messages of one read in a row. A
- * watch's consumers run between messages, so they would fall behind in a burst after a resume.
+ * Opens WebSockets in Node, with the protocol's limits and without compression, which costs far more than it saves.
+ * Each message has its own turn of the event loop, as in browsers. Otherwise ws would emit all messages of one read in
+ * a row. A watch's consumers run only between turns, so they would fall behind in the burst after a resume.
  */
 export const openNodeSocket: OpenSocket = (url, subprotocol, options) => {
   checkOptions("connect's options object", options, SOCKET_MEMBERS);

@@ -36,7 +36,7 @@ export interface ServerAddress {
 
 /** The owner of a watch, which the session calls until the watch is cancelled or the session is lost. */
 export interface WatchReceiver {
-  /** The watch will be sent with this id: its messages come through the decoder. */
+  /** The watch will have this id. Its messages come through the decoder. */
   begin(id: number, decoder: MessageDecoder): void;
   /** The watch's state has read a message, which used this much credit. */
   applied(bytes: number): void;
@@ -55,7 +55,7 @@ export class RemoteSession {
   readonly #decoder: MessageDecoder;
   readonly #sweeps = new Map<number, RemoteSweep>();
   readonly #watches = new Map<number, WatchReceiver>();
-  /** The ids in use, also those of cancelled sweeps and watches: an id is free after the server's `end`. */
+  /** By id: the sweeps and watches whose id is in use. A cancelled one also keeps its id, until the server's `end`. */
   readonly #meters = new Map<number, CreditMeter>();
   #lastId = 0;
   #opened = false;
@@ -71,7 +71,8 @@ export class RemoteSession {
   /** @throws VirstreamError `denied` if the platform refuses to open the socket */
   private constructor(address: ServerAddress, token: string | undefined) {
     this.#address = address;
-    // First, because a browser may throw here (for ws: from a page of https:), and nothing else must be cleaned up then.
+    // This comes first because a browser may throw here (for ws: from a page of https:), when there is nothing to clean
+    // up yet.
     try {
       this.#socket = address.openSocket(address.url, SUBPROTOCOL, address.socketOptions);
     } catch (cause) {
@@ -200,7 +201,7 @@ export class RemoteSession {
         case "beat":
           if (message.host !== undefined) this.welcome = { ...this.welcome, host: message.host };
           break;
-        // The server sent messages of a cancelled sweep or watch before it received our cancel: they are dropped.
+        // Drops messages of a cancelled sweep or watch, which the server sent before it received our cancel.
         case "begin":
           this.#meterOf(message.id);
           this.#sweeps.get(message.id)?.begin(message.domains);
@@ -255,7 +256,10 @@ export class RemoteSession {
     if (this.#error === undefined) this.#socket.send(requestText(message));
   }
 
-  /** The server sends a message at least every `beatMs`. After 2.5 times as long in silence, the connection is lost. */
+  /**
+   * The server sends a message at least every `beatMs`. After a silence of 2.5 times as long, the connection counts as
+   * lost.
+   */
   #watchOver(beatMs: number): void {
     clearInterval(this.#liveness);
     let due = performance.now() + beatMs / 2;
@@ -263,7 +267,7 @@ export class RemoteSession {
       const now = performance.now();
       const late = now - due;
       due = now + beatMs / 2;
-      // After a pause of the process, the sockets have not been read yet.
+      // After a pause of the process, messages may still wait in the sockets.
       if (isLate(late)) {
         this.#lastHeard = now;
         return;
@@ -301,7 +305,7 @@ export class RemoteSession {
     this.#watches.clear();
   }
 
-  /** Gives the server a little time to answer a close. */
+  /** Gives the server CLOSE_TIMEOUT_MS to answer a close. */
   #abandonLater(): Promise<void> {
     return withTimeout(this.#closed, CLOSE_TIMEOUT_MS, () => this.#abandon());
   }
@@ -313,7 +317,10 @@ export class RemoteSession {
   }
 }
 
-/** Asks the program for the token of one attempt. The program's failure may pass, so it is retryable. */
+/**
+ * Asks the program for the token of one attempt. A failure of the program's function may be temporary, so the error is
+ * retryable.
+ */
 async function askToken(
   { url, timeoutMs }: ServerAddress,
   ask: () => string | Promise<string>,

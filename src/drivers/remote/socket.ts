@@ -1,15 +1,15 @@
 import type { SocketOptions } from "../../driver/driver.ts";
 import { invalid, VirstreamError } from "../../model/error.ts";
 
-/** Why a socket could not be opened, or broke: empty in browsers. */
+/** The reason why a socket could not be opened, or broke. Empty in browsers. */
 export interface SocketFailure {
   readonly message?: string;
   readonly error?: unknown;
 }
 
 /**
- * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`;
- * the code that registers the driver selects one.
+ * The part of the standard WebSocket interface that the driver uses. Browsers have it built in, and Node uses `ws`. The
+ * code that registers the driver selects one.
  */
 export interface Socket {
   binaryType: string;
@@ -20,7 +20,10 @@ export interface Socket {
   onclose: ((event: { code: number; reason: string }) => void) | null;
   send(data: string): void;
   close(code?: number, reason?: string): void;
-  /** Only in Node, because browsers conceal the reason: the error of a socket that could not be opened, or that broke. */
+  /**
+   * Makes the error of a socket that could not be opened, or that broke. Only in Node, because browsers conceal the
+   * reason.
+   */
   explain?(url: string, failure: SocketFailure, opened: boolean): VirstreamError;
   /** Only in Node: ends the connection without waiting for the other side. */
   terminate?(): void;

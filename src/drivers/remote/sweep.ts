@@ -10,14 +10,15 @@ import type { DecodedMessage } from "../../wire/message-decoder.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 
 /**
- * A server has a record of each domain by the query's deadline, or a second later from a host behind it. If it sends nothing
- * for this many ms longer, it has lost the sweep.
+ * A server sends a record of each domain by the query's deadline; for a host behind it, up to a second later. If it
+ * sends nothing for this many ms longer, it has lost the sweep.
  */
 const SILENCE_MS = 30_000;
 
 /**
- * Credit bounds the bytes of the messages that wait. A hostile server's messages can expand to a thousand times as much: this
- * bounds what they expand to. Records of idle guests that are all alike expand to about a hundred times their bytes.
+ * The most bytes of memory of the records that wait. Credit bounds only the bytes of their messages, and a hostile
+ * server's messages can expand to a thousand times as much. Records of idle guests that are all alike expand to about a
+ * hundred times their bytes.
  */
 const HELD_BYTES = 134_217_728;
 const HELD_PER_CREDIT = 256;
@@ -43,11 +44,11 @@ export class RemoteSweep {
   #begun = false;
   /** The domains that have had their record. */
   readonly #domains = new DomainMap<true>();
-  /** The characters of the names that it keeps for that. */
+  /** The characters of the names in that map. */
   #characters = 0;
   /** About how much memory the records that wait need, in bytes. */
   #held = 0;
-  /** When it was last the server's turn to send, on the steady clock. */
+  /** The silence of the server counts from this time, on the steady clock. */
   #heardAt = performance.now();
 
   constructor(
@@ -89,7 +90,7 @@ export class RemoteSweep {
     });
   }
 
-  /** Refuses a second record of one domain: it could be the record of another domain, which would then have none. */
+  /** Refuses a second record of a domain: the server may have sent it in place of another domain's record. */
   #enter(domain: Domain): void {
     const { size, hosts } = this.#domains;
     this.#domains.set(domain, true);
@@ -120,7 +121,7 @@ export class RemoteSweep {
     this.queue.end(error);
   }
 
-  /** Ends the sweep if the server could send, and has sent nothing of it for longer than any domain may take. */
+  /** Ends the sweep if the server had credit, and has sent nothing of the sweep for longer than any domain may take. */
   checkSilence(now: number): void {
     if (this.queue.length > 0 || !this.#control.mayReceive()) this.#heardAt = now;
     const silentMs = now - this.#heardAt;

@@ -9,8 +9,8 @@ import type { RemoteSession, ServerAddress, WatchReceiver } from "./session.ts";
 import type { StreamControl } from "./sweep.ts";
 
 /**
- * A watch at a server, which is kept across connections. It is sent again over each new connection, with the position
- * where it stopped. The server then resumes there, or sends a snapshot.
+ * A watch of a server that continues across connections. It sends its request again over each new connection, with the
+ * position where it stopped. The server then resumes there, or sends a snapshot.
  *
  * The session's decoder applies each message to the state, and the state calls the sink. So a message is consumed at once, and its
  * credit goes back at once. An outage causes one `status` event, however many attempts to connect it takes. An error that
@@ -32,8 +32,8 @@ export class RemoteWatch implements WatchReceiver {
   #answered = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
   /**
-   * The epoch of the state: that of the last server that answered. Undefined before the first answer, and after the
-   * state became void.
+   * The epoch of the state, from the last server that answered. Undefined before the first answer, and after the state
+   * became void.
    */
   #epoch: string | undefined;
   /** True if an outage, and not only a slow consumer, interrupted the watch since the server's last answer. */
@@ -94,7 +94,7 @@ export class RemoteWatch implements WatchReceiver {
     if (this.#interrupted) {
       const sameEpoch = this.#epoch === epoch;
       this.#state.reconnect(sameEpoch);
-      // Void ticks stay void, even if the next connection leads to the earlier server again.
+      // A tick number of another epoch stays invalid, even if the next connection leads to the earlier server again.
       if (!sameEpoch) this.#epoch = undefined;
     }
     const { since } = this.#state;
@@ -123,7 +123,8 @@ export class RemoteWatch implements WatchReceiver {
       this.#end(reason);
       return;
     }
-    // A slow consumer is reported by the gap, not as an outage. The back-off protects a server that ends every watch at once.
+    // For a slow consumer, the gap is the report; there is no outage. The back-off protects a server that ends every
+    // watch at once.
     if (reason.code !== "slow-consumer" || !this.#answered) {
       this.#interrupted = true;
       this.#report("reconnecting", reason);
@@ -144,7 +145,7 @@ export class RemoteWatch implements WatchReceiver {
     this.#report("connected", undefined);
   }
 
-  /** Releases the server's side. */
+  /** Cancels the watch at the server. */
   #cancel(): void {
     this.#sent?.cancel();
     this.#sent = undefined;

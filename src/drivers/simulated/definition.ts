@@ -1,7 +1,7 @@
 import { diskImage, diskTarget, interfaceName, MEMORY_KIB } from "./meters.ts";
 import { decimal, mix } from "./population.ts";
 
-/** What a guest's definition is made from. */
+/** The facts from which a guest's definition is made. */
 export interface Machine {
   readonly uuid: string;
   readonly name: string;

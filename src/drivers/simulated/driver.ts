@@ -15,7 +15,7 @@ export class SimulatedDriver implements Driver {
   readonly uri: string;
   readonly hypervisor = "test";
   readonly host: string;
-  /** The host itself: faults are set and removed through it. */
+  /** The host itself. Set and remove faults through it. */
   readonly simulation: SimulatedHost;
 
   /**
@@ -34,7 +34,7 @@ export class SimulatedDriver implements Driver {
     return new Sweep(this.simulation, query, context).records();
   }
 
-  /** Definitions are made when they are asked for, and kept. They have no limits and no placement. */
+  /** Makes a definition when somebody asks for it, and keeps it. There are no limits and no placement. */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     const known = new Map<string, Description<T>>();
     return {

@@ -7,15 +7,15 @@ export const NO_FAULT = {
   slowMs: 0,
   /** Its statistics call fails. */
   failing: false,
-  /** It is still listed, and will be gone at the next call for it. */
+  /** It is still listed, but will not exist any more at the next call for it. */
   vanishing: false,
   /** It does not exist before this time, in ms since 1970. */
   appearsAt: Number.NEGATIVE_INFINITY,
-  /** Its counters restart whenever the time since 1970 is a multiple of this many ms; 0: never. */
+  /** Its counters restart at every multiple of this many ms since 1970; 0: never. */
   resetMs: 0,
-  /** Its record has this many parameters, if it has fewer without the fault. Comes with the block group. */
+  /** Its record has at least this many parameters. Only in records with the block group. */
   parameters: 0,
-  /** Its record has values at the limits of every type. Comes with the block group. */
+  /** Its record has values at the limits of every type. Only in records with the block group. */
   extremes: false,
 };
 
@@ -28,7 +28,7 @@ interface FaultParameter {
   change(amount: number, now: number): Partial<Fault>;
 }
 
-/** The faults that a URI can ask for, by parameter. A guest that is slow and frozen is frozen. */
+/** The faults that a URI can ask for, by parameter. A guest with both `slow` and `freeze` is frozen. */
 export const FAULT_PARAMETERS: Readonly<Record<string, FaultParameter>> = {
   slow: { amount: { unit: "ms", usual: 500, most: 600_000 }, change: (slowMs) => ({ slowMs }) },
   freeze: { change: () => ({ slowMs: Number.POSITIVE_INFINITY }) },
@@ -88,7 +88,8 @@ export function writeExtension(row: Row, { extremes, parameters }: Fault, upSeco
   }
   const missing = parameters - row.size;
   if (missing <= 0) return;
-  // A latency histogram is its count and two parameters for each bin; an even number needs a second, empty one beside it.
+  // A latency histogram has a count, and two parameters for each bin, so their number is odd. An even number needs a
+  // second histogram without bins.
   const bins = Math.floor((missing - 1) / 2);
   row.of("block.0.latency_histogram.read.bin");
   row.number("count", bins);

@@ -22,7 +22,7 @@ import { Row } from "./row.ts";
 const TERM_MS = 2 ** 32;
 const WEEK_SECONDS = 604_800;
 
-/** When the schemas of a host have more keys than this together, it drops them all and begins again. */
+/** When the schemas of a host together have more keys than this, the host drops them all and begins again. */
 const MAX_KEYS = 1_000_000;
 
 const BLOCK = groupBit("block");
@@ -30,22 +30,24 @@ const BLOCK = groupBit("block");
 const PAUSED_BY_USER = 1;
 const PAUSED_BY_IO_ERROR = 5;
 
-/** How to write the records of a choice of groups, and the schemas so far by the guests' shape. */
+/**
+ * How to write records with certain groups, and the schemas so far, by the kinds and numbers of the guests' devices.
+ */
 interface Layout {
   readonly meters: readonly ((row: Row, guest: Guest) => void)[];
   readonly schemas: Map<number | string, Schema>;
 }
 
 /**
- * A host full of guests that do not exist. Everything about a guest is computed from (seed, host, index), its values
- * also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at once:
- * the sweep does the waiting.
+ * A host full of guests that do not exist. Everything about a guest is computed from (seed, host, index), and its
+ * values also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at
+ * once: the sweep does the waiting.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
   readonly clock: Clock;
   readonly identities: Identities;
-  /** Wake the sweeps that have begun and not ended. */
+  /** Functions that wake the sweeps under way. */
   readonly waiting = new Set<() => void>();
   /** How many sweeps began; a sweep begins with its first pull. */
   sweeps = 0;
@@ -111,13 +113,16 @@ export class SimulatedHost {
     return new Domain(this.identities.uuid(index), this.identities.name(index), id, this.options.host, this.#owner);
   }
 
-  /** The identity of a guest that was asked for and does not exist; if it was asked for by name, its uuid is all zeros. */
+  /**
+   * The identity of a guest that the query names but that does not exist. If the query has its name, its uuid is all
+   * zeros.
+   */
   unknownDomain(selector: DomainSelector): Domain {
     return unknownDomain(selector, this.options.host, this.#owner);
   }
 
   /**
-   * The groups that a query gets from this host, as a mask of known bits. Here 0 means none, in a query it means all.
+   * The groups that a query gets from this host, as a mask of known bits. Here 0 means none; in a query, 0 means all.
    *
    * @throws VirstreamError `unsupported` when the query insists on groups that the host does not know
    */
@@ -135,7 +140,7 @@ export class SimulatedHost {
   }
 
   /**
-   * The parameters of a guest at a time. Records of the same groups and shape share a schema object.
+   * The parameters of a guest at a time. Records with the same keys share a schema object.
    *
    * @param groups known bits; 0: none
    * @param now in ms since 1970
@@ -243,7 +248,8 @@ function drawSpan(span: Span, draw: number): number {
 }
 
 function reasonOf(state: number, draw: number): number {
-  // Running guests were booted, those shut off were shut down; a paused one may have hit a full disk.
+  // The reasons are: a running guest was booted, a guest that is shut off was shut down, and a paused guest may have
+  // hit a full disk.
   if (state !== STATE_NUMBERS.paused) return 1;
   return (draw & 3) === 0 ? PAUSED_BY_IO_ERROR : PAUSED_BY_USER;
 }

@@ -3,14 +3,14 @@ import { ParamType } from "../../model/schema.ts";
 import { decimal, mix } from "./population.ts";
 import type { Row } from "./row.ts";
 
-/** A guest at one moment: everything that the values of its meters follow from. */
+/** A guest at one moment: everything from which the values of its statistics are computed. */
 export interface Guest {
   readonly name: string;
   /** Its own 32 random bits: its rates are drawn from them. */
   readonly draw: number;
   readonly state: number;
   readonly reason: number;
-  /** Running or paused: it has a QEMU process to ask. */
+  /** True if it is running or paused, so that it has a QEMU process. */
   readonly active: boolean;
   readonly vcpus: number;
   readonly disks: number;
@@ -34,7 +34,7 @@ const BALLOON_PERIOD_MS = 10_000;
 const KIB_PER_GIB = 1_048_576;
 const GIB = 1_073_741_824;
 
-/** Rates and sizes that guests draw from: 256 steps from one end to the other, in equal ratios. */
+/** The rates or sizes from which guests draw: 256 steps from `low` to `high`, in equal ratios. */
 function spread(low: number, high: number): Float64Array {
   return Float64Array.from({ length: 256 }, (_, i) => low * (high / low) ** (i / 255));
 }
@@ -49,7 +49,7 @@ const REQUEST_BYTES = [4096, 8192, 12_288, 16_384, 24_576, 32_768, 65_536, 131_0
 const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
 /** The sizes of the guests' memory. */
 export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
-/** Devices that are not always busy do their work in bursts, this many seconds apart; 0 is a device that always is. */
+/** Some devices work in bursts, this many seconds apart; 0 is a device that is always busy. */
 const FIRST_BURST = [0, 0, 0, 0, 0, 0, 10, 30];
 const READ_BURST = [0, 0, 0, 0, 2, 5, 10, 30];
 const OTHER_BURST = [0, 0, 0, 0, 0, 5, 20, 60];
@@ -81,8 +81,8 @@ const BASE_IMAGES = ["debian-12", "fedora-42", "ubuntu-24.04", "alpine-3.22"].ma
 
 /**
  * Writes the parameters of each group, in the order and types of libvirt's QEMU driver. Every counter is a rate times
- * the guest's `work`, and the rate is drawn from the guest's random bits. So a value follows from (seed, index, time)
- * and nothing is kept per guest.
+ * the guest's `work`, and the rate is drawn from the guest's random bits. So each value can be computed from (seed,
+ * index, time), and no guest needs memory for it.
  */
 export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => void>> = {
   state(row, { state, reason }) {
@@ -202,7 +202,7 @@ export const METERS: Readonly<Record<KnownGroup, (row: Row, guest: Guest) => voi
       row.number("capacity", capacity);
       row.number("physical", allocation + 327_680);
       if (chain === 1) continue;
-      // A backing image has its sizes and no requests.
+      // A backing image has sizes, but no counters of requests.
       row.of("block", disk * chain + 1);
       row.text("name", TARGETS[disk]!);
       row.text("path", BASE_IMAGES[draw & 3]!);
@@ -293,12 +293,12 @@ function requests(row: Row, guestWork: number, disk: number, draw: number): void
   row.number("fl.times", flushes * 1_800_000);
 }
 
-/** Work that is done in one go every few seconds. */
+/** Work that is done at once every few seconds. */
 function inBursts(work: number, seconds: number): number {
   return seconds === 0 ? work : Math.floor(work / seconds) * seconds;
 }
 
-/** Writes a counter that may pass 2^53, as many vCPUs together do. */
+/** Writes a counter that may exceed 2^53, as the sum of many vCPUs may. */
 function total(row: Row, name: string, value: number): void {
   const floor = Math.floor(value);
   if (floor <= Number.MAX_SAFE_INTEGER) row.number(name, floor);

@@ -1,7 +1,7 @@
 import { VirstreamError } from "../../model/error.ts";
 import { FAULT_PARAMETERS } from "./fault.ts";
 
-/** A number that may differ from guest to guest: each draws its own between the two, both included. */
+/** A number that may differ from guest to guest. Each guest draws its own between `least` and `most`, both included. */
 export interface Span {
   readonly low: number;
   readonly high: number;
@@ -17,8 +17,8 @@ const PARAMETERS = "domains vcpus disks nics seed host latency shutoff paused tr
 /**
  * Reads a URI of the simulated host, `test:///default?domains=1000&freeze=3,7`.
  *
- * Without `domains` it is a host of 12 guests with one paused and two shut off; with it, all run unless the URI says
- * otherwise.
+ * Without `domains`, the host has 12 guests, one of them paused and two shut off. With `domains`, all guests run unless
+ * the URI says otherwise.
  *
  * @throws VirstreamError `invalid-uri`, saying what is allowed
  */
@@ -71,7 +71,7 @@ export function parseSimulatedUri(uri: string) {
   const domains = whole("domains", 12, MAX_DOMAINS);
   const shutoff = count("shutoff", mixed ? 2 : 0, domains);
   const extras = given.get("extras") ?? "0";
-  // The name is shown in terminals and used as a metric label: it must not break a line.
+  // Terminals show the name, and metrics have it as a label, so it must not contain a line break.
   const host = given.get("host") ?? "simulated";
   return {
     domains,

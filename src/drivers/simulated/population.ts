@@ -7,7 +7,10 @@ import type { SimulatedOptions } from "./parameters.ts";
 const FACTOR = 0x9e3779b1;
 const INVERSE = 0x0e8b2f51;
 
-/** The names and uuids of a host's guests. Both are computed from a guest's index, and the index from them: no table. */
+/**
+ * The names and uuids of a host's guests. Both are computed from a guest's index, and the index from either of them, so
+ * there is no table.
+ */
 export class Identities {
   readonly #domains: number;
   readonly #key: number;
@@ -65,7 +68,7 @@ export function populate(options: SimulatedOptions): Uint8Array {
   let resting = options.paused;
   let passing = options.transient;
   if (off + resting + passing === 0) return traits;
-  // Selection sampling: of the guests left, each is taken with the chance (number wanted) / (number left).
+  // Selection sampling: takes each guest with the probability (number still wanted) / (number of guests left).
   let alive = domains - off;
   for (let index = 0; index < domains; index++) {
     const draw = (mix(seed, 2 * index) >>> 0) % (domains - index);
@@ -114,7 +117,10 @@ const NUMBERS = Array.from({ length: 1000 }, (_, i) => String(i));
 const TWO_DIGITS = NUMBERS.map((digits) => digits.padStart(2, "0"));
 const THREE_DIGITS = NUMBERS.map((digits) => digits.padStart(3, "0"));
 
-/** The decimal text of a whole number below 10^9: several times faster than String(), and every record needs a few. */
+/**
+ * The decimal text of a whole number below 10^9. It is several times faster than String(), and every record needs a
+ * few.
+ */
 export function decimal(value: number): string {
   if (value < 1000) return NUMBERS[value]!;
   const thousands = Math.floor(value / 1000);

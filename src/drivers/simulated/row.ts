@@ -1,13 +1,13 @@
 import { ParamType, type ParamTypeCode, Schema } from "../../model/schema.ts";
 import { TypedParams } from "../../model/typed-params.ts";
 
-/** The declarations of a row that has a schema: none, shared by all such rows. */
+/** The empty list of declarations, which all rows with a schema share. */
 const NOTHING: [key: string, type: ParamTypeCode][] = [];
 
 /**
- * A record while it is written, parameter by parameter. A shape's first record is written twice: without a schema, which
- * only collects the keys and types, and then with it. A row with a schema keeps the values and ignores the names. So the
- * key, the type and the value of a parameter are stated in one place.
+ * A record while it is written, parameter by parameter. The first record with a set of keys is written twice: first
+ * without a schema, which only collects the keys and types, and then with the schema. A row with a schema keeps the
+ * values and ignores the names. So the key, the type and the value of a parameter are stated in one place.
  *
  * The methods are small so that V8 inlines them, and the array of doubles never grows: both make a sweep much faster.
  */
@@ -32,14 +32,17 @@ export class Row {
     if (this.#schema === undefined) this.#prefix = device === undefined ? `${group}.` : `${group}.${device}.`;
   }
 
-  /** A number within ±(2^53 − 1), unless it is a double; of a boolean 0 or 1. Its type is ullong unless one is given. */
+  /**
+   * A number within ±(2^53 − 1), unless its type is double; for a boolean, 0 or 1. Its type is ullong unless one is
+   * given.
+   */
   number(name: string, value: number, type?: ParamTypeCode): void {
     if (this.#schema === undefined) this.#declare(name, type);
     else this.#doubles[this.size] = value;
     this.size++;
   }
 
-  /** A text; the schema's row holds its position in the list of texts already. */
+  /** A text. The schema's row already holds its position in the list of texts. */
   text(name: string, value: string): void {
     if (this.#schema === undefined) this.#declare(name, ParamType.string);
     this.#texts.push(value);

@@ -19,7 +19,7 @@ const STRIDE = 4_096;
 /** How many guests are asked at the same time when answers take time: as many as libvirt serves for one connection. */
 const SLOTS = 4;
 
-/** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself says when a guest's statistics cannot be had. */
+/** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself reports when it cannot get a guest's statistics. */
 const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 
 /** The part of every record that is known before the answer: the guest's identity, its position in the listing, and when it was asked. */
@@ -35,9 +35,12 @@ export class Sweep {
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #backing: boolean;
-  /** The timers of the guests that are waited for. */
+  /** The timers of the guests for which the sweep waits. */
   readonly #timers = new Set<unknown>();
-  /** Make the records of the guests whose timer has fired: that makes them due, not the clock, which may be set back. */
+  /**
+   * Functions that make the records of the guests whose timer has fired. The timer decides that a guest is due, because
+   * the clock may be set back.
+   */
   readonly #due: (() => DomainStatsRecord)[] = [];
   /** The guests to ask, by index, and the selectors that fit no guest; undefined: every guest of the host. */
   #listed: readonly (number | DomainSelector)[] | undefined;
@@ -101,8 +104,8 @@ export class Sweep {
   }
 
   /**
-   * The guests as they are now: a guest that appears later is not in the sweep, a guest that vanishes later is. Those
-   * that the query names come once each, in its order.
+   * The guests that exist now. A guest that appears later is not in the sweep; a guest that vanishes later is. Guests
+   * that the query names come once each, in the query's order.
    */
   async #list(filter: number): Promise<(number | DomainSelector)[]> {
     const host = this.#host;
@@ -131,14 +134,17 @@ export class Sweep {
     return listed;
   }
 
-  /** True if the sweep goes on: false once the consumer has left, an error once the driver is closed. */
+  /** True if the sweep goes on; false once the consumer has left. Throws once the driver is closed. */
   #goesOn(): boolean {
     if (this.#context.signal.aborted) return false;
     if (this.#host.closed) throw new VirstreamError("connection-closed", "the connection was closed during the sweep");
     return true;
   }
 
-  /** Up to `limit` records that are ready now: first of guests that it has waited for, then of guests not yet asked. */
+  /**
+   * Returns up to `limit` records that are ready now: first those of guests for which it has waited, then those of
+   * guests not yet asked.
+   */
   #chunk(limit: number): DomainStatsRecord[] {
     const now = this.#host.clock.now();
     const steadyAt = steadyTimeOf(now);
