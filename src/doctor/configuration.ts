@@ -35,8 +35,8 @@ export function configurationPlace(): ConfigurationPlace {
 }
 
 /**
- * Reads the configuration of the daemon behind a socket. The result is undefined when the socket is in none of libvirt's
- * default folders: then the daemon has non-default options, and its configuration file may be anywhere.
+ * Reads the configuration of the daemon behind a socket. The result is undefined when the socket is in none of
+ * libvirt's default folders. Such a daemon has non-default options, and its configuration file may be anywhere.
  */
 export async function readConfiguration(
   socket: string,

@@ -20,7 +20,7 @@ export interface DaemonFacts {
   readonly statistics: boolean | undefined;
 }
 
-/** A daemon, as seen from outside. */
+/** How the doctor reached a daemon. */
 export interface DaemonAddress {
   readonly uri: LibvirtUri;
   /** The unix socket that the doctor connected to. */
@@ -42,7 +42,7 @@ const WORKERS_NEEDED = 16;
 /**
  * Asks the daemon about itself. Rejects when the daemon cannot be opened or does not answer.
  *
- * @returns its answers, and the connections that gave them: two, or one where the daemon admits no other
+ * @returns its answers, and the connections over which they came: two, or one if the daemon admits no other
  */
 export async function examineDaemon(
   open: OpenConnection,
@@ -50,7 +50,7 @@ export async function examineDaemon(
 ): Promise<{ clients: RpcClient[]; daemon: DaemonFacts }> {
   const began = performance.now();
   const [{ client, facts: hypervisor }, other] = await openTwo(open, timeLimit);
-  // A daemon that was slow to open, because of the network or its load, is slow to answer: that does not count as silence.
+  // If opening was slow, because of the network or the load, answers will be slow, too. This must not count as silence.
   const answerMs = ANSWER_MS + 2 * (performance.now() - began);
   const features = Promise.all([
     client.call(PROCEDURES.supportsFeature, FEATURE_KEEPALIVE),
@@ -68,8 +68,8 @@ export async function examineDaemon(
 }
 
 /**
- * Opens two connections at once, because each takes long over a slow network. The second one has a little longer than
- * the first: the daemon may admit no other.
+ * Opens two connections at once, because each takes long over a slow network. The second one may take only a little
+ * longer than the first, because the daemon may admit no second one.
  */
 async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[OpenedDaemon, OpenedDaemon?]> {
   const opened: OpenedDaemon[] = [];
@@ -167,7 +167,7 @@ export function daemonFindings(address: DaemonAddress, daemon: DaemonFacts): Fin
   return findings;
 }
 
-/** libvirt reports max_client_requests to no client, not even over its admin interface: only the file has it. */
+/** libvirt reports max_client_requests to no client, not even over its admin interface. Only the file shows it. */
 function unknownRequests({ uri, configuration }: DaemonAddress): Finding {
   let [why, files, where] = [
     "the configuration of another host cannot be read",

@@ -11,21 +11,24 @@ import { slowestOf, slownessOf } from "../overview/slowness.ts";
 import type { GuestEvidence } from "./guest-evidence.ts";
 import { STUCK } from "./guests.ts";
 
-/** What a diagnosis is made of. */
+/** The inputs of a diagnosis. */
 export interface Case {
   /** Its newest record, and its rates over the time before. */
   readonly rates: DomainRates;
-  /** Left out where there is no libvirt to ask: behind another virstream, or simulated. */
+  /** Left out if there is no libvirt to ask: the guest is behind another virstream, or simulated. */
   readonly evidence?: GuestEvidence | undefined;
   /** How to call virsh for this host: `virsh -c qemu:///system`. */
   readonly virsh: string;
-  /** How long virstream itself has been asking, in ms: a monitor that has been busy for longer is busy with something else. */
+  /**
+   * How long virstream itself has been asking, in ms. A monitor that has been busy for longer is busy with something
+   * else.
+   */
   readonly askedForMs: number;
-  /** True if its host is simulated, which knows no more of it. Default false. */
+  /** True if its host is simulated, so that there is no more evidence. Default false. */
   readonly isSimulated?: boolean;
 }
 
-/** A guest has almost no memory left above this. */
+/** A guest that uses more than this has almost no memory left. */
 const MEMORY_PERCENT = 95;
 
 /** The words for virDomainJobOperation, by number. */
@@ -65,7 +68,7 @@ export function noGuest(domain: DomainIdentity): Diagnosis {
   return { domain, wrong: true, summary: `There is no guest ${domain.name || domain.uuid}.`, evidence: [], remedy: [] };
 }
 
-/** A QEMU that the kernel does not run explains everything else. */
+/** Looks at the QEMU process first: if the kernel does not run it, this explains everything else. */
 function process({ rates: { record }, evidence }: Case): Finding | undefined {
   const { process } = evidence ?? {};
   const [, words, advice] = STUCK.find(([states]) => process !== undefined && states.includes(process.state)) ?? [];
@@ -78,7 +81,7 @@ function process({ rates: { record }, evidence }: Case): Finding | undefined {
   };
 }
 
-/** The monitor is lost, or busy for longer than virstream's own question. */
+/** The monitor is lost, or has been busy for longer than virstream's own call. */
 function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Finding | undefined {
   const { control, job } = evidence ?? {};
   if (control === undefined) return undefined;
@@ -125,7 +128,7 @@ function progressOf(params: TypedParams | undefined): string[] {
   return total > 0 ? [`${((100 * done) / total).toFixed(0)} % of its data is done`] : [];
 }
 
-/** A state that tells of a failure: storage, QEMU, a panic. */
+/** The guest's state shows a failure: of its storage, of QEMU, or a panic. */
 function failed({ rates: { record }, evidence, virsh }: Case): Finding | undefined {
   const { state, domain, params } = record;
   if (state === undefined || !isTrouble(state)) return undefined;
@@ -181,7 +184,7 @@ const REASONS: Readonly<Record<string, string>> = {
   error: "libvirt returned an error",
 };
 
-/** A record that is not whole for another reason. */
+/** The record is incomplete for another reason. */
 function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }: Case): Finding | undefined {
   if (record.status === "ok") return undefined;
   const { reason, error, domain } = record;
@@ -213,7 +216,7 @@ function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }:
   };
 }
 
-/** Not running, and nothing failed. */
+/** The guest does not run, and nothing failed. */
 function stopped({ rates: { record }, virsh }: Case): Finding | undefined {
   const { state, domain } = record;
   const [word, command] = [guestWord(domain), COMMANDS[state?.state ?? ""]];
@@ -228,7 +231,7 @@ function stopped({ rates: { record }, virsh }: Case): Finding | undefined {
 
 const COMMANDS: Readonly<Record<string, string>> = { paused: "resume", shutoff: "start", pmsuspended: "dompmwakeup" };
 
-/** Why a guest does not run. */
+/** The reasons why a guest does not run, in words. */
 const WHY: Readonly<Record<string, string>> = {
   user: "a user paused it",
   unknown: "libvirt does not know why",
@@ -244,7 +247,7 @@ const WHY: Readonly<Record<string, string>> = {
   "starting-up": "it is being started",
 };
 
-/** It runs, and its record is whole: is it slow? */
+/** The guest runs, and its record is complete: checks whether it is slow. */
 function slow({ rates, evidence, virsh }: Case): Finding {
   const { record, cpu, vcpus, disks, memory } = rates;
   const problems = slownessOf(rates).map(({ kind, sentence, disk }): [sentence: string, remedy: string] =>

@@ -14,20 +14,23 @@ import { examineSockets, type SocketFact, socketFindings } from "./sockets.ts";
 import { failedFindings, findFailed } from "./stopped-guests.ts";
 import { isSilence, TimeLimit } from "./time-limit.ts";
 
-/** The facts and findings about one URI. A member that it could not learn is left out, and a finding says why. */
+/**
+ * The facts and findings about one URI. A member that the examination could not find out is left out, and a finding
+ * says why.
+ */
 export interface Examination extends Partial<DaemonFacts> {
   readonly uri: string;
   /** Every socket that virstream would try, in its order; none for other transports. */
   readonly sockets: readonly SocketFact[];
   readonly configuration?: Configuration | undefined;
-  /** The groups that every running guest supports; where none runs, the groups that depend only on libvirt. */
+  /** The groups that every running guest supports. If no guest runs: the groups that depend only on libvirt. */
   readonly groups?: readonly Group[] | undefined;
   /** How many guests run, and how many of them were examined completely. */
   readonly guests?: { readonly running: number; readonly examined: number };
   readonly findings: readonly Finding[];
 }
 
-/** How to examine; everything has a default. */
+/** The options of an examination. Every member has a default. */
 export interface ExamineOptions {
   /** Ends the examination early, with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -64,7 +67,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
       ? undefined
       : await readConfiguration(socket, place, options.configuration ?? configurationPlace());
   const seen = { uri: uri.uri, sockets, configuration };
-  // Of another host it is not known.
+  // For another host it is not known whether systemd starts the daemon. This assumes that it does.
   const address = { uri, socket, configuration, systemd: socket === undefined || place.systemd };
 
   const opened: RpcClient[] = [];
@@ -77,7 +80,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
       reached = true;
       return stream;
     };
-    // Without a connection there is nothing else to examine: it may take all of the time.
+    // Without a connection there is nothing else to examine, so connecting may take all of the time.
     const timeoutMs = timeLimit.atMost(Number.POSITIVE_INFINITY);
     const daemon = await connectDaemon({ uri, transports, timeoutMs }, signal);
     opened.push(daemon.client);
@@ -173,7 +176,7 @@ function listingFinding(error: VirstreamError): Finding {
   return finding("listing-silent", what, { fix: ["ps -eo pid,stat,args | grep '[q]emu.*guest='  # D or T"] });
 }
 
-/** Where no guest runs, a shut-off domain shows which groups libvirt itself supports. */
+/** If no guest runs, a shut-off domain shows which groups libvirt itself supports. */
 async function examineWithoutGuests(
   client: RpcClient,
   failed: readonly Finding[],

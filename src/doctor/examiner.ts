@@ -14,24 +14,27 @@ import { UnansweredCalls } from "./unanswered-calls.ts";
 
 /** How long a guest is watched, in ms. */
 export const OVER_MS = 1_000;
-/** How long a record may take: two of them, and the evidence, are there within seconds. */
+/** The deadline of a record, in ms. Two records and the evidence then take a few seconds. */
 const DEADLINE_MS = 1_500;
 
-/** Finds out what is wrong with guests, and what helps. A program has one, which remembers the calls that got no answer. */
+/**
+ * Finds out what is wrong with guests, and what helps. Use one for the whole program, because it remembers the calls
+ * that got no answer.
+ */
 export class Examiner {
   readonly #connection: Connection;
   readonly #sourceOf: (host: string) => GuestSource;
   readonly #calls = new UnansweredCalls();
 
-  /** @param connection which has the guests */
+  /** @param connection the connection that has the guests */
   constructor(connection: Connection, sourceOf: (host: string) => GuestSource) {
     this.#connection = connection;
     this.#sourceOf = sourceOf;
   }
 
   /**
-   * Examines one guest. Another virstream does all of it, if it can. Otherwise the guest is watched for a second, and on a libvirt host
-   * more evidence is collected.
+   * Examines one guest. If the guest is behind another virstream that can do this, that one does all of it. Otherwise
+   * this watches the guest for a second, and on a libvirt host it collects more evidence.
    *
    * @throws VirstreamError if the guest cannot be watched; the signal's reason, when it is aborted
    */
@@ -46,7 +49,7 @@ export class Examiner {
   }
 
   /**
-   * The same for a guest that is watched already.
+   * Examines a guest that the caller already watches.
    *
    * @param askedForMs how long the guest has been asked already, in ms
    */

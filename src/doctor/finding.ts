@@ -54,7 +54,7 @@ export interface Finding {
   readonly severity: Severity;
   /** The problem and its effect on virstream, in a few sentences. */
   readonly what: string;
-  /** The commands that fix it or tell more; advice where no command helps; empty when there is nothing to do. */
+  /** The commands that fix it or show more. If no command helps, this is advice. Empty when there is nothing to do. */
   readonly fix: readonly string[];
   /** All guests that it affects. */
   readonly guests: readonly AffectedGuest[];

@@ -16,36 +16,41 @@ import { type GuestProcess, guestProcesses } from "./processes.ts";
 import { TimeLimit } from "./time-limit.ts";
 import type { UnansweredCalls } from "./unanswered-calls.ts";
 
-/** What libvirt and the system tell of one guest beside its record. A member that could not be learnt is left out. */
+/**
+ * What libvirt and the system report about one guest besides its record. A member that could not be read is left out.
+ */
 export interface GuestEvidence {
   readonly control?: ControlInfo;
   /** Its QEMU, if it runs on this machine and this user may see it. */
   readonly process?: GuestProcess | undefined;
-  /** The disks that failed; only for a guest that its storage paused. */
+  /** The disks that failed. Only for a guest that was paused because of its storage. */
   readonly diskErrors?: readonly DiskError[];
-  /** The limits that an administrator has set for slow disks, by the name of the disk; only of those that have some. */
+  /**
+   * The limits that an administrator has set for slow disks, by the name of the disk. A disk without limits is missing.
+   */
   readonly ioLimits?: ReadonlyMap<string, readonly string[]>;
   /** Only for a guest with a job. */
   readonly job?: JobStats;
-  /** Why the rest is missing. */
+  /** The error because of which the rest is missing. */
   readonly error?: VirstreamError;
 }
 
 const ANSWER_MS = 2_000;
 const TOTAL_MS = 5_000;
-/** How often the monitor is looked at again, and after how long, in ms. */
+/** How often the monitor is checked again, and after how many ms. */
 const LOOKS = 5;
 const LOOK_AGAIN_MS = 100;
-/** Slow disks whose limits are read. */
+/** The most slow disks whose limits are read. */
 const MAX_DISKS = 4;
 
 /**
- * Collects the evidence about one guest, over a connection of its own, which it closes. It makes one call at a time, and asks
- * QEMU only where the monitor is free or a job explains it. It ends within 5 s, whatever does not answer.
+ * Collects the evidence about one guest, over a connection of its own, which it closes. It makes one call at a time. It
+ * asks QEMU only if the monitor is free, or is busy with a known job. It ends within 5 s, even if nothing answers.
  *
  * @param state the guest's state, from its record
  * @param slowDisks the names of its disks that are slow
- * @param calls of earlier examinations: a call that can wait for the guest is not made while one is unanswered
+ * @param calls the unanswered calls of earlier examinations. While there is one for this guest, no further call is made
+ *   that may have to wait for the guest
  * @throws the signal's reason, when it is aborted
  */
 export async function collectEvidence(
@@ -61,7 +66,7 @@ export async function collectEvidence(
   const local = uri.transport === "unix";
   const processes = local ? await timeLimit.wait(guestProcesses(), ANSWER_MS).catch(() => undefined) : undefined;
   let evidence: GuestEvidence = { process: processes?.get(domain.uuid) };
-  // Of a guest that does not run, libvirt knows no more than its record says.
+  // libvirt knows no more about a guest that does not run than its record shows.
   if (domain.id < 0) return evidence;
   try {
     const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);
@@ -98,7 +103,7 @@ export async function collectEvidence(
         evidence = { ...evidence, ioLimits };
       }
     } finally {
-      // Its unanswered call would delay an orderly end.
+      // An orderly end would have to wait for the unanswered call.
       client.destroy(new VirstreamError("connection-closed", "the guest has been examined"));
     }
   } catch (error) {

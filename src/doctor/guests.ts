@@ -23,7 +23,7 @@ export interface Balloon {
 export interface GuestFacts {
   readonly name: string;
   readonly uuid: string;
-  /** True if libvirt forgets it when it stops: then it has no persistent definition to change. */
+  /** True if libvirt forgets it when it stops, so that it has no persistent definition to change. */
   readonly transient: boolean;
   readonly control?: ControlInfo;
   readonly state?: StateWords;
@@ -33,11 +33,11 @@ export interface GuestFacts {
   readonly groups?: number;
   /** Its balloon; left out when its monitor is busy. */
   readonly balloon?: Balloon;
-  /** Why the rest is missing: libvirt did not answer in time, or refused. */
+  /** The error because of which the rest is missing: libvirt did not answer in time, or refused. */
   readonly error?: VirstreamError;
 }
 
-/** A monitor is a finding when it has been busy for this long. Every normal query makes it busy for some ms. */
+/** A monitor that has been busy for this long is a finding. Every normal query makes it busy for some ms. */
 export const BUSY_MS = 1_000;
 
 const LISTING_MS = 2_500;
@@ -55,7 +55,9 @@ export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Prom
   return all.map(({ name, uuid }) => ({ name, uuid, transient: uuids.has(uuid) }));
 }
 
-/** Finds a domain that does not run; undefined when there is none. Nothing is left to do afterwards: it may take all of the time. */
+/**
+ * Finds a domain that does not run; undefined when there is none. It is the last step, so it may take all of the time.
+ */
 export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
   const domains = await timeLimit.wait(
     client.call(PROCEDURES.listDomains, LIST_FILTERS.inactive),
@@ -66,11 +68,11 @@ export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Prom
 
 /**
  * Examines guests. The calls need no monitor, but they need the guest's lock, which libvirt holds for many seconds
- * while it destroys a guest. So each connection has one call in flight, and is not used again when that call gets no
- * answer: each connection blocks at most one worker of the daemon.
+ * while it destroys a guest. So each connection has one call in flight, and is not used again if that call gets no
+ * answer. This way each connection blocks at most one worker of the daemon.
  *
  * @param clients connections for the calls; nothing else may use them until it returns
- * @param what with `monitors`, makes only quick calls: a daemon answers those even when its normal workers are all busy
+ * @param what with `monitors`, makes only quick calls, which a daemon answers even when its normal workers are all busy
  * @returns the guests in the same order; a guest that was not reached is unchanged
  */
 export async function examineGuests(
@@ -283,7 +285,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   return findings;
 }
 
-/** The states of a process that answers nothing, what they mean, and what helps. */
+/** The states of a process that cannot answer, their meaning, and what helps. */
 export const STUCK = [
   ["Tt", "is stopped (state T)", "kill -CONT PID  # unless a debugger or a backup tool has stopped it on purpose"],
   ["D", "waits for storage (state D)", "cat /proc/PID/wchan  # repair the storage first: nothing else ends this wait"],
@@ -294,12 +296,12 @@ function psOf({ uuid }: GuestFacts): string {
   return `ps -eo pid,stat,args | grep '[-]uuid ${uuid}'`;
 }
 
-/** The groups that a guest does not support, as bits; 0 where that is not known. */
+/** The groups that a guest does not support, as bits; 0 if that is not known. */
 function missingGroups({ groups = ALL_GROUPS }: GuestFacts): number {
   return ALL_GROUPS & ~groups;
 }
 
-/** The URI for virsh, by the read-write socket: the commands change something. */
+/** The URI for virsh. It uses the read-write socket, because the commands change something. */
 export function virshUri(uri: LibvirtUri): string {
   if (uri.transport === "unix" && uri.socket === undefined) return uri.name;
   return uri.socket?.endsWith("-ro") ? uri.uri.replace(uri.socket, uri.socket.slice(0, -"-ro".length)) : uri.uri;

@@ -8,14 +8,16 @@ export interface GuestProcess {
   readonly state: string;
 }
 
-/** A healthy process is in state `D` for moments: it is looked at again after this long, in ms. */
+/** A healthy process is in state `D` for moments, so this checks it again after this many ms. */
 const AGAIN_MS = 300;
-/** A host may have more processes than this one may open files. */
+/**
+ * How many processes are read at the same time, because a host may have more of them than this process may open files.
+ */
 const AT_ONCE = 64;
 
 /**
- * Finds the QEMU processes of this machine by the uuid in their arguments. It asks no guest and no daemon. The result has no
- * process that this user may not see, and none where there is no /proc.
+ * Finds the QEMU processes of this machine by the uuid in their arguments. It asks no guest and no daemon. The result
+ * lacks processes that this user may not see. It is empty if there is no /proc.
  */
 export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
   const found = new Map<string, GuestProcess>();
@@ -35,7 +37,7 @@ export async function guestProcesses(): Promise<Map<string, GuestProcess>> {
   return found;
 }
 
-/** The state follows the name of the program, which is in parentheses and may contain some. */
+/** The state follows the name of the program, which is in parentheses and may itself contain parentheses. */
 async function stateOf(pid: number): Promise<string> {
   return /\) (\S)[^)]*$/.exec(await read(`/proc/${pid}/stat`))?.[1] ?? "";
 }

@@ -3,7 +3,7 @@ import { request as requestHttps } from "node:https";
 import type { DomainIdentity } from "../model/record.ts";
 import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 
-/** How long another virstream may take, in ms. It has a limit of its own, which is shorter. */
+/** How long another virstream may take, in ms. Its own limit is shorter. */
 const SERVER_MS = 15_000;
 /** A server's answer has a few hundred bytes. */
 const MAX_ANSWER_BYTES = 65_536;
@@ -21,7 +21,7 @@ export interface GuestSource {
 }
 
 /**
- * Asks another virstream what is wrong with a guest. Undefined if the source is none, or does not say.
+ * Asks another virstream what is wrong with a guest. Undefined if the source is no virstream, or has no diagnosis.
  *
  * @throws the signal's reason, when it is aborted
  */
@@ -30,7 +30,7 @@ export async function askServer(
   domain: DomainIdentity,
   signal: AbortSignal,
 ): Promise<Diagnosis | undefined> {
-  // Of ws+unix: the path of a socket file, and after a colon the prefix.
+  // A ws+unix: URI has the path of a socket file and, after a colon, the prefix.
   const [, scheme, rest = ""] = /^(wss?|ws\+unix):\/\/(.*)$/i.exec(uri) ?? [];
   if (scheme === undefined) return undefined;
   const query = `/why?${new URLSearchParams({ domain: domain.uuid })}`;

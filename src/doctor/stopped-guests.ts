@@ -20,8 +20,8 @@ const ANSWER_MS = 2_000;
 
 /**
  * Finds the guests that do not run because something failed: their QEMU crashed, or could not start. One call reads the states
- * of all that do not run; it needs no monitor. None are found if the daemon does not answer in time: what that means
- * for sweeps is a finding of its own.
+ * of all that do not run; it needs no monitor. If the daemon does not answer in time, it finds none; the silence is a
+ * finding of its own.
  */
 export async function findFailed(client: RpcClient, timeLimit: TimeLimit): Promise<FailedGuest[]> {
   const query = { uuids: [], groups: groupBit("state"), flags: LIST_FILTERS.inactive };

@@ -20,7 +20,10 @@ export class TimeLimit {
     return Math.max(0, Math.min(ms, this.#until - performance.now()));
   }
 
-  /** Waits for an answer as withTimeout does. Rejects like it, with `deadline-exceeded`, or with the signal's reason. */
+  /**
+   * Waits for an answer as withTimeout does. Rejects with the work's own error, with `deadline-exceeded`, or with the
+   * signal's reason.
+   */
   wait<T>(answer: Promise<T> | ((signal: AbortSignal) => Promise<T>), ms: number): Promise<T> {
     const limit = this.atMost(ms);
     const late = (): never => {
@@ -30,7 +33,7 @@ export class TimeLimit {
   }
 }
 
-/** True if `wait` rejected with this because the time was up. */
+/** True if `wait` rejected with this error because the time was up. */
 export function isSilence(error: unknown): boolean {
   return error instanceof VirstreamError && error.code === "deadline-exceeded";
 }

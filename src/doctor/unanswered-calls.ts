@@ -1,27 +1,29 @@
 import { VirstreamError } from "../model/error.ts";
 
-/** How long libvirt may keep a call waiting for the job of a guest, in ms: 30 s, and some more. */
+/**
+ * How long libvirt may let a call wait for the job of a guest, in ms. The wait itself is 30 s; the rest is a margin.
+ */
 const JOB_WAIT_MS = 60_000;
-/** At most this many calls may be left without an answer in that time: each may occupy a worker of a daemon. */
+/** At most this many calls may be unanswered in that time, because each may occupy a worker of a daemon. */
 const MAX_UNANSWERED = 4;
 
-/** The calls of examinations that can wait for a guest: remembers those that got no answer, so that they do not add up. */
+/** Remembers calls of examinations that may wait for a guest and got no answer. So such calls do not accumulate. */
 export class UnansweredCalls {
-  /** When the call was made, on the steady clock in ms, by the guest's uuid. */
+  /** By the guest's uuid: when the call was made, on the steady clock in ms. */
   readonly #since = new Map<string, number>();
 
-  /** True if a call about a guest may be made. */
+  /** True if a call that may wait for this guest may be made. */
   mayAsk(uuid: string): boolean {
     for (const [each, since] of this.#since) if (performance.now() - since > JOB_WAIT_MS) this.#since.delete(each);
     return !this.#since.has(uuid) && this.#since.size < MAX_UNANSWERED;
   }
 
-  /** Notes a call that was made; whoever waits for it may give up earlier. */
+  /** Remembers a call until it is answered, even if its caller gives up earlier. */
   track<T>(uuid: string, call: Promise<T>): Promise<T> {
     this.#since.set(uuid, performance.now());
     const answered = (): void => void this.#since.delete(uuid);
     call.then(answered, (error) => {
-      // The examination has ended; the daemon may still be at it.
+      // The examination has ended, but the daemon may still work on the call.
       if (VirstreamError.from(error).code !== "connection-closed") answered();
     });
     return call;

@@ -5,8 +5,8 @@ import { type Authenticate, type Identity, identityOf, roleDenial } from "./prin
 import type { View, Views } from "./views.ts";
 
 /**
- * The longest single wait for an expiry, in ms. A longer wait is divided: a timer beyond 2^31 - 1 ms fires at once, and the wall
- * clock may be set during the wait.
+ * The longest single wait for an expiry, in ms. A longer wait is divided, because a timer beyond 2^31 - 1 ms fires at
+ * once, and because the wall clock may be set during the wait.
  */
 const EXPIRY_CHECK_MS = 60_000;
 
@@ -96,7 +96,7 @@ export class Admission {
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
         if (denial !== undefined) throw new VirstreamError("denied", denial);
-        // The answer may be from before the disconnection.
+        // Another answer may be from before the disconnection, so it does not count.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }
     } finally {
@@ -104,7 +104,7 @@ export class Admission {
     }
   }
 
-  /** Who a client is; undefined: it is refused. Throws as `admit`. */
+  /** Finds out who a client is; undefined if it is refused. Throws as `admit` does. */
   async identify(request: IncomingMessage, token: string | undefined): Promise<Identity | undefined> {
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `authenticate did not answer within ${this.#timeoutMs} ms`);
@@ -130,7 +130,7 @@ export class Admission {
     return clients.length;
   }
 
-  /** Waits for no answer any longer. */
+  /** Stops waiting for answers of `authenticate`. */
   close(): void {
     this.#end.abort(new VirstreamError("server-shutdown", "the server is shutting down"));
   }
@@ -147,14 +147,14 @@ export class Admission {
   }
 }
 
-/** Decides who a client is; undefined: it is refused. */
+/** Decides who a client is; undefined to refuse the client. */
 export type Identify = (
   request: IncomingMessage,
   token: string | undefined,
 ) => Identity | undefined | Promise<Identity | undefined>;
 
 /**
- * Identifies clients by what the application's function answers.
+ * Identifies clients by the application's function.
  *
  * @param onFailure called when the function throws, which refuses the client
  */

@@ -7,7 +7,7 @@ export class Origins {
   readonly #origins: ReadonlySet<string>;
 
   /**
-   * @param origins besides those of loopback
+   * @param origins the origins to admit besides those of loopback
    * @throws VirstreamError `invalid-argument`
    */
   constructor(origins: readonly string[] = []) {
@@ -23,8 +23,9 @@ export class Origins {
   }
 
   /**
-   * True if a page that this server itself serves has this origin. Its name may be any: a page that made its own name resolve to this
-   * machine has the same. So that alone must not admit a page where the server needs no token.
+   * True if a page that this server itself serves has this origin. The name in it may be any: a hostile page that makes
+   * its own name resolve to this machine has the same origin. So this alone must not admit a page to a server without
+   * tokens.
    *
    * @param host the header `Host` of the request
    */
@@ -33,8 +34,8 @@ export class Origins {
   }
 
   /**
-   * True if a browser may have got this name of the server from an honest page. A page can make its own name resolve to any
-   * address (DNS rebinding); then its requests have no Origin, because they go to its own origin.
+   * True if this name of the server may come from an honest page. A hostile page can make its own name resolve to any
+   * address (DNS rebinding). Its requests then have no Origin, because they go to the page's own origin.
    *
    * @param host the header `Host` of a request
    */

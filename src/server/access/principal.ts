@@ -37,13 +37,13 @@ export interface Principal {
   /** Not empty. `disconnect(name)` ends the connections of all principals with this name. */
   readonly name: string;
   /**
-   * The visible domains by uuid or name; no other domains exist for this client. A name shows the domain that has it at the time.
-   * An empty list shows none. Default: all.
+   * The visible domains by uuid or name; no other domains exist for this client. A name shows the domain that has this
+   * name at the time. An empty list shows none. Default: all.
    */
   readonly domains?: readonly string[];
   /**
-   * In place of `domains`: patterns, at least one. A domain is visible while one of these patterns matches its name. Default:
-   * all.
+   * Patterns for names, in place of `domains`; at least one. A domain is visible while one of them matches its name.
+   * Default: all.
    */
   readonly names?: readonly string[];
   /**
@@ -52,8 +52,8 @@ export interface Principal {
    */
   readonly groups?: readonly Group[];
   /**
-   * What it may read. Only `stats` goes with `domains`, `names` and `groups`: pages are about all domains. Default: `admin` if it may
-   * see everything, else `stats`.
+   * What it may read. With `domains`, `names` or `groups`, only `stats` is valid, because pages show all domains.
+   * Default: `admin` if it may see everything, else `stats`.
    */
   readonly role?: Role;
   /** When the server ends its connections, in ms since 1970, so that the client authenticates again. Default: never. */
@@ -61,7 +61,7 @@ export interface Principal {
 }
 
 /**
- * Decides who a client is. Undefined, and an error, refuse the client.
+ * Decides who a client is. If it resolves with undefined, or rejects, the server refuses the client.
  *
  * @param request the request that opens the WebSocket, or one for `/stats.json`
  * @param token the token of the request's header `Authorization: Bearer`, else that of the client's first message
@@ -103,7 +103,7 @@ const PRINCIPAL_MEMBERS = {
 } satisfies Members;
 
 /**
- * Checks a principal. An invalid one must not show more than was meant, so it is an error.
+ * Checks a principal. An invalid one is an error, because it might show more than was meant.
  *
  * @throws VirstreamError `invalid-argument`, `unknown-group`
  */

@@ -4,7 +4,7 @@ import type { Group } from "../../model/group.ts";
 import { checkOptions, type Members } from "../../model/options.ts";
 import { identityOf, type Principal, ROLES, type Role } from "./principal.ts";
 
-/** A token of a TokenList: who shows it, and its hash. The token itself is nowhere. */
+/** A token of a TokenList: the name of its owner, and its hash. The token itself is not stored. */
 export interface TokenEntry {
   /** Different for each entry. */
   readonly name: string;
@@ -17,7 +17,7 @@ export interface TokenEntry {
   readonly names?: readonly string[];
   /** The groups that it may query. Default: all. */
   readonly groups?: readonly Group[];
-  /** When it was made, as `2026-11-27T10:00:00.000Z`. */
+  /** When it was made, in the form `2026-11-27T10:00:00.000Z`. */
   readonly created?: string;
   /** When it expires, in the same form. Default: never. */
   readonly expires?: string;
@@ -34,10 +34,10 @@ const ENTRY_MEMBERS = {
   expires: undefined,
 } satisfies Members;
 
-/** How many random bytes a token has: too many to guess, so its hash needs no salt and no slow function. */
+/** How many random bytes a token has. These are too many to guess, so the hash needs no salt and no slow function. */
 const TOKEN_BYTES = 32;
 
-/** Tokens by their hashes, as `virstream token` keeps them in a file. */
+/** Tokens by their hashes: the content of the file that `virstream token` keeps. */
 export class TokenList {
   readonly entries: readonly TokenEntry[];
   readonly #principals: readonly Principal[];
@@ -53,7 +53,7 @@ export class TokenList {
       const { name, sha256 } = entry;
       if (names.has(name)) throw invalid(`two tokens have the name ${quote(name)}: revoke one, or choose another name`);
       names.add(name);
-      // Who is revoked by one name must not come back by another.
+      // If one token had two names, a client that is revoked under one could come back under the other.
       const owner = owners.get(sha256);
       if (owner !== undefined) throw invalid(`token ${name} has the same sha256 as ${owner}: give each its own`);
       owners.set(sha256, `token ${name}`);
@@ -84,7 +84,7 @@ export class TokenList {
     return `${JSON.stringify({ tokens: this.entries }, undefined, 2)}\n`;
   }
 
-  /** Makes a token. Returns it with the list that has its entry; only this call knows it. */
+  /** Makes a token. Returns the token, and a list with its entry. Only this call knows the token. */
   with(entry: Omit<TokenEntry, "sha256">): { readonly token: string; readonly list: TokenList } {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
     const made = { ...entry, sha256: hashOf(token).toString("hex") };
@@ -99,14 +99,17 @@ export class TokenList {
     throw invalid(`there is no token of the name ${quote(name)}: the names are ${known || "none"}`);
   }
 
-  /** The principal of a token; undefined: the list lacks it. It compares with all hashes, so the time does not depend on the token. */
+  /**
+   * The principal of a token; undefined if the list lacks the token. It compares the token with all hashes, so the time
+   * does not depend on the token.
+   */
   principalOf(token: string | undefined): Principal | undefined {
     const shown = hashOf(token ?? "");
     const same = this.#hashes.map((hash) => timingSafeEqual(hash, shown));
     return this.#principals[same.indexOf(true)];
   }
 
-  /** The names of entries that another list lacks, or has with another token or other rights. */
+  /** The names of entries that a later list lacks, or has with another token or with other rights. */
   changedIn(later: TokenList): string[] {
     const known = new Map(later.entries.map((entry) => [entry.name, JSON.stringify(entry)]));
     return this.entries.filter((entry) => known.get(entry.name) !== JSON.stringify(entry)).map(({ name }) => name);

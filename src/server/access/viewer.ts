@@ -8,9 +8,12 @@ import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./pr
 export interface Viewer extends Pick<Principal, "names" | "groups"> {
   /** The name in the metrics; not empty, and different for each viewer. */
   readonly name: string;
-  /** Not empty, and different from all other tokens. */
+  /** It must not be empty, and must differ from all other tokens. */
   readonly token: string;
-  /** The visible domains by uuid or name; at least one. A name shows the domain that has it at the time. Default: by `names`. */
+  /**
+   * The visible domains by uuid or name; at least one. A name shows the domain that has this name at the time. Default:
+   * by `names`.
+   */
   readonly domains?: readonly string[];
 }
 
@@ -22,7 +25,7 @@ const VIEWER_MEMBERS = {
   groups: undefined,
 } satisfies Members;
 
-/** A token, and who shows it. */
+/** A token, and the client to which it belongs. */
 export interface KnownToken {
   readonly token: string;
   readonly identity: Identity;
@@ -40,7 +43,7 @@ export function identifyByToken(known: readonly KnownToken[]): Identify {
 }
 
 /**
- * The tokens of a server: first that for every domain, if there is one, then the viewers'.
+ * The tokens of a server: first the token for all domains, if there is one, then those of the viewers.
  *
  * @throws VirstreamError `invalid-argument` for an empty token, for invalid viewers, and for an empty list of viewers, which
  *   would admit every client
@@ -73,7 +76,7 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
     if (owner !== undefined) throw invalid(`viewer ${who} has the same token as ${owner}: give each its own`);
     owners.set(viewer.token, `viewer ${who}`);
     const restriction = restrictionOf(viewer, `viewer ${who}`);
-    // A list may be empty by mistake; a viewer that sees nothing would be of no use.
+    // An empty list is probably a mistake, because a viewer that sees nothing would be useless.
     if (!(restriction.names ?? restriction.domains)?.length)
       throw invalid(`viewer ${who} has no domains: name at least one`);
     return {

@@ -12,15 +12,15 @@ import { type Restriction, UNRESTRICTED } from "./principal.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
 /**
- * What clients with one restriction see, with the sampling and the channels that serve them. Views of different domains share
- * nothing: shared watches or numbers of channels would reveal another view's domains. Each view has its own epoch, so a client that
- * comes back with another restriction cannot resume a channel.
+ * Everything that clients with the same restriction see, with the sampling and the channels that serve them. Views of
+ * different domains share nothing: shared watches or numbers of channels would reveal another view's domains. Each view
+ * has its own epoch, so a client that comes back with another restriction cannot resume a channel.
  */
 export interface View {
   /** The bits of the groups that may be queried; 0: all. */
   readonly groups: number;
   readonly driver: Driver;
-  /** The connection's own, if the view shows all domains. */
+  /** The connection's own sampling, if the view shows all domains. */
   readonly sampling: Sampling;
   readonly channels: Channels;
   readonly epoch: string;
@@ -35,12 +35,11 @@ export class Views {
   readonly #connection: Connection;
   readonly #most: number;
   readonly #memory: ChannelMemory;
-  /** By the restriction, the oldest first. */
+  /** By the key of the restriction, the oldest first. */
   readonly #narrow = new Map<string, View>();
 
   /**
-   * @param most how many restrictions clients may have at a time
-   * @param memory of the channels of all views
+   * @param most how many restrictions clients may have at a time @param memory the memory of the channels of all views
    */
   constructor(connection: Connection, most: number, memory: ChannelMemory) {
     this.#connection = connection;
@@ -91,7 +90,10 @@ export class Views {
     for (const view of this) this.#end(view);
   }
 
-  /** Removes the views without clients and channels; and as long as there are this many, those without clients. */
+  /**
+   * Removes the views that have neither clients nor channels. While there are still `most` views, removes views without
+   * clients, too.
+   */
   #evict(most: number): void {
     for (const [key, view] of this.#narrow) {
       if (view.holders.size > 0 || (view.channels.size > 0 && this.#narrow.size < most)) continue;
@@ -119,7 +121,8 @@ export class Views {
 /**
  * A query with the groups that a view permits. A query without groups gets all of them.
  *
- * @throws VirstreamError `denied` if it names another group; `unsupported` for a moment of hosts that are live
+ * @throws VirstreamError `denied` if it names another group; `unsupported` for a query with `at` when the hosts are
+ *   live
  */
 export function permitted(query: Query, { groups, driver }: View): Query {
   if (query.at !== undefined && driver.recorded === undefined) {

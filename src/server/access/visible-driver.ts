@@ -9,12 +9,12 @@ import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";
 import { SelectorTable } from "../../sampling/selector-table.ts";
 
-/** The domains that are visible: those of a list, which may be empty, or those whose name one of these patterns matches. */
+/** The visible domains: those of a list, which may be empty, or those whose names match one of these patterns. */
 export type Visible = { readonly domains: readonly DomainSelector[] } | { readonly names: readonly string[] };
 
-/** The domains that a query's selectors mean for a client that may see some domains only. */
+/** The meaning of a query's selectors for a client that may see some domains only. */
 interface Resolution {
-  /** Selectors of the visible domains, where possible those of the list itself; the inner driver gets these. */
+  /** Selectors of visible domains for the inner driver; where possible, the selectors of the list itself. */
   readonly visible: readonly DomainSelector[];
   /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
@@ -25,11 +25,12 @@ interface Resolution {
 /**
  * A driver that shows only a list of domains, or those whose names match. All other domains behave as if they did not exist.
  *
- * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor the
- * time of an answer reveals other domains, and a view costs the hypervisor only what it shows. This class itself answers all
- * other selectors, in the same way for hidden and for missing domains. If a query names a domain by name and the list has its
- * uuid, or the reverse, this class first queries the identities of the listed domains, which needs no monitor. It does the same for
- * a query with patterns, and for a query that names domains where those with certain names are visible.
+ * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor
+ * the time of an answer reveals other domains, and the hypervisor is asked only about visible domains. This class
+ * itself answers all other selectors, in the same way for hidden and for missing domains. If a query names a domain by
+ * name and the list has its uuid, or the reverse, this class first queries the identities of the listed domains, which
+ * needs no monitor. It does the same for a query with patterns, and for a query that names domains if patterns decide
+ * which are visible.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
@@ -49,7 +50,7 @@ export class VisibleDriver implements Driver {
     this.#mayShow = matcherOf("names" in restriction ? restriction.names : undefined);
     this.#visible = new SelectorTable(this.#list, (selector) => selector);
     this.#isEmpty = "domains" in restriction && restriction.domains.length === 0;
-    // A driver takes no empty list. Without a watch of its own, this driver is swept.
+    // A driver accepts no empty list, so there is no `watch` then, and the sampler sweeps this driver.
     if (inner.watch !== undefined && !this.#isEmpty) {
       this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
     }
@@ -89,14 +90,17 @@ export class VisibleDriver implements Driver {
     return Promise.resolve();
   }
 
-  /** True if the inner driver itself can combine the restriction with the query: a query has one list of names, and no second. */
+  /**
+   * True if the inner driver itself can combine the restriction with the query. It cannot if both have patterns for
+   * names, because a query has only one list of names.
+   */
   #isDirect({ names, hosts }: Query): boolean {
     return names === undefined && (hosts === undefined || "names" in this.#restriction);
   }
 
   /**
-   * A sweep of all visible domains. A domain of the list that is missing has no record: the query did not name it. So the number of
-   * records is known only at the end, and `expect` is not called.
+   * A sweep of all visible domains. A missing domain of the list has no record, because the query did not name it. So
+   * the number of records is known only at the end, and `expect` is not called.
    */
   async *#sweepAll(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
     if (this.#isEmpty) return;
@@ -107,12 +111,12 @@ export class VisibleDriver implements Driver {
     }
   }
 
-  /** A sweep of the visible domains that match a query's patterns. As in `#sweepAll`, others have no record. */
+  /** A sweep of the visible domains that match a query's patterns. As in `#sweepAll`, other domains have no record. */
   async *#sweepMatching(query: Query, context: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
     if (this.#isEmpty) return;
     const { names, hosts, ...rest } = query;
     const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];
-    // A domain whose name could not be read is one of those that are visible, and may match.
+    // A visible domain whose name could not be read may match.
     const selects = ({ domain: { name, host }, reason }: DomainStatsRecord): boolean =>
       reason !== "unknown" && (name === "" || (this.#mayShow(name) && isNamed(name))) && isOfHost(host);
     const began = performance.now();
@@ -151,8 +155,8 @@ export class VisibleDriver implements Driver {
   }
 
   /**
-   * A watch by a driver that has its own `watch`. A query that names the domains of the list gets a record in every
-   * sweep for each missing domain. A client that queries all domains must get only a `gone` when a domain leaves, so
+   * A watch by a driver that has its own `watch`. If a query names the domains of the list, every sweep has a record
+   * for each missing domain. But a client that queries all domains must get only a `gone` when a domain leaves, so
    * unnamedSink removes these records.
    */
   #watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
@@ -197,7 +201,10 @@ export class VisibleDriver implements Driver {
     return { visible: visible.length === 0 ? [] : distinctSelectors(visible), unknown, unidentified };
   }
 
-  /** Records with the uuid and name of these domains. They need no monitor, so a frozen guest cannot delay them. */
+  /**
+   * Queries records with the uuids and names of these domains. This needs no monitor, so a frozen guest cannot delay
+   * it.
+   */
   async #identify(
     { deadlineMs, at }: Query,
     visible: Visible,
@@ -248,7 +255,7 @@ export class VisibleDriver implements Driver {
   }
 }
 
-/** What is left of a query's deadline, in ms. */
+/** The remaining part of a query's deadline, in ms. */
 function restOf({ deadlineMs }: Query, began: number): number {
   return Math.max(1, Math.round(deadlineMs - (performance.now() - began)));
 }

@@ -3,23 +3,23 @@ import { BlockList, isIP } from "node:net";
 import { invalid, quote } from "../../model/error.ts";
 import { isLoopback } from "../access/origins.ts";
 
-/** The address of a client at a socket file, and how `trustedProxies` names all of them. */
+/** The address of every client at a socket file. `trustedProxies` uses the same word for all of them. */
 export const SOCKET_FILE = "unix";
 
-/** What a connection or a request says about the address of its client. */
+/** The parts of a connection or a request that show the address of its client. */
 export interface Peer {
   readonly socket: { readonly remoteAddress?: string | undefined };
-  /** Undefined before the request. */
+  /** Undefined before the client has sent its request. */
   readonly headers?: IncomingHttpHeaders;
 }
 
-/** Finds the addresses of clients, also behind proxies that the server trusts. */
+/** Finds the addresses of clients, including those behind proxies that the server trusts. */
 export class ClientAddresses {
   readonly #proxies = new BlockList();
   readonly #trustsFile: boolean;
 
   /**
-   * @param proxies addresses, networks as 10.0.0.0/8, and `unix`
+   * @param proxies addresses, networks such as 10.0.0.0/8, and `unix`
    * @throws VirstreamError `invalid-argument`
    */
   constructor(proxies: readonly string[] = []) {
@@ -37,8 +37,8 @@ export class ClientAddresses {
   }
 
   /**
-   * The address of a client. If a trusted proxy sent the request, that is the last one in `X-Forwarded-For` that is no trusted proxy: the
-   * proxy has added it, while those before it may be the client's invention.
+   * The address of a client. If a trusted proxy sent the request, it is the last address in `X-Forwarded-For` that is
+   * no trusted proxy. A trusted proxy has added this address, but the client may have invented those before it.
    */
   addressOf({ socket, headers }: Peer): string {
     let address = plain(socket.remoteAddress ?? SOCKET_FILE);
@@ -53,8 +53,9 @@ export class ClientAddresses {
   }
 
   /**
-   * Under which the limits per address count a client: its address, of IPv6 its network of 64 bits, which one subscriber has whole.
-   * Undefined: they do not count it, because it is on this machine, or still unknown behind a trusted proxy.
+   * The key by which the limits per address count a client. For IPv4 it is the address; for IPv6 the network of 64
+   * bits, because one subscriber usually has all of its addresses. Undefined for a client that does not count, because
+   * it is on this machine, or still unknown behind a trusted proxy.
    */
   limitKeyOf(peer: Peer): string | undefined {
     const address = this.addressOf(peer);
@@ -69,7 +70,7 @@ export class ClientAddresses {
   }
 }
 
-/** An address in its shortest form, without a zone; one of IPv4 that is written as one of IPv6, as one of IPv4. */
+/** An address in its shortest form, without a zone. An IPv4 address in IPv6 form becomes a plain IPv4 address. */
 function plain(address: string): string {
   const [bare = ""] = address.split("%");
   if (isIP(bare) !== 6) return bare;

@@ -1,4 +1,4 @@
-/** The greeted clients of a server, in all and by address. */
+/** Counts the welcomed clients of a server, in total and by address. */
 export class Clients {
   readonly #most: number;
   readonly #mostPerAddress: number;
@@ -15,9 +15,9 @@ export class Clients {
   }
 
   /**
-   * Counts a client. Returns the reason if there are too many already.
+   * Counts a client. If there are already too many, returns the reason instead.
    *
-   * @param address undefined: it has no limit of its own
+   * @param address undefined: no limit per address applies
    */
   enter(client: object, address: string | undefined): string | undefined {
     if (this.size >= this.#most) return "too many clients";

@@ -1,6 +1,6 @@
 import type { Kind } from "../../model/options.ts";
 
-/** The events that a server logs, each with its level. docs/operating.md has what they mean. */
+/** The events that a server logs, each with its level. docs/operating.md explains them. */
 export const SERVER_EVENTS = {
   "client-connected": "debug",
   "client-disconnected": "debug",
@@ -16,26 +16,27 @@ export const SERVER_EVENTS = {
 /** One of them. */
 export type ServerEvent = keyof typeof SERVER_EVENTS;
 
-/** What an event has besides its message. Later versions may add events and fields. */
+/** The fields of an event besides its message. Later versions may add events and fields. */
 export interface ServerLogFields {
   readonly event: ServerEvent;
   readonly [field: string]: string | number | undefined;
 }
 
 /**
- * Where a server logs: a logger of pino, as that of Fastify, or the console, or any object with these methods. Messages are single
- * sentences in English. They and the fields may have names from elsewhere, with any characters, but no tokens.
+ * The log of a server: a logger of pino, such as Fastify's, or the console, or any object with these methods. Messages
+ * are single sentences in English. Messages and fields may contain names from outside, with any characters, but never
+ * tokens.
  */
 export interface ServerLog {
-  /** What each client asks for. */
+  /** The requests of each client. */
   trace(fields: ServerLogFields, message: string): void;
-  /** Who connects and leaves. */
+  /** Clients that connect and leave. */
   debug(fields: ServerLogFields, message: string): void;
   /** No event has this level yet. */
   info(fields: ServerLogFields, message: string): void;
   /** Clients that are refused, limits, and slow readers. */
   warn(fields: ServerLogFields, message: string): void;
-  /** Failures of what the application has given the server. */
+  /** Failures of functions that the application has given to the server. */
   error(fields: ServerLogFields, message: string): void;
 }
 
@@ -46,17 +47,17 @@ export const LOG: Kind = [
   (value) => METHODS.every((name) => typeof (value as Partial<ServerLog> | null)?.[name] === "function"),
 ];
 
-/** How many events of one kind are logged in this time, in ms. Those of the levels debug and trace are all logged. */
+/** How many events of one kind are logged in TIME_MS. Events of the levels debug and trace are always logged. */
 const MOST = 10;
 const WINDOW_MS = 60_000;
 
 /**
- * Logs the events of a server. Those that a client can cause at will are limited, each kind for itself: after the limit they are counted
- * only, and at the end of the time one line has their number.
+ * Logs the events of a server. Each kind of event that a client can cause at will has a limit. Beyond the limit, events
+ * are only counted, and at the end of the time one line has their number.
  */
 export class EventLog {
   readonly #log: ServerLog | undefined;
-  /** How many events of a kind there were since the first one of this time. */
+  /** How many events of each kind there were in the present time window. */
   readonly #counts = new Map<ServerEvent, { count: number; readonly since: number; readonly timer: NodeJS.Timeout }>();
 
   constructor(log: ServerLog | undefined) {
@@ -70,7 +71,7 @@ export class EventLog {
     this.#log[level]({ event, ...fields }, message);
   }
 
-  /** Logs what has been counted only. */
+  /** Logs the numbers of events that were only counted. */
   close(): void {
     for (const event of [...this.#counts.keys()]) this.#end(event);
   }

@@ -7,13 +7,14 @@ import type { Rate } from "./rate.ts";
  */
 const UNSENT_MAX = 65_536;
 
-/** Events that wait behind messages which came before them. */
+/** Events that wait until the messages before them are emitted. */
 const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 
 /**
- * A client's WebSocket, which emits each message and each ping in a turn of the event loop of its own: a burst of one client delays
- * the others by one message at a time, and by no more of them than its `rate` admits. While messages wait, it does not read from the connection, so at most the messages of one
- * read wait. It answers pings, so open it with `autoPong: false`.
+ * A client's WebSocket that emits each message and each ping in its own turn of the event loop. So a burst of one
+ * client delays the others by only one message at a time, and only by as many messages as its `rate` admits. While
+ * messages wait, it does not read from the connection, so at most the messages of one read wait. It answers pings
+ * itself, so open it with `autoPong: false`.
  *
  * ws has an option for separate turns, too: `allowSynchronousEvents: false`. No server may use it. With it, ws 8.23 continues to
  * read after an invalid frame that waits behind other messages, and throws an error that no code can catch.
@@ -21,7 +22,7 @@ const ORDERED: readonly unknown[] = ["message", "ping", "error", "close"];
 export class PacedSocket extends WebSocket {
   readonly #waiting: (readonly [event: string | symbol, args: readonly unknown[]])[] = [];
   #isHeld = false;
-  /** Of messages and pings; undefined: any number. */
+  /** The rate of messages and pings; undefined: no limit. */
   rate: Rate | undefined;
   #timer: NodeJS.Timeout | undefined;
 

@@ -1,9 +1,9 @@
 import { type Clock, isLate, PAUSE_MS, STEADY_CLOCK } from "../../driver/clock.ts";
 
 /**
- * For timers that judge a peer by its silence. After a pause of the process (SIGSTOP, a machine that was suspended or overloaded)
- * timers fire before the sockets are read, and the peer may have sent in time what this process has not read yet. So a timer
- * that fires far too late waits once more.
+ * A clock for timers that detect a silent peer. After a pause of the process (SIGSTOP, a machine that was suspended or
+ * overloaded), timers fire before the sockets are read. So the peer may have sent something in time that this process
+ * has not read yet. A timer that fires far too late therefore waits once more.
  */
 export const PATIENT_CLOCK: Clock = {
   ...STEADY_CLOCK,

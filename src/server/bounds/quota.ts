@@ -6,14 +6,14 @@ export class Quota {
   readonly #rule: string;
   #used = 0;
 
-  /** @param rule what the limit allows, and what to do beyond it: the message of the error */
+  /** @param rule the message of the error: what the limit allows, and what to do beyond it */
   constructor(most: number, rule: string) {
     this.#most = most;
     this.#rule = rule;
   }
 
   /**
-   * Returns a function that gives it back, to be called once.
+   * Takes an amount. Returns a function that gives it back; call it once.
    *
    * @throws VirstreamError `limit-exceeded`
    */
@@ -26,7 +26,7 @@ export class Quota {
   }
 }
 
-/** Counts all of these, and returns a function that does the opposite; or none of them, if one throws. */
+/** Takes all of these amounts, and returns a function that gives all of them back. If one throws, takes none. */
 export function holdAll(holds: readonly (() => () => void)[]): () => void {
   const releases: (() => void)[] = [];
   const release = (): void => {

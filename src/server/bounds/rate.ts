@@ -1,4 +1,4 @@
-/** Admits so much per second, such as events, and what one second admits at once. */
+/** Limits a rate, such as events per second. The amount of one second may also come at once. */
 export class Rate {
   readonly #perMs: number;
   readonly #most: number;
@@ -15,12 +15,15 @@ export class Rate {
     this.#at = now();
   }
 
-  /** Counts an event, or what costs so much, and returns 0; or returns in how many ms it may be, and does not count it. */
+  /**
+   * Counts an event of this cost and returns 0, if there is room. Otherwise does not count it, and returns after how
+   * many ms there will be room.
+   */
   take(cost = 1): number {
     const now = this.#now();
     this.#free = Math.min(this.#most, this.#free + (now - this.#at) * this.#perMs);
     this.#at = now;
-    // Half a µs of rounding must not cost a timer.
+    // A rounding error of half a µs must not cause a wait.
     if (this.#free + 1e-6 < cost) return (cost - this.#free) / this.#perMs;
     this.#free -= cost;
     return 0;

@@ -4,9 +4,9 @@ import { Quota } from "./quota.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { SweepPace } from "./sweep-pace.ts";
 
-/** What all clients of a server share, each within a limit. */
+/** The resources that all clients of a server share, each with a limit. */
 export interface SharedBounds {
-  /** The domains that their sweeps and watches name. */
+  /** The domains that the clients' sweeps and watches name. */
   readonly selectors: Quota;
   readonly sweeps: Quota;
   readonly channels: Quota;

@@ -1,18 +1,21 @@
-/** Something that keeps what it could do without. */
+/** An object whose memory holds data that it can drop. */
 export interface Keeper {
   /** How much it can give up now. */
   readonly spare: number;
-  /** Gives up the oldest part of it, and reports that as a change. */
+  /** Drops the oldest part of it, and calls `changed`. */
   shed(): void;
 }
 
-/** Bounds what all keepers of a server keep together. Beyond the bound, the keepers that can spare most give up their oldest. */
+/**
+ * Bounds the memory of all keepers of a server together. Beyond the bound, the keepers that can spare most drop their
+ * oldest data.
+ */
 export class SharedMemory {
   readonly #most: number;
   readonly #keepers = new Set<Keeper>();
   #used = 0;
 
-  /** @param most in the unit of the keepers */
+  /** @param most the bound, in the unit of the keepers */
   constructor(most: number) {
     this.#most = most;
   }
@@ -25,12 +28,12 @@ export class SharedMemory {
     this.#keepers.add(keeper);
   }
 
-  /** The keeper has given up everything. */
+  /** The keeper has dropped everything. */
   leave(keeper: Keeper): void {
     this.#keepers.delete(keeper);
   }
 
-  /** A keeper keeps so much more than before, or less. */
+  /** A keeper holds this much more than before, or less if negative. */
   changed(by: number): void {
     this.#used += by;
     while (by > 0 && this.#used > this.#most) {

@@ -3,7 +3,7 @@ import { isComplete } from "../../sampling/completeness.ts";
 import type { WatchedQuery } from "../../sampling/sampling.ts";
 import { Rate } from "./rate.ts";
 
-/** The load of a query of all domains. In hundredths, so that sums of loads are exact. */
+/** The load of a query of all domains. Loads are in hundredths, so that their sums are exact. */
 export const WHOLE_LOAD = 100;
 
 /** The load of a query in hundredths: each named domain counts 1, and no query counts more than a query of all domains. */
@@ -14,16 +14,16 @@ export function loadOf({ domains }: Query): number {
 /** The load of a watched query with patterns until its first sweep has ended. */
 const UNKNOWN_LOAD = WHOLE_LOAD / 4;
 
-/** The load of a query that is watched. That of a query with patterns depends on how many domains match. */
+/** The load of a watched query. For a query with patterns, it depends on how many domains match. */
 export function watchedLoadOf(query: Query, feeds: WatchedQuery["feeds"] | undefined): number {
   if ((query.names ?? query.hosts) === undefined) return loadOf(query);
   for (const feed of feeds?.values() ?? []) if (isComplete(feed)) return Math.min(WHOLE_LOAD, 1 + feed.size);
   return UNKNOWN_LOAD;
 }
 
-/** Waits for its turn. */
+/** A sweep that waits for its turn. */
 interface Waiting {
-  /** As `loadOf` says. */
+  /** The load of its query. */
   readonly cost: number;
   readonly begin: () => void;
 }
@@ -34,9 +34,9 @@ interface Waiting {
  * take turns, so one that asks for very many delays itself most.
  */
 export class SweepPace {
-  /** Of loads. */
+  /** The loads per second. */
   readonly #rate: Rate;
-  /** Those that wait, by client; the client whose turn is next comes first. */
+  /** The sweeps that wait, by client. The client whose turn is next comes first. */
   readonly #clients = new Map<object, Waiting[]>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -58,7 +58,10 @@ export class SweepPace {
     };
   }
 
-  /** Begins what waits: no clients are left, so only watches that the program itself shares with them. */
+  /**
+   * Begins everything that waits. No clients are left, so only watches that the program itself shared with clients
+   * still wait.
+   */
   close(): void {
     clearTimeout(this.#timer);
     const waiting = [...this.#clients.values()].flat();

@@ -3,20 +3,21 @@ import type { Duplex } from "node:stream";
 import type { ClientAddresses, Peer } from "./client-address.ts";
 
 /**
- * The sockets whose clients have not been greeted: they have sent no request yet, no hello, or they were refused. Anybody who
- * reaches the port can open them, so they do not count as clients. When there are too many, a new one replaces the oldest: a
- * client with a right token is greeted sooner than that. When there are too many of one address, a new one replaces the oldest of these.
+ * The sockets whose clients the server has not welcomed: they have not sent a request or a hello yet, or they were
+ * refused. Anybody who reaches the port can open such sockets, so they do not count as clients. When there are too
+ * many, a new one replaces the oldest. A client with a valid token is welcomed before it becomes the oldest. When one
+ * address has too many, a new one replaces the oldest of that address.
  */
 export class WaitingSockets {
   readonly #most: number;
   readonly #mostPerAddress: number;
   readonly #addresses: ClientAddresses;
   readonly #onReplace: (address: string, most: number) => void;
-  /** With the key of its address; the oldest first. */
+  /** Each socket with the key of its client's address, the oldest first. */
   readonly #sockets = new Map<Duplex, string | undefined>();
   readonly #byAddress = new Map<string, Set<Duplex>>();
 
-  /** @param onReplace called with the address of each connection that a newer one replaces, and how many there may be */
+  /** @param onReplace called with the address of each connection that a newer one replaces, and with the limit */
   constructor(
     most: number,
     mostPerAddress: number,
@@ -34,7 +35,8 @@ export class WaitingSockets {
   }
 
   /**
-   * A socket that is among them already keeps its place. Behind a proxy, its request says more of its address.
+   * Adds a socket. One that is already here keeps its place, but gets a new key: behind a proxy, only the request shows
+   * the client's address.
    *
    * @param peer the socket's connection or request
    */
@@ -53,7 +55,7 @@ export class WaitingSockets {
     if (isNew) socket.once("close", () => this.delete(socket));
   }
 
-  /** It belongs to a client now, or is closed. */
+  /** Removes a socket, because it belongs to a client now or is closed. */
   delete(socket: Duplex): void {
     this.#leaveAddress(socket);
     this.#sockets.delete(socket);
@@ -63,7 +65,7 @@ export class WaitingSockets {
     for (const socket of this.#sockets.keys()) socket.destroy();
   }
 
-  /** Makes room for one more among these, of which there may be so many. */
+  /** Makes room for one more among these sockets, if their limit is reached. */
   #replace(oldestFirst: Iterable<Duplex>, { size }: { readonly size: number }, most: number): void {
     let excess = size - most + 1;
     for (const oldest of oldestFirst) {

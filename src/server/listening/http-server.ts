@@ -6,16 +6,19 @@ import { invalid, quote } from "../../model/error.ts";
 import { checkOptions, type Members } from "../../model/options.ts";
 import type { WaitingSockets } from "../bounds/waiting-sockets.ts";
 
-/** How often Node looks for connections whose request does not come, in ms. */
+/** How often Node checks for connections whose request does not come, in ms. */
 const REQUEST_CHECK_MS = 1_000;
 
-/** The certificate of a server, and whose certificates its clients must have. All in PEM. */
+/** The certificate of a server, and the authorities for its clients' certificates. All in PEM. */
 export interface TlsOptions {
-  /** The server's certificate, and those between it and its authority. */
+  /** The server's certificate, followed by the intermediate certificates. */
   readonly cert: string | Uint8Array;
   /** The private key of `cert`. */
   readonly key: string | Uint8Array;
-  /** The authorities that sign the clients' certificates: a client without such a certificate is refused. Default: none. */
+  /**
+   * The authorities that sign the clients' certificates. The server refuses a client without such a certificate.
+   * Default: none.
+   */
   readonly clientCa?: string | Uint8Array;
 }
 
@@ -25,7 +28,7 @@ const TLS_MEMBERS = { cert: undefined, key: undefined, clientCa: undefined } sat
 export type ListeningServer = HttpServer | HttpsServer;
 
 /**
- * Makes the HTTP server, or with `tls` the HTTPS server, of these timeouts.
+ * Makes the HTTP server, or with `tls` the HTTPS server, with these timeouts.
  *
  * @param timeoutMs how long a client may take for its handshake, and then for each request
  * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
@@ -47,8 +50,8 @@ export function createListeningServer(
 }
 
 /**
- * Adds each socket to those whose clients have not been greeted. With TLS, the client's socket takes the place of the one that
- * carries it when the handshake is done.
+ * Adds each new socket to the waiting sockets. With TLS, the TLS socket replaces the TCP socket when the handshake is
+ * done.
  */
 export function followSockets(server: ListeningServer, waiting: WaitingSockets): void {
   const handshakes = new Map<string, Socket>();
@@ -68,7 +71,7 @@ export function followSockets(server: ListeningServer, waiting: WaitingSockets):
 }
 
 /**
- * Replaces the certificates of an HTTPS server. Connections that are open keep theirs.
+ * Replaces the certificates of an HTTPS server. Open connections keep the old ones.
  *
  * @throws VirstreamError `invalid-argument`; the server then keeps the certificates that it has
  */
@@ -104,7 +107,7 @@ function secureContextOf(
   try {
     createSecureContext(options);
   } catch (cause) {
-    // The texts of OpenSSL have no secrets.
+    // OpenSSL's texts contain no secrets.
     const message = cause instanceof Error ? cause.message : String(cause);
     const why = message.includes("key values mismatch") ? "the key is that of another certificate" : message;
     throw invalid(`the certificate or the key of tls is not valid: ${why}`);

@@ -9,15 +9,17 @@ import type { ListeningServer } from "./http-server.ts";
 /** Only the server's own user may connect. */
 export const DEFAULT_SOCKET_MODE = 0o600;
 
-/** The systems' limit is 103 bytes and more. The socket first has a longer path, in a folder of its own. */
+/**
+ * The limit of every system is at least 103 bytes, but at first the socket has a longer path, in a folder of its own.
+ */
 const MAX_PATH_BYTES = 95;
 
-/** A socket file, and who may connect to it. */
+/** The permissions of a socket file. */
 export interface SocketFileOptions {
   readonly path: string;
-  /** The permissions of the file, such as 0o660. To connect takes the permission to write. */
+  /** The mode of the file, such as 0o660. A client needs write permission to connect. */
   readonly mode: number;
-  /** The name or the number of the file's group; undefined: that of the process, or of the folder. */
+  /** The name or the number of the file's group; undefined: the group of the process, or of the folder. */
   readonly group: string | number | undefined;
 }
 
@@ -32,8 +34,9 @@ export class SocketFile {
   }
 
   /**
-   * Listens on the file, in place of one that a server left behind. The socket begins in a folder that nobody else can enter, and comes to
-   * its path with the right permissions. So no client can connect before that.
+   * Listens on the file. It replaces a file that an earlier server left behind. It makes the socket in a folder that
+   * nobody else can enter, and moves it to its path when it has the right permissions. So no client can connect before
+   * that.
    *
    * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if it is not a socket, or the
    *   system refuses
@@ -48,7 +51,7 @@ export class SocketFile {
       own = await mkdtemp(join(folder, "."));
       const begun = join(own, basename(place));
       await once(server.listen(begun), "listening");
-      // A hardened service may not call chown at all.
+      // Calls chown only if the group differs, because a hardened service may not call it at all.
       if (gid !== undefined && gid !== statsOf(begun)!.gid) await chown(begun, -1, gid);
       await chmod(begun, mode);
       if (statsOf(place)?.ino !== before?.ino) throw inUse(place);
@@ -88,7 +91,7 @@ export function checkSocketPath(path: string): string {
   throw invalid(`the path of a socket has at most ${MAX_PATH_BYTES} bytes, and ${quote(place)} has ${bytes}`);
 }
 
-/** The file of a server that has ended without removing it; undefined: there is no file. */
+/** The file of a server that has ended without removing it; undefined if there is no file. */
 async function leftover(place: string): Promise<Stats | undefined> {
   const stats = statsOf(place);
   if (stats === undefined) return undefined;
@@ -97,7 +100,7 @@ async function leftover(place: string): Promise<Stats | undefined> {
   return stats;
 }
 
-/** True unless certainly nobody listens on a socket. */
+/** False only if it is certain that no program listens on a socket. */
 async function isAlive(place: string): Promise<boolean> {
   const socket = connect(place);
   try {
@@ -119,7 +122,10 @@ function statsOf(place: string): Stats | undefined {
   return lstatSync(place, { throwIfNoEntry: false });
 }
 
-/** Node has no function for this. A name that only a directory service has is not in the file. */
+/**
+ * Node has no function for this, so it reads the system's file. Names that only a directory service knows are not
+ * found.
+ */
 async function gidOf(group: string | number): Promise<number> {
   if (/^\d+$/.test(`${group}`)) return Number(group);
   const lines = (await readFile("/etc/group", "utf8").catch(() => "")).split("\n");

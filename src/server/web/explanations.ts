@@ -10,49 +10,52 @@ import type { View } from "../access/views.ts";
 import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
 
 /**
- * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host; the signal is aborted when the answer is
- * not wanted any longer.
+ * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host. The signal is aborted when
+ * nobody needs the answer any longer.
  */
 export type Explain = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis>;
 
-/** An answer of `/why`: JSON, or with another status than 200 a text. */
+/** An answer of `/why`. With the status 200 it is JSON, otherwise a text. */
 export interface WhyAnswer {
   readonly status: number;
   readonly body: string;
 }
 
 const UNAUTHENTICATED: WhyAnswer = { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
-/** How long it may take to find the guest, in ms: no guest is asked for that. */
+/** How long it may take to find the guest, in ms. No guest has to answer for this. */
 const LOOKUP_MS = 2_000;
 /** How many guests are examined at a time. */
 const AT_ONCE = 4;
 /** How long an examination may take, in ms. */
 const DEADLINE_MS = 12_000;
-/** How long an answer is given again, in ms, from the end of its examination. */
+/** For this many ms after an examination, further requests get the same answer. */
 const KEPT_MS = 5_000;
 
 /**
- * Examines guests for clients that see them. A guest is examined once at a time, whatever the number of clients that ask, and not again
- * for some seconds.
+ * Examines guests for clients that see them. At a time there is only one examination of a guest, however many clients
+ * ask, and for some seconds there is no other one.
  */
 export class Explanations {
   readonly #explain: Explain;
   readonly #admission: Admission;
   readonly #pace: SweepPace;
   readonly #end = new AbortController();
-  /** By the key of the guest: under way, or finished lately. */
+  /** By the key of the guest: its examination under way, or its last answer. */
   readonly #answers = new Map<string, Promise<string>>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #running = 0;
 
-  /** @param pace of the sweeps that requests begin */
+  /** @param pace limits the sweeps that requests begin */
   constructor(explain: Explain, admission: Admission, pace: SweepPace) {
     this.#explain = explain;
     this.#admission = admission;
     this.#pace = pace;
   }
 
-  /** Answers a request for the guest with a uuid or a name. To a client that does not see it, it does not exist. */
+  /**
+   * Answers a request for the guest with a uuid or a name. If the client may not see the guest, the answer is that it
+   * does not exist.
+   */
   async answer(request: IncomingMessage, token: string | undefined, guest: string | null): Promise<WhyAnswer> {
     try {
       const client = await this.#admission.admit(request, token);
@@ -78,7 +81,7 @@ export class Explanations {
     }
   }
 
-  /** Ends what runs. */
+  /** Ends the examinations under way. */
   close(): void {
     this.#end.abort(new VirstreamError("server-shutdown", "the server is shutting down"));
     for (const timer of this.#timers) clearTimeout(timer);
@@ -92,7 +95,7 @@ export class Explanations {
     for await (const records of driver.sweep(query, { signal: this.#end.signal, expect: () => {} })) {
       for (const { domain, status, error } of records) {
         if (status === "gone") continue;
-        // Where the host does not say which guest this is, it may be one that the view does not have.
+        // If the host does not identify the guest, it may be a guest that the view does not show.
         if (domain.name === "" || domain.uuid === NIL_UUID)
           throw error ?? new VirstreamError("deadline-exceeded", "the guest's host does not answer");
         return domain;

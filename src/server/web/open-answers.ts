@@ -1,7 +1,10 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** The responses of each connection that are not complete. A WebSocket that opens beside one would have its bytes among its frames. */
+/**
+ * The incomplete responses of each connection. If a WebSocket opened during a response, the bytes of that response
+ * would mix with its frames.
+ */
 export class OpenAnswers {
   readonly #answers = new WeakMap<Duplex, ServerResponse[]>();
 

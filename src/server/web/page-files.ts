@@ -5,7 +5,7 @@ import { extname } from "node:path";
 import { gzipSync } from "node:zlib";
 import { VirstreamError } from "../../model/error.ts";
 
-/** What the page may load and do: only this server's own files, and a WebSocket to it. */
+/** Restricts the page to this server's own files, and to a WebSocket to this server. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -33,14 +33,14 @@ interface PageFile {
   readonly etag: string;
 }
 
-/** The files of the live page, in memory: they are read once, when a server starts. */
+/** The files of the live page, in memory. They are read once, when a server starts. */
 export class PageFiles {
   /** By path. */
   readonly #files: ReadonlyMap<string, PageFile>;
 
   /**
    * @param intervalMs the time between two sweeps of the page, in ms
-   * @throws VirstreamError `unsupported` where the package has no page, as in a bundle or before a build
+   * @throws VirstreamError `unsupported` if the package has no page, as in a bundle or before a build
    */
   constructor(intervalMs: number) {
     this.#files = readPage(intervalMs);
@@ -58,7 +58,7 @@ export class PageFiles {
       "content-security-policy": POLICY,
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
-      // The browser asks each time, and gets 304 until the server has another version.
+      // The browser asks each time, and gets 304 as long as the server has the same version.
       "cache-control": "no-cache",
       vary: "accept-encoding",
       etag,

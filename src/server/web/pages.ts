@@ -6,14 +6,14 @@ import type { ServerFigures, ServerHealth } from "../server-metrics.ts";
 import type { WhyAnswer } from "./explanations.ts";
 import type { PageFiles } from "./page-files.ts";
 
-/** What the pages of a server are made of. */
+/** The inputs for the pages of a server. */
 export interface PageSource {
-  /** The path under which its paths are; empty: none. */
+  /** The path before all of its paths; empty: none. */
   readonly prefix: string;
   readonly exporter: Exporter;
-  /** The files of the live page; undefined: it is not served. */
+  /** The files of the live page; undefined if the server does not serve it. */
   readonly files: PageFiles | undefined;
-  /** True if WebSockets are accepted, too. */
+  /** True if the server also accepts WebSockets. */
   readonly webSockets: boolean;
   isClosing(): boolean;
   health(): ServerHealth;
@@ -26,26 +26,29 @@ export interface PageSource {
   isForged(request: IncomingMessage): boolean;
   /** Whether the client of a request may read a page; a text says why its role does not permit it, although its token is right. */
   mayRead(request: IncomingMessage, path: string): Promise<boolean | string>;
-  /** What is wrong with a guest; undefined: this server does not find it out. */
+  /** Finds out what is wrong with a guest; undefined if this server has no diagnosis. */
   readonly why: ((request: IncomingMessage, guest: string | null) => Promise<WhyAnswer>) | undefined;
 }
 
 const WRONG_HOST =
   "the Host header has a name that is not this server's: use its address, or allow that origin in the server's option origins";
 
-/** The headers that decide who may read what. */
+/** The headers that decide what a client may read. */
 const DECIDING = ["host", "authorization", "origin"];
 
 /**
- * Why a request is malformed: a header that decides who may read is there twice. Node takes the first one; a proxy in front of the
- * server may have looked at the other one.
+ * The fault of a request that has one of these headers twice. Node uses the first one, but a proxy in front of the
+ * server may have checked the other one.
  */
 export function ambiguity(request: IncomingMessage): string | undefined {
   const twice = DECIDING.find((name) => (request.headersDistinct[name]?.length ?? 0) > 1);
   return twice && `more than one header ${twice}`;
 }
 
-/** Answers a request below the handler's prefix. `path` is undefined outside of it, and empty for the prefix itself. */
+/**
+ * Answers a request. `path` is the part below the handler's prefix: undefined outside of the prefix, and empty for the
+ * prefix itself.
+ */
 export function answerRequest(
   source: PageSource,
   request: IncomingMessage,
@@ -62,7 +65,7 @@ export function answerRequest(
   else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
   else if (ambiguous !== undefined) say(400, ambiguous);
   else if (source.files !== undefined && path === "") {
-    // The files of the page are relative to a folder.
+    // Redirects to a path with a slash, because the page names its files relative to a folder.
     response.writeHead(308, { location: `${source.prefix.slice(source.prefix.lastIndexOf("/") + 1)}/` }).end();
   } else if (path !== undefined && source.files?.has(path)) {
     if (path === "/" && source.isForeign(request)) say(403, WRONG_HOST);
@@ -79,7 +82,7 @@ export function answerRequest(
   else if (source.isForged(request)) {
     say(403, WRONG_HOST);
   } else if (path === "/why") {
-    // It makes calls to hosts: a page elsewhere must not cause them, even if it cannot read the answer.
+    // `/why` makes calls to hosts. A page of another site must not cause them, even if it cannot read the answer.
     const isForeign = request.headers["sec-fetch-site"] === "cross-site";
     const guest = new URLSearchParams(request.url?.split("?")[1]).get("domain");
     if (isForeign) say(403, "pages of other sites may not ask this");
