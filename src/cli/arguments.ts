@@ -26,8 +26,8 @@ export type DoctorArguments = ReturnType<typeof parseDoctor>;
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
 /**
- * The shortest interval of `virstream watch`, in ms. People read no faster, and a shorter one is more often a mistaken unit than
- * a wish: it would keep a hypervisor busy. Programs may go down to MIN_INTERVAL_MS.
+ * The shortest interval of `virstream watch`, in ms. People read no faster, and a shorter interval is more often a
+ * wrong unit than intended, and would keep a hypervisor busy. Programs may use MIN_INTERVAL_MS.
  */
 export const LEAST_INTERVAL_MS = 250;
 
@@ -39,10 +39,10 @@ export const TEXT = { type: "string" } as const;
 export const LIST = { type: "string", multiple: true } as const;
 /** The options of every command that may connect to a virstream server. */
 export const CREDENTIALS = { "token-file": TEXT, ca: TEXT } as const;
-/** The URI as virsh takes it. */
+/** The URI as an option, as in virsh. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
-/** The options of every command that sweeps: which domains and groups, and how. */
+/** The options of every command that sweeps. They select domains and groups, and say how to sweep. */
 export const QUERY_OPTIONS = {
   ...(Object.fromEntries(GROUPS.map((group) => [group, FLAG])) as Record<KnownGroup, typeof FLAG>),
   ...(Object.fromEntries(FILTERS.map((filter) => [`list-${filter}`, FLAG])) as Record<
@@ -124,7 +124,7 @@ export function parseGet(args: readonly string[]) {
     table,
     /** The groups whose columns are shown, as a mask; 0: all. */
     columnGroups: groupMask(groups),
-    /** The time between the two sweeps whose rates are printed; undefined: print the records of one sweep. */
+    /** The time between the two sweeps from which the rates are computed; undefined: print the records of one sweep. */
     ratesOverMs: hasRates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
       : undefined,
@@ -139,7 +139,7 @@ function momentOf(text: string | undefined): Moment | undefined {
   throw new UsageError(`--at takes ${MOMENT_FORM}, not ${JSON.stringify(text)}`);
 }
 
-/** Whether to show rates: a table does, unless the user wants counters. */
+/** True to show rates. A table shows them, unless the user wants counters. */
 function ratesOf(
   values: Pick<Values<typeof WATCH_COMMAND_OPTIONS>, "rates" | "no-rates" | "raw">,
   format: string,
@@ -173,7 +173,10 @@ function tableOf(values: Values<typeof GET_OPTIONS>, rates: boolean, raw: boolea
   };
 }
 
-/** The groups to ask for. A table asks only for those of its columns: the others would cost the host calls without a use. */
+/**
+ * The groups to ask for. A table asks only for the groups of its columns. Other groups would cost the host calls for
+ * nothing.
+ */
 function groupsOf(
   asked: readonly KnownGroup[],
   table: (Pick<ReturnType<typeof tableOf>, "columns"> & Partial<ReturnType<typeof tableOf>>) | undefined,
@@ -286,7 +289,7 @@ function sweepCount(option: string, text: string | undefined): number | undefine
   throw new UsageError(`${option} takes a number of sweeps, 1 or more, not ${JSON.stringify(text)}`);
 }
 
-/** Which domains, and how long each may take. */
+/** Selects the domains, and says how long each may take. */
 export function selection(values: {
   readonly domain?: string[] | undefined;
   readonly name?: string[] | undefined;
@@ -309,7 +312,7 @@ function groupsAsked(values: Values<typeof QUERY_OPTIONS>): KnownGroup[] {
   return GROUPS.filter((group) => values[group]);
 }
 
-/** The query of the options that say which domains and groups, and how. */
+/** The query that results from QUERY_OPTIONS. */
 export function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   return {
     groups: groupsAsked(values),
@@ -321,7 +324,7 @@ export function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   };
 }
 
-/** How often to sweep, and what to print. */
+/** The cadence of the sweeps, and the mode. */
 export function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {
   if (heartbeat !== undefined && !onChange) {
     throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
@@ -335,7 +338,7 @@ export function watchOptions({ interval, heartbeat, "on-change": onChange = fals
   } satisfies WatchOptions;
 }
 
-/** Refuses what is about totals where rates are shown. */
+/** Refuses options for totals if rates are shown. */
 function refuseTotals(format: string, raw: boolean): void {
   if (raw) throw new UsageError("--raw is about totals, and --rates shows rates in their place: choose one");
   if (format === "virsh" || format === "prometheus") {
@@ -348,7 +351,7 @@ export function formatOf<Name extends string>(format: string | undefined, format
   return format === undefined ? formats[0]! : choice("--format", format, formats);
 }
 
-/** The value of an option that has a few. */
+/** The value of an option that takes one of a few words. */
 export function choice<Name extends string>(option: string, text: string, names: readonly Name[]): Name {
   const found = names.find((name) => name === text);
   if (found !== undefined) return found;
@@ -357,7 +360,7 @@ export function choice<Name extends string>(option: string, text: string, names:
   throw new UsageError(`${option} has no ${JSON.stringify(text)}${hint}: choose one of ${names.join(", ")}`);
 }
 
-/** The value of an option that has some of a few, with commas between them. */
+/** The value of an option that takes some of a few words, with commas between them. */
 export function choices<Name extends string>(option: string, text: string, names: readonly Name[]): Name[] {
   return text.split(",").map((name) => choice(option, name, names));
 }
@@ -369,13 +372,13 @@ export function single([uri, other]: readonly string[]): string | undefined {
   return uri;
 }
 
-/** The values of options, and what stands beside them. */
+/** The values of options, and the other arguments. */
 interface Parsed<Options extends ParseArgsOptionsConfig> {
   readonly values: ReturnType<
     typeof parseArgs<{ options: Options & typeof CONNECT; allowPositionals: true; strict: true }>
   >["values"];
   readonly positionals: readonly string[];
-  /** Those of `--connect`, and the others. */
+  /** The URIs of `--connect`, and the arguments that are no options. */
   readonly uris: readonly string[];
 }
 
@@ -430,7 +433,7 @@ export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
   return choice("--dialect", dialect, DIALECTS);
 }
 
-/** The kinds of metrics that cost more calls, of a list with commas between them. */
+/** Parses a list, with commas, of the kinds of metrics that cost more calls. */
 export function extrasOf<Extra extends string>(text: string | undefined, extras: readonly Extra[]): Extra[] {
   return (text?.split(",") ?? []).map((name) => {
     if (name === "pools" && !extras.some((extra) => extra === name)) {

@@ -6,7 +6,7 @@ import type { Format } from "./format/format.ts";
 import type { Notices } from "./format/notice.ts";
 import { notify } from "./notify.ts";
 
-/** Prints a watch line by line, for pipes and files. Events that the format has no text for go to stderr. */
+/** Prints a watch line by line, for pipes and files. Events for which the format has no text go to stderr. */
 export class LineDisplay {
   readonly #format: Format;
   readonly #output: Writable;
@@ -31,14 +31,17 @@ export class LineDisplay {
     if (notice !== undefined) notify(notice);
   }
 
-  /** Prints what it has taken. Resolves when the output has room for more: until then the watch keeps only the newest records. */
+  /**
+   * Prints the events that it has taken. Resolves when the output has room for more. Until then the watch keeps only
+   * the newest records.
+   */
   async room(signal: AbortSignal): Promise<void> {
     const text = this.#text;
     this.#text = "";
     if (text !== "" && !this.#output.write(text)) await once(this.#output, "drain", { signal });
   }
 
-  /** Prints what is still held back. Safe to call twice. */
+  /** Prints the text that is still held back. Safe to call twice. */
   end(): void {
     if (this.#text !== "") this.#output.write(this.#text);
     this.#text = "";

@@ -7,7 +7,7 @@ import { jsonText, pad, printable, width } from "./format/text.ts";
 import { resolveUri } from "./source.ts";
 import { ExitCode, UsageError } from "./usage.ts";
 
-/** How many guests of a finding are named without --all. */
+/** Without --all, at most this many guests of a finding are named. */
 const NAMED = 3;
 const LABEL_WIDTH = 13;
 

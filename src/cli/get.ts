@@ -21,14 +21,20 @@ import { notify } from "./notify.ts";
 import { hostUri, openSources, readCredentials, readHosts, withoutIds, withPermittedGroups } from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
-/** How long definitions are waited for at least when the sweep took the whole deadline, in ms, unless the deadline is shorter. */
+/**
+ * When the sweep took the whole deadline, `get` still waits this long for definitions, in ms, or as long as the
+ * deadline if that is shorter.
+ */
 const LAST_DEFINITIONS_MS = 1_000;
-/** How long a guest may take in the first of two sweeps, in ms: it only has the counters that the second is compared with. */
+/**
+ * The deadline of a guest in the first of two sweeps, in ms. That sweep has only the counters with which the second is
+ * compared.
+ */
 const FIRST_DEADLINE_MS = 1_000;
 
 /**
- * `virstream get`: prints one record of every domain: in a table when all are there, in other formats as they arrive. Resolves with the
- * exit code.
+ * `virstream get`: prints one record of every domain. A table is printed when all have arrived, other formats as they
+ * arrive. Resolves with the exit code.
  */
 export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
   const { stdout, stderr } = process;
@@ -91,7 +97,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
             notify(sourceStatusText(host, absence));
             text += format.event(absence);
           }
-          // Without a filter, each has a record.
+          // Without a filter, each selector has a record.
           for (const selector of unanswered) {
             notify(`domain ${selectorName(selector)} does not pass the filters (--list-…)`);
           }
@@ -108,7 +114,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
       await print(text);
       if (interactive) progress.show();
     }
-    // Definitions are read while the sweep goes on; those of the domains that were late, in the moment after it.
+    // Definitions are read during the sweep. Those of late domains are read in the moment after it.
     const leftMs = checked.deadlineMs - (performance.now() - sweepStartedAt);
     const settled = format.settle(Math.max(leftMs, Math.min(checked.deadlineMs, LAST_DEFINITIONS_MS)));
     await withTimeout(settled, Number.POSITIVE_INFINITY, () => {}, { signal });
@@ -117,7 +123,7 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
     throw error;
   } finally {
     progress.hide();
-    // An output that was cut short must not look complete.
+    // After an interrupt, the output must not look complete.
     const reached =
       args.ratesOverMs !== undefined && progress.seen === 0
         ? `${first.text}, in the first of two sweeps`
@@ -135,14 +141,17 @@ export async function get(args: GetArguments, signal: AbortSignal): Promise<numb
   return progress.incomplete || unanswered.size > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
-/** @throws VirstreamError `unsupported` where nothing is recorded */
+/** @throws VirstreamError `unsupported` if the source is no recording */
 function momentIn(moment: Moment, { recorded, uri }: Connection): number {
   if (recorded === undefined)
     throw new VirstreamError("unsupported", `--at is for recordings, and ${uri} shows what is now`);
   return Math.round(timeOf(moment, recorded));
 }
 
-/** Begins to read what identifies the domains. Says why that cannot be read, if the user asked for more than there is anyway. */
+/**
+ * Begins to read the domains' identities. If it cannot, it says why, but only if the user asked for more than the
+ * default.
+ */
 async function openIdentities(connection: Connection, args: GetArguments): Promise<Identities> {
   const identities = new Identities(connection.driver, { metadata: args.metricsMetadata, extras: args.metricsExtras });
   const failure = await identities.open();
@@ -177,8 +186,9 @@ async function formatOf(
 }
 
 /**
- * Sweeps for the counters that the next sweep is compared with. Resolves with the time of the last answer, on the steady clock: the
- * time between the sweeps begins there, so a guest that does not answer delays the next sweep only as far as its deadline.
+ * Makes a sweep for the counters with which the next sweep is compared. Resolves with the time of the last answer, on
+ * the steady clock. The time between the sweeps begins there, so a guest that does not answer delays the next sweep
+ * only until its deadline.
  */
 async function firstSweep(
   connection: Connection,
@@ -207,7 +217,7 @@ async function firstSweep(
   }
 }
 
-/** What is wrong with the worst guest, and the command that helps; undefined where no guest is in trouble or slow. */
+/** What is wrong with the worst guest, and the command that helps; undefined if no guest is in trouble or slow. */
 function worstText({ troubled, slow }: GuestTable, connection: Connection): string | undefined {
   const worst = troubled[0] ?? slow[0];
   if (worst === undefined) return undefined;
@@ -225,8 +235,8 @@ const ERASE_LINE = "\r\u001b[K";
 const REDRAW_MS = 100;
 
 /**
- * One line at the bottom of a terminal, e.g. `17 of 41 domains, 2 partial`. Records are printed above it: `hide`
- * before, `show` after.
+ * One line at the bottom of a terminal, e.g. `17 of 41 domains, 2 partial`. To print a record above it, call `hide`
+ * before and `show` after.
  */
 export class Progress {
   readonly #output: { write(text: string): unknown };
@@ -242,7 +252,7 @@ export class Progress {
 
   /**
    * @param now a clock in ms
-   * @param label what the line begins with
+   * @param label the beginning of the line
    */
   constructor(output: { write(text: string): unknown }, now: () => number, label = "") {
     this.#output = output;
@@ -259,7 +269,7 @@ export class Progress {
     this.#counts[record.status]++;
   }
 
-  /** True when a record is not `ok`, or a host is absent. */
+  /** True if a record is not `ok`, or a host is absent. */
   get incomplete(): boolean {
     return this.#counts.ok < this.#seen || this.absent > 0;
   }
@@ -274,7 +284,7 @@ export class Progress {
     return `${this.#seen}${of} domain${(this.#expected ?? this.#seen) === 1 ? "" : "s"}${notWhole(this.#counts)}`;
   }
 
-  /** The sweep when it is over, e.g. `12 guests: 11 ok, 1 partial`. */
+  /** The summary of a completed sweep, e.g. `12 guests: 11 ok, 1 partial`. */
   get summary(): string {
     const absent = this.absent === 0 ? "" : `, ${this.absent} host${this.absent === 1 ? "" : "s"} absent`;
     const found = this.#seen === 0 ? "" : `: ${this.#counts.ok} ok${notWhole(this.#counts)}`;

@@ -8,7 +8,7 @@ import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.t
 /** Runs a command; resolves with the exit code. Help goes to stdout, errors to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...args] = argv;
-  // That it cannot be loaded is not a failure of the command: bin/virstream.js says what helps.
+  // A module that cannot be loaded is not a failure of the command. bin/virstream.js says what helps.
   const run = await runOf(name, args);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(INTERRUPTED);
@@ -18,7 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const fix = cause.code === "ENOSPC" ? ": make room on its disk" : "";
     abort.abort(new VirstreamError("output-failed", `the output cannot be written (${cause.code})${fix}`, { cause }));
   });
-  // Notices that nothing can take are dropped: a server whose log has gone continues to serve.
+  // Drops notices that stderr cannot take. A server whose log has gone continues to serve.
   process.stderr.on("error", () => {});
   try {
     const code = await run(args, abort.signal);
@@ -34,7 +34,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** What the arguments ask for. */
+/** The command for the arguments. */
 async function runOf(name: string | undefined, args: readonly string[]): Promise<Run> {
   if (name === undefined) {
     return async () => {
@@ -114,7 +114,8 @@ function isCommand(name: string | undefined): name is Command {
 function failure(error: unknown, signal: AbortSignal, name: string | undefined): number {
   const { reason } = signal;
   if (reason === INTERRUPTED) return ExitCode.interrupted;
-  // A reader such as head closes the pipe when it has seen enough. But a server's URL is for a reader.
+  // A reader such as head closes the pipe when it has read enough, which is no failure. But a server must be able to
+  // print its URL.
   const cause: NodeJS.ErrnoException | undefined = reason?.cause;
   if (name !== "serve" && cause?.code === "EPIPE") return ExitCode.ok;
   if (error instanceof UsageError) {

@@ -1,6 +1,7 @@
 /**
- * The name that a misspelt word most likely means: with the fewest characters that are missing, too many, wrong or swapped, in either case.
- * Undefined when none is near: a third of the word may differ, and one character of a short one.
+ * The name that a misspelt word most likely means: the one with the fewest missing, extra, wrong or swapped characters;
+ * upper and lower case count as equal. Undefined when none is near: at most a third of the word may differ, but always
+ * one character.
  */
 export function nearest<Name extends string>(word: string, names: readonly Name[]): Name | undefined {
   let best: Name | undefined;

@@ -24,18 +24,18 @@ import { nearest } from "./nearest.ts";
 import { notify } from "./notify.ts";
 
 /**
- * The URI that an argument or the environment means: itself, or the one that libvirt's client configuration has under this
- * name.
+ * The URI that an argument or the environment means. If the text is an alias in libvirt's client configuration, the URI
+ * of the alias.
  */
 export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): string {
   if (text.includes(":")) return text;
-  // A path, such as that of a recording: an alias has no slash.
+  // A text with a slash is a path, such as that of a recording, because an alias has no slash.
   if (text.includes("/")) return pathToFileURL(text).href;
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
 }
 
 /**
- * The same, and the URI's scheme has a driver if it is near one that has.
+ * Resolves a URI like resolveUri(), and checks that its scheme is not a misspelt one.
  *
  * @throws VirstreamError `unknown-scheme` for a scheme that is misspelt or left out, with the URI that is probably meant
  */
@@ -51,8 +51,8 @@ export function spelledUri(text: string): string {
 }
 
 /**
- * The default URI: from the environment or libvirt's client configuration, else the daemon of this machine: the user's
- * own only if the system has none.
+ * The default URI, from the environment or libvirt's client configuration. Otherwise the daemon of this machine; the
+ * user's own only if the system has none.
  */
 export function defaultUri(
   env: NodeJS.ProcessEnv,
@@ -65,7 +65,7 @@ export function defaultUri(
   return socket === undefined || /^(\/var)?\/run\/libvirt\//.test(socket) ? "qemu:///system" : "qemu:///session";
 }
 
-/** The token from a file or the environment; undefined where there is neither. */
+/** The token from a file or the environment; undefined if there is neither. */
 export async function readToken(
   file: string | undefined,
   env: NodeJS.ProcessEnv,
@@ -77,7 +77,7 @@ export async function readToken(
   return token;
 }
 
-/** Says what is wrong with a file that can be used all the same. */
+/** Reports a fault of a file that can be used nevertheless. */
 export type Warn = (message: string, file: string) => void;
 
 /**
@@ -138,7 +138,7 @@ async function readAuthorities(file: string): Promise<string> {
 }
 
 /**
- * Opens what `get`, `watch` or `serve` reads.
+ * Opens the source that `get`, `watch` or `serve` reads.
  *
  * @param uri undefined: the default of the environment or of libvirt's configuration
  * @throws VirstreamError the errors of connect(); for a default without a socket, with the advice to try the simulated host
@@ -194,14 +194,15 @@ export function hostUri(connection: Connection, host: string): string {
   return connection.hosts.find(({ name }) => name === host)?.uri ?? connection.uri;
 }
 
-/** Where each host of a connection is, and what its server must be shown. */
+/** The source of each host of a connection, with the credentials for its server. */
 export function guestSources(connection: Connection, credentials: Credentials): (host: string) => GuestSource {
   return (host) => ({ uri: hostUri(connection, host), ...credentials });
 }
 
 /**
- * Opens sources as openSources() does. If none can be reached, and waiting may cure that, resolves all the same: they are absent then,
- * and tried again. But without a URI, and without a socket, it fails: it does not know what to wait for.
+ * Opens sources as openSources() does. If none can be reached, and waiting may cure that, it resolves all the same; the
+ * sources are then absent and are tried again. But it fails if there is neither a URI nor a socket, because it does not
+ * know what to wait for.
  */
 export async function awaitSources(
   uris: readonly string[],
@@ -220,13 +221,16 @@ export async function awaitSources(
   }
 }
 
-/** The query with those of its groups that the server permits this client; see permittedOf(). For groups that the user did not name. */
+/**
+ * Limits the query to the groups that the server permits this client; see permittedOf(). Used when the user named no
+ * groups.
+ */
 export function withPermittedGroups(query: StatsQuery, connection: Connection): StatsQuery {
   return { ...query, groups: permittedOf(groupNames(groupMask(query.groups)), connection.permittedGroups) };
 }
 
 /**
- * The query with the domain of each id that `--domain` has. As in virsh, an id comes before a name.
+ * Replaces each id in `--domain` by its domain. As in virsh, an id has precedence over a name.
  *
  * @throws VirstreamError `invalid-argument` when no host can match `--host`: a watch would wait for one forever
  */

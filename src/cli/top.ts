@@ -90,7 +90,10 @@ async function batch(
   return troubles.size > 0 || absent > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
-/** The present state, and then the state after each interval: a table of several hosts changes more often. */
+/**
+ * Yields the present state, and then the state after each interval, because a table of several hosts changes more
+ * often.
+ */
 async function* ticks(table: Table, intervalMs: number, signal: AbortSignal): AsyncGenerator<void> {
   yield;
   let last = performance.now();
@@ -103,7 +106,9 @@ async function* ticks(table: Table, intervalMs: number, signal: AbortSignal): As
   signal.throwIfAborted();
 }
 
-/** Of several hosts, each sweep ends at a time of its own: the screen takes what the table has at most this often, in ms. */
+/**
+ * The least time between two updates of the screen, in ms. With several hosts, each sweep ends at a time of its own.
+ */
 const LEAST_PAUSE_MS = 250;
 
 /** The screen of one user: the table behind it, the keys, the drawing. */
@@ -118,7 +123,7 @@ class TopSession {
   #leave: () => void = () => {};
   readonly #diagnosis: LatestDiagnosis<GuestLine>;
   readonly #closed = new AbortController();
-  /** Shows records as they come, also while a guest that does not answer delays the end of the sweep, and lets the ages grow. */
+  /** Shows new records and growing ages even while a guest that does not answer delays the end of the sweep. */
   readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
 
   constructor(connection: Connection, query: StatsQuery, intervalMs: number, examiner: Examiner, colours: boolean) {
@@ -175,7 +180,10 @@ class TopSession {
     else throw new VirstreamError("connection-closed", "the connection was closed");
   }
 
-  /** Takes what the table has now. After a change of the interval, the old rows stay until the new table has some. */
+  /**
+   * Takes the present rows of the table. After a change of the interval, the old rows stay until the new table has
+   * some.
+   */
   #show(): void {
     const { absent, size } = this.#table;
     if (this.#state.paused) return;

@@ -45,8 +45,8 @@ export async function watch(args: WatchArguments, signal: AbortSignal): Promise<
 }
 
 /**
- * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room it
- * pulls nothing: the watch then keeps only the newest records, and reports the sweeps that it skipped.
+ * Shows events until the count is reached, the signal is aborted, or the events end. While the display has no room, it
+ * pulls nothing. The watch then keeps only the newest records, and reports the sweeps that it skipped.
  *
  * @param meter computes rates, if the user asked for them
  */
@@ -67,7 +67,10 @@ export async function follow(
   }
 }
 
-/** On a terminal, a table that goes on for ever is a screen. One with counters, of changes only, or with an end, is lines. */
+/**
+ * True for a table without an end on a terminal: it is shown as a screen. A table of counters, of changes only, or with
+ * an end is printed as lines.
+ */
 function isScreen({ format, rates, count, options }: WatchArguments): boolean {
   const { stdin, stdout, env } = process;
   const terminal = stdin.isTTY === true && stdout.isTTY === true && env["TERM"] !== "dumb";
@@ -115,7 +118,7 @@ export class SweepCount {
   take(event: WatchEvent): void {
     switch (event.type) {
       case "record":
-        // A named domain that no host has is of no host.
+        // A named domain that no host has belongs to no host.
         if (event.record.domain.host !== "") this.#host(event.record.domain.host);
         break;
       case "sync":

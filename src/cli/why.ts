@@ -9,10 +9,10 @@ import { notify } from "./notify.ts";
 import { guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
-/** How long the guest's state may take, in ms: no guest is asked for it. */
+/** How long the query for the guest's state may take, in ms. No guest has to answer it. */
 const STATE_DEADLINE_MS = 1_500;
 
-/** `virstream why GUEST`: says what is wrong with one guest, and what helps. Resolves with the exit code. */
+/** `virstream why GUEST`: prints what is wrong with one guest, and what helps. Resolves with the exit code. */
 export async function why(args: WhyArguments, signal: AbortSignal): Promise<number> {
   const credentials = await readCredentials(args, process.env);
   await using connection = await openSource(args.uri, credentials, signal);
@@ -33,7 +33,7 @@ export async function why(args: WhyArguments, signal: AbortSignal): Promise<numb
   return missing ? ExitCode.incomplete : ExitCode.ok;
 }
 
-/** One guest: what is wrong, the evidence, and what helps. */
+/** The text for one guest: what is wrong, the evidence, and what helps. */
 export function diagnosisText({ summary, evidence, records, remedy }: Diagnosis): string {
   const part = (label: string, lines: readonly string[]): string[] =>
     lines.map((line, i) => `  ${(i === 0 ? label : "").padEnd(10)}${printable(line)}`);

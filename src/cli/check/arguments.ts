@@ -5,7 +5,7 @@ import { misused } from "../misused-option.ts";
 import { UsageError } from "../usage.ts";
 import { Range } from "./range.ts";
 
-/** What has thresholds, with its unit in performance data. */
+/** The metrics that have thresholds, with their units in performance data. */
 export const METRICS = { stuck: "s", cpu: "%", steal: "%", latency: "ms", memory: "%" } as const;
 /** One of them. */
 export type Metric = keyof typeof METRICS;
@@ -28,7 +28,7 @@ export const CHECK_OPTIONS = {
   ...{ connect: LIST, domain: LIST, name: LIST, host: LIST, over: TEXT, deadline: TEXT, ...CREDENTIALS },
 } as const;
 
-/** Each of -w and -c is about the metric before it; without one, about `stuck`. @throws UsageError */
+/** Each -w and -c applies to the metric before it; without one, to `stuck`. @throws UsageError */
 export function parseCheck(args: readonly string[]) {
   const { values, positionals, tokens } = parsed(args);
   const thresholds = new Map<Metric, Thresholds>();
@@ -47,7 +47,7 @@ export function parseCheck(args: readonly string[]) {
       throw new UsageError(`--${name} goes before its thresholds: --${name} -w 80 -c 95`);
     }
   }
-  // A guest that is stuck is critical, unless the user has thresholds for it.
+  // A stuck guest is critical, unless the user has set thresholds for `stuck`.
   if ((thresholds.get("stuck")?.warning ?? thresholds.get("stuck")?.critical) === undefined) {
     thresholds.set("stuck", { critical: new Range("0") });
   }

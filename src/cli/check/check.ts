@@ -9,12 +9,12 @@ import { UsageError } from "../usage.ts";
 import { type CheckArguments, parseCheck } from "./arguments.ts";
 import { lineOf, STATUS, type Verdict, verdictOf } from "./verdict.ts";
 
-/** The errors that say that the source itself is down, and not that the check cannot look at it. */
+/** The errors that mean that the source itself is down. Other errors mean only that the check could not examine it. */
 const DOWN: readonly ErrorCode[] = ["socket-missing", "connection-refused", "connection-lost", "connect-timeout"];
 
 /**
- * `virstream check`, a plugin for Nagios and its relatives: one line on stdout, and an exit code from 0 to 3. Whatever fails, it
- * prints a line.
+ * `virstream check`, a plugin for Nagios and its relatives: one line on stdout, and an exit code from 0 to 3. It prints
+ * a line even if something fails.
  */
 export async function check(args: readonly string[], signal: AbortSignal): Promise<number> {
   const { status, line } = await judge(args, signal);

@@ -4,8 +4,8 @@ const NUMBER = "-?\\d+(?:\\.\\d+)?";
 const RANGE = new RegExp(`^(@?)(?:(~|${NUMBER}):)?(${NUMBER})?$`);
 
 /**
- * A range of the Monitoring Plugins guidelines, `[@][start:][end]`: a value outside of it alerts, with `@` one inside. The start is 0
- * unless it is given, `~` is minus infinity, and without an end it is infinite.
+ * A range of the Monitoring Plugins guidelines, `[@][start:][end]`. A value outside the range alerts; with `@`, a value
+ * inside alerts. The default start is 0, `~` is minus infinity, and without an end there is no upper limit.
  */
 export class Range {
   readonly text: string;

@@ -13,7 +13,7 @@ export type Status = keyof typeof STATUS;
 /** How many problems the line names. */
 const NAMED = 5;
 
-/** What two samples found. */
+/** The results of two samples. */
 export interface Samples {
   /** The first sample. */
   readonly before: readonly DomainStatsRecord[];
@@ -33,7 +33,7 @@ export interface Verdict {
   readonly line: string;
 }
 
-/** The line of a plugin. Its text may have neither a line break nor `|`, which begins the performance data. */
+/** The line of a plugin. Line breaks and `|` in the text are replaced, because `|` begins the performance data. */
 export function lineOf(status: Status, text: string, data = ""): string {
   const safe = printable(text.replaceAll(/\s*\n\s*/g, " ")).replaceAll("|", "¦");
   return `VIRSTREAM ${status.toUpperCase()} - ${safe}${data === "" ? "" : ` | ${data}`}`;
@@ -86,14 +86,15 @@ export function verdictOf({ before, after, absent }: Samples, thresholds: Readon
 }
 
 /**
- * How long a guest has had no whole record, as far as the two samples say, in seconds; 0: its record is whole, or another job holds it
- * in the second sample only. One that is busy in both is as good as stuck: the call of an earlier check may hold a frozen guest.
+ * How long a guest has had no complete record, according to the two samples, in seconds. 0 if its record is complete,
+ * or if another job holds the guest in the second sample only. A guest that is busy in both samples counts as stuck,
+ * because it may be frozen, and the call of an earlier check may hold its job.
  */
 function stuckSecondsOf(record: DomainStatsRecord, before: DomainStatsRecord | undefined): number {
   const isLasting = before !== undefined && (isStuck(before) || before.reason === "busy");
   if (!isStuck(record) && !(isLasting && record.reason === "busy")) return 0;
   const since = isLasting ? before.sampledAt : record.sampledAt;
-  // Never 0: that would not alert.
+  // Never 0, because 0 would not alert.
   return Math.max(0.001, (record.sampledAt + record.tookMs - since) / 1_000);
 }
 
@@ -113,7 +114,7 @@ function stateProblem(record: DomainStatsRecord, isStuck: boolean): Problem | un
   return reason === "denied" ? { status: "warning", text: "may not be read" } : undefined;
 }
 
-/** The rates of a guest that have thresholds: of several disks or vCPUs, the worst. */
+/** The rates of a guest that have thresholds. With several disks or vCPUs, the worst value counts. */
 function valuesOf({ cpu, vcpus, disks, memory }: DomainRates): [Metric, number | undefined][] {
   const most = (values: readonly (number | undefined)[]): number | undefined => {
     const known = values.filter((value) => value !== undefined);

@@ -3,12 +3,15 @@ import type { Line } from "../../overview/line.ts";
 import { GuestTable } from "./guest-table.ts";
 import { printable } from "./text.ts";
 
-/** What a spreadsheet may take for the beginning of a formula. The last four are what it makes of full-width characters. */
+/**
+ * The characters that a spreadsheet may take for the beginning of a formula. The last four are full-width forms, which
+ * it may convert.
+ */
 const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
 
 /**
- * The table as CSV by RFC 4180: a head, lines that end with CR LF, quotes where they are necessary. Numbers are plain: in the unit that
- * the head names, with a point, and empty where they are not known.
+ * The table as CSV by RFC 4180: a header, lines that end with CR LF, quotes where they are necessary. Numbers are
+ * plain, with a decimal point, and in the unit that the header names. An unknown number is empty.
  */
 export class CsvTable extends GuestTable {
   protected text(): string {
@@ -27,8 +30,7 @@ function field(column: Column, line: Line): string {
 }
 
 /**
- * A text from elsewhere. Names and messages are no formulas: an apostrophe before one that looks like a formula keeps a spreadsheet from
- * running it.
+ * Quotes a text from outside. If it looks like a formula, an apostrophe before it keeps a spreadsheet from running it.
  */
 function quoted(value: string): string {
   const text = printable(FORMULA.test(value) ? `'${value}` : value);

@@ -14,7 +14,7 @@ type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
 export abstract class Format {
-  /** True if every event has a text. Otherwise gaps, states and domains that left are reported on stderr. */
+  /** True if the format has a text for every event. Otherwise stderr gets gaps, states and domains that left. */
   readonly hasAllEvents: boolean = false;
 
   /** The text before the first record, also of a sweep that has none. */
@@ -22,7 +22,7 @@ export abstract class Format {
     return "";
   }
 
-  /** Takes a record of the sweep before the one that is printed, with what its rates have without an earlier one. */
+  /** Takes a record of the sweep before the printed one, with the rates that need no earlier record. */
   before(_record: DomainStatsRecord, _rates: DomainRates): void {}
 
   /** @param rates the rates of the record, if the user asked for rates */
@@ -32,11 +32,11 @@ export abstract class Format {
     return "";
   }
 
-  /** Waits for what the end needs besides the records, but no longer than this many ms. */
+  /** Waits for further data that the end needs besides the records, for at most this many ms. */
   async settle(_timeoutMs: number): Promise<void> {}
 
   /**
-   * The text that was held back, and the text after the last record.
+   * Returns the text that was held back, and the text after the last record.
    *
    * @param whole true if the sweep ran to its end
    */
@@ -51,14 +51,14 @@ export const FORMATS = ["table", "csv", "virsh", "ndjson", "json", "prometheus"]
 interface FormatOptions {
   /** The groups asked for as a mask; 0: all. */
   readonly groups?: number;
-  /** Show rates in place of totals, where the format has columns for them. */
+  /** True to show rates in place of totals, if the format has columns for them. */
   readonly rates?: boolean;
-  /** Write totals as libvirt counts them: ns, KiB and bytes. */
+  /** True to write totals in libvirt's units: ns, KiB and bytes. */
   readonly raw?: boolean;
   /** True if the domains are of several hosts. */
   readonly hosts?: boolean;
   readonly watch?: boolean;
-  /** True if the text goes to a terminal, which it must not change. */
+  /** True if the text goes to a terminal, so that control characters must be replaced. */
   readonly terminal?: boolean;
   /** True if the output shows colours. */
   readonly colours?: boolean;
@@ -90,8 +90,8 @@ export function createFormat(
 }
 
 /**
- * A table that never ends: a line per guest as its record comes, in columns of fixed width. A comment and an empty line end each
- * sweep. The sweeps of several hosts run side by side, so their lines are mixed.
+ * A table without an end, in columns of fixed width. Each record is a line as soon as it arrives. A comment and an
+ * empty line end each sweep. The sweeps of several hosts run side by side, so their lines are mixed.
  */
 class LineTable extends Format {
   readonly #columns: readonly Column[];
@@ -139,7 +139,7 @@ class LineTable extends Format {
   }
 }
 
-/** What `virsh domstats` prints, byte for byte, except that control characters are replaced on a terminal. */
+/** The output of `virsh domstats`, byte for byte, except that control characters are replaced on a terminal. */
 abstract class VirshText extends Format {
   readonly #terminal: boolean;
 
@@ -157,9 +157,9 @@ abstract class VirshText extends Format {
 }
 
 /**
- * What `virsh domstats` prints. Like virsh it leaves out domains that failed. virsh prints in the order
- * of the host's listing and records come as they are ready, so an early record is held back until the records before it
- * have come.
+ * The output of `virsh domstats`. Like virsh, it leaves out domains that failed. virsh prints in the order of the
+ * host's listing, but records come as they are ready. So it holds back an early record until the records before it have
+ * come.
  */
 class VirshFormat extends VirshText {
   #next = 0;
@@ -189,7 +189,7 @@ class VirshFormat extends VirshText {
   }
 }
 
-/** What `virsh domstats` prints, once per sweep of a host, at its end. */
+/** The output of `virsh domstats` for each sweep of a host, printed at the end of the sweep. */
 class VirshWatchFormat extends VirshText {
   readonly #sweeps = new Map<string, Map<string, DomainStatsRecord>>();
 
@@ -219,14 +219,14 @@ function isPrinted({ status }: DomainStatsRecord): boolean {
   return status !== "failed" && status !== "gone";
 }
 
-/** A value as virsh prints its type: doubles as C's %lf, booleans as yes and no. */
+/** A value in virsh's form: doubles like C's %lf, booleans as yes and no. */
 function virshValue({ type, value }: Param): string {
   if (type === "boolean") return value ? "yes" : "no";
   if (type !== "double") return String(value);
   const number = value as number;
   if (Number.isNaN(number)) return "nan";
   if (!Number.isFinite(number)) return number > 0 ? "inf" : "-inf";
-  // toFixed drops the sign of -0, and C prints it.
+  // toFixed drops the sign of -0, but C prints it.
   if (Object.is(number, -0)) return "-0.000000";
   return Math.abs(number) < 1e21 ? number.toFixed(6) : `${BigInt(number)}.000000`;
 }
@@ -282,8 +282,8 @@ function eventText(event: OtherEvent): string {
 }
 
 /**
- * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double that JSON has no number for is
- * text. `error` is there only when the record has one.
+ * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double for which JSON has no number is
+ * text. `error` is there only if the record has one.
  */
 function recordText(record: DomainStatsRecord, rates: DomainRates | undefined): string {
   const { domain, status, reason = null, missing, sampledAt, steadyAt, tookMs, params, error } = record;

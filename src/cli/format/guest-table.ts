@@ -10,28 +10,28 @@ import { type GuestLine, type Line, recordedRow } from "../../overview/line.ts";
 import { Format } from "./format.ts";
 import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
 
-/** What a table of guests shows, and in which order. */
+/** The columns, the lines and the order of a table of guests. */
 export interface GuestTableLook {
   /** All columns that it may have. */
   readonly columns: readonly Column[];
-  /** Those that the user named, in their order; undefined: those of the groups. */
+  /** The columns that the user named, in their order; undefined: the columns of the groups. */
   readonly chosen: readonly Column[] | undefined;
   /** The groups asked for as a mask; 0: all. */
   readonly groups: number;
-  /** A line for each of these in place of one for each guest. */
+  /** If defined, there is a line for each such device, instead of one for each guest. */
   readonly per: Device | undefined;
-  /** Within the guests in trouble, and within the others; undefined: by name. */
+  /** The order within the guests in trouble, and within the others; undefined: by name. */
   readonly sort: Column | undefined;
   readonly reverse: boolean;
   /** True if the guests are of several hosts. */
   readonly hosts: boolean;
-  /** The moment of a recording, in ms since 1970; undefined: it is live. */
+  /** The moment of a recording, in ms since 1970; undefined for live records. */
   readonly at?: number | undefined;
 }
 
 /**
- * All guests of one sweep, or of two with the rates between them: trouble first, the worst on top. The text comes at the end. A
- * sweep that was interrupted has those that it got.
+ * All guests of one sweep, or of two sweeps with the rates between them. Guests in trouble come first, the worst at the
+ * top. The text comes at the end. After an interrupt, the table has the guests that have arrived.
  */
 export abstract class GuestTable extends Format {
   readonly #look: GuestTableLook;
@@ -70,7 +70,7 @@ export abstract class GuestTable extends Format {
   }
 
   override end(whole = true): string {
-    // A sweep that ran to its end has every guest that is there.
+    // A completed sweep has every guest that exists.
     if (whole) this.#before = new Map();
     return this.text();
   }
@@ -114,23 +114,23 @@ export abstract class GuestTable extends Format {
     this.#list.update([...rows.values()], this.#absent, []);
     const guests = this.#list.guests.flatMap((line) => {
       const lines = per === undefined ? [line] : deviceLines(line, per);
-      // A guest in trouble is there even if nothing is known of its devices.
+      // A guest in trouble has a line even if its devices are not known.
       return lines.length === 0 && line.verdict.bad ? [line] : lines;
     });
     return inOrder(guests, this.#list.hosts, sort, sort.isText !== reverse);
   }
 }
 
-/** How a table is written. */
+/** The form of a table. */
 export interface TextLook {
-  /** The cells of the terminal; undefined: it is no terminal, and gets all columns. */
+  /** The width of the terminal in cells; undefined if the output is no terminal, and gets all columns. */
   readonly cells: number | undefined;
   readonly colours: boolean;
 }
 
 /**
- * A table for people, as wide as its texts. On a terminal, the columns that matter least are left out until the rest fits. Elsewhere
- * no status has a space, so that programs can split the lines at spaces.
+ * A table for people, as wide as its texts need. On a terminal, the least important columns are left out until the rest
+ * fits. Other outputs have no space in a status, so that programs can split the lines at spaces.
  */
 export class TextTable extends GuestTable {
   readonly #look: TextLook;
@@ -191,7 +191,7 @@ export class TextTable extends GuestTable {
   }
 }
 
-/** Between two columns. */
+/** The space between two columns. */
 const GAP = "  ";
 
 /** The colour of the status of a guest that is not in trouble. */

@@ -19,14 +19,14 @@ const STATE_WORDS: Record<WatchState, string> = {
 };
 
 /**
- * Writes each event of a watch other than a record as one line, for formats that cannot show these events. A problem that
- * lasts is reported once.
+ * Writes each event of a watch that is no record as one line, for formats that cannot show such events. It reports a
+ * lasting problem once.
  */
 export class Notices {
   readonly #source: string;
   readonly #records: boolean;
   readonly #troubled = new Set<string | undefined>();
-  /** The hosts whose last sweep outlasted the interval. */
+  /** The hosts whose last sweep took longer than the interval. */
   readonly #late = new Set<string>();
   /** The last notice of each domain whose record was not `ok`. */
   readonly #complaints = new Map<string, string>();
@@ -40,7 +40,7 @@ export class Notices {
     this.#records = records;
   }
 
-  /** The line without its end, or undefined when there is nothing to report. */
+  /** The line without a line break, or undefined when there is nothing to report. */
   of(event: WatchEvent): string | undefined {
     const text = this.#text(event);
     return text === undefined ? undefined : printable(text);
@@ -104,12 +104,12 @@ export function statusText({ state, error }: Pick<StatusEvent, "state" | "error"
   return reasoned(STATE_WORDS[state], error);
 }
 
-/** The same with the source that has this state. */
+/** The state in words, with the name of its source. */
 export function sourceStatusText(source: string, { state, error }: Pick<StatusEvent, "state" | "error">): string {
   return sourceText(source, STATE_WORDS[state], error);
 }
 
-/** What happened to a source, and why. Many errors name the source's URI themselves; the line has it once. */
+/** What happened to a source, and why. Many errors contain the source's URI; the line then does not repeat it. */
 export function sourceText(source: string, what: string, error: VirstreamError | undefined): string {
   const text = reasoned(what, error);
   if (!source.includes("://")) return `${source}: ${text}`;
@@ -144,7 +144,7 @@ export function sweepText({ tick, host, summary, overrun }: SyncEvent): string {
   return `sweep ${tick}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
 }
 
-/** The records of a sweep that are not whole, e.g. `, 2 partial, 1 gone`. */
+/** The incomplete records of a sweep, e.g. `, 2 partial, 1 gone`. */
 export function notWhole(counts: Readonly<Record<"partial" | "failed" | "gone", number>>): string {
   return (["partial", "failed", "gone"] as const)
     .filter((status) => counts[status] > 0)

@@ -10,8 +10,8 @@ import { Streaks } from "../../outlets/prometheus/streaks.ts";
 import { Format } from "./format.ts";
 
 /**
- * A page for Prometheus, as node_exporter's textfile collector reads it. Each family is there once, so the page comes at the end. A
- * sweep that was interrupted or failed has no page: domains would seem to have left.
+ * A page for Prometheus, for node_exporter's textfile collector. Each family occurs once, with all domains, so the page
+ * comes at the end. An interrupted or failed sweep has no page, because missing domains would look as if they had left.
  */
 export class PrometheusFormat extends Format {
   readonly #connection: Pick<Connection, "host" | "driver">;
@@ -20,7 +20,7 @@ export class PrometheusFormat extends Format {
   readonly #records: DomainStatsRecord[] = [];
   readonly #absent = new Set<string>();
 
-  /** @param identities what the domains are; open, and closed by the caller */
+  /** @param identities the domains' identities; already open, and the caller closes them */
   constructor(connection: Pick<Connection, "host" | "driver">, dialect: Dialect, identities: Identities) {
     super();
     this.#connection = connection;
@@ -30,7 +30,7 @@ export class PrometheusFormat extends Format {
 
   record(record: DomainStatsRecord): string {
     this.#records.push(record);
-    // It is read while the sweep goes on.
+    // Requests the domain's description now, so that it is read during the sweep.
     this.#identities.of(record.domain);
     return "";
   }

@@ -3,7 +3,7 @@ import { CONTROL } from "../../overview/words.ts";
 
 export { printable } from "../../overview/words.ts";
 
-/** The switches for the options of programs, which errors name. */
+/** The command line's switch for each option of the programming interface that errors name. */
 const SWITCHES: Readonly<Record<string, string>> = {
   token: "--token-file",
   "token of connect()": "--token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
@@ -17,7 +17,7 @@ const SWITCHES: Readonly<Record<string, string>> = {
   intervalMs: "--interval",
 };
 
-/** An error's message with the switches of the command line in place of the options of programs. */
+/** Replaces the options of the programming interface in an error's message by the switches of the command line. */
 export function withSwitches(message: string): string {
   return message
     .replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all)
@@ -28,7 +28,7 @@ export function withSwitches(message: string): string {
 }
 
 /**
- * A value as JSON text with the same characters escaped: JSON itself escapes only those below U+0020.
+ * A value as JSON text, in which every character of CONTROL is escaped. JSON itself escapes only those below U+0020.
  *
  * @param space as in JSON.stringify
  */
@@ -41,7 +41,7 @@ export function jsonText(value: unknown, space?: number): string {
 const ALERT = "\u001b[1;31m";
 const PLAIN = "\u001b[m";
 
-/** A line about trouble, in bold red where the output shows colours. The words of the line say the same. */
+/** A line about trouble, in bold red if the output shows colours. The words alone must say that there is trouble. */
 export function alert(line: string, colours: boolean): string {
   return colours ? `${ALERT}${line}${PLAIN}` : line;
 }
@@ -86,7 +86,7 @@ function beginning(text: string, cells: number): string {
   return text;
 }
 
-/** The longest end of a text that fits. */
+/** The longest end of a text that fits into a number of cells. */
 function ending(text: string, cells: number): string {
   if (ASCII.test(text)) return text.slice(text.length - cells);
   let room = cells;
@@ -110,7 +110,7 @@ export function cut(text: string, cells: number): string {
   return width(text) <= cells ? text : `${beginning(text, Math.max(0, cells - 1))}…`;
 }
 
-/** Breaks a text into lines of a number of cells at most, at spaces where there are some. */
+/** Breaks a text into lines that fit into a number of cells, at spaces where possible. */
 export function wrap(text: string, cells: number): string[] {
   const lines: string[] = [];
   let rest = text;
@@ -126,7 +126,10 @@ export function wrap(text: string, cells: number): string[] {
   return [...lines, rest];
 }
 
-/** Cuts the middle of a text that does not fit into a number of cells: related names differ at their ends. */
+/**
+ * Cuts out the middle of a text that does not fit into a number of cells. The ends stay, because related names usually
+ * differ there.
+ */
 export function shorten(text: string, cells: number): string {
   if (width(text) <= cells) return text;
   const head = Math.ceil((cells - 1) / 2);

@@ -14,21 +14,23 @@ import { COMMAND_NAMES, type HelpOption, optionsOf, summaryOf } from "./help.ts"
 /** The shells whose command lines virstream completes. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
-/** What completes a word: one of some values, several of them with commas between them, a file, or nothing. */
+/**
+ * The possible completions of a word: one of some values, several values with commas between them, a file, or nothing.
+ */
 export type Words =
   | { readonly kind: "one" | "list"; readonly values: readonly string[] }
   | { readonly kind: "file" | "none" };
 
-/** A command as shells complete it. */
+/** A command, with everything that shells complete. */
 export interface CompletedCommand {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly (HelpOption & { readonly words: Words })[];
-  /** What completes a word that is no option. */
+  /** The completions of a word that is no option. */
   readonly operands: Words;
 }
 
-/** All commands, from their help, with the values that their options have. */
+/** All commands, taken from their help, with the values of their options. */
 export function completedCommands(): CompletedCommand[] {
   const commands = COMMAND_NAMES.map(
     (name): CompletedCommand => ({
@@ -42,7 +44,7 @@ export function completedCommands(): CompletedCommand[] {
   return [...commands, { name: "help", summary: "print the help of a command", options: [], operands }];
 }
 
-/** URIs to begin with. */
+/** URIs from which a user can start. */
 const URIS: Words = {
   kind: "one",
   values: [

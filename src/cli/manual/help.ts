@@ -1,11 +1,11 @@
 import { GROUPS } from "../../model/group.ts";
 import { type Command, HELP } from "../usage.ts";
 
-/** An option as the help describes it. */
+/** An option in the help. */
 export interface HelpOption {
   /** With dashes, as `-n` and `--count`. */
   readonly names: readonly string[];
-  /** What its value is called, as `TIME`; undefined: it has none. */
+  /** The placeholder of its value, such as `TIME`; undefined if it has no value. */
   readonly argument: string | undefined;
   readonly description: string;
 }
@@ -25,7 +25,7 @@ export function summaryOf(command: Command): string {
   return new RegExp(`^  ${command} +(.+)$`, "m").exec(HELP[""])![1]!;
 }
 
-/** What stands behind the name of the program in the first line, as `get [URI]... [OPTION]...`. */
+/** The text after the program's name in the first line, such as `get [URI]... [OPTION]...`. */
 export function usageOf(command: Command | ""): string {
   return /^Usage: virstream (.*)$/m.exec(HELP[command])![1]!;
 }
@@ -86,7 +86,7 @@ function optionsIn(lines: readonly string[]): HelpOption[] {
   return options;
 }
 
-/** Groups and filters stand in lists without a description. */
+/** Groups and filters are in lists without a description. */
 function descriptionOf(name: string): string {
   if (name === "--help") return "print the help";
   if (name.startsWith("--list-")) return `only ${name.slice(7)} domains`;

@@ -1,13 +1,13 @@
 import { VERSION } from "../../version.ts";
 import { COMMAND_NAMES, type HelpPart, partsOf, usageOf } from "./help.ts";
 
-/** The manual page virstream(1), made of the help of the commands. The build writes it. */
+/** The manual page virstream(1), made from the help of the commands. The build writes it. */
 export function manPage(): string {
   const general = partsOf("");
   const known = new Set(general.map((part) => JSON.stringify(part)));
   const commands = COMMAND_NAMES.flatMap((name) => [
     `.SS virstream ${roff(usageOf(name))}`,
-    // What all commands have in common is in the description.
+    // The description contains everything that all commands share.
     ...partsOf(name)
       .filter((part) => !known.has(JSON.stringify(part)))
       .flatMap(partRoff),
@@ -58,7 +58,7 @@ function partRoff(part: HelpPart): string[] {
   }
 }
 
-/** A text without meaning to roff: hyphens stay those that a user can copy, and no line is a request. */
+/** Escapes a text for roff, so that a user can copy its hyphens, and no line is a request. */
 function roff(text: string): string {
   return text
     .replaceAll("\\", "\\e")

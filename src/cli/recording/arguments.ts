@@ -17,7 +17,7 @@ export type RecordArguments = ReturnType<typeof parseRecord>;
 /** The options of `virstream info`, checked in the same way. */
 export type InfoArguments = ReturnType<typeof parseInfo>;
 
-/** The smallest size and the greatest age at which a recording may go on in another file. */
+/** The limits of the options for rotation: the smallest size and the greatest age. */
 const LEAST_FILE_BYTES = 4_096;
 const MOST_AGE_MS = 8_760 * 3_600_000;
 

@@ -9,14 +9,14 @@ import type { InfoArguments } from "./arguments.ts";
 const NAMED = 10;
 const LABEL_WIDTH = 12;
 
-/** `virstream info`: says what a recording has. Resolves with the exit code. */
+/** `virstream info`: prints what a recording contains. Resolves with the exit code. */
 export async function info({ file, format }: InfoArguments, signal: AbortSignal): Promise<number> {
   const survey = await surveyRecording(file, { signal });
   process.stdout.write(format === "json" ? `${jsonText(survey, 2)}\n` : surveyText(survey));
   return survey.damagedBytes > 0 || survey.invalidMessages > 0 ? ExitCode.incomplete : ExitCode.ok;
 }
 
-/** A survey for people. */
+/** A survey as text for people. */
 export function surveyText(survey: RecordingSurvey): string {
   const lines = [printable(survey.path)];
   const add = (label: string, text: string): void => {

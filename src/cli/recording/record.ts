@@ -12,7 +12,7 @@ import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import type { RecordArguments } from "./arguments.ts";
 
-/** `virstream record`: records until it is interrupted. What it says goes to stderr. Resolves with the exit code. */
+/** `virstream record`: records until it is interrupted. Its messages go to stderr. Resolves with the exit code. */
 export async function record(args: RecordArguments, signal: AbortSignal): Promise<number> {
   const { file } = args;
   const credentials = await readCredentials(args, process.env);
@@ -37,7 +37,7 @@ export async function record(args: RecordArguments, signal: AbortSignal): Promis
   return ExitCode.ok;
 }
 
-/** Reports outages and gaps while they are recorded, by the same watch. */
+/** Reports outages and gaps while they are recorded. It shares the watch of the recording. */
 async function report(
   connection: Connection,
   query: StatsQuery,

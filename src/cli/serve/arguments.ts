@@ -19,7 +19,7 @@ import {
 } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
-/** What --listen and --metrics have before the path of a socket file. */
+/** The prefix of --listen and --metrics before the path of a socket file. */
 const UNIX = "unix:";
 
 /** Where a server listens. */
@@ -30,18 +30,18 @@ export type Place =
 /** The options of `virstream serve`, checked, with the defaults filled in. */
 export type ServeArguments = ReturnType<typeof parseServe>;
 
-/** What `--log-level` takes: the least level that is logged. */
+/** The values of `--log-level`: the lowest level that is logged. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 /** One of them. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
-/** What `--log-format` takes. */
+/** The values of `--log-format`. */
 export const LOG_FORMATS = ["text", "json"] as const;
 
-/** The port that exporters of libvirt's statistics have by habit. */
+/** The port that exporters of libvirt's statistics usually have. */
 const METRICS_PORT = 9_177;
-/** The interval of the watch that the page for Prometheus is made from, in ms. */
+/** The interval of the watch behind the page for Prometheus, in ms. */
 const METRICS_INTERVAL_MS = 5_000;
-/** The shortest time for which NATS is asked to keep something, in ms. */
+/** The shortest time for which NATS can be asked to keep something, in ms. */
 const LEAST_AGE_MS = 1_000;
 
 /** The shortest interval of `--otlp-interval`, in ms. */
@@ -121,9 +121,9 @@ export function parseServe(args: readonly string[]) {
       ? { socketPath: text.slice(UNIX.length), ...socket }
       : parseListen(option, text, defaultPort);
   const isServer = listen !== undefined || (metrics ?? nats) === undefined || ui;
-  /** Where clients connect; undefined: nowhere, as only `--metrics` or `--nats` is given. */
+  /** Where clients connect; undefined if they cannot, because there is only `--metrics` or `--nats`. */
   const clients = isServer ? placeOf("listen", listen, DEFAULT_PORT) : undefined;
-  /** Where only the page for Prometheus is. */
+  /** The address that serves only the page for Prometheus. */
   const page = metrics === undefined ? undefined : placeOf("metrics", metrics, METRICS_PORT);
   const kinds = [clients, page].map((place) => place && ("socketPath" in place ? "file" : "port"));
   const ofSocket = Object.keys(values).find((name) => name.startsWith("socket-"));
@@ -147,7 +147,7 @@ export function parseServe(args: readonly string[]) {
     dialect: dialectOf(values.dialect),
     /** Texts of the domains' definitions for the page, as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
-    /** The groups of statistics, and the patterns of the domains' names, of the page; undefined: all. */
+    /** The groups of statistics on the page, and the patterns for the names of its domains; undefined: all. */
     metricsGroups:
       values["metrics-groups"] === undefined
         ? undefined
@@ -167,18 +167,18 @@ export function parseServe(args: readonly string[]) {
     tokensFile: values.tokens,
     allowAnyone: values["allow-anyone"] ?? false,
     allowPlain: values["allow-plain"] ?? false,
-    /** The files of the certificate; undefined: without TLS. */
+    /** The files of the certificate; undefined if there is no TLS. */
     tlsFiles:
       cert === undefined || key === undefined ? undefined : { cert, key, ...(clientCa !== undefined && { clientCa }) },
     origins: values.origin ?? [],
     trustedProxies: values["trusted-proxy"] ?? [],
     logLevel: choice("--log-level", values["log-level"] ?? "info", LOG_LEVELS),
-    /** Undefined: where stderr leads decides. */
+    /** Undefined: the kind of stderr decides. */
     logFormat:
       values["log-format"] === undefined ? undefined : choice("--log-format", values["log-format"], LOG_FORMATS),
-    /** Serve the live page, too. */
+    /** True to serve the live page, too. */
     ui,
-    /** The collector to push to; `env`: the one that the environment names. */
+    /** The collector to which statistics are pushed; `env`: the one that the environment names. */
     otlp: values.otlp,
     otlpIntervalMs:
       duration("otlp-interval", values["otlp-interval"], MIN_PUSH_INTERVAL_MS, MAX_INTERVAL_MS) ??
@@ -203,7 +203,7 @@ export function parseServe(args: readonly string[]) {
   };
 }
 
-/** The permissions of a file, in octal. A number of TOML is decimal, so it must not be taken for one. */
+/** The permissions of a file, in octal. A number of TOML is decimal, so it is refused. */
 function modeOf(text: string): number {
   if (/^0[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
   throw new UsageError(`--socket-mode takes the four digits of permissions, as "0660", not ${JSON.stringify(text)}`);
@@ -221,7 +221,7 @@ function parseListen(option: string, listen = "", defaultPort: number): { host: 
   return { host, port };
 }
 
-/** True if two servers could not listen there. */
+/** True if two servers could not listen at both places. */
 function isSame(one: Place, other: Place): boolean {
   if ("socketPath" in one || "socketPath" in other) {
     return "socketPath" in one && "socketPath" in other && one.socketPath === other.socketPath;

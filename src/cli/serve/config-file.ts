@@ -7,29 +7,31 @@ import { suggestion } from "../nearest.ts";
 import { UsageError } from "../usage.ts";
 import { LOG_FORMATS, LOG_LEVELS, parseServe, SERVE_OPTIONS, type ServeArguments } from "./arguments.ts";
 
-/** What a configuration file may have besides options. */
+/** The key of a configuration file that is no option: the list of sources. */
 export const SOURCES = "sources";
 const LIMITS = "limits";
 /** The options that a file cannot have. */
 const ONLY_GIVEN = ["config", "check", "print-config"];
-/** What comes from the environment first. */
+/** Options for which the environment has precedence. */
 const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
 
-/** Options that the environment may have, too, and what they take. */
+/** Options that the environment may also have, and the kinds of their values. */
 const ALSO_IN_ENVIRONMENT: Readonly<Record<string, readonly [variable: string, values: readonly string[]]>> = {
   "log-level": ["VIRSTREAM_LOG_LEVEL", LOG_LEVELS],
   "log-format": ["VIRSTREAM_LOG_FORMAT", LOG_FORMATS],
 };
 
-/** What `virstream serve` does: the options of the command line, of the environment, and of a file that these do not replace. */
+/**
+ * All options of `virstream serve`: from the command line and the environment and, where these have none, from a file.
+ */
 export interface Configuration {
   readonly args: ServeArguments;
   readonly limits: Partial<ServerLimits>;
-  /** All of it by key, as a configuration file has it. */
+  /** All values by the keys of a configuration file. */
   readonly values: Readonly<Record<string, unknown>>;
-  /** All of it as a configuration file, with every limit. Without passwords in URIs. */
+  /** The whole configuration as the text of a file, with every limit, and without passwords in URIs. */
   readonly text: () => string;
-  /** Where a key is set, for an error about it: the file, the line and the key; empty where no file has it. */
+  /** Where a key is set, for error messages: the file, the line and the key; empty if no file has it. */
   readonly placeOf: (key: string) => string;
 }
 
@@ -43,7 +45,7 @@ export function configurationWithout(cli: readonly string[], env: NodeJS.Process
  * option of the command line replaces that of the file.
  *
  * @param cli the arguments of the command line
- * @throws UsageError which names the file, the line and the key
+ * @throws UsageError with the file, the line and the key
  */
 export function configurationOf(
   text: string,
@@ -119,7 +121,7 @@ function made(
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  // The limits have the interval.
+  // The interval is one of the limits.
   const given = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
     ([name]) => isOption(name) && name !== "min-interval",
   );
@@ -159,7 +161,7 @@ function isOption(key: string): key is keyof typeof SERVE_OPTIONS {
   return Object.hasOwn(SERVE_OPTIONS, key) && !ONLY_GIVEN.includes(key);
 }
 
-/** Where a key is set, as `:3`; empty where it does not begin a line. */
+/** The line in which a key is set, as `:3`; empty if no line begins with it. */
 function placeOf(text: string, key: string): string {
   const line = text.split("\n").findIndex((each) => /^\s*\[?\s*["']?([\w-]+)["']?\s*[=\].]/.exec(each)?.[1] === key);
   return line < 0 ? "" : `:${line + 1}`;

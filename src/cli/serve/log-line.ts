@@ -1,20 +1,23 @@
 import { CONTROL } from "../../overview/words.ts";
 import { alert, paint, printable } from "../format/text.ts";
 
-/** How a line looks. */
+/** The form of a line. */
 export interface LineForm {
-  /** Text for people; else JSON. */
+  /** True: text for people. False: JSON. */
   readonly isText: boolean;
-  /** With the priority for the journal of systemd, which has the time of each line. */
+  /** True if lines begin with a priority for systemd's journal. They then have no time, because the journal adds it. */
   readonly inJournal: boolean;
 }
 
 /** The priorities of syslog: https://www.freedesktop.org/software/systemd/man/latest/sd-daemon.html */
 const PRIORITIES: Readonly<Record<string, number>> = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 };
-/** What a line begins with, in words. */
+/** The word for each level, which begins a line of text. */
 const WORDS: Readonly<Record<string, string>> = { error: "error: ", warn: "warning: " };
 
-/** A line of JSON, as pino makes it, in its form. Nothing in it can end the line, or change the terminal that shows it. */
+/**
+ * Converts one of pino's lines of JSON to this form. No text in it can end the line, or change the terminal that shows
+ * it.
+ */
 export function lineOf(json: string, { isText, inJournal }: LineForm, colours: boolean): string {
   const line = json.trimEnd();
   const { level, time, msg = "" } = JSON.parse(line) as { level: string; time: string; msg?: string };

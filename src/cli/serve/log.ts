@@ -6,7 +6,9 @@ import { showsColours, withSwitches } from "../format/text.ts";
 import type { LogLevel, ServeArguments } from "./arguments.ts";
 import { type LineForm, lineOf } from "./log-line.ts";
 
-/** The events of `virstream serve` besides those of its servers, each with its level. docs/operating.md has what they mean. */
+/**
+ * The events of `virstream serve` besides those of its servers, each with its level. docs/operating.md explains them.
+ */
 export const SERVE_EVENTS = {
   starting: "info",
   serving: "info",
@@ -39,17 +41,17 @@ export const SERVE_EVENTS = {
 /** One of them. */
 export type ServeEvent = keyof typeof SERVE_EVENTS;
 
-/** The most that waits for a reader of stderr that has stopped, in bytes. */
+/** The most bytes that wait when the reader of stderr has stopped. */
 const MAX_UNREAD = 1_048_576;
-/** How long the end waits for that reader, in ms. */
+/** How long `end` waits for that reader, in ms. */
 const LAST_WAIT_MS = 1_000;
 
-/** Where lines are written to: stderr, whose writes to pipes and sockets never block. */
+/** The output for lines. It is stderr, whose writes to pipes and sockets never block. */
 type Output = Pick<NodeJS.WriteStream, "write" | "writableLength" | "isTTY" | "once">;
 
 /** The log of `virstream serve`. */
 export class ServeLog {
-  /** Where its servers log. */
+  /** The log that the servers use. */
   readonly server: ServerLog;
   readonly #logger: pino.Logger;
   readonly #output: Output;
@@ -83,7 +85,7 @@ export class ServeLog {
     process.on("uncaughtExceptionMonitor", this.#crashed);
   }
 
-  /** Says that every user of this machine can read a file of secrets. */
+  /** Warns that every user of this machine can read a file of secrets. */
   readonly exposed = (message: string, file: string): void => this.say("file-exposed", message, { file });
 
   say(event: ServeEvent, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
@@ -96,7 +98,7 @@ export class ServeLog {
     this.say(event, `${message} [${code}]${after}`, { ...fields, code });
   }
 
-  /** Ends the log. Waits until it is written, but only a short time. Returns false if the reader took too long. */
+  /** Ends the log. Waits a short time until all lines are written. Returns false if the reader took too long. */
   async end(): Promise<boolean> {
     process.off("uncaughtExceptionMonitor", this.#crashed);
     if (this.#output.writableLength === 0) return true;
@@ -129,7 +131,7 @@ export class ServeLog {
   }
 }
 
-/** True if stderr leads to the journal of systemd: it says so in the environment. */
+/** True if stderr leads to systemd's journal, which sets an environment variable. */
 function isJournal({ JOURNAL_STREAM: journal }: NodeJS.ProcessEnv): boolean {
   if (!journal) return false;
   const { dev, ino } = fstatSync(2);

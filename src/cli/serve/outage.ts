@@ -1,4 +1,4 @@
-/** How long something has been away. */
+/** Measures how long something was unavailable. */
 export class Outage {
   readonly #now: () => number;
   #since: number | undefined;
@@ -11,12 +11,12 @@ export class Outage {
     return this.#since !== undefined;
   }
 
-  /** Begins it, unless it is under way. */
+  /** Begins an outage, unless one is under way. */
   begin(): void {
     this.#since ??= this.#now();
   }
 
-  /** Ends it. Returns how long it took, in ms; 0 if there was none. */
+  /** Ends the outage. Returns how long it took, in ms; 0 if there was none. */
   end(): number {
     const ms = this.#since === undefined ? 0 : Math.round(this.#now() - this.#since);
     this.#since = undefined;

@@ -8,11 +8,11 @@ import { type Configuration, SOURCES } from "./config-file.ts";
 import type { ServeLog } from "./log.ts";
 import type { Secrets } from "./secrets.ts";
 
-/** The keys whose values are files that are read again, and those that servers take while they serve. */
+/** The keys whose files are read again at a reload, and the keys that take effect at a reload. */
 const FILES = ["tokens", "token-file", "tls-cert", "tls-key", "tls-client-ca"];
 const ORIGIN = "origin";
 
-/** Takes what can change while servers serve from a configuration that was read again. */
+/** Applies those parts of a newly read configuration that can change while servers serve. */
 export class Reconfiguration {
   readonly #first: Configuration;
   /** The sources that are open now. */
@@ -20,7 +20,7 @@ export class Reconfiguration {
 
   readonly #log: ServeLog;
 
-  /** @param configuration that of the start */
+  /** @param configuration the one with which the servers started */
   constructor(configuration: Configuration, log: ServeLog) {
     this.#log = log;
     this.#first = configuration;
@@ -28,8 +28,8 @@ export class Reconfiguration {
   }
 
   /**
-   * Takes it; the files that it names are read after that. Hosts are added and removed in the background. Returns the keys that differ
-   * and need a restart.
+   * Applies a configuration. The caller then reads the files that it names. Hosts are added and removed in the
+   * background. Returns the changed keys that need a restart.
    */
   take(now: Configuration, secrets: Secrets, servers: readonly VirstreamServer[], connection: Connection): string[] {
     const before = this.#first.values;
@@ -57,7 +57,8 @@ export class Reconfiguration {
       open.delete(uri);
       if (!(await this.#attempt("removed", uri, fleet.remove(uri)))) open.add(uri);
     };
-    // What was misspelt must not end what is served. And the last host cannot be removed.
+    // Hosts are removed only after all new ones were added: a misspelt URI must not end the service, and the last host
+    // cannot be removed.
     void Promise.all(added.map(add)).then((results) => {
       if (results.every((isAdded) => isAdded)) return Promise.all(removed.map(remove));
       const sources = removed.map(withoutSecrets);
@@ -66,12 +67,12 @@ export class Reconfiguration {
     });
   }
 
-  /** Says what comes of it. Returns false if it failed. */
+  /** Logs the result. Returns false if the attempt failed. */
   async #attempt(what: "added" | "removed", uri: string, work: Promise<void>): Promise<boolean> {
     const source = withoutSecrets(uri);
     try {
       await work;
-      // The connection reports what was removed.
+      // The connection itself reports removed hosts.
       if (what === "added") this.#log.say("source-added", `${source}: added`, { source });
       return true;
     } catch (thrown) {

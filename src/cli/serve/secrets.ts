@@ -5,10 +5,10 @@ import { readTokens } from "../token/token-file.ts";
 import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
 
-/** The name of the token of `--token-file` among those of `--tokens`. */
+/** The name that the token of `--token-file` gets beside those of `--tokens`. */
 const MAIN = "token-file";
 
-/** What servers read from files with secrets: certificates and tokens. SIGHUP makes them read the files again. */
+/** The secrets that servers read from files: certificates and tokens. SIGHUP makes the servers read the files again. */
 export class Secrets {
   #args: ServeArguments;
   readonly #warn: Warn | undefined;
@@ -21,8 +21,7 @@ export class Secrets {
   }
 
   /**
-   * @param warn as that of readText()
-   * @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid
+   * @param warn see readText() @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid
    */
   static async read(args: ServeArguments, warn?: Warn): Promise<Secrets> {
     const secrets = new Secrets(args, warn);
@@ -40,8 +39,8 @@ export class Secrets {
   }
 
   /**
-   * Other files are to be read from now on. Whether there are tokens and certificates at all stays as it is: a mistake in a file must not
-   * open the server to everybody. Returns false if that differs.
+   * Reads other files from now on. Returns false, and changes nothing, if tokens or certificates would be added or
+   * dropped altogether: a mistake in a file must not open the server to everybody.
    */
   replaceFiles(args: ServeArguments): boolean {
     const isGuarded =
@@ -55,11 +54,10 @@ export class Secrets {
   }
 
   /**
-   * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected. From a file that
-   * is not valid, nothing changes. Returns a function that ends this.
+   * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected.
+   * If a file is not valid, nothing changes. Returns a function that ends the reloading.
    *
-   * @param around called with each reload, which it must begin
-   * @param first called before the files are read
+   * @param around called with each reload as a function that it must call @param first called before the files are read
    */
   reloadAtSignal(
     servers: readonly VirstreamServer[],
@@ -67,7 +65,7 @@ export class Secrets {
     around: (reload: () => Promise<void>) => void,
     first: () => Promise<void>,
   ): () => void {
-    // One after the other: the last to read must have the newest files.
+    // One reload after the other, so that the last one has the newest files.
     let last: Promise<void> = Promise.resolve();
     const reload = (): Promise<void> => {
       last = last.then(async () => {
@@ -107,7 +105,7 @@ export class Secrets {
   }
 }
 
-/** Reads something again. If it fails, what was read before stays. */
+/** Reads something again. If this fails, the earlier value stays. */
 async function attempt(log: ServeLog, reload: () => Promise<void>, otherwise: string): Promise<void> {
   try {
     await reload();
@@ -116,7 +114,7 @@ async function attempt(log: ServeLog, reload: () => Promise<void>, otherwise: st
   }
 }
 
-/** The tokens; undefined: there are none, and every client may read everything. */
+/** The tokens; undefined if there are none, so that every client may read everything. */
 async function tokensOf({ tokenFile, tokensFile }: ServeArguments, warn?: Warn): Promise<TokenList | undefined> {
   const main = await readToken(tokenFile, process.env, warn);
   const { entries } = tokensFile === undefined ? new TokenList([]) : await readTokens(tokensFile, warn);

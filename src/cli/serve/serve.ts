@@ -74,18 +74,21 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   try {
     code = await run(configuration, reread, signal, log);
   } catch (thrown) {
-    // What is wrong with the command line or its output is not for the log.
+    // Errors of the command line or of its output do not belong into the log.
     if (signal.reason === INTERRUPTED) code = ExitCode.interrupted;
     if (thrown instanceof UsageError || signal.aborted) throw thrown;
     log.fail("failed", thrown);
   } finally {
-    // What waits for a reader that has stopped would keep the process.
+    // Lines that wait for a reader that has stopped would keep the process alive.
     if (!(await log.end())) process.exit(code);
   }
   return code;
 }
 
-/** Reads the files that only an outlet or a source would read, and checks what the page for Prometheus reads of definitions. */
+/**
+ * Reads the files that otherwise only an outlet or a source would read, and checks the paths that the page for
+ * Prometheus reads in definitions.
+ */
 async function checkFiles(args: ServeArguments): Promise<void> {
   const { otlpHeadersFile, nats, metricsMetadata } = args;
   await readSourceCredentials(args);
@@ -117,7 +120,7 @@ async function checkSources({ args, placeOf }: Configuration): Promise<void> {
   }
 }
 
-/** Checks where to listen, for whom, and with which certificate. @throws UsageError */
+/** Checks the addresses, the tokens and the certificate. @throws UsageError */
 function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets): void {
   const { tls } = secrets.options;
   const check = (key: string, work: () => unknown): void => {
@@ -135,7 +138,7 @@ function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets)
   }
 }
 
-/** What is wrong with the configuration, and where. */
+/** The error for a fault in the configuration, with its place. */
 function fault(place: string, { code, message }: Pick<VirstreamError, "code" | "message">): UsageError {
   return new UsageError(`${place}${message} [${code}]`);
 }
@@ -217,7 +220,8 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
     () => reread(secrets, servers, connection),
   );
   manager.ready(status);
-  // After this line somebody may send SIGHUP, which ends a process that does not listen to it.
+  // The handler of SIGHUP must be there before this line: whoever reads the line may send SIGHUP, which would end a
+  // process without a handler.
   for (const url of urls) process.stdout.write(`${url}\n`);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection, log);
   if (exporter !== undefined) void logMissing(exporter.exporter, log);
@@ -237,7 +241,7 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   return ExitCode.ok;
 }
 
-/** Says what begins: the version, the sources, and the limits that differ from their defaults. */
+/** Logs the start: the version, the sources, and the limits that differ from their defaults. */
 function sayStarting(args: ServeArguments, limits: Partial<ServerLimits>, log: ServeLog): void {
   const sources = (args.uris.length > 0 ? args.uris : [defaultUri(process.env)]).map(withoutSecrets);
   const others = Object.entries(limits).filter(
@@ -249,7 +253,7 @@ function sayStarting(args: ServeArguments, limits: Partial<ServerLimits>, log: S
   });
 }
 
-/** Logs why the page for Prometheus cannot say what domains are, or has no storage pools although they were asked for. */
+/** Logs why the page for Prometheus lacks the domains' identities, or lacks storage pools that the user asked for. */
 async function logMissing(exporter: Exporter, log: ServeLog): Promise<void> {
   const failure = await exporter.identities();
   const say = (what: string, { code, message }: VirstreamError): void =>

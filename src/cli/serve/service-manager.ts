@@ -5,13 +5,13 @@ import type { ServeLog } from "./log.ts";
 const NOTIFY_TIMEOUT_MS = 5_000;
 
 /**
- * Tells systemd, if it started this process as a service of the type `notify`, what the process does. Node cannot send datagrams over
- * unix sockets, so systemd's own program does it.
+ * Reports the state of this process to systemd, if systemd started it as a service of the type `notify`. Node cannot
+ * send datagrams over unix sockets, so systemd's own program does it.
  */
 export class ServiceManager {
   readonly #log: ServeLog;
   readonly #isThere: boolean;
-  /** How often systemd must hear from the process, in ms; 0: it does not watch. */
+  /** How often systemd expects a message from the process, in ms; 0 if it expects none. */
   readonly #watchdogMs: number;
   #timer: NodeJS.Timeout | undefined;
   #complained = false;
@@ -24,19 +24,21 @@ export class ServiceManager {
     this.#watchdogMs = forUs ? Number(env["WATCHDOG_USEC"] ?? 0) / 1_000 : 0;
   }
 
-  /** The process serves: what waits for it may start. From now on a process that hangs is found and started again. */
+  /**
+   * The process serves, so services that wait for it may start. From now on, systemd restarts the process if it hangs.
+   */
   ready(status: string): void {
     this.#say("READY=1", `STATUS=${status}`);
     if (!this.#isThere || !(this.#watchdogMs > 0) || this.#timer !== undefined) return;
     this.#timer = setInterval(() => this.#say("WATCHDOG=1"), this.#watchdogMs / 2);
   }
 
-  /** It reads its files again, until it is ready. */
+  /** The process reads its files again, until `ready` is called. */
   reloading(): void {
     this.#say("RELOADING=1");
   }
 
-  /** It ends. */
+  /** The process ends. */
   stopping(): void {
     clearInterval(this.#timer);
     this.#say("STOPPING=1");
@@ -44,7 +46,7 @@ export class ServiceManager {
 
   #say(...variables: string[]): void {
     if (!this.#isThere) return;
-    // One after the other: two processes could overtake each other.
+    // One message after the other, because two systemd-notify processes could overtake each other.
     this.#said = this.#said.then(async () => {
       const error = await new Promise<Error | null>((resolve) => {
         execFile("systemd-notify", variables, { timeout: NOTIFY_TIMEOUT_MS }, resolve);

@@ -6,7 +6,7 @@ import { sourceText } from "../format/notice.ts";
 import type { ServeEvent, ServeLog } from "./log.ts";
 import { Outage } from "./outage.ts";
 
-/** How often the log looks at the health of the server, in ms. */
+/** How often the server's health is checked for the log, in ms. */
 const HEALTH_CHECK_MS = 1_000;
 
 /** Logs which hosts are absent at first, and each change of a connection. */
@@ -41,7 +41,7 @@ export async function logStatus(connection: Connection, log: ServeLog): Promise<
   await connection.status.forEach(say);
 }
 
-/** Logs when hosts stop giving statistics although their connections last, and when they do so again. */
+/** Logs when hosts stop sending statistics although they are connected, and when they send them again. */
 export function logHealth(server: VirstreamServer, connection: Connection, log: ServeLog): () => void {
   const outage = new Outage();
   let before = server.health().sourcesAbsent;

@@ -3,16 +3,16 @@ import { ROLES } from "../../server/access/principal.ts";
 import { choice, choices, duration, LIST, parse, TEXT } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
-/** What `virstream token` is to do. */
+/** The arguments of `virstream token`. */
 export type TokenArguments = ReturnType<typeof parseToken>;
 
-/** What can be done with tokens. */
+/** The actions on tokens. */
 export const ACTIONS = ["create", "list", "revoke"] as const;
 /** The options of `virstream token`. */
 export const TOKEN_OPTIONS = {
   ...{ tokens: TEXT, role: TEXT, domain: LIST, name: LIST, groups: TEXT, expires: TEXT },
 } as const;
-/** A token may be valid for at least a minute, and at most ten years. */
+/** A token may be valid for a minute at least, and for ten years at most. */
 const LEAST_LIFE_MS = 60_000;
 const MOST_LIFE_MS = 10 * 365 * 86_400_000;
 

@@ -6,8 +6,7 @@ import { readText, type Warn } from "../source.ts";
 /**
  * The tokens of a file.
  *
- * @param warn as that of readText()
- * @throws VirstreamError `invalid-argument`, which names the file and what is wrong in it
+ * @param warn see readText() @throws VirstreamError `invalid-argument`, which names the file and the fault in it
  */
 export async function readTokens(file: string, warn?: Warn): Promise<TokenList> {
   const text = await readText("file of tokens", file, warn);
@@ -20,12 +19,12 @@ export async function readTokens(file: string, warn?: Warn): Promise<TokenList> 
 }
 
 /**
- * Changes the file as a whole: a server that reads it has the tokens of before or of now. Its owner and mode stay; a new file only its
- * owner may read.
+ * Replaces the file as a whole, so a server that reads it gets either all old or all new tokens. The owner and the mode
+ * stay. Only its owner may read a new file.
  *
  * @param mayCreate true: a file that does not exist counts as empty
  *
- * @throws VirstreamError `output-failed` when it cannot be written, also while another change is under way
+ * @throws VirstreamError `output-failed` when the file cannot be written, or while another change is under way
  */
 export async function changeTokens(
   file: string,
@@ -36,7 +35,7 @@ export async function changeTokens(
   try {
     const written = await open(next, "wx", 0o600);
     try {
-      // The server may read it as another user than the one who changes it.
+      // The server may run as another user than the one who changes the file.
       const before = await stat(file).catch(() => undefined);
       if (before !== undefined) {
         await written.chown(before.uid, before.gid);

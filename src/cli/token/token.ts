@@ -5,7 +5,10 @@ import { ExitCode } from "../usage.ts";
 import type { TokenArguments } from "./arguments.ts";
 import { changeTokens, readTokens } from "./token-file.ts";
 
-/** `virstream token`: makes, lists and revokes the tokens of a file. A new token goes to stdout, and nothing keeps it. */
+/**
+ * `virstream token`: makes, lists and revokes the tokens of a file. It prints a new token to stdout, and stores it
+ * nowhere.
+ */
 export async function token(args: TokenArguments): Promise<number> {
   const { action, name, file, role, domains, names, groups, lifeMs } = args;
   if (action === "list") {

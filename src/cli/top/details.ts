@@ -12,7 +12,7 @@ const PARTS: readonly Device[] = ["vcpu", "disk", "nic"];
 /**
  * The page of one guest: what is wrong with it, each vCPU, disk and network interface, and its memory; or its raw parameters.
  *
- * @param diagnosis undefined until it is known, and where nothing is wrong
+ * @param diagnosis undefined until it is known, and if nothing is wrong
  */
 export function guestPage(line: GuestLine, diagnosis: Diagnosis | undefined, raw: boolean): StyledLine[] {
   const { row, verdict } = line;

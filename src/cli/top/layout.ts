@@ -3,21 +3,20 @@ import { fitColumns } from "../../overview/fitting.ts";
 import type { Line } from "../../overview/line.ts";
 import { pad, shorten, width } from "../format/text.ts";
 
-/** How narrow the column of names may get, and how wide. */
+/** The least and the greatest width of the column of names. */
 const NAME_WIDTHS = { least: 12, most: 40 };
 
 /**
  * The columns that fit into a number of cells. Names get the room that is left.
  *
- * @param hosts whether guests of several hosts are shown
- * @param longest the cells of the longest name
+ * @param hosts true if the guests are on several hosts @param longest the width of the longest name in cells
  */
 export function columnsFor(cells: number, hosts: boolean, longest: number): Column[] {
   const name = Math.min(NAME_WIDTHS.most, Math.max(NAME_WIDTHS.least, longest));
   const shown = SCREEN_COLUMNS.filter((column) => hosts || column.name !== "host");
   const needed = (columns: readonly Column[], names: number): number =>
     columns.reduce((sum, column) => sum + (column.name === "guest" ? names : column.width), 0) + columns.length - 1;
-  // Names are shortened before the figures go that say how a guest does.
+  // Names become shorter before the most important figures are left out.
   fitColumns(
     shown,
     ({ rank }) => rank,
@@ -32,7 +31,7 @@ export function cellsOf(columns: readonly Column[], line: Line): string {
   return lineOf(columns, (column) => cellOf(column, line));
 }
 
-/** The titles, with a mark at the column that the list is sorted by. */
+/** The titles, with a mark at the column by which the list is sorted. */
 export function titles(columns: readonly Column[], sort?: string): string {
   return lineOf(columns, ({ name, title, width: cells, isText }) =>
     name === sort && width(title) < cells ? (isText ? `${title}↑` : `↓${title}`) : title,

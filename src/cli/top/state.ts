@@ -2,29 +2,29 @@ import { SCREEN_COLUMNS } from "../../overview/columns.ts";
 import type { ListView } from "../../overview/guest-list.ts";
 import { sortedBy } from "../../overview/guest-list.ts";
 
-/** What the user has chosen. Pure: `press` makes the next state of a key. */
+/** The user's choices. Pure: `press` computes the next state from a key. */
 export interface ScreenState extends ListView {
   /** The key of the selected line; undefined: the first. */
   readonly selected: string | undefined;
-  /** What fills the screen. */
+  /** The page that fills the screen. */
   readonly page: "list" | "guest" | "help";
   /** In the page of a guest: show its raw parameters. */
   readonly raw: boolean;
   /** How far the page of a guest or the help is scrolled, in lines. */
   readonly scroll: number;
-  /** Whether keys go to the filter. */
+  /** True if keys go to the filter. */
   readonly typing: boolean;
   readonly paused: boolean;
   readonly intervalMs: number;
-  /** The user wants to leave. */
+  /** True if the user wants to leave. */
   readonly quit: boolean;
 }
 
-/** A key as Node's readline names it. */
+/** A key in the form of Node's readline. */
 export interface Key {
   /** The name: `up`, `return`, `q`; undefined for characters without one. */
   readonly name?: string | undefined;
-  /** What was typed. */
+  /** The characters that the terminal sent. */
   readonly sequence: string;
   readonly ctrl?: boolean | undefined;
   readonly shift?: boolean | undefined;
@@ -94,7 +94,7 @@ export function press(state: ScreenState, key: Key, keys: readonly string[], pag
   return column === undefined ? state : { ...state, ...sortedBy(state, column.name) };
 }
 
-/** While the user types a filter. */
+/** The state after a key while the user types a filter. */
 function type(state: ScreenState, { name, sequence, ctrl }: Key): ScreenState {
   if (name === "return" || name === "enter") return { ...state, typing: false };
   if (name === "escape") return { ...state, typing: false, filter: "" };

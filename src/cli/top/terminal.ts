@@ -8,7 +8,7 @@ const ENTER = "\u001b[?1049h\u001b[?25l\u001b[?7l";
 const LEAVE = "\u001b[?7h\u001b[?25h\u001b[?1049l";
 const PLAIN = "\u001b[m";
 
-/** With colours, trouble is red. Without, bold, reverse and dim remain: they are no colours. */
+/** With colours, trouble is red. Without colours, bold, reverse and dim remain, because they are no colours. */
 const STYLES: Readonly<Record<Style, readonly [withColours: string, without: string]>> = {
   plain: ["", ""],
   alert: ["\u001b[1;31m", "\u001b[1m"],
@@ -23,13 +23,13 @@ const STYLES: Readonly<Record<Style, readonly [withColours: string, without: str
 /** What a terminal reports. */
 export interface TerminalEvents {
   onKey(key: Key): void;
-  /** Its size has changed, or the program continues after it was suspended. */
+  /** The terminal's size has changed, or the program continues after it was suspended. */
   onRedraw(): void;
 }
 
 /**
- * A terminal as a screen: draws lines on its second screen and reads keys. `close()` restores it; so does every end of the
- * process that runs handlers. It writes only the lines that changed, which matters over ssh.
+ * A terminal as a screen: draws lines on its second screen and reads keys. `close()` restores the terminal. So does
+ * every end of the process that lets exit handlers run. It writes only the lines that changed, which matters over ssh.
  */
 export class Terminal {
   readonly #input: ReadStream;
@@ -59,7 +59,7 @@ export class Terminal {
     return { columns: this.#output.columns || 80, rows: this.#output.rows || 24 };
   }
 
-  /** Draws a whole screen. While the terminal is slow it draws nothing: the next drawing has everything. */
+  /** Draws a whole screen. While the terminal is slow, it draws nothing; the next drawing shows everything. */
   draw(lines: readonly StyledLine[]): void {
     if (!this.#open || this.#output.writableNeedDrain) return;
     const next = lines.map(({ text, style }) => {
@@ -102,7 +102,7 @@ export class Terminal {
   };
 
   readonly #onKey = (_text: string | undefined, key: Key): void => {
-    // In raw mode the terminal sends Ctrl-Z as a key, and no signal.
+    // In raw mode the terminal sends Ctrl-Z as a key, and not as a signal.
     if (key.ctrl && key.name === "z") this.#suspend();
     else this.#events.onKey(key);
   };

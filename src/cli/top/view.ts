@@ -8,14 +8,14 @@ import { cut, pad, printable, width, wrap } from "../format/text.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import type { ScreenState } from "./state.ts";
 
-/** How a line looks. The words of a line say the same as its style. */
+/** How a line looks. Its words alone say everything that its style says. */
 export type Style = "plain" | "alert" | "warn" | "title" | "selected" | "selected-alert" | "dim" | "strong";
 
 /** One line of the screen. It fits the width, and has no control characters. */
 export interface StyledLine {
   readonly text: string;
   readonly style: Style;
-  /** True if it goes on in the next line where it is too wide; else it is cut. */
+  /** True if a line that is too wide continues in the next line; otherwise it is cut. */
   readonly wraps?: true;
 }
 
@@ -25,16 +25,16 @@ export interface ScreenSize {
   readonly rows: number;
 }
 
-/** What a frame shows. */
+/** The content of a frame. */
 export interface Scene {
   readonly list: GuestList;
   readonly state: ScreenState;
   readonly size: ScreenSize;
-  /** The connection as a whole, such as its URI. */
+  /** The name of the whole connection, such as its URI. */
   readonly source: string;
   /** The URI of a host, for commands. */
   readonly sourceOf: (host: string) => string;
-  /** The time of day, as it is shown. */
+  /** The time of day, as text. */
   readonly time: string;
   /** The lines of the page of the selected guest. */
   readonly guest: readonly StyledLine[];
@@ -42,7 +42,7 @@ export interface Scene {
   readonly ready: boolean;
 }
 
-/** Lines above and below the list: summary, titles, explanation, keys. */
+/** The number of lines above and below the list: summary, titles, explanation, keys. */
 const FRAME_ROWS = 4;
 
 /** How many lines of the list fit. */
@@ -122,7 +122,7 @@ function listLines({ list, state, size, ready, source, sourceOf }: Scene): Style
 /**
  * One line for hosts, guests and troubles.
  *
- * @param columns the cells of the line; 0: as many as it takes
+ * @param columns the width of the line in cells; 0: no limit
  */
 export function summaryLine(list: GuestList, state: ScreenState, time: string, columns: number): string {
   const parts = summaryOf(list.totals).map(({ text }) => text);
@@ -132,7 +132,10 @@ export function summaryLine(list: GuestList, state: ScreenState, time: string, c
   return `${pad(cut(left, columns - width(right) - 2), columns - width(right))}${right}`;
 }
 
-/** What is wrong with the selected guest, else with the worst or a slow one, and the command that helps. */
+/**
+ * What is wrong with the selected guest, and the command that helps. If nothing is wrong with it, the same for the
+ * worst guest, or for a slow one.
+ */
 function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
   const [incident] = list.incidents;
   if (line === undefined) return incident?.text ?? "";
@@ -185,7 +188,7 @@ function help(): StyledLine[] {
   ];
 }
 
-/** Each line cut to the width; the screen has as many lines as rows. */
+/** Cuts each line to the width, and makes as many lines as the screen has rows. */
 function fitted(lines: readonly StyledLine[], { columns, rows }: ScreenSize): StyledLine[] {
   return lines.slice(0, rows).map(({ text, style }) => ({ text: cut(printable(text), columns), style }));
 }
