@@ -8,33 +8,36 @@ import { whyOf } from "./verdict.ts";
 /** A value of a column. A counter may be beyond 2^53. */
 export type Value = number | bigint | string;
 
-/** A column of the list of guests: of the screen, of tables, and of CSV. */
+/** A column of the list of guests, for the screen, for tables, and for CSV. */
 export interface Column {
-  /** What the user sorts and selects by. */
+  /** The name with which the user selects the column, or sorts by it. */
   readonly name: string;
   readonly title: string;
-  /** In cells, where it does not depend on the lines. */
+  /** The width in cells, where it does not depend on the lines. */
   readonly width: number;
-  /** When the line has no room for all columns, those with the highest rank are left out first; 0 never. */
+  /**
+   * When a line has no room for all columns, those with the highest rank are left out first. Columns of rank 0 always
+   * stay.
+   */
   readonly rank: number;
-  /** Whether it is a text, which is written on the left and sorted from A to Z; else a number. */
+  /** True for a text, which is aligned to the left and sorted from A to Z; false for a number. */
   readonly isText: boolean;
   /** The group that has its values; undefined: every record has them. */
   readonly group?: KnownGroup;
-  /** The unit of its values, as the head of CSV names it. */
+  /** The unit of its values, for the header of CSV. */
   readonly unit?: string;
-  /** The key of the screen that sorts by it; without one, the screen does not have it. */
+  /** The key that sorts the screen by this column; undefined if the screen does not have the column. */
   readonly key?: string;
-  /** True if tables have it only when it is asked for by name. */
+  /** True if tables show it only when the user names it. */
   readonly optional?: true;
-  /** What it is sorted by, and what CSV has; undefined where it is not known. */
+  /** The value for sorting and for CSV; undefined if it is not known. */
   readonly value: (line: GuestLine) => Value | undefined;
   readonly text: (line: GuestLine) => string;
   /** The text on the line of an absent host. */
   readonly hostText?: (line: HostLine) => string;
 }
 
-/** Not known: never zero. */
+/** The text for an unknown value, which is never shown as zero. */
 export const UNKNOWN = "-";
 
 const NAME_WIDTH = 12;
@@ -66,7 +69,7 @@ export function textColumn(
   return { name, title, ...look, isText: true, value, text: (line) => value(line) ?? UNKNOWN };
 }
 
-/** Who it is, and how it is: the columns that every list begins with. */
+/** The columns with which every list begins: the guest's identity and its status. */
 export const IDENTITY: readonly Column[] = [
   {
     ...textColumn("status", "STATUS", { width: 12, rank: 0, key: "t" }, ({ verdict }) => verdict.words),
@@ -84,7 +87,7 @@ export const IDENTITY: readonly Column[] = [
 
 const OPTIONAL = { rank: 20, optional: true } as const;
 
-/** What else tables can have of each guest, and last, why a record is not whole. */
+/** Further columns that tables can have. The last one says why a record is incomplete. */
 export const EXTRA: readonly Column[] = [
   textColumn("state", "STATE", { ...OPTIONAL, width: 9, group: "state" }, ({ row }) => row.record.state?.state),
   textColumn("reason", "REASON", { ...OPTIONAL, width: 12, group: "state" }, ({ row }) => row.record.state?.reason),
@@ -112,7 +115,7 @@ const VCPUS = numberColumn(
 const BLOCK = { group: "block", unit: "bytes_per_second" } as const;
 const NIC = { group: "interface", unit: "bytes_per_second" } as const;
 
-/** The rates of a guest: the columns of the screen, and those that tables have besides. */
+/** The columns of a guest's rates: those of the screen, and further ones for tables. */
 export const RATE_COLUMNS: readonly Column[] = [
   ...IDENTITY,
   VCPUS,
@@ -205,7 +208,10 @@ export const RATE_COLUMNS: readonly Column[] = [
 /** The columns of the screen. */
 export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) => key !== undefined);
 
-/** The groups that the screen's columns, and the page of a guest, need. Others would cost the host calls without a use. */
+/**
+ * The groups that the screen's columns and the page of a guest need. Other groups would cost the host calls for
+ * nothing.
+ */
 export const SCREEN_GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 
 /** A column of the screen by its name. */
@@ -213,9 +219,7 @@ export function screenColumn(name: string): Column | undefined {
   return SCREEN_COLUMNS.find((column) => column.name === name);
 }
 
-/**
- * How counters are written: for people, or as libvirt counts them.
- */
+/** Writes counters, either for people or in libvirt's units. */
 export class CounterWords {
   readonly #raw: boolean;
 
@@ -237,7 +241,7 @@ export class CounterWords {
 /**
  * The counters of a guest since it started.
  *
- * @param raw write them as libvirt counts them: ns, KiB and bytes
+ * @param raw true to write them in libvirt's units: ns, KiB and bytes
  */
 export function counterColumns(raw: boolean): readonly Column[] {
   const words = new CounterWords(raw);
@@ -271,7 +275,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
       "cpu-time",
       "CPU-TIME",
       { width: words.width(8), rank: 1, group: "cpu-total", unit: "ns" },
-      // A libvirtd of a user reports its own processor time for a domain that does not run.
+      // For a domain that does not run, a user's own libvirtd reports the processor time of its own process.
       ({ row: { domain, record } }) => (domain.id < 0 ? undefined : counter(record.params, "cpu.time")),
       words.seconds,
     ),
@@ -288,7 +292,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
 }
 
 /**
- * The columns of a table that names none.
+ * The columns of a table for which the user names none.
  *
  * @param groups the groups asked for as a mask; 0: all
  * @param hosts show the host of each guest
@@ -313,9 +317,9 @@ export function counter(params: TypedParams, key: string): number | bigint | und
   return typeof value === "number" || typeof value === "bigint" ? value : undefined;
 }
 
-/** The sum over a domain's devices; undefined where no device has the number. */
+/** The sum over a domain's devices; undefined if no device has the number. */
 function devicesSum(params: TypedParams, device: "net" | "block", field: string): bigint | undefined {
-  // The count comes from elsewhere, and may be any number: a record has no more devices than parameters.
+  // The count comes from outside and may be any number, so it is limited: a record has no more devices than parameters.
   const length = Math.min(params.number(`${device}.count`) ?? 0, params.size);
   let total: bigint | undefined;
   for (let i = 0; i < length; i++) {

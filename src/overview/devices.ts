@@ -141,7 +141,7 @@ export function deviceLines(line: GuestLine, device: Device): GuestLine[] {
   }
 }
 
-/** What the keys of the line's device begin with. */
+/** The beginning of the keys of the line's device. */
 function prefixOf({ disk, nic, vcpu }: GuestLine): string | undefined {
   if (disk !== undefined) return `block.${disk.index}`;
   if (nic !== undefined) return `net.${nic.index}`;

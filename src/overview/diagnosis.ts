@@ -1,6 +1,6 @@
 import type { DomainIdentity } from "../model/record.ts";
 
-/** What is wrong with one guest, how that is known, and what helps. */
+/** What is wrong with one guest, the evidence for it, and what helps. */
 export interface Diagnosis {
   readonly domain: DomainIdentity;
   /** True if something is wrong, as far as its host can see. */
@@ -9,13 +9,13 @@ export interface Diagnosis {
   readonly summary: string;
   /** Sentences with the figures that show it. */
   readonly evidence: readonly string[];
-  /** What the guest's records lack; left out where they are whole. */
+  /** What the guest's records lack; left out if they are complete. */
   readonly records?: string;
-  /** Commands that help or tell more; advice where no command helps. */
+  /** Commands that help or show more. If no command helps, this is advice. */
   readonly remedy: readonly string[];
 }
 
-/** A diagnosis as `/why` answers it. */
+/** A diagnosis in the form of an answer of `/why`. */
 export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Diagnosis): string {
   return JSON.stringify({ domain: { uuid, name, id, host }, ...rest });
 }
@@ -23,8 +23,7 @@ export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Dia
 /**
  * Reads the answer of a server.
  *
- * @param domain the guest that was asked for
- * @returns undefined if it is no diagnosis
+ * @param domain the guest in question @returns undefined if the answer is no diagnosis
  */
 export function diagnosisOfJson(text: string, domain: DomainIdentity): Diagnosis | undefined {
   let value: Partial<Record<keyof Diagnosis, unknown>>;

@@ -29,7 +29,7 @@ export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: str
 }
 
 /**
- * What is wrong with a guest in trouble, and the command that helps: one sentence of each.
+ * What is wrong with a guest in trouble, and the command that helps, in one sentence each.
  *
  * @param uri of the guest's host
  */

@@ -1,9 +1,9 @@
 import type { DiskRates, DomainRates, InterfaceRates } from "../client/rates.ts";
 import { narrowBytes } from "./quantity.ts";
 
-/** The figures of a whole domain, made of those of its devices. Each is undefined where no device has it. */
+/** The figures of a whole domain, computed from those of its devices. A figure is undefined if no device has it. */
 
-/** How much of the time its vCPUs waited for a processor of the host, in percent: the mean over the vCPUs. */
+/** The percentage of the time in which the vCPUs waited for a processor of the host, as the mean over the vCPUs. */
 export function meanSteal({ vcpus }: DomainRates): number | undefined {
   const known = vcpus.flatMap(({ stealPercent }) => stealPercent ?? []);
   return known.length === 0 ? undefined : total(known) / known.length;
@@ -15,8 +15,8 @@ export function memoryInUse({ record, memory }: DomainRates): number | undefined
 }
 
 /**
- * The memory that a guest uses by its own report. Without a report, `~` and what its process occupies on the host, or `≤`
- * and what the host lets it have.
+ * The memory that a guest uses, from its own report. Without a report: `~` and the memory of its process on the host,
+ * or `≤` and the memory that the host lets it have.
  */
 export function memoryText({
   record,
@@ -46,7 +46,10 @@ export function nicsSum(
   return known.length === 0 ? undefined : total(known);
 }
 
-/** The mean time of a read or write over all disks, in ms: a busy disk weighs more than an idle one. */
+/**
+ * The mean time of a read or write over all disks, in ms. Each request counts once, so a busy disk weighs more than an
+ * idle one.
+ */
 export function meanLatency({ disks }: DomainRates): number | undefined {
   let operations = 0;
   let time = 0;

@@ -1,8 +1,9 @@
 /**
- * Leaves out columns until the others fit: those with the highest rank first, of one rank the last first. Columns of rank 0 stay.
+ * Leaves out columns until the others fit. It begins with the highest rank and, within a rank, with the last column.
+ * Columns of rank 0 stay.
  *
- * @param columns are changed
- * @param fits whether the columns that are left have room; `rank` is the highest of them
+ * @param columns the array is changed in place @param fits returns true if the remaining columns have room; `rank` is
+ *   the highest rank among them
  */
 export function fitColumns<Column>(
   columns: Column[],

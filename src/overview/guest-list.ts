@@ -14,10 +14,13 @@ export interface Totals {
   readonly troubles: ReadonlyMap<TroubleKind, number>;
   /** How many guests are slow. */
   readonly slow: number;
-  /** Processors in use, and all vCPUs of running guests. */
+  /** Here, the processors in use; below, all vCPUs of running guests. */
   readonly cpus: number | undefined;
   readonly vcpus: number;
-  /** Memory in use by the guests' own report or their processes, and what the hosts let them have, in bytes. */
+  /**
+   * The memory in use, by the guests' own reports or by their processes; below, the memory that the hosts let them
+   * have. In bytes.
+   */
   readonly usedBytes: number;
   readonly assignedBytes: number;
 }
@@ -31,18 +34,18 @@ export interface ListView {
   readonly filter: string;
 }
 
-/** The order after the user has chosen a column: the other way round if the list is sorted by it already. */
+/** The view after the user has chosen a column. If the list is already sorted by it, the order is reversed. */
 export function sortedBy(view: ListView, sort: string): Pick<ListView, "sort" | "ascending"> {
   return { sort, ascending: view.sort === sort ? !view.ascending : screenColumn(sort)?.isText === true };
 }
 
-/** A guest that left, or got into trouble, lately. */
+/** A guest that recently left or got into trouble. */
 interface Incident {
   readonly text: string;
   readonly at: number;
 }
 
-/** A guest that has been slow lately. */
+/** A guest that was recently slow. */
 interface SlowMemory {
   readonly first: number;
   readonly last: number;
@@ -64,7 +67,7 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
   denied: "denied",
   incomplete: "incomplete",
 };
-/** A guest is called slow once it has been slow for this long, in ms, ... */
+/** A guest counts as slow once it has been slow for this many ms, ... */
 const SLOW_AFTER_MS = 3_000;
 /** ... until it has not been slow for this long. So a list does not flicker. */
 const WELL_AFTER_MS = 10_000;
@@ -74,15 +77,15 @@ const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
 
 /**
- * The guests of a table, judged: what is wrong with each and since when, which hosts are absent, and which guests left or failed
- * lately. It writes nothing and has no timer.
+ * The guests of a table with a verdict on each: what is wrong, and since when. Also the absent hosts, and the guests
+ * that recently left or failed. It writes nothing and has no timer.
  */
 export class GuestList {
   readonly #now: () => number;
   readonly #slowAfterMs: number;
   readonly #memory = new Map<string, Memory>();
   readonly #slow = new Map<string, SlowMemory>();
-  /** By the key of the guest, the newest last. */
+  /** By the key of the guest. The newest is last. */
   readonly #incidents = new Map<string, Incident>();
   #guests: GuestLine[] = [];
   #hosts: HostLine[] = [];
@@ -94,7 +97,8 @@ export class GuestList {
 
   /**
    * @param now a clock in ms
-   * @param slowAfterMs how long a guest has been slow before it is called so, in ms; 0 for a single look
+   * @param slowAfterMs how long a guest must have been slow before it counts as slow, in ms; 0 for a list of a single
+   *   sweep
    */
   constructor(now: () => number, slowAfterMs: number = SLOW_AFTER_MS) {
     this.#now = now;
@@ -149,7 +153,7 @@ export class GuestList {
     return this.#begun;
   }
 
-  /** The guests in trouble, the worst first, and the absent hosts, whatever the filter. */
+  /** The guests in trouble, the worst first, and the absent hosts. The filter does not apply. */
   get trouble(): readonly Line[] {
     const guests = this.#guests.filter(({ verdict }) => verdict.bad);
     return [...guests.sort((one, other) => severity(one.verdict) - severity(other.verdict)), ...this.#hosts];
@@ -218,7 +222,7 @@ export class GuestList {
     const { kind } = line.verdict;
     const name = nameOf(record.domain);
     if (known?.kind !== kind || known?.name !== name) this.#memory.set(key, { name, kind, since: line.since });
-    // At the first look nothing has happened yet.
+    // The first update has no earlier state, so it shows no incident.
     if (kind === undefined) this.#incidents.delete(key);
     else if (known?.kind !== kind && this.#begun) this.#incident(key, `${printable(name)} ${INCIDENTS[kind]}`, now);
     return line;
@@ -265,7 +269,10 @@ class Sums {
   }
 }
 
-/** Trouble first, the worst before the rest, then absent hosts, and then the guests that are well: each by the column. */
+/**
+ * Guests in trouble first, the worst at the top; then absent hosts; then the guests that are well. Within each part,
+ * the column decides.
+ */
 export function inOrder(
   guests: readonly GuestLine[],
   hosts: readonly HostLine[],
@@ -274,7 +281,7 @@ export function inOrder(
 ): Line[] {
   const troubled: RankedLine[] = [];
   const well: RankedLine[] = [];
-  // The value is found once for each guest: a sort compares it many times.
+  // Computes the value once for each guest, because a sort compares it many times.
   for (const line of guests) (line.verdict.bad ? troubled : well).push({ line, value: value(line) });
   const sign = ascending ? 1 : -1;
   troubled.sort((one, other) => severity(one.line.verdict) - severity(other.line.verdict) || order(one, other, sign));
@@ -288,7 +295,7 @@ interface RankedLine {
   readonly value: Value | undefined;
 }
 
-/** Guests without a value come last, in either order; equal ones by name. */
+/** Guests without a value come last in both orders. Guests with equal values are in the order of their names. */
 function order({ line: one, value: a }: RankedLine, { line: other, value: b }: RankedLine, sign: 1 | -1): number {
   const byValue =
     a === undefined || b === undefined ? Number(a === undefined) - Number(b === undefined) : sign * compare(a, b);

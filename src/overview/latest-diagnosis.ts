@@ -1,9 +1,9 @@
 import type { Diagnosis } from "./diagnosis.ts";
 
-/** How long a diagnosis is shown before it is made again, in ms. */
+/** A diagnosis that is older than this, in ms, is made again. */
 const AGAIN_MS = 10_000;
 
-/** The newest diagnosis of the guest that is shown: made in the background, one guest at a time. */
+/** The newest diagnosis of the guest on the screen. It is made in the background, for one guest at a time. */
 export class LatestDiagnosis<Guest> {
   readonly #explain: (guest: Guest, signal: AbortSignal) => Promise<Diagnosis | undefined>;
   readonly #onChange: () => void;
@@ -13,8 +13,8 @@ export class LatestDiagnosis<Guest> {
   #running: AbortController | undefined;
 
   /**
-   * @param explain finds out what is wrong; undefined or an error where it cannot
-   * @param onChange called when there is something new to show
+   * @param explain finds out what is wrong; resolves with undefined, or rejects, if it cannot @param onChange called
+   *   when there is something new to show
    * @param now a clock in ms
    */
   constructor(
@@ -27,7 +27,7 @@ export class LatestDiagnosis<Guest> {
     this.#now = now;
   }
 
-  /** That of a guest by its key; undefined where none is known yet. Begins one when it is time. */
+  /** The diagnosis of a guest by its key; undefined if there is none yet. Begins a new one when the last is too old. */
   of(key: string, guest: Guest): Diagnosis | undefined {
     const known = this.#last?.key === key ? this.#last : undefined;
     if (known === undefined) this.#running?.abort();
@@ -36,12 +36,12 @@ export class LatestDiagnosis<Guest> {
     return known?.result;
   }
 
-  /** The guest is not shown any more: an examination under way is cancelled, and the next visit begins another one. */
+  /** The guest is no longer on the screen: cancels the examination under way. The next visit begins another one. */
   leave(): void {
     if (this.#running !== undefined) this.forget();
   }
 
-  /** The guest is well: what was wrong with it is no answer to what may be wrong later. */
+  /** The guest is well: drops the diagnosis, so that it does not appear when something else is wrong later. */
   forget(): void {
     this.#running?.abort();
     this.#last = undefined;
@@ -55,7 +55,7 @@ export class LatestDiagnosis<Guest> {
     const result = await this.#explain(guest, running.signal).catch(() => undefined);
     if (result !== undefined) last.result = result;
     this.#running = undefined;
-    // Also after a cancelled one: the guest that is shown now has waited for its end.
+    // Also after a cancelled examination, because the guest that is on the screen now has waited for its end.
     this.#onChange();
   }
 }

@@ -11,9 +11,9 @@ export interface GuestLine {
   readonly key: string;
   readonly row: TableRow;
   readonly verdict: Verdict;
-  /** Since when its record is not whole, or its state tells of trouble, in ms of the list's clock. */
+  /** Since when its record has been incomplete, or its state has shown trouble, in ms of the list's clock. */
   readonly since: number;
-  /** The device that the line is about: at most one of the three. */
+  /** The device of this line: at most one of the three. */
   readonly disk?: DiskRates;
   readonly nic?: InterfaceRates;
   readonly vcpu?: VcpuRates;
@@ -23,14 +23,14 @@ export interface GuestLine {
 export interface HostLine {
   readonly key: string;
   readonly host: Absent;
-  /** How many guests it had; 0 where none is known. */
+  /** How many guests it had; 0 if none is known. */
   readonly guests: number;
-  /** How old the newest record of them is, in ms; undefined where there is none. */
+  /** How old the newest record of these guests is, in ms; undefined if there is none. */
   readonly ageMs: number | undefined;
 }
 
 /**
- * The line of a guest. A trouble that is new is as old as the record that has it.
+ * The line of a guest. New trouble is as old as the record that shows it.
  *
  * @param now the list's clock, in ms
  * @param known the guest's last trouble
@@ -46,22 +46,25 @@ export function judged(
   return { key: row.key, row, verdict: verdict.bad ? verdictOf(row.record, now - since) : verdict, since };
 }
 
-/** The row of a recording: its age is that at a moment, in ms since 1970, on a clock that stands still there. */
+/** A row of a recording at a moment, in ms since 1970: its age is the time from the record to this moment. */
 export function recordedRow(rates: DomainRates, at: number): TableRow {
   const { record } = rates;
   return new TableRow(domainKey(record.domain), record, rates, false, () => at - record.sampledAt + record.steadyAt);
 }
 
-/** The name of a domain. A query can name a domain by its uuid that no host has: then the uuid, because it has no name. */
+/** The name of a domain. If a query has a uuid that belongs to no domain, there is no name, and this is the uuid. */
 export function nameOf({ name, uuid }: DomainIdentity): string {
   return name || uuid;
 }
 
-/** A guest whose record is older than this many intervals, and the time that a sweep may take besides, is old. */
+/** A record is old after this many intervals, plus the time that a sweep may take. */
 const OLD_INTERVALS = 2.5;
 const SWEEP_MS = 1_000;
 
-/** True if figures are to be dim: the guest's next record is overdue, or its host is away. A guest that hangs makes a sweep longer. */
+/**
+ * True if the figures should be dim, because the guest's next record is overdue, or its host is away. The limit has a
+ * margin, because a guest that hangs makes a sweep longer.
+ */
 export function isOld({ stale, ageMs }: TableRow, intervalMs: number): boolean {
   return stale || ageMs > OLD_INTERVALS * intervalMs + SWEEP_MS;
 }

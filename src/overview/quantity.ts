@@ -1,6 +1,8 @@
-/** Quantities as people read them. The narrow forms have six characters at most, and no space: columns of a table. */
+/**
+ * Quantities for people. The narrow forms are for columns of a table: they have six characters at most, and no space.
+ */
 
-/** A time in ns, in seconds, hours or days: `12.5s`, `4210s`, `12.5h`, `120d`. */
+/** Writes a time in ns as seconds, hours or days: `12.5s`, `4210s`, `12.5h`, `120d`. */
 export function narrowSeconds(nanoseconds: number): string {
   const value = nanoseconds / 1e9;
   if (value < 99.95) return `${value.toFixed(1)}s`;
@@ -23,8 +25,8 @@ export function narrowBytes(value: number): string {
 }
 
 /**
- * A number in a narrow form, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal: rates are
- * often small.
+ * A number in a narrow form, by powers of 1,000: `0.5`, `12.3`, `450`, `1.5k`. Below 100 it has a decimal, because
+ * rates are often small.
  */
 export function narrowCount(value: number): string {
   if (value > 0 && value < 99.95) return value.toFixed(1);
@@ -57,7 +59,7 @@ function narrow(value: number, base: number, units: string): string {
   return `${amount < 99.95 ? amount.toFixed(1) : Math.round(amount)}${units[step - 1]}`;
 }
 
-/** An amount divided by the base until it is below the limit, and how often. */
+/** Divides an amount by the base until it is below the limit. Returns the result, and how often it divided. */
 function scaled(amount: number, limit: number, base: number, most: number): [amount: number, steps: number] {
   let steps = 0;
   for (; amount >= limit && steps < most; steps++) amount /= base;

@@ -1,22 +1,22 @@
 import type { DiskRates, DomainRates } from "../client/rates.ts";
 import { meanSteal } from "./figure.ts";
 
-/** A guest waits for the host's processors when its vCPUs wait for this much of their time on average, in percent. */
+/** A guest counts as slow when its vCPUs, on average, wait this percentage of the time for processors of the host. */
 const STEAL_PERCENT = 10;
 /** A disk is slow when a request takes this long on average, in ms. A hard disk that is not overloaded takes about 10. */
 const SLOW_MS = 50;
 
-/** Something of its host that a running guest waits for. */
+/** The resource of its host for which a running guest waits. */
 export interface Slowness {
   readonly kind: "disk" | "steal";
-  /** As a status: `SLOW DISK`, `STEAL 48%`. */
+  /** The text as a status: `SLOW DISK`, `STEAL 48%`. */
   readonly words: string;
-  /** As a part of a sentence, with the figure: `its disk vda took 812 ms for each write`. */
+  /** The text as a part of a sentence, with the figure: `its disk vda took 812 ms for each write`. */
   readonly sentence: string;
   readonly disk?: DiskRates;
 }
 
-/** What a guest waits for: first the processors, then its slow disks in their order. */
+/** Everything for which a guest waits: first the processors, then its slow disks in their order. */
 export function slownessOf(rates: DomainRates): Slowness[] {
   const found: Slowness[] = [];
   const steal = meanSteal(rates);
@@ -41,7 +41,9 @@ export function slownessOf(rates: DomainRates): Slowness[] {
   return found;
 }
 
-/** The slowest kind of a disk's requests, with the mean time of one in ms; undefined if there was none. */
+/**
+ * The slowest kind of a disk's requests, with the mean time of such a request in ms; undefined if there was no request.
+ */
 export function slowestOf({
   readLatencyMs,
   writeLatencyMs,

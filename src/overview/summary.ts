@@ -3,7 +3,7 @@ import { narrowBytes } from "./quantity.ts";
 import { TROUBLES } from "./verdict.ts";
 import { printable } from "./words.ts";
 
-/** A part of the line of all guests and hosts together. */
+/** A part of the line that sums up all guests and hosts. */
 export interface SummaryPart {
   readonly name: string;
   readonly text: string;
@@ -11,10 +11,13 @@ export interface SummaryPart {
   readonly bad: boolean;
 }
 
-/** Hosts that are named; of more, all but one of these are, and the number of the others is given. */
+/**
+ * If there are at most this many hosts, all are named. Otherwise one fewer is named, and the number of the others
+ * follows.
+ */
 const NAMED_HOSTS = 4;
 
-/** The parts of the summary, in their order. What is none, or not known, has no part. */
+/** The parts of the summary, in their order. A figure that is zero or not known has no part. */
 export function summaryOf({ hosts, absent, guests, troubles, slow, ...of }: Totals): SummaryPart[] {
   const parts: SummaryPart[] = [];
   const add = (name: string, text: string, bad = false): void => void parts.push({ name, text, bad });

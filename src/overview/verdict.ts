@@ -3,15 +3,15 @@ import { isTrouble, type StateWords } from "../model/state.ts";
 import { span } from "./quantity.ts";
 import type { Slowness } from "./slowness.ts";
 
-/** What a list says of a guest first. */
+/** The verdict on a guest that a list shows first. */
 export interface Verdict {
   /** A few words that fit into a narrow column: `STUCK 12s`, `I/O ERROR`, `running`. Trouble is in capitals. */
   readonly words: string;
   /** Whether people should look at it. */
   readonly bad: boolean;
-  /** What kind of trouble it is; undefined where there is none. */
+  /** The kind of trouble; undefined if there is none. */
   readonly kind?: TroubleKind;
-  /** What a guest without trouble waits for; undefined where it is not slow. */
+  /** What a guest without trouble waits for; undefined if it is not slow. */
   readonly slow?: Slowness;
 }
 
@@ -28,7 +28,7 @@ export function severity({ kind }: Verdict): number {
 /**
  * The verdict on a record.
  *
- * @param sinceMs for how long the trouble has lasted, if it is trouble that lasts
+ * @param sinceMs how long the trouble has lasted, for kinds of trouble that last
  */
 export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   const { status, reason, state } = record;
@@ -38,7 +38,7 @@ export function verdictOf(record: DomainStatsRecord, sinceMs: number): Verdict {
   if (reason === "denied") return { words: "DENIED", bad: true, kind: "denied" };
   if (status === "failed") return { words: "ERROR", bad: true, kind: "failed" };
   if (status === "gone") return { words: "NO GUEST", bad: true, kind: "failed" };
-  // Statistics that the hypervisor never has: the guest itself is well.
+  // The hypervisor never has these statistics. The guest itself is well.
   if (reason === "unsupported") return { words: stateWord(state), bad: false };
   return { words: "PARTIAL", bad: true, kind: "incomplete" };
 }
@@ -50,7 +50,7 @@ function troubled(state: StateWords, sinceMs: number): Verdict {
   return { words: state.reason.replaceAll("-", " ").toUpperCase(), bad: true, kind: "failed" };
 }
 
-/** The words of people for those of libvirt's states that are hard to read. */
+/** Plain words for those of libvirt's states that are hard to read. */
 const STATE_WORDS: Readonly<Record<string, string>> = {
   nostate: "no state",
   shutdown: "stopping",
@@ -58,12 +58,12 @@ const STATE_WORDS: Readonly<Record<string, string>> = {
   pmsuspended: "suspended",
 };
 
-/** A state in a word or two; `-` where a record lacks it. */
+/** A state in a word or two; `-` if the record lacks it. */
 function stateWord(state: StateWords | undefined): string {
   return state === undefined ? "-" : (STATE_WORDS[state.state] ?? state.state);
 }
 
-/** The trouble that a domain's state tells of, e.g. `paused (I/O error)`; undefined when there is none. */
+/** The trouble that a domain's state shows, e.g. `paused (I/O error)`; undefined when there is none. */
 export function trouble({ state }: DomainStatsRecord): string | undefined {
   if (state === undefined || !isTrouble(state)) return undefined;
   const reason = state.reason === "ioerror" ? "I/O error" : state.reason.replaceAll("-", " ");
@@ -71,8 +71,8 @@ export function trouble({ state }: DomainStatsRecord): string | undefined {
 }
 
 /**
- * What the verdict leaves out: why a record is not whole, and what it lacks, e.g. `partial (timeout) without block`; undefined
- * where there is nothing to say.
+ * The details that the verdict leaves out: why a record is incomplete, and what it lacks, e.g. `partial (timeout)
+ * without block`; undefined if the record is complete.
  */
 export function whyOf(record: DomainStatsRecord): string | undefined {
   const { status, reason, missing, error } = record;

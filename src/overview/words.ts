@@ -2,9 +2,9 @@
 export const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
 /**
- * Makes a text from elsewhere safe to print: names, hosts, messages, values. Characters that could move the cursor, change
- * the screen, or reorder a line are replaced. Everything that the command line and the page show to people goes through
- * it, at the latest where it is written.
+ * Makes a text from elsewhere safe to print: names, hosts, messages, values. It replaces characters that could move the
+ * cursor, change the screen, or reorder a line. Every text that the command line and the page show to people goes
+ * through it, at the latest when it is written.
  */
 export function printable(text: string): string {
   return text.replaceAll(CONTROL, "\u{fffd}");

@@ -9,16 +9,16 @@ import type { DomainIdentity } from "../model/record.ts";
 import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 import { element, setText } from "./element.ts";
 
-// The page reads servers only: it has neither the simulated host nor Node's sockets.
+// The page reads servers only, so it has neither the simulated host nor Node's sockets.
 const openWatch = openPageWatch(() => import("../client/on-demand.ts"));
 const openRemote = remoteDriver({ openSocket: openBrowserSocket, openWatch });
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote, true);
 
-/** The longest wait between two attempts to connect, in ms: the page is back a few seconds after its server. */
+/** The longest wait between two attempts to connect, in ms, so that the page is back a few seconds after its server. */
 const MAX_WAIT_MS = 5_000;
 
 /**
- * Connects to a server, and tries again until it is there.
+ * Connects to a server, and tries again until the server answers.
  *
  * @param onFailure called with the error of each attempt that failed
  * @throws VirstreamError for errors that another attempt cannot repair, such as `unauthenticated`
@@ -45,7 +45,7 @@ export function connectTo(
 
 /** Opens the connection to a server, and asks for the token if the server wants one. */
 export class Access {
-  /** Asks for the token; shown while the server refuses the one it has. */
+  /** The form that asks for the token. It is visible while the server refuses the present one. */
   readonly form: HTMLFormElement;
   readonly #url: string;
   readonly #key: string;
@@ -73,7 +73,7 @@ export class Access {
     });
   }
 
-  /** Asks the server what is wrong with a guest; undefined where it does not say. */
+  /** Asks the server what is wrong with a guest; undefined if the server has no diagnosis. */
   async why(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | undefined> {
     const token = sessionStorage.getItem(this.#key);
     const response = await fetch(`why?${new URLSearchParams({ domain: domain.uuid })}`, {
@@ -102,7 +102,7 @@ export class Access {
     }
   }
 
-  /** Shows the form until the user has given a token, which is kept for as long as the browser's tab. */
+  /** Shows the form until the user has entered a token. The browser keeps the token until its tab is closed. */
   async #ask(reason: string): Promise<void> {
     setText(this.#reason, reason);
     this.#input.value = "";

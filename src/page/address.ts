@@ -1,7 +1,7 @@
 import { screenColumn } from "../overview/columns.ts";
 import type { ListView } from "../overview/guest-list.ts";
 
-/** What the user has chosen. It is in the address of the page, so that it can be kept and passed on. */
+/** The user's choices. They are in the address of the page, so that the user can keep it and pass it on. */
 export interface PageView extends ListView {
   /** The key of the guest that is open; undefined: none. */
   readonly guest: string | undefined;
@@ -39,12 +39,15 @@ export function writeView(view: PageView): void {
   else history.replaceState(null, "", hash);
 }
 
-/** The time between two sweeps, in ms, as the server has put it into the page: it refuses a shorter one. */
+/** The time between two sweeps, in ms. The server has put it into the page, because it refuses a shorter one. */
 export function intervalMs(): number {
   return Number(document.querySelector<HTMLMetaElement>("meta[name=virstream-interval]")?.content);
 }
 
-/** The WebSocket of the server that the page is from. Below a path it ends with a slash: without it, a proxy would redirect. */
+/**
+ * The WebSocket URL of the server from which the page comes. Below a path it ends with a slash, because without it a
+ * proxy would redirect.
+ */
 export function serverUrl(base: string = location.href): string {
   const url = new URL(".", base);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

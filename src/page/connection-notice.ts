@@ -2,12 +2,12 @@ import { span } from "../overview/quantity.ts";
 import { printable } from "../overview/words.ts";
 import { element, setText } from "./element.ts";
 
-/** The bar at the top of the page while it shows no live figures: why, and since when. */
+/** The bar at the top of the page that says why there are no live figures, and since when. */
 export class ConnectionNotice {
   readonly element = element("div", { class: "notice" });
-  /** Read out once, when it changes. */
+  /** A screen reader reads it out once, when it changes. */
   readonly #text = element("span", { role: "status" });
-  /** Changes each second, and is not read out. */
+  /** It changes each second, so a screen reader does not read it out. */
   readonly #time = element("span", { "aria-hidden": "true" });
   readonly #detail = element("span", { class: "detail" });
   #since: number | undefined;
@@ -17,7 +17,7 @@ export class ConnectionNotice {
     this.element.hidden = true;
   }
 
-  /** @param kind how it looks: amber while something is tried again, calm where the user wanted it */
+  /** @param kind the colour: amber while the page tries to connect, calm if the user wanted the pause */
   show(kind: "amber" | "calm", text: string, detail = ""): void {
     if (this.#since === undefined || this.element.dataset["text"] !== text) this.#since = Date.now();
     this.element.dataset["text"] = text;
@@ -34,7 +34,7 @@ export class ConnectionNotice {
     setText(this.#text, "");
   }
 
-  /** Lets the time grow; call it once per second. */
+  /** Updates the time. Call it once per second. */
   tick(): void {
     if (this.#since !== undefined) setText(this.#time, ` (${span(Date.now() - this.#since)})`);
   }

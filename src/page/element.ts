@@ -1,7 +1,7 @@
-/** What an element is made with: attributes, and below it other elements and texts. */
+/** The inputs for an element: its attributes, and its children, which are elements and texts. */
 type Attributes = Readonly<Record<string, string>>;
 
-/** Makes an element. Texts become text nodes: nothing is parsed as HTML. */
+/** Makes an element. Texts become text nodes, so nothing is parsed as HTML. */
 export function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   attributes: Attributes = {},
@@ -13,7 +13,7 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** Sets the text of a node if it differs: nothing on the page moves unless its text changed. */
+/** Sets the text of a node only if it differs, so that the browser does nothing for an unchanged text. */
 export function setText(node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -9,31 +9,33 @@ import { element } from "./element.ts";
 import { GuestTable } from "./list/guest-table.ts";
 import { ListWatch } from "./list/list-watch.ts";
 
-/** What is shown, and of which server. */
+/** The options of the table, and the server whose guests it shows. */
 export interface GuestsOptions {
-  /** The WebSocket of the server, such as `wss://HOST/vm`. Default: that of the server which this script is from. */
+  /** The WebSocket of the server, such as `wss://HOST/vm`. Default: the server from which this script comes. */
   readonly url?: string;
   /** The token, if the server wants one. */
   readonly token?: string;
   /** The time between two sweeps, in ms. Default 1,000. */
   readonly intervalMs?: number;
-  /** Ends it, also before it is connected. Default: none. */
+  /** Removes the table, even before it is connected. Default: none. */
   readonly signal?: AbortSignal;
   /** Called when the user opens a guest. */
   readonly onOpen?: (guest: DomainIdentity) => void;
 }
 
 /**
- * Shows the live table of the guests in an element of another page, whose height it takes. It stops while the page is hidden.
+ * Shows the live table of the guests in an element of another page, with the height of that element. It stops while the
+ * page is hidden.
  *
  * @returns a function that removes the table and closes its connection
- * @throws VirstreamError such as `unauthenticated`; while a server cannot be reached, it tries again. The reason of the signal
+ * @throws VirstreamError such as `unauthenticated`, but not while a server cannot be reached: it then tries again. The
+ *   reason of the signal
  */
 export async function showGuests(place: HTMLElement, options: GuestsOptions = {}): Promise<() => void> {
   const { url = serverUrl(import.meta.url), token, intervalMs = 1_000, signal, onOpen } = options;
   const connection = await connectTo(url, token, () => {}, signal);
   let view: ListView = { sort: "cpu", ascending: false, filter: "" };
-  /** Why there will be no newer records. */
+  /** The reason why there will be no newer records. */
   let ended: string | undefined;
   const watch = new ListWatch(
     intervalMs,
@@ -71,7 +73,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
     onColumns: () => apply(),
   });
   connection.status.subscribe(({ state }) => lose(ended !== undefined || state !== "connected"));
-  // Its style is its own: names of classes are those of no other.
+  // The shadow root keeps its style and its class names apart from those of the page.
   const host = document.createElement("div");
   const style = element("link", { rel: "stylesheet", href: new URL("guests.css", import.meta.url).href });
   host.attachShadow({ mode: "open" }).append(style, table.element);

@@ -18,10 +18,13 @@ import { Problems } from "./problems.ts";
 import { Replay } from "./recording/replay.ts";
 import { Summary } from "./summary.ts";
 
-/** On a narrow screen an open guest covers the list, which then is not watched. page.css has the same width. */
+/**
+ * On a narrow screen an open guest covers the list, and the page then does not watch the list. page.css has the same
+ * width.
+ */
 const NARROW = matchMedia("(max-width: 899px)");
 
-/** The live page: the list of guests, what is wrong, and one guest. It watches only what is on the screen. */
+/** The live page: the list of guests, the problems, and one guest. It watches only the parts that are on the screen. */
 class Page {
   readonly #url = serverUrl();
   readonly #intervalMs = intervalMs();
@@ -60,10 +63,10 @@ class Page {
   readonly #pause = element("button", { type: "button", "aria-pressed": "false" }, "Pause");
   #view: PageView = readView();
   #connection: Connection | undefined;
-  /** Of a recording, in place of the watches. */
+  /** The replay of a recording, in place of the watches. */
   #replay: Replay | undefined;
   #paused = false;
-  /** Why the watch ended by itself; undefined while it has not. */
+  /** The reason why the watch ended by itself; undefined if it has not. */
   #end: string | undefined;
 
   constructor() {
@@ -99,14 +102,17 @@ class Page {
     this.#show();
   }
 
-  /** Connects, and again with another token when the server wants one. Resolves when nothing more can come. */
+  /**
+   * Connects, and connects again with another token when the server asks for one. Resolves when no more events can
+   * come.
+   */
   async run(): Promise<void> {
     this.#notice.show("amber", "Connecting");
     for (;;) {
       let connection: Connection;
       try {
         connection = await this.#access.open(({ message }) => {
-          // It is called after a loss, too, which the status reports.
+          // The driver calls this after a loss, too, but then the status already reports the loss.
           if (this.#connection === undefined) this.#notice.show("amber", "Connecting", message);
         });
       } catch (error) {
@@ -136,7 +142,7 @@ class Page {
     }
   }
 
-  /** Shows a recording, with a bar for its time, in place of what is now. */
+  /** Shows a recording, with a bar for its time, in place of live figures. */
   #replayFrom(connection: Connection, { intervalMs }: Recorded): void {
     this.#table.intervalMs = intervalMs;
     this.#guest.intervalMs = intervalMs;
@@ -163,7 +169,7 @@ class Page {
     document.querySelector("header.bar")!.after(replay.bar.element);
   }
 
-  /** The clock of what is shown, in ms. */
+  /** The time that the page shows, in ms. */
   #now(): number {
     return this.#replay?.at ?? performance.now();
   }
@@ -173,7 +179,7 @@ class Page {
     return this.#view.guest !== undefined && NARROW.matches;
   }
 
-  /** Starts and stops the watches: only what is on the screen is watched. */
+  /** Starts and stops the watches, so that only the parts on the screen are watched. */
   #apply(): void {
     const connection = this.#connection;
     const { guest } = this.#view;
@@ -213,7 +219,7 @@ class Page {
     this.#showGuest();
   }
 
-  /** True while somebody sees the page, and it goes on. */
+  /** True while the page is visible, and not paused or at its end. */
   get #seen(): boolean {
     return document.visibilityState === "visible" && !this.#paused && this.#end === undefined;
   }
@@ -224,7 +230,7 @@ class Page {
     else this.#guest.open(guest);
   }
 
-  /** Shows a newer record of the guest that is open, which has the trouble of the list. */
+  /** Shows a newer record of the open guest, with the trouble that the list shows for it. */
   #showRow(row: TableRow): void {
     const line = this.#watch.list.line(row.key);
     this.#guest.show(row, line !== undefined && "row" in line ? line : undefined);
@@ -285,7 +291,7 @@ class Page {
     else if (event.key === "Enter" && event.target === this.#filter) this.#table.focus();
   }
 
-  /** Once per second: ages grow also while no record comes. */
+  /** Called once per second, because ages grow even while no record comes. */
   #tick(): void {
     this.#notice.tick();
     this.#guest.tick();

@@ -3,12 +3,15 @@ import { type GuestLine, type Line, nameOf } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { element, setText } from "./element.ts";
 
-/** How many problems the panel names; the table has all of them first. */
+/** How many problems the panel names. The table shows all of them at its top. */
 const NAMED = 5;
-/** How many new problems are read out one by one. */
+/** Up to this many new problems are read out one by one. */
 const ANNOUNCED = 3;
 
-/** What is wrong, on top of the page. It is absent when nothing is; new problems are announced to screen readers. */
+/**
+ * The panel of problems on top of the page. It is hidden when there are none. It announces new problems to screen
+ * readers.
+ */
 export class Problems {
   readonly element: HTMLElement;
   /** The region that screen readers read out. */
@@ -27,7 +30,7 @@ export class Problems {
     this.element.hidden = true;
   }
 
-  /** Takes all lines that are in trouble, in their order, and the guests that are only slow. */
+  /** Shows all lines in trouble, in their order, and the guests that are only slow. */
   show(trouble: readonly Line[], slow: readonly GuestLine[]): void {
     const lines = [...trouble, ...slow];
     this.element.hidden = lines.length === 0;

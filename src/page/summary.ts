@@ -2,7 +2,7 @@ import type { Totals } from "../overview/guest-list.ts";
 import { summaryOf } from "../overview/summary.ts";
 import { element, setText } from "./element.ts";
 
-/** The line of all guests and hosts together, at the top of the page. */
+/** The line at the top of the page that sums up all guests and hosts. */
 export class Summary {
   readonly element = element("ul", { class: "summary", "aria-label": "Summary" });
   readonly #items: HTMLLIElement[] = [];

@@ -3,13 +3,16 @@ import { printable } from "../../overview/words.ts";
 import { element } from "../element.ts";
 import type { ChartLines } from "./guest-history.ts";
 
-/** How a chart looks. */
+/** The appearance of a chart. */
 export interface ChartOptions {
   readonly title: string;
   readonly words: (value: number) => string;
-  /** Each line begins on top of the one before. */
+  /** True if each line begins on top of the one before. */
   readonly stacked: boolean;
-  /** A figure that is often unknown is drawn as points, too: between two holes there is no line. */
+  /**
+   * True for a figure that is often unknown: it is also drawn as points, because a single sample between two holes has
+   * no line.
+   */
   readonly points: boolean;
 }
 
@@ -47,7 +50,7 @@ export class Chart {
     } else this.#plot.setData(this.#data());
   }
 
-  /** Draws everything again: the colours or the lines are others. */
+  /** Draws everything again, because the colours or the lines have changed. */
   restyle(): void {
     this.#plot?.destroy();
     this.#plot = undefined;
@@ -55,7 +58,7 @@ export class Chart {
     if (this.#lines.size > 0 && width > 0) this.#plot = new uPlot(this.#describe(width), this.#data(), this.#place);
   }
 
-  /** Takes the width that there is now. */
+  /** Adapts to the present width. */
   resize(): void {
     const width = this.#place.clientWidth;
     if (this.#plot === undefined) this.restyle();

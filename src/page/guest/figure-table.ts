@@ -10,7 +10,7 @@ export class FigureTable {
     const heads = titles.map((title) => element("th", { scope: "col" }, title));
     this.element = element(
       "div",
-      // It can be wider than the screen: then the keyboard must be able to move it.
+      // The table can be wider than the screen, so the keyboard must be able to scroll it.
       { class: "figures", tabindex: "0", role: "region", "aria-label": caption },
       element(
         "table",
@@ -22,7 +22,7 @@ export class FigureTable {
     );
   }
 
-  /** Shows rows of cells. The table is absent while it has none. */
+  /** Shows rows of cells. Without rows, the table is hidden. */
   show(rows: readonly (readonly string[])[]): void {
     this.element.hidden = rows.length === 0;
     while (this.#body.rows.length > rows.length) this.#body.lastChild!.remove();

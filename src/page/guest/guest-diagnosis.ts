@@ -4,10 +4,10 @@ import { LatestDiagnosis } from "../../overview/latest-diagnosis.ts";
 import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
 
-/** Asks the server what is wrong with a guest; undefined where it does not say. */
+/** Asks the server what is wrong with a guest; undefined if the server has no diagnosis. */
 export type AskWhy = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis | undefined>;
 
-/** What is wrong with the open guest, how that is known, and what helps: the answer of `virstream why`. */
+/** What is wrong with the open guest, the evidence for it, and what helps: the answer of `virstream why`. */
 export class GuestDiagnosis {
   readonly element: HTMLElement;
   readonly #summary = element("p", { class: "explanation" });
@@ -22,7 +22,7 @@ export class GuestDiagnosis {
     this.element.hidden = true;
   }
 
-  /** Shows what is known of a guest, and asks when it is time. Returns false where nothing is known. */
+  /** Shows the last diagnosis of a guest, and asks for a new one when it is too old. Returns false if there is none. */
   show(key: string, domain: DomainIdentity): boolean {
     const diagnosis = this.#latest.of(key, domain);
     const isKnown = diagnosis?.wrong === true;
@@ -41,7 +41,7 @@ export class GuestDiagnosis {
     this.element.hidden = true;
   }
 
-  /** The items of a list. Only what differs from before is changed, so that a text can be selected. */
+  /** Sets the items of a list. It changes only items that differ, so that a user can select a text. */
   #fill(list: HTMLElement, texts: readonly string[], name?: "code"): void {
     while (list.children.length > texts.length) list.lastChild!.remove();
     for (const [i, text] of texts.entries()) {

@@ -1,8 +1,8 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
 
-/** How many samples are kept: the five minutes that a chart shows, at one per second. */
+/** How many samples are kept: one per second for the five minutes that a chart shows. */
 const MOST_SAMPLES = 301;
-/** Processors, disks or interfaces that a chart has lines for; tables have all. */
+/** The most processors, disks or interfaces for which a chart has lines. Tables have all of them. */
 const MOST_LINES = 32;
 
 /** The charts of a guest. */
@@ -10,12 +10,12 @@ export const CHARTS = ["cpu", "steal", "latency", "throughput", "network", "memo
 /** One of them. */
 export type ChartName = (typeof CHARTS)[number];
 
-/** The lines of a chart by their label; null where a figure was not known. */
+/** The lines of a chart by their label. A figure that was not known is null. */
 export type ChartLines = ReadonlyMap<string, readonly (number | null)[]>;
 
 type Figures = readonly (readonly [label: string, value: number | undefined])[];
 
-/** The figures of one guest over the last minutes, as charts need them. */
+/** The figures of one guest over the last minutes, in the form that charts need. */
 export class GuestHistory {
   /** When each sample was taken, in s since 1970. */
   readonly times: number[] = [];
@@ -25,7 +25,7 @@ export class GuestHistory {
     return this.#charts.get(chart)!;
   }
 
-  /** Takes a record's rates. One that it has already, or that is older, adds nothing. */
+  /** Takes a record's rates. A record that it already has, or that is older, adds nothing. */
   take(rates: DomainRates): void {
     const at = rates.record.sampledAt / 1_000;
     if (at <= (this.times.at(-1) ?? 0)) return;
@@ -50,7 +50,7 @@ export class GuestHistory {
     for (const lines of this.#charts.values()) {
       for (const [label, line] of lines) {
         line.shift();
-        // A device that was unplugged.
+        // The device was unplugged.
         if (line.every((value) => value === null) && line.length === MOST_SAMPLES) lines.delete(label);
       }
     }

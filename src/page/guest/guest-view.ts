@@ -30,7 +30,7 @@ const CAPTIONS: readonly (readonly [device: Device, caption: string])[] = [
   ["nic", "Network interfaces"],
 ];
 
-/** Everything about one guest, beside the table: what is wrong with it, charts of the last minutes, and its devices. */
+/** The view of one guest, beside the table: what is wrong with it, charts of the last minutes, and its devices. */
 export class GuestView {
   readonly element: HTMLElement;
   readonly #heading = element("h2", { tabindex: "-1", id: "guest-name" });
@@ -60,14 +60,13 @@ export class GuestView {
   /** Since when the guest has this kind of trouble, or none, in ms of the page's clock. */
   #since: { readonly kind: TroubleKind | undefined; readonly at: number } | undefined;
   #row: TableRow | undefined;
-  /** What the guest waits for, as the list says. */
+  /** The resource for which the guest waits, from the list. */
   #slow: Slowness | undefined;
 
   /**
    * @param intervalMs the time between two sweeps, in ms
    * @param sourceOf the URI of a host, for commands
-   * @param why asks the server about a guest
-   * @param now the clock of the list, in ms
+   * @param why asks the server what is wrong with a guest @param now the clock of the list, in ms
    */
   constructor(
     intervalMs: number,
@@ -132,7 +131,8 @@ export class GuestView {
   /**
    * Shows the newest record.
    *
-   * @param line the guest in the list: since when it has its trouble, and whether it is slow; undefined: it is not in the list
+   * @param line the guest's line in the list, which says since when it has its trouble, and whether it is slow;
+   *   undefined if the list does not have the guest
    */
   show(row: TableRow, line: GuestLine | undefined): void {
     this.#slow = line?.verdict.slow;
@@ -150,7 +150,7 @@ export class GuestView {
   /**
    * Takes samples before the newest record, for the charts.
    *
-   * @param jumped true if those that the charts have are of another time
+   * @param jumped true if the charts have samples of another time
    */
   fill(samples: readonly DomainRates[], jumped: boolean): void {
     if (jumped) {
@@ -160,7 +160,7 @@ export class GuestView {
     for (const rates of samples) this.#history.take(rates);
   }
 
-  /** Lets ages grow; call it once per second. */
+  /** Updates the ages. Call it once per second. */
   tick(): void {
     const row = this.#row;
     if (row === undefined) return;
@@ -180,7 +180,7 @@ export class GuestView {
     this.element.classList.toggle("old", isOld(row, this.intervalMs));
     const wrong = (verdict.bad || slow !== undefined) && !gone;
     if (!wrong) this.#diagnosis.hide();
-    // Until the server has said more, and where it does not.
+    // Shows the short text until the server's diagnosis is there, or if there is none.
     this.#trouble.hidden = !wrong || this.#diagnosis.show(row.key, domain);
     setText(this.#trouble.firstChild!, wrong ? matterText({ row, verdict }) : "");
     setText(this.#command, wrong ? whyCommand({ row }, this.#sourceOf(domain.host)) : "");

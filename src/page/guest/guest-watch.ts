@@ -28,7 +28,7 @@ export class GuestWatch {
     this.stop();
     this.#key = key;
     this.#connection = connection;
-    // A key is the host and the uuid, or the name of a domain that does not exist.
+    // A key consists of the host and the uuid; for a domain that does not exist, of the host and the name.
     const [, domain = ""] = key.split("\n");
     const table = connection.table(
       { domains: [domain], groups: permittedOf(SCREEN_GROUPS, connection.permittedGroups) },
@@ -46,7 +46,7 @@ export class GuestWatch {
   async #follow(table: Table, key: string): Promise<void> {
     try {
       let last: TableRow | undefined;
-      // With several hosts, each one's sweep is an item.
+      // With several hosts, there is an item for each host's sweep.
       for await (const _ of table.changes) {
         if (table !== this.#table) return;
         const row = table.get(key) ?? table.values()[0];

@@ -6,15 +6,17 @@ import { fitColumns } from "../../overview/fitting.ts";
 export interface PageColumn {
   readonly name: string;
   readonly title: string;
-  /** What a screen reader says in place of the title. */
+  /** The text that a screen reader reads instead of the title. */
   readonly label: string;
   /** The least width, in pixels. */
   readonly width: number;
-  /** Where there is no room for all columns, those with the highest rank are left out first; 0 never. */
+  /**
+   * If there is no room for all columns, those with the highest rank are left out first. Columns of rank 0 always stay.
+   */
   readonly rank: number;
   readonly isText: boolean;
   readonly group: KnownGroup | undefined;
-  /** The column of every list; undefined: `trend`. */
+  /** The column that every list has; undefined for `trend`, which only the page has. */
   readonly of: Column | undefined;
 }
 
@@ -55,8 +57,7 @@ function column(name: string, label: string, width: number, rank: number): PageC
 /**
  * The columns that fit.
  *
- * @param pixels the width of the table
- * @param hosts whether guests of several hosts are shown
+ * @param pixels the width of the table @param hosts true if the guests are on several hosts
  */
 export function columnsFor(pixels: number, hosts: boolean): PageColumn[] {
   const shown = COLUMNS.filter(({ name }) => hosts || name !== "host");
@@ -69,7 +70,7 @@ export function columnsFor(pixels: number, hosts: boolean): PageColumn[] {
   );
 }
 
-/** The groups that columns are made from. */
+/** The groups that the columns need. */
 export function groupsOf(columns: readonly PageColumn[]): KnownGroup[] {
   return [...new Set(columns.flatMap(({ group }) => group ?? []))];
 }

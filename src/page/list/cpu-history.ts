@@ -5,13 +5,13 @@ interface Ring {
   readonly samples: Float32Array;
   /** How many samples were ever put in. */
   count: number;
-  /** The record of the last sample, by its time in ms of the steady clock. */
+  /** The time of the record of the last sample, in ms of the steady clock. */
   at: number;
   /** The number of the last take() that saw the guest. */
   seen: number;
 }
 
-/** The last samples of the CPU of each guest: 240 bytes for each, and nothing of guests that have left. */
+/** The last samples of the CPU of each guest. A guest needs 240 bytes, and one that has left needs none. */
 export class CpuHistory {
   readonly #rings = new Map<string, Ring>();
   #takes = 0;
@@ -21,7 +21,7 @@ export class CpuHistory {
     this.#rings.clear();
   }
 
-  /** Takes the newest record of each guest; one that it has already adds nothing. */
+  /** Takes the newest record of each guest. A record that it already has adds nothing. */
   take(rows: readonly TableRow[]): void {
     this.#takes++;
     for (const { key, record, rates } of rows) {

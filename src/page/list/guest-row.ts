@@ -6,7 +6,7 @@ import type { PageColumn } from "./columns.ts";
 import type { CpuHistory } from "./cpu-history.ts";
 import { Sparkline } from "./sparkline.ts";
 
-/** One row of the table on the screen. It is used for another line when the user scrolls. */
+/** One row of the table on the screen. When the user scrolls, the same row shows another line. */
 export class GuestRow {
   readonly element: HTMLElement;
   readonly #cells: HTMLElement[];
@@ -28,7 +28,7 @@ export class GuestRow {
     this.element = element("div", { role: "row", id, class: "row" }, ...this.#cells);
   }
 
-  /** Shows a line at a place. Only what differs from before is changed. */
+  /** Shows a line at a place. It changes only the parts that differ from before. */
   show(line: Line, index: number, top: number, selected: boolean, cpu: CpuHistory): void {
     this.key = line.key;
     if (top !== this.#top) {

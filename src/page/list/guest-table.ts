@@ -6,20 +6,20 @@ import { columnsFor, gridTemplate, groupsOf, type PageColumn } from "./columns.t
 import type { CpuHistory } from "./cpu-history.ts";
 import { GuestRow } from "./guest-row.ts";
 
-/** What the table asks of the page around it. */
+/** Functions of the page around the table. */
 export interface TableEvents {
   /** The user opens a guest or an absent host. */
   readonly onOpen: (key: string) => void;
   readonly onSort: (sort: string) => void;
-  /** Other columns are on the screen. */
+  /** The columns on the screen have changed. */
   readonly onColumns: () => void;
 }
 
-/** Rows above and below the screen that are kept, so that scrolling does not show holes. */
+/** How many rows are kept above and below the screen, so that scrolling shows no holes. */
 const OVERSCAN = 8;
 const ROW_HEIGHT = { fine: 28, coarse: 40 };
 
-/** The table of guests: a grid that has only the rows on the screen as elements, for any number of lines. */
+/** The table of guests: a grid for any number of lines, which has elements only for the rows on the screen. */
 export class GuestTable {
   readonly element: HTMLElement;
   readonly #grid: HTMLElement;
@@ -75,7 +75,7 @@ export class GuestTable {
     this.#fit();
   }
 
-  /** The groups that the columns on the screen are made from. */
+  /** The groups that the columns on the screen need. */
   get groups() {
     return groupsOf(this.#columns);
   }
@@ -137,7 +137,7 @@ export class GuestTable {
     else this.#grid.setAttribute("aria-activedescendant", active);
   }
 
-  /** Chooses the columns for the width that there is. */
+  /** Chooses the columns for the present width. */
   #fit(): void {
     const columns = columnsFor(this.#grid.clientWidth, this.#severalHosts);
     const isSame = columns.length === this.#columns.length && columns.every((each, i) => each === this.#columns[i]);
@@ -190,7 +190,7 @@ export class GuestTable {
   #move(step: number): void {
     if (this.#lines.length === 0) return;
     const at = this.#lines.findIndex(({ key }) => key === this.#selected);
-    // Where nothing is selected, the first step selects the first line.
+    // If nothing is selected, the first step selects the first line.
     const to = Math.max(0, Math.min(this.#lines.length - 1, at + step));
     this.#selected = this.#lines[to]!.key;
     this.#virtualizer.scrollToIndex(to, { align: "auto" });

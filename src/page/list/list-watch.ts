@@ -7,22 +7,28 @@ import type { Absent } from "../../model/record.ts";
 import { GuestList, type ListView } from "../../overview/guest-list.ts";
 import { CpuHistory } from "./cpu-history.ts";
 
-/** Of several hosts, each sweep ends at a time of its own: the list is judged again at most this often, in ms. */
+/** The least time between two updates of the list, in ms. With several hosts, each sweep ends at a time of its own. */
 const LEAST_PAUSE_MS = 400;
-/** How often the list is shown at least, in ms: ages grow, and a guest that does not answer delays the end of a sweep. */
+/**
+ * The list is shown at least this often, in ms, because ages grow, and a guest that does not answer delays the end of a
+ * sweep.
+ */
 const CLOCK_MS = 1_000;
-/** After how many intervals from its first sweep a host was surely swept twice. */
+/** This many intervals after its first sweep, a host was surely swept twice. */
 const TWO_SWEEPS = 1.2;
-/** How long the list is judged before the browser may draw and take input, in ms. */
+/** The updating of the list pauses after this many ms, so that the browser can draw and take input. */
 const SLICE_MS = 5;
 
-/** What every list asks for: states, CPU, and one group that only the guest's hypervisor has, which shows that it answers. */
+/**
+ * The groups of every list: states, CPU, and one group that only the guest's own QEMU can answer, which shows that it
+ * does.
+ */
 export const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
 
 /**
  * The watch behind the list of guests, and the list. While it is stopped the server sends nothing, and the list stays as it was.
  *
- * A tick of 10,000 guests is worked through in several tasks, so that none of them blocks the page.
+ * It processes a tick of 10,000 guests in several tasks, so that none of them blocks the page.
  */
 export class ListWatch {
   #list: GuestList;
@@ -35,20 +41,19 @@ export class ListWatch {
   #table: Table | undefined;
   #groups: ReadonlySet<KnownGroup> = new Set();
   #connection: Connection | undefined;
-  /** True until the table of this watch has all guests with rates: until then the earlier rows stay. */
+  /** True until the table of this watch has rates of all guests. Until then the earlier rows stay. */
   #waits = false;
   #timer: ReturnType<typeof setInterval> | undefined;
   #pending = false;
   #updatedAt = 0;
-  /** True while the connection to the server is lost: the rows are kept, and grow old. */
+  /** True while the connection to the server is lost. The rows then stay, and grow old. */
   lost = false;
 
   /**
    * @param intervalMs the time between two sweeps, in ms
-   * @param viewOf how the list is shown
-   * @param onUpdate called after the list has changed
+   * @param viewOf returns the order and the filter of the list @param onUpdate called after the list has changed
    * @param onEnd called when the watch ends by itself: with its error, or with undefined at the end of a recording
-   * @param now the clock of the list, in ms: of a recording, the moment that is shown
+   * @param now the clock of the list, in ms; for a recording, the moment on the screen
    */
   constructor(
     intervalMs: number,
@@ -74,9 +79,10 @@ export class ListWatch {
   }
 
   /**
-   * Begins to watch, or goes on. A running watch is replaced only if it lacks a group: a new watch has no rates at first.
+   * Begins to watch, or goes on. It replaces a running watch only if that lacks a group, because a new watch has no
+   * rates at first.
    *
-   * @param groups of the columns that are on the screen
+   * @param groups the groups of the columns on the screen
    */
   start(connection: Connection, groups: readonly KnownGroup[]): void {
     const wanted = new Set([...BASE_GROUPS, ...groups]);
@@ -95,7 +101,7 @@ export class ListWatch {
     );
     this.#table = table;
     this.#waits = this.#list.begun;
-    // When the table is ready, each host was swept once, and an interval later twice: then there are rates.
+    // When the table is ready, each host was swept once. An interval later each was swept twice, so there are rates.
     if (this.#waits) {
       const takeOver = (): void => {
         setTimeout(() => this.#takeOver(table), TWO_SWEEPS * this.#intervalMs);
@@ -108,9 +114,9 @@ export class ListWatch {
   }
 
   /**
-   * Takes a moment of a recording in place of a watch.
+   * Takes a moment of a recording in place of the state of a watch.
    *
-   * @param jumped true if it does not follow the moment before: what was known of the time between is void
+   * @param jumped true if it does not follow the moment before, so that the list must forget earlier moments
    */
   async show(rows: readonly TableRow[], absent: readonly Absent[], hosts: string[], jumped: boolean): Promise<void> {
     const list = jumped ? new GuestList(this.#now) : this.#list;
@@ -183,7 +189,7 @@ export class ListWatch {
     if (list !== this.#list) this.cpu.clear();
     this.cpu.take(rows);
     await nextTask();
-    // The list keeps its lines in this order until its next update.
+    // Sorts now, in this task: the list keeps this order until its next update.
     list.lines(this.#viewOf());
     await nextTask();
     this.#list = list;

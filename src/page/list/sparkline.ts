@@ -4,7 +4,7 @@ export const SAMPLES = 60;
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 20;
 
-/** The line of a guest's CPU over its last samples, without axes. Its numbers are in the cell beside it. */
+/** A line of a guest's CPU over its last samples, without axes. The cell beside it has the numbers. */
 export class Sparkline {
   readonly element = document.createElementNS(SVG, "svg");
   readonly #path = document.createElementNS(SVG, "path");

@@ -11,12 +11,12 @@ import { recordedRow } from "../../overview/line.ts";
 
 /** How many sweeps of one guest are under way at a time. */
 const AHEAD = 8;
-/** The samples that are taken from each step of the replay at most, for the charts. */
+/** The most samples of each step of the replay, for the charts. */
 const SAMPLES_PER_STEP = 12;
 /** The time that charts show, in ms. */
 const CHART_MS = 300_000;
 
-/** What a recording knows at a moment. */
+/** The state of a recording at a moment. */
 export interface Moment {
   readonly rows: readonly TableRow[];
   readonly absent: readonly Absent[];
@@ -44,7 +44,7 @@ export async function guestsAt(
   return { rows, absent };
 }
 
-/** When the newest record of a guest was sampled, in ms since 1970; undefined: it is not there any more. */
+/** When the newest record of a guest was sampled, in ms since 1970; undefined if the guest is gone. */
 export async function newestOf(
   connection: Connection,
   { uuid }: { readonly uuid: string },
@@ -54,7 +54,7 @@ export async function newestOf(
   return record === undefined || record.status === "gone" ? undefined : record.sampledAt;
 }
 
-/** The samples of one guest up to a moment: what its charts and tables need. */
+/** Reads the samples of one guest up to a moment, for its charts and tables. */
 export class GuestSamples {
   readonly #connection: Connection;
   readonly #domain: string;
@@ -63,29 +63,29 @@ export class GuestSamples {
   /** The moment up to which it has read. */
   #at: number | undefined;
 
-  /** @param key of the guest: its host and its uuid */
+  /** @param key the guest's host and uuid */
   constructor(connection: Connection, key: string) {
     this.#connection = connection;
     [, this.#domain = ""] = key.split("\n");
   }
 
   /**
-   * Reads from the last moment to this one; the first time, the time that charts show.
+   * Reads the time from the last moment to this one. The first call reads the whole time that charts show.
    *
-   * @returns the rates at each sample that is new, the newest last
+   * @returns the rates at each new sample, the newest last
    */
   async upTo(at: number, signal: AbortSignal): Promise<DomainRates[]> {
     const { from, intervalMs } = this.#connection.recorded!;
     const begin = this.#at ?? Math.max(from, at - CHART_MS) - 1;
     const step = Math.max(1_000, intervalMs, this.#at === undefined ? 0 : (at - begin) / SAMPLES_PER_STEP);
-    // From the end, so that the last moment is exactly the one that is shown.
+    // Counts back from the end, so that the last moment is exactly the one on the screen.
     const times: number[] = [];
     for (let time = at; time > begin; time -= step) times.unshift(Math.round(time));
     const found: DomainRates[] = [];
     const pending: Promise<DomainStatsRecord | undefined>[] = [];
     for (const time of times) {
       const reading = this.#read(time, signal);
-      // After an error of one, nobody waits for the others.
+      // After an error of one sweep, nobody waits for the others.
       reading.catch(() => {});
       pending.push(reading);
       if (pending.length === AHEAD) this.#take(await pending.shift(), found);

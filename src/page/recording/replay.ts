@@ -8,28 +8,31 @@ import { TimeBar } from "./time-bar.ts";
 
 /** The time between two moments while it plays, in ms. */
 const TICK_MS = 1_000;
-/** How often it looks whether the recording has grown, in ms. */
+/** How often the replay checks whether the recording has grown, in ms. */
 const GROWTH_MS = 5_000;
 
-/** What the page around a replay shows, and what it has on the screen. */
+/** Functions of the page around a replay: they show moments, and say what is on the screen. */
 export interface ReplayEvents {
-  /** The groups of the list; undefined: it is covered. */
+  /** The groups that the list needs; undefined if the list is covered. */
   readonly groups: () => readonly KnownGroup[] | undefined;
   /** The key of the open guest. */
   readonly guest: () => string | undefined;
   /** @param jumped true if the moment does not follow the one before */
   readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
   /**
-   * @param samples the new ones, the newest last: that of `row`
-   * @param jumped true if those that the charts have are of another time
+   * @param samples the new samples; the last one, the newest, is that of `row` @param jumped true if the charts have
+   *   samples of another time
    */
   readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
-  /** The user, or the replay, has come to another moment. */
+  /** The user or the replay has moved to another moment. */
   readonly onMoment: (at: number) => void;
   readonly onError: (error: unknown) => void;
 }
 
-/** Shows a recording at the moment that the user chooses, and plays it from there. While it stands still, it asks for nothing. */
+/**
+ * Shows a recording at the moment that the user chooses, and plays it from there. While it stands still, it sends no
+ * request.
+ */
 export class Replay {
   readonly bar: TimeBar;
   readonly #connection: Connection;
@@ -40,19 +43,19 @@ export class Replay {
   #to: number;
   #speed = 1;
   #playing: boolean;
-  /** True while the slider is dragged: the time stands still then. */
+  /** True while the user drags the slider. The time then stands still. */
   #held = false;
-  /** What is to be shown; undefined: it is on the screen. */
+  /** The change that is not on the screen yet; undefined if there is none. */
   #due: "jump" | "step" | undefined = "jump";
   #showing = false;
   #active = false;
   #samples: { readonly key: string; readonly of: GuestSamples } | undefined;
-  /** A guest that the list has, by which the growth of the recording is seen. */
+  /** A guest of the list, whose newest record shows whether the recording has grown. */
   #known: TableRow | undefined;
   #lookedAt = 0;
   #grewAt = performance.now();
 
-  /** @param at the moment to begin with; undefined: the beginning, from which it plays */
+  /** @param at the first moment; undefined: it plays from the beginning */
   constructor(connection: Connection, at: number | undefined, events: ReplayEvents) {
     const recorded = connection.recorded!;
     this.#connection = connection;
@@ -86,13 +89,15 @@ export class Replay {
     this.#run();
   }
 
-  /** Goes to a moment that comes with an address, and stays there. */
+  /** Goes to a moment from the page's address, and stays there. */
   stayAt(at: number): void {
     this.#playing = false;
     this.seek(Math.min(Math.max(at, this.#connection.recorded!.from), this.#to));
   }
 
-  /** Lets it read, or not while nobody sees it. What is on the screen may have changed. */
+  /**
+   * Lets the replay read, or stops it while nobody sees it. The page may also call this because the screen has changed.
+   */
   set active(active: boolean) {
     this.#active = active;
     this.#due ??= "step";
@@ -108,7 +113,7 @@ export class Replay {
   #play(playing: boolean): void {
     this.#playing = playing;
     this.#grewAt = performance.now();
-    // From the end it plays again.
+    // At the end, playing starts again from the beginning.
     if (playing && this.#at >= this.#to) this.seek(this.#connection.recorded!.from);
     this.bar.show(this.#at, playing);
   }
@@ -122,13 +127,16 @@ export class Replay {
       this.#at = at;
       this.#due ??= "step";
       this.#run();
-      // A recorder that runs writes more within two of its intervals.
+      // A running recorder writes more within two of its intervals.
     } else if (performance.now() - this.#grewAt > 2 * this.#connection.recorded!.intervalMs + GROWTH_MS) {
       this.#play(false);
     }
   }
 
-  /** Shows what is due, one moment after the other: while the slider is dragged, those between are left out. */
+  /**
+   * Shows the moments that are due, one after the other. While the user drags the slider, it leaves out those in
+   * between.
+   */
   #run(): void {
     this.bar.show(this.#at, this.#playing);
     if (!this.#showing) void this.#showAll();
@@ -169,13 +177,13 @@ export class Replay {
     if (last !== undefined && key === this.#events.guest()) this.#events.onGuest(recordedRow(last, at), samples, isNew);
   }
 
-  /** Looks how far a recorder has got. */
+  /** Finds out how far a recorder has got. */
   async #grow(): Promise<void> {
     const now = performance.now();
     const atEnd = this.#playing && this.#at >= this.#to;
     if (this.#known === undefined || now - this.#lookedAt < (atEnd ? TICK_MS : GROWTH_MS)) return;
     this.#lookedAt = now;
-    // While the connection is lost there is nothing to see.
+    // While the connection is lost, there is no answer.
     const to = await newestOf(this.#connection, this.#known.domain).catch(() => undefined);
     if (to === undefined || to <= this.#to) return;
     this.#to = to;

@@ -1,18 +1,18 @@
 import type { Recorded } from "../../model/record.ts";
 import { element, setText } from "../element.ts";
 
-/** How much recorded time passes per second. */
+/** How many seconds of recorded time pass per second. */
 const SPEEDS = [1, 4, 16, 60];
 
-/** What the user does with the time of a recording. */
+/** The user's actions on the time bar. */
 export interface TimeEvents {
-  /** The user chooses a moment. It may be one of many while the slider is dragged; the last one is `final`. */
+  /** The user chooses a moment. While the user drags the slider, there are many; the last one is `final`. */
   readonly onSeek: (at: number, final: boolean) => void;
   readonly onPlay: (playing: boolean) => void;
   readonly onSpeed: (speed: number) => void;
 }
 
-/** The bar with which a moment of a recording is chosen, and the recording is played from there. */
+/** The bar with which the user chooses a moment of a recording, and plays the recording from there. */
 export class TimeBar {
   readonly element: HTMLElement;
   readonly #slider = element("input", { type: "range", "aria-label": "Time" });
@@ -22,7 +22,9 @@ export class TimeBar {
   readonly #from: number;
   #to = 0;
 
-  /** @param recorded the time that can be chosen; a step of the keyboard is one interval, and a second at least */
+  /**
+   * @param recorded the time that the user can choose; a step by the keyboard is one interval, but at least a second
+   */
   constructor({ from, to, intervalMs }: Recorded, events: TimeEvents) {
     this.#from = from;
     this.#stepMs = Math.max(1_000, intervalMs);
