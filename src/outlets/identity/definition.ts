@@ -1,13 +1,13 @@
 import type { MetadataPath } from "./metadata-path.ts";
 import type { Element, ParseXml } from "./xml.ts";
 
-/** A disk of a domain. Texts are empty where the definition does not say. */
+/** A disk of a domain. A text that the definition does not have is empty. */
 export interface DiskDefinition {
-  /** As the guest sees it, such as `vda`. */
+  /** Its name in the guest, such as `vda`. */
   readonly target: string;
   /** True if its medium can be changed: a CD-ROM drive or a floppy drive. */
   readonly removable: boolean;
-  /** True if it has a source: an empty drive has none. */
+  /** True if it has a source. An empty drive has none. */
   readonly filled: boolean;
   /** Where it comes from: `file`, `block`, `network`, … */
   readonly type: string;
@@ -16,7 +16,7 @@ export interface DiskDefinition {
   readonly driverType: string;
   readonly cache: string;
   readonly discard: string;
-  /** The file of a disk that is one. */
+  /** The file, if the disk is a file. */
   readonly file: string;
   /** The source in one text: a file, a device, or the name of an image in a network. */
   readonly source: string;
@@ -24,7 +24,7 @@ export interface DiskDefinition {
   readonly serial: string;
 }
 
-/** A network interface of a domain that has a name on the host. Texts are empty where the definition does not say. */
+/** A network interface of a domain that has a name on the host. A text that the definition does not have is empty. */
 export interface InterfaceDefinition {
   /** Its name on the host, such as `vnet0`. */
   readonly target: string;
@@ -37,7 +37,7 @@ export interface InterfaceDefinition {
   readonly interfaceId: string;
 }
 
-/** What OpenStack Nova says of an instance. Texts are empty where it does not say. */
+/** OpenStack Nova's metadata of an instance. A text that the metadata does not have is empty. */
 export interface NovaInstance {
   readonly name: string;
   readonly flavor: string;
@@ -49,7 +49,7 @@ export interface NovaInstance {
   readonly rootId: string;
 }
 
-/** What is kept of a domain's definition. */
+/** The parts of a domain's definition that are kept. */
 export interface DomainDefinition {
   readonly osType: string;
   readonly arch: string;
@@ -58,11 +58,11 @@ export interface DomainDefinition {
   readonly interfaces: readonly InterfaceDefinition[];
   /** Undefined outside OpenStack. */
   readonly nova: NovaInstance | undefined;
-  /** What was asked for by paths: the names of the paths that were found, with their values. */
+  /** The values of the given paths, by the names of the paths. A path that was not found is missing. */
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** The longest text that is kept, in characters: it becomes a label of a metric. */
+/** The longest text that is kept, in characters, because it becomes a label of a metric. */
 const MAX_TEXT = 1_024;
 const NOVA = "http://openstack.org/xmlns/libvirt/nova/";
 
@@ -147,7 +147,7 @@ function novaOf(instance: Element): NovaInstance {
   };
 }
 
-/** The first element on a path of names; undefined where there is none. */
+/** The first element on a path of names; undefined if there is none. */
 function find(from: Element | undefined, ...names: readonly string[]): Element | undefined {
   return names.reduce((element, name) => element?.children.find((child) => child.name === name), from);
 }

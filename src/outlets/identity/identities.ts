@@ -8,22 +8,22 @@ import { MetadataPath } from "./metadata-path.ts";
 import { loadXmlParser } from "./xml.ts";
 
 /**
- * What is read of domains only on request, because it costs the hypervisor more calls. `blkiotune`: the I/O limits of disks, a call for
- * each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s.
+ * Facts about domains that are read only on request, because they cost the hypervisor more calls. `blkiotune`: the I/O
+ * limits of disks, a call for each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s.
  */
 export const EXTRAS = ["blkiotune", "vcpu-cpu"] as const;
 
-/** What to read of domains besides their statistics. */
+/** Says what to read about domains besides their statistics. */
 export interface IdentityOptions {
   /** Texts of the definition that become labels, each as `NAME=PATH`; see MetadataPath. */
   readonly metadata?: readonly string[];
-  /** Others than EXTRAS do nothing. */
+  /** Any of EXTRAS; other texts have no effect. */
   readonly extras?: readonly string[];
 }
 
 /**
- * What identifies a connection's domains. Nothing is read before the first use. Where the definitions cannot be read, because the
- * driver cannot read them or because the XML parser is not installed, nothing is known of any domain.
+ * The identities of a connection's domains. Nothing is read before the first use. If the driver cannot read
+ * definitions, or the XML parser is not installed, no domain has an identity.
  */
 export class Identities {
   readonly #driver: Driver;
@@ -41,14 +41,14 @@ export class Identities {
     this.#extras = extras;
   }
 
-  /** Begins to read. Resolves with why nothing can be read; undefined: it can. */
+  /** Begins to read. Resolves with the error if nothing can be read, otherwise with undefined. */
   async open(): Promise<VirstreamError | undefined> {
     this.#loading ??= this.#load();
     await this.#loading;
     return this.#failure;
   }
 
-  /** The domain's description; undefined where it is not known (yet). Before `open` nothing is known. */
+  /** The domain's description; undefined if it is not known (yet). Before `open`, none is known. */
   of(domain: Domain): Description<DomainDefinition> | undefined {
     return this.#descriptions?.of(domain);
   }

@@ -8,14 +8,15 @@ interface Step {
 }
 
 const NAME = /^(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,63}$/;
-/** Labels that these series have anyway. */
+/** Labels that these series always have. */
 const RESERVED: readonly string[] = ["domain", "host", "uuid"];
 const STEP = /\/?(?:\{([^{}]*)\})?([^/{}@]+)/y;
 const FORM = "NAME=STEP/STEP[@ATTRIBUTE], where a step is an element's name, or {NAMESPACE} and its name";
 
 /**
- * The place of a text in a domain's definition: a path of element names from `<metadata>`, or from `<domain>` if it begins with a
- * slash, and at the end an attribute. Of several elements with a name, the first that has the rest of the path counts.
+ * The place of a text in a domain's definition: a path of element names, which may end with an attribute. It begins at
+ * `<metadata>`, or with a slash at `<domain>`. If several elements have the same name, the first that has the rest of
+ * the path counts.
  */
 export class MetadataPath {
   /** The name of the label that has the text. */
@@ -45,7 +46,7 @@ export class MetadataPath {
     this.#attribute = attribute;
   }
 
-  /** The text in a definition; undefined where it has none. */
+  /** The text in a definition; undefined if it has none. */
   find(domain: Element): string | undefined {
     return this.#from(domain, 0);
   }

@@ -13,7 +13,10 @@ export interface Element {
   readonly text: string;
 }
 
-/** Reads a document. Throws a VirstreamError `protocol-error` for one that is malformed, or larger than a domain's definition is. */
+/**
+ * Reads a document. Throws a VirstreamError `protocol-error` if it is malformed, or larger than any definition of a
+ * domain.
+ */
 export type ParseXml = (xml: string) => Element;
 
 /** The longest document that is read, in characters. A definition has about 10,000. */
@@ -23,16 +26,16 @@ const MAX_DEPTH = 64;
 /** How many tags and attributes there may be together. A guest of 100 disks has about 4,000. */
 const MAX_MARKUP = 50_000;
 
-/** A node as the parser makes it: one member with the tag's name, and its attributes apart. */
+/** A node of the parser: one member with the tag's name, and another member with the attributes. */
 type Node = Readonly<Record<string, unknown>>;
 const ATTRIBUTES = ":@";
 const TEXT = "#text";
 const PREFIX = "@";
 
 /**
- * Loads the XML parser: it is needed for metrics only, so the package is optional.
+ * Loads the XML parser. Only metrics need it, so the package is optional.
  *
- * @throws VirstreamError `unsupported` where the package is not installed, with the command that installs it
+ * @throws VirstreamError `unsupported` if the package is not installed, with the command that installs it
  */
 export async function loadXmlParser(): Promise<ParseXml> {
   const { XMLParser } = await import("fast-xml-parser").catch((cause: unknown) => {
@@ -43,7 +46,7 @@ export async function loadXmlParser(): Promise<ParseXml> {
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: PREFIX, textNodeName: TEXT },
     ...{ parseTagValue: false, parseAttributeValue: false, trimValues: false, allowBooleanAttributes: false },
     ...{ ignoreDeclaration: true, ignorePiTags: true, maxNestedTags: MAX_DEPTH },
-    // Entities are decoded here: numbers as well, none twice, and none that the document defines.
+    // `decode` decodes entities instead: also numeric ones, none twice, and none that the document defines.
     processEntities: false,
   });
   return (xml) => {
@@ -60,7 +63,10 @@ export async function loadXmlParser(): Promise<ParseXml> {
   };
 }
 
-/** Refuses what would take too much time or memory, before the parser sees it. libvirt's documents have no DTD. */
+/**
+ * Refuses, before the parser sees it, a document that would take too much time or memory. libvirt's documents have no
+ * DTD.
+ */
 function check(xml: string): void {
   if (xml.length > MAX_CHARACTERS) throw malformed(`it has more than ${MAX_CHARACTERS} characters`);
   if (xml.includes("<!DOCTYPE")) throw malformed("it has a document type, which could define entities");
@@ -103,7 +109,7 @@ function localName(name: string): string {
 
 const NAMED: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
-/** Decodes the entities that every document has. */
+/** Decodes numeric entities, and those that XML itself defines. */
 function decode(text: string): string {
   if (!text.includes("&")) return text;
   return text.replace(/&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(lt|gt|amp|quot|apos));/g, (whole, decimal, hex, name) => {

@@ -4,13 +4,13 @@ import type { VirstreamError } from "../../model/error.ts";
 import { type Domain, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { SyncEvent } from "../../model/watch.ts";
 
-/** Sends messages; the publisher. */
+/** The part of the publisher that sends messages. */
 export interface Sender {
   /** True if there is a connection. */
   readonly isConnected: boolean;
-  /** True if a stream retains ticks. Then each must be acknowledged. */
+  /** True if a stream retains ticks, so that the server must acknowledge each. */
   readonly retains: boolean;
-  /** The messages of a tick. */
+  /** Makes the messages of a tick. */
   encode(tick: Omit<Tick, "hypervisor" | "intervalMs">, sequence: number): readonly Uint8Array[];
   /** Publishes a tick, without an acknowledgement. */
   publish(host: string, chunks: readonly Uint8Array[]): void;
@@ -18,7 +18,7 @@ export interface Sender {
   retain(host: string, chunks: readonly Uint8Array[], sequence: number): Promise<void>;
   /** Stores the newest state in the bucket. Rejects if it was not stored. */
   save(host: string, chunks: readonly Uint8Array[]): Promise<void>;
-  /** Reserves memory for a tick that waits, or frees it. False: there is no room. */
+  /** Reserves memory for a tick that waits, or frees it. Returns false if there is no room. */
   reserve(bytes: number): boolean;
   /** Counts a tick that was not published. */
   dropped(): void;
@@ -31,8 +31,8 @@ interface Waiting {
 }
 
 /**
- * Publishes the ticks of one host: keeps its newest records, and sends them at the end of each sweep. Every sweep has a sequence,
- * also one that cannot be sent, so that readers see what they miss.
+ * Publishes the ticks of one host: keeps its newest records, and sends them at the end of each sweep. Every sweep has a
+ * sequence number, even if it cannot be sent, so that readers see how many they miss.
  */
 export class HostOutlet {
   readonly host: string;
@@ -46,10 +46,10 @@ export class HostOutlet {
   #unsent: readonly Uint8Array[] | undefined;
   #isSaved = true;
   #saving = false;
-  /** Ticks that are not acknowledged, in their order. */
+  /** Ticks that the server has not acknowledged, in their order. */
   readonly #waiting: Waiting[] = [];
   #retaining = false;
-  /** Why the host cannot be swept. */
+  /** The error if the host cannot be swept. */
   #error: VirstreamError | undefined;
 
   constructor(host: string, sender: Sender) {
@@ -71,7 +71,7 @@ export class HostOutlet {
     this.#error = undefined;
     const records = [...this.#records.values(), ...this.#gone];
     this.#gone = [];
-    // What the source reports of other hosts is not this host's.
+    // The summary may cover other hosts of the source, so this counts the host's own records.
     const tally = new SweepTally(summary.startedAt);
     tally.add(records);
     this.#send({ host: this.host, records, summary: tally.summary(summary.tookMs), error: undefined, overrun });
@@ -83,7 +83,7 @@ export class HostOutlet {
     if (error !== undefined) this.repeat();
   }
 
-  /** An interval has passed: a host that cannot be swept says so again. */
+  /** An interval has passed: publishes again that the host cannot be swept. */
   repeat(): void {
     const error = this.#error;
     if (error === undefined) return;
@@ -111,13 +111,13 @@ export class HostOutlet {
     void this.#save();
   }
 
-  /** Stores the newest state. While one is being stored, only the newest of those that follow is kept. */
+  /** Stores the newest state. While it stores one, it keeps only the newest of the following states. */
   async #save(): Promise<void> {
     if (this.#saving) return;
     this.#saving = true;
     while (!this.#isSaved && this.#sender.isConnected) {
       this.#isSaved = true;
-      // A failure is reported by the sender, and the next tick is another attempt.
+      // The sender reports a failure, and the next tick is another attempt.
       await this.#sender.save(this.host, this.#newest!).catch(() => {});
     }
     this.#saving = false;
@@ -126,7 +126,7 @@ export class HostOutlet {
   #enqueue(chunks: readonly Uint8Array[]): void {
     const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
     while (!this.#sender.reserve(bytes)) {
-      // The first one may be in the middle of its transmission, so it stays.
+      // The first tick may be in the middle of its transmission, so it stays.
       const [oldest] = this.#waiting.splice(this.#retaining ? 1 : 0, 1);
       if (oldest === undefined) {
         this.#sender.dropped();

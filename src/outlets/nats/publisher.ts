@@ -36,35 +36,38 @@ export const DEFAULT_PUBLISH_INTERVAL_MS = 10_000;
 const STORE_TIMEOUT_MS = 5_000;
 /** The most bytes of ticks that wait until a stream has stored them. */
 const MAX_WAITING = 67_108_864;
-/** The most bytes of a message, as servers are configured by default. */
+/** The most bytes of a message in a server's default configuration. */
 const DEFAULT_MAX_PAYLOAD = 1_048_576;
 /** How long closing may take, in ms. */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** The longest time that NATS is asked to keep something, in ms: ten years. */
+/** The longest time for which the publisher asks NATS to keep something, in ms: ten years. */
 export const MAX_AGE_MS = 315_360_000_000;
 
 /** How to publish to NATS. */
 export interface PublishOptions {
-  /** `nats://HOST:PORT`, with all that the URI of a fleet may have: see docs/fleet.md. */
+  /** `nats://HOST:PORT`, with every parameter that docs/fleet.md lists for the URI of a fleet. */
   readonly url: string;
-  /** A file with NATS credentials (a JWT and its key). Default: that of the URL. */
+  /** A file with NATS credentials (a JWT and its key). Default: the file that the URL names. */
   readonly creds?: string;
-  /** What the subjects begin with, and the name of the bucket. Default: that of the URL, or `virstream`. */
+  /** The beginning of the subjects, and the name of the bucket. Default: the prefix in the URL, or `virstream`. */
   readonly prefix?: string;
   /** The time from one sweep to the next, in ms, 10 to 3,600,000. Default 10,000. */
   readonly intervalMs?: number;
   /** The number of servers of a cluster on which NATS keeps the bucket and the stream that this publisher creates. Default 1. */
   readonly replicas?: number;
-  /** After how many ms a host that publishes nothing leaves a bucket that this publisher creates; 0: never. Default 0. */
+  /**
+   * In a bucket that this publisher creates, a host disappears after this many ms without a publication; 0: never.
+   * Default 0.
+   */
   readonly maxAgeMs?: number;
   /**
-   * How long a stream retains every tick, in ms, so that readers which were cut off miss nothing. Each tick is then acknowledged, and
-   * up to 64 MiB wait while the server cannot be reached. 0: no stream. Default 0.
+   * How long a stream retains every tick, in ms, so that readers that were cut off miss nothing. The server then
+   * acknowledges each tick, and up to 64 MiB of ticks wait while the server cannot be reached. 0: no stream. Default 0.
    */
   readonly retainMs?: number;
   /** How long the first attempt to connect may take, in ms. Default 10,000. */
   readonly connectTimeoutMs?: number;
-  /** How a lost connection is tried again. Default: for ever. */
+  /** How the publisher opens a lost connection again. Default: it tries for ever. */
   readonly reconnect?: ReconnectOptions;
   /** Gives up opening. Default: none. */
   readonly signal?: AbortSignal;
@@ -83,18 +86,18 @@ const PUBLISH_MEMBERS = {
   signal: SIGNAL,
 } satisfies Members;
 
-/** A change of a publisher: `failing`: the server is there, and does not store what is published. */
+/** A change of a publisher's state. `failing`: the server can be reached, but does not store the messages. */
 export interface PublisherStatus {
   readonly state: "connected" | "reconnecting" | "failing" | "closed";
   /** The reason, unless it is connected. */
   readonly error: VirstreamError | undefined;
 }
 
-/** What a publisher has done since its start. All are counters. */
+/** Counts since the start of a publisher. All are counters. */
 export interface PublisherFigures {
   /** Ticks of all hosts. */
   readonly ticks: number;
-  /** Ticks that were not published, as there was no connection, or no room for them. */
+  /** Ticks that were not published, because there was no connection, or no room for them. */
   readonly dropped: number;
   /** Bytes of all ticks. */
   readonly bytes: number;
@@ -106,7 +109,7 @@ export interface PublisherFigures {
 
 /** Publishes a connection's hosts to NATS. Closing it does not close the connection. */
 export class NatsPublisher implements AsyncDisposable {
-  /** What readers connect to, without credentials. */
+  /** The URI for readers, without credentials. */
   readonly url: string;
   readonly #library: NatsLibrary;
   readonly #nats: NatsConnection;
@@ -152,7 +155,7 @@ export class NatsPublisher implements AsyncDisposable {
       nats,
       address.uri,
       ({ state, error }) => this.#changed(state, error),
-      // It is not a failure if an administrator has created it and this client may not.
+      // If an administrator has created the bucket, it is no failure that this client may not create it.
       (error) => this.#creating === undefined && this.#fail(error),
     );
   }
@@ -176,7 +179,7 @@ export class NatsPublisher implements AsyncDisposable {
     }
   }
 
-  /** What it has done so far. */
+  /** The counts so far. */
   get figures(): PublisherFigures {
     return { ...this.#figures };
   }
@@ -187,7 +190,7 @@ export class NatsPublisher implements AsyncDisposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Stops publishing, sends what is on its way, and disconnects. Safe to call twice. */
+  /** Stops publishing, waits for the messages on their way, and disconnects. Safe to call twice. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -210,7 +213,7 @@ export class NatsPublisher implements AsyncDisposable {
     record: (record: DomainStatsRecord) => this.#outletOf(record.domain.host).record(record),
     gone: (domain: Domain) => this.#outletOf(domain.host).gone(domain),
     event: (event: SyncEvent | GapEvent | StatusEvent) => {
-      // What the source missed, it missed for all; the sequence counts sweeps that were made.
+      // Sweeps that the source missed are missing for every reader. The sequence counts only sweeps that took place.
       if (event.type === "gap") return;
       if (event.type === "sync") for (const host of event.host.split(",")) this.#outletOf(host).sync(event);
       else this.#sourceChanged(event);
@@ -281,7 +284,7 @@ export class NatsPublisher implements AsyncDisposable {
     const bytes = this.#encoder.encode(whole, performance.now());
     this.#figures.ticks++;
     this.#figures.bytes += bytes.length;
-    // While there is no connection, the limit of the last one.
+    // While there is no connection, this is the limit of the last one.
     this.#maxPayload = this.#nats.info?.max_payload ?? this.#maxPayload;
     return cut(this.#epoch, sequence, bytes, this.#maxPayload);
   }

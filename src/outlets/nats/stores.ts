@@ -3,11 +3,11 @@ import { type NatsLibrary, natsError } from "../../drivers/nats/library.ts";
 import type { Subjects } from "../../drivers/nats/subjects.ts";
 import type { VirstreamError } from "../../model/error.ts";
 
-/** How NATS keeps what is published. A bucket or stream that exists stays as it is. */
+/** How NATS keeps the messages. A bucket or stream that already exists stays as it is. */
 export interface StoreOptions {
   /** The number of servers of a cluster that keep a copy: 1, 3 or 5. */
   readonly replicas: number;
-  /** After this many ms a host that publishes nothing leaves the bucket; 0: never. */
+  /** A host disappears from the bucket after this many ms without a publication; 0: never. */
   readonly maxAgeMs: number;
   /** How long a stream retains all ticks, in ms; 0: no stream. */
   readonly retainMs: number;
@@ -18,7 +18,7 @@ const NS_PER_MS = 1e6;
 /** How long NATS recognizes a message that is published twice, in ms. */
 const DUPLICATES_MS = 120_000;
 
-/** Creates the bucket, and the stream if there is to be one, unless they exist. */
+/** Creates the bucket, and the stream if the options ask for one, unless they exist. */
 export async function createStores(
   library: NatsLibrary,
   connection: NatsConnection,

@@ -11,7 +11,7 @@ export interface Written {
   readonly at: number;
 }
 
-/** One request: what the collector lacks of some domains. */
+/** One request, with values of some domains that the collector lacks. */
 export class Batch {
   readonly written: Written[] = [];
   /** The number of data points. */
@@ -20,7 +20,7 @@ export class Batch {
   readonly #attributes: Readonly<Record<string, string>>;
   readonly #writer: ProtobufWriter;
 
-  /** @param attributes of every resource */
+  /** @param attributes the attributes of every resource */
   constructor(maxBytes: number, attributes: Readonly<Record<string, string>>) {
     this.#maxBytes = maxBytes;
     this.#attributes = attributes;

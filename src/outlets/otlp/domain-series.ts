@@ -2,12 +2,12 @@ import type { TypedParams } from "../../model/params.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { MetricLayout, type NamedDevice } from "./metric-layout.ts";
 
-/** Which series a domain has. Records share it until a series comes or goes. */
+/** The list of a domain's series. Records share it until a series comes or goes. */
 export interface SeriesShape {
   readonly layout: MetricLayout;
   /** The devices of `layout.devices` as the domain names them. */
   readonly devices: readonly NamedDevice[];
-  /** What identifies each of `layout.parts` while devices come and go. */
+  /** Keys that identify each of `layout.parts` while devices come and go. */
   readonly partKeys: readonly string[];
 }
 
@@ -32,8 +32,8 @@ interface LostPart {
  * The series of one domain: its newest values, when its counters began, and which series the collector has.
  *
  * libvirt does not say when counters began. When a counter goes down or the domain's id changes, they began after the record
- * before. Otherwise the time of the first record counts as the start, which OpenTelemetry takes as "unknown": the first
- * value is then no increase.
+ * before. Otherwise the time of the first record counts as the start. OpenTelemetry reads this as "unknown", so the
+ * first value does not count as an increase.
  */
 export class DomainSeries {
   domain: Domain;
@@ -43,14 +43,14 @@ export class DomainSeries {
   at = 0;
   /** True if the collector lacks something. */
   isDirty = false;
-  /** What a request that is under way has of it. */
+  /** The part of this domain in the request that is under way. */
   sending: { readonly values: SeriesValues | undefined } | undefined;
   isGone = false;
-  /** The series that the collector has values of, and the domain's resource as it has it. */
+  /** The series whose values the collector has, and the resource with which it has them. */
   sent: { readonly shape: SeriesShape; readonly resource: Uint8Array } | undefined;
   /** The domain's resource as a message, once it was written. */
   resource: Uint8Array | undefined;
-  /** The last values there were, for a comparison with the next. */
+  /** The last known values, to compare the next ones with. */
   #last: SeriesValues | undefined;
   #lastId = -1;
   readonly #lost = new Map<string, LostPart>();
@@ -80,7 +80,7 @@ export class DomainSeries {
     this.values = values;
   }
 
-  /** Takes a record that has no values, or the news that the host cannot be reached. */
+  /** Takes a record without values, or the report that the host cannot be reached. */
   fail(at: number): void {
     this.at = at;
     this.values = undefined;
@@ -95,7 +95,7 @@ export class DomainSeries {
     this.#lost.clear();
   }
 
-  /** The starts of counters that may continue those of the last values. */
+  /** The starts of the counters, which may continue those of the last values. */
   #continue(last: SeriesValues, values: SeriesValues, isComplete: boolean): void {
     const { shape, starts } = values;
     if (shape === last.shape) {
@@ -136,7 +136,7 @@ function hasRestarted(before: SeriesValues, after: SeriesValues): boolean {
   return one >= 0 && other >= 0 && hasDecreased(before, one, after, other);
 }
 
-/** True if any counter of a part went down, of those that both records have. */
+/** True if any counter of a part that both records have went down. */
 function hasDecreased(before: SeriesValues, one: number, after: SeriesValues, other: number): boolean {
   const earlier = before.shape.layout.parts[one]!;
   const later = after.shape.layout.parts[other]!;
@@ -146,7 +146,7 @@ function hasDecreased(before: SeriesValues, one: number, after: SeriesValues, ot
   });
 }
 
-/** A value that compares exactly. */
+/** A value in a form that can be compared exactly. */
 function numberAt(params: TypedParams, position: number): number | bigint {
   return params.bigs?.get(position) ?? params.doubles[position]!;
 }

@@ -1,14 +1,14 @@
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 
-/** The versions that run on Node 20. */
+/** Installs the versions that run on Node 20. */
 const INSTALL =
   "npm install @opentelemetry/api@1 @opentelemetry/otlp-exporter-base@0.223 @opentelemetry/otlp-transformer@0.223 @opentelemetry/resources@2";
 
 /** A component type of OpenTelemetry's semantic conventions. */
 const COMPONENT_TYPE = "otlp_http_metric_exporter";
 
-/** Where to send, and how. */
+/** The address, and how to send. */
 export interface ExporterOptions {
   readonly url: string | undefined;
   readonly headers: Readonly<Record<string, string>> | undefined;
@@ -22,19 +22,19 @@ interface Request {
 
 /** What the collector did with a request. */
 export interface Outcome {
-  /** Why the collector did not take the request. */
+  /** The error if the collector did not take the request. */
   readonly error: VirstreamError | undefined;
-  /** How many data points it rejected, of a request that it took. */
+  /** How many data points of a request that it took the collector rejected. */
   readonly rejected: number;
 }
 
 /** Sends requests over HTTP, one at a time. */
 export interface Exporter {
-  /** Where it sends to, without passwords. */
+  /** The URL to which it sends, without passwords. */
   readonly url: string;
   /** The attributes that every resource has: `service.name`, and those of OTEL_RESOURCE_ATTRIBUTES. */
   readonly attributes: Readonly<Record<string, string>>;
-  /** Sends a body, and repeats that with back-off for at most the exporter's timeout. It never rejects. */
+  /** Sends a body, with retries and back-off for at most the exporter's timeout. Never rejects. */
   send(body: Uint8Array, points: number): Promise<Outcome>;
   /** Lets the request under way end, and closes idle connections. */
   close(): Promise<void>;
@@ -66,7 +66,7 @@ export async function loadExporter(options: ExporterOptions): Promise<Exporter> 
         destroyAgent = () => agent.destroy();
         return agent;
       },
-      // Called before each attempt: a request that fails while the exporter closes is not sent again.
+      // The exporter calls this before each attempt. A request that fails while the exporter closes is not sent again.
       headers: async () => {
         if (closed) throw new VirstreamError("connection-closed", "the exporter was closed");
         return configuration.headers();
@@ -117,7 +117,10 @@ export async function loadExporter(options: ExporterOptions): Promise<Exporter> 
   }
 }
 
-/** The address for metrics of a collector, as OpenTelemetry's specification makes it of OTEL_EXPORTER_OTLP_ENDPOINT. */
+/**
+ * The collector's address for metrics, made from its base address in the way that OpenTelemetry defines for
+ * OTEL_EXPORTER_OTLP_ENDPOINT.
+ */
 function metricsUrl(url: string): string {
   const isValid = URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
   if (!isValid) {
@@ -128,7 +131,10 @@ function metricsUrl(url: string): string {
   return /\/v1\/metrics\/?$/.test(url) ? url : `${url.replace(/\/$/, "")}/v1/metrics`;
 }
 
-/** What the official exporter reports: an error with the HTTP status, an error of Node's, or neither after retries of a status. */
+/**
+ * Converts the report of the official exporter: an error with the HTTP status, an error of Node's, or neither after
+ * retries.
+ */
 function failureOf(
   cause: (Error & { readonly code?: unknown; readonly data?: unknown }) | undefined,
   url: string,

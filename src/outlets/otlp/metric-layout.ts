@@ -8,13 +8,13 @@ export interface Point {
   /** The position of its parameter. */
   readonly position: number;
   readonly isDouble: boolean;
-  /** Its attributes but the name of its device, as fields of a data point. */
+  /** Its attributes, except the name of its device, as fields of a data point. */
   readonly attributes: Uint8Array;
   /** Its device in `MetricLayout.devices`; −1 when it has none. */
   readonly device: number;
-  /** What is reset as a whole and includes it, in `MetricLayout.parts`; −1 for a gauge. */
+  /** The part in `MetricLayout.parts` with which it is reset; −1 for a gauge. */
   readonly part: number;
-  /** Identifies it among the series of a domain, together with its device. */
+  /** Together with the device, identifies it among the series of a domain. */
   readonly key: string;
 }
 
@@ -58,7 +58,10 @@ const UNIT_TAG = 0x1a;
 /** The attributes of a NumberDataPoint. */
 export const POINT_ATTRIBUTES_TAG = 0x3a;
 
-/** How the records of one schema become metrics. It is worked out once per schema, which thousands of records share. */
+/**
+ * How the records of one schema become metrics. It is computed once per schema, because thousands of records share a
+ * schema.
+ */
 export class MetricLayout {
   static readonly #known = new WeakMap<Schema, MetricLayout>();
 
@@ -85,7 +88,7 @@ export class MetricLayout {
     const row = schema.row();
     schema.keys.forEach((key, position) => {
       const type = schema.types[position]!;
-      // Of a key that occurs twice, the first counts, as for other readers of a record.
+      // If a key occurs twice, the first one counts, as for other readers of a record.
       if (type === ParamType.string || schema.position(key) !== position) return;
       const { name, unit, isSum, attributes, device, part } = metricName(key);
       const deviceKey = device && `${device.kind}.${device.number}`;
@@ -105,7 +108,7 @@ export class MetricLayout {
         allParts[partIndex]!.counters.push(position);
         allParts[partIndex]!.names.push(deviceKey === undefined ? key : key.slice(deviceKey.length));
       }
-      // The same name may have another type only in keys that no libvirt has.
+      // Only keys that no libvirt sends can have the same name with another type.
       const metricKey = `${name} ${unit} ${isSum}`;
       let metric = metrics.get(metricKey);
       if (metric === undefined) {

@@ -1,6 +1,9 @@
 import { fieldOf } from "../../model/field/field.ts";
 
-/** The devices that libvirt names, such as `vda` and `vnet0`. Their series have the name as attribute, not libvirt's number. */
+/**
+ * The kinds of devices that have names in libvirt, such as `vda` and `vnet0`. The attribute of their series is this
+ * name, not libvirt's number.
+ */
 export type DeviceKind = "block" | "net";
 
 /** The attribute with the name of a device. */
@@ -12,19 +15,19 @@ export const DEVICE_ATTRIBUTES: Readonly<Record<DeviceKind, string>> = {
 /** The series of a parameter in OpenTelemetry. */
 export interface MetricName {
   readonly name: string;
-  /** In UCUM, as OpenTelemetry wants it; empty when there is none. */
+  /** In UCUM, as OpenTelemetry requires; empty when there is none. */
   readonly unit: string;
   /** True if it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
   readonly isSum: boolean;
-  /** All but the name of the device. */
+  /** All attributes except the name of the device. */
   readonly attributes: readonly (readonly [key: string, value: string | number])[];
   /** The device that libvirt names. */
   readonly device: { readonly kind: DeviceKind; readonly number: number } | undefined;
-  /** What is reset as a whole, besides named devices: a vCPU, or this parameter alone. */
+  /** The part whose counters are reset together, if it is no named device: a vCPU, or this parameter alone. */
   readonly part: string;
 }
 
-/** The metrics that have a direction: OpenTelemetry puts it into an attribute. */
+/** The metrics that have a direction, which OpenTelemetry puts into an attribute. */
 const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: string, direction: string]>> = {
   "block.rd.bytes": ["disk.io", "disk.io.direction", "read"],
   "block.wr.bytes": ["disk.io", "disk.io.direction", "write"],
@@ -42,7 +45,7 @@ const DIRECTED: Readonly<Record<string, readonly [name: string, attribute: strin
   "net.tx.drop": ["network.dropped", "network.io.direction", "transmit"],
 };
 
-/** Other keys that are not written as libvirt writes them. */
+/** Other keys whose metric has another name than libvirt's key. */
 const RENAMED: Readonly<Record<string, string>> = {
   "state.state": "state",
   "block.fl.reqs": "disk.flushes",

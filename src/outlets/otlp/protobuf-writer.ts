@@ -5,7 +5,7 @@ const MAX_VARINT_BYTES = 5;
 
 /** Writes messages of Protocol Buffers into one buffer, which grows as needed. */
 export class ProtobufWriter {
-  /** The number of bytes so far. Set it to an earlier value to drop what was written since. */
+  /** The number of bytes so far. Set it to an earlier value to drop the bytes written since then. */
   length = 0;
   #bytes: Uint8Array;
   #view: DataView;
@@ -15,7 +15,7 @@ export class ProtobufWriter {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
-  /** What was written. The writer uses the same memory again once its length is set back. */
+  /** The bytes written so far. The writer uses the same memory again once its length is set back. */
   bytes(): Uint8Array {
     return this.#bytes.subarray(0, this.length);
   }
@@ -45,7 +45,7 @@ export class ProtobufWriter {
     this.#bytes[this.length++] = rest;
   }
 
-  /** 64 bits of a whole number that is exact as a double; a negative one in two's complement. */
+  /** 64 bits of a whole number that is exact as a double. A negative number is in two's complement. */
   fixed64(value: number): void {
     const high = Math.floor(value / 2 ** 32);
     this.#view.setUint32(this.length, value - high * 2 ** 32, true);

@@ -16,12 +16,18 @@ import { type Exporter, loadExporter } from "./exporter.ts";
 /** The default time between two pushes, in ms. */
 export const DEFAULT_PUSH_INTERVAL_MS = 10_000;
 
-/** The default limit of a request's body, in bytes. A collector takes 20 MiB; a small body delays the event loop less. */
+/**
+ * The default limit of a request's body, in bytes. A collector accepts 20 MiB, but a small body delays the event loop
+ * less.
+ */
 const DEFAULT_BODY_BYTES = 524_288;
 const MIN_BODY_BYTES = 16_384;
 const MAX_BODY_BYTES = 16_777_216;
 
-/** After an answer such as HTTP 429, the next push waits at least this long, in ms: twice as long after each further one. */
+/**
+ * After an answer such as HTTP 429, the next push waits at least this long, in ms. The wait doubles after each further
+ * such answer.
+ */
 const FIRST_PAUSE_MS = 5_000;
 const LONGEST_PAUSE_MS = 60_000;
 
@@ -44,18 +50,21 @@ export interface OtlpOptions {
   readonly url?: string;
   /** Headers of each request, for instance with a token, besides those of OTEL_EXPORTER_OTLP_HEADERS. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Which domains and groups. Default: all. */
+  /** Selects domains and groups. Default: all. */
   readonly query?: StatsQuery;
-  /** The time from the start of a sweep to the start of the next, in ms, 10 to 3,600,000; each is pushed. Default 10,000. */
+  /**
+   * The time from the start of a sweep to the start of the next, in ms, 10 to 3,600,000. Each sweep is pushed. Default
+   * 10,000.
+   */
   readonly intervalMs?: number;
   /**
-   * The most bytes of a request before compression, 16,384 to 16,777,216; only a domain that is larger alone exceeds it.
-   * Default 524,288. It becomes smaller when the collector answers HTTP 413.
+   * The most bytes of a request before compression, 16,384 to 16,777,216; a request exceeds it only if it has one
+   * domain that is larger alone. Default 524,288. The limit shrinks when the collector answers HTTP 413.
    */
   readonly maxBodyBytes?: number;
   /**
-   * Called when pushes begin to fail, fail for another reason, or succeed again: then with undefined. Default: nothing is
-   * called.
+   * Called with the error when pushes begin to fail, or fail for another reason, and with undefined when they succeed
+   * again. Default: none.
    */
   readonly onChange?: (error: VirstreamError | undefined) => void;
   /** Ends the pushes. Default: none. */
@@ -66,24 +75,24 @@ export interface OtlpOptions {
 export interface OtlpFigures {
   /** The requests that the collector took. */
   readonly requests: number;
-  /** The requests that it did not take, after their retries. */
+  /** The requests that the collector did not take, after all retries. */
   readonly failures: number;
-  /** The bytes of the requests that it took, before compression. */
+  /** The bytes of the requests that the collector took, before compression. */
   readonly bytes: number;
-  /** The domains' records that it took. */
+  /** The domains' records that the collector took. */
   readonly records: number;
-  /** The records that it never got: a newer one came first, or it refused them for good. */
+  /** The records that the collector never took: a newer record came first, or the collector refused them for good. */
   readonly dropped: number;
-  /** The data points in the requests that it took. */
+  /** The data points in the requests that the collector took. */
   readonly points: number;
-  /** Of these, the data points that it rejected. */
+  /** Those of these data points that the collector rejected. */
   readonly rejected: number;
 }
 
 /**
  * Pushes each sweep of a connection to an OpenTelemetry collector. It keeps the newest record of each domain and writes one
- * request at a time, so a collector that is slow or away costs no more memory, and never delays a sweep: newer
- * records take the place of those that were not sent.
+ * request at a time, and newer records replace those that were not sent. So a collector that is slow or away costs no
+ * more memory, and never delays a sweep.
  */
 export class OtlpPush implements AsyncDisposable {
   /**
@@ -91,7 +100,7 @@ export class OtlpPush implements AsyncDisposable {
    * the watch.
    */
   readonly closed: Promise<VirstreamError | undefined>;
-  /** Where it pushes to, without passwords. */
+  /** The URL to which it pushes, without passwords. */
   readonly url: string;
   readonly #exporter: Exporter;
   readonly #onChange: (error: VirstreamError | undefined) => void;
@@ -130,14 +139,14 @@ export class OtlpPush implements AsyncDisposable {
     return { ...this.#figures };
   }
 
-  /** Why the last push failed; undefined when it did not. */
+  /** The error of the last push; undefined if it succeeded. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
 
   /**
-   * Ends the pushes. Resolves when the request under way has ended, within the exporter's timeout (10 s). What was not sent is
-   * lost. Calling it twice is allowed.
+   * Ends the pushes. Resolves when the request under way has ended, within the exporter's timeout (10 s). Records that
+   * were not sent are lost. Calling it twice is allowed.
    */
   async close(): Promise<void> {
     this.#end.abort();
@@ -183,11 +192,11 @@ export class OtlpPush implements AsyncDisposable {
     if (series === undefined) return;
     this.#supersede(series);
     series.end(at);
-    // The collector learns the end of series that it has. It has no others.
+    // The collector must learn that the series that it has end. Other series need no message.
     if (!series.isDirty) this.#series.delete(domain);
   }
 
-  /** Counts a record that was not sent before something newer came. */
+  /** Counts a record that was replaced before it was sent. */
   #supersede(series: DomainSeries): void {
     const { isDirty, values, sending } = series;
     if (isDirty && values !== undefined && values !== sending?.values) this.#figures.dropped++;
@@ -214,12 +223,15 @@ export class OtlpPush implements AsyncDisposable {
   async #pushAll(): Promise<void> {
     while (this.#isDue && !this.#end.signal.aborted) {
       this.#isDue = false;
-      // The next sweep asks again.
+      // The next sweep pushes again.
       if (this.#clock.now() >= this.#pausedUntil) await this.#push([...this.#series]);
     }
   }
 
-  /** Sends what the collector lacks of these domains, in as many requests as needed. Returns false when it cannot be reached. */
+  /**
+   * Sends those values of these domains that the collector lacks, in as many requests as needed. Returns false when it
+   * cannot be reached.
+   */
   async #push(all: Iterable<DomainSeries>): Promise<boolean> {
     const newBatch = () => new Batch(this.#maxBodyBytes, this.#exporter.attributes);
     let batch = newBatch();
@@ -268,7 +280,7 @@ export class OtlpPush implements AsyncDisposable {
     return !isLater;
   }
 
-  /** The collector has a domain's series as they were written. */
+  /** The collector has taken a domain's series as they were written. */
   #took({ series, resource, values, at }: Written): void {
     series.sent = values && { shape: values.shape, resource };
     if (values !== undefined) this.#figures.records++;
@@ -280,7 +292,7 @@ export class OtlpPush implements AsyncDisposable {
   /** The collector did not take a domain. */
   #refused({ series, values, at }: Written, isLater: boolean): void {
     const isNewest = series.values === values && series.at === at;
-    // It must learn the end of series later: no newer record replaces that.
+    // The collector must still learn the end of the series, because no newer record will replace this message.
     if (values === undefined || (isNewest && isLater)) return;
     this.#figures.dropped++;
     if (isNewest) series.isDirty = false;
@@ -289,7 +301,7 @@ export class OtlpPush implements AsyncDisposable {
   #report(error: VirstreamError | undefined): void {
     const isChange = error?.message !== this.#error?.message;
     this.#error = error;
-    // An error of the program's function is the program's own.
+    // In a microtask, because an error of the program's function is not ours to handle.
     if (isChange) queueMicrotask(() => this.#onChange(error));
   }
 }

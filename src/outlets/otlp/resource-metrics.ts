@@ -10,7 +10,7 @@ import { attribute, encoded, type ProtobufWriter, varintSize } from "./protobuf-
  * one resource each. docs/decisions.md compares the two.
  */
 
-/** Tags: the number of a field, and how its value is written. */
+/** Tags. A tag has the number of a field, and the way in which its value is written. */
 const TAG = {
   requestResourceMetrics: 0x0a,
   resource: 0x0a,
@@ -34,13 +34,13 @@ const TAG = {
 
 const CUMULATIVE = 2;
 const NO_RECORDED_VALUE = 1;
-/** The value is signed: a greater one is sent as a double. */
+/** The greatest value of a signed integer. A greater one is sent as a double. */
 const MAX_INT64 = 2n ** 63n - 1n;
 
 /** A tag with 64 bits, and a tag with one byte. */
 const FIXED64_BYTES = 9;
 const BYTE_FIELD_BYTES = 2;
-/** More than the tags and lengths of one data point or metric need. */
+/** The tags and lengths of one data point or metric need less than this. */
 const OVERHEAD_BYTES = 64;
 
 const SCOPE = encoded((writer) => {
@@ -55,7 +55,8 @@ const SCOPE = encoded((writer) => {
 export function resourceOf({ uuid, name, host }: Domain, common: Readonly<Record<string, string>>): Uint8Array {
   const attributes = {
     ...common,
-    // Receivers that know a producer by its service, as Prometheus does, must not take all domains for one.
+    // Some receivers, such as Prometheus, identify a producer by its service. With this attribute they do not take all
+    // domains for one.
     "service.instance.id": `${host}/${uuid}`,
     "host.name": host,
     "libvirt.domain.uuid": uuid,
@@ -87,7 +88,8 @@ export function writeValues(writer: ProtobufWriter, resource: Uint8Array, values
       if (part >= 0) {
         if (starts[part] !== startMs) {
           startMs = starts[part]!;
-          // The wall clock may have been set back; a start after the time would be invalid.
+          // The wall clock may have been set back, and a start that is later than the value's own time would be
+          // invalid.
           start = nanoseconds(Math.min(startMs, at));
         }
         writer.byte(TAG.startTime);
@@ -147,7 +149,7 @@ function writeResourceMetrics(
   sizeOf: PointSize,
   write: (point: Point) => void,
 ): number {
-  // A length comes before its message, so sizes are computed first, from the inside out.
+  // The length of a message comes before it, so sizes are computed first, from the inside out.
   const pointSize = (point: Point) => sizeOf(point) + point.attributes.length + deviceOf(point, devices).length;
   const sections: { metric: Metric; points: readonly Point[]; dataSize: number; size: number }[] = [];
   let scopeSize = SCOPE.length;

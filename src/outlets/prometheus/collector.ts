@@ -12,7 +12,7 @@ import { Histogram } from "./histogram.ts";
 import { Streaks } from "./streaks.ts";
 import { Watcher } from "./watcher.ts";
 
-/** The records that a page is made of. */
+/** The records from which a page is made. */
 export interface Collection {
   readonly records: readonly (DomainStatsRecord | undefined)[];
   /** The hosts that cannot be reached; undefined: no host can be reached. */
@@ -25,14 +25,16 @@ const NOTHING: Collection = { records: [], absent: undefined, cutShort: false };
 
 /** The longest interval of another subscriber's watch whose records are good enough, in ms. */
 const MAX_BORROWED_INTERVAL_MS = 5_000;
-/** How long after a sweep further scrapes get its records, in ms: scrapes that come together cost one sweep. */
+/**
+ * For this many ms after a sweep, further scrapes get its records, so that scrapes that come together cost one sweep.
+ */
 const REUSE_MS = 1_000;
-/** The deadline of a domain is at most this share of the scraper's time, so that its record comes in time. */
+/** The deadline of a domain is at most this share of the scraper's time, so that its record arrives in time. */
 const DEADLINE_SHARE = 0.6;
 
-/** What pages are about. */
+/** The domains and groups of the pages. */
 export interface PageSelection {
-  /** Default: every group that a family is made of. */
+  /** Default: every group that some family needs. */
   readonly groups?: readonly KnownGroup[];
   /** Default: every domain. */
   readonly names?: readonly string[];
@@ -41,13 +43,13 @@ export interface PageSelection {
 /** A sweep for the scrapes that came since it began. */
 interface SharedSweep {
   readonly done: Promise<Collection>;
-  /** What there is so far. */
+  /** The records so far. */
   soFar(): Collection;
 }
 
 /**
- * Gets the records for pages: from a watch that it keeps; or else from a watch that runs for others; or else by a sweep, which
- * scrapes at the same time share. It never rejects: what cannot be reached is absent.
+ * Gets the records for pages: from a watch that it keeps; otherwise from a watch that runs for others; otherwise by a
+ * sweep, which simultaneous scrapes share. It never rejects. Hosts that it cannot reach are absent.
  */
 export class Collector {
   readonly #connection: Connection;
@@ -78,7 +80,7 @@ export class Collector {
     if (this.#cadence !== undefined) this.#open(this.#cadence);
   }
 
-  /** The newest records, or what there is after this many ms. */
+  /** The newest records, or those that have arrived after this many ms. */
   async collect(budgetMs: number): Promise<Collection> {
     if (this.#end.signal.aborted) return NOTHING;
     if (this.#cadence !== undefined) {
@@ -112,7 +114,7 @@ export class Collector {
     }
   }
 
-  /** The most frequent watch of others that has all that the families need. */
+  /** The most frequent watch of others that has everything that the families need. */
   #borrowed(): Feed | undefined {
     const feeds = [...this.#connection.sampling.watched.values()]
       .filter(({ query }) => this.#covers(query))

@@ -5,7 +5,7 @@ import { FAMILY_GROUPS, type Family, type Host } from "./family.ts";
 import type { Row } from "./row.ts";
 import { labelText } from "./row.ts";
 
-/** libvirt's description of each state, as the inovex dialect has them. */
+/** libvirt's description of each state, as the inovex dialect shows it. */
 const STATE_TEXTS = [
   "no state",
   "the domain is running",
@@ -26,7 +26,7 @@ function scrapeStatus({ status, reason }: DomainStatsRecord): (typeof SCRAPE_STA
   return status === "failed" ? "error" : status === "ok" ? "ok" : "partial";
 }
 
-/** What the guest uses of the memory that it sees, in percent; undefined where the guest does not say. */
+/** How much of the memory that it sees the guest uses, in percent; undefined if the guest does not report it. */
 function usedPercent({ record: { params } }: Row): number | undefined {
   const available = params.number("balloon.available");
   const usable = params.number("balloon.usable");
@@ -51,7 +51,7 @@ export const ROW_FAMILIES: readonly Family[] = [
     help: "When the guest last reported its memory.",
     source: {
       of: "row",
-      // libvirt's 0 means never.
+      // In libvirt, 0 means never.
       write: ({ record: { params }, labels }, add) => add(labels, params.number("balloon.last-update") || undefined),
     },
   },
@@ -123,7 +123,7 @@ function hostLabels({ several }: Host, host: string): string {
   return several ? labelText({ host }) : "";
 }
 
-/** The families that are about hosts, and about the exporter itself. */
+/** The families that describe hosts, and the exporter itself. */
 export const HOST_FAMILIES: readonly Family[] = [
   {
     name: "libvirt_up",

@@ -15,7 +15,7 @@ import { DIALECTS, type Dialect, FAMILY_GROUPS, type Family, type SelfFigures } 
 import { PAGE_EXTRAS, type PageExtra } from "./info/extras.ts";
 import { prepareRows, type Row } from "./row.ts";
 
-/** The time of a page's reader where it does not say, in ms: Prometheus's own default. */
+/** The time limit of a reader that does not state one, in ms: Prometheus's own default. */
 const DEFAULT_BUDGET_MS = 10_000;
 /** How long the first page with domains waits for their definitions, in ms. */
 const FIRST_DEFINITIONS_MS = 1_000;
@@ -24,9 +24,9 @@ const POOLS_MS = 1_000;
 /** The event loop gets a turn after this many ms of work on a page. */
 const SLICE_MS = 4;
 
-/** How to export. Every member has a default. */
+/** The options of an exporter. Every member has a default. */
 export interface ExporterOptions {
-  /** The exporter whose names are used where the two common ones differ. Default `tinkoff`. */
+  /** Selects the names where the two common exporters differ. Default `tinkoff`. */
   readonly dialect?: Dialect;
   /**
    * Keep a watch with this interval, in ms, and answer every scrape from it. Default: no watch; a scrape is answered from a watch
@@ -83,7 +83,10 @@ export class Exporter implements AsyncDisposable {
   /** True if a page has waited for definitions. */
   #waited = false;
   #reconnects = 0;
-  /** Once the domains were of several hosts, the label `host` stays: without it each series would be another one. */
+  /**
+   * True once the domains were of several hosts. From then on the label `host` stays, because without it every series
+   * would become a different one.
+   */
   #several = false;
 
   /** @throws VirstreamError `invalid-argument` */
@@ -106,16 +109,17 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * Begins to read the domains' definitions, as the first page does otherwise. Resolves with why pages have no series about the
-   * identity of domains; undefined: they have.
+   * Begins to read the domains' definitions. Otherwise the first page does so. Resolves with the error if pages have no
+   * series about the identity of domains, otherwise with undefined.
    */
   identities(): Promise<VirstreamError | undefined> {
     return this.#identities.open();
   }
 
   /**
-   * Begins to read the storage pools, as the first page does otherwise. Resolves after a second at most, with why pages have no series
-   * of storage pools; undefined: they have, or the options do not ask for them.
+   * Begins to read the storage pools. Otherwise the first page does so. Resolves after a second at most, with the error
+   * if pages have no series of storage pools. Resolves with undefined if they have such series, or the options do not
+   * ask for them.
    */
   async pools(): Promise<VirstreamError | undefined> {
     if (!this.#hasPools) return undefined;
@@ -131,7 +135,7 @@ export class Exporter implements AsyncDisposable {
   /**
    * A page in chunks. Between two chunks, the event loop gets a turn when some time has passed.
    *
-   * @param budgetMs how long to wait for records, in ms. A page is never late because of a domain: what is not there is left out.
+   * @param budgetMs how long to wait for records, in ms. No domain delays a page: missing values are left out.
    */
   async *page(format: ExpositionFormat = "text", budgetMs = DEFAULT_BUDGET_MS): AsyncGenerator<string> {
     const began = performance.now();
@@ -181,7 +185,7 @@ export class Exporter implements AsyncDisposable {
     this.close();
   }
 
-  /** Only the first page waits for definitions: later ones have those that were read by then. */
+  /** Only the first page waits for definitions. Later pages have those that were read by then. */
   async #firstDefinitions(records: readonly (DomainStatsRecord | undefined)[], timeLeftMs: number): Promise<void> {
     if (this.#waited || records.length === 0) return;
     this.#waited = true;

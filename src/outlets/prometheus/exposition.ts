@@ -13,22 +13,25 @@ export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
 
 /** A chunk is complete at this many characters. */
 const CHUNK_CHARACTERS = 65_536;
-/** A chunk ends after this many rows, also when few of them have a sample: it takes about a millisecond. */
+/** A chunk ends after this many rows, which take about a millisecond, even if few of them have a sample. */
 const ROWS_PER_CHUNK = 512;
 
-/** A value's unit in Prometheus. A division, as other exporters have it: a product with 1e-9 would differ in the last digit. */
+/**
+ * Converts a value to Prometheus's unit. It divides, as other exporters do, because a multiplication by 1e-9 would
+ * differ in the last digit.
+ */
 const CONVERT: Readonly<Record<LibvirtUnit, (value: number) => number>> = {
   "": (value) => value,
   ns: (value) => value / 1e9,
   KiB: (value) => value * 1_024,
 };
 
-/** OpenMetrics has the unit of a family apart from its name, which must end in it. */
+/** In OpenMetrics, a family also declares its unit, and its name must end in it. */
 const UNIT = /_(seconds|bytes)$/;
 
 /**
  * The page of these families, in chunks of bounded size and time. Between two chunks the caller may give the event loop a turn and
- * wait for its reader. Each family is there once, with all its samples; a family without samples is left out.
+ * wait for its reader. Each family occurs once, with all its samples. A family without samples is left out.
  */
 export function* expose(families: readonly Family[], host: Host, format: ExpositionFormat): Generator<string> {
   for (const family of families) {
@@ -84,7 +87,10 @@ function* samplesOf(family: Family, host: Host, format: ExpositionFormat): Gener
   }
 }
 
-/** The samples of one parameter of each domain. Not by `add`: nearly all samples are made here, and in the next function. */
+/**
+ * The samples of one parameter of each domain. It does not call `add`, for speed: this function and the next make
+ * nearly all samples.
+ */
 function domainValues(
   rows: readonly Row[],
   name: string,
@@ -124,7 +130,10 @@ function partValues(
   return text;
 }
 
-/** True if a value can be a sample. NaN means that the value is not known; libvirt says the same by a counter below zero. */
+/**
+ * True if a value can be a sample. NaN means that the value is not known. libvirt expresses the same by a counter below
+ * zero.
+ */
 function isSample(value: number, type: Family["type"]): boolean {
   return Number.isFinite(value) && (value >= 0 || type === "gauge");
 }

@@ -4,35 +4,35 @@ import type { KnownGroup } from "../../model/group.ts";
 import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
 
-/** The exporters whose names are used where the two differ. */
+/** Where the names of the two common exporters differ, the dialect selects one of them, or both. */
 export const DIALECTS = ["tinkoff", "inovex", "both"] as const;
 /** One of them. */
 export type Dialect = (typeof DIALECTS)[number];
 
-/** Units of libvirt's values: Prometheus has seconds in place of ns, and bytes in place of KiB. */
+/** Units of libvirt's values. Prometheus uses seconds instead of ns, and bytes instead of KiB. */
 export type LibvirtUnit = "ns" | "KiB" | "";
 
 /** Takes a sample. `labels` is the text between the braces, made by `labelText`. An undefined value has no sample. */
 export type AddSample = (labels: string, value: number | undefined, suffix?: string) => void;
 
-/** What the families that are about no single domain are made from. */
+/** The inputs of the families that do not describe single domains. */
 export interface Host {
   readonly rows: readonly Row[];
-  /** Each host, and whether it can be reached. */
+  /** Each host, with true if it can be reached. */
   readonly hosts: readonly { readonly name: string; readonly up: boolean }[];
   /** True if the series have the label `host`. */
   readonly several: boolean;
-  /** The versions of each host's software, as far as they are known. */
+  /** The known versions of each host's software. */
   readonly versions?: readonly HostVersions[];
   /** The storage pools of the hosts that can be reached, if they were asked for. */
   readonly pools?: readonly StoragePool[];
-  /** Figures of the exporter itself; undefined: it has no life of its own, as with `virstream get`. */
+  /** Figures of the exporter itself; undefined if it makes only one page, as in `virstream get`. */
   readonly self: SelfFigures | undefined;
 }
 
 /** Figures of the exporter itself. */
 export interface SelfFigures {
-  /** Seconds that sweeps took. */
+  /** The durations of sweeps, in seconds. */
   readonly durations: { readonly buckets: ReadonlyMap<number, number>; readonly count: number; readonly sum: number };
   /** True if the scraper's time ended before the last sweep did. */
   readonly cutShort: boolean;
@@ -42,7 +42,7 @@ export interface SelfFigures {
   readonly droppedSamples: number;
 }
 
-/** Where the samples of a family come from. */
+/** The source of a family's samples. */
 export type Source =
   /** One parameter of each domain. */
   | { readonly of: "domain"; readonly field: string; readonly unit: LibvirtUnit }
@@ -53,16 +53,16 @@ export type Source =
   /** Computed once. */
   | { readonly of: "host"; readonly write: (host: Host, add: AddSample) => void };
 
-/** A metric family: its name as in Prometheus's text format, where it comes from, and what it means. */
+/** A metric family: its name in Prometheus's text format, the source of its samples, and its meaning. */
 export interface Family {
   /** A counter's ends in `_total`. */
   readonly name: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly source: Source;
-  /** The dialect that has it; undefined: each of them. */
+  /** The dialect that has it; undefined: both have it. */
   readonly dialect?: Exclude<Dialect, "both">;
   readonly help: string;
 }
 
-/** The groups of statistics that the families are made from. */
+/** The groups of statistics from which the families are made. */
 export const FAMILY_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];

@@ -1,6 +1,6 @@
 import type { ExpositionFormat } from "./exposition.ts";
 
-/** The formats by media type; of each, the versions that this exporter writes. The first version is the default. */
+/** By media type: the format, and the versions of it that this exporter writes. The first version is the default. */
 const OFFERS: Readonly<Record<string, { readonly format: ExpositionFormat; readonly versions: readonly string[] }>> = {
   "application/openmetrics-text": { format: "openmetrics", versions: ["1.0.0", "0.0.1"] },
   "text/plain": { format: "text", versions: ["0.0.4"] },
@@ -12,8 +12,9 @@ const OFFERS: Readonly<Record<string, { readonly format: ExpositionFormat; reado
 const MAX_TYPES = 32;
 
 /**
- * The format for a request by its `Accept` header: of the formats that it accepts, the one with the highest q-value, or the first of
- * several. Text where it accepts neither: a scraper without the header, or with an unusual one, still gets a page.
+ * Chooses the format for a request by its `Accept` header: the accepted format with the highest q-value, or the first
+ * of several with the same. If the header accepts neither format, or is missing, the format is text, so that the
+ * scraper still gets a page.
  */
 export function negotiate(accept: string | undefined): ExpositionFormat {
   let best: { readonly format: ExpositionFormat; readonly quality: number } | undefined;

@@ -15,7 +15,7 @@ export interface PartLayout {
   readonly positions: ReadonlyMap<string, number>;
 }
 
-/** Where the numbers are in records of one schema: worked out once, for the thousands of records that share it. */
+/** The positions of the numbers in records of one schema, computed once for the thousands of records that share it. */
 export class RecordLayout {
   static readonly #known = new WeakMap<Schema, RecordLayout>();
 
@@ -41,7 +41,7 @@ export class RecordLayout {
     this.net = partsOf("net", schema);
   }
 
-  /** The position of a domain's number; −1 where the records have none. */
+  /** The position of a number of the domain; −1 if the records do not have it. */
   position(key: string): number {
     const position = this.#schema.position(key);
     return position >= 0 && isNumeric(this.#schema.types[position]!) ? position : -1;

@@ -3,22 +3,22 @@ import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import type { DomainDefinition } from "../identity/definition.ts";
 import { type PartLayout, RecordLayout } from "./record-layout.ts";
 
-/** How many records are prepared in one go. */
+/** How many records are prepared in one step. */
 const ROWS_PER_STEP = 500;
 
-/** A domain's record with the labels of its series: prepared once for all families. */
+/** A domain's record with the labels of its series, prepared once for all families. */
 export interface Row {
   readonly record: DomainStatsRecord;
   readonly layout: RecordLayout;
   /** The labels of the domain's series, between the braces. */
   readonly labels: string;
-  /** The same with the braces and a space. */
+  /** The same labels with the braces and a space. */
   readonly braced: string;
   /** The parts that have a label of their own, with the labels of their series. */
   readonly vcpu: readonly LabelledPart[];
   readonly block: readonly LabelledPart[];
   readonly net: readonly LabelledPart[];
-  /** What identifies the domain, its disks and its interfaces; undefined where it is not known. */
+  /** The identity of the domain, its disks and its interfaces; undefined if it is not known. */
   readonly description: Description<DomainDefinition> | undefined;
   /** How old the record is, in seconds. */
   readonly ageSeconds: number;
@@ -33,7 +33,7 @@ export interface LabelledPart {
   readonly braced: string;
 }
 
-/** What rows are prepared from. */
+/** The inputs for rows. */
 export interface RowOptions {
   /** True if the series have the label `host`. */
   readonly several: boolean;
@@ -41,13 +41,13 @@ export interface RowOptions {
   readonly now: number;
   /** The steady time since which a domain has not answered, in ms; undefined: it answered. */
   readonly stuckSince: (domain: Domain) => number | undefined;
-  /** What identifies a domain. Default: nothing is known. */
+  /** Returns the identity of a domain. Default: no identity is known. */
   readonly describe?: (domain: Domain) => Description<DomainDefinition> | undefined;
 }
 
 /**
  * Prepares rows, a few per step so that the caller can give the event loop a turn between two steps. A domain that is gone has no
- * row. Of two domains with the same labels one has a row: that which runs, or the first.
+ * row. If two domains have the same labels, only one has a row: the running one, or the first.
  */
 export function* prepareRows(
   records: Iterable<DomainStatsRecord | undefined>,
@@ -96,7 +96,7 @@ function partsOf(
   };
 }
 
-/** The parts with a name. Of two with the same name, such as the images of one disk, the first. */
+/** The parts with a name. If two have the same name, as the images of one disk do, only the first. */
 function named(
   parts: readonly PartLayout[],
   texts: readonly string[],
@@ -115,7 +115,7 @@ function named(
 
 const NONE: readonly string[] = [];
 
-/** The targets of CD-ROM and floppy drives, which have no series, as with the other exporters. */
+/** The targets of CD-ROM and floppy drives. They have no series, as in the other exporters. */
 function removableDrives(definition: DomainDefinition | undefined): readonly string[] {
   const drives = definition?.disks.filter(({ removable }) => removable) ?? [];
   return drives.length === 0 ? NONE : drives.map(({ target }) => target);

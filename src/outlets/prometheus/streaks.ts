@@ -1,7 +1,7 @@
 import { DomainMap } from "../../model/domain-map.ts";
 import { type Domain, type DomainStatsRecord, isUnanswered } from "../../model/record.ts";
 
-/** Since when domains have not answered: by the steady time of the first of their records that says so. */
+/** Remembers since when domains have not answered: the steady time of the first record without an answer. */
 export class Streaks {
   #since = new DomainMap<number>();
 
@@ -10,14 +10,14 @@ export class Streaks {
     return this.#since.get(domain);
   }
 
-  /** A domain's newest record. */
+  /** Takes a domain's newest record. */
   take(record: DomainStatsRecord): void {
     const { domain, steadyAt } = record;
     if (!isUnanswered(record)) this.forget(domain);
     else if (this.#since.get(domain) === undefined) this.#since.set(domain, steadyAt);
   }
 
-  /** The records of all domains: those without a record are forgotten. */
+  /** Takes the records of all domains, and forgets the domains without one. */
   takeAll(records: Iterable<DomainStatsRecord | undefined>): void {
     const before = this.#since;
     this.#since = new DomainMap();

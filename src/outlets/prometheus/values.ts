@@ -12,7 +12,7 @@ type Row = readonly [
 ];
 
 /**
- * The families that are one parameter each. The names, types and labels are those of the exporters tinkoff/libvirt-exporter and
+ * The families that each have one parameter as their value. The names, types and labels are those of the exporters tinkoff/libvirt-exporter and
  * inovex/prometheus-libvirt-exporter; without a dialect, both have the name.
  *
  * Columns: name, type, what has it, libvirt's key, libvirt's unit, help, dialect.
@@ -67,7 +67,7 @@ const VALUES: readonly Row[] = [
   ["libvirt_domain_memory_stats_hugetlb_pgfail_total", "counter", "domain", "balloon.hugetlb_pgfail", "", "Huge pages that the guest failed to allocate.", "inovex"],
 ];
 
-/** The families that are one parameter each. */
+/** The families that each have one parameter as their value. */
 export const VALUE_FAMILIES: readonly Family[] = VALUES.map(([name, type, of, field, unit, help, dialect]) => ({
   name,
   type,

@@ -6,7 +6,7 @@ import type { Feed } from "../../sampling/feed.ts";
 import type { Histogram } from "./histogram.ts";
 import type { Streaks } from "./streaks.ts";
 
-/** Keeps a watch, so that a page is made of what the watch has and a scrape costs the hypervisor nothing. */
+/** Keeps a watch. Pages are made from its records, so a scrape costs the hypervisor nothing. */
 export class Watcher implements WatchSink {
   readonly #streaks: Streaks;
   readonly #durations: Histogram;
@@ -18,7 +18,10 @@ export class Watcher implements WatchSink {
     this.#durations = durations;
   }
 
-  /** The feed of the watch, opened if there is none. A watch ends by an error that a retry cannot repair: the next call retries. */
+  /**
+   * The feed of the watch, opened if there is none. If the watch has ended with an error, the next call begins another
+   * one.
+   */
   feed(open: () => Feed): Feed {
     if (this.#feed !== undefined) return this.#feed;
     const feed = open();

@@ -7,22 +7,22 @@ import { checkCadence, type WatchOptions } from "../../model/watch.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { Recorder, type RecorderClocks } from "./recorder.ts";
 
-/** What to record, and when to go on in another file. Every member has a default. */
+/** Selects what to record, and when to continue in another file. Every member has a default. */
 export interface RecordOptions extends WatchOptions {
-  /** Which domains and groups. Default: all. */
+  /** Selects domains and groups. Default: all. */
   readonly query?: StatsQuery;
-  /** The file is rotated after the tick with which it reaches this size, in bytes, from 4,096 on. Default: no limit. */
+  /** The file is rotated after the tick at which it reaches this size, in bytes, at least 4,096. Default: no limit. */
   readonly rotateBytes?: number;
-  /** The file is rotated after the tick with which it reaches this age, in ms, from 1,000 on. Default: no limit. */
+  /** The file is rotated after the tick at which it reaches this age, in ms, at least 1,000. Default: no limit. */
   readonly rotateAgeMs?: number;
   /** How many rotated files are kept; the oldest are deleted. Default: all. */
   readonly keep?: number;
 }
 
-/** What has been recorded since the recording began. */
+/** Counts since the recording began. */
 export interface RecordingFigures {
   readonly records: number;
-  /** Ends of sweeps. */
+  /** The number of completed sweeps. */
   readonly ticks: number;
   readonly bytes: number;
 }
@@ -35,10 +35,14 @@ export interface ActiveRecording extends AsyncDisposable {
   readonly figures: RecordingFigures;
   /**
    * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends. Rejects with
-   * `output-failed` when the file cannot be written, and with the watch's error when it fails; what was written before is whole.
+   * `output-failed` when the file cannot be written, and with the watch's error when it fails; everything that was
+   * written before is complete.
    */
   readonly ended: Promise<void>;
-  /** Ends the recording: writes what waits, and closes the file. Rejects as `ended` does. Calling it twice is allowed. */
+  /**
+   * Ends the recording: writes the frames that wait, and closes the file. Rejects as `ended` does. Calling it twice is
+   * allowed.
+   */
   close(): Promise<void>;
 }
 
@@ -86,11 +90,11 @@ export async function startRecording(
   const ended = finished.then(async (error) => {
     recorder.close();
     await writer.close();
-    // The last frames may have been the ones that the disk had no room for.
+    // Possibly the disk had no room for the very last frames.
     const failure = error === undefined || isRegularEnd(error) ? writer.error : error;
     if (failure !== undefined) throw failure;
   });
-  // A program that only calls close() must not end by an unhandled rejection.
+  // Without this, a program that only calls close() would end by an unhandled rejection.
   ended.catch(() => {});
   const close = (): Promise<void> => {
     finish(undefined);

@@ -7,9 +7,9 @@ import { VirstreamError } from "../../model/error.ts";
 
 /** When a recording continues in another file. */
 export interface Rotation {
-  /** The size in bytes; undefined: no limit. */
+  /** The size of the file in bytes; undefined: no limit. */
   readonly bytes: number | undefined;
-  /** The age in ms, by the time of the first frame; undefined: no limit. */
+  /** The age of the file in ms, counted from its first frame; undefined: no limit. */
   readonly ageMs: number | undefined;
   /** How many rotated files are kept; undefined: all. */
   readonly keep: number | undefined;
@@ -19,8 +19,9 @@ export interface Rotation {
 const MOST_WAITING_BYTES = 67_108_864;
 
 /**
- * Appends frames to a file, in the background and in order. A frame that was cut by a crash or a full disk is removed: before the
- * first new frame, and when a write fails. It rotates the file between two frames, when it is asked to.
+ * Appends frames to a file, in the background and in order. When a write fails, it removes the cut frame from the file;
+ * a frame that an earlier crash has cut, it removes before the first new frame. `rotate` lets it rotate the file
+ * between two frames.
  */
 export class FrameWriter {
   readonly #path: string;
@@ -30,10 +31,10 @@ export class FrameWriter {
   #size: number;
   /** The time of the file's first frame, in ms since 1970; undefined: it has none. */
   #begunAt: number | undefined;
-  /** Frames that wait. Undefined in the list: rotate here. */
+  /** The frames that wait. At an undefined item, the file is rotated. */
   #waiting: (Buffer | undefined)[] = [];
   #waitingBytes = 0;
-  /** The size of the file when all that waits is written. */
+  /** The size of the file after everything that waits is written. */
   #nextSize: number;
   #writing: Promise<void> | undefined;
   #error: VirstreamError | undefined;
@@ -63,12 +64,12 @@ export class FrameWriter {
     }
   }
 
-  /** True if so much waits for the disk that no more should be added. */
+  /** True if so many bytes wait for the disk that no more should be added. */
   get isBehind(): boolean {
     return this.#waitingBytes > MOST_WAITING_BYTES;
   }
 
-  /** Why nothing more is written; undefined: nothing failed. */
+  /** The error after which nothing more is written; undefined if nothing failed. */
   get error(): VirstreamError | undefined {
     return this.#error;
   }
@@ -94,7 +95,7 @@ export class FrameWriter {
     this.#start();
   }
 
-  /** What is added from now on goes into a new file. */
+  /** Frames that are added from now on go into a new file. */
   rotate(): void {
     if (this.#error !== undefined) return;
     this.#waiting.push(undefined);
@@ -103,7 +104,7 @@ export class FrameWriter {
     this.#start();
   }
 
-  /** Writes what waits, and closes the file. Never rejects: see `onError`. */
+  /** Writes the frames that wait, and closes the file. Never rejects: see `onError`. */
   async close(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
     await this.#file.datasync().catch((cause) => this.#fail(cause));
@@ -120,7 +121,7 @@ export class FrameWriter {
   }
 
   async #drain(): Promise<void> {
-    // What is added in the same turn of the event loop shares a write.
+    // Frames that are added in the same turn of the event loop share a write.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
       const end = this.#waiting.indexOf(undefined);
@@ -166,7 +167,8 @@ export class FrameWriter {
     this.#error = failure(this.#path, cause);
     this.#waiting = [];
     this.#waitingBytes = 0;
-    // A part of a frame may have been written. To make a file shorter needs no room. What another process wrote is not ours.
+    // A part of a frame may have been written. Truncating the file works on a full disk, too. After a VirstreamError,
+    // another process has written to the file, and we do not remove its bytes.
     if (!(cause instanceof VirstreamError)) await this.#file.truncate(this.#size).catch(() => {});
     this.#onError(this.#error);
   }
@@ -199,7 +201,7 @@ async function openToAppend(path: string): Promise<OpenedFile> {
   }
 }
 
-/** True if a file has nothing but a part of its first frame. */
+/** True if a file contains only a part of its first frame. */
 async function isCut(file: FileHandle): Promise<boolean> {
   const buffer = Buffer.alloc(2 * HEADER_BYTES);
   const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);

@@ -1,5 +1,5 @@
 /**
- * Recordings: what a connection's watch delivers, in a file. `connect("file:///PATH")` of the main entry replays it.
+ * Records the events of a connection's watch into a file. `connect("file:///PATH")` of the main entry replays it.
  *
  * @module virstream/recording
  */
@@ -11,8 +11,9 @@ export { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../
 export type { ActiveRecording, RecordingFigures, RecordOptions } from "./active-recording.ts";
 
 /**
- * Records a watch of a connection into a file, until it is closed. An existing recording is continued: a replay reports the time
- * between as a `gap`. Rotated files are named `FILE.000001` and so on, the newest with the highest number.
+ * Records a watch of a connection into a file, until it is closed. If the file is a recording, this continues it, and a
+ * replay reports the time between as a `gap`. Rotated files are named `FILE.000001` and so on, the newest with the
+ * highest number.
  *
  * @throws VirstreamError `invalid-argument`; `output-failed` when the file cannot be written, or is something else
  */

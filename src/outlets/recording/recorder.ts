@@ -18,11 +18,14 @@ import { profileOf, type WireMessage } from "../../wire/profile.ts";
 import { BEAT_MS } from "../../wire/protocol.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 
-/** Records wait for others for at most this long, in ms: fewer frames make a smaller file. */
+/** A record waits at most this long for others, in ms, because fewer frames make a smaller file. */
 const COALESCE_MS = 20;
-/** The bytes between two key frames, per byte of the first one: key frames take a tenth of the recording. */
+/**
+ * After a key frame, the next one comes after this many times its bytes. So key frames take about a tenth of the
+ * recording.
+ */
 const BYTES_PER_KEY_BYTE = 10;
-/** A recording that grows slowly has a key frame at least this often, in ms. */
+/** If a recording grows slowly, a key frame comes at least this often, in ms. */
 const KEY_INTERVAL_MS = 600_000;
 const CHANNEL = 1;
 
@@ -47,11 +50,11 @@ export interface RecorderOptions extends RecorderClocks {
 
 /**
  * Writes the events of a feed as a server would send them: messages with the differences to the records before, and a new snapshot of
- * all records from time to time. When the disk is too slow, it leaves events out, and then writes a snapshot: the numbers of the ticks
- * say how many are missing.
+ * all records from time to time. When the disk is too slow, it leaves events out, and then writes a snapshot: the
+ * numbers of the ticks show how many are missing.
  */
 export class Recorder implements FeedListener {
-  /** What was recorded. */
+  /** Counts of everything that was recorded. */
   readonly figures = { records: 0, ticks: 0, bytes: 0 };
   readonly #options: RecorderOptions;
   readonly #clock: Clock;
@@ -85,7 +88,7 @@ export class Recorder implements FeedListener {
       ...{ groups, intervalMs: feed.cadence.intervalMs, wallMs, steadyMs: Math.max(0, steadyTimeOf(wallMs)) },
     };
     feed.listen(this);
-    // The first key frame has what the feed knows already.
+    // The first key frame has the records that the feed already knows.
     this.figures.records += feed.size;
     this.flush();
   }
@@ -136,7 +139,7 @@ export class Recorder implements FeedListener {
     this.#options.over(error);
   }
 
-  /** Writes what waits, and the end. */
+  /** Writes the frames that wait, and the end. */
   close(): void {
     if (this.#ended) return;
     if (!this.#isBehind) this.#flushNow();

@@ -2,12 +2,15 @@ import { EXTRAS as DOMAIN_EXTRAS } from "../../identity/identities.ts";
 import type { Family } from "../family.ts";
 import { labelText } from "../row.ts";
 
-/** What a page has only on request, because it costs the hypervisor more calls. */
+/** Parts of a page that exist only on request, because they cost the hypervisor more calls. */
 export const PAGE_EXTRAS = [...DOMAIN_EXTRAS, "pools"] as const;
-/** One of them: those of domains, and `pools`: the storage pools, a call for each every 60 s. */
+/**
+ * One of these parts. Besides the extras of domains, there is `pools`: the storage pools, which cost a call for each
+ * pool every 60 s.
+ */
 export type PageExtra = (typeof PAGE_EXTRAS)[number];
 
-/** Family after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
+/** The family's name after `libvirt_domain_block_stats_`, libvirt's name of the limit, and its meaning. */
 // biome-ignore format: one row per line
 const LIMITS: readonly (readonly [name: string, field: string, help: string])[] = [
   ["limit_total_bytes", "total_bytes_sec", "Bytes per second that may be read and written."],
@@ -31,7 +34,7 @@ const LIMITS: readonly (readonly [name: string, field: string, help: string])[] 
   ["size_iops_bytes", "size_iops_sec", "The size up to which a request counts as one."],
 ];
 
-/** The families that need further calls, and so are there only on request. libvirt's 0 means that there is no limit. */
+/** The families that need further calls, and so exist only on request. In libvirt, 0 means that there is no limit. */
 export const EXTRA_FAMILIES: readonly Family[] = [
   ...LIMITS.map(
     ([name, field, help]): Family => ({

@@ -24,7 +24,8 @@ function info(
         const seen = new Set<string>();
         for (const labels of labelsOf(row.description.definition, row)) {
           const text = `${row.labels},${labelText(labels)}`;
-          // A definition that names a device twice would make a series twice, which Prometheus refuses with the whole page.
+          // If a definition named a device twice, the page would have the same series twice, and Prometheus would
+          // refuse the whole page.
           if (!seen.has(text)) add(text, 1);
           seen.add(text);
         }

@@ -4,7 +4,7 @@ import { labelText } from "../row.ts";
 
 type Named = "tinkoff" | "inovex";
 
-/** A family with a sample for each storage pool. The label with the pool's name is that of the dialect. */
+/** A family with a sample for each storage pool. The dialect decides which label has the pool's name. */
 function ofPools(name: string, dialect: Named, help: string, value: (pool: StoragePool) => number | undefined): Family {
   const label = dialect === "tinkoff" ? "pool" : "storage_pool";
   return {
@@ -23,7 +23,7 @@ function ofPools(name: string, dialect: Named, help: string, value: (pool: Stora
   };
 }
 
-/** A size in bytes. libvirt has one only of a pool that is active. */
+/** A size in bytes. libvirt knows the sizes of active pools only. */
 function size(of: "capacity" | "allocation" | "available"): (pool: StoragePool) => number | undefined {
   return ({ usage }) => (usage !== undefined && isActive(usage) ? usage[of] : undefined);
 }
