@@ -47,7 +47,7 @@ export const LOG: Kind = [
   (value) => METHODS.every((name) => typeof (value as Partial<ServerLog> | null)?.[name] === "function"),
 ];
 
-/** How many events of one kind are logged in TIME_MS. Events of the levels debug and trace are always logged. */
+/** How many events of one kind are logged in WINDOW_MS. Events of the levels debug and trace are always logged. */
 const MOST = 10;
 const WINDOW_MS = 60_000;
 
