@@ -96,7 +96,7 @@ export class Admission {
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
         if (denial !== undefined) throw new VirstreamError("denied", denial);
-        // Another answer may be from before the disconnection, so it does not count.
+        // After a disconnection, asks again: this answer may be from before it.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }
     } finally {
