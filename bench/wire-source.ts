@@ -1,6 +1,6 @@
 import type { Driver, SweepContext } from "../src/driver/driver.ts";
 import type { Query } from "../src/model/query.ts";
-import type { DomainStatsRecord } from "../src/model/record.ts";
+import { Domain, DomainStatsRecord } from "../src/model/record.ts";
 import { simulatedRecords } from "./records.ts";
 
 /**
@@ -33,7 +33,19 @@ export function inChunks<T>(items: readonly T[], size: number): T[][] {
 /** The records of all contenders. */
 export const wireRecords = (): Promise<DomainStatsRecord[]> => simulatedRecords(PREPARED);
 
-/** A driver that costs almost nothing: it yields prepared records, as many as `domains` says. */
+/** The same record of the domain with this uuid on another host: a sweep has one record of each domain. */
+function onHost(
+  host: string,
+  { domain, params, status, sampledAt, steadyAt, tookMs, index }: DomainStatsRecord,
+): DomainStatsRecord {
+  const other = new Domain(domain.uuid, domain.name, domain.id, host);
+  return new DomainStatsRecord({ domain: other, params, status, sampledAt, steadyAt, tookMs, index });
+}
+
+/**
+ * A driver that costs almost nothing: it yields prepared records, as many as `domains` says. Each repetition of them is from
+ * another host.
+ */
 export class PreparedDriver implements Driver {
   readonly uri = "prepared:///";
   readonly hypervisor = "prepared";
@@ -48,7 +60,12 @@ export class PreparedDriver implements Driver {
 
   async *sweep(_query: Query, { expect }: SweepContext): AsyncGenerator<readonly DomainStatsRecord[]> {
     expect(this.domains);
-    yield* cycle(this.#chunks, this.domains);
+    let given = 0;
+    for (const records of cycle(this.#chunks, this.domains)) {
+      const host = `host-${Math.floor(given / PREPARED)}`;
+      given += records.length;
+      yield records.map((record) => onHost(host, record));
+    }
   }
 
   async close(): Promise<void> {}
