@@ -48,11 +48,15 @@ export function readFull(
 
   const { keys, types, textCount } = schema;
   const template = schema.row();
-  const varying: number[] = [];
+  const checked: number[] = [];
+  const unchecked: number[] = [];
   for (let key = 0; key < keys.length; key++) {
     const column = HEAD_COLUMNS + key;
     const type = types[key]!;
-    if (columns.varies(column)) varying.push(key);
+    if (columns.varies(column)) {
+      const within = columns.isWithin(column, LEAST[type]!, GREATEST[type]!);
+      (within ? unchecked : checked).push(key);
+    }
     if (type === ParamType.string) {
       if (columns.isPresent(column)) throw malformed("a block has no valid texts");
     } else if (!columns.varies(column)) {
@@ -73,7 +77,11 @@ export function readFull(
   for (let from = 0; from < rows; from += STRIP) {
     const count = Math.min(STRIP, rows - from);
     for (let i = 0; i < count; i++) doubles[i] = template.slice();
-    for (const key of varying) addStrip(columns.readStrip(HEAD_COLUMNS + key, from), doubles, key, types[key]!);
+    for (const key of checked) addStrip(columns.readStrip(HEAD_COLUMNS + key, from), doubles, key, types[key]!);
+    for (const key of unchecked) {
+      columns.readStrip(HEAD_COLUMNS + key, from);
+      for (let i = 0; i < count; i++) doubles[i]![key] = strip[i]!;
+    }
     for (let i = 0; i < count; i++) {
       const row = from + i;
       const large = exact?.get(row);

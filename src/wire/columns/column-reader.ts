@@ -68,6 +68,13 @@ export class ColumnReader {
     return this.#widths[column] !== CONSTANT;
   }
 
+  /** True if each row has an integer between these limits, whatever the bytes of the column are. */
+  isWithin(column: number, least: number, greatest: number): boolean {
+    const width = this.#widths[column]!;
+    const from = this.#leasts[column]!;
+    return width <= 6 && Number.isInteger(from) && from >= least && from + 256 ** width - 1 <= greatest;
+  }
+
   least(column: number): number {
     return this.#leasts[column]!;
   }
