@@ -58,7 +58,8 @@ const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
 export interface SessionContext extends SharedBounds {
   readonly admission: Admission;
   readonly traffic: TrafficMetrics;
-  readonly welcome: Omit<Welcome, "epoch" | "steadyMs">;
+  readonly welcome: Omit<Welcome, "epoch" | "steadyMs" | "beatMs">;
+  /** They may change: each is read whenever it is needed. */
   readonly limits: ServerLimits;
   /** The high-water mark of each client's socket, in bytes. */
   readonly mark: () => number;
@@ -77,6 +78,8 @@ export class ClientSession {
   readonly #senders = new Map<number, SweepSender | WatchSender>();
   readonly #watched = new Set<Channel>();
   readonly #helloTimer: unknown;
+  /** As the welcome says it: the limit may change. */
+  readonly #beatMs: number;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
   readonly #closed: Promise<unknown>;
@@ -116,14 +119,14 @@ export class ClientSession {
     this.#request = request;
     this.#address = context.addresses.addressOf(request);
     this.#subprotocol = subprotocol;
-    const { sweepsPerClient, selectorsPerClient } = context.limits;
+    const { limits } = context;
     this.#slots = new Quota(
-      sweepsPerClient,
-      `a connection may have at most ${sweepsPerClient} sweeps and watches at a time`,
+      () => limits.sweepsPerClient,
+      (most) => `a connection may have at most ${most} sweeps and watches at a time`,
     );
     this.#selectors = new Quota(
-      selectorsPerClient,
-      `a connection may name at most ${selectorsPerClient} domains at a time: query all domains`,
+      () => limits.selectorsPerClient,
+      (most) => `a connection may name at most ${most} domains at a time: query all domains`,
     );
     this.#outbound = new Outbound(socket, context.mark, context.traffic, ({ code, message }) => {
       const event = FAILURES[code];
@@ -138,8 +141,9 @@ export class ClientSession {
     this.#closed = new Promise((resolve) => socket.on("close", resolve));
     socket.on("close", (code) => this.#stop(code));
     const noHello = (): void => this.close("hello-timeout", "no hello in time");
-    this.#helloTimer = PATIENT_CLOCK.setTimeout(noHello, context.limits.helloTimeoutMs);
-    this.#beatTimer = setInterval(() => this.#beat(), context.limits.beatMs);
+    this.#helloTimer = PATIENT_CLOCK.setTimeout(noHello, limits.helloTimeoutMs);
+    this.#beatMs = limits.beatMs;
+    this.#beatTimer = setInterval(() => this.#beat(), this.#beatMs);
     if (client !== undefined) this.#admit(client);
   }
 
@@ -307,6 +311,7 @@ export class ClientSession {
     this.#outbound.say({
       type: "welcome",
       ...welcome,
+      beatMs: this.#beatMs,
       epoch: view.epoch,
       steadyMs,
       ...(groups !== undefined && { groups }),

@@ -25,7 +25,7 @@ import { sharedBounds } from "./bounds/shared-bounds.ts";
 import { WaitingSockets } from "./bounds/waiting-sockets.ts";
 import { ClientSession, type SessionContext } from "./client-session.ts";
 import { checkPrefix, HANDLER_MEMBERS, type HandlerOptions, isGuarded } from "./handler-options.ts";
-import { checkLimits } from "./limits.ts";
+import { checkLimits, type ServerLimits } from "./limits.ts";
 import { markOf } from "./outbound.ts";
 import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } from "./server-metrics.ts";
 import { Explanations } from "./web/explanations.ts";
@@ -69,6 +69,8 @@ export class VirstreamHandler implements AsyncDisposable {
   /** Makes the pages of `/metrics`. */
   readonly exporter: Exporter;
   readonly #pages: PageSource;
+  /** All parts read them whenever they need them: they may change. */
+  readonly #limits: ServerLimits;
   readonly #answers = new OpenAnswers();
   readonly #views: Views;
   readonly #admission: Admission;
@@ -88,6 +90,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /** @throws VirstreamError as createHandler */
   constructor(connection: Connection, options: HandlerOptions) {
     const limits = checkLimits(options.limits);
+    this.#limits = limits;
     this.prefix = checkPrefix(options.prefix);
     const { authenticate, token, viewers, ui, webSockets } = options;
     if (ui === true && webSockets === false)
@@ -98,9 +101,9 @@ export class VirstreamHandler implements AsyncDisposable {
     this.#log = new EventLog(options.log);
     const tokens = knownTokens(token, viewers);
     this.#addresses = new ClientAddresses(options.trustedProxies);
-    this.#greeted = new Clients(limits.clients, limits.clientsPerAddress);
+    this.#greeted = new Clients(limits);
     const bounds = sharedBounds(limits);
-    this.#views = new Views(connection, limits.views + tokens.length, bounds.memory);
+    this.#views = new Views(connection, () => limits.views + tokens.length, bounds.memory);
     // The viewers' views last as long as the handler.
     for (const { identity } of tokens) this.#views.hold(identity.restriction, identity);
     const identify =
@@ -114,7 +117,7 @@ export class VirstreamHandler implements AsyncDisposable {
               `authenticate failed, so ${address} is refused: ${message}`,
             );
           });
-    this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs, limits.waiting);
+    this.#admission = new Admission(identify, this.#views, limits.helloTimeoutMs, () => limits.waiting);
     this.#context = {
       admission: this.#admission,
       traffic: { messages: 0, bytes: 0 },
@@ -127,8 +130,9 @@ export class VirstreamHandler implements AsyncDisposable {
         get hypervisor() {
           return connection.hypervisor;
         },
-        beatMs: limits.beatMs,
-        minIntervalMs: limits.minIntervalMs,
+        get minIntervalMs() {
+          return limits.minIntervalMs;
+        },
       },
       limits,
       ...bounds,
@@ -146,7 +150,7 @@ export class VirstreamHandler implements AsyncDisposable {
       prefix: this.prefix,
       exporter: this.exporter,
       webSockets: options.webSockets ?? true,
-      files: options.ui === true ? new PageFiles(Math.max(PAGE_INTERVAL_MS, limits.minIntervalMs)) : undefined,
+      files: options.ui === true ? pageFiles(limits) : undefined,
       isForeign: ({ headers }) => !this.#admitsHost(headers.host),
       isClosing: () => this.#closing !== undefined,
       health: () => this.health(),
@@ -169,7 +173,7 @@ export class VirstreamHandler implements AsyncDisposable {
       handleProtocols: (offered) => SUBPROTOCOLS.find((known) => offered.has(known)) ?? false,
     };
     this.#webSockets = new WebSocketServer(webSocketOptions);
-    this.waiting = new WaitingSockets(limits.waiting, limits.waitingPerAddress, this.#addresses, (address, most) => {
+    this.waiting = new WaitingSockets(limits, this.#addresses, (address, most) => {
       const rule = `at most ${most} may wait for their hello, or be plain HTTP`;
       this.#log.say("limit-exceeded", { address }, `a connection of ${address} was replaced by a newer one: ${rule}`);
     });
@@ -248,6 +252,20 @@ export class VirstreamHandler implements AsyncDisposable {
    */
   admitOrigins(origins: readonly string[]): void {
     this.#origins = new Origins(origins);
+  }
+
+  /**
+   * Replaces the option `limits`, for connections, requests and messages from now on; nothing that is under way ends. Only
+   * `helloTimeoutMs` stays as it was at the start.
+   *
+   * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
+   */
+  limit(limits: Partial<ServerLimits>): void {
+    const before = this.#limits.minIntervalMs;
+    Object.assign(this.#limits, checkLimits(limits), { helloTimeoutMs: this.#limits.helloTimeoutMs });
+    // A page that is loaded from now on must not ask for a shorter interval.
+    if (this.#pages.files !== undefined && this.#limits.minIntervalMs !== before)
+      this.#pages.files = pageFiles(this.#limits);
   }
 
   /**
@@ -400,7 +418,7 @@ export class VirstreamHandler implements AsyncDisposable {
   #open(request: IncomingMessage, socket: Duplex, head: Buffer, client: AdmittedClient | undefined): void {
     const address = this.#addresses.limitKeyOf(request);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      (webSocket as PacedSocket).rate = new Rate(this.#context.limits.requestsPerSecond);
+      (webSocket as PacedSocket).rate = new Rate(() => this.#limits.requestsPerSecond);
       const subprotocol = webSocket.protocol;
       const session = new ClientSession(
         webSocket,
@@ -444,6 +462,10 @@ export function createHandler(connection: Connection, options: HandlerOptions): 
     );
   }
   return new VirstreamHandler(connection, options);
+}
+
+function pageFiles({ minIntervalMs }: ServerLimits): PageFiles {
+  return new PageFiles(Math.max(PAGE_INTERVAL_MS, minIntervalMs));
 }
 
 /** Answers an upgrade request that is not accepted. */

@@ -104,7 +104,7 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
   const statusOf = (url: string, token: string, origin: string): Promise<number> =>
     upgradeStatusAt(url, SUBPROTOCOLS[1], { ca, origin, headers: { authorization: `Bearer ${token}` } });
 
-  it("takes new certificates, tokens, origins and hosts at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
+  it("takes new certificates, tokens, origins, limits and hosts at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
     let list = new TokenList([]);
     const tokens: Record<string, string> = {};
     for (const name of ["kept", "other", "revoked", "narrowed"]) {
@@ -156,8 +156,25 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
       expect(lost.map(({ trouble }) => trouble)).toEqual(lost.map(() => [CLOSE_CODES["logged-out"]]));
 
       expect(await statusOf(url, tokens["kept"]!, "https://new.example")).toBe(403);
-      configure('origin = ["https://new.example"]', "[limits]", "clients = 5000");
-      await reload(/which need a restart: limits/, kept);
+      const limits = ["[limits]", `clients = ${kept.length}`, "helloTimeoutMs = 4000"];
+      configure('origin = ["https://new.example"]', ...limits);
+      await reload(
+        new RegExp(
+          `limits of .* from now on: clients ${kept.length}".*which need a restart: limits.helloTimeoutMs"`,
+          "s",
+        ),
+        kept,
+      );
+      const late = subscribe(tokens["kept"]!, 0);
+      await until(() => late.trouble.length > 0);
+      expect(late.trouble).toEqual([CLOSE_CODES.overloaded]);
+      configure('origin = ["https://new.example"]', "[limits]", "sweepsPerClient = 1");
+      await reload(/limits of .* from now on: clients 1000, sweepsPerClient 1"/, kept);
+      const next = subscribe(tokens["kept"]!, 0);
+      await until(() => next.ticks.length > 0);
+      next.socket.send('{"type":"get","id":2}');
+      await until(() => next.trouble.length > 0);
+      expect(next.trouble).toMatchObject([{ type: "end", id: 2, error: { code: "limit-exceeded" } }]);
       expect(await statusOf(url, tokens["kept"]!, "https://new.example")).toBe(101);
       expect(await statusOf(url, tokens["kept"]!, "https://old.example")).toBe(403);
 

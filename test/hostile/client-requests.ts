@@ -111,7 +111,7 @@ const driver = new ScriptedDriver(async function* (self) {
 });
 const limits = { ...DEFAULT_SERVER_LIMITS, sweepsPerSecond: 1_000_000_000 };
 const bounds = sharedBounds(limits);
-const views = new Views(new Connection(driver), 1, bounds.memory);
+const views = new Views(new Connection(driver), () => 1, bounds.memory);
 const identity = {
   name: "example",
   role: "admin" as const,
@@ -119,9 +119,14 @@ const identity = {
   expiresAt: Number.POSITIVE_INFINITY,
 };
 const context: SessionContext = {
-  admission: new Admission(() => identity, views, limits.helloTimeoutMs, limits.waiting),
+  admission: new Admission(
+    () => identity,
+    views,
+    limits.helloTimeoutMs,
+    () => limits.waiting,
+  ),
   traffic: { messages: 0, bytes: 0 },
-  welcome: { server: "virstream", host: "hv1", hypervisor: "qemu", beatMs: 5_000, minIntervalMs: 1_000 },
+  welcome: { server: "virstream", host: "hv1", hypervisor: "qemu", minIntervalMs: 1_000 },
   limits,
   mark: () => limits.bufferedBytes,
   ...bounds,

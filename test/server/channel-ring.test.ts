@@ -21,7 +21,7 @@ describe("a channel's ring", () => {
   it("keeps exactly the newest messages that fit 8 ticks of each host and 8 MiB, or 3 ticks of each like the last ones, and knows how much came since each", () => {
     fc.assert(
       fc.property(histories, fc.integer({ min: 1, max: 4 }), (history, hosts) => {
-        const ring = new ChannelRing(new SharedMemory(2 ** 40));
+        const ring = new ChannelRing(new SharedMemory(() => 2 ** 40));
         const made: ChannelMessage[] = [];
         let tick = 0;
         let tickBytes = 0;
@@ -64,7 +64,7 @@ describe("a channel's ring", () => {
   });
 
   it("keeps nothing when one message alone is larger than all that it may hold, and goes on with the next", () => {
-    const ring = new ChannelRing(new SharedMemory(2 ** 40));
+    const ring = new ChannelRing(new SharedMemory(() => 2 ** 40));
     ring.push(message(1, 10, undefined));
     ring.push(message(2, MAX_BYTES + 1, undefined));
     expect([ring.size, ring.get(1), ring.get(2)]).toEqual([0, undefined, undefined]);

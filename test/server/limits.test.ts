@@ -137,6 +137,19 @@ async function codeIfAny(work: Promise<unknown>): Promise<string | undefined> {
   );
 }
 
+const upgrade = (address: string) =>
+  `GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+  `Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX-Forwarded-For: ${address}\r\n\r\n`;
+
+/** A connection without a hello, of an address behind the proxy. */
+async function waiting(server: VirstreamServer, address: string): Promise<Socket> {
+  const socket = connectSocket({ port: Number(new URL(server.url).port), host: "127.0.0.1" }).on("error", () => {});
+  owned.push(() => socket.destroy());
+  socket.write(upgrade(address));
+  await once(socket, "data");
+  return socket.resume();
+}
+
 afterEach(() => vi.useRealTimers());
 
 it("Every limit of a server has a test", () => {
@@ -156,6 +169,50 @@ describe("The limit", () => {
     expect(await use(server, most / unit + 1)).toBe("limit-exceeded");
     // All others have what they had.
     expect(held(server)).toBe(most);
+  });
+
+  it.each(rows)(
+    "$name may change while the server serves: the next one gets the new limit, and nothing ends",
+    async (row) => {
+      const { name, most, options, use, held } = row;
+      const server = await startServer(stuck(), options);
+      const unit = most >= 10 ? 10 : 1;
+      for (let i = 0; i < most / unit; i++) expect(await use(server, i)).toBe(undefined);
+      server.limit({ [name]: most - unit });
+      expect([await use(server, most / unit), held(server)]).toEqual(["limit-exceeded", most]);
+      server.limit({ [name]: most + unit });
+      expect([await use(server, most / unit + 1), held(server)]).toEqual([undefined, most + unit]);
+      expect(await use(server, most / unit + 2)).toBe("limit-exceeded");
+    },
+  );
+
+  it("of waiting connections, bytes, beats and intervals may change, too; that of the hello stays, and so do all if one is not valid", async () => {
+    const limits = { beatMs: 4_000, helloTimeoutMs: 600_000 };
+    const server = await startServer(stuck(), { ...behindProxy, limits });
+    const first = await clientOf(server);
+    server.limit({ beatMs: 50, minIntervalMs: 5_000, waiting: 2, helloTimeoutMs: 1 });
+    expect(() => server.limit({ beatMs: 0 })).toThrow(/beatMs/);
+    const second = await clientOf(server, 1);
+    const saysOf = (client: JsonClient) =>
+      client.ofType("welcome").map(({ beatMs, minIntervalMs }) => [beatMs, minIntervalMs]);
+    expect([saysOf(first), saysOf(second)]).toEqual([[[4_000, 1_000]], [[50, 5_000]]]);
+    await until(() => second.ofType("beat").length > 1);
+    expect(await ask(first, { id: 1, type: "watch", intervalMs: 4_999 })).toBe("invalid-argument");
+    expect(await ask(first, { id: 2, type: "watch", intervalMs: 5_000 })).toBe(undefined);
+    const sockets = [await waiting(server, "192.0.2.1"), await waiting(server, "192.0.2.2")];
+    sockets.push(await waiting(server, "192.0.2.3"));
+    await until(() => sockets[0]!.destroyed);
+    expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, false, false]);
+
+    let most = 1_000;
+    const memory = new SharedMemory(() => most);
+    const ring = new ChannelRing(memory);
+    const push = (sequence: number) =>
+      ring.push({ sequence, size: 300, messages: [], bytes: 300, schemas: [], tick: undefined });
+    for (let i = 1; i <= 3; i++) push(i);
+    most = 700;
+    push(4);
+    expect([memory.used, ring.get(2), ring.get(3)?.sequence]).toEqual([600, undefined, 3]);
   });
 });
 
@@ -225,18 +282,6 @@ describe("Limits per address", () => {
 });
 
 describe("Connections that wait for their hello", () => {
-  const upgrade = (address: string) =>
-    `GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
-    `Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX-Forwarded-For: ${address}\r\n\r\n`;
-
-  async function waiting(server: VirstreamServer, address: string): Promise<Socket> {
-    const socket = connectSocket({ port: Number(new URL(server.url).port), host: "127.0.0.1" }).on("error", () => {});
-    owned.push(() => socket.destroy());
-    socket.write(upgrade(address));
-    await once(socket, "data");
-    return socket.resume();
-  }
-
   it.each([
     ["waiting", (i: number) => `192.0.2.${i}`],
     ["waitingPerAddress", () => "192.0.2.1"],
@@ -283,7 +328,7 @@ describe("Requests per second of a connection", () => {
 describe("Sweeps per second", () => {
   it("begin up to the limit at once, and the next after a share of a second", () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const pace = new SweepPace(4);
+    const pace = new SweepPace(() => 4);
     let begun = 0;
     for (let i = 0; i < 6; i++) pace.enter({}, WHOLE_LOAD, () => begun++);
     expect(begun).toBe(4);
@@ -315,7 +360,7 @@ describe("Bytes of rings", () => {
   const message = (sequence: number, size: number) => ({ sequence, size, messages: [], bytes: size, schemas: [] });
 
   it("are kept up to the limit; beyond it the largest ring loses its oldest message, and no other ring any", () => {
-    const memory = new SharedMemory(1_000);
+    const memory = new SharedMemory(() => 1_000);
     const [large, small] = [new ChannelRing(memory), new ChannelRing(memory)];
     const push = (ring: ChannelRing, sequence: number, size: number) =>
       ring.push({ ...message(sequence, size), tick: undefined });
@@ -335,7 +380,7 @@ describe("Records of snapshots", () => {
   const feedOf = (size: number) => ({ size, statuses: [], records: () => [] }) as unknown as Feed;
 
   it("are kept up to the limit; beyond it the channel with most of them loses its oldest snapshot, but never its newest", () => {
-    const memory = new SharedMemory(1_000);
+    const memory = new SharedMemory(() => 1_000);
     const [many, few] = [new Snapshots(memory), new Snapshots(memory)];
     const old = [1, 2, 3].map((sequence) => many.open(sequence, feedOf(300)));
     const other = few.open(1, feedOf(100));

@@ -1,6 +1,11 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { served } from "../cli/served.ts";
 import { ServedProcess } from "../lab/served-process.ts";
+import { until } from "../until.ts";
 
 interface Answer {
   readonly status: number | undefined;
@@ -90,4 +95,24 @@ describe("A server with --ui", () => {
     expect(await upgrade(own, "http://192.0.2.8")).toBe(403);
     expect(await upgrade("attacker.example", "http://attacker.example")).toBe(403);
   });
+});
+
+it("A page that is loaded after a change of the limits asks for no shorter interval than these permit", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "virstream-page-"));
+  const config = join(folder, "serve.toml");
+  const configure = (minIntervalMs: number): void =>
+    writeFileSync(config, `sources = ["test:///default"]\nui = true\n[limits]\nminIntervalMs = ${minIntervalMs}\n`);
+  configure(250);
+  try {
+    await using server = await served(["--config", config]);
+    const page = async () => (await fetch(server.url.replace("ws:", "http:"))).text();
+    expect(await page()).toContain('name="virstream-interval" content="1000"');
+    configure(5_000);
+    server.child.kill("SIGHUP");
+    await until(() => server.of("limits-read").length === 1);
+    expect(server.of("limits-read")).toMatchObject([{ level: "info", limits: { minIntervalMs: 5_000 } }]);
+    expect(await page()).toContain('name="virstream-interval" content="5000"');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

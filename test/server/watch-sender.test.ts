@@ -432,7 +432,7 @@ function watched() {
     yield [];
   });
   const sampling = new Sampling(driver, new ManualClock());
-  const channels = new Channels({ rings: new SharedMemory(2 ** 40), snapshots: new SharedMemory(2 ** 40) });
+  const channels = new Channels({ rings: new SharedMemory(() => 2 ** 40), snapshots: new SharedMemory(() => 2 ** 40) });
   const query = checkQuery();
   const cadence = checkCadence({ intervalMs: INTERVAL_MS });
   const feed = sampling.feed(query, cadence) as SweptFeed;

@@ -31,6 +31,7 @@ export const SERVE_EVENTS = {
   reloading: "info",
   "tokens-read": "info",
   "certificate-read": "info",
+  "limits-read": "info",
   "reload-failed": "error",
   "restart-needed": "warn",
   "file-exposed": "warn",

@@ -3,14 +3,17 @@ import { FleetConnection } from "../../client/fleet.ts";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { VirstreamServer } from "../../server/index.ts";
+import { checkLimits, type ServerLimits } from "../../server/limits.ts";
 import { resolveUri } from "../source.ts";
-import { type Configuration, SOURCES } from "./config-file.ts";
+import { type Configuration, LIMITS, SOURCES } from "./config-file.ts";
 import type { ServeLog } from "./log.ts";
 import type { Secrets } from "./secrets.ts";
 
 /** The keys whose files are read again at a reload, and the keys that take effect at a reload. */
 const FILES = ["tokens", "token-file", "tls-cert", "tls-key", "tls-client-ca"];
 const ORIGIN = "origin";
+/** The limit that a server has for as long as it listens: Node takes the timeout of TLS handshakes at the start. */
+const HELLO_TIMEOUT = "helloTimeoutMs";
 
 /** Applies those parts of a newly read configuration that can change while servers serve. */
 export class Reconfiguration {
@@ -19,11 +22,14 @@ export class Reconfiguration {
   readonly #sources: Set<string>;
 
   readonly #log: ServeLog;
+  /** Those that were read last. */
+  #limits: Configuration["limits"];
 
   /** @param configuration the one with which the servers started */
   constructor(configuration: Configuration, log: ServeLog) {
     this.#log = log;
     this.#first = configuration;
+    this.#limits = configuration.limits;
     this.#sources = new Set(configuration.args.uris.map((uri) => resolveUri(uri)));
   }
 
@@ -35,12 +41,31 @@ export class Reconfiguration {
     const before = this.#first.values;
     const keys = [...new Set([...Object.keys(before), ...Object.keys(now.values)])];
     const changed = keys.filter((key) => JSON.stringify(before[key]) !== JSON.stringify(now.values[key]));
-    for (const server of servers) server.admitOrigins(now.args.origins);
+    for (const server of servers) {
+      server.admitOrigins(now.args.origins);
+      server.limit(now.limits);
+    }
+    const limits = this.#changeLimits(now);
     const hasFiles = secrets.replaceFiles(now.args);
     const hasSources = connection instanceof FleetConnection && now.args.uris.length > 0;
     if (hasSources) this.#changeSources(connection, new Set(now.args.uris.map((uri) => resolveUri(uri))));
-    const taken = [ORIGIN, ...(hasFiles ? FILES : []), ...(hasSources ? [SOURCES] : [])];
-    return changed.filter((key) => !taken.includes(key));
+    const taken = [ORIGIN, LIMITS, ...(hasFiles ? FILES : []), ...(hasSources ? [SOURCES] : [])];
+    return [...changed.filter((key) => !taken.includes(key)), ...limits];
+  }
+
+  /** Says which limits have other values now. Returns the keys of those that need a restart. */
+  #changeLimits({ limits }: Configuration): string[] {
+    const [before, now] = [checkLimits(this.#limits), checkLimits(limits)];
+    const names = Object.keys(now) as (keyof ServerLimits)[];
+    const changed = names.filter((name) => name !== HELLO_TIMEOUT && now[name] !== before[name]);
+    this.#limits = limits;
+    if (changed.length > 0) {
+      const values = changed.map((name) => `${name} ${now[name]}`).join(", ");
+      const fields = { limits: Object.fromEntries(changed.map((name) => [name, now[name]])) };
+      this.#log.say("limits-read", `limits of what clients begin from now on: ${values}`, fields);
+    }
+    const isOther = now[HELLO_TIMEOUT] !== checkLimits(this.#first.limits)[HELLO_TIMEOUT];
+    return isOther ? [`${LIMITS}.${HELLO_TIMEOUT}`] : [];
   }
 
   #changeSources(fleet: FleetConnection, wanted: ReadonlySet<string>): void {

@@ -60,7 +60,7 @@ export class Admission {
   readonly #identify: Identify;
   readonly #views: Views;
   readonly #timeoutMs: number;
-  readonly #most: number;
+  readonly #most: () => number;
   /** How many clients are being identified. */
   #asked = 0;
   readonly #end = new AbortController();
@@ -70,9 +70,9 @@ export class Admission {
 
   /**
    * @param timeoutMs how long a client may take to be identified, in ms
-   * @param most how many clients may be identified at a time
+   * @param most how many clients may be identified at a time; it may change
    */
-  constructor(identify: Identify, views: Views, timeoutMs: number, most: number) {
+  constructor(identify: Identify, views: Views, timeoutMs: number, most: () => number) {
     this.#identify = identify;
     this.#views = views;
     this.#timeoutMs = timeoutMs;
@@ -109,8 +109,9 @@ export class Admission {
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `authenticate did not answer within ${this.#timeoutMs} ms`);
     };
-    if (this.#asked >= this.#most) {
-      throw new VirstreamError("limit-exceeded", `at most ${this.#most} clients may be authenticated at a time`);
+    const most = this.#most();
+    if (this.#asked >= most) {
+      throw new VirstreamError("limit-exceeded", `at most ${most} clients may be authenticated at a time`);
     }
     this.#asked++;
     try {

@@ -33,15 +33,16 @@ export class Views {
   /** The view of everything. */
   readonly whole: View;
   readonly #connection: Connection;
-  readonly #most: number;
+  readonly #most: () => number;
   readonly #memory: ChannelMemory;
   /** By the key of the restriction, the oldest first. */
   readonly #narrow = new Map<string, View>();
 
   /**
-   * @param most how many restrictions clients may have at a time @param memory the memory of the channels of all views
+   * @param most how many restrictions clients may have at a time; it may change
+   * @param memory the memory of the channels of all views
    */
-  constructor(connection: Connection, most: number, memory: ChannelMemory) {
+  constructor(connection: Connection, most: () => number, memory: ChannelMemory) {
     this.#connection = connection;
     this.#most = most;
     this.#memory = memory;
@@ -63,9 +64,10 @@ export class Views {
     const key = keyOf(restriction);
     let view = key === keyOf(UNRESTRICTED) ? this.whole : this.#narrow.get(key);
     if (view === undefined) {
-      this.#evict(this.#most);
-      if (this.#narrow.size >= this.#most) {
-        const message = `the clients may have at most ${this.#most} different restrictions at a time`;
+      const most = this.#most();
+      this.#evict(most);
+      if (this.#narrow.size >= most) {
+        const message = `the clients may have at most ${most} different restrictions at a time`;
         throw new VirstreamError("limit-exceeded", message);
       }
       view = this.#viewOf(restriction);

@@ -1,13 +1,12 @@
 /** Counts the welcomed clients of a server, in total and by address. */
 export class Clients {
-  readonly #most: number;
-  readonly #mostPerAddress: number;
+  readonly #limits: Readonly<Record<"clients" | "clientsPerAddress", number>>;
   readonly #clients = new Map<object, string | undefined>();
   readonly #byAddress = new Map<string, number>();
 
-  constructor(most: number, mostPerAddress: number) {
-    this.#most = most;
-    this.#mostPerAddress = mostPerAddress;
+  /** @param limits may change: they hold for clients that enter then */
+  constructor(limits: Readonly<Record<"clients" | "clientsPerAddress", number>>) {
+    this.#limits = limits;
   }
 
   get size(): number {
@@ -20,10 +19,10 @@ export class Clients {
    * @param address undefined: no limit per address applies
    */
   enter(client: object, address: string | undefined): string | undefined {
-    if (this.size >= this.#most) return "too many clients";
+    if (this.size >= this.#limits.clients) return "too many clients";
     if (address !== undefined) {
       const others = this.#byAddress.get(address) ?? 0;
-      if (others >= this.#mostPerAddress) return `too many clients at ${address}`;
+      if (others >= this.#limits.clientsPerAddress) return `too many clients at ${address}`;
       this.#byAddress.set(address, others + 1);
     }
     this.#clients.set(client, address);

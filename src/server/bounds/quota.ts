@@ -2,12 +2,15 @@ import { VirstreamError } from "../../model/error.ts";
 
 /** Counts how much of a limit is in use. */
 export class Quota {
-  readonly #most: number;
-  readonly #rule: string;
+  readonly #most: () => number;
+  readonly #rule: (most: number) => string;
   #used = 0;
 
-  /** @param rule the message of the error: what the limit allows, and what to do beyond it */
-  constructor(most: number, rule: string) {
+  /**
+   * @param most the limit, which may change: a new one holds for what begins then
+   * @param rule the message of the error: what a limit allows, and what to do beyond it
+   */
+  constructor(most: () => number, rule: (most: number) => string) {
     this.#most = most;
     this.#rule = rule;
   }
@@ -18,7 +21,8 @@ export class Quota {
    * @throws VirstreamError `limit-exceeded`
    */
   hold(amount: number): () => void {
-    if (this.#used + amount > this.#most) throw new VirstreamError("limit-exceeded", this.#rule);
+    const most = this.#most();
+    if (this.#used + amount > most) throw new VirstreamError("limit-exceeded", this.#rule(most));
     this.#used += amount;
     return () => {
       this.#used -= amount;

@@ -1,16 +1,17 @@
 /** Limits a rate, such as events per second. The amount of one second may also come at once. */
 export class Rate {
-  readonly #perMs: number;
-  readonly #most: number;
+  readonly #perSecond: () => number;
   readonly #now: () => number;
   #free: number;
   #at: number;
 
-  /** @param now a steady clock, in ms */
-  constructor(perSecond: number, now: () => number = () => performance.now()) {
-    this.#perMs = perSecond / 1_000;
-    this.#most = perSecond;
-    this.#free = perSecond;
+  /**
+   * @param perSecond may change
+   * @param now a steady clock, in ms
+   */
+  constructor(perSecond: () => number, now: () => number = () => performance.now()) {
+    this.#perSecond = perSecond;
+    this.#free = perSecond();
     this.#now = now;
     this.#at = now();
   }
@@ -21,10 +22,12 @@ export class Rate {
    */
   take(cost = 1): number {
     const now = this.#now();
-    this.#free = Math.min(this.#most, this.#free + (now - this.#at) * this.#perMs);
+    const most = this.#perSecond();
+    const perMs = most / 1_000;
+    this.#free = Math.min(most, this.#free + (now - this.#at) * perMs);
     this.#at = now;
     // A rounding error of half a µs must not cause a wait.
-    if (this.#free + 1e-6 < cost) return (cost - this.#free) / this.#perMs;
+    if (this.#free + 1e-6 < cost) return (cost - this.#free) / perMs;
     this.#free -= cost;
     return 0;
   }

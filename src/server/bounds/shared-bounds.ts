@@ -14,17 +14,27 @@ export interface SharedBounds {
   readonly memory: ChannelMemory;
 }
 
+/** @param limits may change: each is read whenever it is needed */
 export function sharedBounds(limits: ServerLimits): SharedBounds {
-  const { selectors, sweeps, channels, sweepsPerSecond, ringBytes, snapshotRecords } = limits;
   const all = "all clients together may";
   return {
-    selectors: new Quota(selectors, `${all} name at most ${selectors} domains at a time: query all domains`),
-    sweeps: new Quota(sweeps, `${all} have at most ${sweeps} sweeps at a time: try again later`),
-    channels: new Quota(
-      channels,
-      `${all} watch in at most ${channels} ways at a time: use the query, the interval and the mode that others use`,
+    selectors: new Quota(
+      () => limits.selectors,
+      (most) => `${all} name at most ${most} domains at a time: query all domains`,
     ),
-    pace: new SweepPace(sweepsPerSecond),
-    memory: { rings: new SharedMemory(ringBytes), snapshots: new SharedMemory(snapshotRecords) },
+    sweeps: new Quota(
+      () => limits.sweeps,
+      (most) => `${all} have at most ${most} sweeps at a time: try again later`,
+    ),
+    channels: new Quota(
+      () => limits.channels,
+      (most) =>
+        `${all} watch in at most ${most} ways at a time: use the query, the interval and the mode that others use`,
+    ),
+    pace: new SweepPace(() => limits.sweepsPerSecond),
+    memory: {
+      rings: new SharedMemory(() => limits.ringBytes),
+      snapshots: new SharedMemory(() => limits.snapshotRecords),
+    },
   };
 }

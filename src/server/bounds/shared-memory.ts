@@ -11,12 +11,12 @@ export interface Keeper {
  * oldest data.
  */
 export class SharedMemory {
-  readonly #most: number;
+  readonly #most: () => number;
   readonly #keepers = new Set<Keeper>();
   #used = 0;
 
-  /** @param most the bound, in the unit of the keepers */
-  constructor(most: number) {
+  /** @param most the bound, in the unit of the keepers; it may change, and a lower one holds from the next addition */
+  constructor(most: () => number) {
     this.#most = most;
   }
 
@@ -36,7 +36,7 @@ export class SharedMemory {
   /** A keeper holds this much more than before, or less if negative. */
   changed(by: number): void {
     this.#used += by;
-    while (by > 0 && this.#used > this.#most) {
+    while (by > 0 && this.#used > this.#most()) {
       let richest: Keeper | undefined;
       for (const keeper of this.#keepers) if (keeper.spare > (richest?.spare ?? 0)) richest = keeper;
       if (richest === undefined) return;

@@ -40,8 +40,9 @@ export class SweepPace {
   readonly #clients = new Map<object, Waiting[]>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(sweepsPerSecond: number) {
-    this.#rate = new Rate(WHOLE_LOAD * sweepsPerSecond);
+  /** @param sweepsPerSecond may change */
+  constructor(sweepsPerSecond: () => number) {
+    this.#rate = new Rate(() => WHOLE_LOAD * sweepsPerSecond());
   }
 
   /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */

@@ -9,24 +9,24 @@ import type { ClientAddresses, Peer } from "./client-address.ts";
  * address has too many, a new one replaces the oldest of that address.
  */
 export class WaitingSockets {
-  readonly #most: number;
-  readonly #mostPerAddress: number;
+  readonly #limits: Readonly<Record<"waiting" | "waitingPerAddress", number>>;
   readonly #addresses: ClientAddresses;
   readonly #onReplace: (address: string, most: number) => void;
   /** Each socket with the key of its client's address, the oldest first. */
   readonly #sockets = new Map<Duplex, string | undefined>();
   readonly #byAddress = new Map<string, Set<Duplex>>();
 
-  /** @param onReplace called with the address of each connection that a newer one replaces, and with the limit */
+  /**
+   * @param limits may change: new ones hold when the next connection comes
+   * @param onReplace called with the address of each connection that a newer one replaces, and with the limit
+   */
   constructor(
-    most: number,
-    mostPerAddress: number,
+    limits: Readonly<Record<"waiting" | "waitingPerAddress", number>>,
     addresses: ClientAddresses,
     onReplace: (address: string, most: number) => void,
   ) {
     this.#onReplace = onReplace;
-    this.#most = most;
-    this.#mostPerAddress = mostPerAddress;
+    this.#limits = limits;
     this.#addresses = addresses;
   }
 
@@ -43,12 +43,12 @@ export class WaitingSockets {
   add(socket: Duplex, peer: Peer): void {
     const key = this.#addresses.limitKeyOf(peer);
     const isNew = !this.#sockets.has(socket);
-    if (isNew) this.#replace(this.#sockets.keys(), this.#sockets, this.#most);
+    if (isNew) this.#replace(this.#sockets.keys(), this.#sockets, this.#limits.waiting);
     else if (this.#sockets.get(socket) === key) return;
     else this.#leaveAddress(socket);
     if (key !== undefined) {
       const own = this.#byAddress.get(key) ?? new Set();
-      this.#replace(own, own, this.#mostPerAddress);
+      this.#replace(own, own, this.#limits.waitingPerAddress);
       this.#byAddress.set(key, own.add(socket));
     }
     this.#sockets.set(socket, key);

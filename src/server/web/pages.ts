@@ -12,7 +12,7 @@ export interface PageSource {
   readonly prefix: string;
   readonly exporter: Exporter;
   /** The files of the live page; undefined if the server does not serve it. */
-  readonly files: PageFiles | undefined;
+  files: PageFiles | undefined;
   /** True if the server also accepts WebSockets. */
   readonly webSockets: boolean;
   isClosing(): boolean;
