@@ -14,6 +14,7 @@ import { Connection } from "../../src/client/connection.ts";
 import { connect } from "../../src/index.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { lasting } from "../../src/overview/quantity.ts";
+import { TokenList } from "../../src/server/access/token-list.ts";
 import { SERVER_EVENTS } from "../../src/server/bounds/event-log.ts";
 import { serve } from "../../src/server/server.ts";
 import { answerAt } from "../answer.ts";
@@ -88,6 +89,29 @@ describe("The log of virstream serve", () => {
     } finally {
       await source.kill();
     }
+  });
+
+  it("says that a source is given up when no retry can help, and serves on without it", async () => {
+    const [tokens, token] = [join(folder, "tokens.json"), join(folder, "source-token")];
+    const made = new TokenList([]).with({ name: "front", role: "stats" });
+    const save = (list: TokenList): void => writeFileSync(tokens, list.toString(), { mode: 0o600 });
+    save(made.list);
+    writeFileSync(token, made.token, { mode: 0o600 });
+    await using source = await served(["test:///default?domains=2", "--tokens", tokens]);
+    await using server = await served([source.url, "--source-token-file", token]);
+    save(made.list.without("front"));
+    source.child.kill("SIGHUP");
+    await until(() => server.of("source-ended").length > 0);
+    expect(server.of("source-ended")).toMatchObject([
+      {
+        ...{ level: "error", source: source.url, code: "unauthenticated" },
+        msg: expect.stringMatching(
+          /: connection lost for good: it refused us \(the token is wrong\): .* --source-token-file/,
+        ),
+      },
+    ]);
+    const http = server.url.replace("ws:", "http:");
+    expect([(await fetch(`${http}/healthz`)).status, (await fetch(`${http}/readyz`)).status]).toEqual([200, 503]);
   });
 
   it("has few lines for a thousand wrong tokens, their honest number, and no token", async () => {

@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { describeWith } from "../lab/requirement.ts";
 import { until } from "../until.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 const UNIT = readFileSync(new URL("../../packaging/virstream.service", import.meta.url), "utf8");
 
@@ -54,6 +55,20 @@ describeWith(["systemd"], "virstream serve as a service of systemd", () => {
       manager.kill();
       await once(manager, "close");
     }
+  });
+
+  it("says once that it cannot tell systemd what it does, and serves all the same", async () => {
+    await using server = await served(["test:///default"], {
+      NOTIFY_SOCKET: join(folder, "nobody"),
+      WATCHDOG_USEC: "400000",
+    });
+    await until(() => server.of("systemd-unreachable").length > 0);
+    server.child.kill("SIGHUP");
+    await until(() => server.of("reloading").length > 0);
+    expect((await fetch(`${server.url.replace("ws:", "http:")}/readyz`)).status).toBe(200);
+    expect((await server.end()).code).toBe(0);
+    const msg = expect.stringMatching(/^cannot tell systemd what this process does: .*systemd-notify READY=1/);
+    expect(server.of("systemd-unreachable")).toMatchObject([{ level: "warn", msg }]);
   });
 
   it("has a configuration that is valid as it is installed", async () => {

@@ -1,6 +1,6 @@
 /** @module-tag any-node */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,6 +24,8 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
   let folder: string;
   let file: string;
   let lintian: Promise<CommandResult>;
+  /** A second build, later, in another folder, time zone and language, with other permissions of new files, and with one thread. */
+  let again: Promise<CommandResult>;
   let system: SystemCopy;
   /** What is different before anything is installed. */
   let before: Set<string>;
@@ -33,6 +35,14 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     const env = { ...process.env, SOURCE_DATE_EPOCH: String(EPOCH) };
     const build = ["-c", 'umask 077 && exec "$@"', "sh", process.execPath, SCRIPT, folder];
     file = (await mustRun("sh", build, { env })).stdout.trim();
+    const elsewhere = {
+      TZ: "Pacific/Kiritimati",
+      DPKG_DEB_THREADS_MAX: "1",
+      LC_ALL: "tr_TR.UTF-8",
+      TMPDIR: mkdtempSync(join(folder, "again-")),
+    };
+    const differently = ["-c", 'umask 002 && cd / && exec nice "$@"', "sh", process.execPath, SCRIPT, elsewhere.TMPDIR];
+    again = runCommand("sh", differently, { env: { ...env, ...elsewhere } });
     lintian = runCommand("lintian", ["--allow-root", "--fail-on", "error,warning", file]);
     system = await SystemCopy.create(folder);
     // The package depends on the system's node; the tests may run with another one.
@@ -41,7 +51,7 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
   });
   afterAll(async () => {
     await system?.[Symbol.asyncDispose]();
-    await lintian;
+    await Promise.all([lintian, again]);
     rmSync(folder, { recursive: true });
   });
 
@@ -112,21 +122,31 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     await system.output("cp /tmp/virstream.toml /etc/virstream/ && systemctl start virstream");
   });
 
-  it("keeps the configuration in an upgrade, and in a return to the older version, and restarts the service", async () => {
-    await system.output(`sed -i 's|^sources.*|sources = ["test:///default?domains=2"]|' /etc/virstream/virstream.toml`);
+  it("replaces its configuration in an upgrade, keeps one that was changed, also in a return to the older version, and restarts the service", async () => {
+    const config = "/etc/virstream/virstream.toml";
+    const given = await system.output(`cat ${config}`);
     await system.output(`
       cd /tmp && dpkg-deb -R /mnt/given/virstream_*.deb next
       sed -i 's/^Version: .*/&+next/' next/DEBIAN/control
-      echo '# a new line' >>next/etc/virstream/virstream.toml
+      echo '# a new line' >>next${config}
       dpkg-deb -Znone --build next next.deb
-      ${DPKG} --force-depends --force-confold --install next.deb`);
+      ${DPKG} --force-depends --install next.deb`);
     expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}+next\n`);
+    expect(await system.output(`cat ${config}`)).toBe(`${given}# a new line\n`);
     await begun();
-    expect(await health()).toMatch(/"status":"ok"/);
-    await system.output(`${DPKG} --force-depends --force-confold --install /mnt/given/virstream_*.deb`);
-    expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${VERSION}\n`);
-    await begun();
-    expect(await health()).toMatch(/"status":"ok"/);
+    await system.output(`sed -i 's|^sources.*|sources = ["test:///default?domains=2"]|' ${config}`);
+    const changed = await system.output(`cat ${config}`);
+    // The default of dpkg's question.
+    for (const [keep, deb, version] of [
+      ["--force-confdef", "/mnt/given/virstream_*.deb", VERSION],
+      ["--force-confold", "/tmp/next.deb", `${VERSION}+next`],
+    ]) {
+      await system.output(`${DPKG} --force-depends ${keep} --install ${deb}`);
+      expect(await system.output("dpkg-query --show virstream")).toBe(`virstream\t${version}\n`);
+      expect(await system.output(`cat ${config}`)).toBe(changed);
+      await begun();
+      expect(await health()).toMatch(/"status":"ok"/);
+    }
   });
 
   it("leaves the configuration when it is removed, and when it is purged only what is the administrator's, by name", async () => {
@@ -142,7 +162,15 @@ describeWith(["dpkg", "a copy of this system", "man", "zsh", "fish"], "The Debia
     );
     expect(await system.output(`${DPKG} --purge virstream`)).toMatch(/\/etc\/virstream\/tokens\.json stays/);
     expect(await left()).toEqual(["/etc/virstream/tokens.json"]);
+    expect(await system.output("getent passwd virstream")).toMatch(/^virstream:/);
     expect(await folders()).toBe("/etc/virstream\n");
+  });
+
+  it("has the same bytes in each build from the same files", async () => {
+    const { code, stdout, stderr } = await again;
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout.trim()).not.toBe(file);
+    expect(readFileSync(stdout.trim()).equals(readFileSync(file))).toBe(true);
   });
 
   it("has no fault that lintian finds", async () => {
