@@ -77,7 +77,7 @@ export class HostWatch implements WatchSink {
     this.#whole = isWhole(options.query);
   }
 
-  /** Watches the host again and again, until it is stopped or the host is given up. */
+  /** Watches the host again and again, until the watch is stopped or the attempts to reach the host end. */
   async run(): Promise<void> {
     const { member, query, clock, refused, sink } = this.#options;
     const { signal } = this.#end;
@@ -85,7 +85,7 @@ export class HostWatch implements WatchSink {
       const { driver } = member;
       if (driver === undefined) {
         this.#degrade(member.name, member.unreachable, { behind: false, reported: false });
-        // The member has given up the host.
+        // The member makes no further attempts.
         if (member.reconnector.failure !== undefined) return;
         const unlisten = member.reconnector.onStatus(({ error }) => {
           // When this watch has ended, the sink gets no further event, not even about a connection that is closing.

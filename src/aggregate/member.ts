@@ -19,8 +19,8 @@ type Chunk = readonly DomainStatsRecord[];
 type Pulled = IteratorResult<Chunk> | undefined;
 
 /**
- * A healthy host sends a record by the deadline, even if it is only that of a late domain. A host that is silent for
- * this many ms longer counts as unreachable.
+ * A healthy host sends a record by the deadline, even if only for a late domain. A host that is silent for this many ms
+ * longer counts as unreachable.
  */
 export const GRACE_MS = 1_000;
 
@@ -369,7 +369,8 @@ function withoutLabel(uri: string): { rest: string; label: string | undefined } 
   const [whole, before, text, after] = /([?&])label=([^&#]*)(&?)/.exec(uri) ?? [];
   if (whole === undefined) return { rest: uri, label: undefined };
   const label = new URLSearchParams(`label=${text}`).get("label")!;
-  // A comma would separate names, and :// would mark the URI of a host that has no name yet.
+  // No comma, because commas separate the names of several hosts; no ://, because that marks the URI of a host that has
+  // no name yet.
   if (label === "" || label.includes(",") || label.includes("://")) {
     throw new VirstreamError("invalid-uri", `label= takes a name without commas, not ${JSON.stringify(label)}`);
   }

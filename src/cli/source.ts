@@ -99,14 +99,14 @@ export async function readText(what: string, file: string, warn: Warn | null = n
   }
 }
 
-/** What servers are shown, and by whose certificates they are trusted; of virstream servers only. */
+/** The credentials for virstream servers, and the certificates of the authorities to trust. */
 export type Credentials = Omit<GuestSource, "uri">;
 
 /**
  * The token, the authorities of `--ca`, and the certificate and its key from the files that the environment names.
  *
- * @param warn as that of readText()
- * @throws VirstreamError `invalid-argument` for a file that cannot be read, or is not what it should be
+ * @param warn see readText() @throws VirstreamError `invalid-argument` for a file that cannot be read, or has another
+ *   content
  */
 export async function readCredentials(
   { tokenFile, caFile }: { readonly tokenFile: string | undefined; readonly caFile: string | undefined },

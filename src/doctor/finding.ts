@@ -38,7 +38,7 @@ export const FINDINGS = {
 /** The id of a finding. */
 export type FindingId = keyof typeof FINDINGS;
 
-/** A guest that a finding is about. */
+/** A guest that a finding concerns. */
 export interface AffectedGuest {
   readonly name: string;
   readonly uuid: string;

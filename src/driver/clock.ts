@@ -4,7 +4,7 @@ import { onAbort } from "./abort.ts";
 export interface Clock {
   /** The time in ms. A test's clock may begin anywhere. */
   now(): number;
-  /** Calls back once after this many ms. Returns what `clearTimeout` takes. */
+  /** Calls back once after this many ms. Returns a handle for `clearTimeout`. */
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
 }
@@ -41,9 +41,9 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 }
 
 /**
- * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns or throws
- * what `late` returns or throws. It always removes its timer and its listener at the end, and then ignores what the
- * work does afterwards.
+ * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value of
+ * `late`, or throws its error. At the end it always removes its timer and its listener, and ignores any later result of
+ * the work.
  *
  * Work that is a function gets a signal. If the wait ends before the work, the signal is aborted with the error of
  * `late`, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not

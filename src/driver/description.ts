@@ -15,12 +15,12 @@ export interface DescriptionReader<T> {
   readonly placement?: boolean;
 }
 
-/** What is known of a domain besides its statistics. */
+/** The facts about a domain besides its statistics. */
 export interface Description<T> {
   readonly definition: T;
   /** By the disk's target: its I/O limits. A disk whose limits are not known is missing. */
   readonly limits: ReadonlyMap<string, TypedParams>;
-  /** On which CPU of the host each virtual CPU was running, at most 60 s ago; undefined where it is not known. */
+  /** On which CPU of the host each virtual CPU was running, at most 60 s ago; undefined while it is not known. */
   readonly placement: ReadonlyMap<number, number> | undefined;
 }
 

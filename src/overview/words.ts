@@ -2,7 +2,7 @@
 export const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
 /**
- * Makes a text from elsewhere safe to print: names, hosts, messages, values. It replaces characters that could move the
+ * Makes a text from outside safe to print: names, hosts, messages, values. It replaces characters that could move the
  * cursor, change the screen, or reorder a line. Every text that the command line and the page show to people goes
  * through it, at the latest when it is written.
  */

@@ -17,7 +17,7 @@ export interface FeedEntry {
 }
 
 /**
- * Listens to a feed: a sink that also gets what the feed knows of the domain. Every WatchSink is a FeedListener. A
+ * Listens to a feed: a sink that also gets the feed's entry of the domain. Every WatchSink is a FeedListener. A
  * listener must not throw, and must not change the objects that it gets.
  */
 export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" | "ready"> {
@@ -41,7 +41,7 @@ export interface FeedOptions {
   /** The hosts whose records the feed gets. Default: only `host`. */
   readonly scope?: FeedScope;
   readonly now: () => number;
-  /** Counts what a driver pushes; the sampler counts its sweeps itself. */
+  /** Counts the records and sweeps that a driver pushes; the sampler counts its sweeps itself. */
   readonly metrics?: SweepMetrics;
   /** Called once: when the last listener has left, or the feed has ended. */
   readonly over: () => void;

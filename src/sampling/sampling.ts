@@ -51,7 +51,7 @@ export class Sampling {
   readonly #driver: Source;
   readonly #clock: Clock;
   /**
-   * What is watched at present, by the query as JSON.
+   * The queries that are watched at present, by the query as JSON.
    *
    * @internal
    */

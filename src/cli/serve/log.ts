@@ -75,7 +75,7 @@ export class ServeLog {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
-      // A message from elsewhere may have several lines.
+      // A message from outside may have several lines.
       hooks: {
         logMethod: ([fields, message], method) =>
           method.call(this.#logger, fields, withSwitches(message ?? "").replaceAll(/\s*\n\s*/g, " ")),

@@ -97,7 +97,10 @@ async function checkFiles(args: ServeArguments): Promise<void> {
   for (const text of metricsMetadata) new MetadataPath(text);
 }
 
-/** What the virstream servers among the sources are shown. `$VIRSTREAM_TOKEN` is for the server's own clients. */
+/**
+ * Reads the credentials for the virstream servers among the sources. `$VIRSTREAM_TOKEN` is for the server's own
+ * clients.
+ */
 function readSourceCredentials({ sourceTokenFile, caFile }: ServeArguments, warn?: Warn): Promise<Credentials> {
   return readCredentials({ tokenFile: sourceTokenFile, caFile }, { ...process.env, VIRSTREAM_TOKEN: "" }, warn);
 }

@@ -47,8 +47,8 @@ export class ChangeSet {
   }
 
   /**
-   * The keys that the table had when this set was empty: those of the given keys that have not come since then, and
-   * those that have left.
+   * The keys that the table had when this set was empty: all given keys except those that have come since then, and the
+   * keys that have left.
    */
   keysBefore(keys: Iterable<string>): string[] {
     const before = [...keys].filter((key) => this.#differences.get(key) !== "came");

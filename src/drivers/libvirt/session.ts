@@ -44,7 +44,7 @@ const BURST_SETTLE_MS = 2;
 const POOL_CALLS_MAX = 2;
 
 /**
- * How long a sweep waits for the check of orphaned calls, in ms. A check takes 1 ms; that of a locked domain takes
+ * How long a sweep waits for the check of orphaned calls, in ms. A check takes 1 ms; the check of a locked domain takes
  * seconds.
  */
 const LOOK_MS = 250;
@@ -229,7 +229,7 @@ export class Session implements SweepHost {
 
   /**
    * Asks for the statistics of a domain that cannot exist: such a call needs a worker like every statistics call,
-   * touches no domain, and cannot hang. See ConcurrencyLimit for what it proves.
+   * touches no domain, and cannot hang. ConcurrencyLimit explains what an answer proves.
    */
   async probeWorker(probe: WorkerProbe): Promise<void> {
     try {

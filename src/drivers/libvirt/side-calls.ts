@@ -11,7 +11,7 @@ const ANSWER_MS = 5_000;
 /** The parts of the session that these calls use. */
 export type SideCallHost = Pick<SweepHost, "admission" | "call" | "probeWorker">;
 
-/** What a call is about. */
+/** The subject of a call, such as a domain or a pool. */
 export interface CallSubject {
   /** Identifies the subject for admission: at most one call of each kind with this key is in flight at a time. */
   readonly key: string;

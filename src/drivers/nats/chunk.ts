@@ -83,7 +83,7 @@ export class Assembler {
   /**
    * Adds a chunk. A chunk of a newer tick replaces those of an older one that is not complete.
    *
-   * @returns the tick if it is complete now; otherwise what the chunk was: see Outcome
+   * @returns the tick if it is complete now; otherwise the kind of the chunk (see Outcome)
    * @throws VirstreamError `protocol-error` for a chunk that contradicts the others of its tick, and for ticks that are too large
    */
   add({ epoch, sequence, chunk, chunks, body }: Chunk): Uint8Array | "waiting" | "incomplete" {

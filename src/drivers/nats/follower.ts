@@ -15,8 +15,8 @@ const PATIENCE_MS = 2_000;
 
 /**
  * Keeps a fleet up to date while somebody watches it: from the subjects of its hosts, or from the stream that retains them if there
- * is one. With a stream, a reader that was cut off gets what it missed. Without one, it reads the newest states from the bucket
- * again.
+ * is one. With a stream, a reader that was cut off gets all missed ticks. Without one, it reads the newest states from
+ * the bucket again.
  */
 export class Follower {
   readonly #session: NatsSession;

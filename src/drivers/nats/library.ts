@@ -108,7 +108,7 @@ const KINDS: readonly (readonly [kind: RegExp, code: ErrorCode, meaning: string]
   ],
 ];
 
-/** The error for one of NATS's client. @param what the operation or the URI */
+/** Converts an error of NATS's client to ours. @param what the operation or the URI */
 export function natsError(thrown: unknown, what: string): VirstreamError {
   if (thrown instanceof VirstreamError) return thrown;
   const chain: unknown[] = [];

@@ -116,7 +116,8 @@ export class Moments {
   }
 
   /**
-   * Calls back with the state at a moment, and resolves with what the callback returns; with undefined when the signal was aborted.
+   * Calls back with the state at a moment, and resolves with the callback's result, or with undefined when the signal
+   * was aborted.
    *
    * @param time in ms since 1970; Infinity: the end
    */

@@ -20,7 +20,7 @@ interface Request {
   readonly points: number;
 }
 
-/** What the collector did with a request. */
+/** The outcome of a request at the collector. */
 export interface Outcome {
   /** The error if the collector did not take the request. */
   readonly error: VirstreamError | undefined;

@@ -15,7 +15,7 @@ type Row = readonly [
  * The families that each have one parameter as their value. The names, types and labels are those of the exporters tinkoff/libvirt-exporter and
  * inovex/prometheus-libvirt-exporter; without a dialect, both have the name.
  *
- * Columns: name, type, what has it, libvirt's key, libvirt's unit, help, dialect.
+ * Columns: name, type, the part that has it, libvirt's key, libvirt's unit, help, dialect.
  */
 // biome-ignore format: one row per line
 const VALUES: readonly Row[] = [

@@ -37,7 +37,7 @@ export interface RecorderClocks {
   readonly wallNow?: () => number;
 }
 
-/** What a recorder records. */
+/** The feed that a recorder records, and its options. */
 export interface RecorderOptions extends RecorderClocks {
   readonly feed: Feed;
   readonly writer: FrameWriter;

@@ -20,7 +20,8 @@ const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
 };
 
 /**
- * Why a role does not permit a page, and what to ask for; undefined: it does. Only a client whose token is right may hear this.
+ * The reason why a role does not permit a page, with the role to ask for; undefined if it permits the page. Only a
+ * client whose token is right may hear this.
  *
  * @param path of the page; undefined: a WebSocket, or `/why`
  */

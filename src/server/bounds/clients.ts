@@ -4,7 +4,7 @@ export class Clients {
   readonly #clients = new Map<object, string | undefined>();
   readonly #byAddress = new Map<string, number>();
 
-  /** @param limits may change: they hold for clients that enter then */
+  /** @param limits their values may change; new ones apply to clients that enter later */
   constructor(limits: Readonly<Record<"clients" | "clientsPerAddress", number>>) {
     this.#limits = limits;
   }

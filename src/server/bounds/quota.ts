@@ -7,7 +7,7 @@ export class Quota {
   #used = 0;
 
   /**
-   * @param most the limit, which may change: a new one holds for what begins then
+   * @param most returns the limit, which may change; a new one applies to amounts that are taken later
    * @param rule the message of the error: what a limit allows, and what to do beyond it
    */
   constructor(most: () => number, rule: (most: number) => string) {

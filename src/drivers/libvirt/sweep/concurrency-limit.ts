@@ -14,7 +14,7 @@ export interface WorkerProbe {
   readonly useful: boolean;
   /** The probe call was answered: as many workers as there are unanswered calls were busy, and one was free. */
   answered(): void;
-  /** The probe is over. The limit grows by what it has proven, if anything. */
+  /** The probe is over. If it has proven a free worker, the limit grows. */
   end(): void;
 }
 

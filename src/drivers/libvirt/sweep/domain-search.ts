@@ -128,8 +128,8 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
  * and the search tries each. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
  * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.
  *
- * Rejects with `limit-exceeded` where libvirt has no way to name all domains. The domains that were found before were already
- * passed on.
+ * Rejects with `limit-exceeded` if libvirt has no way to name all domains. The domains that were found before were
+ * already passed on.
  *
  * @param found called with each part; no domain comes twice
  * @returns all that were found

@@ -83,7 +83,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /**
    * Begins. The records come through the queue.
    *
-   * @param ready what to wait for before anything is asked; it must not reject
+   * @param ready the sweep asks nothing before this resolves; it must not reject
    */
   start(ready?: Promise<void>): void {
     const { signal } = this.#context;

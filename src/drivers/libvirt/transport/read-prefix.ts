@@ -4,8 +4,8 @@ import type { Duplex } from "node:stream";
  * Reads the first bytes of a stream, and leaves the others for its next reader. That reader may listen for data as if
  * nothing had been read.
  *
- * Rejects with the stream's error or with what `take` throws. An abort of the signal destroys the stream and rejects
- * with the signal's reason.
+ * Rejects with the stream's error, or with an error that `take` throws. An abort of the signal destroys the stream and
+ * rejects with the signal's reason.
  *
  * @param take called with all bytes so far; returns how many of them to take, or undefined to wait for more
  * @returns true when bytes were taken, false when the stream ended first
