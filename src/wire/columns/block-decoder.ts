@@ -53,14 +53,15 @@ export function readFull(
   for (let key = 0; key < keys.length; key++) {
     const column = HEAD_COLUMNS + key;
     const type = types[key]!;
-    if (columns.varies(column)) {
-      const within = columns.isWithin(column, LEAST[type]!, GREATEST[type]!);
-      (within ? unchecked : checked).push(key);
-    }
+    const width = columns.width(column);
+    const least = columns.least(column);
     if (type === ParamType.string) {
       if (columns.isPresent(column)) throw malformed("a block has no valid texts");
-    } else if (!columns.varies(column)) {
-      const least = columns.least(column);
+    } else if (width > 0) {
+      // If the least and the greatest number that the bytes can have are of the type, all others are.
+      const fits = width <= 6 && isOfType(least, type) && isOfType(least + 256 ** width - 1, type);
+      (fits ? unchecked : checked).push(key);
+    } else {
       if (!isOfType(least, type)) throw malformed("a block has no valid values");
       template[key] = least;
     }
@@ -137,7 +138,7 @@ export function rowsOf(count: unknown): number {
 
 /** The whole numbers of a head column, by row. */
 export function columnOf(columns: ColumnReader, column: number): (row: number) => number {
-  const values = columns.varies(column) ? columns.read(column) : undefined;
+  const values = columns.width(column) > 0 ? columns.read(column) : undefined;
   const least = columns.least(column);
   if (!(values?.every(Number.isSafeInteger) ?? Number.isSafeInteger(least))) throw malformed("a row has no valid head");
   return values === undefined ? () => least : (row) => values[row]!;

@@ -63,16 +63,9 @@ export class ColumnReader {
     return (this.#present[column >> 3]! & (1 << (column & 7))) !== 0;
   }
 
-  /** True if a column has a number for each row; if not, all rows have `least`. */
-  varies(column: number): boolean {
-    return this.#widths[column] !== CONSTANT;
-  }
-
-  /** True if each row has an integer between these limits, whatever the bytes of the column are. */
-  isWithin(column: number, least: number, greatest: number): boolean {
-    const width = this.#widths[column]!;
-    const from = this.#leasts[column]!;
-    return width <= 6 && Number.isInteger(from) && from >= least && from + 256 ** width - 1 <= greatest;
+  /** The width of a column; at 0, all rows have `least`. */
+  width(column: number): number {
+    return this.#widths[column]!;
   }
 
   least(column: number): number {
@@ -156,18 +149,12 @@ export class ColumnReader {
         for (let i = 0; i < count; i++, at += 4) strip[i] = least + view.getUint32(at, true);
         return;
       case 5:
-        for (let i = 0; i < count; i++, at += 5) {
-          strip[i] = least + (view.getUint32(at, true) + bytes[at + 4]! * 4_294_967_296);
-        }
-        return;
       case 6:
-        for (let i = 0; i < count; i++, at += 6) {
-          strip[i] = least + (view.getUint32(at, true) + view.getUint16(at + 4, true) * 4_294_967_296);
-        }
-        return;
       case 7:
-        for (let i = 0; i < count; i++, at += 7) {
-          const high = view.getUint16(at + 4, true) + bytes[at + 6]! * 65_536;
+        for (let i = 0; i < count; i++, at += width) {
+          let high = bytes[at + 4]!;
+          if (width > 5) high += bytes[at + 5]! * 256;
+          if (width > 6) high += bytes[at + 6]! * 65_536;
           strip[i] = least + (view.getUint32(at, true) + high * 4_294_967_296);
         }
         return;
@@ -184,7 +171,7 @@ export function firstOf(mask: number): number {
 
 /** How many bits are set. */
 function bitsOf(mask: number): number {
-  const pairs = mask - ((mask >>> 1) & 0x55555555);
-  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
-  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+  let bits = 0;
+  for (; mask !== 0; mask &= mask - 1) bits++;
+  return bits;
 }
