@@ -52,6 +52,7 @@ class Connection:
         if status[9:12] != "101":
             raise Failed(CODES.get(int(status[9:12] or 0), "connection-refused"), f"no upgrade: {status}")
         while self.file.readline(8192).strip(): pass  # headers, up to an empty line
+    def hello(self):
         token = os.environ.get("VIRSTREAM_TOKEN")
         self.send(type="hello", client="client-in-python/1", **({"token": token} if token else {}))
         welcome = self.receive()
@@ -64,11 +65,9 @@ class Connection:
         sizes = struct.pack(">B", 128 + size) if size < 126 else struct.pack(">BH", 128 + 126, size)
         masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
         self.socket.sendall(bytes([128 + opcode]) + sizes + mask + masked)
-    def send(self, **message):
-        self.frame(1, json.dumps(message).encode())
+    def send(self, **message): self.frame(1, json.dumps(message).encode())
     def read(self, size):
-        if len(data := self.file.read(size)) < size:
-            raise ConnectionError("the connection ended")
+        if len(data := self.file.read(size)) < size: raise ConnectionError("the connection ended")
         return data
 
     def receive(self):  # the next message; answers pings on the way
@@ -93,6 +92,7 @@ class Connection:
         self.send(**query, id=1)  # without credit: TCP slows the server down when we are slow
         while True:
             message = self.receive()
+            need(message["type"] != "welcome" and message.get("id", 1) == 1, "a second welcome, or an unused id")
             if message["type"] == "schema":
                 pairs = zip(message["keys"], message["types"], strict=True)
                 schema = [(of(str, key), whole(kind, INT, STRING)) for key, kind in pairs]
@@ -170,8 +170,7 @@ class Connection:
             record.update(times(at, *when), status="ok", reason=None, missing=[], index=whole(record["index"] + index))
             yield record
 
-def bits(data):  # the lowest bit of the first byte first
-    return [byte >> i & 1 for byte in data for i in range(8)]
+def bits(data): return [byte >> i & 1 for byte in data for i in range(8)]  # the lowest bit of the first byte first
 def read_column(body, rows, width, least):  # one number for each row
     need(width & ~16 <= 8 and type(least) in (int, float), "a width or a least that is none")
     if width >= 16:  # sparse: a mask says which rows have a value
@@ -181,15 +180,13 @@ def read_column(body, rows, width, least):  # one number for each row
         return [next(values) if bit else 0 for bit in mask[:rows]]
     data = body.read(rows * width)
     need(len(data) == rows * width, "a body that is too short")
-    if width == 8:
-        return struct.unpack(f"<{rows}d", data)
+    if width == 8: return struct.unpack(f"<{rows}d", data)
     return [least + int.from_bytes(data[row * width:(row + 1) * width], "little") for row in range(rows)]
 def times(at, time, step, took):
     return {"sampledAt": whole(at[0]) + time, "steadyAt": whole(at[1]) + time + step, "tookMs": took / 1000}
-def show(line):
-    print(json.dumps(line), flush=True)
+def show(line): print(json.dumps(line), flush=True)
 def show_record(record):  # as in the JSON profile, numbers that JSON or JavaScript cannot hold are text
-    text = {key: str(value) for key, value in record["params"].items()
+    text = {key: json.dumps(value) for key, value in record["params"].items()
             if type(value) is int and abs(value) > SAFE or type(value) is float and not math.isfinite(value)}
     show({**record, "params": {**record["params"], **text}})
 
@@ -197,14 +194,14 @@ class Reader:
     """A sweep, if there is no interval, or a watch. What it knows of the domains outlives connections."""
     def __init__(self, interval, ticks):
         self.interval, self.ticks, self.failures = interval, ticks, 0
-        self.known, self.old = {}, {}  # by number: (key, schema, record); by key: records of before the newest `begin`
+        self.known, self.numbers = {}, {}  # by number: (key, schema, record); by key: the number
+        self.old = {}  # by key: records of before the newest `begin`
         self.epoch = self.channel = self.sequence = self.tick = self.sync = self.complete = None
         self.left = 0  # rows of the snapshot that are still to come
 
     def run(self, connection):
         query = {"type": "watch", "intervalMs": self.interval} if self.interval else {"type": "get"}
-        if self.epoch != connection.epoch:
-            self.epoch, self.channel = connection.epoch, None
+        if self.epoch != connection.epoch: self.epoch, self.channel = connection.epoch, None
         if self.channel is not None and self.left == 0:
             query["since"] = {"epoch": self.epoch, "channel": self.channel, "sequence": self.sequence}
         self.begun = False  # on this connection
@@ -228,7 +225,7 @@ class Reader:
         if of(bool, message["resumed"]):
             return need(first and (channel, sequence) == (self.channel, self.sequence), "resumed elsewhere")
         self.old.update((key, record) for key, _, record in self.known.values())
-        self.known, self.left = {}, whole(message["domains"], 0, DOMAINS)
+        self.known, self.numbers, self.left = {}, {}, whole(message["domains"], 0, DOMAINS)
         self.complete, sync = of(bool, message["complete"]), message.get("sync")
         tick = whole(sync["tick"], 1) if sync else 0
         skipped = tick - self.tick - 1 if channel == self.channel else None  # None: not known
@@ -253,7 +250,9 @@ class Reader:
         self.sequence += 1  # also for a message of a type that we do not know
         if message["type"] == "changes":
             for number in message["gone"]:
-                show({"type": "gone", "domain": self.known.pop(number)[2]["domain"]})
+                key, _, record = self.known.pop(number)
+                del self.numbers[key]
+                show({"type": "gone", "domain": record["domain"]})
             self.full(connection, message["full"], message["at"])
             for block in message["changed"]:
                 for record in connection.changed(block, message["at"], self.known):
@@ -268,7 +267,8 @@ class Reader:
         for number, (key, schema, record) in rows:
             if self.interval:  # a sweep has no numbers
                 before = self.known.get(whole(number, 0, DOMAINS - 1))
-                need(not before or before[0] == key, "a full row of another domain than its number")
+                need(not before or self.left == 0 and before[0] == key, "a full row of another domain than its number")
+                need(self.numbers.setdefault(key, number) == number, "a domain with two numbers")
                 self.known[number] = key, schema, record
                 self.old.pop(key, None)
             show_record(record)
@@ -281,6 +281,7 @@ def main(url, interval=0, ticks=-1):
         connection = None
         try:
             connection = Connection(url)
+            connection.hello()
             reader.run(connection)
             return connection.close(1000)
         except Failed as error:
@@ -291,8 +292,7 @@ def main(url, interval=0, ticks=-1):
             code, message = "protocol-error", f"malformed: {error!r}"
         if connection:
             connection.close(4400 if code == "protocol-error" else 1000, message)
-        if code not in RETRYABLE or not interval or reader.epoch is None:
-            sys.exit(f"{code}: {message}")
+        if code not in RETRYABLE or not interval or reader.epoch is None: sys.exit(f"{code}: {message}")
         show({"type": "lost", "code": code, "message": message})
         reader.failures += 1  # since the newest `begin`
         time.sleep(random.uniform(0.5, 1) * min(30, 2**reader.failures / 4))

@@ -8,14 +8,14 @@ import type { Line } from "./example-process.ts";
 export interface VectorStep {
   readonly client?: Line;
   readonly hex?: string;
-  /** The message that is `hex`. */
+  /** The message that is `hex`; without `hex`, a text message. */
   readonly server?: Line;
   readonly means?: readonly Line[];
 }
 
 export const VECTORS: {
   readonly sessions: readonly { readonly name: string; readonly subprotocol: string; readonly steps: VectorStep[] }[];
-  readonly refused: readonly { readonly why: string; readonly hex: string }[];
+  readonly refused: readonly { readonly why: string; readonly steps: VectorStep[] }[];
 } = JSON.parse(readFileSync(new URL("../../docs/protocol-vectors.json", import.meta.url), "utf8"));
 
 /**
@@ -60,8 +60,8 @@ export class VectorServer implements AsyncDisposable {
   /** Goes on after a message of the client, until the session has its next one. */
   #answer(socket: WebSocket): void {
     this.#steps.shift();
-    for (let next = this.#steps[0]; next?.hex !== undefined; next = this.#steps[0]) {
-      socket.send(Buffer.from(next.hex, "hex"));
+    for (let next = this.#steps[0]; next !== undefined && next.client === undefined; next = this.#steps[0]) {
+      socket.send(next.hex === undefined ? JSON.stringify(next.server) : Buffer.from(next.hex, "hex"));
       this.#steps.shift();
     }
     // The session goes on over another connection.

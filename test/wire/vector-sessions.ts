@@ -1,6 +1,7 @@
 import { VirstreamError } from "../../src/model/error.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord, type SweepSummary } from "../../src/model/record.ts";
+import { NIL_UUID } from "../../src/model/uuid.ts";
 import type { SyncEvent } from "../../src/model/watch.ts";
 import { ChannelEncoder, syncToWire } from "../../src/wire/channel-encoder.ts";
 import { RowBatch } from "../../src/wire/columns/row-batch.ts";
@@ -63,8 +64,19 @@ const syncOf = (tick: number, domains: number, overrun = 0): SyncEvent => {
   return { type: "sync", tick, host: "hv1", overrun, summary };
 };
 
+export const WELCOME = {
+  type: "welcome",
+  epoch: "e1",
+  server: "virstream",
+  host: "hv1",
+  hypervisor: "qemu",
+  beatMs: 5_000,
+  minIntervalMs: 1_000,
+  steadyMs: STEADY,
+} as const;
+
 /** Gathers the steps of one session. */
-class Writer {
+export class Writer {
   readonly steps: ({ client: object } | { server: WireMessage })[] = [];
   readonly profile: Profile;
   #sentSchemas = new SentSchemas();
@@ -90,8 +102,7 @@ class Writer {
 
   greet(more: Pick<Welcome, "groups" | "recorded"> = {}): void {
     this.client({ type: "hello", client: "example 1.0" });
-    const about = { epoch: "e1", server: "virstream", host: "hv1", hypervisor: "qemu" };
-    this.say({ type: "welcome", ...about, beatMs: 5_000, minIntervalMs: 1_000, steadyMs: STEADY, ...more });
+    this.say({ ...WELCOME, ...more });
   }
 
   reconnect(): void {
@@ -161,11 +172,11 @@ function watch(subprotocol: Subprotocol): VectorSession {
   const channel = new ChannelEncoder(5, writer.profile);
   const pass = (message: ReturnType<ChannelEncoder["changes"]>): void => writer.rows(message!);
   writer.greet();
-  writer.client({ type: "watch", id: 2, intervalMs: 1_000 });
+  writer.client({ type: "watch", id: 1, intervalMs: 1_000 });
   const first = [record(0, 0, 1_000_000_000n), record(1, 1, 2_000_000_000n)];
-  const begin = { type: "begin", id: 2, channel: 5, resumed: false } as const;
+  const begin = { type: "begin", id: 1, channel: 5, resumed: false } as const;
   writer.say({ ...begin, sequence: 0, domains: 2, sync: syncToWire(syncOf(1, 2)), statuses: [], complete: true });
-  writer.records(2, first, [0, 1]);
+  writer.records(1, first, [0, 1]);
   // Counters that go on, and a domain that is new: in the binary profile differences, and a full row.
   const second = [record(0, 1_000, 1_250_000_000n), record(1, 1_001, 2_000_000_000n), record(2, 1_002, 7n)];
   for (const [number, each] of second.entries()) channel.add(number, each, first[number]);
@@ -185,9 +196,9 @@ function watch(subprotocol: Subprotocol): VectorSession {
   // The client was too slow: ticks 4 to 8 are skipped, and the domain that was gone is back by another number.
   const last = [record(0, 9_000, 3_000_000_000n), record(1, 9_001, 1n)];
   writer.say({ ...begin, sequence: 40, domains: 2, sync: syncToWire(syncOf(9, 2)), statuses: [], complete: true });
-  writer.records(2, last, [0, 4]);
-  writer.client({ type: "cancel", id: 2 });
-  writer.say({ type: "end", id: 2 });
+  writer.records(1, last, [0, 4]);
+  writer.client({ type: "cancel", id: 1 });
+  writer.say({ type: "end", id: 1 });
   return { name: `a watch, ${subprotocol}`, subprotocol, steps: writer.steps };
 }
 
@@ -216,6 +227,72 @@ function resume(): VectorSession {
   return { name: "a watch that is resumed on a new connection", subprotocol, steps: writer.steps };
 }
 
+/** Twelve domains with parameters of every type, at a time. Their numbers need columns of every width. */
+function many(time: number, differs: (domain: number) => boolean, from = 0): DomainStatsRecord[] {
+  return Array.from({ length: 12 }, (_, i) => {
+    const more = differs(i) ? time + i : 0;
+    // The first one is known by its name only.
+    const uuid = i === 0 ? NIL_UUID : uuidOf(100 + i);
+    return new DomainStatsRecord({
+      domain: new Domain(uuid, `vm-${i}`, i % 2 === 0 ? i + 1 : -1, i < 6 ? "hv1" : "hv2"),
+      params: TypedParams.from([
+        ["state.state", "int", i % 3 === 0 ? -5 : 1 + more],
+        ["vcpu.current", "uint", 4_000_000_000 + i],
+        ["balloon.current", "llong", BigInt(i - 6) * 10n ** 12n - BigInt(more)],
+        ["cpu.time", "ullong", BigInt(i) * 10n ** 15n + BigInt(more)],
+        ["block.0.rd.bytes", "ullong", BigInt(i) * 70_000n],
+        ["block.0.wr.bytes", "ullong", BigInt(i) * 9_000_000n],
+        ["net.0.rx.bytes", "ullong", BigInt(i) * 2_000_000_000n],
+        ["net.0.tx.bytes", "ullong", BigInt(i) * 300_000_000_000n],
+        ["vm.load", "double", differs(i) ? i / 4 : -0.5],
+        ["vm.ratio", "double", i === 3 ? Number.NaN : Number.POSITIVE_INFINITY],
+        ["vcpu.0.halted", "boolean", differs(i)],
+        ["block.0.name", "string", i % 2 === 0 ? "vda" : "sdä"],
+      ]),
+      status: "ok",
+      sampledAt: WALL + time + i,
+      steadyAt: STEADY + time + i,
+      tookMs: i + 0.125,
+      index: i < 6 ? i + from : 2 ** 24 + i,
+    });
+  });
+}
+
+function columns(): VectorSession {
+  const subprotocol = "virstream.v1";
+  const writer = new Writer(subprotocol);
+  const channel = new ChannelEncoder(9, writer.profile);
+  writer.greet();
+  writer.client({ type: "watch", id: 1, intervalMs: 1_000, credit: 1_048_576 });
+  const begin = { type: "begin", id: 1, channel: 9, resumed: false, statuses: [], complete: false } as const;
+  const first = many(0, () => false);
+  writer.say({ ...begin, sequence: 0, domains: 12 });
+  writer.records(1, first, [...first.keys()]);
+  // Few rows change: sparse columns. A domain more on the host moves the positions of the others.
+  const second = many(1_000, (i) => i === 4 || i === 9, 1);
+  for (const [number, each] of second.entries()) channel.add(number, each, first[number]);
+  writer.rows(channel.changes()!);
+  writer.rows(channel.sync(syncOf(1, 12), false));
+  // The server has started again for this watch, and does not know all domains yet: two of them do not come again.
+  writer.say({ ...begin, sequence: 7, domains: 10, sync: syncToWire(syncOf(1, 12)) });
+  writer.records(1, many(2_000, () => true, 1).slice(0, 10), [...second.keys()].slice(0, 10));
+  // The numbers of this sync are written in the other ways that msgpack has: int64, uint64, int16, int8, float64 and float32.
+  const text = (value: string): number[] => [0xa0 | value.length, ...Buffer.from(value)];
+  const summary = [0x87, ...text("domains"), 0xd1, 0, 10, ...text("ok"), 0xd0, 10, ...text("partial"), 0xcc, 0];
+  summary.push(...text("failed"), 0xcd, 0, 0, ...text("gone"), 0xce, 0, 0, 0, 0, ...text("startedAt"), 0xcb);
+  summary.push(...new Uint8Array(new BigUint64Array([0x4278bcfe56800000n]).buffer).reverse());
+  summary.push(...text("tookMs"), 0xca, 0x3f, 0xc0, 0, 0);
+  const sync = [0x88, ...text("type"), ...text("sync"), ...text("channel"), 0xd2, 0, 0, 0, 9];
+  sync.push(...text("sequence"), 0xcf, 0, 0, 0, 0, 0, 0, 0, 8, ...text("tick"), 0xd3, 0, 0, 0, 0, 0, 0, 0, 2);
+  sync.push(...text("host"), 0xd9, 3, ...Buffer.from("hv1"), ...text("overrun"), 0xca, 0, 0, 0, 0);
+  sync.push(...text("summary"), ...summary, ...text("complete"), 0xc3);
+  writer.steps.push({ server: Uint8Array.from(sync) });
+  writer.client({ type: "credit", id: 1, bytes: 4_096 });
+  writer.client({ type: "cancel", id: 1 });
+  writer.say({ type: "end", id: 1 });
+  return { name: "a watch with parameters of every type, in columns of every kind", subprotocol, steps: writer.steps };
+}
+
 /** All sessions. */
 export const SESSIONS: readonly VectorSession[] = [
   ...(["virstream.v1", "virstream.v1.json"] as const).flatMap((subprotocol) => [
@@ -226,4 +303,5 @@ export const SESSIONS: readonly VectorSession[] = [
     watch(subprotocol),
   ]),
   resume(),
+  columns(),
 ];
