@@ -58,6 +58,8 @@ export class SimulatedHost {
   readonly #owner: object;
   readonly #traits: Uint8Array;
   readonly #faults = new Map<number, Fault>();
+  /** When the calls that sweeps gave up are answered, by guest. */
+  readonly #answersAt = new Map<number, number>();
   readonly #layouts = new Map<number, Layout>();
   #keys = 0;
   readonly #drawKey: number;
@@ -218,11 +220,22 @@ export class SimulatedHost {
     return this.#faults.get(index);
   }
 
-  /** Changes a guest's faults. */
+  /** True while the guest's monitor has not answered the last call that a sweep gave up at its deadline. */
+  isUnanswered(index: number, now: number): boolean {
+    return (this.#answersAt.get(index) ?? now) > now;
+  }
+
+  /** A sweep gave up a call at its deadline. Its answer comes at this time, in ms since 1970; Infinity: never. */
+  leaveUnanswered(index: number, answersAt: number): void {
+    this.#answersAt.set(index, answersAt);
+  }
+
+  /** Changes a guest's faults. Its monitor then answers what it has not answered yet. */
   change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
       throw new VirstreamError("invalid-argument", `there is no guest ${index}: the host has ${this.options.domains}`);
     }
+    this.#answersAt.delete(index);
     const fault = { ...(this.#faults.get(index) ?? NO_FAULT), ...change };
     if ((Object.keys(NO_FAULT) as (keyof Fault)[]).some((name) => fault[name] !== NO_FAULT[name])) {
       this.#faults.set(index, fault);

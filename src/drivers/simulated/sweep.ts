@@ -193,6 +193,8 @@ export class Sweep {
 
     // A frozen or slow guest delays only the groups that need its monitor. A guest that does not run has none.
     const slowMs = this.#monitored === 0 || domain.id === -1 ? 0 : (fault?.slowMs ?? 0);
+    // As on a libvirt host, no second call is sent to a guest whose call is unanswered.
+    if (slowMs > 0 && host.isUnanswered(guest, now)) return this.#partial("quarantined", asked, guest, 0);
     const frozen = slowMs === Number.POSITIVE_INFINITY;
     if (frozen && (this.#query.flags & StatsFlag.nowait) !== 0) return this.#partial("busy", asked, guest, 0);
     const tookMs = slowMs || latencyMs;
@@ -217,6 +219,7 @@ export class Sweep {
       () => {
         if (slot) this.#busySlots--;
         this.#timers.delete(timer);
+        if (late && !slot) this.#host.leaveUnanswered(guest, asked.sampledAt + tookMs);
         this.#due.push(() => (late ? this.#partial("timeout", asked, guest, ms) : this.#answer(asked, guest, ms)));
         this.#wake?.();
       },
@@ -232,10 +235,10 @@ export class Sweep {
   }
 
   /**
-   * A record of the groups that need no monitor: at the deadline, or with `nowait` at once because the guest's job is
-   * held.
+   * A record of the groups that need no monitor: at the deadline, or at once because an earlier call is unanswered, or with
+   * `nowait` because the guest's job is held.
    */
-  #partial(reason: "busy" | "timeout", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
+  #partial(reason: "busy" | "timeout" | "quarantined", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
     const params = this.#host.sample(guest, this.#groups & MONITOR_FREE_GROUPS, asked.sampledAt, this.#backing);
     const missing = groupNames(this.#monitored);
     return new DomainStatsRecord({ ...asked, params, status: "partial", reason, missing, tookMs });

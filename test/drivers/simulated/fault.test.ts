@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { NO_FAULT } from "../../../src/drivers/simulated/fault.ts";
 import { GROUPS } from "../../../src/model/group.ts";
+import type { StatsQuery } from "../../../src/model/query.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { Bench, ofGuest, SIX_GROUPS } from "./harness.ts";
 import { turn } from "./manual-clock.ts";
@@ -89,6 +90,24 @@ describe("a frozen guest", () => {
     expect(bench.clock.now()).toBe(start);
   });
 
+  it("is queried once only: from the second sweep on its record comes at once, as on a libvirt host, until it thaws", async () => {
+    const bench = new Bench("domains=2&freeze=0");
+    const start = bench.clock.now();
+    const reasons = async (query: StatsQuery = {}) => {
+      const { status, reason, tookMs } = ofGuest(await bench.records(query), 0);
+      return [status, reason, tookMs, bench.clock.now() - start];
+    };
+    expect(await reasons()).toEqual(["partial", "timeout", 2_000, 2_000]);
+    expect(await reasons()).toEqual(["partial", "quarantined", 0, 2_000]);
+    expect(await reasons({ deadlineMs: 60_000, nowait: true })).toEqual(["partial", "quarantined", 0, 2_000]);
+    // What needs no monitor is queried all the same.
+    expect(await reasons({ groups: ["state"] })).toEqual(["ok", undefined, 0, 2_000]);
+    bench.host.change(0, { slowMs: 0 });
+    expect(await reasons()).toEqual(["ok", undefined, 0, 2_000]);
+    bench.host.change(0, { slowMs: Number.POSITIVE_INFINITY });
+    expect(await reasons({ deadlineMs: 500 })).toEqual(["partial", "timeout", 500, 2_500]);
+  });
+
   it("may be frozen and thawed in code", async () => {
     const bench = new Bench("domains=2&freeze=0");
     bench.host.change(0, { slowMs: 0 });
@@ -124,6 +143,14 @@ describe("a slow guest", () => {
     expect(ofGuest(records, 0)).toMatchObject({ status: "partial", reason: "timeout", tookMs: 299 });
     const inTime = await new Bench("domains=2&slow=0:300").records({ deadlineMs: 300 });
     expect(ofGuest(inTime, 0).status).toBe("ok");
+  });
+
+  it("is queried again when its late answer has come", async () => {
+    const bench = new Bench("domains=1&slow=0:300");
+    const reason = async () => (await bench.records({ deadlineMs: 200 }))[0]!.reason;
+    expect([await reason(), await reason()]).toEqual(["timeout", "quarantined"]);
+    bench.clock.advance(100);
+    expect([await reason(), await reason()]).toEqual(["timeout", "quarantined"]);
   });
 
   it("comes in the order of the delays", async () => {
