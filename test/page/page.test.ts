@@ -114,6 +114,8 @@ describeWith(["chromium"], "The live page", () => {
       await listed(page);
       await page.getByRole("searchbox").fill("guest-0002");
       await page.locator(".row").nth(2).click();
+      // At first the head has the guest's uuid.
+      await expect.poll(() => page.locator("h2").textContent(), PATIENCE).toContain("guest-0002");
       const name = await page.locator("h2").textContent();
       await page.reload();
       await expect.poll(() => page.locator("h2").textContent(), PATIENCE).toContain(name!.split(" ")[0]);
