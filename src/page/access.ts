@@ -97,7 +97,10 @@ export class Access {
       } catch (thrown) {
         const error = VirstreamError.from(thrown);
         if (error.code !== "unauthenticated") throw error;
-        await this.#ask(token === undefined ? "This server needs a token." : "The server refused this token.");
+        // A role that does not permit this comes with advice.
+        const role = /\((the role .*)\)/.exec(error.message)?.[1];
+        const why = role === undefined ? "." : `: ${role}.`;
+        await this.#ask(token === undefined ? "This server needs a token." : `The server refused this token${why}`);
       }
     }
   }

@@ -204,14 +204,21 @@ describeWith(["chromium"], "The live page", () => {
 });
 
 describeWith(["chromium"], "The live page of a server with a token", () => {
-  it("asks for it, says when it is wrong, and keeps the right one for the tab only", async () => {
-    const file = join(folder, "token");
+  it("asks for it, says when it is wrong or of another role, and keeps the right one for the tab only", async () => {
+    const [file, tokens] = [join(folder, "token"), join(folder, "tokens.json")];
     writeFileSync(file, "right\n", { mode: 0o600 });
-    await using guarded = await serveUi("test:///default?domains=20", "--token-file", file);
+    const { token, list } = new TokenList([]).with({ name: "prometheus", role: "metrics" });
+    writeFileSync(tokens, list.toString(), { mode: 0o600 });
+    await using guarded = await serveUi("test:///default?domains=20", "--token-file", file, "--tokens", tokens);
     await onPage(browser, guarded, async (page) => {
       await page.getByLabel("Token").fill("wrong");
       await page.keyboard.press("Enter");
       await page.getByText("The server refused this token.").waitFor();
+      await page.getByLabel("Token").fill(token);
+      await page.keyboard.press("Enter");
+      await page
+        .getByText("refused this token: the role metrics of this token permits only /metrics: ask the server's ")
+        .waitFor();
       await page.getByLabel("Token").fill("right");
       await page.getByRole("button", { name: "Connect" }).click();
       await listed(page);
