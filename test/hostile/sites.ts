@@ -11,7 +11,7 @@ export const TOKEN = "a secret of the attacked server";
 /** The tokens of the site `roles`, by what is special about them. */
 export const ROLE_TOKENS = {
   admin: "the token of an admin",
-  stats: "the token of one who reads statistics",
+  stats: "a token of the role stats",
   metrics: "the token of a Prometheus",
   expired: "the token that has expired",
   revoked: "the token that was revoked",

@@ -61,7 +61,7 @@ const LINES: readonly Row[] = [
   ["a first header that begins with a space", "HTTP 400", "GET / HTTP/1.1\r\n a: b\r\nHost: x\r\n\r\n"],
   ["no Host", "HTTP 400", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"],
   ["two Hosts", "HTTP 400", get("/healthz", "Host: evil.example")],
-  ["an expectation that is none", "HTTP 417", get("/", "Expect: the-unexpected")],
+  ["an invalid Expect header", "HTTP 417", get("/", "Expect: the-unexpected")],
   ["lines that end with a line feed alone", "HTTP 400", "GET / HTTP/1.1\nHost: x\n\n"],
 ];
 
@@ -132,7 +132,7 @@ const keep = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\
 const PIPELINED: readonly Row[] = [
   ["three requests", "HTTP 200, HTTP 404, HTTP 401", `${keep("/healthz")}${keep("/x")}${get("/stats.json")}`],
   ["100 requests", Array(100).fill("HTTP 200").join(", "), keep("/healthz").repeat(99) + get("/healthz")],
-  ["a request behind the last one", "HTTP 200", get("/healthz") + keep("/stats.json")],
+  ["a request after one with Connection: close", "HTTP 200", get("/healthz") + keep("/stats.json")],
   ["a malformed request behind another", "HTTP 200", `${keep("/healthz")}nonsense\r\n\r\n`],
   ["a body that a GET does not have", "HTTP 200", `${keep("/healthz")}abc\r\n\r\n`],
 ];

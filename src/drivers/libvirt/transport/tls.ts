@@ -28,7 +28,7 @@ export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Pat
   const socket = tlsConnect({
     host: address.host,
     port: address.port,
-    // This extension may contain only a name, not an address (RFC 6066).
+    // The TLS extension server_name may contain a host name only, and no address (RFC 6066).
     ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
     secureContext,
     rejectUnauthorized: !flag(uri, "no_verify"),
