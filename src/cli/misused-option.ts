@@ -3,8 +3,8 @@ import { suggestion } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
 
 /**
- * The error of Node's parser. Its message goes on with advice for the programmer: the user gets its first sentence, and the option that
- * was probably meant. An option of other commands is named with these instead.
+ * The error of Node's parser. Its message continues with advice for the programmer, so the user gets only its first
+ * sentence, and the option that was probably meant. An option of other commands is named with these instead.
  *
  * @param options the names of the command's own options, without dashes
  */

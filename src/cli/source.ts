@@ -200,7 +200,7 @@ export function guestSources(connection: Connection, credentials: Credentials): 
 }
 
 /**
- * Opens sources as openSources() does. If none can be reached, and waiting may cure that, it resolves all the same; the
+ * Opens sources as openSources() does. If none can be reached, and waiting may cure this, it still resolves; the
  * sources are then absent and are tried again. But it fails if there is neither a URI nor a socket, because it does not
  * know what to wait for.
  */

@@ -66,7 +66,7 @@ export async function collectEvidence(
   const local = uri.transport === "unix";
   const processes = local ? await timeLimit.wait(guestProcesses(), ANSWER_MS).catch(() => undefined) : undefined;
   let evidence: GuestEvidence = { process: processes?.get(domain.uuid) };
-  // libvirt knows no more about a guest that does not run than its record shows.
+  // For a guest that does not run, libvirt knows no more than the record shows.
   if (domain.id < 0) return evidence;
   try {
     const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);

@@ -16,9 +16,9 @@ export interface SweepContext {
 }
 
 /**
- * Where domains come from: a hypervisor, a simulated one, another virstream. A driver keeps the promise: each sweep yields
- * exactly one record for every domain that matches the query. Each record comes as soon as it is ready, and within the
- * query's deadline, independent of the other domains.
+ * A source of domains: a hypervisor, a simulated one, or another virstream. A driver keeps the promise: each sweep
+ * yields exactly one record for every domain that matches the query. Each record comes as soon as it is ready, and
+ * within the query's deadline, independent of the other domains.
  */
 export interface Driver {
   /** The URI it was opened with, without secrets. */

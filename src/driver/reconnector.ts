@@ -37,7 +37,7 @@ export interface ReconnectorOptions<Session> {
  * Keeps one session with a peer. When the session is lost, it tries to open another one, one attempt at a time, with
  * growing random waits. Ends with close(), or with an error that a retry cannot repair.
  *
- * It knows nothing of sockets: its owner opens sessions, and says when one is lost.
+ * It has no sockets: its owner opens sessions, and reports when one is lost.
  */
 export class Reconnector<Session> {
   readonly #options: ReconnectorOptions<Session>;

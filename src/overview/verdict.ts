@@ -7,7 +7,7 @@ import type { Slowness } from "./slowness.ts";
 export interface Verdict {
   /** A few words that fit into a narrow column: `STUCK 12s`, `I/O ERROR`, `running`. Trouble is in capitals. */
   readonly words: string;
-  /** Whether people should look at it. */
+  /** True if people should look at the guest. */
   readonly bad: boolean;
   /** The kind of trouble; undefined if there is none. */
   readonly kind?: TroubleKind;

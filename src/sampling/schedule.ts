@@ -62,7 +62,8 @@ export class Schedule<Item extends object> {
       items.push(item);
       if (entry.fresh) entry.dueAt = now;
       entry.fresh = false;
-      // A timer that fires late does not shift later times. When several times have passed, one sweep stands for all.
+      // A timer that fires late does not shift later times. When several times have passed, there is one sweep for all
+      // of them.
       const times = Math.max(1, Math.ceil((now - entry.dueAt) / entry.intervalMs));
       entry.skipped = times - 1;
       entry.dueAt += times * entry.intervalMs;

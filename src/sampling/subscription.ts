@@ -51,7 +51,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   #skipped: number | undefined = 0;
 
   /**
-   * Watches for one consumer, which pulls the items that `select` makes of the events, in chunks, until the consumer
+   * Watches for one consumer. The consumer pulls the items that `select` makes from the events, in chunks, until it
    * calls `return()`.
    */
   static to<T>(

@@ -59,7 +59,7 @@ class Cursor {
     return this.#playback.isWhole ? undefined : this.#key;
   }
 
-  /** True if it is quicker to go on from here than to seek. */
+  /** True if it is faster to read on from here than to search again. */
   isNear(time: number): boolean {
     return !this.#ended && this.#at <= time && time - this.#reached <= NEAR_MS;
   }

@@ -301,7 +301,7 @@ export class OtlpPush implements AsyncDisposable {
   #report(error: VirstreamError | undefined): void {
     const isChange = error?.message !== this.#error?.message;
     this.#error = error;
-    // In a microtask, because an error of the program's function is not ours to handle.
+    // Calls the program's function in a microtask, so that its errors do not reach the push.
     if (isChange) queueMicrotask(() => this.#onChange(error));
   }
 }

@@ -22,7 +22,7 @@ export class GuestWatch {
     this.#onRow = onRow;
   }
 
-  /** Begins to watch a guest by its key, or goes on. */
+  /** Begins to watch a guest by its key, or continues its watch. */
   start(connection: Connection, key: string): void {
     if (this.#table !== undefined && key === this.#key && connection === this.#connection) return;
     this.stop();

@@ -79,8 +79,8 @@ export class ListWatch {
   }
 
   /**
-   * Begins to watch, or goes on. It replaces a running watch only if that lacks a group, because a new watch has no
-   * rates at first.
+   * Begins to watch, or continues the running watch. It replaces a running watch only if that lacks a group, because a
+   * new watch has no rates at first.
    *
    * @param groups the groups of the columns on the screen
    */

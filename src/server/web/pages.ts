@@ -24,7 +24,10 @@ export interface PageSource {
   isForeign(request: IncomingMessage): boolean;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
-  /** Whether the client of a request may read a page; a text says why its role does not permit it, although its token is right. */
+  /**
+   * True if the client of a request may read a page. If its token is valid but its role does not permit the page, a
+   * text that says so.
+   */
   mayRead(request: IncomingMessage, path: string): Promise<boolean | string>;
   /** Finds out what is wrong with a guest; undefined if this server has no diagnosis. */
   readonly why: ((request: IncomingMessage, guest: string | null) => Promise<WhyAnswer>) | undefined;

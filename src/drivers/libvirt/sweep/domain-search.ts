@@ -59,7 +59,7 @@ export async function findDomains(
   const recall = (): void => {
     if (!anyFound) recalled = domainCache.recall(filter);
   };
-  // After a recall the listing goes on while the sweep lasts, to fill the cache for later ones.
+  // If earlier domains were used, the listing continues during the sweep, to fill the cache for later sweeps.
   await withTimeout(listing, ms, recall, { signal });
   if (recalled === undefined) await listing;
   else found(recalled, recalled.length);
