@@ -31,7 +31,7 @@ export interface Descriptions<T> {
    * you keep asking for a domain, its description is read again in the background when it is old or has changed.
    */
   of(domain: DomainIdentity): Description<T> | undefined;
-  /** Resolves when each domain that was asked for has been read, or could not be read. */
+  /** Resolves when each requested domain has been read, or could not be read. */
   settled(): Promise<void>;
   /** Stops reading. Safe to call twice. */
   close(): void;
@@ -58,7 +58,7 @@ const RECONNECTED_MS = 30_000;
 const PLACEMENT_AGE_MS = 20_000;
 /** An older placement is not reported. */
 const PLACEMENT_MAX_MS = 60_000;
-/** A domain that was not asked for in this time is forgotten. */
+/** A domain that nobody has requested for this time is forgotten. */
 const FORGET_MS = 2 * DEFINITION_AGE_MS;
 
 interface Entry<T> {
@@ -80,7 +80,7 @@ const NO_LIMITS: ReadonlyMap<string, TypedParams> = new Map();
 
 /**
  * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight, whatever
- * the number of domains. It forgets domains that are not asked for any more.
+ * the number of domains. It forgets domains that nobody requests any more.
  */
 export class DescriptionCache<T> implements Descriptions<T> {
   readonly #reader: DescriptionReader<T>;

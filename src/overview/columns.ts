@@ -294,7 +294,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
 /**
  * The columns of a table for which the user names none.
  *
- * @param groups the groups asked for as a mask; 0: all
+ * @param groups the requested groups as a mask; 0: all
  * @param hosts show the host of each guest
  */
 export function defaultColumns(columns: readonly Column[], groups: number, hosts: boolean): Column[] {

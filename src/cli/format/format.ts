@@ -49,7 +49,7 @@ export abstract class Format {
 export const FORMATS = ["table", "csv", "virsh", "ndjson", "json", "prometheus"] as const;
 
 interface FormatOptions {
-  /** The groups asked for as a mask; 0: all. */
+  /** The requested groups as a mask; 0: all. */
   readonly groups?: number;
   /** True to show rates in place of totals, if the format has columns for them. */
   readonly rates?: boolean;

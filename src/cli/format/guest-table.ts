@@ -16,7 +16,7 @@ export interface GuestTableLook {
   readonly columns: readonly Column[];
   /** The columns that the user named, in their order; undefined: the columns of the groups. */
   readonly chosen: readonly Column[] | undefined;
-  /** The groups asked for as a mask; 0: all. */
+  /** The requested groups as a mask; 0: all. */
   readonly groups: number;
   /** If defined, there is a line for each such device, instead of one for each guest. */
   readonly per: Device | undefined;

@@ -41,7 +41,7 @@ export class FleetWatch implements FleetListener {
   readonly #owner: object;
   readonly #selection: Selection;
   readonly #hosts = new Map<HostState, WatchedHost>();
-  /** The records of domains that were asked for and that no host has. */
+  /** The records of domains that the query names and no host has. */
   readonly #unknown = new Map<DomainSelector, DomainStatsRecord>();
   #isComplete = false;
   #connections = 0;

@@ -125,7 +125,7 @@ export class RecordingDriver implements Driver {
     await Promise.all([...this.#replays.values(), this.#moments.close()]);
   }
 
-  /** The records of a moment that a query selects. Reports the hosts that were absent. */
+  /** The records that a query selects from the state at a moment. Reports the hosts that were absent. */
   #select(
     { records, statuses }: State,
     selection: Selection,

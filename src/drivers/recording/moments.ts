@@ -3,7 +3,7 @@ import type { StatusEvent } from "../../model/watch.ts";
 import { Playback } from "./playback.ts";
 import type { FilePiece, Recording } from "./recording.ts";
 
-/** The state of a recording at a moment. It changes when another moment is asked for. */
+/** The state of a recording at a moment. It changes when a query asks for another moment. */
 export interface State {
   /** The newest record of each domain. */
   readonly records: Iterable<DomainStatsRecord>;
@@ -29,7 +29,7 @@ class Cursor {
   readonly #pieces: AsyncGenerator<FilePiece>;
   /** The piece that was read and is not applied yet. */
   #next: FilePiece | undefined;
-  /** The recorded time of the last frame that was applied, and the latest moment that was asked for. */
+  /** The recorded time of the last frame that was applied, and the latest moment that a query asked for. */
   #at = Number.NEGATIVE_INFINITY;
   #reached = Number.NEGATIVE_INFINITY;
   #ended = false;

@@ -39,7 +39,7 @@ export interface RecordingSurvey {
   readonly hosts: readonly string[];
   /** The domains that it has records of. */
   readonly domains: number;
-  /** The groups that were asked for; empty: all that the hypervisor supports. */
+  /** The groups that the recorder requested; empty: all that the hypervisor supports. */
   readonly groups: readonly Group[];
   readonly intervalMs: number;
   readonly records: number;

@@ -46,7 +46,7 @@ export class Sweep {
   #listed: readonly (number | DomainSelector)[] | undefined;
   #size = 0;
   #position = 0;
-  /** The groups asked for that the host has, and those of them that need a guest's monitor. */
+  /** The requested groups that the host has, and those of them that need a guest's monitor. */
   #groups = 0;
   #monitored = 0;
   #busySlots = 0;

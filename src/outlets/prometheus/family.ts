@@ -24,7 +24,7 @@ export interface Host {
   readonly several: boolean;
   /** The known versions of each host's software. */
   readonly versions?: readonly HostVersions[];
-  /** The storage pools of the hosts that can be reached, if they were asked for. */
+  /** The storage pools of the hosts that can be reached, if the options ask for them. */
   readonly pools?: readonly StoragePool[];
   /** Figures of the exporter itself; undefined if it makes only one page, as in `virstream get`. */
   readonly self: SelfFigures | undefined;

@@ -226,7 +226,7 @@ export class Admission {
         this.#changed = false;
         while (this.#grant("free", "lane"));
         while (this.#grant("monitor", "slot"));
-        // No monitor call waits for the slots that are still free.
+        // If slots are still free, no monitor call waits for one, so calls without a monitor may take them.
         while (this.#grant("free", "slot"));
         if (!this.isFull) continue;
         const newest = [...this.#connections.values()].at(-1);

@@ -60,7 +60,7 @@ interface Signs {
 /** The groups that a QEMU process has answered so far. */
 interface ProcessHistory {
   readonly id: number;
-  /** The groups that were asked for in calls that had the job. */
+  /** The groups that were requested in calls that had the domain's job. */
   asked: number;
   /** The groups with monitor data. */
   brought: number;

@@ -10,7 +10,10 @@ export interface UnansweredCall {
 export interface WorkerProbe {
   /** True if the unanswered calls have just gone out together, to a daemon that had no other call of ours. */
   readonly fresh: boolean;
-  /** True if all of those calls are still unanswered. Otherwise a probe call would prove less than was asked for. */
+  /**
+   * True if all of those calls are still unanswered. Otherwise a probe call would not prove that a worker is free
+   * besides theirs.
+   */
   readonly useful: boolean;
   /** The probe call was answered: as many workers as there are unanswered calls were busy, and one was free. */
   answered(): void;

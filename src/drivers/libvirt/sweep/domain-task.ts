@@ -41,7 +41,7 @@ export class DomainTask extends QueuedCall {
   lookupName: string | undefined;
   /** The kind of its statistics call. */
   readonly statsKind: CallKind;
-  /** The reason why the domain is late, or why its record will have less than was asked for. */
+  /** The reason why the domain is late, or why its record will have less than the query asks for. */
   reason: RecordReason = "timeout";
   /** The daemon's error to its statistics call. */
   error: VirstreamError | undefined;
@@ -117,7 +117,7 @@ export class StatsRequests {
   readonly kind: CallKind;
   /** The filter bits, for the listing. */
   readonly filter: number;
-  /** The groups that were asked for. If the query names none: all known groups. */
+  /** The groups of the query. If it names none: all known groups. */
   readonly groups: readonly Group[];
   /** The first call for a domain. */
   readonly first: StatsRequest;
