@@ -274,8 +274,8 @@ export class AggregateDriver implements Driver {
   /**
    * Removes a host, and closes its connection. Watches report its domains as `gone`.
    *
-   * @param uri as the program gave it, or as `statuses` shows it @throws VirstreamError `invalid-argument` for a host
-   *   that is not one of them, and for the last host
+   * @param uri as the program gave it, or as `statuses` shows it
+   * @throws VirstreamError `invalid-argument` for a host that is not one of them, and for the last host
    */
   async remove(uri: string): Promise<void> {
     if (this.#error !== undefined) throw this.#error;

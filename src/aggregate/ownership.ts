@@ -47,14 +47,14 @@ export class Ownership {
   /**
    * The same domain, belonging to the aggregate.
    *
-   * @param from the number of the host that it comes from, from 0
+   * @param from the number of the record's host, from 0
    */
   domain({ uuid, name, id, host }: Domain, from: number): Domain {
     return new Domain(uuid, name, id, this.#labels.get(from) ?? host, this.#owner);
   }
 
   /**
-   * @param host the number of the host that it comes from, from 0
+   * @param host the number of the record's host, from 0
    * @param domain the record's domain, if it belongs to the aggregate already
    */
   record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain, host)): DomainStatsRecord {

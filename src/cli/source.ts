@@ -105,8 +105,8 @@ export type Credentials = Omit<GuestSource, "uri">;
 /**
  * The token, the authorities of `--ca`, and the certificate and its key from the files that the environment names.
  *
- * @param warn see readText() @throws VirstreamError `invalid-argument` for a file that cannot be read, or has another
- *   content
+ * @param warn see readText()
+ * @throws VirstreamError `invalid-argument` for a file that cannot be read, or has another content
  */
 export async function readCredentials(
   { tokenFile, caFile }: { readonly tokenFile: string | undefined; readonly caFile: string | undefined },

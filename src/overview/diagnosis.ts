@@ -23,7 +23,8 @@ export function diagnosisJson({ domain: { uuid, name, id, host }, ...rest }: Dia
 /**
  * Reads the answer of a server.
  *
- * @param domain the guest in question @returns undefined if the answer is no diagnosis
+ * @param domain the guest in question
+ * @returns undefined if the answer is no diagnosis
  */
 export function diagnosisOfJson(text: string, domain: DomainIdentity): Diagnosis | undefined {
   let value: Partial<Record<keyof Diagnosis, unknown>>;

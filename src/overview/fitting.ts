@@ -2,8 +2,8 @@
  * Leaves out columns until the others fit. It begins with the highest rank and, within a rank, with the last column.
  * Columns of rank 0 stay.
  *
- * @param columns the array is changed in place @param fits returns true if the remaining columns have room; `rank` is
- *   the highest rank among them
+ * @param columns the array is changed in place
+ * @param fits returns true if the remaining columns have room; `rank` is the highest rank among them
  */
 export function fitColumns<Column>(
   columns: Column[],

@@ -13,8 +13,8 @@ export class LatestDiagnosis<Guest> {
   #running: AbortController | undefined;
 
   /**
-   * @param explain finds out what is wrong; resolves with undefined, or rejects, if it cannot @param onChange called
-   *   when there is something new to show
+   * @param explain finds out what is wrong; resolves with undefined, or rejects, if it cannot
+   * @param onChange called when there is something new to show
    * @param now a clock in ms
    */
   constructor(

@@ -21,7 +21,8 @@ export class Secrets {
   }
 
   /**
-   * @param warn see readText() @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid
+   * @param warn see readText()
+   * @throws VirstreamError `invalid-argument` for a file that cannot be read or is not valid
    */
   static async read(args: ServeArguments, warn?: Warn): Promise<Secrets> {
     const secrets = new Secrets(args, warn);
@@ -57,7 +58,8 @@ export class Secrets {
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected.
    * If a file is not valid, nothing changes. Returns a function that ends the reloading.
    *
-   * @param around called with each reload as a function that it must call @param first called before the files are read
+   * @param around called with each reload as a function that it must call
+   * @param first called before the files are read
    */
   reloadAtSignal(
     servers: readonly VirstreamServer[],

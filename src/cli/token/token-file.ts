@@ -6,7 +6,8 @@ import { readText, type Warn } from "../source.ts";
 /**
  * The tokens of a file.
  *
- * @param warn see readText() @throws VirstreamError `invalid-argument`, which names the file and the fault in it
+ * @param warn see readText()
+ * @throws VirstreamError `invalid-argument`, which names the file and the fault in it
  */
 export async function readTokens(file: string, warn?: Warn): Promise<TokenList> {
   const text = await readText("file of tokens", file, warn);

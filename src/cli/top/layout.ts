@@ -9,7 +9,8 @@ const NAME_WIDTHS = { least: 12, most: 40 };
 /**
  * The columns that fit into a number of cells. Names get the room that is left.
  *
- * @param hosts true if the guests are on several hosts @param longest the width of the longest name in cells
+ * @param hosts true if the guests are on several hosts
+ * @param longest the width of the longest name in cells
  */
 export function columnsFor(cells: number, hosts: boolean, longest: number): Column[] {
   const name = Math.min(NAME_WIDTHS.most, Math.max(NAME_WIDTHS.least, longest));

@@ -22,7 +22,7 @@ export class GuestReport {
   /** When the first record with this report was sampled, in ms of the steady clock. */
   readonly seenAt: number;
   readonly rates: GuestRates;
-  /** How far the wall clock was ahead of the steady clock; NaN if the host does not date the report. */
+  /** How far the wall clock was ahead of the steady clock; NaN if the host does not say when the report was made. */
   readonly #wallAhead: number;
   /**
    * The counters of swapping in and out, and of major and minor faults. A report is kept for many records, so it does
@@ -57,8 +57,8 @@ export function isDated({ layout }: Sample): boolean {
 }
 
 /**
- * When the guest made its report. If the host dates reports: in ms since 1970. Otherwise: when the report was sampled,
- * in ms of the steady clock. Undefined when there is no report.
+ * The time of the guest's report. If the host says when the guest made it, this is that time, in ms since 1970.
+ * Otherwise it is the time of the sample with the report, in ms of the steady clock. Undefined without a report.
  */
 export function reportedAt(sample: Sample): number | undefined {
   const { layout } = sample;

@@ -61,8 +61,9 @@ const MOST_INTERVALS = 60;
  * domains have an older record. Sweeps may be further apart than the interval, because a sweep with a guest that hangs
  * takes longer. The records' own times cannot show this, because hosts' clocks differ.
  *
- * @param now the state at the moment @param sweep reads the state at another moment @param overMs the least time
- *   between the two, in ms
+ * @param now the state at the moment
+ * @param sweep reads the state at another moment
+ * @param overMs the least time between the two, in ms
  */
 export async function recordsBefore(
   now: readonly DomainStatsRecord[],

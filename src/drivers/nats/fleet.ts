@@ -49,8 +49,8 @@ export class Fleet {
    * A message of a host.
    *
    * @param host undefined: its subject names no host
-   * @param ageMs how long ago it was published @param stored true if it comes from the bucket, which also has messages
-   *   that came already
+   * @param ageMs how long ago it was published
+   * @param stored true if it comes from the bucket, which also has messages that came already
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {

@@ -199,8 +199,9 @@ async function examine({ path, from, to }: ReplayOptions): Promise<Opened> {
 function extentOf(path: string): Promise<Extent>;
 function extentOf(path: string, known: Recording): Promise<Extent | undefined>;
 /**
- * Finds the files of a recording. @param known the files that were found before; returns undefined if they are still
- * the same
+ * Finds the files of a recording.
+ *
+ * @param known the files that were found before; returns undefined if they are still the same
  */
 async function extentOf(path: string, known?: Recording): Promise<Extent | undefined> {
   const recording = await Recording.open(path);

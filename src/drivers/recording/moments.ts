@@ -168,7 +168,7 @@ export class Moments {
     await cursor.close();
   }
 
-  /** @param broken the key frame before which it must begin */
+  /** A cursor for a time. @param broken the damaged key frame before which the cursor must begin */
   async #cursorFor(recording: Recording, time: number, broken: FilePiece | undefined): Promise<Cursor> {
     let found: Cursor | undefined;
     for (const cursor of broken === undefined ? this.#cursors : []) {

@@ -124,7 +124,7 @@ export class RemoteSession {
   /**
    * Begins a watch, or resumes one.
    *
-   * @param since the position where the watch resumes; undefined: it starts with a snapshot
+   * @param since the position where the watch resumes; undefined: the watch starts with a snapshot
    * @throws VirstreamError if the watch cannot be sent
    */
   watch(query: Query, cadence: Cadence, since: Since | undefined, receiver: WatchReceiver): StreamControl {

@@ -114,7 +114,7 @@ export function writeValues(writer: ProtobufWriter, resource: Uint8Array, values
 /**
  * Adds "no recorded value" for the series of `before` that `now` lacks.
  *
- * @param now undefined: it lacks all
+ * @param now undefined: no series is left
  * @returns the number of data points
  */
 export function writeStale(

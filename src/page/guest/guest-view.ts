@@ -66,7 +66,8 @@ export class GuestView {
   /**
    * @param intervalMs the time between two sweeps, in ms
    * @param sourceOf the URI of a host, for commands
-   * @param why asks the server what is wrong with a guest @param now the clock of the list, in ms
+   * @param why asks the server what is wrong with a guest
+   * @param now the clock of the list, in ms
    */
   constructor(
     intervalMs: number,

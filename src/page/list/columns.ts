@@ -57,7 +57,8 @@ function column(name: string, label: string, width: number, rank: number): PageC
 /**
  * The columns that fit.
  *
- * @param pixels the width of the table @param hosts true if the guests are on several hosts
+ * @param pixels the width of the table
+ * @param hosts true if the guests are on several hosts
  */
 export function columnsFor(pixels: number, hosts: boolean): PageColumn[] {
   const shown = COLUMNS.filter(({ name }) => hosts || name !== "host");

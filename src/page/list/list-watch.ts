@@ -51,7 +51,8 @@ export class ListWatch {
 
   /**
    * @param intervalMs the time between two sweeps, in ms
-   * @param viewOf returns the order and the filter of the list @param onUpdate called after the list has changed
+   * @param viewOf returns the order and the filter of the list
+   * @param onUpdate called after the list has changed
    * @param onEnd called when the watch ends by itself: with its error, or with undefined at the end of a recording
    * @param now the clock of the list, in ms; for a recording, the moment on the screen
    */

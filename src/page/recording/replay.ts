@@ -20,8 +20,8 @@ export interface ReplayEvents {
   /** @param jumped true if the moment does not follow the one before */
   readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
   /**
-   * @param samples the new samples; the last one, the newest, is that of `row` @param jumped true if the charts have
-   *   samples of another time
+   * @param samples the new samples; the last one, the newest, is that of `row`
+   * @param jumped true if the charts have samples of another time
    */
   readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
   /** The user or the replay has moved to another moment. */
