@@ -9,7 +9,7 @@ import { notify } from "./notify.ts";
 import { guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
-/** How long the query for the guest's state may take, in ms. No guest has to answer it. */
+/** How long the query for the guest's state may take, in ms. The query does not need an answer of a guest. */
 const STATE_DEADLINE_MS = 1_500;
 
 /** `virstream why GUEST`: prints what is wrong with one guest, and what helps. Resolves with the exit code. */

@@ -291,7 +291,10 @@ export const STUCK = [
   ["D", "waits for storage (state D)", "cat /proc/PID/wchan  # repair the storage first: nothing else ends this wait"],
 ] as const;
 
-/** Shows a guest's process. A uuid is unique, and has no character that grep would interpret; the pattern does not match itself. */
+/**
+ * Shows a guest's process. A uuid is unique, and has no character that grep would interpret. With the brackets, the
+ * pattern does not find the grep command itself.
+ */
 function psOf({ uuid }: GuestFacts): string {
   return `ps -eo pid,stat,args | grep '[-]uuid ${uuid}'`;
 }

@@ -27,7 +27,7 @@ interface Problem {
   readonly text: string;
 }
 
-/** The status, and the plugin's one line without its end. */
+/** The status, and the only line that the plugin prints, without the line break. */
 export interface Verdict {
   readonly status: Status;
   readonly line: string;

@@ -46,7 +46,8 @@ export async function loadXmlParser(): Promise<ParseXml> {
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: PREFIX, textNodeName: TEXT },
     ...{ parseTagValue: false, parseAttributeValue: false, trimValues: false, allowBooleanAttributes: false },
     ...{ ignoreDeclaration: true, ignorePiTags: true, maxNestedTags: MAX_DEPTH },
-    // `decode` decodes entities instead: also numeric ones, none twice, and none that the document defines.
+    // `decode` decodes the entities instead. It also knows numeric ones, decodes none twice, and ignores those that the
+    // document defines.
     processEntities: false,
   });
   return (xml) => {

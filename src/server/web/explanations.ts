@@ -22,7 +22,7 @@ export interface WhyAnswer {
 }
 
 const UNAUTHENTICATED: WhyAnswer = { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
-/** How long it may take to find the guest, in ms. No guest has to answer for this. */
+/** How long it may take to find the guest, in ms. This does not need an answer of a guest. */
 const LOOKUP_MS = 2_000;
 /** How many guests are examined at a time. */
 const AT_ONCE = 4;
