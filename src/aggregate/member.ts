@@ -136,7 +136,7 @@ export class Member {
     return this.reconnector.error;
   }
 
-  /** Begins to open it. Resolves at the end of the first attempt, with its error if it failed; others follow. */
+  /** Begins to open the host. Resolves at the end of the first attempt, with its error if it failed; others follow. */
   async start(): Promise<VirstreamError | undefined> {
     try {
       await this.reconnector.connect();

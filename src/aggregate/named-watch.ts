@@ -50,7 +50,7 @@ export class NamedWatch {
     };
   }
 
-  /** The host was removed: forgets what it reported. */
+  /** Forgets the reports of a host that was removed. */
   forget(member: Member): void {
     for (const { holders, without, again } of this.#selectors.values()) {
       for (const hosts of [holders, without, again]) hosts.delete(member);

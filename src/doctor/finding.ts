@@ -44,19 +44,22 @@ export interface AffectedGuest {
   readonly uuid: string;
   /** How long this has lasted, in ms, if known. */
   readonly forMs?: number;
-  /** The commands that fix it for this guest. */
+  /** The commands that solve the problem for this guest. */
   readonly fix: readonly string[];
 }
 
-/** One thing that was found. */
+/** One problem, or one fact, that the examination has found. */
 export interface Finding {
   readonly id: FindingId;
   readonly severity: Severity;
   /** The problem and its effect on virstream, in a few sentences. */
   readonly what: string;
-  /** The commands that fix it or show more. If no command helps, this is advice. Empty when there is nothing to do. */
+  /**
+   * The commands that solve the problem or show more. If no command helps, this is advice. Empty when there is nothing
+   * to do.
+   */
   readonly fix: readonly string[];
-  /** All guests that it affects. */
+  /** All guests that the problem affects. */
   readonly guests: readonly AffectedGuest[];
 }
 

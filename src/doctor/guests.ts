@@ -111,7 +111,7 @@ async function examineGuest(
     const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
     // The next call occupies a worker. An old libvirt may ask the monitor before it answers, and libvirt 11 and later wait
-    // until no other call has the domain's job. So skip it when another call has it.
+    // until no other call has the domain's job. So the examination skips the call when another call has the job.
     if (control.state === ControlState.occupied || control.state === ControlState.job) return facts;
     const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
     return balloon === undefined ? facts : { ...facts, balloon };

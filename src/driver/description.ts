@@ -108,7 +108,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
     this.#random = random;
   }
 
-  /** How many domains it keeps. */
+  /** The number of domains that are remembered. */
   get size(): number {
     return this.#entries.size;
   }

@@ -74,7 +74,7 @@ export class Reconnector<Session> {
 
   /**
    * Why there will be no session any more: `connection-closed`, or the error that ended all attempts. It is not retryable.
-   * Undefined while there may be one.
+   * Undefined while a session is still possible.
    */
   get failure(): VirstreamError | undefined {
     return this.#failure;

@@ -8,7 +8,7 @@ export class LatestDiagnosis<Guest> {
   readonly #explain: (guest: Guest, signal: AbortSignal) => Promise<Diagnosis | undefined>;
   readonly #onChange: () => void;
   readonly #now: () => number;
-  /** The last one that began. */
+  /** The examination that began last. */
   #last: { readonly key: string; readonly at: number; result: Diagnosis | undefined } | undefined;
   #running: AbortController | undefined;
 

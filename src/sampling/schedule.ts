@@ -52,7 +52,7 @@ export class Schedule<Item extends object> {
     return next;
   }
 
-  /** Begins a sweep. Returns the items that take part in it. */
+  /** Begins a sweep. Returns the items that take part in the sweep. */
   begin(now: number): Item[] {
     this.#sweptAt = now;
     const near = now + (this.#pacemaker()?.intervalMs ?? 0) / 2;

@@ -22,10 +22,10 @@ export class Reconfiguration {
   readonly #sources: Set<string>;
 
   readonly #log: ServeLog;
-  /** Those that were read last. */
+  /** The limits that were read last. */
   #limits: Configuration["limits"];
 
-  /** @param configuration the one with which the servers started */
+  /** @param configuration the configuration with which the servers started */
   constructor(configuration: Configuration, log: ServeLog) {
     this.#log = log;
     this.#first = configuration;
@@ -53,7 +53,7 @@ export class Reconfiguration {
     return [...changed.filter((key) => !taken.includes(key)), ...limits];
   }
 
-  /** Says which limits have other values now. Returns the keys of those that need a restart. */
+  /** Says which limits have other values now. Returns the keys of the limits that need a restart. */
   #changeLimits({ limits }: Configuration): string[] {
     const [before, now] = [checkLimits(this.#limits), checkLimits(limits)];
     const names = Object.keys(now) as (keyof ServerLimits)[];

@@ -177,7 +177,7 @@ export class Session implements SweepHost {
     if (!this.#end.signal.aborted) this.domainCache.live = true;
   }
 
-  /** Registers for the other events that change a definition. A daemon may not know all of them. */
+  /** Registers for the other events that change a definition. A daemon may not know all of these events. */
   async #listenForChanges(): Promise<void> {
     if (!(await this.#ask(PROCEDURES.supportsFeature, FEATURE_EVENT_CALLBACK, "changes"))) return;
     for (const { id } of CHANGE_EVENTS) await this.#ask(PROCEDURES.listen, id, "changes").catch(refusedAtMost);

@@ -115,7 +115,7 @@ export class SideCalls implements CallOwner {
   /**
    * The session has ended.
    *
-   * @param forget true: calls in flight lose their permits. False: they keep them, as admission decides.
+   * @param forget true: calls in flight lose their permits. False: they keep their permits, as admission decides.
    */
   close(forget = false): void {
     this.lost = this.unanswered;

@@ -92,7 +92,7 @@ export class TickEncoder {
 
 /** The inputs for reading a host's ticks. */
 export interface TickContext {
-  /** The host that may publish them. */
+  /** The host that may publish the ticks. */
   readonly host: string;
   /** The epoch of the chunks. */
   readonly epoch: string;

@@ -106,7 +106,7 @@ class Cursor {
  */
 export class Moments {
   readonly #owner: object;
-  /** The one that was used last comes last. */
+  /** The cursor that was used last is the last. */
   readonly #cursors: Cursor[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 

@@ -15,7 +15,7 @@ export class SimulatedDriver implements Driver {
   readonly uri: string;
   readonly hypervisor = "test";
   readonly host: string;
-  /** The host itself. Set and remove faults through it. */
+  /** The host itself, whose methods set and remove faults. */
   readonly simulation: SimulatedHost;
 
   /**

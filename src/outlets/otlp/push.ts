@@ -85,7 +85,7 @@ export interface OtlpFigures {
   readonly dropped: number;
   /** The data points in the requests that the collector took. */
   readonly points: number;
-  /** Those of these data points that the collector rejected. */
+  /** The data points that the collector rejected in these requests. */
   readonly rejected: number;
 }
 

@@ -59,7 +59,7 @@ export interface Family {
   readonly name: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly source: Source;
-  /** The dialect that has it; undefined: both have it. */
+  /** The dialect that has this family; undefined: both dialects have it. */
   readonly dialect?: Exclude<Dialect, "both">;
   readonly help: string;
 }

@@ -107,8 +107,7 @@ export async function listDomains(
 }
 
 /**
- * How many domains there are. The count that a listing call returns does not help, because it fails when the listing
- * fails.
+ * The number of domains. The count that a listing call returns does not help, because it fails when the listing fails.
  */
 async function countDomains(calls: OneOffCalls): Promise<number> {
   const [running, defined] = await Promise.all([

@@ -54,7 +54,7 @@ export class ForeignCalls {
     this.#calls.clear();
   }
 
-  /** How many of these calls there are. */
+  /** The number of monitors that such calls occupy. */
   count(now: number): number {
     for (const [key, { seenAt }] of this.#calls) {
       if (seenAt > now - SEEN_MS) break;

@@ -72,7 +72,7 @@ function remoteCommand(uri: LibvirtUri): string {
   const proxy = choice(uri, "proxy", ["auto", "netcat", "native"]);
   const netcat = uri.parameters.get("netcat");
   const session = uri.path === "/session";
-  // virt-ssh-helper chooses its socket itself. Only netcat can be given one.
+  // virt-ssh-helper chooses its socket itself. Only netcat takes the path of a socket.
   const sent = ["socket", "netcat", "mode"].find(
     (name) => uri.parameters.has(name) && uri.parameters.get(name) !== "auto",
   );
