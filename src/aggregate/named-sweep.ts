@@ -1,3 +1,4 @@
+import { unreachableRecord } from "../driver/missing-record.ts";
 import { VirstreamError } from "../model/error.ts";
 import { STATE_NUMBERS } from "../model/field/state-numbers.ts";
 import { type DomainSelector, FILTER_MASK } from "../model/query.ts";
@@ -7,7 +8,6 @@ import { SelectorTable } from "../sampling/selector-table.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import { selectorOf } from "./known-domains.ts";
 import type { Member } from "./member.ts";
-import { unreachableRecord } from "./ownership.ts";
 
 interface Best {
   readonly record: DomainStatsRecord;

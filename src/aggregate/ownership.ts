@@ -1,8 +1,7 @@
-import { unknownDomain } from "../driver/matcher.ts";
+import { unknownDomain, unreachableRecord } from "../driver/missing-record.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector } from "../model/query.ts";
 import { Domain, DomainStatsRecord, INDEXES_PER_HOST } from "../model/record.ts";
-import { TypedParams } from "../model/typed-params.ts";
 
 /**
  * Reassigns a host's domains and records to the aggregate driver: queries of the aggregate accept these domains, and no
@@ -86,12 +85,4 @@ export class Ownership {
       ? unreachableRecord(domain, index, reason)
       : new DomainStatsRecord({ ...reason, domain, index });
   }
-}
-
-/** The record of a domain whose host cannot be reached. */
-export function unreachableRecord(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
-  return new DomainStatsRecord({
-    ...{ domain, index, error, params: TypedParams.EMPTY, status: "failed", reason: "error" },
-    ...{ sampledAt: Date.now(), tookMs: 0 },
-  });
 }

@@ -1,10 +1,10 @@
+import { unreachableRecord } from "../driver/missing-record.ts";
 import { DomainMap } from "../model/domain-map.ts";
 import type { VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { type AggregateSweepOptions, answersOf } from "./answers.ts";
 import { selectorOf } from "./known-domains.ts";
 import type { Member } from "./member.ts";
-import { unreachableRecord } from "./ownership.ts";
 
 interface Part {
   /**

@@ -1,8 +1,5 @@
-import { VirstreamError } from "../model/error.ts";
 import { type Place, parseGlob } from "../model/glob.ts";
-import { type DomainSelector, LIST_FILTERS } from "../model/query.ts";
-import { Domain } from "../model/record.ts";
-import { NIL_UUID } from "../model/uuid.ts";
+import { LIST_FILTERS } from "../model/query.ts";
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
 /**
@@ -126,23 +123,4 @@ export function mayHaveHost(host: string, hosts: readonly string[] | undefined):
  */
 export function passesFilter(traits: number, flags: number): boolean {
   return FAMILIES.every((family) => (flags & family) === 0 || (flags & family & traits) !== 0);
-}
-
-/** The domain in the record of a selector that no host has. Only the selector is known: the uuid is nil, or the name empty. */
-export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
-  return "uuid" in selector
-    ? new Domain(selector.uuid, "", -1, host, owner)
-    : new Domain(NIL_UUID, selector.name, -1, host, owner);
-}
-
-/** The error in that record. It has no stack: a stack takes half of the memory of such a record, and most of its time. */
-export function unknownDomainError(selector: DomainSelector, host: string): VirstreamError {
-  const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
-  const engine: { stackTraceLimit?: number } = Error;
-  const { stackTraceLimit } = engine;
-  engine.stackTraceLimit = 0;
-  const error = new VirstreamError("unknown-domain", `there is no domain ${named} on ${host}`);
-  if (stackTraceLimit === undefined) delete engine.stackTraceLimit;
-  else engine.stackTraceLimit = stackTraceLimit;
-  return error;
 }

@@ -7,7 +7,8 @@ import { type DomainSelector, FILTER_MASK, LIST_FILTERS, type Query, StatsFlag, 
 import { type DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { Schema } from "../model/schema.ts";
 import { NIL_UUID } from "../model/uuid.ts";
-import { matcherOf, passesFilter, unknownDomain, unknownDomainError } from "./matcher.ts";
+import { matcherOf, passesFilter } from "./matcher.ts";
+import { unknownRecord } from "./missing-record.ts";
 
 /** The bit of each group, by the first segment of its keys. `net`, for example, belongs to the group interface. */
 const BIT_OF_SEGMENT = new Map(FIELDS.map(({ pattern, group }) => [pattern.split(".")[0]!, groupBit(group)]));
@@ -88,17 +89,7 @@ export class Selection {
       uuids.add(domain.uuid);
     }
     for (const [index, selector] of (this.#query.domains ?? []).entries()) {
-      if (isKnown(selector, uuids, names)) continue;
-      const error = unknownDomainError(selector, host);
-      yield new DomainStatsRecord({
-        ...{
-          domain: unknownDomain(selector, host, owner),
-          params: TypedParams.EMPTY,
-          status: "gone",
-          reason: "unknown",
-        },
-        ...{ error, sampledAt, tookMs: 0, index },
-      });
+      if (!isKnown(selector, uuids, names)) yield unknownRecord(selector, { host, owner }, { sampledAt, index });
     }
   }
 

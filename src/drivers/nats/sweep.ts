@@ -1,10 +1,9 @@
 import type { SweepContext } from "../../driver/driver.ts";
-import { unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
+import { unknownDomain, unknownRecord, unreachableRecord } from "../../driver/missing-record.ts";
 import { Queue } from "../../driver/queue.ts";
 import { Selection } from "../../driver/selection.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
-import { TypedParams } from "../../model/params.ts";
 import { type DomainSelector, type Query, selectorName } from "../../model/query.ts";
 import { type Domain, DomainStatsRecord, domainKey, INDEXES_PER_HOST } from "../../model/record.ts";
 import { type NatsSession, readBucket } from "./bucket.ts";
@@ -86,7 +85,9 @@ function answerOf(state: HostState, selection: Selection, context: SweepContext)
     const own = selection.of(record);
     if (own === undefined) continue;
     const index = number * INDEXES_PER_HOST + own.index;
-    records.push(error === undefined ? new DomainStatsRecord({ ...own, index }) : failed(own.domain, index, error));
+    records.push(
+      error === undefined ? new DomainStatsRecord({ ...own, index }) : unreachableRecord(own.domain, index, error),
+    );
   }
   return records;
 }
@@ -130,20 +131,11 @@ function named(
       answers.push(new DomainStatsRecord({ ...record, index: ordinal * INDEXES_PER_HOST + place }));
     }
     if (found.length > 0) continue;
-    const domain = unknownDomain(selector, "", owner);
+    const index = ordinal * INDEXES_PER_HOST;
     answers.push(
       absent === undefined
-        ? new DomainStatsRecord({
-            ...{
-              domain,
-              params: TypedParams.EMPTY,
-              status: "gone",
-              reason: "unknown",
-              index: ordinal * INDEXES_PER_HOST,
-            },
-            ...{ sampledAt: Date.now(), tookMs: 0, error: unknownDomainError(selector, session.uri) },
-          })
-        : failed(domain, ordinal * INDEXES_PER_HOST, absent),
+        ? unknownRecord(selector, { host: "", owner, where: session.uri }, { sampledAt: Date.now(), index })
+        : unreachableRecord(unknownDomain(selector, "", owner), index, absent),
     );
   }
   return answers;
@@ -172,11 +164,4 @@ function newest(records: readonly DomainStatsRecord[]): DomainStatsRecord {
   return records.reduce((one, other) =>
     (rank(other) - rank(one) || other.sampledAt - one.sampledAt) > 0 ? other : one,
   );
-}
-
-function failed(domain: Domain, index: number, error: VirstreamError): DomainStatsRecord {
-  return new DomainStatsRecord({
-    ...{ domain, index, error, params: TypedParams.EMPTY, status: "failed", reason: "error" },
-    ...{ sampledAt: Date.now(), tookMs: 0 },
-  });
 }

@@ -1,10 +1,9 @@
-import { unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
+import { unknownDomain, unknownRecord, unreachableRecord } from "../../driver/missing-record.ts";
 import { sameRecord } from "../../driver/same-record.ts";
 import { isKnown, Selection } from "../../driver/selection.ts";
 import { SweepTally } from "../../driver/tally.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import { ALL_GROUPS } from "../../model/group.ts";
-import { TypedParams } from "../../model/params.ts";
 import type { DomainSelector, Query } from "../../model/query.ts";
 import { type Domain, DomainStatsRecord, domainKey, INDEXES_PER_HOST } from "../../model/record.ts";
 import type { Cadence, GapReason, WatchSink } from "../../model/watch.ts";
@@ -200,16 +199,10 @@ export class FleetWatch implements FleetListener {
 
   #missing(selector: DomainSelector, index: number): DomainStatsRecord {
     const [[, absent] = []] = this.#fleet.degraded;
-    const common = {
-      ...{ domain: unknownDomain(selector, "", this.#owner) as Domain, params: TypedParams.EMPTY },
-      ...{ sampledAt: Date.now(), tookMs: 0, index },
-    };
+    const owner = this.#owner;
     return absent === undefined
-      ? new DomainStatsRecord({
-          ...common,
-          ...{ status: "gone", reason: "unknown", error: unknownDomainError(selector, "any host of the fleet") },
-        })
-      : new DomainStatsRecord({ ...common, status: "failed", reason: "error", error: absent });
+      ? unknownRecord(selector, { host: "", owner, where: "any host of the fleet" }, { sampledAt: Date.now(), index })
+      : unreachableRecord(unknownDomain(selector, "", owner), index, absent);
   }
 }
 

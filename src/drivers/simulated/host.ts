@@ -1,10 +1,11 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
-import { passesFilter, unknownDomain } from "../../driver/matcher.ts";
+import { passesFilter } from "../../driver/matcher.ts";
+import { unknownRecord } from "../../driver/missing-record.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { STATE_NUMBERS } from "../../model/field/state-numbers.ts";
 import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
-import { Domain } from "../../model/record.ts";
+import { Domain, type DomainStatsRecord, type RecordInit } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
 import type { TypedParams } from "../../model/typed-params.ts";
 import { definitionOf } from "./definition.ts";
@@ -115,12 +116,9 @@ export class SimulatedHost {
     return new Domain(this.identities.uuid(index), this.identities.name(index), id, this.options.host, this.#owner);
   }
 
-  /**
-   * The identity of a guest that the query names but that does not exist. If the query has its name, its uuid is all
-   * zeros.
-   */
-  unknownDomain(selector: DomainSelector): Domain {
-    return unknownDomain(selector, this.options.host, this.#owner);
+  /** The record of a guest that the query names but that does not exist. */
+  unknown(selector: DomainSelector, when: Pick<RecordInit, "sampledAt" | "steadyAt" | "index">): DomainStatsRecord {
+    return unknownRecord(selector, { host: this.options.host, owner: this.#owner }, when);
   }
 
   /**

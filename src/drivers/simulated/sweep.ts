@@ -1,6 +1,6 @@
 import type { SweepContext } from "../../driver/driver.ts";
 import { eventLoopTurn } from "../../driver/event-loop.ts";
-import { matcherOf, mayHaveHost, unknownDomainError } from "../../driver/matcher.ts";
+import { matcherOf, mayHaveHost } from "../../driver/matcher.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { groupNames, MONITOR_FREE_GROUPS } from "../../model/group.ts";
 import { type DomainSelector, FILTER_MASK, type Query, StatsFlag } from "../../model/query.ts";
@@ -174,7 +174,7 @@ export class Sweep {
     const host = this.#host;
     const index = this.#position++;
     const guest = this.#listed === undefined ? index : this.#listed[index]!;
-    if (typeof guest !== "number") return this.#unknown(guest, { index, sampledAt: now, steadyAt });
+    if (typeof guest !== "number") return host.unknown(guest, { index, sampledAt: now, steadyAt });
     const domain = host.domain(guest);
     const asked: Asked = { domain, index, sampledAt: now, steadyAt };
     const fault = host.fault(guest);
@@ -247,12 +247,6 @@ export class Sweep {
   /** A record without parameters. */
   #bare(asked: Asked, status: "failed" | "gone", why: Partial<RecordInit> = {}): DomainStatsRecord {
     return new DomainStatsRecord({ ...asked, params: TypedParams.EMPTY, status, tookMs: 0, ...why });
-  }
-
-  #unknown(selector: DomainSelector, asked: Omit<Asked, "domain">): DomainStatsRecord {
-    const host = this.#host;
-    const error = unknownDomainError(selector, host.options.host);
-    return this.#bare({ domain: host.unknownDomain(selector), ...asked }, "gone", { reason: "unknown", error });
   }
 
   /** Gives the event loop a turn when the time for one has come. */

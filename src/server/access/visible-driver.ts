@@ -1,9 +1,9 @@
 import type { Driver, SweepContext } from "../../driver/driver.ts";
-import { matcherOf, unknownDomain, unknownDomainError } from "../../driver/matcher.ts";
+import { matcherOf } from "../../driver/matcher.ts";
+import { unknownRecord } from "../../driver/missing-record.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
 import { type DomainSelector, distinctSelectors, type Query } from "../../model/query.ts";
 import { type Absent, DomainStatsRecord, type Recorded } from "../../model/record.ts";
-import { TypedParams } from "../../model/typed-params.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";
@@ -232,25 +232,19 @@ export class VisibleDriver implements Driver {
 
   /** The record of a domain that is hidden since it was identified, as if it did not exist. */
   #hidden({ domain, index, sampledAt }: DomainStatsRecord): DomainStatsRecord {
-    const selector = { uuid: domain.uuid };
-    const error = unknownDomainError(selector, this.host);
-    const gone = { domain: unknownDomain(selector, this.host, this.#inner), params: TypedParams.EMPTY, error };
-    return new DomainStatsRecord({ ...gone, index, sampledAt, tookMs: 0, status: "gone", reason: "unknown" });
+    return unknownRecord({ uuid: domain.uuid }, { host: this.host, owner: this.#inner }, { index, sampledAt });
   }
 
   /** The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. */
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
+    const missing = groupNames(query.groups === 0 ? ALL_GROUPS : query.groups);
     return unknown.map((selector, i) => {
-      const domain = unknownDomain(selector, this.host, this.#inner);
-      const rest = { domain, params: TypedParams.EMPTY, sampledAt, tookMs: 0, index: visible.length + i };
-      if (unidentified !== undefined) {
-        const { reason, error } = unidentified;
-        const missing = groupNames(query.groups === 0 ? ALL_GROUPS : query.groups);
-        return new DomainStatsRecord({ ...rest, status: "failed", reason, missing, error });
-      }
-      const error = unknownDomainError(selector, this.host);
-      return new DomainStatsRecord({ ...rest, status: "gone", reason: "unknown", error });
+      const index = visible.length + i;
+      const record = unknownRecord(selector, { host: this.host, owner: this.#inner }, { sampledAt, index });
+      if (unidentified === undefined) return record;
+      const { reason, error } = unidentified;
+      return new DomainStatsRecord({ ...record, status: "failed", reason, missing, error });
     });
   }
 }
