@@ -1,6 +1,6 @@
 import { type Clock, sleep } from "../driver/clock.ts";
 import type { Driver } from "../driver/driver.ts";
-import { Backoff } from "../driver/reconnector.ts";
+import { Backoff, nextStatus } from "../driver/reconnector.ts";
 import { DomainMap } from "../model/domain-map.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
@@ -101,7 +101,7 @@ export class HostWatch implements WatchSink {
         for (const host of [...this.#degraded.keys()]) this.#connected(host);
         for (const { domain } of [...this.#known]) this.#gone(domain);
         sink.flush();
-        await member.changed(signal);
+        await nextStatus(member.reconnector, Number.POSITIVE_INFINITY, { signal, clock }).catch(() => {});
         continue;
       }
       const error = await this.#watch(driver);

@@ -147,17 +147,6 @@ export class Member {
     }
   }
 
-  /** Resolves at the next change of its state, or when the signal is aborted. */
-  async changed(signal: AbortSignal): Promise<void> {
-    let unlisten = (): void => {};
-    const change = new Promise<void>((resolve) => {
-      unlisten = this.reconnector.onStatus(() => resolve());
-    });
-    const { clock } = this.#options;
-    await withTimeout(change, Number.POSITIVE_INFINITY, () => {}, { signal, clock }).catch(() => {});
-    unlisten();
-  }
-
   /**
    * One sweep of it. Fails at once while the host is unreachable. A failure that the query did not cause makes the host
    * unreachable. The error names the host.

@@ -2,8 +2,14 @@ import { invalid, quote, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import { onAbort } from "./abort.ts";
-import { type Clock, STEADY_CLOCK, sleep, withTimeout } from "./clock.ts";
-import { type ReconnectOptions, type StatusListener, StatusListeners, type SweepContext } from "./driver.ts";
+import { type Clock, STEADY_CLOCK, sleep, type WaitOptions, withTimeout } from "./clock.ts";
+import {
+  type Driver,
+  type ReconnectOptions,
+  type StatusListener,
+  StatusListeners,
+  type SweepContext,
+} from "./driver.ts";
 
 /** How long an attempt to connect may take by default, in ms. */
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
@@ -304,6 +310,19 @@ export class Backoff {
     if (limit < this.#maxMs) this.#attempts++;
     return Math.random() * limit;
   }
+}
+
+/** Resolves at the next change of a state, or when this many ms are over. Rejects with the signal's reason. */
+export function nextStatus(
+  source: Required<Pick<Driver, "onStatus">>,
+  ms: number,
+  options: WaitOptions,
+): Promise<void> {
+  let unlisten!: () => void;
+  const change = new Promise<void>((resolve) => {
+    unlisten = source.onStatus(() => resolve());
+  });
+  return withTimeout(change, ms, () => {}, options).finally(unlisten);
 }
 
 /** The error for a host that cannot be reached now. */

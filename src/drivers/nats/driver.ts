@@ -1,4 +1,4 @@
-import { sleep, withTimeout } from "../../driver/clock.ts";
+import { withTimeout } from "../../driver/clock.ts";
 import {
   type ConnectionStatus,
   type Driver,
@@ -10,7 +10,7 @@ import {
 } from "../../driver/driver.ts";
 import { HostList } from "../../driver/host-list.ts";
 import { matcherOf } from "../../driver/matcher.ts";
-import { unreachableError } from "../../driver/reconnector.ts";
+import { nextStatus, unreachableError } from "../../driver/reconnector.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { checkPatterns } from "../../model/glob.ts";
 import type { Query } from "../../model/query.ts";
@@ -44,8 +44,6 @@ export class NatsDriver implements Driver {
   #follower: Follower | undefined;
   #isFollowed = false;
   #status: NatsStatus = { state: "connected", error: undefined };
-  /** Resolves at the next change of the connection. */
-  #change = newChange();
   #closed: Promise<void> | undefined;
 
   private constructor(session: NatsSession, selects: (host: string) => boolean) {
@@ -195,9 +193,7 @@ export class NatsDriver implements Driver {
     while (this.#status.state === "reconnecting" && !signal.aborted) {
       const restMs = until - performance.now();
       if (restMs <= 0) throw unreachableError(this.uri, this.#status.error!);
-      const early = new AbortController();
-      void this.#change.promise.then(() => early.abort());
-      await sleep(restMs, { signal: AbortSignal.any([signal, early.signal]) }).catch(() => {});
+      await nextStatus(this, restMs, { signal }).catch(() => {});
     }
     if (this.#status.state === "closed") throw this.#status.error;
   }
@@ -211,8 +207,6 @@ export class NatsDriver implements Driver {
         : status.error;
     this.#status = { state, error };
     if (state !== "closed") this.#session.isConnected = state === "connected";
-    this.#change.resolve();
-    this.#change = newChange();
     if (state === "connected") this.#follower?.reconnected();
     else this.#follower?.lost();
     for (const watch of this.#watches) {
@@ -226,14 +220,6 @@ export class NatsDriver implements Driver {
   #uriOf(host: string): string {
     return `${this.uri.split("?")[0]}?host=${encodeURIComponent(host)}`;
   }
-}
-
-function newChange(): { readonly promise: Promise<void>; resolve: () => void } {
-  let resolve!: () => void;
-  const promise = new Promise<void>((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
 }
 
 function closedError(uri: string): VirstreamError {

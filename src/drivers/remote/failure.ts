@@ -40,6 +40,11 @@ export function wrongSubprotocol(url: string, cause?: unknown): VirstreamError {
   return new VirstreamError("wrong-subprotocol", message, { cause });
 }
 
+/** The error for a server that sends nothing any more. */
+export function silenceError(url: string, silentMs: number): VirstreamError {
+  return new VirstreamError("connection-lost", `${url} has been silent for ${Math.round(silentMs / 1000)} s`);
+}
+
 /** The error for a close code. An unknown code means `connection-lost`. */
 export function closeError(url: string, code: number, reason: string): VirstreamError {
   const [error, meaning, advice = ""] = CLOSED[code] ?? ["connection-lost", `it closed with code ${code}`];

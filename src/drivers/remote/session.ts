@@ -11,7 +11,7 @@ import type { Welcome } from "../../wire/messages.ts";
 import { CLOSE_CODES, LIMITS } from "../../wire/protocol.ts";
 import { type ClientMessage, requestText, type Since } from "../../wire/request.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
-import { closeError, SUBPROTOCOL, unexplainedError, wrongSubprotocol } from "./failure.ts";
+import { closeError, SUBPROTOCOL, silenceError, unexplainedError, wrongSubprotocol } from "./failure.ts";
 import type { GivenOptions, OpenSocket, Socket } from "./socket.ts";
 import { RemoteSweep, type StreamControl } from "./sweep.ts";
 
@@ -274,9 +274,7 @@ export class RemoteSession {
       }
       for (const sweep of [...this.#sweeps.values()]) sweep.checkSilence(now);
       const silentMs = now - this.#lastHeard;
-      if (silentMs < 2.5 * beatMs) return;
-      const message = `${this.#address.url} has been silent for ${Math.round(silentMs / 1000)} s`;
-      this.#fail(new VirstreamError("connection-lost", message));
+      if (silentMs >= 2.5 * beatMs) this.#fail(silenceError(this.#address.url, silentMs));
     }, beatMs / 2);
   }
 

@@ -1,13 +1,15 @@
+import { onAbort } from "../../driver/abort.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
 import { DomainMap } from "../../model/domain-map.ts";
-import { VirstreamError } from "../../model/error.ts";
+import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { malformed } from "../../wire/errors.ts";
 import type { DecodedMessage } from "../../wire/message-decoder.ts";
 import { LIMITS } from "../../wire/protocol.ts";
+import { silenceError } from "./failure.ts";
 
 /**
  * A server sends a record of each domain by the query's deadline; for a host behind it, up to a second later. If it
@@ -41,6 +43,7 @@ export class RemoteSweep {
   readonly #silenceMs: number;
   readonly #context: SweepContext;
   readonly #control: StreamControl;
+  readonly #unlisten: () => void;
   #begun = false;
   /** The domains that have had their record. */
   readonly #domains = new DomainMap<true>();
@@ -62,11 +65,11 @@ export class RemoteSweep {
     this.#silenceMs = query.deadlineMs + SILENCE_MS;
     this.#context = context;
     this.#control = control;
+    this.#unlisten = onAbort(context.signal, () => void this.queue.return());
     this.queue.onReturn = () => {
-      context.signal.removeEventListener("abort", this.#leave);
+      this.#unlisten();
       control.cancel();
     };
-    context.signal.addEventListener("abort", this.#leave);
   }
 
   /** The server has begun the sweep. @param domains undefined: their number is not known */
@@ -117,7 +120,7 @@ export class RemoteSweep {
 
   /** Ends the sweep. The consumer still gets the queued records. */
   end(error: unknown): void {
-    this.#context.signal.removeEventListener("abort", this.#leave);
+    this.#unlisten();
     this.queue.end(error);
   }
 
@@ -126,10 +129,7 @@ export class RemoteSweep {
     if (this.queue.length > 0 || !this.#control.mayReceive()) this.#heardAt = now;
     const silentMs = now - this.#heardAt;
     if (silentMs < this.#silenceMs) return;
-    const message = `${this.#url} has been silent for ${Math.round(silentMs / 1000)} s`;
-    this.end(new VirstreamError("connection-lost", message));
+    this.end(silenceError(this.#url, silentMs));
     this.#control.cancel();
   }
-
-  readonly #leave = (): void => void this.queue.return();
 }
