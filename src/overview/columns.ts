@@ -116,92 +116,27 @@ const BLOCK = { group: "block", unit: "bytes_per_second" } as const;
 const NIC = { group: "interface", unit: "bytes_per_second" } as const;
 
 /** The columns of a guest's rates: those of the screen, and further ones for tables. */
+// biome-ignore format: one column per line
 export const RATE_COLUMNS: readonly Column[] = [
   ...IDENTITY,
   VCPUS,
-  numberColumn(
-    "cpu",
-    "CPU%",
-    { width: 6, rank: 1, group: "cpu-total", unit: "percent", key: "c" },
-    ({ row }) => row.rates.cpu.percent,
-    percent,
-  ),
-  numberColumn(
-    "steal",
-    "STEAL%",
-    { width: 6, rank: 1, group: "vcpu", unit: "percent", key: "s" },
-    ({ row }) => meanSteal(row.rates),
-    percent,
-  ),
+  numberColumn("cpu", "CPU%", { width: 6, rank: 1, group: "cpu-total", unit: "percent", key: "c" }, ({ row }) => row.rates.cpu.percent, percent),
+  numberColumn("steal", "STEAL%", { width: 6, rank: 1, group: "vcpu", unit: "percent", key: "s" }, ({ row }) => meanSteal(row.rates), percent),
   {
-    ...numberColumn(
-      "mem",
-      "MEM",
-      { width: 6, rank: 3, group: "balloon", unit: "bytes", key: "m" },
-      ({ row }) => memoryInUse(row.rates),
-      narrowBytes,
-    ),
+    ...numberColumn("mem", "MEM", { width: 6, rank: 3, group: "balloon", unit: "bytes", key: "m" }, ({ row }) => memoryInUse(row.rates), narrowBytes),
     text: ({ row }) => memoryText(row.rates) ?? UNKNOWN,
   },
-  numberColumn(
-    "read",
-    "READ/s",
-    { ...BLOCK, width: 6, rank: 6, key: "r" },
-    ({ row }) => disksSum(row.rates, "readBytesPerSecond"),
-    narrowBytes,
-  ),
-  numberColumn(
-    "write",
-    "WRITE/s",
-    { ...BLOCK, width: 7, rank: 7, key: "w" },
-    ({ row }) => disksSum(row.rates, "writeBytesPerSecond"),
-    narrowBytes,
-  ),
-  numberColumn(
-    "lat",
-    "LAT",
-    { width: 6, rank: 2, group: "block", unit: "ms", key: "l" },
-    ({ row }) => meanLatency(row.rates),
-    narrowMs,
-  ),
-  numberColumn(
-    "rx",
-    "RX/s",
-    { ...NIC, width: 6, rank: 8, key: "x" },
-    ({ row }) => nicsSum(row.rates, "receivedBytesPerSecond"),
-    narrowBytes,
-  ),
-  numberColumn(
-    "tx",
-    "TX/s",
-    { ...NIC, width: 6, rank: 9, key: "y" },
-    ({ row }) => nicsSum(row.rates, "transmittedBytesPerSecond"),
-    narrowBytes,
-  ),
+  numberColumn("read", "READ/s", { ...BLOCK, width: 6, rank: 6, key: "r" }, ({ row }) => disksSum(row.rates, "readBytesPerSecond"), narrowBytes),
+  numberColumn("write", "WRITE/s", { ...BLOCK, width: 7, rank: 7, key: "w" }, ({ row }) => disksSum(row.rates, "writeBytesPerSecond"), narrowBytes),
+  numberColumn("lat", "LAT", { width: 6, rank: 2, group: "block", unit: "ms", key: "l" }, ({ row }) => meanLatency(row.rates), narrowMs),
+  numberColumn("rx", "RX/s", { ...NIC, width: 6, rank: 8, key: "x" }, ({ row }) => nicsSum(row.rates, "receivedBytesPerSecond"), narrowBytes),
+  numberColumn("tx", "TX/s", { ...NIC, width: 6, rank: 9, key: "y" }, ({ row }) => nicsSum(row.rates, "transmittedBytesPerSecond"), narrowBytes),
   {
-    ...numberColumn(
-      "age",
-      "AGE",
-      { width: 4, rank: 10, unit: "ms", key: "a", optional: true },
-      ({ row }) => row.ageMs,
-      span,
-    ),
+    ...numberColumn("age", "AGE", { width: 4, rank: 10, unit: "ms", key: "a", optional: true }, ({ row }) => row.ageMs, span),
     hostText: ({ ageMs }) => (ageMs === undefined ? UNKNOWN : span(ageMs)),
   },
-  numberColumn(
-    "read-ops",
-    "RD-OP/s",
-    { ...OPTIONAL, width: 7, group: "block", unit: "per_second" },
-    ({ row }) => disksSum(row.rates, "readsPerSecond"),
-    narrowCount,
-  ),
-  numberColumn(
-    "write-ops",
-    "WR-OP/s",
-    { ...OPTIONAL, width: 7, group: "block", unit: "per_second" },
-    ({ row }) => disksSum(row.rates, "writesPerSecond"),
-    narrowCount,
-  ),
+  numberColumn("read-ops", "RD-OP/s", { ...OPTIONAL, width: 7, group: "block", unit: "per_second" }, ({ row }) => disksSum(row.rates, "readsPerSecond"), narrowCount),
+  numberColumn("write-ops", "WR-OP/s", { ...OPTIONAL, width: 7, group: "block", unit: "per_second" }, ({ row }) => disksSum(row.rates, "writesPerSecond"), narrowCount),
   ...EXTRA,
 ];
 
@@ -220,22 +155,16 @@ export function screenColumn(name: string): Column | undefined {
 }
 
 /** Writes counters, either for people or in libvirt's units. */
-export class CounterWords {
-  readonly #raw: boolean;
-
-  constructor(raw: boolean) {
-    this.#raw = raw;
-  }
-
-  /** Cells of a column. A raw number has up to 16 digits in practice. */
-  width(cells: number): number {
-    return this.#raw ? 16 : cells;
-  }
-
-  readonly seconds = (ns: Value): string => (this.#raw ? String(ns) : narrowSeconds(Number(ns)));
-  readonly kibibytes = (kib: Value): string => (this.#raw ? String(kib) : narrowBytes(Number(kib) * 1_024));
-  readonly bytes = (value: Value): string => (this.#raw ? String(value) : narrowBytes(Number(value)));
-  readonly count = (value: Value): string => (this.#raw ? String(value) : narrowCount(Number(value)));
+export function counterWords(raw: boolean) {
+  const words = (narrow: (value: number) => string) => (raw ? String : (value: Value) => narrow(Number(value)));
+  return {
+    /** Cells of a column. A raw number has up to 16 digits in practice. */
+    width: (cells: number): number => (raw ? 16 : cells),
+    seconds: words(narrowSeconds),
+    kibibytes: words((kib) => narrowBytes(kib * 1_024)),
+    bytes: words(narrowBytes),
+    count: words(narrowCount),
+  };
 }
 
 /**
@@ -244,7 +173,7 @@ export class CounterWords {
  * @param raw true to write them in libvirt's units: ns, KiB and bytes
  */
 export function counterColumns(raw: boolean): readonly Column[] {
-  const words = new CounterWords(raw);
+  const words = counterWords(raw);
   const kibibytes = (name: string, title: string, rank: number, key: string): Column =>
     numberColumn(
       name,

@@ -1,7 +1,7 @@
 import {
   type Column,
-  CounterWords,
   counter,
+  counterWords,
   EXTRA,
   IDENTITY,
   numberColumn,
@@ -32,6 +32,7 @@ const BYTES = "bytes_per_second";
 const EVENTS = "per_second";
 
 /** The rates of one disk, interface or vCPU, without those of the guest. */
+// biome-ignore format: one column per line
 export const DEVICE_RATES: Readonly<Record<Device, readonly Column[]>> = {
   disk: [
     textColumn("disk", "DISK", { width: 8, rank: 0, group: "block" }, ({ disk }) => disk?.name),
@@ -50,20 +51,8 @@ export const DEVICE_RATES: Readonly<Record<Device, readonly Column[]>> = {
     rate("tx", "TX/s", [1, BYTES], ({ nic }) => nic?.transmittedBytesPerSecond, narrowBytes),
     rate("rx-packets", "RX-PKT/s", [3, EVENTS], ({ nic }) => nic?.receivedPacketsPerSecond, narrowCount),
     rate("tx-packets", "TX-PKT/s", [3, EVENTS], ({ nic }) => nic?.transmittedPacketsPerSecond, narrowCount),
-    rate(
-      "errors",
-      "ERR/s",
-      [2, EVENTS],
-      ({ nic }) => both(nic?.receiveErrorsPerSecond, nic?.transmitErrorsPerSecond),
-      narrowCount,
-    ),
-    rate(
-      "drops",
-      "DROP/s",
-      [2, EVENTS],
-      ({ nic }) => both(nic?.receiveDropsPerSecond, nic?.transmitDropsPerSecond),
-      narrowCount,
-    ),
+    rate("errors", "ERR/s", [2, EVENTS], ({ nic }) => both(nic?.receiveErrorsPerSecond, nic?.transmitErrorsPerSecond), narrowCount),
+    rate("drops", "DROP/s", [2, EVENTS], ({ nic }) => both(nic?.receiveDropsPerSecond, nic?.transmitDropsPerSecond), narrowCount),
   ],
   vcpu: [
     numberColumn("vcpu", "VCPU", { width: 8, rank: 0, group: "vcpu" }, ({ vcpu }) => vcpu?.number, String),
@@ -75,7 +64,7 @@ export const DEVICE_RATES: Readonly<Record<Device, readonly Column[]>> = {
 
 /** The counters of one disk, interface or vCPU, without those of the guest. */
 function deviceCounters(device: Device, raw: boolean): readonly Column[] {
-  const words = new CounterWords(raw);
+  const words = counterWords(raw);
   const [identity] = DEVICE_RATES[device];
   const column = (name: string, title: string, field: string, unit: string, write: (value: Value) => string): Column =>
     numberColumn(

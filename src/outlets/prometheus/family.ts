@@ -64,5 +64,25 @@ export interface Family {
   readonly help: string;
 }
 
+/** A gauge that is computed from each row. */
+export function ofRow(
+  name: string,
+  help: string,
+  write: (row: Row, add: AddSample) => void,
+  dialect?: Family["dialect"],
+): Family {
+  return { name, type: "gauge", help, source: { of: "row", write }, ...(dialect && { dialect }) };
+}
+
+/** A family that is computed once; by default a gauge. */
+export function ofHost(
+  name: string,
+  help: string,
+  write: (host: Host, add: AddSample) => void,
+  rest: Partial<Pick<Family, "type" | "dialect">> = {},
+): Family {
+  return { name, type: "gauge", help, source: { of: "host", write }, ...rest };
+}
+
 /** The groups of statistics from which the families are made. */
 export const FAMILY_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"];

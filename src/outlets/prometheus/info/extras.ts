@@ -1,5 +1,5 @@
 import { EXTRAS as DOMAIN_EXTRAS } from "../../identity/identities.ts";
-import type { Family } from "../family.ts";
+import { type Family, ofHost, ofRow } from "../family.ts";
 import { labelText } from "../row.ts";
 
 /** Parts of a page that exist only on request, because they cost the hypervisor more calls. */
@@ -36,46 +36,30 @@ const LIMITS: readonly (readonly [name: string, field: string, help: string])[] 
 
 /** The families that need further calls, and so exist only on request. In libvirt, 0 means that there is no limit. */
 export const EXTRA_FAMILIES: readonly Family[] = [
-  ...LIMITS.map(
-    ([name, field, help]): Family => ({
-      name: `libvirt_domain_block_stats_${name}`,
-      type: "gauge",
-      help: `${help} 0: no limit.`,
-      source: {
-        of: "row",
-        write: ({ description, labels }, add) => {
-          for (const [target, limits] of description?.limits ?? []) {
-            const value = limits.getUnknown(field);
-            add(`${labels},${labelText({ target_device: target })}`, value === undefined ? undefined : Number(value));
-          }
-        },
-      },
+  ...LIMITS.map(([name, field, help]) =>
+    ofRow(`libvirt_domain_block_stats_${name}`, `${help} 0: no limit.`, ({ description, labels }, add) => {
+      for (const [target, limits] of description?.limits ?? []) {
+        const value = limits.getUnknown(field);
+        add(`${labels},${labelText({ target_device: target })}`, value === undefined ? undefined : Number(value));
+      }
     }),
   ),
-  {
-    name: "libvirt_domain_vcpu_cpu",
-    type: "gauge",
-    help: "The CPU of the host that the virtual CPU runs on.",
-    source: {
-      of: "row",
-      write: ({ description, labels }, add) => {
-        for (const [vcpu, cpu] of description?.placement ?? []) add(`${labels},vcpu="${vcpu}"`, cpu);
-      },
+  ofRow(
+    "libvirt_domain_vcpu_cpu",
+    "The CPU of the host that the virtual CPU runs on.",
+    ({ description, labels }, add) => {
+      for (const [vcpu, cpu] of description?.placement ?? []) add(`${labels},vcpu="${vcpu}"`, cpu);
     },
-  },
-  {
-    name: "libvirt_versions_info",
-    type: "gauge",
-    dialect: "tinkoff",
-    help: "The versions of the hypervisor and of libvirt. virstream uses no library of libvirt.",
-    source: {
-      of: "host",
-      write: ({ versions = [], several }, add) => {
-        for (const { host, hypervisor = "", libvirt } of versions) {
-          const labels = { hypervisor_running: hypervisor, libvirtd_running: libvirt, libvirt_library: "" };
-          add(labelText(several ? { ...labels, host } : labels), 1);
-        }
-      },
+  ),
+  ofHost(
+    "libvirt_versions_info",
+    "The versions of the hypervisor and of libvirt. virstream uses no library of libvirt.",
+    ({ versions = [], several }, add) => {
+      for (const { host, hypervisor = "", libvirt } of versions) {
+        const labels = { hypervisor_running: hypervisor, libvirtd_running: libvirt, libvirt_library: "" };
+        add(labelText(several ? { ...labels, host } : labels), 1);
+      }
     },
-  },
+    { dialect: "tinkoff" },
+  ),
 ];

@@ -1,5 +1,5 @@
 import type { DiskDefinition, DomainDefinition, InterfaceDefinition, NovaInstance } from "../../identity/definition.ts";
-import type { Family } from "../family.ts";
+import { type AddSample, type Family, ofRow } from "../family.ts";
 import type { Row } from "../row.ts";
 import { labelText } from "../row.ts";
 
@@ -12,26 +12,17 @@ function info(
   help: string,
   labelsOf: (definition: DomainDefinition, row: Row) => Iterable<Labels>,
 ): Family {
-  return {
-    name,
-    type: "gauge",
-    help,
-    ...(dialect && { dialect }),
-    source: {
-      of: "row",
-      write: (row, add) => {
-        if (row.description === undefined) return;
-        const seen = new Set<string>();
-        for (const labels of labelsOf(row.description.definition, row)) {
-          const text = `${row.labels},${labelText(labels)}`;
-          // If a definition named a device twice, the page would have the same series twice, and Prometheus would
-          // refuse the whole page.
-          if (!seen.has(text)) add(text, 1);
-          seen.add(text);
-        }
-      },
-    },
+  const write = (row: Row, add: AddSample): void => {
+    if (row.description === undefined) return;
+    const texts = Array.from(
+      labelsOf(row.description.definition, row),
+      (labels) => `${row.labels},${labelText(labels)}`,
+    );
+    // If a definition named a device twice, the page would have the same series twice, and Prometheus would refuse the
+    // whole page.
+    for (const text of new Set(texts)) add(text, 1);
   };
+  return ofRow(name, help, write, dialect);
 }
 
 const NO_NOVA: NovaInstance = {

@@ -1,5 +1,5 @@
 import { PoolState, type PoolUsage, type StoragePool } from "../../../driver/storage-pools.ts";
-import type { Family } from "../family.ts";
+import { type AddSample, type Family, type Host, ofHost } from "../family.ts";
 import { labelText } from "../row.ts";
 
 type Named = "tinkoff" | "inovex";
@@ -7,20 +7,12 @@ type Named = "tinkoff" | "inovex";
 /** A family with a sample for each storage pool. The dialect decides which label has the pool's name. */
 function ofPools(name: string, dialect: Named, help: string, value: (pool: StoragePool) => number | undefined): Family {
   const label = dialect === "tinkoff" ? "pool" : "storage_pool";
-  return {
-    name,
-    type: "gauge",
-    dialect,
-    help,
-    source: {
-      of: "host",
-      write: ({ pools = [], several }, add) => {
-        for (const pool of pools) {
-          add(labelText({ [label]: pool.name, ...(several && { host: pool.host }) }), value(pool));
-        }
-      },
-    },
+  const write = ({ pools = [], several }: Host, add: AddSample): void => {
+    for (const pool of pools) {
+      add(labelText({ [label]: pool.name, ...(several && { host: pool.host }) }), value(pool));
+    }
   };
+  return ofHost(name, help, write, { dialect });
 }
 
 /** A size in bytes. libvirt knows the sizes of active pools only. */
