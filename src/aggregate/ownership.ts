@@ -1,3 +1,4 @@
+import { entryOf } from "../driver/memo.ts";
 import { unknownDomain, unreachableRecord } from "../driver/missing-record.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainSelector } from "../model/query.ts";
@@ -64,11 +65,7 @@ export class Ownership {
   index(index: number, host: number): number {
     if (index < INDEXES_PER_HOST) return host * INDEXES_PER_HOST + index;
     const key = host * INDEXES_PER_HOST + Math.floor(index / INDEXES_PER_HOST);
-    let block = this.#blocks.get(key);
-    if (block === undefined) {
-      block = this.#nextBlock++;
-      this.#blocks.set(key, block);
-    }
+    const block = entryOf(this.#blocks, key, () => this.#nextBlock++);
     return block * INDEXES_PER_HOST + (index % INDEXES_PER_HOST);
   }
 

@@ -1,5 +1,6 @@
 import { measured, RateMeter } from "../client/rates.ts";
 import { hostNames } from "../driver/matcher.ts";
+import { entryOf } from "../driver/memo.ts";
 import { groupMask } from "../model/group.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { WatchArguments } from "./arguments.ts";
@@ -165,8 +166,6 @@ export class SweepCount {
   }
 
   #host(name: string): HostCount {
-    const host = this.#hosts.get(name) ?? { syncs: 0, incomplete: false };
-    this.#hosts.set(name, host);
-    return host;
+    return entryOf(this.#hosts, name, () => ({ syncs: 0, incomplete: false }));
   }
 }

@@ -1,4 +1,4 @@
-import { onAbort } from "../driver/abort.ts";
+import { onAbort } from "../driver/clock.ts";
 import type { ConnectionStatus, Driver } from "../driver/driver.ts";
 import type { VirstreamError } from "../model/error.ts";
 import { Stream } from "./stream.ts";

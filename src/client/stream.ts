@@ -1,5 +1,5 @@
 import { Observable } from "rxjs";
-import { onAbort } from "../driver/abort.ts";
+import { onAbort } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { WatchEvent } from "../model/watch.ts";

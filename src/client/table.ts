@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import { onAbort } from "../driver/abort.ts";
+import { onAbort } from "../driver/clock.ts";
 import { invalid, quote, VirstreamError } from "../model/error.ts";
 import { check, whole } from "../model/options.ts";
 import type { Query } from "../model/query.ts";

@@ -1,4 +1,4 @@
-import { onAbort } from "../driver/abort.ts";
+import { onAbort } from "../driver/clock.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, WatchEvent } from "../model/watch.ts";

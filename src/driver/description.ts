@@ -1,6 +1,7 @@
 import type { TypedParams } from "../model/params.ts";
 import type { DomainIdentity } from "../model/record.ts";
 import type { Clock } from "./clock.ts";
+import { entryOf } from "./memo.ts";
 
 /** Says which parts of a domain's definition to keep, and what else to read of the domain besides its statistics. */
 export interface DescriptionReader<T> {
@@ -117,14 +118,11 @@ export class DescriptionCache<T> implements Descriptions<T> {
     if (this.#closed) return undefined;
     const now = this.#clock.now();
     if (now >= this.#pruneAt) this.#prune(now);
-    let entry = this.#entries.get(domain.uuid);
-    if (entry === undefined) {
-      entry = {
-        ...{ domain, askedAt: now, definition: undefined, limits: NO_LIMITS, placement: undefined },
-        ...{ readAt: Number.NEGATIVE_INFINITY, placedAt: 0, definitionDue: now, placementDue: now, changed: false },
-      };
-      this.#entries.set(domain.uuid, entry);
-    } else if (entry.domain.id !== domain.id) {
+    const entry = entryOf(this.#entries, domain.uuid, () => ({
+      ...{ domain, askedAt: now, definition: undefined, limits: NO_LIMITS, placement: undefined },
+      ...{ readAt: Number.NEGATIVE_INFINITY, placedAt: 0, definitionDue: now, placementDue: now, changed: false },
+    }));
+    if (entry.domain.id !== domain.id) {
       // The domain was started or stopped. Not every host sends events of this.
       entry.placement = undefined;
       entry.definitionDue = entry.placementDue = now;

@@ -1,8 +1,7 @@
 import { invalid, quote, VirstreamError } from "../model/error.ts";
 import type { Query } from "../model/query.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
-import { onAbort } from "./abort.ts";
-import { type Clock, STEADY_CLOCK, sleep, type WaitOptions, withTimeout } from "./clock.ts";
+import { type Clock, onAbort, STEADY_CLOCK, sleep, type WaitOptions, withTimeout } from "./clock.ts";
 import {
   type Driver,
   type ReconnectOptions,

@@ -1,7 +1,7 @@
 import { quote, VirstreamError } from "../model/error.ts";
 import { check, checkOptions, FLAG, FUNCTION, type Members, SIGNAL, TEXT, whole } from "../model/options.ts";
 import { LIMITS } from "../wire/protocol.ts";
-import { onAbort } from "./abort.ts";
+import { onAbort } from "./clock.ts";
 import type { Driver, OpenDriver, OpenOptions } from "./driver.ts";
 import { Reconnector } from "./reconnector.ts";
 

@@ -8,6 +8,7 @@ import { type DomainIdentity, DomainStatsRecord } from "../model/record.ts";
 import { Schema } from "../model/schema.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 import { matcherOf, passesFilter } from "./matcher.ts";
+import { perObject } from "./memo.ts";
 import { unknownRecord } from "./missing-record.ts";
 
 /** The bit of each group, by the first segment of its keys. `net`, for example, belongs to the group interface. */
@@ -27,7 +28,7 @@ export class Selection {
   readonly #query: Query;
   readonly #named: (name: string) => boolean;
   readonly #ofHost: (host: string) => boolean;
-  readonly #projections = new WeakMap<Schema, Projection>();
+  readonly #projectionOf = perObject((whole: Schema) => this.#project(whole));
   /** The places of the selectors in the query's list; see RecordMembers.index. */
   readonly #uuids = new Map<string, number>();
   readonly #names = new Map<string, number>();
@@ -145,21 +146,12 @@ export class Selection {
     return new TypedParams(schema, doubles, texts, bigs);
   }
 
-  #projectionOf(whole: Schema): Projection {
-    let projection = this.#projections.get(whole);
-    if (projection === undefined) {
-      const positions = [...whole.keys.keys()].filter((position) => this.#asksFor(whole.keys[position]!));
-      const schema =
-        positions.length === whole.keys.length
-          ? whole
-          : new Schema(
-              positions.map((position) => whole.keys[position]!),
-              Uint8Array.from(positions, (position) => whole.types[position]!),
-            );
-      projection = { schema, positions };
-      this.#projections.set(whole, projection);
-    }
-    return projection;
+  #project(whole: Schema): Projection {
+    const positions = [...whole.keys.keys()].filter((position) => this.#asksFor(whole.keys[position]!));
+    if (positions.length === whole.keys.length) return { schema: whole, positions };
+    const keys = positions.map((position) => whole.keys[position]!);
+    const types = Uint8Array.from(positions, (position) => whole.types[position]!);
+    return { schema: new Schema(keys, types), positions };
   }
 
   /** A key of a group that this version does not know is left out only if the query names groups. */

@@ -1,5 +1,6 @@
 import { type DomainRates, RateMeter } from "../../client/rates.ts";
 import { TableRow } from "../../client/table/rows.ts";
+import { entryOf, perObject } from "../../driver/memo.ts";
 import type { Param, ParamValue } from "../../model/params.ts";
 import { byIndex, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { Schema } from "../../model/schema.ts";
@@ -195,10 +196,8 @@ class VirshWatchFormat extends VirshText {
 
   record(record: DomainStatsRecord): string {
     const { host, uuid } = record.domain;
-    const sweep = this.#sweeps.get(host) ?? new Map<string, DomainStatsRecord>();
-    this.#sweeps.set(host, sweep);
     // A sweep may be interrupted and start again: the newer of two records counts.
-    sweep.set(uuid, record);
+    entryOf(this.#sweeps, host, () => new Map()).set(uuid, record);
     return "";
   }
 
@@ -311,14 +310,5 @@ function jsonValue(value: ParamValue): string {
   return typeof value === "number" && !Number.isFinite(value) ? `"${value}"` : String(value);
 }
 
-const keysOfSchemas = new WeakMap<Schema, readonly string[]>();
-
 /** The keys as JSON text with their colons. Records of one schema share them. */
-function jsonKeys(schema: Schema): readonly string[] {
-  let keys = keysOfSchemas.get(schema);
-  if (keys === undefined) {
-    keys = schema.keys.map((key) => `${jsonText(key)}:`);
-    keysOfSchemas.set(schema, keys);
-  }
-  return keys;
-}
+const jsonKeys = perObject((schema: Schema) => schema.keys.map((key) => `${jsonText(key)}:`));

@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import type { Connection } from "../../client/connection.ts";
-import { onAbort } from "../../driver/abort.ts";
+import { onAbort } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { StatsQuery } from "../../model/query.ts";
 import type { WatchOptions } from "../../model/watch.ts";

@@ -1,5 +1,6 @@
 import type { Connection } from "../../client/connection.ts";
 import type { ConnectionStatus } from "../../driver/driver.ts";
+import { entryOf } from "../../driver/memo.ts";
 import { lasting } from "../../overview/quantity.ts";
 import type { VirstreamServer } from "../../server/server.ts";
 import { sourceText } from "../format/notice.ts";
@@ -15,8 +16,7 @@ export async function logStatus(connection: Connection, log: ServeLog): Promise<
   const say = ({ state, host, uri, error }: ConnectionStatus): void => {
     if (error?.code === "connection-closed") return;
     const name = uri === undefined ? connection.uri : host;
-    const source = sources.get(uri) ?? { outage: new Outage(), wasThere: false };
-    sources.set(uri, source);
+    const source = entryOf(sources, uri, () => ({ outage: new Outage(), wasThere: false }));
     const { outage, wasThere } = source;
     const because = (event: ServeEvent, what: string): void =>
       log.say(event, sourceText(name, what, error), { source: name, code: error?.code });

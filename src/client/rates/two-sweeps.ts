@@ -1,5 +1,4 @@
-import { onAbort } from "../../driver/abort.ts";
-import { type Clock, withTimeout } from "../../driver/clock.ts";
+import { type Clock, onAbort, withTimeout } from "../../driver/clock.ts";
 import { invalid, quote } from "../../model/error.ts";
 import { check, whole } from "../../model/options.ts";
 import type { StatsQuery } from "../../model/query.ts";

@@ -1,6 +1,6 @@
 import type { Consumer, ConsumerMessages } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
-import { onAbort } from "../../driver/abort.ts";
+import { onAbort } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HostState } from "./host-state.ts";

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Consumer, ConsumerMessages, JsMsg } from "@nats-io/jetstream";
-import { onAbort } from "../../driver/abort.ts";
-import { sleep } from "../../driver/clock.ts";
+import { onAbort, sleep } from "../../driver/clock.ts";
 import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { Backoff } from "../../driver/reconnector.ts";
 import { discard, type NatsSession } from "./bucket.ts";

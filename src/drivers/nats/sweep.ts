@@ -1,4 +1,5 @@
 import type { SweepContext } from "../../driver/driver.ts";
+import { entryOf } from "../../driver/memo.ts";
 import { unknownDomain, unknownRecord, unreachableRecord } from "../../driver/missing-record.ts";
 import { Queue } from "../../driver/queue.ts";
 import { Selection } from "../../driver/selection.ts";
@@ -146,12 +147,7 @@ function groupedBy(
   keyOf: (domain: Domain) => string,
 ): ReadonlyMap<string, DomainStatsRecord[]> {
   const groups = new Map<string, DomainStatsRecord[]>();
-  for (const record of records) {
-    const key = keyOf(record.domain);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [record]);
-    else group.push(record);
-  }
+  for (const record of records) entryOf(groups, keyOf(record.domain), () => []).push(record);
   return groups;
 }
 

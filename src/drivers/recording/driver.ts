@@ -1,5 +1,4 @@
-import { onAbort } from "../../driver/abort.ts";
-import { type Clock, STEADY_CLOCK } from "../../driver/clock.ts";
+import { type Clock, onAbort, STEADY_CLOCK } from "../../driver/clock.ts";
 import type { Driver, OpenOptions, SweepContext } from "../../driver/driver.ts";
 import { Selection } from "../../driver/selection.ts";
 import { DomainMap } from "../../model/domain-map.ts";

@@ -1,4 +1,4 @@
-import { onAbort } from "../../driver/abort.ts";
+import { onAbort } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
 import { DomainMap } from "../../model/domain-map.ts";

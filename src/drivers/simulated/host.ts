@@ -1,5 +1,6 @@
 import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { passesFilter } from "../../driver/matcher.ts";
+import { entryOf } from "../../driver/memo.ts";
 import { unknownRecord } from "../../driver/missing-record.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { STATE_NUMBERS } from "../../model/field/state-numbers.ts";
@@ -243,13 +244,10 @@ export class SimulatedHost {
   }
 
   #layout(groups: number, backing: boolean): Layout {
-    const key = groups * 2 + (backing ? 1 : 0);
-    let layout = this.#layouts.get(key);
-    if (layout === undefined) {
-      layout = { meters: groupNames(groups).map((group) => METERS[group as KnownGroup]), schemas: new Map() };
-      this.#layouts.set(key, layout);
-    }
-    return layout;
+    return entryOf(this.#layouts, groups * 2 + (backing ? 1 : 0), () => ({
+      meters: groupNames(groups).map((group) => METERS[group as KnownGroup]),
+      schemas: new Map(),
+    }));
   }
 }
 

@@ -7,6 +7,7 @@ import type { NatsConnection } from "@nats-io/transport-node";
 import type { Connection } from "../../client/connection.ts";
 import { withTimeout } from "../../driver/clock.ts";
 import type { ReconnectOptions } from "../../driver/driver.ts";
+import { entryOf } from "../../driver/memo.ts";
 import { type NatsAddress, parseNatsUri } from "../../drivers/nats/address.ts";
 import { cut } from "../../drivers/nats/chunk.ts";
 import { connectNats, followStatus, loadNats, type NatsLibrary, natsError } from "../../drivers/nats/library.ts";
@@ -234,12 +235,7 @@ export class NatsPublisher implements AsyncDisposable {
   }
 
   #outletOf(host: string): HostOutlet {
-    let outlet = this.#outlets.get(host);
-    if (outlet === undefined) {
-      outlet = new HostOutlet(host, this.#sender);
-      this.#outlets.set(host, outlet);
-    }
-    return outlet;
+    return entryOf(this.#outlets, host, () => new HostOutlet(host, this.#sender));
   }
 
   readonly #sender: Sender = this.#makeSender();

@@ -1,3 +1,4 @@
+import { perObject } from "../../driver/memo.ts";
 import type { TypedParams } from "../../model/params.ts";
 import { ParamType, type Schema } from "../../model/schema.ts";
 import { DEVICE_ATTRIBUTES, type DeviceKind, metricName } from "./metric-name.ts";
@@ -63,21 +64,12 @@ export const POINT_ATTRIBUTES_TAG = 0x3a;
  * schema.
  */
 export class MetricLayout {
-  static readonly #known = new WeakMap<Schema, MetricLayout>();
+  /** The layout of a schema; the same object for the same schema. */
+  static readonly of: (schema: Schema) => MetricLayout = perObject((schema: Schema) => new MetricLayout(schema));
 
   readonly metrics: readonly Metric[];
   readonly devices: readonly Device[];
   readonly parts: readonly Part[];
-
-  /** The layout of a schema; the same object for the same schema. */
-  static of(schema: Schema): MetricLayout {
-    let layout = MetricLayout.#known.get(schema);
-    if (layout === undefined) {
-      layout = new MetricLayout(schema);
-      MetricLayout.#known.set(schema, layout);
-    }
-    return layout;
-  }
 
   constructor(schema: Schema) {
     const metrics = new Map<string, Metric & { readonly points: Point[] }>();

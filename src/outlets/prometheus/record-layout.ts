@@ -1,3 +1,4 @@
+import { entryOf, perObject } from "../../driver/memo.ts";
 import { ParamType, type Schema } from "../../model/schema.ts";
 
 /** The parts of a domain with values of their own, by the first segment of their parameters. */
@@ -17,22 +18,13 @@ export interface PartLayout {
 
 /** The positions of the numbers in records of one schema, computed once for the thousands of records that share it. */
 export class RecordLayout {
-  static readonly #known = new WeakMap<Schema, RecordLayout>();
+  /** The layout of a schema; the same object for the same schema. */
+  static readonly of: (schema: Schema) => RecordLayout = perObject((schema: Schema) => new RecordLayout(schema));
 
   readonly vcpu: readonly PartLayout[];
   readonly block: readonly PartLayout[];
   readonly net: readonly PartLayout[];
   readonly #schema: Schema;
-
-  /** The layout of a schema; the same object for the same schema. */
-  static of(schema: Schema): RecordLayout {
-    let layout = RecordLayout.#known.get(schema);
-    if (layout === undefined) {
-      layout = new RecordLayout(schema);
-      RecordLayout.#known.set(schema, layout);
-    }
-    return layout;
-  }
 
   constructor(schema: Schema) {
     this.#schema = schema;
@@ -54,8 +46,7 @@ function partsOf(kind: PartName, schema: Schema): PartLayout[] {
   for (const [position, key] of schema.keys.entries()) {
     const [, found, number, field] = PART_KEY.exec(key) ?? [];
     if (found !== kind) continue;
-    const part = parts.get(number!) ?? { name: -1, positions: new Map<string, number>() };
-    parts.set(number!, part);
+    const part = entryOf(parts, number!, () => ({ name: -1, positions: new Map() }));
     if (isNumeric(schema.types[position]!)) part.positions.set(field!, position);
     else if (field === "name" && schema.types[position] === ParamType.string) part.name = row[position]!;
   }

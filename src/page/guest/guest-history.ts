@@ -1,4 +1,5 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
+import { entryOf } from "../../driver/memo.ts";
 
 /** How many samples are kept: one per second for the five minutes that a chart shows. */
 const MOST_SAMPLES = 301;
@@ -33,11 +34,7 @@ export class GuestHistory {
     const figures = figuresOf(rates);
     for (const [name, lines] of this.#charts) {
       for (const [label, value] of figures[name]) {
-        let line = lines.get(label);
-        if (line === undefined) {
-          line = new Array<number | null>(length - 1).fill(null);
-          lines.set(label, line);
-        }
+        const line = entryOf(lines, label, () => new Array<number | null>(length - 1).fill(null));
         if (line.length < length) line.push(value ?? null);
       }
       for (const line of lines.values()) if (line.length < length) line.push(null);

@@ -1,4 +1,5 @@
 import type { TableRow } from "../../client/table/rows.ts";
+import { entryOf } from "../../driver/memo.ts";
 import { SAMPLES } from "./sparkline.ts";
 
 interface Ring {
@@ -25,11 +26,9 @@ export class CpuHistory {
   take(rows: readonly TableRow[]): void {
     this.#takes++;
     for (const { key, record, rates } of rows) {
-      let ring = this.#rings.get(key);
-      if (ring === undefined) {
-        ring = { samples: new Float32Array(SAMPLES), count: 0, at: Number.NaN, seen: 0 };
-        this.#rings.set(key, ring);
-      }
+      const ring = entryOf(this.#rings, key, () => ({
+        ...{ samples: new Float32Array(SAMPLES), count: 0, at: Number.NaN, seen: 0 },
+      }));
       ring.seen = this.#takes;
       if (ring.at === record.steadyAt) continue;
       ring.at = record.steadyAt;

@@ -1,3 +1,4 @@
+import { entryOf } from "../../driver/memo.ts";
 import type { Kind } from "../../model/options.ts";
 
 /** The events that a server logs, each with its level. docs/operating.md explains them. */
@@ -77,12 +78,10 @@ export class EventLog {
   }
 
   #count(event: ServerEvent): number {
-    let counted = this.#counts.get(event);
-    if (counted === undefined) {
+    const counted = entryOf(this.#counts, event, () => {
       const timer = setTimeout(() => this.#end(event), WINDOW_MS).unref();
-      counted = { count: 0, since: performance.now(), timer };
-      this.#counts.set(event, counted);
-    }
+      return { count: 0, since: performance.now(), timer };
+    });
     return ++counted.count;
   }
 

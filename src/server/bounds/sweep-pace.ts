@@ -1,3 +1,4 @@
+import { entryOf } from "../../driver/memo.ts";
 import type { Query } from "../../model/query.ts";
 import { isComplete } from "../../sampling/completeness.ts";
 import type { WatchedQuery } from "../../sampling/sampling.ts";
@@ -48,9 +49,7 @@ export class SweepPace {
   /** Calls `begin` at the client's turn, perhaps at once. Returns a function that gives up the turn. */
   enter(client: object, cost: number, begin: () => void): () => void {
     const waiting = { cost, begin };
-    const others = this.#clients.get(client);
-    if (others === undefined) this.#clients.set(client, [waiting]);
-    else others.push(waiting);
+    entryOf(this.#clients, client, () => []).push(waiting);
     if (this.#timer === undefined) this.#serve();
     return () => {
       const left = this.#clients.get(client)?.filter((one) => one !== waiting) ?? [];

@@ -1,3 +1,4 @@
+import { entryOf } from "../../../driver/memo.ts";
 import type { ControlInfo } from "../rpc/procedures.ts";
 import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } from "./call-queue.ts";
 import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
@@ -335,10 +336,5 @@ const admissions = new Map<string, Admission>();
  */
 export function admissionOf(host: string): Admission {
   for (const [key, admission] of admissions) if (key !== host && admission.idle) admissions.delete(key);
-  let admission = admissions.get(host);
-  if (admission === undefined) {
-    admission = new Admission(() => performance.now());
-    admissions.set(host, admission);
-  }
-  return admission;
+  return entryOf(admissions, host, () => new Admission(() => performance.now()));
 }

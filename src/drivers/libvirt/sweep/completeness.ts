@@ -1,3 +1,4 @@
+import { perObject } from "../../../driver/memo.ts";
 import { ALL_GROUPS, type Group, groupBit, groupNames, MONITOR_FREE_GROUPS } from "../../../model/group.ts";
 import type { TypedParams } from "../../../model/params.ts";
 import type { Schema } from "../../../model/schema.ts";
@@ -74,7 +75,8 @@ interface ProcessHistory {
 export class Completeness {
   /** Groups whose bare keys are evidence even if the guest was never seen before. */
   readonly #certain: number;
-  readonly #signs = new WeakMap<Schema, Signs>();
+  /** Records with the same keys share a schema, so the keys of each schema are examined once. */
+  readonly #signsOf = perObject((schema: Schema) => readSigns(schema.keys));
   /** By uuid. When the recent map is full it becomes the earlier one, and the earlier one is dropped. */
   #recent = new Map<string, ProcessHistory>();
   #earlier = new Map<string, ProcessHistory>();
@@ -154,16 +156,6 @@ export class Completeness {
       this.#recent = new Map();
     }
     this.#recent.set(uuid, known);
-  }
-
-  /** Records with the same keys share a schema, so the keys of each schema are examined once. */
-  #signsOf(schema: Schema): Signs {
-    let signs = this.#signs.get(schema);
-    if (signs === undefined) {
-      signs = readSigns(schema.keys);
-      this.#signs.set(schema, signs);
-    }
-    return signs;
   }
 }
 
