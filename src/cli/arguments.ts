@@ -18,10 +18,6 @@ export type GetArguments = ReturnType<typeof parseGet>;
 export type WatchArguments = ReturnType<typeof parseWatch>;
 /** The options of `virstream top`, checked in the same way. */
 export type TopArguments = Omit<ReturnType<typeof parseTop>, "query"> & { readonly query: StatsQuery };
-/** The options of `virstream why`, checked in the same way. */
-export type WhyArguments = ReturnType<typeof parseWhy>;
-/** The options of `virstream doctor`, checked in the same way. */
-export type DoctorArguments = ReturnType<typeof parseDoctor>;
 
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 

@@ -2,7 +2,7 @@ import { type Examination, examine, examineLocal } from "../doctor/examination.t
 import { type AffectedGuest, type Finding, needsFix } from "../doctor/finding.ts";
 import { LIBVIRT_SCHEMES, versionText } from "../drivers/libvirt/driver.ts";
 import { VirstreamError } from "../model/error.ts";
-import type { DoctorArguments } from "./arguments.ts";
+import { parseDoctor } from "./arguments.ts";
 import { jsonText, pad, printable, width } from "./format/text.ts";
 import { resolveUri } from "./source.ts";
 import { ExitCode, UsageError } from "./usage.ts";
@@ -12,7 +12,8 @@ const NAMED = 3;
 const LABEL_WIDTH = 13;
 
 /** `virstream doctor`: examines a libvirt host. Resolves with the exit code. */
-export async function doctor(args: DoctorArguments, signal: AbortSignal): Promise<number> {
+export async function doctor(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const args = parseDoctor(argv);
   const examinations = await examineAll(args.uri === undefined ? undefined : resolveUri(args.uri), signal);
   const broken = examinations.some(({ findings }) => needsFix(findings));
   process.stdout.write(

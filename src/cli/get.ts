@@ -11,7 +11,7 @@ import type { StatusEvent } from "../model/watch.ts";
 import { Identities } from "../outlets/identity/identities.ts";
 import { troubleText } from "../overview/explanation.ts";
 import { SelectorTable } from "../sampling/selector-table.ts";
-import type { GetArguments } from "./arguments.ts";
+import { type GetArguments, parseGet } from "./arguments.ts";
 import { CsvTable } from "./format/csv.ts";
 import { createFormat, type Format } from "./format/format.ts";
 import { GuestTable, TextTable } from "./format/guest-table.ts";
@@ -36,7 +36,8 @@ const FIRST_DEADLINE_MS = 1_000;
  * `virstream get`: prints one record of every domain. A table is printed when all have arrived, other formats as they
  * arrive. Resolves with the exit code.
  */
-export async function get(args: GetArguments, signal: AbortSignal): Promise<number> {
+export async function get(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const args = parseGet(argv);
   const { stdout, stderr } = process;
   const interactive = stdout.isTTY === true && stderr.isTTY === true;
   const now = (): number => performance.now();

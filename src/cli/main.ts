@@ -1,6 +1,5 @@
 import { VirstreamError } from "../model/error.ts";
 import { VERSION } from "../version.ts";
-import { parseDoctor, parseGet, parseTop, parseWatch, parseWhy } from "./arguments.ts";
 import { suggestion } from "./nearest.ts";
 import { notify } from "./notify.ts";
 import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.ts";
@@ -64,47 +63,21 @@ type Run = (args: readonly string[], signal: AbortSignal) => Promise<number>;
 
 /** Each command is loaded when it is used: loading all of them would delay the start of each. */
 const COMMANDS: Readonly<Record<Command, () => Promise<Run>>> = {
-  get: async () => {
-    const { get } = await import("./get.ts");
-    return (args, signal) => get(parseGet(args), signal);
-  },
-  watch: async () => {
-    const { watch } = await import("./watch.ts");
-    return (args, signal) => watch(parseWatch(args), signal);
-  },
-  top: async () => {
-    const { top } = await import("./top.ts");
-    return (args, signal) => top(parseTop(args), signal);
-  },
-  serve: async () => {
-    const { serve } = await import("./serve/serve.ts");
-    return serve;
-  },
-  why: async () => {
-    const { why } = await import("./why.ts");
-    return (args, signal) => why(parseWhy(args), signal);
-  },
+  get: async () => (await import("./get.ts")).get,
+  watch: async () => (await import("./watch.ts")).watch,
+  top: async () => (await import("./top.ts")).top,
+  serve: async () => (await import("./serve/serve.ts")).serve,
+  why: async () => (await import("./why.ts")).why,
   check: async () => (await import("./check/check.ts")).check,
-  record: async () => {
-    const { record } = await import("./recording/record.ts");
-    const { parseRecord } = await import("./recording/arguments.ts");
-    return (args, signal) => record(parseRecord(args), signal);
-  },
-  info: async () => {
-    const { info } = await import("./recording/info.ts");
-    const { parseInfo } = await import("./recording/arguments.ts");
-    return (args, signal) => info(parseInfo(args), signal);
-  },
+  record: async () => (await import("./recording/record.ts")).record,
+  info: async () => (await import("./recording/info.ts")).info,
   token: async () => {
     const { token } = await import("./token/token.ts");
     const { parseToken } = await import("./token/arguments.ts");
     return (args) => token(parseToken(args));
   },
   completion: async () => (await import("./manual/completion.ts")).completion,
-  doctor: async () => {
-    const { doctor } = await import("./doctor.ts");
-    return (args, signal) => doctor(parseDoctor(args), signal);
-  },
+  doctor: async () => (await import("./doctor.ts")).doctor,
 };
 
 function isCommand(name: string | undefined): name is Command {

@@ -179,9 +179,7 @@ export async function openSources(
 
 /** The URIs of a file, one on each line; empty lines and comments that begin with # are left out. */
 export async function readHosts(file: string): Promise<string[]> {
-  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new VirstreamError("invalid-argument", `the file of hosts ${file} cannot be read (${cause.code})`, { cause });
-  });
+  const text = await readText("file of hosts", file, null);
   const uris = text.split("\n").map((line) => line.replace(/^\s*#.*|\s+$/g, "").trim());
   const found = uris.filter((uri) => uri !== "");
   if (found.length === 0) throw new VirstreamError("invalid-argument", `the file of hosts ${file} has no URI`);

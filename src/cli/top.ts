@@ -12,7 +12,7 @@ import type { Diagnosis } from "../overview/diagnosis.ts";
 import { GuestList } from "../overview/guest-list.ts";
 import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
-import type { TopArguments } from "./arguments.ts";
+import { parseTop, type TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
 import {
   guestSources,
@@ -34,7 +34,12 @@ import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
 const CLOCK_MS = 1_000;
 
 /** `virstream top`: a live table of the guests on the whole terminal. Resolves with the exit code when the user leaves. */
-export async function top(args: TopArguments, signal: AbortSignal): Promise<number> {
+export async function top(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  return openScreen(parseTop(argv), signal);
+}
+
+/** The same with arguments that were checked. */
+export async function openScreen(args: TopArguments, signal: AbortSignal): Promise<number> {
   const { stdin, stdout, env } = process;
   if (!args.batch && (!stdin.isTTY || !stdout.isTTY || env["TERM"] === "dumb")) {
     throw new UsageError("top needs a terminal: in a pipe or a script use top -b -n 2, or virstream watch");

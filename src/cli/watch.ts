@@ -3,25 +3,26 @@ import { hostNames } from "../driver/matcher.ts";
 import { entryOf } from "../driver/memo.ts";
 import { groupMask } from "../model/group.ts";
 import type { WatchEvent } from "../model/watch.ts";
-import type { WatchArguments } from "./arguments.ts";
+import { parseWatch, type WatchArguments } from "./arguments.ts";
 import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { openSource, readCredentials, withoutIds, withPermittedGroups } from "./source.ts";
-import { top } from "./top.ts";
+import { openScreen } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
  * `virstream watch`: shows sweep after sweep, until it is interrupted or has shown `--count` of them. Resolves with the
  * exit code; without a count an interrupt is the normal end and no failure.
  */
-export async function watch(args: WatchArguments, signal: AbortSignal): Promise<number> {
+export async function watch(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const args = parseWatch(argv);
   if (isScreen(args)) {
     const { uri, query, options, tokenFile, caFile } = args;
     const uris = uri === undefined ? [] : [uri];
     const { intervalMs } = options;
-    return top(
+    return openScreen(
       { uris, query, intervalMs, tokenFile, caFile, hostsFile: undefined, batch: false, count: undefined },
       signal,
     );

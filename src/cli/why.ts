@@ -3,7 +3,7 @@ import { noGuest } from "../doctor/diagnosis.ts";
 import { Examiner, OVER_MS } from "../doctor/examiner.ts";
 import type { Diagnosis } from "../overview/diagnosis.ts";
 import { shellWord } from "../overview/shell-word.ts";
-import type { WhyArguments } from "./arguments.ts";
+import { parseWhy } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
 import { notify } from "./notify.ts";
 import { guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
@@ -13,7 +13,8 @@ import { ExitCode } from "./usage.ts";
 const STATE_DEADLINE_MS = 1_500;
 
 /** `virstream why GUEST`: prints what is wrong with one guest, and what helps. Resolves with the exit code. */
-export async function why(args: WhyArguments, signal: AbortSignal): Promise<number> {
+export async function why(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const args = parseWhy(argv);
   const credentials = await readCredentials(args, process.env);
   await using connection = await openSource(args.uri, credentials, signal);
   const { domains = [] } = await withoutIds(connection, { domains: [args.guest] }, signal);

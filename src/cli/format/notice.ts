@@ -99,11 +99,6 @@ export class Notices {
   }
 }
 
-/** A state in words, with the reason. */
-export function statusText({ state, error }: Pick<StatusEvent, "state" | "error">): string {
-  return reasoned(STATE_WORDS[state], error);
-}
-
 /** The state in words, with the name of its source. */
 export function sourceStatusText(source: string, { state, error }: Pick<StatusEvent, "state" | "error">): string {
   return sourceText(source, STATE_WORDS[state], error);
@@ -111,15 +106,11 @@ export function sourceStatusText(source: string, { state, error }: Pick<StatusEv
 
 /** What happened to a source, and why. Many errors contain the source's URI; the line then does not repeat it. */
 export function sourceText(source: string, what: string, error: VirstreamError | undefined): string {
-  const text = reasoned(what, error);
+  const text = error === undefined ? what : `${what}: ${withSwitches(error.message)}`;
   if (!source.includes("://")) return `${source}: ${text}`;
   const literal = source.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const named = new RegExp(`(?<=: )${literal}: |${literal}(?!\\w)`, "g");
   return `${source}: ${text.replaceAll(named, (each) => (each.endsWith(": ") ? "" : "it"))}`;
-}
-
-function reasoned(what: string, error: VirstreamError | undefined): string {
-  return error === undefined ? what : `${what}: ${withSwitches(error.message)}`;
 }
 
 /** Why a record is not `ok`, in one line; undefined when it is. */

@@ -33,9 +33,14 @@ export function withSwitches(message: string): string {
  * @param space as in JSON.stringify
  */
 export function jsonText(value: unknown, space?: number): string {
-  const escaped = (character: string): string =>
-    character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(value, undefined, space).replaceAll(CONTROL, escaped);
+  return escaped(JSON.stringify(value, undefined, space));
+}
+
+/** JSON text, in which line breaks may stand between values, with those characters escaped. */
+export function escaped(json: string): string {
+  return json.replaceAll(CONTROL, (character) =>
+    character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 const ALERT = "\u001b[1;31m";

@@ -12,11 +12,6 @@ import {
 } from "../arguments.ts";
 import { UsageError } from "../usage.ts";
 
-/** The options of `virstream record`, checked, with the defaults filled in. */
-export type RecordArguments = ReturnType<typeof parseRecord>;
-/** The options of `virstream info`, checked in the same way. */
-export type InfoArguments = ReturnType<typeof parseInfo>;
-
 /** The limits of the options for rotation: the smallest size and the greatest age. */
 const LEAST_FILE_BYTES = 4_096;
 const MOST_AGE_MS = 8_760 * 3_600_000;

@@ -1,16 +1,17 @@
 import { type RecordingGap, type RecordingSurvey, surveyRecording } from "../../drivers/recording/survey.ts";
 import { bytes } from "../../overview/quantity.ts";
-import { gapText } from "../format/notice.ts";
+import { gapText, notWhole } from "../format/notice.ts";
 import { jsonText, printable } from "../format/text.ts";
 import { ExitCode } from "../usage.ts";
-import type { InfoArguments } from "./arguments.ts";
+import { parseInfo } from "./arguments.ts";
 
 /** How many gaps and damaged places the text names. */
 const NAMED = 10;
 const LABEL_WIDTH = 12;
 
 /** `virstream info`: prints what a recording contains. Resolves with the exit code. */
-export async function info({ file, format }: InfoArguments, signal: AbortSignal): Promise<number> {
+export async function info(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const { file, format } = parseInfo(argv);
   const survey = await surveyRecording(file, { signal });
   process.stdout.write(format === "json" ? `${jsonText(survey, 2)}\n` : surveyText(survey));
   return survey.damagedBytes > 0 || survey.invalidMessages > 0 ? ExitCode.incomplete : ExitCode.ok;
@@ -31,10 +32,8 @@ export function surveyText(survey: RecordingSurvey): string {
   add("domains", `${survey.domains}`);
   add("groups", survey.groups.join(", ") || "all");
   add("interval", duration(survey.intervalMs));
-  const incomplete = (["partial", "failed", "gone"] as const).filter((status) => statuses[status] > 0);
-  const notOk = incomplete.map((status) => `, ${statuses[status]} ${status}`).join("");
   const each = bytesPerRecord === undefined ? "" : `, ${Math.round(bytesPerRecord)} bytes each`;
-  add("records", `${survey.records} of ${count(survey.ticks, "sweep")}${each}${notOk}`);
+  add("records", `${survey.records} of ${count(survey.ticks, "sweep")}${each}${notWhole(statuses)}`);
   add("key frames", `${survey.keyFrames}`);
   add("gaps", `${survey.gapCount}`);
   for (const gap of gaps.slice(0, NAMED)) add("", gapLine(gap));

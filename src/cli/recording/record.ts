@@ -10,10 +10,11 @@ import { Notices } from "../format/notice.ts";
 import { notify } from "../notify.ts";
 import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
-import type { RecordArguments } from "./arguments.ts";
+import { parseRecord } from "./arguments.ts";
 
 /** `virstream record`: records until it is interrupted. Its messages go to stderr. Resolves with the exit code. */
-export async function record(args: RecordArguments, signal: AbortSignal): Promise<number> {
+export async function record(argv: readonly string[], signal: AbortSignal): Promise<number> {
+  const args = parseRecord(argv);
   const { file } = args;
   const credentials = await readCredentials(args, process.env);
   await using connection = await openSources(args.uris, credentials, signal);

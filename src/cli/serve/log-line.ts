@@ -1,5 +1,4 @@
-import { CONTROL } from "../../overview/words.ts";
-import { alert, paint, printable } from "../format/text.ts";
+import { alert, escaped, paint, printable } from "../format/text.ts";
 
 /** The form of a line. */
 export interface LineForm {
@@ -22,16 +21,12 @@ export function lineOf(json: string, { isText, inJournal }: LineForm, colours: b
   const line = json.trimEnd();
   const { level, time, msg = "" } = JSON.parse(line) as { level: string; time: string; msg?: string };
   const priority = inJournal ? `<${PRIORITIES[level]}>` : "";
-  if (!isText) return `${priority}${line.replaceAll(CONTROL, escaped)}\n`;
+  if (!isText) return `${priority}${escaped(line)}\n`;
   const text = printable(msg);
   if (inJournal) return `${priority}${text}\n`;
   const said = `${WORDS[level] ?? ""}${text}`;
   const shown = level === "error" ? alert(said, colours) : level === "warn" && colours ? paint(said, "yellow") : said;
   return `${localTime(new Date(time))} ${shown}\n`;
-}
-
-function escaped(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** As `2026-11-27 13:26:39`. */

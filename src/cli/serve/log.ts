@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import { pino } from "pino";
+import { withTimeout } from "../../driver/clock.ts";
 import { VirstreamError } from "../../model/error.ts";
 import type { ServerLog } from "../../server/bounds/event-log.ts";
 import { showsColours, withSwitches } from "../format/text.ts";
@@ -103,13 +104,8 @@ export class ServeLog {
   async end(): Promise<boolean> {
     process.off("uncaughtExceptionMonitor", this.#crashed);
     if (this.#output.writableLength === 0) return true;
-    return await new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), LAST_WAIT_MS);
-      this.#output.write("", () => {
-        clearTimeout(timer);
-        resolve(true);
-      });
-    });
+    const written = new Promise<boolean>((resolve) => void this.#output.write("", () => resolve(true)));
+    return withTimeout(written, LAST_WAIT_MS, () => false);
   }
 
   /** Node prints the error after that, and ends. */
