@@ -215,12 +215,10 @@ function spanOf({ firstAt, lastAt }: Extent): string {
 
 /** The newest key frame whose beginning is complete, because the last one may have been cut. */
 async function described(recording: Recording): Promise<Playback> {
-  const owner = {};
-  const playback = new Playback(owner, { record: () => {}, gone: () => {}, event: () => {} });
+  const playback = new Playback({});
   for (const time of [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
     for await (const piece of recording.pieces(time)) {
-      if (piece.kind === "damage") playback.skip(piece);
-      else playback.apply(piece);
+      playback.apply(piece);
       if (playback.welcome !== undefined) return playback;
     }
   }

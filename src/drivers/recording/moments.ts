@@ -38,7 +38,7 @@ class Cursor {
 
   constructor(owner: object, recording: Recording, time: number) {
     this.recording = recording;
-    this.#playback = new Playback(owner, { record: () => {}, gone: () => {}, event: () => {} });
+    this.#playback = new Playback(owner);
     this.#pieces = recording.pieces(time);
   }
 
@@ -82,14 +82,12 @@ class Cursor {
       }
       const piece = this.#next;
       if (piece.offset === broken?.offset && piece.path === broken.path) break;
-      if (piece.kind === "damage") this.#playback.skip(piece);
-      else {
-        // A key frame is of one moment, although its parts are written one after the other.
-        if (piece.at > time && piece.kind !== "state") break;
-        this.#playback.apply(piece);
-        if (piece.kind === "key") this.#key = piece;
-        if (piece.kind !== "state") this.#at = piece.at;
-      }
+      const isMoment = piece.kind !== "damage" && piece.kind !== "state";
+      // A key frame is of one moment, although its parts are written one after the other.
+      if (isMoment && piece.at > time) break;
+      this.#playback.apply(piece);
+      if (piece.kind === "key") this.#key = piece;
+      if (isMoment) this.#at = piece.at;
       this.#next = undefined;
     }
     this.#reached = Math.max(this.#reached, Math.min(time, Number.MAX_SAFE_INTEGER));

@@ -8,7 +8,7 @@ import { MessageDecoder } from "../../wire/message-decoder.ts";
 import type { Welcome } from "../../wire/messages.ts";
 import { ServerClock } from "../../wire/server-clock.ts";
 import type { Frame } from "./frame.ts";
-import type { Damage } from "./frame-reader.ts";
+import type { Piece } from "./frame-reader.ts";
 import { type Description, descriptionOf } from "./recording.ts";
 
 /** The watch of a recording has one id. */
@@ -44,7 +44,7 @@ export class Playback {
   #inKey = false;
 
   /** @param owner the driver that the domains belong to */
-  constructor(owner: object, sink: EventSink) {
+  constructor(owner: object, sink: EventSink = { record: () => {}, gone: () => {}, event: () => {} }) {
     this.#owner = owner;
     this.#sink = sink;
     this.#clock = new ServerClock(() => this.description!.wallMs);
@@ -66,8 +66,14 @@ export class Playback {
     return this.#absent.values();
   }
 
-  /** Applies a frame. Skips it if it depends on frames that were lost. */
-  apply(frame: Frame): void {
+  /** Applies a frame. Skips it if it depends on frames that were lost. After damage, it waits for a key frame. */
+  apply(frame: Piece): void {
+    if (frame.kind === "damage") {
+      if (this.description === undefined) return;
+      this.#decoder = undefined;
+      this.#interrupted = true;
+      return;
+    }
     try {
       if (frame.kind === "key") this.#begin(descriptionOf(frame));
       else if (frame.kind !== "end" && this.#decoder !== undefined) this.#decode(frame);
@@ -77,13 +83,6 @@ export class Playback {
       this.invalid++;
       this.#restart();
     }
-  }
-
-  /** A part of the recording cannot be read. */
-  skip(_damage: Damage): void {
-    if (this.description === undefined) return;
-    this.#decoder = undefined;
-    this.#interrupted = true;
   }
 
   #begin(description: Description): void {

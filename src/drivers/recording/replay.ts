@@ -1,4 +1,4 @@
-import type { Clock } from "../../driver/clock.ts";
+import { type Clock, sleep } from "../../driver/clock.ts";
 import { eventLoopTurn } from "../../driver/event-loop.ts";
 import { hostNames } from "../../driver/matcher.ts";
 import { sameRecord } from "../../driver/same-record.ts";
@@ -52,9 +52,7 @@ export class Replay implements EventSink {
   #at = 0;
   /** When the present frame is due, on the clock. */
   #due = 0;
-  #stopped = false;
-  #wake = (): void => {};
-  #timer: unknown;
+  readonly #stop = new AbortController();
 
   constructor(context: ReplayContext, selection: Selection, cadence: Cadence, sink: WatchSink) {
     this.#context = context;
@@ -76,9 +74,7 @@ export class Replay implements EventSink {
 
   /** The sink is not called any more. */
   stop(): void {
-    this.#stopped = true;
-    this.#context.clock.clearTimeout(this.#timer);
-    this.#wake();
+    this.#stop.abort();
   }
 
   record(record: DomainStatsRecord): void {
@@ -114,9 +110,9 @@ export class Replay implements EventSink {
     this.#due = clock.now();
     let workedSince = performance.now();
     for await (const piece of pieces) {
-      if (this.#stopped) return;
+      if (this.#stop.signal.aborted) return;
       if (piece.kind === "damage") {
-        this.#playback.skip(piece);
+        this.#playback.apply(piece);
         continue;
       }
       if (piece.at > to) break;
@@ -125,7 +121,7 @@ export class Replay implements EventSink {
         // The first frame comes as long after `from` as it was recorded, but the replay skips pauses of the recorder.
         if (Number.isFinite(from)) await this.#wait(Math.min(piece.at - from, piece.delayMs) / speed);
       } else if (this.#begun) await this.#wait(piece.delayMs / speed);
-      if (this.#stopped) return;
+      if (this.#stop.signal.aborted) return;
       this.#at = piece.at;
       this.#playback.apply(piece);
       if (this.#begun) this.#sink.flush();
@@ -136,7 +132,7 @@ export class Replay implements EventSink {
       }
     }
     // All frames may be before `from`.
-    if (!this.#begun && !this.#stopped) this.#begin(from);
+    if (!this.#begun && !this.#stop.signal.aborted) this.#begin(from);
   }
 
   /** Gives the sink the state at `from`. */
@@ -170,17 +166,15 @@ export class Replay implements EventSink {
   async #wait(ms: number): Promise<void> {
     this.#due += ms;
     const { clock } = this.#context;
-    for (let left = this.#due - clock.now(); left > 0 && !this.#stopped; left = this.#due - clock.now()) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-        this.#timer = clock.setTimeout(resolve, Math.min(left, MAX_TIMER_MS));
-      });
+    const { signal } = this.#stop;
+    for (let left = this.#due - clock.now(); left > 0 && !signal.aborted; left = this.#due - clock.now()) {
+      await sleep(Math.min(left, MAX_TIMER_MS), { signal, clock }).catch(() => {});
     }
   }
 
   #end(error: VirstreamError): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
+    if (this.#stop.signal.aborted) return;
+    this.stop();
     this.#sink.end(error);
   }
 }

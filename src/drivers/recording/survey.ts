@@ -111,7 +111,7 @@ class Surveyor implements EventSink {
 
   take(piece: FilePiece): void {
     if (piece.kind === "damage") {
-      this.#playback.skip(piece);
+      this.#playback.apply(piece);
       const isCut = piece.last && piece.path === this.#recording.path;
       if (isCut) this.#cutBytes = piece.bytes;
       else {

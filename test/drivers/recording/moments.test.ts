@@ -29,7 +29,7 @@ function scanned(pieces: readonly FilePiece[], time: number): string[] {
   const playback = new Playback({}, { record: () => {}, gone: () => {}, event: () => {} });
   let before: string[] = [];
   for (const piece of pieces) {
-    if (piece.kind === "damage") playback.skip(piece);
+    if (piece.kind === "damage") playback.apply(piece);
     else if (piece.at > time && piece.kind !== "state") break;
     else {
       if (piece.kind === "key" && playback.isWhole) before = known(playback.records());
