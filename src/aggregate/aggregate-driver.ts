@@ -107,10 +107,10 @@ export class AggregateDriver implements Driver {
   ): Promise<AggregateDriver> {
     if (!Array.isArray(sources)) throw invalid(`the hosts must be a list of URIs, not ${quote(sources)}`);
     const uris = sources.map(checkSource);
-    if (uris.length === 0) throw new VirstreamError("invalid-argument", "there is no URI: name at least one host");
+    if (uris.length === 0) throw invalid("there is no URI: name at least one host");
     const twice = uris.find((uri, i) => uris.indexOf(uri) !== i);
     if (twice !== undefined) {
-      throw new VirstreamError("invalid-argument", `${withoutSecrets(twice)} is named twice: name each host once`);
+      throw invalid(`${withoutSecrets(twice)} is named twice: name each host once`);
     }
     checkOpenOptions(options);
     options.signal?.throwIfAborted();

@@ -73,7 +73,7 @@ export async function readToken(
 ): Promise<string | undefined> {
   if (file === undefined) return env["VIRSTREAM_TOKEN"] || undefined;
   const token = (await readText("token file", file, warn)).trim();
-  if (token === "") throw new VirstreamError("invalid-argument", `the token file ${file} is empty`);
+  if (token === "") throw invalid(`the token file ${file} is empty`);
   return token;
 }
 
@@ -182,7 +182,7 @@ export async function readHosts(file: string): Promise<string[]> {
   const text = await readText("file of hosts", file, null);
   const uris = text.split("\n").map((line) => line.replace(/^\s*#.*|\s+$/g, "").trim());
   const found = uris.filter((uri) => uri !== "");
-  if (found.length === 0) throw new VirstreamError("invalid-argument", `the file of hosts ${file} has no URI`);
+  if (found.length === 0) throw invalid(`the file of hosts ${file} has no URI`);
   return found;
 }
 

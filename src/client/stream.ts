@@ -1,6 +1,6 @@
 import { Observable } from "rxjs";
 import { onAbort } from "../driver/clock.ts";
-import { VirstreamError } from "../model/error.ts";
+import { invalid } from "../model/error.ts";
 import type { DomainStatsRecord } from "../model/record.ts";
 import type { WatchEvent } from "../model/watch.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
@@ -182,7 +182,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   async next(): Promise<IteratorResult<readonly T[]>> {
     if (this.closed) return this.#ended();
     if (this.#rejectNext !== undefined) {
-      throw new VirstreamError("invalid-argument", "next() was called before the last one settled");
+      throw invalid("next() was called before the last one settled");
     }
     const aborted = new Promise<never>((_, reject) => {
       this.#rejectNext = reject;

@@ -1,4 +1,4 @@
-import { quote, VirstreamError } from "../model/error.ts";
+import { invalid, quote, VirstreamError } from "../model/error.ts";
 import { check, checkOptions, FLAG, FUNCTION, type Members, SIGNAL, TEXT, whole } from "../model/options.ts";
 import { LIMITS } from "../wire/protocol.ts";
 import { onAbort } from "./clock.ts";
@@ -48,7 +48,7 @@ const builtIn = new Map<string, OpenDriver>();
  */
 export function registerDriver(scheme: string, open: OpenDriver): void {
   if (!/^[a-z][a-z0-9+.-]*$/.test(scheme)) {
-    throw new VirstreamError("invalid-argument", `${JSON.stringify(scheme)} is not a URI scheme`);
+    throw invalid(`${JSON.stringify(scheme)} is not a URI scheme`);
   }
   drivers.set(scheme, open);
 }

@@ -1,7 +1,7 @@
 import { pathToFileURL } from "node:url";
 import type { Connection } from "../../client/connection.ts";
 import { onAbort } from "../../driver/clock.ts";
-import { VirstreamError } from "../../model/error.ts";
+import { invalid } from "../../model/error.ts";
 import type { StatsQuery } from "../../model/query.ts";
 import type { WatchOptions } from "../../model/watch.ts";
 import { record as startRecording } from "../../outlets/recording/index.ts";
@@ -19,10 +19,7 @@ export async function record(argv: readonly string[], signal: AbortSignal): Prom
   const credentials = await readCredentials(args, process.env);
   await using connection = await openSources(args.uris, credentials, signal);
   if (connection.uri.startsWith("file:")) {
-    throw new VirstreamError(
-      "invalid-argument",
-      "a recording of a replay would have the times of the replay: copy the file",
-    );
+    throw invalid("a recording of a replay would have the times of the replay: copy the file");
   }
   const query = await withoutIds(connection, args.query, signal);
   const recording = await startRecording(connection, file, { ...args.watch, ...args.rotation, query });

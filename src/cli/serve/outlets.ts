@@ -1,5 +1,5 @@
 import type { Connection } from "../../client/connection.ts";
-import { VirstreamError } from "../../model/error.ts";
+import { invalid, type VirstreamError } from "../../model/error.ts";
 import { type NatsPublisher, type PublishOptions, publish } from "../../outlets/nats/publisher.ts";
 import { type OtlpPush, pushOtlp } from "../../outlets/otlp/push.ts";
 import { lasting } from "../../overview/quantity.ts";
@@ -89,7 +89,7 @@ export async function readHeaders(file: string, warn?: Warn): Promise<Record<str
       const [, name, value] = /^([\w!#$%&'*+.^`|~-]+)\s*:\s*(\S.*)$/.exec(line.trim()) ?? [];
       if (name !== undefined && value !== undefined) return [name, value];
       // The line is not quoted: it may have a secret.
-      throw new VirstreamError("invalid-argument", `line ${i + 1} of the file of headers ${file} is not NAME: VALUE`);
+      throw invalid(`line ${i + 1} of the file of headers ${file} is not NAME: VALUE`);
     }),
   );
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hashOf } from "../../server/access/token-list.ts";
 import { type ServeOptions, type TlsOptions, TokenList, type VirstreamServer } from "../../server/index.ts";
 import { readText, readToken, type Warn } from "../source.ts";
 import { readTokens } from "../token/token-file.ts";
@@ -121,8 +121,7 @@ async function tokensOf({ tokenFile, tokensFile }: ServeArguments, warn?: Warn):
   const main = await readToken(tokenFile, process.env, warn);
   const { entries } = tokensFile === undefined ? new TokenList([]) : await readTokens(tokensFile, warn);
   if (main === undefined) return tokensFile === undefined ? undefined : new TokenList(entries);
-  const sha256 = createHash("sha256").update(main).digest("hex");
-  return new TokenList([...entries, { name: MAIN, role: "admin", sha256 }]);
+  return new TokenList([...entries, { name: MAIN, role: "admin", sha256: hashOf(main).toString("hex") }]);
 }
 
 async function certificatesOf({ tlsFiles }: ServeArguments, warn?: Warn): Promise<TlsOptions | undefined> {

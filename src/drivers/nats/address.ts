@@ -3,9 +3,6 @@ import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { DEFAULT_PREFIX, Subjects } from "./subjects.ts";
 
-/** The schemes of fleets on NATS; with nats+tls the connection must be encrypted. */
-export const NATS_SCHEMES = ["nats", "nats+tls"] as const;
-
 const FORM = "nats://[USER:PASSWORD@ or TOKEN@]HOST[:PORT][,HOST…][/PREFIX][?host=PATTERN&creds=FILE&inbox=NAME]";
 const URI = /^(nats(?:\+tls)?):\/\/(?:([^@/?#]*)@)?([^@/?#]+)(?:\/([^/?#]*))?(?:\?([^#]*))?$/i;
 const SERVER = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;

@@ -1,5 +1,4 @@
 import type { VirstreamError } from "../../model/error.ts";
-import type { Absent } from "../../model/record.ts";
 import { SchemaTable } from "../../model/schema-table.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 import { MAX_WAITING, type WaitingBytes } from "./chunk.ts";
@@ -67,16 +66,6 @@ export class Fleet {
   /** Checks which hosts are silent. */
   check(now: number): void {
     for (const state of this.hosts.values()) this.#assess(state, now);
-  }
-
-  /** The hosts whose present state is unknown or only partly known. */
-  absentAt(now: number): Absent[] {
-    const absent: Absent[] = [];
-    for (const state of this.hosts.values()) {
-      const error: VirstreamError | undefined = state.errorAt(now) ?? state.conflictAt(now);
-      if (error !== undefined) absent.push({ host: state.host, error });
-    }
-    return absent;
   }
 
   /** Forgets the hosts that the bucket no longer has, unless they still publish. */

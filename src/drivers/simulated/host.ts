@@ -2,7 +2,7 @@ import { type Clock, SYSTEM_CLOCK } from "../../driver/clock.ts";
 import { passesFilter } from "../../driver/matcher.ts";
 import { entryOf } from "../../driver/memo.ts";
 import { unknownRecord } from "../../driver/missing-record.ts";
-import { VirstreamError } from "../../model/error.ts";
+import { invalid, VirstreamError } from "../../model/error.ts";
 import { STATE_NUMBERS } from "../../model/field/state-numbers.ts";
 import { ALL_GROUPS, groupBit, groupNames, type KnownGroup } from "../../model/group.ts";
 import { type DomainSelector, type Query, StatsFlag } from "../../model/query.ts";
@@ -232,7 +232,7 @@ export class SimulatedHost {
   /** Changes a guest's faults. Its monitor then answers what it has not answered yet. */
   change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
-      throw new VirstreamError("invalid-argument", `there is no guest ${index}: the host has ${this.options.domains}`);
+      throw invalid(`there is no guest ${index}: the host has ${this.options.domains}`);
     }
     this.#answersAt.delete(index);
     const fault = { ...(this.#faults.get(index) ?? NO_FAULT), ...change };

@@ -99,14 +99,9 @@ export class TokenList {
     throw invalid(`there is no token of the name ${quote(name)}: the names are ${known || "none"}`);
   }
 
-  /**
-   * The principal of a token; undefined if the list lacks the token. It compares the token with all hashes, so the time
-   * does not depend on the token.
-   */
+  /** The principal of a token; undefined if the list lacks the token. */
   principalOf(token: string | undefined): Principal | undefined {
-    const shown = hashOf(token ?? "");
-    const same = this.#hashes.map((hash) => timingSafeEqual(hash, shown));
-    return this.#principals[same.indexOf(true)];
+    return this.#principals[placeOf(token, this.#hashes)];
   }
 
   /** The names of entries that a later list lacks, or has with another token or with other rights. */
@@ -116,8 +111,15 @@ export class TokenList {
   }
 }
 
-function hashOf(token: string): Buffer {
+/** The SHA-256 of a token. */
+export function hashOf(token: string): Buffer {
   return createHash("sha256").update(token).digest();
+}
+
+/** The place of a token among hashes, or −1. It compares with all of them, so the time does not depend on the token. */
+export function placeOf(token: string | undefined, hashes: readonly Buffer[]): number {
+  const shown = hashOf(token ?? "");
+  return hashes.map((hash) => timingSafeEqual(hash, shown)).indexOf(true);
 }
 
 function principalOf({ name, role, domains, names, groups, expires }: TokenEntry): Principal {

@@ -1,8 +1,8 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import { invalid } from "../../model/error.ts";
 import { checkOptions, type Members } from "../../model/options.ts";
 import type { Identify } from "./admission.ts";
 import { type Identity, type Principal, restrictionOf, UNRESTRICTED } from "./principal.ts";
+import { hashOf, placeOf } from "./token-list.ts";
 
 /** A token that shows only some domains: `domains` or `names`. For a client with this token, no other domains exist. */
 export interface Viewer extends Pick<Principal, "names" | "groups"> {
@@ -33,13 +33,8 @@ export interface KnownToken {
 
 /** Identifies clients by their tokens. Takes the same time for every token. Without any tokens, every client may see everything. */
 export function identifyByToken(known: readonly KnownToken[]): Identify {
-  const digests = known.map(({ token }) => digest(token));
-  return (_, token) => {
-    if (digests.length === 0) return EVERYBODY;
-    const shown = digest(token ?? "");
-    const same = digests.map((each) => timingSafeEqual(shown, each));
-    return known[same.indexOf(true)]?.identity;
-  };
+  const hashes = known.map(({ token }) => hashOf(token));
+  return (_, token) => (hashes.length === 0 ? EVERYBODY : known[placeOf(token, hashes)]?.identity);
 }
 
 /**
@@ -84,8 +79,4 @@ function checkViewers(viewers: readonly Viewer[], token: string | undefined): Kn
       identity: { name: viewer.name, role: "stats", restriction, expiresAt: Number.POSITIVE_INFINITY },
     };
   });
-}
-
-function digest(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
 }

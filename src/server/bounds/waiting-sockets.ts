@@ -30,10 +30,6 @@ export class WaitingSockets {
     this.#addresses = addresses;
   }
 
-  get size(): number {
-    return this.#sockets.size;
-  }
-
   /**
    * Adds a socket. One that is already here keeps its place, but gets a new key: behind a proxy, only the request shows
    * the client's address.

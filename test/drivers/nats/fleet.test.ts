@@ -107,8 +107,10 @@ describe("The newest state of a host", () => {
     const { fleet, events, send } = openFleet();
     send(...tick(8), ...tick(1, { epoch: "b" }), ...tick(9), ...tick(2, { epoch: "b" }));
     expect(events.slice(2)).toEqual(["hv1: invalid-argument", "hv1: 20 records"]);
-    const [absent] = fleet.absentAt(performance.now());
-    expect(absent).toMatchObject({ host: "hv1", error: { message: expect.stringContaining("two publishers") } });
+    const [[state, error] = []] = fleet.degraded;
+    expect({ ...state, error }).toMatchObject({
+      ...{ host: "hv1", error: { message: expect.stringContaining("two publishers") } },
+    });
     fleet.check(performance.now() + 60_000);
     expect(events.at(-1)).toBe("hv1: connection-lost");
   });

@@ -1,4 +1,4 @@
-import { VirstreamError } from "../../../model/error.ts";
+import { invalid, VirstreamError } from "../../../model/error.ts";
 import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 
 /**
@@ -132,10 +132,7 @@ export class XdrWriter {
   string(text: string): void {
     const length = Buffer.byteLength(text);
     if (length > STRING_MAX) {
-      throw new VirstreamError(
-        "invalid-argument",
-        `a text of ${length} bytes is too long, at most ${STRING_MAX} are sent`,
-      );
+      throw invalid(`a text of ${length} bytes is too long, at most ${STRING_MAX} are sent`);
     }
     this.uint(length);
     const at = this.#grow(padded(length));
@@ -146,7 +143,7 @@ export class XdrWriter {
   uuid(text: string): void {
     const at = this.#grow(16);
     if (!writeUuid(text, this.#bytes, at)) {
-      throw new VirstreamError("invalid-argument", `${JSON.stringify(text)} is not a uuid`);
+      throw invalid(`${JSON.stringify(text)} is not a uuid`);
     }
   }
 
