@@ -7,7 +7,7 @@ import type { LibvirtUri } from "../drivers/libvirt/transport/uri.ts";
 import type { VirstreamError } from "../model/error.ts";
 import { type Configuration, DEFAULTS, type Setting } from "./configuration.ts";
 import { type Finding, type FindingId, finding } from "./finding.ts";
-import { isSilence, type TimeLimit } from "./time-limit.ts";
+import { ANSWER_MS, isSilence, type TimeLimit } from "./time-limit.ts";
 
 /** A daemon's description of itself. */
 export interface DaemonFacts {
@@ -33,7 +33,6 @@ export interface DaemonAddress {
 /** Opens one more connection to the daemon. */
 export type OpenConnection = () => Promise<OpenedDaemon>;
 
-const ANSWER_MS = 2_000;
 /** virstream keeps up to four slow calls and one quick call on a connection. */
 const REQUESTS_NEEDED = 5;
 /** Frozen guests may hold 8 workers of one virstream process; as many should remain for other clients. */
@@ -75,7 +74,7 @@ async function openTwo(open: OpenConnection, timeLimit: TimeLimit): Promise<[Ope
   const opened: OpenedDaemon[] = [];
   const opening = [open(), open()].map((each) => each.then((daemon) => opened.push(daemon)));
   await Promise.any(opening).catch(({ errors }: AggregateError) => Promise.reject(errors[0]));
-  await timeLimit.wait(Promise.allSettled(opening), ANSWER_MS).catch(() => {});
+  await timeLimit.wait(Promise.allSettled(opening)).catch(() => {});
   return opened as [OpenedDaemon, OpenedDaemon?];
 }
 

@@ -13,7 +13,7 @@ import type { DomainIdentity } from "../model/record.ts";
 import type { StateWords } from "../model/state.ts";
 import { BUSY_MS } from "./guests.ts";
 import { type GuestProcess, guestProcesses } from "./processes.ts";
-import { TimeLimit } from "./time-limit.ts";
+import { ANSWER_MS, TimeLimit } from "./time-limit.ts";
 import type { UnansweredCalls } from "./unanswered-calls.ts";
 
 /**
@@ -35,7 +35,6 @@ export interface GuestEvidence {
   readonly error?: VirstreamError;
 }
 
-const ANSWER_MS = 2_000;
 const TOTAL_MS = 5_000;
 /** How often the monitor is checked again, and after how many ms. */
 const LOOKS = 5;
@@ -64,34 +63,34 @@ export async function collectEvidence(
 ): Promise<GuestEvidence> {
   const timeLimit = new TimeLimit(TOTAL_MS, signal);
   const local = uri.transport === "unix";
-  const processes = local ? await timeLimit.wait(guestProcesses(), ANSWER_MS).catch(() => undefined) : undefined;
+  const processes = local ? await timeLimit.wait(guestProcesses()).catch(() => undefined) : undefined;
   let evidence: GuestEvidence = { process: processes?.get(domain.uuid) };
   // For a guest that does not run, libvirt knows no more than the record shows.
   if (domain.id < 0) return evidence;
   try {
     const { client } = await connectDaemon({ uri, transports, timeoutMs: timeLimit.atMost(ANSWER_MS) }, signal);
     try {
-      let control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+      let control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain));
       // Each query of a sweep makes the monitor busy for some ms.
       for (let i = 0; i < LOOKS && control.state === ControlState.occupied && control.forMs < BUSY_MS; i++) {
         await sleep(LOOK_AGAIN_MS, { signal });
-        control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
+        control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain));
       }
       evidence = { ...evidence, control };
       if (!calls.mayAsk(domain.uuid)) return evidence;
       if (control.state === ControlState.job) {
         const call = calls.track(domain.uuid, client.call(PROCEDURES.jobStats, domain));
-        evidence = { ...evidence, job: await timeLimit.wait(call, ANSWER_MS) };
+        evidence = { ...evidence, job: await timeLimit.wait(call) };
       }
       if (control.state === ControlState.ok && state?.state === "paused" && state.reason === "ioerror") {
         const call = calls.track(domain.uuid, client.call(PROCEDURES.diskErrors, domain));
-        evidence = { ...evidence, diskErrors: await timeLimit.wait(call, ANSWER_MS) };
+        evidence = { ...evidence, diskErrors: await timeLimit.wait(call) };
       }
       if (control.state === ControlState.ok && slowDisks.length > 0) {
         const ioLimits = new Map<string, readonly string[]>();
         for (const target of slowDisks.slice(0, MAX_DISKS)) {
           const call = calls.track(domain.uuid, client.call(PROCEDURES.blockIoTune, { domain, target }));
-          const set = [...(await timeLimit.wait(call, ANSWER_MS))].filter(
+          const set = [...(await timeLimit.wait(call))].filter(
             ([name, value]) => /_sec$/.test(name) && typeof value === "bigint" && value > 0n,
           );
           if (set.length > 0)

@@ -41,7 +41,6 @@ export interface GuestFacts {
 export const BUSY_MS = 1_000;
 
 const LISTING_MS = 2_500;
-const ANSWER_MS = 2_000;
 
 /** Lists the running guests, in libvirt's order. */
 export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Promise<GuestFacts[]> {
@@ -103,8 +102,8 @@ async function examineGuest(
   const domain = { name: guest.name, uuid: guest.uuid, id: -1 };
   let facts = guest;
   try {
-    const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain), ANSWER_MS);
-    const params = await timeLimit.wait(client.call(PROCEDURES.state, domain), ANSWER_MS);
+    const control = await timeLimit.wait(client.call(PROCEDURES.controlInfo, domain));
+    const params = await timeLimit.wait(client.call(PROCEDURES.state, domain));
     const state = stateWords(params.number("state.state") ?? 0, params.number("state.reason") ?? 0);
     facts = { ...facts, control, state };
     if (what === "monitors") return facts;
@@ -113,7 +112,7 @@ async function examineGuest(
     // The next call occupies a worker. An old libvirt may ask the monitor before it answers, and libvirt 11 and later wait
     // until no other call has the domain's job. So the examination skips the call when another call has the job.
     if (control.state === ControlState.occupied || control.state === ControlState.job) return facts;
-    const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain), ANSWER_MS));
+    const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain)));
     return balloon === undefined ? facts : { ...facts, balloon };
   } catch (error) {
     timeLimit.signal.throwIfAborted();
@@ -140,7 +139,7 @@ export async function supportedGroups(
   client: RpcClient,
   uuid: string,
   timeLimit: TimeLimit,
-  answerMs = ANSWER_MS,
+  answerMs?: number,
 ): Promise<number | undefined> {
   const asked = client.call(PROCEDURES.stats, { uuids: [uuid], groups: EVERY_BIT, flags: StatsFlag.enforce });
   try {

@@ -16,8 +16,6 @@ export interface FailedGuest {
   readonly state: StateWords;
 }
 
-const ANSWER_MS = 2_000;
-
 /**
  * Finds the guests that do not run because something failed: their QEMU crashed, or could not start. One call reads the states
  * of all that do not run; it needs no monitor. If the daemon does not answer in time, it finds none; the silence is a
@@ -25,7 +23,7 @@ const ANSWER_MS = 2_000;
  */
 export async function findFailed(client: RpcClient, timeLimit: TimeLimit): Promise<FailedGuest[]> {
   const query = { uuids: [], groups: groupBit("state"), flags: LIST_FILTERS.inactive };
-  const reply = await timeLimit.wait(client.call(PROCEDURES.stats, query), ANSWER_MS).catch(() => []);
+  const reply = await timeLimit.wait(client.call(PROCEDURES.stats, query)).catch(() => []);
   timeLimit.signal.throwIfAborted();
   return reply
     .map(({ domain: { name, uuid }, params }) => ({

@@ -1,6 +1,9 @@
 import { withTimeout } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 
+/** The limit for one answer, unless a wait has a limit of its own. */
+export const ANSWER_MS = 2_000;
+
 /** Limits how long the doctor waits: for each answer, and in total. libvirt's calls have no timeout of their own. */
 export class TimeLimit {
   readonly signal: AbortSignal;
@@ -24,7 +27,7 @@ export class TimeLimit {
    * Waits for an answer as withTimeout does. Rejects with the work's own error, with `deadline-exceeded`, or with the
    * signal's reason.
    */
-  wait<T>(answer: Promise<T> | ((signal: AbortSignal) => Promise<T>), ms: number): Promise<T> {
+  wait<T>(answer: Promise<T> | ((signal: AbortSignal) => Promise<T>), ms = ANSWER_MS): Promise<T> {
     const limit = this.atMost(ms);
     const late = (): never => {
       throw new VirstreamError("deadline-exceeded", `no answer within ${Math.round(limit)} ms`);

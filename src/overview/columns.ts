@@ -2,7 +2,7 @@ import { groupBit, type KnownGroup } from "../model/group.ts";
 import type { TypedParams } from "../model/params.ts";
 import { disksSum, meanLatency, meanSteal, memoryInUse, memoryText, nicsSum } from "./figure.ts";
 import { type GuestLine, type HostLine, type Line, nameOf } from "./line.ts";
-import { narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span } from "./quantity.ts";
+import { known, narrowBytes, narrowCount, narrowMs, narrowSeconds, percent, span, UNKNOWN } from "./quantity.ts";
 import { whyOf } from "./verdict.ts";
 
 /** A value of a column. A counter may be beyond 2^53. */
@@ -37,9 +37,6 @@ export interface Column {
   readonly hostText?: (line: HostLine) => string;
 }
 
-/** The text for an unknown value, which is never shown as zero. */
-export const UNKNOWN = "-";
-
 const NAME_WIDTH = 12;
 
 type Look = Pick<Column, "width" | "rank"> & Partial<Pick<Column, "group" | "unit" | "key" | "optional">>;
@@ -52,11 +49,7 @@ export function numberColumn<Of extends Value>(
   value: (line: GuestLine) => Of | undefined,
   words: (value: Of) => string,
 ): Column {
-  const text = (line: GuestLine): string => {
-    const found = value(line);
-    return found === undefined ? UNKNOWN : words(found);
-  };
-  return { name, title, ...look, isText: false, value, text };
+  return { name, title, ...look, isText: false, value, text: (line) => known(value(line), words) };
 }
 
 /** A column of texts. */

@@ -1,6 +1,7 @@
 import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../client/rates.ts";
 import { TableRow } from "../client/table/rows.ts";
 import { type Absent, type DomainIdentity, domainKey } from "../model/record.ts";
+import { narrowMs, span, UNKNOWN } from "./quantity.ts";
 import { type TroubleKind, type Verdict, verdictOf } from "./verdict.ts";
 
 /** One line of the list: a guest, or a host that is absent. */
@@ -50,6 +51,14 @@ export function judged(
 export function recordedRow(rates: DomainRates, at: number): TableRow {
   const { record } = rates;
   return new TableRow(domainKey(record.domain), record, rates, false, () => at - record.sampledAt + record.steadyAt);
+}
+
+/** The identity, the state and the age of a guest, in one line. */
+export function factsText({ record, ageMs }: TableRow): string {
+  const { domain, state, tookMs } = record;
+  const id = domain.id < 0 ? UNKNOWN : domain.id;
+  const known = state === undefined ? UNKNOWN : `${state.state} (${state.reason})`;
+  return `uuid ${domain.uuid}   id ${id}   state ${known}   ${span(ageMs)} old, answered in ${narrowMs(tookMs)}`;
 }
 
 /** The name of a domain. If a query has a uuid that belongs to no domain, there is no name, and this is the uuid. */

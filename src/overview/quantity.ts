@@ -2,6 +2,14 @@
  * Quantities for people. The narrow forms are for columns of a table: they have six characters at most, and no space.
  */
 
+/** The text for an unknown value, which is never shown as zero. */
+export const UNKNOWN = "-";
+
+/** A value in words. */
+export function known<Value>(value: Value | undefined, words: (value: Value) => string): string {
+  return value === undefined ? UNKNOWN : words(value);
+}
+
 /** Writes a time in ns as seconds, hours or days: `12.5s`, `4210s`, `12.5h`, `120d`. */
 export function narrowSeconds(nanoseconds: number): string {
   const value = nanoseconds / 1e9;

@@ -1,5 +1,6 @@
-import { type Column, UNKNOWN } from "../../overview/columns.ts";
+import type { Column } from "../../overview/columns.ts";
 import type { Line } from "../../overview/line.ts";
+import { UNKNOWN } from "../../overview/quantity.ts";
 import { GuestTable } from "./guest-table.ts";
 import { printable } from "./text.ts";
 

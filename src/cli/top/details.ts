@@ -1,8 +1,7 @@
-import { UNKNOWN } from "../../overview/columns.ts";
 import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
 import type { Diagnosis } from "../../overview/diagnosis.ts";
-import type { GuestLine } from "../../overview/line.ts";
-import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
+import { factsText, type GuestLine } from "../../overview/line.ts";
+import { known, narrowBytes, percent } from "../../overview/quantity.ts";
 import { pad, printable } from "../format/text.ts";
 import { cellsOf, titles } from "./layout.ts";
 import type { Style, StyledLine } from "./view.ts";
@@ -17,7 +16,7 @@ const PARTS: readonly Device[] = ["vcpu", "disk", "nic"];
 export function guestPage(line: GuestLine, diagnosis: Diagnosis | undefined, raw: boolean): StyledLine[] {
   const { row, verdict } = line;
   const { record, rates } = row;
-  const { domain, state, tookMs } = record;
+  const { domain } = record;
   const plain = (text: string): StyledLine => ({ text: printable(text), style: "plain" });
   const title = (text: string): StyledLine => ({ text, style: "title" });
   const lines: StyledLine[] = [
@@ -25,10 +24,7 @@ export function guestPage(line: GuestLine, diagnosis: Diagnosis | undefined, raw
       text: printable(`${domain.name} on ${domain.host}: ${verdict.words}`),
       style: verdict.bad ? "alert" : verdict.slow !== undefined ? "warn" : "strong",
     },
-    plain(
-      `uuid ${domain.uuid}   id ${domain.id < 0 ? UNKNOWN : domain.id}   state ${state === undefined ? UNKNOWN : `${state.state} (${state.reason})`}` +
-        `   ${span(row.ageMs)} old, answered in ${narrowMs(tookMs)}`,
-    ),
+    plain(factsText(row)),
   ];
   if (diagnosis?.wrong) {
     const { summary, evidence, records, remedy } = diagnosis;
@@ -61,8 +57,4 @@ export function guestPage(line: GuestLine, diagnosis: Diagnosis | undefined, raw
     ),
   );
   return lines;
-}
-
-function known(value: number | undefined, words: (value: number) => string): string {
-  return value === undefined ? UNKNOWN : words(value);
 }

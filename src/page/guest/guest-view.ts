@@ -1,10 +1,10 @@
 import type { DomainRates } from "../../client/rates/domain-rates.ts";
 import type { TableRow } from "../../client/table/rows.ts";
-import { cellOf, UNKNOWN } from "../../overview/columns.ts";
+import { cellOf } from "../../overview/columns.ts";
 import { DEVICE_RATES, type Device, deviceLines } from "../../overview/devices.ts";
 import { matterText, whyCommand } from "../../overview/explanation.ts";
-import { type GuestLine, isOld, judged, nameOf } from "../../overview/line.ts";
-import { narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
+import { factsText, type GuestLine, isOld, judged, nameOf } from "../../overview/line.ts";
+import { known, narrowBytes, narrowMs, percent, span } from "../../overview/quantity.ts";
 import type { Slowness } from "../../overview/slowness.ts";
 import { type TroubleKind, verdictOf } from "../../overview/verdict.ts";
 import { printable } from "../../overview/words.ts";
@@ -166,16 +166,12 @@ export class GuestView {
     const row = this.#row;
     if (row === undefined) return;
     const { record } = row;
-    const { domain, state, tookMs } = record;
+    const { domain } = record;
     const plain = verdictOf(record, this.#now() - (this.#since?.at ?? this.#now()));
     const slow = plain.kind === undefined ? this.#slow : undefined;
     const verdict = slow === undefined ? plain : { ...plain, words: slow.words, slow };
-    const known = state === undefined ? UNKNOWN : `${state.state} (${state.reason})`;
     const gone = record.status === "gone";
-    this.#say(
-      `${nameOf(domain)} on ${domain.host}: ${gone ? "has left" : verdict.words}`,
-      `uuid ${domain.uuid}   id ${domain.id < 0 ? UNKNOWN : domain.id}   state ${known}   ${span(row.ageMs)} old, answered in ${narrowMs(tookMs)}`,
-    );
+    this.#say(`${nameOf(domain)} on ${domain.host}: ${gone ? "has left" : verdict.words}`, factsText(row));
     this.element.classList.toggle("bad", verdict.bad);
     this.element.classList.toggle("slow", slow !== undefined);
     this.element.classList.toggle("old", isOld(row, this.intervalMs));
@@ -211,8 +207,4 @@ export class GuestView {
     if (!this.#raw.open || this.#row === undefined) return;
     this.#parameters.show([...this.#row.record.params].map(([key, value]) => [key, String(value)]));
   }
-}
-
-function known(value: number | undefined, words: (value: number) => string): string {
-  return value === undefined ? UNKNOWN : words(value);
 }
