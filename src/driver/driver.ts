@@ -36,7 +36,10 @@ export interface Driver {
    * connection cannot be lost does not have this method.
    */
   onStatus?(listener: StatusListener): () => void;
-  /** The hosts that cannot be reached at present, by name, with the reason. Only for a driver that knows it without a call. */
+  /**
+   * The hosts that cannot be reached at present, by name, with the reason. Only a driver that knows them without a call
+   * has this member.
+   */
   readonly absent?: readonly Absent[];
   /** The names of the groups that a query may name; undefined when the source permits all. */
   readonly permittedGroups?: readonly string[] | undefined;

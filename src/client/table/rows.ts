@@ -65,7 +65,7 @@ export interface RowsOptions {
   readonly source: { readonly host: string };
   /** The patterns of the query's `hosts`. */
   readonly patterns: readonly string[] | undefined;
-  /** Called when each host has been swept or cannot be reached, and after that as well. */
+  /** Called when each host has been swept or cannot be reached; later calls are possible. */
   readonly onReady: () => void;
   /** Called once, at the end. */
   readonly onEnd: (error: VirstreamError) => void;
