@@ -5,7 +5,7 @@ import { readTokens } from "../token/token-file.ts";
 import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
 
-/** The name that the token of `--token-file` gets beside those of `--tokens`. */
+/** The name of the token of `--token-file` in the list, which also has the tokens of `--tokens`. */
 const MAIN = "token-file";
 
 /** The secrets that servers read from files: certificates and tokens. SIGHUP makes the servers read the files again. */

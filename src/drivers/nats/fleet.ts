@@ -82,7 +82,7 @@ export class Fleet {
     for (const listener of this.listeners) listener.forgotten(state);
   }
 
-  /** Reports only a new kind of reason. */
+  /** Reports a host whose state becomes unknown, is known again, or is unknown for another kind of reason. */
   #assess(state: HostState, now: number): void {
     const error = state.errorAt(now) ?? state.conflictAt(now);
     if (this.degraded.get(state)?.code === error?.code) return;

@@ -60,7 +60,7 @@ export class Sweep {
     this.#backing = (query.flags & StatsFlag.backing) !== 0;
   }
 
-  /** The records, in chunks. Begins with the first pull. */
+  /** The records, in chunks. The sweep begins when the consumer pulls the first chunk. */
   async *records(): AsyncGenerator<readonly DomainStatsRecord[], void, void> {
     const { signal } = this.#context;
     const wake = () => this.#wake?.();
