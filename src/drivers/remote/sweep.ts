@@ -1,15 +1,14 @@
 import { onAbort } from "../../driver/clock.ts";
 import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
-import { DomainMap } from "../../model/domain-map.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "../../model/record.ts";
-import { NIL_UUID } from "../../model/uuid.ts";
 import { malformed } from "../../wire/errors.ts";
 import type { DecodedMessage } from "../../wire/message-decoder.ts";
 import { LIMITS } from "../../wire/protocol.ts";
 import { silenceError } from "./failure.ts";
+import { SeenDomains } from "./seen-domains.ts";
 
 /**
  * A server sends a record of each domain by the query's deadline; for a host behind it, up to a second later. If it
@@ -45,10 +44,7 @@ export class RemoteSweep {
   readonly #control: StreamControl;
   readonly #unlisten: () => void;
   #begun = false;
-  /** The domains that have had their record. */
-  readonly #domains = new DomainMap<true>();
-  /** The characters of the names in that map. */
-  #characters = 0;
+  readonly #seen = new SeenDomains();
   /** About how much memory the records that wait need, in bytes. */
   #held = 0;
   /** The silence of the server counts from this time, on the steady clock. */
@@ -95,24 +91,14 @@ export class RemoteSweep {
 
   /** Refuses a second record of a domain: the server may have sent it in place of another domain's record. */
   #enter(domain: Domain): void {
-    const { size, hosts } = this.#domains;
-    this.#domains.set(domain, true);
-    if (this.#domains.size === size) throw malformed("a sweep has two records of one domain");
-    if (this.#domains.hosts > hosts) this.#characters += domain.host.length;
-    if (domain.uuid === NIL_UUID) this.#characters += domain.name.length;
-    if (
-      this.#domains.size > LIMITS.domains ||
-      this.#domains.hosts > LIMITS.hosts ||
-      this.#characters > LIMITS.hostCharacters
-    ) {
-      throw malformed("a sweep has too many domains or too long names");
-    }
+    if (!this.#seen.add(domain)) throw malformed("a sweep has two records of one domain");
+    if (this.#seen.size > LIMITS.domains) throw malformed("a sweep has too many domains");
   }
 
   /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */
   ended(error: VirstreamError | undefined, summary: SweepSummary | undefined): void {
-    if (error === undefined && summary?.domains !== this.#domains.size) {
-      throw malformed(`a summary counts ${summary?.domains} of ${this.#domains.size} records`);
+    if (error === undefined && summary?.domains !== this.#seen.size) {
+      throw malformed(`a summary counts ${summary?.domains} of ${this.#seen.size} records`);
     }
     if (!this.queue.ended) for (const host of summary?.absent ?? []) this.#context.absent?.(host);
     this.end(error);

@@ -114,18 +114,15 @@ export function readFull(
  * added: they replace what was there.
  */
 export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
-  if (type === ParamType.double) {
-    for (let i = 0; mask !== 0; mask &= mask - 1, i++) doubles[firstOf(mask)]![key] = strip[i]!;
-    return;
-  }
+  const isDouble = type === ParamType.double;
   const least = LEAST[type]!;
   const greatest = GREATEST[type]!;
   let good = true;
   for (let i = 0; mask !== 0; mask &= mask - 1, i++) {
     const own = doubles[firstOf(mask)]!;
-    const value = own[key]! + strip[i]!;
+    const value = isDouble ? strip[i]! : own[key]! + strip[i]!;
     // Beyond 2^53 the sum of two integers may not be exact, and a value of NaN gives NaN.
-    good &&= value >= least && value <= greatest && Math.floor(value) === value;
+    good &&= isDouble || (value >= least && value <= greatest && Math.floor(value) === value);
     own[key] = value;
   }
   if (!good) throw malformed("a block has no valid values");

@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { SeenDomains } from "../../../src/drivers/remote/seen-domains.ts";
+import type { DomainIdentity } from "../../../src/model/record.ts";
+import { NIL_UUID } from "../../../src/model/uuid.ts";
+
+const DOMAINS = 300_000;
+const hex = (number: number, width: number): string => number.toString(16).padStart(width, "0");
+
+const FORMS: readonly (readonly [what: string, domain: (i: number) => DomainIdentity])[] = [
+  ["uuids that count on at their end", (i) => of(`00000000-0000-4000-8000-${hex(i, 12)}`)],
+  ["uuids that count on at their beginning", (i) => of(`${hex(i, 8)}-0000-4000-8000-000000000000`)],
+  ["uuids that differ in two places", (i) => of(`${hex(i & 511, 8)}-0000-4000-8000-${hex(i >> 9, 12)}`)],
+  ["one uuid on many hosts", (i) => ({ ...of("12345678-0000-4000-8000-000000000000"), host: `hv${i}` })],
+  ["names that no host has", (i) => ({ ...of(NIL_UUID), name: `guest-${i}` })],
+];
+
+function of(uuid: string): DomainIdentity {
+  return { host: "hv1", uuid, name: "web", id: 1 };
+}
+
+describe("the domains that had their record", () => {
+  it.each(FORMS)("are told apart by %s, each is found again, and they take 28 bytes each at most", (_, domain) => {
+    const before = process.memoryUsage().arrayBuffers;
+    const seen = new SeenDomains();
+    let taken = 0;
+    for (let i = 0; i < DOMAINS; i++) if (seen.add(domain(i))) taken++;
+    for (let i = 0; i < DOMAINS; i++) if (seen.add(domain(i))) taken++;
+    expect([taken, seen.size]).toEqual([DOMAINS, DOMAINS]);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 * 28 * DOMAINS);
+  });
+});
