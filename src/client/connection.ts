@@ -14,7 +14,7 @@ import { StatusBoard } from "./status.ts";
 import { type ChunkSource, later, StatsStream, type Stream, type WatchSources, WatchStream } from "./stream.ts";
 import { Table, type TableOptions } from "./table.ts";
 
-/** Loads the code that a page need not have before it is used. */
+/** Loads code on demand, so that a page does not load it before it is used. */
 const load = () => import("./on-demand.ts");
 
 /** Options of every call, besides its query. */
@@ -26,8 +26,9 @@ export interface CallOptions {
 /** How to close a connection. */
 export interface CloseOptions {
   /**
-   * Let sweeps under way end whole, and each watch have the rest of its sweep that is under way, before the connection is closed:
-   * at most for the longest of their deadlines and one second. Default false: they end at once.
+   * True to let sweeps under way end completely, and each watch get the rest of its present sweep, before the
+   * connection is closed. This takes at most the longest of their deadlines plus one second. Default false: they end at
+   * once.
    */
   readonly drain?: boolean;
 }
@@ -48,17 +49,17 @@ export function checkClose(options: CloseOptions): CloseOptions {
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
-/** A query for rates in place of records, for the batch calls: they sweep twice. */
+/** A query for rates in place of records, for the batch calls, which then sweep twice. */
 export interface RatesQuery extends GroupQuery {
   readonly rates: true;
   /**
-   * The time from the end of the first sweep to the start of the second, in ms, 10 to 3,600,000: rates are means over at
-   * least this time. Default 1,000.
+   * The time from the end of the first sweep to the start of the second, in ms, 10 to 3,600,000. Rates are means over
+   * at least this time. Default 1,000.
    */
   readonly overMs?: number;
 }
 
-/** What a batch call may be given: the overloads allow `overMs` only with `rates`. */
+/** The query of a batch call. The overloads allow `overMs` only with `rates`. */
 type BatchQuery = StatsQuery & { readonly rates?: boolean; readonly overMs?: number };
 
 /**
@@ -134,7 +135,7 @@ export class Connection implements AsyncDisposable {
     return this.driver.hypervisor;
   }
 
-  /** The names of the groups that a query may name, as the server said; undefined: all. A query that names none gets those. */
+  /** The names of the groups that the server permits in a query; undefined: all. A query without groups gets these. */
   get permittedGroups(): readonly string[] | undefined {
     return this.driver.permittedGroups;
   }
@@ -208,7 +209,7 @@ export class Connection implements AsyncDisposable {
   /**
    * The records of all domains that pass the query's filters, collected from the stream into one array in the order of
    * arrival. The counterpart of virConnectGetAllDomainStats. With `rates: true`: the rates of these domains between two
-   * sweeps, also of a domain whose rates are unknown, and therefore undefined.
+   * sweeps. A domain whose rates are unknown is included, with undefined rates.
    *
    * @throws VirstreamError `invalid-argument` for `overMs` without `rates`; see checkQuery
    */
@@ -256,7 +257,7 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Finds a domain as virsh does it: by its id, else by its uuid, else by its name.
+   * Finds a domain as virsh does: tries the text as an id, then as a uuid, then as a name.
    *
    * @throws VirstreamError `unknown-domain`; `invalid-argument` when domains of several hosts have the id or the name;
    *   `connection-lost` when a host cannot be reached that may have the domain
@@ -268,8 +269,8 @@ export class Connection implements AsyncDisposable {
 
   /**
    * Completes every watch, and releases all resources. Sweeps under way, and later calls, fail with `connection-closed`.
-   * With `drain`, sweeps under way end whole first. Calling it twice is allowed: without `drain`, the second call ends the first
-   * one's wait.
+   * With `drain`, sweeps under way first end completely. Calling it twice is allowed: a second call without `drain`
+   * ends the wait of the first.
    *
    * @throws VirstreamError `invalid-argument`
    */
@@ -300,7 +301,7 @@ export class Connection implements AsyncDisposable {
     await withTimeout<unknown>(ended, longestMs + DRAIN_GRACE_MS, () => {}, options).catch(() => {});
   }
 
-  /** A sweep begins. Returns what its end calls. */
+  /** Counts a sweep that begins. Returns a function to call at its end. */
   #begin({ deadlineMs }: Query): () => void {
     this.#checkOpen();
     const sweep = { deadlineMs };
@@ -344,7 +345,7 @@ export class Connection implements AsyncDisposable {
   }
 }
 
-/** A source whose code is loaded when it is first consumed. */
+/** Makes a source whose code is loaded when it is first consumed. */
 function onDemand<T>(
   open: (code: Awaited<ReturnType<typeof load>>, left: AbortSignal) => AsyncIterable<readonly T[]>,
 ): ChunkSource<T> {

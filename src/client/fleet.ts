@@ -10,7 +10,7 @@ export interface FleetHost {
   readonly name: string;
   /** The host's URI, without secrets. */
   readonly uri: string;
-  /** `connected`; `degraded`: it cannot be reached, and is tried again; `closed`: it is given up. */
+  /** `connected`; `degraded`: it cannot be reached, and is tried again; `closed`: there are no further attempts. */
   readonly state: ConnectionState;
   /** Why it is not connected. */
   readonly error: VirstreamError | undefined;
@@ -38,7 +38,7 @@ export class FleetConnection extends Connection {
 
   /**
    * Adds a host: its URI, or its URI with options that replace those of connectAll(). Resolves when the host has answered or
-   * failed once. A host that could not be reached is tried again. Watches that run have its domains from then on.
+   * failed once. A host that could not be reached is tried again. From then on, running watches include its domains.
    *
    * @throws VirstreamError `invalid-argument` for a host that is there already; `connection-closed`; a host's error that retrying
    *   cannot cure: then the host is not added
@@ -51,8 +51,8 @@ export class FleetConnection extends Connection {
    * Removes a host, and closes the connection to it. Watches that run report its domains as `gone`, and then the state
    * `removed`; a sweep under way reports the host as absent.
    *
-   * @param uri the host's URI, as it was given or as `hosts` has it
-   * @throws VirstreamError `invalid-argument` for a host that is not there, and for the last one; `connection-closed`
+   * @param uri the host's URI, as the program gave it or as `hosts` shows it
+   * @throws VirstreamError `invalid-argument` for an unknown host, and for the last host; `connection-closed`
    */
   remove(uri: string): Promise<void> {
     return this.#fleet.remove(uri);

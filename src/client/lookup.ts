@@ -2,7 +2,7 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
-/** What a search needs of a connection: see Connection. */
+/** The parts of a connection that a search uses: see Connection. */
 interface Searched {
   readonly uri: string;
   listDomains(query: { filter: ["active"] }, options: Options): Promise<Domain[]>;

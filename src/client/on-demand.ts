@@ -1,10 +1,11 @@
 /**
- * What a connection loads when it is first used, so that a page that only reads records of servers need not load it. It is one module,
- * because a bundler splits the rest of the code into more and smaller files for each module that is loaded later.
+ * The code that a connection loads on demand, so that a page that only reads records of servers does not load it. It is
+ * one module, because a bundler splits the rest of the code into more and smaller files for each module that is loaded
+ * later.
  *
- * The driver for servers, tables and the states of a connection, which each page has already, are here for the same reason: esbuild
- * divides code by the set of its users, and files that are compressed one by one are larger than one. This module and
- * browser-simulated.ts share the same code.
+ * This module also exports the driver for servers, tables and the states of a connection, which each page has already.
+ * The reason is that esbuild divides code by the set of its users, and several compressed files are larger than one.
+ * This module and browser-simulated.ts share the same code.
  */
 
 import "./watching.ts";

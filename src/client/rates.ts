@@ -12,8 +12,8 @@ import { finite, type Pair, Sample } from "./rates/sample.ts";
 export type * from "./rates/domain-rates.ts";
 
 /**
- * If the record before failed or lacked a group, a record is compared with an older one. That one is at most this old,
- * in ms. A mean over a longer time says little, and more may have happened in that time.
+ * If the previous record failed or lacked a group, a record is compared with an older one, which may be at most this
+ * old, in ms. A mean over a longer time says little, and more may have happened in that time.
  */
 const LONGEST_SKIP_MS = 600_000;
 
@@ -37,7 +37,7 @@ class DomainHistory {
     this.id = id;
   }
 
-  /** Pairs a part of this record with the earlier record that it is compared with. */
+  /** Pairs a part of this record with the earlier record for the comparison. */
   pair(part: Part, after: Sample): Pair {
     const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
     const intervalMs = before === undefined ? Number.NaN : after.at - before.at;
@@ -46,7 +46,9 @@ class DomainHistory {
       : { before: undefined, after, intervalMs: Number.NaN };
   }
 
-  /** True if the domain was restarted although its id is the same: its processor time went down. */
+  /**
+   * True if the processor time of the domain went down, which means that it was restarted although its id is the same.
+   */
   restartedBefore(after: Sample): boolean {
     const before = this.#kept.cpu;
     if (before === undefined || !after.layout.parts.includes("cpu")) return false;
@@ -54,9 +56,10 @@ class DomainHistory {
   }
 
   /**
-   * The guest's own report, compared with its last report. The guest reports now and then, and its counters stand still
-   * in between: the difference between two records would be 0 for most pairs, and the increase of a whole period for
-   * one. So two reports are compared, by the host's time of each, and a rate stays valid until the next report.
+   * The guest's own report, compared with its last report. The guest reports only now and then, and its counters do not
+   * change in between. So the difference between two records would be 0 for most pairs, and the increase of a whole
+   * period for one pair. Therefore two reports are compared, by the host's time of each, and a rate stays valid until
+   * the next report.
    */
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
@@ -69,7 +72,7 @@ class DomainHistory {
     return this.#report;
   }
 
-  /** Keeps a record for the next one to be compared with. */
+  /** Keeps a record, with which the next one will be compared. */
   keep(sample: Sample): void {
     this.heardAt = sample.at;
     this.#lastAt = sample.at;
@@ -95,8 +98,8 @@ class HostHistory {
   #takes = 0;
 
   /**
-   * Forgets domains that had no record for long: nothing may have announced that they are gone. The search runs once
-   * per 2 × (number of domains) records, so it costs almost nothing per record.
+   * Forgets domains without a record for a long time, because there may have been no event that they are gone. The
+   * search runs once per 2 × (number of domains) records, so it costs almost nothing per record.
    */
   tidy(now: number): void {
     if (++this.#takes <= 2 * this.domains.size + 1_000) return;
@@ -136,7 +139,7 @@ export class RateMeter {
       // A record that has failed may lack the id.
       if (status === "gone" || (domain.id >= 0 && domain.id !== history?.id)) this.forget(domain);
       history?.skip(record.steadyAt);
-      // Its parameters, if it has any, say nothing.
+      // Its parameters, if it has any, have no meaning for rates.
       return ratesOf(record, new DomainHistory(-1), new Sample({ ...record, params: TypedParams.EMPTY }));
     }
     const sample = new Sample(record);

@@ -9,7 +9,10 @@ export let newSampling: NewSampling = () => {
   throw new VirstreamError("unsupported", "a page has no figures of watches before its first one");
 };
 
-/** Sets what makes it. watching.ts does so when it is loaded: a page that watches nothing need not load it. */
+/**
+ * Sets the function that makes it. watching.ts calls this when it is loaded, so a page without watches does not load
+ * that code.
+ */
 export function setSampling(make: NewSampling): void {
   newSampling = make;
 }

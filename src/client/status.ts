@@ -13,7 +13,7 @@ export class StatusBoard {
   /** Resolves at the end of the connection: with its error, unless it was closed by `close`. */
   readonly closed: Promise<VirstreamError | undefined>;
   readonly #driver: Driver;
-  /** By URI where there are several hosts: the name of a host is known only when it has answered. */
+  /** By URI if there are several hosts, because the name of a host is known only when it has answered. */
   readonly #states = new Map<string, ConnectionStatus>();
   readonly #readers = new Set<(status: ConnectionStatus) => void>();
   #resolveClosed!: (error: VirstreamError | undefined) => void;
@@ -56,10 +56,10 @@ export class StatusBoard {
     for (const put of this.#readers) put(status);
   }
 
-  /** One reader. What it has not read yet of a host is replaced by the host's next state. */
+  /** One reader. A state that it has not read yet is replaced by the host's next state. */
   async *#read(left: AbortSignal): AsyncGenerator<readonly ConnectionStatus[]> {
     const unread = new Map(this.#states);
-    /** The hosts that the reader knows: only of these it must learn that they were removed. */
+    /** The hosts that the reader knows. It must learn only of the removal of these. */
     const known = new Set<string>();
     let wake = (): void => {};
     const put = (status: ConnectionStatus): void => {

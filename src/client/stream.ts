@@ -9,7 +9,10 @@ import type { SweepEvent } from "./sweep-events.ts";
 /** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
 
-/** Called when a consumption begins. Returns what is called when it has ended. It may throw: then nothing is consumed. */
+/**
+ * Called when a consumption begins. Returns a function that is called when it has ended. If it throws, nothing is
+ * consumed.
+ */
 export type Begin = () => () => void;
 
 /**
@@ -20,8 +23,8 @@ export type Begin = () => () => void;
  * - with `forEach(callback)`: when the callback returns a promise, the stream waits until the promise is settled.
  *
  * It is cold: nothing happens until it is consumed, and each consumption opens the source again. `break`, `unsubscribe()`
- * and the AbortSignal all end the work at the source. When its signal is aborted, an endless stream completes; any other
- * fails with the signal's reason, because it would otherwise seem to be whole.
+ * and the AbortSignal all end the work at the source. When its signal is aborted, an endless stream completes. Any
+ * other stream fails with the signal's reason, because it would otherwise look complete.
  */
 export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
   readonly #open: ChunkSource<T>;
@@ -101,7 +104,7 @@ export class StatsStream extends Stream<DomainStatsRecord> {
   }
 }
 
-/** What the streams of a watch are opened by. */
+/** The functions that open the streams of a watch. */
 export interface WatchSources {
   readonly records: ChunkSource<DomainStatsRecord>;
   readonly events: ChunkSource<WatchEvent>;
@@ -119,8 +122,8 @@ export class WatchStream extends Stream<DomainStatsRecord> {
   /** The same watch as events: `record`, `gone`, `sync`, `gap` and `status`. */
   readonly events: Stream<WatchEvent>;
   /**
-   * The same watch as rates: one DomainRates for each record, also for the first one of a domain, whose rates are undefined.
-   * After a `gap`, the next rates of its domains are undefined.
+   * The same watch as rates: one DomainRates for each record. The rates of a domain's first record are undefined. After
+   * a `gap`, the next rates of its domains are undefined.
    */
   readonly rates: Stream<DomainRates>;
 
@@ -132,9 +135,10 @@ export class WatchStream extends Stream<DomainStatsRecord> {
   }
 }
 
-/** An iterator that may be pulled before it is there. */
+/** An iterator that a consumer may pull before the real one exists. */
 export function later<T>(opened: Promise<AsyncIterator<T>>): AsyncIterableIterator<T> {
-  // The next pull reports it; a consumer that has left must not end the program by an unhandled rejection.
+  // The next pull reports the error. Without this, the error would end the program by an unhandled rejection if the
+  // consumer has left.
   opened.catch(() => {});
   const iterator: AsyncIterableIterator<T> = {
     next: async () => (await opened).next(),

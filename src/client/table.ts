@@ -12,10 +12,13 @@ import type { TableChange } from "./table/changes.ts";
 import type { SortOrder, SortValue } from "./table/ranking.ts";
 import type { Ranking, TableRow, TableRows } from "./table/rows.ts";
 
-/** One array: values() must not return another one while no row changes, or a page would draw again and again. */
+/**
+ * Always the same array, because values() must not return another one while no row changes. Otherwise a page would draw
+ * again and again.
+ */
 const NO_ROWS: readonly TableRow[] = [];
 
-/** How a table is kept. */
+/** The options of a table. */
 export interface TableOptions {
   /** The time from the start of a sweep to the start of the next, in ms; see WatchOptions. Default 1,000. */
   readonly intervalMs?: number;
@@ -23,11 +26,11 @@ export interface TableOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What a table depends on. */
+/** The inputs of a table. */
 export interface TableContext {
   /** Loads the code of rows. */
   readonly load: () => Promise<{ readonly TableRows: typeof TableRows }>;
-  /** To be called when its code is loaded. */
+  /** Call it only when the code is loaded. */
   readonly sampling: () => Sampling;
   readonly query: Query;
   readonly cadence: Cadence;
@@ -46,9 +49,9 @@ export interface TableContext {
  */
 export class Table implements Iterable<TableRow>, Disposable {
   /**
-   * What has changed, one item per sweep of a host, and one for each change of a host's state. A new reader first gets all
-   * rows; a slow reader gets the union of the items that it missed. It completes when the table ends, and fails when the
-   * watch fails.
+   * The changes: one item for each sweep of a host, and one for each change of a host's state. A new reader first gets
+   * all rows; a slow reader gets the union of the items that it missed. It completes when the table ends, and fails
+   * when the watch fails.
    */
   readonly changes: Stream<TableChange>;
   /**
@@ -71,7 +74,7 @@ export class Table implements Iterable<TableRow>, Disposable {
       onReady = resolve;
       this.#reject = reject;
     });
-    // A program that does not wait for it must not end by an unhandled rejection.
+    // Without this, a program that does not wait for `ready` could end by an unhandled rejection.
     this.ready.catch(() => {});
     const loading = this.#start(context, onReady);
     loading.catch((error) => this.#reject(error));
@@ -91,7 +94,10 @@ export class Table implements Iterable<TableRow>, Disposable {
     return this.#rows?.get(key);
   }
 
-  /** All rows, in the order of `sort()`; without one, in the order in which they came. The same array until a row changes. */
+  /**
+   * All rows, in the order of `sort()`; without `sort()`, in the order in which they came. It is the same array until a
+   * row changes.
+   */
   values(): readonly TableRow[] {
     return this.#rows?.values() ?? NO_ROWS;
   }

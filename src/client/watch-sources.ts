@@ -7,7 +7,7 @@ import { Subscription } from "../sampling/subscription.ts";
 import { ratesIn } from "./rates.ts";
 import type { WatchSources } from "./stream.ts";
 
-/** Opens the streams of a watch. The end of a consumption reaches the sampling by the iterator's return(). */
+/** Opens the streams of a watch. When a consumption ends, the iterator's return() informs the sampling. */
 export function watchSources(sampling: Sampling, query: Query, cadence: Cadence): WatchSources {
   const events = () => Subscription.to(sampling, query, cadence, (each) => each);
   return {

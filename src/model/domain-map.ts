@@ -2,9 +2,9 @@ import type { DomainIdentity } from "./record.ts";
 import { NIL_UUID } from "./uuid.ts";
 
 /**
- * A map with one value for each domain, over all hosts. The key is the host and the uuid: while a domain migrates, two
- * hosts have it. A domain that was asked for by a name that no host has is known by that name. The map has two levels
- * instead of one joined key, so that no key is built and hashed while the domains of one host follow each other.
+ * A map with one value for each domain, over all hosts. The key is the host and the uuid, because two hosts have a
+ * domain while it migrates. If a query names a domain that no host has, the key has the name. The map has two levels
+ * instead of one joined key. So while domains of the same host follow each other, no key must be built and hashed.
  */
 export class DomainMap<Value> {
   readonly #hosts = new Map<string, Map<string, Value>>();

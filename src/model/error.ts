@@ -52,9 +52,9 @@ export interface LibvirtErrorInfo {
 export interface VirstreamErrorDetails {
   /** The error that caused it. Default: none. */
   readonly cause?: unknown;
-  /** What libvirt says of it. Default: none. */
+  /** libvirt's code and domain of the error. Default: none. */
   readonly libvirt?: LibvirtErrorInfo;
-  /** Default: that of the code. */
+  /** Default: the usual value for the code. */
   readonly retryable?: boolean;
 }
 
@@ -74,7 +74,7 @@ export class VirstreamError extends Error {
     this.libvirt = details.libvirt;
   }
 
-  /** The error for JSON, also inside an event or a summary: without it, JSON would lack the message. */
+  /** The error for JSON, also inside an event or a summary. Without this method, JSON would lack the message. */
   toJSON(): Pick<VirstreamError, "code" | "message" | "retryable"> & { readonly libvirt?: LibvirtErrorInfo } {
     const { code, message, retryable, libvirt } = this;
     return { code, message, retryable, ...(libvirt && { libvirt }) };
@@ -99,7 +99,9 @@ export function isErrorCode(code: unknown): code is ErrorCode {
 /** The most characters of a text that an error message quotes. */
 const MAX_QUOTE = 100;
 
-/** A given value for an error message, which must be short whatever was given: a text or number, or else only its type. */
+/**
+ * A given value in a form for error messages, which must stay short: a short text or a number, otherwise only the type.
+ */
 export function quote(value: unknown): string {
   if (typeof value === "string") {
     return JSON.stringify(value.length > MAX_QUOTE ? `${value.slice(0, MAX_QUOTE)}…` : value);

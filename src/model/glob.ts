@@ -1,12 +1,12 @@
 import { invalid, quote } from "./error.ts";
 
-/** The characters that one place of a pattern takes, as code points: those in a range, or all others. */
+/** The characters that one place of a pattern matches, as code points: those in one of the ranges, or all others. */
 export interface Place {
   readonly ranges: readonly (readonly [from: number, to: number])[];
   readonly inverted: boolean;
 }
 
-/** A pattern: what it takes one after the other, and before which of these places (or after the last) it has a `*`. */
+/** A pattern: its places in order, and before which of them (or after the last) it has a `*`. */
 export interface Glob {
   readonly places: readonly Place[];
   readonly stars: ReadonlySet<number>;
@@ -15,7 +15,8 @@ export interface Glob {
 const ANY: Place = { ranges: [], inverted: true };
 
 /**
- * Checks a list of patterns, and returns each once, in an order that does not depend on the list: equal queries are shared.
+ * Checks a list of patterns, and returns each once, in an order that does not depend on the list, so that equal queries
+ * can be shared.
  *
  * @param member the name of the list in errors
  * @throws VirstreamError `invalid-argument`
@@ -32,7 +33,10 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
   return [...new Set<string>(patterns)].sort();
 }
 
-/** A list in brackets, or one character, perhaps after a backslash. Its alternatives exclude each other, so it tries nothing twice. */
+/**
+ * A list in brackets, or one character, perhaps after a backslash. No text matches both alternatives, so the regular
+ * expression never backtracks.
+ */
 const PIECE = /\[((?:\\.|[^\\\]])+)\]|\\?./gsu;
 /** A character of a list, or a range of them. */
 const RANGE = /(\\?.)(?:-(\\?.))?/gsu;

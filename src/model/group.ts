@@ -66,7 +66,8 @@ export function groupNames(mask: number): Group[] {
 }
 
 /**
- * Those of the groups that a server permits; all if it permits none of them: its refusal then says which it permits.
+ * Those of the groups that a server permits. If it permits none of them, all groups, so that the server's refusal names
+ * the permitted ones.
  *
  * @param permitted by name; undefined: all
  */

@@ -1,12 +1,12 @@
 import { invalid, quote } from "./error.ts";
 
 /**
- * What a member of an options object takes: in words, which complete "must be", and as a check. Of a `secret`, an error does not
- * quote what was given.
+ * The valid values of a member of an options object: in words that complete "must be", and as a check. An error does
+ * not quote the value of a `secret`.
  */
 export type Kind = readonly [words: string, fits: (value: unknown) => boolean, secret?: boolean];
 
-/** The members of an options object, and what each takes. Undefined: the caller checks it. */
+/** The members of an options object, with the valid values of each. Undefined: the caller checks the member. */
 export type Members = Readonly<Record<string, Kind | undefined>>;
 
 export const FLAG: Kind = ["true or false", (value) => typeof value === "boolean"];
@@ -24,7 +24,7 @@ export const SIGNAL: Kind = [
 /**
  * A whole number within limits.
  *
- * @param least the lower limit in words, where it is not self-evident
+ * @param least the lower limit in words, if it is not simply `min`
  */
 export function whole(min: number, max: number, least = `${min}`): Kind {
   return [

@@ -27,8 +27,8 @@ export interface TypedParamsClass extends ParamsClass {
 export interface TypedParams extends Params {}
 
 /**
- * The class of parameters, with what makes them of values. It is the class of model/typed-params.ts: a client of servers, which has
- * its parameters from the decoder, goes without this file.
+ * The class of parameters, with functions that make them from values. It is the class of model/typed-params.ts. A
+ * client of servers gets its parameters from the decoder, and does not load this file.
  */
 export const TypedParams: TypedParamsClass = /* @__PURE__ */ Object.assign(Params, { of, from });
 
@@ -53,7 +53,7 @@ function of(schema: Schema, values: readonly ParamValue[]): Params {
       continue;
     }
     const double = Number(value);
-    // Adding 0 makes a negative zero a plain one: integers have no other.
+    // Adding 0 turns a negative zero into 0, because integers have no negative zero.
     doubles[i] = type === ParamType.double ? double : double + 0;
     if (type <= ParamType.ullong && !Number.isSafeInteger(double)) {
       bigs ??= new Map();

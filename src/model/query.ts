@@ -5,7 +5,7 @@ import { checkOptions, FLAG, LIST, type Members, whole } from "./options.ts";
 import { Domain, type Recorded } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
-/** libvirt's list filters by name. Of each family with a named filter, a domain must pass one that is named. */
+/** libvirt's list filters by name. If a query names filters of a family, a domain must pass one of them. */
 export const LIST_FILTERS = {
   active: 0x1,
   inactive: 0x2,
@@ -33,11 +33,11 @@ const DEFAULT_DEADLINE_MS = 2_000;
 /** The longest deadline of a domain, in ms. */
 export const MAX_DEADLINE_MS = 600_000;
 
-/** What to ask for. The default is every supported group of every domain. */
+/** A query. The default is every supported group of every domain. */
 export interface StatsQuery {
   /**
-   * Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. `groupMask` makes
-   * a mask of names that are known only at run time. Default: every group.
+   * Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. For names that
+   * are known only at run time, `groupMask` makes a mask. Default: every group.
    */
   readonly groups?: readonly Group[] | number;
   /** Only domains that pass these filters. Default: all. */
@@ -71,12 +71,12 @@ export interface StatsQuery {
 }
 
 /**
- * A domain by its uuid or its name. As virsh does it, a uuid that no domain has is looked up as a name. `name` is how the uuid
- * was written, if not in lower case with dashes.
+ * A domain by its uuid or its name. As in virsh, a uuid that no domain has is looked up as a name. If the uuid was not
+ * written in lower case with dashes, `name` is the uuid as it was written.
  */
 export type DomainSelector = { readonly uuid: string; readonly name?: string } | { readonly name: string };
 
-/** The name that a selector means, or that its uuid is if no domain has that uuid. */
+/** The name of a selector. For a uuid, the name as which it is looked up if no domain has that uuid. */
 export function selectorName(selector: DomainSelector): string {
   return "uuid" in selector ? (selector.name ?? selector.uuid) : selector.name;
 }

@@ -16,8 +16,8 @@ import { PARAM_TYPES, type ParamTypeName } from "./schema.ts";
 /** The class of records. */
 export interface DomainStatsRecordClass extends RecordConstructor {
   /**
-   * Makes a record from the plain object of `toJSON`, also after JSON or `structuredClone`: the same values in the same
-   * types. Its domain belongs to no connection, so that queries of any connection take it.
+   * Makes a record from the plain object of `toJSON`, even after JSON or `structuredClone`, with the same values in the
+   * same types. Its domain belongs to no connection, so that queries of any connection take it.
    *
    * @throws VirstreamError `invalid-argument` when it is not such an object
    */
@@ -29,7 +29,7 @@ export type DomainStatsRecord = StatsRecord;
 
 /**
  * The class of records, for `instanceof`, for drivers, and for records from JSON. It is the class of model/record.ts: a
- * bundle that does not name it goes without this file.
+ * bundle that does not use `fromJSON` does not contain this file.
  */
 export const DomainStatsRecord: DomainStatsRecordClass = /* @__PURE__ */ Object.assign(StatsRecord, {
   fromJSON: (json: unknown): StatsRecord => new StatsRecord(initOf(json)),

@@ -55,9 +55,9 @@ export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
 export type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /**
- * Why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call became free for it in time, or another
- * client's call or job held its monitor. `quarantined`: an earlier call for it is still unanswered. `denied`: no
- * permission. `unsupported`: the hypervisor lacks the group. `unknown`: there is no such domain. `error`: see the
+ * The reason why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call became free for it in time, or
+ * another client's call or job held its monitor. `quarantined`: an earlier call for it is still unanswered. `denied`:
+ * no permission. `unsupported`: the hypervisor lacks the group. `unknown`: there is no such domain. `error`: see the
  * record's error.
  */
 export const RECORD_REASONS = ["timeout", "busy", "quarantined", "denied", "unsupported", "unknown", "error"] as const;
@@ -71,7 +71,7 @@ export interface RecordInit {
   readonly status: RecordStatus;
   /** In ms since 1970; see RecordMembers. */
   readonly sampledAt: number;
-  /** In ms. Default: `sampledAt` on this process's steady clock. */
+  /** In ms. In ms. Default: the moment `sampledAt` on this process's steady clock. */
   readonly steadyAt?: number | undefined;
   readonly tookMs: number;
   readonly index: number;
@@ -90,7 +90,7 @@ export function isUnanswered({ reason }: { readonly reason: RecordReason | undef
   return reason === "timeout" || reason === "busy" || reason === "quarantined";
 }
 
-/** What every record has, whatever its status. */
+/** The members that every record has, whatever its status. */
 export interface RecordMembers {
   readonly domain: Domain;
   /** Empty if the record is `failed` or `gone`. */
@@ -113,8 +113,8 @@ export interface RecordMembers {
   /** The domain's state in words; undefined when the record lacks the state group. */
   readonly state: StateWords | undefined;
   /**
-   * The record as a plain object for JSON and `structuredClone`, with the state in words; `fromJSON` makes a record of it.
-   * TypedParams.toJSON says how 64-bit values are written. `types` has the type code of each parameter.
+   * The record as a plain object for JSON and `structuredClone`, with the state in words; `fromJSON` makes a record
+   * from it. TypedParams.toJSON says how 64-bit values are written. `types` has the type code of each parameter.
    */
   toJSON(): Record<string, unknown>;
 }
@@ -272,7 +272,7 @@ export interface SweepSummary {
   readonly absent?: readonly Absent[];
 }
 
-/** How often it reads both clocks at most, to find them undisturbed. */
+/** How often it reads both clocks at most, until no pause of the process lies between the two readings. */
 const READINGS = 5;
 
 /** Wall time minus steady time, in whole ms. */
@@ -280,8 +280,8 @@ let difference = Number.NaN;
 
 /**
  * Converts a recent wall time to this process's steady clock, in whole ms. Each call reads both clocks. The function
- * keeps the old difference between them while the new one differs only by rounding; so two samples are the same time
- * apart on both clocks, unless the wall clock was set between them.
+ * keeps the old difference between the clocks while the new one differs only by rounding. So the time between two
+ * samples is the same on both clocks, unless the wall clock was set between them.
  *
  * @param wall in ms since 1970
  */

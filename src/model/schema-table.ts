@@ -1,16 +1,16 @@
 import { Schema } from "./schema.ts";
 
 /**
- * What a key needs besides its characters: its text's head, and its places in the lists and in the map of positions. A
- * schema needs the second figure besides its keys.
+ * The bytes that a key needs besides its characters: the header of its text, and its places in the lists and in the map
+ * of positions. The figure below is for a schema, besides its keys.
  */
 const BYTES_PER_KEY = 128;
 const BYTES_PER_SCHEMA = 1_024;
 
-/** The most bytes that the schemas of one table need together: keys that a daemon invents cannot fill the memory. */
+/** The most bytes of all schemas of one table, so that keys that a daemon invents cannot fill the memory. */
 const MAX_BYTES = 33_554_432;
 
-/** The most schemas with one hash: a daemon that finds such keys cannot make the search long. */
+/** The most schemas with the same hash, so that a daemon that finds such keys cannot make the search long. */
 const ALIKE_MAX = 8;
 
 /** An upper limit of the memory that a schema needs, in bytes, including the texts of its keys. */
@@ -22,12 +22,12 @@ export function bytesOf({ keys }: Schema): number {
 const SEED = Math.floor(Math.random() * 2 ** 32);
 
 /**
- * Gives records of the same shape the same Schema object, so that a comparison of two schemas is one of identity. When
- * its schemas are too large together it starts again, empty; schemas in use stay as they are. It does not keep a schema that
- * is too large alone.
+ * Gives records with the same keys and types the same Schema object, so that two schemas can be compared by identity.
+ * When its schemas together are too large, it starts again, empty; schemas in use stay as they are. It does not keep a
+ * single schema that is too large.
  */
 export class SchemaTable {
-  /** By a hash of their shapes: a text of each shape would take as much memory as its keys. */
+  /** By a hash of their keys and types, because a text of these would take as much memory as the keys. */
   readonly #schemas = new Map<number, Schema[]>();
   #bytes = 0;
   #last: Schema | undefined;

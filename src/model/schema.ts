@@ -13,8 +13,8 @@ export const PARAM_TYPES = Object.keys(ParamType) as readonly ParamTypeName[];
 export type ParamTypeCode = (typeof ParamType)[ParamTypeName];
 
 /**
- * The ordered keys of a record with their types. Records of the same shape share one schema, by identity, so a record
- * holds only its values; a SchemaTable makes the sharing.
+ * The ordered keys of a record with their types. Records with the same keys and types share one Schema object, so a
+ * record holds only its values. A SchemaTable provides the shared objects.
  */
 export class Schema {
   readonly keys: readonly string[];
@@ -56,7 +56,7 @@ export class Schema {
     return this.#row.slice();
   }
 
-  /** The position of a key, or −1. Of a key that occurs twice, the first. */
+  /** The position of a key, or −1. If a key occurs twice, the first position. */
   position(key: string): number {
     if (this.#positions === undefined) {
       this.#positions = new Map();

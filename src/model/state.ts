@@ -21,7 +21,7 @@ type Word<Text extends string> = Text extends `${infer One} ${infer Rest}` ? One
 
 /**
  * A domain's state in words, e.g. state `paused` and reason `ioerror`. A state narrows the reasons. A newer libvirt may
- * have more of both: those without a known word are `state-<number>` and `reason-<number>`.
+ * have more of both: states and reasons without a known word are `state-<number>` and `reason-<number>`.
  */
 export type StateWords =
   | {
@@ -30,8 +30,8 @@ export type StateWords =
   | { readonly state: `state-${number}`; readonly reason: `reason-${number}` };
 
 /**
- * The states that a domain has only because something failed, and of each the reasons that say so. A domain that crashed
- * has failed for any reason.
+ * The states that may mean a failure, each with the reasons that do mean one. A crashed domain has failed, whatever the
+ * reason.
  */
 const TROUBLES: Readonly<Record<string, readonly string[]>> = {
   running: ["postcopy-failed"],

@@ -76,7 +76,10 @@ export interface SyncEvent {
   readonly host: string;
   /** The result of the sweep. It also counts records that did not change and were not delivered. */
   readonly summary: SweepSummary;
-  /** The number of sweeps left out since the last sync because one outlasted the interval: sweeps never overlap. */
+  /**
+   * The number of sweeps that were left out since the last sync, because one took longer than the interval. Sweeps
+   * never overlap.
+   */
   readonly overrun: number;
 }
 
@@ -124,13 +127,14 @@ export interface WatchSink {
   gone(domain: Domain): void;
   /** All other events. */
   event(event: SyncEvent | GapEvent | StatusEvent): void;
-  /** No more events follow for now: buffered ones can be sent. */
+  /** No more events follow for now, so buffered events can be sent. */
   flush(): void;
   /** The watch has ended permanently; nothing is called after this. With `end-of-recording` it has ended without a failure. */
   end(error: VirstreamError): void;
   /**
-   * Resolves when the consumers have taken all events up to now; undefined: they have. A source that can wait, such as a
-   * recording, calls it after `flush`, so that no consumer skips anything. A sink without it takes everything at once.
+   * Resolves when the consumers have taken all events up to now; undefined if they have taken them already. A source
+   * that can wait, such as a recording, calls it after `flush`, so that no consumer skips anything. A sink without it
+   * takes everything at once.
    */
   ready?(): Promise<void> | undefined;
 }
@@ -154,7 +158,7 @@ export function checkCadence(options: WatchOptions & { readonly signal?: AbortSi
     if (heartbeatMs !== undefined) throw invalid("heartbeatMs goes with the mode on-change");
     return { intervalMs, mode, heartbeatMs: 0 };
   }
-  // Not `??`: from the wire it may be null, which is not the same as absent.
+  // `??` would be wrong: a value from the wire may be null, which is not the same as absent.
   const heartbeat = heartbeatMs === undefined ? Math.max(DEFAULT_HEARTBEAT_MS, intervalMs) : heartbeatMs;
   check("heartbeatMs", heartbeat, whole(intervalMs, MAX_HEARTBEAT_MS, `the interval, ${intervalMs},`));
   return { intervalMs, mode, heartbeatMs: heartbeat };

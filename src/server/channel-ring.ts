@@ -4,7 +4,10 @@ import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 /** The ring keeps at most this many ticks of each host, and this many bytes. */
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
-/** Of large hosts, it keeps this many ticks of each even if they have more bytes, up to the larger byte limit. */
+/**
+ * It keeps this many ticks of each host even if they have more bytes, up to the larger byte limit. This is for large
+ * hosts.
+ */
 const LARGE_TICKS = 3;
 const MAX_LARGE_BYTES = 67_108_864;
 
@@ -31,7 +34,7 @@ export class ChannelRing implements Keeper {
   /** Bytes of all messages up to the end of each of the last ticks: one of each host, and the one before these. */
   readonly #tickEnds = [0];
 
-  /** @param memory of all rings, in bytes */
+  /** @param memory the memory of all rings, in bytes */
   constructor(memory: SharedMemory) {
     this.#memory = memory;
     memory.join(this);
@@ -53,7 +56,7 @@ export class ChannelRing implements Keeper {
     this.#memory.changed(this.size - size);
   }
 
-  /** Drops all messages: the channel has ended. */
+  /** Drops all messages, because the channel has ended. */
   clear(): void {
     const { size } = this;
     this.#kept.length = 0;

@@ -13,7 +13,7 @@ import { Snapshots } from "./snapshot.ts";
 /** How long a channel continues after its last client was cut off, in ms. */
 const LINGER_MS = 30_000;
 
-/** What all channels of a server share. */
+/** The memory that all channels of a server share. */
 export interface ChannelMemory {
   /** The bytes of their rings. */
   readonly rings: SharedMemory;

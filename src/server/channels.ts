@@ -31,7 +31,7 @@ export class Channels {
   /**
    * The channel for a watch. The caller must join it at once, before it returns to the event loop.
    *
-   * @param feed of the client's view, which has the domains that the client may see
+   * @param feed a feed of the client's view, which has the domains that the client may see
    * @param taken the channels that the connection already uses
    * @param wanted the number of the client's last channel, which is preferred
    * @param hold called for a new channel; it may throw. The channel calls the function that it returns when it has ended, which
@@ -44,7 +44,7 @@ export class Channels {
     wanted: number | undefined,
     hold: () => () => void,
   ): Channel {
-    // A driver may refuse at once. The feed has then ended already, and would not report its end to a new listener.
+    // If the driver refuses at once, the feed has ended already, and would not report its end to a new listener.
     if (feed.error !== undefined) throw feed.error;
     const all = this.#channels.get(feed) ?? [];
     const free = all.filter((channel) => channel.profile === profile && !taken.has(channel));
@@ -54,7 +54,7 @@ export class Channels {
     try {
       release = hold();
     } catch (thrown) {
-      // A feed ends when its last listener leaves, and this one has not had any.
+      // A feed ends when its last listener leaves. This feed has had no listener yet.
       if (feed.listeners === 0) feed.end(VirstreamError.from(thrown));
       throw thrown;
     }
@@ -68,7 +68,7 @@ export class Channels {
     return channel;
   }
 
-  /** Ends all channels, also those that wait for clients that were cut off. */
+  /** Ends all channels, including those that wait for clients that were cut off. */
   close(): void {
     for (const channel of [...this.#channels.values()].flat()) channel.end();
   }

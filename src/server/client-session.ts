@@ -24,7 +24,10 @@ import { WatchSender } from "./watch-sender.ts";
 
 /** The maximum length of a close frame's reason, in bytes (RFC 6455, 5.5). */
 const MAX_CLOSE_REASON = 123;
-/** The maximum of the bytes of a hello's frames besides its own, and of the chunks in which it may arrive. */
+/**
+ * The most bytes that the frames of a hello may have besides the hello itself; below, the most chunks in which it may
+ * arrive.
+ */
 const HELLO_FRAMES = 1_024;
 const HELLO_CHUNKS = 64;
 /** After this many unanswered pings, the server cuts the connection. */
@@ -34,7 +37,10 @@ const NO_CODE = 1005;
 /** Orderly closes: the client closed (1000), or the user left its page (1001). It will not resume its watches. */
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
-/** How a client is refused when it is not known who it is; after any other error, with `server-error`. */
+/**
+ * How the server closes the connection of a client that it could not identify; after any other error, with
+ * `server-error`.
+ */
 const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
   denied: "unauthenticated",
   "deadline-exceeded": "hello-timeout",
@@ -46,7 +52,7 @@ const CLOSE_EVENTS: Partial<Record<CloseReason, ServerEvent>> = {
   unauthenticated: "token-refused",
   overloaded: "limit-exceeded",
 };
-/** Closes that are no refusal. */
+/** Close reasons that do not mean a refusal. */
 const UNREFUSED: readonly CloseReason[] = ["normal", "going-away", "logged-out"];
 /** The errors of sweeps and watches that are logged. */
 const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
@@ -59,7 +65,7 @@ export interface SessionContext extends SharedBounds {
   readonly admission: Admission;
   readonly traffic: TrafficMetrics;
   readonly welcome: Omit<Welcome, "epoch" | "steadyMs" | "beatMs">;
-  /** They may change: each is read whenever it is needed. */
+  /** The limits may change, so each is read whenever it is needed. */
   readonly limits: ServerLimits;
   /** The high-water mark of each client's socket, in bytes. */
   readonly mark: () => number;
@@ -78,7 +84,7 @@ export class ClientSession {
   readonly #senders = new Map<number, SweepSender | WatchSender>();
   readonly #watched = new Set<Channel>();
   readonly #helloTimer: unknown;
-  /** As the welcome says it: the limit may change. */
+  /** The interval in the welcome, because the limit may change later. */
   readonly #beatMs: number;
   readonly #beatTimer: NodeJS.Timeout;
   readonly #running = new Set<Promise<void>>();
@@ -89,7 +95,7 @@ export class ClientSession {
   readonly #added = new Set<string>();
   #draining = false;
   #greeted = false;
-  /** The hosts that the client knows: they may come and go. */
+  /** The hosts that the client knows. Hosts may come and go. */
   #saidHost = "";
   /** Messages that came while the client's hello is being answered. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
@@ -148,8 +154,8 @@ export class ClientSession {
   }
 
   /**
-   * Bounds what the client sends before it is greeted: without a bound, each silent client could keep a message of 1 MiB, or as
-   * many parts of a message, in memory.
+   * Bounds the bytes of a client before its hello is accepted. Without a bound, each silent client could keep a message
+   * of 1 MiB, or as many parts of a message, in memory.
    *
    * @param socket the socket under the WebSocket, which reads it first
    */
@@ -181,13 +187,13 @@ export class ClientSession {
     return this.#watched.size;
   }
 
-  /** Resolves when its socket is closed, and all its sweeps have ended. After `close` that takes a second at most. */
+  /** Resolves when its socket is closed and all its sweeps have ended. After `close` this takes a second at most. */
   async ended(): Promise<void> {
     await this.#closed;
     await Promise.all(this.#running);
   }
 
-  /** Begins no sweep and no watch any more. Resolves when its sweeps have ended. */
+  /** From now on begins no sweep and no watch. Resolves when its sweeps have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
     await Promise.all(this.#running);
@@ -253,8 +259,8 @@ export class ClientSession {
   }
 
   /**
-   * Answers the hello. The client may send requests right after it; they wait. Only what has been read already takes memory then,
-   * because the socket is paused.
+   * Answers the hello. The client may send requests right after it; they wait. The socket is paused, so only bytes that
+   * have already been read take memory.
    */
   async #hello(token: string | undefined): Promise<void> {
     const request = this.#request!;
@@ -267,7 +273,7 @@ export class ClientSession {
         if (client !== undefined) this.#admit(client);
       }
       const driver = this.#client?.view.driver;
-      // The welcome says how far a recording has got.
+      // The welcome contains the present end of a recording.
       if (driver?.refresh !== undefined) await driver.refresh();
       this.#socket.resume();
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
@@ -415,8 +421,8 @@ export class ClientSession {
   }
 
   /**
-   * Counts a sweep or watch, and returns a function that does the opposite. If it may not start, or one of `others` throws, the
-   * client gets the reason.
+   * Counts a sweep or watch, and returns a function that reverses this. If it may not start, or one of `others` throws,
+   * the client gets the reason.
    */
   #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
     try {

@@ -27,8 +27,8 @@ export const HANDLER_MEMBERS = {
 /** How to serve as a part of an HTTP server. */
 export interface HandlerOptions {
   /**
-   * The path under which all paths of the handler are, such as `/vm`: of the whole path as the client sends it. Default: none; the
-   * handler then accepts WebSockets at any path.
+   * The beginning of all paths of the handler, such as `/vm`. It refers to the whole path that the client sends.
+   * Default: none; the handler then accepts WebSockets at any path.
    */
   readonly prefix?: string;
   /**
@@ -63,13 +63,13 @@ export interface HandlerOptions {
   readonly trustedProxies?: readonly string[];
   /** Limits that replace those of DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
-  /** How `/metrics`, the page for Prometheus, is made. Default: each of its members has its default. */
+  /** The options of `/metrics`, the page for Prometheus. Default: each of its members has its default. */
   readonly metrics?: ExporterOptions;
   /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
   readonly webSockets?: boolean;
   /**
-   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; what it shows comes over WebSocket.
-   * Default false.
+   * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; its data comes over
+   * WebSocket. Default false.
    */
   readonly ui?: boolean;
   /**
@@ -77,7 +77,9 @@ export interface HandlerOptions {
    * a time. Default: none; `virstream serve` examines the guest's host.
    */
   readonly explain?: Explain;
-  /** Where it logs who connects, who is refused, and which limits are hit: see ServerLog. Default: nowhere. */
+  /**
+   * The log for clients that connect, clients that are refused, and limits that are hit: see ServerLog. Default: none.
+   */
   readonly log?: ServerLog;
 }
 

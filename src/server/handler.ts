@@ -39,7 +39,10 @@ export const CLOSE_TIMEOUT_MS = 1_000;
 const DRAIN_MS = 10_000;
 /** The time between two sweeps of the live page, in ms, where the limits permit it. */
 const PAGE_INTERVAL_MS = 1_000;
-/** Frames of a client's message, and the parts in which a frame may arrive: each takes memory besides its bytes. */
+/**
+ * The most frames of a client's message; below, the most parts in which a frame may arrive. Each takes memory besides
+ * its bytes.
+ */
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
@@ -57,11 +60,11 @@ const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
 export class VirstreamHandler implements AsyncDisposable {
   readonly #webSockets: WebSocketServer;
   readonly #sessions = new Set<ClientSession>();
-  /** Those that have been greeted: the clients. */
+  /** The clients whose hello was accepted. */
   readonly #greeted: Clients;
   readonly #addresses: ClientAddresses;
   /**
-   * The sockets whose clients have not been greeted.
+   * The sockets whose clients have no accepted hello yet.
    *
    * @internal
    */
@@ -69,7 +72,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /** Makes the pages of `/metrics`. */
   readonly exporter: Exporter;
   readonly #pages: PageSource;
-  /** All parts read them whenever they need them: they may change. */
+  /** The limits may change, so all parts read them whenever they need them. */
   readonly #limits: ServerLimits;
   readonly #answers = new OpenAnswers();
   readonly #views: Views;
@@ -80,7 +83,7 @@ export class VirstreamHandler implements AsyncDisposable {
   readonly #startedAt = performance.now();
   readonly #delay: EventLoopDelay;
   #accepted = 0;
-  /** The path under which its paths are; empty: none. */
+  /** The beginning of all its paths; empty: none. */
   readonly prefix: string;
   #origins: Origins;
   readonly #needsToken: boolean;
@@ -123,7 +126,7 @@ export class VirstreamHandler implements AsyncDisposable {
       traffic: { messages: 0, bytes: 0 },
       welcome: {
         server: `virstream/${VERSION}`,
-        // Hosts come and go.
+        // Computed at each call, because hosts come and go.
         get host() {
           return connection.host;
         },
@@ -180,7 +183,7 @@ export class VirstreamHandler implements AsyncDisposable {
     this.#delay = new EventLoopDelay();
   }
 
-  /** How many clients are connected, of those that have said hello and shown a right token if one is needed. */
+  /** How many connected clients have sent a hello, with a valid token if one is needed. */
   get clients(): number {
     return this.#greeted.size;
   }
@@ -269,8 +272,9 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. With `drain`, sweeps under way end whole first, for at
-   * most ten seconds. Safe to call twice: without `drain`, the second call ends the first one's wait.
+   * Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. With `drain`, sweeps under way may
+   * first end completely, for at most ten seconds. Safe to call twice: without `drain`, the second call ends the first
+   * one's wait.
    *
    * @throws VirstreamError `invalid-argument`
    */
@@ -331,7 +335,10 @@ export class VirstreamHandler implements AsyncDisposable {
     else this.#accept(request, socket, head);
   };
 
-  /** The path below the prefix, empty for the prefix itself; undefined: it is outside. Express takes a path off `url` where it mounts a handler there. */
+  /**
+   * The path below the prefix, empty for the prefix itself; undefined if it is outside. If Express mounts the handler
+   * at a path, it removes that path from `url`.
+   */
   #pathOf(request: IncomingMessage & { readonly originalUrl?: string }): string | undefined {
     const url = this.prefix === "" ? request.url : (request.originalUrl ?? request.url);
     const path = url?.split("?")[0] ?? "";
@@ -339,7 +346,10 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /** Whether the client of a request may read this page; a text: its token is right, and its role does not permit it. */
+  /**
+   * True if the client of a request may read this page. If its token is valid but its role does not permit the page, a
+   * text that says so.
+   */
   async #mayRead(request: IncomingMessage, path: string): Promise<boolean | string> {
     const token = bearerToken(request);
     const identity = await this.#admission.identify(request, token).catch(() => undefined);
@@ -351,8 +361,8 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * True if a page that this server serves under this name may connect. A page whose own name leads to this machine (DNS rebinding)
-   * has no token: its browser keeps tokens for each name.
+   * True if a page that this server serves under this name may connect. A hostile page whose own name resolves to this
+   * machine (DNS rebinding) has no token, because browsers keep tokens separately for each name.
    */
   #admitsHost(host: string | undefined): boolean {
     return this.#needsToken || this.#origins.admitHost(host);
@@ -449,7 +459,8 @@ export class VirstreamHandler implements AsyncDisposable {
 }
 
 /**
- * Serves a connection as a part of an HTTP server of the caller: its `request` and `upgrade` are for the events of that server.
+ * Serves a connection as a part of the caller's own HTTP server. Pass its `request` and `upgrade` to the events of that
+ * server.
  *
  * @throws VirstreamError `invalid-argument` without `authenticate`, a token, viewers or `allowAnyone`, and for an invalid prefix,
  *   and invalid tokens, viewers or limits
@@ -475,7 +486,7 @@ function refuse(socket: Duplex, status: string, text: string): void {
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   );
-  // A client that keeps its end open would keep the socket.
+  // Without this timer, a client that keeps its end open would keep the socket.
   const timer = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT_MS);
   socket
     .on("error", () => {})

@@ -4,23 +4,23 @@ import { BEAT_MS, HELLO_TIMEOUT_MS, LIMITS, MAX_BEAT_MS, PROGRESS_TIMEOUT_MS } f
 
 /** The limits of a server. */
 export interface ServerLimits {
-  /** Greeted connections at a time; the server closes further ones with 4503. Default 1,000. */
+  /** Connections with an accepted hello at a time; the server closes further ones with 4503. Default 1,000. */
   readonly clients: number;
   /**
-   * The same of one address, or of one IPv6 network of 64 bits. Clients on this machine do not count: a proxy there stands for many.
-   * Default 250.
+   * The same of one address, or of one IPv6 network of 64 bits. Clients on this machine do not count, because a proxy
+   * on it may serve many. Default 250.
    */
   readonly clientsPerAddress: number;
   /**
-   * Connections that are not greeted yet, and HTTP connections, at a time; a further one replaces the oldest. Also how many clients
-   * are authenticated at a time. Default 1,000.
+   * Connections without an accepted hello, and HTTP connections, at a time; a further one replaces the oldest. It is
+   * also the number of clients that are authenticated at a time. Default 1,000.
    */
   readonly waiting: number;
   /** The same of one address, counted as by `clientsPerAddress`; a further one replaces the oldest of that address. Default 250. */
   readonly waitingPerAddress: number;
   /**
-   * Messages and pings of one connection that the server handles per second, and those of one second at once; more wait, and it does not
-   * read on. Default 5,000.
+   * Messages and pings of one connection that the server handles per second; the number of one second may come at once.
+   * Further ones wait, and the server pauses reading. Default 5,000.
    */
   readonly requestsPerSecond: number;
   /** Sweeps of all connections together at a time, without watches; a further one ends with `limit-exceeded`. Default 2,048. */
@@ -40,8 +40,8 @@ export interface ServerLimits {
    */
   readonly channels: number;
   /**
-   * Sweeps per second that clients may begin: single ones, and the first of a watch; more wait. Counted in the same way.
-   * Default 20.
+   * Sweeps per second that clients may begin: single sweeps, and the first sweep of a watch. Further ones wait. Counted
+   * in the same way as queries. Default 20.
    */
   readonly sweepsPerSecond: number;
   /**
@@ -59,16 +59,17 @@ export interface ServerLimits {
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
   /**
-   * The same of all clients together, in bytes: the mark of each is its share of this, if that is less. Default 268,435,456.
+   * The limit for all clients together, in bytes. The mark of each client is an equal share of this, if that is less
+   * than `bufferedBytes`. Default 268,435,456.
    */
   readonly bufferedBytesInAll: number;
   /**
-   * Messages that all channels keep for clients that are late or come back, in bytes; beyond it, the oldest of the largest channel are
-   * dropped, and clients that need them get a snapshot. Default 268,435,456.
+   * Messages that all channels keep for clients that are late or come back, in bytes. Beyond it, the largest channel
+   * drops its oldest messages, and clients that need them get a snapshot. Default 268,435,456.
    */
   readonly ringBytes: number;
   /**
-   * Records of the snapshots that are being sent, in all; beyond it, the oldest snapshot of the channel with most of them is replaced
+   * Records of all snapshots that are being sent. Beyond it, the channel with most of them replaces its oldest snapshot
    * by a newer one. Default 1,048,576.
    */
   readonly snapshotRecords: number;
@@ -115,7 +116,10 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   beatMs: BEAT_MS,
 };
 
-/** A timer beyond 2^31 - 1 ms fires at once. This limit leaves room for the three intervals that a watch's timer is longer. */
+/**
+ * A timer beyond 2^31 - 1 ms fires at once. A watch's timer is three intervals longer than this limit, and must stay
+ * below 2^31 ms, too.
+ */
 const MOST = 2_000_000_000;
 const LIMIT_MEMBERS: Members = {
   ...Object.fromEntries(Object.keys(DEFAULT_SERVER_LIMITS).map((name) => [name, whole(1, MOST)])),

@@ -6,7 +6,7 @@ import { type ServerMessage, summaryToWire } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
 import type { ServerLimits } from "./limits.ts";
 
-/** The high-water mark of the socket of one of so many clients, in bytes. */
+/** The high-water mark of each client's socket when this many are connected, in bytes. */
 export function markOf(limits: Pick<ServerLimits, "bufferedBytes" | "bufferedBytesInAll">, clients: number): number {
   return Math.min(limits.bufferedBytes, limits.bufferedBytesInAll / Math.max(1, clients));
 }
@@ -103,7 +103,7 @@ export class Outbound {
       this.#metrics.bytes += message.length;
       this.#socket.send(message, this.#sent);
     }
-    // A message that was allowed may be of any size, because a large record is sent whole: the hard limit rises with it.
+    // A permitted message may have any size, because a large record is not divided. So the hard limit rises with it.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark();
   }
 

@@ -47,7 +47,9 @@ export interface ServerFigures {
   readonly memoryBytes: { readonly rss: number; readonly heapUsed: number };
 }
 
-/** A source that fails every record within this deadline does not work; with a shorter one it may just be slow. */
+/**
+ * If every record fails within this deadline, the source does not work. With a shorter deadline, it may just be slow.
+ */
 const TELLING_DEADLINE_MS = 1_000;
 
 /**

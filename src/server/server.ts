@@ -36,26 +36,26 @@ const SERVE_MEMBERS: Members = {
 /** How to serve. */
 export interface ServeOptions extends HandlerOptions {
   /**
-   * Address to listen on. Default 127.0.0.1. Any address but loopback needs a token, viewers or `authenticate`, and `tls` or
-   * `allowPlain`; or else `allowAnyone`.
+   * Address to listen on. Default 127.0.0.1. Any address except loopback needs a token, viewers or `authenticate`, and
+   * also `tls` or `allowPlain`. `allowAnyone` waives this.
    */
   readonly host?: string;
   /** Port; 0 selects a free port. Default 16580. */
   readonly port?: number;
   /**
-   * Listen on this file, a unix socket, in place of `host` and `port`. It needs neither token nor TLS: its permissions say who may
-   * connect. A file that a server left behind is replaced. Default: none.
+   * Listen on this file, a unix socket, in place of `host` and `port`. It needs neither token nor TLS, because its
+   * permissions say who may connect. The server replaces a file that an earlier server left behind. Default: none.
    */
   readonly socketPath?: string;
-  /** The permissions of the file of `socketPath`; to connect takes the permission to write. Default 0o600. */
+  /** The permissions of the file of `socketPath`; a client needs write permission to connect. Default 0o600. */
   readonly socketMode?: number;
   /** The group of the file of `socketPath`, by its name or number. Default: that of the process. */
   readonly socketGroup?: string | number;
   /** Serve over TLS, at wss: and https:, with this certificate; `renew()` replaces it. Default: none, without TLS. */
   readonly tls?: TlsOptions;
   /**
-   * Listen beyond loopback without TLS: everybody on the way can read the tokens. For a server behind a proxy that has TLS, or in a
-   * network that encrypts. Default false.
+   * Listen beyond loopback without TLS, so that everybody on the network path can read the tokens. Only for a server
+   * behind a proxy with TLS, or in a network that encrypts. Default false.
    */
   readonly allowPlain?: boolean;
 }
@@ -63,7 +63,7 @@ export interface ServeOptions extends HandlerOptions {
 /** A handler with an HTTP server of its own. Closing it does not close the connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
-  /** True if it was started to ask clients for certificates; that stays so. */
+  /** True if it was started to ask clients for certificates. This cannot change. */
   readonly #asksForCertificates: boolean;
   #file: SocketFile | undefined;
   #closed: Promise<void> | undefined;
@@ -119,8 +119,8 @@ export class VirstreamServer extends VirstreamHandler {
   }
 
   /**
-   * The address as bound, as a URL; of a file `ws+unix://PATH`. `0.0.0.0` and `[::]` are all addresses of this machine: clients
-   * elsewhere use one of them.
+   * The bound address as a URL; for a file, `ws+unix://PATH`. `0.0.0.0` and `[::]` mean all addresses of this machine;
+   * clients on other machines use one of these.
    */
   get url(): string {
     return this.#urlOf("ws", this.prefix);
@@ -132,8 +132,8 @@ export class VirstreamServer extends VirstreamHandler {
   }
 
   /**
-   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on. It has `clientCa` if the server
-   * was started with it, and only then.
+   * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on. `tls` must have
+   * `clientCa` if the server was started with it, and must not have it otherwise.
    *
    * @throws VirstreamError `invalid-argument`; the server then keeps those that it has
    */
@@ -169,7 +169,7 @@ export class VirstreamServer extends VirstreamHandler {
 }
 
 /**
- * Checks what may be served where, without serving it.
+ * Checks the address, the tokens and the certificate of a server, without starting it.
  *
  * @throws VirstreamError `invalid-argument`
  */

@@ -36,8 +36,8 @@ export class Snapshot {
 }
 
 /**
- * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth replaces the oldest. So does one that
- * would be too much with the snapshots of all channels.
+ * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth replaces the oldest.
+ * The same happens when the snapshots of all channels together would be too large.
  */
 export class Snapshots implements Keeper {
   readonly #memory: SharedMemory;
@@ -50,7 +50,7 @@ export class Snapshots implements Keeper {
     memory.join(this);
   }
 
-  /** The channel always keeps the newest one: its readers would otherwise begin again and again. */
+  /** The channel always keeps the newest snapshot, because otherwise its readers would begin again and again. */
   get spare(): number {
     return this.#alive.slice(0, -1).reduce((sum, { size }) => sum + size, 0);
   }

@@ -21,7 +21,7 @@ interface SweepSenderOptions {
   readonly metrics: SweepMetrics;
   readonly outbound: Outbound;
   readonly progressTimeoutMs: number;
-  /** Delays the sweep. */
+  /** Delays the sweep until the client's turn. */
   readonly enter: Enter;
 }
 

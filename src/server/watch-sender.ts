@@ -8,7 +8,10 @@ import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-/** A reader that is behind by more than these ticks of each host and these bytes gets a snapshot instead of the messages that it missed. */
+/**
+ * A reader that is behind by more than this many ticks of each host, and by more than the bytes below, gets a snapshot
+ * instead of the missed messages.
+ */
 const MAX_TICKS_BEHIND = 2;
 const MAX_BYTES_BEHIND = 262_144;
 /** How many intervals longer than a sweep a watch waits for a reader that takes nothing. */

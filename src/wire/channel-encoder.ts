@@ -91,7 +91,7 @@ export class ChannelEncoder {
     return { sequence, messages, bytes, size: bytes, schemas, tick: undefined };
   }
 
-  /** Any event but a record or a departure; see `sync`. There must be no open message. */
+  /** Encodes any event except records and departures; see `sync`. There must be no open message. */
   event(event: SyncEvent | GapEvent | StatusEvent, complete: boolean): ChannelMessage {
     if (event.type === "sync") return this.sync(event, complete);
     return event.type === "status" ? this.status(event) : this.gap(event);

@@ -40,7 +40,9 @@ export class ChannelState {
   #sequence = 0;
   #reconnected = false;
 
-  /** By number. If a server gives sparse numbers, V8 makes this array a dictionary, so it stays small. */
+  /**
+   * By the domain's number. If a server uses sparse numbers, V8 turns this array into a dictionary, so it stays small.
+   */
   #records: (DomainStatsRecord | undefined)[] = [];
   /** The domains of those records: each has one number. */
   #domains = new DomainMap<true>();
@@ -84,7 +86,7 @@ export class ChannelState {
 
   /** The newest record of each domain that it knows. */
   *records(): Generator<DomainStatsRecord> {
-    // Not a loop from 0: with sparse numbers that could be millions of steps for one domain.
+    // A loop from 0 could take millions of steps for one domain if the numbers are sparse.
     for (const record of Object.values(this.#records)) if (record !== undefined) yield record;
   }
 
@@ -246,7 +248,7 @@ export class ChannelState {
     this.#sink.event(sync);
   }
 
-  /** The channel has all domains, so the domains that were known before and did not come again have left. */
+  /** The channel now has all domains. So domains that were known before, and have not come again, have left. */
   #departed(): void {
     for (const { domain } of this.#previous.values()) this.#sink.gone(domain);
     this.#previous.clear();
@@ -281,7 +283,7 @@ export class ChannelState {
   }
 
   #gone(number: unknown): void {
-    // A text such as "map" would read a member of the array.
+    // Without this check, a text such as "map" would read a member of the array.
     if (typeof number !== "number") throw malformed("a number in gone is not a number");
     const record = this.#recordOf(number);
     this.#records[number] = undefined;
@@ -322,7 +324,7 @@ export class ChannelState {
   };
 }
 
-/** The length of what is kept of a source that is not connected. */
+/** The number of characters that are kept for a source that is not connected. */
 function charactersOf(status: StatusEvent | undefined): number {
   return (status?.host?.length ?? 0) + (status?.error?.message.length ?? 0);
 }

@@ -29,7 +29,7 @@ export class ChannelTable implements Channels {
     return table as ChannelTable;
   }
 
-  /** Passes the messages of a watch to a state until the watch ends. To be called before the watch is sent. */
+  /** Passes the messages of a watch to a state until the watch ends. Call it before the watch is sent. */
   adopt(id: number, state: ChannelState): void {
     this.end(id);
     this.#watches.set(id, { id, state, channel: undefined, released: false });
@@ -55,7 +55,7 @@ export class ChannelTable implements Channels {
           ? undefined
           : applied(this.#place(idOf(message), channel), false, (state) => state.begin(message));
       case "records": {
-        // Undefined: for example because the id belongs to a sweep.
+        // Undefined, for example, if the id belongs to a sweep.
         const watch = this.#watches.get(idOf(message));
         return watch && applied(watch, true, (state) => state.snapshot(message, base(), schemaOf, new MessageBudget()));
       }
@@ -73,7 +73,7 @@ export class ChannelTable implements Channels {
       case "beat":
         return undefined;
       default:
-        // A type that a later version of the protocol adds: as a message of a channel it counts in its sequence.
+        // A type that a later version of the protocol adds. A message of a channel counts in the sequence even so.
         return channel === undefined ? undefined : applied(this.#of(channel), false, (state) => state.unknown(message));
     }
   }

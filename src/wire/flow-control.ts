@@ -37,12 +37,12 @@ export class CreditAccount {
 }
 
 /**
- * The receiver's side: counts the bytes that its application consumed, decides when to return credit, and refuses what the
- * sender had no credit for.
+ * The receiver's side: counts the bytes that its application consumed, decides when to return credit, and refuses
+ * messages for which the sender had no credit.
  */
 export class CreditMeter {
   readonly #window: number;
-  /** Credit that was granted, less the bytes that have come. The sender's own balance is at most this. */
+  /** The granted credit minus the bytes that have come. The sender's own balance is at most this. */
   #balance: number;
   #consumed = 0;
 
@@ -112,7 +112,10 @@ export function sizeOf(message: Uint8Array | string): number {
   return typeof message === "string" ? utf8Length(message) : message.length;
 }
 
-/** The size of a text in UTF-8, in bytes. Not by Node's Buffer: a page may have an incomplete imitation of it. */
+/**
+ * The size of a text in UTF-8, in bytes. It does not use Node's Buffer, because a page may have an incomplete imitation
+ * of it.
+ */
 export function utf8Length(text: string): number {
   return encoder.encode(text).length;
 }

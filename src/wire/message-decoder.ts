@@ -55,18 +55,21 @@ export interface Applied {
   readonly usesCredit: boolean;
 }
 
-/** What applies the messages of watches: a ChannelTable. A page that watches nothing need not load that. */
+/**
+ * The interface of ChannelTable, which applies the messages of watches. A page without watches does not load that
+ * class.
+ */
 export interface Channels {
   /** Applies a message to the watch that it is for. Returns undefined if it is not for a watch. */
   apply(type: string, message: RawMessage, base: () => TimeBase, schemaOf: SchemaOf): Applied | undefined;
-  /** The client has cancelled a watch: its messages are ignored from now on. */
+  /** The client has cancelled a watch, so its messages are ignored from now on. */
   release(id: number): void;
   /** The server has ended a watch. */
   end(id: number): void;
 }
 
 const NONE: DecodedMessage = { type: "none" };
-/** Makes the schema of a definition; a SchemaTable shares equal ones. */
+/** Makes the schema of a definition. A SchemaTable returns the same object for equal definitions. */
 export type SchemaSource = Pick<SchemaTable, "schemaOf">;
 
 const NOT_SHARED: SchemaSource = { schemaOf: (keys, types) => new Schema(keys, types) };
@@ -92,7 +95,7 @@ export class MessageDecoder {
   /**
    * @param owner the driver that the domains belong to
    * @param clock is kept across connections, so that records from before and after a reconnection are comparable
-   * @param table where many decoders have the same schemas: shares them
+   * @param table shares equal schemas among several decoders
    */
   constructor(owner: object, clock: ServerClock, table = NOT_SHARED) {
     this.#owner = owner;

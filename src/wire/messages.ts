@@ -75,7 +75,7 @@ export type ServerMessage =
   | ({ readonly type: "status" } & Numbered & WireStatus)
   | ({ readonly type: "gap"; readonly reason: string; readonly skipped?: number; readonly host?: string } & Numbered)
   | { readonly type: "end"; readonly id: number; readonly summary?: WireSummary; readonly error?: WireError }
-  /** `host`: as in the welcome, when it has changed since the last one that was sent. */
+  /** `host`: the host as in the welcome, if it has changed since it was last sent. */
   | { readonly type: "beat"; readonly host?: string };
 
 /** A message from a server before its members are checked. */

@@ -66,8 +66,8 @@ class BinaryProfile implements Profile {
 
   rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
     let sent = batch;
-    // Each pass halves the size from which records are replaced: several may be too large for one message only
-    // together.
+    // Each pass halves the size from which records are replaced, because several records may be too large for a message
+    // only together.
     for (let most: number = LIMITS.message; ; most /= 2) {
       try {
         return this.#encode(head, sent, gone);

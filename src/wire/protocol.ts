@@ -15,9 +15,9 @@ export const HeadColumn = {
   index: 1,
   /** The domain's id; absent in a block of changes. */
   id: 2,
-  /** When it was sampled, in ms of wall time from the message's base. */
+  /** When the domain was sampled, in ms of wall time after the message's `at`. */
   time: 3,
-  /** The same on the steady clock, minus `time`: 0 unless the wall clock was set in that time. */
+  /** The sampling time on the steady clock, minus `time`. It is 0 unless the wall clock was set in that time. */
   step: 4,
   /** How long the answer took, in us. */
   took: 5,
@@ -29,7 +29,10 @@ export const HEAD_COLUMNS = 6;
 /** The width of a column of float64 values, which has no offsets. */
 export const FLOAT = 8;
 
-/** A bit of a width: a bit mask before the offsets marks the rows that have a value; the other rows have 0. */
+/**
+ * A bit in a width. It means that a bit mask before the offsets marks the rows that have a value; the other rows have
+ * 0.
+ */
 export const SPARSE = 16;
 
 /** The codes that close a connection. */
@@ -99,7 +102,10 @@ export const DEFAULT_CREDIT = 1_048_576;
 /** The timeout for a client's hello, in ms. */
 export const HELLO_TIMEOUT_MS = 5_000;
 
-/** The server sends something at least this often, in ms; a client gives up after two and a half times as long. */
+/**
+ * The server sends something at least this often, in ms; a client closes the connection after a silence of two and a
+ * half times as long.
+ */
 export const BEAT_MS = 5_000;
 
 /** The longest time between two beats that a server may be configured for, in ms. */

@@ -134,13 +134,13 @@ function queryFromWire(message: Record<string, unknown>): Query {
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(names === undefined ? {} : { names }),
     ...(hosts === undefined ? {} : { hosts }),
-    // It may be of any type: checkQuery checks it.
+    // It may be of any type, because checkQuery checks it.
     ...(at === undefined ? {} : { at: at as number }),
   });
   return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
 }
 
-/** Bounds the patterns, which checkQuery checks: they may be of any type. */
+/** Limits the number of patterns. They may be of any type, because checkQuery checks them. */
 function patternsFromWire(message: Record<string, unknown>, member: "names" | "hosts"): string[] | undefined {
   const patterns = message[member];
   if (Array.isArray(patterns)) {
@@ -183,7 +183,7 @@ function selectorsFromWire(domains: unknown): DomainSelector[] {
 function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number): Cadence {
   const { intervalMs, mode, heartbeatMs } = message;
   if (intervalMs === undefined) throw invalid("intervalMs is missing");
-  // These may be of any type: checkCadence checks them.
+  // These may be of any type, because checkCadence checks them.
   const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
   const cadence = checkCadence(options);
   if (cadence.intervalMs >= minIntervalMs) return cadence;

@@ -2,11 +2,12 @@ import { malformed } from "./errors.ts";
 import { LIMITS } from "./protocol.ts";
 
 /**
- * Reads a message from the other end: the part of msgpack that the protocol uses, and nothing else. A library would trust its
- * input: it builds dates, errors, regular expressions and functions from hostile bytes, or spends seconds on arrays whose items are
- * not in the message.
+ * Reads a message from the other end: the part of msgpack that the protocol uses, and nothing else. Libraries trust
+ * their input: they build dates, errors, regular expressions and functions from hostile bytes, or spend seconds on
+ * arrays whose items are not in the message.
  *
- * Integers are numbers, beyond 2^53 − 1 bigints. Bytes are views of the message. Maps are objects without a prototype.
+ * Integers become numbers, or bigints beyond 2^53 − 1. Bytes are views of the message. Maps are objects without a
+ * prototype.
  *
  * @throws VirstreamError `protocol-error` for any other bytes
  */
@@ -138,8 +139,8 @@ class Reader {
   }
 
   /**
-   * Stops sizes that the message cannot hold, before memory is allocated for them: each value takes at least one byte. Arrays
-   * within each other could all claim the same bytes, so their values count from their beginning.
+   * Refuses sizes that the message cannot hold, before memory is allocated for them. Each value takes at least one
+   * byte. Nested arrays could all claim the same bytes, so the values of an array count as soon as it begins.
    */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");
@@ -149,7 +150,7 @@ class Reader {
   }
 }
 
-/** Texts of fewer bytes take less time without a call of the decoder. */
+/** Texts shorter than this, in bytes, are faster without TextDecoder. */
 const SHORT = 32;
 
 /** A text of ASCII, made from four characters at a time; undefined for other texts. */

@@ -9,7 +9,7 @@ import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
 import type { MessageBudget } from "./message-budget.ts";
 import { type ReadTexts, readTexts } from "./texts.ts";
 
-/** For each type, the smallest and the largest value that is not in `bigs`. */
+/** For each type, the smallest value that is not in `bigs`; below, the largest. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
 
@@ -110,8 +110,8 @@ export function readFull(
 }
 
 /**
- * Adds the numbers of a strip to the rows that the mask names: to the last values in changes, to 0 in full rows. Doubles are never
- * added: they replace what was there.
+ * Adds the numbers of a strip to the rows in the mask: to the last values in a block of changes, to 0 in a full block.
+ * Doubles are not added, but replace the values.
  */
 export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   const isDouble = type === ParamType.double;
@@ -160,7 +160,7 @@ function bigsFromWire(bigs: unknown, rows: number, schema: Schema): Map<number, 
     if (!Array.isArray(big)) throw malformed("a block has no valid integers");
     const [row, position, read] = big as unknown[];
     const value = Number.isInteger(read) ? BigInt(read as number) : read;
-    // A position of "length" would read the number of keys as a type.
+    // Without this check, a position "length" would read the number of keys as a type.
     const type = isRow(position, schema.types.length) ? schema.types[position] : undefined;
     const fits = type === ParamType.llong ? BigInt.asIntN : type === ParamType.ullong ? BigInt.asUintN : undefined;
     if (!isRow(row, rows) || fits === undefined || typeof value !== "bigint" || fits(64, value) !== value) {

@@ -18,9 +18,9 @@ export interface TimeBase {
 }
 
 /**
- * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; ColumnPacker says why.
- * A full block contains whole records. A block of changes contains the difference of each number to the domain's record
- * before.
+ * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; ColumnPacker has the
+ * reason. A full block contains whole records. A block of changes contains the difference of each number to the
+ * domain's record before.
  *
  * The encoder reuses its buffers: blocks are valid until `reset`.
  */

@@ -4,15 +4,16 @@ import { FLOAT, SPARSE } from "../protocol.ts";
 /** The width of a column that has no bytes per row. */
 const CONSTANT = 0;
 
-/** How many rows a strip has at most: as many as a number has bits for a mask. */
+/** The most rows of a strip: the number of bits that a number has for a mask. */
 export const STRIP = 32;
 
 /** The values of one strip of one column. */
 export const strip = new Float64Array(STRIP);
 
 /**
- * Reads the columns of a block, strip by strip: a strip is 32 rows. Going through a whole column at once would load each record
- * into the processor's cache once for every column; the records of a strip stay there. Bytes that do not fit throw `protocol-error`.
+ * Reads the columns of a block, strip by strip: a strip is 32 rows. Reading a whole column at once would load each
+ * record into the processor's cache once for every column. The records of a strip stay in the cache. Bytes that do not
+ * fit throw `protocol-error`.
  */
 export class ColumnReader {
   readonly #rows: number;
@@ -23,7 +24,7 @@ export class ColumnReader {
   readonly #widths: Uint8Array;
   readonly #leasts: Float64Array;
   readonly #begins: Uint32Array;
-  /** For each sparse column, where its next strip has its values. */
+  /** For each sparse column: where the values of its next strip begin. */
   readonly #nexts: Uint32Array;
 
   constructor(rows: number, columns: number, present: unknown, widths: unknown, leasts: unknown, body: unknown) {

@@ -1,7 +1,7 @@
 import { malformed } from "../errors.ts";
 import { LIMITS } from "../protocol.ts";
 
-/** Limits what one message expands to: a few bytes of columns can stand for millions of values. */
+/** Limits how much one message may expand, because a few bytes of columns can stand for millions of values. */
 export class MessageBudget {
   #cells = LIMITS.cells;
   #characters = LIMITS.characters;

@@ -1,8 +1,9 @@
 import type { DomainStatsRecord } from "../../model/record.ts";
 
 /**
- * The numbers of a block's rows by column, with the limits of each column. It goes through the records row by row: going column by
- * column would load each record into the processor's cache once for every few columns. It reuses its buffers.
+ * The numbers of a block's rows by column, with the limits of each column. It goes through the records row by row,
+ * because going column by column would load each record into the processor's cache once for every few columns. It
+ * reuses its buffers.
  */
 export class NumberColumns {
   /** The values of a column begin at `column * stride`. In changes, only the values that are not 0, in the order of rows. */
@@ -57,7 +58,8 @@ export class NumberColumns {
   }
 
   #reserve(rows: number, width: number): void {
-    // An odd number of cache lines: with an even number, the values of one row would evict each other from the cache.
+    // An odd number of cache lines, because with an even number the values of one row would evict each other from the
+    // cache.
     this.stride = rows < 64 ? rows : (((rows + 7) >> 3) | 1) << 3;
     this.maskBytes = (rows + 7) >> 3;
     if (this.values.length < this.stride * width) this.values = new Float64Array(2 * this.stride * width);

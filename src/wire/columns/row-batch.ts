@@ -102,7 +102,8 @@ export class RowBatch {
    * @param bytes the length of the message with its rows, which improves the estimate of the next one
    */
   clear(bytes?: number): void {
-    // A first message may be unlike the later ones, so no single message may lower the estimate to less than a tenth.
+    // The first message may differ much from later ones, so no single message may lower the estimate to less than a
+    // tenth.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
     this.full.clear();
     this.changed.clear();

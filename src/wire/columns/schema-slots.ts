@@ -7,7 +7,7 @@ export interface SlotSchema {
   readonly schema: Schema;
 }
 
-/** What a schema counts towards the limit of a connection: its characters, and the memory that each key needs besides. */
+/** The size of a schema for the limit of a connection: its characters, and the further memory of each key. */
 export function sizeOfKeys(keys: readonly string[]): number {
   return keys.reduce((sum, { length }) => sum + length, 32 * keys.length);
 }

@@ -8,7 +8,10 @@ import type { MessageBudget } from "./message-budget.ts";
  */
 export type TextColumn = string | readonly [start: string, end: string, middles: readonly string[]];
 
-/** The encoder sends shorter texts whole: the search for common parts would cost more time than the saved bytes are worth. */
+/**
+ * The encoder sends shorter texts as they are, because the search for common parts would cost more time than the saved
+ * bytes are worth.
+ */
 const WORTH = 24;
 
 /** Packs the texts of all rows. */
@@ -106,6 +109,7 @@ export function readTexts(column: unknown, rows: number, budget: MessageBudget):
   }
   budget.spendCharacters(characters);
   if (start === "" && end === "") return middles as string[];
-  // Joined, and not added: V8 keeps a sum of texts as a tree of its parts, which takes half as much again.
+  // Joined instead of added, because V8 keeps a sum of texts as a tree of its parts, which takes half as much memory
+  // again.
   return (middles as string[]).map((middle) => [start, middle, end].join(""));
 }
