@@ -215,6 +215,7 @@ export function parseWatch(args: readonly string[]) {
     format,
     rates,
     options: watchOptions(values),
+    isDefaultInterval: values.interval === undefined,
     count: sweepCount("--count", values.count),
   };
 }
@@ -231,6 +232,7 @@ export function parseTop(args: readonly string[]) {
     hostsFile: values.hosts,
     query: selection(values),
     intervalMs: duration("interval", values.interval, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS,
+    isDefaultInterval: values.interval === undefined,
     batch,
     count: sweepCount("-n", values.count),
     ...credentialFiles(values),

@@ -18,7 +18,15 @@ import { GuestTable, TextTable } from "./format/guest-table.ts";
 import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { hostUri, openSources, readCredentials, readHosts, withoutIds, withPermittedGroups } from "./source.ts";
+import {
+  credentialWords,
+  hostUri,
+  openSources,
+  readCredentials,
+  readHosts,
+  withoutIds,
+  withPermittedGroups,
+} from "./source.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
@@ -134,7 +142,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
     identities?.close();
   }
-  const help = format instanceof GuestTable ? worstText(format, connection) : undefined;
+  const help = format instanceof GuestTable ? worstText(format, connection, credentialWords(args)) : undefined;
   if (interactive) {
     const took = ((performance.now() - startedAt) / 1_000).toFixed(1);
     stderr.write(`${progress.summary} in ${took} s${help === undefined ? "" : `.  ${help}`}\n`);
@@ -219,7 +227,7 @@ async function firstSweep(
 }
 
 /** What is wrong with the worst guest, and the command that helps; undefined if no guest is in trouble or slow. */
-function worstText({ troubled, slow }: GuestTable, connection: Connection): string | undefined {
+function worstText({ troubled, slow }: GuestTable, connection: Connection, options: string): string | undefined {
   const worst = troubled[0] ?? slow[0];
   if (worst === undefined) return undefined;
   const [troubledToo, slowToo] = [troubled, slow].map((guests) => guests.filter((guest) => guest !== worst).length);
@@ -228,7 +236,7 @@ function worstText({ troubled, slow }: GuestTable, connection: Connection): stri
     ...(slowToo === 0 ? [] : [`${slowToo} more slow`]),
   ];
   const rest = more.length === 0 ? "" : `  (${more.join(", ")})`;
-  return `${troubleText(worst, hostUri(connection, worst.row.domain.host))}${rest}`;
+  return `${troubleText(worst, hostUri(connection, worst.row.domain.host), options)}${rest}`;
 }
 
 const ERASE_LINE = "\r\u001b[K";

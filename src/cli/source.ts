@@ -20,6 +20,7 @@ import { checkPatterns } from "../model/glob.ts";
 import { groupMask, groupNames, permittedOf } from "../model/group.ts";
 import type { StatsQuery } from "../model/query.ts";
 import type { Domain } from "../model/record.ts";
+import { shellWord } from "../overview/shell-word.ts";
 import { nearest } from "./nearest.ts";
 import { notify } from "./notify.ts";
 
@@ -102,6 +103,12 @@ export async function readText(what: string, file: string, warn: Warn | null = n
 /** The credentials for virstream servers, and the certificates of the authorities to trust. */
 export type Credentials = Omit<GuestSource, "uri">;
 
+/** The files that the user named for the credentials. */
+export interface CredentialFiles {
+  readonly tokenFile: string | undefined;
+  readonly caFile: string | undefined;
+}
+
 /**
  * The token, the authorities of `--ca`, and the certificate and its key from the files that the environment names.
  *
@@ -109,7 +116,7 @@ export type Credentials = Omit<GuestSource, "uri">;
  * @throws VirstreamError `invalid-argument` for a file that cannot be read, or has another content
  */
 export async function readCredentials(
-  { tokenFile, caFile }: { readonly tokenFile: string | undefined; readonly caFile: string | undefined },
+  { tokenFile, caFile }: CredentialFiles,
   env: NodeJS.ProcessEnv,
   warn?: Warn,
 ): Promise<Credentials> {
@@ -121,6 +128,13 @@ export async function readCredentials(
     ...(caFile !== undefined && { ca: await readAuthorities(caFile) }),
     ...(cert && key && { cert: await readText("certificate", cert, null), key: await readText("key", key, warn) }),
   };
+}
+
+/** The options that name the files of the credentials, as further words of a command that the user may paste. */
+export function credentialWords({ tokenFile, caFile }: CredentialFiles): string {
+  const words = (option: string, file: string | undefined) =>
+    file === undefined ? "" : ` ${option} ${shellWord(file)}`;
+  return words("--token-file", tokenFile) + words("--ca", caFile);
 }
 
 async function readAuthorities(file: string): Promise<string> {

@@ -14,7 +14,9 @@ import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import { parseTop, type TopArguments } from "./arguments.ts";
 import { showsColours } from "./format/text.ts";
+import { atServersPace, leastInterval } from "./pace.ts";
 import {
+  credentialWords,
   guestSources,
   hostUri,
   openSources,
@@ -50,9 +52,12 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
   const named = await withoutIds(connection, args.query, signal);
   const isOpen = groupMask(named.groups) === 0;
   const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
-  if (args.batch) return await batch(args, connection, query, signal);
+  if (args.batch) {
+    const pace = { intervalMs: args.intervalMs, isDefault: args.isDefaultInterval };
+    return await atServersPace(pace, (intervalMs) => batch({ ...args, intervalMs }, connection, query, signal));
+  }
   const examiner = new Examiner(connection, guestSources(connection, credentials));
-  const session = new TopSession(connection, query, args.intervalMs, examiner, showsColours(stdout, env));
+  const session = new TopSession(connection, query, args, examiner, showsColours(stdout, env));
   try {
     await session.run(signal);
   } finally {
@@ -120,10 +125,14 @@ const LEAST_PAUSE_MS = 250;
 class TopSession {
   readonly #connection: Connection;
   readonly #query: StatsQuery;
+  /** The options of the commands that it shows. */
+  readonly #options: string;
   readonly #list = new GuestList(() => performance.now());
   readonly #terminal: Terminal;
   #state: ScreenState;
   #table: Table;
+  /** True if a server's shortest interval may replace the present one: not while that is the one of the command line. */
+  #isPaceFree: boolean;
   #ready = false;
   #leave: () => void = () => {};
   readonly #diagnosis: LatestDiagnosis<GuestLine>;
@@ -131,8 +140,11 @@ class TopSession {
   /** Shows new records and growing ages even while a guest that does not answer delays the end of the sweep. */
   readonly #clock = setInterval(() => this.#show(), CLOCK_MS);
 
-  constructor(connection: Connection, query: StatsQuery, intervalMs: number, examiner: Examiner, colours: boolean) {
+  constructor(connection: Connection, query: StatsQuery, args: TopArguments, examiner: Examiner, colours: boolean) {
+    const { intervalMs } = args;
     this.#connection = connection;
+    this.#options = credentialWords(args);
+    this.#isPaceFree = args.isDefaultInterval;
     this.#query = query;
     this.#state = initialState(intervalMs);
     this.#table = connection.table(query, { intervalMs });
@@ -174,6 +186,19 @@ class TopSession {
 
   /** Shows each change of a table. After another table has taken its place, the promise stays pending. */
   async #follow(table: Table): Promise<void> {
+    try {
+      await this.#showChanges(table);
+    } catch (error) {
+      const least = table === this.#table && this.#isPaceFree ? leastInterval(error) : undefined;
+      if (least === undefined || least <= this.#state.intervalMs) throw error;
+      this.#state = { ...this.#state, intervalMs: least };
+      this.#restart();
+    }
+    if (table !== this.#table) await new Promise(() => {});
+    else throw new VirstreamError("connection-closed", "the connection was closed");
+  }
+
+  async #showChanges(table: Table): Promise<void> {
     for await (const _ of table.changes) {
       if (table !== this.#table) break;
       this.#ready = true;
@@ -181,8 +206,6 @@ class TopSession {
       // The next item has all changes of this pause.
       await sleep(LEAST_PAUSE_MS, { signal: this.#closed.signal });
     }
-    if (table !== this.#table) await new Promise(() => {});
-    else throw new VirstreamError("connection-closed", "the connection was closed");
   }
 
   /**
@@ -205,7 +228,10 @@ class TopSession {
     if (this.#state.quit) this.#leave();
     else {
       if (this.#state.page !== "guest") this.#diagnosis.leave();
-      if (this.#state.intervalMs !== before.intervalMs) this.#restart();
+      if (this.#state.intervalMs !== before.intervalMs) {
+        this.#isPaceFree = true;
+        this.#restart();
+      }
       this.#draw();
     }
   }
@@ -225,6 +251,7 @@ class TopSession {
       state: this.#state,
       size: this.#terminal.size,
       sourceOf: (host) => hostUri(this.#connection, host),
+      options: this.#options,
       source: this.#connection.uri,
       time: new Date().toLocaleTimeString("en-GB"),
       guest: this.#state.page === "guest" ? this.#guestPage() : [],

@@ -125,7 +125,8 @@ A connection that is lost later is retried.
 
 How often, and what:
   --interval TIME       between the starts of two sweeps: 250ms or more, 1s (default), 1m30s; sweeps never overlap;
-                        a bare number is seconds, as in watch -n
+                        a bare number is seconds, as in watch -n. A server's shortest interval may be longer than the
+                        default, and is then the default
   -n, --count N         end after N sweeps of every host; waits while no host can be reached
   --on-change           print only records that changed, and each record at least once per heartbeat
   --heartbeat TIME      with --on-change; default 30s

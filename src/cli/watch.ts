@@ -8,6 +8,7 @@ import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
 import { Notices } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
+import { atServersPace } from "./pace.ts";
 import { openSource, readCredentials, withoutIds, withPermittedGroups } from "./source.ts";
 import { openScreen } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -19,23 +20,24 @@ import { ExitCode, INTERRUPTED } from "./usage.ts";
 export async function watch(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const args = parseWatch(argv);
   if (isScreen(args)) {
-    const { uri, query, options, tokenFile, caFile } = args;
+    const { uri, query, options, isDefaultInterval, tokenFile, caFile } = args;
     const uris = uri === undefined ? [] : [uri];
     const { intervalMs } = options;
-    return openScreen(
-      { uris, query, intervalMs, tokenFile, caFile, hostsFile: undefined, batch: false, count: undefined },
-      signal,
-    );
+    const screen = { hostsFile: undefined, batch: false, count: undefined };
+    return openScreen({ uris, query, intervalMs, isDefaultInterval, tokenFile, caFile, ...screen }, signal);
   }
   const credentials = await readCredentials(args, process.env);
   await using connection = await openSource(args.uri, credentials, signal);
   const named = await withoutIds(connection, args.query, signal);
   const query = args.namesGroups ? named : withPermittedGroups(named, connection);
-  const stream = connection.watch(query, { ...args.options, signal });
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection.uri, connection.host.includes(","));
   try {
-    await follow(stream.events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
+    const pace = { intervalMs: args.options.intervalMs, isDefault: args.isDefaultInterval };
+    await atServersPace(pace, (intervalMs) => {
+      const { events } = connection.watch(query, { ...args.options, intervalMs, signal });
+      return follow(events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
+    });
     if (!count.done) signal.throwIfAborted();
   } catch (error) {
     if (signal.reason === INTERRUPTED && args.count === undefined) return ExitCode.ok;

@@ -6,7 +6,7 @@ import { shellWord } from "../overview/shell-word.ts";
 import { parseWhy } from "./arguments.ts";
 import { jsonText, printable } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
+import { credentialWords, guestSources, openSource, readCredentials, withoutIds } from "./source.ts";
 import { ExitCode } from "./usage.ts";
 
 /** How long the query for the guest's state may take, in ms. The query does not need an answer of a guest. */
@@ -30,7 +30,7 @@ export async function why(argv: readonly string[], signal: AbortSignal): Promise
     args.format === "json" ? `${jsonText({ diagnoses }, 2)}\n` : diagnoses.map(diagnosisText).join("\n"),
   );
   const missing = found.every(({ status }) => status === "gone");
-  if (missing) await suggest(connection, args.guest, signal);
+  if (missing) await suggest(connection, args.guest, credentialWords(args), signal);
   return missing ? ExitCode.incomplete : ExitCode.ok;
 }
 
@@ -48,12 +48,15 @@ export function diagnosisText({ summary, evidence, records, remedy }: Diagnosis)
 }
 
 /** Names up to three guests whose names contain the text, or are contained in it. */
-async function suggest(connection: Connection, guest: string, signal: AbortSignal): Promise<void> {
+async function suggest(connection: Connection, guest: string, options: string, signal: AbortSignal): Promise<void> {
   const wanted = guest.toLowerCase();
   const all = await connection.listDomains({}, { signal });
   const near = all.map(({ name }) => name).filter((name) => isNear(name.toLowerCase(), wanted));
   if (near.length > 0) notify(`did you mean ${near.slice(0, 3).join(", ")}?`);
-  else notify(`${connection.host} has ${all.length} guests: virstream get ${shellWord(connection.uri)} lists them`);
+  else {
+    const list = `virstream get ${shellWord(connection.uri)}${options}`;
+    notify(`${connection.host} has ${all.length} guests: ${list} lists them`);
+  }
 }
 
 function isNear(name: string, wanted: string): boolean {

@@ -23,18 +23,20 @@ export function matterText({ row, verdict }: Pick<GuestLine, "row" | "verdict">)
  * The command that finds out why a guest is in trouble.
  *
  * @param uri of the guest's host
+ * @param options further words of the command, with a space before each
  */
-export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: string): string {
-  return `virstream why ${guestWord(domain)} ${shellWord(uri)}`;
+export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: string, options = ""): string {
+  return `virstream why ${guestWord(domain)} ${shellWord(uri)}${options}`;
 }
 
 /**
  * What is wrong with a guest in trouble, and the command that helps, in one sentence each.
  *
  * @param uri of the guest's host
+ * @param options further words of the command, with a space before each
  */
-export function troubleText(line: GuestLine, uri: string): string {
-  return `${matterText(line)}.  ${whyCommand(line, uri)}`;
+export function troubleText(line: GuestLine, uri: string, options = ""): string {
+  return `${matterText(line)}.  ${whyCommand(line, uri, options)}`;
 }
 
 /** Why a host is absent. */

@@ -36,7 +36,7 @@ describe("virstream record", () => {
     const { stdout, stderr, code } = await recorded([HOST], file, 20_000, "SIGINT");
     expect([stdout, code]).toEqual(["", 0]);
     expect(stderr).toMatch(
-      /recorded \d+ records of \d+ sweeps, .*\n.*virstream watch "file:\/\/\/.*host\.rec\?speed=1"/,
+      /recorded \d+ records of \d+ sweeps, .*\n.*virstream watch 'file:\/\/\/.*host\.rec\?speed=1'/,
     );
 
     const info = await virstream(["info", file]);

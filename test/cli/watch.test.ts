@@ -2,14 +2,19 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import type { LineDisplay } from "../../src/cli/display.ts";
 import { follow, SweepCount } from "../../src/cli/watch.ts";
+import { surveyRecording } from "../../src/drivers/recording/survey.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { WatchEvent } from "../../src/model/watch.ts";
 import { PROGRAM, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 /** What the tests look at of a line of ndjson. */
 interface Line {
@@ -265,7 +270,7 @@ describe("virstream watch, of a server,", () => {
       const [, url] = await new Transcript(server.stdout).find(/^(ws:\S+)\n/);
       const hasty = await virstream(["watch", url!, "--interval", "299ms"]);
       expect([hasty.stdout, hasty.code]).toEqual(["", 1]);
-      expect(hasty.stderr).toMatch(/^virstream: .*300 ms.*\[invalid-argument\]\n$/);
+      expect(hasty.stderr).toMatch(/^virstream: .*--interval to 300ms or more \[invalid-argument\]\n$/);
 
       const child = start(["watch", url!, "--interval", "300ms", "--state"]);
       const [output, notices] = [new Transcript(child.stdout), new Transcript(child.stderr)];
@@ -277,6 +282,23 @@ describe("virstream watch, of a server,", () => {
     } finally {
       server.kill("SIGKILL");
     }
+  });
+});
+
+describe("A server whose shortest interval is longer than the default", () => {
+  it("is watched at that interval by watch, top and record, unless --interval is given", async () => {
+    await using server = await served(["test:///default?domains=2", "--min-interval", "2s"]);
+    const file = join(tmpdir(), `virstream-pace-${process.pid}.rec`);
+    const recorder = start(["record", server.url, file]);
+    await new Transcript(recorder.stderr).find(/recording ws:.*/);
+    const watching = virstream(["watch", server.url, "--state", "-n", "1"]);
+    const [table, batch] = await Promise.all([watching, virstream(["top", "-b", "-n", "1", server.url])]);
+    expect([table.stdout, table.code]).toEqual([expect.stringMatching(/^# sweep 1: 2 domains/m), 0]);
+    expect([batch.stdout, batch.code]).toEqual([expect.stringMatching(/ 2s\nSTATUS/), 0]);
+    recorder.kill("SIGINT");
+    expect(await codeOf(recorder)).toBe(0);
+    expect((await surveyRecording(file)).intervalMs).toBe(2_000);
+    await rm(file);
   });
 });
 

@@ -1,8 +1,9 @@
 /** @module-tag any-node */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { connect } from "../../src/index.ts";
 import { type Diagnosis, serve } from "../../src/server/index.ts";
@@ -131,6 +132,19 @@ describe("virstream why, without libvirt", () => {
       const { stdout } = await virstream(["why", "guest-00001", server.url], { VIRSTREAM_TOKEN: "a secret" });
       expect(stdout).toBe("It is \ufffd[2Jill.\n  evidence  a\ufffdb\n  remedy    echo \ufffd\n");
     }
+  });
+
+  it("is suggested by get with the credentials that get was given", async () => {
+    await using connection = await connect("test:///default?domains=2&freeze=1");
+    await using server = await serve(connection, { port: 0, token: "a secret" });
+    const folder = await mkdtemp(join(tmpdir(), "virstream why "));
+    const [file, authorities] = [join(folder, "token"), join(folder, "ca.pem")];
+    await writeFile(file, "a secret", { mode: 0o600 });
+    await writeFile(authorities, rootCertificates[0]!);
+    const credentials = ["--token-file", file, "--ca", authorities];
+    const { stderr } = await virstream(["get", server.url, "--no-rates", "--deadline", ".2s", ...credentials]);
+    expect(stderr).toContain(`virstream why guest-00001 ${server.url} --token-file '${file}' --ca '${authorities}'\n`);
+    await rm(folder, { recursive: true });
   });
 
   it("says what the records have where a server does not examine guests, or answers nonsense", async () => {

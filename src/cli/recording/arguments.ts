@@ -45,6 +45,7 @@ export function parseRecord(args: readonly string[]) {
     ...credentialFiles(values),
     query: queryOf(values),
     watch: watchOptions(values),
+    isDefaultInterval: values.interval === undefined,
     rotation: {
       ...(rotateBytes !== undefined && { rotateBytes }),
       ...(rotateAgeMs !== undefined && { rotateAgeMs }),

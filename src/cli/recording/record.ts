@@ -6,8 +6,10 @@ import type { StatsQuery } from "../../model/query.ts";
 import type { WatchOptions } from "../../model/watch.ts";
 import { record as startRecording } from "../../outlets/recording/index.ts";
 import { bytes } from "../../overview/quantity.ts";
+import { shellWord } from "../../overview/shell-word.ts";
 import { Notices } from "../format/notice.ts";
 import { notify } from "../notify.ts";
+import { atServersPace } from "../pace.ts";
 import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { parseRecord } from "./arguments.ts";
@@ -22,17 +24,38 @@ export async function record(argv: readonly string[], signal: AbortSignal): Prom
     throw invalid("a recording of a replay would have the times of the replay: copy the file");
   }
   const query = await withoutIds(connection, args.query, signal);
-  const recording = await startRecording(connection, file, { ...args.watch, ...args.rotation, query });
+  const pace = { intervalMs: args.watch.intervalMs, isDefault: args.isDefaultInterval };
+  const intervalMs = await atServersPace(pace, (intervalMs) =>
+    accepted(connection, query, { ...args.watch, intervalMs }, signal),
+  );
+  const watch = { ...args.watch, intervalMs };
+  const recording = await startRecording(connection, file, { ...watch, ...args.rotation, query });
   notify(`recording ${connection.uri} into ${file}; interrupt to end`);
-  void report(connection, query, args.watch, signal);
+  void report(connection, query, watch, signal);
   onAbort(signal, () => void recording.close().catch(() => {}));
   if (signal.aborted) void recording.close().catch(() => {});
   await recording.ended;
   const { records, ticks } = recording.figures;
   notify(`recorded ${records} records of ${ticks} sweeps, ${bytes(recording.figures.bytes)}, in ${file}`);
   if (signal.aborted && signal.reason !== INTERRUPTED) throw signal.reason;
-  notify(`look at it: virstream watch "${pathToFileURL(file).href}?speed=1"`);
+  notify(`look at it: virstream watch ${shellWord(`${pathToFileURL(file).href}?speed=1`)}`);
   return ExitCode.ok;
+}
+
+/**
+ * Waits until a server has accepted the watch, so that a refused one leaves nothing in the file. Resolves with its
+ * interval. Other sources accept any.
+ */
+async function accepted(
+  connection: Connection,
+  query: StatsQuery,
+  options: WatchOptions & { readonly intervalMs: number },
+  signal: AbortSignal,
+): Promise<number> {
+  if (connection.driver.watch !== undefined) {
+    for await (const _ of connection.watch(query, { ...options, signal }).events) break;
+  }
+  return options.intervalMs;
 }
 
 /** Reports outages and gaps while they are recorded. It shares the watch of the recording. */

@@ -1,7 +1,7 @@
 import { SCREEN_COLUMNS } from "../../overview/columns.ts";
 import { absenceText, troubleText } from "../../overview/explanation.ts";
 import type { GuestList } from "../../overview/guest-list.ts";
-import { isOld, type Line, nameOf } from "../../overview/line.ts";
+import { type GuestLine, isOld, type Line, nameOf } from "../../overview/line.ts";
 import { span } from "../../overview/quantity.ts";
 import { summaryOf } from "../../overview/summary.ts";
 import { cut, pad, printable, width, wrap } from "../format/text.ts";
@@ -34,6 +34,8 @@ export interface Scene {
   readonly source: string;
   /** The URI of a host, for commands. */
   readonly sourceOf: (host: string) => string;
+  /** Further words of these commands, with a space before each; default none. */
+  readonly options?: string;
   /** The time of day, as text. */
   readonly time: string;
   /** The lines of the page of the selected guest. */
@@ -74,7 +76,7 @@ export function frame(scene: Scene): StyledLine[] {
   return fitted([first, ...listLines(scene), { text: keysLine(scene), style: "dim" }], size);
 }
 
-function listLines({ list, state, size, ready, source, sourceOf }: Scene): StyledLine[] {
+function listLines({ list, state, size, ready, source, sourceOf, options = "" }: Scene): StyledLine[] {
   const lines = list.lines(state);
   const several = list.totals.hosts.length > 1;
   const longest = lines.reduce((most, line) => Math.max(most, width(titleOf(line))), 0);
@@ -115,7 +117,10 @@ function listLines({ list, state, size, ready, source, sourceOf }: Scene): Style
   return [
     { text: titles(columns, state.sort), style: "title" },
     ...rows,
-    { text: explanation(list, lines[selected], sourceOf), style: "strong" },
+    {
+      text: explanation(list, lines[selected], (line) => troubleText(line, sourceOf(line.row.domain.host), options)),
+      style: "strong",
+    },
   ];
 }
 
@@ -136,13 +141,13 @@ export function summaryLine(list: GuestList, state: ScreenState, time: string, c
  * What is wrong with the selected guest, and the command that helps. If nothing is wrong with it, the same for the
  * worst guest, or for a slow one.
  */
-function explanation(list: GuestList, line: Line | undefined, sourceOf: Scene["sourceOf"]): string {
+function explanation(list: GuestList, line: Line | undefined, textOf: (line: GuestLine) => string): string {
   const [incident] = list.incidents;
   if (line === undefined) return incident?.text ?? "";
   if (!("row" in line)) return absenceText(line);
-  if (line.verdict.bad) return troubleText(line, sourceOf(line.row.domain.host));
+  if (line.verdict.bad) return textOf(line);
   const slow = line.verdict.slow === undefined ? list.slow[0] : line;
-  if (slow !== undefined) return troubleText(slow, sourceOf(slow.row.domain.host));
+  if (slow !== undefined) return textOf(slow);
   const lately = list.incidents.slice(0, 3).map(({ text }) => text);
   return lately.length > 0 ? `lately: ${lately.join(", ")}` : "";
 }
