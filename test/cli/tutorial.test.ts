@@ -59,7 +59,7 @@ describeWith(labRequirements, "The tutorial", () => {
     rmSync(folder, { recursive: true });
   });
 
-  it.each(STEPS)("prints what it says after: $command", async ({ command, prints }) => {
+  async function run(command: string): Promise<string> {
     // From stdin: in its arguments, the shell's own command would have the guest's name.
     const shell = spawn("bash", ["-s"], {
       env: { ...process.env, PATH: `${folder}${delimiter}${process.env.PATH}`, VIRSTREAM_URI: libvirtd.uri },
@@ -67,6 +67,12 @@ describeWith(labRequirements, "The tutorial", () => {
     });
     shell.stdin.end(`exec 2>&1\n${command}\n`);
     const { stdout } = await outcomeOf(shell);
+    // When the machine is busy with other tests, guests wait for its processors, and the page is of a machine that is not.
+    return /^STEAL[- ]\d/m.test(stdout) ? run(command) : stdout;
+  }
+
+  it.each(STEPS)("prints what it says after: $command", async ({ command, prints }) => {
+    const stdout = await run(command);
     if (prints.trim() !== "") expect(stdout).toMatch(patternOf(prints));
     else expect(stdout).toBe("");
   });
