@@ -8,10 +8,10 @@ import { malformed } from "../wire/errors.ts";
 import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
-import type { Admission, AdmittedClient } from "./access/admission.ts";
+import { type Admission, type AdmittedClient, RoleDenied } from "./access/admission.ts";
 import { permitted, permittedGroups } from "./access/views.ts";
 import type { ClientAddresses } from "./bounds/client-address.ts";
-import type { EventLog, ServerEvent } from "./bounds/event-log.ts";
+import { type EventLog, nameOf, type ServerEvent } from "./bounds/event-log.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import { holdAll, Quota } from "./bounds/quota.ts";
 import type { SharedBounds } from "./bounds/shared-bounds.ts";
@@ -103,6 +103,8 @@ export class ClientSession {
   #request: IncomingMessage | undefined;
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
+  /** The name of its token, also if it is refused because of the token's role. */
+  #principal: string | undefined;
   #unanswered = 0;
   readonly #address: string;
   #greetedAt = 0;
@@ -279,6 +281,7 @@ export class ClientSession {
       if (this.#socket.readyState === this.#socket.OPEN) this.#greet(token);
     } catch (thrown) {
       this.#socket.resume();
+      if (thrown instanceof RoleDenied) this.#principal = thrown.principal;
       const { code, message } = VirstreamError.from(thrown);
       this.close(REFUSALS[code] ?? "server-error", message);
     }
@@ -289,6 +292,7 @@ export class ClientSession {
 
   #admit(client: AdmittedClient): void {
     this.#client = client;
+    this.#principal = client.name;
     if (this.#socket.readyState === this.#socket.CLOSED) client.release();
     else client.onLogout(() => this.close("logged-out", "authenticate again"));
   }
@@ -457,13 +461,8 @@ export class ClientSession {
   /** Logs what happened to the client. */
   #say(event: ServerEvent, what: string, fields: { readonly [field: string]: string | number } = {}): void {
     const { log } = this.#context;
-    const principal = this.#client?.name || undefined;
-    const who = principal === undefined ? this.#address : `${principal} at ${this.#address}`;
-    log.say(
-      event,
-      { address: this.#address, ...(principal !== undefined && { principal }), ...fields },
-      `${who} ${what}`,
-    );
+    const [address, principal] = [this.#address, this.#principal];
+    log.say(event, { address, ...(principal && { principal }), ...fields }, `${nameOf(address, principal)} ${what}`);
   }
 
   #stop(code: number): void {

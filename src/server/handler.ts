@@ -11,14 +11,14 @@ import { checkOptions } from "../model/options.ts";
 import { Exporter } from "../outlets/prometheus/exporter.ts";
 import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
-import { Admission, type AdmittedClient, identifyBy } from "./access/admission.ts";
+import { Admission, type AdmittedClient, identifyBy, RoleDenied } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
 import { roleDenial } from "./access/principal.ts";
 import { identifyByToken, knownTokens } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
-import { ClientAddresses } from "./bounds/client-address.ts";
+import { ClientAddresses, type Peer } from "./bounds/client-address.ts";
 import { Clients } from "./bounds/clients.ts";
-import { EventLog, type ServerEvent } from "./bounds/event-log.ts";
+import { EventLog, nameOf, type ServerEvent } from "./bounds/event-log.ts";
 import { PacedSocket } from "./bounds/paced-socket.ts";
 import { Rate } from "./bounds/rate.ts";
 import { sharedBounds } from "./bounds/shared-bounds.ts";
@@ -144,7 +144,12 @@ export class VirstreamHandler implements AsyncDisposable {
       addresses: this.#addresses,
     };
     if (options.explain !== undefined)
-      this.#explanations = new Explanations(options.explain, this.#admission, this.#context.pace);
+      this.#explanations = new Explanations(
+        options.explain,
+        this.#admission,
+        this.#context.pace,
+        (request, why, principal) => this.sayRefused("token-refused", request, `/why: ${why}`, principal),
+      );
     this.#origins = new Origins(options.origins);
     this.#needsToken = tokens.length > 0;
     this.exporter = new Exporter(connection, options.metrics);
@@ -160,6 +165,7 @@ export class VirstreamHandler implements AsyncDisposable {
       isReady: ({ sourcesAbsent }) => sourcesAbsent < hostNames(this.#views.whole.driver.host).length,
       stats: () => this.stats(),
       isForged: ({ headers }) => !guarded && !this.#origins.admitHost(headers.host),
+      logRefused: (request, why) => this.sayRefused("client-refused", request, why),
       mayRead: (request, path) => this.#mayRead(request, path),
       why: this.#explanations && ((request, guest) => this.#explanations!.answer(request, bearerToken(request), guest)),
     };
@@ -356,7 +362,7 @@ export class VirstreamHandler implements AsyncDisposable {
     const denial = identity && roleDenial(identity.role, path);
     if (identity !== undefined && denial === undefined) return true;
     const why = denial ?? (token === undefined ? "a token is needed" : "the token is wrong");
-    this.#sayRefused("token-refused", request, `${path}: ${why}`);
+    this.sayRefused("token-refused", request, `${path}: ${why}`, identity?.name);
     return denial ?? false;
   }
 
@@ -377,20 +383,21 @@ export class VirstreamHandler implements AsyncDisposable {
     this.waiting.add(socket, request);
     const malformed = this.#answers.has(socket) ? "an earlier request has no answer yet" : ambiguity(request);
     if (malformed !== undefined) {
+      this.sayRefused("client-refused", request, malformed);
       refuse(socket, "400 Bad Request", malformed);
       return;
     }
     const origin = request.headers.origin;
     if (origin !== undefined && !this.#admitsOrigin(origin, request.headers.host)) {
       const why = `pages of ${origin.slice(0, 200)} may not connect: allow that origin in the option origins`;
-      this.#sayRefused("client-refused", request, why);
+      this.sayRefused("client-refused", request, why);
       refuse(socket, "403 Forbidden", why);
       return;
     }
     const offered = request.headers["sec-websocket-protocol"];
     if (offered !== undefined && !offered.split(",").some((name) => isSubprotocol(name.trim()))) {
       const why = `the subprotocols here are ${SUBPROTOCOLS.join(" and ")}`;
-      this.#sayRefused("client-refused", request, why);
+      this.sayRefused("client-refused", request, why);
       refuse(socket, "400 Bad Request", why);
       return;
     }
@@ -405,7 +412,7 @@ export class VirstreamHandler implements AsyncDisposable {
     try {
       const client = await this.#admission.admit(request, token);
       if (client === undefined) {
-        this.#sayRefused("token-refused", request, "the token is wrong");
+        this.sayRefused("token-refused", request, "the token is wrong");
         refuse(socket, "401 Unauthorized", "the token is wrong");
       } else if (socket.destroyed) client.release();
       else {
@@ -414,15 +421,26 @@ export class VirstreamHandler implements AsyncDisposable {
       }
     } catch (thrown) {
       const { code, retryable, message } = VirstreamError.from(thrown);
-      if (code !== "server-shutdown") this.#sayRefused(REFUSED[code] ?? "client-refused", request, message);
+      const principal = thrown instanceof RoleDenied ? thrown.principal : undefined;
+      if (code !== "server-shutdown") this.sayRefused(REFUSED[code] ?? "client-refused", request, message, principal);
       if (code === "denied") refuse(socket, "401 Unauthorized", message);
       else refuse(socket, retryable ? "503 Service Unavailable" : "500 Internal Server Error", message);
     }
   }
 
-  #sayRefused(event: ServerEvent, request: IncomingMessage, why: string): void {
-    const address = this.#addresses.addressOf(request);
-    this.#log.say(event, { address }, `${address} is refused: ${why}`);
+  /**
+   * Logs that a client is refused.
+   *
+   * @param principal its name, if its token is valid
+   * @internal
+   */
+  protected sayRefused(event: ServerEvent, peer: Peer, why: string, principal?: string): void {
+    const address = this.#addresses.addressOf(peer);
+    this.#log.say(
+      event,
+      { address, ...(principal && { principal }) },
+      `${nameOf(address, principal)} is refused: ${why}`,
+    );
   }
 
   #open(request: IncomingMessage, socket: Duplex, head: Buffer, client: AdmittedClient | undefined): void {

@@ -113,7 +113,7 @@ describe("virstream serve --tokens", () => {
     expect(await names(admin)).toHaveLength(5);
     await expect(names(metrics)).rejects.toMatchObject({
       code: "unauthenticated",
-      message: `${server.url}: it refused us (the role metrics of this token permits only /metrics: ask the server's operator for one of the role stats or admin)`,
+      message: `${server.url}: it refused us (the role metrics of this token permits only /metrics: ask the server's operator for a token of the role stats or admin)`,
     });
     expect(await codeOf(names("wrong"))).toBe("unauthenticated");
     const status = async (page: string, shown: string) => {
@@ -136,7 +136,7 @@ describe("virstream serve --tokens", () => {
     await using server = await servedWith(file);
     const printed = async (token: string) => (await virstream(["get", server.url], { VIRSTREAM_TOKEN: token })).stderr;
     expect(await printed(metrics)).toMatch(
-      /the role metrics of this token permits only \/metrics: ask the server's operator for one of the role stats or admin\) \[unauth/,
+      /the role metrics of this token permits only \/metrics: ask the server's operator for a token of the role stats or admin\) \[unauth/,
     );
     expect(await printed("a guess")).toMatch(/it refused us \(the token is wrong\): a token goes into /);
     const answer = async (page: string, token?: string) => {
@@ -144,7 +144,7 @@ describe("virstream serve --tokens", () => {
       const response = await fetch(`${server.url.replace("ws:", "http:")}${page}`, { headers });
       return [response.status, (await response.text()).trim()];
     };
-    const ask = "ask the server's operator for one of the role";
+    const ask = "ask the server's operator for a token of the role";
     expect(await answer("/metrics", stats)).toEqual([
       ...[403, `the role stats of this token does not permit /metrics: ${ask} metrics or admin`],
     ]);
@@ -152,7 +152,9 @@ describe("virstream serve --tokens", () => {
       expect(await answer("/stats.json", token)).toEqual([
         ...[
           403,
-          expect.stringMatching(/^the role \w+ of this token does not permit \/stats\.json: .* one of the role admin$/),
+          expect.stringMatching(
+            /^the role \w+ of this token does not permit \/stats\.json: .* a token of the role admin$/,
+          ),
         ],
       ]);
     }
@@ -163,6 +165,26 @@ describe("virstream serve --tokens", () => {
       expect([status, text]).toEqual([401, expect.not.stringMatching(/the role \w+ of this token/)]);
       expect([status, text]).toEqual(await answer(page));
     }
+    const needed = (page: string) => answer(page).then(([, text]) => text);
+    const [how, roles] = [": Authorization: Bearer TOKEN", "this needs a token of the role"];
+    expect(await needed("/metrics")).toBe(`${roles} metrics or admin${how}`);
+    expect(await needed("/stats.json")).toBe(`${roles} admin${how}`);
+    expect(await needed("/why?domain=guest-00001")).toBe(`${roles} stats or admin${how}`);
+    // The operator finds the program whose token has the wrong role.
+    const named = server.of("token-refused").filter(({ principal }) => principal !== undefined);
+    expect(named.map(({ principal, msg }) => [principal, /: (\/[\w.]+)?/.exec(msg)![1]])).toEqual([
+      ...[
+        ["prometheus", undefined],
+        ["ben", "/metrics"],
+        ["ben", "/stats.json"],
+      ],
+      ...[
+        ["prometheus", "/stats.json"],
+        ["prometheus", "/why"],
+      ],
+    ]);
+    expect(named[1]!.msg).toMatch(/^ben at 127\.0\.0\.1 is refused: \/metrics: the role stats of this token/);
+    for (const token of [stats, metrics]) expect(server.said()).not.toContain(token);
   });
 
   it("lets get, watch and top show what a token for some groups has, unless the user names others", async () => {

@@ -3,6 +3,7 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { EventLog, type ServerLog } from "../../src/server/bounds/event-log.ts";
+import { answerAt } from "../answer.ts";
 import { codeOf } from "../code-of.ts";
 import { until } from "../until.ts";
 import { closeOf, connectTo, HELLO, plenty, rawClient, startServer, stuck } from "./serving.ts";
@@ -82,7 +83,9 @@ describe("The log of a server", () => {
     expect(of("client-refused")).toMatchObject([
       { level: "warn", msg: "127.0.0.1 is refused: malformed message: token must be text" },
     ]);
-    expect(of("limit-exceeded")).toMatchObject([{ principal: "ann", msg: expect.stringMatching(/too many clients/) }]);
+    expect(of("limit-exceeded")).toMatchObject([
+      { principal: "ann", msg: expect.stringMatching(/the limit clients is 1: try later/) },
+    ]);
     expect(JSON.stringify(entries)).not.toContain("s3cret");
   });
 
@@ -112,6 +115,26 @@ describe("The log of a server", () => {
     const headers = { origin: "https://evil.example" };
     expect(await codeOf(connectTo(server.url, { headers }))).toBe("denied");
     expect(of("client-refused")).toMatchObject([{ msg: expect.stringMatching(/pages of https:\/\/evil\.example/) }]);
+  });
+
+  it("names the Host of a request that is refused because of it, and the client learns what to allow", async () => {
+    const { log, of } = collecting();
+    const server = await startServer(plenty(1), { log, explain: async () => Promise.reject(new Error()) });
+    const http = server.url.replace("ws:", "http:");
+    const host = "evil.example:80";
+    for (const path of ["/metrics", "/stats.json", "/why?domain=a"]) {
+      const { status, text } = await answerAt(`${http}${path}`, { headers: { host } });
+      expect([status, text.trim()]).toEqual([
+        403,
+        expect.stringMatching(/option origins, .* --origin http:\/\/NAME:PORT$/),
+      ]);
+    }
+    expect(of("client-refused").map(({ level, msg }) => [level, msg])).toEqual(
+      ["/metrics", "/stats.json", "/why"].map((path) => [
+        "warn",
+        `127.0.0.1 is refused: ${path}: ${host} in the header Host is not this server: allow that name in the option origins`,
+      ]),
+    );
   });
 
   it("has ten lines of a kind per minute, then their number, and at the end those that had no line", () => {

@@ -68,7 +68,7 @@ describe("A server with --ui", () => {
   it("refuses its page under a name that may be another's, because that page could not connect", async () => {
     const { status, body } = await ask("/", { host: "attacker.example" });
     expect(status).toBe(403);
-    expect(body).toContain("allow that origin");
+    expect(body).toContain("allow the name in the server's option origins");
   });
 
   it("accepts the WebSocket of a page that it serves under an address of the machine, and of no other", async () => {

@@ -10,6 +10,17 @@ import type { View, Views } from "./views.ts";
  */
 const EXPIRY_CHECK_MS = 60_000;
 
+/** The error for a client whose token is valid, but of a role that does not permit the request. */
+export class RoleDenied extends VirstreamError {
+  /** The client's name. */
+  readonly principal: string;
+
+  constructor(principal: string, denial: string) {
+    super("denied", denial);
+    this.principal = principal;
+  }
+}
+
 /** A client that was admitted, until its connection is closed. */
 export class AdmittedClient {
   readonly name: string;
@@ -82,7 +93,7 @@ export class Admission {
   /**
    * Admits a client, or refuses it with undefined. The caller releases it.
    *
-   * @throws VirstreamError `denied` for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long,
+   * @throws VirstreamError `denied` (a RoleDenied) for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long,
    *   `invalid-argument` or `unknown-group` for an invalid principal, `limit-exceeded` when too many clients are being identified, or
    *   they have too many different restrictions
    */
@@ -95,7 +106,7 @@ export class Admission {
         const identity = await this.identify(request, token);
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
-        if (denial !== undefined) throw new VirstreamError("denied", denial);
+        if (denial !== undefined) throw new RoleDenied(identity.name, denial);
         // After a disconnection, asks again: this answer may be from before it.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }

@@ -18,6 +18,20 @@ const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
   "/metrics": ["metrics", "admin"],
   "/stats.json": ["admin"],
 };
+const STATS_ROLES: readonly Role[] = ["stats", "admin"];
+
+/**
+ * The token that a request needs, as text.
+ *
+ * @param path of the page; undefined: a WebSocket, or `/why`
+ */
+export function neededToken(path?: string): string {
+  return `a token of the role ${rolesFor(path).join(" or ")}`;
+}
+
+function rolesFor(path: string | undefined): readonly Role[] {
+  return path === undefined ? STATS_ROLES : (PAGE_ROLES[path] ?? []);
+}
 
 /**
  * The reason why a role does not permit a page, with the role to ask for; undefined if it permits the page. Only a
@@ -26,11 +40,10 @@ const PAGE_ROLES: Readonly<Record<string, readonly Role[]>> = {
  * @param path of the page; undefined: a WebSocket, or `/why`
  */
 export function roleDenial(role: Role, path?: string): string | undefined {
-  const permitted = path === undefined ? (["stats", "admin"] as const) : (PAGE_ROLES[path] ?? []);
-  if ((permitted as readonly Role[]).includes(role)) return undefined;
+  if (rolesFor(path).includes(role)) return undefined;
   const limits = path === undefined ? "permits only /metrics" : `does not permit ${path}`;
   // It is the reason of a close frame, which has 123 bytes at most.
-  return `the role ${role} of this token ${limits}: ask the server's operator for one of the role ${permitted.join(" or ")}`;
+  return `the role ${role} of this token ${limits}: ask the server's operator for ${neededToken(path)}`;
 }
 
 /** Who a client is, and what it may see: the answer of `authenticate`. */

@@ -1,3 +1,6 @@
+/** What a client can do; the whole reason must fit into a close frame. */
+const ADVICE = ": try later, or let the operator raise it";
+
 /** Counts the welcomed clients of a server, in total and by address. */
 export class Clients {
   readonly #limits: Readonly<Record<"clients" | "clientsPerAddress", number>>;
@@ -19,10 +22,11 @@ export class Clients {
    * @param address undefined: no limit per address applies
    */
   enter(client: object, address: string | undefined): string | undefined {
-    if (this.size >= this.#limits.clients) return "too many clients";
+    if (this.size >= this.#limits.clients) return `the limit clients is ${this.#limits.clients}${ADVICE}`;
     if (address !== undefined) {
       const others = this.#byAddress.get(address) ?? 0;
-      if (others >= this.#limits.clientsPerAddress) return `too many clients at ${address}`;
+      if (others >= this.#limits.clientsPerAddress)
+        return `clientsPerAddress is ${this.#limits.clientsPerAddress} for ${address}${ADVICE}`;
       this.#byAddress.set(address, others + 1);
     }
     this.#clients.set(client, address);

@@ -41,6 +41,11 @@ export interface ServerLog {
   error(fields: ServerLogFields, message: string): void;
 }
 
+/** The client in a line of the log: the name of its principal, if it has one, and its address. */
+export function nameOf(address: string, principal: string | undefined): string {
+  return principal ? `${principal} at ${address}` : address;
+}
+
 const METHODS = ["trace", "debug", "info", "warn", "error"] as const satisfies readonly (keyof ServerLog)[];
 /** The kind of the option `log`. */
 export const LOG: Kind = [

@@ -5,7 +5,8 @@ import { checkQuery } from "../../model/query.ts";
 import { type DomainIdentity, domainKey } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { type Diagnosis, diagnosisJson } from "../../overview/diagnosis.ts";
-import type { Admission } from "../access/admission.ts";
+import { type Admission, RoleDenied } from "../access/admission.ts";
+import { neededToken } from "../access/principal.ts";
 import type { View } from "../access/views.ts";
 import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
 
@@ -21,7 +22,8 @@ export interface WhyAnswer {
   readonly body: string;
 }
 
-const UNAUTHENTICATED: WhyAnswer = { status: 401, body: "this needs a token: Authorization: Bearer TOKEN" };
+const UNAUTHENTICATED: WhyAnswer = { status: 401, body: `this needs ${neededToken()}: Authorization: Bearer TOKEN` };
+const SOME_GROUPS = "this token shows some groups only, and an answer has figures of all of them";
 /** How long it may take to find the guest, in ms. This does not need an answer of a guest. */
 const LOOKUP_MS = 2_000;
 /** How many guests are examined at a time. */
@@ -39,14 +41,24 @@ export class Explanations {
   readonly #explain: Explain;
   readonly #admission: Admission;
   readonly #pace: SweepPace;
+  readonly #onRefused: (request: IncomingMessage, why: string, principal?: string) => void;
   readonly #end = new AbortController();
   /** By the key of the guest: its examination under way, or its last answer. */
   readonly #answers = new Map<string, Promise<string>>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #running = 0;
 
-  /** @param pace limits the sweeps that requests begin */
-  constructor(explain: Explain, admission: Admission, pace: SweepPace) {
+  /**
+   * @param pace limits the sweeps that requests begin
+   * @param onRefused called for a client whose token, which may be of a principal, does not permit the request
+   */
+  constructor(
+    explain: Explain,
+    admission: Admission,
+    pace: SweepPace,
+    onRefused: (request: IncomingMessage, why: string, principal?: string) => void,
+  ) {
+    this.#onRefused = onRefused;
     this.#explain = explain;
     this.#admission = admission;
     this.#pace = pace;
@@ -56,18 +68,23 @@ export class Explanations {
    * Answers a request for the guest with a uuid or a name. If the client may not see the guest, the answer is that it
    * does not exist.
    */
-  async answer(request: IncomingMessage, token: string | undefined, guest: string | null): Promise<WhyAnswer> {
+  async answer(request: IncomingMessage, token: string | undefined, guest: string): Promise<WhyAnswer> {
     try {
       const client = await this.#admission.admit(request, token);
-      if (client === undefined) return UNAUTHENTICATED;
+      if (client === undefined) {
+        this.#onRefused(request, token === undefined ? "a token is needed" : "the token is wrong");
+        return UNAUTHENTICATED;
+      }
       let mayRead = true;
       client.onLogout(() => {
         mayRead = false;
       });
       try {
-        if (client.view.groups !== 0)
-          return { status: 403, body: "this token shows some groups only, and an answer has figures of all of them" };
-        const domain = await this.#find(client.view, guest ?? "");
+        if (client.view.groups !== 0) {
+          this.#onRefused(request, SOME_GROUPS, client.name);
+          return { status: 403, body: SOME_GROUPS };
+        }
+        const domain = await this.#find(client.view, guest);
         if (domain === undefined) return { status: 404, body: "there is no such guest" };
         const body = await this.#of(domain);
         return mayRead ? { status: 200, body } : UNAUTHENTICATED;
@@ -76,7 +93,10 @@ export class Explanations {
       }
     } catch (thrown) {
       const { code, retryable, message } = VirstreamError.from(thrown);
-      if (code === "denied") return { status: 403, body: message };
+      if (thrown instanceof RoleDenied) {
+        this.#onRefused(request, message, thrown.principal);
+        return { status: 403, body: message };
+      }
       return { status: code === "invalid-argument" ? 400 : retryable ? 503 : 500, body: `${message} [${code}]` };
     }
   }

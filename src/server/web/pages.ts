@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerScrape } from "../../outlets/prometheus/answer.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { SUBPROTOCOLS } from "../../wire/protocol.ts";
+import { neededToken } from "../access/principal.ts";
 import type { ServerFigures, ServerHealth } from "../server-metrics.ts";
 import type { WhyAnswer } from "./explanations.ts";
 import type { PageFiles } from "./page-files.ts";
@@ -24,17 +25,22 @@ export interface PageSource {
   isForeign(request: IncomingMessage): boolean;
   /** True if a page on another site may have made the browser send this request. */
   isForged(request: IncomingMessage): boolean;
+  /** Logs that a request is refused, and why. */
+  logRefused(request: IncomingMessage, why: string): void;
   /**
    * True if the client of a request may read a page. If its token is valid but its role does not permit the page, a
    * text that says so.
    */
   mayRead(request: IncomingMessage, path: string): Promise<boolean | string>;
   /** Finds out what is wrong with a guest; undefined if this server has no diagnosis. */
-  readonly why: ((request: IncomingMessage, guest: string | null) => Promise<WhyAnswer>) | undefined;
+  readonly why: ((request: IncomingMessage, guest: string) => Promise<WhyAnswer>) | undefined;
 }
 
 const WRONG_HOST =
-  "the Host header has a name that is not this server's: use its address, or allow that origin in the server's option origins";
+  "the Host header has a name that is not this server's: use its address, or allow the name in the server's option origins, for virstream serve by --origin http://NAME:PORT";
+
+/** The most characters of a header that a line of the log has. */
+const MAX_HOST = 200;
 
 /** The headers that decide what a client may read. */
 const DECIDING = ["host", "authorization", "origin"];
@@ -63,15 +69,23 @@ export function answerRequest(
     response.end(request.method === "HEAD" ? undefined : `${body}\n`);
   };
   const say = (status: number, text: string): void => respond(status, "text/plain", text);
+  const refuse = (status: number, text: string, why = text): void => {
+    source.logRefused(request, `${path}: ${why}`);
+    say(status, text);
+  };
+  const refuseHost = (): void => {
+    const name = String(request.headers.host).slice(0, MAX_HOST);
+    refuse(403, WRONG_HOST, `${name} in the header Host is not this server: allow that name in the option origins`);
+  };
   const ambiguous = ambiguity(request);
   if (source.isClosing()) say(503, "the server is shutting down");
   else if (request.method !== "GET" && request.method !== "HEAD") say(405, "only GET and HEAD");
-  else if (ambiguous !== undefined) say(400, ambiguous);
+  else if (ambiguous !== undefined) refuse(400, ambiguous);
   else if (source.files !== undefined && path === "") {
     // Redirects to a path with a slash, because the page names its files relative to a folder.
     response.writeHead(308, { location: `${source.prefix.slice(source.prefix.lastIndexOf("/") + 1)}/` }).end();
   } else if (path !== undefined && source.files?.has(path)) {
-    if (path === "/" && source.isForeign(request)) say(403, WRONG_HOST);
+    if (path === "/" && source.isForeign(request)) refuseHost();
     else source.files.answer(path, request, response);
   } else if (path === "/healthz" || path === "/readyz") {
     const health = source.health();
@@ -83,12 +97,13 @@ export function answerRequest(
   else if (path !== "/stats.json" && path !== "/metrics" && (path !== "/why" || source.why === undefined))
     say(404, "nothing here");
   else if (source.isForged(request)) {
-    say(403, WRONG_HOST);
+    refuseHost();
   } else if (path === "/why") {
     // `/why` makes calls to hosts. A page of another site must not cause them, even if it cannot read the answer.
     const isForeign = request.headers["sec-fetch-site"] === "cross-site";
     const guest = new URLSearchParams(request.url?.split("?")[1]).get("domain");
-    if (isForeign) say(403, "pages of other sites may not ask this");
+    if (isForeign) refuse(403, "pages of other sites may not ask this");
+    else if (guest === null) say(400, "name the guest by its name or uuid: /why?domain=NAME");
     else {
       void source.why!(request, guest).then(({ status, body }) =>
         status === 200 ? respond(200, "application/json", body) : say(status, body),
@@ -97,13 +112,7 @@ export function answerRequest(
   } else {
     void source.mayRead(request, path).then((may) => {
       if (typeof may === "string") say(403, may);
-      else if (!may)
-        say(
-          401,
-          path === "/metrics"
-            ? "this needs a token that shows every domain, or one of the role metrics: Authorization: Bearer TOKEN"
-            : "this needs a token that shows every domain: Authorization: Bearer TOKEN",
-        );
+      else if (!may) say(401, `this needs ${neededToken(path)}: Authorization: Bearer TOKEN`);
       else if (path === "/metrics") void answerScrape(source.exporter, request, response);
       else respond(200, "application/json", JSON.stringify(source.stats()));
     });
