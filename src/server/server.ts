@@ -73,7 +73,7 @@ export class VirstreamServer extends VirstreamHandler {
     const ms = options.limits?.helloTimeoutMs ?? DEFAULT_SERVER_LIMITS.helloTimeoutMs;
     this.#asksForCertificates = options.tls?.clientCa !== undefined;
     this.#http = createListeningServer(options.tls, ms, this.request);
-    followSockets(this.#http, this.waiting);
+    followSockets(this.#http, this.waiting, (peer, why) => this.sayRefused("client-refused", peer, why));
     this.#http.on("upgrade", (request, socket, head) => this.upgrade(request, socket, head));
   }
 

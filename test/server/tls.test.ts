@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:https";
-import { connect as connectSocket } from "node:net";
+import { connect as connectSocket, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from "node:tls";
@@ -139,6 +139,39 @@ describeWith(["openssl"], "A server with a certificate", () => {
       expect(ticks).toEqual(ticks.map((_, i) => ticks[0]! + i));
     }
     expect(server.stats().clientsAccepted).toBe(20);
+  });
+
+  it("logs whom it refuses during the handshake and why, and not those who leave by themselves", async () => {
+    const said: string[] = [];
+    const take = ({ event }: { event: string }, message: string) => said.push(`${event}: ${message}`);
+    const log = { trace: take, debug: take, info: take, warn: take, error: take };
+    const server = await served({ tls: { ...first, clientCa: ca }, limits: { helloTimeoutMs: 300 }, log });
+    const { port } = new URL(server.url);
+    const ended = async (socket: Socket, text?: string) => {
+      socket.on("error", () => {}).resume();
+      if (text !== undefined) socket.write(text);
+      await new Promise((resolve) => socket.once("close", resolve));
+    };
+    const tls = { host: "127.0.0.1", port: Number(port), ca };
+    const plain = () => connectSocket(Number(port), "127.0.0.1");
+    await ended(connectTls(tls));
+    await ended(connectTls({ ...tls, ...pemOf(stranger) }));
+    await ended(plain(), "GET / HTTP/1.1\r\n\r\n");
+    await ended(plain(), "What is this?\r\n");
+    await ended(plain());
+    const left = plain();
+    await once(left, "connect");
+    left.destroy();
+    await until(() => said.length >= 5);
+    expect(said).toEqual(
+      [
+        "it shows no certificate, and this server asks each client for one",
+        "its certificate is not of an authority that this server trusts (UNABLE_TO_VERIFY_LEAF_SIGNATURE)",
+        "it speaks HTTP without TLS at a port with TLS: use https: or wss:",
+        "it does not speak TLS",
+        "no TLS handshake in time",
+      ].map((why) => `client-refused: 127.0.0.1 is refused: ${why}`),
+    );
   });
 
   it("ends handshakes that do not go on, and does not keep their sockets", async () => {

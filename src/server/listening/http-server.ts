@@ -1,9 +1,10 @@
 import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from "node:http";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import type { Socket } from "node:net";
-import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { createSecureContext, type SecureContextOptions, type TLSSocket } from "node:tls";
 import { invalid, quote } from "../../model/error.ts";
 import { checkOptions, type Members } from "../../model/options.ts";
+import type { Peer } from "../bounds/client-address.ts";
 import type { WaitingSockets } from "../bounds/waiting-sockets.ts";
 
 /** How often Node checks for connections whose request does not come, in ms. */
@@ -49,11 +50,26 @@ export function createListeningServer(
   return createHttpsServer({ ...timeouts, ...context, handshakeTimeout: timeoutMs }, onRequest);
 }
 
+/** Why the server ends a TLS handshake, by Node's codes. */
+const HANDSHAKE_FAULTS: Readonly<Record<string, string>> = {
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: "it shows no certificate, and this server asks each client for one",
+  ERR_SSL_HTTP_REQUEST: "it speaks HTTP without TLS at a port with TLS: use https: or wss:",
+  ERR_SSL_WRONG_VERSION_NUMBER: "it does not speak TLS",
+  ERR_TLS_HANDSHAKE_TIMEOUT: "no TLS handshake in time",
+};
+
 /**
  * Adds each new socket to the waiting sockets. With TLS, the TLS socket replaces the TCP socket when the handshake is
  * done.
+ *
+ * @param onRefused called with the reason when the server refuses a client during its TLS handshake
  */
-export function followSockets(server: ListeningServer, waiting: WaitingSockets): void {
+export function followSockets(
+  server: ListeningServer,
+  waiting: WaitingSockets,
+  onRefused: (peer: Peer, why: string) => void,
+): void {
+  /** The TCP sockets under handshakes that are under way, and for a moment those that were closed. */
   const handshakes = new Map<string, Socket>();
   const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
   server.on("connection", (socket: Socket) => {
@@ -61,13 +77,36 @@ export function followSockets(server: ListeningServer, waiting: WaitingSockets):
     if (!("setSecureContext" in server)) return;
     const key = keyOf(socket);
     handshakes.set(key, socket);
-    socket.once("close", () => handshakes.delete(key));
+    // Node reports some failures only after the close.
+    socket.once("close", () => setImmediate(() => handshakes.get(key) === socket && handshakes.delete(key)));
   });
   server.on("secureConnection", (socket: Socket) => {
     const carrier = handshakes.get(keyOf(socket));
     if (carrier !== undefined) waiting.delete(carrier);
+    handshakes.delete(keyOf(socket));
     waiting.add(socket, { socket });
   });
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, { remoteAddress, authorizationError }: TLSSocket) => {
+    const why = handshakeFault(error, authorizationError);
+    if (why === undefined) return;
+    // A TLS socket that is closed already has lost its address.
+    const [carrier, other] =
+      remoteAddress === undefined ? [...handshakes.values()].filter(({ destroyed }) => destroyed) : [];
+    const known = remoteAddress ?? (other === undefined ? carrier?.remoteAddress : undefined);
+    onRefused({ socket: { remoteAddress: known ?? "an unknown address" } }, why);
+  });
+}
+
+/** Why the server refuses a client during its handshake; undefined if the client itself has ended the handshake. */
+function handshakeFault(
+  { code = "", reason }: NodeJS.ErrnoException & { readonly reason?: string },
+  authorizationError: Error | string | null | undefined,
+): string | undefined {
+  // A code, in spite of its type.
+  if (authorizationError)
+    return `its certificate is not of an authority that this server trusts (${authorizationError})`;
+  if (HANDSHAKE_FAULTS[code] !== undefined) return HANDSHAKE_FAULTS[code];
+  return code.startsWith("ERR_SSL_") && !code.includes("ALERT") ? `the TLS handshake failed: ${reason}` : undefined;
 }
 
 /**
