@@ -56,7 +56,8 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
 
   const named = await withoutIds(connection, args.query, signal);
   const permitted = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;
-  const query = args.at === undefined ? permitted : { ...permitted, at: momentIn(args.at, connection) };
+  const at = args.at === undefined ? await endOf(connection, permitted, signal) : momentIn(args.at, connection);
+  const query = at === undefined ? permitted : { ...permitted, at };
   const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
   const format = await formatOf(args, connection, identities, query.at);
   const print = async (text: string): Promise<void> => {
@@ -155,6 +156,23 @@ function momentIn(moment: Moment, { recorded, uri }: Connection): number {
   if (recorded === undefined)
     throw new VirstreamError("unsupported", `--at is for recordings, and ${uri} shows what is now`);
   return Math.round(timeOf(moment, recorded));
+}
+
+/** A replay whose newest record is at most this many intervals before the recording's end is over. */
+const END_INTERVALS = 3;
+
+/**
+ * The end of a recording, unless a replay of it with `from=` is still under way; undefined for other sources. Two sweeps at
+ * the end, one after the other, would have the same records, and so no rates.
+ */
+async function endOf(connection: Connection, query: StatsQuery, signal: AbortSignal): Promise<number | undefined> {
+  const { recorded, uri } = connection;
+  if (recorded === undefined) return undefined;
+  if (uri.startsWith("file:")) return /[?&]from=/.test(uri) ? undefined : recorded.to;
+  // Only the position shows whether a server replays.
+  const records = await connection.stats(query, { signal }).toArray();
+  const newest = records.reduce((most, { sampledAt }) => Math.max(most, sampledAt), 0);
+  return newest >= recorded.to - END_INTERVALS * recorded.intervalMs ? recorded.to : undefined;
 }
 
 /**

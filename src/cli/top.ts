@@ -13,7 +13,7 @@ import { GuestList } from "../overview/guest-list.ts";
 import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import { parseTop, type TopArguments } from "./arguments.ts";
-import { showsColours } from "./format/text.ts";
+import { recordedTime, showsColours } from "./format/text.ts";
 import { atServersPace, leastInterval } from "./pace.ts";
 import {
   credentialWords,
@@ -25,11 +25,11 @@ import {
   withoutIds,
   withPermittedGroups,
 } from "./source.ts";
+import { batch } from "./top/batch.ts";
 import { guestPage } from "./top/details.ts";
-import { cellsOf, columnsFor, titles } from "./top/layout.ts";
 import { initialState, type Key, press, type ScreenState } from "./top/state.ts";
 import { Terminal } from "./top/terminal.ts";
-import { frame, listRows, type Scene, type StyledLine, summaryLine } from "./top/view.ts";
+import { frame, listRows, type Scene, type StyledLine } from "./top/view.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
 
 /** How often the screen is drawn at least, in ms. */
@@ -64,56 +64,6 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
     session.close();
   }
   return ExitCode.ok;
-}
-
-/** Prints the whole table again and again, for scripts. The first has no rates yet. */
-async function batch(
-  { intervalMs, count }: TopArguments,
-  connection: Connection,
-  query: StatsQuery,
-  signal: AbortSignal,
-): Promise<number> {
-  const { stdout } = process;
-  const list = new GuestList(() => performance.now(), 0);
-  using table = connection.table(query, { intervalMs, signal });
-  let left = count ?? Number.POSITIVE_INFINITY;
-  try {
-    await table.ready;
-    for await (const _ of ticks(table, intervalMs, signal)) {
-      list.update(table.values(), table.absent, hostNames(connection.host));
-      const state = initialState(intervalMs);
-      const columns = columnsFor(Number.POSITIVE_INFINITY, list.totals.hosts.length > 1, 0);
-      const lines = list.lines(state).map((line) => cellsOf(columns, line).trimEnd());
-      const text = [
-        summaryLine(list, state, new Date().toLocaleTimeString("en-GB"), 0),
-        titles(columns, state.sort),
-        ...lines,
-      ];
-      if (!stdout.write(`${text.join("\n")}\n\n`)) await once(stdout, "drain", { signal });
-      if (--left <= 0) break;
-    }
-  } catch (error) {
-    if (signal.reason === INTERRUPTED && count === undefined) return ExitCode.ok;
-    throw error;
-  }
-  const { troubles, absent } = list.totals;
-  return troubles.size > 0 || absent > 0 ? ExitCode.incomplete : ExitCode.ok;
-}
-
-/**
- * Yields the present state, and then the state after each interval, because a table of several hosts changes more
- * often.
- */
-async function* ticks(table: Table, intervalMs: number, signal: AbortSignal): AsyncGenerator<void> {
-  yield;
-  let last = performance.now();
-  for await (const _ of table.changes) {
-    signal.throwIfAborted();
-    if (performance.now() - last < intervalMs / 2) continue;
-    last = performance.now();
-    yield;
-  }
-  signal.throwIfAborted();
 }
 
 /**
@@ -253,11 +203,18 @@ class TopSession {
       sourceOf: (host) => hostUri(this.#connection, host),
       options: this.#options,
       source: this.#connection.uri,
-      time: new Date().toLocaleTimeString("en-GB"),
+      time: this.#time,
       guest: this.#state.page === "guest" ? this.#guestPage() : [],
       ready: this.#ready,
     };
     this.#terminal.draw(frame(scene));
+  }
+
+  /** The time of the rows of a recording, else the time of day. */
+  get #time(): string {
+    if (this.#connection.recorded === undefined) return new Date().toLocaleTimeString("en-GB");
+    const newest = this.#table.values().reduce((most, { record }) => Math.max(most, record.sampledAt), 0);
+    return newest === 0 ? "" : recordedTime(newest);
   }
 
   #guestPage(): StyledLine[] {

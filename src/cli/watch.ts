@@ -1,3 +1,4 @@
+import type { Connection } from "../client/connection.ts";
 import { measured, RateMeter } from "../client/rates.ts";
 import { hostNames } from "../driver/matcher.ts";
 import { entryOf } from "../driver/memo.ts";
@@ -31,7 +32,7 @@ export async function watch(argv: readonly string[], signal: AbortSignal): Promi
   const named = await withoutIds(connection, args.query, signal);
   const query = args.namesGroups ? named : withPermittedGroups(named, connection);
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
-  const display = openDisplay(args, connection.uri, connection.host.includes(","));
+  const display = openDisplay(args, connection);
   try {
     const pace = { intervalMs: args.options.intervalMs, isDefault: args.isDefaultInterval };
     await atServersPace(pace, (intervalMs) => {
@@ -81,7 +82,7 @@ function isScreen({ format, rates, count, options }: WatchArguments): boolean {
   return terminal && format === "table" && rates && count === undefined && options.mode === "sample";
 }
 
-function openDisplay(args: WatchArguments, source: string, hosts: boolean): LineDisplay {
+function openDisplay(args: WatchArguments, { uri, host, recorded }: Connection): LineDisplay {
   const { stdout, env } = process;
   const groups = groupMask(args.query.groups);
   const [terminal, colours] = [stdout.isTTY === true, showsColours(stdout, env)];
@@ -89,13 +90,14 @@ function openDisplay(args: WatchArguments, source: string, hosts: boolean): Line
     groups,
     rates: args.rates,
     raw: args.raw,
-    hosts,
+    hosts: host.includes(","),
     watch: true,
+    recorded: recorded !== undefined,
     terminal,
     colours,
   });
   // virsh's output cannot show that a record is incomplete.
-  return new LineDisplay(format, stdout, new Notices(source, args.format === "virsh"));
+  return new LineDisplay(format, stdout, new Notices(uri, args.format === "virsh"));
 }
 
 interface HostCount {

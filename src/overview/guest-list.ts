@@ -23,6 +23,8 @@ export interface Totals {
    */
   readonly usedBytes: number;
   readonly assignedBytes: number;
+  /** True if some guest has no report, so that the memory of its process counts as used. */
+  readonly isUsedEstimated: boolean;
 }
 
 /** How the list is ordered and filtered. */
@@ -188,10 +190,11 @@ export class GuestList {
   }
 
   get totals(): Totals {
-    const { troubles, slow, cpus, vcpus, usedBytes, assignedBytes } = this.#sums;
+    const { troubles, slow, cpus, vcpus, usedBytes, assignedBytes, isUsedEstimated } = this.#sums;
     const guests = this.#guests.length + this.#hosts.reduce((sum, host) => sum + host.guests, 0);
     const hosts = this.#hostNames;
-    return { guests, hosts, absent: this.#hosts.length, troubles, slow, cpus, vcpus, usedBytes, assignedBytes };
+    const memory = { usedBytes, assignedBytes, isUsedEstimated };
+    return { guests, hosts, absent: this.#hosts.length, troubles, slow, cpus, vcpus, ...memory };
   }
 
   /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
@@ -256,6 +259,7 @@ class Sums {
   vcpus = 0;
   usedBytes = 0;
   assignedBytes = 0;
+  isUsedEstimated = false;
 
   add({ row, verdict: { kind, slow } }: GuestLine): void {
     if (slow !== undefined) this.slow++;
@@ -265,6 +269,7 @@ class Sums {
     if (cpu.percent !== undefined) this.cpus = (this.cpus ?? 0) + cpu.percent / 100;
     this.vcpus += row.record.params.number("vcpu.current") ?? 0;
     this.usedBytes += memory.usedBytes ?? memory.rssBytes ?? 0;
+    this.isUsedEstimated ||= memory.usedBytes === undefined && memory.rssBytes !== undefined;
     this.assignedBytes += memory.assignedBytes ?? 0;
   }
 }

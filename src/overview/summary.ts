@@ -36,11 +36,12 @@ export function summaryOf({ hosts, absent, guests, troubles, slow, ...of }: Tota
   }
   if (others > 0) add("trouble", `${others} other trouble`, true);
   if (slow > 0) add("slow", `${slow} slow`);
-  const { cpus, vcpus, usedBytes, assignedBytes } = of;
+  const { cpus, vcpus, usedBytes, assignedBytes, isUsedEstimated } = of;
   if (cpus !== undefined) {
     const inUse = `CPU ${cpus.toFixed(cpus < 10 ? 1 : 0)}`;
     add("cpu", vcpus === 0 ? inUse : `${inUse} of ${vcpus.toLocaleString("en")}`);
   }
-  if (assignedBytes > 0) add("mem", `MEM ${narrowBytes(usedBytes)} of ${narrowBytes(assignedBytes)}`);
+  const about = isUsedEstimated ? "~" : "";
+  if (assignedBytes > 0) add("mem", `MEM ${about}${narrowBytes(usedBytes)} of ${narrowBytes(assignedBytes)}`);
   return parts;
 }

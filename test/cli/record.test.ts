@@ -59,6 +59,15 @@ describe("virstream record", () => {
     expect(then.stdout).toMatch(/^running +guest-00001 +\d+\.\d +\ds$/m);
     const never = await virstream(["get", file, "--at", "2001-01-01"]);
     expect([never.stderr, never.code]).toEqual([expect.stringMatching(/before the beginning.*it is from 20/), 1]);
+    const end = await virstream(["get", file, "--columns", "guest,cpu"]);
+    expect(end.stdout).toMatch(/^guest-00001 +\d+\.\d$/m);
+    const batch = await virstream(["top", "-b", `file://${file}?speed=max`]);
+    const tables = batch.stdout.trimEnd().split("\n\n");
+    expect(tables).toHaveLength(json.ticks);
+    const last = new Date(json.to).toLocaleString("sv-SE").slice(0, -1);
+    expect(tables.at(-1)).toMatch(new RegExp(`^virstream .* ${last}\\d  .*\\nSTATUS .*\\nSTUCK-\\ds +guest-00002`));
+    const replay = await virstream(["watch", `file://${file}?speed=max`, "--count", "1"]);
+    expect(replay.stdout).toMatch(/^# sweep 1 at 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d: 5 domains/m);
     const watch = await virstream(["watch", `file://${file}?speed=max`, "--format", "ndjson", "--rates"]);
     expect([watch.stderr, watch.code]).toEqual(["", 3]);
     const lines = linesOf(watch.stdout);

@@ -297,7 +297,7 @@ describe("The screen of virstream top", () => {
     expect(screen.texts[0]).not.toContain("CPU");
     rows.at += 1_000;
     screen.show(tick(1));
-    expect(screen.texts[0]).toContain("CPU 1.0 of 4   MEM 2.0G of 4.0G");
+    expect(screen.texts[0]).toContain("CPU 1.0 of 4   MEM ~2.0G of 4.0G");
     expect(screen.rows[0]!.text).toMatch(/ 2 +50\.0 +- +~1\.0G +- /);
   });
 

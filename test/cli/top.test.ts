@@ -144,7 +144,7 @@ describe("virstream top, in a script,", () => {
       const [summary, titles, first] = table.split("\n");
       expect(summary).toMatch(/^virstream {2}simulated {3}3 guests {3}1 stuck/);
       expect(titles).toMatch(/^STATUS +GUEST .* AGE$/);
-      expect(first).toMatch(/^STUCK \d+s +guest-00001 /);
+      expect(first).toMatch(/^STUCK-\d+s +guest-00001 /);
     }
     expect(tables[1]).toMatch(/^running +guest-00000 +\d+ +\d+\.\d /m);
     expect(code).toBe(3);

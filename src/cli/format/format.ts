@@ -60,6 +60,8 @@ interface FormatOptions {
   /** True if the domains are of several hosts. */
   readonly hosts?: boolean;
   readonly watch?: boolean;
+  /** True if the watch replays a recording. */
+  readonly recorded?: boolean;
   /** True if the text goes to a terminal, so that control characters must be replaced. */
   readonly terminal?: boolean;
   /** True if the output shows colours. */
@@ -75,13 +77,18 @@ export function createFormat(
     raw = false,
     hosts = false,
     watch = false,
+    recorded = false,
     terminal = false,
     colours = false,
   }: FormatOptions = {},
 ): Format {
   switch (name) {
     case "table":
-      return new LineTable(defaultColumns(rates ? RATE_COLUMNS : counterColumns(raw), groups, hosts), colours);
+      return new LineTable(
+        defaultColumns(rates ? RATE_COLUMNS : counterColumns(raw), groups, hosts),
+        colours,
+        recorded,
+      );
     case "virsh":
       return watch ? new VirshWatchFormat(terminal) : new VirshFormat(terminal);
     case "ndjson":
@@ -98,11 +105,13 @@ export function createFormat(
 class LineTable extends Format {
   readonly #columns: readonly Column[];
   readonly #colours: boolean;
+  readonly #recorded: boolean;
   /** The guests in trouble, and since when. */
   readonly #troubles = new Map<string, { readonly kind: TroubleKind; readonly since: number }>();
 
-  constructor(columns: readonly Column[], colours: boolean) {
+  constructor(columns: readonly Column[], colours: boolean, recorded: boolean) {
     super();
+    this.#recorded = recorded;
     this.#columns = columns;
     this.#colours = colours;
   }
@@ -128,7 +137,7 @@ class LineTable extends Format {
 
   override event(event: OtherEvent): string {
     if (event.type === "gone") this.#troubles.delete(domainKey(event.domain));
-    return event.type === "sync" ? `# ${printable(sweepText(event))}\n\n` : "";
+    return event.type === "sync" ? `# ${printable(sweepText(event, this.#recorded))}\n\n` : "";
   }
 
   /** The last column is not padded. */

@@ -2,7 +2,7 @@ import type { VirstreamError } from "../../model/error.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
 import { nameOf } from "../../overview/line.ts";
-import { printable, withSwitches } from "./text.ts";
+import { printable, recordedTime, withSwitches } from "./text.ts";
 
 const GAP_WORDS: Record<GapReason, string> = {
   "slow-consumer": "they were not read fast enough",
@@ -127,12 +127,17 @@ export function gapText({ reason, skipped, host }: GapEvent): string {
   return `${number}${host === undefined ? "" : ` of ${host}`} skipped: ${GAP_WORDS[reason]}`;
 }
 
-/** A sweep in words, e.g. `sweep 3: 40 domains of hv1 in 0.12 s, 1 partial`. */
-export function sweepText({ tick, host, summary, overrun }: SyncEvent): string {
-  const { domains, tookMs } = summary;
+/**
+ * A sweep in words, e.g. `sweep 3: 40 domains of hv1 in 0.12 s, 1 partial`.
+ *
+ * @param recorded true for a sweep of a recording: the text has its time
+ */
+export function sweepText({ tick, host, summary, overrun }: SyncEvent, recorded = false): string {
+  const { domains, startedAt, tookMs } = summary;
+  const time = recorded ? ` at ${recordedTime(startedAt + tookMs)}` : "";
   const whose = `${domains} domain${domains === 1 ? "" : "s"} of ${host}`;
   const leftOut = overrun === 0 ? "" : `; ${overrun} left out: it outlasted the interval`;
-  return `sweep ${tick}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
+  return `sweep ${tick}${time}: ${whose} in ${(tookMs / 1_000).toFixed(2)} s${notWhole(summary)}${leftOut}`;
 }
 
 /** The incomplete records of a sweep, e.g. `, 2 partial, 1 gone`. */

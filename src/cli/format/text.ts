@@ -47,6 +47,11 @@ export function escaped(json: string): string {
   );
 }
 
+/** A moment of a recording, given in ms since 1970, as local time in text. */
+export function recordedTime(ms: number): string {
+  return new Date(ms).toLocaleString("sv-SE");
+}
+
 const ALERT = "\u001b[1;31m";
 const PLAIN = "\u001b[m";
 

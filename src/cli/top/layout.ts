@@ -27,9 +27,16 @@ export function columnsFor(cells: number, hosts: boolean, longest: number): Colu
   return shown.map((column) => (column.name === "guest" ? { ...column, width: room } : column));
 }
 
-/** One line of cells, each in its column. */
-export function cellsOf(columns: readonly Column[], line: Line): string {
-  return lineOf(columns, (column) => cellOf(column, line));
+/**
+ * One line of cells, each in its column.
+ *
+ * @param splittable true to leave no space in a status, so that programs can split the line at spaces
+ */
+export function cellsOf(columns: readonly Column[], line: Line, splittable = false): string {
+  return lineOf(columns, (column) => {
+    const text = cellOf(column, line);
+    return splittable && column.name === "status" ? text.replaceAll(" ", "-") : text;
+  });
 }
 
 /** The titles, with a mark at the column by which the list is sorted. */
