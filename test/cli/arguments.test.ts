@@ -128,6 +128,10 @@ describe("an error of the API", () => {
       "it goes into the option token of connect()",
       "it goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
     ],
+    [
+      "ws://a: it refused us (a token is needed): check the option token of connect()",
+      "ws://a: it refused us (a token is needed): it goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
+    ],
     ["name it in the option origins", "name it in --origin"],
     ["(its option minIntervalMs says", "(--min-interval says"],
     ["pass the authority's certificate with the option ca, or", "pass the authority's certificate with --ca FILE, or"],

@@ -21,6 +21,11 @@ const SWITCHES: Readonly<Record<string, string>> = {
 export function withSwitches(message: string): string {
   return (
     message
+      .replace("(a token is needed): check the", "(a token is needed): it goes into the")
+      .replace(
+        /(?<=\(the token is wrong\): )check (the option token of connect\(\))/,
+        "$1 has none of the server's, or one that has expired",
+      )
       .replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all)
       // A bare number of that option is seconds.
       .replace(/(?<=--interval to )(\d+) ms/, (_, ms) => (Number(ms) < 1_000 ? `${ms}ms` : `${Number(ms) / 1_000}s`))
