@@ -15,6 +15,7 @@ import {
   readClientConfiguration,
 } from "../drivers/libvirt/transport/client-configuration.ts";
 import { findLocalSocket } from "../drivers/libvirt/transport/unix.ts";
+import { whyUnreadable } from "../drivers/unreadable.ts";
 import { invalid, VirstreamError } from "../model/error.ts";
 import { checkPatterns } from "../model/glob.ts";
 import { groupMask, groupNames, permittedOf } from "../model/group.ts";
@@ -95,8 +96,8 @@ export async function readText(what: string, file: string, warn: Warn | null = n
     }
     return await readFile(file, "utf8");
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new VirstreamError("invalid-argument", `the ${what} ${file} cannot be read (${code})`, { cause });
+    const message = `the ${what} ${file} cannot be read: ${whyUnreadable(cause)}`;
+    throw new VirstreamError("invalid-argument", message, { cause });
   }
 }
 

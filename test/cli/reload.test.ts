@@ -151,7 +151,7 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
         ...(entry.name === "narrowed" && { domains: ["guest-00001"] }),
       }));
       save(new TokenList(narrowed).without("revoked"));
-      await reload(/tokens now: 3; clients of changed ones, which must authenticate again: 4/, kept);
+      await reload(/3 tokens are valid now; 4 clients of changed or revoked tokens must authenticate again"/, kept);
       await until(() => lost.every(({ trouble }) => trouble.length > 0));
       expect(lost.map(({ trouble }) => trouble)).toEqual(lost.map(() => [CLOSE_CODES["logged-out"]]));
 

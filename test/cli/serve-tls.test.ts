@@ -2,7 +2,7 @@
 
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -60,8 +60,13 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
       writeFileSync(file("cert.pem"), "not a certificate\n");
       server.kill("SIGHUP");
       await until(() =>
-        /the certificate or the key of tls is not valid: .*the server keeps its certificate/.test(stderr),
+        /the certificate [^ ]+cert\.pem is not valid: it has nothing in PEM .*the server keeps its certificate/.test(
+          stderr,
+        ),
       );
+      copyFileSync(issued["first"]!.certificate, file("cert.pem"));
+      server.kill("SIGHUP");
+      await until(() => /cert\.pem or the key [^ ]+key\.pem is not valid: the key is that of another/.test(stderr));
       expect(await names()).toEqual(["second", "second"]);
       expect(server.exitCode).toBe(null);
     } finally {
@@ -107,7 +112,7 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
       );
       expect(await refusal(file(each))).toMatchObject({ code: "invalid-argument", message });
     }
-    const message = expect.stringMatching(/^the file of --ca .*none\.pem cannot be read \(ENOENT\)$/);
+    const message = expect.stringMatching(/^the file of --ca .*none\.pem cannot be read: there is no such file$/);
     expect(await refusal(file("none.pem"))).toMatchObject({ code: "invalid-argument", message });
     const checked = await virstream(["serve", "--check", server.url, "--ca", file("text.pem")]);
     expect([checked.code, checked.stderr]).toEqual([
@@ -116,13 +121,33 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
     ]);
   });
 
+  it("prints URLs with a name of this machine if it listens at all addresses, with TLS one of the certificate", async () => {
+    install("first");
+    for (const [listen, more, name] of [
+      ["0.0.0.0:0", certified(), "localhost"],
+      ["[::]:0", ["--allow-plain"], hostname()],
+    ] as const) {
+      const token = { VIRSTREAM_TOKEN: "a secret" };
+      await using server = await served(["test:///default", "--metrics", listen, "--ui", ...more], token, listen);
+      const { urls, msg } = server.of("serving")[0]!;
+      expect((urls as string[]).map((url) => new URL(url).hostname)).toEqual([name, name, name]);
+      expect(msg).toContain(`a browser opens ${(urls as string[])[1]};`);
+    }
+  });
+
   it("says which options go together, and which file cannot be read", async () => {
     const serve = (...args: string[]) => virstream(["serve", "test:///default", "--listen", ":0", ...args]);
     expect((await serve("--tls-cert", "cert.pem")).stderr).toMatch(/--tls-cert and --tls-key go together/);
     expect((await serve("--tls-client-ca", "ca.pem")).stderr).toMatch(/--tls-client-ca goes with --tls-cert/);
     const missing = await serve("--tls-cert", file("none.pem"), "--tls-key", file("none.pem"));
-    expect(missing.stderr).toMatch(/the certificate .*none\.pem cannot be read \(ENOENT\)/);
+    expect(missing.stderr).toMatch(/the certificate .*none\.pem cannot be read: there is no such file/);
     expect(missing.code).toBe(1);
+    install("first");
+    writeFileSync(file("text.pem"), "no certificate\n");
+    const authorities = await serve(...certified(), "--tls-client-ca", file("text.pem"));
+    expect(authorities.stderr).toMatch(
+      /file of clients' authorities [^ ]+text\.pem is not valid: it has nothing in PEM/,
+    );
   });
 
   /** The name in the certificate of what listens at a port. */

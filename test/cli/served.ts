@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { entriesOf } from "./log-entries.ts";
 import { start } from "./run.ts";
 
-/** `virstream serve ARGS` at a free port, from when it has printed its URL. */
-export async function served(args: readonly string[], env: Record<string, string> = {}) {
-  const child = start(["serve", ...args, "--listen", ":0"], env);
+/** `virstream serve ARGS` at a free port of loopback, or elsewhere, from when it has printed its URL. */
+export async function served(args: readonly string[], env: Record<string, string> = {}, listen = ":0") {
+  const child = start(["serve", ...args, "--listen", listen], env);
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;

@@ -128,7 +128,7 @@ describeWith(["openssl"], "A server with a certificate", () => {
     server.renew(second);
     await expect(async () => server.renew({ ...second, key: first.key })).rejects.toMatchObject({
       code: "invalid-argument",
-      message: expect.stringMatching(/certificate or the key of tls is not valid/),
+      message: expect.stringMatching(/certificate of tls or the key of tls is not valid: the key is that of another/),
     });
     const before = seen.map((words) => words.length);
     await until(() => seen.every((words, i) => words.length >= before[i]! + 12));

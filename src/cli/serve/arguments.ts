@@ -216,7 +216,9 @@ function parseListen(option: string, listen = "", defaultPort: number): { host: 
   const port = match === null ? defaultPort : Number(match[2]);
   if ((listen !== "" && match === null) || port > 65_535) {
     const brackets = /:.*:/.test(listen) ? "; an IPv6 address is in brackets, as in [::1]:16580" : "";
-    throw new UsageError(`--${option} takes HOST:PORT or unix:PATH, not ${JSON.stringify(listen)}${brackets}`);
+    throw new UsageError(
+      `--${option} takes HOST:PORT, PORT (0 to 65535) or unix:PATH, not ${JSON.stringify(listen)}${brackets}`,
+    );
   }
   return { host, port };
 }

@@ -1,10 +1,13 @@
 import { hashOf } from "../../server/access/token-list.ts";
 import { type ServeOptions, type TlsOptions, TokenList, type VirstreamServer } from "../../server/index.ts";
+import { checkTls } from "../../server/listening/http-server.ts";
 import { readText, readToken, type Warn } from "../source.ts";
 import { readTokens } from "../token/token-file.ts";
 import type { ServeArguments } from "./arguments.ts";
 import type { ServeLog } from "./log.ts";
 
+/** The file of `--tls-client-ca`, in error messages. */
+const CLIENT_CA = "file of clients' authorities";
 /** The name of the token of `--token-file` in the list, which also has the tokens of `--tokens`. */
 const MAIN = "token-file";
 
@@ -93,8 +96,10 @@ export class Secrets {
     const changed = before.changedIn(now);
     const ended = changed.flatMap((name) => servers.map((server) => server.disconnect(name)));
     const [tokens, disconnected] = [now.entries.length, ended.reduce((sum, n) => sum + n, 0)];
-    const message = `tokens now: ${tokens}; clients of changed ones, which must authenticate again: ${disconnected}`;
-    log.say("tokens-read", message, { tokens, disconnected });
+    const valid = `${tokens === 1 ? "1 token is" : `${tokens} tokens are`} valid now`;
+    const clients = disconnected === 1 ? "1 client" : `${disconnected} clients`;
+    const and = disconnected === 0 ? "" : `; ${clients} of changed or revoked tokens must authenticate again`;
+    log.say("tokens-read", `${valid}${and}`, { tokens, disconnected });
   }
 
   async #reloadCertificates(servers: readonly VirstreamServer[], log: ServeLog): Promise<void> {
@@ -127,9 +132,11 @@ async function tokensOf({ tokenFile, tokensFile }: ServeArguments, warn?: Warn):
 async function certificatesOf({ tlsFiles }: ServeArguments, warn?: Warn): Promise<TlsOptions | undefined> {
   if (tlsFiles === undefined) return undefined;
   const { cert, key, clientCa } = tlsFiles;
-  return {
+  const tls = {
     cert: await readText("certificate", cert, null),
     key: await readText("key", key, warn),
-    ...(clientCa !== undefined && { clientCa: await readText("file of clients' authorities", clientCa, null) }),
+    ...(clientCa !== undefined && { clientCa: await readText(CLIENT_CA, clientCa, null) }),
   };
+  checkTls(tls, { cert: `the certificate ${cert}`, key: `the key ${key}`, clientCa: `the ${CLIENT_CA} ${clientCa}` });
+  return tls;
 }

@@ -1,4 +1,6 @@
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
+import { hostname } from "node:os";
 import type { Connection } from "../../client/connection.ts";
 import { Examiner } from "../../doctor/examiner.ts";
 import { driverFor, withoutSecrets } from "../../driver/registry.ts";
@@ -8,7 +10,7 @@ import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { Origins } from "../../server/access/origins.ts";
 import { ClientAddresses } from "../../server/bounds/client-address.ts";
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../server/limits.ts";
-import { checkTls } from "../../server/listening/http-server.ts";
+import type { TlsOptions } from "../../server/listening/http-server.ts";
 import { checkListening, type ServeOptions, serve as startServer, type VirstreamServer } from "../../server/server.ts";
 import { VERSION } from "../../version.ts";
 import { parse } from "../arguments.ts";
@@ -122,9 +124,8 @@ async function checkSources({ args, placeOf }: Configuration): Promise<void> {
   }
 }
 
-/** Checks the addresses, the tokens and the certificate. @throws UsageError */
+/** Checks the addresses and the tokens. @throws UsageError */
 function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets): void {
-  const { tls } = secrets.options;
   const check = (key: string, work: () => unknown): void => {
     try {
       work();
@@ -132,7 +133,6 @@ function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets)
       throw fault(placeOf(key), VirstreamError.from(thrown));
     }
   };
-  check("tls-cert", () => tls && checkTls(tls));
   check("origin", () => new Origins(args.origins));
   check("trusted-proxy", () => new ClientAddresses(args.trustedProxies));
   for (const [key, place] of Object.entries({ listen: args.listen, metrics: args.metrics })) {
@@ -196,14 +196,18 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
     }));
   await using _push = args.otlp === undefined ? undefined : await startPush(connection, args.otlp, args, log);
   await using publisher = args.nats && (await startPublisher(connection, args.nats, log));
-  const pageUrl = server !== undefined && args.ui ? server.pageUrl : undefined;
-  const metricsUrl = exporter && `${exporter.pageUrl}metrics`;
-  const urls = [server?.url, pageUrl, metricsUrl, publisher?.url].filter((url) => url !== undefined);
+  const name = nameOf(secrets.options.tls);
+  const pageUrl = server !== undefined && args.ui ? reachable(server.pageUrl, name) : undefined;
+  const metricsUrl = exporter && reachable(`${exporter.pageUrl}metrics`, name);
+  const url = server && reachable(server.url, name);
+  const urls = [url, pageUrl, metricsUrl, publisher?.url].filter((each) => each !== undefined);
   const { uri, host } = connection;
   const hosts = `${host.includes(",") ? "hosts" : "host"} ${host.replaceAll(",", ", ")}`;
   const places = urls.filter((url) => url !== pageUrl).join(" and ");
   const isFile = pageUrl?.startsWith("http+unix:");
-  const toOpen = isFile ? "a browser needs a proxy in front of it" : `a browser opens ${pageUrl}`;
+  const isAdmitted = pageUrl === undefined || isFile || new Origins(args.origins).admitHost(new URL(pageUrl).host);
+  const origin = isAdmitted ? "" : `, if the server has --origin ${new URL(pageUrl).origin}`;
+  const toOpen = isFile ? "a browser needs a proxy in front of it" : `a browser opens ${pageUrl}${origin}`;
   const browser = pageUrl === undefined ? "" : `; ${toOpen}`;
   log.say("serving", `serving ${uri} of ${hosts} at ${places}${browser}; interrupt to end`, {
     ...{ uri, hosts: host.split(","), urls },
@@ -241,6 +245,17 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   const tookMs = Math.round(performance.now() - stoppedAt);
   log.say("stopped", "stopped", { tookMs });
   return ExitCode.ok;
+}
+
+/** The name under which clients elsewhere reach this machine: the first one of its certificate, else its own. */
+function nameOf(tls: TlsOptions | undefined): string {
+  const names = tls && new X509Certificate(tls.cert).subjectAltName;
+  return /(?:^|, )DNS:([\w.-]+)/.exec(names ?? "")?.[1] ?? hostname();
+}
+
+/** A URL that clients can use: a server that listens at all addresses has none of them in its own. */
+function reachable(url: string, name: string): string {
+  return url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=:)/, `//${name}`);
 }
 
 /** Logs the start: the version, the sources, and the limits that differ from their defaults. */

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
+import { whyUnreadable } from "../unreadable.ts";
 import { DEFAULT_PREFIX, Subjects } from "./subjects.ts";
 
 const FORM = "nats://[USER:PASSWORD@ or TOKEN@]HOST[:PORT][,HOST…][/PREFIX][?host=PATTERN&creds=FILE&inbox=NAME]";
@@ -95,7 +96,6 @@ function readFile(name: string, file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new VirstreamError("invalid-argument", `${name}=${file} cannot be read (${code})`, { cause });
+    throw new VirstreamError("invalid-argument", `${name}=${file} cannot be read: ${whyUnreadable(cause)}`, { cause });
   }
 }

@@ -1,6 +1,7 @@
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { invalid } from "../../model/error.ts";
+import { whyUnreadable } from "../unreadable.ts";
 
 /** A file of a recording. A recorder may rename it while we read it. */
 export interface RecordingFile {
@@ -68,5 +69,5 @@ export async function openFile(path: string, { path: name, inode }: RecordingFil
 /** The error for a file that cannot be read. */
 function unreadable(path: string, cause: unknown): unknown {
   const { code = "" } = cause as NodeJS.ErrnoException;
-  return /^E[A-Z]+$/.test(code) ? invalid(`the recording ${path} cannot be read (${code})`) : cause;
+  return /^E[A-Z]+$/.test(code) ? invalid(`the recording ${path} cannot be read: ${whyUnreadable(cause)}`) : cause;
 }

@@ -23,6 +23,15 @@ export interface TlsOptions {
   readonly clientCa?: string | Uint8Array;
 }
 
+/** What error messages call the members of TlsOptions. */
+type TlsNames = Readonly<Record<keyof TlsOptions, string>>;
+const TLS_NAMES: TlsNames = {
+  cert: "the certificate of tls",
+  key: "the key of tls",
+  clientCa: "clientCa of tls",
+};
+const NO_PEM = "it has nothing in PEM";
+
 const TLS_MEMBERS = { cert: undefined, key: undefined, clientCa: undefined } satisfies Members;
 
 /** An HTTP or HTTPS server that does not listen yet. */
@@ -119,13 +128,17 @@ export function renewCertificates(server: ListeningServer, tls: TlsOptions): voi
   server.setSecureContext(secureContextOf(tls));
 }
 
-/** @throws VirstreamError `invalid-argument` for a certificate or key that is not valid */
-export function checkTls(tls: TlsOptions): void {
-  secureContextOf(tls);
+/**
+ * @param names what error messages call each of them
+ * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
+ */
+export function checkTls(tls: TlsOptions, names: TlsNames = TLS_NAMES): void {
+  secureContextOf(tls, names);
 }
 
 function secureContextOf(
   tls: TlsOptions,
+  names: TlsNames = TLS_NAMES,
 ): SecureContextOptions & { requestCert: boolean; rejectUnauthorized: boolean } {
   checkOptions("tls", tls, TLS_MEMBERS);
   const { cert, key, clientCa } = tls;
@@ -143,13 +156,23 @@ function secureContextOf(
     requestCert: asks,
     rejectUnauthorized: asks,
   };
+  const fault =
+    faultOf({ cert: options.cert }, names.cert) ??
+    faultOf({ key: options.key }, names.key) ??
+    (asks && !String(options.ca).includes("-----BEGIN ") ? `${names.clientCa} is not valid: ${NO_PEM}` : undefined) ??
+    faultOf(options, `${names.cert} or ${names.key}`);
+  if (fault !== undefined) throw invalid(fault);
+  return options;
+}
+
+function faultOf(options: SecureContextOptions, name: string): string | undefined {
   try {
     createSecureContext(options);
+    return undefined;
   } catch (cause) {
     // OpenSSL's texts contain no secrets.
     const message = cause instanceof Error ? cause.message : String(cause);
-    const why = message.includes("key values mismatch") ? "the key is that of another certificate" : message;
-    throw invalid(`the certificate or the key of tls is not valid: ${why}`);
+    const why = /no start line|DECODER routines::unsupported/.test(message) ? NO_PEM : message;
+    return `${name} is not valid: ${why.includes("key values mismatch") ? "the key is that of another certificate" : why}`;
   }
-  return options;
 }
