@@ -353,7 +353,8 @@ Usage: virstream doctor [URI] [OPTION]...
 
 Finds problems that keep virstream from reading a libvirt host well, and shows the commands that fix them. It changes
 nothing, asks no guest's QEMU anything, and ends within ten seconds. URI is qemu:///system, qemu+ssh://USER@HOST/system
-or any other libvirt URI. Without a URI it examines the QEMU daemons of this machine: the system's and your own.
+or any other libvirt URI. Without a URI it examines the QEMU daemons of this machine, the system's and your own, and not
+$VIRSTREAM_URI: that may name another host or a server, and most of what it examines is on the machine itself.
 
   --format FORMAT       text (default) or json
   --all                 name every affected guest, not only the first few

@@ -81,7 +81,10 @@ describe("virstream doctor", () => {
   });
 
   it("examines this machine's daemons without a URI, whatever the environment names", async () => {
-    const { stdout, code } = await virstream(["doctor"], { LIBVIRT_DEFAULT_URI: "test:///default" });
+    const { stdout, code } = await virstream(["doctor"], {
+      LIBVIRT_DEFAULT_URI: "test:///default",
+      VIRSTREAM_URI: "test:///default",
+    });
     expect(stdout).toMatch(/^qemu:\/\/\/system\n {2}sockets {6}\S/);
     expect([0, 1]).toContain(code);
   });
