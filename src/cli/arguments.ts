@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { withoutSecrets } from "../driver/registry.ts";
 import { MOMENT_FORM, type Moment, parseMoment } from "../drivers/recording/uri.ts";
 import { GROUPS, groupMask, type KnownGroup } from "../model/group.ts";
 import { LIST_FILTERS, type ListFilter, MAX_DEADLINE_MS, type StatsQuery } from "../model/query.ts";
@@ -7,6 +8,7 @@ import { EXTRAS } from "../outlets/identity/identities.ts";
 import { DIALECTS, type Dialect, FAMILY_GROUPS } from "../outlets/prometheus/family.ts";
 import { type Column, counterColumns, RATE_COLUMNS } from "../overview/columns.ts";
 import { DEVICES, deviceColumns } from "../overview/devices.ts";
+import { shellWord } from "../overview/shell-word.ts";
 import { FORMATS } from "./format/format.ts";
 import { misused } from "./misused-option.ts";
 import { nearest } from "./nearest.ts";
@@ -97,6 +99,9 @@ export function parseGet(args: readonly string[]) {
   if (ofPage !== undefined && !isPage) throw new UsageError(`--${ofPage} goes with --format prometheus`);
   if (isPage && raw) throw new UsageError("--raw does not fit Prometheus's format, which has seconds and bytes");
   const hasRates = ratesOf(values, format, isTable);
+  if (values.over !== undefined && values["no-rates"]) {
+    throw new UsageError("--over is the time between the two sweeps of rates: it does not go with --no-rates");
+  }
   if (values.over !== undefined && !hasRates) {
     throw new UsageError("--over is the time between the two sweeps of rates: it goes with --rates");
   }
@@ -118,6 +123,7 @@ export function parseGet(args: readonly string[]) {
     metricsMetadata: values["metrics-metadata"] ?? [],
     metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     table,
+    groupsWithoutColumn: isTable ? withoutColumn(groups, table.columns) : [],
     /** The groups whose columns are shown, as a mask; 0: all. */
     columnGroups: groupMask(groups),
     /** The time between the two sweeps from which the rates are computed; undefined: print the records of one sweep. */
@@ -169,6 +175,12 @@ function tableOf(values: Values<typeof GET_OPTIONS>, rates: boolean, raw: boolea
   };
 }
 
+/** The requested groups that a table cannot show. */
+function withoutColumn(asked: readonly KnownGroup[], columns: readonly Column[]): KnownGroup[] {
+  const shown = columns.filter(({ optional }) => optional === undefined).map(({ group }) => group);
+  return asked.filter((group) => group !== "state" && !shown.includes(group));
+}
+
 /**
  * The groups to ask for. A table asks only for the groups of its columns. Other groups would cost the host calls for
  * nothing.
@@ -209,6 +221,7 @@ export function parseWatch(args: readonly string[]) {
   return {
     ...rest,
     query: { ...query, groups: groupsOf(groups, isTable ? { columns } : undefined, false) },
+    groupsWithoutColumn: isTable ? withoutColumn(groups, columns) : [],
     /** True if the user named groups. */
     namesGroups: groups.length > 0,
     uri: single(uris),
@@ -251,6 +264,10 @@ export function parseWhy(args: readonly string[]) {
   const [guest, ...rest] = positionals;
   if (guest === undefined || guest === "")
     throw new UsageError("why takes the name, uuid or id of a guest: virstream why GUEST [URI]");
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(guest)) {
+    const uri = shellWord(withoutSecrets(guest));
+    throw new UsageError(`why takes a guest before the URI: virstream why ${rest[0] ?? "GUEST"} ${uri}`);
+  }
   return {
     guest,
     uri: single([...uris.slice(0, uris.length - positionals.length), ...rest]),

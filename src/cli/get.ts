@@ -15,7 +15,7 @@ import { type GetArguments, parseGet } from "./arguments.ts";
 import { CsvTable } from "./format/csv.ts";
 import { createFormat, type Format } from "./format/format.ts";
 import { GuestTable, TextTable } from "./format/guest-table.ts";
-import { complaint, notWhole, sourceStatusText } from "./format/notice.ts";
+import { complaint, finalAbsence, noColumnText, notWhole, sourceStatusText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
 import {
@@ -101,7 +101,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
         if (event.type === "sync") {
           whole = true;
           for (const { host, error } of event.summary.absent ?? []) {
-            const absence: StatusEvent = { type: "status", state: "degraded", host, error };
+            const absence: StatusEvent = { type: "status", state: "degraded", host, error: finalAbsence(error) };
             progress.absent++;
             if (interactive) progress.hide();
             notify(sourceStatusText(host, absence));
@@ -143,6 +143,11 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
     if (begun && (!signal.aborted || signal.reason === INTERRUPTED)) stdout.write(format.end(whole));
     identities?.close();
   }
+  const { groupsWithoutColumn } = args;
+  if (groupsWithoutColumn.length > 0) notify(noColumnText(groupsWithoutColumn));
+  const patterns = (query.names ?? []).map((name) => `--name ${name}`);
+  if (progress.seen === 0 && progress.absent === 0 && patterns.length > 0)
+    notify(`no domain matches ${patterns.join(" or ")}`);
   const help = format instanceof GuestTable ? worstText(format, connection, credentialWords(args)) : undefined;
   if (interactive) {
     const took = ((performance.now() - startedAt) / 1_000).toFixed(1);

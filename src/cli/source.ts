@@ -1,6 +1,7 @@
 import type { GuestSource } from "../doctor/server-diagnosis.ts";
 import "../drivers/builtin.ts";
 import { X509Certificate } from "node:crypto";
+import { statSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { connect, connectAll } from "../client/connect.ts";
@@ -36,17 +37,27 @@ export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): 
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
 }
 
+/** The schemes of a server's page and of its metrics, with those of its statistics. */
+const WEB_SCHEMES = new Map([
+  ["http", "ws"],
+  ["https", "wss"],
+]);
+
 /**
  * Resolves a URI like resolveUri(), and checks that its scheme is not a misspelt one.
  *
- * @throws VirstreamError `unknown-scheme` for a scheme that is misspelt or left out, with the URI that is probably meant
+ * @throws VirstreamError `unknown-scheme` for a scheme that is misspelt or left out, and `invalid-uri` for the name of a file,
+ *   with the URI that is probably meant
  */
 export function spelledUri(text: string): string {
   const uri = resolveUri(text);
   const [, scheme = "", rest = ""] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(uri) ?? [];
+  if (scheme === "" && statSync(uri, { throwIfNoEntry: false })?.isFile()) {
+    throw new VirstreamError("invalid-uri", `${uri} is a file and no URI: did you mean ${pathToFileURL(uri).href}?`);
+  }
   const known = schemes();
   if (scheme === "" || known.includes(scheme.toLowerCase())) return uri;
-  const near = nearest(scheme, known);
+  const near = WEB_SCHEMES.get(scheme.toLowerCase()) ?? nearest(scheme, known);
   const meant = /^\d+$/.test(rest) ? `ws://${uri}` : near === undefined ? undefined : `${near}:${withoutSecrets(rest)}`;
   if (meant === undefined) return uri;
   throw new VirstreamError("unknown-scheme", `no driver for ${scheme}: URIs: did you mean ${meant}?`);

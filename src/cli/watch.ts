@@ -7,8 +7,9 @@ import type { WatchEvent } from "../model/watch.ts";
 import { parseWatch, type WatchArguments } from "./arguments.ts";
 import { LineDisplay } from "./display.ts";
 import { createFormat } from "./format/format.ts";
-import { Notices } from "./format/notice.ts";
+import { Notices, noColumnText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
+import { notify } from "./notify.ts";
 import { atServersPace } from "./pace.ts";
 import { openSource, readCredentials, withoutIds, withPermittedGroups } from "./source.ts";
 import { openScreen } from "./top.ts";
@@ -33,6 +34,7 @@ export async function watch(argv: readonly string[], signal: AbortSignal): Promi
   const query = args.namesGroups ? named : withPermittedGroups(named, connection);
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection);
+  if (args.groupsWithoutColumn.length > 0) notify(noColumnText(args.groupsWithoutColumn));
   try {
     const pace = { intervalMs: args.options.intervalMs, isDefault: args.isDefaultInterval };
     await atServersPace(pace, (intervalMs) => {

@@ -36,6 +36,8 @@ export function whyCommand({ row: { domain } }: Pick<GuestLine, "row">, uri: str
  * @param options further words of the command, with a space before each
  */
 export function troubleText(line: GuestLine, uri: string, options = ""): string {
+  // Nothing can be found out about a guest that does not exist.
+  if (line.row.record.status === "gone") return matterText(line);
   return `${matterText(line)}.  ${whyCommand(line, uri, options)}`;
 }
 

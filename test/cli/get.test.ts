@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
 import { findLocalSocket } from "../../src/drivers/libvirt/transport/unix.ts";
@@ -183,6 +184,19 @@ describe("virstream get", () => {
     expect([malformed.code, malformed.stderr]).toEqual([1, expect.stringMatching(/"a\[" is malformed/)]);
   });
 
+  it("says what a table cannot show: no match for --name, groups without a column, and a domain that does not exist", async () => {
+    const [none, perf, nope] = await Promise.all(
+      [
+        ["--name", "no*"],
+        ["--perf", "--vcpu"],
+        ["--domain", "nope"],
+      ].map((args) => virstream(["get", "test:///default?domains=2", "--no-rates", ...args])),
+    );
+    expect([none!.stderr, none!.code]).toEqual(["virstream: no domain matches --name no*\n", 0]);
+    expect(perf!.stderr).toMatch(/^virstream: the table has no column for --perf: --format ndjson .*\n$/);
+    expect(nope!.stderr).toBe('virstream: nope: there is no domain "nope" on simulated\n');
+  });
+
   it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
     // biome-ignore lint/correctness/useYield: the sweep must fail before it yields
     const driver = new ScriptedDriver(async function* () {
@@ -232,11 +246,16 @@ describe("virstream get", () => {
       ["qmeu:///system", "qemu:///system"],
       ["qemu+shh://root:secret@host/system", "qemu+ssh://root@host/system"],
       ["localhost:16580", "ws://localhost:16580"],
+      ["http://localhost:16580", "ws://localhost:16580"],
+      ["https://hv1", "wss://hv1"],
     ] as const) {
       const outcome = await virstream(["get", uri]);
       expectComplaint(outcome, "unknown-scheme");
       expect(outcome.stderr).toContain(`did you mean ${meant}?`);
     }
+    const file = await virstream(["get", "README.md"]);
+    expectComplaint(file, "invalid-uri");
+    expect(file.stderr).toContain(`did you mean ${pathToFileURL("README.md").href}?`);
     const missing = await virstream(["get", `qemu:///system?socket=${gone}`]);
     expect(missing.stderr).toContain(gone);
   });
@@ -464,7 +483,8 @@ describe("virstream serve", () => {
       ["running", "guest-00001", "hv1"],
       [""],
     ]);
-    expect([code, stderr]).toEqual([3, expect.stringMatching(/^virstream: ws:\/\/127\.0\.0\.1:1: absent: .*\n$/)]);
+    const absent = /^virstream: ws:\/\/127\.0\.0\.1:1: absent: it cannot be reached: nothing listens .*\n$/;
+    expect([code, stderr]).toEqual([3, expect.stringMatching(absent)]);
     expect(await end()).toBe(0);
   });
 

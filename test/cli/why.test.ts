@@ -161,5 +161,8 @@ describe("virstream why, without libvirt", () => {
     const { stderr, code } = await virstream(["why"]);
     expect(code).toBe(2);
     expect(stderr).toContain("virstream why GUEST [URI]");
+    const forgotten = await virstream(["why", "test:///default?domains=2"]);
+    expect(forgotten.code).toBe(2);
+    expect(forgotten.stderr).toContain("virstream why GUEST 'test:///default?domains=2'\n");
   });
 });

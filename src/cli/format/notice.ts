@@ -1,4 +1,4 @@
-import type { VirstreamError } from "../../model/error.ts";
+import { VirstreamError } from "../../model/error.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
 import { nameOf } from "../../overview/line.ts";
@@ -102,6 +102,18 @@ export class Notices {
 /** The state in words, with the name of its source. */
 export function sourceStatusText(source: string, { state, error }: Pick<StatusEvent, "state" | "error">): string {
   return sourceText(source, STATE_WORDS[state], error);
+}
+
+/** The error of an absent host, for a command that makes no further attempt. */
+export function finalAbsence(error: VirstreamError): VirstreamError {
+  const message = error.message.replace(" cannot be reached, and is tried again", " cannot be reached");
+  return new VirstreamError(error.code, message, { cause: error, retryable: error.retryable });
+}
+
+/** Groups that the user requested of a table that has no column for them. */
+export function noColumnText(groups: readonly string[]): string {
+  const options = groups.map((group) => `--${group}`).join(", ");
+  return `the table has no column for ${options}: --format ndjson and --format virsh show what it has`;
 }
 
 /** What happened to a source, and why. Many errors contain the source's URI; the line then does not repeat it. */
