@@ -26,6 +26,8 @@ export interface Case {
   readonly askedForMs: number;
   /** True if its host is simulated, so that there is no more evidence. Default false. */
   readonly isSimulated?: boolean;
+  /** Why the server of the guest has not examined it for this client. */
+  readonly refusal?: string | undefined;
 }
 
 /** A guest that uses more than this has almost no memory left. */
@@ -60,7 +62,11 @@ export function diagnose(it: Case): Diagnosis {
       : status === "partial" && missing.length > 0
         ? `its records are partial: without ${missing.join(", ")}`
         : undefined;
-  return { domain, ...found, ...(records !== undefined && { records }) };
+  const evidence = [
+    ...found.evidence,
+    ...(it.refusal === undefined ? [] : [`its server does not say more: ${it.refusal}`]),
+  ];
+  return { domain, ...found, evidence, ...(records !== undefined && { records }) };
 }
 
 /** The diagnosis of a guest that does not exist. */
@@ -185,7 +191,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** The record is incomplete for another reason. */
-function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }: Case): Finding | undefined {
+function incomplete({ rates: { record }, evidence, virsh, isSimulated = false, refusal }: Case): Finding | undefined {
   if (record.status === "ok") return undefined;
   const { reason, error, domain } = record;
   const word = guestWord(domain);
@@ -198,7 +204,7 @@ function incomplete({ rates: { record }, evidence, virsh, isSimulated = false }:
       : `${who(record)}${record.state === undefined ? "" : `${stateOf(record.state)}, and`} gives only part of its statistics: ${REASONS[reason ?? "error"] ?? reason}.`,
     evidence: [
       ...(more === undefined ? [] : [`${more.message} [${more.code}]`]),
-      ...(evidence === undefined
+      ...(evidence === undefined && refusal === undefined
         ? [
             isSimulated
               ? "its host is simulated, and its URI asks for this fault"

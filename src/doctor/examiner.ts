@@ -41,11 +41,11 @@ export class Examiner {
   async examine(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis> {
     const source = this.#sourceOf(domain.host);
     const answer = await askServer(source, domain, signal);
-    if (answer !== undefined) return answer;
+    if (typeof answer === "object") return answer;
     const began = performance.now();
     const query = { deadlineMs: DEADLINE_MS, rates: true, overMs: OVER_MS } as const;
     const [rates] = await this.#connection.domainListGetStats([domain.uuid], query, { signal });
-    return await this.#diagnose(source.uri, rates!, performance.now() - began, signal);
+    return await this.#diagnose(source.uri, rates!, performance.now() - began, signal, answer);
   }
 
   /**
@@ -57,15 +57,26 @@ export class Examiner {
     const { domain, status } = rates.record;
     const source = this.#sourceOf(domain.host);
     const answer = status === "gone" ? undefined : await askServer(source, domain, signal);
-    return answer ?? (await this.#diagnose(source.uri, rates, askedForMs, signal));
+    if (typeof answer === "object") return answer;
+    return await this.#diagnose(source.uri, rates, askedForMs, signal, answer);
   }
 
-  /** On a libvirt host it collects evidence. */
-  async #diagnose(uri: string, rates: DomainRates, askedForMs: number, signal: AbortSignal): Promise<Diagnosis> {
+  /**
+   * On a libvirt host it collects evidence.
+   *
+   * @param refusal why the server of the guest has not answered
+   */
+  async #diagnose(
+    uri: string,
+    rates: DomainRates,
+    askedForMs: number,
+    signal: AbortSignal,
+    refusal?: string,
+  ): Promise<Diagnosis> {
     const { domain, status, state } = rates.record;
     const scheme = schemeOf(uri);
     if (status === "gone" || !LIBVIRT_SCHEMES.includes(scheme)) {
-      return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: scheme === "test" });
+      return diagnose({ rates, virsh: "virsh", askedForMs, isSimulated: scheme === "test", refusal });
     }
     const libvirt = parseLibvirtUri(uri);
     const slowDisks = slownessOf(rates).flatMap(({ disk }) => disk?.name ?? []);

@@ -20,8 +20,12 @@ export interface GuestSource {
   readonly key?: string;
 }
 
+/** The most characters of a server's reason that are shown. */
+const MAX_REASON = 200;
+
 /**
- * Asks another virstream what is wrong with a guest. Undefined if the source is no virstream, or has no diagnosis.
+ * Asks another virstream what is wrong with a guest. Undefined if the source is no virstream, or has no diagnosis; a text: the
+ * reason why the server does not answer this client.
  *
  * @throws the signal's reason, when it is aborted
  */
@@ -29,7 +33,7 @@ export async function askServer(
   { uri, token, ...certificates }: GuestSource,
   domain: DomainIdentity,
   signal: AbortSignal,
-): Promise<Diagnosis | undefined> {
+): Promise<Diagnosis | string | undefined> {
   // A ws+unix: URI has the path of a socket file and, after a colon, the prefix.
   const [, scheme, rest = ""] = /^(wss?|ws\+unix):\/\/(.*)$/i.exec(uri) ?? [];
   if (scheme === undefined) return undefined;
@@ -43,7 +47,7 @@ export async function askServer(
     return await new Promise((resolve, reject) => {
       const take = (response: IncomingMessage): void => {
         textOf(response).then(
-          (text) => resolve(response.statusCode === 200 ? diagnosisOfJson(text, domain) : undefined),
+          (text) => resolve(response.statusCode === 200 ? diagnosisOfJson(text, domain) : reasonOf(response, text)),
           reject,
         );
       };
@@ -57,6 +61,12 @@ export async function askServer(
     signal.throwIfAborted();
     return undefined;
   }
+}
+
+/** The reason in an answer that is no diagnosis. Servers without diagnoses answer 404. */
+function reasonOf({ statusCode, headers }: IncomingMessage, text: string): string | undefined {
+  if (statusCode === 404 || !headers["content-type"]?.startsWith("text/plain")) return undefined;
+  return text.split("\n")[0]!.slice(0, MAX_REASON) || undefined;
 }
 
 /** The body of an answer; empty if it is too long. */

@@ -157,6 +157,23 @@ describe("virstream why, without libvirt", () => {
     }
   });
 
+  it("says why a server does not examine the guest for this client, beside what the records have", async () => {
+    await using connection = await connect("test:///default?domains=3&freeze=1");
+    await using server = await serve(connection, {
+      ...{ port: 0, token: "all" },
+      viewers: [{ name: "few", token: "few", names: ["*"], groups: ["state", "block"] }],
+      explain: async () => Promise.reject(new Error("the host is down")),
+    });
+    for (const [token, reason] of [
+      ["few", "this token shows some groups only, and an answer has figures of all of them"],
+      ["all", "the host is down [internal]"],
+    ] as const) {
+      const { stdout, code } = await virstream(["why", "guest-00001", server.url], { VIRSTREAM_TOKEN: token });
+      expect([code, stdout]).toEqual([0, expect.stringContaining(`its server does not say more: ${reason}\n`)]);
+      expect(stdout).not.toContain("itself can say more");
+    }
+  });
+
   it("needs the name of a guest", async () => {
     const { stderr, code } = await virstream(["why"]);
     expect(code).toBe(2);
