@@ -54,6 +54,13 @@ describe("what virsh's users write", () => {
     expect(() => parseServe(["--nats", url, "--nats-replicas", "2"])).toThrow("takes 1, 3 or 5");
   });
 
+  it("listens at a port alone, and says which ports there are", () => {
+    expect(parseServe(["--metrics", "9178"]).metrics).toMatchObject({ port: 9_178 });
+    expect(() => parseServe(["--metrics", "99999"])).toThrow(
+      '--metrics takes HOST:PORT, PORT (0 to 65535) or unix:PATH, not "99999"',
+    );
+  });
+
   it("is the URI with -c and --connect", () => {
     expect(parseGet(["-c", "qemu:///session", "--state"]).uris).toEqual(["qemu:///session"]);
     expect(parseWatch(["--connect=qemu:///session"]).uri).toBe("qemu:///session");

@@ -19,9 +19,10 @@ cd "$FOLDER"
 case $1 in
 restart)
   [ ! -e pid ] || { kill "$(cat pid)"; while kill -0 "$(cat pid)"; do sleep 0.05; done; } 2>/dev/null
+  rm -f out
   virstream serve --config virstream.toml >out 2>log </dev/null &
   echo $! >pid
-  until grep -q ^wss: out; do kill -0 $! || { cat log >&2; exit 1; }; sleep 0.05; done ;;
+  until grep -qs ^wss: out; do kill -0 $! || { cat log >&2; exit 1; }; sleep 0.05; done ;;
 reload)
   kill -HUP "$(cat pid)"
   until grep -q 'new connections get the certificate' log; do sleep 0.05; done ;;

@@ -59,7 +59,8 @@ describe("/why", () => {
     const explain = vi.fn<Explain>(async (domain) => diagnosisOf(domain));
     const { driver, server } = await served(explain);
     expect(await why(server, "nobody")).toEqual({ status: 404, text: "there is no such guest" });
-    expect((await why(server, undefined)).status).toBe(400);
+    const nobody = "name the guest by its name or uuid: /why?domain=NAME";
+    expect(await why(server, undefined)).toEqual({ status: 400, text: nobody });
     expect(explain).not.toHaveBeenCalled();
     const { server: without } = await served();
     expect(await why(without, driver.uuid(3))).toEqual({ status: 404, text: "nothing here" });
