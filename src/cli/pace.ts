@@ -1,4 +1,5 @@
 import { VirstreamError } from "../model/error.ts";
+import type { Absent } from "../model/record.ts";
 
 /**
  * The shortest interval of the server that refused a watch, in ms; undefined for any other error. The message is the only
@@ -8,6 +9,11 @@ export function leastInterval(error: unknown): number | undefined {
   if (!(error instanceof VirstreamError) || error.code !== "invalid-argument") return undefined;
   const ms = /\bset the option intervalMs to (\d+) ms or more/.exec(error.message)?.[1];
   return ms === undefined ? undefined : Number(ms);
+}
+
+/** Throws the error of a host that is absent only because its server refused the interval. */
+export function refuseAbsence(absent: readonly Absent[], intervalMs: number): void {
+  for (const { error } of absent) if ((leastInterval(error) ?? 0) > intervalMs) throw error;
 }
 
 /**

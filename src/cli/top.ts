@@ -14,7 +14,7 @@ import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import { parseTop, type TopArguments } from "./arguments.ts";
 import { recordedTime, showsColours } from "./format/text.ts";
-import { atServersPace, leastInterval } from "./pace.ts";
+import { atServersPace, leastInterval, refuseAbsence } from "./pace.ts";
 import {
   credentialWords,
   guestSources,
@@ -151,6 +151,7 @@ class TopSession {
   async #showChanges(table: Table): Promise<void> {
     for await (const _ of table.changes) {
       if (table !== this.#table) break;
+      if (this.#isPaceFree) refuseAbsence(table.absent, this.#state.intervalMs);
       this.#ready = true;
       this.#show();
       // The next item has all changes of this pause.

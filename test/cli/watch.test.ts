@@ -289,10 +289,11 @@ describe("A server whose shortest interval is longer than the default", () => {
   it("is watched at that interval by watch, top and record, unless --interval is given", async () => {
     await using server = await served(["test:///default?domains=2", "--min-interval", "2s"]);
     const file = join(tmpdir(), `virstream-pace-${process.pid}.rec`);
+    const other = "test:///default?domains=1&host=other";
     const recorder = start(["record", server.url, file]);
     await new Transcript(recorder.stderr).find(/recording ws:.*/);
     const watching = virstream(["watch", server.url, "--state", "-n", "1"]);
-    const [table, batch] = await Promise.all([watching, virstream(["top", "-b", "-n", "1", server.url])]);
+    const [table, batch] = await Promise.all([watching, virstream(["top", "-b", "-n", "1", server.url, other])]);
     expect([table.stdout, table.code]).toEqual([expect.stringMatching(/^# sweep 1: 2 domains/m), 0]);
     expect([batch.stdout, batch.code]).toEqual([expect.stringMatching(/ 2s\nSTATUS/), 0]);
     recorder.kill("SIGINT");

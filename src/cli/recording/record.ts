@@ -9,10 +9,13 @@ import { bytes } from "../../overview/quantity.ts";
 import { shellWord } from "../../overview/shell-word.ts";
 import { Notices } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { atServersPace } from "../pace.ts";
+import { atServersPace, refuseAbsence } from "../pace.ts";
 import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { parseRecord } from "./arguments.ts";
+
+/** How long the servers may take to accept the watch, in ms. After that, the file begins without an answer. */
+const ANSWER_MS = 2_000;
 
 /** `virstream record`: records until it is interrupted. Its messages go to stderr. Resolves with the exit code. */
 export async function record(argv: readonly string[], signal: AbortSignal): Promise<number> {
@@ -53,7 +56,12 @@ async function accepted(
   signal: AbortSignal,
 ): Promise<number> {
   if (connection.driver.watch !== undefined) {
-    for await (const _ of connection.watch(query, { ...options, signal }).events) break;
+    const waiting = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+    for await (const event of connection.watch(query, { ...options, signal: waiting }).events) {
+      if (event.type !== "status") break;
+      const { host = connection.host, error } = event;
+      if (error !== undefined) refuseAbsence([{ host, error }], options.intervalMs);
+    }
   }
   return options.intervalMs;
 }

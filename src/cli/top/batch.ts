@@ -9,6 +9,7 @@ import { GuestList } from "../../overview/guest-list.ts";
 import { recordedRow } from "../../overview/line.ts";
 import type { TopArguments } from "../arguments.ts";
 import { recordedTime } from "../format/text.ts";
+import { refuseAbsence } from "../pace.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import { initialState } from "./state.ts";
@@ -24,7 +25,7 @@ interface Moment {
 
 /** Prints the whole table again and again, for scripts. The first has no rates yet. */
 export async function batch(
-  { intervalMs, count }: TopArguments,
+  { intervalMs, isDefaultInterval, count }: TopArguments,
   connection: Connection,
   query: StatsQuery,
   signal: AbortSignal,
@@ -33,7 +34,10 @@ export async function batch(
   const { recorded } = connection;
   const [moments, state] =
     recorded === undefined
-      ? [presentMoments(connection, query, intervalMs, signal), initialState(intervalMs)]
+      ? [
+          presentMoments(connection, query, { intervalMs, isDefault: isDefaultInterval }, signal),
+          initialState(intervalMs),
+        ]
       : [recordedMoments(connection, query, recorded, signal), initialState(recorded.intervalMs)];
   let now = 0;
   const list = new GuestList(() => now, 0);
@@ -64,12 +68,13 @@ export async function batch(
 async function* presentMoments(
   connection: Connection,
   query: StatsQuery,
-  intervalMs: number,
+  { intervalMs, isDefault }: { readonly intervalMs: number; readonly isDefault: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<Moment> {
   using table: Table = connection.table(query, { intervalMs, signal });
   const moment = (): Moment => ({ rows: table.values(), absent: table.absent, at: performance.now() });
   await table.ready;
+  if (isDefault) refuseAbsence(table.absent, intervalMs);
   yield moment();
   let last = performance.now();
   for await (const _ of table.changes) {
