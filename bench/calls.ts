@@ -39,7 +39,7 @@ export function callProcess<Offered extends Calls, Name extends keyof Offered & 
   });
 }
 
-/** Ends a process that answers calls, unless it has ended: it does so when nobody can call it any more. */
+/** Ends a process that answers calls, unless it has ended. The process ends by itself when its parent disconnects. */
 export async function endProcess(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exit = once(child, "exit");

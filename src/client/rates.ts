@@ -9,6 +9,7 @@ import type { Part } from "./rates/layout.ts";
 import { GuestReport, isDated, memoryRates, reportedAt } from "./rates/memory.ts";
 import { finite, type Pair, Sample } from "./rates/sample.ts";
 
+/** The rates of a domain and of its parts. */
 export type * from "./rates/domain-rates.ts";
 
 /**

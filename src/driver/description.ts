@@ -59,7 +59,7 @@ const RECONNECTED_MS = 30_000;
 const PLACEMENT_AGE_MS = 20_000;
 /** An older placement is not reported. */
 const PLACEMENT_MAX_MS = 60_000;
-/** A domain that nobody has requested for this time is forgotten. */
+/** The cache forgets a domain after this time without a request for it, in ms. */
 const FORGET_MS = 2 * DEFINITION_AGE_MS;
 
 interface Entry<T> {
@@ -81,7 +81,7 @@ const NO_LIMITS: ReadonlyMap<string, TypedParams> = new Map();
 
 /**
  * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight, whatever
- * the number of domains. It forgets domains that nobody requests any more.
+ * the number of domains. It forgets domains without requests.
  */
 export class DescriptionCache<T> implements Descriptions<T> {
   readonly #reader: DescriptionReader<T>;

@@ -74,7 +74,7 @@ describe("A server at a socket file", () => {
     expect(await (await open(url, { token: "secret" })).getAllDomainStats()).toHaveLength(3);
   });
 
-  it("lets nobody connect before the file has its permissions and its group", async () => {
+  it("refuses connections before the file has its permissions and its group", async () => {
     const umask = process.umask(0);
     const seen = new Set<string>();
     let looks = 0;

@@ -9,6 +9,7 @@ import { LOG_FORMATS, LOG_LEVELS, parseServe, SERVE_OPTIONS, type ServeArguments
 
 /** The key of a configuration file that is no option: the list of sources. */
 export const SOURCES = "sources";
+/** The other key that is no option: the limits of the server. */
 export const LIMITS = "limits";
 /** The options that a file cannot have. */
 const ONLY_GIVEN = ["config", "check", "print-config"];

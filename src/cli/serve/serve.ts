@@ -226,8 +226,8 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
     () => reread(secrets, servers, connection),
   );
   manager.ready(status);
-  // The handler of SIGHUP must be there before this line: whoever reads the line may send SIGHUP, which would end a
-  // process without a handler.
+  // The handler of SIGHUP must be there before this line: a program that reads the line may send SIGHUP at once, and
+  // SIGHUP ends a process without a handler.
   for (const url of urls) process.stdout.write(`${url}\n`);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection, log);
   if (exporter !== undefined) void logMissing(exporter.exporter, log);

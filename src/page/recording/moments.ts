@@ -85,7 +85,7 @@ export class GuestSamples {
     const pending: Promise<DomainStatsRecord | undefined>[] = [];
     for (const time of times) {
       const reading = this.#read(time, signal);
-      // After an error of one sweep, nobody waits for the others.
+      // After an error of one sweep this loop ends, and the rejections of the others must have a handler.
       reading.catch(() => {});
       pending.push(reading);
       if (pending.length === AHEAD) this.#take(await pending.shift(), found);

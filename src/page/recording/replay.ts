@@ -96,7 +96,8 @@ export class Replay {
   }
 
   /**
-   * Lets the replay read, or stops it while nobody sees it. The page may also call this because the screen has changed.
+   * Lets the replay read, or stops it: while the page is hidden, and while its connection is lost. The page may also call
+   * this because the screen has changed.
    */
   set active(active: boolean) {
     this.#active = active;

@@ -35,7 +35,7 @@ export class SocketFile {
 
   /**
    * Listens on the file. It replaces a file that an earlier server left behind. It makes the socket in a folder that
-   * nobody else can enter, and moves it to its path when it has the right permissions. So no client can connect before
+   * only its own user can enter, and moves it to its path when it has the right permissions. So no client can connect before
    * that.
    *
    * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if it is not a socket, or the

@@ -11,8 +11,8 @@ import type { View } from "../access/views.ts";
 import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
 
 /**
- * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host. The signal is aborted when
- * nobody needs the answer any longer.
+ * Finds out what is wrong with a guest, for `/why`. It may watch the guest and ask its host. The server aborts the
+ * signal when the answer is late, and when it shuts down.
  */
 export type Explain = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis>;
 
