@@ -125,10 +125,11 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
     install("first");
     for (const [listen, more, name] of [
       ["0.0.0.0:0", certified(), "localhost"],
-      ["[::]:0", ["--allow-plain"], hostname()],
+      ["[::]:0", ["--allow-plain"], hostname().toLowerCase()],
     ] as const) {
       const token = { VIRSTREAM_TOKEN: "a secret" };
       await using server = await served(["test:///default", "--metrics", listen, "--ui", ...more], token, listen);
+      await until(() => server.of("serving").length > 0);
       const { urls, msg } = server.of("serving")[0]!;
       expect((urls as string[]).map((url) => new URL(url).hostname)).toEqual([name, name, name]);
       expect(msg).toContain(`a browser opens ${(urls as string[])[1]};`);

@@ -173,7 +173,9 @@ describe("virstream serve --tokens", () => {
     expect(await needed("/stats.json")).toBe(`${roles} admin${how}`);
     expect(await needed("/why?domain=guest-00001")).toBe(`${roles} stats or admin${how}`);
     // The operator finds the program whose token has the wrong role.
-    const named = server.of("token-refused").filter(({ principal }) => principal !== undefined);
+    const linesWithNames = () => server.of("token-refused").filter(({ principal }) => principal !== undefined);
+    await until(() => linesWithNames().length >= 5);
+    const named = linesWithNames();
     expect(named.map(({ principal, msg }) => [principal, /: (\/[\w.]+)?/.exec(msg)![1]])).toEqual([
       ...[
         ["prometheus", undefined],

@@ -291,15 +291,19 @@ describe("A server whose shortest interval is longer than the default", () => {
     const file = join(tmpdir(), `virstream-pace-${process.pid}.rec`);
     const other = "test:///default?domains=1&host=other";
     const recorder = start(["record", server.url, file]);
-    await new Transcript(recorder.stderr).find(/recording ws:.*/);
-    const watching = virstream(["watch", server.url, "--state", "-n", "1"]);
-    const [table, batch] = await Promise.all([watching, virstream(["top", "-b", "-n", "1", server.url, other])]);
-    expect([table.stdout, table.code]).toEqual([expect.stringMatching(/^# sweep 1: 2 domains/m), 0]);
-    expect([batch.stdout, batch.code]).toEqual([expect.stringMatching(/ 2s\nSTATUS/), 0]);
-    recorder.kill("SIGINT");
-    expect(await codeOf(recorder)).toBe(0);
-    expect((await surveyRecording(file)).intervalMs).toBe(2_000);
-    await rm(file);
+    try {
+      await new Transcript(recorder.stderr).find(/recording ws:.*/);
+      const watching = virstream(["watch", server.url, "--state", "-n", "1"]);
+      const [table, batch] = await Promise.all([watching, virstream(["top", "-b", "-n", "1", server.url, other])]);
+      expect([table.stdout, table.code]).toEqual([expect.stringMatching(/^# sweep 1: 2 domains/m), 0]);
+      expect([batch.stdout, batch.code]).toEqual([expect.stringMatching(/ 2s\nSTATUS/), 0]);
+      recorder.kill("SIGINT");
+      expect(await codeOf(recorder)).toBe(0);
+      expect((await surveyRecording(file)).intervalMs).toBe(2_000);
+    } finally {
+      recorder.kill("SIGKILL");
+      await rm(file, { force: true });
+    }
   });
 });
 

@@ -142,9 +142,14 @@ describe("virstream why, without libvirt", () => {
     await writeFile(file, "a secret", { mode: 0o600 });
     await writeFile(authorities, rootCertificates[0]!);
     const credentials = ["--token-file", file, "--ca", authorities];
-    const { stderr } = await virstream(["get", server.url, "--no-rates", "--deadline", ".2s", ...credentials]);
-    expect(stderr).toContain(`virstream why guest-00001 ${server.url} --token-file '${file}' --ca '${authorities}'\n`);
-    await rm(folder, { recursive: true });
+    try {
+      const { stderr } = await virstream(["get", server.url, "--no-rates", "--deadline", ".2s", ...credentials]);
+      expect(stderr).toContain(
+        `virstream why guest-00001 ${server.url} --token-file '${file}' --ca '${authorities}'\n`,
+      );
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("says what the records have where a server does not examine guests, or answers nonsense", async () => {

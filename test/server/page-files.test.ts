@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { upgradeStatusAt } from "../answer.ts";
 import { served } from "../cli/served.ts";
 import { ServedProcess } from "../lab/served-process.ts";
 import { until } from "../until.ts";
@@ -73,23 +74,7 @@ describe("A server with --ui", () => {
 
   it("accepts the WebSocket of a page that it serves under an address of the machine, and of no other", async () => {
     const upgrade = (host: string, origin: string) =>
-      new Promise<number | undefined>((resolve, reject) => {
-        const headers = {
-          ...{ host, origin, connection: "upgrade", upgrade: "websocket" },
-          ...{ "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" },
-          ...{ "sec-websocket-protocol": "virstream.v1" },
-        };
-        const asked = request({ port: served.port, headers });
-        asked.on("response", (response) => {
-          response.resume();
-          resolve(response.statusCode);
-        });
-        asked.on("upgrade", (response, socket) => {
-          socket.destroy();
-          resolve(response.statusCode);
-        });
-        asked.on("error", reject).end();
-      });
+      upgradeStatusAt(served.url, "virstream.v1", { origin, headers: { host } });
     const own = `192.0.2.7:${served.port}`;
     expect(await upgrade(own, `http://${own}`)).not.toBe(403);
     expect(await upgrade(own, "http://192.0.2.8")).toBe(403);

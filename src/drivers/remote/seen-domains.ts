@@ -23,7 +23,8 @@ export class SeenDomains {
 
   /** Adds a domain. Returns false if it has been added before. */
   add({ host, uuid, name }: DomainIdentity): boolean {
-    if (host !== this.#host) this.#ofHost = hash(host, this.#start);
+    // The separator keeps apart a host `a` with the name `bc` and a host `ab` with the name `c`.
+    if (host !== this.#host) this.#ofHost = hash(`${host}\n`, this.#start);
     this.#host = host;
     // At most three of four places are taken.
     if (this.size * 2.7 > this.#hashes.length) this.#grow();
