@@ -103,7 +103,7 @@ describeWith(["openssl"], "virstream serve with a certificate", () => {
       /not of an authority that is trusted here: .* --ca FILE, .*\[unauthenticated\]/,
     );
     writeFileSync(file("text.pem"), "no certificate\n");
-    writeFileSync(file("damaged.pem"), readFileSync(other.certificate, "utf8").replace(/^MII/m, "XXX"));
+    writeFileSync(file("damaged.pem"), readFileSync(other.certificate, "utf8").replace(/^MII/m, "!!!"));
     const refusal = async (caFile: string) =>
       readCredentials({ tokenFile: undefined, caFile }, {}).catch((error: VirstreamError) => error.toJSON());
     for (const each of ["text.pem", "damaged.pem"]) {

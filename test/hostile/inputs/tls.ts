@@ -192,7 +192,7 @@ const MESSAGES: readonly Row[] = [
 
 /** Handshakes with ordinary clients, one record of which is damaged. */
 const VERSIONS: readonly SecureVersion[] = ["TLSv1.2", "TLSv1.3"];
-const only = (version: SecureVersion): TlsFaults => {
+const restrictedTo = (version: SecureVersion): TlsFaults => {
   return { minVersion: version, maxVersion: version };
 };
 const tlsInput = (kind: string, name: string, reaction: string, faults: TlsFaults, site: SiteName): Input => {
@@ -237,7 +237,7 @@ const DAMAGED: readonly Input[] = VERSIONS.flatMap((version) =>
       if (reaction === UNSENT) return [];
       const name = `${version}: the ${record} ${damage}`;
       const faults: TlsFaults = {
-        ...only(version),
+        ...restrictedTo(version),
         change: (bytes, n) => (n === number ? change(bytes) : [bytes]),
       };
       // Some of these stop the handshake.
@@ -279,7 +279,7 @@ const stopping = (version: SecureVersion, number: number, site: SiteName): Input
   const name = `TLS: ${STOPPING}: ${version}, to ${site}: in the middle of record ${number + 1}`;
   return {
     ...{ kind: `TLS: ${STOPPING}`, name, reaction: "closed", site },
-    react: (port, { ca, clients: { good } }) => reactionToTls(port, ca, { ...only(version), ...good, change }),
+    react: (port, { ca, clients: { good } }) => reactionToTls(port, ca, { ...restrictedTo(version), ...good, change }),
   };
 };
 const STALLED = [
@@ -291,7 +291,7 @@ const STALLED = [
       STOPPING,
       `${version}: no request after it`,
       "HTTP 408",
-      { ...only(version), onSecure: () => {} },
+      { ...restrictedTo(version), onSecure: () => {} },
       "hastyTls",
     ),
   ]),
@@ -314,7 +314,7 @@ const CERTIFICATES: readonly Input[] = CLIENTS.flatMap(([name, reactions]) =>
         site: "mutual",
       },
       react: (port, { ca, clients }) =>
-        reactionToTls(port, ca, { ...only(version), ...(name !== "no" && clients[name]) }),
+        reactionToTls(port, ca, { ...restrictedTo(version), ...(name !== "no" && clients[name]) }),
     };
   }),
 );
@@ -324,7 +324,7 @@ const CONTENTS: readonly Input[] = [
     "renegotiations",
     "TLS 1.2: once",
     "HTTP 400",
-    { ...only("TLSv1.2"), onSecure: (socket) => void socket.renegotiate({}, () => {}) },
+    { ...restrictedTo("TLSv1.2"), onSecure: (socket) => void socket.renegotiate({}, () => {}) },
     "tls",
   ),
 ];
