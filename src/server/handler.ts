@@ -37,7 +37,7 @@ import { ambiguity, answerRequest, type PageSource } from "./web/pages.ts";
 export const CLOSE_TIMEOUT_MS = 1_000;
 /** How long sweeps under way may take while the server drains, in ms. */
 const DRAIN_MS = 10_000;
-/** The time between two sweeps of the live page, in ms, where the limits permit it. */
+/** The shortest time between two sweeps of the live page, in ms. */
 const PAGE_INTERVAL_MS = 1_000;
 /**
  * The most frames of a client's message; below, the most parts in which a frame may arrive. Each takes memory besides
@@ -158,7 +158,7 @@ export class VirstreamHandler implements AsyncDisposable {
       prefix: this.prefix,
       exporter: this.exporter,
       webSockets: options.webSockets ?? true,
-      files: options.ui === true ? pageFiles(limits) : undefined,
+      files: options.ui === true ? new PageFiles(pageInterval(limits)) : undefined,
       isForeign: ({ headers }) => !this.#admitsHost(headers.host),
       isClosing: () => this.#closing !== undefined,
       health: () => this.health(),
@@ -270,11 +270,9 @@ export class VirstreamHandler implements AsyncDisposable {
    * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
    */
   limit(limits: Partial<ServerLimits>): void {
-    const before = this.#limits.minIntervalMs;
     Object.assign(this.#limits, checkLimits(limits), { helloTimeoutMs: this.#limits.helloTimeoutMs });
     // A page that is loaded from now on must not ask for a shorter interval.
-    if (this.#pages.files !== undefined && this.#limits.minIntervalMs !== before)
-      this.#pages.files = pageFiles(this.#limits);
+    this.#pages.files?.setInterval(pageInterval(this.#limits));
   }
 
   /**
@@ -493,8 +491,9 @@ export function createHandler(connection: Connection, options: HandlerOptions): 
   return new VirstreamHandler(connection, options);
 }
 
-function pageFiles({ minIntervalMs }: ServerLimits): PageFiles {
-  return new PageFiles(Math.max(PAGE_INTERVAL_MS, minIntervalMs));
+/** The time between two sweeps of the live page, in ms. */
+function pageInterval({ minIntervalMs }: ServerLimits): number {
+  return Math.max(PAGE_INTERVAL_MS, minIntervalMs);
 }
 
 /** Answers an upgrade request that is not accepted. */

@@ -31,8 +31,8 @@ export async function outcomeOf(child: ChildProcessByStdio<Writable | null, Read
   return { stdout, stderr, code };
 }
 
-/** Starts `virstream ARGS`; whoever calls it ends it. */
-export function start(args: readonly string[], env: Record<string, string> = {}) {
+/** Starts `virstream ARGS`, by default of this checkout. The caller ends it. */
+export function start(args: readonly string[], env: Record<string, string> = {}, program = PROGRAM) {
   const { VIRSTREAM_URI, LIBVIRT_DEFAULT_URI, VIRSTREAM_TOKEN, ...rest } = process.env;
-  return spawn(process.execPath, [PROGRAM, ...args], { env: { ...rest, ...env }, stdio: ["pipe", "pipe", "pipe"] });
+  return spawn(process.execPath, [program, ...args], { env: { ...rest, ...env }, stdio: ["pipe", "pipe", "pipe"] });
 }

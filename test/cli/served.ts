@@ -3,8 +3,13 @@ import { entriesOf } from "./log-entries.ts";
 import { start } from "./run.ts";
 
 /** `virstream serve ARGS` at a free port of loopback, or elsewhere, from when it has printed its URL. */
-export async function served(args: readonly string[], env: Record<string, string> = {}, listen = ":0") {
-  const child = start(["serve", ...args, "--listen", listen], env);
+export async function served(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  listen = ":0",
+  program?: string,
+) {
+  const child = start(["serve", ...args, "--listen", listen], env, program);
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;

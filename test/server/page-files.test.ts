@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { upgradeStatusAt } from "../answer.ts";
 import { served } from "../cli/served.ts";
@@ -82,21 +83,31 @@ describe("A server with --ui", () => {
   });
 });
 
-it("A page that is loaded after a change of the limits asks for no shorter interval than these permit", async () => {
+it("A page that is loaded after a change of the limits asks for no shorter interval than these permit, and is the page of the start even if the package's files have changed", async () => {
   const folder = mkdtempSync(join(tmpdir(), "virstream-page-"));
   const config = join(folder, "serve.toml");
   const configure = (minIntervalMs: number): void =>
     writeFileSync(config, `sources = ["test:///default"]\nui = true\n[limits]\nminIntervalMs = ${minIntervalMs}\n`);
   configure(250);
+  const checkout = fileURLToPath(new URL("../../", import.meta.url));
+  for (const part of ["bin", "dist", "package.json"]) {
+    cpSync(join(checkout, part), join(folder, part), { recursive: true });
+  }
+  symlinkSync(join(checkout, "node_modules"), join(folder, "node_modules"));
   try {
-    await using server = await served(["--config", config]);
-    const page = async () => (await fetch(server.url.replace("ws:", "http:"))).text();
-    expect(await page()).toContain('name="virstream-interval" content="1000"');
+    await using server = await served(["--config", config], {}, ":0", join(folder, "bin/virstream.js"));
+    const ask = (path = "") => fetch(new URL(path, server.url.replace("ws:", "http:")));
+    const [first, script] = [await ask(), await (await ask("page.js")).text()];
+    expect(await first.text()).toContain('name="virstream-interval" content="1000"');
+    rmSync(join(folder, "dist/page"), { recursive: true });
     configure(5_000);
     server.child.kill("SIGHUP");
     await until(() => server.of("limits-read").length === 1);
     expect(server.of("limits-read")).toMatchObject([{ level: "info", limits: { minIntervalMs: 5_000 } }]);
-    expect(await page()).toContain('name="virstream-interval" content="5000"');
+    const second = await ask();
+    expect(await second.text()).toContain('name="virstream-interval" content="5000"');
+    expect(second.headers.get("etag")).not.toBe(first.headers.get("etag"));
+    expect(await (await ask("page.js")).text()).toBe(script);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -33,17 +33,30 @@ interface PageFile {
   readonly etag: string;
 }
 
-/** The files of the live page, in memory. They are read once, when a server starts. */
+/**
+ * The files of the live page, in memory. They are read once, when a server starts, because an upgrade of the package
+ * may replace them under the running server, whose page must fit it.
+ */
 export class PageFiles {
   /** By path. */
-  readonly #files: ReadonlyMap<string, PageFile>;
+  readonly #files: Map<string, PageFile>;
+  /** The text of index.html as it was read. */
+  readonly #html: string;
 
   /**
    * @param intervalMs the time between two sweeps of the page, in ms
    * @throws VirstreamError `unsupported` if the package has no page, as in a bundle or before a build
    */
   constructor(intervalMs: number) {
-    this.#files = readPage(intervalMs);
+    this.#files = readPage();
+    this.#html = this.#files.get("/")!.plain.toString();
+    this.setInterval(intervalMs);
+  }
+
+  /** Changes the time between two sweeps, in ms, of a page that is loaded from now on. */
+  setInterval(intervalMs: number): void {
+    const html = this.#html.replace(/(name="virstream-interval" content=")\d+/, `$1${intervalMs}`);
+    this.#files.set("/", pageFile(".html", Buffer.from(html)));
   }
 
   has(path: string): boolean {
@@ -78,28 +91,26 @@ export class PageFiles {
   }
 }
 
-function readPage(intervalMs: number): Map<string, PageFile> {
+function readPage(): Map<string, PageFile> {
   const files = new Map<string, PageFile>();
   try {
     const folder = new URL("../../page/", import.meta.url);
     for (const name of readdirSync(folder)) {
-      const type = TYPES[extname(name)];
-      if (type === undefined) continue;
-      const file = readFileSync(new URL(name, folder));
-      const plain = name === "index.html" ? Buffer.from(withInterval(file.toString(), intervalMs)) : file;
-      const etag = `"${createHash("sha256").update(plain).digest("base64url").slice(0, 22)}"`;
+      const extension = extname(name);
+      if (TYPES[extension] === undefined) continue;
       const path = name === "index.html" ? "/" : `/${name}`;
-      files.set(path, { type, plain, compressed: gzipSync(plain, { level: 9 }), etag });
+      files.set(path, pageFile(extension, readFileSync(new URL(name, folder))));
     }
   } catch (cause) {
     throw missing(cause);
   }
-  if (!files.has("/page.js")) throw missing();
+  if (!files.has("/page.js") || !files.has("/")) throw missing();
   return files;
 }
 
-function withInterval(html: string, intervalMs: number): string {
-  return html.replace(/(name="virstream-interval" content=")\d+/, `$1${intervalMs}`);
+function pageFile(extension: string, plain: Buffer): PageFile {
+  const etag = `"${createHash("sha256").update(plain).digest("base64url").slice(0, 22)}"`;
+  return { type: TYPES[extension]!, plain, compressed: gzipSync(plain, { level: 9 }), etag };
 }
 
 function missing(cause?: unknown): VirstreamError {

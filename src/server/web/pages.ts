@@ -13,7 +13,7 @@ export interface PageSource {
   readonly prefix: string;
   readonly exporter: Exporter;
   /** The files of the live page; undefined if the server does not serve it. */
-  files: PageFiles | undefined;
+  readonly files: PageFiles | undefined;
   /** True if the server also accepts WebSockets. */
   readonly webSockets: boolean;
   isClosing(): boolean;
