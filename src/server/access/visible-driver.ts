@@ -1,9 +1,10 @@
 import type { Driver, SweepContext } from "../../driver/driver.ts";
 import { matcherOf } from "../../driver/matcher.ts";
-import { unknownRecord } from "../../driver/missing-record.ts";
+import { unknownDomain, unknownRecord } from "../../driver/missing-record.ts";
 import { ALL_GROUPS, groupMask, groupNames } from "../../model/group.ts";
 import { type DomainSelector, distinctSelectors, type Query } from "../../model/query.ts";
 import { type Absent, DomainStatsRecord, type Recorded } from "../../model/record.ts";
+import { TypedParams } from "../../model/typed-params.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import type { Cadence, WatchSink } from "../../model/watch.ts";
 import { Sampling } from "../../sampling/sampling.ts";
@@ -238,13 +239,23 @@ export class VisibleDriver implements Driver {
   /** The records of unknown domains, in the form that drivers use. Their indexes follow those of the visible domains. */
   #unknown({ visible, unknown, unidentified }: Resolution, query: Query): DomainStatsRecord[] {
     const sampledAt = Date.now();
+    const index = (i: number): number => visible.length + i;
+    const [host, owner] = [this.host, this.#inner];
+    if (unidentified === undefined)
+      return unknown.map((selector, i) => unknownRecord(selector, { host, owner }, { sampledAt, index: index(i) }));
+    const { reason, error } = unidentified;
     const missing = groupNames(query.groups === 0 ? ALL_GROUPS : query.groups);
+    const shared = {
+      params: TypedParams.EMPTY,
+      status: "failed",
+      reason,
+      missing,
+      error,
+      sampledAt,
+      tookMs: 0,
+    } as const;
     return unknown.map((selector, i) => {
-      const index = visible.length + i;
-      const record = unknownRecord(selector, { host: this.host, owner: this.#inner }, { sampledAt, index });
-      if (unidentified === undefined) return record;
-      const { reason, error } = unidentified;
-      return new DomainStatsRecord({ ...record, status: "failed", reason, missing, error });
+      return new DomainStatsRecord({ ...shared, domain: unknownDomain(selector, host, owner), index: index(i) });
     });
   }
 }
