@@ -63,12 +63,13 @@ export class RecordingDriver implements Driver {
 
   /**
    * @param clock a steady clock
-   * @throws VirstreamError `invalid-uri`, `invalid-argument`
+   * @throws VirstreamError `invalid-uri`, `invalid-argument`, and the reason of the signal
    */
   static async open(uri: string, clock: Clock = STEADY_CLOCK, signal?: AbortSignal): Promise<RecordingDriver> {
     const options = parseRecordingUri(uri);
+    const opened = await examine(options);
     signal?.throwIfAborted();
-    return new RecordingDriver(uri, await examine(options), options.speed, clock);
+    return new RecordingDriver(uri, opened, options.speed, clock);
   }
 
   get recorded(): Recorded {

@@ -148,6 +148,13 @@ describe("The URI of a recording", () => {
     await expect(connect(uri)).rejects.toMatchObject({ code: "invalid-uri", message: expect.stringMatching(message) });
   });
 
+  it("is not opened when its caller gives up while its files are read", async () => {
+    const abort = new AbortController();
+    const opening = RecordingDriver.open(`file://${await simulated(1)}`, undefined, abort.signal);
+    abort.abort(new Error("the caller gave up"));
+    await expect(opening).rejects.toBe(abort.signal.reason);
+  });
+
   it("is refused when its moments are not in the recording", async () => {
     const host = await RecordedHost.recorded(5);
     await expect(open(host.path, "from=%2B1h")).rejects.toMatchObject({
