@@ -145,6 +145,11 @@ export class AggregateDriver implements Driver {
     return lists.length === 0 ? undefined : lists.reduce((a, b) => a.filter((group) => b.includes(group)));
   }
 
+  /** The shortest interval that every host accepts. */
+  get minIntervalMs(): number {
+    return Math.max(0, ...this.#members.map(({ driver }) => driver?.minIntervalMs ?? 0));
+  }
+
   sweep(query: Query, context: SweepContext): AsyncIterable<readonly DomainStatsRecord[]> {
     const options = {
       members: this.#members.filter((member) => member.isSelected(query)),

@@ -438,7 +438,8 @@ export function duration(option: string, text: string | undefined, minMs: number
   return ms;
 }
 
-function durationText(ms: number): string {
+/** A time in ms as an option takes it: `300ms`, `2s`. */
+export function durationText(ms: number): string {
   const [unit, factor] = Object.entries(UNITS).find(([, factor]) => ms % factor === 0)!;
   return `${ms / factor}${unit}`;
 }

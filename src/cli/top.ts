@@ -14,7 +14,7 @@ import { LatestDiagnosis } from "../overview/latest-diagnosis.ts";
 import type { GuestLine } from "../overview/line.ts";
 import { parseTop, type TopArguments } from "./arguments.ts";
 import { recordedTime, showsColours } from "./format/text.ts";
-import { atServersPace, leastInterval, refuseAbsence } from "./pace.ts";
+import { paceOf } from "./pace.ts";
 import {
   credentialWords,
   guestSources,
@@ -52,12 +52,10 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
   const named = await withoutIds(connection, args.query, signal);
   const isOpen = groupMask(named.groups) === 0;
   const query = isOpen ? withPermittedGroups({ ...named, groups: SCREEN_GROUPS }, connection) : named;
-  if (args.batch) {
-    const pace = { intervalMs: args.intervalMs, isDefault: args.isDefaultInterval };
-    return await atServersPace(pace, (intervalMs) => batch({ ...args, intervalMs }, connection, query, signal));
-  }
+  const paced = { ...args, intervalMs: paceOf(connection, args.intervalMs, args.isDefaultInterval) };
+  if (args.batch) return await batch(paced, connection, query, signal);
   const examiner = new Examiner(connection, guestSources(connection, credentials));
-  const session = new TopSession(connection, query, args, examiner, showsColours(stdout, env));
+  const session = new TopSession(connection, query, paced, examiner, showsColours(stdout, env));
   try {
     await session.run(signal);
   } finally {
@@ -122,8 +120,7 @@ class TopSession {
       this.#leave = resolve;
     });
     const aborted = once(signal, "abort", { signal: this.#closed.signal }).catch(() => {});
-    const failed = this.#follow(this.#table);
-    await Promise.race([left, signal.aborted ? undefined : aborted, failed]);
+    await Promise.race([left, signal.aborted ? undefined : aborted, this.#follow()]);
     if (signal.aborted && signal.reason !== INTERRUPTED) throw signal.reason;
   }
 
@@ -134,29 +131,36 @@ class TopSession {
     this.#terminal.close();
   }
 
-  /** Shows each change of a table. After another table has taken its place, the promise stays pending. */
-  async #follow(table: Table): Promise<void> {
-    try {
-      await this.#showChanges(table);
-    } catch (error) {
-      const least = table === this.#table && this.#isPaceFree ? leastInterval(error) : undefined;
-      if (least === undefined || least <= this.#state.intervalMs) throw error;
-      this.#state = { ...this.#state, intervalMs: least };
-      this.#restart();
+  /** Shows each change of the present table, until that one fails. */
+  async #follow(): Promise<never> {
+    for (;;) {
+      const table = this.#table;
+      try {
+        await this.#showChanges(table);
+      } catch (error) {
+        if (table === this.#table && !this.#slowDown()) throw error;
+      }
+      if (table === this.#table) throw new VirstreamError("connection-closed", "the connection was closed");
     }
-    if (table !== this.#table) await new Promise(() => {});
-    else throw new VirstreamError("connection-closed", "the connection was closed");
   }
 
   async #showChanges(table: Table): Promise<void> {
     for await (const _ of table.changes) {
-      if (table !== this.#table) break;
-      if (this.#isPaceFree) refuseAbsence(table.absent, this.#state.intervalMs);
+      if (table !== this.#table || this.#slowDown()) break;
       this.#ready = true;
       this.#show();
       // The next item has all changes of this pause.
       await sleep(LEAST_PAUSE_MS, { signal: this.#closed.signal });
     }
+  }
+
+  /** Takes the servers' shortest interval if it is longer than the present one: a host may come later. True if it is. */
+  #slowDown(): boolean {
+    const { minIntervalMs = 0 } = this.#connection.driver;
+    if (!this.#isPaceFree || minIntervalMs <= this.#state.intervalMs) return false;
+    this.#state = { ...this.#state, intervalMs: minIntervalMs };
+    this.#restart();
+    return true;
   }
 
   /**
@@ -181,7 +185,7 @@ class TopSession {
       if (this.#state.page !== "guest") this.#diagnosis.leave();
       if (this.#state.intervalMs !== before.intervalMs) {
         this.#isPaceFree = true;
-        this.#restart();
+        if (!this.#slowDown()) this.#restart();
       }
       this.#draw();
     }
@@ -193,7 +197,6 @@ class TopSession {
     this.#ready = false;
     this.#table = this.#connection.table(this.#query, { intervalMs: this.#state.intervalMs });
     old.close();
-    void this.#follow(this.#table).catch(() => this.#leave());
   }
 
   #draw(): void {

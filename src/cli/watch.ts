@@ -10,7 +10,7 @@ import { createFormat } from "./format/format.ts";
 import { Notices, noColumnText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
-import { atServersPace } from "./pace.ts";
+import { paceOf } from "./pace.ts";
 import { openSource, readCredentials, withoutIds, withPermittedGroups } from "./source.ts";
 import { openScreen } from "./top.ts";
 import { ExitCode, INTERRUPTED } from "./usage.ts";
@@ -32,15 +32,13 @@ export async function watch(argv: readonly string[], signal: AbortSignal): Promi
   await using connection = await openSource(args.uri, credentials, signal);
   const named = await withoutIds(connection, args.query, signal);
   const query = args.namesGroups ? named : withPermittedGroups(named, connection);
+  const intervalMs = paceOf(connection, args.options.intervalMs, args.isDefaultInterval);
   const count = new SweepCount(args.count ?? Number.POSITIVE_INFINITY);
   const display = openDisplay(args, connection);
   if (args.groupsWithoutColumn.length > 0) notify(noColumnText(args.groupsWithoutColumn));
   try {
-    const pace = { intervalMs: args.options.intervalMs, isDefault: args.isDefaultInterval };
-    await atServersPace(pace, (intervalMs) => {
-      const { events } = connection.watch(query, { ...args.options, intervalMs, signal });
-      return follow(events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
-    });
+    const { events } = connection.watch(query, { ...args.options, intervalMs, signal });
+    await follow(events.chunks(), count, display, args.rates ? new RateMeter() : undefined, signal);
     if (!count.done) signal.throwIfAborted();
   } catch (error) {
     if (signal.reason === INTERRUPTED && args.count === undefined) return ExitCode.ok;

@@ -43,6 +43,8 @@ export interface Driver {
   readonly absent?: readonly Absent[];
   /** The names of the groups that a query may name; undefined when the source permits all. */
   readonly permittedGroups?: readonly string[] | undefined;
+  /** The shortest interval of a watch, in ms; undefined when the source accepts any. Of several hosts, the longest one. */
+  readonly minIntervalMs?: number | undefined;
   /**
    * The times that a recording covers. Only for a driver that replays recordings; only such a driver gets queries with
    * `at`.

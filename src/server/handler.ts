@@ -134,7 +134,7 @@ export class VirstreamHandler implements AsyncDisposable {
           return connection.hypervisor;
         },
         get minIntervalMs() {
-          return limits.minIntervalMs;
+          return Math.max(limits.minIntervalMs, connection.driver.minIntervalMs ?? 0);
         },
       },
       limits,

@@ -9,6 +9,7 @@ import { describeWith } from "../lab/requirement.ts";
 import { folder } from "../outlets/recording/recorded.ts";
 import { PATIENCE } from "../until.ts";
 import { outcomeOf, PROGRAM, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 const HOST = "test:///default?domains=5&freeze=2";
 
@@ -75,6 +76,14 @@ describe("virstream record", () => {
     expect(lines.filter(({ params }) => params)).toHaveLength(json.records);
     const [one, other] = lines.filter(({ domain, params }) => params && domain.name === "guest-00000").slice(-2);
     expect(other.rates.cpu.intervalMs).toBeCloseTo(other.steadyAt - one.steadyAt, 3);
+  });
+
+  it("is replayed by a server, whose shortest interval top -b takes", async () => {
+    const file = join(folder(), "served.rec");
+    await recorded([HOST], file, 5_000, "SIGINT");
+    await using server = await served([`file://${file}`, "--min-interval", "2s"]);
+    const { stdout, stderr } = await virstream(["top", "-b", "-n", "1", server.url]);
+    expect([stdout, stderr]).toEqual([expect.stringMatching(/^virstream .*\nSTATUS /), ""]);
   });
 
   it("records several hosts in one file", async () => {

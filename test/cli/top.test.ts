@@ -127,6 +127,35 @@ describeWith(["tmux"], "virstream top, on a terminal,", () => {
     await second.close();
   });
 
+  it("takes the pace of a host that comes later", async () => {
+    await using one = await connect("test:///default?domains=3&host=hv1");
+    await using other = await connect("test:///default?domains=3&host=hv2");
+    await using server = await serve(one, { port: 0 });
+    const early = await serve(other, { port: 0 });
+    const { url } = early;
+    await early.close();
+    const shell = await Shell.run("later", command(`top ${server.url} ${url}`));
+    await shell.see(/^virstream .* 1s$[\s\S]*NO HOST/m);
+    await using _late = await serve(other, { port: Number(new URL(url).port), limits: { minIntervalMs: 2_000 } });
+    await shell.see(/hv1 hv2 +6 guests.* 2s$/m);
+    expect(await shell.screen()).not.toContain("NO HOST");
+    await shell.type("q");
+    await shell.see(PROMPT);
+  });
+
+  it("ends with the error of a server that refuses it for good, also after another interval was chosen", async () => {
+    await using source = await connect("test:///default?domains=3");
+    const open = await serve(source, { port: 0 });
+    const { url } = open;
+    const shell = await Shell.run("refused", `${command(`top ${url}`)}; echo code=$?`);
+    await shell.see(/3 guests.* 1s$/m);
+    await shell.type("+");
+    await shell.see(/3 guests.* 2s$/m);
+    await open.close();
+    await using _locked = await serve(source, { port: Number(new URL(url).port), token: "secret" });
+    await shell.see(/\[unauthenticated\]\s+code=1$/m);
+  });
+
   it("is what watch shows on a terminal", async () => {
     const shell = await Shell.run("watch", command("watch 'test:///default?domains=3'"));
     await shell.see(/^STATUS +GUEST/m);

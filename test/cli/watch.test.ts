@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -270,7 +271,9 @@ describe("virstream watch, of a server,", () => {
       const [, url] = await new Transcript(server.stdout).find(/^(ws:\S+)\n/);
       const hasty = await virstream(["watch", url!, "--interval", "299ms"]);
       expect([hasty.stdout, hasty.code]).toEqual(["", 1]);
-      expect(hasty.stderr).toMatch(/^virstream: .*--interval to 300ms or more \[invalid-argument\]\n$/);
+      expect(hasty.stderr).toMatch(
+        /^virstream: --interval 299ms: the server's shortest is 300ms \[invalid-argument\]\n$/,
+      );
 
       const child = start(["watch", url!, "--interval", "300ms", "--state"]);
       const [output, notices] = [new Transcript(child.stdout), new Transcript(child.stderr)];
@@ -304,6 +307,21 @@ describe("A server whose shortest interval is longer than the default", () => {
       recorder.kill("SIGKILL");
       await rm(file, { force: true });
     }
+  });
+
+  it("refuses a shorter --interval, also through another server, and record leaves no file then", async () => {
+    await using server = await served(["test:///default?domains=2", "--min-interval", "2s"]);
+    await using relay = await served([server.url]);
+    const file = join(tmpdir(), `virstream-hasty-${process.pid}.rec`);
+    const [recorded, batch] = await Promise.all([
+      virstream(["record", server.url, file, "--interval", "1s"]),
+      virstream(["top", "-b", "-n", "1", relay.url, "--interval", "1500ms"]),
+    ]);
+    const refused = (interval: string) =>
+      `virstream: --interval ${interval}: the server's shortest is 2s [invalid-argument]\n`;
+    expect([recorded.stderr, recorded.code]).toEqual([refused("1s"), 1]);
+    expect([batch.stderr, batch.code]).toEqual([refused("1500ms"), 1]);
+    expect(existsSync(file)).toBe(false);
   });
 });
 

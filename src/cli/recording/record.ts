@@ -9,13 +9,10 @@ import { bytes } from "../../overview/quantity.ts";
 import { shellWord } from "../../overview/shell-word.ts";
 import { Notices } from "../format/notice.ts";
 import { notify } from "../notify.ts";
-import { atServersPace, refuseAbsence } from "../pace.ts";
+import { paceOf } from "../pace.ts";
 import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { parseRecord } from "./arguments.ts";
-
-/** How long the servers may take to accept the watch, in ms. After that, the file begins without an answer. */
-const ANSWER_MS = 2_000;
 
 /** `virstream record`: records until it is interrupted. Its messages go to stderr. Resolves with the exit code. */
 export async function record(argv: readonly string[], signal: AbortSignal): Promise<number> {
@@ -27,10 +24,7 @@ export async function record(argv: readonly string[], signal: AbortSignal): Prom
     throw invalid("a recording of a replay would have the times of the replay: copy the file");
   }
   const query = await withoutIds(connection, args.query, signal);
-  const pace = { intervalMs: args.watch.intervalMs, isDefault: args.isDefaultInterval };
-  const intervalMs = await atServersPace(pace, (intervalMs) =>
-    accepted(connection, query, { ...args.watch, intervalMs }, signal),
-  );
+  const intervalMs = paceOf(connection, args.watch.intervalMs, args.isDefaultInterval);
   const watch = { ...args.watch, intervalMs };
   const recording = await startRecording(connection, file, { ...watch, ...args.rotation, query });
   notify(`recording ${connection.uri} into ${file}; interrupt to end`);
@@ -43,27 +37,6 @@ export async function record(argv: readonly string[], signal: AbortSignal): Prom
   if (signal.aborted && signal.reason !== INTERRUPTED) throw signal.reason;
   notify(`look at it: virstream watch ${shellWord(`${pathToFileURL(file).href}?speed=1`)}`);
   return ExitCode.ok;
-}
-
-/**
- * Waits until a server has accepted the watch, so that a refused one leaves nothing in the file. Resolves with its
- * interval. Other sources accept any.
- */
-async function accepted(
-  connection: Connection,
-  query: StatsQuery,
-  options: WatchOptions & { readonly intervalMs: number },
-  signal: AbortSignal,
-): Promise<number> {
-  if (connection.driver.watch !== undefined) {
-    const waiting = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
-    for await (const event of connection.watch(query, { ...options, signal: waiting }).events) {
-      if (event.type !== "status") break;
-      const { host = connection.host, error } = event;
-      if (error !== undefined) refuseAbsence([{ host, error }], options.intervalMs);
-    }
-  }
-  return options.intervalMs;
 }
 
 /** Reports outages and gaps while they are recorded. It shares the watch of the recording. */

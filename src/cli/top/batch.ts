@@ -9,7 +9,6 @@ import { GuestList } from "../../overview/guest-list.ts";
 import { recordedRow } from "../../overview/line.ts";
 import type { TopArguments } from "../arguments.ts";
 import { recordedTime } from "../format/text.ts";
-import { refuseAbsence } from "../pace.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import { initialState } from "./state.ts";
@@ -25,7 +24,7 @@ interface Moment {
 
 /** Prints the whole table again and again, for scripts. The first has no rates yet. */
 export async function batch(
-  { intervalMs, isDefaultInterval, count }: TopArguments,
+  { intervalMs, count }: TopArguments,
   connection: Connection,
   query: StatsQuery,
   signal: AbortSignal,
@@ -34,11 +33,8 @@ export async function batch(
   const { recorded } = connection;
   const [moments, state] =
     recorded === undefined
-      ? [
-          presentMoments(connection, query, { intervalMs, isDefault: isDefaultInterval }, signal),
-          initialState(intervalMs),
-        ]
-      : [recordedMoments(connection, query, recorded, signal), initialState(recorded.intervalMs)];
+      ? [presentMoments(connection, query, intervalMs, signal), initialState(intervalMs)]
+      : [recordedMoments(connection, query, intervalMs, recorded, signal), initialState(recorded.intervalMs)];
   let now = 0;
   const list = new GuestList(() => now, 0);
   let left = count ?? Number.POSITIVE_INFINITY;
@@ -68,13 +64,12 @@ export async function batch(
 async function* presentMoments(
   connection: Connection,
   query: StatsQuery,
-  { intervalMs, isDefault }: { readonly intervalMs: number; readonly isDefault: boolean },
+  intervalMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<Moment> {
   using table: Table = connection.table(query, { intervalMs, signal });
   const moment = (): Moment => ({ rows: table.values(), absent: table.absent, at: performance.now() });
   await table.ready;
-  if (isDefault) refuseAbsence(table.absent, intervalMs);
   yield moment();
   let last = performance.now();
   for await (const _ of table.changes) {
@@ -94,7 +89,8 @@ async function* presentMoments(
 async function* recordedMoments(
   connection: Connection,
   query: StatsQuery,
-  { intervalMs }: Recorded,
+  intervalMs: number,
+  recorded: Recorded,
   signal: AbortSignal,
 ): AsyncGenerator<Moment> {
   let at = 0;
@@ -108,9 +104,9 @@ async function* recordedMoments(
     at,
   });
   const awaited = new Set(selectedHosts(connection.host, query.hosts));
-  const leastMs = awaited.size > 1 ? intervalMs / 2 : 0;
+  const leastMs = awaited.size > 1 ? recorded.intervalMs / 2 : 0;
   let [last, isNew] = [Number.NEGATIVE_INFINITY, false];
-  for await (const events of connection.watch(query, { signal }).events.chunks()) {
+  for await (const events of connection.watch(query, { intervalMs, signal }).events.chunks()) {
     for (const event of events) {
       if (event.type === "record") rows.record(event.record);
       else if (event.type === "gone") rows.gone(event.domain);

@@ -85,6 +85,11 @@ export class RemoteDriver implements Driver {
   }
 
   /** From the last welcome of the server. */
+  get minIntervalMs(): number | undefined {
+    return this.#last?.welcome.minIntervalMs;
+  }
+
+  /** From the last welcome of the server. */
   get recorded(): Recorded | undefined {
     return this.#last?.welcome.recorded;
   }
