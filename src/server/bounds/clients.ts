@@ -1,14 +1,18 @@
+import type { ServerLimits } from "../limits.ts";
+
+type ClientLimits = Pick<ServerLimits, "clients" | "clientsPerAddress">;
+
 /** What a client can do; the whole reason must fit into a close frame. */
 const ADVICE = ": try later, or let the operator raise it";
 
 /** Counts the welcomed clients of a server, in total and by address. */
 export class Clients {
-  readonly #limits: Readonly<Record<"clients" | "clientsPerAddress", number>>;
+  readonly #limits: ClientLimits;
   readonly #clients = new Map<object, string | undefined>();
   readonly #byAddress = new Map<string, number>();
 
   /** @param limits their values may change; new ones apply to clients that enter later */
-  constructor(limits: Readonly<Record<"clients" | "clientsPerAddress", number>>) {
+  constructor(limits: ClientLimits) {
     this.#limits = limits;
   }
 

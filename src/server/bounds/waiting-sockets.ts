@@ -1,6 +1,9 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import type { ServerLimits } from "../limits.ts";
 import type { ClientAddresses, Peer } from "./client-address.ts";
+
+type WaitingLimits = Pick<ServerLimits, "waiting" | "waitingPerAddress">;
 
 /**
  * The sockets whose clients the server has not welcomed: they have not sent a request or a hello yet, or they were
@@ -9,7 +12,7 @@ import type { ClientAddresses, Peer } from "./client-address.ts";
  * address has too many, a new one replaces the oldest of that address.
  */
 export class WaitingSockets {
-  readonly #limits: Readonly<Record<"waiting" | "waitingPerAddress", number>>;
+  readonly #limits: WaitingLimits;
   readonly #addresses: ClientAddresses;
   readonly #onReplace: (address: string, most: number) => void;
   /** Each socket with the key of its client's address, the oldest first. */
@@ -20,11 +23,7 @@ export class WaitingSockets {
    * @param limits may change: new ones hold when the next connection comes
    * @param onReplace called with the address of each connection that a newer one replaces, and with the limit
    */
-  constructor(
-    limits: Readonly<Record<"waiting" | "waitingPerAddress", number>>,
-    addresses: ClientAddresses,
-    onReplace: (address: string, most: number) => void,
-  ) {
+  constructor(limits: WaitingLimits, addresses: ClientAddresses, onReplace: (address: string, most: number) => void) {
     this.#onReplace = onReplace;
     this.#limits = limits;
     this.#addresses = addresses;
