@@ -156,11 +156,12 @@ function secureContextOf(
     requestCert: asks,
     rejectUnauthorized: asks,
   };
-  const fault =
-    faultOf({ cert: options.cert }, names.cert) ??
-    faultOf({ key: options.key }, names.key) ??
-    (asks && !String(options.ca).includes("-----BEGIN ") ? `${names.clientCa} is not valid: ${NO_PEM}` : undefined) ??
-    faultOf(options, `${names.cert} or ${names.key}`);
+  const whole = faultOf(options, `${names.cert} or ${names.key}`);
+  // The fault of the whole does not say which of them is not valid.
+  const single = whole && (faultOf({ cert: options.cert }, names.cert) ?? faultOf({ key: options.key }, names.key));
+  // Node accepts authorities that are not in PEM, and then trusts none.
+  const hasAuthority = !asks || String(options.ca).includes("-----BEGIN ");
+  const fault = single ?? (hasAuthority ? whole : `${names.clientCa} is not valid: ${NO_PEM}`);
   if (fault !== undefined) throw invalid(fault);
   return options;
 }
