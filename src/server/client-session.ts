@@ -9,6 +9,7 @@ import type { Welcome } from "../wire/messages.ts";
 import { CLOSE_CODES, type CloseReason, LIMITS, type Subprotocol } from "../wire/protocol.ts";
 import { type ClientMessage, parseClientMessage, type RefusedQuery } from "../wire/request.ts";
 import { type Admission, type AdmittedClient, RoleDenied } from "./access/admission.ts";
+import { tokenFault } from "./access/principal.ts";
 import { permitted, permittedGroups } from "./access/views.ts";
 import type { ClientAddresses } from "./bounds/client-address.ts";
 import { type EventLog, nameOf, type ServerEvent } from "./bounds/event-log.ts";
@@ -299,7 +300,7 @@ export class ClientSession {
 
   #greet(token: string | undefined): void {
     if (this.#client === undefined) {
-      this.close("unauthenticated", token === undefined ? "a token is needed" : "the token is wrong");
+      this.close("unauthenticated", tokenFault(token));
       return;
     }
     PATIENT_CLOCK.clearTimeout(this.#helloTimer);

@@ -13,7 +13,7 @@ import { VERSION } from "../version.ts";
 import { LIMITS, SUBPROTOCOLS, type Subprotocol } from "../wire/protocol.ts";
 import { Admission, type AdmittedClient, identifyBy, RoleDenied } from "./access/admission.ts";
 import { Origins } from "./access/origins.ts";
-import { roleDenial } from "./access/principal.ts";
+import { neededToken, roleDenial, tokenFault } from "./access/principal.ts";
 import { identifyByToken, knownTokens } from "./access/viewer.ts";
 import { Views } from "./access/views.ts";
 import { ClientAddresses, type Peer } from "./bounds/client-address.ts";
@@ -31,7 +31,7 @@ import { absentSources, EventLoopDelay, type ServerFigures, type ServerHealth } 
 import { Explanations } from "./web/explanations.ts";
 import { OpenAnswers } from "./web/open-answers.ts";
 import { PageFiles } from "./web/page-files.ts";
-import { ambiguity, answerRequest, type PageSource } from "./web/pages.ts";
+import { ambiguity, answerRequest, type PageRefusal, type PageSource } from "./web/pages.ts";
 
 /** How long a client may take to answer a close frame, or to take the answer to a refused request, in ms. */
 export const CLOSE_TIMEOUT_MS = 1_000;
@@ -166,7 +166,7 @@ export class VirstreamHandler implements AsyncDisposable {
       stats: () => this.stats(),
       isForged: ({ headers }) => !guarded && !this.#origins.admitHost(headers.host),
       logRefused: (request, why) => this.sayRefused("client-refused", request, why),
-      mayRead: (request, path) => this.#mayRead(request, path),
+      refusalOf: (request, path) => this.#refusalOf(request, path),
       why: this.#explanations && ((request, guest) => this.#explanations!.answer(request, bearerToken(request), guest)),
     };
     // The types of ws lack closeTimeout.
@@ -264,7 +264,8 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Replaces the option `limits`, for connections, requests and messages from now on; nothing that is under way ends. Only
+   * Replaces the option `limits`, for connections, requests and messages from now on. No client, sweep or watch ends. If
+   * `waiting` or `waitingPerAddress` is lower now, the next connection replaces the oldest ones beyond it. Only
    * `helloTimeoutMs` stays as it was at the start.
    *
    * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
@@ -350,18 +351,15 @@ export class VirstreamHandler implements AsyncDisposable {
     return path.startsWith(`${this.prefix}/`) ? path.slice(this.prefix.length) : undefined;
   }
 
-  /**
-   * True if the client of a request may read this page. If its token is valid but its role does not permit the page, a
-   * text that says so.
-   */
-  async #mayRead(request: IncomingMessage, path: string): Promise<boolean | string> {
+  /** The answer to a client that may not read this page; undefined if it may. */
+  async #refusalOf(request: IncomingMessage, path: string): Promise<PageRefusal | undefined> {
     const token = bearerToken(request);
     const identity = await this.#admission.identify(request, token).catch(() => undefined);
     const denial = identity && roleDenial(identity.role, path);
-    if (identity !== undefined && denial === undefined) return true;
-    const why = denial ?? (token === undefined ? "a token is needed" : "the token is wrong");
-    this.sayRefused("token-refused", request, `${path}: ${why}`, identity?.name);
-    return denial ?? false;
+    if (identity !== undefined && denial === undefined) return undefined;
+    this.sayRefused("token-refused", request, `${path}: ${denial ?? tokenFault(token)}`, identity?.name);
+    if (denial !== undefined) return { status: 403, text: denial };
+    return { status: 401, text: `this needs ${neededToken(path)}: Authorization: Bearer TOKEN` };
   }
 
   /**
@@ -410,8 +408,9 @@ export class VirstreamHandler implements AsyncDisposable {
     try {
       const client = await this.#admission.admit(request, token);
       if (client === undefined) {
-        this.sayRefused("token-refused", request, "the token is wrong");
-        refuse(socket, "401 Unauthorized", "the token is wrong");
+        const why = tokenFault(token);
+        this.sayRefused("token-refused", request, why);
+        refuse(socket, "401 Unauthorized", why);
       } else if (socket.destroyed) client.release();
       else {
         socket.once("close", () => client.release());

@@ -29,6 +29,11 @@ export function neededToken(path?: string): string {
   return `a token of the role ${rolesFor(path).join(" or ")}`;
 }
 
+/** What is wrong with the token that a client shows, for a client that no token identifies. Undefined: it shows none. */
+export function tokenFault(token: string | undefined): string {
+  return token === undefined ? "a token is needed" : "the token is wrong";
+}
+
 function rolesFor(path: string | undefined): readonly Role[] {
   return path === undefined ? STATS_ROLES : (PAGE_ROLES[path] ?? []);
 }

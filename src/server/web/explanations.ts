@@ -6,7 +6,7 @@ import { type DomainIdentity, domainKey } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 import { type Diagnosis, diagnosisJson } from "../../overview/diagnosis.ts";
 import { type Admission, RoleDenied } from "../access/admission.ts";
-import { neededToken } from "../access/principal.ts";
+import { neededToken, tokenFault } from "../access/principal.ts";
 import type { View } from "../access/views.ts";
 import { loadOf, type SweepPace } from "../bounds/sweep-pace.ts";
 
@@ -72,7 +72,7 @@ export class Explanations {
     try {
       const client = await this.#admission.admit(request, token);
       if (client === undefined) {
-        this.#onRefused(request, token === undefined ? "a token is needed" : "the token is wrong");
+        this.#onRefused(request, tokenFault(token));
         return UNAUTHENTICATED;
       }
       let mayRead = true;

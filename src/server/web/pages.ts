@@ -2,10 +2,15 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerScrape } from "../../outlets/prometheus/answer.ts";
 import type { Exporter } from "../../outlets/prometheus/exporter.ts";
 import { SUBPROTOCOLS } from "../../wire/protocol.ts";
-import { neededToken } from "../access/principal.ts";
 import type { ServerFigures, ServerHealth } from "../server-metrics.ts";
 import type { WhyAnswer } from "./explanations.ts";
 import type { PageFiles } from "./page-files.ts";
+
+/** The answer to a client that may not read a page. */
+export interface PageRefusal {
+  readonly status: 401 | 403;
+  readonly text: string;
+}
 
 /** The inputs for the pages of a server. */
 export interface PageSource {
@@ -27,11 +32,8 @@ export interface PageSource {
   isForged(request: IncomingMessage): boolean;
   /** Logs that a request is refused, and why. */
   logRefused(request: IncomingMessage, why: string): void;
-  /**
-   * True if the client of a request may read a page. If its token is valid but its role does not permit the page, a
-   * text that says so.
-   */
-  mayRead(request: IncomingMessage, path: string): Promise<boolean | string>;
+  /** The answer to a client that may not read a page; undefined if it may. */
+  refusalOf(request: IncomingMessage, path: string): Promise<PageRefusal | undefined>;
   /** Finds out what is wrong with a guest; undefined if this server has no diagnosis. */
   readonly why: ((request: IncomingMessage, guest: string) => Promise<WhyAnswer>) | undefined;
 }
@@ -110,9 +112,8 @@ export function answerRequest(
       );
     }
   } else {
-    void source.mayRead(request, path).then((may) => {
-      if (typeof may === "string") say(403, may);
-      else if (!may) say(401, `this needs ${neededToken(path)}: Authorization: Bearer TOKEN`);
+    void source.refusalOf(request, path).then((refusal) => {
+      if (refusal !== undefined) say(refusal.status, refusal.text);
       else if (path === "/metrics") void answerScrape(source.exporter, request, response);
       else respond(200, "application/json", JSON.stringify(source.stats()));
     });
