@@ -73,13 +73,19 @@ export class Access {
     });
   }
 
-  /** Asks the server what is wrong with a guest; undefined if the server has no diagnosis. */
-  async why(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | undefined> {
+  /**
+   * Asks the server what is wrong with a guest; undefined if the server has no diagnosis. If this token does not permit
+   * the question, a text that says why.
+   */
+  async why(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | string | undefined> {
     const token = sessionStorage.getItem(this.#key);
     const response = await fetch(`why?${new URLSearchParams({ domain: domain.uuid })}`, {
       ...(token !== null && { headers: { authorization: `Bearer ${token}` } }),
       signal,
     });
+    // A proxy in front of the server has answers of its own, mostly in HTML.
+    if (response.status === 403 && response.headers.get("content-type")?.startsWith("text/plain"))
+      return (await response.text()).trim();
     return response.ok ? diagnosisOfJson(await response.text(), domain) : undefined;
   }
 
@@ -97,9 +103,9 @@ export class Access {
       } catch (thrown) {
         const error = VirstreamError.from(thrown);
         if (error.code !== "unauthenticated") throw error;
-        // A role that does not permit this comes with advice.
-        const role = /\((the role .*)\)/.exec(error.message)?.[1];
-        const why = role === undefined ? "." : `: ${role}.`;
+        // The server's reason is the last part of the message if it has advice of its own.
+        const advice = /^\S+: [^()]*\(([^()]+: [^()]+)\)$/.exec(error.message)?.[1];
+        const why = advice === undefined ? "." : `: ${advice}.`;
         await this.#ask(token === undefined ? "This server needs a token." : `The server refused this token${why}`);
       }
     }

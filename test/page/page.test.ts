@@ -246,6 +246,26 @@ describeWith(["chromium"], "The live page of a client that may read some groups 
       await expect.poll(() => title.textContent(), PATIENCE).toMatch(/ on simulated: running/);
     });
   });
+
+  it("shows the server's reason for a guest in trouble about which this client may not ask, and keeps the advice", async () => {
+    const file = join(folder, "tokens.json");
+    const { token, list } = new TokenList([]).with({ name: "ann", role: "stats", groups: ["state", "balloon"] });
+    writeFileSync(file, `${list}`, { mode: 0o600 });
+    await using restricted = await serveUi("test:///default?domains=20&freeze=3", "--tokens", file);
+    await onPage(
+      browser,
+      restricted,
+      async (page) => {
+        await page.getByLabel("Token").fill(token);
+        await page.keyboard.press("Enter");
+        await page.locator(".row", { hasText: "guest-00003" }).click();
+        await page.getByText("does not say what is wrong: this token shows some groups only").waitFor();
+        const command = page.locator(".guest-view code", { hasText: "virstream why guest-00003" });
+        await expect.poll(() => command.isVisible(), PATIENCE).toBe(true);
+      },
+      { expected: /status of 403/ },
+    );
+  });
 });
 
 describeWith(["chromium"], "The live page of several hosts", () => {

@@ -4,8 +4,11 @@ import { LatestDiagnosis } from "../../overview/latest-diagnosis.ts";
 import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
 
-/** Asks the server what is wrong with a guest; undefined if the server has no diagnosis. */
-export type AskWhy = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis | undefined>;
+/**
+ * Asks the server what is wrong with a guest; undefined if the server has no diagnosis. A text is the reason why the
+ * server refuses to answer this client.
+ */
+export type AskWhy = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis | string | undefined>;
 
 /** What is wrong with the open guest, the evidence for it, and what helps: the answer of `virstream why`. */
 export class GuestDiagnosis {
@@ -14,20 +17,35 @@ export class GuestDiagnosis {
   readonly #evidence = element("ul", { class: "evidence" });
   readonly #remedy = element("ul", { class: "remedy", "aria-label": "What helps" });
   readonly #latest: LatestDiagnosis<DomainIdentity>;
+  /** Why the server refused the last question. It depends on the client, and not on the guest. */
+  #refusal = "";
 
   /** @param onChange called when there is something new to show */
   constructor(ask: AskWhy, onChange: () => void) {
-    this.#latest = new LatestDiagnosis(ask, onChange, () => performance.now());
+    const explain = async (domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | undefined> => {
+      const answer = await ask(domain, signal);
+      this.#refusal = typeof answer === "string" ? answer : "";
+      return typeof answer === "string" ? undefined : answer;
+    };
+    this.#latest = new LatestDiagnosis(explain, onChange, () => performance.now());
     this.element = element("div", { class: "diagnosis" }, this.#summary, this.#evidence, this.#remedy);
     this.element.hidden = true;
   }
 
-  /** Shows the last diagnosis of a guest, and asks for a new one when it is too old. Returns false if there is none. */
+  /**
+   * Shows the last diagnosis of a guest, and asks for a new one when it is too old. Returns false if there is none; it
+   * then shows the server's reason, if the server gave one.
+   */
   show(key: string, domain: DomainIdentity): boolean {
     const diagnosis = this.#latest.of(key, domain);
-    const isKnown = diagnosis?.wrong === true;
-    this.element.hidden = !isKnown;
-    if (!isKnown) return false;
+    if (diagnosis?.wrong !== true) {
+      this.element.hidden = this.#refusal === "";
+      setText(this.#summary, printable(this.#refusal && `The server does not say what is wrong: ${this.#refusal}.`));
+      this.#fill(this.#evidence, []);
+      this.#fill(this.#remedy, []);
+      return false;
+    }
+    this.element.hidden = false;
     const { summary, evidence, records, remedy } = diagnosis;
     setText(this.#summary, printable(summary));
     this.#fill(this.#evidence, records === undefined ? evidence : [...evidence, records]);
