@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
 import type { Feed } from "../../src/sampling/feed.ts";
 import { ClientAddresses } from "../../src/server/bounds/client-address.ts";
+import { sharedBounds } from "../../src/server/bounds/shared-bounds.ts";
 import { SharedMemory } from "../../src/server/bounds/shared-memory.ts";
 import { SweepPace, WHOLE_LOAD } from "../../src/server/bounds/sweep-pace.ts";
 import { ChannelRing } from "../../src/server/channel-ring.ts";
@@ -203,6 +204,10 @@ describe("The limit", () => {
     sockets.push(await waiting(server, "192.0.2.3"));
     await until(() => sockets[0]!.destroyed);
     expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true, false, false]);
+    server.limit({ waiting: 1 });
+    sockets.push(await waiting(server, "192.0.2.4"));
+    await until(() => sockets[1]!.destroyed && sockets[2]!.destroyed);
+    expect([sockets[3]!.destroyed, server.clients]).toEqual([false, 2]);
 
     let most = 1_000;
     const memory = new SharedMemory(() => most);
@@ -322,6 +327,15 @@ describe("Requests per second of a connection", () => {
     await handled(6);
     vi.advanceTimersByTime(1_000);
     await handled(8);
+    // A connection that is open gets a changed limit, too.
+    server.limit({ requestsPerSecond: 10 });
+    vi.advanceTimersByTime(1_000);
+    for (let id = 9; id <= 20; id++) client.send({ type: "get", id, groups: -1 });
+    await handled(18);
+    vi.advanceTimersByTime(99);
+    await handled(18);
+    vi.advanceTimersByTime(1);
+    await handled(19);
   });
 });
 
@@ -338,6 +352,27 @@ describe("Sweeps per second", () => {
     expect(begun).toBe(5);
     pace.close();
   });
+
+  it("may change while the server serves, also for sweeps that wait already", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const driver = stuck();
+    const server = await startServer(driver, { limits: { sweepsPerSecond: 2 } });
+    const client = await clientOf(server);
+    const running = async (count: number): Promise<void> => {
+      while (driver.running < count) await turn();
+      await client.settled();
+      expect(driver.running).toBe(count);
+    };
+    for (let id = 1; id <= 6; id++) client.send({ type: "get", id });
+    await running(2);
+    server.limit({ sweepsPerSecond: 4 });
+    vi.advanceTimersByTime(499);
+    await running(2);
+    vi.advanceTimersByTime(1);
+    await running(4);
+    vi.advanceTimersByTime(250);
+    await running(5);
+  });
 });
 
 describe("Bytes in flight", () => {
@@ -353,6 +388,18 @@ describe("Bytes in flight", () => {
       return outbound.writable;
     });
     expect(writable).toEqual([true, true, false]);
+  });
+
+  it.each(["bufferedBytes", "bufferedBytesInAll"] as const)("may change by %s while a client is connected", (name) => {
+    const socket = { OPEN: 1, readyState: 1, bufferedAmount: 1_000 };
+    const limits = { bufferedBytes: 1_000, bufferedBytesInAll: 1_000 };
+    const traffic = { messages: 0, bytes: 0 };
+    const outbound = new Outbound(socket as unknown as WebSocket, () => markOf(limits, 1), traffic);
+    expect(outbound.writable).toBe(true);
+    limits[name] = 999;
+    expect(outbound.writable).toBe(false);
+    limits[name] = 1_000;
+    expect(outbound.writable).toBe(true);
   });
 });
 
@@ -393,6 +440,24 @@ describe("Records of snapshots", () => {
     expect(huge.open(1, feedOf(5_000)).records).toEqual([]);
     for (const snapshots of [many, few, huge]) snapshots.clear();
     expect(memory.used).toBe(0);
+  });
+
+  it("may change: the next snapshot gets the new limit", () => {
+    const limits: { -readonly [Name in keyof ServerLimits]: number } = {
+      ...DEFAULT_SERVER_LIMITS,
+      snapshotRecords: 900,
+    };
+    const { snapshots: memory } = sharedBounds(limits).memory;
+    const snapshots = new Snapshots(memory);
+    const old = [1, 2, 3].map((sequence) => snapshots.open(sequence, feedOf(300)));
+    const kept = () => old.map(({ records }) => records !== undefined);
+    limits.snapshotRecords = 600;
+    expect([memory.used, kept()]).toEqual([900, [true, true, true]]);
+    old.push(snapshots.open(4, feedOf(300)));
+    expect([memory.used, kept()]).toEqual([600, [false, false, true, true]]);
+    limits.snapshotRecords = 900;
+    old.push(snapshots.open(5, feedOf(300)));
+    expect([memory.used, kept()]).toEqual([900, [false, false, true, true, true]]);
   });
 });
 

@@ -354,6 +354,26 @@ describe("a server", () => {
     await until(() => driver.running === 0);
   });
 
+  it("ends a sweep that began after a change of the limits by the new timeout, and no earlier one", async () => {
+    const driver = plenty(100_000);
+    const server = await startServer(driver);
+    const client = await rawClient(server);
+    const decoder = decoderOf();
+    const ends: unknown[] = [];
+    client.socket.on("message", (data: Buffer) => {
+      const message = decoder.decode(data);
+      if (message.type === "end") ends.push([message.id, message.error?.code]);
+    });
+    client.socket.send(HELLO);
+    client.socket.send('{"type":"get","id":1,"credit":1000}');
+    await until(() => driver.running === 1);
+    server.limit({ progressTimeoutMs: 50 });
+    client.socket.send('{"type":"get","id":2,"credit":1000}');
+    await until(() => ends.length > 0);
+    await until(() => driver.running === 1);
+    expect(ends).toEqual([[2, "slow-consumer"]]);
+  });
+
   it("holds no more than its mark for a peer that stops reading, and ends the sweep", async () => {
     const driver = plenty(1_000_000);
     const server = await startServer(driver, { limits: { progressTimeoutMs: 300, bufferedBytes: 200_000 } });
