@@ -182,7 +182,7 @@ class TopSession {
     this.#state = press(before, key, keys, listRows(this.#terminal.size));
     if (this.#state.quit) this.#leave();
     else {
-      if (this.#state.page !== "guest") this.#diagnosis.leave();
+      if (this.#state.page !== "guest") this.#diagnosis.forget();
       if (this.#state.intervalMs !== before.intervalMs) {
         this.#isPaceFree = true;
         if (!this.#slowDown()) this.#restart();

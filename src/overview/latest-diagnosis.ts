@@ -36,12 +36,10 @@ export class LatestDiagnosis<Guest> {
     return known?.result;
   }
 
-  /** The guest is no longer on the screen: cancels the examination under way. The next visit begins another one. */
-  leave(): void {
-    if (this.#running !== undefined) this.forget();
-  }
-
-  /** The guest is well: drops the diagnosis, so that it does not appear when something else is wrong later. */
+  /**
+   * Cancels the examination under way, and drops the diagnosis: the guest is well, or no longer on the screen. What is wrong
+   * with it later may be something else.
+   */
   forget(): void {
     this.#running?.abort();
     this.#last = undefined;

@@ -49,14 +49,14 @@ describe("The diagnosis on the page of a guest, in top and in a browser,", () =>
   it("is cancelled when the page is left, and begins again with the next visit", async () => {
     const { runs, diagnosis, changes, of } = examined();
     of("a");
-    diagnosis.leave();
+    diagnosis.forget();
     expect(runs[0]!.signal.aborted).toBe(true);
     await expect.poll(() => changes.length, PATIENCE).toBe(1);
     of("a");
     expect(runs).toHaveLength(2);
   });
 
-  it("is forgotten when the guest is well: what is wrong with it later is found out anew", async () => {
+  it("is forgotten when the guest is well, or its page was left: what is wrong with it later is found out anew", async () => {
     const { runs, diagnosis, of } = examined();
     of("a");
     await runs[0]!.end("first");
