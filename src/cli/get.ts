@@ -3,8 +3,9 @@ import type { Connection } from "../client/connection.ts";
 import { recordsBefore } from "../client/rates/two-sweeps.ts";
 import { RateMeter } from "../client/rates.ts";
 import { sleep, withTimeout } from "../driver/clock.ts";
-import { type Moment, timeOf } from "../drivers/recording/uri.ts";
+import { type Moment, parseRecordingUri, timeOf } from "../drivers/recording/uri.ts";
 import { VirstreamError } from "../model/error.ts";
+import { permittedOf } from "../model/group.ts";
 import { checkQuery, type StatsQuery, selectorName } from "../model/query.ts";
 import type { DomainStatsRecord, RecordStatus } from "../model/record.ts";
 import type { StatusEvent } from "../model/watch.ts";
@@ -15,7 +16,7 @@ import { type GetArguments, parseGet } from "./arguments.ts";
 import { CsvTable } from "./format/csv.ts";
 import { createFormat, type Format } from "./format/format.ts";
 import { GuestTable, TextTable } from "./format/guest-table.ts";
-import { complaint, finalAbsence, noColumnText, notWhole, sourceStatusText } from "./format/notice.ts";
+import { complaint, noColumnText, notWhole, sourceText } from "./format/notice.ts";
 import { showsColours } from "./format/text.ts";
 import { notify } from "./notify.ts";
 import {
@@ -56,7 +57,7 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
 
   const named = await withoutIds(connection, args.query, signal);
   const permitted = args.columnGroups === 0 ? withPermittedGroups(named, connection) : named;
-  const at = args.at === undefined ? await endOf(connection, permitted, signal) : momentIn(args.at, connection);
+  const at = args.at === undefined ? await endOf(connection, permitted, args, signal) : momentIn(args.at, connection);
   const query = at === undefined ? permitted : { ...permitted, at };
   const identities = args.format === "prometheus" ? await openIdentities(connection, args) : undefined;
   const format = await formatOf(args, connection, identities, query.at);
@@ -101,10 +102,10 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
         if (event.type === "sync") {
           whole = true;
           for (const { host, error } of event.summary.absent ?? []) {
-            const absence: StatusEvent = { type: "status", state: "degraded", host, error: finalAbsence(error) };
+            const absence: StatusEvent = { type: "status", state: "degraded", host, error };
             progress.absent++;
             if (interactive) progress.hide();
-            notify(sourceStatusText(host, absence));
+            notify(sourceText(host, "absent", error));
             text += format.event(absence);
           }
           // Without a filter, each selector has a record.
@@ -170,12 +171,20 @@ const END_INTERVALS = 3;
  * The end of a recording, unless a replay of it with `from=` is still under way; undefined for other sources. Two sweeps at
  * the end, one after the other, would have the same records, and so no rates.
  */
-async function endOf(connection: Connection, query: StatsQuery, signal: AbortSignal): Promise<number | undefined> {
+async function endOf(
+  connection: Connection,
+  query: StatsQuery,
+  { ratesOverMs, format }: GetArguments,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const { recorded, uri } = connection;
   if (recorded === undefined) return undefined;
-  if (uri.startsWith("file:")) return /[?&]from=/.test(uri) ? undefined : recorded.to;
-  // Only the position shows whether a server replays.
-  const records = await connection.stats(query, { signal }).toArray();
+  if (uri.startsWith("file:")) return parseRecordingUri(uri).from === undefined ? recorded.to : undefined;
+  // Without rates, the records that are there are the right ones. Only tables show how old they are.
+  if (ratesOverMs === undefined && format !== "table" && format !== "csv") return undefined;
+  // Only the position shows whether a server replays; the smallest records have it.
+  const groups = permittedOf(["state"], connection.permittedGroups);
+  const records = await connection.stats({ ...query, groups }, { signal }).toArray();
   const newest = records.reduce((most, { sampledAt }) => Math.max(most, sampledAt), 0);
   return newest >= recorded.to - END_INTERVALS * recorded.intervalMs ? recorded.to : undefined;
 }

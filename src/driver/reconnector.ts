@@ -326,7 +326,7 @@ export function nextStatus(
 
 /** The error for a host that cannot be reached now. */
 export function unreachableError(name: string, cause: VirstreamError): VirstreamError {
-  const message = `${name} cannot be reached, and is tried again: ${cause.message}`;
+  const message = `${name} cannot be reached: ${cause.message}`;
   return new VirstreamError("connection-lost", message, { cause });
 }
 

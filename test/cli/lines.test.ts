@@ -201,7 +201,7 @@ describe("notices", () => {
       "domain evil\ufffd[2J of hv1 is gone",
       "ws://all: reconnecting: it hung up",
       "ws://all: connected again",
-      "hv2: absent: it hung up",
+      "hv2: absent, and is tried again: it hung up",
       "hv2: connected again",
     ]);
   });

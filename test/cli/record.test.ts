@@ -86,6 +86,15 @@ describe("virstream record", () => {
     expect([stdout, stderr]).toEqual([expect.stringMatching(/^virstream .*\nSTATUS /), ""]);
   });
 
+  it("is swept once by get without rates, from a server that replays it", async () => {
+    const file = join(folder(), "swept.rec");
+    await recorded([HOST], file, 5_000, "SIGINT");
+    await using server = await served([`file://${file}`, "--log-level", "trace"]);
+    const { stdout } = await virstream(["get", server.url, "--format", "ndjson", "--state"]);
+    expect(linesOf(stdout).length).toBeGreaterThan(0);
+    expect(server.of("request").map(({ type }) => type)).toEqual(["get"]);
+  });
+
   it("records several hosts in one file", async () => {
     const file = join(folder(), "hosts.rec");
     const hosts = ["test:///default?domains=2&host=hv1", "test:///default?domains=3&host=hv2"];

@@ -225,7 +225,7 @@ describe("A reconnector", () => {
     world.reconnector.lost(new VirstreamError("server-shutdown", "it is shutting down"), "s0");
     const { unreachable } = world.reconnector;
     expect(unreachable).toMatchObject({ code: "connection-lost", cause: { code: "server-shutdown" } });
-    expect(unreachable?.message).toBe("ws://peer cannot be reached, and is tried again: it is shutting down");
+    expect(unreachable?.message).toBe("ws://peer cannot be reached: it is shutting down");
     expect(world.reconnector.unreachable).toBe(unreachable);
   });
 

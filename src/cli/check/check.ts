@@ -4,7 +4,6 @@ import { sleep, withTimeout } from "../../driver/clock.ts";
 import { type ErrorCode, VirstreamError } from "../../model/error.ts";
 import type { StatsQuery } from "../../model/query.ts";
 import type { Absent, DomainStatsRecord } from "../../model/record.ts";
-import { finalAbsence } from "../format/notice.ts";
 import { openSources, readCredentials, withoutIds } from "../source.ts";
 import { UsageError } from "../usage.ts";
 import { type CheckArguments, parseCheck } from "./arguments.ts";
@@ -67,7 +66,7 @@ async function sample(
   for await (const event of connection.stats(query, { signal }).events) {
     if (event.type === "record") records.push(event.record);
     else if (event.type === "sync") {
-      absent = (event.summary.absent ?? []).map(({ host, error }) => ({ host, error: finalAbsence(error) }));
+      absent = event.summary.absent ?? [];
     }
   }
   return { records, absent };

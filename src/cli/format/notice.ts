@@ -1,4 +1,4 @@
-import { VirstreamError } from "../../model/error.ts";
+import type { VirstreamError } from "../../model/error.ts";
 import { type DomainIdentity, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { GapEvent, GapReason, StatusEvent, SyncEvent, WatchEvent, WatchState } from "../../model/watch.ts";
 import { nameOf } from "../../overview/line.ts";
@@ -95,19 +95,10 @@ export class Notices {
     if (state === "removed") this.#troubled.delete(host);
     else if (state !== "connected") this.#troubled.add(host);
     else if (!this.#troubled.delete(host)) return undefined;
-    return sourceStatusText(host ?? this.#source, event);
+    // A host that refuses the watch is absent, too, and is not tried again.
+    const again = state === "degraded" && event.error?.retryable === true ? ", and is tried again" : "";
+    return sourceText(host ?? this.#source, STATE_WORDS[state] + again, event.error);
   }
-}
-
-/** The state in words, with the name of its source. */
-export function sourceStatusText(source: string, { state, error }: Pick<StatusEvent, "state" | "error">): string {
-  return sourceText(source, STATE_WORDS[state], error);
-}
-
-/** The error of an absent host, for a command that makes no further attempt. */
-export function finalAbsence(error: VirstreamError): VirstreamError {
-  const message = error.message.replace(" cannot be reached, and is tried again", " cannot be reached");
-  return new VirstreamError(error.code, message, { cause: error, retryable: error.retryable });
 }
 
 /** Groups that the user requested of a table that has no column for them. */
