@@ -266,7 +266,9 @@ export function parseWhy(args: readonly string[]) {
     throw new UsageError("why takes the name, uuid or id of a guest: virstream why GUEST [URI]");
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(guest)) {
     const uri = shellWord(withoutSecrets(guest));
-    throw new UsageError(`why takes a guest before the URI: virstream why ${rest[0] ?? "GUEST"} ${uri}`);
+    throw new UsageError(
+      `why takes a guest before the URI: virstream why ${rest[0] === undefined ? "GUEST" : shellWord(rest[0])} ${uri}`,
+    );
   }
   return {
     guest,

@@ -1,3 +1,4 @@
+import { listed } from "../overview/words.ts";
 import { COMMAND_NAMES, optionsOf } from "./manual/help.ts";
 import { suggestion } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
@@ -18,8 +19,4 @@ export function misused(error: unknown, options: readonly string[]): UsageError 
   const longer = options.find((option) => option.startsWith(`${name}-`));
   const hint = longer === undefined ? suggestion(name, options, "--") : `: did you mean --${longer}?`;
   return new UsageError(`${message}${unknown.startsWith("--") ? hint : ""}`);
-}
-
-function listed(names: readonly string[]): string {
-  return names.length === 1 ? names[0]! : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }

@@ -7,6 +7,7 @@ import { ALL_GROUPS, groupNames } from "../model/group.ts";
 import { LIST_FILTERS, StatsFlag } from "../model/query.ts";
 import { isTrouble, type StateWords, stateWords } from "../model/state.ts";
 import { guestWord, shellWord } from "../overview/shell-word.ts";
+import { listed } from "../overview/words.ts";
 import { type AffectedGuest, type Finding, type FindingId, finding } from "./finding.ts";
 import type { GuestProcess } from "./processes.ts";
 import { isSilence, type TimeLimit } from "./time-limit.ts";
@@ -273,7 +274,7 @@ export function guestFindings(guests: readonly GuestFacts[], uri: LibvirtUri): F
   add("guest-unexamined", unreached, (count) => `The doctor could not examine ${count}: ${why}.`);
   for (const missing of new Set(guests.map(missingGroups))) {
     const names = groupNames(missing);
-    const list = names.length < 2 ? `${names} is` : `${names.slice(0, -1).join(", ")} and ${names.at(-1)} are`;
+    const list = `${listed(names)} ${names.length === 1 ? "is" : "are"}`;
     add(
       "groups-missing",
       guests.filter((guest) => missing !== 0 && missingGroups(guest) === missing),

@@ -1,7 +1,7 @@
 import type { DiskRates, DomainRates, InterfaceRates, VcpuRates } from "../client/rates.ts";
 import { TableRow } from "../client/table/rows.ts";
 import { type Absent, type DomainIdentity, domainKey } from "../model/record.ts";
-import { narrowMs, span, UNKNOWN } from "./quantity.ts";
+import { known, narrowMs, span, UNKNOWN } from "./quantity.ts";
 import { type TroubleKind, type Verdict, verdictOf } from "./verdict.ts";
 
 /** One line of the list: a guest, or a host that is absent. */
@@ -57,8 +57,8 @@ export function recordedRow(rates: DomainRates, at: number): TableRow {
 export function factsText({ record, ageMs }: TableRow): string {
   const { domain, state, tookMs } = record;
   const id = domain.id < 0 ? UNKNOWN : domain.id;
-  const known = state === undefined ? UNKNOWN : `${state.state} (${state.reason})`;
-  return `uuid ${domain.uuid}   id ${id}   state ${known}   ${span(ageMs)} old, answered in ${narrowMs(tookMs)}`;
+  const words = known(state, ({ state, reason }) => `${state} (${reason})`);
+  return `uuid ${domain.uuid}   id ${id}   state ${words}   ${span(ageMs)} old, answered in ${narrowMs(tookMs)}`;
 }
 
 /** The name of a domain. If a query has a uuid that belongs to no domain, there is no name, and this is the uuid. */

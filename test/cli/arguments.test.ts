@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { parseDoctor, parseGet, parseWatch } from "../../src/cli/arguments.ts";
+import { parseDoctor, parseGet, parseWatch, parseWhy } from "../../src/cli/arguments.ts";
 import { parseCheck } from "../../src/cli/check/arguments.ts";
 import { sourceText } from "../../src/cli/format/notice.ts";
 import { withSwitches } from "../../src/cli/format/text.ts";
@@ -76,6 +76,9 @@ describe("a wrong option", () => {
     for (const parse of [parseGet, parseWatch, parseServe]) {
       expect(() => parse(["--token", "secret"])).toThrow(/^Unknown option '--token': did you mean --token-file\?$/);
     }
+    expect(() => parseWhy(["test:///default?a=1&b=2", "my guest"])).toThrow(
+      /: virstream why 'my guest' 'test:\/\/\/default\?a=1&b=2'$/,
+    );
     expect(() => parseDoctor(["--token", "secret"])).toThrow(/^Unknown option '--token'$/);
     expect(() => parseGet(["--ballon"])).toThrow(/^Unknown option '--ballon': did you mean --balloon\?$/);
     expect(() => parseGet(["--list-runing"])).toThrow("did you mean --list-running?");
