@@ -252,7 +252,7 @@ describe("a server", () => {
     ] as const) {
       await expect(connectTo(server.url, options)).rejects.toMatchObject({
         code: "unauthenticated",
-        message: `${server.url}: it refused us (${happened}): check the option token of connect()`,
+        message: `${server.url}: it refused us (${happened}): the option token of connect() has none that it takes`,
       });
     }
     const connection = await connectTo(server.url, { token: "a secret" });

@@ -20,11 +20,6 @@ const SWITCHES: Readonly<Record<string, string>> = {
 /** Replaces the options of the programming interface in an error's message by the switches of the command line. */
 export function withSwitches(message: string): string {
   return message
-    .replace("(a token is needed): check the", "(a token is needed): it goes into the")
-    .replace(
-      /(?<=\(the token is wrong\): )check (the option token of connect\(\))/,
-      "$1 has none of the server's, or one that has expired",
-    )
     .replaceAll(/\b(?:the|its) option (\w+(?: of connect\(\))?)/g, (all, name) => SWITCHES[name] ?? all)
     .replace(
       "pass the options cert and key",
