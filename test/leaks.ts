@@ -1,4 +1,5 @@
-import { afterAll } from "vitest";
+import { afterAll, afterEach } from "vitest";
+import { closeOwned } from "./owned.ts";
 
 /**
  * Every resource has an owner and an end. After each file, what keeps a process alive (sockets, servers, pipes to
@@ -28,6 +29,8 @@ function surplus(before: Map<string, number>): string[] {
 }
 
 const before = count();
+
+afterEach(closeOwned);
 
 afterAll(async () => {
   const deadline = performance.now() + GRACE_MS;

@@ -1,21 +1,12 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { connect, connectAll, FleetConnection, type WatchEvent } from "../../src/index.ts";
 import { serve, type VirstreamServer } from "../../src/server/index.ts";
 import { codeOf } from "../code-of.ts";
 import { startLibvirtd } from "../lab/libvirtd.ts";
 import { freePort } from "../lab/port.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
-
-const owned: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
 
 async function startServer(host: string, { port = 0, token = "" } = {}): Promise<VirstreamServer> {
   const source = own(await connect(`test:///default?domains=2&host=${host}`));

@@ -22,7 +22,7 @@ const linesOf = (ndjson: string) =>
 /** Records until the file has grown by this number of bytes, and then ends the recorder by a signal. */
 async function recorded(args: readonly string[], file: string, bytes: number, signal: NodeJS.Signals) {
   const before = existsSync(file) ? statSync(file).size : 0;
-  const child = start(["record", ...args, file, "--interval", "250ms", "--deadline", "50ms"]);
+  const child = start(["record", "--interval", "250ms", "--deadline", "50ms", ...args, file]);
   const outcome = outcomeOf(child);
   await vi.waitFor(() => expect(statSync(file).size).toBeGreaterThan(before + bytes), PATIENCE);
   child.kill(signal);
@@ -80,10 +80,24 @@ describe("virstream record", () => {
 
   it("is replayed by a server, whose shortest interval top -b takes", async () => {
     const file = join(folder(), "served.rec");
-    await recorded([HOST], file, 5_000, "SIGINT");
+    // A whole sweep has 9 kB.
+    await recorded([HOST], file, 12_000, "SIGINT");
     await using server = await served([`file://${file}`, "--min-interval", "2s"]);
     const { stdout, stderr } = await virstream(["top", "-b", "-n", "1", server.url]);
     expect([stdout, stderr]).toEqual([expect.stringMatching(/^virstream .*\nSTATUS /), ""]);
+  });
+
+  it("without a whole sweep makes top -b say that it has no table of it, and what shows its records", async () => {
+    const file = join(folder(), "cut.rec");
+    // The frozen guest keeps the first sweep open, while the records of the others are written.
+    await recorded([HOST, "--deadline", "1m", "--interval", "2m"], file, 5_000, "SIGINT");
+    const { stdout, stderr, code } = await virstream(["top", "-b", `file://${file}`]);
+    expect([stdout, stderr, code]).toEqual([
+      "",
+      expect.stringMatching(/cut\.rec ended before its first sweep.*get/),
+      3,
+    ]);
+    expect(linesOf((await virstream(["get", file, "--format", "ndjson"])).stdout)).toHaveLength(4);
   });
 
   it("is swept once by get without rates, from a server that replays it", async () => {

@@ -4,7 +4,7 @@ import { type AddressInfo, connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer, type Server } from "node:tls";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { remoteDriver } from "../../src/drivers/remote/driver.ts";
 import { openNodeWatch } from "../../src/drivers/remote/node-driver.ts";
 import { openBrowserSocket } from "../../src/drivers/remote/socket.ts";
@@ -13,17 +13,8 @@ import { serve, type VirstreamServer } from "../../src/server/index.ts";
 import { codeOf } from "../code-of.ts";
 import { Authority, type Issued } from "../lab/certificates.ts";
 import { describeWith } from "../lab/requirement.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
-
-const owned: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
 
 async function startServer(token?: string, port = 0): Promise<VirstreamServer> {
   const source = own(await connect("test:///default?domains=2"));

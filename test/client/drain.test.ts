@@ -1,18 +1,9 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type Connection, connect, connectAll, type WatchEvent } from "../../src/index.ts";
 import { serve } from "../../src/server/index.ts";
 import { codeOf } from "../code-of.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
-
-const owned: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
 
 /** Each domain takes long enough that a sweep is under way for a while. */
 const SLOW = "test:///default?domains=20&latency=100";

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Server } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type ConnectionStatus, connect, connectAll, type OpenOptions, type VirstreamError } from "../../src/index.ts";
 import { serve, type VirstreamServer } from "../../src/server/index.ts";
 import { codeOf } from "../code-of.ts";
@@ -9,21 +9,11 @@ import { startLibvirtd } from "../lab/libvirtd.ts";
 import { freePort } from "../lab/port.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
 
 /** Attempts follow each other quickly. */
 const QUICK = { initialMs: 1, maxMs: 10 };
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
-
 /** A server of a simulated host of its own. */
 async function startServer(port = 0, token?: string, host = "hv1"): Promise<VirstreamServer> {
   const source = own(await connect(`test:///default?domains=2&host=${host}`));

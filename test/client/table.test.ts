@@ -9,7 +9,7 @@ import { domainKey } from "../../src/model/record.ts";
 import { serve } from "../../src/server/index.ts";
 import { ManualClock, turn } from "../drivers/simulated/manual-clock.ts";
 import { bytesInUse } from "../heap.ts";
-import { open } from "../opened.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 
 const QUERY = { groups: ["state", "cpu-total"] } as const;
@@ -18,16 +18,16 @@ const cpu = (table: Table) => table.values().map(({ rates }) => rates.cpu.percen
 
 describe("a table", () => {
   const hostAt = async (uri: string) =>
-    open(await serve(open(await connect(uri)), { port: 0, limits: { minIntervalMs: 10 } }));
+    own(await serve(own(await connect(uri)), { port: 0, limits: { minIntervalMs: 10 } }));
 
   it("has the newest record and rates of each domain, of a host in this process, of a server and of several hosts", async () => {
-    const local = open(await connect("test:///default?domains=6"));
+    const local = own(await connect("test:///default?domains=6"));
     const server = await hostAt("test:///default?domains=6&host=hv1");
     const other = await hostAt("test:///default?domains=6&host=hv2&seed=7");
-    const fleet = open(await connectAll([server.url, other.url]));
+    const fleet = own(await connectAll([server.url, other.url]));
     for (const [connection, domains] of [
       [local, 6],
-      [open(await connect(server.url)), 6],
+      [own(await connect(server.url)), 6],
       [fleet, 12],
     ] as const) {
       const table = connection.table(QUERY, OFTEN);
@@ -48,7 +48,7 @@ describe("a table", () => {
   });
 
   it("is sorted as asked for, also when its rows change, and top() leaves that order alone", async () => {
-    const connection = open(await connect("test:///default"));
+    const connection = own(await connect("test:///default"));
     using table = connection.table(QUERY, OFTEN);
     table.sort(({ rates }) => rates.cpu.percent, "descending");
     await table.ready;
@@ -70,7 +70,7 @@ describe("a table", () => {
   });
 
   it("returns the same array of rows until one changes, also before the first one comes", async () => {
-    const connection = open(await connect("test:///default"));
+    const connection = own(await connect("test:///default"));
     using table = connection.table(QUERY, { intervalMs: 3_600_000 });
     expect(table.values()).toBe(table.values());
     await table.ready;
@@ -79,7 +79,7 @@ describe("a table", () => {
   });
 
   it("gives its changes tick by tick to readers of all three kinds, a slow one the union, and completes at its end", async () => {
-    const connection = open(await connect("test:///default?domains=5"));
+    const connection = own(await connect("test:///default?domains=5"));
     const table = connection.table(QUERY, OFTEN);
     const observed: number[][] = [];
     const completed = new Promise<void>((resolve, reject) => {
@@ -112,10 +112,10 @@ describe("a table", () => {
 
   it("is ready although a host is absent, marks the rows of a lost host as stale, and renews them when it is back", async () => {
     const first = await hostAt("test:///default?domains=3&host=hv1");
-    const source = open(await connect("test:///default?domains=2&host=hv2&seed=4"));
-    const second = open(await serve(source, { port: 0, limits: { minIntervalMs: 10 } }));
+    const source = own(await connect("test:///default?domains=2&host=hv2&seed=4"));
+    const second = own(await serve(source, { port: 0, limits: { minIntervalMs: 10 } }));
     const { port } = new URL(second.url);
-    const fleet = open(new Connection(await AggregateDriver.open([first.url, second.url, "ws://127.0.0.1:1"])));
+    const fleet = own(new Connection(await AggregateDriver.open([first.url, second.url, "ws://127.0.0.1:1"])));
     const table = fleet.table(QUERY, OFTEN);
     await table.ready;
     expect([table.size, table.absent.map(({ host }) => host)]).toEqual([5, ["ws://127.0.0.1:1"]]);
@@ -129,13 +129,13 @@ describe("a table", () => {
     await until(() => table.absent.length === 2);
     expect(stale()).toEqual(["hv2", "hv2"]);
     expect(table.size).toBe(5);
-    open(await serve(source, { port: Number(port), limits: { minIntervalMs: 10 } }));
+    own(await serve(source, { port: Number(port), limits: { minIntervalMs: 10 } }));
     await until(() => table.absent.length === 1 && stale().length === 0);
     table.close();
   });
 
   it("is about the hosts and domains that the query selects, and ready at once where it selects no host", async () => {
-    const connection = open(await connect("test:///default?domains=4&host=hv1"));
+    const connection = own(await connect("test:///default?domains=4&host=hv1"));
     using some = connection.table({ ...QUERY, names: ["*-00002"], hosts: ["hv*"] }, OFTEN);
     using none = connection.table({ ...QUERY, hosts: ["other*"] }, OFTEN);
     await Promise.all([some.ready, none.ready]);
@@ -170,13 +170,13 @@ describe("a table", () => {
   });
 
   it("fails, by ready and by its changes, when its watch cannot go on", async () => {
-    const { driver } = open(await connect("test:///default"));
+    const { driver } = own(await connect("test:///default"));
     const refused = new VirstreamError("unsupported", "it does not");
     const { uri, hypervisor, host } = driver;
     const sweep = () => ({
       [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(refused) }),
     });
-    const connection = open(new Connection({ uri, hypervisor, host, sweep, close: () => Promise.resolve() }));
+    const connection = own(new Connection({ uri, hypervisor, host, sweep, close: () => Promise.resolve() }));
     const table = connection.table();
     await expect(table.ready).rejects.toBe(refused);
     await expect(table.changes.toArray()).rejects.toBe(refused);
@@ -184,7 +184,7 @@ describe("a table", () => {
   });
 
   it("refuses what it cannot mean by the name of the member", async () => {
-    const connection = open(await connect("test:///default"));
+    const connection = own(await connect("test:///default"));
     const invalid = (message: RegExp) =>
       expect.objectContaining({ code: "invalid-argument", message: expect.stringMatching(message) });
     expect(() => connection.table({}, { mode: "on-change" } as TableOptions)).toThrow(

@@ -25,7 +25,7 @@ describe("Opening a driver by its scheme", () => {
   it("names the known schemes in the error for an unknown scheme, and for a text that is no URI", async () => {
     await expect(openDriver("tset:///default")).rejects.toMatchObject({
       code: "unknown-scheme",
-      message: expect.stringContaining("there are drivers for test"),
+      message: expect.stringMatching(/there are drivers for (\w+, )*test\b/),
     });
     for (const none of ["default", undefined as unknown as string]) {
       await expect(openDriver(none)).rejects.toMatchObject({ code: "invalid-uri" });

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { Connection, connect, type DomainStatsRecord, type WatchEvent } from "../../src/index.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/index.ts";
 import { Dice } from "../lab/dice.ts";
@@ -7,6 +7,7 @@ import { describeWith } from "../lab/requirement.ts";
 import { ServedProcess } from "../lab/served-process.ts";
 import { TcpProxy } from "../lab/tcp-proxy.ts";
 import { TickingHost } from "../lab/ticking-host.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { ExampleProcess, type Line } from "./example-process.ts";
 import { VECTORS, VectorServer } from "./vector-server.ts";
@@ -17,17 +18,6 @@ const PYTHON = "/usr/bin/python3";
 /** Guests of many shapes; one whose record is larger than a message, one that fails, one with the largest numbers. */
 const SHAPES = "domains=300&vcpus=1-4&disks=1-3&nics=2&extras=1&huge=6:60000&error=7&extremes=8";
 const TIMEOUT_MS = 120_000;
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends AsyncDisposable>(resource: T): T {
-  owned.push(() => resource[Symbol.asyncDispose]());
-  return resource;
-}
 
 function linesOf(name: string): number {
   return readFileSync(new URL(`../../examples/${name}`, import.meta.url), "utf8").split("\n").length - 1;

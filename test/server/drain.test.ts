@@ -3,9 +3,10 @@ import { Connection } from "../../src/client/connection.ts";
 import type { VirstreamError } from "../../src/model/error.ts";
 import { serve } from "../../src/server/index.ts";
 import { codeOf } from "../code-of.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import { connectTo, own } from "./serving.ts";
+import { connectTo } from "./serving.ts";
 
 /** A server of a host whose second record comes when the test says so, and a client with a sweep under way. */
 async function underWay() {

@@ -15,7 +15,7 @@ import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { codeOf } from "../code-of.ts";
 import { Authority } from "../lab/certificates.ts";
 import { describeWith } from "../lab/requirement.ts";
-import { own, owned } from "./serving.ts";
+import { own, owned } from "../owned.ts";
 
 /** A handler of a host with this many domains. */
 async function handlerOf(domains: number, options: HandlerOptions = { allowAnyone: true }): Promise<VirstreamHandler> {

@@ -1,14 +1,9 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { EventLoopDelay } from "../../src/server/server-metrics.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 describe("a server's figures", () => {
   it("are what its clients know: connections, watches, channels, messages and bytes", async () => {

@@ -6,10 +6,10 @@ import { type Authenticate, type Principal, type ServeOptions, serve } from "../
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { answerAt } from "../answer.ts";
+import { own } from "../owned.ts";
 import { PATIENCE, until } from "../until.ts";
 import { Intruder } from "./intruder.ts";
 import { RecordingDriver } from "./recording-driver.ts";
-import { own } from "./serving.ts";
 
 /** The guests that narrow principals may see, of ten. */
 const VISIBLE = ["guest-00001", "guest-00002"];

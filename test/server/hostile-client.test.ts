@@ -3,11 +3,12 @@ import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
 import { serve } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS } from "../../src/wire/protocol.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import { own, startServer, stuck } from "./serving.ts";
+import { startServer, stuck } from "./serving.ts";
 
 const names = (count: number, prefix = "no") => Array.from({ length: count }, (_, i) => ({ name: `${prefix}-${i}` }));
 

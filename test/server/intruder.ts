@@ -5,9 +5,9 @@ import { MessageDecoder } from "../../src/wire/message-decoder.ts";
 import { SUBPROTOCOLS, type Subprotocol } from "../../src/wire/protocol.ts";
 import { ServerClock } from "../../src/wire/server-clock.ts";
 import { unpack } from "../../src/wire/unpack.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { CollectedState } from "../wire/collected-state.ts";
-import { owned } from "./serving.ts";
 
 /** A message of the server, without the records in it. */
 export type Heard = { readonly type: string; readonly id?: number; readonly channel?: number } & Record<

@@ -1,20 +1,15 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connect, connectAll } from "../../src/client/connect.ts";
 import { Connection } from "../../src/client/connection.ts";
 import { VirstreamError } from "../../src/model/error.ts";
 import { serve, type VirstreamServer } from "../../src/server/server.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
 import { TickingHost } from "./ticking-host.ts";
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 async function served(driver: ScriptedDriver | string): Promise<{ connection: Connection; server: VirstreamServer }> {
   const connection = typeof driver === "string" ? await connect(driver) : new Connection(driver);

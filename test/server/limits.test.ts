@@ -14,9 +14,10 @@ import { markOf, Outbound } from "../../src/server/outbound.ts";
 import type { ServeOptions, VirstreamServer } from "../../src/server/server.ts";
 import { Snapshots } from "../../src/server/snapshot.ts";
 import { codeOf } from "../code-of.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
-import { connectTo, own, owned, startServer, stuck } from "./serving.ts";
+import { connectTo, startServer, stuck } from "./serving.ts";
 
 /** What one more unit of a limit gets: nothing, if it is served, or the code of an error. */
 type Use = (server: VirstreamServer, i: number) => Promise<string | undefined>;

@@ -5,11 +5,12 @@ import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/index.ts";
 import { type Authenticate, type Principal, type ServeOptions, serve, TokenList } from "../../src/server/index.ts";
 import { CLOSE_CODES, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 import { Intruder } from "./intruder.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import { connectTo, kilobyte, own } from "./serving.ts";
+import { connectTo, kilobyte } from "./serving.ts";
 
 const LIMITS = { minIntervalMs: 10, sweepsPerSecond: 1_000 };
 const GUESTS = ["guest-00001", "guest-00002"];

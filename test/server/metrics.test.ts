@@ -10,9 +10,10 @@ import type { DomainStatsRecord } from "../../src/model/record.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { answerAt } from "../answer.ts";
 import { samplesNamed, samplesOf } from "../outlets/prometheus/page.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
-import { own, startServer } from "./serving.ts";
+import { startServer } from "./serving.ts";
 import { TickingHost } from "./ticking-host.ts";
 
 const at = (server: VirstreamServer): string => `${server.url.replace("ws:", "http:")}/metrics`;

@@ -3,8 +3,8 @@ import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { PacedSocket } from "../../src/server/bounds/paced-socket.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
-import { own, owned } from "./serving.ts";
 
 /** A pair of sockets, of which the first is a PacedSocket. */
 async function pair(): Promise<{ paced: PacedSocket; other: WebSocket }> {

@@ -4,9 +4,10 @@ import { once } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { CLOSE_CODES, LIMITS } from "../../src/wire/protocol.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
 import { decoderOf } from "../wire/decoding.ts";
-import { connectTo, HELLO, own, plenty, rawClient, startServer } from "./serving.ts";
+import { connectTo, HELLO, plenty, rawClient, startServer } from "./serving.ts";
 import { TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
 

@@ -9,10 +9,11 @@ import { type Authenticate, createHandler, type Principal, type ServeOptions, se
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { codeOf } from "../code-of.ts";
+import { own, owned } from "../owned.ts";
 import { PATIENCE, until } from "../until.ts";
 import type { JsonMessage } from "./json-client.ts";
 import { RecordingDriver } from "./recording-driver.ts";
-import { connectTo, own, owned } from "./serving.ts";
+import { connectTo } from "./serving.ts";
 import { WatchClient } from "./watch-client.ts";
 
 /** A server of a host with ten guests. */

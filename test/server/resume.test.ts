@@ -1,20 +1,15 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import "../../src/drivers/builtin.ts";
 import { connectAll } from "../../src/client/connect.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { known, TickingHost } from "./ticking-host.ts";
 import { type ClientWatch, type ClientWatchOptions, WatchClient } from "./watch-client.ts";
 
 /** More than the ticks that the server keeps of one host. */
 const HOSTS = 12;
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 async function clientOf(server: VirstreamServer): Promise<WatchClient> {
   const client = await WatchClient.connect(server);

@@ -9,21 +9,11 @@ import { TypedParams } from "../../src/model/params.ts";
 import { serve } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { codeOf } from "../code-of.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { decoderOf } from "../wire/decoding.ts";
 import { ScriptedDriver } from "./scripted-driver.ts";
-import {
-  closeOf,
-  connectTo,
-  HELLO,
-  httpServerOf,
-  own,
-  owned,
-  plenty,
-  rawClient,
-  startServer,
-  stuck,
-} from "./serving.ts";
+import { closeOf, connectTo, HELLO, httpServerOf, plenty, rawClient, startServer, stuck } from "./serving.ts";
 
 describe("a server", () => {
   it("delivers a record while the driver still waits for the next", async () => {

@@ -2,7 +2,6 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, connect as connectSocket, createServer, type Server, type Socket } from "node:net";
-import { afterEach } from "vitest";
 import { WebSocket } from "ws";
 import { Connection } from "../../src/client/connection.ts";
 import type { OpenOptions } from "../../src/driver/driver.ts";
@@ -10,23 +9,13 @@ import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import { TypedParams } from "../../src/model/params.ts";
 import { type ServeOptions, serve, type VirstreamServer } from "../../src/server/server.ts";
 import { SUBPROTOCOLS } from "../../src/wire/protocol.ts";
+import { own, owned } from "../owned.ts";
 import { distinctText } from "./distinct-text.ts";
 import { aborted, ScriptedDriver } from "./scripted-driver.ts";
 
 /** Servers of scripted drivers, and clients of them. What a test opens here is closed after it. */
 
 export const open = openRemote;
-export const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-export function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
-
 export async function startServer(driver: ScriptedDriver, options: ServeOptions = {}): Promise<VirstreamServer> {
   return own(await serve(new Connection(driver), { port: 0, ...options }));
 }

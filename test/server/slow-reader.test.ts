@@ -1,15 +1,10 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { LIMITS } from "../../src/wire/protocol.ts";
 import { unpack } from "../../src/wire/unpack.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { known, TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 /** A host whose every tick is larger than a reader may be behind by and still be sent it. */
 async function largeHost() {

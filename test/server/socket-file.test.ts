@@ -11,8 +11,8 @@ import { connect, connectAll, type OpenOptions } from "../../src/index.ts";
 import { type ServeOptions, serve } from "../../src/server/index.ts";
 import { answerAt } from "../answer.ts";
 import { codeOf } from "../code-of.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
-import { own } from "./serving.ts";
 
 const GROUP = process.getgid!();
 const isRoot = process.getuid!() === 0;

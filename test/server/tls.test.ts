@@ -11,8 +11,8 @@ import { type ServeOptions, serve, type TlsOptions } from "../../src/server/inde
 import { codeOf } from "../code-of.ts";
 import { Authority, type Issued } from "../lab/certificates.ts";
 import { describeWith } from "../lab/requirement.ts";
+import { own } from "../owned.ts";
 import { until } from "../until.ts";
-import { own } from "./serving.ts";
 
 const HOSTS = ["DNS:localhost", "IP:127.0.0.1"];
 

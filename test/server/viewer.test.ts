@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import "../../src/drivers/builtin.ts";
 import { connect } from "../../src/client/connect.ts";
@@ -16,20 +16,10 @@ import { unpack } from "../../src/wire/unpack.ts";
 import { codeOf } from "../code-of.ts";
 import { describeWith, labRequirements } from "../lab/requirement.ts";
 import { startTestDriver } from "../lab/test-driver.ts";
+import { own, owned } from "../owned.ts";
 import { RecordingDriver } from "./recording-driver.ts";
 
 const open = openRemote;
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
-function own<T extends { close(): unknown }>(resource: T): T {
-  owned.push(() => resource.close());
-  return resource;
-}
-
 /** A server of a host with ten guests: ann sees 0, 1 and 2, ben 5 by its name, and the main token all. */
 async function startServer(options: ServeOptions = { token: "all" }) {
   const driver = new RecordingDriver(10);

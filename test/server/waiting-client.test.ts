@@ -7,14 +7,13 @@ import type { WebSocket } from "ws";
 import type { VirstreamServer } from "../../src/server/server.ts";
 import { CLOSE_CODES, LIMITS, SUBPROTOCOLS } from "../../src/wire/protocol.ts";
 import { start } from "../cli/run.ts";
+import { own, owned } from "../owned.ts";
 import { until } from "../until.ts";
 import {
   closeOf,
   connectTo,
   HELLO,
   httpServerOf,
-  own,
-  owned,
   plenty,
   rawClient,
   socketsOf,

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Connection } from "../../src/client/connection.ts";
 import { openRemote } from "../../src/drivers/remote/node-driver.ts";
 import { VirstreamError } from "../../src/model/error.ts";
@@ -6,16 +6,11 @@ import { TypedParams } from "../../src/model/params.ts";
 import { Domain, DomainStatsRecord } from "../../src/model/record.ts";
 import type { ServeOptions } from "../../src/server/server.ts";
 import { CLOSE_CODES } from "../../src/wire/protocol.ts";
+import { owned } from "../owned.ts";
 import { until } from "../until.ts";
 import { JsonClient } from "./json-client.ts";
 import { known, TickingHost } from "./ticking-host.ts";
 import { WatchClient } from "./watch-client.ts";
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 async function start(host: TickingHost, options: ServeOptions = {}) {
   owned.push(() => host.close());

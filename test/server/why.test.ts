@@ -12,9 +12,9 @@ import {
   type VirstreamServer,
 } from "../../src/server/index.ts";
 import { answerAt } from "../answer.ts";
+import { own } from "../owned.ts";
 import { PATIENCE, until } from "../until.ts";
 import { RecordingDriver } from "./recording-driver.ts";
-import { own } from "./serving.ts";
 
 function diagnosisOf(domain: DomainIdentity): Diagnosis {
   return { domain, wrong: true, summary: `${domain.name} is ill.`, evidence: ["it says so"], remedy: ["rest"] };

@@ -9,6 +9,7 @@ import { GuestList } from "../../overview/guest-list.ts";
 import { recordedRow } from "../../overview/line.ts";
 import type { TopArguments } from "../arguments.ts";
 import { recordedTime } from "../format/text.ts";
+import { notify } from "../notify.ts";
 import { ExitCode, INTERRUPTED } from "../usage.ts";
 import { cellsOf, columnsFor, titles } from "./layout.ts";
 import { initialState } from "./state.ts";
@@ -37,7 +38,7 @@ export async function batch(
       : [recordedMoments(connection, query, intervalMs, recorded, signal), initialState(recorded.intervalMs)];
   let now = 0;
   const list = new GuestList(() => now, 0);
-  let left = count ?? Number.POSITIVE_INFINITY;
+  let printed = 0;
   try {
     for await (const { rows, absent, at } of moments) {
       now = at;
@@ -47,11 +48,15 @@ export async function batch(
       const time = recorded === undefined ? new Date().toLocaleTimeString("en-GB") : recordedTime(at);
       const text = [summaryLine(list, state, time, 0), titles(columns, state.sort), ...lines];
       if (!stdout.write(`${text.join("\n")}\n\n`)) await once(stdout, "drain", { signal });
-      if (--left <= 0) break;
+      if (++printed === count) break;
     }
   } catch (error) {
     if (signal.reason === INTERRUPTED && count === undefined) return ExitCode.ok;
     throw error;
+  }
+  if (printed === 0) {
+    notify(`${connection.uri} ended before its first sweep was whole: virstream get shows what it has`);
+    return ExitCode.incomplete;
   }
   const { troubles, absent } = list.totals;
   return troubles.size > 0 || absent > 0 ? ExitCode.incomplete : ExitCode.ok;

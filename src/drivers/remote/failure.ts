@@ -11,7 +11,11 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   1006: ["connection-lost", "the connection broke"],
   [CLOSE_CODES["too-big"]]: ["message-too-big", "our message was too big for it", ": name fewer domains at once"],
   [CLOSE_CODES["bad-message"]]: ["protocol-error", "it did not understand us"],
-  [CLOSE_CODES.unauthenticated]: ["unauthenticated", "it refused us", ": the option token of connect() has none that it takes"],
+  [CLOSE_CODES.unauthenticated]: [
+    "unauthenticated",
+    "it refused us",
+    ": the option token of connect() has none that it takes",
+  ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],
   [CLOSE_CODES["duplicate-id"]]: ["protocol-error", "an id was in use"],

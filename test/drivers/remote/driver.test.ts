@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import { WebSocketServer } from "ws";
 import { LIMITS } from "../../../src/wire/protocol.ts";
 import { codeOf } from "../../code-of.ts";
-import { connectTo, open, owned, plainServer, plenty, proxyTo, startServer, stuck } from "../../server/serving.ts";
+import { owned } from "../../owned.ts";
+import { connectTo, open, plainServer, plenty, proxyTo, startServer, stuck } from "../../server/serving.ts";
 
 describe("the remote driver", () => {
   it("says when nothing listens, and what to do", async () => {

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
 import type { OpenOptions } from "../../../src/driver/driver.ts";
 import { type RemoteDriver, remoteDriver } from "../../../src/drivers/remote/driver.ts";
@@ -12,17 +12,12 @@ import type { ServerLimits } from "../../../src/server/limits.ts";
 import { serve, type VirstreamServer } from "../../../src/server/server.ts";
 import { codeOf } from "../../code-of.ts";
 import { TcpProxy } from "../../lab/tcp-proxy.ts";
+import { owned } from "../../owned.ts";
 import { CollectingSink } from "../../sampling/collecting-sink.ts";
 import { uncaughtDuring } from "../../uncaught.ts";
 import { until } from "../../until.ts";
 
 const open = openRemote;
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
-
 /** A server of simulated domains on a port, by default a free one. */
 async function startServer(uri: string, limits: Partial<ServerLimits> = {}, port = 0): Promise<VirstreamServer> {
   const connection = new Connection(new SimulatedDriver(uri));

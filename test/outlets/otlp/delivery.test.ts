@@ -7,7 +7,7 @@ import { Domain, DomainStatsRecord, type RecordInit } from "../../../src/model/r
 import { loadExporter } from "../../../src/outlets/otlp/exporter.ts";
 import { type OtlpOptions, OtlpPush, pushOtlp } from "../../../src/outlets/otlp/push.ts";
 import { ManualClock } from "../../drivers/simulated/manual-clock.ts";
-import { open } from "../../opened.ts";
+import { own } from "../../owned.ts";
 import { uuidOf } from "../../sampling/sample.ts";
 import { ScriptedDriver } from "../../server/scripted-driver.ts";
 import { PATIENCE, until } from "../../until.ts";
@@ -46,7 +46,7 @@ function hostOf(sweep: (number: number) => readonly DomainStatsRecord[] | Promis
   const driver = new ScriptedDriver(async function* () {
     yield await sweep(number++);
   });
-  return { driver, connection: open(new Connection(driver)) };
+  return { driver, connection: own(new Connection(driver)) };
 }
 
 /** A host with these sweeps, and then the last one again. Each waits until the collector has got the one before. */
@@ -65,11 +65,11 @@ async function push(connection: Connection, receiver: { readonly url: string }, 
     onChange: (error) => errors.push(error?.code),
     ...options,
   });
-  return { pushing: open(pushing), errors };
+  return { pushing: own(pushing), errors };
 }
 
 const receiverWith = async (answer: (body: Buffer) => Answer = () => ({}), port = 0) => {
-  const receiver = open(await OtlpReceiver.start(port));
+  const receiver = own(await OtlpReceiver.start(port));
   receiver.answer = answer;
   return receiver;
 };
@@ -331,7 +331,7 @@ describe("a collector that does not take OTLP", () => {
     const errors: (string | undefined)[] = [];
     const options = { intervalMs: INTERVAL_MS, onChange: (error?: VirstreamError) => errors.push(error?.code) };
     const exporter = await loadExporter({ url: receiver.url, headers: undefined });
-    const pushing = open(new OtlpPush(connection, options, exporter, clock));
+    const pushing = own(new OtlpPush(connection, options, exporter, clock));
     for (const [requests, pauseMs] of [
       [1, 5_000],
       [2, 10_000],
@@ -382,7 +382,7 @@ describe("pushOtlp", () => {
     vi.stubEnv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab,host.name=other");
     vi.stubEnv("OTEL_SERVICE_NAME", "hypervisors");
     try {
-      open(await pushOtlp(connection, { intervalMs: INTERVAL_MS, headers: { "x-other": "2" } }));
+      own(await pushOtlp(connection, { intervalMs: INTERVAL_MS, headers: { "x-other": "2" } }));
       await vi.waitFor(() => expect(receiver.accepted).toBeGreaterThan(0), PATIENCE);
     } finally {
       vi.unstubAllEnvs();

@@ -9,7 +9,7 @@ import { fieldOf } from "../../../src/model/field/field.ts";
 import type { DomainStatsRecord } from "../../../src/model/record.ts";
 import { metricName } from "../../../src/outlets/otlp/metric-name.ts";
 import { type OtlpOptions, pushOtlp } from "../../../src/outlets/otlp/push.ts";
-import { open } from "../../opened.ts";
+import { own } from "../../owned.ts";
 import { PATIENCE } from "../../until.ts";
 import { decoded, keyValues, OtlpReceiver, type ReceivedPoint } from "./receiver.ts";
 
@@ -31,13 +31,13 @@ function hrTime(nanoseconds: string): [number, number] {
 
 /** Pushes what a host has, and collects the same records beside that. */
 async function pushed(uri: string, options: OtlpOptions = {}) {
-  const receiver = open(await OtlpReceiver.start());
-  const connection: Connection = open(await connect(uri));
+  const receiver = own(await OtlpReceiver.start());
+  const connection: Connection = own(await connect(uri));
   const records: DomainStatsRecord[] = [];
   // The same query and interval share their sweeps, so both get the same records.
   const watch = connection.watch({}, { intervalMs: 200 }).subscribe((record) => records.push(record));
-  open({ close: async () => watch.unsubscribe() });
-  const push = open(await pushOtlp(connection, { url: receiver.url, intervalMs: 200, ...options }));
+  own({ close: async () => watch.unsubscribe() });
+  const push = own(await pushOtlp(connection, { url: receiver.url, intervalMs: 200, ...options }));
   return { receiver, connection, records, push };
 }
 

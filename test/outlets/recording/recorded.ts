@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach } from "vitest";
 import { Connection } from "../../../src/client/connection.ts";
 import { SYSTEM_CLOCK } from "../../../src/driver/clock.ts";
 import { RecordingDriver } from "../../../src/drivers/recording/driver.ts";
@@ -11,13 +10,8 @@ import {
   type RecordOptions,
   startRecording,
 } from "../../../src/outlets/recording/active-recording.ts";
+import { owned } from "../../owned.ts";
 import { TickingHost } from "../../server/ticking-host.ts";
-
-const owned: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const close of owned.splice(0).reverse()) await close();
-});
 
 /** A folder that is removed after the test. */
 export function folder(): string {
