@@ -78,14 +78,21 @@ export class Outbound {
     });
   }
 
-  /** Sends messages with rows, and before them the schemas that the client does not have. */
-  sendRows({ messages, schemas }: Pick<EncodedRows, "messages" | "schemas">): void {
+  /**
+   * Sends messages with rows, and before them the schemas that the client does not have.
+   *
+   * @param sent called with each message when its bytes are with the system
+   */
+  sendRows(
+    { messages, schemas }: Pick<EncodedRows, "messages" | "schemas">,
+    sent?: (message: WireMessage) => void,
+  ): void {
     if (schemas.length > 0) {
       for (const { slot, schema } of this.#sentSchemas.missing(schemas)) {
         this.say({ type: "schema", slot, keys: schema?.keys ?? [], types: [...(schema?.types ?? [])] });
       }
     }
-    this.#send(messages);
+    this.#send(messages, sent);
   }
 
   /** Calls back whenever the socket may have become writable, until the returned function is called. */
@@ -95,13 +102,16 @@ export class Outbound {
   }
 
   /** Sends messages; drops them if the socket is closing, because the client would not get them. */
-  #send(messages: readonly WireMessage[]): void {
+  #send(messages: readonly WireMessage[], sent?: (message: WireMessage) => void): void {
     if (!this.#isOpen) return;
     const { writable } = this;
     for (const message of messages) {
       this.#metrics.messages++;
       this.#metrics.bytes += message.length;
-      this.#socket.send(message, this.#sent);
+      this.#socket.send(message, (error) => {
+        if (!error) sent?.(message);
+        this.#sent();
+      });
     }
     // A permitted message may have any size, because a large record is not divided. So the hard limit rises with it.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark();

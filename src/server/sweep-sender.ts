@@ -8,6 +8,7 @@ import type { SweepMetrics } from "../sampling/metrics.ts";
 import type { Enter } from "../sampling/sampling.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
+import { recycle } from "../wire/pack.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import type { Outbound } from "./outbound.ts";
 
@@ -156,7 +157,7 @@ export class SweepSender {
     const rows = this.#options.outbound.profile.rows({ id: this.#options.id }, this.#batch);
     this.#batch.clear(rows.bytes);
     this.#credit.spend(rows.bytes);
-    this.#options.outbound.sendRows(rows);
+    this.#options.outbound.sendRows(rows, recycle);
     this.#coalescer.flushed();
   }
 

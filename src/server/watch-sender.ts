@@ -3,6 +3,7 @@ import type { Sampling } from "../sampling/sampling.ts";
 import { type ChannelMessage, statusToWire, syncToWire } from "../wire/channel-encoder.ts";
 import { RowBatch } from "../wire/columns/row-batch.ts";
 import { Coalescer, CreditAccount } from "../wire/flow-control.ts";
+import { recycle } from "../wire/pack.ts";
 import { PATIENT_CLOCK } from "./bounds/patient-clock.ts";
 import type { Channel, ChannelReader } from "./channel.ts";
 import type { Outbound } from "./outbound.ts";
@@ -226,7 +227,7 @@ export class WatchSender implements ChannelReader {
     if (cursor === records.length) this.#endSnapshot(snapshot);
     const rows = outbound.profile.rows({ id }, batch);
     batch.clear(rows.bytes);
-    outbound.sendRows(rows);
+    outbound.sendRows(rows, recycle);
     this.#progressed(rows.bytes);
   }
 

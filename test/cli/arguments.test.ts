@@ -139,8 +139,8 @@ describe("an error of the API", () => {
       "it goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
     ],
     [
-      "ws://a: it refused us (a token is needed): the option token of connect() has none that it takes",
-      "ws://a: it refused us (a token is needed): --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file) has none that it takes",
+      "ws://a: it refused us (a token is needed): a valid one goes into the option token of connect()",
+      "ws://a: it refused us (a token is needed): a valid one goes into --token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
     ],
     ["name it in the option origins", "name it in --origin"],
     ["(its option minIntervalMs says", "(--min-interval says"],

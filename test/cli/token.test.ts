@@ -139,7 +139,7 @@ describe("virstream serve --tokens", () => {
       /the role metrics of this token permits only \/metrics: ask the server's operator for a token of the role stats or admin\) \[unauth/,
     );
     expect(await printed("a guess")).toMatch(
-      /\(the token is wrong\): --token-file or \$VIRSTREAM_TOKEN \(.*\) has none that it takes/,
+      /\(the token is wrong\): a valid one goes into --token-file or \$VIRSTREAM_TOKEN \(.*\)/,
     );
     const answer = async (page: string, token?: string) => {
       const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };

@@ -242,7 +242,7 @@ describe("a server", () => {
     ] as const) {
       await expect(connectTo(server.url, options)).rejects.toMatchObject({
         code: "unauthenticated",
-        message: `${server.url}: it refused us (${happened}): the option token of connect() has none that it takes`,
+        message: `${server.url}: it refused us (${happened}): a valid one goes into the option token of connect()`,
       });
     }
     const connection = await connectTo(server.url, { token: "a secret" });

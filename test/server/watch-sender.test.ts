@@ -51,7 +51,8 @@ class FakeSocket {
   #callbacks: (() => void)[] = [];
 
   send(message: Uint8Array, sent: () => void): void {
-    this.sent.push(message);
+    // The server uses the memory of a message again when its bytes are with the system.
+    this.sent.push(message.slice());
     this.bufferedAmount += message.length;
     this.#callbacks.push(sent);
     this.meanwhile();

@@ -163,6 +163,6 @@ function checkDomains(records: readonly DomainStatsRecord[], host: string): void
       throw malformed(`a tick of the host ${JSON.stringify(host)} has a domain of another host`);
     domains.set(domain, true);
   }
-  if (domains.size !== records.length) throw malformed("a tick has two records of one domain");
+  if (domains.size !== records.length) throw malformed("a tick has a domain twice");
   if (records.length > LIMITS.domains) throw malformed("a tick has too many domains");
 }

@@ -14,7 +14,7 @@ const CLOSED: Record<number, readonly [code: ErrorCode, meaning: string, advice?
   [CLOSE_CODES.unauthenticated]: [
     "unauthenticated",
     "it refused us",
-    ": the option token of connect() has none that it takes",
+    ": a valid one goes into the option token of connect()",
   ],
   [CLOSE_CODES["wrong-subprotocol"]]: ["wrong-subprotocol", "it does not speak our protocol"],
   [CLOSE_CODES["hello-timeout"]]: ["connection-lost", "our hello came late"],

@@ -1,9 +1,6 @@
 import type { DomainIdentity } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 
-/** Two integers of 32 bits. */
-type Hash = readonly [one: number, other: number];
-
 /**
  * The domains that had their record in a sweep. Of each domain it keeps a hash of 64 bits, and not the texts: a million domains
  * take 16 MiB instead of a hundred. Two domains of ten thousand have the same hash in one of 10^11 sweeps; then the sweep is
@@ -13,35 +10,47 @@ type Hash = readonly [one: number, other: number];
  */
 export class SeenDomains {
   /** Where the hashes of this sweep start. */
-  readonly #start: Hash = [Math.random() * 2 ** 32, 1];
+  readonly #start = Math.random() * 2 ** 32;
   #hashes = new Int32Array(2_048);
   /** How many domains it has. */
   size = 0;
   #host: string | undefined;
   /** The hash of the host, where the hashes of its domains start. */
-  #ofHost = this.#start;
+  readonly #ofHost = new Int32Array(2);
 
-  /** Adds a domain. Returns false if it has been added before. */
-  add({ host, uuid, name }: DomainIdentity): boolean {
-    // The separator keeps apart a host `a` with the name `bc` and a host `ab` with the name `c`.
-    if (host !== this.#host) this.#ofHost = hash(`${host}\n`, this.#start);
-    this.#host = host;
+  /** Adds the domains of records. Returns false if one has been added before. */
+  add(records: readonly { readonly domain: DomainIdentity }[]): boolean {
+    // All hashes come first: the second loop is so short that the processor loads several places of the table at a time.
+    const added = new Int32Array(2 * records.length);
+    for (let i = 0; i < records.length; i++) {
+      const { host, uuid, name } = records[i]!.domain;
+      // The separator keeps apart a host `a` with the name `bc` and a host `ab` with the name `c`.
+      if (host !== this.#host) hash(`${host}\n`, this.#start, 1, this.#ofHost, 0);
+      this.#host = host;
+      // A domain that was asked for by a name that no host has is known by that name.
+      hash(uuid === NIL_UUID ? name : uuid, this.#ofHost[0]!, this.#ofHost[1]!, added, 2 * i);
+    }
     // At most three of four places are taken.
-    if (this.size * 2.7 > this.#hashes.length) this.#grow();
-    // A domain that was asked for by a name that no host has is known by that name.
-    return this.#put(hash(uuid === NIL_UUID ? name : uuid, this.#ofHost));
+    while ((this.size + records.length) * 2.7 > this.#hashes.length) this.#grow();
+    return this.#put(added);
   }
 
-  #put([one, other]: Hash): boolean {
+  #put(added: Int32Array): boolean {
     const hashes = this.#hashes;
     const mask = hashes.length - 1;
-    let at = (2 * one) & mask;
-    for (; hashes[at + 1] !== 0; at = (at + 2) & mask) {
-      if (hashes[at] === one && hashes[at + 1] === other) return false;
+    for (let i = 0; i < added.length; i += 2) {
+      const one = added[i]!;
+      const other = added[i + 1]!;
+      // A free place of a table that has grown.
+      if (other === 0) continue;
+      let at = (2 * one) & mask;
+      for (; hashes[at + 1] !== 0; at = (at + 2) & mask) {
+        if (hashes[at] === one && hashes[at + 1] === other) return false;
+      }
+      hashes[at] = one;
+      hashes[at + 1] = other;
+      this.size++;
     }
-    hashes[at] = one;
-    hashes[at + 1] = other;
-    this.size++;
     return true;
   }
 
@@ -49,18 +58,24 @@ export class SeenDomains {
     const before = this.#hashes;
     this.#hashes = new Int32Array(2 * before.length);
     this.size = 0;
-    for (let at = 0; at < before.length; at += 2) if (before[at + 1] !== 0) this.#put([before[at]!, before[at + 1]!]);
+    this.#put(before);
   }
 }
 
-/** Two hashes of a text, which mix each character in differently. The second is odd, so that it is not 0. */
-function hash(text: string, [one, other]: Hash): Hash {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
+/**
+ * Two hashes of a text, which mix two characters at a time in differently. The second is odd, so that it is not 0.
+ *
+ * @param one and `other`: where the hashes start
+ * @param into where they are written, from index `at`
+ */
+function hash(text: string, one: number, other: number, into: Int32Array, at: number): void {
+  for (let i = 0; i < text.length; i += 2) {
+    const code = text.charCodeAt(i) | (text.charCodeAt(i + 1) << 16);
     one = Math.imul(one ^ code, 0x9e3779b1);
     one ^= one >>> 15;
     other = Math.imul(other + code, 0x9e3779b1);
-    other ^= other >>> 13;
+    other ^= other >>> 15;
   }
-  return [one | 0, other | 1];
+  into[at] = one;
+  into[at + 1] = other | 1;
 }

@@ -3,7 +3,7 @@ import type { SweepContext } from "../../driver/driver.ts";
 import { Queue } from "../../driver/queue.ts";
 import type { VirstreamError } from "../../model/error.ts";
 import type { Query } from "../../model/query.ts";
-import type { Domain, DomainStatsRecord, SweepSummary } from "../../model/record.ts";
+import type { DomainStatsRecord, SweepSummary } from "../../model/record.ts";
 import { malformed } from "../../wire/errors.ts";
 import type { DecodedMessage } from "../../wire/message-decoder.ts";
 import { LIMITS } from "../../wire/protocol.ts";
@@ -78,7 +78,9 @@ export class RemoteSweep {
 
   /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
   push({ records, bytes, expanded }: Extract<DecodedMessage, { readonly type: "records" }>): void {
-    for (const { domain } of records) this.#enter(domain);
+    // The server may have sent a second record of a domain in place of another domain's.
+    if (!this.#seen.add(records)) throw malformed("a sweep has a domain twice");
+    if (this.#seen.size > LIMITS.domains) throw malformed("a sweep has too many domains");
     this.#heardAt = performance.now();
     this.#held += expanded;
     if (this.#held > this.#mostHeld) throw malformed("its records expand too far");
@@ -87,12 +89,6 @@ export class RemoteSweep {
       // The server accepts no credit for a sweep that has ended.
       if (!this.queue.ended) this.#control.consumed(bytes);
     });
-  }
-
-  /** Refuses a second record of a domain: the server may have sent it in place of another domain's record. */
-  #enter(domain: Domain): void {
-    if (!this.#seen.add(domain)) throw malformed("a sweep has two records of one domain");
-    if (this.#seen.size > LIMITS.domains) throw malformed("a sweep has too many domains");
   }
 
   /** The server has sent `end`. The consumer still gets the queued records, and then the error if there is one. */

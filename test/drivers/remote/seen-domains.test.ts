@@ -34,15 +34,15 @@ describe("the domains that had their record", () => {
       class extends Int32Array {
         constructor(length: number) {
           super(length);
-          made.push(this.byteLength);
+          if (this.byteLength > 8) made.push(this.byteLength);
         }
       },
     );
     const seen = new SeenDomains();
     let taken = 0;
-    for (let i = 0; i < DOMAINS; i++) if (seen.add(domain(i))) taken++;
-    for (let i = 0; i < DOMAINS; i++) if (seen.add(domain(i))) taken++;
+    for (let i = 0; i < DOMAINS; i++) if (seen.add([{ domain: domain(i) }])) taken++;
+    for (let i = 0; i < DOMAINS; i++) if (seen.add([{ domain: domain(i) }])) taken++;
     expect([taken, seen.size]).toEqual([DOMAINS, DOMAINS]);
-    expect(made.at(-1)).toBeLessThan(22 * DOMAINS);
+    expect(Math.max(...made)).toBeLessThan(22 * DOMAINS);
   });
 });
