@@ -39,11 +39,6 @@ export function writeView(view: PageView): void {
   else history.replaceState(null, "", hash);
 }
 
-/** The time between two sweeps, in ms. The server has put it into the page, because it refuses a shorter one. */
-export function intervalMs(): number {
-  return Number(document.querySelector<HTMLMetaElement>("meta[name=virstream-interval]")?.content);
-}
-
 /**
  * The WebSocket URL of the server from which the page comes. Below a path it ends with a slash, because without it a
  * proxy would redirect.

@@ -6,6 +6,7 @@ import { sortedBy } from "../overview/guest-list.ts";
 import { connectTo } from "./access.ts";
 import { serverUrl } from "./address.ts";
 import { element } from "./element.ts";
+import { intervalOf } from "./interval.ts";
 import { GuestTable } from "./list/guest-table.ts";
 import { ListWatch } from "./list/list-watch.ts";
 
@@ -15,7 +16,7 @@ export interface GuestsOptions {
   readonly url?: string;
   /** The token, if the server wants one. */
   readonly token?: string;
-  /** The time between two sweeps, in ms. Default 1,000. */
+  /** The time between two sweeps, in ms. Default 1,000, or the shortest that the server accepts if that is longer. */
   readonly intervalMs?: number;
   /** Removes the table, even before it is connected. Default: none. */
   readonly signal?: AbortSignal;
@@ -32,13 +33,12 @@ export interface GuestsOptions {
  *   reason of the signal
  */
 export async function showGuests(place: HTMLElement, options: GuestsOptions = {}): Promise<() => void> {
-  const { url = serverUrl(import.meta.url), token, intervalMs = 1_000, signal, onOpen } = options;
+  const { url = serverUrl(import.meta.url), token, signal, onOpen } = options;
   const connection = await connectTo(url, token, () => {}, signal);
   let view: ListView = { sort: "cpu", ascending: false, filter: "" };
   /** The reason why there will be no newer records. */
   let ended: string | undefined;
   const watch = new ListWatch(
-    intervalMs,
     () => view,
     () => show(),
     (error) => {
@@ -61,7 +61,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
     if (document.visibilityState === "visible") watch.start(connection, table.groups);
     else watch.stop();
   };
-  const table = new GuestTable(watch.cpu, intervalMs, {
+  const table = new GuestTable(watch.cpu, {
     onOpen: (key) => {
       const line = watch.list.line(key);
       if (line !== undefined && "row" in line) onOpen?.(line.row.domain);
@@ -72,6 +72,7 @@ export async function showGuests(place: HTMLElement, options: GuestsOptions = {}
     },
     onColumns: () => apply(),
   });
+  watch.intervalMs = table.intervalMs = options.intervalMs ?? intervalOf(connection);
   connection.status.subscribe(({ state }) => lose(ended !== undefined || state !== "connected"));
   // The shadow root keeps its style and its class names apart from those of the page.
   const host = document.createElement("div");

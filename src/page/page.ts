@@ -7,11 +7,12 @@ import { sortedBy } from "../overview/guest-list.ts";
 import type { Line } from "../overview/line.ts";
 import { printable } from "../overview/words.ts";
 import { Access } from "./access.ts";
-import { intervalMs, type PageView, readView, serverUrl, writeView } from "./address.ts";
+import { type PageView, readView, serverUrl, writeView } from "./address.ts";
 import { ConnectionNotice } from "./connection-notice.ts";
 import { element, setText } from "./element.ts";
 import { GuestView } from "./guest/guest-view.ts";
 import { GuestWatch } from "./guest/guest-watch.ts";
+import { intervalOf } from "./interval.ts";
 import { GuestTable } from "./list/guest-table.ts";
 import { BASE_GROUPS, ListWatch } from "./list/list-watch.ts";
 import { Problems } from "./problems.ts";
@@ -27,29 +28,26 @@ const NARROW = matchMedia("(max-width: 899px)");
 /** The live page: the list of guests, the problems, and one guest. It watches only the parts that are on the screen. */
 class Page {
   readonly #url = serverUrl();
-  readonly #intervalMs = intervalMs();
   readonly #access = new Access(this.#url);
   readonly #notice = new ConnectionNotice();
   readonly #summary = new Summary();
   readonly #watch = new ListWatch(
-    this.#intervalMs,
     () => this.#view,
     () => this.#show(),
     (error) => this.#ended(error),
     () => this.#now(),
   );
-  readonly #guestWatch = new GuestWatch(this.#intervalMs, (row) => this.#showRow(row));
+  readonly #guestWatch = new GuestWatch((row) => this.#showRow(row));
   readonly #problems = new Problems(
     (key) => this.#open(key),
     () => this.#url,
   );
-  readonly #table = new GuestTable(this.#watch.cpu, this.#intervalMs, {
+  readonly #table = new GuestTable(this.#watch.cpu, {
     onOpen: (key) => this.#open(key),
     onSort: (name) => this.#sort(name),
     onColumns: () => this.#apply(),
   });
   readonly #guest = new GuestView(
-    this.#intervalMs,
     () => this.#close(),
     () => this.#url,
     // A page that is hidden or paused costs the server nothing.
@@ -194,6 +192,9 @@ class Page {
       this.#replay.active = seen && !this.#watch.lost;
       return;
     }
+    // A server that has started again may accept other intervals.
+    const parts = [this.#watch, this.#guestWatch, this.#table, this.#guest];
+    for (const part of parts) part.intervalMs = intervalOf(connection);
     if (seen && !this.#covered) this.#watch.start(connection, this.#table.groups);
     else this.#watch.stop();
     if (seen && guest !== undefined) this.#guestWatch.start(connection, guest);

@@ -37,8 +37,6 @@ import { ambiguity, answerRequest, type PageRefusal, type PageSource } from "./w
 export const CLOSE_TIMEOUT_MS = 1_000;
 /** How long sweeps under way may take while the server drains, in ms. */
 const DRAIN_MS = 10_000;
-/** The shortest time between two sweeps of the live page, in ms. */
-const PAGE_INTERVAL_MS = 1_000;
 /**
  * The most frames of a client's message; below, the most parts in which a frame may arrive. Each takes memory besides
  * its bytes.
@@ -158,7 +156,7 @@ export class VirstreamHandler implements AsyncDisposable {
       prefix: this.prefix,
       exporter: this.exporter,
       webSockets: options.webSockets ?? true,
-      files: options.ui === true ? new PageFiles(pageInterval(limits)) : undefined,
+      files: options.ui === true ? new PageFiles() : undefined,
       isForeign: ({ headers }) => !this.#admitsHost(headers.host),
       isClosing: () => this.#closing !== undefined,
       health: () => this.health(),
@@ -272,8 +270,6 @@ export class VirstreamHandler implements AsyncDisposable {
    */
   limit(limits: Partial<ServerLimits>): void {
     Object.assign(this.#limits, checkLimits(limits), { helloTimeoutMs: this.#limits.helloTimeoutMs });
-    // A page that is loaded from now on must not ask for a shorter interval.
-    this.#pages.files?.setInterval(pageInterval(this.#limits));
   }
 
   /**
@@ -488,11 +484,6 @@ export function createHandler(connection: Connection, options: HandlerOptions): 
     );
   }
   return new VirstreamHandler(connection, options);
-}
-
-/** The time between two sweeps of the live page, in ms. */
-function pageInterval({ minIntervalMs }: ServerLimits): number {
-  return Math.max(PAGE_INTERVAL_MS, minIntervalMs);
 }
 
 /** Answers an upgrade request that is not accepted. */

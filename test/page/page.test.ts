@@ -144,6 +144,20 @@ describeWith(["chromium"], "The live page", () => {
     });
   });
 
+  it("asks for no shorter interval than the server accepts, also a server behind a slower one", async () => {
+    await using slow = await serveUi("test:///default?domains=3", "--min-interval", "2s");
+    for (const own of ["250ms", "3s"]) {
+      await using relay = await serveUi(slow.url, "--min-interval", own);
+      await onPage(browser, relay, async (page) => {
+        await listed(page);
+        await page.locator(".row").first().click();
+        await page.locator(".uplot").first().waitFor();
+        await expect.poll(async () => (await statsOf(relay)).watches, PATIENCE).toBe(2);
+        expect(await page.locator(".old").count()).toBe(0);
+      });
+    }
+  });
+
   it("watches the guest alone where the guest covers the list on a phone", async () => {
     await onPage(
       browser,

@@ -9,6 +9,7 @@ import type { Slowness } from "../../overview/slowness.ts";
 import { type TroubleKind, verdictOf } from "../../overview/verdict.ts";
 import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
+import { INTERVAL_MS } from "../interval.ts";
 import { Chart, type ChartOptions } from "./chart.ts";
 import { FigureTable } from "./figure-table.ts";
 import { type AskWhy, GuestDiagnosis } from "./guest-diagnosis.ts";
@@ -52,7 +53,7 @@ export class GuestView {
   readonly #parameters = new FigureTable("All parameters", ["Parameter", "Value"]);
   readonly #raw: HTMLDetailsElement;
   /** The time between two sweeps, in ms. */
-  intervalMs: number;
+  intervalMs = INTERVAL_MS;
   readonly #sourceOf: (host: string) => string;
   readonly #now: () => number;
   #history = new GuestHistory();
@@ -64,21 +65,13 @@ export class GuestView {
   #slow: Slowness | undefined;
 
   /**
-   * @param intervalMs the time between two sweeps, in ms
    * @param sourceOf the URI of a host, for commands
    * @param why asks the server what is wrong with a guest
    * @param now the clock of the list, in ms
    */
-  constructor(
-    intervalMs: number,
-    onClose: () => void,
-    sourceOf: (host: string) => string,
-    why: AskWhy,
-    now: () => number,
-  ) {
+  constructor(onClose: () => void, sourceOf: (host: string) => string, why: AskWhy, now: () => number) {
     this.#now = now;
     this.#diagnosis = new GuestDiagnosis(why, () => this.tick());
-    this.intervalMs = intervalMs;
     this.#sourceOf = sourceOf;
     const close = element("button", { type: "button", class: "close", "aria-label": "Close the guest" }, "×");
     close.addEventListener("click", onClose);

@@ -4,21 +4,19 @@ import type { Table } from "../../client/table.ts";
 import { VirstreamError } from "../../model/error.ts";
 import { permittedOf } from "../../model/group.ts";
 import { SCREEN_GROUPS } from "../../overview/columns.ts";
+import { INTERVAL_MS } from "../interval.ts";
 
 /** The watch of the one guest that is open. */
 export class GuestWatch {
-  readonly #intervalMs: number;
+  /** The time between two sweeps, in ms, of watches that begin from now on. */
+  intervalMs = INTERVAL_MS;
   readonly #onRow: (row: TableRow) => void;
   #table: Table | undefined;
   #connection: Connection | undefined;
   #key: string | undefined;
 
-  /**
-   * @param intervalMs the time between two sweeps, in ms
-   * @param onRow called with each newer record
-   */
-  constructor(intervalMs: number, onRow: (row: TableRow) => void) {
-    this.#intervalMs = intervalMs;
+  /** @param onRow called with each newer record */
+  constructor(onRow: (row: TableRow) => void) {
     this.#onRow = onRow;
   }
 
@@ -32,7 +30,7 @@ export class GuestWatch {
     const [, domain = ""] = key.split("\n");
     const table = connection.table(
       { domains: [domain], groups: permittedOf(SCREEN_GROUPS, connection.permittedGroups) },
-      { intervalMs: this.#intervalMs },
+      { intervalMs: this.intervalMs },
     );
     this.#table = table;
     void this.#follow(table, key);

@@ -2,6 +2,7 @@ import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } 
 import type { ListView } from "../../overview/guest-list.ts";
 import type { Line } from "../../overview/line.ts";
 import { element, setText } from "../element.ts";
+import { INTERVAL_MS } from "../interval.ts";
 import { columnsFor, gridTemplate, groupsOf, type PageColumn } from "./columns.ts";
 import type { CpuHistory } from "./cpu-history.ts";
 import { GuestRow } from "./guest-row.ts";
@@ -30,7 +31,7 @@ export class GuestTable {
   readonly #events: TableEvents;
   readonly #cpu: CpuHistory;
   /** The time between two sweeps, in ms. */
-  intervalMs: number;
+  intervalMs = INTERVAL_MS;
   readonly #rowHeight = matchMedia("(pointer: coarse)").matches ? ROW_HEIGHT.coarse : ROW_HEIGHT.fine;
   #columns: readonly PageColumn[] = [];
   #severalHosts = false;
@@ -39,9 +40,7 @@ export class GuestTable {
   #view: Pick<ListView, "sort" | "ascending"> | undefined;
   #selected: string | undefined;
 
-  /** @param intervalMs the time between two sweeps, in ms */
-  constructor(cpu: CpuHistory, intervalMs: number, events: TableEvents) {
-    this.intervalMs = intervalMs;
+  constructor(cpu: CpuHistory, events: TableEvents) {
     this.#cpu = cpu;
     this.#events = events;
     this.#grid = element(

@@ -5,6 +5,7 @@ import { hostNames } from "../../driver/matcher.ts";
 import { type KnownGroup, permittedOf } from "../../model/group.ts";
 import type { Absent } from "../../model/record.ts";
 import { GuestList, type ListView } from "../../overview/guest-list.ts";
+import { INTERVAL_MS } from "../interval.ts";
 import { CpuHistory } from "./cpu-history.ts";
 
 /** The least time between two updates of the list, in ms. With several hosts, each sweep ends at a time of its own. */
@@ -33,7 +34,8 @@ export const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloo
 export class ListWatch {
   #list: GuestList;
   readonly cpu = new CpuHistory();
-  readonly #intervalMs: number;
+  /** The time between two sweeps, in ms, of watches that begin from now on. */
+  intervalMs = INTERVAL_MS;
   readonly #viewOf: () => ListView;
   readonly #onUpdate: () => void;
   readonly #onEnd: (error: unknown) => void;
@@ -50,14 +52,12 @@ export class ListWatch {
   lost = false;
 
   /**
-   * @param intervalMs the time between two sweeps, in ms
    * @param viewOf returns the order and the filter of the list
    * @param onUpdate called after the list has changed
    * @param onEnd called when the watch ends by itself: with its error, or with undefined at the end of a recording
    * @param now the clock of the list, in ms; for a recording, the moment on the screen
    */
   constructor(
-    intervalMs: number,
     viewOf: () => ListView,
     onUpdate: () => void,
     onEnd: (error: unknown) => void,
@@ -65,7 +65,6 @@ export class ListWatch {
   ) {
     this.#now = now;
     this.#list = new GuestList(now);
-    this.#intervalMs = intervalMs;
     this.#viewOf = viewOf;
     this.#onUpdate = onUpdate;
     this.#onEnd = onEnd;
@@ -98,14 +97,14 @@ export class ListWatch {
     this.#groups = wanted;
     const table = connection.table(
       { groups: permittedOf([...wanted], connection.permittedGroups) },
-      { intervalMs: this.#intervalMs },
+      { intervalMs: this.intervalMs },
     );
     this.#table = table;
     this.#waits = this.#list.begun;
     // When the table is ready, each host was swept once. An interval later each was swept twice, so there are rates.
     if (this.#waits) {
       const takeOver = (): void => {
-        setTimeout(() => this.#takeOver(table), TWO_SWEEPS * this.#intervalMs);
+        setTimeout(() => this.#takeOver(table), TWO_SWEEPS * this.intervalMs);
       };
       table.ready.then(takeOver, () => {});
     }

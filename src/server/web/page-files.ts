@@ -39,25 +39,7 @@ interface PageFile {
  */
 export class PageFiles {
   /** By path. */
-  readonly #files: Map<string, PageFile>;
-  /** The text of index.html as it was read. */
-  readonly #html: string;
-
-  /**
-   * @param intervalMs the time between two sweeps of the page, in ms
-   * @throws VirstreamError `unsupported` if the package has no page, as in a bundle or before a build
-   */
-  constructor(intervalMs: number) {
-    this.#files = readPage();
-    this.#html = this.#files.get("/")!.plain.toString();
-    this.setInterval(intervalMs);
-  }
-
-  /** Changes the time between two sweeps, in ms, of a page that is loaded from now on. */
-  setInterval(intervalMs: number): void {
-    const html = this.#html.replace(/(name="virstream-interval" content=")\d+/, `$1${intervalMs}`);
-    this.#files.set("/", pageFile(".html", Buffer.from(html)));
-  }
+  readonly #files = readPage();
 
   has(path: string): boolean {
     return this.#files.has(path);
@@ -91,26 +73,24 @@ export class PageFiles {
   }
 }
 
-function readPage(): Map<string, PageFile> {
+/** @throws VirstreamError `unsupported` if the package has no page, as in a bundle or before a build */
+function readPage(): ReadonlyMap<string, PageFile> {
   const files = new Map<string, PageFile>();
   try {
     const folder = new URL("../../page/", import.meta.url);
     for (const name of readdirSync(folder)) {
-      const extension = extname(name);
-      if (TYPES[extension] === undefined) continue;
+      const type = TYPES[extname(name)];
+      if (type === undefined) continue;
+      const plain = readFileSync(new URL(name, folder));
+      const etag = `"${createHash("sha256").update(plain).digest("base64url").slice(0, 22)}"`;
       const path = name === "index.html" ? "/" : `/${name}`;
-      files.set(path, pageFile(extension, readFileSync(new URL(name, folder))));
+      files.set(path, { type, plain, compressed: gzipSync(plain, { level: 9 }), etag });
     }
   } catch (cause) {
     throw missing(cause);
   }
   if (!files.has("/page.js") || !files.has("/")) throw missing();
   return files;
-}
-
-function pageFile(extension: string, plain: Buffer): PageFile {
-  const etag = `"${createHash("sha256").update(plain).digest("base64url").slice(0, 22)}"`;
-  return { type: TYPES[extension]!, plain, compressed: gzipSync(plain, { level: 9 }), etag };
 }
 
 function missing(cause?: unknown): VirstreamError {
