@@ -6,11 +6,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { parseServe } from "../../src/cli/serve/arguments.ts";
+import { connect } from "../../src/index.ts";
+import { serve } from "../../src/server/index.ts";
 import { runCommand } from "../lab/command.ts";
 import { OtlpReceiver } from "../outlets/otlp/receiver.ts";
 import { PATIENCE } from "../until.ts";
 import { entriesOf } from "./log-entries.ts";
 import { outcomeOf, start, virstream } from "./run.ts";
+import { served } from "./served.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "virstream-push-"));
@@ -27,6 +30,26 @@ afterEach(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe("virstream serve --otlp", () => {
+  it("refuses an interval that is too short for its source, and logs that the source refuses it later", async () => {
+    receiver = await OtlpReceiver.start();
+    await using source = await connect("test:///default?domains=2");
+    const early = await serve(source, { port: 0, limits: { minIntervalMs: 1_000 } });
+    const { url } = early;
+    const args = [url, "--otlp", receiver.url, "--otlp-interval", "1s"];
+    await using server = await served(args);
+    await vi.waitFor(() => expect(receiver!.accepted).toBeGreaterThan(0), PATIENCE);
+    await early.close();
+    await using _late = await serve(source, {
+      port: Number(new URL(url).port),
+      limits: { minIntervalMs: 2_000 },
+    });
+    const refused = () => server.of("outlet-failing").filter(({ code }) => code === "invalid-argument");
+    await vi.waitFor(() => expect(refused()).toHaveLength(1), PATIENCE);
+    const hasty = await virstream(["serve", ...args, "--listen", "127.0.0.1:0"]);
+    expect(hasty.code).toBe(1);
+    expect(hasty.stderr).toContain("--otlp-interval 1s: the server's shortest is 2s");
+  });
+
   it.each([
     ["the URL of the option", (url: string) => [[url], {}] as const],
     ["the URL of the environment", (url: string) => [["env"], { OTEL_EXPORTER_OTLP_ENDPOINT: url }] as const],

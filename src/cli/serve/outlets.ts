@@ -3,6 +3,7 @@ import { invalid, type VirstreamError } from "../../model/error.ts";
 import { type NatsPublisher, type PublishOptions, publish } from "../../outlets/nats/publisher.ts";
 import { type OtlpPush, pushOtlp } from "../../outlets/otlp/push.ts";
 import { lasting } from "../../overview/quantity.ts";
+import { paceOf } from "../pace.ts";
 import { readText, type Warn } from "../source.ts";
 import { UsageError } from "../usage.ts";
 import type { ServeArguments } from "./arguments.ts";
@@ -43,6 +44,7 @@ export async function startPublisher(
   options: PublishOptions & { readonly intervalMs: number },
   log: ServeLog,
 ): Promise<NatsPublisher> {
+  paceOf(connection, options.intervalMs, false, "--nats-interval");
   const publisher = await publish(connection, options);
   const { url } = publisher;
   const outlet = { outlet: "nats", url } as const;
@@ -66,6 +68,7 @@ export async function startPush(
   if (target === "env" && !(OTEL_EXPORTER_OTLP_METRICS_ENDPOINT || OTEL_EXPORTER_OTLP_ENDPOINT)) {
     throw new UsageError("--otlp env needs OTEL_EXPORTER_OTLP_ENDPOINT in the environment");
   }
+  paceOf(connection, intervalMs, false, "--otlp-interval");
   const headers = otlpHeadersFile === undefined ? undefined : await readHeaders(otlpHeadersFile, log.exposed);
   const lines = new OutletLog(log);
   const push = await pushOtlp(connection, {
@@ -77,7 +80,11 @@ export async function startPush(
       lines.changed(error, error?.retryable === true, { outlet: "otlp", url: push.url }, again);
     },
   });
-  lines.started("pushing to", { outlet: "otlp", url: push.url }, intervalMs);
+  const outlet = { outlet: "otlp", url: push.url } as const;
+  void push.closed.then((error) => {
+    if (error !== undefined && error.code !== "connection-closed") lines.changed(error, false, outlet, "");
+  });
+  lines.started("pushing to", outlet, intervalMs);
   return push;
 }
 
