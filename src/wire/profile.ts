@@ -8,7 +8,7 @@ import { type BlockRows, isExact, markUnsendable, RowBatch } from "./columns/row
 import { SchemaSlots, type SlotSchema } from "./columns/schema-slots.ts";
 import { utf8Length } from "./flow-control.ts";
 import type { ServerMessage } from "./messages.ts";
-import { pack } from "./pack.ts";
+import { pack, packOnce } from "./pack.ts";
 import { LIMITS, type Subprotocol } from "./protocol.ts";
 
 /** A WebSocket message: binary, or text. */
@@ -99,7 +99,7 @@ class BinaryProfile implements Profile {
     for (const rows of batch.full.values()) full.push(this.#blocks.full(rows, slotOf(rows.schema), base));
     const message =
       "id" in head
-        ? pack({ type: "records", id: head.id, at, blocks: full })
+        ? packOnce({ type: "records", id: head.id, at, blocks: full })
         : pack({ type: "changes", ...head, gone: gone.map(({ number }) => number), at, full, changed });
     // Texts with a common start are short in the message, but the client counts them in full.
     if (message.length > LIMITS.message || batch.characters > LIMITS.characters) {

@@ -11,8 +11,6 @@ export interface Input {
   readonly name: string;
   /** As `RawPeer.reaction` says it, or the function `react`. */
   readonly reaction: string;
-  /** What a client sees that sends on after the server has closed: its system then drops the last response. */
-  readonly reactionWithReset?: string;
   /** Default: `guarded`. */
   readonly site?: SiteName;
   /** Undefined: it is not a WebSocket. */
@@ -61,8 +59,7 @@ export async function sendAll(inputs: readonly Input[], target: Target, atOnce: 
   const lane = async (): Promise<void> => {
     for (let input = inputs[next++]; input !== undefined; input = inputs[next++]) {
       const reaction = await reactionTo(input, target).catch((error) => `${error}`);
-      if (reaction !== input.reaction && reaction !== input.reactionWithReset)
-        wrong.push(`${input.name}: ${reaction}, and not ${input.reaction}`);
+      if (reaction !== input.reaction) wrong.push(`${input.name}: ${reaction}, and not ${input.reaction}`);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, lane));

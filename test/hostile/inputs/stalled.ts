@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { SUBPROTOCOLS } from "../../../src/wire/protocol.ts";
 import { HASTY_MS, TOKEN } from "../sites.ts";
 import type { Input } from "./input.ts";
@@ -12,6 +12,9 @@ async function drip(peer: RawPeer, before: string, text: string): Promise<void> 
   for (const byte of Buffer.from(text)) {
     peer.send(Uint8Array.of(byte));
     await sleep(HASTY_MS / 40);
+    // A byte after the server's end would make the system drop the response. After a pause of this process, the end may
+    // still wait in the socket.
+    await turn();
     if (peer.isEnded) return;
   }
 }
@@ -20,7 +23,7 @@ const REQUEST = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 const BODY = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n";
 const CHUNKS = "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-const REQUESTS: readonly (readonly [name: string, reaction: string, send: Input["send"], withReset?: string])[] = [
+const REQUESTS: readonly (readonly [name: string, reaction: string, send: Input["send"]])[] = [
   ["nothing", "HTTP 408", () => {}],
   ["one byte", "HTTP 408", (peer) => peer.send("G")],
   ["half a line", "HTTP 408", (peer) => peer.send("GET / HT")],
@@ -28,16 +31,11 @@ const REQUESTS: readonly (readonly [name: string, reaction: string, send: Input[
   ["headers without their end", "HTTP 408", (peer) => peer.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")],
   ["half an upgrade", "HTTP 408", (peer) => peer.send(upgradeOf().slice(0, 100))],
   ["empty lines", "HTTP 408", (peer) => peer.send("\r\n".repeat(10_000))],
-  [
-    "a header, a byte at a time",
-    "HTTP 408",
-    (peer) => void drip(peer, "GET / HTTP/1.1\r\na: ", "x".repeat(1_000)),
-    "closed",
-  ],
+  ["a header, a byte at a time", "HTTP 408", (peer) => void drip(peer, "GET / HTTP/1.1\r\na: ", "x".repeat(1_000))],
   ["half of a second request", "HTTP 200, HTTP 408", (peer) => peer.send(`${REQUEST}GET / HT`)],
   ["a body that does not come", "HTTP 405, HTTP 408", (peer) => peer.send(BODY)],
   ["chunks that do not come", "HTTP 405, HTTP 408", (peer) => peer.send(CHUNKS)],
-  ["a body, a byte at a time", "HTTP 405, HTTP 408", (peer) => void drip(peer, BODY, "x".repeat(400)), "HTTP 405"],
+  ["a body, a byte at a time", "HTTP 405, HTTP 408", (peer) => void drip(peer, BODY, "x".repeat(400))],
   ["no second request", "HTTP 200", (peer) => peer.send(REQUEST)],
 ];
 
@@ -52,12 +50,11 @@ const WEB_SOCKETS: readonly (readonly [name: string, send: Input["send"]])[] = [
 ];
 
 export const STALLED_INPUTS: readonly Input[] = [
-  ...REQUESTS.map(([name, reaction, send, withReset]): Input => {
+  ...REQUESTS.map(([name, reaction, send]): Input => {
     return {
       kind: "HTTP: requests that stop",
       name: `HTTP: ${name}`,
       reaction,
-      ...(withReset !== undefined && { reactionWithReset: withReset }),
       site: "hasty",
       silent: true,
       send: send!,
