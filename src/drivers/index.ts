@@ -4,6 +4,7 @@
  * @module virstream/drivers
  */
 
+// For a driver that knows definitions of its domains.
 export type { Description, DescriptionReader, Descriptions } from "../driver/description.ts";
 export {
   type ConnectionState,
@@ -21,6 +22,7 @@ export {
 export { matcherOf } from "../driver/matcher.ts";
 export { Queue } from "../driver/queue.ts";
 export { openDriver, registerDriver } from "../driver/registry.ts";
+// For a driver whose host has storage pools.
 export type { PoolUsage, StoragePool, StoragePools } from "../driver/storage-pools.ts";
 export { STATE_NUMBERS } from "../model/field/state-numbers.ts";
 export { type Group, groupMask, groupNames, MONITOR_FREE_GROUPS } from "../model/group.ts";
@@ -30,4 +32,5 @@ export { type Absent, Domain, type RecordInit } from "../model/record.ts";
 export { DomainStatsRecord } from "../model/record-json.ts";
 export { ParamType, type ParamTypeCode, Schema } from "../model/schema.ts";
 export { SchemaTable } from "../model/schema-table.ts";
+// What a driver that watches by itself pushes into.
 export type { WatchSink } from "../model/watch.ts";

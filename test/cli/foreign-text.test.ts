@@ -17,11 +17,9 @@ import { PROGRAM, virstream } from "./run.ts";
 
 /** Erases the screen, sets a title with a control character of ISO 8859-1, and turns the direction of text around. */
 const EVIL = "evil\u001b[2J\u009b2J\u009d0;title\u0007\u202e";
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
-const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]|\p{Bidi_Control}/u;
+const CONTROL = /(?!\n)[\p{Cc}\p{Bidi_Control}]/u;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern must match control characters
-const COLOUR = /\u001b\[[\d;]*m/;
+const COLOUR = /\p{Cc}\[[\d;]*m/u;
 
 /** A server whose domains, host and errors have evil texts. */
 function evilServer(fails = true): ReturnType<typeof serve> {

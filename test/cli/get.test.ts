@@ -198,9 +198,9 @@ describe("virstream get", () => {
   });
 
   it("prints nothing, not even a head, of a sweep that fails before its first record", async () => {
-    // biome-ignore lint/correctness/useYield: the sweep must fail before it yields
+    const failure = new VirstreamError("unsupported", "this host has no statistics");
     const driver = new ScriptedDriver(async function* () {
-      throw new VirstreamError("unsupported", "this host has no statistics");
+      yield await Promise.reject(failure);
     });
     await using server = await serve(new Connection(driver), { port: 0 });
     for (const format of ["table", "virsh", "json", "ndjson"]) {

@@ -104,7 +104,7 @@ describeWith(["openssl"], "virstream serve with 100 subscribers over TLS", () =>
   const statusOf = (url: string, token: string, origin: string): Promise<number> =>
     upgradeStatusAt(url, SUBPROTOCOLS[1], { ca, origin, headers: { authorization: `Bearer ${token}` } });
 
-  it("takes new certificates, tokens, origins, limits and hosts at SIGHUP, says what needs a restart, and nobody else loses a tick", async () => {
+  it("takes new certificates, tokens, origins, limits and hosts at SIGHUP, says what needs a restart, and no other client loses a tick", async () => {
     let list = new TokenList([]);
     const tokens: Record<string, string> = {};
     for (const name of ["kept", "other", "revoked", "narrowed"]) {

@@ -130,7 +130,7 @@ describe("virstream serve --tokens", () => {
     expect(await pages("wrong")).toEqual([401, 401]);
   });
 
-  it("says that a token is right and its role is not, and which role to ask for, to nobody without a right token", async () => {
+  it("says only to a client with a right token that its role is not right, and which role to ask for", async () => {
     const file = newFile();
     const [stats, metrics] = [await create(file, "ben"), await create(file, "prometheus", "--role", "metrics")];
     await using server = await servedWith(file);
@@ -210,7 +210,7 @@ describe("virstream serve --tokens", () => {
     }
   });
 
-  it("disconnects a client whose token is revoked at SIGHUP, and nobody else loses a tick", async () => {
+  it("disconnects a client whose token is revoked at SIGHUP, and no other client loses a tick", async () => {
     const file = newFile();
     const kept = await create(file, "kept");
     const revoked = await create(file, "revoked");

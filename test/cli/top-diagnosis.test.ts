@@ -56,7 +56,7 @@ describe("The diagnosis on the page of a guest, in top and in a browser,", () =>
     expect(runs).toHaveLength(2);
   });
 
-  it("is forgotten when the guest is well, or its page was left: what is wrong with it later is found out anew", async () => {
+  it("ends when the guest is well, or the user leaves its page: another one says what is wrong later", async () => {
     const { runs, diagnosis, of } = examined();
     of("a");
     await runs[0]!.end("first");

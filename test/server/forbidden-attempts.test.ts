@@ -372,7 +372,7 @@ describe("Pages", () => {
     }
   });
 
-  it("and healthz tell nobody a name", async () => {
+  it("and healthz show no name", async () => {
     const { server } = await stage();
     const client = await Intruder.open(server.url, SUBPROTOCOLS[1], { token: "by name" });
     await client.ticks(client.watch());

@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { connect as connectSocket, type Socket } from "node:net";
-import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { WebSocket } from "ws";
 import type { Feed } from "../../src/sampling/feed.ts";
@@ -304,23 +303,22 @@ describe("Connections that wait for their hello", () => {
   });
 });
 
+/** Waits until a figure is this large, and checks that it is no larger when the server has answered a client after that. */
+async function comesTo(count: number, figure: () => number, client: JsonClient): Promise<void> {
+  await until(() => figure() >= count);
+  await client.settled();
+  expect(figure()).toBe(count);
+}
+
 describe("Requests per second of a connection", () => {
   it("are handled up to the limit at once, and one more for each share of a second; other clients do not wait", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const server = await startServer(stuck(), { limits: { requestsPerSecond: 5 } });
-    const other = await JsonClient.connect(server);
-    own({ close: () => other.socket.terminate() });
-    const client = await JsonClient.connect(server);
-    own({ close: () => client.socket.terminate() });
+    const [other, client] = [await clientOf(server, 0), await clientOf(server, 1)];
     // Both have sent a hello and a ping.
     vi.advanceTimersByTime(1_000);
     for (let id = 1; id <= 8; id++) client.send({ type: "get", id, groups: -1 });
-    const ends = () => client.ofType("end").length;
-    const handled = async (count: number): Promise<void> => {
-      while (ends() < count) await turn();
-      await other.settled();
-      expect(ends()).toBe(count);
-    };
+    const handled = (count: number) => comesTo(count, () => client.ofType("end").length, other);
     await handled(5);
     vi.advanceTimersByTime(199);
     await handled(5);
@@ -359,11 +357,7 @@ describe("Sweeps per second", () => {
     const driver = stuck();
     const server = await startServer(driver, { limits: { sweepsPerSecond: 2 } });
     const client = await clientOf(server);
-    const running = async (count: number): Promise<void> => {
-      while (driver.running < count) await turn();
-      await client.settled();
-      expect(driver.running).toBe(count);
-    };
+    const running = (count: number) => comesTo(count, () => driver.running, client);
     for (let id = 1; id <= 6; id++) client.send({ type: "get", id });
     await running(2);
     server.limit({ sweepsPerSecond: 4 });

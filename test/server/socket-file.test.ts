@@ -101,7 +101,7 @@ describe("A server at a socket file", () => {
     for (const each of seen) expect(each).toMatch(new RegExp(`^(false 700 .*|true 640 ${file.gid})$`));
   });
 
-  it.runIf(isRoot)("is open to members of its group, and to nobody else", async () => {
+  it.runIf(isRoot)("is open to members of its group only", async () => {
     const { url } = await served({ socketMode: 0o660, socketGroup: "daemon" });
     const gid = lstatSync(path).gid;
     for (const each of [root, folder]) spawnSync("chmod", ["755", each]);

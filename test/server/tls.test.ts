@@ -114,7 +114,7 @@ describeWith(["openssl"], "A server with a certificate", () => {
     expect((await ask(session))[0]).toBe("closed");
   });
 
-  it("takes another certificate while it serves: nobody loses a tick, and new connections get the new one", async () => {
+  it("takes another certificate while it serves: no client loses a tick, and new connections get the new one", async () => {
     const server = await served({ limits: { minIntervalMs: 100 } });
     const connections = await Promise.all(Array.from({ length: 20 }, () => open(server.url)));
     const seen = connections.map((): string[] => []);

@@ -1,5 +1,11 @@
 /** libvirt's number of a state (virDomainState); for drivers that make their own domains. */
-// biome-ignore format: two rows in place of ten
 export const STATE_NUMBERS = {
-  nostate: 0, running: 1, blocked: 2, paused: 3, shutdown: 4, shutoff: 5, crashed: 6, pmsuspended: 7,
+  nostate: 0,
+  running: 1,
+  blocked: 2,
+  paused: 3,
+  shutdown: 4,
+  shutoff: 5,
+  crashed: 6,
+  pmsuspended: 7,
 } as const;

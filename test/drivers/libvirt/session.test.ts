@@ -324,7 +324,7 @@ describe("A connection that ends while it is being opened", () => {
 });
 
 describe("A driver whose connection was lost", () => {
-  const refused = new VirstreamError("connection-refused", "nobody listens there");
+  const refused = new VirstreamError("connection-refused", "nothing listens there");
 
   /** Transports that the test can switch off and on. */
   function switchable() {
@@ -367,7 +367,7 @@ describe("A driver whose connection was lost", () => {
     expect(performance.now() - start).toBeGreaterThanOrEqual(295);
     expect(records).toEqual([]);
     expect(error).toMatchObject({ code: "connection-lost", retryable: true });
-    expect((error as Error).message).toMatch(/cannot be reached: .*nobody listens there/);
+    expect((error as Error).message).toMatch(/cannot be reached: .*nothing listens there/);
   });
 
   it("serves the sweeps that wait as soon as it is connected, and later ones as ever", async () => {

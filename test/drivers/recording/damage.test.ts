@@ -140,6 +140,7 @@ describe("A recording that is damaged", () => {
     const host = new RecordedHost({ domains: 20 });
     await host.start({ rotateBytes: 20_000, keep: 2 });
     await host.tick(10);
+    await host.written();
     const replay = await open(host.path);
     const events: string[] = [];
     const reading = replay.watch().events[Symbol.asyncIterator]();

@@ -122,6 +122,7 @@ describe("A replay", () => {
     const host = new RecordedHost();
     await host.start();
     await host.tick(5);
+    await host.written();
     expect((await replayed(host.path)).at(-2)).toBe("domain-2=5002");
   });
 });

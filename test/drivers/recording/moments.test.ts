@@ -105,6 +105,7 @@ describe("A moment of a recording", () => {
     const host = new RecordedHost();
     await host.start({ rotateBytes: 20_000 });
     await host.tick(3);
+    await host.written();
     const connection = await open(host.path);
     const value = async (at: number) =>
       (await connection.stats({ at, names: ["domain-0"] }).toArray())[0]?.params.number("cpu.time");

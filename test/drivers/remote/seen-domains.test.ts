@@ -27,7 +27,7 @@ function divided(text: string, at: number): { host: string; name: string } {
 }
 
 describe("the domains that had their record", () => {
-  it.each(FORMS)("are told apart by %s, each is found again, and they take 22 bytes each at most", (_, domain) => {
+  it.each(FORMS)("differ by %s, none is new a second time, and each takes 22 bytes at most", (_, domain) => {
     const made: number[] = [];
     vi.stubGlobal(
       "Int32Array",

@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Connection } from "../../../src/client/connection.ts";
 import { SYSTEM_CLOCK } from "../../../src/driver/clock.ts";
 import { RecordingDriver } from "../../../src/drivers/recording/driver.ts";
@@ -12,6 +12,7 @@ import {
 } from "../../../src/outlets/recording/active-recording.ts";
 import { owned } from "../../owned.ts";
 import { TickingHost } from "../../server/ticking-host.ts";
+import { until } from "../../until.ts";
 
 /** A folder that is removed after the test. */
 export function folder(): string {
@@ -61,10 +62,21 @@ export class RecordedHost {
     this.#recording = await startRecording(this.host.connection, this.path, options, clocks);
   }
 
-  /** Sweeps, with an interval of a second. The recorder's timer has written the records by then. */
+  /** Sweeps, with an interval of a second. The recorder has the records by then, but its files may lack the last. */
   async tick(count = 1): Promise<void> {
     await this.host.tick(count);
     this.host.clock.advance(0);
+  }
+
+  /** Waits until the files have all that was recorded. Only for a recorder in a folder of its own that has deleted no file. */
+  async written(): Promise<void> {
+    const folder = dirname(this.path);
+    const size = () =>
+      readdirSync(folder).reduce(
+        (sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0),
+        0,
+      );
+    await until(() => size() === this.recording.figures.bytes);
   }
 
   /** Ends the recorder as the user does. */

@@ -152,7 +152,11 @@ describe("A hostile or broken daemon", () => {
       /procedure 60 to a call of 59/,
     ],
     ["answers with an unknown status", "0000001c20008086000000010000003b000000010000000100000007", /the status 7/],
-    ["sends a stream that nobody opened", "0000001c20008086000000010000003b000000030000000100000000", /type 3/],
+    [
+      "sends a stream that virstream did not open",
+      "0000001c20008086000000010000003b000000030000000100000000",
+      /type 3/,
+    ],
     ["calls us", "0000001c20008086000000010000003b000000000000000100000000", /type 0/],
     [
       "answers of a program that was not asked",
