@@ -16,7 +16,7 @@ const calls = {
   /** Serves a simulated host with this number of domains. Returns the URL. */
   async stream(domains: number): Promise<string> {
     const connection = await connect(`test:///default?domains=${domains}&${SHAPE}`);
-    return (await serve(connection, { port: 0 })).url;
+    return (await serve(connection, { port: 0, limits: { sweepsPerSecond: 1_000_000 } })).url;
   },
   /**
    * Serves the same host's sweep in one answer. It makes all records, then encodes all of them in the encoding

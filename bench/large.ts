@@ -14,7 +14,7 @@ const HUGE = 1_000_000;
  */
 const SMALL_YOUNG_SPACE = ["--max-semi-space-size=4"];
 
-/** The runs of each round: how the client reads a sweep, how many domains it has, and node's flags. */
+/** The runs of each round: how the client reads a sweep, how many domains it has, node's flags, and how many sweeps. */
 const CASES = {
   "1,000 by for await": ["for-await", SMALL],
   "100,000 by for await": ["for-await", LARGE],
@@ -22,11 +22,15 @@ const CASES = {
   "1,000 by Observable": ["observable", SMALL],
   "100,000 by Observable": ["observable", LARGE],
   "1,000,000 by Observable": ["observable", HUGE],
+  "1,000, 1,000 times": ["observable", SMALL, [], HUGE / SMALL],
   "1,000, small young space": ["observable", SMALL, SMALL_YOUNG_SPACE],
   "1,000,000, small young space": ["observable", HUGE, SMALL_YOUNG_SPACE],
   "100,000 collected": ["collect", LARGE],
   "100,000 in one answer": ["batch", LARGE],
-} as const satisfies Record<string, readonly [reading: Reading, domains: number, flags?: readonly string[]]>;
+} as const satisfies Record<
+  string,
+  readonly [reading: Reading, domains: number, flags?: readonly string[], sweeps?: number]
+>;
 type Case = keyof typeof CASES;
 
 interface Figures extends LargeFigures {
@@ -40,7 +44,8 @@ interface Figures extends LargeFigures {
  * and a peak of memory would include the warm-up.
  *
  * A stream that keeps no records needs as much memory for a million domains as for a thousand. So memory is compared with that of
- * the same stream with 1,000 domains.
+ * the same stream with 1,000 domains: with one sweep, and with a thousand sweeps, after which V8's space for young objects
+ * has grown as far as in one sweep of a million.
  */
 export const benchLarge: Benchmark = async ({ rounds = 5 } = {}) => {
   const measured = await pairedRounds("large", Object.keys(CASES) as Case[], rounds, measure);
@@ -84,21 +89,32 @@ export const benchLarge: Benchmark = async ({ rounds = 5 } = {}) => {
       row(`client memory, ${huge}, against 1,000`, [huge, client], [small, client], mib, 1.25),
     );
   }
+  const often = "1,000, 1,000 times";
+  const huge = "1,000,000 by Observable";
+  rows.push(
+    row(`server memory, ${huge}, against ${often}`, [huge, server], [often, server], mib, 1.25),
+    row(`client memory, ${huge}, against ${often}`, [huge, client], [often, client], mib, 1.25),
+  );
   const smallYoung = "1,000, small young space";
   const hugeYoung = "1,000,000, small young space";
   rows.push(
     row(`server memory, ${hugeYoung}, against 1,000`, [hugeYoung, server], [smallYoung, server], mib, 1.25),
     row(`client memory, ${hugeYoung}, against 1,000`, [hugeYoung, client], [smallYoung, client], mib, 1.25),
-    row("… its time, against the usual space", [hugeYoung, total], ["1,000,000 by Observable", total], ms),
+    row("… its time, against the usual space", [hugeYoung, total], [huge, total], ms),
   );
   return rows;
 };
 
 async function measure(name: Case): Promise<Figures> {
-  const [reading, domains, flags] = CASES[name] as readonly [Reading, number, (readonly string[])?];
+  const [reading, domains, flags, sweeps = 1] = CASES[name] as readonly [
+    Reading,
+    number,
+    (readonly string[])?,
+    number?,
+  ];
   await using server = await BenchProcess.start<LargeServerCalls>("large-server.ts", flags);
   await using client = await BenchProcess.start<LargeClientCalls>("large-client.ts", flags);
   const url = await server.call(reading === "batch" ? "batch" : "stream", domains);
-  const figures = await client.call("read", { reading, url, domains });
+  const figures = await client.call("read", { reading, url, domains, sweeps });
   return { ...figures, serverMemory: await server.call("memory") };
 }

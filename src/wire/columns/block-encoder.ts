@@ -172,14 +172,12 @@ function uuidsOf(records: readonly DomainStatsRecord[]): Uint8Array {
 }
 
 function textsOf(records: readonly DomainStatsRecord[], { textCount }: Schema): unknown[] {
-  const columns = Array.from({ length: 2 + textCount }, () => new Array<string>(records.length));
-  for (let row = 0; row < records.length; row++) {
-    const { domain, params } = records[row]!;
-    columns[0]![row] = domain.name;
-    columns[1]![row] = domain.host;
-    for (let text = 0; text < textCount; text++) columns[2 + text]![row] = params.texts[text]!;
-  }
-  return columns.map(packTexts);
+  const packed = [
+    packTexts(records.map(({ domain }) => domain.name)),
+    packTexts(records.map(({ domain }) => domain.host)),
+  ];
+  for (let text = 0; text < textCount; text++) packed.push(packTexts(records.map(({ params }) => params.texts[text]!)));
+  return packed;
 }
 
 /** Integers beyond 2^53: `[row, position, value]`. */

@@ -105,8 +105,9 @@ export class RowBatch {
     // The first message may differ much from later ones, so no single message may lower the estimate to less than a
     // tenth.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
-    this.full.clear();
-    this.changed.clear();
+    // An empty Map takes new memory to clear itself, too.
+    if (this.full.size > 0) this.full.clear();
+    if (this.changed.size > 0) this.changed.clear();
     this.#lastFull = undefined;
     this.#lastChanged = undefined;
     this.#rows = 0;

@@ -19,8 +19,10 @@ export function sizeOfKeys(keys: readonly string[]): number {
 export class SchemaSlots {
   /** In the order of their last use. */
   readonly #slots = new Map<Schema, number>();
+  #newest: SlotSchema | undefined;
 
   slotOf(schema: Schema): number {
+    if (this.#newest?.schema === schema) return this.#newest.slot;
     let slot = this.#slots.get(schema);
     if (slot === undefined) {
       slot = this.#slots.size;
@@ -33,6 +35,7 @@ export class SchemaSlots {
       this.#slots.delete(schema);
     }
     this.#slots.set(schema, slot);
+    this.#newest = { slot, schema };
     return slot;
   }
 }
