@@ -1,5 +1,5 @@
 import { afterAll, afterEach } from "vitest";
-import { closeOwned } from "./owned.ts";
+import { closeOwned, own } from "./owned.ts";
 
 /**
  * Every resource has an owner and an end. After each file, what keeps a process alive (sockets, servers, pipes to
@@ -32,7 +32,17 @@ const before = count();
 
 afterEach(closeOwned);
 
+// The socket of a body that a test does not read stays paused, and does not see that the server has closed.
+const { fetch } = globalThis;
+globalThis.fetch = async (...request) => {
+  const response = await fetch(...request);
+  const { body } = response;
+  own({ close: () => (body?.locked === false ? body.cancel() : undefined) });
+  return response;
+};
+
 afterAll(async () => {
+  globalThis.fetch = fetch;
   const deadline = performance.now() + GRACE_MS;
   while (surplus(before).length > 0 && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 20).unref());

@@ -14,6 +14,7 @@ import { until } from "../until.ts";
 
 /** Attempts follow each other quickly. */
 const QUICK = { initialMs: 1, maxMs: 10 };
+
 /** A server of a simulated host of its own. */
 async function startServer(port = 0, token?: string, host = "hv1"): Promise<VirstreamServer> {
   const source = own(await connect(`test:///default?domains=2&host=${host}`));
