@@ -78,7 +78,16 @@ export class ManualClock implements Clock {
   }
 }
 
-/** One turn of the event loop: everything that can go on without time passing has gone on. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+/** The most turns of the event loop that `turn` takes: something else may poll for as long as it runs. */
+const MOST_TURNS = 100;
+
+/**
+ * Lets everything go on that can go on without time passing. A sweep takes a turn of the event loop of its own when it has
+ * worked for some milliseconds, so one turn may be too few.
+ */
+export async function turn(): Promise<void> {
+  for (let turns = 0; turns < MOST_TURNS; turns++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    if (!process.getActiveResourcesInfo().includes("Immediate")) return;
+  }
 }
