@@ -1,6 +1,6 @@
 /**
- * The simulated host, for pages that ask for it, and exports that such pages have loaded already. client/on-demand.ts
- * has the reason.
+ * The simulated host, for pages that open it. The other exports are of code that such pages have loaded already;
+ * client/on-demand.ts gives the reason.
  */
 
 export { newSampling } from "./client/sampling-factory.ts";

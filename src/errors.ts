@@ -1,5 +1,5 @@
 /**
- * The errors and their codes alone, for code that only handles them: it loads nothing else.
+ * The errors and their codes, for code that only handles errors: this module loads nothing else.
  *
  * @module virstream/errors
  */

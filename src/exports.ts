@@ -10,21 +10,21 @@ export {
   type RatesQuery,
 } from "./client/connection.ts";
 export { FleetConnection, type FleetHost } from "./client/fleet.ts";
-// What rates() and tables have of a domain and its parts.
+// The rates of a domain and of its disks, interfaces and other parts, as rates() and tables give them.
 export type * from "./client/rates/domain-rates.ts";
 export { StatsStream, Stream, WatchStream } from "./client/stream.ts";
-// What a sweep says with stats().events.
+// The events of a sweep, which stats().events yields.
 export type { SweepEvent } from "./client/sweep-events.ts";
-// What a table says of each tick.
+// The changes that a table reports for each tick.
 export type { TableChange } from "./client/table/changes.ts";
-// What Table.sort() takes.
+// The arguments of Table.sort().
 export type { SortOrder, SortValue } from "./client/table/ranking.ts";
-// What a table has of a domain.
+// The row of a domain in a table.
 export type { TableRow } from "./client/table/rows.ts";
 export { Table, type TableOptions } from "./client/table.ts";
 // What a driver knows of its domains besides their statistics.
 export type { Description, DescriptionReader, Descriptions } from "./driver/description.ts";
-// The interface of drivers, and what connect() takes.
+// The interface of drivers, and the options of connect().
 export type {
   ConnectionState,
   ConnectionStatus,
@@ -37,7 +37,7 @@ export type {
   SweepContext,
 } from "./driver/driver.ts";
 export { registerDriver } from "./driver/registry.ts";
-// The storage pools of a host, for the page for Prometheus.
+// The storage pools of a host, which the page for Prometheus shows.
 export type { PoolUsage, StoragePool, StoragePools } from "./driver/storage-pools.ts";
 export {
   ERROR_CODES,
@@ -70,7 +70,7 @@ export {
 export { DomainStatsRecord, type DomainStatsRecordClass } from "./model/record-json.ts";
 export { type ParamTypeName, Schema } from "./model/schema.ts";
 export { type StateWords, stateWords } from "./model/state.ts";
-// What watch() takes and yields.
+// The options and the events of watch().
 export type {
   Cadence,
   GapEvent,
@@ -83,7 +83,7 @@ export type {
   WatchSink,
   WatchState,
 } from "./model/watch.ts";
-// What a connection counts.
+// The figures that a connection counts.
 export type { SweepFigures } from "./sampling/metrics.ts";
 export type { Sampling, SamplingFigures } from "./sampling/sampling.ts";
 export { VERSION } from "./version.ts";

@@ -1,6 +1,6 @@
 /**
  * Makes Node's `console.log` and `util.inspect` show the content of parameters and records, without the inner
- * structure. Imported for that effect, and only in Node: a page does not need it.
+ * structure. Import this file only for that effect, and only in Node: a page does not need it.
  */
 
 import { DomainStatsRecord } from "./model/record.ts";

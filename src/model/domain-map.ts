@@ -4,7 +4,8 @@ import { NIL_UUID } from "./uuid.ts";
 /**
  * A map with one value for each domain, over all hosts. The key is the host and the uuid, because two hosts have a
  * domain while it migrates. If a query names a domain that no host has, the key has the name. The map has two levels
- * instead of one joined key. So while domains of the same host follow each other, no key must be built and hashed.
+ * instead of one joined key. So for a domain of the same host as the domain before it, no joined key must be built and
+ * hashed.
  */
 export class DomainMap<Value> {
   readonly #hosts = new Map<string, Map<string, Value>>();
@@ -16,7 +17,7 @@ export class DomainMap<Value> {
     return this.#size;
   }
 
-  /** How many hosts its domains have. */
+  /** The number of hosts that have a domain in this map. */
   get hosts(): number {
     return this.#hosts.size;
   }

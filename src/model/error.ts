@@ -1,6 +1,6 @@
 /**
  * Every error that virstream raises is a VirstreamError with a stable code. docs/errors.md has a heading for each code;
- * a test compares this table with that page.
+ * a test compares ERROR_CODES with that page.
  */
 
 const RETRYABLE = { retryable: true } as const;
@@ -50,7 +50,7 @@ export interface LibvirtErrorInfo {
 
 /** The optional members of an error. */
 export interface VirstreamErrorDetails {
-  /** The error that caused it. Default: none. */
+  /** The error that caused this error. Default: none. */
   readonly cause?: unknown;
   /** libvirt's code and domain of the error. Default: none. */
   readonly libvirt?: LibvirtErrorInfo;
@@ -100,7 +100,8 @@ export function isErrorCode(code: unknown): code is ErrorCode {
 const MAX_QUOTE = 100;
 
 /**
- * A given value in a form for error messages, which must stay short: a short text or a number, otherwise only the type.
+ * Formats a value for an error message, which must stay short: a text up to MAX_QUOTE characters, or a number; for an
+ * array, a function or an object, only its type.
  */
 export function quote(value: unknown): string {
   if (typeof value === "string") {

@@ -1,12 +1,18 @@
 import { invalid, quote } from "./error.ts";
 
-/** The characters that one place of a pattern matches, as code points: those in one of the ranges, or all others. */
+/**
+ * The characters that one place of a pattern matches, as code points: the characters in one of the ranges, or, if
+ * `inverted`, all other characters.
+ */
 export interface Place {
   readonly ranges: readonly (readonly [from: number, to: number])[];
   readonly inverted: boolean;
 }
 
-/** A pattern: its places in order, and before which of them (or after the last) it has a `*`. */
+/**
+ * A pattern: its places in order, and the positions of its `*`. A `*` at position n comes before place n; at the
+ * position after the last place, it comes last.
+ */
 export interface Glob {
   readonly places: readonly Place[];
   readonly stars: ReadonlySet<number>;
@@ -15,8 +21,8 @@ export interface Glob {
 const ANY: Place = { ranges: [], inverted: true };
 
 /**
- * Checks a list of patterns, and returns each once, in an order that does not depend on the list, so that equal queries
- * can be shared.
+ * Checks a list of patterns. Returns the patterns sorted and without repetitions, so that queries with the same
+ * patterns are equal and can be shared.
  *
  * @param member the name of the list in errors
  * @throws VirstreamError `invalid-argument`
@@ -38,7 +44,7 @@ export function checkPatterns(member: string, patterns: unknown): readonly strin
  * expression never backtracks.
  */
 const PIECE = /\[((?:\\.|[^\\\]])+)\]|\\?./gsu;
-/** A character of a list, or a range of them. */
+/** A character of a list in brackets, or a range of characters. */
 const RANGE = /(\\?.)(?:-(\\?.))?/gsu;
 
 /** @throws VirstreamError `invalid-argument` for an invalid pattern; the message names `member` */

@@ -1,6 +1,9 @@
 import { quote, VirstreamError } from "./error.ts";
 
-/** libvirt's statistics groups (virDomainStatsTypes) in the order of their bits: the position is the bit. */
+/**
+ * libvirt's statistics groups (virDomainStatsTypes) in the order of their bits: the position of a group is the number
+ * of its bit.
+ */
 export const GROUPS = [
   "state",
   "cpu-total",
@@ -15,18 +18,20 @@ export const GROUPS = [
   "vm",
 ] as const;
 
-/** A group that this version knows by name. */
+/** The name of a group that this version of virstream knows. */
 export type KnownGroup = (typeof GROUPS)[number];
 
-/** A group by name. A bit without a known name is `group-<bit>`, so that a newer libvirt's groups can be asked for. */
+/**
+ * A group by name. A bit without a known name is `group-<bit>`, so that a query can name the groups of a newer libvirt.
+ */
 export type Group = KnownGroup | `group-${number}`;
 
 /** The bit mask of every group known by name. */
 export const ALL_GROUPS = 2 ** GROUPS.length - 1;
 
 /**
- * The groups that libvirt's QEMU driver answers without the domain's job and without its monitor: state, interface,
- * perf, memory. A frozen guest cannot delay them.
+ * The groups that libvirt's QEMU driver answers without a job on the domain and without the domain's monitor: state,
+ * interface, perf, memory. A frozen guest cannot delay them.
  */
 export const MONITOR_FREE_GROUPS = 0x151;
 
@@ -41,8 +46,8 @@ export function groupBit(name: string): number {
 }
 
 /**
- * Converts names or a bit mask to an unsigned mask of 32 bits. Undefined, an empty list and 0 become 0: every supported
- * group.
+ * Converts names or a bit mask to an unsigned mask of 32 bits. Undefined, an empty list and 0 become 0, which means
+ * every supported group.
  */
 export function groupMask(groups: readonly string[] | number | undefined): number {
   if (groups === undefined) return 0;
@@ -66,10 +71,10 @@ export function groupNames(mask: number): Group[] {
 }
 
 /**
- * Those of the groups that a server permits. If it permits none of them, all groups, so that the server's refusal names
- * the permitted ones.
+ * The groups of a list that a server permits. If it permits none of them, the whole list, so that the server's refusal
+ * names the permitted groups.
  *
- * @param permitted by name; undefined: all
+ * @param permitted the names of the permitted groups; undefined: all groups
  */
 export function permittedOf(groups: readonly Group[], permitted: readonly string[] | undefined): readonly Group[] {
   const some = groups.filter((group) => permitted?.includes(group) ?? true);

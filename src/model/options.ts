@@ -1,8 +1,8 @@
 import { invalid, quote } from "./error.ts";
 
 /**
- * The valid values of a member of an options object: in words that complete "must be", and as a check. An error does
- * not quote the value of a `secret`.
+ * The valid values of a member of an options object: the words that follow "must be" in an error, and a function that
+ * checks a value. An error does not quote the value of a `secret` member.
  */
 export type Kind = readonly [words: string, fits: (value: unknown) => boolean, secret?: boolean];
 

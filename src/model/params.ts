@@ -7,11 +7,11 @@ export type { Param, ParamTree, ParamValue } from "./typed-params.ts";
 
 type ParamsClass = typeof Params;
 
-/** The class of parameters. */
+/** The class TypedParams, with the functions that make parameters from values. */
 export interface TypedParamsClass extends ParamsClass {
   /**
-   * Makes parameters from a schema and one value for each of its keys, in order. An integer may be a number or a
-   * bigint, whatever its type.
+   * Makes parameters from a schema and one value for each of its keys, in order. A value of any integer type may be a
+   * number or a bigint.
    *
    * @throws VirstreamError `invalid-argument` when a value is not of its declared type
    */
@@ -27,12 +27,12 @@ export interface TypedParamsClass extends ParamsClass {
 export interface TypedParams extends Params {}
 
 /**
- * The class of parameters, with functions that make them from values. It is the class of model/typed-params.ts. A
- * client of servers gets its parameters from the decoder, and does not load this file.
+ * The class of parameters, with functions that make parameters from values. It is the class of model/typed-params.ts
+ * with `of` and `from` added. A client of servers gets its parameters from the decoder, and does not load this file.
  */
 export const TypedParams: TypedParamsClass = /* @__PURE__ */ Object.assign(Params, { of, from });
 
-/** Schemas of parameters that were made from a list. */
+/** The schemas of the parameters that `from` has made. */
 const schemas = new SchemaTable();
 
 function of(schema: Schema, values: readonly ParamValue[]): Params {
@@ -75,7 +75,7 @@ function from(list: Iterable<readonly [key: string, type: ParamTypeName, value: 
   return of(schemas.schemaOf(keys, Uint8Array.from(types)), values);
 }
 
-/** For each type of integers, its least and its greatest value. */
+/** The least and the greatest value of each type of integers, by the type's code. */
 const LEAST = [0n, -(2n ** 31n), 0n, -(2n ** 63n), 0n];
 const GREATEST = [0n, 2n ** 31n - 1n, 2n ** 32n - 1n, 2n ** 63n - 1n, 2n ** 64n - 1n];
 

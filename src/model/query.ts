@@ -5,7 +5,10 @@ import { checkOptions, FLAG, LIST, type Members, whole } from "./options.ts";
 import { Domain, type Recorded } from "./record.ts";
 import { parseUuid } from "./uuid.ts";
 
-/** libvirt's list filters by name. If a query names filters of a family, a domain must pass one of them. */
+/**
+ * libvirt's list filters by name; see ListFilter for their families. If a query names filters of a family, a domain
+ * must pass at least one of these filters.
+ */
 export const LIST_FILTERS = {
   active: 0x1,
   inactive: 0x2,
@@ -20,7 +23,7 @@ export const LIST_FILTERS = {
 /** A list filter. The families are active|inactive, persistent|transient, running|paused|shutoff|other. */
 export type ListFilter = keyof typeof LIST_FILTERS;
 
-/** libvirt's other flags of the call. */
+/** libvirt's flags of a call for statistics that are not list filters. */
 export const StatsFlag = { nowait: 0x20000000, backing: 0x40000000, enforce: 0x80000000 } as const;
 
 /** The filter bits of a query's flags. */
@@ -33,7 +36,7 @@ const DEFAULT_DEADLINE_MS = 2_000;
 /** The longest deadline of a domain, in ms. */
 export const MAX_DEADLINE_MS = 600_000;
 
-/** A query. The default is every supported group of every domain. */
+/** A query for statistics. By default it asks for every supported group of every domain. */
 export interface StatsQuery {
   /**
    * Groups by name, or libvirt's bit mask; an empty list or 0 is every group that the driver supports. For names that
@@ -42,9 +45,9 @@ export interface StatsQuery {
   readonly groups?: readonly Group[] | number;
   /** Only domains that pass these filters. Default: all. */
   readonly filter?: readonly ListFilter[];
-  /** libvirt's flags as a number, in addition to the flags that are named here. Default 0. */
+  /** libvirt's flags as a number, in addition to `filter`, `enforce`, `backing` and `nowait`. Default 0. */
   readonly flags?: number;
-  /** Fail when a group that was asked for is not supported. By default it is left out. */
+  /** True: the query fails if it names a group that is not supported. Default false: such a group is left out. */
   readonly enforce?: boolean;
   /** Count every image of a disk's backing chain in the block group. Default false. */
   readonly backing?: boolean;
@@ -92,9 +95,9 @@ export interface Query {
   readonly domains: readonly DomainSelector[] | undefined;
   /** Only domains whose name one of these patterns matches; never empty, and sorted. Not with `domains`. */
   readonly names?: readonly string[] | undefined;
-  /** The same for the names of hosts. */
+  /** Only domains of hosts whose name one of these patterns matches; never empty, and sorted. Not with `domains`. */
   readonly hosts?: readonly string[] | undefined;
-  /** The moment of a recording, in ms since 1970. Only where the driver has `recorded`, and not in a watch. */
+  /** The moment of a recording, in ms since 1970. Only for a driver that has `recorded`, and not for a watch. */
   readonly at?: number;
 }
 

@@ -13,13 +13,13 @@ import {
 } from "./record.ts";
 import { PARAM_TYPES, type ParamTypeName } from "./schema.ts";
 
-/** The class of records. */
+/** The class DomainStatsRecord, with `fromJSON`. */
 export interface DomainStatsRecordClass extends RecordConstructor {
   /**
    * Makes a record from the plain object of `toJSON`, even after JSON or `structuredClone`, with the same values in the
    * same types. Its domain belongs to no connection, so that queries of any connection take it.
    *
-   * @throws VirstreamError `invalid-argument` when it is not such an object
+   * @throws VirstreamError `invalid-argument` when `json` is not such an object
    */
   fromJSON(json: unknown): DomainStatsRecord;
 }

@@ -31,7 +31,7 @@ export class Domain implements DomainIdentity {
   readonly host: string;
   #driver: object | undefined;
 
-  /** @param driver the driver that it belongs to; a query takes the domains of one driver */
+  /** @param driver the driver that the domain belongs to; a query accepts only domains of its own driver */
   constructor(uuid: string, name: string, id: number, host: string, driver?: object) {
     this.uuid = uuid;
     this.name = name;
@@ -40,7 +40,7 @@ export class Domain implements DomainIdentity {
     this.#driver = driver;
   }
 
-  /** True if a domain belongs to this driver; a domain without a driver belongs to all. */
+  /** True if a domain belongs to this driver; a domain without a driver belongs to every driver. */
   static belongsTo(domain: Domain, driver: object): boolean {
     return domain.#driver === undefined || domain.#driver === driver;
   }
@@ -51,27 +51,27 @@ export class Domain implements DomainIdentity {
  * statistics, and `error` says why. `gone`: the domain does not exist any more, or a domain asked for does not exist.
  */
 export const RECORD_STATUSES = ["ok", "partial", "failed", "gone"] as const;
-/** One of them. */
+/** The status of a record. */
 export type RecordStatus = (typeof RECORD_STATUSES)[number];
 
 /**
- * The reason why a record is not `ok`. `timeout`: its deadline passed. `busy`: no call became free for it in time, or
- * another client's call or job held its monitor. `quarantined`: an earlier call for it is still unanswered. `denied`:
- * no permission. `unsupported`: the hypervisor lacks the group. `unknown`: there is no such domain. `error`: see the
- * record's error.
+ * The reason why a record is not `ok`. `timeout`: the domain's deadline passed. `busy`: no permit for a call was free
+ * before the domain's deadline, or a call or job of another client kept the domain's monitor busy. `quarantined`: an
+ * earlier call for the domain is still unanswered. `denied`: no permission. `unsupported`: the hypervisor lacks the
+ * group. `unknown`: there is no such domain. `error`: see the record's error.
  */
 export const RECORD_REASONS = ["timeout", "busy", "quarantined", "denied", "unsupported", "unknown", "error"] as const;
-/** One of them. */
+/** The reason why a record is not `ok`. */
 export type RecordReason = (typeof RECORD_REASONS)[number];
 
-/** The members of a record; those that may be left out have defaults. */
+/** The members from which a record is made. Each optional member has a default. */
 export interface RecordInit {
   readonly domain: Domain;
   readonly params: TypedParams;
   readonly status: RecordStatus;
   /** In ms since 1970; see RecordMembers. */
   readonly sampledAt: number;
-  /** In ms. In ms. Default: the moment `sampledAt` on this process's steady clock. */
+  /** In ms. Default: the moment `sampledAt` on this process's steady clock. */
   readonly steadyAt?: number | undefined;
   readonly tookMs: number;
   readonly index: number;
@@ -98,16 +98,16 @@ export interface RecordMembers {
   /** The time just before the driver asked the hypervisor, in ms since 1970. */
   readonly sampledAt: number;
   /**
-   * The same moment on a steady clock, in whole ms: setting the wall clock does not change it. The clock starts at an
-   * arbitrary value, so only differences between records of one domain are meaningful, as long as their source did not
-   * restart.
+   * The moment `sampledAt` on a steady clock, in whole ms: setting the wall clock does not change this value. The
+   * steady clock starts at an arbitrary value, so only differences between records of one domain are meaningful, as
+   * long as the source of the records did not restart.
    */
   readonly steadyAt: number;
   /** How long the answer took, in ms, to the microsecond. */
   readonly tookMs: number;
   /**
-   * The domain's position in its driver's listing, from 0. Records arrive as they are ready; sorting by it restores the
-   * order.
+   * The domain's position in its driver's listing, from 0. Records arrive as they are ready; sorting by `index`
+   * restores the order of the listing.
    */
   readonly index: number;
   /** The domain's state in words; undefined when the record lacks the state group. */
@@ -119,7 +119,7 @@ export interface RecordMembers {
   toJSON(): Record<string, unknown>;
 }
 
-/** A record that has everything that was asked for. */
+/** A record that has everything that the query asked for. */
 export interface OkRecord extends RecordMembers {
   readonly status: "ok";
   readonly reason: undefined;
@@ -131,7 +131,7 @@ export interface OkRecord extends RecordMembers {
 export interface PartialRecord extends RecordMembers {
   readonly status: "partial";
   readonly reason: RecordReason;
-  /** The groups that were asked for, or that such a domain usually has, and that the record lacks. */
+  /** The groups that the record lacks: groups that the query asked for, or that such a domain usually has. */
   readonly missing: readonly Group[];
   readonly error: VirstreamError | undefined;
 }
@@ -140,7 +140,7 @@ export interface PartialRecord extends RecordMembers {
 export interface FailedRecord extends RecordMembers {
   readonly status: "failed";
   readonly reason: RecordReason;
-  /** The groups that were asked for, if the driver named them. */
+  /** The groups that the query asked for, if the driver named them. */
   readonly missing: readonly Group[];
   readonly error: VirstreamError;
 }
@@ -148,7 +148,7 @@ export interface FailedRecord extends RecordMembers {
 /** The record of a domain that does not exist, or no longer exists. */
 export interface GoneRecord extends RecordMembers {
   readonly status: "gone";
-  /** `unknown` if the domain was asked for and does not exist. */
+  /** `unknown` if the query names the domain and the domain does not exist. */
   readonly reason: RecordReason | undefined;
   readonly missing: readonly Group[];
   readonly error: VirstreamError | undefined;
@@ -157,11 +157,11 @@ export interface GoneRecord extends RecordMembers {
 /** The statistics of one domain, or why there are none. `status` narrows the other members. */
 export type DomainStatsRecord = OkRecord | PartialRecord | FailedRecord | GoneRecord;
 
-/** How drivers make records. */
+/** The constructor of records, which drivers call. */
 export interface RecordConstructor {
   /**
-   * Without a reason, a record that is `partial` or `failed` has the reason `error`; without an error, a `failed` one has an
-   * error that says so.
+   * If `init` gives no reason, a record that is `partial` or `failed` gets the reason `error`. If `init` gives no
+   * error, a record that is `failed` gets an error that says that the driver gave none.
    *
    * @throws VirstreamError `invalid-argument` when a record that is `ok` has a reason, an error or missing groups
    */
@@ -234,10 +234,13 @@ export function plainRecord(record: DomainStatsRecord): Record<string, unknown> 
   };
 }
 
-/** A source of several hosts reserves this number of indexes for each host, so that no two records have the same index. */
+/**
+ * A source of several hosts reserves this number of indexes for each host, so that no two records of a sweep have the
+ * same index.
+ */
 export const INDEXES_PER_HOST = 2 ** 24;
 
-/** Sorts records in the order of their driver's listing. */
+/** Compares two records, to sort records in the order of their driver's listing. */
 export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): number {
   return one.index - other.index;
 }
@@ -245,15 +248,15 @@ export function byIndex(one: DomainStatsRecord, other: DomainStatsRecord): numbe
 /** The time that a recording covers, in ms since 1970. */
 export interface Recorded {
   readonly from: number;
-  /** Its last record, as far as it is known: a recorder may still be running. */
+  /** The time of the last record that is known; a recorder may still be adding records. */
   readonly to: number;
-  /** The time between its sweeps, in ms. */
+  /** The time between the sweeps of the recording, in ms. */
   readonly intervalMs: number;
 }
 
 /** A host that cannot be reached at present. */
 export interface Absent {
-  /** Its name, or its URI until it has answered once. */
+  /** The name of the host; until the host has answered once, its URI. */
   readonly host: string;
   readonly error: VirstreamError;
 }
@@ -268,11 +271,16 @@ export interface SweepSummary {
   /** In ms since 1970. */
   readonly startedAt: number;
   readonly tookMs: number;
-  /** The hosts that could not be reached, so that some of their domains may have no record. Left out when there is none. */
+  /**
+   * The hosts that could not be reached, so that some of their domains may have no record. Left out if all hosts could
+   * be reached.
+   */
   readonly absent?: readonly Absent[];
 }
 
-/** How often it reads both clocks at most, until no pause of the process lies between the two readings. */
+/**
+ * The most times that steadyTimeOf reads both clocks. It reads them again if the process paused between the readings.
+ */
 const READINGS = 5;
 
 /** Wall time minus steady time, in whole ms. */
@@ -290,7 +298,8 @@ export function steadyTimeOf(wall: number): number {
     const before = performance.now();
     const now = Date.now() - Math.round(before);
     if (Math.abs(now - difference) <= 1) break;
-    // When the process was stopped between the two readings, they are of different moments, and no clock was set.
+    // If the process was paused between the two readings, the readings are of different moments. So their difference
+    // does not show that a clock was set.
     if (performance.now() - before > 1 && reading < READINGS - 1) continue;
     difference = now;
     break;

@@ -2,7 +2,7 @@ import { Schema } from "./schema.ts";
 
 /**
  * The bytes that a key needs besides its characters: the header of its text, and its places in the lists and in the map
- * of positions. The figure below is for a schema, besides its keys.
+ * of positions. BYTES_PER_SCHEMA is for a schema without its keys.
  */
 const BYTES_PER_KEY = 128;
 const BYTES_PER_SCHEMA = 1_024;
@@ -10,7 +10,9 @@ const BYTES_PER_SCHEMA = 1_024;
 /** The most bytes of all schemas of one table, so that keys that a daemon invents cannot fill the memory. */
 const MAX_BYTES = 33_554_432;
 
-/** The most schemas with the same hash, so that a daemon that finds such keys cannot make the search long. */
+/**
+ * The most schemas with the same hash, so that a daemon that finds keys with equal hashes cannot make the search long.
+ */
 const ALIKE_MAX = 8;
 
 /** An upper limit of the memory that a schema needs, in bytes, including the texts of its keys. */
@@ -18,16 +20,20 @@ export function bytesOf({ keys }: Schema): number {
   return keys.reduce((sum, { length }) => sum + BYTES_PER_KEY + 2 * length, BYTES_PER_SCHEMA);
 }
 
-/** Differs from process to process, so that keys with equal hashes are hard to find. */
+/**
+ * The start value of all hashes. It differs from process to process, so that keys with equal hashes are hard to find.
+ */
 const SEED = Math.floor(Math.random() * 2 ** 32);
 
 /**
  * Gives records with the same keys and types the same Schema object, so that two schemas can be compared by identity.
- * When its schemas together are too large, it starts again, empty; schemas in use stay as they are. It does not keep a
- * single schema that is too large.
+ * When all its schemas together are too large, the table drops them and starts again empty; records that use the
+ * dropped schemas stay valid. The table does not keep a schema that is too large on its own.
  */
 export class SchemaTable {
-  /** By a hash of their keys and types, because a text of these would take as much memory as the keys. */
+  /**
+   * The schemas, by a hash of their keys and types: a text of all keys and types would take as much memory as the keys.
+   */
   readonly #schemas = new Map<number, Schema[]>();
   #bytes = 0;
   #last: Schema | undefined;

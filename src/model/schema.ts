@@ -32,8 +32,8 @@ export class Schema {
     this.keys = keys;
     this.types = types;
     const textPositions: number[] = [];
-    // If the first value is a fraction, V8 keeps the array as plain doubles, 8 bytes each. It would convert an
-    // array of small integers, for each record, at the first larger number.
+    // If the first value is a fraction, V8 keeps the array as plain doubles, 8 bytes each. An array of small integers
+    // has another form, which V8 would convert for each record at the first larger number.
     const row = [0.5];
     row.pop();
     for (let i = 0; i < types.length; i++) {
@@ -49,8 +49,9 @@ export class Schema {
   }
 
   /**
-   * A new row for `TypedParams.doubles`: the text positions are filled in already, all else is 0. Put nothing but numbers
-   * into it, and do not change its length: V8 then keeps it as plain doubles.
+   * A new array for `TypedParams.doubles`. For a key whose value is a text, it already has the text's position in
+   * `texts`; all other items are 0. Put nothing but numbers into it, and do not change its length: V8 then keeps it as
+   * plain doubles.
    */
   row(): number[] {
     return this.#row.slice();

@@ -16,7 +16,7 @@ const STATES = [
 
 type StateRow = (typeof STATES)[number];
 
-/** The words of a text. */
+/** The words of a text that are separated by spaces, as a union of string types. */
 type Word<Text extends string> = Text extends `${infer One} ${infer Rest}` ? One | Word<Rest> : Text;
 
 /**
@@ -30,8 +30,8 @@ export type StateWords =
   | { readonly state: `state-${number}`; readonly reason: `reason-${number}` };
 
 /**
- * The states that may mean a failure, each with the reasons that do mean one. A crashed domain has failed, whatever the
- * reason.
+ * The states that may mean a failure, each with the reasons that do mean a failure. A crashed domain has failed,
+ * whatever the reason.
  */
 const TROUBLES: Readonly<Record<string, readonly string[]>> = {
   running: ["postcopy-failed"],

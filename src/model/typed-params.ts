@@ -1,7 +1,7 @@
 import type { KnownKey, KnownValue } from "./field/field.ts";
 import { PARAM_TYPES, ParamType, type ParamTypeName, Schema } from "./schema.ts";
 
-/** A value as its reader sees it: llong and ullong are bigint, int, uint and double are number. */
+/** A value as `get` returns it: llong and ullong are bigint, int, uint and double are number. */
 export type ParamValue = number | bigint | boolean | string;
 
 /** A hierarchy of parameters: `tree.block[0].rd.bytes`. Objects have no prototype; values are as `get` gives them. */
@@ -22,8 +22,9 @@ export const NO_TEXTS: readonly string[] = Object.freeze([]);
  * The typed parameters of one record: ordered, exact, and lazy. The type of a value follows the type that was declared
  * for it, never its size: llong and ullong are always bigint, also when they are small.
  *
- * The values are kept as one packed array of doubles, since nearly all of them are numbers: 8 bytes for each, one object
- * for the garbage collector, and comparisons without type checks. The few values that are not doubles are kept beside it.
+ * The values are kept as one packed array of doubles, since nearly all of them are numbers: 8 bytes for each, one
+ * object for the garbage collector, and comparisons without type checks. The few values that are not doubles are kept
+ * in `texts` and `bigs`.
  */
 export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** A record without parameters. */
@@ -31,9 +32,9 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
 
   readonly schema: Schema;
   /**
-   * One double for each parameter, created by `schema.row()`. It is the value of an integer (rounded beyond 2^53, never -0)
-   * or of a double, 0 or 1 for a boolean, or the position of a text in `texts`. For encoders and comparisons; readers use
-   * `get` and iteration.
+   * One double for each parameter, in an array that `schema.row()` created. The double is the value of an integer
+   * (rounded beyond 2^53, never -0) or of a double, 0 or 1 for a boolean, or the position of a text in `texts`. For
+   * encoders and comparisons; readers use `get` and iteration.
    */
   readonly doubles: readonly number[];
   /** The texts in the order of `schema.textPositions`. Records with equal texts may share the array. */
@@ -41,7 +42,10 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   /** The exact values of integers beyond ±(2^53 − 1) by position; undefined when there are none. */
   readonly bigs: ReadonlyMap<number, bigint> | undefined;
 
-  /** Parameters from their parts, which must be of the schema's types: unlike TypedParams.of, it does not check them. */
+  /**
+   * Makes parameters from a schema and values, which must be of the schema's types: unlike TypedParams.of, the
+   * constructor does not check them.
+   */
   constructor(
     schema: Schema,
     doubles: readonly number[],
@@ -65,20 +69,26 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * The value of a key of the field table, or undefined where the record has no such key: missing is never zero. A key that
-   * the table lacks does not compile; see `getUnknown`.
+   * The value of a key of the field table, or undefined if the record has no such key: a missing value is never 0. A
+   * key that the table lacks does not compile; see `getUnknown`.
    */
   get<Key extends KnownKey>(key: Key): KnownValue<Key> | undefined {
     return this.getUnknown(key) as KnownValue<Key> | undefined;
   }
 
-  /** The same for any key: that of a newer libvirt, of a driver of your own, or one that is known only at run time. */
+  /**
+   * The value of any key, or undefined: a key of a newer libvirt, a key of your own driver, or a key that is known only
+   * at run time.
+   */
   getUnknown(key: string): ParamValue | undefined {
     const position = this.schema.position(key);
     return position < 0 ? undefined : this.at(position);
   }
 
-  /** A numeric value as a float for arithmetic (a 64-bit one rounds above 2^53); undefined for a missing key or text. */
+  /**
+   * A numeric value as a float for arithmetic (a 64-bit integer is rounded above 2^53); undefined for a missing key or
+   * text.
+   */
   number(key: KnownKey): number | undefined {
     const position = this.schema.position(key);
     if (position < 0 || this.schema.types[position] === ParamType.string) return undefined;
@@ -121,8 +131,8 @@ export class TypedParams implements Iterable<[key: string, value: ParamValue]> {
   }
 
   /**
-   * The parameters as a hierarchy along their dots. Where a key is both a value and the beginning of others, its value
-   * is under the empty segment.
+   * The parameters as a hierarchy along their dots. If a key has a value and is also the beginning of other keys, its
+   * value is under the empty segment.
    */
   tree(): ParamTree {
     const root: ParamTree = Object.create(null);

@@ -1,14 +1,17 @@
 /**
- * The two forms of a uuid: 36 characters of lower-case text, and the 16 bytes of libvirt's protocol and of virstream's.
- * A sweep converts one uuid per record, so both conversions use tables.
+ * The two forms of a uuid: 36 characters of lower-case text, and the 16 bytes that libvirt's protocol and virstream's
+ * protocol use. A sweep converts one uuid per record, so both conversions use tables.
  */
 
-/** The character codes of a byte's two digits. */
+/** HIGH and LOW have the character codes of the two hexadecimal digits of each byte. */
 const digitOf = (value: number): number => "0123456789abcdef".charCodeAt(value);
 const HIGH = Uint8Array.from({ length: 256 }, (_, byte) => digitOf(byte >> 4));
 const LOW = Uint8Array.from({ length: 256 }, (_, byte) => digitOf(byte & 15));
 
-/** The value of each digit by its character code, −1 for other characters. Marked as pure, because a page does not need it. */
+/**
+ * The value of each hexadecimal digit by its character code, −1 for other characters. Marked as pure, so that a bundle
+ * for pages can leave the table out.
+ */
 const NIBBLES = /* @__PURE__ */ Int8Array.from({ length: 128 }, (_, code) =>
   "0123456789abcdef".indexOf(String.fromCharCode(code).toLowerCase()),
 );
@@ -34,7 +37,7 @@ export function formatUuid(bytes: Uint8Array, offset: number): string {
 /** Writes the 16 bytes of a uuid's text to `offset`; false when the text is not a uuid of that form. */
 export function writeUuid(text: string, bytes: Uint8Array, offset: number): boolean {
   if (text.length !== 36) return false;
-  // Checked once at the end: a branch for each digit would cost as much as converting the digit.
+  // The digits are checked once at the end: a branch for each digit would cost as much as converting the digit.
   let bad = 0;
   let codes = 0;
   for (let i = 0; i < 16; i++) {

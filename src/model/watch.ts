@@ -3,12 +3,12 @@ import { check, checkOptions, type Members, SIGNAL, whole } from "./options.ts";
 import type { Domain, DomainStatsRecord, SweepSummary } from "./record.ts";
 
 /**
- * A watch repeats a sweep until it is stopped. Its modes are those of gNMI's subscriptions (OpenConfig, "gRPC Network
- * Management Interface", 3.5.1.5.2): `sample` delivers every domain's record in every sweep; `on-change` delivers a
- * record only when its parameters, status or identity changed, and at least once per heartbeat.
+ * A watch repeats a sweep until it is stopped. Its modes are the modes of gNMI's subscriptions (OpenConfig, "gRPC
+ * Network Management Interface", 3.5.1.5.2): `sample` delivers every domain's record in every sweep; `on-change`
+ * delivers a record only when its parameters, status or identity changed, and at least once per heartbeat.
  */
 const WATCH_MODES = ["sample", "on-change"] as const;
-/** One of them. */
+/** The mode of a watch. */
 export type WatchMode = (typeof WATCH_MODES)[number];
 
 /** How to watch. Every member has a default. */
@@ -31,7 +31,7 @@ export interface WatchOptions {
 export interface Cadence {
   readonly intervalMs: number;
   readonly mode: WatchMode;
-  /** 0 in the mode `sample`, where every sweep has all records. */
+  /** 0 in the mode `sample`, in which every sweep delivers all records. */
   readonly heartbeatMs: number;
 }
 
@@ -46,25 +46,25 @@ export const MAX_HEARTBEAT_MS = 86_400_000;
 const DEFAULT_HEARTBEAT_MS = 30_000;
 
 /**
- * The state of a source of records. `connected`: it answers. `reconnecting`: it cannot be reached; the connection is
- * retried with back-off. `degraded`: one of several hosts that are watched as one cannot be reached; the other hosts
- * continue. `removed`: the host is no longer one of several; its domains are gone.
+ * The state of a source of records. `connected`: the source answers. `reconnecting`: the source cannot be reached; the
+ * connection is retried with back-off. `degraded`: the watch has several hosts, and this host cannot be reached; the
+ * other hosts continue. `removed`: a watch of several hosts no longer has this host; its domains are gone.
  */
 export const WATCH_STATES = ["connected", "reconnecting", "degraded", "removed"] as const;
-/** One of them. */
+/** The state of a source of records. */
 export type WatchState = (typeof WATCH_STATES)[number];
 
 /**
  * Why sweeps were skipped. `slow-consumer`: the reader did not keep up, and got the newest state instead.
  * `reconnected`: the connection to the server was lost for longer than the server remembers. `source`: the hypervisor
- * could not be reached, or swept. `not-recorded`: a recording lacks them, because the recorder did not run, or the file is
- * damaged.
+ * could not be reached, or swept. `not-recorded`: a recording lacks the sweeps, because the recorder did not run, or
+ * the file is damaged.
  */
 export const GAP_REASONS = ["slow-consumer", "reconnected", "source", "not-recorded"] as const;
-/** One of them. */
+/** The reason of a gap. */
 export type GapReason = (typeof GAP_REASONS)[number];
 
-/** The end of a sweep: every record was delivered, except, in the mode `on-change`, those that did not change. */
+/** The end of a sweep: every record was delivered, except, in the mode `on-change`, the records that did not change. */
 export interface SyncEvent {
   readonly type: "sync";
   /**
@@ -72,12 +72,15 @@ export interface SyncEvent {
    * does not include sweeps that a server skipped or that failed; a `gap` reports each of these cases.
    */
   readonly tick: number;
-  /** The host that was swept. A watch of several hosts has a sync for each, or one with commas between their names. */
+  /**
+   * The host that was swept. A watch of several hosts has a sync for each host, or one sync for all, with commas
+   * between the names of the hosts.
+   */
   readonly host: string;
   /** The result of the sweep. It also counts records that did not change and were not delivered. */
   readonly summary: SweepSummary;
   /**
-   * The number of sweeps that were left out since the last sync, because one took longer than the interval. Sweeps
+   * The number of sweeps that were left out since the last sync, because a sweep took longer than the interval. Sweeps
    * never overlap.
    */
   readonly overrun: number;
@@ -90,13 +93,13 @@ export interface SyncEvent {
 export interface GapEvent {
   readonly type: "gap";
   readonly reason: GapReason;
-  /** The number of sweeps; undefined when it cannot be known, as after a server's restart. */
+  /** The number of sweeps; undefined when the number cannot be known, for example after a server's restart. */
   readonly skipped: number | undefined;
   /** The host of the sweeps; undefined: all hosts. */
   readonly host: string | undefined;
 }
 
-/** A source's state has changed. The watch reconnects by itself: the event is for information. */
+/** A source's state has changed. The watch reconnects by itself: the program need not act on this event. */
 export interface StatusEvent {
   readonly type: "status";
   readonly state: WatchState;
@@ -133,8 +136,8 @@ export interface WatchSink {
   end(error: VirstreamError): void;
   /**
    * Resolves when the consumers have taken all events up to now; undefined if they have taken them already. A source
-   * that can wait, such as a recording, calls it after `flush`, so that no consumer skips anything. A sink without it
-   * takes everything at once.
+   * that can wait, such as a recording, calls it after `flush`, so that no consumer skips anything. A sink without this
+   * method takes everything at once.
    */
   ready?(): Promise<void> | undefined;
 }
@@ -147,7 +150,8 @@ const WATCH_MEMBERS = {
 } satisfies Members;
 
 /**
- * Checks the options of a watch, and fills in the defaults. It only checks the signal.
+ * Checks the options of a watch, and fills in the defaults. Of the signal, it only checks the type: the signal is not
+ * part of the result.
  *
  * @throws VirstreamError `invalid-argument`
  */

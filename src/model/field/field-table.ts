@@ -1,9 +1,9 @@
 /**
  * The field table: every typed parameter that libvirt documents or was seen to send, up to libvirt 12.4.
  *
- * In a key, <num>, <index> and <id> stand for a number, <name> for a word that the hypervisor chooses. The types are those
- * that the drivers really send, which in places differ from libvirt's documentation; "a|b" means that both occur. "~"
- * before a version: no header or release note confirms it.
+ * In a key, <num>, <index> and <id> stand for a number, <name> for a word that the hypervisor chooses. The types are
+ * those that libvirt's drivers really send. For some keys they differ from libvirt's documentation; "a|b" means that
+ * both types occur. "~" before a version means that no header or release note confirms the version.
  *
  * Columns: key, group, type, unit, kind, libvirt version, description.
  */

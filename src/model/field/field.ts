@@ -4,12 +4,12 @@ import { FIELD_TABLE } from "./field-table.ts";
 
 type Row = (typeof FIELD_TABLE)[number];
 
-/** `vcpu.<num>.time` as the template literal `vcpu.${number}.time`. */
+/** Converts a pattern to a template literal: `vcpu.<num>.time` becomes `vcpu.${number}.time`. */
 type Template<Key extends string> = Key extends `${infer Head}<${infer Part}>${infer Tail}`
   ? `${Head}${Part extends "name" ? string : number}${Template<Tail>}`
   : Key;
 
-/** The JavaScript type for a declared type (or two, separated by a bar). */
+/** The JavaScript type for a declared type, or for two declared types with a bar between them. */
 type Value<Declared extends string> = Declared extends `${infer One}|${infer Other}`
   ? Value<One> | Value<Other>
   : Declared extends "llong" | "ullong"
@@ -38,15 +38,15 @@ export type FieldKind = Row[4];
 
 /** A row of the field table. */
 export interface Field {
-  /** The key with its repeated parts named, e.g. `vcpu.<num>.time`. */
+  /** The key, with a name in angle brackets for each part that varies, e.g. `vcpu.<num>.time`. */
   readonly pattern: string;
   readonly group: KnownGroup;
-  /** The types of its values; nearly always one. */
+  /** The types of the field's values; nearly every field has only one. */
   readonly types: readonly ParamTypeName[];
-  /** `ns`, `bytes`, `KiB`, `count`, …; empty when there is none, or only the hypervisor knows it. */
+  /** `ns`, `bytes`, `KiB`, `count`, …; empty if the values have no unit, or if only the hypervisor knows the unit. */
   readonly unit: string;
   readonly kind: FieldKind;
-  /** The libvirt version that introduced it; `~` before it means approximately. */
+  /** The libvirt version that introduced the field; `~` before the version means approximately. */
   readonly since: string;
   readonly description: string;
 }

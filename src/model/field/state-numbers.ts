@@ -1,4 +1,4 @@
-/** libvirt's number of a state (virDomainState); for drivers that make their own domains. */
+/** libvirt's number of each state (virDomainState), for drivers that make their own domains. */
 export const STATE_NUMBERS = {
   nostate: 0,
   running: 1,
