@@ -1,4 +1,4 @@
-/** The time, and timers. Tests pass in their own, so that they do not have to sleep. */
+/** The time, and timers. Tests pass in a clock of their own, so that they do not have to sleep. */
 export interface Clock {
   /** The time in ms. A test's clock may begin anywhere. */
   now(): number;
@@ -17,7 +17,7 @@ export const SYSTEM_CLOCK: Clock = {
 /** A time that does not jump when the machine's clock is set. It counts from an arbitrary moment. */
 export const STEADY_CLOCK: Clock = { ...SYSTEM_CLOCK, now: () => performance.now() };
 
-/** If a timer fires this many ms late, or more, the whole process was paused. */
+/** If a timer fires more than this many ms late, the whole process was paused. */
 export const PAUSE_MS = 1_000;
 
 /** True if a timer that fires this many ms late shows that the whole process was paused. */
@@ -39,9 +39,9 @@ export function sleep(ms: number, options?: WaitOptions): Promise<void> {
 }
 
 /**
- * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value of
- * `late`, or throws its error. At the end it always removes its timer and its listener, and ignores any later result of
- * the work.
+ * Waits for work, but no longer than this many ms (Infinity: without a limit). After that time, it returns the value
+ * that `late` returns, or throws the error that `late` throws. At the end it always removes its timer and its listener,
+ * and ignores any later result of the work.
  *
  * Work that is a function gets a signal. If the wait ends before the work, the signal is aborted with the error of
  * `late`, or with the reason of the caller's signal. If the caller's signal is aborted already, the work is not
@@ -62,7 +62,7 @@ export function withTimeout<T>(
       reject(signal?.reason);
     };
     if (signal?.aborted) {
-      // A promise may reject later; without a handler that would be an unhandled rejection.
+      // The promise may reject later; without a handler, this would be an unhandled rejection.
       if (typeof work !== "function") work.then(undefined, () => {});
       giveUp();
       return;

@@ -6,8 +6,8 @@ import { entryOf } from "./memo.ts";
 /** Says which parts of a domain's definition to keep, and what else to read of the domain besides its statistics. */
 export interface DescriptionReader<T> {
   /**
-   * Returns the parts to keep of a definition, which is libvirt's domain XML without secrets, up to 4 MiB. If this
-   * throws, the domain has no description.
+   * Returns the parts of a definition that are kept. A definition is libvirt's domain XML without secrets, up to 4 MiB.
+   * If this function throws, the domain has no description.
    */
   parse(xml: string): T;
   /** The disks, by their targets, whose I/O limits are read as well: one more call for each disk. Default: none. */
@@ -38,7 +38,10 @@ export interface Descriptions<T> {
   close(): void;
 }
 
-/** The calls that read a host's domains. Each rejects when the host refuses, or does not answer in a bounded time. */
+/**
+ * The calls that read a host's domains. Each call rejects when the host refuses it, or does not answer in a bounded
+ * time.
+ */
 export interface DescriptionSource {
   /** The definition as XML, without secrets. */
   definition(domain: DomainIdentity): Promise<string>;
@@ -48,11 +51,17 @@ export interface DescriptionSource {
   placement?(domain: DomainIdentity): Promise<ReadonlyMap<number, number>>;
 }
 
-/** How old a definition may become before it is read again, in ms: 75 to 125 % of this, so that not all are due together. */
+/**
+ * The age at which a definition is read again, in ms: a random 75 to 125 % of this, so that not all definitions are due
+ * at the same time.
+ */
 const DEFINITION_AGE_MS = 300_000;
-/** The same after a failure. */
+/** The time after which a definition is read again if the last read failed, in ms, with the same random factor. */
 const RETRY_MS = 30_000;
-/** How soon after a read a change causes another one, in ms: something may change a domain all the time. */
+/**
+ * The least time between a read and another read that a change causes, in ms: something may change a domain all the
+ * time.
+ */
 const CHANGES_MS = 1_000;
 /** A definition that was read before the connection was lost is read again within this time, in ms. */
 const RECONNECTED_MS = 30_000;
@@ -70,18 +79,18 @@ interface Entry<T> {
   placement: ReadonlyMap<number, number> | undefined;
   readAt: number;
   placedAt: number;
-  /** When each part is read again, on the clock. */
+  /** When the definition and the placement are read again, on the clock. */
   definitionDue: number;
   placementDue: number;
-  /** It has changed since the last read of its definition began. */
+  /** True if the domain has changed since the last read of its definition began. */
   changed: boolean;
 }
 
 const NO_LIMITS: ReadonlyMap<string, TypedParams> = new Map();
 
 /**
- * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight, whatever
- * the number of domains. It forgets domains without requests.
+ * The descriptions of one host. It reads one domain at a time, so that it never has more than one call in flight,
+ * whatever the number of domains. It forgets a domain some time after the last request for it.
  */
 export class DescriptionCache<T> implements Descriptions<T> {
   readonly #reader: DescriptionReader<T>;
@@ -96,7 +105,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
   /** Called by close(). */
   onClosed: (() => void) | undefined;
 
-  /** @param random from 0 up to 1, as Math.random */
+  /** @param random returns a number from 0 up to 1, as Math.random does */
   constructor(
     reader: DescriptionReader<T>,
     source: DescriptionSource,
@@ -123,7 +132,7 @@ export class DescriptionCache<T> implements Descriptions<T> {
       ...{ readAt: Number.NEGATIVE_INFINITY, placedAt: 0, definitionDue: now, placementDue: now, changed: false },
     }));
     if (entry.domain.id !== domain.id) {
-      // The domain was started or stopped. Not every host sends events of this.
+      // The domain was started or stopped. Not every host sends an event when this happens.
       entry.placement = undefined;
       entry.definitionDue = entry.placementDue = now;
     }
@@ -148,7 +157,10 @@ export class DescriptionCache<T> implements Descriptions<T> {
     if (entry.definitionDue <= now) this.#request(entry);
   }
 
-  /** Changes may have been missed, so all definitions are read again, spread over 30 s. */
+  /**
+   * The connection to the host was lost and works again. Changes may have been missed, so all definitions are read
+   * again, spread over 30 s.
+   */
   reconnected(): void {
     const now = this.#clock.now();
     for (const entry of this.#entries.values()) {

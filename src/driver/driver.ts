@@ -9,7 +9,7 @@ import type { StoragePools } from "./storage-pools.ts";
 export interface SweepContext {
   /** Aborted when the consumer has left. The driver then stops its work and ends the iteration promptly. */
   readonly signal: AbortSignal;
-  /** The driver calls it once, as soon as the number of domains is known: progress is measured against it. */
+  /** The driver calls it once, as soon as the number of domains is known: progress is measured against this number. */
   expect(domains: number): void;
   /** A driver of several hosts calls it for each host that could not be reached. */
   absent?(host: Absent): void;
@@ -21,7 +21,7 @@ export interface SweepContext {
  * within the query's deadline, independent of the other domains.
  */
 export interface Driver {
-  /** The URI it was opened with, without secrets. */
+  /** The URI with which the driver was opened, without secrets. */
   readonly uri: string;
   /** What kind of hypervisor answers: `qemu`, `test`, … */
   readonly hypervisor: string;
@@ -43,14 +43,20 @@ export interface Driver {
   readonly absent?: readonly Absent[];
   /** The names of the groups that a query may name; undefined when the source permits all. */
   readonly permittedGroups?: readonly string[] | undefined;
-  /** The shortest interval of a watch, in ms; undefined when the source accepts any. Of several hosts, the longest one. */
+  /**
+   * The shortest interval of a watch, in ms; undefined when the source accepts any. For several hosts, the longest of
+   * their shortest intervals.
+   */
   readonly minIntervalMs?: number | undefined;
   /**
    * The times that a recording covers. Only for a driver that replays recordings; only such a driver gets queries with
    * `at`.
    */
   readonly recorded?: Recorded | undefined;
-  /** Reads how far a recording that is still being written has got. */
+  /**
+   * Only for a driver that replays recordings: reads again up to which time there are records, because a recorder may
+   * still be writing.
+   */
   refresh?(): Promise<void>;
   /** How many calls the hypervisor has not answered yet. Only for a driver that makes such calls itself. */
   readonly unansweredCalls?: number | undefined;
@@ -58,8 +64,8 @@ export interface Driver {
   readonly statuses?: readonly ConnectionStatus[];
 
   /**
-   * One sweep, of the domains that the query selects: by filters, `domains`, `names` and `hosts` (see matcherOf). Yields records in
-   * chunks: whatever is ready, at least one, as soon as it is ready. The consumer pulls
+   * One sweep, of the domains that the query selects: by filters, `domains`, `names` and `hosts` (see matcherOf).
+   * Yields records in chunks of at least one record, each chunk as soon as its records are ready. The consumer pulls
    * the chunks: between pulls a driver may run ahead only by a bounded amount. If one domain fails, its record says so
    * in its status. The iteration throws (a VirstreamError) only if the whole sweep fails.
    */
@@ -78,10 +84,13 @@ export interface Driver {
   /**
    * Begins to read descriptions of the domains: their definitions, and whatever else the reader asks for. Only for a
    * driver that can read them without harm and without delay to its sweeps. It reads only the descriptions that
-   * somebody asks for, and stops when the driver closes, or earlier.
+   * somebody asks for, and stops when the driver or the returned Descriptions are closed.
    */
   describe?<T>(reader: DescriptionReader<T>): Descriptions<T>;
-  /** The storage pools of its hosts. Only for a driver that can read them without harm and without delay to its sweeps. */
+  /**
+   * The storage pools of the driver's hosts. Only for a driver that can read them without harm and without delay to its
+   * sweeps.
+   */
   readonly storagePools?: StoragePools;
   /** The versions of each host's software that the driver knows without a call. */
   readonly versions?: readonly HostVersions[];
@@ -123,7 +132,10 @@ export interface ReconnectOptions {
   readonly shouldRetry?: (error: VirstreamError) => boolean;
 }
 
-/** How Node opens a WebSocket, for ws: and wss: URIs. In browsers each of these is `invalid-argument`: the browser decides. */
+/**
+ * How Node opens a WebSocket, for ws: and wss: URIs. In browsers each of these options is refused with
+ * `invalid-argument`: the browser decides.
+ */
 export interface SocketOptions {
   /** Further headers of the request, for a proxy. Default: none. */
   readonly headers?: Readonly<Record<string, string>>;
@@ -136,7 +148,7 @@ export interface SocketOptions {
   readonly cert?: string | Uint8Array;
   /** The private key of `cert`, in PEM. Default: none. */
   readonly key?: string | Uint8Array;
-  /** False: accept any certificate of the server. It does not protect from an attacker. Default true. */
+  /** False accepts any certificate of the server, and so gives no protection from an attacker. Default true. */
   readonly rejectUnauthorized?: boolean;
   /** An `http.Agent`, or an `https.Agent` for wss:, that opens the sockets, such as one for a proxy. Default: Node's own. */
   readonly agent?: object;
@@ -144,7 +156,7 @@ export interface SocketOptions {
 
 /** How to open a driver. */
 export interface OpenOptions extends SocketOptions {
-  /** Gives up opening. Default: none. */
+  /** When this signal is aborted, opening ends. Default: none. */
   readonly signal?: AbortSignal;
   /** How long each attempt may take, in ms, 1 to 2,147,483,647. Default 10,000. */
   readonly connectTimeoutMs?: number;
@@ -153,7 +165,7 @@ export interface OpenOptions extends SocketOptions {
    * not `retryable` ends them, too. connectAll() then opens although no host answers yet. Default false: one attempt.
    */
   readonly waitForFirstConnection?: boolean;
-  /** How a connection is tried again. Default: each of its members has its default. */
+  /** How a lost connection is opened again. By default, each member of this object has its default. */
   readonly reconnect?: ReconnectOptions;
   /**
    * The token for a virstream server; sent only to ws: and wss: peers, in the first message. A function is called for each
@@ -177,18 +189,18 @@ export type ConnectionState = WatchState | "closed";
 /** A change of a connection's state. States and members may be added: ignore those that you do not know. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
-  /** The host whose state this is. A driver of several hosts names one of them, except when it is closed. */
+  /** The host whose state this is. A driver of several hosts names one of them, except in the state `closed`. */
   readonly host: string;
   /**
    * Only from a driver of several hosts: the URI of the host, without secrets. For a host that never answered, `host`
    * is this URI, too.
    */
   readonly uri?: string;
-  /** Why it is not connected. Undefined when it is. */
+  /** Why it is not connected. Undefined when it is connected. */
   readonly error: VirstreamError | undefined;
 }
 
-/** Called at each change of state, but not with the state at the time when it is added. */
+/** Called at each change of state, but not with the state at the time when the listener is added. */
 export type StatusListener = (status: ConnectionStatus) => void;
 
 /** Any number of listeners to one connection's changes of state. */

@@ -3,8 +3,8 @@ import { LIST_FILTERS } from "../model/query.ts";
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
 /**
- * The filters come in families. A domain passes if, in each family that the query uses, it has one of the bits that are
- * set.
+ * The filters come in families. A domain passes if, in each family that the query uses, it has one of the bits that the
+ * query sets.
  */
 const FAMILIES = [active | inactive, persistent | transient, running | paused | shutoff | other];
 
@@ -15,8 +15,8 @@ const FAMILIES = [active | inactive, persistent | transient, running | paused | 
 const MASKS_KEPT = 256;
 
 /**
- * Patterns for names: `*` is any text, `?` any character, `[a-z]` one of these, `[!a-z]` one of the others, and a backslash takes
- * the next character literally.
+ * Patterns for names: `*` is any text, `?` any character, `[a-z]` one of these characters, `[!a-z]` any other
+ * character, and a backslash takes the next character literally.
  *
  * Patterns come from clients, so no pattern may cost much. All patterns are matched in one pass over a name. Each place
  * of each pattern has a bit, which is set if the text so far matches the pattern up to this place. This is the
@@ -74,7 +74,7 @@ export class Globs {
     return reached.some((word, i) => (word & this.#ends[i]!) !== 0);
   }
 
-  /** The places that match a character. */
+  /** The places that match a character, as a bit mask. */
   #takes(character: number): Uint32Array {
     const known = this.#masks.get(character);
     if (known !== undefined) return known;

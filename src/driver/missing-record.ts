@@ -4,14 +4,20 @@ import { Domain, DomainStatsRecord, type RecordInit } from "../model/record.ts";
 import { TypedParams } from "../model/typed-params.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
-/** The domain in the record of a selector that no host has. Only the selector is known: the uuid is nil, or the name empty. */
+/**
+ * The domain in the record for a selector that selects no domain of any host. Only the selector is known: the uuid is
+ * nil, or the name empty.
+ */
 export function unknownDomain(selector: DomainSelector, host: string, owner: object): Domain {
   return "uuid" in selector
     ? new Domain(selector.uuid, "", -1, host, owner)
     : new Domain(NIL_UUID, selector.name, -1, host, owner);
 }
 
-/** The record of a selector that no host has. `where` is for its error; default: the host. */
+/**
+ * The record for a selector that selects no domain of any host. `where` is the place that the record's error names;
+ * default: the host.
+ */
 export function unknownRecord(
   selector: DomainSelector,
   { host, owner, where = host }: { readonly host: string; readonly owner: object; readonly where?: string },
@@ -33,7 +39,10 @@ export function unreachableRecord(domain: Domain, index: number, error: Virstrea
   });
 }
 
-/** The error in the record of an unknown domain. It has no stack: a stack takes half of the memory of such a record, and most of its time. */
+/**
+ * The error in the record of an unknown domain. It has no stack: a stack takes half of the memory of such a record, and
+ * most of the time to make the record.
+ */
 function unknownDomainError(selector: DomainSelector, host: string): VirstreamError {
   const named = "uuid" in selector ? selector.uuid : JSON.stringify(selector.name);
   const engine: { stackTraceLimit?: number } = Error;

@@ -8,8 +8,8 @@ interface Chunk<T> {
  * A queue between a source that pushes and a consumer that pulls. The source adds items as they come, singly or in
  * chunks, and a pull takes the next chunk. All waiting items that were added singly become one chunk.
  *
- * The queue itself has no bound. Its owner keeps one, by `length` and `onTaken`, or by credit that it returns to a
- * sender when a chunk is released.
+ * The queue itself has no bound. Its owner limits the items, by `length` and `onTaken`, or by credit that the owner
+ * returns to a sender when a chunk is released.
  */
 export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
   /** Called after each pull that took a chunk, in a microtask of its own. */
@@ -57,7 +57,10 @@ export class Queue<T> implements AsyncIterableIterator<readonly T[]> {
     this.#wake?.();
   }
 
-  /** No more items. The consumer still gets the items in the queue, and then the error, if there is one. */
+  /**
+   * Ends the queue: no more items follow. The consumer still gets the items in the queue, and then the error, if there
+   * is one.
+   */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -21,7 +21,7 @@ export interface ReconnectorOptions<Session> {
   readonly host: () => string;
   /** Makes one attempt. Rejects with the reason if it fails. The signal is aborted when the reconnector is closed. */
   readonly open: (signal: AbortSignal) => Promise<Session>;
-  /** Ends a session that is not lost. By default, its owner ends it. */
+  /** Ends a session that is not lost. By default, the owner of the session ends it. */
   readonly release?: (session: Session, error: VirstreamError) => Promise<void>;
   /**
    * True if an error ends all attempts. The program's `shouldRetry` has precedence. Default: true for an error that is
@@ -93,12 +93,14 @@ export class Reconnector<Session> {
     return this.#failure ?? this.#unreachable;
   }
 
-  /** See StatusListeners. */
+  /** Adds a listener; see StatusListeners. */
   onStatus(listener: StatusListener): () => void {
     return this.#listeners.add(listener);
   }
 
-  /** Makes the first attempt. Rejects with its error if it fails; only retry() makes further attempts then. */
+  /**
+   * Makes the first attempt. If the attempt fails, rejects with its error; then only retry() makes further attempts.
+   */
   async connect(signal?: AbortSignal): Promise<Session> {
     signal?.throwIfAborted();
     const unlisten = onAbort(signal, () => this.#end.abort(signal?.reason));
@@ -212,7 +214,7 @@ export class Reconnector<Session> {
         this.#failures++;
         this.#setError(error);
         this.#endIfFinal(error);
-        // A new error that waiting does not cure. Attempts continue, but a person must learn of it.
+        // This error is new, and waiting does not cure it. Attempts continue, but a person must learn of the error.
         if (this.#failure === undefined && !error.retryable && error.code !== known) this.#emit("reconnecting");
       }
     }
@@ -244,7 +246,7 @@ export class Reconnector<Session> {
     this.#unreachable = undefined;
   }
 
-  /** Ends all attempts if this error, or the number of attempts, does so. */
+  /** Ends all attempts if this error is permanent, or the number of failed attempts has reached its limit. */
   #endIfFinal(error: VirstreamError): void {
     const { isPermanent, reconnect: { attempts = Number.POSITIVE_INFINITY, shouldRetry } = {} } = this.#options;
     try {
@@ -271,16 +273,19 @@ export class Reconnector<Session> {
   }
 }
 
-/** The upper limit of the first random wait, and the greatest upper limit. Each limit is twice the one before. */
+/**
+ * The upper limit of the first random wait, and the greatest upper limit, in ms. Each limit is twice the limit before
+ * it.
+ */
 const INITIAL_MS = 250;
 const MAX_MS = 30_000;
 /** After a connection that lasted this long, the waits begin with the shortest limit again. */
 const HEALTHY_MS = 30_000;
 
 /**
- * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each is
- * random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect at
- * the same time. The clock is passed in.
+ * How long to wait before connecting again. The waits grow, so that a server that is down gets few attempts. Each wait
+ * is random between 0 and its limit ("full jitter"), so that the clients of a server that comes back do not all connect
+ * at the same time. The clock is passed in.
  */
 export class Backoff {
   readonly #now: () => number;
@@ -330,7 +335,7 @@ export function unreachableError(name: string, cause: VirstreamError): Virstream
   return new VirstreamError("connection-lost", message, { cause });
 }
 
-/** A sweep that waits for a session if there is none, as long as its deadline allows. */
+/** A sweep that waits for a session if there is none, as long as the query's deadline allows. */
 export async function* sweepWhenReached<Session>(
   reconnector: Reconnector<Session>,
   query: Query,

@@ -26,7 +26,7 @@ const OPEN_MEMBERS = {
 
 const RECONNECT_MEMBERS = {
   initialMs: whole(1, MAX_WAIT_MS),
-  // At least initialMs.
+  // checkOpenOptions checks it: at least initialMs.
   maxMs: undefined,
   attempts: [
     "a whole number from 0, or Infinity",
@@ -54,8 +54,8 @@ export function registerDriver(scheme: string, open: OpenDriver): void {
 }
 
 /**
- * Registers a driver that comes with virstream. It never replaces one that the program registered, even if the program did so
- * first.
+ * Registers a driver that comes with virstream. It never replaces a driver that the program registered, even if the
+ * program registered its driver first.
  *
  * @param spare true for a driver that must not replace another built-in driver of the scheme: in Node, a program may load
  *   the entry for browsers, too
@@ -86,7 +86,7 @@ export function driverFor(uri: string): OpenDriver {
   }
   const open = drivers.get(scheme) ?? builtIn.get(scheme);
   if (open === undefined) {
-    // The schemes without their transports, because a person chooses from these.
+    // The message has the schemes without their transports, because a person chooses from them.
     const known = [...new Set(schemes().map((name) => name.split("+")[0]!))].sort().join(", ");
     throw new VirstreamError(
       "unknown-scheme",
@@ -136,7 +136,7 @@ async function openWhenReached(open: OpenDriver, uri: string, options: OpenOptio
   }
 }
 
-/** Names of query parameters that hold secrets. */
+/** Matches query parameters whose values are secrets. */
 const SECRET = /([?&][^=&#]*(?:token|passw|secret)[^=&#]*=)[^&#]*/gi;
 
 /**

@@ -6,8 +6,8 @@ import type { TypedParams } from "../model/typed-params.ts";
  * True if two records of a domain have the same content: identity, status, error, and every parameter. Their times and
  * their `index` do not count as content: when a domain is defined or undefined, the domains after it move in the
  * listing. NaN equals NaN, because otherwise it would count as a change in every sweep. The processor time of a domain
- * that does not run does not count either: there, a user's own libvirtd reports the time of its own process, which
- * always rises.
+ * that does not run does not count either: for such a domain, a user's own libvirtd reports the processor time of
+ * libvirtd's own process, which always rises.
  */
 export function sameRecord(one: DomainStatsRecord, other: DomainStatsRecord): boolean {
   if (one.status !== other.status || one.reason !== other.reason) return false;

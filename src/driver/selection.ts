@@ -29,7 +29,7 @@ export class Selection {
   readonly #named: (name: string) => boolean;
   readonly #ofHost: (host: string) => boolean;
   readonly #projectionOf = perObject((whole: Schema) => this.#project(whole));
-  /** The places of the selectors in the query's list; see RecordMembers.index. */
+  /** The place of each selector in the query's list, by uuid and by name. It becomes the `index` of the record. */
   readonly #uuids = new Map<string, number>();
   readonly #names = new Map<string, number>();
 
@@ -57,7 +57,7 @@ export class Selection {
     }
   }
 
-  /** True if it selects every domain, so that the source's own summaries count the same domains. */
+  /** True if the query selects every domain, so that the source's own summaries count the same domains. */
   get hasAllDomains(): boolean {
     const { flags, domains, names, hosts } = this.#query;
     return (flags & FILTER_MASK) === 0 && domains === undefined && names === undefined && hosts === undefined;
@@ -77,7 +77,7 @@ export class Selection {
    * Makes records for the domains that the query names but that do not exist.
    *
    * @param known the domains that exist
-   * @param of the other members of those records
+   * @param members the other members of the records
    */
   *unknown(
     known: DomainMap<{ readonly domain: DomainIdentity }>,
@@ -154,7 +154,10 @@ export class Selection {
     return { schema: new Schema(keys, types), positions };
   }
 
-  /** A key of a group that this version does not know is left out only if the query names groups. */
+  /**
+   * True if the query asks for this key. A key of a group that this version does not know is left out only if the query
+   * names groups.
+   */
   #asksFor(key: string): boolean {
     if (this.#query.groups === 0) return true;
     const bit = BIT_OF_SEGMENT.get(key.split(".")[0]!);
@@ -162,7 +165,7 @@ export class Selection {
   }
 }
 
-/** True if a selector means a domain of these uuids and names. */
+/** True if a selector selects a domain with one of these uuids or names. */
 export function isKnown(selector: DomainSelector, uuids: ReadonlySet<string>, names: ReadonlySet<string>): boolean {
   if ("uuid" in selector && selector.uuid !== NIL_UUID && uuids.has(selector.uuid)) return true;
   return names.has(selectorName(selector));
@@ -172,7 +175,10 @@ const { active, inactive, running, paused, shutoff, other } = LIST_FILTERS;
 /** The filters that can be applied only when the state is known. */
 const OF_STATE = running | paused | shutoff | other;
 
-/** The filters that apply to a domain. If it runs and its record failed, it may be in any state. */
+/**
+ * The bits of the filters that a domain passes. If the domain runs and its record lacks the state, the domain may be in
+ * any state of a running domain.
+ */
 function traitsOf({ domain, state, status }: DomainStatsRecord): number {
   if (status === "gone") return 0;
   if (state === undefined) return domain.id >= 0 ? active | running | paused | other : inactive | shutoff;

@@ -1,6 +1,6 @@
 import type { Absent, DomainStatsRecord, SweepSummary } from "../model/record.ts";
 
-/** Counts records into a summary. */
+/** Counts the records of a sweep by their status, for the summary of the sweep. */
 export class SweepTally {
   readonly startedAt: number;
   readonly #absent: Absent[] = [];

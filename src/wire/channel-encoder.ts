@@ -10,13 +10,13 @@ import type { Departure, EncodedRows, Profile, WireMessage } from "./profile.ts"
 export interface ChannelMessage {
   readonly sequence: number;
   readonly messages: readonly WireMessage[];
-  /** Bytes that it uses of the credit; 0 for messages without rows. */
+  /** The bytes of credit that the messages use; 0 for messages without rows. */
   readonly bytes: number;
-  /** Bytes of all messages together: the memory that the ring needs for it. */
+  /** The bytes of all messages together: the memory that the ring of the channel needs for them. */
   readonly size: number;
-  /** The schemas that it uses: the server sends them first on each connection that does not have them. */
+  /** The schemas that the messages use: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];
-  /** The tick of a sync. */
+  /** The tick of a sync; undefined for other messages. */
   readonly tick: number | undefined;
 }
 
@@ -27,7 +27,10 @@ export class ChannelEncoder {
   readonly channel: number;
   readonly #profile: Profile;
   readonly #batch = new RowBatch();
-  /** For each number, the sequence of the message with its last row: a message has at most one row of a domain. */
+  /**
+   * For each domain's number, the sequence of the message that has the last row of the domain: a message has at most
+   * one row of a domain.
+   */
   readonly #rowIn: number[] = [];
   #gone: Departure[] = [];
   #sequence = 0;
@@ -52,7 +55,7 @@ export class ChannelEncoder {
     return this.#batch.length;
   }
 
-  /** True if the open message must be taken before this record is added. */
+  /** True if `changes` must take the open message before a row with this number is added. */
   mustFlush(number: number): boolean {
     return this.#batch.isFull || this.#rowIn[number] === this.#sequence + 1;
   }
@@ -77,7 +80,7 @@ export class ChannelEncoder {
     return this.#batch.rows > 0;
   }
 
-  /** The open message; undefined when there is nothing in it. */
+  /** Takes the open message; undefined if there is nothing in it. */
   changes(): ChannelMessage | undefined {
     if (!this.isOpen) return undefined;
     const sequence = ++this.#sequence;
@@ -91,7 +94,7 @@ export class ChannelEncoder {
     return { sequence, messages, bytes, size: bytes, schemas, tick: undefined };
   }
 
-  /** Encodes any event except records and departures; see `sync`. There must be no open message. */
+  /** Encodes any event except records and departures; for `complete`, see `sync`. There must be no open message. */
   event(event: SyncEvent | GapEvent | StatusEvent, complete: boolean): ChannelMessage {
     if (event.type === "sync") return this.sync(event, complete);
     return event.type === "status" ? this.status(event) : this.gap(event);

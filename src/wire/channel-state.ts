@@ -41,10 +41,11 @@ export class ChannelState {
   #reconnected = false;
 
   /**
-   * By the domain's number. If a server uses sparse numbers, V8 turns this array into a dictionary, so it stays small.
+   * The newest record of each domain, by the domain's number. If a server uses sparse numbers, V8 turns this array into
+   * a dictionary, so it stays small.
    */
   #records: (DomainStatsRecord | undefined)[] = [];
-  /** The domains of those records: each has one number. */
+  /** The domains of `#records`, to check that each domain has one number. */
   #domains = new DomainMap<true>();
   /** How many rows of the snapshot have not come yet. */
   #awaited = 0;
@@ -60,7 +61,7 @@ export class ChannelState {
 
   /** The last tick that was reported, or that a gap covers. */
   #tick = 0;
-  /** The end of the snapshot's last tick, which is reported after its rows. */
+  /** The sync of the channel's last tick, which `begin` brought. It is reported after the rows of the snapshot. */
   #pending: SyncEvent | undefined;
 
   /**
@@ -79,12 +80,12 @@ export class ChannelState {
     return this.#phase === "live" && this.#sameEpoch ? { channel: this.#channel, sequence: this.#sequence } : undefined;
   }
 
-  /** How many domains it knows. */
+  /** The number of domains that the state knows. */
   get domains(): number {
     return this.#domains.size;
   }
 
-  /** The newest record of each domain that it knows. */
+  /** The newest record of each domain that the state knows. */
   *records(): Generator<DomainStatsRecord> {
     // A loop from 0 could take millions of steps for one domain if the numbers are sparse.
     for (const record of Object.values(this.#records)) if (record !== undefined) yield record;
@@ -106,7 +107,7 @@ export class ChannelState {
     this.#sink = CLOSED;
   }
 
-  /** `begin`: where the watch starts or resumes. */
+  /** Applies a `begin`, which says where the watch starts or resumes. */
   begin(message: RawMessage): void {
     const channel = wholeOf(message, "channel", LIMITS.id);
     const sequence = wholeOf(message, "sequence");
@@ -140,7 +141,7 @@ export class ChannelState {
     if (domains === 0) this.#endSnapshot();
   }
 
-  /** `records` of the watch's id: rows of its snapshot. */
+  /** Applies a `records` message with the watch's id: rows of its snapshot. */
   snapshot(message: RawMessage, base: TimeBase, schemaOf: SchemaOf, budget: MessageBudget): void {
     if (this.#phase !== "snapshot") throw malformed("there is no snapshot for its rows");
     for (const block of listOf(message, "blocks")) {
@@ -158,7 +159,7 @@ export class ChannelState {
     if (this.#awaited === 0) this.#endSnapshot();
   }
 
-  /** `changes`: domains that left, then full rows, then rows of changes. */
+  /** Applies a `changes` message: domains that left, then full rows, then rows of changes. */
   changes(message: RawMessage, base: TimeBase, schemaOf: SchemaOf, budget: MessageBudget): void {
     this.#next(message);
     for (const number of listOf(message, "gone")) this.#gone(number);
@@ -170,7 +171,7 @@ export class ChannelState {
     }
   }
 
-  /** `sync`: the end of a tick. */
+  /** Applies a `sync`, the end of a tick. */
   sync(message: RawMessage): void {
     this.#next(message);
     const event = syncOf(message);
@@ -180,7 +181,7 @@ export class ChannelState {
     this.#sink.event(event);
   }
 
-  /** `status`: the state of a source. */
+  /** Applies a `status`, the state of a source. */
   status(message: RawMessage): void {
     this.#next(message);
     const event = statusOf(message);
@@ -188,7 +189,7 @@ export class ChannelState {
     this.#sink.event(event);
   }
 
-  /** `gap`: ticks that the channel itself missed. */
+  /** Applies a `gap`, which reports ticks that the channel itself missed. */
   gap(message: RawMessage): void {
     this.#next(message);
     const reason = textOf(message, "reason") as GapReason;
@@ -200,7 +201,7 @@ export class ChannelState {
     });
   }
 
-  /** A message of a type that a later version of the protocol adds. */
+  /** Applies a message of a type that a later version of the protocol adds: only its sequence counts. */
   unknown(message: RawMessage): void {
     this.#next(message);
   }
@@ -216,7 +217,8 @@ export class ChannelState {
   /** Makes all numbers void. The records stay known by key until the channel is complete. */
   #forget(): void {
     for (const record of this.records()) this.#previous.set(domainKey(record.domain), record);
-    // A server could send snapshots that are never complete: this bounds the domains that are kept from them.
+    // A server could send snapshots that are never complete: this limit bounds the domains that are kept from such
+    // snapshots.
     if (this.#previous.size > LIMITS.domains) throw malformed("a snapshot has too many domains");
     this.#records = [];
     this.#domains = new DomainMap();
@@ -248,7 +250,10 @@ export class ChannelState {
     this.#sink.event(sync);
   }
 
-  /** The channel now has all domains. So domains that were known before, and have not come again, have left. */
+  /**
+   * The channel now has all domains. So the domains that were known before the snapshot, and have not come since, have
+   * left.
+   */
   #departed(): void {
     for (const { domain } of this.#previous.values()) this.#sink.gone(domain);
     this.#previous.clear();

@@ -11,9 +11,9 @@ import { LIMITS } from "./protocol.ts";
 interface OpenWatch {
   readonly id: number;
   readonly state: ChannelState;
-  /** The channel that serves it; undefined before its `begin`. */
+  /** The channel that serves the watch; undefined before the watch's `begin`. */
   channel: number | undefined;
-  /** The client has cancelled it, so its messages are ignored. */
+  /** True if the client has cancelled the watch, so that its messages are ignored. */
   released: boolean;
 }
 
@@ -22,14 +22,16 @@ export class ChannelTable implements Channels {
   readonly #watches = new Map<number, OpenWatch>();
   readonly #channels = new Map<number, OpenWatch>();
 
-  /** The table of a decoder's connection. */
+  /** The table of a decoder's connection; the first call makes it. */
   static of(decoder: MessageDecoder): ChannelTable {
     const table = decoder.channels ?? new ChannelTable();
     decoder.channels = table;
     return table as ChannelTable;
   }
 
-  /** Passes the messages of a watch to a state until the watch ends. Call it before the watch is sent. */
+  /**
+   * Passes the messages of a watch to a state until the watch ends. Call it before the request of the watch is sent.
+   */
   adopt(id: number, state: ChannelState): void {
     this.end(id);
     this.#watches.set(id, { id, state, channel: undefined, released: false });
@@ -55,7 +57,7 @@ export class ChannelTable implements Channels {
           ? undefined
           : applied(this.#place(idOf(message), channel), false, (state) => state.begin(message));
       case "records": {
-        // Undefined, for example, if the id belongs to a sweep.
+        // There is no watch, for example, if the id belongs to a sweep.
         const watch = this.#watches.get(idOf(message));
         return watch && applied(watch, true, (state) => state.snapshot(message, base(), schemaOf, new MessageBudget()));
       }
@@ -73,12 +75,13 @@ export class ChannelTable implements Channels {
       case "beat":
         return undefined;
       default:
-        // A type that a later version of the protocol adds. A message of a channel counts in the sequence even so.
+        // A type that a later version of the protocol adds. A message of a channel counts in the sequence even if its
+        // type is not known.
         return channel === undefined ? undefined : applied(this.#of(channel), false, (state) => state.unknown(message));
     }
   }
 
-  /** Assigns a channel to a watch, and removes the one that it had. */
+  /** Assigns a channel to a watch, and removes the channel that the watch had before. */
   #place(id: number, channel: number): OpenWatch {
     const watch = this.#watches.get(id);
     if (watch === undefined) throw malformed(`id ${id} is not in use`);

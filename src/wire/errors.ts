@@ -42,7 +42,7 @@ export interface RowStatus {
   readonly error?: VirstreamError | undefined;
 }
 
-/** The status of a record that is not ok. */
+/** The status of a record that is not ok, as it is on the wire. */
 export function rowStatusToWire({ status, reason, missing, error }: DomainStatsRecord): object {
   return { status, ...(reason && { reason }), missing, ...(error && { error: error.toJSON() }) };
 }

@@ -26,7 +26,9 @@ export class CreditAccount {
     this.#balance -= bytes;
   }
 
-  /** @throws VirstreamError `protocol-error` if it is not a positive whole number, or the balance exceeds the limit */
+  /**
+   * @throws VirstreamError `protocol-error` if `bytes` is not a positive whole number, or the balance exceeds the limit
+   */
   grant(bytes: number): void {
     if (this.#balance === Number.POSITIVE_INFINITY) return;
     if (!Number.isInteger(bytes) || bytes < 1 || this.#balance + bytes > LIMITS.credit) {
@@ -75,9 +77,9 @@ export class CreditMeter {
 }
 
 /**
- * Decides when to send. The first message leaves at once. After that, a message leaves when it has 64 KiB, or when 5 ms have
- * passed since the message before. A message costs about as much as encoding ten records, so records in quick succession
- * share one. But the first record of a sweep, and a single record, must not wait.
+ * Decides when to send. The first message leaves at once. After that, a message leaves when it has 64 KiB, or when 5 ms
+ * have passed since the message before. A message costs about as much as encoding ten records, so records in quick
+ * succession share a message. But the first record of a sweep, and a single record, must not wait.
  */
 export class Coalescer {
   /** A message of this size, in bytes, leaves without waiting. */
@@ -99,7 +101,7 @@ export class Coalescer {
     return this.#flushedAt + Coalescer.INTERVAL_MS - this.#now();
   }
 
-  /** A message was sent: the interval starts again. */
+  /** Notes that a message was sent: the interval starts again. */
   flushed(): void {
     this.#flushedAt = this.#now();
   }

@@ -42,7 +42,7 @@ export type DecodedMessage =
       readonly summary: SweepSummary | undefined;
       readonly error: VirstreamError | undefined;
     }
-  /** A message of a watch, which its state has applied. `bytes` is the credit that it uses. */
+  /** A message of a watch, which the watch's ChannelState has applied. `bytes` is the credit that it uses. */
   | { readonly type: "watch"; readonly id: number; readonly bytes: number }
   /** A sign of life. `host` as in the welcome, if it has changed. */
   | { readonly type: "beat"; readonly host: string | undefined }

@@ -15,9 +15,12 @@ export interface Welcome {
   readonly beatMs: number;
   /** The shortest interval that a watch may ask for, in ms. */
   readonly minIntervalMs: number;
-  /** The server's steady clock at this moment, in ms. The steady times of its records are on the same clock. */
+  /**
+   * The time on the server's steady clock when it sends the welcome, in ms. The steady times of its records are on the
+   * same clock.
+   */
   readonly steadyMs: number;
-  /** The names of the groups that this client is permitted; absent: all. */
+  /** The names of the groups that this client may query; absent: all groups. */
   readonly groups?: readonly string[];
   /** The time of a recording, in ms since 1970, and the time between its sweeps; absent: the hosts are live. */
   readonly recorded?: Recorded;
@@ -81,7 +84,7 @@ export type ServerMessage =
 /** A message from a server before its members are checked. */
 export type RawMessage = Readonly<Record<string, unknown>>;
 
-/** A member of a message, which `isValid`. @throws VirstreamError `protocol-error` */
+/** A member of a message, which `isValid` checks. @throws VirstreamError `protocol-error` */
 function memberOf<T>(message: RawMessage, member: string, isValid: (value: unknown) => boolean): T {
   const value = message[member];
   if (isValid(value)) return value as T;
@@ -130,7 +133,7 @@ export function mapOf(value: unknown, what: string): RawMessage {
 const SUMMARY_MEMBERS = ["domains", "ok", "partial", "failed", "gone", "startedAt", "tookMs"] as const;
 const RECORDED_MEMBERS = ["from", "to", "intervalMs"] as const;
 
-/** The numbers of a part of a message. @throws VirstreamError `protocol-error` */
+/** The numbers with these names in a part of a message. @throws VirstreamError `protocol-error` */
 function numbersOf<T>(part: object, members: readonly string[]): T {
   return Object.fromEntries(members.map((member) => [member, numberOf(part as RawMessage, member)])) as T;
 }

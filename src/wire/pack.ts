@@ -4,7 +4,8 @@ import { Packr, RESET_BUFFER_MODE } from "msgpackr/pack";
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
 
 /**
- * A value as msgpack. It copies the bytes, because the library returns a part of a large buffer, which would stay in memory.
+ * A value as msgpack. This function copies the bytes, because the library returns a part of a large buffer, which would
+ * stay in memory.
  */
 export function pack(value: unknown): Uint8Array {
   return Uint8Array.prototype.slice.call(packr.pack(value, RESET_BUFFER_MODE));
@@ -18,12 +19,15 @@ const LEAST_BYTES = (2 / 3) * BUFFER_BYTES;
 const MOST_WAITING = 16;
 
 /**
- * Buffers for the next messages. The system takes the memory of a new buffer from its free pages, one by one, and clears
- * them: that took a third of a sweep's processor time.
+ * Buffers for the next messages. The system takes the memory of a new buffer from its free pages, one by one, and
+ * clears them. With new buffers, this took a third of a sweep's processor time.
  */
 const waiting: ArrayBuffer[] = [];
 
-/** The same for a message to one client, whose sender calls `recycle` when its bytes are with the system. */
+/**
+ * A value as msgpack, for a message to one client. The sender calls `recycle` when the system has taken the bytes of
+ * the message.
+ */
 export function packOnce(value: unknown): Uint8Array {
   const packed = packr.pack(value, RESET_BUFFER_MODE);
   const { length } = packed;
@@ -33,7 +37,7 @@ export function packOnce(value: unknown): Uint8Array {
   return message;
 }
 
-/** Takes the buffer of a message of `packOnce` that nothing refers to any more. */
+/** Keeps the buffer of a message of `packOnce` for a later message. Nothing may refer to the message any more. */
 export function recycle(message: Uint8Array | string): void {
   if (typeof message === "string" || message.buffer.byteLength !== BUFFER_BYTES) return;
   if (waiting.length < MOST_WAITING) waiting.push(message.buffer as ArrayBuffer);

@@ -17,23 +17,23 @@ export type WireMessage = Uint8Array | string;
 /** The owner of the rows: a sweep or the snapshot of a watch, by its id, or a channel. */
 export type RowsHead = { readonly id: number } | { readonly channel: number; readonly sequence: number };
 
-/** Rows as messages. */
+/** The messages that a profile makes of rows. */
 export interface EncodedRows {
   readonly messages: readonly WireMessage[];
-  /** Bytes of the messages, which they use of the credit. */
+  /** The bytes of the messages: so much credit they use. */
   readonly bytes: number;
-  /** The schemas that they use: the server sends them first on each connection that does not have them. */
+  /** The schemas that the messages use: the server sends them first on each connection that does not have them. */
   readonly schemas: readonly SlotSchema[];
 }
 
 /** One of the protocol's two encodings of the same messages. */
 export interface Profile {
   readonly subprotocol: Subprotocol;
-  /** A message that has no rows. */
+  /** Encodes a message that has no rows. */
   message(message: ServerMessage): WireMessage;
   /**
-   * The messages for the rows of a batch, and for domains that left. A failed record replaces a record that cannot be sent, such
-   * as one that is larger than a message may be. Its error gives the reason.
+   * The messages for the rows of a batch, and for domains that left. A failed record replaces a record that cannot be
+   * sent, such as a record that is larger than a message may be. The error of the failed record gives the reason.
    *
    * @param gone the domains that left; they come before the rows
    */
@@ -66,8 +66,8 @@ class BinaryProfile implements Profile {
 
   rows(head: RowsHead, batch: RowBatch, gone = NO_DEPARTURES): EncodedRows {
     let sent = batch;
-    // Each pass halves the size from which records are replaced, because several records may be too large for a message
-    // only together.
+    // Each pass replaces the records that are larger than `most`, and then `most` is halved: several records may be too
+    // large for a message only together.
     for (let most: number = LIMITS.message; ; most /= 2) {
       try {
         return this.#encode(head, sent, gone);

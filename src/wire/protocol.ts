@@ -4,10 +4,12 @@
 
 /** The two subprotocols: rows in columns, as msgpack in binary messages; or records as JSON objects in text messages. */
 export const SUBPROTOCOLS = ["virstream.v1", "virstream.v1.json"] as const;
-/** One of them. */
+/** The name of a subprotocol. */
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
-/** The columns of a block before those of its parameters: number, time and duration of each row. */
+/**
+ * The columns of a block before the columns of its parameters: the number, index, id, times and duration of each row.
+ */
 export const HeadColumn = {
   /** The domain's number in its channel, minus the row. */
   number: 0,
@@ -17,13 +19,16 @@ export const HeadColumn = {
   id: 2,
   /** When the domain was sampled, in ms of wall time after the message's `at`. */
   time: 3,
-  /** The sampling time on the steady clock, minus `time`. It is 0 unless the wall clock was set in that time. */
+  /**
+   * The sampling time on the steady clock, minus `time`. It is 0 unless the wall clock was set between the message's
+   * `at` and the sampling.
+   */
   step: 4,
   /** How long the answer took, in us. */
   took: 5,
 } as const;
 
-/** How many columns come before the first parameter's. */
+/** How many columns come before the column of the first parameter. */
 export const HEAD_COLUMNS = 6;
 
 /** The width of a column of float64 values, which has no offsets. */
@@ -52,7 +57,7 @@ export const CLOSE_CODES = {
 /** A close code by name. */
 export type CloseReason = keyof typeof CLOSE_CODES;
 
-/** Every limit of the protocol. A receiver refuses a message that exceeds one; it never truncates it. */
+/** Every limit of the protocol. A receiver refuses a message that exceeds a limit; it never truncates the message. */
 export const LIMITS = {
   /** Bytes of a message from the server. */
   message: 33_554_432,
@@ -92,7 +97,7 @@ export const LIMITS = {
   pattern: 256,
   /** The largest initial credit and the largest balance, in bytes. */
   credit: 1_073_741_824,
-  /** The largest id of a sweep. */
+  /** The largest id of a sweep or a watch, and the largest number of a channel. */
   id: 2_147_483_647,
 } as const;
 

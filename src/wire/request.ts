@@ -15,7 +15,7 @@ export interface Since {
 
 /**
  * The messages of clients: small JSON objects. They are untrusted, so the parser checks each member. It ignores unknown
- * members, so that later versions can add some.
+ * members, so that later versions can add members.
  */
 export type ClientMessage =
   | { readonly type: "hello"; readonly client: string | undefined; readonly token: string | undefined }
@@ -56,7 +56,8 @@ const QUERY_ERRORS: ReadonlySet<ErrorCode> = new Set([
 /**
  * Parses a message of a client.
  *
- * @param minIntervalMs the shortest interval that a watch may ask for; a shorter one is a refused query
+ * @param minIntervalMs the shortest interval that a watch may ask for; a watch with a shorter interval becomes a
+ * RefusedQuery
  * @throws VirstreamError `protocol-error` for a malformed message
  */
 export function parseClientMessage(text: string, minIntervalMs = MIN_INTERVAL_MS): ClientMessage | RefusedQuery {
@@ -134,13 +135,13 @@ function queryFromWire(message: Record<string, unknown>): Query {
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(names === undefined ? {} : { names }),
     ...(hosts === undefined ? {} : { hosts }),
-    // It may be of any type, because checkQuery checks it.
+    // `at` may be of any type here, because checkQuery checks it.
     ...(at === undefined ? {} : { at: at as number }),
   });
   return domains === undefined ? query : { ...query, domains: selectorsFromWire(domains) };
 }
 
-/** Limits the number of patterns. They may be of any type, because checkQuery checks them. */
+/** Limits the number of patterns. The patterns may be of any type here, because checkQuery checks them. */
 function patternsFromWire(message: Record<string, unknown>, member: "names" | "hosts"): string[] | undefined {
   const patterns = message[member];
   if (Array.isArray(patterns)) {
@@ -183,7 +184,7 @@ function selectorsFromWire(domains: unknown): DomainSelector[] {
 function cadenceFromWire(message: Record<string, unknown>, minIntervalMs: number): Cadence {
   const { intervalMs, mode, heartbeatMs } = message;
   if (intervalMs === undefined) throw invalid("intervalMs is missing");
-  // These may be of any type, because checkCadence checks them.
+  // These members may be of any type here, because checkCadence checks them.
   const options = { intervalMs: intervalMs as number, mode: mode as WatchMode, heartbeatMs: heartbeatMs as number };
   const cadence = checkCadence(options);
   if (cadence.intervalMs >= minIntervalMs) return cadence;

@@ -3,9 +3,9 @@ import { malformed } from "./errors.ts";
 import { listOf, type RawMessage, type Welcome } from "./messages.ts";
 
 /**
- * Converts a server's steady times to this process's steady clock. It measures the difference of the two clocks once for each
- * start of the server, at the first welcome. So latency and reconnections do not change it, and the intervals between samples
- * are exactly those that the server measured.
+ * Converts a server's steady times to this process's steady clock. It measures the difference of the two clocks once
+ * for each start of the server, at the first welcome. So latency and reconnections do not change the difference, and
+ * the intervals between samples are exactly those that the server measured.
  */
 export class ServerClock {
   readonly #now: () => number;

@@ -24,7 +24,7 @@ class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
-  /** The message itself, and those of all arrays and maps that have begun. */
+  /** The number of values so far: the message itself, and the values of all arrays and maps that have begun. */
   #values = 1;
 
   constructor(bytes: Uint8Array) {
@@ -89,7 +89,7 @@ class Reader {
     }
   }
 
-  /** An unsigned integer of 1, 2 or 4 bytes, for a power of 0, 1 or 2. */
+  /** Reads an unsigned integer of 1, 2 or 4 bytes; `power` is 0, 1 or 2. */
   #size(power: number): number {
     if (power === 0) return this.#view.getUint8(this.#skip(1));
     return power === 1 ? this.#view.getUint16(this.#skip(2)) : this.#view.getUint32(this.#skip(4));
@@ -139,8 +139,9 @@ class Reader {
   }
 
   /**
-   * Refuses sizes that the message cannot hold, before memory is allocated for them. Each value takes at least one
-   * byte. Nested arrays could all claim the same bytes, so the values of an array count as soon as it begins.
+   * Refuses sizes that are too large for the rest of the message, before memory is allocated for them. Each value takes
+   * at least one byte. Nested arrays could all claim the same bytes, so the values of an array count as soon as it
+   * begins.
    */
   #enter(values: number, depth: number): void {
     if (values > this.left) throw malformed("it is shorter than its sizes say");
@@ -150,7 +151,7 @@ class Reader {
   }
 }
 
-/** Texts shorter than this, in bytes, are faster without TextDecoder. */
+/** Texts shorter than this, in bytes, are decoded faster without TextDecoder. */
 const SHORT = 32;
 
 /** A text of ASCII, made from four characters at a time; undefined for other texts. */

@@ -9,14 +9,14 @@ import { ColumnReader, firstOf, STRIP, strip } from "./column-reader.ts";
 import type { MessageBudget } from "./message-budget.ts";
 import { type ReadTexts, readTexts } from "./texts.ts";
 
-/** For each type, the smallest value that is not in `bigs`; below, the largest. */
+/** For each type code, the least and the greatest value that is not in `bigs`. */
 const LEAST = [0, -0x80000000, 0, Number.MIN_SAFE_INTEGER, 0, 0, 0, 0];
 const GREATEST = [0, 0x7fffffff, 0xffffffff, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 0, 1, 0];
 
 const NO_TEXTS = TypedParams.EMPTY.texts;
 const OK = { status: "ok" } as const;
 
-/** The schema that a block's slot stands for. */
+/** Returns the schema that a block's slot stands for. */
 export type SchemaOf = (slot: unknown) => Schema;
 
 /**
@@ -58,7 +58,8 @@ export function readFull(
     if (type === ParamType.string) {
       if (columns.isPresent(column)) throw malformed("a block has no valid texts");
     } else if (width > 0) {
-      // If the least and the greatest number that the bytes can have are of the type, all others are.
+      // If the least and the greatest number that the bytes can encode are valid for the type, all numbers between them
+      // are.
       const fits = width <= 6 && isOfType(least, type) && isOfType(least + 256 ** width - 1, type);
       (fits ? unchecked : checked).push(key);
     } else {
@@ -110,8 +111,8 @@ export function readFull(
 }
 
 /**
- * Adds the numbers of a strip to the rows in the mask: to the last values in a block of changes, to 0 in a full block.
- * Doubles are not added, but replace the values.
+ * Adds the numbers of a strip to the values of the rows in the mask. In a block of changes, these are the values of the
+ * records before; in a full block, they are 0. A double is not added, but replaces the value.
  */
 export function addStrip(mask: number, doubles: readonly number[][], key: number, type: number): void {
   const isDouble = type === ParamType.double;
@@ -133,7 +134,7 @@ export function rowsOf(count: unknown): number {
   return count as number;
 }
 
-/** The whole numbers of a head column, by row. */
+/** Returns a function that returns the whole number of a row in a head column. */
 export function columnOf(columns: ColumnReader, column: number): (row: number) => number {
   const values = columns.width(column) > 0 ? columns.read(column) : undefined;
   const least = columns.least(column);

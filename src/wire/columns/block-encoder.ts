@@ -9,28 +9,30 @@ import { NumberColumns } from "./number-columns.ts";
 import type { BlockRows } from "./row-batch.ts";
 import { packTexts } from "./texts.ts";
 
-/** The time base of a message: the sampling times of its rows are relative to it. Both in whole ms. */
+/** The time base of a message: the sampling times of its rows are relative to it. Both times are in whole ms. */
 export interface TimeBase {
-  /** Since 1970. */
+  /** The wall time, since 1970. */
   readonly wall: number;
-  /** On the steady clock of records; see DomainStatsRecord.steadyAt. */
+  /** The time on the steady clock of records; see DomainStatsRecord.steadyAt. */
   readonly steady: number;
 }
 
 /**
- * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; ColumnPacker has the
- * reason. A full block contains whole records. A block of changes contains the difference of each number to the
- * domain's record before.
+ * Encodes blocks of rows. A block has the rows of one schema, so that each parameter is a column; column-packer.ts
+ * gives the reason. A full block contains whole records. A block of changes contains the difference between each number
+ * and the number in the domain's record before.
  *
  * The encoder reuses its buffers: blocks are valid until `reset`.
  */
 export class BlockEncoder {
   readonly #packer = new ColumnPacker();
   readonly #numbers = new NumberColumns();
-  /** One column at a time. */
+  /** The values of the column that is being encoded. */
   #values = new Float64Array(1_024);
 
-  /** Frees the buffers: the blocks that were made before are in a message. */
+  /**
+   * Frees the buffers for new blocks. Call it when the blocks that were made before have been copied into a message.
+   */
   reset(): void {
     this.#packer.reset();
   }
@@ -98,7 +100,7 @@ export class BlockEncoder {
     return [slot, rows, ...this.#packer.take()];
   }
 
-  /** The columns before those of the parameters: the row's number, index, id and times. */
+  /** Adds the columns that come before the columns of the parameters: the row's number, index, id and times. */
   #heads(
     records: readonly DomainStatsRecord[],
     numbers: readonly number[],
@@ -129,7 +131,7 @@ export class BlockEncoder {
     this.#integers(HeadColumn.took, rows);
   }
 
-  /** Adds the column that is in `values`. */
+  /** Adds the column of integers that is in `values`. */
   #integers(column: number, rows: number): void {
     const values = this.#values;
     let least = values[0]!;
@@ -142,7 +144,9 @@ export class BlockEncoder {
     this.#packer.add(column, values, 0, least, greatest);
   }
 
-  /** Adds the column of doubles that is in `values`; as a single value if all are the same and finite; a -0 has no single value. */
+  /**
+   * Adds the column of doubles that is in `values`; as a single value if all values are the same, finite, and not -0.
+   */
   #floats(column: number, rows: number): void {
     const values = this.#values;
     const first = values[0]!;
@@ -180,7 +184,7 @@ function textsOf(records: readonly DomainStatsRecord[], { textCount }: Schema): 
   return packed;
 }
 
-/** Integers beyond 2^53: `[row, position, value]`. */
+/** The integers beyond 2^53, each as `[row, position, value]`. */
 function bigsOf(records: readonly DomainStatsRecord[]): unknown[] {
   const all: unknown[] = [];
   for (let row = 0; row < records.length; row++) {
@@ -190,7 +194,7 @@ function bigsOf(records: readonly DomainStatsRecord[]): unknown[] {
   return all;
 }
 
-/** The statuses of records that are not ok: `[row, status]`. */
+/** The statuses of the records that are not ok, each as `[row, status]`. */
 function statusesOf(records: readonly DomainStatsRecord[]): unknown[] {
   const all: unknown[] = [];
   for (let row = 0; row < records.length; row++) {

@@ -12,7 +12,7 @@ import type { MessageBudget } from "./message-budget.ts";
 /**
  * Reads a block of changes.
  *
- * @param beforeOf the record that a number's row refers to
+ * @param beforeOf returns the record to which a row with this number refers
  * @param apply called with each row's number and new record
  */
 export function readChanges(

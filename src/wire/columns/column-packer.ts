@@ -11,7 +11,8 @@ import { type NumberColumns, spread } from "./number-columns.ts";
  */
 
 /**
- * The minimum share of zeros for a sparse column: with fewer zeros, the mask costs more time than its saved bytes are worth.
+ * The minimum share of zeros for a sparse column: with fewer zeros, the mask costs more time than the bytes that it
+ * saves are worth.
  */
 const SPARSE_SHARE = 0.25;
 /** Blocks of fewer rows have no sparse columns. */
@@ -29,7 +30,10 @@ export type PackedColumns = readonly [
   body: Uint8Array,
 ];
 
-/** Packs the columns of one block after the other. It reuses its buffer: a result of `take` is valid until `reset`. */
+/**
+ * Packs the columns of blocks, one block after the other. It reuses its buffer: a result of `take` is valid until
+ * `reset`.
+ */
 export class ColumnPacker {
   #rows = 0;
   #present = new Uint8Array(0);
@@ -41,7 +45,7 @@ export class ColumnPacker {
   #start = 0;
   #length = 0;
 
-  /** Frees the buffer: the blocks that were made before are in a message. */
+  /** Frees the buffer for new blocks. Call it when the blocks that were made before have been copied into a message. */
   reset(): void {
     this.#length = 0;
   }
@@ -71,7 +75,7 @@ export class ColumnPacker {
     this.#write(values, at, this.#rows, width, width === FLOAT ? 0 : least);
   }
 
-  /** Adds a column of changes, of which at least one is not 0; as a sparse column if enough of them are 0. */
+  /** Adds a column of changes, of which at least one is not 0; as a sparse column if enough values are 0. */
   addChanges(column: number, columns: NumberColumns, from: number): void {
     const rows = this.#rows;
     const { values, masks } = columns;

@@ -4,16 +4,16 @@ import { FLOAT, SPARSE } from "../protocol.ts";
 /** The width of a column that has no bytes per row. */
 const CONSTANT = 0;
 
-/** The most rows of a strip: the number of bits that a number has for a mask. */
+/** The most rows of a strip: the mask of its rows is a number, which has 32 bits. */
 export const STRIP = 32;
 
-/** The values of one strip of one column. */
+/** The values of the strip that was read last. */
 export const strip = new Float64Array(STRIP);
 
 /**
  * Reads the columns of a block, strip by strip: a strip is 32 rows. Reading a whole column at once would load each
- * record into the processor's cache once for every column. The records of a strip stay in the cache. Bytes that do not
- * fit throw `protocol-error`.
+ * record into the processor's cache once for every column. The records of a strip stay in the cache. The reader throws
+ * `protocol-error` if the bytes are not valid columns.
  */
 export class ColumnReader {
   readonly #rows: number;
@@ -64,7 +64,7 @@ export class ColumnReader {
     return (this.#present[column >> 3]! & (1 << (column & 7))) !== 0;
   }
 
-  /** The width of a column; at 0, all rows have `least`. */
+  /** The width of a column; if it is 0, all rows have the value `least`. */
   width(column: number): number {
     return this.#widths[column]!;
   }
@@ -84,7 +84,7 @@ export class ColumnReader {
   }
 
   /**
-   * Reads a strip, which begins at this row. The strips of a column must be read in their order.
+   * Reads the strip of a column that begins at this row. The strips of a column must be read in their order.
    *
    * @returns a mask of the rows that have a value, the first row in bit 0. The other rows are 0. The values are in `strip`,
    * until the next call.

@@ -6,18 +6,18 @@ export class MessageBudget {
   #cells = LIMITS.cells;
   #characters = LIMITS.characters;
 
-  /** How much memory the message has expanded to, roughly: 8 bytes for a cell, and one for a character. */
+  /** About how many bytes of memory the message has expanded to: 8 bytes for a cell, and one byte for a character. */
   get bytes(): number {
     return 8 * (LIMITS.cells - this.#cells) + LIMITS.characters - this.#characters;
   }
 
-  /** @throws VirstreamError `protocol-error` beyond the bounds */
+  /** @throws VirstreamError `protocol-error` if the rows or the cells of the message exceed their limits */
   spend(rows: number, columns: number): void {
     this.#cells -= rows * columns;
     if (rows > LIMITS.rows || this.#cells < 0) throw malformed("it has too many rows");
   }
 
-  /** @throws VirstreamError `protocol-error` beyond the bound */
+  /** @throws VirstreamError `protocol-error` if the characters of the message exceed their limit */
   spendCharacters(characters: number): void {
     this.#characters -= characters;
     if (this.#characters < 0) throw malformed("it has too many characters");

@@ -1,24 +1,29 @@
 import type { DomainStatsRecord } from "../../model/record.ts";
 
 /**
- * The numbers of a block's rows by column, with the limits of each column. It goes through the records row by row,
- * because going column by column would load each record into the processor's cache once for every few columns. It
- * reuses its buffers.
+ * The numbers of a block's rows by column, with the limits of each column. It reads the records row by row, because
+ * reading them column by column would load each record into the processor's cache once for every few columns. It reuses
+ * its buffers.
  */
 export class NumberColumns {
-  /** The values of a column begin at `column * stride`. In changes, only the values that are not 0, in the order of rows. */
+  /**
+   * The values of a column begin at `column * stride`. After `subtract`, a column has only the values that are not 0,
+   * in the order of rows.
+   */
   values = new Float64Array(16_384);
   stride = 0;
-  /** The least and the greatest value of each column; in changes, of its values that are not 0. */
+  /** The least and the greatest value of each column; after `subtract`, of its values that are not 0. */
   leasts = new Float64Array(256);
   greatest = new Float64Array(256);
-  /** In changes, how many values of each column are not 0. */
+  /** After `subtract`, the number of values of each column that are not 0. */
   changed = new Uint32Array(256);
-  /** In changes, one bit per row, set if its value is not 0. The mask of a column begins at `column * maskBytes`. */
+  /**
+   * After `subtract`, one bit per row, set if the row's value is not 0. A column's mask begins at `column * maskBytes`.
+   */
   masks = new Uint8Array(8_192);
   maskBytes = 0;
 
-  /** Takes the values of whole records; 0 for an integer beyond 2^53. */
+  /** Fills the columns with the values of whole records, and with 0 for an integer beyond 2^53. */
   gather(records: readonly DomainStatsRecord[], width: number): void {
     this.#reserve(records.length, width);
     const { values, stride, leasts, greatest } = this;
@@ -33,7 +38,7 @@ export class NumberColumns {
     }
   }
 
-  /** Takes the differences between records and the records before them. */
+  /** Fills the columns with the differences between records and the records before them. */
   subtract(records: readonly DomainStatsRecord[], before: readonly DomainStatsRecord[], width: number): void {
     this.#reserve(records.length, width);
     const { values, stride, leasts, greatest, changed, masks, maskBytes } = this;

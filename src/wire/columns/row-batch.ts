@@ -7,7 +7,7 @@ const MAX_SCHEMAS = 512;
 const MAX_ROWS = 4_096;
 const MAX_CELLS = 262_144;
 const MAX_CHARACTERS = 1_048_576;
-/** The estimated bytes of a row, and of each parameter; a character of a text counts as one byte. */
+/** The estimated bytes of a row, and of each parameter of a row; a character of a text counts as one byte. */
 const ROW_BYTES = 20;
 const CELL_BYTES = 5;
 
@@ -15,7 +15,7 @@ const CELL_BYTES = 5;
 export class BlockRows {
   readonly schema: Schema;
   readonly records: DomainStatsRecord[] = [];
-  /** The domains' numbers in their channel or snapshot; empty in a sweep, which has none. */
+  /** The domains' numbers in their channel or snapshot; empty in a sweep, whose domains have no numbers. */
   readonly numbers: number[] = [];
   /** The records that rows of changes refer to; empty in full blocks. */
   readonly before: DomainStatsRecord[] = [];
@@ -37,7 +37,7 @@ export class RowBatch {
   #lastFull: BlockRows | undefined;
   #lastChanged: BlockRows | undefined;
 
-  /** How many rows it has. */
+  /** The number of rows in the batch. */
   get rows(): number {
     return this.#rows;
   }
@@ -57,7 +57,7 @@ export class RowBatch {
     );
   }
 
-  /** The characters of its full rows' texts, counted for each row. */
+  /** The number of characters in the texts of all full rows, counted for each row. */
   get characters(): number {
     return this.#characters;
   }
@@ -76,7 +76,8 @@ export class RowBatch {
    * Adds a row.
    *
    * @param number the domain's number in its channel; undefined in a sweep
-   * @param before the record that the client has for that number; if possible, the row has only the changes to it
+   * @param before the record that the client has for that number; if isChange allows it, the row has only the changes
+   * since that record
    */
   add(number: number | undefined, record: DomainStatsRecord, before?: DomainStatsRecord): void {
     const { schema, texts } = record.params;
@@ -97,15 +98,15 @@ export class RowBatch {
   }
 
   /**
-   * Empties it.
+   * Empties the batch.
    *
    * @param bytes the length of the message with its rows, which improves the estimate of the next one
    */
   clear(bytes?: number): void {
-    // The first message may differ much from later ones, so no single message may lower the estimate to less than a
+    // The first message may differ much from later messages, so no single message may lower the estimate to less than a
     // tenth.
     if (bytes !== undefined && this.#rows > 0) this.#correction = Math.max(0.1, bytes / this.#estimate);
-    // An empty Map takes new memory to clear itself, too.
+    // Clearing a Map takes new memory even if the Map is empty.
     if (this.full.size > 0) this.full.clear();
     if (this.changed.size > 0) this.changed.clear();
     this.#lastFull = undefined;
@@ -125,7 +126,10 @@ function blockOf(blocks: Map<Schema, BlockRows>, schema: Schema): BlockRows {
   return block;
 }
 
-/** Records that could not be sent. The client has a failed record in their place, so no row of changes may refer to them. */
+/**
+ * Records that could not be sent. The client has a failed record in place of each, so no row of changes may refer to
+ * these records.
+ */
 const unsendable = new WeakSet<DomainStatsRecord>();
 let anyUnsendable = false;
 
@@ -136,8 +140,8 @@ export function markUnsendable(record: DomainStatsRecord): void {
 }
 
 /**
- * True if a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before it, and
- * neither has an integer beyond 2^53. See also isExact.
+ * True if a row of changes can describe a record: it is ok, its domain, keys and texts are those of the record before
+ * it, and neither record has an integer beyond 2^53. See also isExact.
  */
 function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean {
   const { domain, params } = record;
@@ -155,7 +159,7 @@ function isChange(record: DomainStatsRecord, before: DomainStatsRecord): boolean
   return true;
 }
 
-/** True if all differences between two records' integers are exact. A difference beyond 2^53 may not be. */
+/** True if all differences between two records' integers are exact. A difference beyond 2^53 may be inexact. */
 export function isExact({ params }: DomainStatsRecord, before: DomainStatsRecord): boolean {
   return params.doubles.every(
     (double, i) =>

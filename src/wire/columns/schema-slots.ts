@@ -14,10 +14,11 @@ export function sizeOfKeys(keys: readonly string[]): number {
 
 /**
  * Assigns slots to schemas, for all connections of one view. When there are more schemas than slots, the least recently
- * used schema loses its slot. So a host that keeps making up schemas cannot make either end grow without bound.
+ * used schema loses its slot. So a host that keeps making up schemas cannot make the memory of the server or of the
+ * client grow without bound.
  */
 export class SchemaSlots {
-  /** In the order of their last use. */
+  /** The slot of each schema, in the order of the last use. */
   readonly #slots = new Map<Schema, number>();
   #newest: SlotSchema | undefined;
 
@@ -42,7 +43,7 @@ export class SchemaSlots {
 
 /** The schema that each slot of a connection has, as the server sent it to the client. */
 export class SentSchemas {
-  /** In the order in which they were sent. */
+  /** The schema of each slot, in the order in which the schemas were sent. */
   readonly #sent = new Map<number, Schema>();
   #size = 0;
 

@@ -9,8 +9,8 @@ import type { MessageBudget } from "./message-budget.ts";
 export type TextColumn = string | readonly [start: string, end: string, middles: readonly string[]];
 
 /**
- * The encoder sends shorter texts as they are, because the search for common parts would cost more time than the saved
- * bytes are worth.
+ * If the first text of a column has fewer characters, the encoder sends all texts as they are, because the search for
+ * common parts would cost more time than the saved bytes are worth.
  */
 const WORTH = 24;
 
@@ -60,7 +60,7 @@ function commonStart(one: string, other: string): number {
   const most = Math.min(one.length, other.length);
   let length = 0;
   while (length < most && one.charCodeAt(length) === other.charCodeAt(length)) length++;
-  // Does not split a surrogate pair: each part must be valid text.
+  // The start does not split a surrogate pair: each part must be valid text.
   return length > 0 && isHighSurrogate(one.charCodeAt(length - 1)) ? length - 1 : length;
 }
 
@@ -89,7 +89,7 @@ function wellFormed(text: string): string {
 /** A text column after reading: one text for all rows, or one for each row. */
 export type ReadTexts = string | readonly string[];
 
-/** Reads a text column. Throws `protocol-error` if it does not fit. */
+/** Reads a text column. Throws `protocol-error` if the column is not valid. */
 export function readTexts(column: unknown, rows: number, budget: MessageBudget): ReadTexts {
   if (typeof column === "string") {
     // All rows share one string, so it counts once.
@@ -109,7 +109,7 @@ export function readTexts(column: unknown, rows: number, budget: MessageBudget):
   }
   budget.spendCharacters(characters);
   if (start === "" && end === "") return middles as string[];
-  // Joined instead of added, because V8 keeps a sum of texts as a tree of its parts, which takes half as much memory
-  // again.
+  // Joined instead of added, because V8 keeps a sum of texts as a tree of its parts, which takes one and a half times
+  // as much memory.
   return (middles as string[]).map((middle) => [start, middle, end].join(""));
 }
