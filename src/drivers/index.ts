@@ -32,5 +32,5 @@ export { type Absent, Domain, type RecordInit } from "../model/record.ts";
 export { DomainStatsRecord } from "../model/record-json.ts";
 export { ParamType, type ParamTypeCode, Schema } from "../model/schema.ts";
 export { SchemaTable } from "../model/schema-table.ts";
-// What a driver that watches by itself pushes into.
+// A driver that has a `watch` of its own passes the events to a WatchSink.
 export type { WatchSink } from "../model/watch.ts";

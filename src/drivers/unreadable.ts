@@ -1,4 +1,4 @@
-/** Why a file cannot be read, for an error message; a rare reason by its code. */
+/** The reason why a file cannot be read, in words for an error message; for a rare reason, its code. */
 export function whyUnreadable(cause: unknown): string {
   const { code = String(cause) } = cause as NodeJS.ErrnoException;
   return REASONS[code] ?? code;

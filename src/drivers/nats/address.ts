@@ -17,7 +17,7 @@ export interface NatsAddress {
   readonly uri: string;
   /** The URI of the fleet for readers, without secrets and files. */
   readonly fleetUri: string;
-  /** HOST or HOST:PORT of each server that it names. */
+  /** HOST or HOST:PORT of each server that the URI names. */
   readonly servers: readonly string[];
   readonly subjects: Subjects;
   /** Patterns of the hosts to read; undefined: all. */
@@ -27,9 +27,9 @@ export interface NatsAddress {
   readonly token: string | undefined;
   /** The beginning of the subjects of replies; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
-  /** True if the server must use TLS. Without it, the server decides. */
+  /** True if the server must use TLS. If false, the server decides. */
   readonly tls: boolean;
-  /** The contents of the files that it names. */
+  /** The contents of the files that the URI names, by the name of the parameter. */
   readonly files: Readonly<Partial<Record<(typeof FILES)[number], string>>>;
 }
 

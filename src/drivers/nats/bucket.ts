@@ -11,20 +11,20 @@ import { type Subjects, tokenOf } from "./subjects.ts";
 export interface NatsSession {
   readonly library: NatsLibrary;
   readonly connection: NatsConnection;
-  /** For messages. */
+  /** The URI that error messages name. */
   readonly uri: string;
   readonly subjects: Subjects;
   /** The beginning of the subjects of replies; undefined: `_INBOX`. */
   readonly inbox: string | undefined;
   /** False while the connection is lost. */
   isConnected: boolean;
-  /** Requests to delete consumers that are not answered yet. */
+  /** Requests to delete consumers; each stays here until the server has answered it. */
   readonly deletions: Set<Promise<unknown>>;
   /** The hosts to read, if they are named without wildcards; undefined: all that the fleet selects. */
   readonly named: readonly string[] | undefined;
 }
 
-/** How long the server may send nothing while its bucket is read, in ms. */
+/** How long the server may send nothing while the bucket is read, in ms. */
 const SILENCE_MS = 10_000;
 
 /** How to read a bucket. */
@@ -39,7 +39,7 @@ export interface BucketReading {
 /**
  * Reads the newest state of each host from the bucket into a fleet.
  *
- * @throws VirstreamError if the bucket cannot be read; `connection-refused` if there is none
+ * @throws VirstreamError if the bucket cannot be read; `connection-refused` if there is no bucket
  */
 export async function readBucket(session: NatsSession, fleet: Fleet, reading: BucketReading): Promise<void> {
   const tokens = session.named === undefined ? ["*"] : session.named.map(tokenOf);
@@ -52,7 +52,7 @@ export async function readBucket(session: NatsSession, fleet: Fleet, reading: Bu
   if (!reading.signal.aborted) fleet.forgetOthers(stored);
 }
 
-/** Reads the messages of one subject pattern, because servers before 2.10 accept only one. */
+/** Reads the messages of one subject pattern, because servers before 2.10 accept only one pattern for each consumer. */
 async function readStates(
   session: NatsSession,
   fleet: Fleet,

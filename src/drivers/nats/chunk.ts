@@ -62,7 +62,10 @@ export interface WaitingBytes {
   total: number;
 }
 
-/** Puts the chunks of one host's ticks together. It keeps the chunks of one tick only, so it never mixes two. */
+/**
+ * Puts the chunks of one host's ticks together. It keeps the chunks of only one tick, so it never mixes the chunks of
+ * two ticks.
+ */
 export class Assembler {
   readonly #waiting: WaitingBytes;
   #epoch = "";
@@ -75,13 +78,13 @@ export class Assembler {
     this.#waiting = waiting;
   }
 
-  /** True if chunks wait for others. */
+  /** True if chunks wait for the other chunks of their tick. */
   get isWaiting(): boolean {
     return this.#parts.size > 0;
   }
 
   /**
-   * Adds a chunk. A chunk of a newer tick replaces those of an older one that is not complete.
+   * Adds a chunk. A chunk of a newer tick replaces the chunks of an older tick that is not complete.
    *
    * @returns the tick if it is complete now; otherwise the kind of the chunk (see Outcome)
    * @throws VirstreamError `protocol-error` for a chunk that contradicts the others of its tick, and for ticks that are too large
@@ -101,7 +104,7 @@ export class Assembler {
     this.#bytes += body.length;
     this.#waiting.total += body.length;
     if (this.#bytes > LIMITS.message || this.#waiting.total > MAX_WAITING) throw this.#refuse("its tick is too large");
-    // Copied, because the body is a part of the socket's buffer.
+    // The chunk is copied, because its body is a part of the socket's buffer.
     this.#parts.set(chunk, body.slice());
     if (this.#parts.size < chunks) return "waiting";
     const tick = new Uint8Array(this.#bytes);

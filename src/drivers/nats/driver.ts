@@ -187,7 +187,10 @@ export class NatsDriver implements Driver {
     });
   }
 
-  /** @throws VirstreamError if there is no connection within this many ms, or never again */
+  /**
+   * Resolves when there is a connection. @throws VirstreamError if there is none within this many ms, or the connection
+   * is closed
+   */
   async #reached(ms: number, signal: AbortSignal): Promise<void> {
     const until = performance.now() + ms;
     while (this.#status.state === "reconnecting" && !signal.aborted) {

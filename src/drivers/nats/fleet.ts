@@ -11,7 +11,7 @@ export type FleetFigures = Readonly<Record<Outcome, number>>;
 export interface FleetListener {
   /** A host has a newer tick. */
   tick(state: HostState): void;
-  /** The present state of a host is no longer known, for this reason; undefined: it is known again. */
+  /** The present state of a host is no longer known, and `error` is the reason; undefined: the state is known again. */
   status(state: HostState, error: VirstreamError | undefined): void;
   /** A host is no longer known. */
   forgotten(state: HostState): void;
@@ -21,7 +21,7 @@ export interface FleetListener {
 export class Fleet {
   readonly hosts = new Map<string, HostState>();
   readonly listeners = new Set<FleetListener>();
-  /** The hosts whose present state is unknown or only partly known, as the listeners were last informed. */
+  /** The hosts whose present state is unknown or only partly known, each with the error that the listeners got last. */
   readonly degraded = new Map<HostState, VirstreamError>();
   readonly #context: { readonly owner: object; readonly schemas: SchemaTable };
   readonly #selects: (host: string) => boolean;
@@ -33,7 +33,7 @@ export class Fleet {
 
   /**
    * @param owner the driver that the domains belong to
-   * @param selects true if a host is to be read
+   * @param selects returns true for a host that is to be read
    */
   constructor(owner: object, selects: (host: string) => boolean) {
     this.#context = { owner, schemas: new SchemaTable() };
@@ -45,11 +45,11 @@ export class Fleet {
   }
 
   /**
-   * A message of a host.
+   * Takes a message that a host published.
    *
    * @param host undefined: its subject names no host
-   * @param ageMs how long ago it was published
-   * @param stored true if it comes from the bucket, which also has messages that came already
+   * @param ageMs how long ago the message was published, in ms
+   * @param stored true if the message comes from the bucket, which also has messages that have come before
    * @returns the host's state; undefined: the message was ignored
    */
   take(host: string | undefined, bytes: Uint8Array, ageMs: number, stored: boolean): HostState | undefined {

@@ -14,9 +14,9 @@ const CHECK_MS = 500;
 const PATIENCE_MS = 2_000;
 
 /**
- * Keeps a fleet up to date while somebody watches it: from the subjects of its hosts, or from the stream that retains them if there
- * is one. With a stream, a reader that was cut off gets all missed ticks. Without one, it reads the newest states from
- * the bucket again.
+ * Keeps a fleet up to date while somebody watches it: from the subjects of its hosts, or, if there is a stream that
+ * retains the ticks, from this stream. With a stream, a reader that was cut off gets all missed ticks. Without a
+ * stream, such a reader reads the newest states from the bucket again.
  */
 export class Follower {
   readonly #session: NatsSession;
@@ -71,7 +71,7 @@ export class Follower {
 
   async #start(): Promise<void> {
     const { subjects } = this.#session;
-    // Subscribes to the messages before it reads the bucket, so that no message is missed between the two.
+    // Begins to receive messages before it reads the bucket, so that it misses no message between the two steps.
     this.#retained = await RetainedTicks.open(
       this.#session,
       ({ subject, data, info }) => {

@@ -20,7 +20,7 @@ export type Outcome =
   | "waiting"
   /** A chunk of a tick that came already. */
   | "duplicate"
-  /** A chunk of a tick that was reported as lost, because newer ones had come before it. */
+  /** A chunk of a tick that was reported as lost, because a newer tick had come before the chunk. */
   | "late"
   /** A chunk from before the publisher's last start. */
   | "stale"
@@ -34,14 +34,14 @@ export interface Lost {
   readonly skipped: number | undefined;
 }
 
-/** The state of one host: its newest tick, and facts about earlier ones. */
+/** The state of one host: its newest tick, and facts about earlier ticks. */
 export class HostState {
   readonly host: string;
   /** A number that no other host of the fleet has. */
   readonly number: number;
   /** The newest tick. */
   tick: Tick | undefined;
-  /** The ticks that were lost before that one, if there are any. */
+  /** The ticks that were lost just before the newest tick, if there are any. */
   lost: Lost | undefined;
   /** When the newest tick was published, on this process's steady clock. */
   heardAt = Number.NEGATIVE_INFINITY;
@@ -72,7 +72,7 @@ export class HostState {
     this.#assembler = new Assembler(waiting);
   }
 
-  /** True if some chunks of a tick have come, and others not. */
+  /** True if some chunks of a tick have come, and other chunks of it have not. */
   get isWaiting(): boolean {
     return this.#assembler.isWaiting;
   }
@@ -80,7 +80,7 @@ export class HostState {
   /**
    * Takes a message. Any bytes either change nothing, or complete a tick of this host that is newer than the last.
    *
-   * @param ageMs how long ago it was published; 0: it comes directly from the publisher
+   * @param ageMs how long ago the message was published, in ms; 0: it comes directly from the publisher
    */
   take(bytes: Uint8Array, ageMs: number): Outcome {
     try {
@@ -120,7 +120,10 @@ export class HostState {
     );
   }
 
-  /** The error if two publishers use the name of this host; only the records of the one that started last are used. */
+  /**
+   * The error if two publishers use the name of this host; only the records of the publisher that started last are
+   * used.
+   */
   conflictAt(now: number): VirstreamError | undefined {
     if (now - this.#rivalAt > this.#silentAfterMs) return undefined;
     const message = `two publishers name their host ${this.host}, so that only the domains of one are known: give one another name with label=`;
@@ -144,7 +147,7 @@ export class HostState {
     const last = this.#retired.get(epoch);
     if (last === undefined) return "newer";
     if (sequence > last) {
-      // The earlier publisher was not replaced by a new start: it runs beside the other one.
+      // The earlier publisher was not replaced by a new start: it runs beside the other publisher.
       this.#retired.set(epoch, sequence);
       this.#rivalAt = performance.now();
     }

@@ -38,7 +38,7 @@ export async function loadNats(): Promise<NatsLibrary> {
   }
 }
 
-/** Those options of connect() that apply to a connection to NATS. */
+/** The options of connect() that apply to a connection to NATS. */
 export type NatsOptions = Pick<OpenOptions, "signal" | "connectTimeoutMs" | "reconnect">;
 
 /**

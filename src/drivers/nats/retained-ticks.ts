@@ -21,9 +21,9 @@ const MAX_WAIT_MS = 1_000;
 const LOST: readonly string[] = ["heartbeats_missed", "consumer_not_found", "consumer_deleted", "no_responders"];
 
 /**
- * Reads the stream that retains the ticks of all hosts, from its end when reading begins. If the connection or the
- * server's consumer is lost, it continues after the last message that it got. So it misses nothing that the stream
- * retains.
+ * Reads the stream that retains the ticks of all hosts, from the end that the stream has when reading begins. If the
+ * connection or the server's consumer is lost, it continues after the last message that it got. So it misses nothing
+ * that the stream retains.
  */
 export class RetainedTicks {
   readonly #session: NatsSession;
@@ -44,7 +44,7 @@ export class RetainedTicks {
   }
 
   /**
-   * Undefined if there is no stream, or the reader may not use it.
+   * Begins to read the stream. Returns undefined if there is no stream, or the reader may not use it.
    *
    * @param deleted called when there is no stream any more
    */
@@ -95,8 +95,8 @@ export class RetainedTicks {
     const stop = (): void => messages?.stop();
     const unlisten = onAbort(signal, stop);
     try {
-      // Does not use the library's ordered consumer (3.4): if one is stopped while it recovers, it keeps a timer for
-      // ever.
+      // Does not use the library's ordered consumer (3.4): if such a consumer is stopped while it recovers, it keeps a
+      // timer for ever.
       const { jetstream, jetstreamManager, AckPolicy, DeliverPolicy } = library.jetstream;
       const { consumers } = await jetstreamManager(connection, { checkAPI: false });
       const info = await consumers.add(subjects.stream, {
@@ -112,7 +112,7 @@ export class RetainedTicks {
       void stopWhenLost(messages);
       let delivered = 0;
       for await (const message of messages) {
-        // Some messages were lost on their way: read again from there.
+        // Some messages were lost on their way: a new consumer reads again from the first lost message.
         if (signal.aborted || message.info.deliverySequence !== ++delivered) return;
         if (message.seq <= this.#sequence) continue;
         this.#sequence = message.seq;

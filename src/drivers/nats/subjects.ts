@@ -65,7 +65,7 @@ export class Subjects {
     return this.prefix;
   }
 
-  /** The stream behind that bucket. */
+  /** The stream in which NATS keeps the bucket. */
   get bucketStream(): string {
     return `KV_${this.prefix}`;
   }

@@ -36,7 +36,8 @@ export async function* sweepFleet(
     answers.set(state, query.domains === undefined ? [] : records);
     if (query.domains !== undefined) continue;
     count += records.length;
-    // Yields one host late, so that the number of domains is known before the last records.
+    // Yields the records of a host when the next host's records are known, so that the number of domains is known
+    // before the last records.
     if (waiting !== undefined && waiting.length > 0) yield waiting;
     waiting = records;
   }
@@ -74,7 +75,7 @@ async function* statesOf(
   }
 }
 
-/** The records of one host. While its state is not known, its records are failed. */
+/** The records of one host. While the host's state is not known, all its records are failed. */
 function answerOf(state: HostState, selection: Selection, context: SweepContext): DomainStatsRecord[] {
   const { tick, host, number } = state;
   const now = performance.now();
@@ -93,7 +94,10 @@ function answerOf(state: HostState, selection: Selection, context: SweepContext)
   return records;
 }
 
-/** Reports the hosts that are named and have no state. Returns true if some host is absent. */
+/**
+ * Reports the hosts that are named and have no state. Returns the error of an absent host; undefined if no host is
+ * absent.
+ */
 function reportUnheard(
   { session, fleet }: SweepSource,
   selection: Selection,
@@ -111,7 +115,10 @@ function reportUnheard(
   return absent;
 }
 
-/** One record for each domain that the query names. If several hosts have a domain of this name, one for each. */
+/**
+ * One record for each domain that the query names. If the query names it by name, and several hosts have a domain of
+ * this name, one record for each host.
+ */
 function named(
   { owner, session }: SweepSource,
   selectors: readonly DomainSelector[],

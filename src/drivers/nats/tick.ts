@@ -15,7 +15,7 @@ import { LIMITS } from "../../wire/protocol.ts";
 import type { ServerClock } from "../../wire/server-clock.ts";
 import { unpack } from "../../wire/unpack.ts";
 
-/** The id of the sweep in a tick: each tick has one. */
+/** The id of the sweep in a tick: each tick has one sweep. */
 const ID = 1;
 /**
  * The fastest compression level. Each tick contains the keys of its schemas, which compress well. zlib adds a checksum.
@@ -38,7 +38,7 @@ export interface Tick {
   readonly summary: SweepSummary | undefined;
   /** Why the host could not be swept. */
   readonly error: VirstreamError | undefined;
-  /** The sweeps that were left out before this one because an earlier one took longer than the interval. */
+  /** The sweeps that were left out before this one because an earlier sweep took longer than the interval. */
   readonly overrun: number;
 }
 

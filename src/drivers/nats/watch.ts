@@ -20,17 +20,17 @@ interface Reported {
 /** A host as this watch has reported it. */
 interface WatchedHost {
   domains: Map<string, Reported>;
-  /** When the sweep began whose records were delivered last, in ms since 1970. */
+  /** The start of the sweep whose records were delivered last, in ms since 1970. */
   startedAt: number;
-  /** Ticks that were lost and not reported yet. */
+  /** The number of ticks that were lost and not reported yet; undefined: not known. */
   skipped: number | undefined;
-  /** The connection over which the last tick came. */
+  /** The number of the connection to NATS when records of the host were last delivered. */
   connection: number;
 }
 
 /**
- * A watch of a fleet. It passes on the selected part of each tick of a host, at most once per interval. So its pace is
- * that of the publishers, or slower.
+ * A watch of a fleet. It passes on the selected records of each tick of a host, at most once per interval. So its pace
+ * is that of the publishers, or slower.
  */
 export class FleetWatch implements FleetListener {
   readonly #fleet: Fleet;

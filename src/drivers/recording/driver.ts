@@ -37,7 +37,8 @@ interface Extent {
 /**
  * A recording as a driver. Each watch is a replay of its own, from `from` to `to`, and then completes. A sweep has the
  * newest record of each domain at one moment: the query's `at`, if it has one. Otherwise, with a `from` in the URI, a
- * replay begins with the first sweep, and the moment is its present position. Without `from`, the moment is `to`.
+ * replay begins with the first sweep, and the moment is the present position of this replay. Without `from`, the moment
+ * is `to`.
  */
 export class RecordingDriver implements Driver {
   readonly uri: string;
@@ -81,7 +82,7 @@ export class RecordingDriver implements Driver {
   async refresh(): Promise<void> {
     const { recording, to, lastAt } = this.#opened;
     if (lastAt >= to) return;
-    // Files that were deleted since then still count as recorded.
+    // If the files were deleted since they were found, their times still count as recorded.
     const extent = await extentOf(recording.path, recording).catch(() => undefined);
     if (extent !== undefined) this.#opened = { ...this.#opened, ...extent };
   }
@@ -151,8 +152,8 @@ export class RecordingDriver implements Driver {
   }
 
   /**
-   * The moment of a query. If it is after the known end of the recording, this looks again, because a recorder may have
-   * written more.
+   * The moment of a query. If it is after the known end of the recording, this method looks at the files again, because
+   * a recorder may have written more.
    */
   async #moment(at: number): Promise<number> {
     if (at > this.#opened.lastAt) await this.refresh();
@@ -161,7 +162,7 @@ export class RecordingDriver implements Driver {
     return Math.min(at, this.#opened.to);
   }
 
-  /** The moment whose state a sweep has, in ms since 1970. */
+  /** The moment of a sweep without `at`, in ms since 1970. */
   #position(): number {
     const { from, to } = this.#opened;
     if (from === undefined) return to;
@@ -214,7 +215,10 @@ function spanOf({ firstAt, lastAt }: Extent): string {
   return `it is from ${new Date(firstAt).toISOString()} to ${new Date(lastAt).toISOString()}`;
 }
 
-/** The newest key frame whose beginning is complete, because the last one may have been cut. */
+/**
+ * Reads the beginning of the last key frame. If that key frame was cut, reads the first key frame whose beginning is
+ * complete.
+ */
 async function described(recording: Recording): Promise<Playback> {
   const playback = new Playback({});
   for (const time of [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {

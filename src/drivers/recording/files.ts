@@ -27,9 +27,10 @@ export async function rotatedNumbers(path: string): Promise<number[]> {
 }
 
 /**
- * The files of a recording in the order of their contents: the rotated ones, and then the one that has the recording's own name.
+ * The files of a recording in the order of their contents: the rotated files, and then the file that has the
+ * recording's own name.
  *
- * @throws VirstreamError `invalid-argument` when there is none, or one cannot be read
+ * @throws VirstreamError `invalid-argument` when there is no file, or a file cannot be read
  */
 export async function recordingFiles(path: string): Promise<RecordingFile[]> {
   try {

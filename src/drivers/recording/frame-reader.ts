@@ -15,12 +15,13 @@ export interface Damage {
   readonly last: boolean;
 }
 
-/** A part of a file. */
+/** A part of a file: a frame, or damage. */
 export type Piece = Frame | Damage;
 
 /**
- * Reads the frames of a file, from a position at which one begins. After damage it continues at the next key frame,
- * because the frames before that depend on frames that were lost. It needs memory for one frame and one chunk.
+ * Reads the frames of a file, from a position at which a frame begins. After damage the reader continues at the next
+ * key frame, because the frames before that key frame depend on frames that were lost. It needs memory for one frame
+ * and one chunk.
  */
 export class FrameReader {
   readonly #file: FileHandle;
@@ -29,7 +30,7 @@ export class FrameReader {
   #base: number;
   #position = 0;
   #atEnd = false;
-  /** Where the damage began that is being skipped. */
+  /** The position in the file at which the damage that is being skipped began. */
   #damagedAt: number | undefined;
 
   constructor(file: FileHandle, offset: number) {
@@ -37,7 +38,7 @@ export class FrameReader {
     this.#base = offset;
   }
 
-  /** The next pieces, at least one; undefined at the end of the file. */
+  /** Reads the next pieces, at least one; undefined at the end of the file. */
   async next(): Promise<Piece[] | undefined> {
     const pieces: Piece[] = [];
     let needed = 1;
@@ -114,10 +115,16 @@ export class FrameReader {
   }
 }
 
-/** A binary search for a key frame stops this many bytes before it, and reads on from there. */
+/**
+ * The binary search for a key frame stops when its range has at most this many bytes. The file is then read from the
+ * beginning of the range.
+ */
 const NEAR_BYTES = 262_144;
 
-/** The offset of the last key frame that was written at or before a time; of the first key frame if all are later. */
+/**
+ * The offset of the last key frame that was written at or before a time; of the first key frame if all key frames are
+ * later.
+ */
 export async function keyBefore(file: FileHandle, size: number, time: number): Promise<number> {
   let [low, high] = [0, size];
   while (high - low > NEAR_BYTES) {
@@ -135,7 +142,7 @@ export async function keyBefore(file: FileHandle, size: number, time: number): P
   return found;
 }
 
-/** The first key frame that begins at or after a position, and before another one. */
+/** The first key frame that begins at or after a position, and before another position. */
 export async function keyFrom(file: FileHandle, from: number, before: number): Promise<Frame | undefined> {
   for (let at = from; at < before; ) {
     const buffer = Buffer.allocUnsafe(NEAR_BYTES);

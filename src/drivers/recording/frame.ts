@@ -2,9 +2,10 @@ import { crc32 } from "node:zlib";
 import { LIMITS } from "../../wire/protocol.ts";
 
 /**
- * A recording is a file of frames. A frame is a header of 24 bytes and one message of the protocol, as msgpack. The header, in
- * little-endian: 3 bytes of mark, 1 of kind, the payload's length (uint32), a CRC-32 of all other bytes of the frame (uint32), the
- * time of writing in ms since 1970 (float64), and the ms since the frame before it (uint32).
+ * A recording is a file of frames. A frame is a header of 24 bytes and a payload, as msgpack: the description of the
+ * recording in a `key` frame, one message of the protocol in a `state` or `event` frame, and nothing in an `end` frame.
+ * The header, in little-endian: 3 bytes of mark, 1 of kind, the payload's length (uint32), a CRC-32 of all other bytes
+ * of the frame (uint32), the time of writing in ms since 1970 (float64), and the ms since the frame before it (uint32).
  */
 export const HEADER_BYTES = 24;
 
@@ -16,10 +17,10 @@ const MARK = Buffer.from([0xff, 0x56, 0x53]);
 /**
  * `key`: the beginning of a key frame, from which a reader can start without earlier frames. Its payload describes the
  * recording. `state`: the rest of the key frame, which is the server's welcome and the newest record of each domain.
- * `event`: what happened since then. `end`: the recorder was ended.
+ * `event`: a message of the watch after the key frame. `end`: the recorder was ended.
  */
 export const FRAME_KINDS = ["key", "state", "event", "end"] as const;
-/** One of them. */
+/** The kind of a frame. */
 export type FrameKind = (typeof FRAME_KINDS)[number];
 
 /**

@@ -12,13 +12,13 @@ export interface State {
 }
 
 /**
- * How many places of a recording are kept, to continue from there. A page needs three: for its list, for the earlier
- * sweep of the list's rates, and for one open guest.
+ * The most cursors that are kept, so that a later query can read on from them. A page needs three: for its list, for
+ * the earlier sweep of the list's rates, and for one open guest.
  */
 const MOST_CURSORS = 3;
 /**
- * If a moment is further behind a cursor than this, in ms of recorded time, the search starts at the key frame before
- * the moment.
+ * If a moment is later than a cursor's latest moment by more than this, in ms of recorded time, the search starts at
+ * the key frame before the moment.
  */
 const NEAR_MS = 30_000;
 
@@ -29,7 +29,10 @@ class Cursor {
   readonly #pieces: AsyncGenerator<FilePiece>;
   /** The piece that was read and is not applied yet. */
   #next: FilePiece | undefined;
-  /** The recorded time of the last frame that was applied, and the latest moment that a query asked for. */
+  /**
+   * The recorded time of the last frame that was applied, and the latest moment up to which a query has advanced this
+   * cursor.
+   */
   #at = Number.NEGATIVE_INFINITY;
   #reached = Number.NEGATIVE_INFINITY;
   #ended = false;
@@ -46,7 +49,7 @@ class Cursor {
     return { records: this.#playback.records(), statuses: this.#playback.statuses };
   }
 
-  /** True if nothing follows in the files that existed when it was opened. Later frames need another cursor. */
+  /** True if nothing follows in the files that existed when the cursor was opened. Later frames need another cursor. */
   get ended(): boolean {
     return this.#ended;
   }
@@ -69,7 +72,7 @@ class Cursor {
     return this.#at > other.#at;
   }
 
-  /** Goes on to a moment, or to a broken key frame. */
+  /** Applies the pieces up to a moment, or up to a broken key frame. */
   async advance(time: number, signal: AbortSignal, broken: FilePiece | undefined): Promise<void> {
     while (!signal.aborted) {
       if (this.#next === undefined) {
@@ -99,12 +102,12 @@ class Cursor {
 }
 
 /**
- * Finds the state of a recording at any moment. It remembers a few places, so a reader that moves forward, such as a
- * page that replays, reads each frame once. It searches for one moment at a time, in the order of the calls.
+ * Finds the state of a recording at any moment. It keeps a few cursors, so a reader that moves forward, such as a page
+ * that replays, reads each frame once. It searches for one moment at a time, in the order of the calls.
  */
 export class Moments {
   readonly #owner: object;
-  /** The cursor that was used last is the last. */
+  /** In the order of their last use. */
   readonly #cursors: Cursor[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -151,7 +154,7 @@ export class Moments {
         if (signal.aborted) return undefined;
         const { ended, brokenKey } = cursor;
         keep = !ended && brokenKey === undefined && broken === undefined;
-        // A cursor at its end may have been opened when less was recorded.
+        // A cursor that has reached its end may have been opened when the recording was shorter.
         if (brokenKey !== undefined) broken = brokenKey;
         else if (!ended || cursor.recording === recording) return take(cursor.state);
       } finally {

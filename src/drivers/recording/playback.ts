@@ -11,14 +11,14 @@ import type { Frame } from "./frame.ts";
 import type { Piece } from "./frame-reader.ts";
 import { type Description, descriptionOf } from "./recording.ts";
 
-/** The watch of a recording has one id. */
+/** The id of the watch in each recording. */
 export const WATCH_ID = 1;
 
-/** The events of a watch without its end. */
+/** The methods of a WatchSink for the events of a watch, without `flush` and `end`. */
 export type EventSink = Pick<WatchSink, "record" | "gone" | "event">;
 
 /**
- * Applies the frames of a recording, calls a sink with the events, and keeps the state that results. A part that the
+ * Applies the frames of a recording, calls a sink with the events, and keeps the state that results. A time that the
  * recording lacks, because the recorder did not run or the file is damaged, is a `gap`.
  */
 export class Playback {
@@ -26,7 +26,7 @@ export class Playback {
   description: Description | undefined;
   /** The recorder's welcome in the last key frame. */
   welcome: Welcome | undefined;
-  /** The end of the last tick. */
+  /** The sync of the last tick that has ended. */
   sync: SyncEvent | undefined;
   /** The number of frames with a valid checksum but an invalid message. */
   invalid = 0;
@@ -36,7 +36,7 @@ export class Playback {
   readonly #table = new SchemaTable();
   readonly #absent = new Map<string | undefined, StatusEvent>();
   #state: ChannelState;
-  /** Undefined: waits for a key frame. */
+  /** Undefined while the playback waits for a key frame. */
   #decoder: MessageDecoder | undefined;
   /** True if something before the next snapshot was not recorded. */
   #interrupted = false;
@@ -66,7 +66,9 @@ export class Playback {
     return this.#absent.values();
   }
 
-  /** Applies a frame. Skips it if it depends on frames that were lost. After damage, it waits for a key frame. */
+  /**
+   * Applies a frame. Skips the frame if it depends on frames that were lost. After damage, it waits for a key frame.
+   */
   apply(frame: Piece): void {
     if (frame.kind === "damage") {
       if (this.description === undefined) return;

@@ -5,7 +5,7 @@ import { openFile, type RecordingFile, recordingFiles } from "./files.ts";
 import type { Frame } from "./frame.ts";
 import { keyBefore, keyFrom, type Piece, pieces } from "./frame-reader.ts";
 
-/** The version of the format. A reader refuses a later one. */
+/** The version of the format. A reader refuses a later version. */
 export const FORMAT_VERSION = 1;
 
 /** The description of the recording in a key frame. */
@@ -21,7 +21,7 @@ export interface Description {
   readonly steadyMs: number;
 }
 
-/** A piece of one of the files of a recording. */
+/** A piece of a recording, with the path of its file. */
 export type FilePiece = Piece & { readonly path: string };
 
 /** The files of a recording, read as one. */
@@ -39,7 +39,7 @@ export class Recording {
     return new Recording(path, await recordingFiles(path));
   }
 
-  /** True if the files are the same as those of this earlier look. */
+  /** True if the files and their sizes are the same as in another look at the recording. */
   isSame({ files }: Recording): boolean {
     return (
       files.length === this.files.length &&
@@ -71,7 +71,10 @@ export class Recording {
     }
   }
 
-  /** The first key frame of the recording, and its last frame. @throws VirstreamError `invalid-argument` when there is none */
+  /**
+   * The first key frame of the recording, and its last frame. @throws VirstreamError `invalid-argument` when there is
+   * no such frame
+   */
   async ends(): Promise<{ readonly first: Frame; readonly last: Frame }> {
     let first: Frame | undefined;
     let last: Frame | undefined;
@@ -88,7 +91,7 @@ export class Recording {
     return { first, last };
   }
 
-  /** The number of the last file that begins at or before a time. */
+  /** The position in `files` of the last file that begins at or before a time. */
   async #fileOf(time: number): Promise<number> {
     if (time === Number.NEGATIVE_INFINITY) return 0;
     for (let i = this.files.length - 1; i > 0; i--) {

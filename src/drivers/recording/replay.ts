@@ -11,7 +11,7 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../..
 import { type EventSink, Playback } from "./playback.ts";
 import type { FilePiece } from "./recording.ts";
 
-/** How long it reads between two turns of the event loop, in ms. */
+/** How long a replay reads between two turns of the event loop, in ms. */
 const WORK_MS = 10;
 /** The longest time of a timer, in ms. */
 const MAX_TIMER_MS = 2_147_483_647;
@@ -20,24 +20,24 @@ const MAX_TIMER_MS = 2_147_483_647;
 export interface ReplayContext {
   readonly owner: object;
   readonly pieces: AsyncIterable<FilePiece>;
-  /** The part to replay, in ms since 1970. */
+  /** The beginning and the end of the replayed time, in ms since 1970. */
   readonly from: number;
   readonly to: number;
   readonly speed: number;
   readonly clock: Clock;
 }
 
-/** A domain as the watch's sink knows it. */
+/** A domain, with the record that the watch's sink got last. */
 interface Shown {
   readonly domain: Domain;
   readonly record: DomainStatsRecord;
-  /** The recorded time at which the sink got its record. */
+  /** The recorded time at which the sink got `record`. */
   readonly at: number;
 }
 
 /**
- * One replay of a recording into the sink of a watch, with the recorded times between the events. At the end it ends
- * the sink with `end-of-recording`. It skips times in which no recorder ran.
+ * One replay of a recording into the sink of a watch. The time between two events is the recorded time divided by
+ * `speed`. At the end the replay ends the sink with `end-of-recording`. It skips times in which no recorder ran.
  */
 export class Replay implements EventSink {
   readonly #context: ReplayContext;
@@ -46,7 +46,7 @@ export class Replay implements EventSink {
   readonly #sink: WatchSink;
   readonly #playback: Playback;
   readonly #shown = new DomainMap<Shown>();
-  /** True if the sink gets events, which begins at `from`. */
+  /** True if the sink gets events: from the recorded time `from` on. */
   #begun = false;
   /** The recorded time of the present frame. */
   #at = 0;
@@ -72,7 +72,7 @@ export class Replay implements EventSink {
     }
   }
 
-  /** The sink is not called any more. */
+  /** Stops the replay: the sink is not called any more. */
   stop(): void {
     this.#stop.abort();
   }

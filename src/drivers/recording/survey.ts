@@ -7,9 +7,9 @@ import type { GapEvent, GapReason, StatusEvent, SyncEvent } from "../../model/wa
 import { type EventSink, Playback } from "./playback.ts";
 import { type FilePiece, Recording } from "./recording.ts";
 
-/** How many gaps, damaged places and hosts a survey lists. */
+/** The most gaps, the most damaged places and the most hosts that a survey lists. */
 const MOST_LISTED = 1_000;
-/** The number of frames that it reads between two turns of the event loop. */
+/** The number of frames that a survey reads between two turns of the event loop. */
 const FRAMES_PER_TURN = 256;
 
 /** A time for which a recording has no records of a host. */
@@ -18,7 +18,7 @@ export interface RecordingGap {
   /** In ms since 1970. */
   readonly from: number;
   readonly to: number;
-  /** Sweeps that are missing; undefined: not known. */
+  /** The number of sweeps that are missing; undefined: not known. */
   readonly skipped: number | undefined;
   /** Undefined: all hosts. */
   readonly host: string | undefined;
@@ -27,7 +27,7 @@ export interface RecordingGap {
 /** The content of a recording. Times are in ms since 1970. */
 export interface RecordingSurvey {
   readonly path: string;
-  /** Its files in order. */
+  /** The files of the recording, in order. */
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
   readonly bytes: number;
   readonly from: number;
@@ -37,13 +37,13 @@ export interface RecordingSurvey {
   readonly hypervisor: string;
   /** The first 1,000 hosts. */
   readonly hosts: readonly string[];
-  /** The domains that it has records of. */
+  /** The number of domains of which the recording has records. */
   readonly domains: number;
   /** The groups that the recorder requested; empty: all that the hypervisor supports. */
   readonly groups: readonly Group[];
   readonly intervalMs: number;
   readonly records: number;
-  /** The records by status. */
+  /** The number of records by status. */
   readonly statuses: { readonly ok: number; readonly partial: number; readonly failed: number; readonly gone: number };
   /** The number of completed sweeps. */
   readonly ticks: number;
@@ -56,7 +56,7 @@ export interface RecordingSurvey {
   /** The first 1,000 damaged places, and the total of their bytes. */
   readonly damage: readonly { readonly path: string; readonly offset: number; readonly bytes: number }[];
   readonly damagedBytes: number;
-  /** Complete frames whose message is not valid, because another program wrote them. */
+  /** The number of complete frames whose message is not valid, because another program wrote the frames. */
   readonly invalidMessages: number;
   /** Bytes at the end of the newest file that are not a complete frame: the recorder was killed, or is writing. */
   readonly cutBytes: number;
@@ -101,7 +101,7 @@ class Surveyor implements EventSink {
   #keyFrames = 0;
   #ended = false;
   #from: number | undefined;
-  /** The time of the present frame, and of the one before the last key frame. */
+  /** The time of the present frame, and the time of the frame before the last key frame. */
   #at = 0;
   #beforeKey = 0;
 

@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { VirstreamError } from "../../model/error.ts";
 import type { Recorded } from "../../model/record.ts";
 
-/** A moment of a recording: in ms since 1970, or relative to one of its ends. */
+/** A moment of a recording: in ms since 1970, or relative to its start or its end. */
 export type Moment = { readonly at: number } | { readonly afterStart: number } | { readonly beforeEnd: number };
 
 /** The options in a URI for the replay of a recording. */

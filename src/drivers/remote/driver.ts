@@ -14,13 +14,13 @@ import type { RemoteWatch } from "./watch.ts";
 /** The schemes of virstream servers. */
 export const REMOTE_SCHEMES = ["ws", "wss"] as const;
 
-/** Begins a watch: a RemoteWatch of these arguments. Returns a function that stops it. */
+/** Begins a watch: a RemoteWatch with these arguments. Returns a function that stops it. */
 export type OpenWatch = (...watch: ConstructorParameters<typeof RemoteWatch>) => () => void;
 
-/** The parts that depend on the platform. */
+/** The functions of the driver that differ between Node and browsers. */
 export interface RemotePlatform {
   readonly openSocket: OpenSocket;
-  /** A page loads the code of watches with the first one. */
+  /** In a page, the first call loads the code of watches. */
   readonly openWatch: OpenWatch;
 }
 
@@ -103,7 +103,7 @@ export class RemoteDriver implements Driver {
     return this.#reconnector.onStatus(listener);
   }
 
-  /** The first connection. Resolves when the server has answered; rejects with the reason if it has not. */
+  /** Makes the first connection. Resolves when the server has answered; rejects with the reason if it has not. */
   async opened(): Promise<void> {
     await this.#reconnector.connect(this.#signal);
   }
@@ -134,14 +134,14 @@ function onOnline(hint: () => void): () => void {
   return () => page.removeEventListener?.("online", hint);
 }
 
-/** A driver for ws: and wss: URIs. */
+/** Returns a function that opens a driver for a ws: or wss: URI. */
 export function remoteDriver(platform: RemotePlatform): (uri: string, options: OpenOptions) => Promise<RemoteDriver> {
   return async (uri, options) => {
     let url: URL;
     try {
       url = new URL(uri);
     } catch {
-      // Without the cause, which has the URI with its secrets.
+      // The error does not get the cause, because the cause contains the URI with its secrets.
       throw new VirstreamError(
         "invalid-uri",
         `${JSON.stringify(withoutSecrets(uri))} is not of the form ws://HOST:PORT`,

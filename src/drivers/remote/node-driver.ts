@@ -5,7 +5,7 @@ import { type OpenWatch, remoteDriver } from "./driver.ts";
 import { openNodeSocket } from "./node-socket.ts";
 import { RemoteWatch } from "./watch.ts";
 
-/** Begins a watch: Node has the code of watches from the start. */
+/** Begins a watch in Node, where the code of watches is loaded from the start. */
 export const openNodeWatch: OpenWatch = (...request) => {
   const watch = new RemoteWatch(...request);
   return () => watch.stop();

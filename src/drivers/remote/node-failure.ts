@@ -25,7 +25,7 @@ const SOCKET_FILE_FAULTS: Readonly<Record<string, readonly [ErrorCode, string]>>
   ENOTSOCK: ["connection-refused", "that file is not a socket"],
 };
 
-/** The error of a socket that could not be opened, or, if it was `opened`, that broke. */
+/** The error of a socket that could not be opened; if the socket was `opened`, the error of a connection that broke. */
 export function explain(url: string, failure: SocketFailure, opened: boolean): VirstreamError {
   return opened ? brokenError(url, failure) : openingError(url, failure);
 }
@@ -94,7 +94,7 @@ function brokenError(url: string, event: SocketFailure): VirstreamError {
   return new VirstreamError(code, `${url}: ${event.message ?? "it broke"}`, { cause });
 }
 
-/** A hint for URLs without a port: their default port is seldom the server's port. */
+/** A hint for a URL without a port: the default port of its scheme is seldom the server's port. */
 function portHint(url: string): string {
   const { port, protocol } = new URL(url);
   return port === "" ? ` (port ${protocol === "wss:" ? 443 : 80}; servers listen on 16580 by default)` : "";

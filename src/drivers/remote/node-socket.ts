@@ -11,7 +11,7 @@ const PEM: Kind = [
   true,
 ];
 const SOCKET_MEMBERS = {
-  // They may hold secrets.
+  // The headers may contain secrets.
   headers: [OBJECT[0], OBJECT[1], true],
   ca: PEM,
   cert: PEM,
@@ -23,7 +23,8 @@ const SOCKET_MEMBERS = {
 /**
  * Opens WebSockets in Node, with the protocol's limits and without compression, which costs far more than it saves.
  * Each message has its own turn of the event loop, as in browsers. Otherwise ws would emit all messages of one read in
- * a row. A watch's consumers run only between turns, so they would fall behind in the burst after a resume.
+ * a row. A watch's consumers run only between turns, so they would fall behind in the burst of messages after a watch
+ * resumes.
  */
 export const openNodeSocket: OpenSocket = (url, subprotocol, options) => {
   checkOptions("connect's options object", options, SOCKET_MEMBERS);

@@ -2,23 +2,24 @@ import type { DomainIdentity } from "../../model/record.ts";
 import { NIL_UUID } from "../../model/uuid.ts";
 
 /**
- * The domains that had their record in a sweep. Of each domain it keeps a hash of 64 bits, and not the texts: a million domains
- * take 16 MiB instead of a hundred. Two domains of ten thousand have the same hash in one of 10^11 sweeps; then the sweep is
- * refused. Each sweep starts its hashes elsewhere, so the next one is not.
+ * The domains of which a sweep has delivered the record. Of each domain it keeps a hash of 64 bits, and not the texts:
+ * a million domains take 16 MiB instead of a hundred. In one of 10^11 sweeps of ten thousand domains, two domains have
+ * the same hash; then the sweep is refused. Each sweep starts its hashes with another random number, so the next sweep
+ * is not refused.
  *
- * The two halves of the hashes are in `#hashes`, side by side: a table with open addressing, whose free places are 0.
+ * `#hashes` is a table with open addressing. It has the two halves of each hash side by side, and 0 in its free places.
  */
 export class SeenDomains {
-  /** Where the hashes of this sweep start. */
+  /** The random number with which the hashes of this sweep start. */
   readonly #start = Math.random() * 2 ** 32;
   #hashes = new Int32Array(2_048);
-  /** How many domains it has. */
+  /** The number of domains that were added. */
   size = 0;
   #host: string | undefined;
-  /** The hash of the host, where the hashes of its domains start. */
+  /** The hash of the host, with which the hashes of its domains start. */
   readonly #ofHost = new Int32Array(2);
 
-  /** Adds the domains of records. Returns false if one has been added before. */
+  /** Adds the domains of records. Returns false if one of the domains has been added before. */
   add(records: readonly { readonly domain: DomainIdentity }[]): boolean {
     // All hashes come first: the second loop is so short that the processor loads several places of the table at a time.
     const added = new Int32Array(2 * records.length);
@@ -27,7 +28,7 @@ export class SeenDomains {
       // The separator keeps apart a host `a` with the name `bc` and a host `ab` with the name `c`.
       if (host !== this.#host) hash(`${host}\n`, this.#start, 1, this.#ofHost, 0);
       this.#host = host;
-      // A domain that was asked for by a name that no host has is known by that name.
+      // If the query names a domain that no host has, the domain has no uuid, and its hash is of the name.
       hash(uuid === NIL_UUID ? name : uuid, this.#ofHost[0]!, this.#ofHost[1]!, added, 2 * i);
     }
     // At most three of four places are taken.
@@ -41,7 +42,7 @@ export class SeenDomains {
     for (let i = 0; i < added.length; i += 2) {
       const one = added[i]!;
       const other = added[i + 1]!;
-      // A free place of a table that has grown.
+      // This is a free place of the smaller table, before the table grew.
       if (other === 0) continue;
       let at = (2 * one) & mask;
       for (; hashes[at + 1] !== 0; at = (at + 2) & mask) {
@@ -63,10 +64,11 @@ export class SeenDomains {
 }
 
 /**
- * Two hashes of a text, which mix two characters at a time in differently. The second is odd, so that it is not 0.
+ * Computes two hashes of a text, two characters at a time, each hash in another way. The second hash is odd, so that it
+ * is not 0.
  *
- * @param one and `other`: where the hashes start
- * @param into where they are written, from index `at`
+ * @param one and `other`: the start values of the two hashes
+ * @param into the array into which the hashes are written, from index `at`
  */
 function hash(text: string, one: number, other: number, into: Int32Array, at: number): void {
   for (let i = 0; i < text.length; i += 2) {

@@ -24,7 +24,7 @@ export interface ServerAddress {
   /** The driver that the domains belong to. */
   readonly owner: object;
   readonly openSocket: OpenSocket;
-  /** Converts the server's steady times to ours, for all connections. */
+  /** Converts the server's steady times to this process's steady clock, for all connections. */
   readonly clock: ServerClock;
   readonly token: OpenOptions["token"];
   readonly socketOptions: GivenOptions;
@@ -36,7 +36,7 @@ export interface ServerAddress {
 
 /** The owner of a watch, which the session calls until the watch is cancelled or the session is lost. */
 export interface WatchReceiver {
-  /** The watch will have this id. Its messages come through the decoder. */
+  /** Called before the watch is sent: it will have this id, and its messages come through the decoder. */
   begin(id: number, decoder: MessageDecoder): void;
   /** The watch's state has read a message, which used this much credit. */
   applied(bytes: number): void;
@@ -55,7 +55,10 @@ export class RemoteSession {
   readonly #decoder: MessageDecoder;
   readonly #sweeps = new Map<number, RemoteSweep>();
   readonly #watches = new Map<number, WatchReceiver>();
-  /** By id: the sweeps and watches whose id is in use. A cancelled one also keeps its id, until the server's `end`. */
+  /**
+   * The credit of each sweep and watch whose id is in use, by id. A cancelled sweep or watch also keeps its id, until
+   * the server's `end`.
+   */
   readonly #meters = new Map<number, CreditMeter>();
   #lastId = 0;
   #opened = false;
@@ -316,8 +319,8 @@ export class RemoteSession {
 }
 
 /**
- * Asks the program for the token of one attempt. A failure of the program's function may be temporary, so the error is
- * retryable.
+ * Asks the program for the token of one attempt. A failure of the program's function may be temporary, so the error for
+ * such a failure is retryable.
  */
 async function askToken(
   { url, timeoutMs }: ServerAddress,
@@ -330,7 +333,7 @@ async function askToken(
       retryable: true,
     });
   };
-  // A function may be synchronous and throw.
+  // The program's function may throw instead of returning a promise that rejects.
   const asked = new Promise<string>((resolve) => resolve(ask())).catch((cause) =>
     fail(`failed: ${cause instanceof Error ? cause.message : String(cause)}`, cause),
   );

@@ -11,20 +11,20 @@ import { silenceError } from "./failure.ts";
 import { SeenDomains } from "./seen-domains.ts";
 
 /**
- * A server sends a record of each domain by the query's deadline; for a host behind it, up to a second later. If it
- * sends nothing for this many ms longer, it has lost the sweep.
+ * A server sends a record of each domain by the query's deadline; a server of several hosts may send it up to a second
+ * later. If the server sends nothing for this many ms longer than the deadline, it has lost the sweep.
  */
 const SILENCE_MS = 30_000;
 
 /**
- * The most bytes of memory of the records that wait. Credit bounds only the bytes of their messages, and a hostile
- * server's messages can expand to a thousand times as much. Records of idle guests that are all alike expand to about a
- * hundred times their bytes.
+ * The records that wait may need at most HELD_BYTES of memory, plus HELD_PER_CREDIT for each byte of credit. Credit
+ * bounds only the bytes of their messages, and a hostile server's messages can expand to a thousand times as much.
+ * Records of idle guests that are all alike expand to about a hundred times their bytes.
  */
 const HELD_BYTES = 134_217_728;
 const HELD_PER_CREDIT = 256;
 
-/** The messages of a sweep or a watch to its server. */
+/** Sends the messages of a sweep or a watch to its server. */
 export interface StreamControl {
   /** True if the server has credit to send. */
   mayReceive(): boolean;
@@ -76,7 +76,7 @@ export class RemoteSweep {
     if (domains !== undefined && !this.queue.ended) this.#context.expect(domains);
   }
 
-  /** Adds records, and the bytes of credit that they used, which go back to the server when the records are consumed. */
+  /** Adds records. The bytes of credit that they used go back to the server when the records are consumed. */
   push({ records, bytes, expanded }: Extract<DecodedMessage, { readonly type: "records" }>): void {
     // The server may have sent a second record of a domain in place of another domain's.
     if (!this.#seen.add(records)) throw malformed("a sweep has a domain twice");

@@ -77,7 +77,7 @@ export class RemoteWatch implements WatchReceiver {
     }
     if (session === undefined) {
       this.#interrupted = true;
-      // The reconnector has its own back-off.
+      // No back-off is needed here: the reconnector has its own.
       clearTimeout(this.#retry);
       this.#retry = undefined;
       this.#cancel();
@@ -123,8 +123,8 @@ export class RemoteWatch implements WatchReceiver {
       this.#end(reason);
       return;
     }
-    // For a slow consumer, the gap is the report; there is no outage. The back-off protects a server that ends every
-    // watch at once.
+    // After `slow-consumer` there is no outage, and a gap reports the skipped sweeps. The back-off protects a server
+    // that ends every watch at once.
     if (reason.code !== "slow-consumer" || !this.#answered) {
       this.#interrupted = true;
       this.#report("reconnecting", reason);
