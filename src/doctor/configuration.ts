@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { daemonOf, type SocketPlace } from "../drivers/libvirt/transport/unix.ts";
 
-/** The settings that affect virstream, with libvirt's defaults, the same for every daemon. */
+/** The settings of a daemon that affect virstream, with libvirt's defaults, which are the same for every daemon. */
 export const DEFAULTS = {
   max_client_requests: 5,
   max_workers: 20,
@@ -15,7 +15,7 @@ export type Setting = keyof typeof DEFAULTS;
 /** The value of each setting. */
 export type Settings = Readonly<Record<Setting, number>>;
 
-/** A daemon's configuration file. The daemon reads it only when it starts. */
+/** A daemon's configuration file. The daemon reads the file only when the daemon starts. */
 export interface Configuration {
   readonly path: string;
   /** The settings of the file, and libvirt's defaults for the rest; undefined if this user cannot read the file. */
@@ -35,7 +35,7 @@ export function configurationPlace(): ConfigurationPlace {
 }
 
 /**
- * Reads the configuration of the daemon behind a socket. The result is undefined when the socket is in none of
+ * Reads the configuration of the daemon that serves a socket. The result is undefined when the socket is in none of
  * libvirt's default folders. Such a daemon has non-default options, and its configuration file may be anywhere.
  */
 export async function readConfiguration(

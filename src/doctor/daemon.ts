@@ -35,7 +35,10 @@ export type OpenConnection = () => Promise<OpenedDaemon>;
 
 /** virstream keeps up to four slow calls and one quick call on a connection. */
 const REQUESTS_NEEDED = 5;
-/** Frozen guests may hold 8 workers of one virstream process; as many should remain for other clients. */
+/**
+ * Frozen guests may block 8 workers with calls of one virstream process; as many workers should remain for other
+ * clients.
+ */
 const WORKERS_NEEDED = 16;
 
 /**

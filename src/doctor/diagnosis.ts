@@ -13,15 +13,17 @@ import { STUCK } from "./guests.ts";
 
 /** The inputs of a diagnosis. */
 export interface Case {
-  /** Its newest record, and its rates over the time before. */
+  /** The guest's newest record, and its rates over the time before this record. */
   readonly rates: DomainRates;
-  /** Left out if there is no libvirt to ask: the guest is behind another virstream, or simulated. */
+  /**
+   * Left out if no libvirt can be asked, because another virstream serves the guest, or because the guest is simulated.
+   */
   readonly evidence?: GuestEvidence | undefined;
   /** How to call virsh for this host: `virsh -c qemu:///system`. */
   readonly virsh: string;
   /**
-   * How long virstream itself has been asking, in ms. A monitor that has been busy for longer is busy with something
-   * else.
+   * How long virstream itself has been asking the guest, in ms. A monitor that has been busy for longer is busy with
+   * another client's call.
    */
   readonly askedForMs: number;
   /** True if its host is simulated, so that there is no more evidence. Default false. */
@@ -87,7 +89,7 @@ function process({ rates: { record }, evidence }: Case): Finding | undefined {
   };
 }
 
-/** The monitor is lost, or has been busy for longer than virstream's own call. */
+/** The monitor is lost, or a job runs in the guest, or the monitor is busy while the record is incomplete. */
 function monitor({ rates: { record }, evidence, virsh, askedForMs }: Case): Finding | undefined {
   const { control, job } = evidence ?? {};
   if (control === undefined) return undefined;
@@ -302,7 +304,7 @@ function slow({ rates, evidence, virsh }: Case): Finding {
   };
 }
 
-/** The file or device behind a disk. */
+/** The path of the file or device that contains a disk's data. */
 function pathOf(params: TypedParams, disk: string): string | undefined {
   for (const [key, value] of params) {
     const number = /^block\.(\d+)\.name$/.exec(key)?.[1];

@@ -49,7 +49,8 @@ const PROCESSES_MS = 2_000;
 
 /**
  * Examines a libvirt host: its sockets, its daemon and its running guests. It changes nothing and asks no guest's
- * monitor. When something does not answer, the examination still ends in time, with a finding instead of an error.
+ * monitor. When something does not answer, the examination still ends within its time limit, with a finding instead of
+ * an error.
  *
  * @param text a libvirt URI
  * @throws VirstreamError `invalid-uri`, or the signal's reason
@@ -67,7 +68,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
       ? undefined
       : await readConfiguration(socket, place, options.configuration ?? configurationPlace());
   const seen = { uri: uri.uri, sockets, configuration };
-  // For another host it is not known whether systemd starts the daemon. This assumes that it does.
+  // For another host it is not known whether systemd starts the daemon. The doctor assumes that it does.
   const address = { uri, socket, configuration, systemd: socket === undefined || place.systemd };
 
   const opened: RpcClient[] = [];
@@ -105,7 +106,7 @@ export async function examine(text: string, options: ExamineOptions = {}): Promi
 
 /**
  * Examines the QEMU daemons of this machine: the system's and, for a user who is not root, the user's own. One of them
- * is enough: if one exists, it is only a note that the other is missing.
+ * is enough: if one daemon exists, the finding that the other one is missing is only a note.
  */
 export async function examineLocal(options: ExamineOptions = {}): Promise<Examination[]> {
   const { uid } = options.place ?? socketPlace();

@@ -18,23 +18,23 @@ export const OVER_MS = 1_000;
 const DEADLINE_MS = 1_500;
 
 /**
- * Finds out what is wrong with guests, and what helps. Use one for the whole program, because it remembers the calls
- * that got no answer.
+ * Finds out what is wrong with guests, and what helps. Use one Examiner for the whole program, because it remembers the
+ * calls that got no answer.
  */
 export class Examiner {
   readonly #connection: Connection;
   readonly #sourceOf: (host: string) => GuestSource;
   readonly #calls = new UnansweredCalls();
 
-  /** @param connection the connection that has the guests */
+  /** @param connection the connection that reads the guests */
   constructor(connection: Connection, sourceOf: (host: string) => GuestSource) {
     this.#connection = connection;
     this.#sourceOf = sourceOf;
   }
 
   /**
-   * Examines one guest. If the guest is behind another virstream that can do this, that one does all of it. Otherwise
-   * this watches the guest for a second, and on a libvirt host it collects more evidence.
+   * Examines one guest. If another virstream serves the guest and can examine it, that virstream does the whole
+   * examination. Otherwise this method watches the guest for a second, and on a libvirt host it collects more evidence.
    *
    * @throws VirstreamError if the guest cannot be watched; the signal's reason, when it is aborted
    */
@@ -62,7 +62,7 @@ export class Examiner {
   }
 
   /**
-   * On a libvirt host it collects evidence.
+   * Makes a diagnosis. On a libvirt host, it collects evidence first.
    *
    * @param refusal why the server of the guest has not answered
    */

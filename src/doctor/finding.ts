@@ -1,8 +1,8 @@
 /** The findings of the doctor. The ids are stable; docs/doctor.md explains each. */
 
 /**
- * How bad a finding is. virstream does not work with a `problem`, loses something with a `warning`, and works with a
- * `note`.
+ * How bad a finding is. With a `problem`, virstream does not work. With a `warning`, virstream loses something. With a
+ * `note`, virstream works.
  */
 export type Severity = "problem" | "warning" | "note";
 
@@ -42,7 +42,7 @@ export type FindingId = keyof typeof FINDINGS;
 export interface AffectedGuest {
   readonly name: string;
   readonly uuid: string;
-  /** How long this has lasted, in ms, if known. */
+  /** How long the problem has lasted, in ms, if known. */
   readonly forMs?: number;
   /** The commands that solve the problem for this guest. */
   readonly fix: readonly string[];

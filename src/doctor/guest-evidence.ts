@@ -21,7 +21,7 @@ import type { UnansweredCalls } from "./unanswered-calls.ts";
  */
 export interface GuestEvidence {
   readonly control?: ControlInfo;
-  /** Its QEMU, if it runs on this machine and this user may see it. */
+  /** The guest's QEMU process, if the process runs on this machine and this user may see it. */
   readonly process?: GuestProcess | undefined;
   /** The disks that failed. Only for a guest that was paused because of its storage. */
   readonly diskErrors?: readonly DiskError[];
@@ -31,12 +31,12 @@ export interface GuestEvidence {
   readonly ioLimits?: ReadonlyMap<string, readonly string[]>;
   /** Only for a guest with a job. */
   readonly job?: JobStats;
-  /** The error because of which the rest is missing. */
+  /** The error because of which other members are missing. */
   readonly error?: VirstreamError;
 }
 
 const TOTAL_MS = 5_000;
-/** How often the monitor is checked again, and after how many ms. */
+/** How many times a busy monitor is checked again at most, and after how many ms each time. */
 const LOOKS = 5;
 const LOOK_AGAIN_MS = 100;
 /** The most slow disks whose limits are read. */

@@ -24,17 +24,17 @@ export interface Balloon {
 export interface GuestFacts {
   readonly name: string;
   readonly uuid: string;
-  /** True if libvirt forgets it when it stops, so that it has no persistent definition to change. */
+  /** True if libvirt forgets the guest when it stops, so that there is no persistent definition to change. */
   readonly transient: boolean;
   readonly control?: ControlInfo;
   readonly state?: StateWords;
-  /** Its QEMU, if it runs on this machine and this user may see it. */
+  /** The guest's QEMU process, if the process runs on this machine and this user may see it. */
   readonly process?: GuestProcess | undefined;
   /** The groups that libvirt and its QEMU support, as bits. */
   readonly groups?: number;
   /** Its balloon; left out when its monitor is busy. */
   readonly balloon?: Balloon;
-  /** The error because of which the rest is missing: libvirt did not answer in time, or refused. */
+  /** The error because of which other members are missing: libvirt did not answer in time, or refused. */
   readonly error?: VirstreamError;
 }
 
@@ -56,7 +56,8 @@ export async function listRunning(client: RpcClient, timeLimit: TimeLimit): Prom
 }
 
 /**
- * Finds a domain that does not run; undefined when there is none. It is the last step, so it may take all of the time.
+ * Finds a domain that does not run; undefined when there is none. This is the last step of an examination, so it may
+ * take all of the remaining time.
  */
 export async function findShutOff(client: RpcClient, timeLimit: TimeLimit): Promise<RemoteDomain | undefined> {
   const domains = await timeLimit.wait(
@@ -110,8 +111,8 @@ async function examineGuest(
     if (what === "monitors") return facts;
     const groups = await supportedGroups(client, guest.uuid, timeLimit);
     if (groups !== undefined) facts = { ...facts, groups };
-    // The next call occupies a worker. An old libvirt may ask the monitor before it answers, and libvirt 11 and later wait
-    // until no other call has the domain's job. So the examination skips the call when another call has the job.
+    // The next call occupies a worker. An old libvirt may ask the monitor before it answers, and libvirt 11 and later
+    // wait until no other call has the domain's job. So the examination skips the call when another call has the job.
     if (control.state === ControlState.occupied || control.state === ControlState.job) return facts;
     const balloon = readBalloon(await timeLimit.wait(client.call(PROCEDURES.xml, domain)));
     return balloon === undefined ? facts : { ...facts, balloon };
@@ -126,13 +127,13 @@ function isBusy({ state, forMs }: ControlInfo): boolean {
   return (state === ControlState.occupied || state === ControlState.job) && forMs >= BUSY_MS;
 }
 
-/** All bits of the mask. No libvirt has that many groups, so it always refuses to enforce them. */
+/** All bits of the mask. No libvirt has 32 groups, so libvirt always refuses to enforce them. */
 const EVERY_BIT = 0xffffffff;
 
 /**
  * Returns the groups that libvirt and the domain's QEMU support, as bits. The call asks for all 32 groups with the
- * ENFORCE flag: libvirt refuses before it does anything, and its error names the unsupported bits. The result is undefined
- * when the error has another form.
+ * ENFORCE flag: libvirt refuses before it does anything, and its error names the unsupported bits. The result is
+ * undefined when the error has another form.
  *
  * @throws VirstreamError `unsupported` without bits, when the hypervisor's driver has no statistics call
  */
@@ -158,9 +159,9 @@ export async function supportedGroups(
 const ARGUMENT_UNSUPPORTED = 74;
 
 /**
- * Reads the balloon from a domain's XML; undefined when there is none. The search is limited to the devices, because users
- * can write anything into the title and the metadata. Regular expressions are enough: libvirt always generates its XML
- * itself, in one form.
+ * Reads the balloon from a domain's XML; undefined when there is none. The search is limited to the devices, because
+ * users can write anything into the title and the metadata. Regular expressions are enough: libvirt always generates
+ * its XML itself, in one form.
  */
 export function readBalloon(xml: string): Balloon | undefined {
   const devices = /^ {2}<devices>$([\s\S]*?)^ {2}<\/devices>$/m.exec(xml)?.[1] ?? "";

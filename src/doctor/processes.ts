@@ -11,7 +11,8 @@ export interface GuestProcess {
 /** A healthy process is in state `D` for moments, so this checks it again after this many ms. */
 const AGAIN_MS = 300;
 /**
- * How many processes are read at the same time, because a host may have more of them than this process may open files.
+ * How many processes are read at the same time, because a host may have more processes than the number of files that
+ * this process may open.
  */
 const AT_ONCE = 64;
 

@@ -3,12 +3,12 @@ import { request as requestHttps } from "node:https";
 import type { DomainIdentity } from "../model/record.ts";
 import { type Diagnosis, diagnosisOfJson } from "../overview/diagnosis.ts";
 
-/** How long another virstream may take, in ms. Its own limit is shorter. */
+/** How long another virstream may take to answer, in ms. The other virstream's own limit is shorter. */
 const SERVER_MS = 15_000;
 /** A server's answer has a few hundred bytes. */
 const MAX_ANSWER_BYTES = 65_536;
 
-/** Where a guest's host is. */
+/** The URI from which virstream reads a guest's host, and the credentials for it. */
 export interface GuestSource {
   readonly uri: string;
   /** The token for another virstream. */
@@ -24,8 +24,8 @@ export interface GuestSource {
 const MAX_REASON = 200;
 
 /**
- * Asks another virstream what is wrong with a guest. Undefined if the source is no virstream, or has no diagnosis; a text: the
- * reason why the server does not answer this client.
+ * Asks another virstream what is wrong with a guest. Returns the diagnosis; or, as a text, the reason why the server
+ * does not answer this client; or undefined if the source is no virstream, or has no diagnosis.
  *
  * @throws the signal's reason, when it is aborted
  */

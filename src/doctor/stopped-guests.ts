@@ -17,9 +17,9 @@ export interface FailedGuest {
 }
 
 /**
- * Finds the guests that do not run because something failed: their QEMU crashed, or could not start. One call reads the states
- * of all that do not run; it needs no monitor. If the daemon does not answer in time, it finds none; the silence is a
- * finding of its own.
+ * Finds the guests that do not run because something failed: their QEMU crashed, or could not start. One call reads the
+ * states of all guests that do not run, and needs no monitor. If the daemon does not answer within the time limit, the
+ * result is empty; the silence is a finding of its own.
  */
 export async function findFailed(client: RpcClient, timeLimit: TimeLimit): Promise<FailedGuest[]> {
   const query = { uuids: [], groups: groupBit("state"), flags: LIST_FILTERS.inactive };
@@ -34,7 +34,7 @@ export async function findFailed(client: RpcClient, timeLimit: TimeLimit): Promi
     .filter(({ state }) => isTrouble(state));
 }
 
-/** A finding for each reason. */
+/** Makes one finding for each reason why guests do not run. */
 export function failedFindings(guests: readonly FailedGuest[], uri: LibvirtUri): Finding[] {
   const virsh = `virsh -c ${shellWord(virshUri(uri))}`;
   return [...new Set(guests.map(({ state }) => state.reason))].map((reason) => {

@@ -1,7 +1,7 @@
 import { withTimeout } from "../driver/clock.ts";
 import { VirstreamError } from "../model/error.ts";
 
-/** The limit for one answer, unless a wait has a limit of its own. */
+/** How long the doctor waits for one answer, in ms, unless a wait has a limit of its own. */
 export const ANSWER_MS = 2_000;
 
 /** Limits how long the doctor waits: for each answer, and in total. libvirt's calls have no timeout of their own. */

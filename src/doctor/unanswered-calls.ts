@@ -4,10 +4,13 @@ import { VirstreamError } from "../model/error.ts";
  * How long libvirt may let a call wait for the job of a guest, in ms. The wait itself is 30 s; the rest is a margin.
  */
 const JOB_WAIT_MS = 60_000;
-/** At most this many calls may be unanswered in that time, because each may occupy a worker of a daemon. */
+/** At most this many calls may be unanswered within JOB_WAIT_MS, because each may occupy a worker of a daemon. */
 const MAX_UNANSWERED = 4;
 
-/** Remembers calls of examinations that may wait for a guest and got no answer. So such calls do not accumulate. */
+/**
+ * Remembers each call that may wait for a guest, until the call is answered. So examinations do not accumulate such
+ * calls.
+ */
 export class UnansweredCalls {
   /** By the guest's uuid: when the call was made, on the steady clock in ms. */
   readonly #since = new Map<string, number>();

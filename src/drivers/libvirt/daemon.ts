@@ -17,7 +17,7 @@ import type { LibvirtUri, Transport } from "./transport/uri.ts";
 /**
  * Opens a byte stream to the daemon of a URI. New transports are added here. The stream carries messages only: a
  * transport completes its own handshake (TLS with libvirt's welcome byte, ssh with its helper) before it resolves.
- * Rejects with a VirstreamError, or with the signal's reason, and releases everything before that.
+ * Rejects with a VirstreamError, or with the signal's reason, after it has closed everything that it had opened.
  */
 export type OpenTransport = (uri: LibvirtUri, signal: AbortSignal) => Promise<Duplex>;
 
@@ -34,7 +34,7 @@ const OPENERS: Partial<Record<Transport, OpenTransport>> = { unix: connectSocket
 export interface DaemonAddress {
   readonly uri: LibvirtUri;
   readonly transports: OpenTransport;
-  /** How long it may take, in ms. */
+  /** How long opening a connection may take, in ms. */
   readonly timeoutMs: number;
   /** Reads the statistics replies of all connections. Default: each connection has a reader of its own. */
   readonly stats?: StatsReader;
@@ -95,16 +95,16 @@ export interface HypervisorFacts {
 }
 
 /**
- * Drivers that are known to have the statistics call. Any other is asked, because distributions patch the call into
- * some of them.
+ * Drivers that are known to have the statistics call. Any other driver is asked, because distributions add the call to
+ * some drivers.
  */
 const WITH_STATISTICS: readonly string[] = ["qemu", "test"];
 
 /**
  * Performs libvirt's opening sequence: authenticate, let the daemon send keepalives, open the hypervisor read-only, and
- * ask for its name and versions. Each step up to the opening waits for the one before, because the daemon handles calls
- * in any order, and refuses calls that overtake the opening. AUTH_LIST is sent even if no authentication is wanted: on
- * a socket behind polkit, the daemon serves root only after this call.
+ * ask for its name and versions. Each step up to the opening waits for the answer of the step before, because the
+ * daemon handles calls in any order, and refuses calls that it handles before the opening. AUTH_LIST is sent even if no
+ * authentication is wanted: on a socket that polkit protects, the daemon serves root only after this call.
  *
  * Rejects with `unauthenticated` when polkit refuses, or when the daemon wants a kind of authentication that is not
  * supported; otherwise with the daemon's own error.
@@ -131,7 +131,7 @@ export async function openHypervisor(
   return { host, hypervisor, hypervisorVersion, libvirtVersion, statistics };
 }
 
-/** Asks for the statistics of a domain that cannot exist, to learn whether the driver has the call. */
+/** Asks for the statistics of a domain that cannot exist, to learn whether the driver has the statistics call. */
 export async function hasStatistics(client: RpcClient): Promise<boolean> {
   try {
     await client.call(PROCEDURES.stats, { uuids: [NIL_UUID], groups: 1, flags: 0 });

@@ -7,19 +7,20 @@ import { busy, type CallSubject, type SideCallHost, SideCalls } from "./side-cal
 import type { CallKind } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
-/** While this many calls are unanswered, the reader sends no other one. */
+/** While this many calls are unanswered, the reader sends no other call. */
 const UNANSWERED_MAX = 2;
 /** From this version on, libvirt reads a definition only when it has the domain's job, and waits up to 30 s for it. */
 const DEFINITION_TAKES_JOB = 11_000_000;
 
-/** The parts of the session that a reader uses. */
+/** The members of the session that a reader uses. */
 export interface ReaderHost extends SideCallHost, Pick<SweepHost, "monitors"> {
   readonly facts: Pick<HypervisorFacts, "libvirtVersion">;
 }
 
 /**
- * Reads domains beside the sweeps of a session. Its calls need permits like all others, and count towards the same limits. It
- * sends one call at a time, or two while the first one is overdue, so it never delays a sweep by more than one call.
+ * Reads the definitions, I/O limits and CPU placement of domains, outside the sweeps of a session. Its calls need
+ * permits like all other calls, and count towards the same limits. The reader sends one call at a time, or two while
+ * the first one is overdue, so it never delays a sweep by more than one call.
  *
  * It never waits for a guest. Before a call that needs the domain's job (libvirt's lock for operations on a domain) or
  * its monitor, it reads the monitor's state, which needs neither. If another call has the job, it rejects with
@@ -55,7 +56,7 @@ export class DomainReader implements DescriptionSource {
     return new Map(vcpus.filter(({ cpu }) => cpu >= 0).map(({ number, cpu }) => [number, cpu]));
   }
 
-  /** Its session has ended. Calls in flight keep their permits, as admission decides. */
+  /** The session has ended. Admission decides how long calls in flight keep their permits. */
   close(): void {
     this.#calls.close();
   }

@@ -39,9 +39,9 @@ export const LIBVIRT_SCHEMES: readonly string[] = LIBVIRT_DRIVERS.flatMap((drive
 export const openLibvirt: OpenDriver = (uri, options) => LibvirtDriver.open(uri, options);
 
 /**
- * A hypervisor behind a libvirt daemon. When the connection is lost (the daemon was restarted, was killed, or hangs for
- * 30 s), sweeps under way end with `connection-lost`, and the driver connects again by itself, and waits longer after
- * each failure. Its `Domain` objects stay valid.
+ * The driver for a hypervisor that is reached through a libvirt daemon. When the connection is lost (the daemon was
+ * restarted, was killed, or hangs for 30 s), sweeps under way end with `connection-lost`, and the driver connects again
+ * by itself, and waits longer after each failure. Its `Domain` objects stay valid.
  */
 export class LibvirtDriver implements Driver {
   readonly uri: string;
@@ -54,7 +54,10 @@ export class LibvirtDriver implements Driver {
   readonly #domainCache = new DomainCache(() => performance.now());
   readonly #reconnector: Reconnector<Session>;
   readonly #descriptions = new Set<DescriptionCache<unknown>>();
-  /** The names from the first connection. They stay, because a domain's host is part of its key. */
+  /**
+   * The names of the host and the hypervisor, from the first connection. They do not change later, because the name of
+   * a domain's host is part of the domain's key.
+   */
   #host = "";
   #hypervisor = "";
 
@@ -75,7 +78,7 @@ export class LibvirtDriver implements Driver {
     });
   }
 
-  /** @param transports how to reach the daemon; by default, all that virstream has */
+  /** @param transports opens a stream to the daemon; by default, over any transport that virstream has */
   static async open(
     text: string,
     options: OpenOptions = {},

@@ -8,16 +8,17 @@ import type { CallSubject, SideCalls } from "./side-calls.ts";
 
 /** The least time between the starts of two reads, in ms. */
 const INTERVAL_MS = 60_000;
-/** The age in ms from which the reader no longer returns what it has read. */
+/** From this age on, in ms, the reader no longer returns a value that it has read. */
 const MAX_AGE_MS = 2 * INTERVAL_MS;
 /**
- * The pause after a connection was lost with a call unanswered, in ms; it doubles each time that this happens again.
- * The unanswered call still occupies a worker of the daemon, and no call shows when it ends.
+ * How long the reader pauses after a connection was lost while a call was unanswered, in ms. The pause doubles each
+ * time that this happens again. The unanswered call still occupies a worker of the daemon, and nothing shows when the
+ * call ends.
  */
 const PAUSE_MS = 600_000;
 const MAX_PAUSE_MS = 24 * 3_600_000;
 
-/** Where the calls go. */
+/** The host whose pools are read, and the way to call its daemon. */
 export interface PoolHost {
   host(): string;
   /** The calls of the present session. Throws while there is none. */
@@ -34,13 +35,13 @@ interface Entry {
 const LIST: CallSubject = { key: "storage pools", name: "the list of storage pools", kind: "monitor" };
 
 /**
- * Reads the storage pools of a host, at most once per minute, and only while something asks for them. It never asks
- * libvirt to refresh a pool, because that is a change.
+ * Reads the storage pools of a host, at most once per minute, and only when a caller asks for them. It never asks
+ * libvirt to refresh a pool, because a refresh is a change.
  *
- * While libvirt refreshes a pool, calls about it wait, as does the list of all pools. If the storage hangs, they do not end. So each
- * call needs a permit, like a call that may hang in a guest. It reads the pools that it knows one by one, and lists the
- * pools again only when all of them have answered. So if one pool hangs, only its call stays unanswered, and the other
- * pools are still read.
+ * While libvirt refreshes a pool, calls about this pool wait, and so do calls that list all pools. If the storage
+ * hangs, these calls do not end. So each call needs a permit, like a call that may hang in a guest. The reader reads
+ * the pools that it knows one by one, and lists the pools again only when all of them have answered. So if one pool
+ * hangs, only the call about this pool stays unanswered, and the other pools are still read.
  */
 export class PoolReader implements StoragePools {
   readonly #host: PoolHost;
@@ -70,7 +71,8 @@ export class PoolReader implements StoragePools {
         this.#reading = undefined;
       });
     }
-    // Waits only for a read that has just begun, so a pool that hangs delays the first pages, and no later ones.
+    // Waits only for a read that began less than `timeoutMs` ago. So a pool that hangs delays the first callers, and no
+    // later callers.
     const leftMs = timeoutMs - (now - this.#beganAt);
     if (this.#reading !== undefined && leftMs > 0) await withTimeout(this.#reading, leftMs, () => {});
     return this.#present();

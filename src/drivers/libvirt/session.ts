@@ -31,8 +31,9 @@ import { Sweep } from "./sweep/sweep.ts";
 import type { LibvirtUri } from "./transport/uri.ts";
 
 /**
- * The number of connections to one QEMU daemon. Each adds four slots. With two, a sweep continues beside four frozen
- * guests. More would be of no use: admission allows calls in at most 8 of the daemon's 20 workers.
+ * The maximum number of connections to one QEMU daemon. Each connection adds four slots. With two connections, a sweep
+ * continues while four guests are frozen. More connections would be of no use: admission allows calls in at most 8 of
+ * the daemon's 20 workers.
  */
 const QEMU_CONNECTIONS = 2;
 
@@ -40,7 +41,7 @@ const QEMU_CONNECTIONS = 2;
 const SETTLE_MS = 5;
 const BURST_SETTLE_MS = 2;
 
-/** While this many calls about storage pools are unanswered, the session sends no other one. */
+/** While this many calls about storage pools are unanswered, the session sends no other such call. */
 const POOL_CALLS_MAX = 2;
 
 /**
@@ -50,8 +51,9 @@ const POOL_CALLS_MAX = 2;
 const LOOK_MS = 250;
 
 /**
- * One daemon, connected. Its sweeps share its connections: one at first, a second when there are more domains than slots.
- * When one of them is lost, the session has ended: every sweep under way ends with `connection-lost`.
+ * A session with one daemon. All sweeps of the session share its connections: one at first, and a second one when there
+ * are more domains than slots. When a connection is lost, the session ends: every sweep under way ends with
+ * `connection-lost`.
  */
 export class Session implements SweepHost {
   readonly facts: HypervisorFacts;
@@ -60,7 +62,7 @@ export class Session implements SweepHost {
   /** Called when a domain may have another definition now. */
   onChanged: ((uuid: string) => void) | undefined;
 
-  // For its sweeps; see SweepHost.
+  // These members are for the sweeps; see SweepHost.
   readonly admission: Admission;
   readonly domainCache: DomainCache;
   readonly batchSize = new BatchSize();
@@ -68,7 +70,7 @@ export class Session implements SweepHost {
   readonly monitors: boolean;
 
   readonly #address: DaemonAddress;
-  /** By the connection's number in admission. */
+  /** The clients, by the number of their connection in admission. */
   readonly #clients = new Map<number, RpcClient>();
   readonly #sweeps = new Set<Sweep>();
   /** Sends the calls that belong to no sweep. */
@@ -93,8 +95,8 @@ export class Session implements SweepHost {
     this.#end.signal.addEventListener("abort", () => {
       this.#calls.close();
       this.#reader?.close();
-      // After the connection has ended, nothing shows whether such a call is answered, so it would keep its permit
-      // forever.
+      // After the connection has ended, nothing shows whether a call about a storage pool is answered, so the call
+      // would keep its permit forever.
       this.#poolCalls?.close(true);
     });
     this.#adopt(client);
@@ -112,7 +114,7 @@ export class Session implements SweepHost {
     return sweep.queue;
   }
 
-  /** Reads domains beside the sweeps. The first use makes the daemon also report which domains are changed. */
+  /** Reads domains outside the sweeps. Its first use makes the daemon also report which domains are changed. */
   get reader(): DomainReader {
     if (this.#reader === undefined) {
       this.#reader = new DomainReader(this);
@@ -122,7 +124,7 @@ export class Session implements SweepHost {
     return this.#reader;
   }
 
-  /** The calls about storage pools. */
+  /** Makes the calls about storage pools. */
   get poolCalls(): SideCalls {
     if (this.#poolCalls === undefined) {
       this.#poolCalls = new SideCalls(this, POOL_CALLS_MAX);
@@ -131,19 +133,19 @@ export class Session implements SweepHost {
     return this.#poolCalls;
   }
 
-  /** Ends the connections in an orderly way, and sweeps under way with this error. */
+  /** Ends the sweeps under way with this error, and the connections in an orderly way. */
   async close(error: VirstreamError): Promise<void> {
     this.onLost = undefined;
     for (const sweep of this.#sweeps) sweep.end(error);
     this.#end.abort(error);
     for (const [number, client] of this.#clients) {
-      // This runs before the calls are rejected, because the daemon still works on them.
+      // `onEnded` runs before the calls are rejected, so they become orphans: the daemon still works on them.
       client.onEnded = () => this.admission.removeConnections([number]);
     }
     await Promise.all([this.#growing, ...[...this.#clients.values()].map((client) => client.close())]);
   }
 
-  /** Makes a call on one of its connections. */
+  /** Makes a call on the connection of the session that has this number. */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result> {
     const client = this.#clients.get(connection);
     return client === undefined ? Promise.reject(this.#end.signal.reason) : client.call(procedure, args);
@@ -198,10 +200,10 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Frees the permits of orphans: calls that an ended connection left behind. They count against the budget, and keep
-   * their domains in quarantine. The state of the domain's monitor shows whether its call still occupies a worker;
-   * libvirt reports it without using the monitor. Sweeps begin when all orphans were checked, or after LOOK_MS.
-   * Undefined if there are none.
+   * Frees the permits of orphans, which are calls that were unanswered when their connection ended. They count against
+   * the budget, and keep their domains in quarantine. The state of a domain's monitor shows whether the domain's orphan
+   * still occupies a worker; libvirt reports this state without using the monitor. Sweeps begin when all orphans were
+   * checked, or after LOOK_MS. The result is undefined if there are no orphans.
    */
   #lookAfterOrphans(): Promise<void> | undefined {
     if (this.#looking === undefined && this.admission.orphans.length > 0) {
@@ -217,7 +219,7 @@ export class Session implements SweepHost {
       try {
         const domain = { uuid, name: "", id: 0 };
         const control = await this.#ask(PROCEDURES.controlInfo, domain, `orphan ${uuid}`);
-        // A job, or the moment between two commands, says nothing about the call that hangs.
+        // The state `job`, and the state `error` between two commands, do not show whether the orphan still hangs.
         if (control.state === ControlState.ok || isMonitorBroken(control)) this.admission.releaseOrphan(uuid);
       } catch (error) {
         if (!isRemoteError(error)) return;
@@ -248,8 +250,9 @@ export class Session implements SweepHost {
   }
 
   /**
-   * Makes a call that belongs to no sweep, as soon as admission has a place for it. It must wait for one, because the
-   * daemon does not read a connection's sixth call. Rejects with the daemon's error, or when the session ends.
+   * Makes a call that belongs to no sweep, as soon as admission has a place for it. The call must wait for such a
+   * place, because the daemon does not read a connection's sixth call. Rejects with the daemon's error, or when the
+   * session ends.
    */
   #ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args, key: string): Promise<Result> {
     const never = (): never => {
@@ -284,7 +287,10 @@ export class Session implements SweepHost {
   }
 }
 
-/** Ignores an error that the daemon has sent, because the daemon needs a free worker to refuse a call, too. */
+/**
+ * Ignores an error that the daemon has sent, and throws any other error. A refusal also proves a free worker, because
+ * the daemon needs a worker to refuse a call.
+ */
 function refusedAtMost(error: unknown): void {
   if (!isRemoteError(error)) throw error;
 }

@@ -3,12 +3,12 @@ import type { Procedure } from "./rpc/procedures.ts";
 import type { CallKind, CallOwner, CallQueue, Permit, Ticket } from "./sweep/call-queue.ts";
 import type { SweepHost } from "./sweep/calls.ts";
 
-/** How long a call may wait for its permit, in ms. Only a guest that hangs makes it wait longer. */
+/** How long a call may wait for its permit, in ms. Only a guest that hangs would make a call wait longer. */
 const WAIT_MS = 1_000;
-/** How long after it was sent a call is overdue, in ms. Its permit lasts until it is answered. */
+/** A call is overdue this many ms after it was sent. Its permit lasts until the call is answered. */
 const ANSWER_MS = 5_000;
 
-/** The parts of the session that these calls use. */
+/** The members of the session that SideCalls uses. */
 export type SideCallHost = Pick<SweepHost, "admission" | "call" | "probeWorker">;
 
 /** The subject of a call, such as a domain or a pool. */
@@ -27,8 +27,8 @@ interface PendingCall extends Ticket {
 }
 
 /**
- * Calls beside the sweeps of a session. They need permits like all others, and count towards the same limits. A caller
- * that makes one call at a time never delays a sweep by more than one call.
+ * Makes the calls of a session that belong to no sweep. These calls need permits like all other calls, and count
+ * towards the same limits. A caller that makes one call at a time never delays a sweep by more than one call.
  */
 export class SideCalls implements CallOwner {
   readonly #host: SideCallHost;
@@ -36,14 +36,14 @@ export class SideCalls implements CallOwner {
   readonly #queue: CallQueue;
   /** Functions that give up the calls that wait for a permit. */
   readonly #waiting = new Set<() => void>();
-  /** Called when a call is answered. */
+  /** Functions that wake the callers that wait while too many calls are unanswered. Each answer wakes one caller. */
   readonly #turns: (() => void)[] = [];
   readonly #permits = new Set<Permit>();
   /** How many calls were unanswered when the session ended. */
   lost = 0;
   #closed = false;
 
-  /** @param most while this many calls are unanswered, no other one is sent */
+  /** @param most while this many calls are unanswered, no other call is sent */
   constructor(host: SideCallHost, most: number) {
     this.#host = host;
     this.#most = most;
@@ -115,7 +115,7 @@ export class SideCalls implements CallOwner {
   /**
    * The session has ended.
    *
-   * @param forget true: calls in flight lose their permits. False: they keep their permits, as admission decides.
+   * @param forget true: calls in flight lose their permits. False: admission decides how long they keep their permits.
    */
   close(forget = false): void {
     this.lost = this.unanswered;

@@ -29,12 +29,18 @@ export class SimulatedDriver implements Driver {
     this.simulation = new SimulatedHost(options, clock, this);
   }
 
-  /** @throws VirstreamError at the first pull: `unsupported` with the enforce flag, `connection-closed` */
+  /**
+   * @throws VirstreamError `unsupported` at the first pull, if the query has the enforce flag and asks for unknown
+   *   groups; `connection-closed` at a pull after the driver was closed
+   */
   sweep(query: Query, context: SweepContext): AsyncIterableIterator<readonly DomainStatsRecord[]> {
     return new Sweep(this.simulation, query, context).records();
   }
 
-  /** Makes a definition when somebody asks for it, and keeps it. There are no limits and no placement. */
+  /**
+   * Makes a definition when somebody asks for it, and keeps it. A simulated guest has no I/O limits and no CPU
+   * placement.
+   */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
     const known = new Map<string, Description<T>>();
     return {

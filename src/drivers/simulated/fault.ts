@@ -23,7 +23,7 @@ export const NO_FAULT = {
 export type Fault = Readonly<typeof NO_FAULT>;
 
 interface FaultParameter {
-  /** The number after an index's colon; undefined for a fault that takes none. */
+  /** The number that may follow an index and a colon, as in `slow=3:500`; undefined for a fault without a number. */
   readonly amount?: { readonly unit: string; readonly usual: number; readonly most: number };
   change(amount: number, now: number): Partial<Fault>;
 }

@@ -18,7 +18,7 @@ import { Row } from "./row.ts";
 
 /**
  * Time is cut into terms of 2^32 ms (50 days), counted from 1970. When a term begins, all guests restart as if they had
- * been up for one to five weeks. So counters depend on the time alone, continue from one process to the next, and no
+ * been up for one to five weeks. So counters depend on the time alone, continue when virstream is restarted, and no
  * vCPU's time ever exceeds 2^53 ns.
  */
 const TERM_MS = 2 ** 32;
@@ -33,7 +33,9 @@ const PAUSED_BY_USER = 1;
 const PAUSED_BY_IO_ERROR = 5;
 
 /**
- * How to write records with certain groups, and the schemas so far, by the kinds and numbers of the guests' devices.
+ * The functions that write records with certain groups, and the schemas of these records so far. A schema's key is made
+ * of the guest's numbers of vCPUs, disks and interfaces, of whether the guest is active, and of the faults that add
+ * parameters.
  */
 interface Layout {
   readonly meters: readonly ((row: Row, guest: Guest) => void)[];
@@ -41,9 +43,9 @@ interface Layout {
 }
 
 /**
- * A host full of guests that do not exist. Everything about a guest is computed from (seed, host, index), and its
- * values also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at
- * once: the sweep does the waiting.
+ * A host with guests that do not exist. Everything about a guest is computed from (seed, host, index), and its values
+ * also from the time. A guest takes one byte of memory, and more only while it has a fault. The host answers at once:
+ * the sweep does the waiting.
  */
 export class SimulatedHost {
   readonly options: SimulatedOptions;
@@ -60,7 +62,7 @@ export class SimulatedHost {
   readonly #owner: object;
   readonly #traits: Uint8Array;
   readonly #faults = new Map<number, Fault>();
-  /** When the calls that sweeps gave up are answered, by guest. */
+  /** The times at which the calls that sweeps gave up will be answered, by guest. */
   readonly #answersAt = new Map<number, number>();
   readonly #layouts = new Map<number, Layout>();
   #keys = 0;
@@ -88,12 +90,12 @@ export class SimulatedHost {
     for (const wake of this.waiting) wake();
   }
 
-  /** True if every guest exists and passes a query's filter bits, so that no guest must be checked alone. */
+  /** True if every guest exists and passes a query's filter bits, so that a sweep need not check each guest. */
   listsAll(filter: number): boolean {
     return filter === 0 && this.#faults.size === 0;
   }
 
-  /** True if a guest passes a query's filter bits; no bits let all pass. */
+  /** True if a guest passes a query's filter bits. Without bits, every guest passes. */
   passes(index: number, filter: number): boolean {
     return passesFilter(this.#traits[index]!, filter);
   }
@@ -103,7 +105,9 @@ export class SimulatedHost {
     return now >= (this.#faults.get(index)?.appearsAt ?? now);
   }
 
-  /** True if a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment. */
+  /**
+   * True if a listed guest still exists when it is asked. A guest with the fault `vanishing` vanishes at this moment.
+   */
   meet(index: number): boolean {
     if (this.#faults.get(index)?.vanishing) {
       this.change(index, { vanishing: false, appearsAt: Number.POSITIVE_INFINITY });
@@ -125,7 +129,8 @@ export class SimulatedHost {
   /**
    * The groups that a query gets from this host, as a mask of known bits. Here 0 means none; in a query, 0 means all.
    *
-   * @throws VirstreamError `unsupported` when the query insists on groups that the host does not know
+   * @throws VirstreamError `unsupported` when the query has the enforce flag and asks for groups that the host does not
+   *   know
    */
   groups(query: Query): number {
     if (query.groups === 0) return ALL_GROUPS;
@@ -145,7 +150,7 @@ export class SimulatedHost {
    *
    * @param groups known bits; 0: none
    * @param now in ms since 1970
-   * @param backing count every image of a backing chain
+   * @param backing true: the parameters list every image of a backing chain
    */
   sample(index: number, groups: number, now: number, backing = false): TypedParams {
     const { extras } = this.options;
@@ -229,7 +234,7 @@ export class SimulatedHost {
     this.#answersAt.set(index, answersAt);
   }
 
-  /** Changes a guest's faults. Its monitor then answers what it has not answered yet. */
+  /** Changes a guest's faults. Its monitor then answers all calls that it has not answered yet. */
   change(index: number, change: Partial<Fault>): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.options.domains) {
       throw invalid(`there is no guest ${index}: the host has ${this.options.domains}`);
@@ -251,7 +256,7 @@ export class SimulatedHost {
   }
 }
 
-/** One of a span's numbers, by a guest's random bits. */
+/** Chooses one of a span's numbers by a guest's random bits. */
 function drawSpan(span: Span, draw: number): number {
   return span.low === span.high ? span.low : span.low + ((draw & 255) % (span.high - span.low + 1));
 }
@@ -263,7 +268,9 @@ function reasonOf(state: number, draw: number): number {
   return (draw & 3) === 0 ? PAUSED_BY_IO_ERROR : PAUSED_BY_USER;
 }
 
-/** Adds a wave to the time, 64 to 575 s long. Its slope stays above −0.8, so the sum never falls while time passes. */
+/**
+ * Adds a wave, 64 to 575 s long, to the uptime. Its slope stays above −0.8, so the sum never falls while time passes.
+ */
 function workOf(upSeconds: number, draw: number): number {
   const cycle = 64 + (draw & 511);
   const phase = upSeconds / cycle - Math.floor(upSeconds / cycle);

@@ -49,12 +49,15 @@ const REQUEST_BYTES = [4096, 8192, 12_288, 16_384, 24_576, 32_768, 65_536, 131_0
 const CAPACITY = [10, 20, 20, 40, 40, 80, 100, 500].map((gib) => gib * GIB);
 /** The sizes of the guests' memory. */
 export const MEMORY_KIB = [1, 2, 2, 4, 4, 8, 16, 32].map((gib) => gib * KIB_PER_GIB);
-/** Some devices work in bursts, this many seconds apart; 0 is a device that is always busy. */
+/**
+ * Some devices work in bursts. Each device draws the seconds between its bursts from such a list; 0: the device is
+ * always busy.
+ */
 const FIRST_BURST = [0, 0, 0, 0, 0, 0, 10, 30];
 const READ_BURST = [0, 0, 0, 0, 2, 5, 10, 30];
 const OTHER_BURST = [0, 0, 0, 0, 0, 5, 20, 60];
 
-/** Guest targets: vda … vdz, vdaa … */
+/** The names of disks in the guest (targets): vda … vdz, vdaa … */
 const TARGETS = Array.from({ length: 256 }, (_, i) => {
   const letter = (n: number) => String.fromCharCode(97 + n);
   return i < 26 ? `vd${letter(i)}` : `vd${letter(Math.floor(i / 26) - 1)}${letter(i % 26)}`;
@@ -62,7 +65,7 @@ const TARGETS = Array.from({ length: 256 }, (_, i) => {
 const IMAGE_ENDS = TARGETS.map((target) => `-${target}.qcow2`);
 const IMAGES = "/var/lib/libvirt/images/";
 
-/** The target of a guest's disk, from number 0. */
+/** The target of a guest's disk, by the number of the disk, which begins at 0. */
 export function diskTarget(disk: number): string {
   return TARGETS[disk]!;
 }
@@ -293,7 +296,7 @@ function requests(row: Row, guestWork: number, disk: number, draw: number): void
   row.number("fl.times", flushes * 1_800_000);
 }
 
-/** Work that is done at once every few seconds. */
+/** Changes steady work into work that is done in one burst every few seconds; 0 seconds: does not change it. */
 function inBursts(work: number, seconds: number): number {
   return seconds === 0 ? work : Math.floor(work / seconds) * seconds;
 }

@@ -1,7 +1,10 @@
 import { VirstreamError } from "../../model/error.ts";
 import { FAULT_PARAMETERS } from "./fault.ts";
 
-/** A number that may differ from guest to guest. Each guest draws its own between `least` and `most`, both included. */
+/**
+ * A number that may differ from guest to guest. Each guest draws a number of its own between `low` and `high`, both
+ * included.
+ */
 export interface Span {
   readonly low: number;
   readonly high: number;
@@ -79,7 +82,9 @@ export function parseSimulatedUri(uri: string) {
     disks: span("disks", 0, 256, "1-2"),
     nics: span("nics", 0, 64, "1-2"),
     seed: whole("seed", 1, 0xffffffff),
-    /** The name of the host. The uuids depend on it: two hosts have no guest in common. */
+    /**
+     * The name of the host. The uuids depend on the name, so two hosts with different names have no guest in common.
+     */
     host: /^[\w.:-]{1,255}$/.test(host) ? host : refuse("host", host, "1 to 255 letters, digits, dots and dashes"),
     /** How long each guest's answer takes, in ms. */
     latencyMs: whole("latency", 0, 600_000),
@@ -95,7 +100,10 @@ export function parseSimulatedUri(uri: string) {
   };
 }
 
-/** One fault, by its name in FAULT_PARAMETERS, for the guests from `first` to `last`. */
+/**
+ * Reads one item of a fault parameter, such as `3-6:500`. Returns the fault's name in FAULT_PARAMETERS, the first and
+ * the last guest that have the fault, and its amount.
+ */
 function faultRequest(fault: string, item: string, domains: number) {
   const { amount: allowed } = FAULT_PARAMETERS[fault]!;
   const match = /^(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?$/.exec(item);

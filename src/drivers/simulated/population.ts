@@ -26,7 +26,10 @@ export class Identities {
     this.#key = key;
   }
 
-  /** The uuid of a guest, of version 4. Its first 32 bits are the scrambled index; the other bits are computed from them. */
+  /**
+   * The uuid of a guest, of version 4. Its first 32 bits are the scrambled index; the other bits are computed from
+   * them.
+   */
   uuid(index: number): string {
     const word = Math.imul(index, FACTOR) ^ this.#key;
     this.#words.setUint32(0, word);
@@ -58,8 +61,8 @@ export class Identities {
 const { active, inactive, persistent, transient, running, paused, shutoff } = LIST_FILTERS;
 
 /**
- * The traits of every guest, as the filter bits that apply to it: a byte each. The numbers of guests that are shut off,
- * paused and transient are exactly those of the options; the seed decides which guests.
+ * The traits of every guest, as the filter bits that apply to the guest: one byte for each guest. The numbers of guests
+ * that are shut off, paused and transient are exactly those of the options; the seed decides which guests these are.
  */
 export function populate(options: SimulatedOptions): Uint8Array {
   const { domains, seed } = options;
@@ -101,12 +104,12 @@ export function scramble(bits: number): number {
   return x ^ (x >>> 16);
 }
 
-/** The `k`-th 32 bits that belong to a key. */
+/** Computes the `k`-th group of 32 pseudo-random bits for a key. */
 export function mix(key: number, k: number): number {
   return scramble(key ^ Math.imul(k + 1, 0x9e3779b1));
 }
 
-/** 32 bits from a text. */
+/** Computes 32 bits from a text. */
 export function textKey(text: string): number {
   let key = 0;
   for (let i = 0; i < text.length; i++) key = scramble(key ^ text.charCodeAt(i));
@@ -118,8 +121,8 @@ const TWO_DIGITS = NUMBERS.map((digits) => digits.padStart(2, "0"));
 const THREE_DIGITS = NUMBERS.map((digits) => digits.padStart(3, "0"));
 
 /**
- * The decimal text of a whole number below 10^9. It is several times faster than String(), and every record needs a
- * few.
+ * The decimal text of a whole number below 10^9. This function is several times faster than String(), and every record
+ * needs a few such texts.
  */
 export function decimal(value: number): string {
   if (value < 1000) return NUMBERS[value]!;

@@ -27,14 +27,14 @@ export class Row {
     this.#doubles = schema === undefined ? [] : schema.row();
   }
 
-  /** The names that follow belong to this group, or to this device of it. */
+  /** The names that follow belong to this group, or to this device of the group. */
   of(group: string, device?: number): void {
     if (this.#schema === undefined) this.#prefix = device === undefined ? `${group}.` : `${group}.${device}.`;
   }
 
   /**
-   * A number within ±(2^53 − 1), unless its type is double; for a boolean, 0 or 1. Its type is ullong unless one is
-   * given.
+   * Writes a number, which must be within ±(2^53 − 1), unless its type is double. A boolean is 0 or 1. Without `type`,
+   * the type is ullong.
    */
   number(name: string, value: number, type?: ParamTypeCode): void {
     if (this.#schema === undefined) this.#declare(name, type);
@@ -42,14 +42,14 @@ export class Row {
     this.size++;
   }
 
-  /** A text. The schema's row already holds its position in the list of texts. */
+  /** Writes a text. The row that the schema has made already contains the text's position in the list of texts. */
   text(name: string, value: string): void {
     if (this.#schema === undefined) this.#declare(name, ParamType.string);
     this.#texts.push(value);
     this.size++;
   }
 
-  /** An integer beyond ±(2^53 − 1). */
+  /** Writes an integer beyond ±(2^53 − 1). */
   big(name: string, value: bigint, type?: ParamTypeCode): void {
     this.#bigs ??= new Map();
     this.#bigs.set(this.size, value);

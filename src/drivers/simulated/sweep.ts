@@ -22,7 +22,10 @@ const SLOTS = 4;
 /** VIR_ERR_INTERNAL_ERROR of VIR_FROM_TEST: what libvirt itself reports when it cannot get a guest's statistics. */
 const LIBVIRT_FAILURE = { code: 1, domain: 12 } as const;
 
-/** The part of every record that is known before the answer: the guest's identity, its position in the listing, and when it was asked. */
+/**
+ * The part of every record that is known before the answer: the guest's identity, its position in the listing, and when
+ * it was asked.
+ */
 type Asked = Pick<RecordInit, "domain" | "index" | "sampledAt" | "steadyAt">;
 
 /**
@@ -142,8 +145,8 @@ export class Sweep {
   }
 
   /**
-   * Returns up to `limit` records that are ready now: first those of guests for which it has waited, then those of
-   * guests not yet asked.
+   * Returns up to `limit` records that are ready now: first the records of guests for which the sweep has waited, then
+   * the records of guests that were not asked yet.
    */
   #chunk(limit: number): DomainStatsRecord[] {
     const now = this.#host.clock.now();
@@ -235,8 +238,8 @@ export class Sweep {
   }
 
   /**
-   * A record of the groups that need no monitor: at the deadline, or at once because an earlier call is unanswered, or with
-   * `nowait` because the guest's job is held.
+   * Makes a record of the groups that need no monitor. The sweep does this at the deadline. It does this at once if an
+   * earlier call is unanswered, or if the query has `nowait` and the guest is frozen.
    */
   #partial(reason: "busy" | "timeout" | "quarantined", asked: Asked, guest: number, tookMs: number): DomainStatsRecord {
     const params = this.#host.sample(guest, this.#groups & MONITOR_FREE_GROUPS, asked.sampledAt, this.#backing);

@@ -15,7 +15,7 @@ export const RpcMessageType = { call: 0, reply: 1, event: 2 } as const;
 /** The outcome of a call (virNetMessageStatus). */
 export const MessageStatus = { ok: 0, error: 1 } as const;
 
-/** Length word and header: the shortest possible message. */
+/** The bytes of the length word and the header, which together are the shortest possible message. */
 const HEADER_BYTES = 28;
 /** VIR_NET_MESSAGE_MAX, plus the length word, which that constant does not count. */
 export const MESSAGE_MAX = 33_554_436;
@@ -51,7 +51,7 @@ export function encodeMessage(
 /** The procedures of the keepalive program. */
 export const Keepalive = { ping: 1, pong: 2 } as const;
 const KEEPALIVE = { program: Program.keepalive, type: RpcMessageType.event, serial: 0 };
-/** Asks the other side for a sign of life. */
+/** Asks the other side to show that it is alive. */
 export const PING = encodeMessage({ ...KEEPALIVE, procedure: Keepalive.ping });
 /** The answer to a ping. */
 export const PONG = encodeMessage({ ...KEEPALIVE, procedure: Keepalive.pong });
@@ -77,7 +77,7 @@ export function decodeMessage(bytes: Buffer): { header: Header; payload: XdrRead
 /**
  * Splits a byte stream into messages, however the stream is divided into chunks. A message within one chunk is
  * delivered as a view of the chunk. A message that spans several chunks is copied once, into a buffer of the announced
- * length. This length is checked first, so a false one makes us reserve at most 32 MiB of address space.
+ * length. This length is checked first, so a false length makes this process reserve at most 32 MiB of address space.
  */
 export class MessageSplitter {
   readonly #deliver: (message: Buffer) => void;
@@ -91,7 +91,7 @@ export class MessageSplitter {
     this.#deliver = deliver;
   }
 
-  /** True if the stream is in the middle of a message, so that its end would cut the message off. */
+  /** True if the stream is in the middle of a message, so that the end of the stream would cut the message off. */
   get pending(): boolean {
     return this.#filled > 0;
   }

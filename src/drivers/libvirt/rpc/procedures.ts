@@ -29,7 +29,7 @@ export const FEATURE_KEEPALIVE = 10;
 /** VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK: the procedure `listen` exists (libvirt 1.2.4 and later). */
 export const FEATURE_EVENT_CALLBACK = 14;
 
-/** The arguments of the statistics call. Groups and flags have libvirt's bits. */
+/** The arguments of the statistics call. `groups` and `flags` are masks of libvirt's bits. */
 export interface StatsArgs {
   /** No uuid means all domains. */
   readonly uuids: readonly string[];
@@ -47,15 +47,18 @@ export interface DiskArgs {
 /** REMOTE_DOMAIN_BLOCK_IO_TUNE_PARAMETERS_MAX. */
 const IO_TUNE_MAX = 32;
 
-/** The CPU of the host that a virtual CPU runs on; −1 while it runs on none. */
+/** A virtual CPU, and the host's CPU on which it runs; −1 while it runs on none. */
 export interface VcpuInfo {
   readonly number: number;
   readonly cpu: number;
 }
 
-/** REMOTE_VCPUINFO_MAX is 16,384; libvirt allocates an answer of this length. */
+/**
+ * The most virtual CPUs that a call asks for, because libvirt allocates an answer of this length. The protocol allows
+ * 16,384 (REMOTE_VCPUINFO_MAX).
+ */
 const VCPUS_MAX = 4_096;
-/** The size of a remote_vcpu_info. */
+/** The size of a remote_vcpu_info in a message, in bytes. */
 const VCPU_BYTES = 20;
 
 /** The states of a domain's monitor (virDomainControlState). */
@@ -73,8 +76,8 @@ export interface ControlInfo {
 }
 
 /**
- * True if libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it between
- * two commands of one call.
+ * True if libvirt has lost the monitor for good. The state `error` alone does not say so: libvirt also reports it
+ * between two commands of one call.
  */
 export function isMonitorBroken({ state, details }: ControlInfo): boolean {
   return state === ControlState.error && details === MONITOR_BROKEN;
@@ -252,7 +255,7 @@ export const PROCEDURES = {
     (reader): VcpuInfo[] =>
       Array.from({ length: reader.count(VCPUS_MAX, VCPU_BYTES) }, () => {
         const number = reader.uint();
-        // Its state and its CPU time are among the statistics.
+        // Skips the state and the CPU time, which are among the statistics.
         reader.skip(12);
         return { number, cpu: reader.int() };
       }),

@@ -12,7 +12,7 @@ export interface RemoteDomain {
 /** REMOTE_DOMAIN_LIST_MAX: the most domains in one request or reply. */
 export const DOMAIN_LIST_MAX = 16_384;
 
-/** The smallest domain: the length word of an empty name, the uuid, the id. */
+/** The bytes of the smallest domain in a message: the length word of an empty name, the uuid, the id. */
 export const DOMAIN_BYTES_MIN = 24;
 
 /** Reads a remote_nonnull_domain. */
@@ -67,7 +67,7 @@ export const CHANGE_EVENTS: readonly { readonly id: number; readonly message: nu
   { id: 23, message: 379 },
 ];
 
-/** Reads the domain from the message of any of these events. */
+/** Reads the domain from the message of a lifecycle event, or of one of CHANGE_EVENTS. */
 export function readEventDomain(reader: XdrReader): RemoteDomain {
   reader.int();
   return readDomain(reader);

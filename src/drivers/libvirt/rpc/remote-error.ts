@@ -47,14 +47,14 @@ export function isNoStoragePool(error: unknown): boolean {
 /**
  * True if the daemon refuses a statistics request for a reason that holds for every domain.
  *
- * @param accepted true if it has accepted the same request for another domain
+ * @param accepted true if the daemon has accepted the same request for another domain
  */
 export function refusesRequest(error: VirstreamError, accepted: boolean): boolean {
   switch (error.libvirt?.code) {
     case 3: // The hypervisor driver has no statistics call.
     case 74: // The enforce flag is set, and a group is not supported.
       return true;
-    case 8: // The driver does not know a flag. This is not the reason if it has just accepted the same flags.
+    case 8: // The driver does not know a flag. This is not the reason if the driver has just accepted the same flags.
       return !accepted;
     default:
       return false;

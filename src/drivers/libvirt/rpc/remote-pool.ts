@@ -10,7 +10,7 @@ export interface RemotePool {
 
 /** REMOTE_STORAGE_POOL_LIST_MAX. */
 const POOL_LIST_MAX = 4_096;
-/** The smallest pool: the length word of an empty name, and the uuid. */
+/** The bytes of the smallest pool in a message: the length word of an empty name, and the uuid. */
 const POOL_BYTES_MIN = 20;
 
 /** Reads a list of storage pools. */

@@ -18,14 +18,17 @@ import { readRemoteError } from "./remote-error.ts";
 import { StatsReader } from "./stats-reply.ts";
 import { invalidMessage, type XdrReader } from "./xdr.ts";
 
-/** After this many ms without a byte from the daemon, a ping is sent. The daemon does the same with us. */
+/**
+ * After this many ms without a byte from the daemon, a ping is sent. The daemon sends pings to its clients in the same
+ * way.
+ */
 const KEEPALIVE_INTERVAL_MS = 5_000;
 /** After this many unanswered pings, that is after 30 s of silence, the client ends the connection. */
 const KEEPALIVE_COUNT = 5;
 
 /**
- * The most bytes that may wait for the daemon to read them while its pings are still answered. Above this, the client
- * answers no pings: the waiting bytes already show that it is alive, and more answers would only take memory.
+ * While at least this many bytes wait for the daemon to read them, the client answers no pings. The waiting bytes
+ * already show that the client is alive, and more answers would only take memory.
  */
 const UNSENT_MAX = 64 * 1024;
 
@@ -62,7 +65,9 @@ export class RpcClient {
   #ended: VirstreamError | undefined;
   #closing: Promise<void> | undefined;
   #keepalive: ReturnType<typeof setInterval> | undefined;
-  /** True if anything has arrived since the last beat; below, the number of unanswered pings. */
+  /**
+   * True if any byte has arrived since the last keepalive interval began. `#pings` is the number of unanswered pings.
+   */
   #heard = false;
   #pings = 0;
 
@@ -122,9 +127,9 @@ export class RpcClient {
   }
 
   /**
-   * Sends CONNECT_CLOSE, and ends the connection at the answer. After 1 s it ends the connection without one, so that a
-   * daemon that hangs does not keep its clients from ending. Calls in flight are rejected with `connection-closed`.
-   * Safe to call twice.
+   * Sends CONNECT_CLOSE, and ends the connection at the answer. After 1 s it ends the connection without an answer, so
+   * that a daemon that hangs does not keep its clients from ending. Calls in flight are rejected with
+   * `connection-closed`. Safe to call twice.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();

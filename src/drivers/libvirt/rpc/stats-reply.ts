@@ -18,12 +18,12 @@ export function readState(reader: XdrReader): TypedParams {
   ]);
 }
 
-/** The domains that the daemon answered for. It leaves out domains that it does not know, or hides. */
+/** The domains that the daemon answered for. The daemon leaves out domains that it does not know, or that it hides. */
 export type StatsReply = readonly DomainStats[];
 
 /** REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX: the most parameters of one domain. */
 const PARAMS_MAX = 262_144;
-/** An empty key's length word, the type, and the smallest value. */
+/** The bytes of the smallest parameter: the length word of an empty key, the type, and the smallest value. */
 const PARAM_BYTES_MIN = 12;
 /** The types whose values have 4 bytes. Values of all other types except strings have 8. */
 const FOUR_BYTES: ReadonlySet<number> = new Set([ParamType.int, ParamType.uint, ParamType.boolean]);
@@ -42,7 +42,7 @@ interface KeyList {
   readonly words: Int32Array;
   /** Where each parameter ends in `words`. */
   readonly ends: Int32Array;
-  /** An upper limit of the memory that it needs, in bytes. */
+  /** An upper limit of the memory that the list and its schema need, in bytes. */
   readonly bytes: number;
 }
 
@@ -73,7 +73,7 @@ export class StatsReader {
     return reply;
   }
 
-  /** Reads a list of typed parameters, at most this many. */
+  /** Reads a list of at most `most` typed parameters. */
   params(reader: XdrReader, most = PARAMS_MAX): TypedParams {
     const size = reader.count(most, PARAM_BYTES_MIN);
     const lists = this.#lists.get(size) ?? [];
@@ -110,15 +110,15 @@ export class StatsReader {
 }
 
 /**
- * Reads a record whose keys are those of a list. If they are not, or the bytes are damaged, it returns undefined and resets
- * the reader; the slower way then reads the record, or reports the error.
+ * Reads a record that has the keys of a list. If the record has other keys, or its bytes are damaged, returns undefined
+ * and leaves the reader's position unchanged. `readKeys` then reads the record, or throws the error.
  */
 function readLike(reader: XdrReader, { schema, words, ends }: KeyList): TypedParams | undefined {
   const { view, bytes } = reader;
   const { types } = schema;
   const end = bytes.length;
   const doubles = schema.row();
-  // The array has its final length from the start, because one that grows reserves room for 16 more texts.
+  // The array has its final length from the start, because an array that grows reserves room for 16 more texts.
   const texts = schema.textCount === 0 ? undefined : new Array<string>(schema.textCount);
   let bigs: Map<number, bigint> | undefined;
   let at = reader.offset;

@@ -10,8 +10,8 @@ import { formatUuid, writeUuid } from "../../../model/uuid.ts";
 export const STRING_MAX = 4 * 1024 * 1024;
 
 /**
- * The longest name of a domain, a host or a hypervisor, in bytes. libvirt has no limit of its own, but a domain's name is
- * the name of a file. Many records keep a name, so a daemon must not choose how long it is.
+ * The longest name of a domain, a host or a hypervisor, in bytes. libvirt has no limit of its own, but a domain's name
+ * is the name of a file. Many records keep a name, so a daemon must not choose how long it is.
  */
 export const NAME_MAX = 4_096;
 
@@ -53,7 +53,7 @@ export class XdrReader {
   /**
    * A string. libvirt guarantees no encoding of names and paths, so bytes that are not UTF-8 become U+FFFD.
    *
-   * @param most a longer one is refused
+   * @param most a string of more than this many bytes is refused
    */
   string(most = STRING_MAX): string {
     const { at, length } = this.#string(most);

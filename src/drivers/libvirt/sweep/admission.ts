@@ -4,7 +4,10 @@ import { type CallKind, type CallOwner, CallQueue, type Permit, type Ticket } fr
 import { BUDGET, ConcurrencyLimit, type ConnectionOwner, type UnansweredCall } from "./concurrency-limit.ts";
 import { ForeignCalls, type MonitorVerdict } from "./foreign-calls.ts";
 
-/** The two kinds of room that a connection has for calls. */
+/**
+ * The two kinds of places for calls on a connection: a `slot` for a monitor call, or a `lane` for a call that needs no
+ * monitor.
+ */
 type Place = "slot" | "lane";
 
 interface Connection {
@@ -15,13 +18,13 @@ interface Connection {
 interface HeldPermit extends Permit, UnansweredCall {
   readonly place: Place;
   answered: boolean;
-  /** Its connection ended before the daemon answered. */
+  /** True if the connection ended before the daemon answered the call. */
   orphan: boolean;
 }
 
 /**
- * Maximum number of domains that are remembered as trusted. When there would be one more, all are forgotten, and each
- * is checked again.
+ * Maximum number of domains that are remembered as trusted. When another domain would exceed this number, admission
+ * forgets all of them, and every domain is checked again.
  */
 const TRUSTED_MAX = 100_000;
 
@@ -30,28 +33,29 @@ const TRUSTED_MAX = 100_000;
  *
  * A call that needs a guest's monitor can hang for as long as the guest is frozen, and libvirt cannot cancel a call.
  * The call occupies a worker of the daemon until the guest answers, and the daemon has 20 workers for all of its
- * clients. The daemon handles five calls of one connection at a time. At a sixth it stops reading the connection, and
- * so does not read our answers to its keepalive pings.
+ * clients. The daemon handles five calls of one connection at a time. When a sixth call arrives, the daemon stops
+ * reading the connection. Then it does not read our answers to its keepalive pings either.
  *
  * Hence the rules:
  *
  * - Each connection has four slots for monitor calls. Calls that need no monitor have a lane of their own, which frozen
- *   guests cannot block. They may also use free slots that no monitor call waits for.
+ *   guests cannot block. Such calls may also use free slots that no monitor call waits for.
  * - Over all connections to one host, at most eight monitor calls are unanswered. ConcurrencyLimit decides when there
  *   may be more than four.
- * - Monitors that calls of other clients occupy count as well. Processes that start together see no call of each other
- *   when they check the monitors. So a domain that is not trusted is asked by a call that does not wait for the
- *   domain's job (NOWAIT): libvirt gives the job to one of them, and the others count its call. All of them go through
- *   the domains in the same order. So before a process asks a domain, it has counted all the calls that hang in the domains
- *   before it, and together they occupy no more monitors than one process alone.
+ * - A monitor that another client's call occupies counts as one of these eight calls. If several virstream processes
+ *   start at the same time, their checks of the monitors do not show each other's calls. So a process asks a domain
+ *   that is not trusted by a call that does not wait for the domain's job (NOWAIT). libvirt gives the job to one
+ *   process, and the other processes count that process's call. All processes ask the domains in the same order. So
+ *   before a process asks a domain, it has counted all calls that hang in earlier domains, and together the processes
+ *   occupy no more monitors than one process alone.
  * - A permit ends when the daemon has answered, not when the caller stops waiting.
  * - While a domain's call is unanswered, no sweep sends the same call again.
  * - When a connection ends, its calls continue: the daemon's workers still hang in them. Such a call is an orphan. It
  *   counts against the budget and keeps its domain in quarantine until a session sees that the domain's monitor is
  *   free.
  *
- * There is one admission per host and process, so the rules hold for every session in the process. Sweeps take turns,
- * one call each. Each sweep's calls go out on the connections of its own session.
+ * There is one admission per host and process, so the rules hold for every session in the process. Sweeps take turns:
+ * in each turn, one sweep sends one call. A sweep's calls go out on the connections of its own session.
  */
 export class Admission {
   readonly #limits: Readonly<Record<Place, number>>;
@@ -69,8 +73,8 @@ export class Admission {
 
   /**
    * @param now milliseconds on a steady clock
-   * @param slot monitor calls in flight per connection
-   * @param lane calls in flight per connection that need no monitor, beside the slots
+   * @param slot maximum number of monitor calls in flight on one connection
+   * @param lane maximum number of other calls in flight on one connection, not counting those that use a slot
    */
   constructor(now: () => number, slot = 4, lane = 1) {
     this.#limits = { slot, lane };
@@ -80,7 +84,7 @@ export class Admission {
   /**
    * Adds a connection and returns its number.
    *
-   * @param owner the owner of the queues that the connection serves
+   * @param owner the connection serves the queues whose `connectionOwner` is this object
    * @param ready called with the number before any call is granted on the connection
    */
   addConnection(owner: ConnectionOwner, ready?: (number: number) => void): number {
@@ -96,7 +100,7 @@ export class Admission {
     const ended = new Set(numbers.filter((number) => this.#connections.delete(number)));
     if (ended.size === 0) return;
     this.#trusted.clear();
-    // While another connection lives, it is still the same daemon.
+    // While another connection lives, the daemon is still the same.
     if (this.#connections.size === 0) {
       this.#limit.reset();
       this.#foreign.clear();
@@ -139,16 +143,16 @@ export class Admission {
     return this.#trusted.has(key);
   }
 
-  /** Called when the domain may have another monitor now, or when a check saw that its monitor is busy. */
+  /** Called when the domain may have another monitor now, or when an answer about the domain lacked monitor data. */
   distrust(key: string): void {
     this.#trusted.delete(key);
     this.#foreign.delete(key);
   }
 
   /**
-   * Takes the result of a check of the domain's monitor.
+   * Stores the result of a check of the domain's monitor, and returns what the result means.
    *
-   * @param info undefined if the daemon does not report it
+   * @param info undefined if the daemon does not report the monitor's state
    * @param ours true if a call of this process may occupy the monitor
    */
   saw(key: string, info: ControlInfo | undefined, ours = this.isInFlight(key, "monitor")): MonitorVerdict {
@@ -165,7 +169,7 @@ export class Admission {
   /**
    * Opens a queue for a sweep.
    *
-   * @param connectionOwner whose connections the calls go out on
+   * @param connectionOwner the owner of the connections on which the calls go out
    */
   join(owner: CallOwner, connectionOwner: ConnectionOwner): CallQueue {
     const queue = new CallQueue(this, owner, connectionOwner);
@@ -189,7 +193,10 @@ export class Admission {
     return permit === undefined ? 0 : this.#now() - permit.grantedAt;
   }
 
-  /** True if the domain's call of this kind is overdue. Sending another would only occupy another worker. */
+  /**
+   * True if the domain's unanswered call of this kind is overdue or an orphan. Another call would only occupy another
+   * worker.
+   */
   isQuarantined(key: string, kind: CallKind): boolean {
     const permit = this.#permits[kind].get(key);
     return permit !== undefined && (permit.orphan || permit.dueAt <= this.#now());
@@ -252,7 +259,10 @@ export class Admission {
     return this.#permits.monitor.size >= Math.min(this.#limit.calls, BUDGET - others);
   }
 
-  /** Grants one call of the next queue that has a call, and a connection with room for it. */
+  /**
+   * Grants one call: that of the next queue that has a call and whose owner has a connection with room for the call.
+   * Returns false if there is no such queue.
+   */
   #grant(kind: CallKind, place: Place): boolean {
     if (kind === "monitor" && this.isFull) return false;
     for (let tried = 0; tried < this.#queues.length; tried++) {
@@ -284,7 +294,10 @@ export class Admission {
     return false;
   }
 
-  /** The owner's connection with the most room, which spreads the load; undefined when all are full. */
+  /**
+   * The number of the owner's connection with the most room, so that the load is spread; undefined when all of the
+   * owner's connections are full.
+   */
   #roomiest(owner: ConnectionOwner, place: Place): number | undefined {
     let best: number | undefined;
     let least = this.#limits[place];
@@ -324,8 +337,9 @@ export class Admission {
 }
 
 /**
- * By host. The budget is for all connections of this process to the host, whichever session opened them. An admission
- * is dropped with its host's last connection, unless it has orphans, which a later connection must count.
+ * The admissions of this process, by host. The budget is for all connections of this process to the host, whichever
+ * session opened them. After the last connection to its host has ended, an admission is dropped, unless it has orphans,
+ * which a later connection must count.
  */
 const admissions = new Map<string, Admission>();
 

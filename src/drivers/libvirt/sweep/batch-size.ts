@@ -1,12 +1,18 @@
-/** How long a batch should take, in ms. The call itself then costs little, and no record waits long for the others. */
+/**
+ * How long a batch should take, in ms. In such a batch, the call itself costs little, and no record waits long for the
+ * other records.
+ */
 const TARGET_MS = 4;
 /** The most domains in a batch. */
 const DOMAINS_MAX = 256;
-/** The most parameters in a batch. At some 40 bytes each the reply stays far below the 32 MiB of a message. */
+/**
+ * The most parameters in a batch. A parameter has some 40 bytes, so the reply stays far below the 32 MiB that a message
+ * may have.
+ */
 const PARAMETERS_MAX = 50_000;
 /** The number of domains in a batch before anything was measured. */
 const DOMAINS_FIRST = 8;
-/** A batch is divided after this many times its expected duration, and not before SLOW_MS. */
+/** A batch is divided when it takes longer than this many times its expected duration, but never before SLOW_MS. */
 const SLOW_FACTOR = 10;
 const SLOW_MS = 100;
 
@@ -43,7 +49,7 @@ export class BatchSize {
     if (domains >= this.#largest) this.#largest = Math.min(DOMAINS_MAX, 4 * domains);
   }
 
-  /** A batch was divided: start again with small ones. */
+  /** A batch was divided: the next batches are small again. */
   failed(): void {
     this.#domainMs = undefined;
     this.#largest = DOMAINS_FIRST;

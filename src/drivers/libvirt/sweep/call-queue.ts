@@ -5,7 +5,10 @@ export type CallKind = "monitor" | "free";
 
 /** A call that waits for a permit. */
 export interface Ticket {
-  /** The domain's uuid. At most one call of each kind with this key is in flight at a time. */
+  /**
+   * The domain's uuid, or a text that identifies another call. At most one call of each kind with this key is in flight
+   * at a time.
+   */
   readonly key: string;
   readonly kind: CallKind;
   /** Set by `CallQueue.wait`, cleared when the ticket is granted. Clear it to take the ticket out of the queue. */
@@ -21,7 +24,8 @@ export interface Permit {
   /** When the call becomes overdue, on admission's clock. */
   readonly dueAt: number;
   /**
-   * Call this when the daemon has answered. A second call does nothing, nor does a call for an orphan (see Admission).
+   * To be called when the daemon has answered. It does nothing the second time, or if the permit's call is an orphan
+   * (see Admission).
    *
    * @param answers false if the answer does not show that the domain's monitor answers
    */
@@ -36,13 +40,16 @@ export interface CallOwner {
   callDueAt(ticket: Ticket): number;
 }
 
-/** The parts of admission that a queue uses. */
+/** The methods of Admission that a queue calls. */
 interface QueueKeeper {
   pump(): void;
   leave(queue: CallQueue): void;
 }
 
-/** The queue of one sweep: first in, first out, with cancelling. Made by `Admission.join`. */
+/**
+ * The tickets of one sweep, or of a session's other calls: first in, first out. A waiting ticket can be cancelled.
+ * `Admission.join` makes a queue.
+ */
 export class CallQueue {
   readonly owner: CallOwner;
   readonly connectionOwner: ConnectionOwner;
@@ -66,7 +73,7 @@ export class CallQueue {
     this.#admission.pump();
   }
 
-  /** Grants nothing until `resume`: the consumer is behind. */
+  /** Stops granting until `resume`, because the consumer takes records too slowly. */
   hold(): void {
     this.#held = true;
   }

@@ -10,7 +10,7 @@ import type { ConnectionOwner } from "./concurrency-limit.ts";
 import { type Deadlines, WAIT_CLASSES, type WaitClass } from "./deadlines.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
-/** The parts of the session that a sweep uses. The calls go out on the session's connections. */
+/** The members of the session that a sweep uses. The calls go out on the session's connections. */
 export interface SweepHost extends ConnectionOwner {
   readonly admission: Admission;
   readonly domainCache: DomainCache;
@@ -20,7 +20,7 @@ export interface SweepHost extends ConnectionOwner {
   /** True if the domains have monitors that can hang, as QEMU's do. If not, all domains are asked in batches. */
   readonly monitors: boolean;
   readonly facts: Pick<HypervisorFacts, "hypervisor" | "statistics">;
-  /** @param connection its number in admission */
+  /** @param connection the connection's number in admission */
   call<Args, Result>(procedure: Procedure<Args, Result>, args: Args, connection: number): Promise<Result>;
   /** Called when there are more domains than slots: another connection would help. */
   crowded(): void;
@@ -32,13 +32,13 @@ export interface Call {
   readonly args: unknown;
   readonly onAnswer: (result: unknown) => void;
   /**
-   * Returns whether the answer shows that the domain's monitor answers. Called before the permit is released, also when
-   * the call was given up. Undefined: every answer shows it.
+   * Returns whether the answer shows that the domain's monitor answers. It is called before the permit is released,
+   * even if the call was given up. If it is undefined, every answer shows this.
    */
   readonly usedMonitor: ((result: unknown) => boolean) | undefined;
 }
 
-/** A call to be sent. */
+/** Makes a call, which is sent later. */
 export function callOf<Args, Result>(
   procedure: Procedure<Args, Result>,
   args: Args,
@@ -52,20 +52,26 @@ export function callOf<Args, Result>(
 export interface CallHandler<T extends QueuedCall = QueuedCall> {
   /** The call to send, now that there is a permit; undefined when there is nothing left to ask. */
   callFor(queued: T): Call | undefined;
-  /** The daemon answered the call with an error, or the connection has ended with one. */
+  /** The daemon answered the call with an error, or the connection has ended with an error. */
   refused(queued: T, error: VirstreamError): void;
-  /** The call was not sent in time (`busy`, `quarantined`), or not answered in time (`timeout`). */
+  /**
+   * The call was not sent by its deadline (`busy`, `quarantined`), or it was sent but not answered by its deadline
+   * (`timeout`).
+   */
   late(queued: T, reason: RecordReason): void;
 }
 
-/** When a call was sent: as a record shows it, and on performance.now()'s clock. */
+/** When a call was sent: `sampledAt` and `steadyAt` as a record shows them, `at` on performance.now()'s clock. */
 export interface SentAt {
   readonly sampledAt: number;
   readonly steadyAt: number;
   readonly at: number;
 }
 
-/** A call from the queue to its answer. It may be queued again afterwards, to ask something else. */
+/**
+ * A call, from the moment it is queued until it is answered. After the answer it may be queued again, to ask something
+ * else.
+ */
 export abstract class QueuedCall implements Ticket {
   abstract readonly key: string;
   abstract readonly kind: CallKind;
@@ -74,9 +80,9 @@ export abstract class QueuedCall implements Ticket {
   waiting = false;
   /** Counts the attempts. The answer to an attempt that was given up is dropped. */
   attempt = 0;
-  /** When the call in flight is overdue. */
+  /** When the call becomes overdue, if it is in flight. */
   dueAt = Number.POSITIVE_INFINITY;
-  /** When it was last sent; undefined before. */
+  /** When the call was last sent; undefined if it was not sent yet. */
   sent: SentAt | undefined;
 }
 
@@ -84,8 +90,9 @@ export abstract class QueuedCall implements Ticket {
 const LOOK_AGAIN_MS = 500;
 
 /**
- * The calls of one sweep: those in the queue, those in flight, and when each is given up. It sends a call when
- * admission grants it, passes the answer on unless the call was given up, and releases the permit in any case.
+ * The queued calls and the calls in flight of one sweep, with the times at which they are given up. This class sends a
+ * call when admission grants it, passes the answer on unless the call was given up, and releases the permit in any
+ * case.
  */
 export class Calls implements CallOwner {
   readonly #host: SweepHost;
@@ -120,8 +127,8 @@ export class Calls implements CallOwner {
   }
 
   /**
-   * Sends one call that helps to list the domains, and resolves with the answer. Rejects with the daemon's error, or
-   * with `deadline-exceeded`. Does not settle after the sweep was closed.
+   * Sends one call that is not for a domain of the sweep, for example one that lists the domains, and resolves with the
+   * answer. Rejects with the daemon's error, or with `deadline-exceeded`. Does not settle after the sweep was closed.
    *
    * @param key at most one call with this key is in flight at a time
    */
@@ -137,7 +144,7 @@ export class Calls implements CallOwner {
     });
   }
 
-  /** The consumer is behind: sends nothing until `resume`, and stops the clock of waiting calls. */
+  /** The consumer takes records too slowly: sends nothing until `resume`, and stops the clock of waiting calls. */
   hold(): void {
     this.#queue.hold();
     this.#deadlines.hold(performance.now());
@@ -201,7 +208,7 @@ export class Calls implements CallOwner {
     return at;
   }
 
-  /** Drops all calls. Permits last until they are answered. */
+  /** Drops all calls. Permits last until their calls are answered. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -233,7 +240,7 @@ export class Calls implements CallOwner {
     const attempt = ++queued.attempt;
     this.#inFlight.add(queued);
     const settle = (act: () => void, usedMonitor?: boolean) => {
-      // The next call goes out first. Only then is the answer processed.
+      // The release of the permit first lets the next call go out. Only then is this answer processed.
       permit.release(usedMonitor);
       if (this.#closed || queued.attempt !== attempt) return;
       this.#inFlight.delete(queued);

@@ -10,19 +10,20 @@ import { DOMAIN_LIST_MAX } from "../rpc/remote-domain.ts";
  * nothing in the answer says so. But the keys of the answer show it, because we know for every group which of its keys
  * come without the job:
  *
- * - Some keys exist only with the job. One of them proves that libvirt had the job for the whole answer, for all of its
- *   groups.
- * - With the job, balloon.* has more than its two sizes, at least `rss`, whatever the guest and its devices are. A disk
- *   with a path has counters or sizes; a disk without a path may be vhost-user, which never has any. Where these keys
- *   are missing, and no other key shows that libvirt had the job, libvirt did not have it.
+ * - Some keys are in an answer only if libvirt had the job. Any one of these keys proves that libvirt had the job for
+ *   all groups of the answer.
+ * - With the job, balloon.* has at least `rss` besides its two sizes, whatever the guest and its devices are. A disk
+ *   with a path has counters or sizes; a disk without a path may be a vhost-user disk, which never has counters or
+ *   sizes. Where these keys are missing, and no other key shows that libvirt had the job, libvirt did not have it.
  * - vcpu.N.<name>, vm.* and dirtyrate.* depend on the QEMU version and on the accelerator. But once a QEMU process has
  *   returned a group, it returns this group until it ends. So the groups are remembered with the domain's id, which
  *   changes when the domain is restarted. The same holds for cpu.haltpoll.*, but only where QEMU itself is the source.
  *   Otherwise the source is the host's debugfs, which can be unmounted, and which needs no job.
  * - iothread.* comes and goes with the iothreads of a running guest. Its absence never proves anything.
  *
- * A group may also be missing from an answer that had the job, if the guest died while its groups were being read. The
- * keys show this as well, if the group is one of those above and was there before.
+ * Even if libvirt had the job, a group may be missing from the answer, because the guest died while its groups were
+ * being read. The keys show this as well, if the group is named above (except iothread) and was in an earlier answer of
+ * the same QEMU process.
  *
  * In doubt, an answer counts as complete: a healthy guest's record must never be called partial.
  */
@@ -42,10 +43,16 @@ const PROVING = MONITOR_GROUPS & ~CPU_TOTAL;
 /** The groups that a QEMU process returns either always or never. */
 const LASTING = VCPU | VM | DIRTYRATE;
 
-/** Since this version of libvirt, `balloon.rss` always comes with the job, and a call need not wait for the job (NOWAIT). */
+/**
+ * From this version on, libvirt always returns `balloon.rss` if it has the job, and a call can tell it not to wait for
+ * the job (NOWAIT).
+ */
 const RSS_SINCE = 4_005_000;
 
-/** At least this many domains are remembered, and at most twice as many. A daemon cannot list more. */
+/**
+ * At least this many domains are remembered, and at most twice as many. A daemon lists no more than DOMAINS_MAX in one
+ * reply.
+ */
 const DOMAINS_MAX = DOMAIN_LIST_MAX;
 
 const NOTHING: readonly Group[] = Object.freeze([]);
@@ -63,21 +70,24 @@ interface ProcessHistory {
   readonly id: number;
   /** The groups that were requested in calls that had the domain's job. */
   asked: number;
-  /** The groups with monitor data. */
+  /** The groups that came with monitor data. */
   brought: number;
 }
 
 /**
  * Finds out which answers lack monitor data. One object serves one daemon's QEMU driver, as long as the connection to
- * it lasts. Other drivers answer by other rules. It keeps a few bytes for each running domain, and drops those that it
- * has not seen for long.
+ * it lasts. Other drivers answer by other rules. The object keeps a few bytes for each running domain, and forgets
+ * domains that it has not seen for a long time.
  */
 export class Completeness {
   /** Groups whose bare keys are evidence even if the guest was never seen before. */
   readonly #certain: number;
   /** Records with the same keys share a schema, so the keys of each schema are examined once. */
   readonly #signsOf = perObject((schema: Schema) => readSigns(schema.keys));
-  /** By uuid. When the recent map is full it becomes the earlier one, and the earlier one is dropped. */
+  /**
+   * The histories by the domain's uuid. When `#recent` is full, it becomes `#earlier`, and the former `#earlier` is
+   * dropped.
+   */
   #recent = new Map<string, ProcessHistory>();
   #earlier = new Map<string, ProcessHistory>();
 
@@ -92,17 +102,17 @@ export class Completeness {
     this.#certain = this.knowsNowait ? BALLOON | BLOCK : BLOCK;
   }
 
-  /** True if libvirt had the job for an answer that contains the group `balloon`, or needed no job. */
+  /** True if libvirt had the job for this answer, or needed no job. The answer must contain the group `balloon`. */
   hadJob(domain: { readonly id: number }, params: TypedParams): boolean {
     return domain.id < 0 || (this.#signsOf(params.schema).brought & PROVING) !== 0;
   }
 
   /**
    * Returns the groups whose monitor data an answer lacks, in the order of their bits; none when nothing shows that the
-   * answer is incomplete. Learns from every answer that had the job.
+   * answer is incomplete. Remembers what the answer shows about the QEMU process, unless the answer is incomplete.
    *
-   * In an answer that lacks something, each requested group without monitor data counts as missing, unless this QEMU
-   * process also gave none for it in its last complete answer.
+   * In an incomplete answer, each requested group without monitor data counts as missing, unless this QEMU process gave
+   * no monitor data for the group in its last complete answer either.
    *
    * @param domain the domain in the answer; an id of −1 means that the domain does not run, and so lacks nothing
    * @param groups the requested mask; 0 means all groups
@@ -159,7 +169,7 @@ export class Completeness {
   }
 }
 
-/** QEMU's own statistics of a vCPU have one of these endings; libvirt's have none of them. */
+/** The keys of QEMU's own statistics of a vCPU have one of these endings; the keys of libvirt's statistics never do. */
 const VCPU_CUSTOM = /^vcpu\.\d+\..+\.(?:cur|sum|max)$/;
 /** The keys that a disk has without the job. */
 const BLOCK_HEADER = /^block\.(?:count|\d+\.(?:name|path|backingIndex))$/;

@@ -2,7 +2,7 @@
 export interface UnansweredCall {
   /** When it was sent, in ms. */
   readonly grantedAt: number;
-  /** Set when the daemon has answered. */
+  /** True when the daemon has answered. */
   readonly answered: boolean;
 }
 
@@ -11,8 +11,8 @@ export interface WorkerProbe {
   /** True if the unanswered calls have just gone out together, to a daemon that had no other call of ours. */
   readonly fresh: boolean;
   /**
-   * True if all of those calls are still unanswered. Otherwise a probe call would not prove that a worker is free
-   * besides theirs.
+   * True while none of the calls that were unanswered at the beginning of the probe is answered. Otherwise a probe call
+   * would not prove that a worker is free besides the workers of these calls.
    */
   readonly useful: boolean;
   /** The probe call was answered: as many workers as there are unanswered calls were busy, and one was free. */
@@ -24,15 +24,17 @@ export interface WorkerProbe {
 /** Owns connections to the daemon, and probes for a free worker on them. */
 export interface ConnectionOwner {
   /**
-   * Sends a call that cannot hang, once the daemon has taken up the calls before it, and passes the answer to the
+   * Waits until the daemon has taken up the earlier calls, sends a call that cannot hang, and reports its answer to the
    * probe. Always calls `probe.end()`.
    */
   probeWorker(probe: WorkerProbe): void;
 }
 
-/** How many monitor calls may be unanswered without a proof: libvirtd starts with five workers. */
+/**
+ * How many monitor calls may be unanswered without a proof that a worker is free: libvirtd starts with five workers.
+ */
 export const SAFE = 4;
-/** The most that the limit can grow to. The daemon has 20 workers for all of its clients. */
+/** The highest value that the limit can reach. The daemon has 20 workers for all of its clients. */
 export const BUDGET = 8;
 
 /** Calls that were granted within this many ms went out together. */
@@ -43,9 +45,9 @@ const BURST_MS = 1;
  *
  * libvirtd starts with five workers, and adds one when a call arrives and no worker is free. But it miscounts, and adds
  * none while another call is queued. If a burst of calls takes the last free workers and all of them hang, all queued
- * calls, of all clients, wait forever. So four unanswered calls need no proof. Beyond that, a probe call, which cannot
- * hang, must be answered while all the others are unanswered. This proves a free worker, and the limit grows by one.
- * The proof holds as long as the daemon lives, because its pool does not shrink.
+ * calls, of all clients, wait forever. So four unanswered calls need no proof. For each further call, a probe call,
+ * which cannot hang, must first be answered while all monitor calls are unanswered. Its answer proves a free worker,
+ * and the limit grows by one. The proof holds as long as the daemon lives, because its pool does not shrink.
  */
 export class ConcurrencyLimit {
   readonly #onEnd: () => void;
@@ -69,7 +71,7 @@ export class ConcurrencyLimit {
     return this.#probe !== undefined;
   }
 
-  /** From now on this may be another daemon, whose pool is small again. */
+  /** Called when the daemon may be another one from now on, with a small pool. */
   reset(): void {
     this.#calls = SAFE;
     this.#proven = 0;
@@ -78,7 +80,8 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * Starts a probe when the limit is reached and a free worker beyond it was not proven yet.
+   * Starts a probe when as many calls are unanswered as the limit allows, and no probe has yet proven that one more
+   * worker is free.
    *
    * @param calls the unanswered monitor calls
    * @param owner sends the probe call

@@ -1,33 +1,34 @@
 /** How much of a sweep's time a domain may take on average, in ms. A healthy QEMU guest takes 3 to 10 ms. */
 const DOMAIN_MS = 25;
-/** How long the fallback call of a late domain may take, in ms; a healthy one takes 0.2 ms. */
+/** How long the fallback call of a late domain may take, in ms. If the domain is healthy, the call takes 0.2 ms. */
 const FALLBACK_MS = 500;
 const FALLBACK_DOMAIN_MS = 5;
 
 /**
- * The kinds of permit that a call may wait for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs no monitor.
- * `fallback`: a lane for the fallback call of a late domain. Each class has its own deadline.
+ * The kinds of permit that a call may wait for. `slot`: a slot for a monitor call. `lane`: a lane for a call that needs
+ * no monitor. `fallback`: a lane for the fallback call of a late domain. Each class has its own deadline.
  */
 export const WAIT_CLASSES = ["slot", "lane", "fallback"] as const;
-/** One of them. */
+/** A kind of permit: one of WAIT_CLASSES. */
 export type WaitClass = (typeof WAIT_CLASSES)[number];
 
 /**
  * When the calls of one sweep are given up. Pure arithmetic: the caller passes all times, in ms on a steady clock.
  *
  * On a host of ordinary size the rule is simple: `deadlineMs` after the sweep could begin, every domain has been asked
- * or is given up. On a large and healthy host the last domains in the queue get their turn later than that. If the
- * clock alone decided, they would never be read completely. So a sweep may take longer as long as calls are sent and
+ * or is given up. On a large and healthy host the last domains in the queue get their turn after that time. If only the
+ * clock decided, these domains would never be read completely. So a sweep may take longer as long as calls are sent and
  * answered:
  *
- * - A call is overdue `deadlineMs` after the beginning, or half of that after it was sent, whichever is later.
- * - Waiting calls are given up `deadlineMs` after the beginning, or when no call was sent or answered for half of that,
- *   whichever is later. In any case they are given up after `deadlineMs` and DOMAIN_MS for each domain of the sweep:
- *   this limits the delay by slow guests that still answer.
- * - The fallback call of a late domain may take FALLBACK_MS. Domains that wait for it are given up when no such call
- *   was sent or answered for FALLBACK_MS, and in any case after FALLBACK_MS and FALLBACK_DOMAIN_MS for each of them.
+ * - A call is overdue `deadlineMs` after the beginning, or half of `deadlineMs` after it was sent, whichever is later.
+ * - Waiting calls are given up `deadlineMs` after the beginning, or when no call was sent or answered for half of
+ *   `deadlineMs`, whichever is later. At the latest, they are given up when `deadlineMs` plus DOMAIN_MS for each domain
+ *   of the sweep has passed since the beginning. This limits the delay that slow guests cause if they still answer.
+ * - The fallback call of a late domain may take FALLBACK_MS. Domains that wait for their fallback call are given up
+ *   when no such call was sent or answered for FALLBACK_MS, and at the latest after FALLBACK_MS plus FALLBACK_DOMAIN_MS
+ *   for each of these domains.
  *
- * While the consumer is behind, no call is sent, and the clock of waiting calls is stopped.
+ * While the consumer takes records too slowly, no call is sent, and the clock of waiting calls is stopped.
  */
 export class Deadlines {
   readonly deadlineMs: number;
@@ -35,7 +36,10 @@ export class Deadlines {
   readonly #movedAt: Record<WaitClass, number>;
   #beganAt: number;
   #domains = 0;
-  /** Since this time, at least one domain has always waited for its fallback; and how many have joined since then. */
+  /**
+   * The time since which at least one domain has always waited for its fallback call, and the number of domains that
+   * have begun to wait since then.
+   */
   #fallbacksSince = 0;
   #fallbacks = 0;
   #heldSince: number | undefined;
@@ -75,8 +79,8 @@ export class Deadlines {
   }
 
   /**
-   * When waiting calls are given up, unless a call is sent or answered before that time. Infinity while the consumer is
-   * behind.
+   * When waiting calls are given up, unless a call is sent or answered before that time. Infinity while the clock is
+   * stopped.
    */
   dueAt(waitClass: WaitClass): number {
     if (this.held) return Number.POSITIVE_INFINITY;
@@ -92,12 +96,12 @@ export class Deadlines {
     return this.#heldSince !== undefined;
   }
 
-  /** The consumer is behind: stops the clock of waiting calls. */
+  /** The consumer takes records too slowly: stops the clock of waiting calls. */
   hold(now: number): void {
     this.#heldSince ??= now;
   }
 
-  /** The consumer has caught up. */
+  /** The consumer takes records again: the clock of waiting calls continues. */
   resume(now: number): void {
     if (this.#heldSince === undefined) return;
     const held = now - this.#heldSince;

@@ -7,21 +7,21 @@ import { type Call, type CallHandler, type Calls, callOf, FreeCall, type SweepHo
 import type { DomainTask, StatsRequests } from "./domain-task.ts";
 
 /**
- * If every slot were busy from the start, the first record would share the host's cores with all the others and take
- * twice as long. So the sweep asks one domain first. It asks the others when that one has answered, or after this many
- * ms, because the first domain may be frozen.
+ * If every slot were busy from the start, the first record would share the host's cores with all other records and take
+ * twice as long. So the sweep asks one domain first. It asks the other domains when the first one has answered, or
+ * after this many ms, because the first domain may be frozen.
  */
 const AHEAD_MS = 20;
 
 /**
- * Maximum number of domains between monitor check and stats call. It is enough to keep every slot busy, and small enough
- * that the checks are recent.
+ * Maximum number of domains whose monitor check has begun and whose stats call was not sent yet. The number is large
+ * enough to keep every slot busy, and small enough that the checks are recent.
  */
 const CHECKED_MAX = 8;
 
 /**
- * Maximum number of checks under way. When a domain is asked, other clients' calls in all domains before it have been
- * counted, except for domains whose check is still under way.
+ * Maximum number of checks under way. When a domain is asked, other clients' calls in all earlier domains have been
+ * counted, except in the domains whose check is still under way.
  */
 const CHECKING_MAX = 5;
 
@@ -31,7 +31,7 @@ const CHECK_AGAIN_MS = 50;
 /** The first calls wait at most this many ms for the checks of the first domains' monitors. */
 const HOLD_MS = 250;
 
-/** How many batches are queued or in flight at a time. */
+/** Maximum number of batches that are queued or in flight at a time. */
 const BATCHES = 4;
 
 /** The functions of the sweep that a dispatcher calls. */
@@ -48,13 +48,13 @@ export interface DispatcherOwner {
  * Decides in which order the domains of a sweep are queued.
  *
  * A domain whose earlier call is overdue is not queued. If statistics need the monitor, each domain is asked by a call
- * of its own: first the domains whose monitor is known to answer, and each of the others once its monitor was checked.
- * One domain is asked before all others.
+ * of its own: first the domains whose monitor is known to answer, and each of the other domains once its monitor was
+ * checked. One domain is asked before all others.
  *
  * If no monitor is needed, a domain costs some microseconds, and a call for each would cost more than the work for the
  * domain. So domains are then asked in batches. But the domains of a batch wait for each other, because libvirt takes
- * the lock of each in turn. So the size of a batch depends on how long earlier batches took. A batch that is not
- * answered soon is divided: each of its domains is then asked by a call of its own.
+ * the locks of these domains in turn. So the size of a batch depends on how long earlier batches took. A batch that is
+ * not answered soon is divided: each of its domains is then asked by a call of its own.
  */
 export class Dispatcher implements CallHandler<Batch> {
   readonly #host: SweepHost;
@@ -65,14 +65,17 @@ export class Dispatcher implements CallHandler<Batch> {
   /** Domains that are to be checked, or asked in batches, from the position `#taken` on. */
   readonly #pending: DomainTask[] = [];
   #taken = 0;
-  /** How many domains are between monitor check and stats call, and how many batches are queued or in flight. */
+  /**
+   * The number of domains whose monitor check has begun and whose stats call was not sent yet, and the number of
+   * batches that are queued or in flight.
+   */
   #checked = 0;
   #batches = 0;
   /** The domains whose check is queued or unanswered. */
   readonly #checking = new Set<DomainTask>();
-  /** True while requests wait for these checks; undefined before, and false after. */
+  /** True while stats calls wait for the checks in `#checking`; undefined before that, and false afterwards. */
   #holding: boolean | undefined;
-  /** Domains that wait for the answer of the first one, or for the checks; undefined when they need not wait. */
+  /** Domains that wait for the answer of the first domain, or for the checks; undefined when no domain has to wait. */
   #rest: DomainTask[] | undefined;
   #mayGoAhead = true;
   #entered = 0;
@@ -115,7 +118,9 @@ export class Dispatcher implements CallHandler<Batch> {
     }
   }
 
-  /** Queues domains whose monitor may be asked. One is asked first, and the rest waits for its answer. */
+  /**
+   * Queues domains whose monitor may be asked. One domain is asked first, and the other domains wait for its answer.
+   */
   ask(tasks: readonly DomainTask[]): void {
     if (tasks.length === 0) return;
     for (const task of tasks) this.#checking.delete(task);
@@ -141,7 +146,10 @@ export class Dispatcher implements CallHandler<Batch> {
     this.#calls.wait(rest);
   }
 
-  /** The domain's stats call was sent, or will not be: if its monitor was checked, there is room for the next check. */
+  /**
+   * The domain's stats call was sent, or will not be sent. If the domain's monitor was checked, another domain can be
+   * checked now.
+   */
   passed(task: DomainTask): void {
     if (!task.monitorChecked) return;
     task.monitorChecked = false;
@@ -182,7 +190,7 @@ export class Dispatcher implements CallHandler<Batch> {
     sleep(ms, { signal: this.#ended }).then(act, () => {});
   }
 
-  /** No permit will free up in this sweep: gives up all domains that are not queued yet. */
+  /** No permit will become free in this sweep: gives up all domains that are not queued yet. */
   giveUp(reason: RecordReason): void {
     const rest = this.#pending.slice(this.#taken);
     this.#taken = this.#pending.length;
@@ -259,7 +267,7 @@ export class Dispatcher implements CallHandler<Batch> {
   }
 }
 
-/** Makes the keys of batches unique. */
+/** Counts the batches of this process, so that each batch has a key of its own. */
 let batches = 0;
 
 /** A call for several domains. */

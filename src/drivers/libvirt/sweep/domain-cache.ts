@@ -1,24 +1,26 @@
 import { type LifecycleEvent, LifecycleEventType, type RemoteDomain } from "../rpc/remote-domain.ts";
 
-/** Without events that keep it current, a listing may replace a new one for this many ms. */
+/** A listing that no events keep current may be used instead of a new listing for this many ms. */
 const RECENT_MS = 60_000;
-/** The number of filters for which the last listing is kept. The number is bounded because clients choose the filters. */
+/**
+ * The number of filters for which the last listing is kept. The number is bounded because clients choose the filters.
+ */
 const KEPT = 4;
 /**
- * The most bytes of a list of domains that is kept, enough for more than 60,000 domains. Without this limit, a daemon
- * could fill the memory with events of invented domains.
+ * The most bytes of a list of domains that the cache keeps. They are enough for more than 60,000 domains. Without this
+ * limit, a daemon could fill the memory with events of invented domains.
  */
 const BYTES_MAX = 16_777_216;
 /** The bytes of a domain besides the characters of its name. */
 const BYTES_PER_DOMAIN = 192;
 
 /**
- * The domains of a host, as far as they are known: the last listing of all, kept current by libvirt's lifecycle events,
- * and the last listing for each of a few filters. Pure; the caller passes the clock.
+ * The domains of a host, as far as they are known: the last listing of all domains, which libvirt's lifecycle events
+ * keep current, and the last listing for each of a few filters. Pure; the caller passes the clock.
  *
- * Events arrive a moment after the change. An event of a domain that stopped also does not say whether the domain was
- * transient, so that it no longer exists. Therefore a sweep compares the cache with the daemon's own count before it
- * relies on the cache.
+ * Events arrive a moment after the change. And when a domain has stopped, the event does not say whether the domain was
+ * transient and no longer exists. Therefore a sweep compares the cache with the daemon's own count before it relies on
+ * the cache.
  */
 export class DomainCache {
   /** True if the daemon sends events. */
@@ -37,8 +39,8 @@ export class DomainCache {
   /**
    * Stores a new listing.
    *
-   * @param live true if the daemon already sent events when the listing was requested. An earlier listing may lack a
-   *   change for which no event came
+   * @param live true if the daemon already sent events when the listing was requested. Without these events, the
+   *   listing may lack a change that nothing reports
    */
   remember(filter: number, domains: readonly RemoteDomain[], live: boolean): void {
     const bytes = domains.reduce((sum, domain) => sum + bytesOf(domain), 0);
@@ -67,14 +69,14 @@ export class DomainCache {
     return this.#all === undefined ? undefined : [...this.#all.values()];
   }
 
-  /** True if there is a domain with this uuid; false if that is not known. */
+  /** True if the cache knows that a domain with this uuid exists. */
   has(uuid: string): boolean {
     return this.#all?.has(uuid) ?? false;
   }
 
   /**
-   * The domains to use when a listing call gets no answer: the current domains if they are known, else the last listing if
-   * it is recent.
+   * The domains to use when a listing call gets no answer: the current domains if they are known, else the last listing
+   * if it is recent.
    */
   recall(filter: number): readonly RemoteDomain[] | undefined {
     const current = filter === 0 ? this.current() : undefined;
@@ -95,7 +97,7 @@ export class DomainCache {
     };
     switch (type) {
       case LifecycleEventType.undefined:
-        // A running domain stays until it stops.
+        // A running domain that was undefined still exists until it stops.
         if ((known?.id ?? -1) === -1) replace(undefined);
         break;
       case LifecycleEventType.stopped:
@@ -108,7 +110,7 @@ export class DomainCache {
   }
 }
 
-/** An upper limit of the memory that it needs. */
+/** An upper limit of the memory that a domain in the cache needs, in bytes. */
 function bytesOf(domain: RemoteDomain | undefined): number {
   return domain === undefined ? 0 : BYTES_PER_DOMAIN + 2 * domain.name.length;
 }

@@ -6,22 +6,25 @@ import { isRemoteError } from "../rpc/remote-error.ts";
 import type { Calls, SweepHost } from "./calls.ts";
 import type { DomainCache } from "./domain-cache.ts";
 
-/** The parts of the sweep's calls that a search uses. */
+/** The method of Calls that a search uses. */
 export type OneOffCalls = Pick<Calls, "ask">;
 
 /** The keys of calls that may wait for the lock of a domain. At most one call with each key is in flight at a time. */
 const LISTING_KEYS = ["list", "count running", "count defined"] as const;
 
 /**
- * virConnectListAllDomainsFlags, by family. One flag of each family applies to a domain: active or not, persistent or
- * not, running, paused, shut off or other, and with or without a managed save image, autostart, snapshots, checkpoints.
+ * The flags of virConnectListAllDomainsFlags, as one mask for each family. Exactly one flag of each family applies to a
+ * domain: active or not, persistent or not, running, paused, shut off or other, and with or without a managed save
+ * image, autostart, snapshots, checkpoints.
  */
 const FAMILIES = [0x3, 0xc, 0xf0, 0x300, 0xc00, 0x3000, 0xc000];
 const INACTIVE = 1 << 1;
 
 /** How many ids are looked up at a time. */
 const LOOKUPS = 4;
-/** The search ends after this many ids that no domain has, because the host's ids lie too far apart. */
+/**
+ * The search ends after this many ids that no domain has, because the ids of the host's domains then lie too far apart.
+ */
 const FRUITLESS_MAX = 100_000;
 /** The search tries this many ids above the highest known one. */
 const BEYOND = 4_096;
@@ -34,12 +37,12 @@ const BEYOND = 4_096;
 const RECALL_MS = 250;
 
 /**
- * Finds the domains of a sweep with `listDomains`. If that finds none within RECALL_MS, the domains that are known from
- * before are used, if there are any.
+ * Finds the domains of a sweep with `listDomains`. If `listDomains` finds none within RECALL_MS, the domains of an
+ * earlier listing are used, if the cache has them.
  *
  * Rejects as `listDomains` does, or with the signal's reason.
  *
- * @param found called with domains as they become known, and with how many there will be in all
+ * @param found called one or more times, with the domains just found and the number of domains in all
  */
 export async function findDomains(
   { admission, domainCache }: SweepHost,
@@ -47,7 +50,7 @@ export async function findDomains(
   { filter, deadlineMs, signal }: { filter: number; deadlineMs: number; signal: AbortSignal },
   found: (domains: readonly RemoteDomain[], total: number) => void,
 ): Promise<void> {
-  // If another sweep's listing hangs, the daemon answers this sweep's listing no earlier.
+  // If another sweep's listing hangs, the daemon will not answer this sweep's listing before that one.
   const hangs = LISTING_KEYS.some((key) => admission.unansweredFor(key, "free") >= RECALL_MS);
   const ms = hangs ? 0 : Math.min(RECALL_MS, deadlineMs / 2);
   let anyFound = false;
@@ -66,12 +69,13 @@ export async function findDomains(
 }
 
 /**
- * Finds the domains that pass a filter. If events keep the cache current and the daemon's count agrees with it, the
- * cache is the answer. Otherwise the daemon lists the domains, in one call if it can, and otherwise in parts.
+ * Finds the domains that pass a filter. If events keep the cache current and the daemon's count agrees with the cache,
+ * the domains come from the cache. Otherwise the daemon lists the domains: in one call, or in parts if there are too
+ * many for one call.
  *
  * Rejects with the daemon's error, with `deadline-exceeded`, or as `searchDomains` does.
  *
- * @param found called with domains as they become known, and with how many there will be in all
+ * @param found called one or more times, with the domains just found and the number of domains in all
  */
 export async function listDomains(
   calls: OneOffCalls,
@@ -80,7 +84,7 @@ export async function listDomains(
   found: (domains: readonly RemoteDomain[], total: number) => void,
 ): Promise<void> {
   const known = filter === 0 ? cache.current() : undefined;
-  // A domain may come or go between the count and its use. Then the next sweep finds that the numbers differ.
+  // A domain may appear or disappear just after the count. Then the next sweep finds that the numbers differ.
   if (known !== undefined && (await countDomains(calls)) === known.length) {
     found(known, known.length);
     return;
@@ -107,7 +111,8 @@ export async function listDomains(
 }
 
 /**
- * The number of domains. The count that a listing call returns does not help, because it fails when the listing fails.
+ * The number of domains. The count that a listing call returns does not help, because the call returns no count when
+ * the listing fails.
  */
 async function countDomains(calls: OneOffCalls): Promise<number> {
   const [running, defined] = await Promise.all([
@@ -121,17 +126,18 @@ async function countDomains(calls: OneOffCalls): Promise<number> {
  * Finds the domains that pass a filter when there are more than DOMAIN_LIST_MAX (16,384), the most that libvirt names
  * in one reply. With more domains, the listing fails as a whole, and so does every other call for all domains.
  *
- * The listing call takes filters, such as running and persistent. They divide the domains into parts, and most parts are
- * small enough to be listed. A part that is still too large is searched by id. The daemon names the ids of up to 16,384 running
- * domains, and each can be looked up. The ids of the others lie in between or above, because libvirt counts upwards,
- * and the search tries each. Looking up an id is a linear search in the daemon, about 0.5 ms each. So the search takes
- * seconds, but it hands on each domain as it is found, and is done once: later sweeps use the cache.
+ * The filters of the listing call, such as running and persistent, divide the domains into parts, and most parts are
+ * small enough to be listed. A part that is still too large is searched by id. The daemon names the ids of up to 16,384
+ * running domains, and each of these domains can be looked up. The ids of the other running domains lie between the
+ * named ids or above them, because libvirt counts ids upwards, and the search tries each such id. Looking up an id is a
+ * linear search in the daemon, about 0.5 ms each. So the search takes seconds, but it passes each domain on when it is
+ * found, and it happens only once: later sweeps use the cache.
  *
- * Rejects with `limit-exceeded` if libvirt has no way to name all domains. The domains that were found before were
- * already passed on.
+ * Rejects with `limit-exceeded` if libvirt has no way to name all domains. The domains that were found until then have
+ * already been passed to `found`.
  *
- * @param found called with each part; no domain comes twice
- * @returns all that were found
+ * @param found called with the domains of each part; no domain is passed twice
+ * @returns all domains that were found
  */
 export async function searchDomains(
   calls: OneOffCalls,
@@ -211,7 +217,9 @@ async function lookUpIds(
   if ((await calls.ask(PROCEDURES.countRunning, undefined, "count running")) > running) throw unlistable(all.size);
 }
 
-/** First the ids that the daemon named, then those in between, then those above. */
+/**
+ * Yields the ids to look up: first the ids that the daemon named, then all other ids, up to BEYOND above the highest.
+ */
 function* idsToTry(named: readonly number[], known: ReadonlySet<number>): Generator<number, void> {
   const tried = new Set(known);
   let highest = 0;

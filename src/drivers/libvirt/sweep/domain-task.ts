@@ -25,7 +25,7 @@ export type Stage = "lookup" | "check" | "ask" | "fallback" | "verify" | "done";
 const STATE = groupBit("state");
 const BALLOON = groupBit("balloon");
 
-/** One domain of a sweep. */
+/** One domain of a sweep, and the progress of its calls. */
 export class DomainTask extends QueuedCall {
   readonly handler: CallHandler<DomainTask>;
   readonly index: number;
@@ -35,15 +35,18 @@ export class DomainTask extends QueuedCall {
    */
   domain: RemoteDomain;
   stage: Stage;
-  /** How the query wrote the domain's uuid. If no domain has the uuid, one may have this name. */
+  /**
+   * The text in the query that is read as the domain's uuid. If no domain has this uuid, a domain may have this text as
+   * its name.
+   */
   otherName: string | undefined;
-  /** The name by which it is looked up instead of by `domain`. */
+  /** The name to look up; undefined: the lookup uses the name or the uuid in `domain`. */
   lookupName: string | undefined;
   /** The kind of its statistics call. */
   readonly statsKind: CallKind;
   /** The reason why the domain is late, or why its record will have less than the query asks for. */
   reason: RecordReason = "timeout";
-  /** The daemon's error to its statistics call. */
+  /** The error with which the daemon answered the domain's statistics call. */
   error: VirstreamError | undefined;
   /** True if its monitor is being checked or was checked, and its statistics call was not sent yet. */
   monitorChecked = false;
@@ -65,7 +68,10 @@ export class DomainTask extends QueuedCall {
     this.domain = domain;
   }
 
-  /** Begins to look it up by its other name. False if it has none, or if the daemon has described a domain already. */
+  /**
+   * Begins to look the domain up by `otherName`. Returns false if there is no such name, or if the daemon has already
+   * described the domain.
+   */
   beginNameLookup(): boolean {
     if (this.otherName === undefined || this.domain.name !== "") return false;
     this.stage = "lookup";
@@ -113,9 +119,9 @@ interface StatsRequest {
 
 /** The statistics calls that answer a query. */
 export class StatsRequests {
-  /** True if a domain's first request can hang in its monitor. */
+  /** `monitor` if a domain's first request can hang in its monitor, otherwise `free`. */
   readonly kind: CallKind;
-  /** The filter bits, for the listing. */
+  /** The filter bits of the query, for the listing call. */
   readonly filter: number;
   /** The groups of the query. If it names none: all known groups. */
   readonly groups: readonly Group[];
@@ -123,7 +129,10 @@ export class StatsRequests {
   readonly first: StatsRequest;
   /** True if the query accepts an answer without the values that only a busy monitor knows. */
   readonly nowait: boolean;
-  /** The query of the fallback call for a late domain; undefined if every requested group needs the monitor, or none does. */
+  /**
+   * The request of the fallback call for a late domain; undefined if every requested group needs the monitor, or none
+   * does, or if `stateOnly` is true.
+   */
   readonly fallback: StatsRequest | undefined;
 
   /** True if each domain is asked for its state alone, because the hypervisor has no statistics call. */
@@ -137,7 +146,8 @@ export class StatsRequests {
     const wanted = groups === 0 ? ALL_GROUPS : groups;
     const free = wanted & MONITOR_FREE_GROUPS;
     const needing = (wanted & ~MONITOR_FREE_GROUPS) >>> 0;
-    // A listed domain has passed the filter. If its state changes after that, its record still has to come.
+    // A listed domain has passed the filter. Its record must come even if its state changes after that, so the calls
+    // for it have no filter.
     const asked = domains === undefined ? (flags & ~FILTER_MASK) >>> 0 : flags;
     this.kind = monitors && needing !== 0 ? "monitor" : "free";
     this.filter = flags & FILTER_MASK;

@@ -1,31 +1,37 @@
 import { type ControlInfo, ControlState } from "../rpc/procedures.ts";
 
-/** A monitor that has been busy with one command for this many ms counts as hanging. A healthy one takes 1 to 3 ms. */
+/**
+ * A monitor that has been busy with one command for this many ms counts as hanging. A healthy monitor takes 1 to 3 ms
+ * for a command.
+ */
 const HANGING_MS = 1_000;
-/** A call of another client counts for this many ms after a check has seen it. Domains that hang are checked in each sweep. */
+/**
+ * A call of another client counts for this many ms after a check has seen it. Domains that hang are checked in each
+ * sweep.
+ */
 const SEEN_MS = 10_000;
 
 /**
- * The result of a check of a monitor. `unclear`: the monitor is busy, which for a healthy one lasts only some
+ * The result of a check of a monitor. `unclear`: the monitor is busy, which for a healthy monitor lasts only some
  * milliseconds.
  */
 export type MonitorVerdict = "answers" | "unclear" | "hangs";
 
 /**
- * The monitors that calls of other clients occupy, according to the checks so far. Each such call holds a worker of the
- * daemon, just as one of ours does. Pure: the caller passes the time, in ms on a steady clock.
+ * The monitors that calls of other clients occupy, according to the checks so far. Each such call occupies a worker of
+ * the daemon, just as a call of this process does. Pure: the caller passes the time, in ms on a steady clock.
  */
 export class ForeignCalls {
   /**
-   * By domain: when the call's command began, and when a check last saw it. The domain that was checked longest ago
-   * comes first.
+   * The calls by domain: when the call's command began, and when a check last saw the call. The domain that was checked
+   * longest ago comes first.
    */
   readonly #calls = new Map<string, { readonly since: number; readonly seenAt: number }>();
 
   /**
-   * Takes the result of a check.
+   * Stores the result of a check of a monitor, and returns what the result means.
    *
-   * @param info undefined if the daemon does not report it
+   * @param info undefined if the daemon does not report the monitor's state
    */
   saw(key: string, info: ControlInfo | undefined, now: number): MonitorVerdict {
     const before = this.#calls.get(key);
@@ -54,7 +60,7 @@ export class ForeignCalls {
     this.#calls.clear();
   }
 
-  /** The number of monitors that such calls occupy. */
+  /** The number of monitors that calls of other clients occupy. */
   count(now: number): number {
     for (const [key, { seenAt }] of this.#calls) {
       if (seenAt > now - SEEN_MS) break;
@@ -63,7 +69,7 @@ export class ForeignCalls {
     return this.#calls.size;
   }
 
-  /** From this time on, all of these calls count as hanging, unless one is answered before. */
+  /** The time from which all of these calls count as hanging, unless one of them is answered before. */
   get settledAt(): number {
     let at = Number.NEGATIVE_INFINITY;
     for (const { since } of this.#calls.values()) at = Math.max(at, since + HANGING_MS);

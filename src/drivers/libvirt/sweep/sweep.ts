@@ -25,12 +25,12 @@ const QUEUE_HIGH = 64;
  * record of each answer as it comes.
  *
  * A domain whose monitor is not known to answer is checked first, without using the monitor. If another client's call
- * hangs there, ours must not join it. A domain that does not answer in time is late (see Deadlines). A second call,
- * through the lane that frozen guests cannot block, then asks for the groups that need no monitor. The record has these
- * groups, and says what is missing. If the second call is late, too, the record says so. An answer that comes later
- * only releases its permit. A domain whose statistics fail (its guest may have died during the call) is asked once
- * more. After a second failure its record, too, has only those groups. If no monitor is needed, domains are asked in
- * batches.
+ * hangs in the monitor, a call of the sweep must not hang there, too. A domain that does not answer in time is late
+ * (see Deadlines). A second call, through the lane that frozen guests cannot block, then asks for the groups that need
+ * no monitor. The record has these groups, and says what is missing. If the second call is late, too, the record says
+ * so. An answer that comes even later only releases the permit of its call. A domain whose statistics fail (its guest
+ * may have died during the call) is asked once more. After a second failure, its record also has only the groups that
+ * need no monitor. If no monitor is needed, domains are asked in batches.
  */
 export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   /** The records, for the consumer to pull. */
@@ -43,7 +43,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   readonly #query: Query;
   readonly #context: SweepContext;
   readonly #requests: StatsRequests;
-  /** True if the query selects a domain with this name. */
+  /** Returns true if the query selects a domain with this name. */
   readonly #selects: (name: string) => boolean;
   readonly #deadlines: Deadlines;
   readonly #calls: Calls;
@@ -135,8 +135,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     findDomains(this.#host, this.#calls, search, (found, total) => {
       if (this.#done) return;
       const domains = found.filter(({ name }) => this.#selects(name));
-      // The sweep can query domains only from now on, so their deadline starts now. For domains that the query names, it started
-      // with the sweep.
+      // The sweep can query domains only from now on, so their deadline starts now. For domains that the query names,
+      // the deadline started with the sweep.
       if (!begun) {
         this.#deadlines.begin(performance.now(), total);
         // If the daemon lists its domains in parts, the number of matching domains is known only at the end.
@@ -162,7 +162,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       task.otherName = name ?? uuid;
       return task;
     });
-    // A uuid that no domain has is looked up as a name, so it is unsure unless a domain is known to have it.
+    // A uuid that no domain has is looked up as a name. So a task with a uuid is unsure, unless the cache has a domain
+    // with this uuid.
     const { domainCache } = this.#host;
     const isSure = ({ domain }: DomainTask): boolean => tasks.length === 1 || domainCache.has(domain.uuid);
     for (const task of tasks) if (this.#requests.filter !== 0 || !isSure(task)) this.#unsure.add(task);
@@ -241,7 +242,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
       return callOf(PROCEDURES.state, domain, (params) => this.answered(task, { domain, params }));
     }
     const { admission, completeness } = this.#host;
-    // The first process that asks an untrusted domain has its job. The calls of all others are answered without it.
+    // The first process that asks an untrusted domain gets the domain's job. The calls of all other processes are
+    // answered without the job.
     const knocks = task.kind === "monitor" && completeness?.knowsNowait === true && !admission.isTrusted(domain.uuid);
     const request = knocks ? this.#requests.knock : this.#requests.for(task);
     const statsOf = (reply: StatsReply) => reply.find((each) => each.domain.uuid === domain.uuid);
@@ -249,7 +251,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     const usedMonitor = (reply: StatsReply): boolean => {
       const stats = statsOf(reply);
       collided = knocks && stats !== undefined && !completeness.hadJob(stats.domain, stats.params);
-      // If the check answered `job`, a migration, for example, holds the job, and does not hang in the monitor.
+      // If the check found the state `job`, then for example a migration has the job, and does not hang in the monitor.
       if (collided && !task.nowait) admission.collided(domain.uuid);
       return !collided;
     };
@@ -263,7 +265,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     return callOf(PROCEDURES.stats, { uuids: [domain.uuid], ...request }, onAnswer, usedMonitor);
   }
 
-  /** @param info undefined if the daemon does not report it */
+  /** @param info undefined if the daemon does not report the monitor's state */
   #checked(task: DomainTask, info: ControlInfo | undefined): void {
     const verdict = this.#host.admission.saw(task.domain.uuid, info);
     if (verdict === "hangs") {
@@ -354,7 +356,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
   #failed(task: DomainTask, error: VirstreamError): void {
     const { stage } = task;
     if (error.code === "unknown-domain" && task.beginNameLookup()) {
-      // The monitor was checked as that of another domain.
+      // The check of the monitor was for a domain with this uuid, not for the domain with this name.
       this.#dispatcher.passed(task);
       this.#calls.wait([task]);
     } else if (error.code === "unknown-domain") {
@@ -372,8 +374,8 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
 
   /** @internal */
   late(task: DomainTask, reason: RecordReason): void {
-    // A call that timed out waiting for a permit means that no permit will free up in this sweep. But a timeout in the
-    // wait for a fallback says nothing about other calls.
+    // If a call got no permit by its deadline, no permit will become free in this sweep. But this does not hold for a
+    // fallback call.
     const none = reason !== "timeout" && task.waitClass !== "fallback";
     this.giveUp(task, reason);
     if (none) this.#dispatcher.giveUp("busy");
@@ -406,7 +408,7 @@ export class Sweep implements CallHandler<DomainTask>, DispatcherOwner {
     rest: Partial<Pick<DomainStatsRecord, "params" | "reason" | "missing" | "error">>,
   ): void {
     const { uuid, name } = task.domain;
-    // A domain that the query names by its uuid, and that the daemon did not describe, has no known number.
+    // A domain that the query names by its uuid, and that the daemon did not describe, has no known id.
     const id = name === "" ? -1 : task.domain.id;
     const { sampledAt, steadyAt, at } = task.sent ?? { sampledAt: Date.now() };
     task.stage = "done";

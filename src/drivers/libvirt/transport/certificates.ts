@@ -21,7 +21,7 @@ export interface Credentials {
   /** Undefined if there is no such file, and the URI switches off the verification of the server. */
   readonly ca: Buffer | undefined;
   readonly crl: Buffer | undefined;
-  /** Undefined if the default folders have none. Some daemons want none. */
+  /** Undefined if the default folders have no client certificate. Some daemons do not ask for one. */
   readonly client: { readonly certificate: Buffer; readonly key: Buffer; readonly paths: Paths } | undefined;
   /** The places that were searched. */
   readonly places: readonly Paths[];
@@ -53,8 +53,8 @@ function flat(folder: string): Paths {
 /**
  * Reads the files. As in libvirt, the CA's file and the pair of certificate and key are searched for independently,
  * first in the user's folder and then in the system's. In `pkipath` all three must exist. Rejects with
- * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no file
- * can be read at present.
+ * `unauthenticated`, which names the file that is missing, unreadable or unusable, or with `connection-lost` when no
+ * file can be read at present.
  */
 export async function readCredentials(uri: LibvirtUri, defaults = defaultPlaces()): Promise<Credentials> {
   const folder = uri.parameters.get("pkipath");
@@ -112,7 +112,10 @@ async function read(path: string): Promise<Buffer | undefined> {
   }
 }
 
-/** Refuses an encrypted key with a clear message. OpenSSL's own speaks of an interrupted read, because it cannot prompt. */
+/**
+ * Refuses an encrypted key with a clear message. OpenSSL's own message is about an interrupted read, because OpenSSL
+ * cannot prompt for the passphrase.
+ */
 function checkKey(path: string, key: Buffer): void {
   if (!/^(-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED)/m.test(key.toString("latin1"))) return;
   throw new VirstreamError(

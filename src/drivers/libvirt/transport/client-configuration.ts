@@ -12,8 +12,8 @@ export interface ClientConfiguration {
 }
 
 /**
- * The client configuration file of this process's user. As in libvirt, root has the system's file, and every other user
- * their own.
+ * The client configuration file of this process's user. As in libvirt, root uses the system's file, and every other
+ * user uses a file of their own.
  */
 export function clientConfigurationFile(env: NodeJS.ProcessEnv, uid = process.getuid?.()): string {
   const folder = uid === 0 ? "/etc" : env["XDG_CONFIG_HOME"] || join(homedir(), ".config");

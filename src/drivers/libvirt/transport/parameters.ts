@@ -2,11 +2,14 @@ import { VirstreamError } from "../../../model/error.ts";
 import { type LibvirtUri, PARAMETERS } from "./uri.ts";
 
 /**
- * The URI parameters that libvirt's client consumes. Each is honoured, or the URI is refused with an error that names
- * it: a parameter that is silently ignored may have been a security setting.
+ * The URI parameters that libvirt's client consumes. virstream honours each parameter, or refuses the URI with an error
+ * that names the parameter: a parameter that is silently ignored may have been a security setting.
  */
 
-/** A URI often comes from a configuration or a request. It may name a host, but no program to run on this one. */
+/**
+ * A URI often comes from a configuration or a request. It may name a host, but it must not name a program to run on
+ * this machine.
+ */
 const ANY_PROGRAM = "runs any program that the URI names, which a service should not";
 
 /** The parameters that libvirt honours and virstream does not, with what to do instead. */
@@ -23,8 +26,8 @@ const REFUSED: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Throws for parameters that the URI's transport cannot honour: `unsupported` where libvirt could, `invalid-uri` where
- * the parameter has no meaning for this transport.
+ * Throws for parameters that the URI's transport cannot honour: `unsupported` if libvirt could honour the parameter,
+ * `invalid-uri` if the parameter has no meaning for this transport.
  */
 export function checkParameters(uri: LibvirtUri): void {
   if (uri.transport === "ext") {
@@ -64,7 +67,7 @@ export function flag(uri: LibvirtUri, name: string): boolean {
   return Number(value) !== 0;
 }
 
-/** A parameter that is one of a few words; the first is the default. */
+/** Returns the value of a parameter that must be one of a few words; the first word is the default. */
 export function choice<Word extends string>(uri: LibvirtUri, name: string, words: readonly [Word, ...Word[]]): Word {
   const value = uri.parameters.get(name) ?? words[0];
   if (words.includes(value as Word)) return value as Word;

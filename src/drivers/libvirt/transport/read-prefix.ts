@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 
 /**
- * Reads the first bytes of a stream, and leaves the others for its next reader. That reader may listen for data as if
- * nothing had been read.
+ * Reads the first bytes of a stream, and leaves the other bytes for the stream's next reader. That reader may listen
+ * for data as if nothing had been read.
  *
  * Rejects with the stream's error, or with an error that `take` throws. An abort of the signal destroys the stream and
  * rejects with the signal's reason.

@@ -9,20 +9,20 @@ import type { LibvirtUri } from "./uri.ts";
  * The arguments of the ssh program, and the command that it runs on the remote host.
  *
  * Words of the URI pass through two parsers: the option parser of ssh, and the remote user's login shell, which may be
- * any shell. So each word is passed in a form that all of them read in the same way. A word without such a form is
- * refused.
+ * any shell. So each word is passed in a form that ssh and every shell read in the same way. A word without such a form
+ * is refused.
  */
 
-/** The remote command prints it before it connects its output to the daemon. */
+/** The remote command prints this text before it connects its output to the daemon. */
 export const READY = "virstream: connected\n";
-/** The remote command's error messages begin with it. */
+/** The remote command's error messages begin with this text. */
 export const TROUBLE = "virstream: trouble: ";
 
 /**
  * The remote command, run by `sh`: $1 is auto, native or netcat, $2 the URI for virt-ssh-helper, $3 the netcat program,
- * and the others are the sockets to try. It has no single quote, exclamation mark, backslash or newline, so that any
- * login shell can pass it to sh in single quotes. With `-q0`, if this netcat has the option, netcat ends when its input
- * ends.
+ * and the other arguments are the sockets to try. The script has no single quote, exclamation mark, backslash or
+ * newline, so that any login shell can pass it to sh in single quotes. If netcat has the option `-q`, the script passes
+ * `-q0`, so that netcat ends when its input ends.
  */
 const REMOTE_SCRIPT = [
   `trouble() { echo "${TROUBLE}$*" >&2; exit 64; }`,
@@ -126,7 +126,7 @@ function checkKeyfile(uri: LibvirtUri, path: string): string {
   return path;
 }
 
-/** ssh expands % and $ in paths, and splits unquoted paths at spaces. Refuses paths that it would read differently. */
+/** ssh expands % and $ in paths, and splits unquoted paths at spaces. Refuses paths that ssh would read differently. */
 function checkPath(uri: LibvirtUri, name: string, path: string): void {
   if (path === "" || /^-|[\p{Cc}"\\%$]/u.test(path)) {
     throw invalidParameter(uri, `${name}=${path}: ssh cannot be given this path; move the file to one without "\\%$`);

@@ -17,7 +17,7 @@ export interface SshEnd {
 
 type KnownFailure = readonly [pattern: RegExp, code: ErrorCode, what: (uri: LibvirtUri) => string];
 
-/** The words for an ssh command that name the host of a URI, for messages. */
+/** The arguments of an ssh command that name the host of a URI, for messages. */
 export function sshTarget({ user, host = "localhost", port }: LibvirtUri): string {
   return `${port === undefined ? "" : `-p ${port} `}${user === undefined ? "" : `${user}@`}${host}`;
 }
@@ -134,7 +134,7 @@ export function sshFailure(uri: LibvirtUri, end: SshEnd, opened: boolean): Virst
   );
 }
 
-/** The last lines, joined to one, without the host's banners and ssh's notes. */
+/** The last three lines of the text, joined to one line, without the host's banners and ssh's notes. */
 function lastLines(words: string): string {
   return words
     .split("\n")

@@ -69,8 +69,9 @@ function noDaemon(uri: LibvirtUri, said: string): VirstreamError {
 }
 
 /**
- * The standard input and output of a process as one stream, which is destroyed and never ended. When the process ends by itself, the stream fails with the
- * error that `explain` returns. When the stream is destroyed, it ends the process first, and then closes.
+ * The standard input and output of a process as one stream. Its users destroy the stream, and never end it. When the
+ * process ends by itself, the stream fails with the error that `explain` returns. When the stream is destroyed, it ends
+ * the process first, and then closes.
  */
 class ProcessStream extends Duplex {
   readonly #child: ChildProcessWithoutNullStreams;

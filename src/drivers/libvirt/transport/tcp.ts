@@ -4,7 +4,10 @@ import { type ErrorCode, VirstreamError } from "../../../model/error.ts";
 import type { LibvirtUri } from "./uri.ts";
 
 const PORTS: Readonly<Record<string, number>> = { tcp: 16_509, tls: 16_514 };
-/** After this many idle ms the kernel probes the other end. The connection fails 10 s later. */
+/**
+ * After this many idle ms the kernel probes the other end. If the other end does not answer, the connection fails 10 s
+ * later.
+ */
 export const TCP_KEEPALIVE_MS = 5_000;
 
 /** The advice for errors of the system that have no advice of their own. Most of them mean that a limit is reached. */
@@ -46,7 +49,7 @@ export async function openTcp(uri: LibvirtUri, signal: AbortSignal): Promise<Soc
   return socket;
 }
 
-/** Resolves at an event of the socket. Rejects if the socket fails first. An abort destroys the socket. */
+/** Resolves when the socket emits the event. Rejects if the socket fails first. An abort destroys the socket. */
 export async function reached(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
   try {
     await once(socket, event, { signal });

@@ -18,8 +18,8 @@ const WELCOME = 1;
  * stream where the welcome byte should come. A connection reset at that point is not a refusal: it may be tried again.
  *
  * Rejects with `unauthenticated` when either side's certificate is not accepted, `connection-refused` or
- * `connect-timeout` when the server cannot be reached, `protocol-error` when it is not libvirtd, `connection-lost`, or
- * the signal's reason.
+ * `connect-timeout` when the server cannot be reached, `protocol-error` when the server is not libvirtd,
+ * `connection-lost`, or the signal's reason.
  */
 export async function openTls(uri: LibvirtUri, signal: AbortSignal, places?: Paths[]): Promise<TLSSocket> {
   const address = addressOf(uri);
@@ -108,7 +108,7 @@ const UNTRUSTED = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_)/;
 
 function handshakeError(uri: LibvirtUri, address: Address, cause: unknown): VirstreamError {
   const { code = "", message: whole, reason } = cause as NodeJS.ErrnoException & { reason?: string };
-  // OpenSSL's messages contain places in its source code. `reason` is the plain text.
+  // OpenSSL's messages contain locations in OpenSSL's source code. `reason` is the plain text.
   const message = reason ?? whole.trim();
   const fault =
     SERVER_FAULTS[code]?.(address.host) ??

@@ -73,15 +73,15 @@ const STATES: Readonly<Record<string, SocketState>> = {
   EAGAIN: "dead",
 };
 
-/** The state of a socket when connecting to it failed with this code of the system. */
+/** The state of a socket when connecting to it failed with this error code of the system. */
 export function stateAfter(code = ""): SocketState {
   return STATES[code] ?? "unusable";
 }
 
 /**
- * Connects to the first socket that accepts. If none accepts, rejects with the first of `socket-denied`,
- * `connection-refused` and `socket-missing` that occurred. Any other error ends the search with `invalid-uri` or
- * `connection-lost`; the signal ends it with its reason.
+ * Connects to the first socket that accepts. If no socket accepts, rejects with `socket-denied` if it occurred for any
+ * socket, else with `connection-refused` if it occurred, else with `socket-missing`. Any other error ends the search
+ * with `invalid-uri` or `connection-lost`; the signal ends it with its reason.
  */
 export async function connectSocket(uri: LibvirtUri, signal: AbortSignal, place = socketPlace()): Promise<Socket> {
   const candidates = socketCandidates(uri, place);
@@ -167,7 +167,9 @@ function groupAdvice(group: string | undefined): string {
     : `usermod -aG ${group} ${userName()}, then log in again`;
 }
 
-/** The group of a socket, by name if it has one; undefined if neither the socket nor its folder can be read. */
+/**
+ * The group of a socket, by name if the group has a name; undefined if neither the socket nor its folder can be read.
+ */
 function groupOf(path: string): string | undefined {
   // If we may not enter the folder, we cannot read the socket's own group.
   for (const place of [path, dirname(path)]) {
@@ -190,7 +192,7 @@ function userName(): string {
   }
 }
 
-/** The daemon that creates the socket of this name: a driver's own, such as `virtqemud`, or else `libvirtd`. */
+/** The daemon that creates the socket of this name: a driver's own daemon, such as `virtqemud`, or else `libvirtd`. */
 export function daemonOf(path: string): string {
   return /virt\w+d(?=-sock)/.exec(path)?.[0] ?? "libvirtd";
 }
@@ -200,7 +202,7 @@ function startCommand(daemon: string, { systemd }: Pick<SocketPlace, "systemd">)
   return systemd ? `systemctl start ${daemon}.socket` : `${daemon} -d`;
 }
 
-/** The command that restarts the daemon behind a socket. */
+/** The command that restarts the daemon that serves a socket. */
 export function restartCommand(uri: LibvirtUri, socket: string, { systemd }: Pick<SocketPlace, "systemd">): string {
   const daemon = daemonOf(socket);
   // For root, /session is the system's daemon.
@@ -216,7 +218,7 @@ export function installAdvice(uri: LibvirtUri, place: SocketPlace): string {
   if (place.uid !== 0 && uri.path === "/session") {
     return "virstream does not start a user's daemon: libvirtd --daemon does, or any use of virsh -c qemu:///session.";
   }
-  // Every daemon serves libvirt's test driver. Without a transport, its scheme is that of virstream's simulated host.
+  // Every daemon serves libvirt's test driver. Without a transport, the scheme `test` means virstream's simulated host.
   const [daemons, example] =
     uri.driver === "test"
       ? [["libvirtd"], "test+unix:///default"]

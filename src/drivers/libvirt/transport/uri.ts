@@ -12,12 +12,12 @@ export const LIBVIRT_DRIVERS = ["qemu", "test", "xen", "lxc", "vz", "bhyve", "ch
 
 /** Every transport of libvirt's URIs. */
 export const TRANSPORTS = ["unix", "tls", "tcp", "ssh", "libssh", "libssh2", "ext"] as const;
-/** One of them. */
+/** A transport: one of TRANSPORTS. */
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** Which daemons to try: first the driver's own and then libvirtd (`auto`), or only one of them. */
 const MODES = ["auto", "direct", "legacy"] as const;
-/** One of them. */
+/** A choice of daemons: one of MODES. */
 export type Mode = (typeof MODES)[number];
 
 /** A parsed URI. */
@@ -44,11 +44,11 @@ const SSH: readonly Transport[] = ["ssh", "libssh", "libssh2"];
 
 /**
  * The parameters that libvirt's client consumes, with the transports of virstream that can honour them. libvirt passes
- * all others to the daemon, whose drivers ignore them. virstream refuses them, because a mistyped `socket=` or a
- * `host=` would silently connect to another daemon. `name=` takes a URI with any parameters. Every transport accepts
- * three parameters that change nothing in virstream. `no_tty`: it never prompts users. `no_sanity`: it never makes
- * libvirt's checks of the client's own certificate. `authfile`: it refuses SASL, for which the file would be, in any
- * case.
+ * all other parameters to the daemon, whose drivers ignore them. virstream refuses other parameters, because a mistyped
+ * `socket=` or a `host=` would silently connect to another daemon. `name=` takes a URI with any parameters. Every
+ * transport accepts three parameters that change nothing in virstream. `no_tty`: virstream never prompts users.
+ * `no_sanity`: virstream never makes libvirt's checks of the client's own certificate. `authfile`: virstream refuses
+ * SASL, and only SASL would use this file.
  */
 export const PARAMETERS: ReadonlyMap<string, readonly Transport[]> = new Map([
   ["name", TRANSPORTS],
@@ -78,7 +78,10 @@ const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9a-f:.]+(?:%25[\w.~-]+)?\]|[^:@[\]]*)(?::
 /** A host is part of the names of certificates and of program arguments, so it must have no special characters. */
 const HOST = /^(?:[\p{L}\p{N}_][\p{L}\p{N}._-]*)?$/u;
 
-/** Parses a URI. Throws `invalid-uri` for one that libvirt would refuse as well. */
+/**
+ * Parses a URI. Throws `invalid-uri` if libvirt would refuse the URI as well, or if the URI has a parameter that is not
+ * in PARAMETERS.
+ */
 export function parseLibvirtUri(text: string): LibvirtUri {
   // Without secrets, because errors and the status show this text.
   const uri = withoutSecrets(text);
