@@ -27,8 +27,8 @@ export interface CallOptions {
 export interface CloseOptions {
   /**
    * True to let sweeps under way end completely, and each watch get the rest of its present sweep, before the
-   * connection is closed. This takes at most the longest of their deadlines plus one second. Default false: they end at
-   * once.
+   * connection is closed. This takes at most one second more than the longest deadline of these sweeps and watches.
+   * Default false: sweeps and watches end at once.
    */
   readonly drain?: boolean;
 }
@@ -49,7 +49,7 @@ export function checkClose(options: CloseOptions): CloseOptions {
 /** A query without a list of domains, for calls that take the list as a separate argument. */
 export type GroupQuery = Omit<StatsQuery, "domains">;
 
-/** A query for rates in place of records, for the batch calls, which then sweep twice. */
+/** The query of a batch call that returns rates in place of records. The call then sweeps twice. */
 export interface RatesQuery extends GroupQuery {
   readonly rates: true;
   /**
@@ -68,7 +68,7 @@ type BatchQuery = StatsQuery & { readonly rates?: boolean; readonly overMs?: num
  * resources.
  */
 export class Connection implements AsyncDisposable {
-  /** The driver behind the connection. */
+  /** The driver that the connection uses. */
   readonly driver: Driver;
   #sampling: Sampling | undefined;
   readonly #clock: Clock;
@@ -91,7 +91,7 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Runs the watches; `sampling.snapshot()` has their figures.
+   * Runs the watches; `sampling.snapshot()` returns their figures.
    *
    * @throws VirstreamError `unsupported` in a page, before its first watch or table has begun
    */
@@ -160,9 +160,9 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The same sweep once per interval, for as long as the stream is consumed. Besides records, its `events` report the end
-   * of each sweep, domains that are gone, skipped values, and the state of the source. When the connection is lost, the
-   * driver connects again and the watch continues.
+   * Repeats the sweep of stats() once per interval, for as long as the stream is consumed. Besides records, the
+   * stream's `events` report the end of each sweep, domains that are gone, skipped values, and the state of the source.
+   * When the connection is lost, the driver connects again and the watch continues.
    *
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
@@ -193,7 +193,7 @@ export class Connection implements AsyncDisposable {
    * @throws VirstreamError immediately for an invalid query or interval; see checkQuery and checkCadence
    */
   table(query: StatsQuery = {}, options: TableOptions = {}): Table {
-    // Not `mode`: with on-change, the rates of a domain without a new record would be those of an earlier time.
+    // A table has no option `mode`: with on-change, a domain without a new record would show rates of an earlier time.
     checkOptions("a table", options, TABLE_MEMBERS);
     return new Table({
       load,
@@ -220,9 +220,10 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * The records of the given domains, each domain once, in the order of the list; of several hosts, in the order of the hosts.
-   * The counterpart of virDomainListGetStats. A domain that does not exist yields a record with status `gone`. A name that
-   * domains of several hosts have yields a record of each. With `rates: true` it yields rates, as getAllDomainStats() does.
+   * The records of the given domains, each domain once, in the order of the list. With several hosts, the records are
+   * in the order of the hosts. The counterpart of virDomainListGetStats. A domain that does not exist yields a record
+   * with status `gone`. If domains of several hosts have the same name, this name yields a record of each of these
+   * domains. With `rates: true` it yields rates, as getAllDomainStats() does.
    *
    * @param domains domains of this connection, or uuids or names
    */
@@ -288,7 +289,10 @@ export class Connection implements AsyncDisposable {
     await this.driver.close();
   }
 
-  /** Resolves when no sweep is under way, at the latest after their deadlines, or when the program does not want to wait. */
+  /**
+   * Resolves when no sweep is under way, when the longest deadline and DRAIN_GRACE_MS have passed, or when the program
+   * calls `close()` without `drain`.
+   */
   async #drained(): Promise<void> {
     const watched = [...(this.#sampling?.watched.values() ?? [])].map(({ query }) => query);
     const underWay = [...this.#sweeps, ...watched];
@@ -322,7 +326,7 @@ export class Connection implements AsyncDisposable {
     return checkQuery(query, this.driver);
   }
 
-  /** The records of one sweep, or their rates since another sweep before it. */
+  /** The records of one sweep; with `rates`, the rates between an earlier sweep and this sweep. */
   async #collect(
     { rates = false, overMs, ...query }: BatchQuery,
     options: CallOptions,

@@ -6,13 +6,13 @@ import { Connection } from "./connection.ts";
 
 /** One of the hosts of a FleetConnection, as it is now. */
 export interface FleetHost {
-  /** The host's name, or its label; its URI until it has answered. */
+  /** The host's name or label; until the host has answered, its URI. */
   readonly name: string;
   /** The host's URI, without secrets. */
   readonly uri: string;
   /** `connected`; `degraded`: it cannot be reached, and is tried again; `closed`: there are no further attempts. */
   readonly state: ConnectionState;
-  /** Why it is not connected. */
+  /** Why the host is not connected. */
   readonly error: VirstreamError | undefined;
 }
 
@@ -37,19 +37,20 @@ export class FleetConnection extends Connection {
   }
 
   /**
-   * Adds a host: its URI, or its URI with options that replace those of connectAll(). Resolves when the host has answered or
-   * failed once. A host that could not be reached is tried again. From then on, running watches include its domains.
+   * Adds a host: its URI, or its URI with options that replace those of connectAll(). Resolves when the host has
+   * answered or failed once. A host that could not be reached is tried again. Running watches include the host's
+   * domains from the time at which it is connected.
    *
-   * @throws VirstreamError `invalid-argument` for a host that is there already; `connection-closed`; a host's error that retrying
-   *   cannot cure: then the host is not added
+   * @throws VirstreamError `invalid-argument` for a host that is there already; `connection-closed`; a host's error
+   *   that retrying cannot cure: then the host is not added
    */
   add(host: string | HostSource): Promise<void> {
     return this.#fleet.add(host);
   }
 
   /**
-   * Removes a host, and closes the connection to it. Watches that run report its domains as `gone`, and then the state
-   * `removed`; a sweep under way reports the host as absent.
+   * Removes a host, and closes the connection to it. Running watches report the host's domains as `gone`, and then the
+   * state `removed`; a sweep under way reports the host as absent.
    *
    * @param uri the host's URI, as the program gave it or as `hosts` shows it
    * @throws VirstreamError `invalid-argument` for an unknown host, and for the last host; `connection-closed`

@@ -2,7 +2,7 @@ import { invalid, VirstreamError } from "../model/error.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import { NIL_UUID } from "../model/uuid.ts";
 
-/** The parts of a connection that a search uses: see Connection. */
+/** The members of a Connection that lookup() uses. */
 interface Searched {
   readonly uri: string;
   listDomains(query: { filter: ["active"] }, options: Options): Promise<Domain[]>;

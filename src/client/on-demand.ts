@@ -3,9 +3,9 @@
  * one module, because a bundler splits the rest of the code into more and smaller files for each module that is loaded
  * later.
  *
- * This module also exports the driver for servers, tables and the states of a connection, which each page has already.
- * The reason is that esbuild divides code by the set of its users, and several compressed files are larger than one.
- * This module and browser-simulated.ts share the same code.
+ * This module also exports the driver for servers, tables and the states of a connection, although each page has loaded
+ * these already. The reason is that esbuild divides code by the set of modules that use it, and several compressed
+ * files are larger than one file. This module and browser-simulated.ts share the same code.
  */
 
 import "./watching.ts";

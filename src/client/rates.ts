@@ -9,25 +9,28 @@ import type { Part } from "./rates/layout.ts";
 import { GuestReport, isDated, memoryRates, reportedAt } from "./rates/memory.ts";
 import { finite, type Pair, Sample } from "./rates/sample.ts";
 
-/** The rates of a domain and of its parts. */
+/** The types of the rates of a domain, its devices and its memory. */
 export type * from "./rates/domain-rates.ts";
 
 /**
- * If the previous record failed or lacked a group, a record is compared with an older one, which may be at most this
- * old, in ms. A mean over a longer time says little, and more may have happened in that time.
+ * The longest time between two compared records, in ms, if a record between them failed or lacked a group. A mean over
+ * a longer time says little, and more may have happened in that time.
  */
 const LONGEST_SKIP_MS = 600_000;
 
-/** A domain without a record for this long is forgotten: an hour more than the longest heartbeat of a watch. */
+/**
+ * A domain without a record for this many ms is forgotten. The value is one hour more than the longest heartbeat of a
+ * watch.
+ */
 const FORGOTTEN_AFTER_MS = 90_000_000;
 
 /**
- * The state of a running domain: for each part, the last record that had its counters. Usually all parts have the same
- * record.
+ * What a RateMeter keeps of a running domain: for each part of the domain (see Part), the last record that had counters
+ * of this part. Usually this is the same record for all parts.
  */
 class DomainHistory {
   readonly id: number;
-  /** When its last record was sampled, in ms of the steady clock. */
+  /** When the domain's last record was sampled, in ms of the steady clock. */
   heardAt = Number.NaN;
   readonly #kept: Partial<Record<Part, Sample>> = {};
   #report: GuestReport | undefined;
@@ -38,7 +41,7 @@ class DomainHistory {
     this.id = id;
   }
 
-  /** Pairs a part of this record with the earlier record for the comparison. */
+  /** Pairs the record `after` with the earlier record with which this part is compared. */
   pair(part: Part, after: Sample): Pair {
     const before = after.layout.parts.includes(part) ? this.#kept[part] : undefined;
     const intervalMs = before === undefined ? Number.NaN : after.at - before.at;
@@ -57,10 +60,10 @@ class DomainHistory {
   }
 
   /**
-   * The guest's own report, compared with its last report. The guest reports only now and then, and its counters do not
-   * change in between. So the difference between two records would be 0 for most pairs, and the increase of a whole
-   * period for one pair. Therefore two reports are compared, by the host's time of each, and a rate stays valid until
-   * the next report.
+   * The guest's own report, compared with the guest's report before it. The guest reports only now and then, and the
+   * counters do not change between two reports. So the difference between two records would be 0 for most pairs of
+   * records, and for one pair it would be the increase of a whole period. Therefore two reports are compared, with the
+   * host's time for each report, and a rate stays valid until the guest's next report.
    */
   guestReport(sample: Sample): GuestReport | undefined {
     const updatedAt = reportedAt(sample);
@@ -87,7 +90,8 @@ class DomainHistory {
   }
 
   /**
-   * The longest interval between a record and one that was sampled at `at`: without limit if no record came in between.
+   * The longest permitted interval, in ms, between a new record and an earlier record that was sampled at `at`. There
+   * is no limit if no other record came between the two.
    */
   #longestSince(at: number | undefined): number {
     return at === this.#lastAt ? Number.MAX_VALUE : LONGEST_SKIP_MS;
@@ -99,8 +103,8 @@ class HostHistory {
   #takes = 0;
 
   /**
-   * Forgets domains without a record for a long time, because there may have been no event that they are gone. The
-   * search runs once per 2 × (number of domains) records, so it costs almost nothing per record.
+   * Forgets domains without a record for a long time, because the event `gone` of such a domain may be missing. The
+   * search runs once per 2 × (number of domains) + 1,000 records, so it costs almost nothing per record.
    */
   tidy(now: number): void {
     if (++this.#takes <= 2 * this.domains.size + 1_000) return;
@@ -112,8 +116,8 @@ class HostHistory {
 }
 
 /**
- * Turns the records of domains, one after the other, into rates. It compares each record with the last one of the same
- * domain (host and uuid), by their own `steadyAt`, and needs no clock.
+ * Turns the records of domains, one after the other, into rates. It compares each record with the last record of the
+ * same domain (the same host and uuid). It takes the times from `steadyAt` of the records, so it needs no clock.
  *
  * It keeps the values of the last record of each running domain. It forgets domains that are gone or shut off, and
  * domains without a record for 25 hours.
@@ -121,7 +125,7 @@ class HostHistory {
 export class RateMeter {
   readonly #hosts = new Map<string, HostHistory>();
 
-  /** How many domains it remembers. */
+  /** How many domains the meter remembers. */
   get size(): number {
     let size = 0;
     for (const host of this.#hosts.values()) size += host.domains.size;
@@ -129,8 +133,9 @@ export class RateMeter {
   }
 
   /**
-   * The rates of a domain between its last record and this one. They are undefined for its first record, after a restart,
-   * for a record that has failed, and for a record that is not newer than the last. It never throws.
+   * The rates of a domain between its last record and this one. The rates are undefined for the domain's first record,
+   * after a restart, for a record that has failed, and for a record that is not newer than the domain's last record.
+   * This method never throws.
    */
   take(record: DomainStatsRecord): DomainRates {
     const { domain, status } = record;
@@ -140,7 +145,7 @@ export class RateMeter {
       // A record that has failed may lack the id.
       if (status === "gone" || (domain.id >= 0 && domain.id !== history?.id)) this.forget(domain);
       history?.skip(record.steadyAt);
-      // Its parameters, if it has any, have no meaning for rates.
+      // The parameters of a failed record, if it has any, have no meaning for rates.
       return ratesOf(record, new DomainHistory(-1), new Sample({ ...record, params: TypedParams.EMPTY }));
     }
     const sample = new Sample(record);
@@ -171,12 +176,15 @@ export class RateMeter {
   /** Notes that records of a host, or of all hosts, may be missing: the next records are not compared with earlier ones. */
   gap(host?: string): void {
     if (host === undefined) this.#hosts.clear();
-    // A gap of several hosts has their names with commas between them.
+    // If a gap concerns several hosts, `host` has all their names, separated by commas.
     for (const name of host?.split(",") ?? []) this.#hosts.delete(name);
   }
 }
 
-/** The rates of the event's record. Other events only change the meter's state. */
+/**
+ * Returns the rates of the record in an event of the type `record`; undefined for all other events. The events `gone`
+ * and `gap` change the meter's state.
+ */
 export function measured(meter: RateMeter, event: WatchEvent): DomainRates | undefined {
   if (event.type === "record") return meter.take(event.record);
   if (event.type === "gone") meter.forget(event.domain);
@@ -184,7 +192,7 @@ export function measured(meter: RateMeter, event: WatchEvent): DomainRates | und
   return undefined;
 }
 
-/** The rates of a watch's records, in chunks as its events came. */
+/** Yields the rates of a watch's records: one chunk for each chunk of events that has records. */
 export async function* ratesIn(watch: AsyncIterable<readonly WatchEvent[]>): AsyncGenerator<readonly DomainRates[]> {
   const meter = new RateMeter();
   for await (const events of watch) {
@@ -217,7 +225,10 @@ export function rates(): OperatorFunction<WatchEvent | DomainStatsRecord, Domain
     });
 }
 
-/** For a shut-off domain, a libvirtd that runs as a user sends libvirtd's own processor time. */
+/**
+ * True if the domain can have rates. A shut-off domain has none: for such a domain, a libvirtd that runs as a user
+ * sends libvirtd's own processor time.
+ */
 function isActive(domain: DomainIdentity, sample: Sample): boolean {
   return domain.id >= 0 && sample.number(sample.layout.state) !== STATE_NUMBERS.shutoff;
 }

@@ -4,14 +4,14 @@ import type { Sampling, Source } from "../sampling/sampling.ts";
 
 type NewSampling = (source: Source, clock: Clock) => Sampling;
 
-/** Makes a connection's Sampling, from which all its watches come. */
+/** Makes the Sampling of a connection, which runs all its watches. */
 export let newSampling: NewSampling = () => {
   throw new VirstreamError("unsupported", "a page has no figures of watches before its first one");
 };
 
 /**
- * Sets the function that makes it. watching.ts calls this when it is loaded, so a page without watches does not load
- * that code.
+ * Sets the function that makes a Sampling. watching.ts calls this when watching.ts is loaded, so a page without watches
+ * does not load the code of Sampling.
  */
 export function setSampling(make: NewSampling): void {
   newSampling = make;

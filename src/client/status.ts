@@ -4,16 +4,19 @@ import type { VirstreamError } from "../model/error.ts";
 import { Stream } from "./stream.ts";
 
 /**
- * The states of a connection, as its driver reports them. It keeps the newest state of each host, for readers that join
- * later.
+ * The states of a connection, as its driver reports them. The board keeps the newest state of each host for readers
+ * that join later.
  */
 export class StatusBoard {
   /** The present states, then each change; completes after `closed`. */
   readonly stream: Stream<ConnectionStatus>;
-  /** Resolves at the end of the connection: with its error, unless it was closed by `close`. */
+  /** Resolves at the end of the connection: with the error that ended it, or with undefined after `close`. */
   readonly closed: Promise<VirstreamError | undefined>;
   readonly #driver: Driver;
-  /** By URI if there are several hosts, because the name of a host is known only when it has answered. */
+  /**
+   * The newest states. With several hosts, the keys are URIs, because the name of a host is known only when it has
+   * answered.
+   */
   readonly #states = new Map<string, ConnectionStatus>();
   readonly #readers = new Set<(status: ConnectionStatus) => void>();
   #resolveClosed!: (error: VirstreamError | undefined) => void;
@@ -32,7 +35,10 @@ export class StatusBoard {
     driver.onStatus?.((status) => this.#take(status));
   }
 
-  /** The program closes the connection; `done` resolves when the driver has released everything. */
+  /**
+   * Called when the program closes the connection. `done` closes the driver, and resolves when the driver has released
+   * everything.
+   */
   async close(error: VirstreamError, done: () => Promise<void>): Promise<void> {
     this.#closing = true;
     try {
@@ -48,7 +54,7 @@ export class StatusBoard {
     if (status.state === "closed" && status.uri === undefined) {
       this.#ended = true;
       this.#states.clear();
-      // After the program's own close, the promise waits until the driver has released everything.
+      // After the program's own close, `closed` resolves only when the driver has released everything.
       if (!this.#closing) this.#resolveClosed(status.error);
     }
     if (status.state === "removed") this.#states.delete(keyOf(status));
@@ -56,10 +62,12 @@ export class StatusBoard {
     for (const put of this.#readers) put(status);
   }
 
-  /** One reader. A state that it has not read yet is replaced by the host's next state. */
+  /**
+   * Yields the states for one reader. A state that the reader has not read yet is replaced by the host's next state.
+   */
   async *#read(left: AbortSignal): AsyncGenerator<readonly ConnectionStatus[]> {
     const unread = new Map(this.#states);
-    /** The hosts that the reader knows. It must learn only of the removal of these. */
+    /** The hosts that the reader knows. The reader must learn of a removal only if it knows the host. */
     const known = new Set<string>();
     let wake = (): void => {};
     const put = (status: ConnectionStatus): void => {

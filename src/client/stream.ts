@@ -6,12 +6,15 @@ import type { WatchEvent } from "../model/watch.ts";
 import type { DomainRates } from "./rates/domain-rates.ts";
 import type { SweepEvent } from "./sweep-events.ts";
 
-/** Opens the source of a stream: chunks of items, pulled one by one until the signal is aborted. */
+/**
+ * A function that opens the source of a stream. The stream pulls chunks of items from the source, one by one, until the
+ * signal is aborted.
+ */
 export type ChunkSource<T> = (signal: AbortSignal) => AsyncIterable<readonly T[]>;
 
 /**
- * Called when a consumption begins. Returns a function that is called when it has ended. If it throws, nothing is
- * consumed.
+ * A function that is called when a consumption begins. It returns a function that is called when the consumption has
+ * ended. If the first function throws, nothing is consumed.
  */
 export type Begin = () => () => void;
 
@@ -34,7 +37,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
 
   /**
    * @internal
-   * @param endless true if only its consumer ends it, so that an abort is its regular end
+   * @param endless true if only the consumer ends the stream, so that an abort is the regular end
    */
   constructor(open: ChunkSource<T>, signal?: AbortSignal, endless = false, begin?: Begin) {
     super((subscriber) => {
@@ -56,7 +59,7 @@ export class Stream<T> extends Observable<T> implements AsyncIterable<T> {
     return new ItemIterator(this.#read());
   }
 
-  /** The items in chunks as they came, for consumers that cannot afford a promise per item. */
+  /** The items in the chunks in which they came, for consumers that cannot afford a promise per item. */
   chunks(): AsyncIterable<readonly T[]> {
     return { [Symbol.asyncIterator]: () => this.#read() };
   }
@@ -123,7 +126,7 @@ export class WatchStream extends Stream<DomainStatsRecord> {
   readonly events: Stream<WatchEvent>;
   /**
    * The same watch as rates: one DomainRates for each record. The rates of a domain's first record are undefined. After
-   * a `gap`, the next rates of its domains are undefined.
+   * a `gap`, the next rates of the domains that it concerns are undefined.
    */
   readonly rates: Stream<DomainRates>;
 
@@ -135,7 +138,7 @@ export class WatchStream extends Stream<DomainStatsRecord> {
   }
 }
 
-/** An iterator that a consumer may pull before the real one exists. */
+/** Returns an iterator that a consumer may pull before the iterator of `opened` exists. */
 export function later<T>(opened: Promise<AsyncIterator<T>>): AsyncIterableIterator<T> {
   // The next pull reports the error. Without this, the error would end the program by an unhandled rejection if the
   // consumer has left.
@@ -159,8 +162,9 @@ async function consume<T>(chunks: ChunkReader<T>, callback: (item: T) => void | 
 }
 
 /**
- * One consumption of a source. It closes exactly once: when the consumer leaves, when the caller's signal is aborted, or
- * when the source ends, whichever comes first. The source is notified by its signal and by `return()`.
+ * One consumption of a source. It closes exactly once: when the consumer leaves, when the caller's signal is aborted,
+ * or when the source ends, whichever comes first. If the source has not ended by itself, the reader aborts the source's
+ * signal and calls the source's `return()`.
  */
 class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
   readonly #abort = new AbortController();
@@ -228,7 +232,7 @@ class ChunkReader<T> implements AsyncIterableIterator<readonly T[]> {
     this.#over();
   }
 
-  /** The end of a consumption that is closed. */
+  /** What `next()` returns, or throws, after the consumption is closed. */
   #ended(): IteratorResult<readonly T[]> {
     if (this.#signal?.aborted && !this.#endless) throw this.#signal.reason;
     return { done: true, value: undefined };

@@ -12,7 +12,10 @@ export type SweepEvent =
   /** The end of the sweep: every domain has had its record. */
   | { readonly type: "sync"; readonly summary: SweepSummary };
 
-/** A sweep as events. An `expect` does not wait for the first record: a progress display needs it at once. */
+/**
+ * Runs a sweep, and yields its events. The event `expect` does not wait for the first record: a progress display needs
+ * it at once.
+ */
 export async function* sweepEvents(
   driver: Driver,
   query: Query,

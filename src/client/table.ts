@@ -30,7 +30,7 @@ export interface TableOptions {
 export interface TableContext {
   /** Loads the code of rows. */
   readonly load: () => Promise<{ readonly TableRows: typeof TableRows }>;
-  /** Call it only when the code is loaded. */
+  /** Returns the sampling of the connection. Call this function only after the code is loaded. */
   readonly sampling: () => Sampling;
   readonly query: Query;
   readonly cadence: Cadence;
@@ -42,10 +42,11 @@ export interface TableContext {
 }
 
 /**
- * The newest record and rates of each domain, kept by one watch from the table's creation to its end. Memory is bounded by the
- * domains that exist.
+ * The newest record and rates of each domain, kept by one watch from the table's creation to its end. Its memory is
+ * bounded by the number of domains that exist.
  *
- * It ends with `close()`, its signal, or the connection, and when the watch fails. Its rows then stay, all of them stale.
+ * The table ends when `close()` is called, when its signal is aborted, when the connection ends, or when the watch
+ * fails. The rows then stay, and all of them are stale.
  */
 export class Table implements Iterable<TableRow>, Disposable {
   /**
@@ -113,8 +114,8 @@ export class Table implements Iterable<TableRow>, Disposable {
   }
 
   /**
-   * Sets the order of `values()` and of iteration, which follows each change. Rows whose value is undefined, null or NaN come
-   * last, in either order; equal rows stay in the order in which they came.
+   * Sets the order of `values()` and of iteration. The table sorts again after each change. Rows whose value is
+   * undefined, null or NaN come last, in either order; equal rows stay in the order in which they came.
    *
    * @returns the table
    * @throws VirstreamError `invalid-argument`

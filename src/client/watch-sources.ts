@@ -7,7 +7,10 @@ import { Subscription } from "../sampling/subscription.ts";
 import { ratesIn } from "./rates.ts";
 import type { WatchSources } from "./stream.ts";
 
-/** Opens the streams of a watch. When a consumption ends, the iterator's return() informs the sampling. */
+/**
+ * Returns the functions that open the streams of a watch. When a consumption ends, `return()` of the iterator removes
+ * the consumer from its feed.
+ */
 export function watchSources(sampling: Sampling, query: Query, cadence: Cadence): WatchSources {
   const events = () => Subscription.to(sampling, query, cadence, (each) => each);
   return {

@@ -1,4 +1,4 @@
-/** Lets connections watch. Imported for that effect. */
+/** Makes watches possible: a module imports this one so that connections can make a Sampling. */
 
 import { Sampling } from "../sampling/sampling.ts";
 import { setSampling } from "./sampling-factory.ts";

@@ -2,8 +2,8 @@ import { hostNames, mayHaveHost, selectedHosts } from "../driver/matcher.ts";
 import type { Feed } from "./feed.ts";
 
 /**
- * True if each host of a feed that can be reached has been swept once, so that the feed knows its domains. Also true if
- * the query selects no host.
+ * True if each host that can be reached has been swept once, so that the feed knows the domains of these hosts. Also
+ * true if the query selects no host.
  */
 export function isComplete(feed: Feed): boolean {
   return isExcluded(feed) || (feed.sync !== undefined && everyHostAccounted(feed));
@@ -21,8 +21,8 @@ function isExcluded({ scope }: Feed): boolean {
 }
 
 /**
- * The last answer for each feed. Every event of every host asks again, so an answer must not look at every host of the
- * feed.
+ * The last result of everyHostAccounted for each feed. Each event of each host needs the result, so most calls must not
+ * look at all hosts of the feed.
  */
 const answers = new WeakMap<Feed, { readonly host: string; readonly changes: number; readonly accounted: boolean }>();
 
@@ -38,7 +38,7 @@ function everyHostAccounted(feed: Feed): boolean {
 }
 
 function accounts({ swept, statuses }: Feed, hosts: readonly string[]): boolean {
-  // One status may name several hosts behind one source.
+  // One status may name several hosts that share one source.
   const absent = new Set([...statuses].flatMap(({ host = "" }) => hostNames(host)));
   return hosts.every((host) => swept.has(host) || absent.has(host));
 }

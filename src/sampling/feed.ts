@@ -4,9 +4,11 @@ import type { Domain, DomainStatsRecord } from "../model/record.ts";
 import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchSink } from "../model/watch.ts";
 import type { SweepMetrics } from "./metrics.ts";
 
-/** A domain as a feed knows it. */
+/** What a feed knows of one domain. */
 export interface FeedEntry {
-  /** Its number in this feed: small, and free for another domain once this one is gone. */
+  /**
+   * The domain's number in this feed. Numbers are small: once this domain is gone, another domain may get its number.
+   */
   readonly number: number;
   /** The newest record that the listeners got. */
   record: DomainStatsRecord;
@@ -27,7 +29,7 @@ export interface FeedListener extends Pick<WatchSink, "event" | "flush" | "end" 
   gone(domain: Domain, entry: FeedEntry): void;
 }
 
-/** The hosts of a feed; see isComplete. */
+/** The hosts whose records a feed gets; see isComplete. */
 export interface FeedScope {
   readonly source: { readonly host: string };
   /** True if the source has its own watch, with a sync of each host. */
@@ -49,21 +51,24 @@ export interface FeedOptions {
 
 /**
  * Sends the events of one query and cadence to all its listeners, and keeps the state that results: the newest record
- * of each domain. A driver pushes into it, or a sampler feeds it sweep by sweep: see SweptFeed. A listener that joins or falls behind
- * gets this state, and then knows as much as one that has listened all the time.
+ * of each domain. A driver pushes into it, or a sampler feeds it sweep by sweep: see SweptFeed. A listener that joins
+ * or falls behind gets this state, and then knows as much as a listener that has listened all the time.
  */
 export class Feed implements WatchSink {
   readonly cadence: Cadence;
   protected readonly options: FeedOptions;
   /** The number of the sweep that is under way. */
   protected sweep = 0;
-  /** A new array whenever a listener joins or leaves, because that may happen while the feed calls them. */
+  /**
+   * Replaced by a new array whenever a listener joins or leaves, because this may happen while the feed calls its
+   * listeners.
+   */
   #listeners: readonly FeedListener[] = [];
   protected readonly entries: DomainMap<FeedEntry> = new DomainMap();
   protected readonly numbers: (FeedEntry | undefined)[] = [];
   readonly #free: number[] = [];
   #next = 0;
-  /** By host; undefined: the connection to all hosts. */
+  /** The state of each source that is not connected, by host. The key undefined means the connection to all hosts. */
   protected readonly absent: Map<string | undefined, StatusEvent> = new Map();
   /** The hosts that have been swept. */
   readonly swept: Set<string> = new Set();
@@ -98,7 +103,7 @@ export class Feed implements WatchSink {
     return this.entries.get(domain) !== undefined;
   }
 
-  /** The last sweep's end; undefined before the first. */
+  /** The event for the end of the last sweep; undefined before the first end of a sweep. */
   get sync(): SyncEvent | undefined {
     return this.#sync;
   }
@@ -215,8 +220,8 @@ export class Feed implements WatchSink {
   }
 
   /**
-   * Domains mostly come in the order of the last sweep, and as the same objects: trying the next one first saves a
-   * hash.
+   * Finds the entry of a domain. Domains mostly come in the order of the last sweep, and as the same objects. So this
+   * method tries the entry after the last found entry first, which saves a hash.
    */
   #entryOf(domain: Domain): FeedEntry | undefined {
     const guess = this.numbers[this.#next];

@@ -98,7 +98,8 @@ export class Sampler {
   }
 
   /**
-   * Returns how many due times each feed skipped. In the metrics, those of the fastest feed count as skipped sweeps.
+   * Returns how many due times each feed skipped. In the metrics, the skipped due times of the fastest feed count as
+   * skipped sweeps.
    */
   #end(feeds: readonly SweptFeed[], now: number): [SweptFeed, number][] {
     const ends = feeds.map((feed): [SweptFeed, number] => [feed, this.#schedule.end(feed, now)]);

@@ -13,7 +13,7 @@ import { SweptFeed } from "./swept-feed.ts";
 export interface SamplingFigures extends SweepFigures {
   /** Different queries that are swept repeatedly; a gauge. */
   readonly samplers: number;
-  /** Different watches: queries and cadences; a gauge. */
+  /** Different pairs of a query and a cadence that are watched; a gauge. */
   readonly feeds: number;
   /** Listeners of all feeds: consumers in this process, and channels of a server; a gauge. */
   readonly subscribers: number;
@@ -21,31 +21,33 @@ export interface SamplingFigures extends SweepFigures {
   readonly ticksConflated: number;
 }
 
-/** Calls `begin` when a watch may begin, perhaps at once. Returns a function that cancels this. */
+/**
+ * A function that calls `begin` when a watch may begin, perhaps at once. It returns a function that cancels the wait.
+ */
 export type Enter = (begin: () => void) => () => void;
 
 /** A query that is watched. */
 export interface WatchedQuery {
   readonly query: Query;
-  /** By cadence. */
+  /** The feeds of this query, by cadence. */
   readonly feeds: Map<string, Feed>;
   /** Undefined: the driver has its own watch, or no feed has begun yet. */
   sampler: Sampler | undefined;
 }
 
-/** The parts of a driver that watches use. */
+/** The members of a driver that watches use. */
 export type Source = Pick<Driver, "host" | "sweep" | "watch">;
 
-/** A feed, and a function that starts its source and returns a function that stops it. */
+/** A feed whose source is not started yet. `begin` starts the source, and returns a function that stops the source. */
 interface OpenedFeed {
   readonly feed: Feed;
   begin(): () => void;
 }
 
 /**
- * All watches of one driver. Equal watches share: one sampler for each query, one feed for each query and cadence, so the
- * load on the hypervisor does not grow with the number of readers. Every reader of a feed sees all of its domains. So a
- * client that may see fewer domains has a driver and a Sampling of its own.
+ * All watches of one driver. Equal watches share their work: there is one sampler for each query, and one feed for each
+ * query and cadence. So the load on the hypervisor does not grow with the number of readers. Every reader of a feed
+ * sees all of its domains. So a client that may see fewer domains has a driver and a Sampling of its own.
  */
 export class Sampling {
   readonly #driver: Source;
@@ -64,7 +66,7 @@ export class Sampling {
    */
   closed = false;
   /**
-   * Counts sweeps, including single ones that a server counts here.
+   * Counts sweeps, including the single sweeps of a server's clients.
    *
    * @internal
    */
@@ -78,9 +80,10 @@ export class Sampling {
   }
 
   /**
-   * The feed of a query and a cadence, which ends when its last listener leaves. The caller must add a listener at once.
+   * The feed of a query and a cadence, which ends when its last listener leaves. The caller must add a listener at
+   * once.
    *
-   * @param enter delays a feed that shares no sampler; default: it begins at once
+   * @param enter delays the start of a feed whose query has no sampler yet; default: the feed begins at once
    * @internal
    */
   feed(query: Query, cadence: Cadence, enter?: Enter): Feed {

@@ -6,8 +6,8 @@
  *   interval exactly.
  * - Among equally fast cadences, only the first one sets the pace. Otherwise two cadences of 1 s that are offset by 500
  *   ms would cause two sweeps per second.
- * - Sweeps never overlap. A time that passes while a sweep runs is skipped and counted, so that a hypervisor that cannot
- *   keep up rests until the next time.
+ * - Sweeps never overlap. A due time that passes while a sweep runs is skipped and counted, so that a hypervisor that
+ *   cannot keep up rests until the next due time.
  *
  * It has no clock of its own: callers pass the time.
  */
@@ -20,11 +20,11 @@ interface Entry {
   dueAt: number;
   /** True if it has not taken part in any sweep yet. */
   fresh: boolean;
-  /** How many of its times were skipped before the current sweep. */
+  /** How many due times of the cadence were skipped before the current sweep. */
   skipped: number;
 }
 
-/** The times of cadences. The caller identifies each cadence by an item of its own. */
+/** The due times of several cadences. The caller identifies each cadence by an item of its own. */
 export class Schedule<Item extends object> {
   readonly #entries = new Map<Item, Entry>();
   #sweptAt = Number.NEGATIVE_INFINITY;
@@ -62,8 +62,8 @@ export class Schedule<Item extends object> {
       items.push(item);
       if (entry.fresh) entry.dueAt = now;
       entry.fresh = false;
-      // A timer that fires late does not shift later times. When several times have passed, there is one sweep for all
-      // of them.
+      // A timer that fires late does not shift later due times. When several due times have passed, there is one sweep
+      // for all of them.
       const times = Math.max(1, Math.ceil((now - entry.dueAt) / entry.intervalMs));
       entry.skipped = times - 1;
       entry.dueAt += times * entry.intervalMs;
@@ -71,7 +71,10 @@ export class Schedule<Item extends object> {
     return items;
   }
 
-  /** Ends a sweep for an item that took part; returns how many of its times were skipped, before and during the sweep. */
+  /**
+   * Ends a sweep for an item that took part; returns how many due times of the item were skipped, before and during the
+   * sweep.
+   */
   end(item: Item, now: number): number {
     const entry = this.#entries.get(item);
     if (entry === undefined) return 0;

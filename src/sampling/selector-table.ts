@@ -10,7 +10,10 @@ import { NIL_UUID } from "../model/uuid.ts";
 export class SelectorTable<Value> {
   readonly #byUuid = new Map<string, Value>();
   readonly #byName = new Map<string, Value>();
-  /** The values of the uuids, by the text that the query has: a domain may have this text as its name. */
+  /**
+   * The values of the selectors with a uuid, by the text of the selector in the query: a domain may have this text as
+   * its name.
+   */
   readonly #byOtherName = new Map<string, Value>();
 
   /** @param value makes the value for a selector; `ordinal` is the selector's place in the list */
@@ -32,14 +35,17 @@ export class SelectorTable<Value> {
   }
 
   /**
-   * The value of exactly this selector; undefined if it is not in the table, even if another one there means the same
-   * domain.
+   * The value of exactly this selector; undefined if it is not in the table, even if another selector in the table
+   * means the same domain.
    */
   get(selector: DomainSelector): Value | undefined {
     return "uuid" in selector ? this.#byUuid.get(selector.uuid) : this.#byName.get(selector.name);
   }
 
-  /** The values of the selectors that mean a domain: two where both its uuid and its name are selectors, uuid first. */
+  /**
+   * The values of the selectors that mean a domain: two if both its uuid and its name are selectors, first the value of
+   * the uuid.
+   */
   of({ uuid, name }: DomainIdentity): Value[] {
     const byUuid = (uuid === NIL_UUID ? undefined : this.#byUuid.get(uuid)) ?? this.#byOtherName.get(name);
     const byName = this.#byName.get(name);

@@ -6,7 +6,7 @@ import type { Cadence, GapEvent, StatusEvent, SyncEvent, WatchEvent, WatchState 
 import type { Feed, FeedEntry, FeedListener } from "./feed.ts";
 import type { Sampling } from "./sampling.ts";
 
-/** The queue's high-water mark: two events for each domain, and this many more. */
+/** The queue's high-water mark is two events for each domain, and this many more events. */
 const SLACK = 64;
 
 /**
@@ -47,7 +47,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   readonly #removed = new Set<string | undefined>();
   /** The last sweep whose end was queued. */
   #tick = 0;
-  /** The number of sweeps in dropped `gap` events of the source; undefined: unknown. */
+  /** How many skipped sweeps the dropped `gap` events of the source report; undefined: unknown. */
   #skipped: number | undefined = 0;
 
   /**
@@ -65,7 +65,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
   }
 
   /**
-   * @param select makes the items that the consumer pulls from the events
+   * @param select makes, from the events, the items that the consumer pulls
    * @param conflated called with the number of sweeps that the consumer skipped, each time that it catches up
    * @param closed true if the program itself has closed the connection, so that the end is not a failure
    */
@@ -182,7 +182,7 @@ export class Subscription<T> implements AsyncIterableIterator<readonly T[]>, Fee
     if (this.#events.length > 2 * this.#domains + SLACK) this.#fallBehind();
   }
 
-  /** Drops the queue; from now on, only the feed's own state counts. */
+  /** Drops the queue. The next pull then gets the feed's own state instead. */
   #fallBehind(): void {
     const dropped = this.#events;
     this.#events = [];

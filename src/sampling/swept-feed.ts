@@ -25,20 +25,20 @@ export class SweptFeed extends Feed {
     this.#named = options.named;
   }
 
-  /** A sweep begins in which this feed takes part. */
+  /** Notes that a sweep begins in which this feed takes part. */
   beginSweep(): void {
     this.underWay.add(this.#host);
     this.sweep++;
   }
 
-  /** Records of the sweep that is under way. */
+  /** Takes records of the sweep that is under way. */
   takeSwept(records: readonly DomainStatsRecord[]): void {
     this.#recovered();
     for (const record of records) this.#sampled(record);
     this.flush();
   }
 
-  /** The sweep is complete: domains that were not in it are gone. */
+  /** Notes that the sweep is complete: domains that were not in this sweep are gone. */
   endSweep(summary: SweepSummary, overrun: number): void {
     this.#recovered();
     for (const entry of this.numbers) {
@@ -48,7 +48,10 @@ export class SweptFeed extends Feed {
     this.flush();
   }
 
-  /** The sweep failed, after `overrun` sweeps that were left out. The sampler will try again. */
+  /**
+   * Notes that the sweep failed, and that `overrun` sweeps were left out before and during it. The sampler will try
+   * again.
+   */
   failSweep(error: VirstreamError, overrun: number): void {
     this.#failed += 1 + overrun;
     this.underWay.clear();
@@ -68,7 +71,7 @@ export class SweptFeed extends Feed {
     if (record.status === "gone" && !this.#named) this.remove(entry);
   }
 
-  /** True if the domain would have been silent for longer than the heartbeat by the next sweep. */
+  /** True if, without a record now, the domain would be silent for longer than the heartbeat by the next sweep. */
   #heartbeatDue(entry: FeedEntry): boolean {
     return this.options.now() + this.cadence.intervalMs - entry.reportedAt > this.cadence.heartbeatMs;
   }

@@ -99,10 +99,10 @@ export function interfaceRates(pair: Pair): InterfaceRates[] {
 }
 
 /**
- * Finds the device of the earlier record that is the same as the i-th one of the later record. vCPUs match by number,
- * other devices by name, and disks also by path and backing index. The path matters because another disk may be plugged
- * in under an old name, and rates from the counters of both disks would be wrong but plausible. If only a snapshot gave
- * the disk a new image, the disk has no rates for one pair of records.
+ * Finds the device of the earlier record that is the same as the i-th device of the later record. vCPUs match by
+ * number, other devices by name, and disks also by path and backing index. The path matters because another disk may be
+ * plugged in under an old name, and rates from the counters of both disks would be wrong but plausible. So a disk that
+ * got a new image by a snapshot has no rates for one pair of records, although it is the same disk.
  */
 function match({ before, after }: Pair, part: Devices, i: number): DeviceKeys | undefined {
   if (before === undefined) return undefined;

@@ -27,7 +27,7 @@ export interface DomainRates {
 
 /** The processor time of the whole domain, its vCPUs and the hypervisor's own threads for it. */
 export interface CpuRates {
-  /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
+  /** The time over which these rates are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
   /** In percent of one processor: 100 means that one processor is busy all the time, 400 that four are. */
   readonly percent: number | undefined;
@@ -43,18 +43,18 @@ export interface CpuRates {
 export interface VcpuRates {
   /** libvirt's number of the vCPU. */
   readonly number: number;
-  /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
+  /** The time over which these rates are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
-  /** The part of the time in which its thread ran on a processor, guest mode included. */
+  /** The percentage of the time in which the vCPU's thread ran on a processor, guest mode included. */
   readonly percent: number | undefined;
   /**
-   * The part of the time in which its thread was ready to run and did not run, by the scheduler's wait_sum.
-   * `stealPercent` is the same time, measured at another place in the kernel: never add the two.
+   * The percentage of the time in which the vCPU's thread was ready to run and did not run, by the scheduler's
+   * wait_sum. `stealPercent` is the same time, measured at another place in the kernel: never add the two.
    */
   readonly waitPercent: number | undefined;
   /**
-   * The part of the time in which its thread waited in the host's run queue, by the scheduler's run_delay. The guest
-   * sees it as steal time.
+   * The percentage of the time in which the vCPU's thread waited in the host's run queue, by the scheduler's run_delay.
+   * The guest sees it as steal time.
    */
   readonly stealPercent: number | undefined;
 }
@@ -65,9 +65,9 @@ export interface DiskRates {
   readonly index: number;
   /** The target in the guest, such as `vda`. */
   readonly name: string;
-  /** The file or device behind it; undefined when libvirt names none, as for an empty drive. */
+  /** The disk's file or device on the host; undefined when libvirt names none, as for an empty drive. */
   readonly path: string | undefined;
-  /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
+  /** The time over which these rates are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
   readonly readBytesPerSecond: number | undefined;
   readonly writeBytesPerSecond: number | undefined;
@@ -88,7 +88,7 @@ export interface InterfaceRates {
   readonly index: number;
   /** The device on the host, such as `vnet0`. */
   readonly name: string;
-  /** The time over which these are means, in ms; undefined when there was nothing to compare with. */
+  /** The time over which these rates are means, in ms; undefined when there was nothing to compare with. */
   readonly intervalMs: number | undefined;
   readonly receivedBytesPerSecond: number | undefined;
   readonly transmittedBytesPerSecond: number | undefined;
@@ -101,9 +101,9 @@ export interface InterfaceRates {
 }
 
 /**
- * Memory. The sizes are from this record alone. The guest itself reports used, total, swap and faults. They are known
- * only if the guest has a balloon driver, and the domain has a period for its statistics. `guestAgeMs` is the age of
- * this report.
+ * Memory. The sizes are from this record alone. The used and total memory, swapping and page faults come from the
+ * guest's own report. They are known only if the guest has a balloon driver, and the domain has a period for its memory
+ * statistics. `guestAgeMs` is the age of the guest's report.
  */
 export interface MemoryRates {
   /** The memory that the host lets the guest have at present: the balloon's size. */
@@ -124,7 +124,8 @@ export interface MemoryRates {
   /** The age of that report when the record was sampled, in ms; 0 when the host's clock is ahead of ours. */
   readonly guestAgeMs: number | undefined;
   /**
-   * The time between the guest's last two reports, in ms. The four rates below are means over it. Undefined without two.
+   * The time between the guest's last two reports, in ms. The four rates below are means over this time. Undefined
+   * without two reports.
    */
   readonly intervalMs: number | undefined;
   /** Bytes that the guest read back from its swap. */
@@ -133,6 +134,6 @@ export interface MemoryRates {
   readonly swapOutBytesPerSecond: number | undefined;
   /** Page faults in the guest that needed a disk. */
   readonly majorFaultsPerSecond: number | undefined;
-  /** Page faults in the guest that did not. */
+  /** Page faults in the guest that did not need a disk. */
   readonly minorFaultsPerSecond: number | undefined;
 }

@@ -30,8 +30,8 @@ export interface DeviceKeys {
 }
 
 /**
- * The positions of the parameters for rates in records of one schema. They are computed once per schema, so that the
- * thousands of records with this schema are read by position. A parameter of an unexpected type counts as missing.
+ * The positions that the parameters for rates have in the records of one schema. They are computed once per schema. The
+ * thousands of records with this schema are then read by position. A parameter of an unexpected type counts as missing.
  */
 export class RateLayout {
   static readonly #known = new WeakMap<Schema, RateLayout>();
@@ -43,7 +43,7 @@ export class RateLayout {
   readonly interfaces: readonly DeviceKeys[];
   /** The parts for which a record of this schema has counters. */
   readonly parts: readonly Part[];
-  /** True if some disks have no counters, and so may belong to the backing chain of another. */
+  /** True if some disks have no counters, and so may belong to the backing chain of another disk. */
   readonly hasChains: boolean;
   readonly guest: Int32Array;
   readonly vcpuCurrent: number;

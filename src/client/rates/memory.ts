@@ -1,7 +1,7 @@
 import type { MemoryRates } from "./domain-rates.ts";
 import { difference, finite, perSecond, type Sample } from "./sample.ts";
 
-/** The part of the memory rates that comes from two reports of the guest. */
+/** The members of MemoryRates that come from two reports of the guest. */
 type GuestRates = Pick<
   MemoryRates,
   "intervalMs" | "swapInBytesPerSecond" | "swapOutBytesPerSecond" | "majorFaultsPerSecond" | "minorFaultsPerSecond"
@@ -15,22 +15,25 @@ const NO_GUEST_RATES = guestRates([], Number.NaN);
  */
 const LARGEST_STEP_MS = 1_000;
 
-/** The counters of the guest's balloon driver, and their differences from its last report. */
+/** One report of the guest's balloon driver: its counters, and the rates since the report before it. */
 export class GuestReport {
   /** See reportedAt(). */
   readonly updatedAt: number;
   /** When the first record with this report was sampled, in ms of the steady clock. */
   readonly seenAt: number;
   readonly rates: GuestRates;
-  /** How far the wall clock was ahead of the steady clock; NaN if the host does not say when the report was made. */
+  /**
+   * How many ms the wall clock was ahead of the steady clock at `seenAt`; NaN if the host does not say when the report
+   * was made.
+   */
   readonly #wallAhead: number;
   /**
-   * The counters of swapping in and out, and of major and minor faults. A report is kept for many records, so it does
-   * not hold the whole sample.
+   * The counters of swapping in and out, and of major and minor faults. A report stays in memory for many records, so
+   * it keeps only these counters and not the whole sample.
    */
   readonly counters: readonly (number | bigint)[];
 
-  /** @param longestMs the previous report is not compared if it is older by more than this */
+  /** @param longestMs the longest permitted interval between the two reports; beyond it, the rates are unknown */
   constructor(sample: Sample, updatedAt: number, before: GuestReport | undefined, longestMs: number) {
     this.updatedAt = updatedAt;
     this.seenAt = sample.at;
@@ -57,8 +60,9 @@ export function isDated({ layout }: Sample): boolean {
 }
 
 /**
- * The time of the guest's report. If the host says when the guest made it, this is that time, in ms since 1970.
- * Otherwise it is the time of the sample with the report, in ms of the steady clock. Undefined without a report.
+ * The time of the guest's report. If the host says when the guest made the report, the result is the time that the host
+ * says, in ms since 1970. Otherwise the result is the time of the sample with the report, in ms of the steady clock.
+ * Undefined without a report.
  */
 export function reportedAt(sample: Sample): number | undefined {
   const { layout } = sample;

@@ -2,14 +2,19 @@ import type { DomainStatsRecord } from "../../model/record.ts";
 import type { TypedParams } from "../../model/typed-params.ts";
 import { type DeviceKeys, type Part, RateLayout } from "./layout.ts";
 
-/** The parts that have several devices. */
+/** The parts of a domain that may have several devices. */
 export type Devices = Exclude<Part, "cpu">;
 
-/** The values of a record that rates need. The last one of each domain is kept. */
+/**
+ * The values of a record from which rates are computed. A RateMeter keeps the last sample of each part of each domain.
+ */
 export class Sample {
   readonly params: TypedParams;
   readonly layout: RateLayout;
-  /** When it was taken, in ms of its source's steady clock, so that intervals stay right when the wall clock is set. */
+  /**
+   * When the record was sampled, in ms of its source's steady clock, so that intervals stay right when the wall clock
+   * is set.
+   */
   readonly at: number;
   /** The same moment in ms since 1970, to compare with times that the hypervisor reports. */
   readonly wallAt: number;
@@ -51,8 +56,8 @@ export class Sample {
   }
 
   /**
-   * The device with this identity. A map finds it, because both samples may have many devices. Leaves out devices
-   * without counters, such as the other members of a disk's backing chain, which have the disk's name.
+   * The device with this identity. The search uses a map, because both samples may have many devices. It ignores
+   * devices without counters, such as the other members of a disk's backing chain, which have the disk's name.
    */
   find(part: Devices, identity: string | number | undefined): DeviceKeys | undefined {
     let found = this.#found?.[part];
@@ -68,18 +73,18 @@ export class Sample {
 
 /** A sample, and the earlier sample with which it is compared. */
 export interface Pair {
-  /** Undefined when there is none. */
+  /** The earlier sample; undefined when there is none. */
   readonly before: Sample | undefined;
   readonly after: Sample;
-  /** The time between the two, above 0; NaN when there is only one. */
+  /** The time between the two samples, above 0; NaN when there is no earlier sample. */
   readonly intervalMs: number;
 }
 
 /**
  * Writes the increase of each counter of a device into `steps`; NaN if one of the records lacks the counter.
  *
- * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down. The device
- *   was then reset, so its other counters cannot be trusted either
+ * @returns false, and all steps are NaN, when there is nothing to compare with, or when a counter went down. A counter
+ *   that went down shows that the device was reset, so the device's other counters cannot be trusted either
  */
 export function compare(
   steps: Float64Array,

@@ -7,7 +7,7 @@ import { DEFAULT_INTERVAL_MS, MAX_INTERVAL_MS, MIN_INTERVAL_MS } from "../../mod
 import { RateMeter } from "../rates.ts";
 import type { DomainRates } from "./domain-rates.ts";
 
-/** The options of a batch call about rates; not yet checked. */
+/** The options about rates of a batch call, such as getAllDomainStats(). They are not checked yet. */
 export interface RatesRequest {
   readonly rates: boolean;
   readonly overMs: number | undefined;
@@ -17,14 +17,16 @@ export interface RatesRequest {
 /** The signals that end the wait between two sweeps. */
 export interface WaitContext {
   readonly signal: AbortSignal | undefined;
-  /** Aborted with its error when the connection is closed. */
+  /** Aborted when the connection is closed. The reason of the abort is the connection's error. */
   readonly end: AbortSignal;
   readonly clock: Clock;
 }
 
 /**
- * The rates between two sweeps, in the order of the second. It waits for `overMs` from the end of the first to the
- * start of the second. So the two records of a domain are at least that far apart, whatever the order of the records.
+ * The rates between two sweeps, in the order of the second sweep's records. The function waits for `overMs` from the
+ * end of the first sweep to the start of the second sweep. So the two records of a domain are at least `overMs` apart,
+ * whatever the order of the records. For a moment of a recording, it does not wait: it reads an earlier state of the
+ * recording, see recordsBefore.
  *
  * @throws VirstreamError `invalid-argument`
  */
@@ -50,19 +52,23 @@ export async function ratesOver(
   return (await sweep(query)).map((record) => meter.take(record));
 }
 
-/** This many intervals before a moment, most domains have an older record, because sweeps are not quite regular. */
+/**
+ * The search for older records starts this many intervals before a moment. Most domains have an older record there. The
+ * value is above 1 because sweeps are not quite regular.
+ */
 const SURE_INTERVALS = 1.2;
-/** Older records are searched at most this many intervals before a moment. */
+/** The search for older records ends once it has gone back by more than this many intervals. */
 const MOST_INTERVALS = 60;
 
 /**
- * Reads the earlier state of a recording with which the state at a moment is compared for rates: early enough that most
- * domains have an older record. Sweeps may be further apart than the interval, because a sweep with a guest that hangs
- * takes longer. The records' own times cannot show this, because hosts' clocks differ.
+ * Reads an earlier state of a recording. The rates at a moment are computed from this state and the state at that
+ * moment. The search goes back until most domains have an older record. Sweeps may be further apart than the interval,
+ * because a sweep with a guest that hangs takes longer. The times in the records cannot show how far apart the sweeps
+ * are, because the clocks of hosts differ.
  *
  * @param now the state at the moment
  * @param sweep reads the state at another moment
- * @param overMs the least time between the two, in ms
+ * @param overMs the least time between the two states, in ms
  */
 export async function recordsBefore(
   now: readonly DomainStatsRecord[],

@@ -1,6 +1,6 @@
 /**
- * What has changed in a table since its reader's last item, as keys. No key occurs twice. A domain that left and came back
- * since then counts as changed.
+ * The keys of the table's rows that have changed since the last item that the reader got. No key occurs twice. A domain
+ * that left and came back since then counts as changed.
  */
 export interface TableChange {
   /** The keys of rows that are new. The first item of each reader has all rows here. */
@@ -11,7 +11,7 @@ export interface TableChange {
   readonly left: readonly string[];
 }
 
-/** How a key differs from the keys that a reader knows. */
+/** How a key has changed since the reader's last item. */
 type Difference = keyof TableChange;
 
 /** Collects changes. Of two changes of the same key, only the net effect remains. */
@@ -38,7 +38,7 @@ export class ChangeSet {
     for (const key of changed) this.note(key, "changed");
   }
 
-  /** Takes out everything that was noted. */
+  /** Returns everything that was noted, and forgets it. */
   take(): TableChange {
     const change = { came: [] as string[], changed: [] as string[], left: [] as string[] };
     for (const [key, difference] of this.#differences) change[difference].push(key);
@@ -58,14 +58,14 @@ export class ChangeSet {
 }
 
 /**
- * One reader of a table's changes. If it is slower than the ticks, it gets the union of several. So even a very slow
- * reader needs memory only for one key of each row that it knows or that the table has.
+ * One reader of a table's changes. If the reader is slower than the ticks, it gets the union of the changes of several
+ * ticks. So even a very slow reader needs memory only for one key of each row that it knows or that the table has.
  */
 export class ChangeReader implements AsyncIterableIterator<readonly TableChange[]> {
   readonly #onReturn: (reader: ChangeReader) => void;
-  /** The waiting change, if it is from one tick only; all readers share it. */
+  /** The change that waits for the reader, if it is from one tick only. All readers share this object. */
   #tick: TableChange | undefined;
-  /** The waiting changes, if they are from several ticks. */
+  /** The changes that wait for the reader, if they are from several ticks. */
   #union: ChangeSet | undefined;
   #ended = false;
   #error: unknown;
@@ -88,7 +88,7 @@ export class ChangeReader implements AsyncIterableIterator<readonly TableChange[
     this.#wake?.();
   }
 
-  /** Ends the changes. The consumer still gets the waiting ones, and then the error, if there is one. */
+  /** Ends the changes. The consumer still gets the changes that wait, and then the error, if there is one. */
   end(error: unknown): void {
     this.#ended = true;
     this.#error = error;

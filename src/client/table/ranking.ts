@@ -15,8 +15,8 @@ interface Ranked<Row> {
 }
 
 /**
- * The first `limit` rows in an order. Rows of equal rank stay in the order given. Numbers come before texts, and texts are
- * compared by their UTF-16 codes. For n rows it calls `by` n times, and compares O(n log limit) times.
+ * The first `limit` rows in an order. Rows of equal rank stay in the order of `rows`. Numbers come before texts, and
+ * texts are compared by their UTF-16 codes. For n rows it calls `by` n times, and compares O(n log limit) times.
  */
 export function ranked<Row>(
   rows: Iterable<Row>,

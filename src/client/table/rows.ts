@@ -10,7 +10,10 @@ import { RateMeter } from "../rates.ts";
 import { ChangeReader, ChangeSet, type TableChange } from "./changes.ts";
 import { ranked, type SortOrder, type SortValue } from "./ranking.ts";
 
-/** One domain of a table. It never changes: the table has another object after each change. */
+/**
+ * The row of one domain in a table. A row object never changes: at each change of the domain, the table makes a new
+ * one.
+ */
 export class TableRow {
   /** See domainKey(). */
   readonly key: string;
@@ -65,7 +68,7 @@ export interface RowsOptions {
   readonly source: { readonly host: string };
   /** The patterns of the query's `hosts`. */
   readonly patterns: readonly string[] | undefined;
-  /** Called when each host has been swept or cannot be reached; later calls are possible. */
+  /** Called when each host has been swept or cannot be reached; it may be called again later. */
   readonly onReady: () => void;
   /** Called once, at the end. */
   readonly onEnd: (error: VirstreamError) => void;
@@ -91,7 +94,7 @@ export class TableRows implements WatchSink {
   readonly #readers = new Set<ChangeReader>();
   #ticked = false;
   #ranking: Ranking | undefined;
-  /** The rows in their order, until one of them changes. */
+  /** The sorted rows; undefined after one of them has changed. */
   #values: readonly TableRow[] | undefined;
   #error: VirstreamError | undefined;
 
@@ -159,7 +162,9 @@ export class TableRows implements WatchSink {
     return [...hosts.values()];
   }
 
-  /** Returns a reader of the changes. It first gets the rows at the last tick, if there was one. */
+  /**
+   * Returns a reader of the changes. The reader first gets the keys of all rows at the last tick, if there was a tick.
+   */
   read(): ChangeReader {
     const reader = new ChangeReader((left) => this.#readers.delete(left));
     if (this.#ticked) reader.push({ came: this.#changes.keysBefore(this.#byKey.keys()), changed: [], left: [] });
@@ -244,8 +249,8 @@ export class TableRows implements WatchSink {
 }
 
 /**
- * The readers end when the program closes the connection or the table, and at the end of a recording. Both are no
- * failures.
+ * The error for the readers. It is undefined when the program closes the connection or the table, and at the end of a
+ * recording, because these ends are no failures.
  */
 function failureOf(error: VirstreamError): VirstreamError | undefined {
   return error.code === "connection-closed" || error.code === "end-of-recording" ? undefined : error;
