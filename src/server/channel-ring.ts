@@ -5,8 +5,8 @@ import type { Keeper, SharedMemory } from "./bounds/shared-memory.ts";
 const MAX_TICKS = 8;
 const MAX_BYTES = 8_388_608;
 /**
- * It keeps this many ticks of each host even if they have more bytes, up to the larger byte limit. This is for large
- * hosts.
+ * For large hosts, the ring keeps this many ticks of each host even if they have more bytes than MAX_BYTES, up to
+ * MAX_LARGE_BYTES.
  */
 const LARGE_TICKS = 3;
 const MAX_LARGE_BYTES = 67_108_864;
@@ -19,11 +19,12 @@ interface Kept {
 }
 
 /**
- * The last messages of a channel, for clients that reconnect and for clients that are slightly late. Ticks and bytes are
- * limited, and so are the bytes of all rings together; a client that needs older messages gets a snapshot. While the server
- * sends a snapshot of large hosts, the channel makes the messages of one or two ticks of each. The ring must still have them
- * when the snapshot ends. Otherwise the client would need another snapshot, and then another one, without end. A channel of
- * several hosts has a tick of each host per interval, so the limits count ticks per host.
+ * The last messages of a channel, for clients that reconnect and for clients that are slightly late. Ticks and bytes
+ * are limited, and so are the bytes of all rings together; a client that needs older messages gets a snapshot. While
+ * the server sends a snapshot of large hosts, the channel makes the messages of one or two ticks of each host. The ring
+ * must still have these messages when the snapshot ends. Otherwise the client would need another snapshot, and then
+ * another one, without end. A channel of several hosts has a tick of each host per interval, so the limits count ticks
+ * per host.
  */
 export class ChannelRing implements Keeper {
   readonly #memory: SharedMemory;
@@ -31,7 +32,10 @@ export class ChannelRing implements Keeper {
   #bytes = 0;
   #ticks = 0;
   #mostBytes = MAX_BYTES;
-  /** Bytes of all messages up to the end of each of the last ticks: one of each host, and the one before these. */
+  /**
+   * How many bytes all messages up to the end of a tick have, for each of the last ticks: one tick per host, and the
+   * tick before these.
+   */
   readonly #tickEnds = [0];
 
   /** @param memory the memory of all rings, in bytes */
@@ -40,7 +44,7 @@ export class ChannelRing implements Keeper {
     memory.join(this);
   }
 
-  /** How many bytes it holds. */
+  /** How many bytes the messages in the ring have. */
   get size(): number {
     return this.#bytes - (this.#kept[0]?.bytesBefore ?? this.#bytes);
   }

@@ -15,9 +15,9 @@ const LINGER_MS = 30_000;
 
 /** The memory that all channels of a server share. */
 export interface ChannelMemory {
-  /** The bytes of their rings. */
+  /** The bytes of the channels' rings. */
   readonly rings: SharedMemory;
-  /** The records of their snapshots. */
+  /** The records of the channels' snapshots. */
   readonly snapshots: SharedMemory;
 }
 
@@ -32,9 +32,9 @@ export interface ChannelReader {
 }
 
 /**
- * Encodes one feed for all watches in one profile. All readers get the same bytes, so a further reader costs
- * only the sending. The channel keeps its last messages, and continues for a while after its last reader was cut off. So a client
- * that reconnects in time misses nothing.
+ * Encodes one feed for all watches in one profile. All readers get the same bytes, so a further reader costs only the
+ * sending. The channel keeps its last messages, and continues for a while after its last reader was cut off. So a
+ * client that reconnects while the channel continues misses nothing.
  */
 export class Channel implements FeedListener {
   readonly feed: Feed;
@@ -71,7 +71,7 @@ export class Channel implements FeedListener {
     return this.#encoder.sequence;
   }
 
-  /** How many hosts have ticks in it; at least 1. */
+  /** How many hosts have ticks in this channel; at least 1. */
   get hosts(): number {
     return Math.max(1, this.feed.swept.size);
   }

@@ -18,12 +18,12 @@ export class Channels {
     this.#memory = memory;
   }
 
-  /** The profile for all connections with a subprotocol; they share the slots of schemas. */
+  /** The profile for all connections with a subprotocol; these connections share the slots of schemas. */
   profile(subprotocol: Subprotocol): Profile {
     return this.#profiles.get(subprotocol)!;
   }
 
-  /** How many there are. */
+  /** How many channels there are. */
   get size(): number {
     return [...this.#channels.values()].flat().length;
   }
@@ -34,8 +34,8 @@ export class Channels {
    * @param feed a feed of the client's view, which has the domains that the client may see
    * @param taken the channels that the connection already uses
    * @param wanted the number of the client's last channel, which is preferred
-   * @param hold called for a new channel; it may throw. The channel calls the function that it returns when it has ended, which
-   *   may be long after its last client was cut off
+   * @param hold called for a new channel; it may throw. It returns a function that the channel calls when the channel
+   *   has ended, which may be long after the channel's last client was cut off
    */
   open(
     feed: Feed,

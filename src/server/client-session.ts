@@ -35,12 +35,15 @@ const HELLO_CHUNKS = 64;
 const MISSED_PONGS = 6;
 /** The client closed the connection without a code (RFC 6455, 7.1.5), which is also an orderly close. */
 const NO_CODE = 1005;
-/** Orderly closes: the client closed (1000), or the user left its page (1001). It will not resume its watches. */
+/**
+ * Orderly closes: the client closed (1000), or the user left its page (1001). Such a client will not resume its
+ * watches.
+ */
 const GOODBYES: readonly number[] = [CLOSE_CODES.normal, CLOSE_CODES["going-away"], NO_CODE];
 
 /**
- * How the server closes the connection of a client that it could not identify; after any other error, with
- * `server-error`.
+ * How the server closes the connection of a client that it could not identify, by the code of the error. After any
+ * other error, the reason is `server-error`.
  */
 const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
   denied: "unauthenticated",
@@ -48,14 +51,17 @@ const REFUSALS: Partial<Record<ErrorCode, CloseReason>> = {
   "limit-exceeded": "overloaded",
 };
 
-/** The events of closes that the server decides on; others are `client-refused`. */
+/**
+ * The events that are logged when the server closes a connection for these reasons. For other reasons, the event is
+ * `client-refused`.
+ */
 const CLOSE_EVENTS: Partial<Record<CloseReason, ServerEvent>> = {
   unauthenticated: "token-refused",
   overloaded: "limit-exceeded",
 };
 /** Close reasons that do not mean a refusal. */
 const UNREFUSED: readonly CloseReason[] = ["normal", "going-away", "logged-out"];
-/** The errors of sweeps and watches that are logged. */
+/** The errors of sweeps and watches that are logged, each with its event. */
 const FAILURES: Partial<Record<ErrorCode, ServerEvent>> = {
   "limit-exceeded": "limit-exceeded",
   "slow-consumer": "slow-consumer",
@@ -96,7 +102,7 @@ export class ClientSession {
   readonly #added = new Set<string>();
   #draining = false;
   #greeted = false;
-  /** The hosts that the client knows. Hosts may come and go. */
+  /** The value of `host` that the client got last. Hosts may come and go. */
   #saidHost = "";
   /** Messages that came while the client's hello is being answered. */
   #early: [data: RawData, isBinary: boolean][] | undefined;
@@ -104,15 +110,16 @@ export class ClientSession {
   #request: IncomingMessage | undefined;
   /** Undefined before the client has shown who it is. */
   #client: AdmittedClient | undefined;
-  /** The name of its token, also if it is refused because of the token's role. */
+  /** The name of the client's principal, also if the client is refused because of its token's role. */
   #principal: string | undefined;
   #unanswered = 0;
   readonly #address: string;
   #greetedAt = 0;
 
   /**
-   * @param client from the token in the upgrade request; undefined if it had no token
-   * @param enter called with the hello of a client that may read; returns the reason if there are too many clients
+   * @param client the client that the token in the upgrade request identifies; undefined if the request had no token
+   * @param enter called when a client that may read has sent its hello; returns the reason if there are too many
+   *   clients
    */
   constructor(
     socket: WebSocket,
@@ -160,7 +167,7 @@ export class ClientSession {
    * Bounds the bytes of a client before its hello is accepted. Without a bound, each silent client could keep a message
    * of 1 MiB, or as many parts of a message, in memory.
    *
-   * @param socket the socket under the WebSocket, which reads it first
+   * @param socket the socket from which the WebSocket reads; the WebSocket gets each chunk first
    */
   boundHello(socket: Duplex): void {
     let bytes = 0;
@@ -196,7 +203,7 @@ export class ClientSession {
     await Promise.all(this.#running);
   }
 
-  /** From now on begins no sweep and no watch. Resolves when its sweeps have ended. */
+  /** From now on, this session begins no sweep and no watch. Resolves when its sweeps have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
     await Promise.all(this.#running);
@@ -262,8 +269,8 @@ export class ClientSession {
   }
 
   /**
-   * Answers the hello. The client may send requests right after it; they wait. The socket is paused, so only bytes that
-   * have already been read take memory.
+   * Answers the hello. The client may send requests right after the hello; these requests wait. The socket is paused,
+   * so only bytes that have already been read take memory.
    */
   async #hello(token: string | undefined): Promise<void> {
     const request = this.#request!;
@@ -426,8 +433,8 @@ export class ClientSession {
   }
 
   /**
-   * Counts a sweep or watch, and returns a function that reverses this. If it may not start, or one of `others` throws,
-   * the client gets the reason.
+   * Counts a sweep or watch, and returns a function that reverses this. If a limit does not permit the sweep or watch,
+   * or one of `others` throws, the client gets the reason, and the result is undefined.
    */
   #hold(id: number, query: Query, ...others: (() => () => void)[]): (() => void) | undefined {
     try {
@@ -481,7 +488,7 @@ export class ClientSession {
   }
 }
 
-/** @throws VirstreamError `limit-exceeded` if a query would be more than may be watched beside the others */
+/** @throws VirstreamError `limit-exceeded` if the query and the others together are more than may be watched */
 function checkLoad(query: Query, others: readonly WatchedQuery[], who: string, most: number): void {
   const load = others.reduce((sum, other) => sum + watchedLoadOf(other.query, other.feeds), 0);
   if (load + watchedLoadOf(query, undefined) <= WHOLE_LOAD * most) return;

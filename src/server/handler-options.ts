@@ -32,8 +32,8 @@ export interface HandlerOptions {
    */
   readonly prefix?: string;
   /**
-   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take `limits.helloTimeoutMs`. Its
-   * errors refuse the client. Default: the tokens decide.
+   * Decides who each client is, and what it may see, instead of `token` and `viewers`. It may take up to
+   * `limits.helloTimeoutMs`. If it fails, the server refuses the client. Default: the tokens decide.
    */
   readonly authenticate?: Authenticate;
   /**
@@ -65,7 +65,7 @@ export interface HandlerOptions {
   readonly limits?: Partial<ServerLimits>;
   /** The options of `/metrics`, the page for Prometheus. Default: each of its members has its default. */
   readonly metrics?: ExporterOptions;
-  /** False: only pages, such as `/metrics`; WebSockets are refused. Default true. */
+  /** False: the handler serves only pages, such as `/metrics`, and refuses WebSockets. Default true. */
   readonly webSockets?: boolean;
   /**
    * True: `/`, or the prefix, is a live page of the guests for browsers. Its files need no token; its data comes over

@@ -38,13 +38,13 @@ export const CLOSE_TIMEOUT_MS = 1_000;
 /** How long sweeps under way may take while the server drains, in ms. */
 const DRAIN_MS = 10_000;
 /**
- * The most frames of a client's message; below, the most parts in which a frame may arrive. Each takes memory besides
- * its bytes.
+ * The most frames of a client's message; below, the most chunks in which a frame may arrive. Each frame and each chunk
+ * takes memory besides its bytes.
  */
 const MAX_FRAGMENTS = 128;
 const MAX_CHUNKS = 2_048;
 
-/** The events of clients that are refused because of these errors. */
+/** The events that are logged when a client is refused because of these errors. */
 const REFUSED: Partial<Record<ErrorCode, ServerEvent>> = {
   denied: "token-refused",
   "limit-exceeded": "limit-exceeded",
@@ -70,7 +70,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /** Makes the pages of `/metrics`. */
   readonly exporter: Exporter;
   readonly #pages: PageSource;
-  /** The limits may change, so all parts read them whenever they need them. */
+  /** The limits may change, so all parts of the handler read the limits whenever they need them. */
   readonly #limits: ServerLimits;
   readonly #answers = new OpenAnswers();
   readonly #views: Views;
@@ -203,7 +203,8 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * The health of the server and of the watched hosts; also at `/healthz` and `/readyz`, which need no token and so have no names.
+   * The health of the server and of the watched hosts; also at `/healthz` and `/readyz`. These pages need no token, so
+   * they show no names.
    */
   health(): ServerHealth {
     const views = this.#views;
@@ -245,8 +246,8 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Closes the WebSockets of all principals, or viewers, with this name, so that their clients authenticate again. A client of
-   * this library connects again by itself. Returns how many there were.
+   * Closes the WebSockets of all principals, or viewers, with this name, so that their clients authenticate again. A
+   * client of this library connects again by itself. Returns the number of these clients.
    */
   disconnect(name: string): number {
     return this.#admission.disconnect(name);
@@ -255,18 +256,18 @@ export class VirstreamHandler implements AsyncDisposable {
   /**
    * Replaces the option `origins`, for pages that connect from now on.
    *
-   * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
+   * @throws VirstreamError `invalid-argument`; the handler then keeps its present values
    */
   admitOrigins(origins: readonly string[]): void {
     this.#origins = new Origins(origins);
   }
 
   /**
-   * Replaces the option `limits`, for connections, requests and messages from now on. No client, sweep or watch ends. If
-   * `waiting` or `waitingPerAddress` is lower now, the next connection replaces the oldest ones beyond it. Only
-   * `helloTimeoutMs` stays as it was at the start.
+   * Replaces the option `limits`, for connections, requests and messages from now on. No client, sweep or watch ends.
+   * If `waiting` or `waitingPerAddress` is lower now, the next connection replaces the oldest connections beyond the
+   * new limit. Only `helloTimeoutMs` stays as it was at the start.
    *
-   * @throws VirstreamError `invalid-argument`; the handler then keeps those that it has
+   * @throws VirstreamError `invalid-argument`; the handler then keeps its present values
    */
   limit(limits: Partial<ServerLimits>): void {
     Object.assign(this.#limits, checkLimits(limits), { helloTimeoutMs: this.#limits.helloTimeoutMs });
@@ -274,8 +275,8 @@ export class VirstreamHandler implements AsyncDisposable {
 
   /**
    * Ends sweeps and WebSockets with `server-shutdown`, and refuses further ones. With `drain`, sweeps under way may
-   * first end completely, for at most ten seconds. Safe to call twice: without `drain`, the second call ends the first
-   * one's wait.
+   * first end completely, for at most ten seconds. Safe to call twice: a second call without `drain` ends the wait of
+   * the first call.
    *
    * @throws VirstreamError `invalid-argument`
    */
@@ -310,7 +311,8 @@ export class VirstreamHandler implements AsyncDisposable {
   }
 
   /**
-   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, with `explain` `/why`, and with `ui` the files of the page.
+   * Answers a request: `/healthz`, `/readyz`, `/stats.json`, `/metrics`, `/why` (with the option `explain`), and the
+   * files of the live page (with the option `ui`).
    *
    * @param next called instead for a path outside the prefix, as Express does it; default: 404
    */
@@ -424,7 +426,7 @@ export class VirstreamHandler implements AsyncDisposable {
   /**
    * Logs that a client is refused.
    *
-   * @param principal its name, if its token is valid
+   * @param principal the client's name, if its token is valid
    * @internal
    */
   protected sayRefused(event: ServerEvent, peer: Peer, why: string, principal?: string): void {
@@ -470,11 +472,11 @@ export class VirstreamHandler implements AsyncDisposable {
 }
 
 /**
- * Serves a connection as a part of the caller's own HTTP server. Pass its `request` and `upgrade` to the events of that
- * server.
+ * Serves a connection as a part of the caller's own HTTP server. Pass the handler's `request` and `upgrade` to the
+ * events of that server.
  *
- * @throws VirstreamError `invalid-argument` without `authenticate`, a token, viewers or `allowAnyone`, and for an invalid prefix,
- *   and invalid tokens, viewers or limits
+ * @throws VirstreamError `invalid-argument` without `authenticate`, a token, viewers or `allowAnyone`, and for an
+ *   invalid prefix, and invalid tokens, viewers or limits
  */
 export function createHandler(connection: Connection, options: HandlerOptions): VirstreamHandler {
   checkOptions("createHandler's options object", options, HANDLER_MEMBERS);

@@ -7,20 +7,23 @@ export interface ServerLimits {
   /** Connections with an accepted hello at a time; the server closes further ones with 4503. Default 1,000. */
   readonly clients: number;
   /**
-   * The same of one address, or of one IPv6 network of 64 bits. Clients on this machine do not count, because a proxy
-   * on it may serve many. Default 250.
+   * The same limit for one address, or for one IPv6 network of 64 bits. Clients on this machine do not count, because a
+   * proxy on it may serve many. Default 250.
    */
   readonly clientsPerAddress: number;
   /**
-   * Connections without an accepted hello, and HTTP connections, at a time; a further one replaces the oldest. It is
-   * also the number of clients that are authenticated at a time. Default 1,000.
+   * Connections without an accepted hello, and HTTP connections, at a time; a further one replaces the oldest. The
+   * server also authenticates at most this many clients at a time. Default 1,000.
    */
   readonly waiting: number;
-  /** The same of one address, counted as by `clientsPerAddress`; a further one replaces the oldest of that address. Default 250. */
+  /**
+   * The same limit for one address, counted as by `clientsPerAddress`; a further connection replaces the oldest of that
+   * address. Default 250.
+   */
   readonly waitingPerAddress: number;
   /**
-   * Messages and pings of one connection that the server handles per second; the number of one second may come at once.
-   * Further ones wait, and the server pauses reading. Default 5,000.
+   * Messages and pings of one connection that the server handles per second; as many as for one second may come at
+   * once. Further messages and pings wait, and the server pauses reading from the connection. Default 5,000.
    */
   readonly requestsPerSecond: number;
   /** Sweeps of all connections together at a time, without watches; a further one ends with `limit-exceeded`. Default 2,048. */
@@ -32,7 +35,10 @@ export interface ServerLimits {
    * does not count. A query of named domains counts as 1/100 for each domain. Default 8.
    */
   readonly queriesPerClient: number;
-  /** Different queries that all watches of the same visible domains have, counted in the same way. Default 64. */
+  /**
+   * Different queries of all watches of clients that see the same domains. They are counted as by `queriesPerClient`.
+   * Default 64.
+   */
   readonly queries: number;
   /**
    * Channels at a time: each query is encoded once for each interval, mode and profile with which it is watched. A watch that needs a
@@ -40,13 +46,13 @@ export interface ServerLimits {
    */
   readonly channels: number;
   /**
-   * Sweeps per second that clients may begin: single sweeps, and the first sweep of a watch. Further ones wait. Counted
-   * in the same way as queries. Default 20.
+   * Sweeps per second that clients may begin: single sweeps, and the first sweep of a watch. Further sweeps wait. They
+   * are counted as queries are by `queriesPerClient`. Default 20.
    */
   readonly sweepsPerSecond: number;
   /**
-   * Different restrictions of principals of clients at a time; the server closes further clients with 4503. Viewers do not
-   * count. Default 256.
+   * Different restrictions that the principals of all clients have at a time; the server closes further clients with
+   * 4503. Viewers do not count. Default 256.
    */
   readonly views: number;
   /**
@@ -54,23 +60,23 @@ export interface ServerLimits {
    * 16,384.
    */
   readonly selectorsPerClient: number;
-  /** The same of all connections together. Default 32,768. */
+  /** The same limit for all connections together. Default 32,768. */
   readonly selectors: number;
   /** High-water mark of a client's socket, in bytes: above it, the client's sweeps and watches pause. Default 1,048,576. */
   readonly bufferedBytes: number;
   /**
-   * The limit for all clients together, in bytes. The mark of each client is an equal share of this, if that is less
-   * than `bufferedBytes`. Default 268,435,456.
+   * The limit for the marks of all clients together, in bytes. The mark of each client is an equal share of this limit,
+   * if the share is less than `bufferedBytes`. Default 268,435,456.
    */
   readonly bufferedBytesInAll: number;
   /**
-   * Messages that all channels keep for clients that are late or come back, in bytes. Beyond it, the largest channel
-   * drops its oldest messages, and clients that need them get a snapshot. Default 268,435,456.
+   * Messages that all channels keep for clients that are late or come back, in bytes. Beyond this limit, the channel
+   * that keeps most drops its oldest messages, and clients that need them get a snapshot. Default 268,435,456.
    */
   readonly ringBytes: number;
   /**
-   * Records of all snapshots that are being sent. Beyond it, the channel with most of them replaces its oldest snapshot
-   * by a newer one. Default 1,048,576.
+   * Records of all snapshots that are being sent. Beyond this limit, the channel that can drop most records replaces
+   * its oldest snapshot by a newer one. Default 1,048,576.
    */
   readonly snapshotRecords: number;
   /** Timeout for a client's request, and then for its hello, in ms. Default 5,000. */
@@ -94,7 +100,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   waiting: 1_000,
   waitingPerAddress: 250,
   requestsPerSecond: 5_000,
-  // Each keeps some hundred kB at most while its client reads nothing.
+  // Each sweep keeps some hundred kB at most while its client reads nothing.
   sweeps: 2_048,
   sweepsPerClient: LIMITS.sweeps,
   queriesPerClient: 8,
@@ -128,7 +134,7 @@ const LIMIT_MEMBERS: Members = {
 };
 
 /**
- * The limits, with the default for each that is absent.
+ * The limits, with the default for each absent limit.
  *
  * @throws VirstreamError `invalid-argument` for a limit that is not a whole number within its bounds
  */

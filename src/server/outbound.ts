@@ -6,7 +6,7 @@ import { type ServerMessage, summaryToWire } from "../wire/messages.ts";
 import type { EncodedRows, Profile, WireMessage } from "../wire/profile.ts";
 import type { ServerLimits } from "./limits.ts";
 
-/** The high-water mark of each client's socket when this many are connected, in bytes. */
+/** The high-water mark of each client's socket, in bytes, when this many clients are connected. */
 export function markOf(limits: Pick<ServerLimits, "bufferedBytes" | "bufferedBytesInAll">, clients: number): number {
   return Math.min(limits.bufferedBytes, limits.bufferedBytesInAll / Math.max(1, clients));
 }
@@ -14,7 +14,7 @@ export function markOf(limits: Pick<ServerLimits, "bufferedBytes" | "bufferedByt
 /** How much a server has sent. */
 export interface TrafficMetrics {
   messages: number;
-  /** Payload bytes, without WebSocket's frame headers; of text, characters. */
+  /** Payload bytes, without WebSocket's frame headers; for text messages, characters. */
   bytes: number;
 }
 
@@ -81,7 +81,7 @@ export class Outbound {
   /**
    * Sends messages with rows, and before them the schemas that the client does not have.
    *
-   * @param sent called with each message when its bytes are with the system
+   * @param sent called with each message when the operating system has taken its bytes
    */
   sendRows(
     { messages, schemas }: Pick<EncodedRows, "messages" | "schemas">,
@@ -113,7 +113,8 @@ export class Outbound {
         this.#sent();
       });
     }
-    // A permitted message may have any size, because a large record is not divided. So the hard limit rises with it.
+    // A permitted message may have any size, because a large record is not divided. So the hard limit rises with the
+    // size of the message.
     if (writable) this.#most = this.#socket.bufferedAmount + this.#mark();
   }
 

@@ -7,7 +7,10 @@ export interface ServerHealth {
   readonly status: "ok" | "degraded";
   readonly clients: number;
   readonly watches: number;
-  /** How many of the watched sources cannot be reached, or failed every record; with viewers, the largest number of any one viewer. */
+  /**
+   * How many of the watched sources cannot be reached, or failed every record; with viewers, the server counts this for
+   * each viewer, and shows the largest number.
+   */
   readonly sourcesAbsent: number;
 }
 
@@ -18,11 +21,11 @@ export interface ServerFigures {
   /** The hosts that are served, by name. */
   readonly host: string;
   readonly hypervisor: string;
-  /** Different for each start. Clients with a viewer's token get another one. */
+  /** Different for each start of the server. Clients with a viewer's token get another epoch. */
   readonly epoch: string;
-  /** Seconds since its start; a gauge. */
+  /** Seconds since the server's start; a gauge. */
   readonly uptimeSeconds: number;
-  /** Connected now; a gauge. */
+  /** Clients that are connected now; a gauge. */
   readonly clients: number;
   /** Connections that were accepted. */
   readonly clientsAccepted: number;
@@ -30,15 +33,24 @@ export interface ServerFigures {
   readonly sweepsServed: number;
   /** Watches of clients; a gauge. */
   readonly watches: number;
-  /** Channels: one for each query, cadence and encoding, separate for each list of visible domains and of groups; a gauge. */
+  /**
+   * Channels: one for each query, cadence and encoding. Clients with different lists of visible domains, or of groups,
+   * have separate channels. A gauge.
+   */
   readonly channels: number;
-  /** Bytes of messages that the channels keep for clients that are late or come back; a gauge, and a limit. */
+  /**
+   * Bytes of messages that the channels keep for clients that are late or come back; a gauge. A limit has the same
+   * name.
+   */
   readonly ringBytes: number;
-  /** Records of the snapshots that are being sent; a gauge, and a limit. */
+  /** Records of the snapshots that are being sent; a gauge. A limit has the same name. */
   readonly snapshotRecords: number;
   /** Sweeps and watches of all clients that may see every domain, and of programs in this process. */
   readonly sampling: SamplingFigures;
-  /** The same for each list of visible domains, with the names of the viewers and of the connected principals that have it. */
+  /**
+   * The same figures for each list of visible domains, with the names of the viewers and of the connected principals
+   * that have this list.
+   */
   readonly viewers: readonly { readonly names: readonly string[]; readonly sampling: SamplingFigures }[];
   readonly messagesSent: number;
   readonly bytesSent: number;
@@ -48,13 +60,14 @@ export interface ServerFigures {
 }
 
 /**
- * If every record fails within this deadline, the source does not work. With a shorter deadline, it may just be slow.
+ * If every record fails in a sweep with at least this deadline, the source does not work. With a shorter deadline, the
+ * source may just be slow.
  */
 const TELLING_DEADLINE_MS = 1_000;
 
 /**
- * How many sources that are watched cannot be reached at present, or had failed records only in the last sweep of all domains.
- * Such a sweep says nothing about the source if its deadline was short.
+ * How many watched sources cannot be reached at present, or sent only failed records in the last sweep of all domains.
+ * A sweep with a short deadline does not count, because it says nothing about the source.
  */
 export function absentSources({ watched }: Sampling): number {
   const hosts = new Set<string | undefined>();
@@ -77,7 +90,7 @@ const ROTATION_MS = 30_000;
  * every 60 s, 30 s after the other, and the older one gives the figures.
  */
 export class EventLoopDelay {
-  /** The older one first. */
+  /** The older histogram comes first. */
   readonly #histograms = [0, 1].map(() => monitorEventLoopDelay({ resolution: RESOLUTION_MS }));
   readonly #timer = setInterval(() => this.rotate(), ROTATION_MS).unref();
 
@@ -88,7 +101,8 @@ export class EventLoopDelay {
   /** The figures of the last 30 to 60 s. */
   get figures(): ServerFigures["eventLoopDelayMs"] {
     const histogram = this.#histograms[0]!;
-    // The histogram has the times from timer to timer: the time beyond the timer's own is delay.
+    // The histogram contains the times between two runs of its timer. The part of such a time beyond RESOLUTION_MS is
+    // delay.
     const late = (nanoseconds: number): number =>
       Number.isFinite(nanoseconds) ? Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS) : 0;
     return { mean: late(histogram.mean), p99: late(histogram.percentile(99)), max: late(histogram.max) };

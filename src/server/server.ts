@@ -63,7 +63,7 @@ export interface ServeOptions extends HandlerOptions {
 /** A handler with an HTTP server of its own. Closing it does not close the connection that it serves. */
 export class VirstreamServer extends VirstreamHandler {
   readonly #http: ListeningServer;
-  /** True if it was started to ask clients for certificates. This cannot change. */
+  /** True if the server has asked clients for certificates since its start. This cannot change. */
   readonly #asksForCertificates: boolean;
   #file: SocketFile | undefined;
   #closed: Promise<void> | undefined;
@@ -135,7 +135,7 @@ export class VirstreamServer extends VirstreamHandler {
    * Replaces the certificate of `tls`, and the authorities of its clients, for connections from now on. `tls` must have
    * `clientCa` if the server was started with it, and must not have it otherwise.
    *
-   * @throws VirstreamError `invalid-argument`; the server then keeps those that it has
+   * @throws VirstreamError `invalid-argument`; the server then keeps its present certificates
    */
   renew(tls: TlsOptions): void {
     if ((tls.clientCa !== undefined) !== this.#asksForCertificates) {

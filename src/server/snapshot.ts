@@ -19,9 +19,12 @@ export class Snapshot {
   readonly sync: SyncEvent | undefined;
   /** The sources that are not connected. */
   readonly statuses: readonly StatusEvent[];
-  /** True if it has the domains of all hosts that can be reached. */
+  /** True if the snapshot has the domains of all hosts that can be reached. */
   readonly complete: boolean;
-  /** The records by their domains' numbers, with holes; undefined: it was dropped, and its readers need a new snapshot. */
+  /**
+   * The records by their domains' numbers, with holes; undefined: the snapshot was dropped, and its readers need a new
+   * snapshot.
+   */
   records: readonly (DomainStatsRecord | undefined)[] | undefined;
   readers = 0;
 
@@ -36,12 +39,12 @@ export class Snapshot {
 }
 
 /**
- * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth replaces the oldest.
- * The same happens when the snapshots of all channels together would be too large.
+ * The snapshots of one channel. Slow readers of old snapshots must not delay others, so a ninth snapshot replaces the
+ * oldest. The same happens when the snapshots of all channels together would be too large.
  */
 export class Snapshots implements Keeper {
   readonly #memory: SharedMemory;
-  /** Those that have readers, the oldest first. */
+  /** The snapshots that have readers, the oldest first. */
   readonly #alive: Snapshot[] = [];
 
   /** @param memory of the snapshots of all channels, in records */
@@ -50,25 +53,28 @@ export class Snapshots implements Keeper {
     memory.join(this);
   }
 
-  /** The channel always keeps the newest snapshot, because otherwise its readers would begin again and again. */
+  /**
+   * The number of records of all snapshots except the newest. The channel always keeps the newest snapshot, because
+   * otherwise its readers would begin again and again.
+   */
   get spare(): number {
     return this.#alive.slice(0, -1).reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Drops the oldest one. Its readers begin a new one. */
+  /** Drops the oldest snapshot. Its readers begin a new snapshot. */
   shed(): void {
     const oldest = this.#alive.shift()!;
     oldest.records = undefined;
     this.#memory.changed(-oldest.size);
   }
 
-  /** The channel has ended, and has no readers. */
+  /** Drops all snapshots, because the channel has ended and has no readers. */
   clear(): void {
     while (this.#alive.length > 0) this.shed();
     this.#memory.leave(this);
   }
 
-  /** The state of a feed at a sequence. Each reader must `close` it. */
+  /** The snapshot of a feed at a sequence. Each reader must `close` the snapshot. */
   open(sequence: number, feed: Feed): Snapshot {
     let snapshot = this.#alive.at(-1);
     if (snapshot?.sequence !== sequence) {
@@ -80,7 +86,7 @@ export class Snapshots implements Keeper {
     return snapshot;
   }
 
-  /** A reader has finished with it. */
+  /** Called when a reader has finished with a snapshot. */
   close(snapshot: Snapshot): void {
     snapshot.readers--;
     const position = this.#alive.indexOf(snapshot);

@@ -16,7 +16,7 @@ import type { Outbound } from "./outbound.ts";
 interface SweepSenderOptions {
   readonly id: number;
   readonly query: Query;
-  /** Bytes; undefined: no credit is kept. */
+  /** The initial credit in bytes; undefined: no limit. */
   readonly credit: number | undefined;
   readonly driver: Driver;
   readonly metrics: SweepMetrics;
@@ -87,7 +87,7 @@ export class SweepSender {
       if (!signal.aborted) this.#error = VirstreamError.from(error);
     }
     done(signal.aborted ? "stopped" : this.#error === undefined ? "whole" : "failed");
-    // Sends the remaining records before the end, also before an error; only a cancel drops them.
+    // Sends the remaining records before the end, also if the driver failed. Only a sweep that was stopped drops them.
     if (!signal.aborted && this.#batch.rows > 0) await this.#flushFull();
     unlisten();
     clearTimeout(this.#timer);

@@ -46,14 +46,17 @@ export class WatchSender implements ChannelReader {
   #unlisten: () => void = () => {};
   /** The sequence of the last message that was sent, or of the snapshot; undefined: the client needs a snapshot. */
   #position: number | undefined;
-  /** Up to this sequence it sends all missed messages, however many, because the client asked to resume. */
+  /** Up to this sequence, the sender sends all missed messages, however many, because the client asked to resume. */
   #replayThrough = 0;
   #snapshot: Snapshot | undefined;
   /** The next domain of the snapshot. */
   #cursor = 0;
   /** The last tick that was sent or skipped. */
   #lastTick = 0;
-  /** True while it sends. A flush makes the channel offer messages, which must not be sent in the middle of another send. */
+  /**
+   * True while the sender sends. A flush makes the channel offer messages, which must not be sent in the middle of
+   * another send.
+   */
   #sending = true;
   #timer: unknown;
   #stopped = false;
@@ -114,7 +117,7 @@ export class WatchSender implements ChannelReader {
     this.#leave(this.#resumeAt);
   }
 
-  /** Undefined within a snapshot. */
+  /** Where the client could resume; undefined while a snapshot is being sent. */
   get #resumeAt(): number | undefined {
     return this.#snapshot === undefined ? this.#position : undefined;
   }

@@ -31,7 +31,7 @@ export class AdmittedClient {
   #loggedOut = false;
   #onLogout: () => void = () => {};
 
-  /** @param over called once, when it is released */
+  /** @param over called at each `release`, so it must be safe to call twice */
   constructor({ name, expiresAt }: Identity, view: View, over: () => void) {
     this.name = name;
     this.view = view;
@@ -51,7 +51,7 @@ export class AdmittedClient {
     this.#onLogout();
   }
 
-  /** Its connection is closed. Safe to call twice. */
+  /** Called when the client's connection is closed. Safe to call twice. */
   release(): void {
     clearTimeout(this.#timer);
     this.#onLogout = () => {};
@@ -66,7 +66,7 @@ export class AdmittedClient {
   }
 }
 
-/** Decides which clients are admitted, and knows those that are. */
+/** Decides which clients are admitted, and keeps the admitted clients. */
 export class Admission {
   readonly #identify: Identify;
   readonly #views: Views;
@@ -91,11 +91,11 @@ export class Admission {
   }
 
   /**
-   * Admits a client, or refuses it with undefined. The caller releases it.
+   * Admits a client, or refuses it with undefined. The caller must release the client.
    *
-   * @throws VirstreamError `denied` (a RoleDenied) for a client that may only read /metrics, `deadline-exceeded` when `authenticate` takes too long,
-   *   `invalid-argument` or `unknown-group` for an invalid principal, `limit-exceeded` when too many clients are being identified, or
-   *   they have too many different restrictions
+   * @throws VirstreamError `denied` (a RoleDenied) for a client that may only read /metrics, `deadline-exceeded` when
+   *   `authenticate` takes too long, `invalid-argument` or `unknown-group` for an invalid principal, `limit-exceeded`
+   *   when too many clients are being identified, or they have too many different restrictions
    */
   async admit(request: IncomingMessage, token: string | undefined): Promise<AdmittedClient | undefined> {
     const disconnected = new Set<string>();
@@ -107,7 +107,8 @@ export class Admission {
         if (identity === undefined) return undefined;
         const denial = roleDenial(identity.role);
         if (denial !== undefined) throw new RoleDenied(identity.name, denial);
-        // After a disconnection, asks again: this answer may be from before it.
+        // If the principal was disconnected meanwhile, identifies the client again: this answer may be from before the
+        // disconnection.
         if (!disconnected.has(identity.name)) return this.#admitted(identity);
       }
     } finally {
@@ -134,7 +135,7 @@ export class Admission {
     }
   }
 
-  /** Makes the clients of a principal authenticate again. Returns how many there were. */
+  /** Makes the clients of a principal authenticate again. Returns the number of these clients. */
   disconnect(name: string): number {
     for (const disconnected of this.#pending) disconnected.add(name);
     const clients = [...this.#clients].filter((client) => client.name === name);

@@ -23,9 +23,9 @@ export class Origins {
   }
 
   /**
-   * True if a page that this server itself serves has this origin. The name in it may be any: a hostile page that makes
-   * its own name resolve to this machine has the same origin. So this alone must not admit a page to a server without
-   * tokens.
+   * True if a page that this server itself serves has this origin. The origin may have any host name: for a hostile
+   * page that makes its own name resolve to this machine, the result is also true. So this check alone must not admit a
+   * page to a server without tokens.
    *
    * @param host the header `Host` of the request
    */

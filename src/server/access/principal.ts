@@ -10,7 +10,7 @@ import { checkQuery, type DomainSelector } from "../../model/query.ts";
  * everything.
  */
 export const ROLES = ["stats", "metrics", "admin"] as const;
-/** One of them. */
+/** One of the ROLES. */
 export type Role = (typeof ROLES)[number];
 
 /** The roles that may read each page that needs a token; all other requests need `stats` or `admin`. */
@@ -23,13 +23,13 @@ const STATS_ROLES: readonly Role[] = ["stats", "admin"];
 /**
  * The token that a request needs, as text.
  *
- * @param path of the page; undefined: a WebSocket, or `/why`
+ * @param path the path of the page; undefined: a WebSocket, or `/why`
  */
 export function neededToken(path?: string): string {
   return `a token of the role ${rolesFor(path).join(" or ")}`;
 }
 
-/** What is wrong with the token that a client shows, for a client that no token identifies. Undefined: it shows none. */
+/** Why a token does not identify a client. The argument is undefined if the client shows no token. */
 export function tokenFault(token: string | undefined): string {
   return token === undefined ? "a token is needed" : "the token is wrong";
 }
@@ -39,10 +39,10 @@ function rolesFor(path: string | undefined): readonly Role[] {
 }
 
 /**
- * The reason why a role does not permit a page, with the role to ask for; undefined if it permits the page. Only a
- * client whose token is right may hear this.
+ * The reason why a role does not permit a page, with the role to ask for; undefined if it permits the page. Tell this
+ * reason only to a client whose token is valid.
  *
- * @param path of the page; undefined: a WebSocket, or `/why`
+ * @param path the path of the page; undefined: a WebSocket, or `/why`
  */
 export function roleDenial(role: Role, path?: string): string | undefined {
   if (rolesFor(path).includes(role)) return undefined;
@@ -66,23 +66,26 @@ export interface Principal {
    */
   readonly names?: readonly string[];
   /**
-   * The groups of parameters that it may query; not empty. A query without groups gets these, and a query of any other group fails
-   * with `denied`. Default: all.
+   * The groups of parameters that the client may query; not empty. A query without groups gets these groups, and a
+   * query of any other group fails with `denied`. Default: all.
    */
   readonly groups?: readonly Group[];
   /**
-   * What it may read. With `domains`, `names` or `groups`, only `stats` is valid, because pages show all domains.
-   * Default: `admin` if it may see everything, else `stats`.
+   * What the client may read. With `domains`, `names` or `groups`, only `stats` is valid, because pages show all
+   * domains. Default: `admin` if it may see everything, else `stats`.
    */
   readonly role?: Role;
-  /** When the server ends its connections, in ms since 1970, so that the client authenticates again. Default: never. */
+  /**
+   * When the server ends the client's connections, in ms since 1970, so that the client authenticates again. Default:
+   * never.
+   */
   readonly expiresAt?: number;
 }
 
 /**
  * Decides who a client is. If it resolves with undefined, or rejects, the server refuses the client.
  *
- * @param request the request that opens the WebSocket, or one for `/stats.json`
+ * @param request the request that opens the WebSocket, or a request for `/metrics`, `/stats.json` or `/why`
  * @param token the token of the request's header `Authorization: Bearer`, else that of the client's first message
  */
 export type Authenticate = (
@@ -149,7 +152,7 @@ export function identityOf(principal: Principal): Identity {
 /**
  * Checks the members that restrict what a client may see.
  *
- * @param who has these members, for the error
+ * @param who names the owner of these members in error messages
  * @throws VirstreamError `invalid-argument`, `unknown-group`
  */
 export function restrictionOf(

@@ -13,13 +13,13 @@ export interface TokenEntry {
   readonly sha256: string;
   /** The visible domains, by uuid or name; see Principal. Default: all. */
   readonly domains?: readonly string[];
-  /** Patterns for their names, in place of `domains`. Default: all. */
+  /** Patterns for the names of the visible domains, in place of `domains`. Default: all. */
   readonly names?: readonly string[];
-  /** The groups that it may query. Default: all. */
+  /** The groups that a client with this token may query. Default: all. */
   readonly groups?: readonly Group[];
-  /** When it was made, in the form `2026-11-27T10:00:00.000Z`. */
+  /** When the token was made, in the form `2026-11-27T10:00:00.000Z`. */
   readonly created?: string;
-  /** When it expires, in the same form. Default: never. */
+  /** When the token expires, in the same form. Default: never. */
   readonly expires?: string;
 }
 
@@ -34,7 +34,10 @@ const ENTRY_MEMBERS = {
   expires: undefined,
 } satisfies Members;
 
-/** How many random bytes a token has. These are too many to guess, so the hash needs no salt and no slow function. */
+/**
+ * How many random bytes a token has. A token with so many random bytes cannot be guessed, so the hash needs no salt and
+ * no slow function.
+ */
 const TOKEN_BYTES = 32;
 
 /** Tokens by their hashes: the content of the file that `virstream token` keeps. */
@@ -84,7 +87,9 @@ export class TokenList {
     return `${JSON.stringify({ tokens: this.entries }, undefined, 2)}\n`;
   }
 
-  /** Makes a token. Returns the token, and a list with its entry. Only this call knows the token. */
+  /**
+   * Makes a token. Returns the token, and a list with its entry. The token is not stored, so only the caller has it.
+   */
   with(entry: Omit<TokenEntry, "sha256">): { readonly token: string; readonly list: TokenList } {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
     const made = { ...entry, sha256: hashOf(token).toString("hex") };
@@ -116,7 +121,10 @@ export function hashOf(token: string): Buffer {
   return createHash("sha256").update(token).digest();
 }
 
-/** The place of a token among hashes, or −1. It compares with all of them, so the time does not depend on the token. */
+/**
+ * The place of a token among hashes, or −1. The token is compared with all hashes, so the time does not depend on the
+ * token.
+ */
 export function placeOf(token: string | undefined, hashes: readonly Buffer[]): number {
   const shown = hashOf(token ?? "");
   return hashes.map((hash) => timingSafeEqual(hash, shown)).indexOf(true);

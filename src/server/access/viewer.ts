@@ -6,9 +6,9 @@ import { hashOf, placeOf } from "./token-list.ts";
 
 /** A token that shows only some domains: `domains` or `names`. For a client with this token, no other domains exist. */
 export interface Viewer extends Pick<Principal, "names" | "groups"> {
-  /** The name in the metrics; not empty, and different for each viewer. */
+  /** The viewer's name in the metrics; not empty, and different for each viewer. */
   readonly name: string;
-  /** It must not be empty, and must differ from all other tokens. */
+  /** The token must not be empty, and must differ from all other tokens. */
   readonly token: string;
   /**
    * The visible domains by uuid or name; at least one. A name shows the domain that has this name at the time. Default:

@@ -12,9 +12,9 @@ import { type Restriction, UNRESTRICTED } from "./principal.ts";
 import { VisibleDriver } from "./visible-driver.ts";
 
 /**
- * Everything that clients with the same restriction see, with the sampling and the channels that serve them. Views of
- * different domains share nothing: shared watches or numbers of channels would reveal another view's domains. Each view
- * has its own epoch, so a client that comes back with another restriction cannot resume a channel.
+ * Everything that clients with the same restriction see, with the sampling and the channels that serve these clients.
+ * Views of different domains share nothing: shared watches or numbers of channels would reveal another view's domains.
+ * Each view has its own epoch, so a client that comes back with another restriction cannot resume a channel.
  */
 export interface View {
   /** The bits of the groups that may be queried; 0: all. */
@@ -24,7 +24,7 @@ export interface View {
   readonly sampling: Sampling;
   readonly channels: Channels;
   readonly epoch: string;
-  /** The present clients. */
+  /** The present clients with this view, and the viewers of the server that have it. */
   readonly holders: Set<{ readonly name: string }>;
 }
 
@@ -55,8 +55,8 @@ export class Views {
   }
 
   /**
-   * The view of a restriction. It lasts until its last holder is released, and then as long as a client that was cut off may resume
-   * one of its channels.
+   * The view of a restriction. The view lasts until its last holder is released, and after that as long as a client
+   * that was cut off may resume one of its channels.
    *
    * @throws VirstreamError `limit-exceeded` when the clients have too many different restrictions
    */
@@ -93,8 +93,8 @@ export class Views {
   }
 
   /**
-   * Removes the views that have neither clients nor channels. While there are still `most` views, removes views without
-   * clients, too.
+   * Removes the views that have neither clients nor channels. While there are still `most` views, also removes views
+   * that have channels but no clients.
    */
   #evict(most: number): void {
     for (const [key, view] of this.#narrow) {
@@ -121,10 +121,10 @@ export class Views {
 }
 
 /**
- * A query with the groups that a view permits. A query without groups gets all of them.
+ * A query with the groups that a view permits. A query without groups gets all permitted groups.
  *
- * @throws VirstreamError `denied` if it names another group; `unsupported` for a query with `at` when the hosts are
- *   live
+ * @throws VirstreamError `denied` if the query names another group; `unsupported` for a query with `at` when the hosts
+ *   are live
  */
 export function permitted(query: Query, { groups, driver }: View): Query {
   if (query.at !== undefined && driver.recorded === undefined) {
@@ -144,7 +144,10 @@ export function permittedGroups({ groups, driver }: View): readonly string[] | u
   return groupNames(groups).filter((group) => theirs === undefined || theirs.includes(group));
 }
 
-/** A key of a restriction. Lists of the same domains in another order have the same key; their view has the order of the first. */
+/**
+ * A key of a restriction. Lists of the same domains in another order have the same key; their view has the order of the
+ * list that came first.
+ */
 function keyOf({ domains, ...rest }: Restriction): string {
   return JSON.stringify({ ...rest, domains: domains?.map((selector) => JSON.stringify(selector)).sort() });
 }

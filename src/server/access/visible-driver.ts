@@ -15,7 +15,7 @@ export type Visible = { readonly domains: readonly DomainSelector[] } | { readon
 
 /** The meaning of a query's selectors for a client that may see some domains only. */
 interface Resolution {
-  /** Selectors of visible domains for the inner driver; where possible, the selectors of the list itself. */
+  /** Selectors of visible domains for the inner driver. For a domain of the list, this is the list's own selector. */
   readonly visible: readonly DomainSelector[];
   /** The selectors of domains that are hidden or do not exist; the client cannot distinguish the two. */
   readonly unknown: readonly DomainSelector[];
@@ -24,20 +24,21 @@ interface Resolution {
 }
 
 /**
- * A driver that shows only a list of domains, or those whose names match. All other domains behave as if they did not exist.
+ * A driver that shows only a list of domains, or the domains whose names match patterns. All other domains behave as if
+ * they did not exist.
  *
  * It queries the inner driver for the domains of the list only, with the selectors of the list. So neither a record nor
  * the time of an answer reveals other domains, and the hypervisor is asked only about visible domains. This class
  * itself answers all other selectors, in the same way for hidden and for missing domains. If a query names a domain by
  * name and the list has its uuid, or the reverse, this class first queries the identities of the listed domains, which
  * needs no monitor. It does the same for a query with patterns, and for a query that names domains if patterns decide
- * which are visible.
+ * which domains are visible.
  */
 export class VisibleDriver implements Driver {
   readonly watch?: NonNullable<Driver["watch"]>;
   readonly #inner: Driver;
   readonly #restriction: Visible;
-  /** The visible domains; empty if their names decide. */
+  /** The selectors of the visible domains; empty if patterns for names decide which domains are visible. */
   readonly #list: readonly DomainSelector[];
   readonly #visible: SelectorTable<DomainSelector>;
   /** True if a domain with this name may be visible. */
@@ -51,7 +52,8 @@ export class VisibleDriver implements Driver {
     this.#mayShow = matcherOf("names" in restriction ? restriction.names : undefined);
     this.#visible = new SelectorTable(this.#list, (selector) => selector);
     this.#isEmpty = "domains" in restriction && restriction.domains.length === 0;
-    // A driver accepts no empty list, so there is no `watch` then, and the sampler sweeps this driver.
+    // A driver accepts no empty list of domains. So for an empty list there is no `watch`, and the sampler sweeps this
+    // driver.
     if (inner.watch !== undefined && !this.#isEmpty) {
       this.watch = (query, cadence, sink) => this.#watch(query, cadence, sink);
     }
@@ -231,7 +233,10 @@ export class VisibleDriver implements Driver {
     return reason === "unknown" || domain.name === "" || this.#mayShow(domain.name);
   }
 
-  /** The record of a domain that is hidden since it was identified, as if it did not exist. */
+  /**
+   * The record of a domain that has become hidden since it was identified. It is the record of a domain that does not
+   * exist.
+   */
   #hidden({ domain, index, sampledAt }: DomainStatsRecord): DomainStatsRecord {
     return unknownRecord({ uuid: domain.uuid }, { host: this.host, owner: this.#inner }, { index, sampledAt });
   }

@@ -3,7 +3,9 @@ import { BlockList, isIP } from "node:net";
 import { invalid, quote } from "../../model/error.ts";
 import { isLoopback } from "../access/origins.ts";
 
-/** The address of every client at a socket file. `trustedProxies` uses the same word for all of them. */
+/**
+ * The address of every client at a socket file. `trustedProxies` uses the same word for all clients at a socket file.
+ */
 export const SOCKET_FILE = "unix";
 
 /** The parts of a connection or a request that show the address of its client. */
@@ -38,7 +40,7 @@ export class ClientAddresses {
 
   /**
    * The address of a client. If a trusted proxy sent the request, it is the last address in `X-Forwarded-For` that is
-   * no trusted proxy. A trusted proxy has added this address, but the client may have invented those before it.
+   * no trusted proxy. A trusted proxy has added this address, but the client may have invented the addresses before it.
    */
   addressOf({ socket, headers }: Peer): string {
     let address = plain(socket.remoteAddress ?? SOCKET_FILE);
@@ -53,9 +55,9 @@ export class ClientAddresses {
   }
 
   /**
-   * The key by which the limits per address count a client. For IPv4 it is the address; for IPv6 the network of 64
-   * bits, because one subscriber usually has all of its addresses. Undefined for a client that does not count, because
-   * it is on this machine, or still unknown behind a trusted proxy.
+   * The key by which the limits per address count a client. For IPv4 the key is the address. For IPv6 it is the network
+   * of 64 bits, because one subscriber usually has all addresses of such a network. Undefined for a client that does
+   * not count, because it is on this machine, or still unknown behind a trusted proxy.
    */
   limitKeyOf(peer: Peer): string | undefined {
     const address = this.addressOf(peer);

@@ -11,7 +11,7 @@ export class Clients {
   readonly #clients = new Map<object, string | undefined>();
   readonly #byAddress = new Map<string, number>();
 
-  /** @param limits their values may change; new ones apply to clients that enter later */
+  /** @param limits their values may change; new values apply to clients that enter later */
   constructor(limits: ClientLimits) {
     this.#limits = limits;
   }
@@ -37,7 +37,7 @@ export class Clients {
     return undefined;
   }
 
-  /** Safe to call for a client that did not enter. */
+  /** Removes a client. Safe to call for a client that did not enter. */
   leave(client: object): void {
     const address = this.#clients.get(client);
     this.#clients.delete(client);

@@ -14,7 +14,7 @@ export const SERVER_EVENTS = {
   suppressed: "warn",
 } as const satisfies Record<string, keyof ServerLog>;
 
-/** One of them. */
+/** The name of an event that a server logs. */
 export type ServerEvent = keyof typeof SERVER_EVENTS;
 
 /** The fields of an event besides its message. Later versions may add events and fields. */
@@ -59,7 +59,7 @@ const WINDOW_MS = 60_000;
 
 /**
  * Logs the events of a server. Each kind of event that a client can cause at will has a limit. Beyond the limit, events
- * are only counted, and at the end of the time one line has their number.
+ * are only counted, and at the end of the time window one line has their number.
  */
 export class EventLog {
   readonly #log: ServerLog | undefined;

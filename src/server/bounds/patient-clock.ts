@@ -2,8 +2,8 @@ import { type Clock, isLate, PAUSE_MS, STEADY_CLOCK } from "../../driver/clock.t
 
 /**
  * A clock for timers that detect a silent peer. After a pause of the process (SIGSTOP, a machine that was suspended or
- * overloaded), timers fire before the sockets are read. So the peer may have sent something in time that this process
- * has not read yet. A timer that fires far too late therefore waits once more.
+ * overloaded), timers fire before the sockets are read. So there may be data that the peer has sent before the timer
+ * was due, and that this process has not read yet. A timer that fires far too late therefore waits once more.
  */
 export const PATIENT_CLOCK: Clock = {
   ...STEADY_CLOCK,

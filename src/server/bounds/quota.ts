@@ -7,8 +7,8 @@ export class Quota {
   #used = 0;
 
   /**
-   * @param most returns the limit, which may change; a new one applies to amounts that are taken later
-   * @param rule the message of the error: what a limit allows, and what to do beyond it
+   * @param most returns the limit, which may change; a new limit applies to amounts that are taken later
+   * @param rule returns the message of the error: what the limit allows, and what to do beyond the limit
    */
   constructor(most: () => number, rule: (most: number) => string) {
     this.#most = most;
@@ -30,7 +30,10 @@ export class Quota {
   }
 }
 
-/** Takes all of these amounts, and returns a function that gives all of them back. If one throws, takes none. */
+/**
+ * Calls all of these functions, each of which takes an amount. Returns a function that gives all amounts back. If one
+ * of the functions throws, the amounts that were taken before it are given back.
+ */
 export function holdAll(holds: readonly (() => () => void)[]): () => void {
   const releases: (() => void)[] = [];
   const release = (): void => {

@@ -6,7 +6,7 @@ export class Rate {
   #at: number;
 
   /**
-   * @param perSecond may change
+   * @param perSecond returns the limit, which may change
    * @param now a steady clock, in ms
    */
   constructor(perSecond: () => number, now: () => number = () => performance.now()) {

@@ -14,7 +14,7 @@ export interface SharedBounds {
   readonly memory: ChannelMemory;
 }
 
-/** @param limits may change: each is read whenever it is needed */
+/** @param limits may change: each limit is read whenever it is needed */
 export function sharedBounds(limits: ServerLimits): SharedBounds {
   const all = "all clients together may";
   return {

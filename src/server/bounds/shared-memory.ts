@@ -1,8 +1,8 @@
-/** An object whose memory holds data that it can drop. */
+/** An object that keeps data in memory, and can drop data. */
 export interface Keeper {
-  /** How much it can give up now. */
+  /** How much the keeper can drop now, in the unit of its SharedMemory. */
   readonly spare: number;
-  /** Drops the oldest part of it, and calls `changed`. */
+  /** Drops the oldest data, and calls `changed` of the SharedMemory. */
   shed(): void;
 }
 
@@ -15,7 +15,10 @@ export class SharedMemory {
   readonly #keepers = new Set<Keeper>();
   #used = 0;
 
-  /** @param most the bound, in the unit of the keepers; it may change, and a lower one holds from the next addition */
+  /**
+   * @param most returns the bound, in the unit of the keepers; it may change, and a lower bound applies from the next
+   *   addition
+   */
   constructor(most: () => number) {
     this.#most = most;
   }
@@ -28,12 +31,12 @@ export class SharedMemory {
     this.#keepers.add(keeper);
   }
 
-  /** The keeper has dropped everything. */
+  /** Removes a keeper that has dropped everything. */
   leave(keeper: Keeper): void {
     this.#keepers.delete(keeper);
   }
 
-  /** A keeper holds this much more than before, or less if negative. */
+  /** Called when a keeper keeps this much more than before; a negative number means less. */
   changed(by: number): void {
     this.#used += by;
     while (by > 0 && this.#used > this.#most()) {

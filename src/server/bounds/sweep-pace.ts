@@ -30,9 +30,9 @@ interface Waiting {
 }
 
 /**
- * Limits how many sweeps of a host the requests of clients begin per second: single sweeps, and the first sweep of a watch that
- * shares none. Later sweeps of a watch have the pace of its interval. A client that asks for more waits, and the clients that wait
- * take turns, so one that asks for very many delays itself most.
+ * Limits how many sweeps of a host the requests of clients begin per second: single sweeps, and the first sweep of a
+ * watch that shares no sweeps. Later sweeps of a watch have the pace of its interval. A client that asks for more
+ * sweeps waits. The clients that wait take turns, so a client that asks for very many sweeps delays itself most.
  */
 export class SweepPace {
   /** The loads per second. */
@@ -59,8 +59,8 @@ export class SweepPace {
   }
 
   /**
-   * Begins everything that waits. No clients are left, so only watches that the program itself shared with clients
-   * still wait.
+   * Begins all sweeps that wait. No clients are left, so only watches that the program itself shared with clients still
+   * wait.
    */
   close(): void {
     clearTimeout(this.#timer);

@@ -20,7 +20,7 @@ export class WaitingSockets {
   readonly #byAddress = new Map<string, Set<Duplex>>();
 
   /**
-   * @param limits may change: new ones hold when the next connection comes
+   * @param limits may change: new limits apply when the next connection comes
    * @param onReplace called with the address of each connection that a newer one replaces, and with the limit
    */
   constructor(limits: WaitingLimits, addresses: ClientAddresses, onReplace: (address: string, most: number) => void) {
@@ -30,8 +30,8 @@ export class WaitingSockets {
   }
 
   /**
-   * Adds a socket. One that is already here keeps its place, but gets a new key: behind a proxy, only the request shows
-   * the client's address.
+   * Adds a socket. A socket that is already here keeps its place, but gets a new key: behind a proxy, only the request
+   * shows the client's address.
    *
    * @param peer the socket's connection or request
    */
@@ -60,7 +60,7 @@ export class WaitingSockets {
     for (const socket of this.#sockets.keys()) socket.destroy();
   }
 
-  /** Makes room for one more among these sockets, if their limit is reached. */
+  /** Makes room for one more socket among these sockets, if their limit is reached. */
   #replace(oldestFirst: Iterable<Duplex>, { size }: { readonly size: number }, most: number): void {
     let excess = size - most + 1;
     for (const oldest of oldestFirst) {

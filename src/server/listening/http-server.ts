@@ -78,7 +78,7 @@ export function followSockets(
   waiting: WaitingSockets,
   onRefused: (peer: Peer, why: string) => void,
 ): void {
-  /** The TCP sockets under handshakes that are under way, and for a moment those that were closed. */
+  /** The TCP sockets whose TLS handshakes are under way. A socket that was closed stays here for a moment. */
   const handshakes = new Map<string, Socket>();
   const keyOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
   server.on("connection", (socket: Socket) => {
@@ -111,7 +111,7 @@ function handshakeFault(
   { code = "", reason }: NodeJS.ErrnoException & { readonly reason?: string },
   authorizationError: Error | string | null | undefined,
 ): string | undefined {
-  // A code, in spite of its type.
+  // `authorizationError` is an error code, although its type says otherwise.
   if (authorizationError)
     return `its certificate is not of an authority that this server trusts (${authorizationError})`;
   if (HANDSHAKE_FAULTS[code] !== undefined) return HANDSHAKE_FAULTS[code];
@@ -129,7 +129,7 @@ export function renewCertificates(server: ListeningServer, tls: TlsOptions): voi
 }
 
 /**
- * @param names what error messages call each of them
+ * @param names what error messages call each member of `tls`
  * @throws VirstreamError `invalid-argument` for a certificate or key that is not valid
  */
 export function checkTls(tls: TlsOptions, names: TlsNames = TLS_NAMES): void {
@@ -157,7 +157,7 @@ function secureContextOf(
     rejectUnauthorized: asks,
   };
   const whole = faultOf(options, `${names.cert} or ${names.key}`);
-  // The fault of the whole does not say which of them is not valid.
+  // `whole` does not say whether the certificate or the key is not valid.
   const single = whole && (faultOf({ cert: options.cert }, names.cert) ?? faultOf({ key: options.key }, names.key));
   // Node accepts authorities that are not in PEM, and then trusts none.
   const hasAuthority = !asks || String(options.ca).includes("-----BEGIN ");

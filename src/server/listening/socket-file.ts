@@ -10,7 +10,8 @@ import type { ListeningServer } from "./http-server.ts";
 export const DEFAULT_SOCKET_MODE = 0o600;
 
 /**
- * The limit of every system is at least 103 bytes, but at first the socket has a longer path, in a folder of its own.
+ * The longest path of a socket. Every system permits at least 103 bytes, but at first the socket is in a folder of its
+ * own, so its path is longer.
  */
 const MAX_PATH_BYTES = 95;
 
@@ -34,12 +35,12 @@ export class SocketFile {
   }
 
   /**
-   * Listens on the file. It replaces a file that an earlier server left behind. It makes the socket in a folder that
-   * only its own user can enter, and moves it to its path when it has the right permissions. So no client can connect before
-   * that.
+   * Listens on the file. This method replaces a file that an earlier server left behind. It makes the socket in a
+   * folder that only the server's own user can enter. When the socket has the right permissions, the method moves it to
+   * its path. So no client can connect before the permissions are right.
    *
-   * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if it is not a socket, or the
-   *   system refuses
+   * @throws VirstreamError `address-in-use` if another program listens on the file, `invalid-argument` if it is not a
+   *   socket, or the system refuses
    */
   static async listen(server: ListeningServer, { path, mode, group }: SocketFileOptions): Promise<SocketFile> {
     const place = checkSocketPath(path);
@@ -51,7 +52,7 @@ export class SocketFile {
       own = await mkdtemp(join(folder, "."));
       const begun = join(own, basename(place));
       await once(server.listen(begun), "listening");
-      // Calls chown only if the group differs, because a hardened service may not call it at all.
+      // Calls chown only if the group differs, because a hardened service is not allowed to call it at all.
       if (gid !== undefined && gid !== statsOf(begun)!.gid) await chown(begun, -1, gid);
       await chmod(begun, mode);
       if (statsOf(place)?.ino !== before?.ino) throw inUse(place);
@@ -76,9 +77,10 @@ export class SocketFile {
 }
 
 /**
- * The path as an absolute one.
+ * Checks the path of a socket, and returns it as an absolute path.
  *
- * @throws VirstreamError `invalid-argument` for a path that clients cannot write in a URI, or that is too long for the system
+ * @throws VirstreamError `invalid-argument` for a path that clients cannot write in a URI, or that is too long for the
+ *   system
  */
 export function checkSocketPath(path: string): string {
   const place = resolve(path);
@@ -123,8 +125,8 @@ function statsOf(place: string): Stats | undefined {
 }
 
 /**
- * Node has no function for this, so it reads the system's file. Names that only a directory service knows are not
- * found.
+ * The number of a group. Node has no function that finds it, so this function reads /etc/group. Names that only a
+ * directory service knows are not found.
  */
 async function gidOf(group: string | number): Promise<number> {
   if (/^\d+$/.test(`${group}`)) return Number(group);

@@ -24,7 +24,7 @@ export interface WhyAnswer {
 
 const UNAUTHENTICATED: WhyAnswer = { status: 401, body: `this needs ${neededToken()}: Authorization: Bearer TOKEN` };
 const SOME_GROUPS = "this token shows some groups only, and an answer has figures of all of them";
-/** How long it may take to find the guest, in ms. This does not need an answer of a guest. */
+/** How long it may take to find the guest, in ms. The search does not need an answer of a guest. */
 const LOOKUP_MS = 2_000;
 /** How many guests are examined at a time. */
 const AT_ONCE = 4;
@@ -35,7 +35,7 @@ const KEPT_MS = 5_000;
 
 /**
  * Examines guests for clients that see them. At a time there is only one examination of a guest, however many clients
- * ask, and for some seconds there is no other one.
+ * ask. For some seconds after it, the guest is not examined again.
  */
 export class Explanations {
   readonly #explain: Explain;
@@ -50,7 +50,8 @@ export class Explanations {
 
   /**
    * @param pace limits the sweeps that requests begin
-   * @param onRefused called for a client whose token, which may be of a principal, does not permit the request
+   * @param onRefused called for a client whose token does not permit the request; `principal` is given if the token
+   *   belongs to a principal
    */
   constructor(
     explain: Explain,
@@ -107,7 +108,7 @@ export class Explanations {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  /** The guest, if the view has it. */
+  /** Finds the guest; undefined if the view does not show it. */
   async #find({ driver }: View, guest: string): Promise<DomainIdentity | undefined> {
     const query = checkQuery({ domains: [guest], groups: ["state"], deadlineMs: LOOKUP_MS });
     await new Promise<void>((resolve) => void this.#pace.enter({}, loadOf(query), resolve));

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 
 /**
  * The incomplete responses of each connection. If a WebSocket opened during a response, the bytes of that response
- * would mix with its frames.
+ * would mix with the frames of the WebSocket.
  */
 export class OpenAnswers {
   readonly #answers = new WeakMap<Duplex, ServerResponse[]>();

@@ -35,7 +35,7 @@ interface PageFile {
 
 /**
  * The files of the live page, in memory. They are read once, when a server starts, because an upgrade of the package
- * may replace them under the running server, whose page must fit it.
+ * may replace them while the server runs, and the page must fit the running server.
  */
 export class PageFiles {
   /** By path. */

@@ -14,7 +14,7 @@ export interface PageRefusal {
 
 /** The inputs for the pages of a server. */
 export interface PageSource {
-  /** The path before all of its paths; empty: none. */
+  /** The beginning of the paths of all pages; empty: none. */
   readonly prefix: string;
   readonly exporter: Exporter;
   /** The files of the live page; undefined if the server does not serve it. */
@@ -48,8 +48,8 @@ const MAX_HOST = 200;
 const DECIDING = ["host", "authorization", "origin"];
 
 /**
- * The fault of a request that has one of these headers twice. Node uses the first one, but a proxy in front of the
- * server may have checked the other one.
+ * The fault of a request that has one of the DECIDING headers twice. Node uses the first one, but a proxy in front of
+ * the server may have checked the other one.
  */
 export function ambiguity(request: IncomingMessage): string | undefined {
   const twice = DECIDING.find((name) => (request.headersDistinct[name]?.length ?? 0) > 1);
