@@ -61,9 +61,9 @@ export class AggregateDriver implements Driver {
   readonly #ownership: Ownership;
   readonly #clock: Clock;
   readonly #listeners = new StatusListeners();
-  /** Ends each sweep and watch that is under way. */
+  /** For each sweep and watch that is under way, a function that ends it. */
   readonly #underWay = new Set<(reason: VirstreamError) => void>();
-  /** Hosts are admitted one after another: each is compared with all that were admitted before. */
+  /** Hosts are admitted one after another: each host is compared with all hosts that were admitted before. */
   #admissions: Promise<void> = Promise.resolve();
   #error: VirstreamError | undefined;
   #closed: Promise<void> | undefined;
@@ -94,7 +94,8 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Opens all hosts at the same time. Resolves when each has answered or failed once; hosts that failed are retried.
+   * Opens all hosts at the same time. Resolves when each host has answered or failed once; hosts that failed are
+   * retried.
    *
    * @throws VirstreamError `invalid-argument` for no URI, a URI that is named twice, or two URIs of one host; a
    *   driver's error that retrying cannot cure (`invalid-uri`, `unauthenticated`, …); when no host could be reached,
@@ -162,8 +163,8 @@ export class AggregateDriver implements Driver {
   }
 
   /**
-   * Events as they come, in each host's own order, with a sync for each host. The watch fails only if every reachable host
-   * refuses the query.
+   * The sink gets events as they come, in each host's own order, with a sync for each host. The watch fails only if
+   * every reachable host refuses the query.
    */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     // This list also gets the hosts that are added later.
@@ -212,7 +213,8 @@ export class AggregateDriver implements Driver {
 
   /** The descriptions of the domains of every host whose driver can read them. */
   describe<T>(reader: DescriptionReader<T>): Descriptions<T> {
-    // A host that is opened again has another driver. The descriptions end with their driver.
+    // A host that is opened again has another driver, which needs new descriptions. The descriptions of a driver end
+    // with the driver.
     const known = new Map<Driver, Descriptions<T> | undefined>();
     let closed = false;
     const from = (driver: Driver): Descriptions<T> | undefined => {
@@ -252,8 +254,8 @@ export class AggregateDriver implements Driver {
    * Adds a host. Resolves when the host has answered or failed once. From then on at the latest, sweeps and watches
    * cover it. The driver keeps trying a host that it could not reach.
    *
-   * @throws VirstreamError `invalid-argument` for a host that is already one of them; `connection-closed`; an error of
-   *   the host that retrying cannot cure: then the host is not added
+   * @throws VirstreamError `invalid-argument` for a host that the aggregate already has; `connection-closed`; an error
+   *   of the host that retrying cannot cure: then the host is not added
    */
   async add(source: string | HostSource): Promise<void> {
     const uri = checkSource(source, this.#members.length);
@@ -280,7 +282,7 @@ export class AggregateDriver implements Driver {
    * Removes a host, and closes its connection. Watches report its domains as `gone`.
    *
    * @param uri as the program gave it, or as `statuses` shows it
-   * @throws VirstreamError `invalid-argument` for a host that is not one of them, and for the last host
+   * @throws VirstreamError `invalid-argument` for a host that the aggregate does not have, and for the last host
    */
   async remove(uri: string): Promise<void> {
     if (this.#error !== undefined) throw this.#error;
@@ -350,7 +352,7 @@ export class AggregateDriver implements Driver {
     });
   }
 
-  /** True if there will be no attempt to reach any host. */
+  /** True if there will be no further attempt to reach any host. */
   get #allGivenUp(): boolean {
     return this.#members.every(({ reconnector }) => reconnector.failure !== undefined);
   }
@@ -377,7 +379,10 @@ export class AggregateDriver implements Driver {
     return new VirstreamError(code, message, this.#allGivenUp ? { retryable: false } : {});
   }
 
-  /** With two URIs of one host, each of its domains would appear twice. Several daemons may run on a host. */
+  /**
+   * Checks that no other member has the same host: with two URIs of one host, each of its domains would appear twice.
+   * But several daemons may run on a host.
+   */
   async #check(driver: Driver, { label }: Member, signal: AbortSignal): Promise<void> {
     if (label !== undefined && driver.host.includes(",")) {
       throw invalid(`${driver.uri} stands for several hosts (${driver.host}), so it has no label=`);
@@ -409,7 +414,7 @@ export class AggregateDriver implements Driver {
   }
 }
 
-/** Begins to open a host. Rejects, with the host's name, with an error that retrying cannot cure. */
+/** Begins to open a host. Rejects only with an error that retrying cannot cure; the error names the host. */
 async function startHost(member: Member): Promise<void> {
   const error = await member.start();
   if (error !== undefined && !error.retryable) {

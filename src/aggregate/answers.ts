@@ -7,8 +7,9 @@ import { isFaultOfQuery, type Member } from "./member.ts";
 import type { Ownership } from "./ownership.ts";
 
 /**
- * Calls back with the reason when the driver is closed, or at once when it is closed already. Returns a function that
- * removes the callback. This is not an AbortSignal, because Node warns of a leak when a signal has more than ten listeners.
+ * A function that calls `fail` with the reason when the driver is closed, or at once when the driver is closed already.
+ * It returns a function that removes this callback. This is not an AbortSignal, because Node warns of a leak when a
+ * signal has more than ten listeners.
  */
 export type WhenClosed = (fail: (reason: unknown) => void) => () => void;
 
@@ -21,7 +22,7 @@ export interface AggregateSweepOptions {
   readonly whenClosed: WhenClosed;
 }
 
-/** A part of a host's answer to a sweep. */
+/** One part of a host's answer to a sweep: a chunk of the host's records, or the end. */
 export interface Answer {
   readonly member: Member;
   readonly records: readonly DomainStatsRecord[];
@@ -63,11 +64,11 @@ export function answersOf(
 /**
  * Several streams as one, in the order in which their items are ready: a silent source does not delay the others. A
  * source is pulled again when the consumer is done with its item, so back pressure reaches every source. Begins with
- * the first pull; ends when all sources have ended, or with the error of one.
+ * the first pull; ends when all sources have ended, or with the error of one source.
  *
  * @param sources each gets a signal of its own that is aborted when the merge ends, for whatever reason
  * @param signal when it is aborted, the merge ends as if the consumer had left
- * @param whenClosed makes the merge fail
+ * @param whenClosed makes the merge fail when the driver is closed
  */
 export async function* merge<T>(
   sources: readonly ((ended: AbortSignal) => AsyncIterable<T>)[],

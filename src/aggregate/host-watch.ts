@@ -43,9 +43,10 @@ interface Degraded {
 }
 
 /**
- * One host's part of a watch of several: a sink that reassigns the host's domains to the aggregate and passes the
- * events on. It never ends by itself: while the host cannot be reached it is `degraded` and has no other events; when
- * the host is back, the watch continues. Each `degraded` is followed by a `connected` of the same host.
+ * The part of one host in a watch of several hosts: a sink that reassigns the host's domains to the aggregate and
+ * passes the events on. It never ends by itself: while the host cannot be reached it is `degraded` and has no other
+ * events; when the host is back, the watch continues. When a degraded host is back, a `connected` of the same host
+ * follows its `degraded`.
  *
  * When a host hangs, its connection stays open for long, and a watch has no deadline. But each sweep ends with an
  * event. So when a driver that pushes its watch sends no event for too long, the member probes the host. If the host
@@ -57,12 +58,15 @@ export class HostWatch implements WatchSink {
   readonly #degraded = new Map<string, Degraded>();
   /** The domains that the host has, according to its events. */
   readonly #known = new DomainMap<WatchedDomain>();
-  /** The domains that were known when the last watch ended, and that the present one has not confirmed yet. */
+  /** The domains that were known when the last watch ended, and that the present watch has not confirmed yet. */
   readonly #doubtful = new DomainMap<Domain>();
   readonly #whole: boolean;
   /** True if the host has refused the query, and has sent nothing. */
   refuses = false;
-  /** True if the host has ever sent an event, and true if it has sent one in the present watch. */
+  /**
+   * `#heard` is true if the host has ever sent an event; `#joined` is true if it has sent an event in the present
+   * watch.
+   */
   #heard = false;
   #joined = false;
   #silent = false;
@@ -128,7 +132,7 @@ export class HostWatch implements WatchSink {
     this.#ended?.(undefined);
   }
 
-  /** The host was removed: its domains are gone. */
+  /** Stops the watch of a host that was removed, and reports its domains as gone. */
   remove(): void {
     this.stop();
     const { member, sink } = this.#options;
@@ -172,7 +176,7 @@ export class HostWatch implements WatchSink {
     if (event.type === "status") this.#connected(host);
     if (event.type === "gap") sink.event({ ...event, host });
     if (event.type !== "sync") return;
-    // Before its first sync, a watch reports which of the hosts behind its source are degraded.
+    // Before its first sync, a watch reports which of the hosts that its source serves are degraded.
     this.#recovered(true);
     this.#left(event.host);
     sink.event({ ...event, host });
@@ -235,7 +239,10 @@ export class HostWatch implements WatchSink {
     }
   }
 
-  /** The host has answered, so it is no longer degraded, unless this watch itself is interrupted. */
+  /**
+   * Notes that the host has sent an event. The host is then no longer degraded, unless the present watch has reported
+   * it as degraded.
+   */
   #signOfLife(): void {
     const { member, sink } = this.#options;
     if (this.#silent) this.#connected(member.name);
@@ -266,7 +273,10 @@ export class HostWatch implements WatchSink {
     this.#options.sink.event({ type: "status", state: "removed", host, error: undefined });
   }
 
-  /** Only a change of state is an event, unless the reason is `renewed`: a new one that a person must know. */
+  /**
+   * Reports a host as degraded. For a host that is degraded already there is no event, except if `renewed` is true and
+   * the reason is a new one, which a person must know.
+   */
   #degrade(
     host: string,
     error: VirstreamError | undefined,

@@ -3,7 +3,7 @@ import { DomainMap } from "../model/domain-map.ts";
 import { LIST_FILTERS, type Query } from "../model/query.ts";
 import type { Domain, DomainStatsRecord } from "../model/record.ts";
 
-/** Maximum number of remembered domains of a host. Any others have no record while the host cannot be reached. */
+/** Maximum number of remembered domains of a host. Further domains have no record while the host cannot be reached. */
 const MAX_KNOWN = 100_000;
 
 const { active, inactive, persistent, transient, running, paused, shutoff, other } = LIST_FILTERS;
@@ -17,7 +17,9 @@ export interface KnownDomain {
   readonly index: number;
 }
 
-/** The domains that a host had when it last answered: they have a failed record each while it cannot be reached. */
+/**
+ * The domains that a host had when it last answered: each of them has a failed record while the host cannot be reached.
+ */
 export class KnownDomains extends DomainMap<KnownDomain> {
   add({ domain, status, index }: DomainStatsRecord): void {
     const known = this.get(domain);
@@ -29,8 +31,8 @@ export class KnownDomains extends DomainMap<KnownDomain> {
 }
 
 /**
- * Returns a function that says whether a query selects a domain. It knows the domain's state only as far as its id
- * shows it.
+ * Returns a function that says whether a query selects a domain. The function knows of the domain's state only what the
+ * domain's id shows.
  */
 export function selectorOf({ flags, names, hosts }: Query): (domain: Domain) => boolean {
   const [isNamed, isOfHost] = [matcherOf(names), matcherOf(hosts)];

@@ -40,7 +40,10 @@ export interface MemberOptions {
   readonly open: OpenDriver;
   readonly openOptions: OpenOptions;
   readonly clock: Clock;
-  /** Calls back when no other member has the same host, or the signal is aborted; rejects if one has. */
+  /**
+   * Calls `admitted` when no other member has the same host, or when the signal is aborted. Rejects if another member
+   * has the same host.
+   */
   readonly admit: (driver: Driver, member: Member, signal: AbortSignal, admitted: () => void) => Promise<void>;
 }
 
@@ -51,9 +54,9 @@ interface OpenHost {
 }
 
 /**
- * One of the hosts. It is opened again and again until it answers. Later, if a sweep of the host fails or hangs, the
- * host is unreachable, and is not queried until it has answered a probe. So it delays the other hosts in one sweep
- * only. The attempts end with close(), or when the program's `reconnect` options end them.
+ * One host of an aggregate. It is opened again and again until it answers. Later, if a sweep of the host fails or
+ * hangs, the host is unreachable, and is not queried until it has answered a probe. So it delays the other hosts in one
+ * sweep only. The attempts end with close(), or when the program's `reconnect` options end them.
  */
 export class Member {
   readonly number: number;
@@ -65,9 +68,9 @@ export class Member {
   known = new KnownDomains();
   readonly #uri: string;
   readonly #options: MemberOptions;
-  /** Keeps the host reachable. An attempt probes the open driver, or opens one if there is none. */
+  /** Keeps the host reachable. An attempt probes the open driver, or opens a driver if none is open. */
   readonly reconnector: Reconnector<OpenHost>;
-  /** The open host. It stays here while it is unreachable, until its driver reports a permanent error. */
+  /** The open host. It stays open while it is unreachable, until its driver reports a permanent error. */
   #open: OpenHost | undefined;
   /** Its name when it was last reachable. */
   #host = "";
@@ -136,7 +139,10 @@ export class Member {
     return this.reconnector.error;
   }
 
-  /** Begins to open the host. Resolves at the end of the first attempt, with its error if it failed; others follow. */
+  /**
+   * Begins to open the host. Resolves at the end of the first attempt, with the error if that attempt failed; further
+   * attempts follow.
+   */
   async start(): Promise<VirstreamError | undefined> {
     try {
       await this.reconnector.connect();
@@ -148,8 +154,8 @@ export class Member {
   }
 
   /**
-   * One sweep of it. Fails at once while the host is unreachable. A failure that the query did not cause makes the host
-   * unreachable. The error names the host.
+   * One sweep of the host. Fails at once while the host is unreachable. A failure that the query did not cause makes
+   * the host unreachable. The error names the host.
    */
   async *sweep(query: Query, context: SweepContext): AsyncGenerator<Chunk, void, void> {
     const open = this.#open;
@@ -169,8 +175,8 @@ export class Member {
   }
 
   /**
-   * Pushes a watch of the host into a sink, by its driver or by the sampler. The host must have a driver. Returns a
-   * function that stops the watch.
+   * Pushes a watch of the host into a sink, by the driver's own watch or by the sampler. The host must have a driver.
+   * Returns a function that stops the watch.
    */
   watch(query: Query, cadence: Cadence, sink: WatchSink): () => void {
     const { driver, sampling } = this.#open!;
@@ -203,7 +209,7 @@ export class Member {
     return { state, host: this.name, uri: this.uri, error: failure ?? error };
   }
 
-  /** There will be no more attempts, so a driver that reconnects by itself must stop. */
+  /** Closes the driver. There will be no more attempts, so a driver that reconnects by itself must stop. */
   #releaseHost(error: VirstreamError): void {
     const open = this.#open;
     if (open === undefined) return;
@@ -223,11 +229,11 @@ export class Member {
     if (open === undefined) return this.#openDriver(signal);
     const error = await this.#probe(open.driver);
     if (error === undefined || isFaultOfQuery(error)) return open;
-    // The cause is the driver's own error, which says why it has no connection. The program's shouldRetry gets that
-    // one.
+    // The cause is the driver's own error, which says why it has no connection. The program's shouldRetry gets the
+    // driver's error.
     if (error.code === "connection-lost" && error.cause instanceof VirstreamError) throw error.cause;
     if (!error.retryable && !signal.aborted && this.reconnector.session === undefined) {
-      // The driver will not work again: the next attempt opens another one.
+      // The driver will not work again: the next attempt opens another driver.
       this.#open = undefined;
       await closeHost(open, unreachableError(this.name, error));
     }
@@ -247,7 +253,7 @@ export class Member {
       sampling: new Sampling(source, this.#options.clock),
       unlisten: driver.onStatus?.(({ state, error }) => {
         if (state === "connected") this.reconnector.restored(opened);
-        // A degraded driver of several hosts still serves the others.
+        // A degraded driver of several hosts still serves its other hosts.
         else if (state !== "degraded") this.reconnector.lost(error!, opened);
       }),
     };
@@ -265,7 +271,8 @@ export class Member {
   }
 
   /**
-   * Undefined when the host has answered. Each probe has a timeout, so calls to a host that hangs do not accumulate.
+   * The error of a probe; undefined when the host has answered. Each probe has a timeout, so calls to a host that hangs
+   * do not accumulate.
    */
   async #probe(driver: Driver): Promise<VirstreamError | undefined> {
     const context: SweepContext = { signal: this.#end.signal, expect: () => {} };
@@ -278,7 +285,7 @@ export class Member {
   }
 }
 
-/** The uuids of the domains that a host sends. */
+/** The uuids of the domains of a host; after an error, those that the host has sent before. */
 export async function uuidsOf(driver: Driver, signal: AbortSignal, clock: Clock): Promise<Set<string>> {
   const uuids = new Set<string>();
   const context: SweepContext = { signal, expect: () => {} };

@@ -11,7 +11,7 @@ import type { Member } from "./member.ts";
 
 interface Best {
   readonly record: DomainStatsRecord;
-  /** Its rank among the records that several hosts have of one domain; see weightOf. */
+  /** The rank of this record among the records that several hosts have of one domain; see weightOf. */
   readonly weight: number;
 }
 
@@ -34,11 +34,11 @@ interface Open {
 }
 
 /**
- * A sweep of named domains. It asks all hosts for all of them, because any host may have them, and yields exactly one
- * record for each domain. A selector has no record if its domain passes the filters on no host. A domain that runs gets
- * its record at once. For any other, all hosts must answer first: a domain that has migrated may still be defined on
- * its old host. For a name all hosts must answer in any case, because each may have a domain of that name. While a host
- * cannot be reached, the sweep reports no domain as gone, because that host may have it.
+ * A sweep of named domains. It asks all hosts for all named domains, because any host may have them, and yields exactly
+ * one record for each domain. A selector has no record if its domain passes the filters on no host. A domain that runs
+ * gets its record at once. For any other domain, all hosts must answer first: a domain that has migrated may still be
+ * defined on its old host. For a name, all hosts must answer in any case, because each host may have a domain of that
+ * name. While a host cannot be reached, the sweep reports no domain as gone, because that host may have it.
  */
 export class NamedSweep {
   readonly #options: AggregateSweepOptions;
@@ -47,7 +47,7 @@ export class NamedSweep {
   readonly #hasFilter: boolean;
   /** The hosts that have not answered in full. */
   readonly #asked: Set<Member>;
-  /** The uuids of the domains whose record was given out. */
+  /** The uuids of the domains whose record was yielded. */
   readonly #delivered = new Set<string>();
   #unreachable: VirstreamError | undefined;
   /** How many hosts have answered in full. */
@@ -156,8 +156,8 @@ export class NamedSweep {
   }
 
   /**
-   * A host sends a `gone` record for a domain that it does not have, and nothing for one that does not pass the
-   * filters.
+   * Notes that a host has answered in full. A host sends a `gone` record for a domain that it does not have, and no
+   * record for a domain that does not pass the filters.
    */
   #answeredInFull(member: Member): void {
     this.#answered++;
@@ -165,7 +165,7 @@ export class NamedSweep {
     for (const open of this.#open) open.filtered ||= !open.answered.has(member);
   }
 
-  /** A host cannot be reached: each domain that it had gets a record with the name of this host. */
+  /** Notes that a host cannot be reached: each domain that it had gets a record with the name of this host. */
   #remember(member: Member, unreachable: VirstreamError): void {
     const { query, ownership } = this.#options;
     this.#unreachable ??= unreachable;
@@ -191,8 +191,8 @@ function better(one: Best | undefined, other: Best): Best {
 const LEAST_RUNNING = 6;
 
 /**
- * Ranks the records that several hosts have of one domain during and after a migration: first that of the host on which
- * it runs, then active before inactive, then complete, partial, failed and gone.
+ * Ranks the records that several hosts have of one domain during and after a migration: first the record of the host on
+ * which the domain runs, then active before inactive, then complete, partial, failed and gone.
  */
 function weightOf({ status, domain, params }: DomainStatsRecord): number {
   if (status === "gone") return 0;

@@ -19,8 +19,9 @@ interface Watched {
 }
 
 /**
- * A watch of named domains on any of the hosts. In every sweep each host has a `gone` record for each selector that it does
- * not know. The aggregate passes on only two facts from these records: no host has the domain, or a host lost it.
+ * A watch of named domains on any of the hosts. In every sweep, each host sends a `gone` record for each selector that
+ * it does not know. The aggregate passes on only two facts from these records: no host has the domain, or a host lost
+ * it.
  */
 export class NamedWatch {
   readonly #members: readonly Member[];
@@ -108,8 +109,8 @@ export class NamedWatch {
   }
 
   /**
-   * True if all reachable hosts report the domain as missing. Before another record says so, all must have reported it
-   * again.
+   * True if all reachable hosts report the domain as missing. If a record has already said so, all these hosts must
+   * have reported it again since then.
    */
   #isMissing({ holders, without, again, missing }: Watched): boolean {
     if (holders.size > 0) return false;

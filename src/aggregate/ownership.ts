@@ -30,7 +30,7 @@ export class Ownership {
     this.#nextBlock = labels.length + 1;
   }
 
-  /** A further host. Returns its number, which no other host ever has. */
+  /** Adds a host. Returns its number, which no other host ever has. */
   add(label: string | undefined): number {
     const number = this.#nextBlock++;
     this.#labels.set(number, label);
@@ -45,7 +45,7 @@ export class Ownership {
   }
 
   /**
-   * The same domain, belonging to the aggregate.
+   * Returns the same domain as a domain of the aggregate.
    *
    * @param from the number of the record's host, from 0
    */
@@ -55,7 +55,7 @@ export class Ownership {
 
   /**
    * @param host the number of the record's host, from 0
-   * @param domain the record's domain, if it belongs to the aggregate already
+   * @param domain the record's domain as a domain of the aggregate, if the caller has it already
    */
   record(record: DomainStatsRecord, host: number, domain = this.domain(record.domain, host)): DomainStatsRecord {
     return new DomainStatsRecord({ ...record, domain, index: this.index(record.index, host) });

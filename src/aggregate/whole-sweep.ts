@@ -12,14 +12,14 @@ interface Part {
    */
   readonly delivered: Domain[];
   records: number;
-  /** The first index that no record of this sweep has; 0 when the host has no record in it. */
+  /** The first index that no record of this sweep has; 0 when the host has no record in this sweep. */
   nextIndex: number;
 }
 
 /**
- * A sweep of all domains of all hosts, or of those that pass its filters. Records come in the order in which they are
- * ready. Each domain that an unreachable host had when it last answered gets a failed record, so that no reader takes
- * it for gone.
+ * A sweep of all domains of all hosts, or of the domains that pass the query's filters. Records come in the order in
+ * which they are ready. Each domain that an unreachable host had when it last answered gets a failed record, so that no
+ * reader takes it for gone.
  */
 export async function* wholeSweep(
   options: AggregateSweepOptions,
@@ -54,7 +54,7 @@ export async function* wholeSweep(
   }
 }
 
-/** The records of the domains that an unreachable host had and that have none in this sweep. */
+/** Failed records for the domains that an unreachable host had and that have no record in this sweep. */
 function failedRecords(
   { query, ownership }: AggregateSweepOptions,
   member: Member,
@@ -66,7 +66,7 @@ function failedRecords(
   const selects = selectorOf(member.queryFor(query));
   const missing = [...member.known].filter(({ domain }) => selects(domain) && !answered.get(domain));
   return missing.map(({ domain, index }, i) => {
-    // If a domain has come or gone, an index of the last sweep may belong to another domain in this one.
+    // If a domain has come or gone, an index of the last sweep may belong to another domain in this sweep.
     const free = ownership.index(nextIndex === 0 ? index : nextIndex + i, member.number);
     return unreachableRecord(ownership.domain(domain, member.number), free, error);
   });

@@ -22,7 +22,7 @@ export interface Column {
   readonly rank: number;
   /** True for a text, which is aligned to the left and sorted from A to Z; false for a number. */
   readonly isText: boolean;
-  /** The group that has its values; undefined: every record has them. */
+  /** The group that has the column's values; undefined: every record has them. */
   readonly group?: KnownGroup;
   /** The unit of its values, for the header of CSV. */
   readonly unit?: string;
@@ -137,8 +137,8 @@ export const RATE_COLUMNS: readonly Column[] = [
 export const SCREEN_COLUMNS: readonly Column[] = RATE_COLUMNS.filter(({ key }) => key !== undefined);
 
 /**
- * The groups that the screen's columns and the page of a guest need. Other groups would cost the host calls for
- * nothing.
+ * The groups that the screen's columns and the page of a guest need. Calls for other groups would load the host, and
+ * nobody would see their results.
  */
 export const SCREEN_GROUPS = ["state", "cpu-total", "balloon", "vcpu", "interface", "block"] as const;
 
@@ -217,7 +217,7 @@ export function counterColumns(raw: boolean): readonly Column[] {
  * The columns of a table for which the user names none.
  *
  * @param groups the requested groups as a mask; 0: all
- * @param hosts show the host of each guest
+ * @param hosts true to show the host of each guest
  */
 export function defaultColumns(columns: readonly Column[], groups: number, hosts: boolean): Column[] {
   return columns.filter(
@@ -233,7 +233,7 @@ export function cellOf(column: Column, line: Line): string {
   return "row" in line ? column.text(line) : (column.hostText?.(line) ?? UNKNOWN);
 }
 
-/** A counter with all its digits. */
+/** The exact value of a counter; undefined if the record does not have the counter. */
 export function counter(params: TypedParams, key: string): number | bigint | undefined {
   const value = params.getUnknown(key);
   return typeof value === "number" || typeof value === "bigint" ? value : undefined;

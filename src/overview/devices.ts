@@ -13,7 +13,7 @@ import { narrowBytes, narrowCount, narrowMs, percent } from "./quantity.ts";
 
 /** The kinds of devices that have lines of their own. */
 export const DEVICES = ["disk", "nic", "vcpu"] as const;
-/** One of them. */
+/** A kind of device that has lines of its own. */
 export type Device = (typeof DEVICES)[number];
 
 type Rate = (line: GuestLine) => number | undefined;
@@ -31,7 +31,7 @@ function rate(
 const BYTES = "bytes_per_second";
 const EVENTS = "per_second";
 
-/** The rates of one disk, interface or vCPU, without those of the guest. */
+/** The columns for the rates of one disk, interface or vCPU, without the columns of the guest. */
 // biome-ignore format: one column per line
 export const DEVICE_RATES: Readonly<Record<Device, readonly Column[]>> = {
   disk: [
@@ -62,7 +62,7 @@ export const DEVICE_RATES: Readonly<Record<Device, readonly Column[]>> = {
   ],
 };
 
-/** The counters of one disk, interface or vCPU, without those of the guest. */
+/** The columns for the counters of one disk, interface or vCPU, without the columns of the guest. */
 function deviceCounters(device: Device, raw: boolean): readonly Column[] {
   const words = counterWords(raw);
   const [identity] = DEVICE_RATES[device];
@@ -130,7 +130,7 @@ export function deviceLines(line: GuestLine, device: Device): GuestLine[] {
   }
 }
 
-/** The beginning of the keys of the line's device. */
+/** The beginning of the keys that the parameters of the line's device have. */
 function prefixOf({ disk, nic, vcpu }: GuestLine): string | undefined {
   if (disk !== undefined) return `block.${disk.index}`;
   if (nic !== undefined) return `net.${nic.index}`;

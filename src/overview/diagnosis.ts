@@ -5,9 +5,9 @@ export interface Diagnosis {
   readonly domain: DomainIdentity;
   /** True if something is wrong, as far as its host can see. */
   readonly wrong: boolean;
-  /** One sentence. */
+  /** The result of the diagnosis, in one sentence. */
   readonly summary: string;
-  /** Sentences with the figures that show it. */
+  /** Sentences with the figures that prove the result. */
   readonly evidence: readonly string[];
   /** What the guest's records lack; left out if they are complete. */
   readonly records?: string;

@@ -28,7 +28,7 @@ export function memoryText({
   return assignedBytes === undefined ? undefined : `≤${narrowBytes(assignedBytes)}`;
 }
 
-/** The sum over its disks. */
+/** The sum of a figure over a domain's disks. */
 export function disksSum(
   { disks }: DomainRates,
   figure: Exclude<keyof DiskRates, "name" | "path">,
@@ -37,7 +37,7 @@ export function disksSum(
   return known.length === 0 ? undefined : total(known);
 }
 
-/** The sum over its network interfaces. */
+/** The sum of a figure over a domain's network interfaces. */
 export function nicsSum(
   { interfaces }: DomainRates,
   figure: Exclude<keyof InterfaceRates, "name">,

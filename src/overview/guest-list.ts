@@ -14,12 +14,12 @@ export interface Totals {
   readonly troubles: ReadonlyMap<TroubleKind, number>;
   /** How many guests are slow. */
   readonly slow: number;
-  /** Here, the processors in use; below, all vCPUs of running guests. */
+  /** `cpus`: how many processors the guests use. `vcpus`: how many vCPUs all running guests have. */
   readonly cpus: number | undefined;
   readonly vcpus: number;
   /**
-   * The memory in use, by the guests' own reports or by their processes; below, the memory that the hosts let them
-   * have. In bytes.
+   * In bytes. `usedBytes`: the memory in use, by the guests' own reports or by the size of their processes.
+   * `assignedBytes`: the memory that the hosts let the guests have.
    */
   readonly usedBytes: number;
   readonly assignedBytes: number;
@@ -32,7 +32,7 @@ export interface ListView {
   /** The name of a column. */
   readonly sort: string;
   readonly ascending: boolean;
-  /** A part of the name of a guest or a host; "" shows all. */
+  /** A part of the name or uuid of a guest, or of the name of a host; "" shows all. */
   readonly filter: string;
 }
 
@@ -73,7 +73,7 @@ const INCIDENTS: Readonly<Record<TroubleKind, string>> = {
 const SLOW_AFTER_MS = 3_000;
 /** ... until it has not been slow for this long. So a list does not flicker. */
 const WELL_AFTER_MS = 10_000;
-/** Guests that are judged in one step. */
+/** How many guests are judged in one step. */
 const STEP = 500;
 const INCIDENT_MS = 600_000;
 const MAX_INCIDENTS = 50;
@@ -114,7 +114,10 @@ export class GuestList {
     }
   }
 
-  /** The same in steps of some hundred guests, for a page that must not block. The list changes with the last step. */
+  /**
+   * Does the same as `update`, in steps of some hundred guests, for a page that must not block. The list changes with
+   * the last step.
+   */
   *updating(rows: readonly TableRow[], absent: readonly Absent[], hosts: readonly string[]): Generator<void> {
     const now = this.#now();
     const away = new Map(
@@ -168,7 +171,7 @@ export class GuestList {
     return slow.sort((one, other) => rank(one) - rank(other) || compare(one.row.domain.name, other.row.domain.name));
   }
 
-  /** All guests, in the order in which they came, and all absent hosts. */
+  /** All guests whose hosts are not absent, in the order in which they came. */
   get guests(): readonly GuestLine[] {
     return this.#guests;
   }
@@ -197,7 +200,10 @@ export class GuestList {
     return { guests, hosts, absent: this.#hosts.length, troubles, slow, cpus, vcpus, ...memory };
   }
 
-  /** The lines that pass the filter: trouble first, then absent hosts, then by the column. */
+  /**
+   * The lines that pass the filter: guests in trouble first, then absent hosts, then the other guests. Within each
+   * part, the column decides.
+   */
   lines({ sort, ascending, filter }: ListView): readonly Line[] {
     const last = this.#sorted?.view;
     if (last === undefined || last.sort !== sort || last.ascending !== ascending || last.filter !== filter) {

@@ -27,7 +27,10 @@ export class LatestDiagnosis<Guest> {
     this.#now = now;
   }
 
-  /** The diagnosis of a guest by its key; undefined if there is none yet. Begins a new one when the last is too old. */
+  /**
+   * The diagnosis of a guest by its key; undefined if there is none yet. Begins a new examination when the last one is
+   * too old.
+   */
   of(key: string, guest: Guest): Diagnosis | undefined {
     const known = this.#last?.key === key ? this.#last : undefined;
     if (known === undefined) this.#running?.abort();
@@ -53,7 +56,7 @@ export class LatestDiagnosis<Guest> {
     const result = await this.#explain(guest, running.signal).catch(() => undefined);
     if (result !== undefined) last.result = result;
     this.#running = undefined;
-    // Also after a cancelled examination, because the guest that is on the screen now has waited for its end.
+    // Called also after a cancelled examination, because the guest that is on the screen now has waited for its end.
     this.#onChange();
   }
 }

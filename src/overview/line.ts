@@ -61,7 +61,9 @@ export function factsText({ record, ageMs }: TableRow): string {
   return `uuid ${domain.uuid}   id ${id}   state ${words}   ${span(ageMs)} old, answered in ${narrowMs(tookMs)}`;
 }
 
-/** The name of a domain. If a query has a uuid that belongs to no domain, there is no name, and this is the uuid. */
+/**
+ * The name of a domain. If a query has a uuid that belongs to no domain, there is no name, and the result is the uuid.
+ */
 export function nameOf({ name, uuid }: DomainIdentity): string {
   return name || uuid;
 }
@@ -71,7 +73,7 @@ const OLD_INTERVALS = 2.5;
 const SWEEP_MS = 1_000;
 
 /**
- * True if the figures should be dim, because the guest's next record is overdue, or its host is away. The limit has a
+ * True if the figures should be dim, because the guest's next record is overdue, or its host is absent. The limit has a
  * margin, because a guest that hangs makes a sweep longer.
  */
 export function isOld({ stale, ageMs }: TableRow, intervalMs: number): boolean {

@@ -12,8 +12,8 @@ export interface SummaryPart {
 }
 
 /**
- * If there are at most this many hosts, all are named. Otherwise one fewer is named, and the number of the others
- * follows.
+ * If there are at most this many hosts, all hosts are named. Otherwise one host fewer is named, and the number of the
+ * other hosts follows.
  */
 const NAMED_HOSTS = 4;
 

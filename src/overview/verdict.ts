@@ -3,7 +3,7 @@ import { isTrouble, type StateWords } from "../model/state.ts";
 import { span } from "./quantity.ts";
 import type { Slowness } from "./slowness.ts";
 
-/** The verdict on a guest that a list shows first. */
+/** The verdict on a guest: what is wrong with it, or its state. A list shows it in the first column. */
 export interface Verdict {
   /** A few words that fit into a narrow column: `STUCK 12s`, `I/O ERROR`, `running`. Trouble is in capitals. */
   readonly words: string;
@@ -17,10 +17,10 @@ export interface Verdict {
 
 /** The kinds of trouble that a list counts, the worst first. */
 export const TROUBLES = ["stuck", "io-error", "crashed", "failed", "denied", "incomplete"] as const;
-/** One of them. */
+/** A kind of trouble that a list counts. */
 export type TroubleKind = (typeof TROUBLES)[number];
 
-/** The place of a verdict when the worst come first. */
+/** The rank of a verdict for sorting: the worst trouble has the lowest rank, 0. */
 export function severity({ kind }: Verdict): number {
   return kind === undefined ? TROUBLES.length : TROUBLES.indexOf(kind);
 }
