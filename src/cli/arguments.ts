@@ -24,8 +24,8 @@ export type TopArguments = Omit<ReturnType<typeof parseTop>, "query"> & { readon
 const FILTERS = Object.keys(LIST_FILTERS) as ListFilter[];
 
 /**
- * The shortest interval of `virstream watch`, in ms. People read no faster, and a shorter interval is more often a
- * wrong unit than intended, and would keep a hypervisor busy. Programs may use MIN_INTERVAL_MS.
+ * The shortest interval of `virstream watch`, in ms. People cannot read faster. A shorter interval is more often a
+ * wrong unit than an intention, and it would keep a hypervisor busy. Programs may use MIN_INTERVAL_MS.
  */
 export const LEAST_INTERVAL_MS = 250;
 
@@ -33,11 +33,11 @@ export const LEAST_INTERVAL_MS = 250;
 export const FLAG = { type: "boolean" } as const;
 /** An option with a value. */
 export const TEXT = { type: "string" } as const;
-/** An option with a value that may be given several times. */
+/** An option with a value. The user may give the option several times. */
 export const LIST = { type: "string", multiple: true } as const;
 /** The options of every command that may connect to a virstream server. */
 export const CREDENTIALS = { "token-file": TEXT, ca: TEXT } as const;
-/** The URI as an option, as in virsh. */
+/** The option that names the URI, as in virsh. */
 const CONNECT = { connect: { type: "string", multiple: true, short: "c" } } as const;
 
 /** The options of every command that sweeps. They select domains and groups, and say how to sweep. */
@@ -119,7 +119,7 @@ export function parseGet(args: readonly string[]) {
     ...credentials,
     query: { ...query, groups: groupsOf(groups, isTable ? table : undefined, isPage) },
     dialect: dialectOf(values.dialect),
-    /** Texts of the domains' definitions for the page, as NAME=PATH. */
+    /** The texts of the domains' definitions that the page shows as labels, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     metricsExtras: extrasOf(values["metrics-extra"], EXTRAS),
     table,
@@ -130,7 +130,7 @@ export function parseGet(args: readonly string[]) {
     ratesOverMs: hasRates
       ? (duration("over", values.over, LEAST_INTERVAL_MS, MAX_INTERVAL_MS) ?? DEFAULT_INTERVAL_MS)
       : undefined,
-    /** The moment of a recording. */
+    /** The moment of a recording that `--at` names. */
     at: momentOf(values.at),
   };
 }
@@ -153,7 +153,7 @@ function ratesOf(
   return rates || (isTable && !counters && !raw);
 }
 
-/** The columns of a table, and its order. */
+/** The columns of a table, and the order of its lines. */
 function tableOf(values: Values<typeof GET_OPTIONS>, rates: boolean, raw: boolean) {
   const per = values.per === undefined ? undefined : choice("--per", values.per, DEVICES);
   const columns = per !== undefined ? deviceColumns(per, !rates, raw) : rates ? RATE_COLUMNS : counterColumns(raw);
@@ -182,8 +182,8 @@ function withoutColumn(asked: readonly KnownGroup[], columns: readonly Column[])
 }
 
 /**
- * The groups to ask for. A table asks only for the groups of its columns. Other groups would cost the host calls for
- * nothing.
+ * The groups to ask for. A table asks only for the groups of its columns. For other groups, the host would make calls
+ * whose results the table does not show.
  */
 function groupsOf(
   asked: readonly KnownGroup[],
@@ -194,7 +194,7 @@ function groupsOf(
   if (table === undefined) return asked;
   const { columns, chosen, per, sort } = table;
   const shown = chosen ?? columns.filter(({ optional }) => optional === undefined);
-  // The lines of devices need their names.
+  // With --per, each line needs the name of its device.
   const names = per === undefined ? [] : columns.filter(({ rank }) => rank === 0);
   const needed = [...shown, ...names, sort].flatMap((column) => column?.group ?? []);
   return GROUPS.filter((group) => group === "state" || (asked.length > 0 ? asked : needed).includes(group));
@@ -291,7 +291,7 @@ function recordArguments(values: Values<typeof RECORD_OPTIONS>) {
   };
 }
 
-/** The files of the token, and of the authorities, for virstream servers. */
+/** The files of the credentials for virstream servers: the token, and the authorities to trust. */
 export function credentialFiles(values: {
   readonly "token-file"?: string | undefined;
   readonly ca?: string | undefined;
@@ -299,14 +299,14 @@ export function credentialFiles(values: {
   return { tokenFile: values["token-file"], caFile: values.ca };
 }
 
-/** A number of sweeps; undefined: without an end. */
+/** The number of sweeps that an option's text gives; undefined: the sweeps have no end. */
 function sweepCount(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^0*[1-9]\d{0,8}$/.test(text)) return Number(text);
   throw new UsageError(`${option} takes a number of sweeps, 1 or more, not ${JSON.stringify(text)}`);
 }
 
-/** Selects the domains, and says how long each may take. */
+/** The members of a query that select the domains, and say how long each domain may take to answer. */
 export function selection(values: {
   readonly domain?: string[] | undefined;
   readonly name?: string[] | undefined;
@@ -341,7 +341,7 @@ export function queryOf(values: Values<typeof QUERY_OPTIONS>): StatsQuery {
   };
 }
 
-/** The cadence of the sweeps, and the mode. */
+/** The options of a watch: the interval of its sweeps, its mode, and its heartbeat. */
 export function watchOptions({ interval, heartbeat, "on-change": onChange = false }: Values<typeof WATCH_OPTIONS>) {
   if (heartbeat !== undefined && !onChange) {
     throw new UsageError("--heartbeat goes with --on-change: without it every sweep is one");
@@ -363,7 +363,7 @@ function refuseTotals(format: string, raw: boolean): void {
   }
 }
 
-/** One of the formats, by default the first. */
+/** The format that the user named. Default: the first of `formats`. */
 export function formatOf<Name extends string>(format: string | undefined, formats: readonly Name[]): Name {
   return format === undefined ? formats[0]! : choice("--format", format, formats);
 }
@@ -377,12 +377,12 @@ export function choice<Name extends string>(option: string, text: string, names:
   throw new UsageError(`${option} has no ${JSON.stringify(text)}${hint}: choose one of ${names.join(", ")}`);
 }
 
-/** The value of an option that takes some of a few words, with commas between them. */
+/** The values of an option that takes one or more of a few words, with commas between them. */
 export function choices<Name extends string>(option: string, text: string, names: readonly Name[]): Name[] {
   return text.split(",").map((name) => choice(option, name, names));
 }
 
-/** The URI of a command that takes at most one. */
+/** The URI of a command that takes at most one URI. */
 export function single([uri, other]: readonly string[]): string | undefined {
   if (other !== undefined)
     throw new UsageError(`one URI at a time: what is ${JSON.stringify(other)}? --domain names a domain`);
@@ -423,7 +423,10 @@ const DURATION = new RegExp(
     .join("")})$`,
 );
 
-/** An option's time such as 500ms, .5s, 1m30s or 1h, in ms. A bare number is seconds, as in `watch -n`. */
+/**
+ * The value, in ms, of an option that takes a time such as 500ms, .5s, 1m30s or 1h. A bare number is seconds, as in
+ * `watch -n`.
+ */
 export function duration(option: string, text: string | undefined, minMs: number, maxMs: number): number | undefined {
   if (text === undefined) return undefined;
   const [, bare, ...parts] = DURATION.exec(text) ?? [];
@@ -440,7 +443,7 @@ export function duration(option: string, text: string | undefined, minMs: number
   return ms;
 }
 
-/** A time in ms as an option takes it: `300ms`, `2s`. */
+/** Writes a time in ms in the form that options take: `300ms`, `2s`. */
 export function durationText(ms: number): string {
   const [unit, factor] = Object.entries(UNITS).find(([, factor]) => ms % factor === 0)!;
   return `${ms / factor}${unit}`;
@@ -451,7 +454,10 @@ export function dialectOf(dialect: string = DIALECTS[0]): Dialect {
   return choice("--dialect", dialect, DIALECTS);
 }
 
-/** Parses a list, with commas, of the kinds of metrics that cost more calls. */
+/**
+ * Parses the value of --metrics-extra: the kinds of metrics that cost the hypervisor more calls, with commas between
+ * them.
+ */
 export function extrasOf<Extra extends string>(text: string | undefined, extras: readonly Extra[]): Extra[] {
   return (text?.split(",") ?? []).map((name) => {
     if (name === "pools" && !extras.some((extra) => extra === name)) {

@@ -41,7 +41,7 @@ export class LineDisplay {
     if (text !== "" && !this.#output.write(text)) await once(this.#output, "drain", { signal });
   }
 
-  /** Prints the text that is still held back. Safe to call twice. */
+  /** Prints the text that `room` has not printed yet. Safe to call twice. */
   end(): void {
     if (this.#text !== "") this.#output.write(this.#text);
     this.#text = "";

@@ -31,19 +31,19 @@ import {
 import { ExitCode, INTERRUPTED } from "./usage.ts";
 
 /**
- * When the sweep took the whole deadline, `get` still waits this long for definitions, in ms, or as long as the
- * deadline if that is shorter.
+ * How long `get` may wait for definitions after the sweep, in ms, if less time than this is left of the deadline. If
+ * the whole deadline is shorter than this, `get` may wait as long as the deadline.
  */
 const LAST_DEFINITIONS_MS = 1_000;
 /**
- * The deadline of a guest in the first of two sweeps, in ms. That sweep has only the counters with which the second is
- * compared.
+ * The deadline of a guest in the first of two sweeps, in ms. The first sweep only gives the counters with which the
+ * second sweep is compared.
  */
 const FIRST_DEADLINE_MS = 1_000;
 
 /**
- * `virstream get`: prints one record of every domain. A table is printed when all have arrived, other formats as they
- * arrive. Resolves with the exit code.
+ * `virstream get`: prints one record of every domain. A table or a page for Prometheus is printed when all records have
+ * arrived. The other formats print records as they arrive. Resolves with the exit code.
  */
 export async function get(argv: readonly string[], signal: AbortSignal): Promise<number> {
   const args = parseGet(argv);
@@ -125,7 +125,8 @@ export async function get(argv: readonly string[], signal: AbortSignal): Promise
       await print(text);
       if (interactive) progress.show();
     }
-    // Definitions are read during the sweep. Those of late domains are read in the moment after it.
+    // Definitions are read during the sweep. The definitions of domains whose records came late are read after the
+    // sweep.
     const leftMs = checked.deadlineMs - (performance.now() - sweepStartedAt);
     const settled = format.settle(Math.max(leftMs, Math.min(checked.deadlineMs, LAST_DEFINITIONS_MS)));
     await withTimeout(settled, Number.POSITIVE_INFINITY, () => {}, { signal });
@@ -164,12 +165,12 @@ function momentIn(moment: Moment, { recorded, uri }: Connection): number {
   return Math.round(timeOf(moment, recorded));
 }
 
-/** A replay whose newest record is at most this many intervals before the recording's end is over. */
+/** A replay is over when its newest record is at most this many intervals before the recording's end. */
 const END_INTERVALS = 3;
 
 /**
- * The end of a recording, unless a replay of it with `from=` is still under way; undefined for other sources. Two sweeps at
- * the end, one after the other, would have the same records, and so no rates.
+ * The time of a recording's end. Undefined for other sources, and while a replay of the recording with `from=` is under
+ * way. If two sweeps read a recording at its end, both get the same records, and so there are no rates.
  */
 async function endOf(
   connection: Connection,
@@ -180,9 +181,10 @@ async function endOf(
   const { recorded, uri } = connection;
   if (recorded === undefined) return undefined;
   if (uri.startsWith("file:")) return parseRecordingUri(uri).from === undefined ? recorded.to : undefined;
-  // Without rates, the records that are there are the right ones. Only tables show how old they are.
+  // Without rates, the records that the server has now are the right ones. Only tables show how old records are.
   if (ratesOverMs === undefined && format !== "table" && format !== "csv") return undefined;
-  // Only the position shows whether a server replays; the smallest records have it.
+  // Only the times of the records show whether a server replays. Records of the group `state` are the smallest that
+  // have a time.
   const groups = permittedOf(["state"], connection.permittedGroups);
   const records = await connection.stats({ ...query, groups }, { signal }).toArray();
   const newest = records.reduce((most, { sampledAt }) => Math.max(most, sampledAt), 0);
@@ -190,8 +192,8 @@ async function endOf(
 }
 
 /**
- * Begins to read the domains' identities. If it cannot, it says why, but only if the user asked for more than the
- * default.
+ * Begins to read the domains' identities. If this fails, it reports the reason, but only if the user asked for more
+ * than the default.
  */
 async function openIdentities(connection: Connection, args: GetArguments): Promise<Identities> {
   const identities = new Identities(connection.driver, { metadata: args.metricsMetadata, extras: args.metricsExtras });
@@ -228,8 +230,8 @@ async function formatOf(
 
 /**
  * Makes a sweep for the counters with which the next sweep is compared. Resolves with the time of the last answer, on
- * the steady clock. The time between the sweeps begins there, so a guest that does not answer delays the next sweep
- * only until its deadline.
+ * the steady clock. The time between the sweeps begins at that time, so a guest that does not answer delays the next
+ * sweep only until its deadline.
  */
 async function firstSweep(
   connection: Connection,

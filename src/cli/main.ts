@@ -7,7 +7,7 @@ import { type Command, ExitCode, HELP, INTERRUPTED, UsageError } from "./usage.t
 /** Runs a command; resolves with the exit code. Help goes to stdout, errors to stderr, in one line. */
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...args] = argv;
-  // A module that cannot be loaded is not a failure of the command. bin/virstream.js says what helps.
+  // If a module cannot be loaded, the error goes to bin/virstream.js, which says what helps.
   const run = await runOf(name, args);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(INTERRUPTED);

@@ -4,8 +4,9 @@ import { suggestion } from "./nearest.ts";
 import { UsageError } from "./usage.ts";
 
 /**
- * The error of Node's parser. Its message continues with advice for the programmer, so the user gets only its first
- * sentence, and the option that was probably meant. An option of other commands is named with these instead.
+ * Converts an error of Node's parser of arguments. The message of the error continues with advice for the programmer,
+ * so the user gets only its first sentence, and the option that was probably meant. If the option belongs to other
+ * commands, the user gets the names of these commands instead.
  *
  * @param options the names of the command's own options, without dashes
  */

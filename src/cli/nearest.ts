@@ -1,7 +1,7 @@
 /**
  * The name that a misspelt word most likely means: the one with the fewest missing, extra, wrong or swapped characters;
- * upper and lower case count as equal. Undefined when none is near: at most a third of the word may differ, but always
- * one character.
+ * upper and lower case count as equal. Undefined when no name is near. In a near name, at most a third of the word's
+ * characters differ; one character may always differ.
  */
 export function nearest<Name extends string>(word: string, names: readonly Name[]): Name | undefined {
   let best: Name | undefined;
@@ -21,7 +21,7 @@ export function suggestion(word: string, names: readonly string[], prefix = ""):
   return meant === undefined ? "" : `: did you mean ${prefix}${meant}?`;
 }
 
-/** The Damerau-Levenshtein distance in which no part is edited twice. */
+/** The Damerau-Levenshtein distance in which no substring is edited twice. */
 function editDistance(one: string, other: string): number {
   let [before, row]: [number[], number[]] = [[], Array.from({ length: other.length + 1 }, (_, i) => i)];
   for (let i = 1; i <= one.length; i++) {

@@ -3,11 +3,11 @@ import { invalid } from "../model/error.ts";
 import { durationText } from "./arguments.ts";
 
 /**
- * The interval of a watch, in ms: the one that the user named, or else the default, or the shortest that the servers accept
- * if that is longer.
+ * The interval of a watch, in ms: the interval that the user named. If the user named none, it is the default, or the
+ * shortest interval that the servers accept if that is longer.
  *
- * @param option with which the user names it
- * @throws VirstreamError `invalid-argument` if the user named a shorter one than that
+ * @param option the option with which the user names the interval
+ * @throws VirstreamError `invalid-argument` if the user named a shorter interval than the servers accept
  */
 export function paceOf(
   { driver }: Pick<Connection, "driver">,

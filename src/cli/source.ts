@@ -37,7 +37,7 @@ export function resolveUri(text: string, env: NodeJS.ProcessEnv = process.env): 
   return readClientConfiguration(clientConfigurationFile(env)).aliases.get(text) ?? text;
 }
 
-/** The schemes of a server's page and of its metrics, with those of its statistics. */
+/** The schemes of a server's page and of its metrics, each with the scheme of the same server's statistics. */
 const WEB_SCHEMES = new Map([
   ["http", "ws"],
   ["https", "wss"],
@@ -64,8 +64,8 @@ export function spelledUri(text: string): string {
 }
 
 /**
- * The default URI, from the environment or libvirt's client configuration. Otherwise the daemon of this machine; the
- * user's own only if the system has none.
+ * The default URI, from the environment or libvirt's client configuration. If neither names a URI, it is that of this
+ * machine's system daemon, or of the user's own daemon if only that one has a socket.
  */
 export function defaultUri(
   env: NodeJS.ProcessEnv,
@@ -90,14 +90,14 @@ export async function readToken(
   return token;
 }
 
-/** Reports a fault of a file that can be used nevertheless. */
+/** A function that reports a fault of a file that virstream uses nevertheless. */
 export type Warn = (message: string, file: string) => void;
 
 /**
  * The text of a file.
  *
  * @param what the kind of file, as error messages name it
- * @param warn called if every user of this machine can read the file; null: it has no secrets
+ * @param warn called if every user of this machine can read the file; null: the file has no secrets
  */
 export async function readText(what: string, file: string, warn: Warn | null = notify): Promise<string> {
   try {
@@ -125,7 +125,7 @@ export interface CredentialFiles {
  * The token, the authorities of `--ca`, and the certificate and its key from the files that the environment names.
  *
  * @param warn see readText()
- * @throws VirstreamError `invalid-argument` for a file that cannot be read, or has another content
+ * @throws VirstreamError `invalid-argument` for a file that cannot be read, or does not have the expected content
  */
 export async function readCredentials(
   { tokenFile, caFile }: CredentialFiles,
@@ -183,7 +183,7 @@ export async function openSource(
 }
 
 /**
- * Opens several sources as one, or one as openSource() does.
+ * Opens several sources as one connection, or a single source as openSource() does.
  *
  * @param uris empty: the default
  * @param more options for several sources
@@ -218,15 +218,15 @@ export function hostUri(connection: Connection, host: string): string {
   return connection.hosts.find(({ name }) => name === host)?.uri ?? connection.uri;
 }
 
-/** The source of each host of a connection, with the credentials for its server. */
+/** Returns a function that gives the source of a host: its URI, and the credentials for its server. */
 export function guestSources(connection: Connection, credentials: Credentials): (host: string) => GuestSource {
   return (host) => ({ uri: hostUri(connection, host), ...credentials });
 }
 
 /**
- * Opens sources as openSources() does. If none can be reached, and waiting may cure this, it still resolves; the
- * sources are then absent and are tried again. But it fails if there is neither a URI nor a socket, because it does not
- * know what to wait for.
+ * Opens sources as openSources() does. If no source can be reached, but may be reached later, this function still
+ * resolves; the sources are then absent and are tried again. But it fails if there is neither a URI nor a socket,
+ * because it does not know what to wait for.
  */
 export async function awaitSources(
   uris: readonly string[],
@@ -256,7 +256,7 @@ export function withPermittedGroups(query: StatsQuery, connection: Connection): 
 /**
  * Replaces each id in `--domain` by its domain. As in virsh, an id has precedence over a name.
  *
- * @throws VirstreamError `invalid-argument` when no host can match `--host`: a watch would wait for one forever
+ * @throws VirstreamError `invalid-argument` when no host can match `--host`: a watch would wait for such a host forever
  */
 export async function withoutIds(connection: Connection, query: StatsQuery, signal: AbortSignal): Promise<StatsQuery> {
   const { host } = connection;

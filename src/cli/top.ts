@@ -32,7 +32,7 @@ import { Terminal } from "./top/terminal.ts";
 import { frame, listRows, type Scene, type StyledLine } from "./top/view.ts";
 import { ExitCode, INTERRUPTED, UsageError } from "./usage.ts";
 
-/** How often the screen is drawn at least, in ms. */
+/** The longest time between two drawings of the screen, in ms. */
 const CLOCK_MS = 1_000;
 
 /** `virstream top`: a live table of the guests on the whole terminal. Resolves with the exit code when the user leaves. */
@@ -40,7 +40,7 @@ export async function top(argv: readonly string[], signal: AbortSignal): Promise
   return openScreen(parseTop(argv), signal);
 }
 
-/** The same with arguments that were checked. */
+/** Shows the live table of `virstream top`, with arguments that were checked. */
 export async function openScreen(args: TopArguments, signal: AbortSignal): Promise<number> {
   const { stdin, stdout, env } = process;
   if (!args.batch && (!stdin.isTTY || !stdout.isTTY || env["TERM"] === "dumb")) {
@@ -65,21 +65,25 @@ export async function openScreen(args: TopArguments, signal: AbortSignal): Promi
 }
 
 /**
- * The least time between two updates of the screen, in ms. With several hosts, each sweep ends at a time of its own.
+ * The least time between two updates of the screen, in ms. With several hosts, the sweep of each host ends at a time of
+ * its own.
  */
 const LEAST_PAUSE_MS = 250;
 
-/** The screen of one user: the table behind it, the keys, the drawing. */
+/** The screen of one user. It follows a table, handles keys, and draws. */
 class TopSession {
   readonly #connection: Connection;
   readonly #query: StatsQuery;
-  /** The options of the commands that it shows. */
+  /** The options for credentials in the commands that the screen shows. */
   readonly #options: string;
   readonly #list = new GuestList(() => performance.now());
   readonly #terminal: Terminal;
   #state: ScreenState;
   #table: Table;
-  /** True if a server's shortest interval may replace the present one: not while that is the one of the command line. */
+  /**
+   * True if a server's shortest interval may replace the present interval. It may not while the present interval is the
+   * one that the command line names.
+   */
   #isPaceFree: boolean;
   #ready = false;
   #leave: () => void = () => {};
@@ -131,7 +135,7 @@ class TopSession {
     this.#terminal.close();
   }
 
-  /** Shows each change of the present table, until that one fails. */
+  /** Shows each change of the present table, until that table fails. */
   async #follow(): Promise<never> {
     for (;;) {
       const table = this.#table;
@@ -149,12 +153,15 @@ class TopSession {
       if (table !== this.#table || this.#slowDown()) break;
       this.#ready = true;
       this.#show();
-      // The next item has all changes of this pause.
+      // The next item of `changes` covers all changes during this pause.
       await sleep(LEAST_PAUSE_MS, { signal: this.#closed.signal });
     }
   }
 
-  /** Takes the servers' shortest interval if it is longer than the present one: a host may come later. True if it is. */
+  /**
+   * Uses the servers' shortest interval if it is longer than the present interval. It can become longer, because a host
+   * may be connected later. Returns true if the interval has changed.
+   */
   #slowDown(): boolean {
     const { minIntervalMs = 0 } = this.#connection.driver;
     if (!this.#isPaceFree || minIntervalMs <= this.#state.intervalMs) return false;
@@ -164,8 +171,8 @@ class TopSession {
   }
 
   /**
-   * Takes the present rows of the table. After a change of the interval, the old rows stay until the new table has
-   * some.
+   * Shows the present rows of the table. After a change of the interval, the old rows stay until the new table has
+   * rows.
    */
   #show(): void {
     const { absent, size } = this.#table;
@@ -191,7 +198,9 @@ class TopSession {
     }
   }
 
-  /** Another interval needs another table. The screen keeps the rows until the new one has its own. */
+  /**
+   * Opens another table, because the interval has changed. The screen keeps the old rows until the new table has rows.
+   */
   #restart(): void {
     const old = this.#table;
     this.#ready = false;

@@ -73,8 +73,8 @@ export async function follow(
 }
 
 /**
- * True for a table without an end on a terminal: it is shown as a screen. A table of counters, of changes only, or with
- * an end is printed as lines.
+ * True for a table without an end on a terminal: it is shown as a screen. A table of counters, a table of changes only,
+ * and a table with an end are printed as lines.
  */
 function isScreen({ format, rates, count, options }: WatchArguments): boolean {
   const { stdin, stdout, env } = process;
@@ -102,13 +102,13 @@ function openDisplay(args: WatchArguments, { uri, host, recorded }: Connection):
 
 interface HostCount {
   syncs: number;
-  /** True if its last sweep had a record that is not `ok`. */
+  /** True if the host's last sweep had a record that is not `ok`. */
   incomplete: boolean;
 }
 
 /**
  * Counts the sweeps of a watch, host by host, until each host has had the requested number. A host counts from the
- * first event that names it. The count does not wait for a host that cannot be reached, unless there is no other.
+ * first event that names it. The count does not wait for a host that cannot be reached, unless no host can be reached.
  */
 export class SweepCount {
   readonly #limit: number;
@@ -124,7 +124,7 @@ export class SweepCount {
   take(event: WatchEvent): void {
     switch (event.type) {
       case "record":
-        // A named domain that no host has belongs to no host.
+        // The record of a named domain that no host has names no host.
         if (event.record.domain.host !== "") this.#host(event.record.domain.host);
         break;
       case "sync":

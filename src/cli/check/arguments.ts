@@ -7,10 +7,10 @@ import { Range } from "./range.ts";
 
 /** The metrics that have thresholds, with their units in performance data. */
 export const METRICS = { stuck: "s", cpu: "%", steal: "%", latency: "ms", memory: "%" } as const;
-/** One of them. */
+/** The name of a metric that has thresholds. */
 export type Metric = keyof typeof METRICS;
 
-/** The ranges of a metric. */
+/** The ranges that -w and -c set for a metric. */
 export interface Thresholds {
   readonly warning?: Range;
   readonly critical?: Range;
@@ -28,7 +28,11 @@ export const CHECK_OPTIONS = {
   ...{ connect: LIST, domain: LIST, name: LIST, host: LIST, over: TEXT, deadline: TEXT, ...CREDENTIALS },
 } as const;
 
-/** Each -w and -c applies to the metric before it; without one, to `stuck`. @throws UsageError */
+/**
+ * Each -w and each -c applies to the metric option before it. If no metric option is before it, it applies to `stuck`.
+ *
+ * @throws UsageError
+ */
 export function parseCheck(args: readonly string[]) {
   const { values, positionals, tokens } = parsed(args);
   const thresholds = new Map<Metric, Thresholds>();

@@ -13,8 +13,8 @@ import { lineOf, STATUS, type Verdict, verdictOf } from "./verdict.ts";
 const DOWN: readonly ErrorCode[] = ["socket-missing", "connection-refused", "connection-lost", "connect-timeout"];
 
 /**
- * `virstream check`, a plugin for Nagios and its relatives: one line on stdout, and an exit code from 0 to 3. It prints
- * a line even if something fails.
+ * `virstream check`, a plugin for Nagios and compatible programs. It prints one line to stdout, even if something
+ * fails, and resolves with an exit code from 0 to 3.
  */
 export async function check(args: readonly string[], signal: AbortSignal): Promise<number> {
   const { status, line } = await judge(args, signal);

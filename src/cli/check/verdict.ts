@@ -7,10 +7,10 @@ import { METRICS, type Metric, type Thresholds } from "./arguments.ts";
 
 /** The exit codes of a plugin. */
 export const STATUS = { ok: 0, warning: 1, critical: 2, unknown: 3 } as const;
-/** One of them by name. */
+/** The name of an exit code. */
 export type Status = keyof typeof STATUS;
 
-/** How many problems the line names. */
+/** The line names at most this many problems. */
 const NAMED = 5;
 
 /** The results of two samples. */
@@ -114,7 +114,10 @@ function stateProblem(record: DomainStatsRecord, isStuck: boolean): Problem | un
   return reason === "denied" ? { status: "warning", text: "may not be read" } : undefined;
 }
 
-/** The rates of a guest that have thresholds. With several disks or vCPUs, the worst value counts. */
+/**
+ * Those rates of one guest for which there can be thresholds. If the guest has several disks or vCPUs, the worst value
+ * counts.
+ */
 function valuesOf({ cpu, vcpus, disks, memory }: DomainRates): [Metric, number | undefined][] {
   const most = (values: readonly (number | undefined)[]): number | undefined => {
     const known = values.filter((value) => value !== undefined);
@@ -138,7 +141,7 @@ function unit(metric: Metric): string {
   return METRICS[metric] === "%" ? " %" : ` ${METRICS[metric]}`;
 }
 
-/** A metric of the worst guest; `U`: no guest has a value. */
+/** The performance data of a metric: the value of the worst guest, or `U` if no guest has a value. */
 function performance(
   metric: Metric,
   worst: ReadonlyMap<Metric, number>,

@@ -31,7 +31,8 @@ function field(column: Column, line: Line): string {
 }
 
 /**
- * Quotes a text from outside. If it looks like a formula, an apostrophe before it keeps a spreadsheet from running it.
+ * Quotes a text that another program may have made, such as a name. If it looks like a formula, an apostrophe before it
+ * keeps a spreadsheet from running it.
  */
 function quoted(value: string): string {
   const text = printable(FORMULA.test(value) ? `'${value}` : value);

@@ -16,15 +16,18 @@ type OtherEvent = Exclude<WatchEvent, { type: "record" }>;
 
 /** Turns records and events into text as they come. It prints nothing itself; a text may be empty. */
 export abstract class Format {
-  /** True if the format has a text for every event. Otherwise stderr gets gaps, states and domains that left. */
+  /**
+   * True if the format has a text for every event. If it has not, stderr reports gaps, states, and domains that are
+   * gone.
+   */
   readonly hasAllEvents: boolean = false;
 
-  /** The text before the first record, also of a sweep that has none. */
+  /** The text before the first record. A sweep without records has this text, too. */
   begin(): string {
     return "";
   }
 
-  /** Takes a record of the sweep before the printed one, with the rates that need no earlier record. */
+  /** Takes a record of the first of two sweeps, which is not printed, with those rates that need no earlier record. */
   before(_record: DomainStatsRecord, _rates: DomainRates): void {}
 
   /** @param rates the rates of the record, if the user asked for rates */
@@ -34,7 +37,7 @@ export abstract class Format {
     return "";
   }
 
-  /** Waits for further data that the end needs besides the records, for at most this many ms. */
+  /** Waits for data that `end` needs besides the records, for at most this many ms. */
   async settle(_timeoutMs: number): Promise<void> {}
 
   /**
@@ -47,7 +50,7 @@ export abstract class Format {
   }
 }
 
-/** The values of `--format` of get. */
+/** The values of `--format` of `virstream get`. */
 export const FORMATS = ["table", "csv", "virsh", "ndjson", "json", "prometheus"] as const;
 
 interface FormatOptions {
@@ -68,7 +71,7 @@ interface FormatOptions {
   readonly colours?: boolean;
 }
 
-/** A format of records as they come. */
+/** Creates the format with this name. It gets the records one by one, as they arrive. */
 export function createFormat(
   name: Exclude<(typeof FORMATS)[number], "prometheus" | "csv">,
   {
@@ -106,7 +109,7 @@ class LineTable extends Format {
   readonly #columns: readonly Column[];
   readonly #colours: boolean;
   readonly #recorded: boolean;
-  /** The guests in trouble, and since when. */
+  /** The guests in trouble, by their keys: the kind of the trouble, and since when it lasts, in ms. */
   readonly #troubles = new Map<string, { readonly kind: TroubleKind; readonly since: number }>();
 
   constructor(columns: readonly Column[], colours: boolean, recorded: boolean) {
@@ -140,7 +143,7 @@ class LineTable extends Format {
     return event.type === "sync" ? `# ${printable(sweepText(event, this.#recorded))}\n\n` : "";
   }
 
-  /** The last column is not padded. */
+  /** One line of the table. Its last column is not padded. */
   #line(text: (column: Column) => string): string {
     const cells = this.#columns.map((column, i) => {
       if (i === this.#columns.length - 1) return text(column);
@@ -169,8 +172,8 @@ abstract class VirshText extends Format {
 
 /**
  * The output of `virsh domstats`. Like virsh, it leaves out domains that failed. virsh prints in the order of the
- * host's listing, but records come as they are ready. So it holds back an early record until the records before it have
- * come.
+ * host's listing, but records come as they are ready. So this format holds back an early record until all records
+ * before it have come.
  */
 class VirshFormat extends VirshText {
   #next = 0;
@@ -292,7 +295,7 @@ function eventText(event: OtherEvent): string {
 
 /**
  * A record as JSON text. Integers keep all their digits, also beyond 2^53; a double for which JSON has no number is
- * text. `error` is there only if the record has one.
+ * text. The member `error` is there only if the record has an error.
  */
 function recordText(record: DomainStatsRecord, rates: DomainRates | undefined): string {
   const { domain, status, reason = null, missing, sampledAt, steadyAt, tookMs, params, error } = record;

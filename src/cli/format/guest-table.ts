@@ -12,15 +12,15 @@ import { alert, type Colour, pad, paint, printable, width } from "./text.ts";
 
 /** The columns, the lines and the order of a table of guests. */
 export interface GuestTableLook {
-  /** All columns that it may have. */
+  /** All columns that the table may have. */
   readonly columns: readonly Column[];
   /** The columns that the user named, in their order; undefined: the columns of the groups. */
   readonly chosen: readonly Column[] | undefined;
   /** The requested groups as a mask; 0: all. */
   readonly groups: number;
-  /** If defined, there is a line for each such device, instead of one for each guest. */
+  /** The kind of device that has a line of its own; undefined: each guest has one line. */
   readonly per: Device | undefined;
-  /** The order within the guests in trouble, and within the others; undefined: by name. */
+  /** The column that orders the guests in trouble, and separately the other guests; undefined: the name. */
   readonly sort: Column | undefined;
   readonly reverse: boolean;
   /** True if the guests are of several hosts. */
@@ -31,14 +31,14 @@ export interface GuestTableLook {
 
 /**
  * All guests of one sweep, or of two sweeps with the rates between them. Guests in trouble come first, the worst at the
- * top. The text comes at the end. After an interrupt, the table has the guests that have arrived.
+ * top. The table is printed at the end. After an interrupt, it has the guests whose records have arrived.
  */
 export abstract class GuestTable extends Format {
   readonly #look: GuestTableLook;
   readonly #now = (): number => this.#look.at ?? performance.now();
   readonly #list = new GuestList(this.#now, 0);
   #rows = new Map<string, TableRow>();
-  /** The rows of the sweep before, until the last one has a record. */
+  /** The rows of the first of two sweeps. The table shows them if the second sweep stops before its first record. */
   #before = new Map<string, TableRow>();
   readonly #absent: Absent[] = [];
   #lines: readonly Line[] | undefined;
@@ -123,7 +123,7 @@ export abstract class GuestTable extends Format {
 
 /** The form of a table. */
 export interface TextLook {
-  /** The width of the terminal in cells; undefined if the output is no terminal, and gets all columns. */
+  /** The width of the terminal in cells; undefined if the output is no terminal, which gets all columns. */
   readonly cells: number | undefined;
   readonly colours: boolean;
 }

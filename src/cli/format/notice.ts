@@ -19,8 +19,8 @@ const STATE_WORDS: Record<WatchState, string> = {
 };
 
 /**
- * Writes each event of a watch that is no record as one line, for formats that cannot show such events. It reports a
- * lasting problem once.
+ * Describes each event of a watch, except records, in one line, for formats that cannot show such events. It reports a
+ * lasting problem only once.
  */
 export class Notices {
   readonly #source: string;
@@ -32,7 +32,7 @@ export class Notices {
   readonly #complaints = new Map<string, string>();
 
   /**
-   * @param source the name for the connection as a whole, such as its URI
+   * @param source the name of the whole connection, such as its URI
    * @param records true to report records that are not `ok`, too
    */
   constructor(source: string, records = false) {
@@ -101,13 +101,16 @@ export class Notices {
   }
 }
 
-/** Groups that the user requested of a table that has no column for them. */
+/** The notice about requested groups for which the table has no column. */
 export function noColumnText(groups: readonly string[]): string {
   const options = groups.map((group) => `--${group}`).join(", ");
   return `the table has no column for ${options}: --format ndjson and --format virsh show what it has`;
 }
 
-/** What happened to a source, and why. Many errors contain the source's URI; the line then does not repeat it. */
+/**
+ * A line that says what happened to a source, and why. Many errors contain the source's URI; the line then does not
+ * repeat it.
+ */
 export function sourceText(source: string, what: string, error: VirstreamError | undefined): string {
   const text = error === undefined ? what : `${what}: ${withSwitches(error.message)}`;
   if (!source.includes("://")) return `${source}: ${text}`;
@@ -133,7 +136,7 @@ export function gapText({ reason, skipped, host }: GapEvent): string {
 /**
  * A sweep in words, e.g. `sweep 3: 40 domains of hv1 in 0.12 s, 1 partial`.
  *
- * @param recorded true for a sweep of a recording: the text has its time
+ * @param recorded true for a sweep of a recording: the text then has the time of the sweep
  */
 export function sweepText({ tick, host, summary, overrun }: SyncEvent, recorded = false): string {
   const { domains, startedAt, tookMs } = summary;

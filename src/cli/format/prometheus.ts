@@ -10,8 +10,9 @@ import { Streaks } from "../../outlets/prometheus/streaks.ts";
 import { Format } from "./format.ts";
 
 /**
- * A page for Prometheus, for node_exporter's textfile collector. Each family occurs once, with all domains, so the page
- * comes at the end. An interrupted or failed sweep has no page, because missing domains would look as if they had left.
+ * A page for Prometheus, which node_exporter's textfile collector can read. Each family occurs once, with all domains,
+ * so the page comes at the end. An interrupted or failed sweep has no page, because missing domains would look as if
+ * they had left.
  */
 export class PrometheusFormat extends Format {
   readonly #connection: Pick<Connection, "host" | "driver">;
@@ -20,7 +21,7 @@ export class PrometheusFormat extends Format {
   readonly #records: DomainStatsRecord[] = [];
   readonly #absent = new Set<string>();
 
-  /** @param identities the domains' identities; already open, and the caller closes them */
+  /** @param identities the domains' identities, which the caller has opened and will close */
   constructor(connection: Pick<Connection, "host" | "driver">, dialect: Dialect, identities: Identities) {
     super();
     this.#connection = connection;

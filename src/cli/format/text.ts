@@ -3,7 +3,7 @@ import { CONTROL } from "../../overview/words.ts";
 
 export { printable } from "../../overview/words.ts";
 
-/** The command line's switch for each option of the programming interface that errors name. */
+/** The options of the programming interface that error messages name, each with the command line's switch for it. */
 const SWITCHES: Readonly<Record<string, string>> = {
   token: "--token-file",
   "token of connect()": "--token-file or $VIRSTREAM_TOKEN (for a source of serve --source-token-file)",
@@ -28,7 +28,8 @@ export function withSwitches(message: string): string {
 }
 
 /**
- * A value as JSON text, in which every character of CONTROL is escaped. JSON itself escapes only those below U+0020.
+ * A value as JSON text, in which every character of CONTROL is escaped. JSON itself escapes only the characters below
+ * U+0020.
  *
  * @param space as in JSON.stringify
  */
@@ -36,7 +37,7 @@ export function jsonText(value: unknown, space?: number): string {
   return escaped(JSON.stringify(value, undefined, space));
 }
 
-/** JSON text, in which line breaks may stand between values, with those characters escaped. */
+/** Escapes the characters of CONTROL in JSON text. Line breaks stay, because they may stand between values. */
 export function escaped(json: string): string {
   return json.replaceAll(CONTROL, (character) =>
     character === "\n" ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
@@ -56,9 +57,9 @@ export function alert(line: string, colours: boolean): string {
   return colours ? `${ALERT}${line}${PLAIN}` : line;
 }
 
-/** The colours of texts that are no trouble. A terminal's own palette decides how they look. */
+/** The colours of texts that report no trouble. A terminal's own palette decides how they look. */
 const COLOURS = { green: 32, yellow: 33, grey: 90 } as const;
-/** One of them. */
+/** The name of a colour. */
 export type Colour = keyof typeof COLOURS;
 
 /** A text in a colour. */
@@ -120,7 +121,10 @@ export function cut(text: string, cells: number): string {
   return width(text) <= cells ? text : `${beginning(text, Math.max(0, cells - 1))}…`;
 }
 
-/** Breaks a text into lines that fit into a number of cells, at spaces where possible. */
+/**
+ * Breaks a text into lines that fit into a number of cells. A line ends at its last space if that space is in the
+ * second half of the line, and otherwise inside a word.
+ */
 export function wrap(text: string, cells: number): string[] {
   const lines: string[] = [];
   let rest = text;
@@ -137,8 +141,8 @@ export function wrap(text: string, cells: number): string[] {
 }
 
 /**
- * Cuts out the middle of a text that does not fit into a number of cells. The ends stay, because related names usually
- * differ there.
+ * Cuts out the middle of a text that does not fit into a number of cells. The beginning and the end stay, because
+ * related names usually differ there.
  */
 export function shorten(text: string, cells: number): string {
   if (width(text) <= cells) return text;

@@ -44,7 +44,7 @@ export function completedCommands(): CompletedCommand[] {
   return [...commands, { name: "help", summary: "print the help of a command", options: [], operands }];
 }
 
-/** URIs from which a user can start. */
+/** URIs, and beginnings of URIs, that the shells offer. */
 const URIS: Words = {
   kind: "one",
   values: [

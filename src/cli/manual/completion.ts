@@ -7,7 +7,10 @@ import { zshScript } from "./zsh.ts";
 
 const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
 
-/** `virstream completion SHELL`: prints a script that completes its command line. Resolves with the exit code. */
+/**
+ * `virstream completion SHELL`: prints a script with which the shell completes virstream's command lines. Resolves with
+ * the exit code.
+ */
 export async function completion(args: readonly string[]): Promise<number> {
   const [shell, other] = parse(args, {}).positionals;
   if (shell === undefined || other !== undefined) {

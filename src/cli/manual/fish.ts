@@ -1,6 +1,6 @@
 import { brief, type CompletedCommand, type Words } from "./commands.ts";
 
-/** The script for fish. */
+/** Makes the completion script for fish. */
 export function fishScript(commands: readonly CompletedCommand[]): string {
   const lines = commands.flatMap(({ name, summary, options, operands }) => {
     const within = `-n ${quoted(`__fish_seen_subcommand_from ${name}`)}`;

@@ -86,7 +86,7 @@ function optionsIn(lines: readonly string[]): HelpOption[] {
   return options;
 }
 
-/** Groups and filters are in lists without a description. */
+/** The description of an option that the help only lists: a group, a filter, or `--help`. */
 function descriptionOf(name: string): string {
   if (name === "--help") return "print the help";
   if (name.startsWith("--list-")) return `only ${name.slice(7)} domains`;

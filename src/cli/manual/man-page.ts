@@ -58,7 +58,7 @@ function partRoff(part: HelpPart): string[] {
   }
 }
 
-/** Escapes a text for roff, so that a user can copy its hyphens, and no line is a request. */
+/** Escapes a text for roff, so that a user can copy its hyphens, and roff takes no line for a request. */
 function roff(text: string): string {
   return text
     .replaceAll("\\", "\\e")

@@ -62,7 +62,10 @@ export function parseInfo(args: readonly string[]) {
   return { file, format: formatOf(values.format, ["text", "json"]) };
 }
 
-/** An option's size such as 500K, 256M or 4G (powers of 1,024), in bytes. A bare number is bytes. */
+/**
+ * The value, in bytes, of an option that takes a size such as 500K, 256M or 4G (powers of 1,024). A bare number is
+ * bytes.
+ */
 function size(option: string, text: string | undefined, min: number): number | undefined {
   if (text === undefined) return undefined;
   const [, amount = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/.exec(text) ?? [];

@@ -32,14 +32,14 @@ export type ServeArguments = ReturnType<typeof parseServe>;
 
 /** The values of `--log-level`: the lowest level that is logged. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
-/** One of them. */
+/** A value of `--log-level`. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 /** The values of `--log-format`. */
 export const LOG_FORMATS = ["text", "json"] as const;
 
-/** The port that exporters of libvirt's statistics usually have. */
+/** The port at which exporters of libvirt's statistics usually listen. */
 const METRICS_PORT = 9_177;
-/** The interval of the watch behind the page for Prometheus, in ms. */
+/** The default interval of the watch from which the page for Prometheus is made, in ms. */
 const METRICS_INTERVAL_MS = 5_000;
 /** The shortest time for which NATS can be asked to keep something, in ms. */
 const LEAST_AGE_MS = 1_000;
@@ -145,7 +145,7 @@ export function parseServe(args: readonly string[]) {
     metrics: page,
     metricsIntervalMs: metricsIntervalMs ?? METRICS_INTERVAL_MS,
     dialect: dialectOf(values.dialect),
-    /** Texts of the domains' definitions for the page, as NAME=PATH. */
+    /** The texts of the domains' definitions that the page shows as labels, each as NAME=PATH. */
     metricsMetadata: values["metrics-metadata"] ?? [],
     /** The groups of statistics on the page, and the patterns for the names of its domains; undefined: all. */
     metricsGroups:
@@ -160,10 +160,10 @@ export function parseServe(args: readonly string[]) {
     tokenFile: values["token-file"],
     /** The file with the token for the virstream servers among the URIs. */
     sourceTokenFile: values["source-token-file"],
-    /** The file with the authorities of these servers. */
+    /** The file with the certificates of the authorities to trust for these servers. */
     caFile: values.ca,
     requireSource: values["require-source"] ?? false,
-    /** The file of tokens by their hashes, with what each may read. */
+    /** The file that has tokens by their hashes, and says what each token may read. */
     tokensFile: values.tokens,
     allowAnyone: values["allow-anyone"] ?? false,
     allowPlain: values["allow-plain"] ?? false,
@@ -178,7 +178,7 @@ export function parseServe(args: readonly string[]) {
       values["log-format"] === undefined ? undefined : choice("--log-format", values["log-format"], LOG_FORMATS),
     /** True to serve the live page, too. */
     ui,
-    /** The collector to which statistics are pushed; `env`: the one that the environment names. */
+    /** The collector to which statistics are pushed; `env`: the collector that the environment names. */
     otlp: values.otlp,
     otlpIntervalMs:
       duration("otlp-interval", values["otlp-interval"], MIN_PUSH_INTERVAL_MS, MAX_INTERVAL_MS) ??
@@ -203,13 +203,16 @@ export function parseServe(args: readonly string[]) {
   };
 }
 
-/** The permissions of a file, in octal. A number of TOML is decimal, so it is refused. */
+/** The permissions of a file, in octal. A number in a TOML file is decimal, so this function refuses it. */
 function modeOf(text: string): number {
   if (/^0[0-7]{3}$/.test(text)) return Number.parseInt(text, 8);
   throw new UsageError(`--socket-mode takes the four digits of permissions, as "0660", not ${JSON.stringify(text)}`);
 }
 
-/** HOST:PORT, :PORT or PORT; an IPv6 address in brackets. Without a text, the default port. */
+/**
+ * Parses HOST:PORT, :PORT or PORT, where an IPv6 address is in brackets. Without a host, it is the default host;
+ * without a text, the port is the default port, too.
+ */
 function parseListen(option: string, listen = "", defaultPort: number): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]*):)?(\d+)$/.exec(listen);
   const host = (match?.[1] || DEFAULT_LISTEN_HOST).replace(/^\[|\]$/g, "");

@@ -11,19 +11,20 @@ import { LOG_FORMATS, LOG_LEVELS, parseServe, SERVE_OPTIONS, type ServeArguments
 export const SOURCES = "sources";
 /** The other key that is no option: the limits of the server. */
 export const LIMITS = "limits";
-/** The options that a file cannot have. */
+/** The options that only the command line can have, and no file. */
 const ONLY_GIVEN = ["config", "check", "print-config"];
 /** Options for which the environment has precedence. */
 const FROM_ENVIRONMENT: Readonly<Record<string, string>> = { "token-file": "VIRSTREAM_TOKEN" };
 
-/** Options that the environment may also have, and the kinds of their values. */
+/** Options that the environment may also set, each with its variable and its possible values. */
 const ALSO_IN_ENVIRONMENT: Readonly<Record<string, readonly [variable: string, values: readonly string[]]>> = {
   "log-level": ["VIRSTREAM_LOG_LEVEL", LOG_LEVELS],
   "log-format": ["VIRSTREAM_LOG_FORMAT", LOG_FORMATS],
 };
 
 /**
- * All options of `virstream serve`: from the command line and the environment and, where these have none, from a file.
+ * All options of `virstream serve`: from the command line and the environment. An option that neither of them sets
+ * comes from a file.
  */
 export interface Configuration {
   readonly args: ServeArguments;
@@ -122,7 +123,7 @@ function made(
   const uris = args.uris.length > 0 ? args.uris : sources;
   const { minIntervalMs = limits.minIntervalMs ?? DEFAULT_SERVER_LIMITS.minIntervalMs } = args;
   const all = { ...limits, minIntervalMs };
-  // The interval is one of the limits.
+  // The shortest interval is already one of the limits.
   const given = Object.entries(parseOptions(argv, SERVE_OPTIONS).values).filter(
     ([name]) => isOption(name) && name !== "min-interval",
   );
@@ -141,7 +142,7 @@ function made(
   return { args: { ...args, uris }, limits: all, values, text };
 }
 
-/** The options that the environment has. @throws UsageError */
+/** The options that the environment sets, as arguments of the command line. @throws UsageError */
 function optionsOf(env: NodeJS.ProcessEnv): string[] {
   return Object.entries(ALSO_IN_ENVIRONMENT).flatMap(([option, [variable, values]]) => {
     const value = env[variable];

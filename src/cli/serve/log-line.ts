@@ -1,10 +1,12 @@
 import { alert, escaped, paint, printable } from "../format/text.ts";
 
-/** The form of a line. */
+/** The form of a log line. */
 export interface LineForm {
   /** True: text for people. False: JSON. */
   readonly isText: boolean;
-  /** True if lines begin with a priority for systemd's journal. They then have no time, because the journal adds it. */
+  /**
+   * True if lines begin with a priority for systemd's journal. Such lines have no time, because the journal adds it.
+   */
   readonly inJournal: boolean;
 }
 
@@ -14,8 +16,8 @@ const PRIORITIES: Readonly<Record<string, number>> = { error: 3, warn: 4, info: 
 const WORDS: Readonly<Record<string, string>> = { error: "error: ", warn: "warning: " };
 
 /**
- * Converts one of pino's lines of JSON to this form. No text in it can end the line, or change the terminal that shows
- * it.
+ * Converts one of pino's lines of JSON to this form. No text in the line can end the line, or change the terminal that
+ * shows the line.
  */
 export function lineOf(json: string, { isText, inJournal }: LineForm, colours: boolean): string {
   const line = json.trimEnd();
@@ -29,7 +31,7 @@ export function lineOf(json: string, { isText, inJournal }: LineForm, colours: b
   return `${localTime(new Date(time))} ${shown}\n`;
 }
 
-/** As `2026-11-27 13:26:39`. */
+/** Writes a local time, such as `2026-11-27 13:26:39`. */
 function localTime(time: Date): string {
   const two = (n: number): string => `${n}`.padStart(2, "0");
   const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join("-");

@@ -40,10 +40,10 @@ export const SERVE_EVENTS = {
   "lines-dropped": "warn",
 } as const satisfies Record<string, Exclude<LogLevel, "silent">>;
 
-/** One of them. */
+/** The name of an event of `virstream serve`. */
 export type ServeEvent = keyof typeof SERVE_EVENTS;
 
-/** The most bytes that wait when the reader of stderr has stopped. */
+/** The most bytes that wait in memory when the reader of stderr has stopped reading. */
 const MAX_UNREAD = 1_048_576;
 /** How long `end` waits for that reader, in ms. */
 const LAST_WAIT_MS = 1_000;
@@ -76,7 +76,7 @@ export class ServeLog {
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (level) => ({ level }) },
-      // A message from outside may have several lines.
+      // A message of another program may have several lines.
       hooks: {
         logMethod: ([fields, message], method) =>
           method.call(this.#logger, fields, withSwitches(message ?? "").replaceAll(/\s*\n\s*/g, " ")),
@@ -108,7 +108,7 @@ export class ServeLog {
     return withTimeout(written, LAST_WAIT_MS, () => false);
   }
 
-  /** Node prints the error after that, and ends. */
+  /** Logs an error that nothing has caught. After that, Node prints the error, and the process ends. */
   readonly #crashed = ({ message, stack }: Error): void =>
     this.say("crashed", `a fault of virstream ends it: ${message}`, { stack });
 

@@ -13,7 +13,7 @@ import { Outage } from "./outage.ts";
 /** An outlet, as the log names it. */
 type Outlet = { readonly outlet: "nats" | "otlp"; readonly url: string };
 
-/** Logs when an outlet begins to fail, and `again` when it works again. */
+/** Logs when an outlet starts, when it begins to fail, and, with the text `again`, when it works again. */
 class OutletLog {
   readonly #log: ServeLog;
   readonly #outage = new Outage();
@@ -95,7 +95,7 @@ export async function readHeaders(file: string, warn?: Warn): Promise<Record<str
     lines.map((line, i) => {
       const [, name, value] = /^([\w!#$%&'*+.^`|~-]+)\s*:\s*(\S.*)$/.exec(line.trim()) ?? [];
       if (name !== undefined && value !== undefined) return [name, value];
-      // The line is not quoted: it may have a secret.
+      // The message does not quote the line, because the line may have a secret.
       throw invalid(`line ${i + 1} of the file of headers ${file} is not NAME: VALUE`);
     }),
   );

@@ -9,10 +9,12 @@ import { type Configuration, LIMITS, SOURCES } from "./config-file.ts";
 import type { ServeLog } from "./log.ts";
 import type { Secrets } from "./secrets.ts";
 
-/** The keys whose files are read again at a reload, and the keys that take effect at a reload. */
+/** The keys that name files. At a reload, new values of these keys take effect, and the files are read again. */
 const FILES = ["tokens", "token-file", "tls-cert", "tls-key", "tls-client-ca"];
 const ORIGIN = "origin";
-/** The limit that a server has for as long as it listens: Node takes the timeout of TLS handshakes at the start. */
+/**
+ * The limit that cannot change while a server listens: Node takes the timeout of TLS handshakes when the server starts.
+ */
 const HELLO_TIMEOUT = "helloTimeoutMs";
 
 /** Applies those parts of a newly read configuration that can change while servers serve. */
@@ -34,8 +36,8 @@ export class Reconfiguration {
   }
 
   /**
-   * Applies a configuration. The caller then reads the files that it names. Hosts are added and removed in the
-   * background. Returns the changed keys that need a restart.
+   * Applies a configuration. The caller then reads the files that the configuration names. Hosts are added and removed
+   * in the background. Returns the changed keys that need a restart.
    */
   take(now: Configuration, secrets: Secrets, servers: readonly VirstreamServer[], connection: Connection): string[] {
     const before = this.#first.values;
@@ -53,7 +55,7 @@ export class Reconfiguration {
     return [...changed.filter((key) => !taken.includes(key)), ...limits];
   }
 
-  /** Says which limits have other values now. Returns the keys of the limits that need a restart. */
+  /** Logs which limits have other values now. Returns the keys of the limits that need a restart. */
   #changeLimits({ limits }: Configuration): string[] {
     const [before, now] = [checkLimits(this.#limits), checkLimits(limits)];
     const names = Object.keys(now) as (keyof ServerLimits)[];
@@ -92,7 +94,7 @@ export class Reconfiguration {
     });
   }
 
-  /** Logs the result. Returns false if the attempt failed. */
+  /** Waits for an attempt to add or remove a source, and logs the result. Returns false if the attempt failed. */
   async #attempt(what: "added" | "removed", uri: string, work: Promise<void>): Promise<boolean> {
     const source = withoutSecrets(uri);
     try {

@@ -43,8 +43,9 @@ export class Secrets {
   }
 
   /**
-   * Reads other files from now on. Returns false, and changes nothing, if tokens or certificates would be added or
-   * dropped altogether: a mistake in a file must not open the server to everybody.
+   * Uses the files that these arguments name from now on. Returns false, and changes nothing, if the server would then
+   * use tokens or certificates for the first time, or would use none any more: a mistake in a file must not open the
+   * server to everybody.
    */
   replaceFiles(args: ServeArguments): boolean {
     const isGuarded =
@@ -61,7 +62,7 @@ export class Secrets {
    * Reads the files again at each SIGHUP. Clients whose tokens were revoked or have other rights now are disconnected.
    * If a file is not valid, nothing changes. Returns a function that ends the reloading.
    *
-   * @param around called with each reload as a function that it must call
+   * @param around gets a function for each reload, and must call it
    * @param first called before the files are read
    */
   reloadAtSignal(
@@ -70,7 +71,7 @@ export class Secrets {
     around: (reload: () => Promise<void>) => void,
     first: () => Promise<void>,
   ): () => void {
-    // One reload after the other, so that the last one has the newest files.
+    // Reloads run one after the other, so that the last reload reads the newest files.
     let last: Promise<void> = Promise.resolve();
     const reload = (): Promise<void> => {
       last = last.then(async () => {

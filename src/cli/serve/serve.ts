@@ -36,7 +36,7 @@ import { Secrets } from "./secrets.ts";
 import { ServiceManager } from "./service-manager.ts";
 import { logHealth, logStatus } from "./source-log.ts";
 
-/** Reads the configuration again. */
+/** A function that reads the configuration again, and applies it. */
 type Reread = (secrets: Secrets, servers: readonly VirstreamServer[], connection: Connection) => Promise<void>;
 
 /** `virstream serve`: serves until it is interrupted. The URLs go to stdout, everything else to stderr. */
@@ -75,7 +75,7 @@ export async function serve(argv: readonly string[], signal: AbortSignal): Promi
   try {
     code = await run(configuration, reread, signal, log);
   } catch (thrown) {
-    // Errors of the command line or of its output do not belong into the log.
+    // Errors in the command line, and failures to write to stdout, do not belong in the log.
     if (signal.reason === INTERRUPTED) code = ExitCode.interrupted;
     if (thrown instanceof UsageError || signal.aborted) throw thrown;
     log.fail("failed", thrown);
@@ -107,7 +107,8 @@ function readSourceCredentials({ sourceTokenFile, caFile }: ServeArguments, warn
 }
 
 /**
- * Reads each source's URI as its driver does. An attempt that is aborted before it begins makes no connection.
+ * Checks each source's URI by giving it to its driver. The attempt to connect is aborted before it begins, so it makes
+ * no connection.
  *
  * @throws UsageError
  */
@@ -140,7 +141,7 @@ function checkPlaces({ args, limits, placeOf }: Configuration, secrets: Secrets)
   }
 }
 
-/** The error for a fault in the configuration, with its place. */
+/** The error for a fault in the configuration, with the place of the fault. */
 function fault(place: string, { code, message }: Pick<VirstreamError, "code" | "message">): UsageError {
   return new UsageError(`${place}${message} [${code}]`);
 }
@@ -227,7 +228,7 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   );
   manager.ready(status);
   // The handler of SIGHUP must be there before this line: a program that reads the line may send SIGHUP at once, and
-  // SIGHUP ends a process without a handler.
+  // SIGHUP ends a process that has no handler for it.
   for (const url of urls) process.stdout.write(`${url}\n`);
   const stopLog = health === undefined ? () => {} : logHealth(health, connection, log);
   if (exporter !== undefined) void logMissing(exporter.exporter, log);
@@ -247,13 +248,19 @@ async function run(configuration: Configuration, reread: Reread, signal: AbortSi
   return ExitCode.ok;
 }
 
-/** The name under which clients elsewhere reach this machine: the first one of its certificate, else its own. */
+/**
+ * The name under which clients elsewhere reach this machine: the first DNS name of its certificate, or else its host
+ * name.
+ */
 function nameOf(tls: TlsOptions | undefined): string {
   const names = tls && new X509Certificate(tls.cert).subjectAltName;
   return /(?:^|, )DNS:([\w.-]+)/.exec(names ?? "")?.[1] ?? hostname();
 }
 
-/** A URL that clients can use: a server that listens at all addresses has none of them in its own. */
+/**
+ * A URL that clients can use. If a server listens at all addresses, its own URL names none of them, so the name of this
+ * machine replaces the host.
+ */
 function reachable(url: string, name: string): string {
   return url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=:)/, `//${name}`);
 }

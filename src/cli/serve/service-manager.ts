@@ -6,7 +6,7 @@ const NOTIFY_TIMEOUT_MS = 5_000;
 
 /**
  * Reports the state of this process to systemd, if systemd started it as a service of the type `notify`. Node cannot
- * send datagrams over unix sockets, so systemd's own program does it.
+ * send datagrams over unix sockets, so systemd's program systemd-notify sends the messages.
  */
 export class ServiceManager {
   readonly #log: ServeLog;
@@ -25,7 +25,8 @@ export class ServiceManager {
   }
 
   /**
-   * The process serves, so services that wait for it may start. From now on, systemd restarts the process if it hangs.
+   * Reports that the process serves, so services that wait for it may start. From now on, systemd restarts the process
+   * if it hangs.
    */
   ready(status: string): void {
     this.#say("READY=1", `STATUS=${status}`);
@@ -33,12 +34,12 @@ export class ServiceManager {
     this.#timer = setInterval(() => this.#say("WATCHDOG=1"), this.#watchdogMs / 2);
   }
 
-  /** The process reads its files again, until `ready` is called. */
+  /** Reports that the process reads its files again. The report is valid until `ready` is called. */
   reloading(): void {
     this.#say("RELOADING=1");
   }
 
-  /** The process ends. */
+  /** Reports that the process ends. */
   stopping(): void {
     clearInterval(this.#timer);
     this.#say("STOPPING=1");

@@ -38,7 +38,7 @@ export function parseToken(args: readonly string[]) {
     domains: domain,
     names: values.name,
     groups: groups === undefined ? undefined : groupNames(groupMask(choices("--groups", groups, GROUPS))),
-    /** Undefined: for ever. */
+    /** How long the token is valid, in ms; undefined: for ever. */
     lifeMs: duration("expires", values.expires, LEAST_LIFE_MS, MOST_LIFE_MS),
   };
 }

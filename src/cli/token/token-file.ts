@@ -4,7 +4,7 @@ import { TokenList } from "../../server/access/token-list.ts";
 import { readText, type Warn } from "../source.ts";
 
 /**
- * The tokens of a file.
+ * Reads the tokens of a file.
  *
  * @param warn see readText()
  * @throws VirstreamError `invalid-argument`, which names the file and the fault in it
@@ -20,8 +20,8 @@ export async function readTokens(file: string, warn?: Warn): Promise<TokenList> 
 }
 
 /**
- * Replaces the file as a whole, so a server that reads it gets either all old or all new tokens. The owner and the mode
- * stay. Only its owner may read a new file.
+ * Replaces the file as a whole, so a server that reads it gets either all old or all new tokens. The file keeps its
+ * owner and its mode. A new file can be read by its owner only.
  *
  * @param mayCreate true: a file that does not exist counts as empty
  *

@@ -19,11 +19,11 @@ import { summaryLine } from "./view.ts";
 interface Moment {
   readonly rows: readonly TableRow[];
   readonly absent: readonly Absent[];
-  /** The time of the rows, in ms: of a recording since 1970, otherwise on the steady clock. */
+  /** The time of the rows, in ms: since 1970 for a recording, otherwise on the steady clock. */
   readonly at: number;
 }
 
-/** Prints the whole table again and again, for scripts. The first has no rates yet. */
+/** Prints the whole table again and again, for scripts. The first table has no rates yet. */
 export async function batch(
   { intervalMs, count }: TopArguments,
   connection: Connection,
@@ -63,8 +63,8 @@ export async function batch(
 }
 
 /**
- * Yields the present state, and then the state after each interval, because a table of several hosts changes more
- * often.
+ * Yields the first complete state, and then the state at a change, but at most one state per half interval, because a
+ * table of several hosts changes more often than once per interval.
  */
 async function* presentMoments(
   connection: Connection,
@@ -87,9 +87,9 @@ async function* presentMoments(
 }
 
 /**
- * Yields the state after each sweep of a recording, at any speed of the replay: a table keeps only the newest state. The
- * hosts of a recording sweep at different times, so their sweeps count as one while they are less than half an interval
- * apart.
+ * Yields the state after each sweep of a recording, at any speed of the replay. A table of the connection would not do,
+ * because it keeps only the newest state. The hosts of a recording sweep at different times, so their sweeps count as
+ * one while they are less than half an interval apart.
  */
 async function* recordedMoments(
   connection: Connection,

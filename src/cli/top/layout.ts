@@ -28,7 +28,7 @@ export function columnsFor(cells: number, hosts: boolean, longest: number): Colu
 }
 
 /**
- * One line of cells, each in its column.
+ * One line of the table: the cell of each column.
  *
  * @param splittable true to leave no space in a status, so that programs can split the line at spaces
  */
@@ -39,7 +39,7 @@ export function cellsOf(columns: readonly Column[], line: Line, splittable = fal
   });
 }
 
-/** The titles, with a mark at the column by which the list is sorted. */
+/** The titles, with an arrow at the column by which the list is sorted. */
 export function titles(columns: readonly Column[], sort?: string): string {
   return lineOf(columns, ({ name, title, width: cells, isText }) =>
     name === sort && width(title) < cells ? (isText ? `${title}↑` : `↓${title}`) : title,

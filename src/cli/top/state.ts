@@ -2,13 +2,13 @@ import { SCREEN_COLUMNS } from "../../overview/columns.ts";
 import type { ListView } from "../../overview/guest-list.ts";
 import { sortedBy } from "../../overview/guest-list.ts";
 
-/** The user's choices. Pure: `press` computes the next state from a key. */
+/** The user's choices. The state never changes in place: `press` computes the next state from a key. */
 export interface ScreenState extends ListView {
-  /** The key of the selected line; undefined: the first. */
+  /** The key of the selected line; undefined: the first line is selected. */
   readonly selected: string | undefined;
   /** The page that fills the screen. */
   readonly page: "list" | "guest" | "help";
-  /** In the page of a guest: show its raw parameters. */
+  /** True if the page of a guest shows the guest's raw parameters. */
   readonly raw: boolean;
   /** How far the page of a guest or the help is scrolled, in lines. */
   readonly scroll: number;
@@ -44,7 +44,7 @@ const INTERVALS = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
 /**
  * The state after a key.
  *
- * @param keys the keys of the lines, in their order
+ * @param keys the keys that identify the lines, in the order of the lines
  * @param pageRows how many lines the list shows
  */
 export function press(state: ScreenState, key: Key, keys: readonly string[], pageRows: number): ScreenState {

@@ -3,7 +3,10 @@ import type { ReadStream, WriteStream } from "node:tty";
 import type { Key } from "./state.ts";
 import type { ScreenSize, Style, StyledLine } from "./view.ts";
 
-/** The second screen, an invisible cursor, and no wrapping: the terminal cuts a line that is too wide. */
+/**
+ * Shows the terminal's second screen, hides the cursor, and turns wrapping off, so that the terminal cuts a line that
+ * is too wide.
+ */
 const ENTER = "\u001b[?1049h\u001b[?25l\u001b[?7l";
 const LEAVE = "\u001b[?7h\u001b[?25h\u001b[?1049l";
 const PLAIN = "\u001b[m";
@@ -28,8 +31,9 @@ export interface TerminalEvents {
 }
 
 /**
- * A terminal as a screen: draws lines on its second screen and reads keys. `close()` restores the terminal. So does
- * every end of the process that lets exit handlers run. It writes only the lines that changed, which matters over ssh.
+ * A terminal as a screen: draws lines on its second screen and reads keys. `close()` restores the terminal. If the
+ * process ends without `close()`, an exit handler restores it, unless the process is killed. It writes only the lines
+ * that changed, which matters over ssh.
  */
 export class Terminal {
   readonly #input: ReadStream;

@@ -32,7 +32,7 @@ export interface Scene {
   readonly size: ScreenSize;
   /** The name of the whole connection, such as its URI. */
   readonly source: string;
-  /** The URI of a host, for commands. */
+  /** The URI of a host, for the commands that the screen shows. */
   readonly sourceOf: (host: string) => string;
   /** Further words of these commands, with a space before each; default none. */
   readonly options?: string;
@@ -125,7 +125,7 @@ function listLines({ list, state, size, ready, source, sourceOf, options = "" }:
 }
 
 /**
- * One line for hosts, guests and troubles.
+ * The first line of the screen: the hosts, the numbers of guests and of troubles, the time and the interval.
  *
  * @param columns the width of the line in cells; 0: no limit
  */
@@ -138,8 +138,8 @@ export function summaryLine(list: GuestList, state: ScreenState, time: string, c
 }
 
 /**
- * What is wrong with the selected guest, and the command that helps. If nothing is wrong with it, the same for the
- * worst guest, or for a slow one.
+ * What is wrong with the selected guest, and the command that helps. If nothing is wrong with it, the line says the
+ * same about a slow guest. If no guest is slow, it says what happened lately.
  */
 function explanation(list: GuestList, line: Line | undefined, textOf: (line: GuestLine) => string): string {
   const [incident] = list.incidents;
