@@ -24,7 +24,10 @@ export interface DiskDefinition {
   readonly serial: string;
 }
 
-/** A network interface of a domain that has a name on the host. A text that the definition does not have is empty. */
+/**
+ * A network interface of a domain. Interfaces without a name on the host are left out. A text that the definition does
+ * not have is empty.
+ */
 export interface InterfaceDefinition {
   /** Its name on the host, such as `vnet0`. */
   readonly target: string;

@@ -9,7 +9,8 @@ import { loadXmlParser } from "./xml.ts";
 
 /**
  * Facts about domains that are read only on request, because they cost the hypervisor more calls. `blkiotune`: the I/O
- * limits of disks, a call for each. `vcpu-cpu`: the CPUs that virtual CPUs run on, a call every 20 s.
+ * limits of disks, which cost a call for each disk. `vcpu-cpu`: the CPUs that virtual CPUs run on, which cost a call
+ * for each domain every 20 s.
  */
 export const EXTRAS = ["blkiotune", "vcpu-cpu"] as const;
 
@@ -34,14 +35,14 @@ export class Identities {
   #failure: VirstreamError | undefined;
   #closed = false;
 
-  /** @throws VirstreamError `invalid-argument` for a path that cannot be read */
+  /** @throws VirstreamError `invalid-argument` for a path that is not valid */
   constructor(driver: Driver, { metadata = [], extras = [] }: IdentityOptions = {}) {
     this.#driver = driver;
     this.#paths = metadata.map((text) => new MetadataPath(text));
     this.#extras = extras;
   }
 
-  /** Begins to read. Resolves with the error if nothing can be read, otherwise with undefined. */
+  /** Begins to read identities. Resolves with the error if nothing can be read, otherwise with undefined. */
   async open(): Promise<VirstreamError | undefined> {
     this.#loading ??= this.#load();
     await this.#loading;
@@ -53,7 +54,9 @@ export class Identities {
     return this.#descriptions?.of(domain);
   }
 
-  /** Waits until these domains have been read, or could not be read, but no longer than this many ms. */
+  /**
+   * Waits until the identities of these domains have been read, or could not be read, but no longer than this many ms.
+   */
   async read(domains: Iterable<Domain>, timeoutMs: number): Promise<void> {
     for (const domain of domains) this.of(domain);
     await withTimeout(this.#descriptions?.settled() ?? Promise.resolve(), timeoutMs, () => {});

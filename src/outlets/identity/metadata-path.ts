@@ -3,7 +3,7 @@ import type { Element } from "./xml.ts";
 
 interface Step {
   readonly name: string;
-  /** Undefined: any. */
+  /** Undefined: any namespace. */
   readonly namespace: string | undefined;
 }
 
@@ -14,9 +14,9 @@ const STEP = /\/?(?:\{([^{}]*)\})?([^/{}@]+)/y;
 const FORM = "NAME=STEP/STEP[@ATTRIBUTE], where a step is an element's name, or {NAMESPACE} and its name";
 
 /**
- * The place of a text in a domain's definition: a path of element names, which may end with an attribute. It begins at
- * `<metadata>`, or with a slash at `<domain>`. If several elements have the same name, the first that has the rest of
- * the path counts.
+ * The place of a text in a domain's definition: a path of element names, which may end with an attribute. The path
+ * begins at `<metadata>`, or, if its first character is a slash, at `<domain>`. If several elements have the same name,
+ * the first element that has the rest of the path counts.
  */
 export class MetadataPath {
   /** The name of the label that has the text. */
@@ -46,7 +46,7 @@ export class MetadataPath {
     this.#attribute = attribute;
   }
 
-  /** The text in a definition; undefined if it has none. */
+  /** The text at this place of a definition; undefined if the definition has no text there. */
   find(domain: Element): string | undefined {
     return this.#from(domain, 0);
   }

@@ -6,7 +6,7 @@ export interface Element {
   readonly name: string;
   /** The namespace of its name; empty: none. */
   readonly namespace: string;
-  /** By their names, without prefixes; declarations of namespaces are left out. */
+  /** The values of the attributes by their names, without prefixes; declarations of namespaces are left out. */
   readonly attributes: ReadonlyMap<string, string>;
   readonly children: readonly Element[];
   /** Its own text, without that of its children, and without white space at the ends. */
@@ -23,7 +23,7 @@ export type ParseXml = (xml: string) => Element;
 const MAX_CHARACTERS = 1_048_576;
 /** How deep elements may be nested. */
 const MAX_DEPTH = 64;
-/** How many tags and attributes there may be together. A guest of 100 disks has about 4,000. */
+/** The most tags and attributes that a document may have, counted together. A guest of 100 disks has about 4,000. */
 const MAX_MARKUP = 50_000;
 
 /** A node of the parser: one member with the tag's name, and another member with the attributes. */
@@ -46,8 +46,8 @@ export async function loadXmlParser(): Promise<ParseXml> {
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: PREFIX, textNodeName: TEXT },
     ...{ parseTagValue: false, parseAttributeValue: false, trimValues: false, allowBooleanAttributes: false },
     ...{ ignoreDeclaration: true, ignorePiTags: true, maxNestedTags: MAX_DEPTH },
-    // `decode` decodes the entities instead. It also knows numeric ones, decodes none twice, and ignores those that the
-    // document defines.
+    // `decode` decodes the entities instead. It also decodes numeric entities, decodes no entity twice, and ignores
+    // entities that the document defines.
     processEntities: false,
   });
   return (xml) => {
@@ -65,8 +65,8 @@ export async function loadXmlParser(): Promise<ParseXml> {
 }
 
 /**
- * Refuses, before the parser sees it, a document that would take too much time or memory. libvirt's documents have no
- * DTD.
+ * Refuses a document that would cost the parser too much time or memory. The parser does not see such a document.
+ * libvirt's documents have no DTD.
  */
 function check(xml: string): void {
   if (xml.length > MAX_CHARACTERS) throw malformed(`it has more than ${MAX_CHARACTERS} characters`);

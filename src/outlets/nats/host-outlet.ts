@@ -4,11 +4,11 @@ import type { VirstreamError } from "../../model/error.ts";
 import { type Domain, type DomainStatsRecord, domainKey } from "../../model/record.ts";
 import type { SyncEvent } from "../../model/watch.ts";
 
-/** The part of the publisher that sends messages. */
+/** The functions of the publisher that a HostOutlet uses to encode, send and store its messages. */
 export interface Sender {
   /** True if there is a connection. */
   readonly isConnected: boolean;
-  /** True if a stream retains ticks, so that the server must acknowledge each. */
+  /** True if a stream retains ticks, so that the server must acknowledge each tick. */
   readonly retains: boolean;
   /** Makes the messages of a tick. */
   encode(tick: Omit<Tick, "hypervisor" | "intervalMs">, sequence: number): readonly Uint8Array[];
@@ -18,7 +18,7 @@ export interface Sender {
   retain(host: string, chunks: readonly Uint8Array[], sequence: number): Promise<void>;
   /** Stores the newest state in the bucket. Rejects if it was not stored. */
   save(host: string, chunks: readonly Uint8Array[]): Promise<void>;
-  /** Reserves memory for a tick that waits, or frees it. Returns false if there is no room. */
+  /** Reserves memory for a tick that waits; a negative number frees memory. Returns false if there is no room. */
   reserve(bytes: number): boolean;
   /** Counts a tick that was not published. */
   dropped(): void;
@@ -32,7 +32,7 @@ interface Waiting {
 
 /**
  * Publishes the ticks of one host: keeps its newest records, and sends them at the end of each sweep. Every sweep has a
- * sequence number, even if it cannot be sent, so that readers see how many they miss.
+ * sequence number, even if it cannot be sent, so that readers see how many sweeps they miss.
  */
 export class HostOutlet {
   readonly host: string;
@@ -42,7 +42,7 @@ export class HostOutlet {
   #gone: DomainStatsRecord[] = [];
   #sequence = 0;
   #newest: readonly Uint8Array[] | undefined;
-  /** The newest tick, if there was no connection. */
+  /** The newest tick, if it was not sent because there was no connection. */
   #unsent: readonly Uint8Array[] | undefined;
   #isSaved = true;
   #saving = false;
@@ -66,7 +66,7 @@ export class HostOutlet {
     this.#records.delete(domainKey(domain));
   }
 
-  /** A sweep has ended. */
+  /** Publishes a sweep that has ended. */
   sync({ overrun, summary }: SyncEvent): void {
     this.#error = undefined;
     const records = [...this.#records.values(), ...this.#gone];
@@ -77,20 +77,23 @@ export class HostOutlet {
     this.#send({ host: this.host, records, summary: tally.summary(summary.tookMs), error: undefined, overrun });
   }
 
-  /** The host cannot be swept, or can be again. Until the next sweep, the last records stay. */
+  /**
+   * Takes the error if the host cannot be swept, and undefined if it can be swept again. Until the next sweep, the last
+   * records stay.
+   */
   status(error: VirstreamError | undefined): void {
     this.#error = error;
     if (error !== undefined) this.repeat();
   }
 
-  /** An interval has passed: publishes again that the host cannot be swept. */
+  /** Called when an interval has passed. If the host cannot be swept, publishes this again. */
   repeat(): void {
     const error = this.#error;
     if (error === undefined) return;
     this.#send({ host: this.host, records: [...this.#records.values()], summary: undefined, error, overrun: 0 });
   }
 
-  /** The connection is there again. */
+  /** Called when the connection is there again: sends and stores what could not be sent. */
   resume(): void {
     if (this.#unsent !== undefined) this.#sender.publish(this.host, this.#unsent);
     this.#unsent = undefined;
@@ -111,7 +114,7 @@ export class HostOutlet {
     void this.#save();
   }
 
-  /** Stores the newest state. While it stores one, it keeps only the newest of the following states. */
+  /** Stores the newest state. While it stores a state, it keeps only the newest of the following states. */
   async #save(): Promise<void> {
     if (this.#saving) return;
     this.#saving = true;

@@ -70,7 +70,7 @@ export interface PublishOptions {
   readonly connectTimeoutMs?: number;
   /** How the publisher opens a lost connection again. Default: it tries for ever. */
   readonly reconnect?: ReconnectOptions;
-  /** Gives up opening. Default: none. */
+  /** Aborts the opening of the publisher. Default: none. */
   readonly signal?: AbortSignal;
 }
 
@@ -90,7 +90,7 @@ const PUBLISH_MEMBERS = {
 /** A change of a publisher's state. `failing`: the server can be reached, but does not store the messages. */
 export interface PublisherStatus {
   readonly state: "connected" | "reconnecting" | "failing" | "closed";
-  /** The reason, unless it is connected. */
+  /** The reason for the state; undefined for `connected`. */
   readonly error: VirstreamError | undefined;
 }
 
@@ -185,7 +185,7 @@ export class NatsPublisher implements AsyncDisposable {
     return { ...this.#figures };
   }
 
-  /** Calls back at each change. Returns a function that removes the listener. */
+  /** Calls the listener at each change of the state. Returns a function that removes the listener. */
   onStatus(listener: (status: PublisherStatus) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -280,12 +280,12 @@ export class NatsPublisher implements AsyncDisposable {
     const bytes = this.#encoder.encode(whole, performance.now());
     this.#figures.ticks++;
     this.#figures.bytes += bytes.length;
-    // While there is no connection, this is the limit of the last one.
+    // While there is no connection, this is the limit of the last connection.
     this.#maxPayload = this.#nats.info?.max_payload ?? this.#maxPayload;
     return cut(this.#epoch, sequence, bytes, this.#maxPayload);
   }
 
-  /** Publishes chunks, one after the other, until the server has stored each. */
+  /** Publishes chunks one after the other. Before the next chunk, it waits until the server has stored the last one. */
   async #store(
     chunks: readonly Uint8Array[],
     subject: (chunk: number) => string,
@@ -339,8 +339,8 @@ export class NatsPublisher implements AsyncDisposable {
 }
 
 /**
- * Publishes the hosts of a connection to NATS: each sweep of each host to a subject, and the newest state of each host to a bucket, until
- * it is closed. `connect("nats://HOST:PORT/PREFIX")` reads them.
+ * Publishes the hosts of a connection to NATS: each sweep of each host to a subject, and the newest state of each host
+ * to a bucket, until the publisher is closed. `connect("nats://HOST:PORT/PREFIX")` reads them.
  *
  * @throws VirstreamError `invalid-argument`, `invalid-uri`; `unsupported` without NATS's client, and for a server without JetStream;
  *   `connection-refused`, `connect-timeout`, `unauthenticated`

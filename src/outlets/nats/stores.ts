@@ -53,7 +53,10 @@ export async function createStores(
   });
 }
 
-/** A publisher that may not create streams uses those that an administrator has created. */
+/**
+ * Ignores the error that creation is not permitted: such a publisher uses the streams that an administrator has
+ * created.
+ */
 async function permitted(uri: string, create: () => Promise<void>): Promise<void> {
   try {
     await create();

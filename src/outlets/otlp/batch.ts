@@ -11,7 +11,7 @@ export interface Written {
   readonly at: number;
 }
 
-/** One request, with values of some domains that the collector lacks. */
+/** One request: for some of the domains, the values that the collector lacks. */
 export class Batch {
   readonly written: Written[] = [];
   /** The number of data points. */

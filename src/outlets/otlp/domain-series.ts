@@ -2,12 +2,12 @@ import type { TypedParams } from "../../model/params.ts";
 import type { Domain, DomainStatsRecord } from "../../model/record.ts";
 import { MetricLayout, type NamedDevice } from "./metric-layout.ts";
 
-/** The list of a domain's series. Records share it until a series comes or goes. */
+/** The list of a domain's series. A domain's records share the list until a series comes or goes. */
 export interface SeriesShape {
   readonly layout: MetricLayout;
   /** The devices of `layout.devices` as the domain names them. */
   readonly devices: readonly NamedDevice[];
-  /** Keys that identify each of `layout.parts` while devices come and go. */
+  /** A key for each of `layout.parts`. It identifies the part even while devices come and go. */
   readonly partKeys: readonly string[];
 }
 
@@ -31,9 +31,9 @@ interface LostPart {
 /**
  * The series of one domain: its newest values, when its counters began, and which series the collector has.
  *
- * libvirt does not say when counters began. When a counter goes down or the domain's id changes, they began after the record
- * before. Otherwise the time of the first record counts as the start. OpenTelemetry reads this as "unknown", so the
- * first value does not count as an increase.
+ * libvirt does not say when counters began. When a counter goes down or the domain's id changes, the counters began
+ * after the record before. Otherwise the time of the first record counts as the start. OpenTelemetry reads this as
+ * "unknown", so the first value does not count as an increase.
  */
 export class DomainSeries {
   domain: Domain;
@@ -43,7 +43,7 @@ export class DomainSeries {
   at = 0;
   /** True if the collector lacks something. */
   isDirty = false;
-  /** The part of this domain in the request that is under way. */
+  /** The values of this domain in the request that is under way. */
   sending: { readonly values: SeriesValues | undefined } | undefined;
   isGone = false;
   /** The series whose values the collector has, and the resource with which it has them. */
@@ -87,7 +87,7 @@ export class DomainSeries {
     this.isDirty = this.sent !== undefined || this.sending !== undefined;
   }
 
-  /** The domain is gone. If it comes back, its first record begins new series. */
+  /** Takes the report that the domain is gone. If the domain comes back, its first record begins new series. */
   end(at: number): void {
     this.fail(at);
     this.isGone = true;
@@ -95,7 +95,9 @@ export class DomainSeries {
     this.#lost.clear();
   }
 
-  /** The starts of the counters, which may continue those of the last values. */
+  /**
+   * Sets the starts of the counters. A counter that has not gone down keeps the start that it had in the last values.
+   */
   #continue(last: SeriesValues, values: SeriesValues, isComplete: boolean): void {
     const { shape, starts } = values;
     if (shape === last.shape) {
@@ -112,7 +114,8 @@ export class DomainSeries {
       before.delete(key);
       this.#lost.delete(key);
     }
-    // A complete record without a part says that the part does not exist any more; another record may only lack it.
+    // If a complete record lacks a part, the part does not exist any more. If an incomplete record lacks it, the part
+    // may still exist.
     if (isComplete) this.#lost.clear();
     else for (const [key, part] of before) this.#lost.set(key, part);
   }
@@ -136,7 +139,7 @@ function hasRestarted(before: SeriesValues, after: SeriesValues): boolean {
   return one >= 0 && other >= 0 && hasDecreased(before, one, after, other);
 }
 
-/** True if any counter of a part that both records have went down. */
+/** Compares the counters of one part, which both records have. True if any of these counters went down. */
 function hasDecreased(before: SeriesValues, one: number, after: SeriesValues, other: number): boolean {
   const earlier = before.shape.layout.parts[one]!;
   const later = after.shape.layout.parts[other]!;

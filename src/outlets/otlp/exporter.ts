@@ -1,14 +1,14 @@
 import { withoutSecrets } from "../../driver/registry.ts";
 import { VirstreamError } from "../../model/error.ts";
 
-/** Installs the versions that run on Node 20. */
+/** The command that installs the versions that run on Node 20. */
 const INSTALL =
   "npm install @opentelemetry/api@1 @opentelemetry/otlp-exporter-base@0.223 @opentelemetry/otlp-transformer@0.223 @opentelemetry/resources@2";
 
 /** A component type of OpenTelemetry's semantic conventions. */
 const COMPONENT_TYPE = "otlp_http_metric_exporter";
 
-/** The address, and how to send. */
+/** The address of the collector, and the headers of requests. */
 export interface ExporterOptions {
   readonly url: string | undefined;
   readonly headers: Readonly<Record<string, string>> | undefined;
@@ -24,7 +24,7 @@ interface Request {
 export interface Outcome {
   /** The error if the collector did not take the request. */
   readonly error: VirstreamError | undefined;
-  /** How many data points of a request that it took the collector rejected. */
+  /** If the collector took the request: how many of its data points the collector rejected. */
   readonly rejected: number;
 }
 
@@ -132,8 +132,8 @@ function metricsUrl(url: string): string {
 }
 
 /**
- * Converts the report of the official exporter: an error with the HTTP status, an error of Node's, or neither after
- * retries.
+ * Converts the report of the official exporter: an error with the HTTP status, an error of Node's, or, after retries,
+ * no error.
  */
 function failureOf(
   cause: (Error & { readonly code?: unknown; readonly data?: unknown }) | undefined,

@@ -11,11 +11,11 @@ export interface Point {
   readonly isDouble: boolean;
   /** Its attributes, except the name of its device, as fields of a data point. */
   readonly attributes: Uint8Array;
-  /** Its device in `MetricLayout.devices`; −1 when it has none. */
+  /** The index of its device in `MetricLayout.devices`; −1 when it has no device. */
   readonly device: number;
-  /** The part in `MetricLayout.parts` with which it is reset; −1 for a gauge. */
+  /** The index, in `MetricLayout.parts`, of the part with which the counter is reset; −1 for a gauge. */
   readonly part: number;
-  /** Together with the device, identifies it among the series of a domain. */
+  /** Together with the device, identifies the series among the series of a domain. */
   readonly key: string;
 }
 
@@ -38,17 +38,17 @@ export interface Device {
 /** Counters that are reset together. */
 export interface Part {
   readonly name: string;
-  /** Its device in `MetricLayout.devices`; −1 when it has none. */
+  /** The index of its device in `MetricLayout.devices`; −1 when it has no device. */
   readonly device: number;
   /** The positions of its counters. */
   readonly counters: number[];
-  /** Their keys without the number of the device, which changes when another device is unplugged. */
+  /** The keys of the counters without the number of the device, which changes when another device is unplugged. */
   readonly names: string[];
 }
 
 /** A device in one record. */
 export interface NamedDevice {
-  /** Identifies it among the devices of the domain. */
+  /** Identifies the device among the devices of the domain. */
   readonly key: string;
   /** Its attributes as fields of a data point. */
   readonly attributes: Uint8Array;
@@ -100,7 +100,8 @@ export class MetricLayout {
         allParts[partIndex]!.counters.push(position);
         allParts[partIndex]!.names.push(deviceKey === undefined ? key : key.slice(deviceKey.length));
       }
-      // Only keys that no libvirt sends can have the same name with another type.
+      // The unit and the type belong to this key. Only keys that no libvirt sends can have the same name with another
+      // type.
       const metricKey = `${name} ${unit} ${isSum}`;
       let metric = metrics.get(metricKey);
       if (metric === undefined) {
@@ -128,8 +129,8 @@ export class MetricLayout {
   }
 
   /**
-   * The devices as a record names them. A device without a name, and a second one of the same name (as the members of a backing
-   * chain are), have libvirt's number as well.
+   * The devices as a record names them. A device without a name has libvirt's number as well. So has a second device of
+   * the same name, such as a member of a backing chain.
    */
   name(params: TypedParams): NamedDevice[] {
     const seen = new Set<string>();

@@ -15,15 +15,17 @@ export const DEVICE_ATTRIBUTES: Readonly<Record<DeviceKind, string>> = {
 /** The series of a parameter in OpenTelemetry. */
 export interface MetricName {
   readonly name: string;
-  /** In UCUM, as OpenTelemetry requires; empty when there is none. */
+  /** The unit in UCUM, as OpenTelemetry requires; empty when the value has no unit. */
   readonly unit: string;
   /** True if it is a counter: a cumulative, monotonic sum. Anything else is a gauge. */
   readonly isSum: boolean;
   /** All attributes except the name of the device. */
   readonly attributes: readonly (readonly [key: string, value: string | number])[];
-  /** The device that libvirt names. */
+  /** The device of the parameter, if it is of a kind that libvirt names. */
   readonly device: { readonly kind: DeviceKind; readonly number: number } | undefined;
-  /** The part whose counters are reset together, if it is no named device: a vCPU, or this parameter alone. */
+  /**
+   * What is reset together if the parameter is of no named device: the counters of one vCPU, or this parameter alone.
+   */
   readonly part: string;
 }
 

@@ -20,7 +20,10 @@ export class ProtobufWriter {
     return this.#bytes.subarray(0, this.length);
   }
 
-  /** Makes room for this many bytes. All methods but `text` and `raw` expect that the caller has done so. */
+  /**
+   * Makes room for this many bytes. The methods `text`, `message` and `raw` call it themselves. Before all other
+   * methods, the caller must call it.
+   */
   reserve(bytes: number): void {
     const needed = this.length + bytes;
     if (needed <= this.#bytes.length) return;

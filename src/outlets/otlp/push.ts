@@ -58,8 +58,8 @@ export interface OtlpOptions {
    */
   readonly intervalMs?: number;
   /**
-   * The most bytes of a request before compression, 16,384 to 16,777,216; a request exceeds it only if it has one
-   * domain that is larger alone. Default 524,288. The limit shrinks when the collector answers HTTP 413.
+   * The most bytes of a request before compression, 16,384 to 16,777,216; a request exceeds this limit only if it has a
+   * single domain, which alone is larger. Default 524,288. The limit shrinks when the collector answers HTTP 413.
    */
   readonly maxBodyBytes?: number;
   /**
@@ -90,9 +90,9 @@ export interface OtlpFigures {
 }
 
 /**
- * Pushes each sweep of a connection to an OpenTelemetry collector. It keeps the newest record of each domain and writes one
- * request at a time, and newer records replace those that were not sent. So a collector that is slow or away costs no
- * more memory, and never delays a sweep.
+ * Pushes each sweep of a connection to an OpenTelemetry collector. It keeps the newest record of each domain and writes
+ * one request at a time, and newer records replace those that were not sent. So a collector that is slow or cannot be
+ * reached costs no more memory, and never delays a sweep.
  */
 export class OtlpPush implements AsyncDisposable {
   /**
@@ -112,7 +112,7 @@ export class OtlpPush implements AsyncDisposable {
   #error: VirstreamError | undefined;
   #isDue = false;
   #pushing: Promise<void> | undefined;
-  /** No push before this time of the clock. */
+  /** There is no push before this time of the clock, in ms. */
   #pausedUntil = 0;
   #pauseMs = FIRST_PAUSE_MS;
 
@@ -192,7 +192,7 @@ export class OtlpPush implements AsyncDisposable {
     if (series === undefined) return;
     this.#supersede(series);
     series.end(at);
-    // The collector must learn that the series that it has end. Other series need no message.
+    // If the collector has the domain's series, it must learn that they have ended. Otherwise it needs no message.
     if (!series.isDirty) this.#series.delete(domain);
   }
 
@@ -202,7 +202,7 @@ export class OtlpPush implements AsyncDisposable {
     if (isDirty && values !== undefined && values !== sending?.values) this.#figures.dropped++;
   }
 
-  /** The host cannot be reached: the values of its domains are unknown. */
+  /** Takes the report that a host, or every host, cannot be reached. The values of its domains are then unknown. */
   #lose(host: string | undefined): void {
     const names = host === undefined ? undefined : hostNames(host);
     for (const series of this.#series) {
@@ -223,14 +223,14 @@ export class OtlpPush implements AsyncDisposable {
   async #pushAll(): Promise<void> {
     while (this.#isDue && !this.#end.signal.aborted) {
       this.#isDue = false;
-      // The next sweep pushes again.
+      // During the pause, nothing is pushed. The next sweep tries again.
       if (this.#clock.now() >= this.#pausedUntil) await this.#push([...this.#series]);
     }
   }
 
   /**
-   * Sends those values of these domains that the collector lacks, in as many requests as needed. Returns false when it
-   * cannot be reached.
+   * Sends those values of these domains that the collector lacks, in as many requests as needed. Returns false when the
+   * collector cannot be reached.
    */
   async #push(all: Iterable<DomainSeries>): Promise<boolean> {
     const newBatch = () => new Batch(this.#maxBodyBytes, this.#exporter.attributes);
@@ -280,7 +280,7 @@ export class OtlpPush implements AsyncDisposable {
     return !isLater;
   }
 
-  /** The collector has taken a domain's series as they were written. */
+  /** Called when the collector has taken a domain's series as they were written. */
   #took({ series, resource, values, at }: Written): void {
     series.sent = values && { shape: values.shape, resource };
     if (values !== undefined) this.#figures.records++;
@@ -289,7 +289,10 @@ export class OtlpPush implements AsyncDisposable {
     if (series.isGone) this.#series.delete(series.domain);
   }
 
-  /** The collector did not take a domain. */
+  /**
+   * Called when the collector did not take a domain's series. If `isLater` is true, the newest values are sent again
+   * later.
+   */
   #refused({ series, values, at }: Written, isLater: boolean): void {
     const isNewest = series.values === values && series.at === at;
     // The collector must still learn the end of the series, because no newer record will replace this message.
@@ -307,9 +310,10 @@ export class OtlpPush implements AsyncDisposable {
 }
 
 /**
- * Pushes the statistics of a connection's domains to an OpenTelemetry collector, over OTLP/HTTP with Protocol Buffers, until it is
- * closed. It does not wait for the collector: `onChange` and `error` report whether pushes succeed. The environment
- * configures the rest, as for any program that uses OpenTelemetry: OTEL_EXPORTER_OTLP_TIMEOUT, _COMPRESSION, _CERTIFICATE, …
+ * Pushes the statistics of a connection's domains to an OpenTelemetry collector, over OTLP/HTTP with Protocol Buffers,
+ * until the push is closed. The function does not wait for the collector: `onChange` and `error` report whether pushes
+ * succeed. The environment configures the rest, as for any program that uses OpenTelemetry: OTEL_EXPORTER_OTLP_TIMEOUT,
+ * _COMPRESSION, _CERTIFICATE, …
  *
  * @throws VirstreamError `unsupported` when OpenTelemetry's packages are not installed (the message has the command);
  *   `invalid-argument` for invalid options

@@ -37,7 +37,7 @@ const NO_RECORDED_VALUE = 1;
 /** The greatest value of a signed integer. A greater one is sent as a double. */
 const MAX_INT64 = 2n ** 63n - 1n;
 
-/** A tag with 64 bits, and a tag with one byte. */
+/** The size of a tag with a value of 64 bits, and of a tag with a value of one byte. */
 const FIXED64_BYTES = 9;
 const BYTE_FIELD_BYTES = 2;
 /** The tags and lengths of one data point or metric need less than this. */
@@ -56,7 +56,7 @@ export function resourceOf({ uuid, name, host }: Domain, common: Readonly<Record
   const attributes = {
     ...common,
     // Some receivers, such as Prometheus, identify a producer by its service. With this attribute they do not take all
-    // domains for one.
+    // domains for one producer.
     "service.instance.id": `${host}/${uuid}`,
     "host.name": host,
     "libvirt.domain.uuid": uuid,
@@ -136,7 +136,7 @@ export function writeStale(
   });
 }
 
-/** The bytes of a data point besides its attributes. */
+/** A function that gives the number of bytes of a data point without its attributes. */
 type PointSize = (point: Point) => number;
 const VALUE_SIZE: PointSize = ({ part }) => (part >= 0 ? 3 : 2) * FIXED64_BYTES;
 const STALE_SIZE: PointSize = () => FIXED64_BYTES + BYTE_FIELD_BYTES;
@@ -214,7 +214,7 @@ function seriesKey({ key, device }: Point, devices: readonly NamedDevice[]): str
   return device < 0 ? key : `${key} ${devices[device]!.key}`;
 }
 
-/** Milliseconds, exact to the microsecond, as nanoseconds. */
+/** Converts milliseconds, exact to the microsecond, to nanoseconds. */
 function nanoseconds(ms: number): bigint {
   return BigInt(Math.round(ms * 1_000)) * 1_000n;
 }

@@ -3,20 +3,21 @@ import type { Exporter } from "./exporter.ts";
 import { CONTENT_TYPES } from "./exposition.ts";
 import { negotiate } from "./negotiation.ts";
 
-/** The time limit of a scraper without the header, in ms: Prometheus's default. */
+/** The time limit of a scraper that does not send the header with its limit, in ms: Prometheus's default. */
 const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_TIMEOUT_MS = 60_000;
 /** The share of the scraper's time in which records are collected. The rest is for making and sending the page. */
 const COLLECT_SHARE = 0.8;
-/** How many pages are made at a time, because each holds the records of a sweep in memory. */
+/** At most this many pages are made at a time, because each keeps the records of a sweep in memory. */
 const MAX_PAGES = 8;
 
 const pages = new WeakMap<Exporter, number>();
 
 /**
- * Answers a scrape: in the format that its `Accept` header prefers, and within the time of its header
- * `X-Prometheus-Scrape-Timeout-Seconds`. When the hypervisor cannot be reached, the page still has status 200, and
- * `libvirt_up` is 0. A scraper that does not take its page in time loses its connection. Never rejects.
+ * Answers a scrape: in the format that its `Accept` header prefers, and within the time that its header
+ * `X-Prometheus-Scrape-Timeout-Seconds` states. When the hypervisor cannot be reached, the page still has status 200,
+ * and `libvirt_up` is 0. If the scraper has not taken the whole page within that time, its connection is closed. Never
+ * rejects.
  */
 export async function answerScrape(
   exporter: Exporter,
@@ -51,7 +52,7 @@ export async function answerScrape(
   }
 }
 
-/** Waits for an event of a response, or its end. */
+/** Waits for an event of a response, or until the response is closed. */
 function either(response: ServerResponse, event: "drain" | "finish"): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

@@ -23,13 +23,16 @@ export interface Collection {
 
 const NOTHING: Collection = { records: [], absent: undefined, cutShort: false };
 
-/** The longest interval of another subscriber's watch whose records are good enough, in ms. */
+/** The records of another subscriber's watch are good enough if its interval is at most this long, in ms. */
 const MAX_BORROWED_INTERVAL_MS = 5_000;
 /**
  * For this many ms after a sweep, further scrapes get its records, so that scrapes that come together cost one sweep.
  */
 const REUSE_MS = 1_000;
-/** The deadline of a domain is at most this share of the scraper's time, so that its record arrives in time. */
+/**
+ * The deadline of a domain is at most this share of the scraper's time, so that its record arrives before the page is
+ * made.
+ */
 const DEADLINE_SHARE = 0.6;
 
 /** The domains and groups of the pages. */
@@ -63,7 +66,7 @@ export class Collector {
   #sweep: SharedSweep | undefined;
   #forget: NodeJS.Timeout | undefined;
 
-  /** @param intervalMs keep a watch with this interval; undefined: none */
+  /** @param intervalMs the interval of the watch that it keeps, in ms; undefined: it keeps no watch */
   constructor(
     connection: Connection,
     intervalMs: number | undefined,
@@ -114,7 +117,10 @@ export class Collector {
     }
   }
 
-  /** The most frequent watch of others that has everything that the families need. */
+  /**
+   * The watch with the shortest interval, of those watches that run for others and have everything that the families
+   * need.
+   */
   #borrowed(): Feed | undefined {
     const feeds = [...this.#connection.sampling.watched.values()]
       .filter(({ query }) => this.#covers(query))

@@ -26,7 +26,7 @@ function scrapeStatus({ status, reason }: DomainStatsRecord): (typeof SCRAPE_STA
   return status === "failed" ? "error" : status === "ok" ? "ok" : "partial";
 }
 
-/** How much of the memory that it sees the guest uses, in percent; undefined if the guest does not report it. */
+/** The memory that the guest uses, in percent of the memory that it sees; undefined if the guest does not report it. */
 function usedPercent({ record: { params } }: Row): number | undefined {
   const available = params.number("balloon.available");
   const usable = params.number("balloon.usable");

@@ -26,7 +26,7 @@ const SLICE_MS = 4;
 
 /** The options of an exporter. Every member has a default. */
 export interface ExporterOptions {
-  /** Selects the names where the two common exporters differ. Default `tinkoff`. */
+  /** Selects the names of families where the two common exporters differ. Default `tinkoff`. */
   readonly dialect?: Dialect;
   /**
    * Keep a watch with this interval, in ms, and answer every scrape from it. Default: no watch; a scrape is answered from a watch
@@ -69,8 +69,8 @@ export const EXPORTER_MEMBERS = {
 } satisfies Members;
 
 /**
- * Makes pages for Prometheus of a connection's domains. Domains that do not answer delay no page: see `libvirt_domain_scrape_status`.
- * Closing it does not close the connection.
+ * Makes pages for Prometheus with the statistics of a connection's domains. Domains that do not answer delay no page:
+ * see `libvirt_domain_scrape_status`. Closing it does not close the connection.
  */
 export class Exporter implements AsyncDisposable {
   readonly #connection: Connection;
@@ -109,17 +109,17 @@ export class Exporter implements AsyncDisposable {
   }
 
   /**
-   * Begins to read the domains' definitions. Otherwise the first page does so. Resolves with the error if pages have no
-   * series about the identity of domains, otherwise with undefined.
+   * Begins to read the domains' definitions. If nobody calls this, the first page does so. Resolves with the error if
+   * pages have no series about the identity of domains, otherwise with undefined.
    */
   identities(): Promise<VirstreamError | undefined> {
     return this.#identities.open();
   }
 
   /**
-   * Begins to read the storage pools. Otherwise the first page does so. Resolves after a second at most, with the error
-   * if pages have no series of storage pools. Resolves with undefined if they have such series, or the options do not
-   * ask for them.
+   * Begins to read the storage pools. If nobody calls this, the first page does so. Resolves after a second at most,
+   * with the error if pages have no series of storage pools. Resolves with undefined if they have such series, or the
+   * options do not ask for them.
    */
   async pools(): Promise<VirstreamError | undefined> {
     if (!this.#hasPools) return undefined;
@@ -173,7 +173,7 @@ export class Exporter implements AsyncDisposable {
     }
   }
 
-  /** Ends its watch. Safe to call twice. */
+  /** Ends the exporter's watch. Safe to call twice. */
   close(): void {
     this.#unlisten();
     this.#collector.close();
@@ -185,7 +185,7 @@ export class Exporter implements AsyncDisposable {
     this.close();
   }
 
-  /** Only the first page waits for definitions. Later pages have those that were read by then. */
+  /** Only the first page waits for definitions. Later pages have the definitions that were read before the page. */
   async #firstDefinitions(records: readonly (DomainStatsRecord | undefined)[], timeLeftMs: number): Promise<void> {
     if (this.#waited || records.length === 0) return;
     this.#waited = true;

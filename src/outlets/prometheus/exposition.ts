@@ -5,7 +5,7 @@ import type { Row } from "./row.ts";
 /** Prometheus's text format, version 0.0.4, and OpenMetrics 1.0. */
 export type ExpositionFormat = "text" | "openmetrics";
 
-/** The type of each format's content. */
+/** The header Content-Type for each format. */
 export const CONTENT_TYPES: Readonly<Record<ExpositionFormat, string>> = {
   text: "text/plain; version=0.0.4; charset=utf-8",
   openmetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -26,7 +26,7 @@ const CONVERT: Readonly<Record<LibvirtUnit, (value: number) => number>> = {
   KiB: (value) => value * 1_024,
 };
 
-/** In OpenMetrics, a family also declares its unit, and its name must end in it. */
+/** In OpenMetrics, a family also declares its unit, and its name must end in the unit. */
 const UNIT = /_(seconds|bytes)$/;
 
 /**
@@ -63,7 +63,7 @@ function headOf({ name, type, help }: Family, format: ExpositionFormat): string 
   return `# HELP ${base} ${text}\n# TYPE ${base} ${type}\n${unitLine}`;
 }
 
-/** The samples of a family, in parts. */
+/** The samples of a family as text, in chunks. */
 function* samplesOf(family: Family, host: Host, format: ExpositionFormat): Generator<string> {
   const { name, type, source } = family;
   let text = "";
@@ -108,7 +108,7 @@ function domainValues(
   return text;
 }
 
-/** The samples of one parameter of each part of each domain. */
+/** The samples of one parameter: one sample for each part of each domain. */
 function partValues(
   rows: readonly Row[],
   name: string,

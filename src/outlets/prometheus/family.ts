@@ -4,15 +4,21 @@ import type { KnownGroup } from "../../model/group.ts";
 import type { PartName } from "./record-layout.ts";
 import type { Row } from "./row.ts";
 
-/** Where the names of the two common exporters differ, the dialect selects one of them, or both. */
+/**
+ * The two common exporters have different names for some families. The dialect selects the names of one exporter, or of
+ * both.
+ */
 export const DIALECTS = ["tinkoff", "inovex", "both"] as const;
-/** One of them. */
+/** The name of a dialect. */
 export type Dialect = (typeof DIALECTS)[number];
 
 /** Units of libvirt's values. Prometheus uses seconds instead of ns, and bytes instead of KiB. */
 export type LibvirtUnit = "ns" | "KiB" | "";
 
-/** Takes a sample. `labels` is the text between the braces, made by `labelText`. An undefined value has no sample. */
+/**
+ * A function that adds a sample to the page. `labels` is the text between the braces, made by `labelText`. An undefined
+ * value adds no sample.
+ */
 export type AddSample = (labels: string, value: number | undefined, suffix?: string) => void;
 
 /** The inputs of the families that do not describe single domains. */
@@ -36,7 +42,7 @@ export interface SelfFigures {
   readonly durations: { readonly buckets: ReadonlyMap<number, number>; readonly count: number; readonly sum: number };
   /** True if the scraper's time ended before the last sweep did. */
   readonly cutShort: boolean;
-  /** Calls that the hypervisor has not answered; undefined: the driver does not know. */
+  /** The number of calls that the hypervisor has not answered; undefined: the driver does not know it. */
   readonly inFlightCalls: number | undefined;
   readonly reconnects: number;
   readonly droppedSamples: number;
@@ -46,7 +52,7 @@ export interface SelfFigures {
 export type Source =
   /** One parameter of each domain. */
   | { readonly of: "domain"; readonly field: string; readonly unit: LibvirtUnit }
-  /** One parameter of each of a domain's parts. */
+  /** One parameter of each part of each domain. */
   | { readonly of: PartName; readonly field: string; readonly unit: LibvirtUnit }
   /** Computed from each row. */
   | { readonly of: "row"; readonly write: (row: Row, add: AddSample) => void }
@@ -55,7 +61,7 @@ export type Source =
 
 /** A metric family: its name in Prometheus's text format, the source of its samples, and its meaning. */
 export interface Family {
-  /** A counter's ends in `_total`. */
+  /** The name of a counter ends in `_total`. */
   readonly name: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly source: Source;

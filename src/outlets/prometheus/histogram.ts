@@ -3,7 +3,7 @@ const BOUNDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
 
 /** How many values there were up to each bound, since the start. */
 export class Histogram {
-  /** By bound. Each count includes those of the smaller bounds. */
+  /** The counts by bound. Each count includes the counts of the smaller bounds. */
   readonly buckets: Map<number, number> = new Map(BOUNDS.map((bound) => [bound, 0]));
   count = 0;
   sum = 0;

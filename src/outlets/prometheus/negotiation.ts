@@ -13,8 +13,8 @@ const MAX_TYPES = 32;
 
 /**
  * Chooses the format for a request by its `Accept` header: the accepted format with the highest q-value, or the first
- * of several with the same. If the header accepts neither format, or is missing, the format is text, so that the
- * scraper still gets a page.
+ * of several formats with the same q-value. If the header accepts neither format, or is missing, the format is text, so
+ * that the scraper still gets a page.
  */
 export function negotiate(accept: string | undefined): ExpositionFormat {
   let best: { readonly format: ExpositionFormat; readonly quality: number } | undefined;

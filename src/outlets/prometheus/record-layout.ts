@@ -1,7 +1,10 @@
 import { entryOf, perObject } from "../../driver/memo.ts";
 import { ParamType, type Schema } from "../../model/schema.ts";
 
-/** The parts of a domain with values of their own, by the first segment of their parameters. */
+/**
+ * The kinds of parts of a domain that have parameters of their own. The name is the first segment of the parameters'
+ * keys.
+ */
 export type PartName = "vcpu" | "block" | "net";
 
 const PART_KEY = /^(vcpu|block|net)\.(\d{1,9})\.(.+)$/;

@@ -39,7 +39,7 @@ export interface RowOptions {
   readonly several: boolean;
   /** The steady time, in ms. */
   readonly now: number;
-  /** The steady time since which a domain has not answered, in ms; undefined: it answered. */
+  /** Returns the steady time since which a domain has not answered, in ms; undefined: it answered. */
   readonly stuckSince: (domain: Domain) => number | undefined;
   /** Returns the identity of a domain. Default: no identity is known. */
   readonly describe?: (domain: Domain) => Description<DomainDefinition> | undefined;
@@ -96,7 +96,10 @@ function partsOf(
   };
 }
 
-/** The parts with a name. If two have the same name, as the images of one disk do, only the first. */
+/**
+ * The parts with a name. If two parts have the same name, as the images of one disk do, only the first is in the
+ * result.
+ */
 function named(
   parts: readonly PartLayout[],
   texts: readonly string[],
@@ -121,7 +124,7 @@ function removableDrives(definition: DomainDefinition | undefined): readonly str
   return drives.length === 0 ? NONE : drives.map(({ target }) => target);
 }
 
-/** The text of labels, between the braces. An empty list is an empty text. */
+/** The text of labels, between the braces. Without labels, the text is empty. */
 export function labelText(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([name, value]) => `${name}="${escapeLabel(value)}"`)

@@ -5,7 +5,7 @@ import { type Domain, type DomainStatsRecord, isUnanswered } from "../../model/r
 export class Streaks {
   #since = new DomainMap<number>();
 
-  /** The steady time, in ms; undefined: it answered in its last record. */
+  /** The steady time since which a domain has not answered, in ms; undefined: it answered in its last record. */
   since(domain: Domain): number | undefined {
     return this.#since.get(domain);
   }
@@ -17,7 +17,7 @@ export class Streaks {
     else if (this.#since.get(domain) === undefined) this.#since.set(domain, steadyAt);
   }
 
-  /** Takes the records of all domains, and forgets the domains without one. */
+  /** Takes the records of all domains, and forgets the domains without a record. */
   takeAll(records: Iterable<DomainStatsRecord | undefined>): void {
     const before = this.#since;
     this.#since = new DomainMap();

@@ -12,10 +12,11 @@ type Row = readonly [
 ];
 
 /**
- * The families that each have one parameter as their value. The names, types and labels are those of the exporters tinkoff/libvirt-exporter and
- * inovex/prometheus-libvirt-exporter; without a dialect, both have the name.
+ * The families that each have one parameter as their value. The names, types and labels are those of the exporters
+ * tinkoff/libvirt-exporter and inovex/prometheus-libvirt-exporter; a row without a dialect has a name that both
+ * exporters use.
  *
- * Columns: name, type, the part that has it, libvirt's key, libvirt's unit, help, dialect.
+ * Columns: name, type, the part of the domain, libvirt's key, libvirt's unit, help, dialect.
  */
 // biome-ignore format: one row per line
 const VALUES: readonly Row[] = [

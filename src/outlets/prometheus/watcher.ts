@@ -19,8 +19,8 @@ export class Watcher implements WatchSink {
   }
 
   /**
-   * The feed of the watch, opened if there is none. If the watch has ended with an error, the next call begins another
-   * one.
+   * The feed of the watch, opened if there is no feed. If the watch has ended with an error, the next call begins
+   * another watch.
    */
   feed(open: () => Feed): Feed {
     if (this.#feed !== undefined) return this.#feed;
@@ -31,7 +31,10 @@ export class Watcher implements WatchSink {
     return feed;
   }
 
-  /** Resolves when the watch has swept each host, knows that it cannot be reached, or has ended. */
+  /**
+   * Resolves when the watch has swept each host, or knows that the host cannot be reached. It also resolves when the
+   * watch has ended.
+   */
   accounted(feed: Feed): Promise<void> {
     if (isAccounted(feed)) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));

@@ -34,9 +34,9 @@ export interface ActiveRecording extends AsyncDisposable {
   /** The figures as they are now. */
   readonly figures: RecordingFigures;
   /**
-   * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends. Rejects with
-   * `output-failed` when the file cannot be written, and with the watch's error when it fails; everything that was
-   * written before is complete.
+   * Resolves at the end: after `close()`, when the connection is closed, or when a replay that is recorded ends.
+   * Rejects with `output-failed` when the file cannot be written, and with the watch's error when the watch fails;
+   * everything that was written before is complete.
    */
   readonly ended: Promise<void>;
   /**
@@ -90,7 +90,7 @@ export async function startRecording(
   const ended = finished.then(async (error) => {
     recorder.close();
     await writer.close();
-    // Possibly the disk had no room for the very last frames.
+    // The disk may have had no room for the last frames.
     const failure = error === undefined || isRegularEnd(error) ? writer.error : error;
     if (failure !== undefined) throw failure;
   });

@@ -5,7 +5,7 @@ import { frameAt, HEADER_BYTES } from "../../drivers/recording/frame.ts";
 import { keyBefore, keyFrom, pieces } from "../../drivers/recording/frame-reader.ts";
 import { VirstreamError } from "../../model/error.ts";
 
-/** When a recording continues in another file. */
+/** Says when a recording continues in another file, and how many earlier files are kept. */
 export interface Rotation {
   /** The size of the file in bytes; undefined: no limit. */
   readonly bytes: number | undefined;
@@ -15,13 +15,13 @@ export interface Rotation {
   readonly keep: number | undefined;
 }
 
-/** The most bytes that may wait for the disk. A tick that comes while more wait is not recorded. */
+/** The most bytes that may wait for the disk. A tick that comes while more bytes wait is not recorded. */
 const MOST_WAITING_BYTES = 67_108_864;
 
 /**
- * Appends frames to a file, in the background and in order. When a write fails, it removes the cut frame from the file;
- * a frame that an earlier crash has cut, it removes before the first new frame. `rotate` lets it rotate the file
- * between two frames.
+ * Appends frames to a file, in the background and in order. When a write fails, it removes the cut frame from the file.
+ * If an earlier crash has left a cut frame at the end of the file, it removes this frame before it writes the first new
+ * frame. After `rotate`, it continues in a new file.
  */
 export class FrameWriter {
   readonly #path: string;
@@ -74,7 +74,7 @@ export class FrameWriter {
     return this.#error;
   }
 
-  /** True if nothing waits. */
+  /** True if no frame waits for the disk. */
   get isIdle(): boolean {
     return this.#writing === undefined;
   }
@@ -85,7 +85,7 @@ export class FrameWriter {
     return this.#nextSize >= bytes || now - (this.#begunAt ?? now) >= ageMs;
   }
 
-  /** Adds a frame that was made at a time, in ms since 1970. */
+  /** Adds a frame that was made at the time `at`, in ms since 1970. */
   write(frame: Buffer, at: number): void {
     if (this.#error !== undefined) return;
     this.#begunAt ??= at;

@@ -21,8 +21,8 @@ import type { FrameWriter } from "./frame-writer.ts";
 /** A record waits at most this long for others, in ms, because fewer frames make a smaller file. */
 const COALESCE_MS = 20;
 /**
- * After a key frame, the next one comes after this many times its bytes. So key frames take about a tenth of the
- * recording.
+ * The next key frame comes when the frames after a key frame have this many times its bytes. So key frames take about a
+ * tenth of the recording.
  */
 const BYTES_PER_KEY_BYTE = 10;
 /** If a recording grows slowly, a key frame comes at least this often, in ms. */
@@ -139,7 +139,7 @@ export class Recorder implements FeedListener {
     this.#options.over(error);
   }
 
-  /** Writes the frames that wait, and the end. */
+  /** Writes the records that wait, and the frame that ends the recording. */
   close(): void {
     if (this.#ended) return;
     if (!this.#isBehind) this.#flushNow();

@@ -15,7 +15,7 @@ function ofPools(name: string, dialect: Named, help: string, value: (pool: Stora
   return ofHost(name, help, write, { dialect });
 }
 
-/** A size in bytes. libvirt knows the sizes of active pools only. */
+/** Returns a function that gives a pool's size in bytes. libvirt knows the sizes of active pools only. */
 function size(of: "capacity" | "allocation" | "available"): (pool: StoragePool) => number | undefined {
   return ({ usage }) => (usage !== undefined && isActive(usage) ? usage[of] : undefined);
 }
