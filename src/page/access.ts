@@ -14,7 +14,10 @@ const openWatch = openPageWatch(() => import("../client/on-demand.ts"));
 const openRemote = remoteDriver({ openSocket: openBrowserSocket, openWatch });
 for (const scheme of REMOTE_SCHEMES) registerBuiltIn(scheme, openRemote, true);
 
-/** The longest wait between two attempts to connect, in ms, so that the page is back a few seconds after its server. */
+/**
+ * The longest wait between two attempts to connect, in ms, so that the page is connected again a few seconds after its
+ * server is back.
+ */
 const MAX_WAIT_MS = 5_000;
 
 /**
@@ -45,7 +48,7 @@ export function connectTo(
 
 /** Opens the connection to a server, and asks for the token if the server wants one. */
 export class Access {
-  /** The form that asks for the token. It is visible while the server refuses the present one. */
+  /** The form that asks for the token. It is visible while the server refuses the present token. */
   readonly form: HTMLFormElement;
   readonly #url: string;
   readonly #key: string;
@@ -74,8 +77,8 @@ export class Access {
   }
 
   /**
-   * Asks the server what is wrong with a guest; undefined if the server has no diagnosis. If this token does not permit
-   * the question, a text that says why.
+   * Asks the server what is wrong with a guest. Resolves with undefined if the server has no diagnosis. If the token
+   * does not permit the question, it resolves with a text that says why.
    */
   async why(domain: DomainIdentity, signal: AbortSignal): Promise<Diagnosis | string | undefined> {
     const token = sessionStorage.getItem(this.#key);
@@ -103,7 +106,7 @@ export class Access {
       } catch (thrown) {
         const error = VirstreamError.from(thrown);
         if (error.code !== "unauthenticated") throw error;
-        // The server's reason is the last part of the message if it has advice of its own.
+        // If the server has advice of its own, this advice is the last part of the message.
         const advice = /^\S+: [^()]*\(([^()]+: [^()]+)\)$/.exec(error.message)?.[1];
         const why = advice === undefined ? "." : `: ${advice}.`;
         await this.#ask(token === undefined ? "This server needs a token." : `The server refused this token${why}`);

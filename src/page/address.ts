@@ -1,7 +1,7 @@
 import { screenColumn } from "../overview/columns.ts";
 import type { ListView } from "../overview/guest-list.ts";
 
-/** The user's choices. They are in the address of the page, so that the user can keep it and pass it on. */
+/** The user's choices. They are in the address of the page, so that the user can keep the address and pass it on. */
 export interface PageView extends ListView {
   /** The key of the guest that is open; undefined: none. */
   readonly guest: string | undefined;
@@ -40,8 +40,8 @@ export function writeView(view: PageView): void {
 }
 
 /**
- * The WebSocket URL of the server from which the page comes. Below a path it ends with a slash, because without it a
- * proxy would redirect.
+ * The WebSocket URL of the server from which the page comes. If the URL has a path, it ends with a slash, because
+ * without the slash a proxy would redirect.
  */
 export function serverUrl(base: string = location.href): string {
   const url = new URL(".", base);

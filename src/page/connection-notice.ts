@@ -5,9 +5,9 @@ import { element, setText } from "./element.ts";
 /** The bar at the top of the page that says why there are no live figures, and since when. */
 export class ConnectionNotice {
   readonly element = element("div", { class: "notice" });
-  /** A screen reader reads it out once, when it changes. */
+  /** The reason. A screen reader reads it out once, when it changes. */
   readonly #text = element("span", { role: "status" });
-  /** It changes each second, so a screen reader does not read it out. */
+  /** How long the reason has lasted. It changes each second, so a screen reader does not read it out. */
   readonly #time = element("span", { "aria-hidden": "true" });
   readonly #detail = element("span", { class: "detail" });
   #since: number | undefined;

@@ -16,7 +16,9 @@ export interface GuestsOptions {
   readonly url?: string;
   /** The token, if the server wants one. */
   readonly token?: string;
-  /** The time between two sweeps, in ms. Default 1,000, or the shortest that the server accepts if that is longer. */
+  /**
+   * The time between two sweeps, in ms. Default 1,000, or the shortest time that the server accepts if that is longer.
+   */
   readonly intervalMs?: number;
   /** Removes the table, even before it is connected. Default: none. */
   readonly signal?: AbortSignal;
@@ -25,12 +27,12 @@ export interface GuestsOptions {
 }
 
 /**
- * Shows the live table of the guests in an element of another page, with the height of that element. It stops while the
- * page is hidden.
+ * Shows the live table of the guests in an element of another page, with the height of that element. The table is not
+ * updated while the page is hidden.
  *
  * @returns a function that removes the table and closes its connection
- * @throws VirstreamError such as `unauthenticated`, but not while a server cannot be reached: it then tries again. The
- *   reason of the signal
+ * @throws VirstreamError such as `unauthenticated`; the reason of the signal after an abort. While the server cannot be
+ *   reached, it does not throw, but tries again.
  */
 export async function showGuests(place: HTMLElement, options: GuestsOptions = {}): Promise<() => void> {
   const { url = serverUrl(import.meta.url), token, signal, onOpen } = options;

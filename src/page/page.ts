@@ -61,7 +61,7 @@ class Page {
   readonly #pause = element("button", { type: "button", "aria-pressed": "false" }, "Pause");
   #view: PageView = readView();
   #connection: Connection | undefined;
-  /** The replay of a recording, in place of the watches. */
+  /** If the server serves a recording: its replay, which replaces the watches. */
   #replay: Replay | undefined;
   #paused = false;
   /** The reason why the watch ended by itself; undefined if it has not. */

@@ -22,7 +22,7 @@ export class Problems {
   readonly #sourceOf: (host: string) => string;
   #known: ReadonlySet<string> = new Set();
 
-  /** @param sourceOf the URI of a host, for commands */
+  /** @param sourceOf returns the URI of a host, for commands */
   constructor(onOpen: (key: string) => void, sourceOf: (host: string) => string) {
     this.#onOpen = onOpen;
     this.#sourceOf = sourceOf;

@@ -7,11 +7,11 @@ import type { ChartLines } from "./guest-history.ts";
 export interface ChartOptions {
   readonly title: string;
   readonly words: (value: number) => string;
-  /** True if each line begins on top of the one before. */
+  /** True if each line is drawn on top of the line before, so that the values add up. */
   readonly stacked: boolean;
   /**
-   * True for a figure that is often unknown: it is also drawn as points, because a single sample between two holes has
-   * no line.
+   * True for a figure that is often unknown: it is also drawn as points, because a single sample between two unknown
+   * values has no line.
    */
   readonly points: boolean;
 }
@@ -20,7 +20,7 @@ const HEIGHT = 130;
 /** The time that a chart shows, in s. */
 const SPAN_S = 300;
 const COLOURS = 6;
-/** Charts of one guest have one time axis and one cursor. */
+/** The charts of one guest share a time axis, and, by this key of uPlot, a cursor. */
 const SYNC = "guest";
 
 /** A chart over time. */
@@ -50,7 +50,7 @@ export class Chart {
     } else this.#plot.setData(this.#data());
   }
 
-  /** Draws everything again, because the colours or the lines have changed. */
+  /** Draws everything again. Called when the colours or the lines have changed. */
   restyle(): void {
     this.#plot?.destroy();
     this.#plot = undefined;

@@ -5,8 +5,8 @@ import { printable } from "../../overview/words.ts";
 import { element, setText } from "../element.ts";
 
 /**
- * Asks the server what is wrong with a guest; undefined if the server has no diagnosis. A text is the reason why the
- * server refuses to answer this client.
+ * A function that asks the server what is wrong with a guest. It resolves with undefined if the server has no
+ * diagnosis. If the server refuses to answer this client, it resolves with the reason, a text.
  */
 export type AskWhy = (domain: DomainIdentity, signal: AbortSignal) => Promise<Diagnosis | string | undefined>;
 
@@ -17,7 +17,7 @@ export class GuestDiagnosis {
   readonly #evidence = element("ul", { class: "evidence" });
   readonly #remedy = element("ul", { class: "remedy", "aria-label": "What helps" });
   readonly #latest: LatestDiagnosis<DomainIdentity>;
-  /** Why the server refused the last question. It depends on the client, and not on the guest. */
+  /** Why the server refused the last question. The reason depends on the client, and not on the guest. */
   #refusal = "";
 
   /** @param onChange called when there is something new to show */
@@ -33,8 +33,8 @@ export class GuestDiagnosis {
   }
 
   /**
-   * Shows the last diagnosis of a guest, and asks for a new one when it is too old. Returns false if there is none; it
-   * then shows the server's reason, if the server gave one.
+   * Shows the last diagnosis of a guest, and asks for a new one when it is too old. Returns false if there is no
+   * diagnosis; it then shows why the server refused to answer, if the server did.
    */
   show(key: string, domain: DomainIdentity): boolean {
     const diagnosis = this.#latest.of(key, domain);
@@ -53,7 +53,7 @@ export class GuestDiagnosis {
     return true;
   }
 
-  /** The guest is well, or its view is closed. */
+  /** Hides the diagnosis, because the guest is well or its view is closed. */
   hide(): void {
     this.#latest.forget();
     this.element.hidden = true;

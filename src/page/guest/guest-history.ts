@@ -8,7 +8,7 @@ const MOST_LINES = 32;
 
 /** The charts of a guest. */
 export const CHARTS = ["cpu", "steal", "latency", "throughput", "network", "memory"] as const;
-/** One of them. */
+/** The name of a chart. */
 export type ChartName = (typeof CHARTS)[number];
 
 /** The lines of a chart by their label. A figure that was not known is null. */
@@ -47,7 +47,7 @@ export class GuestHistory {
     for (const lines of this.#charts.values()) {
       for (const [label, line] of lines) {
         line.shift();
-        // The device was unplugged.
+        // If all samples that are kept are null, the device was unplugged.
         if (line.every((value) => value === null) && line.length === MOST_SAMPLES) lines.delete(label);
       }
     }

@@ -58,14 +58,16 @@ export class GuestView {
   readonly #now: () => number;
   #history = new GuestHistory();
   #key: string | undefined;
-  /** Since when the guest has this kind of trouble, or none, in ms of the page's clock. */
+  /**
+   * The kind of the guest's trouble, or undefined for none, and since when this has been so, in ms of the page's clock.
+   */
   #since: { readonly kind: TroubleKind | undefined; readonly at: number } | undefined;
   #row: TableRow | undefined;
-  /** The resource for which the guest waits, from the list. */
+  /** The resource for which the guest waits, as the list says. */
   #slow: Slowness | undefined;
 
   /**
-   * @param sourceOf the URI of a host, for commands
+   * @param sourceOf returns the URI of a host, for commands
    * @param why asks the server what is wrong with a guest
    * @param now the clock of the list, in ms
    */
@@ -142,7 +144,7 @@ export class GuestView {
   }
 
   /**
-   * Takes samples before the newest record, for the charts.
+   * Takes samples that are older than the newest record, for the charts.
    *
    * @param jumped true if the charts have samples of another time
    */

@@ -22,7 +22,7 @@ export interface PageColumn {
 
 /** The space between two columns, in pixels; guests.css has the same gap. */
 const GAP = 8;
-/** The space beside the first and the last column together. */
+/** The space to the left of the first column plus the space to the right of the last column, in pixels. */
 const PADDING = 16;
 
 /** All columns, in their order. */
@@ -76,7 +76,7 @@ export function groupsOf(columns: readonly PageColumn[]): KnownGroup[] {
   return [...new Set(columns.flatMap(({ group }) => group ?? []))];
 }
 
-/** The widths, for CSS: the name takes the room that is left. */
+/** The widths, for CSS: the column of names gets the room that is left. */
 export function gridTemplate(columns: readonly PageColumn[]): string {
   return columns.map(({ name, width }) => (name === "guest" ? `minmax(${width}px, 1fr)` : `${width}px`)).join(" ");
 }

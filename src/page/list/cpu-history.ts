@@ -4,7 +4,7 @@ import { SAMPLES } from "./sparkline.ts";
 
 interface Ring {
   readonly samples: Float32Array;
-  /** How many samples were ever put in. */
+  /** How many samples were put in so far, including those that were overwritten. */
   count: number;
   /** The time of the record of the last sample, in ms of the steady clock. */
   at: number;
@@ -12,7 +12,7 @@ interface Ring {
   seen: number;
 }
 
-/** The last samples of the CPU of each guest. A guest needs 240 bytes, and one that has left needs none. */
+/** The last samples of the CPU of each guest. A guest needs 240 bytes, and a guest that has left needs none. */
 export class CpuHistory {
   readonly #rings = new Map<string, Ring>();
   #takes = 0;

@@ -13,7 +13,7 @@ export class GuestRow {
   readonly #columns: readonly PageColumn[];
   readonly #intervalMs: number;
   readonly #sparkline = new Sparkline();
-  /** The line that it shows. */
+  /** The key of the line that it shows. */
   key: string | undefined;
   #top = -1;
 

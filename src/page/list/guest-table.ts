@@ -7,7 +7,7 @@ import { columnsFor, gridTemplate, groupsOf, type PageColumn } from "./columns.t
 import type { CpuHistory } from "./cpu-history.ts";
 import { GuestRow } from "./guest-row.ts";
 
-/** Functions of the page around the table. */
+/** Functions of the page that the table calls. */
 export interface TableEvents {
   /** The user opens a guest or an absent host. */
   readonly onOpen: (key: string) => void;

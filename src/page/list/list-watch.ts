@@ -8,7 +8,10 @@ import { GuestList, type ListView } from "../../overview/guest-list.ts";
 import { INTERVAL_MS } from "../interval.ts";
 import { CpuHistory } from "./cpu-history.ts";
 
-/** The least time between two updates of the list, in ms. With several hosts, each sweep ends at a time of its own. */
+/**
+ * The least time between two updates of the list, in ms. With several hosts, the sweep of each host ends at a time of
+ * its own.
+ */
 const LEAST_PAUSE_MS = 400;
 /**
  * The list is shown at least this often, in ms, because ages grow, and a guest that does not answer delays the end of a
@@ -21,13 +24,14 @@ const TWO_SWEEPS = 1.2;
 const SLICE_MS = 5;
 
 /**
- * The groups of every list: states, CPU, and one group that only the guest's own QEMU can answer, which shows that it
- * does.
+ * The groups of every list: states, CPU, and one group that only the guest's own QEMU can answer, so that the list
+ * shows whether QEMU answers.
  */
 export const BASE_GROUPS: readonly KnownGroup[] = ["state", "cpu-total", "balloon"];
 
 /**
- * The watch behind the list of guests, and the list. While it is stopped the server sends nothing, and the list stays as it was.
+ * The list of guests, and the watch that gives it records. While it is stopped the server sends nothing, and the list
+ * stays as it was.
  *
  * It processes a tick of 10,000 guests in several tasks, so that none of them blocks the page.
  */
@@ -79,8 +83,8 @@ export class ListWatch {
   }
 
   /**
-   * Begins to watch, or continues the running watch. It replaces a running watch only if that lacks a group, because a
-   * new watch has no rates at first.
+   * Begins to watch, or continues the running watch. It replaces a running watch only if that watch lacks a group,
+   * because a new watch has no rates at first.
    *
    * @param groups the groups of the columns on the screen
    */
@@ -116,7 +120,7 @@ export class ListWatch {
   /**
    * Takes a moment of a recording in place of the state of a watch.
    *
-   * @param jumped true if it does not follow the moment before, so that the list must forget earlier moments
+   * @param jumped true if this moment does not follow the moment before, so that the list must forget earlier moments
    */
   async show(rows: readonly TableRow[], absent: readonly Absent[], hosts: string[], jumped: boolean): Promise<void> {
     const list = jumped ? new GuestList(this.#now) : this.#list;
@@ -144,7 +148,7 @@ export class ListWatch {
     }
   }
 
-  /** From now on the list has the rows of this table. */
+  /** From now on the list shows the rows of this table. */
   #takeOver(table: Table): void {
     if (table !== this.#table) return;
     this.#waits = false;

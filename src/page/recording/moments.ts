@@ -11,7 +11,7 @@ import { recordedRow } from "../../overview/line.ts";
 
 /** How many sweeps of one guest are under way at a time. */
 const AHEAD = 8;
-/** The most samples of each step of the replay, for the charts. */
+/** The most samples that a step of the replay reads for the charts. */
 const SAMPLES_PER_STEP = 12;
 /** The time that charts show, in ms. */
 const CHART_MS = 300_000;
@@ -22,7 +22,7 @@ export interface Moment {
   readonly absent: readonly Absent[];
 }
 
-/** Reads all guests, and their rates since the sweep before, at a moment. */
+/** Reads the records of all guests at a moment, and their rates since the sweep before that moment. */
 export async function guestsAt(
   connection: Connection,
   groups: readonly KnownGroup[],
@@ -70,7 +70,8 @@ export class GuestSamples {
   }
 
   /**
-   * Reads the time from the last moment to this one. The first call reads the whole time that charts show.
+   * Reads the samples between the moment of the last call and this moment. The first call reads the whole time that
+   * charts show.
    *
    * @returns the rates at each new sample, the newest last
    */
@@ -85,7 +86,7 @@ export class GuestSamples {
     const pending: Promise<DomainStatsRecord | undefined>[] = [];
     for (const time of times) {
       const reading = this.#read(time, signal);
-      // After an error of one sweep this loop ends, and the rejections of the others must have a handler.
+      // After an error of one sweep this loop ends, and the rejections of the other sweeps must have a handler.
       reading.catch(() => {});
       pending.push(reading);
       if (pending.length === AHEAD) this.#take(await pending.shift(), found);

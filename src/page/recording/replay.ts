@@ -6,21 +6,21 @@ import { recordedRow } from "../../overview/line.ts";
 import { GuestSamples, guestsAt, type Moment, newestOf } from "./moments.ts";
 import { TimeBar } from "./time-bar.ts";
 
-/** The time between two moments while it plays, in ms. */
+/** The time between two moments while the replay plays, in ms. */
 const TICK_MS = 1_000;
 /** How often the replay checks whether the recording has grown, in ms. */
 const GROWTH_MS = 5_000;
 
-/** Functions of the page around a replay: they show moments, and say what is on the screen. */
+/** Functions of the page that a replay calls: they show moments, and say what is on the screen. */
 export interface ReplayEvents {
-  /** The groups that the list needs; undefined if the list is covered. */
+  /** The groups that the list needs; undefined if the open guest covers the list. */
   readonly groups: () => readonly KnownGroup[] | undefined;
   /** The key of the open guest. */
   readonly guest: () => string | undefined;
-  /** @param jumped true if the moment does not follow the one before */
+  /** @param jumped true if the moment does not follow the moment before */
   readonly onList: (moment: Moment, jumped: boolean) => Promise<void>;
   /**
-   * @param samples the new samples; the last one, the newest, is that of `row`
+   * @param samples the new samples; the last sample is the newest, and belongs to `row`
    * @param jumped true if the charts have samples of another time
    */
   readonly onGuest: (row: TableRow, samples: readonly DomainRates[], jumped: boolean) => void;
@@ -30,8 +30,8 @@ export interface ReplayEvents {
 }
 
 /**
- * Shows a recording at the moment that the user chooses, and plays it from there. While it stands still, it sends no
- * request.
+ * Shows a recording at the moment that the user chooses, and plays it from there. While it stands still, it only asks,
+ * every five seconds, whether the recording has grown.
  */
 export class Replay {
   readonly bar: TimeBar;
@@ -96,8 +96,8 @@ export class Replay {
   }
 
   /**
-   * Lets the replay read, or stops it: while the page is hidden, and while its connection is lost. The page may also call
-   * this because the screen has changed.
+   * True lets the replay read. False stops it while the page is hidden, and while its connection is lost. The page may
+   * also set it again because the screen has changed.
    */
   set active(active: boolean) {
     this.#active = active;
@@ -135,7 +135,7 @@ export class Replay {
   }
 
   /**
-   * Shows the moments that are due, one after the other. While the user drags the slider, it leaves out those in
+   * Shows the moments that are due, one after the other. While the user drags the slider, it leaves out the moments in
    * between.
    */
   #run(): void {
@@ -178,7 +178,7 @@ export class Replay {
     if (last !== undefined && key === this.#events.guest()) this.#events.onGuest(recordedRow(last, at), samples, isNew);
   }
 
-  /** Finds out how far a recorder has got. */
+  /** Finds out up to which moment a recorder has written the recording. */
   async #grow(): Promise<void> {
     const now = performance.now();
     const atEnd = this.#playing && this.#at >= this.#to;

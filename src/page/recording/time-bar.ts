@@ -6,7 +6,10 @@ const SPEEDS = [1, 4, 16, 60];
 
 /** The user's actions on the time bar. */
 export interface TimeEvents {
-  /** The user chooses a moment. While the user drags the slider, there are many; the last one is `final`. */
+  /**
+   * The user chooses a moment. While the user drags the slider, this is called many times; in the last call, `final` is
+   * true.
+   */
   readonly onSeek: (at: number, final: boolean) => void;
   readonly onPlay: (playing: boolean) => void;
   readonly onSpeed: (speed: number) => void;
@@ -43,7 +46,7 @@ export class TimeBar {
     this.extend(to);
   }
 
-  /** The recording now ends here. */
+  /** Sets the end of the recording, which has grown. */
   extend(to: number): void {
     this.#to = to;
     this.#slider.max = String(Math.ceil((to - this.#from) / this.#stepMs));
